@@ -1,0 +1,93 @@
+"""Names: how a source's field becomes a column, and the one place where identifiers are quoted.
+
+The grammar is written out in docs/naming.md. Names from sources are untrusted: they are normalised to
+``[a-z0-9_]`` before they become columns and quoted wherever they become SQL.
+What does not belong here: SQL statements (warehouse/statements.py) and object keys (lake/keys.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+
+from millrace.errors import ConfigurationError
+
+MAX_IDENTIFIER_BYTES = 127
+"""Redshift's limit; longer names are cut there silently, so they are never sent."""
+
+_LOWER_THEN_UPPER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_NOT_ALLOWED = re.compile(r"[^a-z0-9_]+")
+_DECLARED = re.compile(r"[a-z_][a-z0-9_]*")
+
+
+def column_name(path: str) -> str:
+    """The column for a source column or a dotted path: ``details.asks`` → ``details_asks``,
+    ``updatedAt`` → ``updated_at``. Names that are empty, start with a digit or exceed the limit stay unique
+    by a digest of the path."""
+    snake = _NOT_ALLOWED.sub("_", _LOWER_THEN_UPPER.sub("_", path).lower())
+    if not snake.strip("_"):
+        return f"field_{_digest(path)}"
+    name = f"_{snake}" if snake[0].isdigit() else snake
+    if len(name) > MAX_IDENTIFIER_BYTES - 10:
+        return f"{name[:100]}_{_digest(path)}"
+    return name
+
+
+def column_names(paths: Iterable[str]) -> dict[str, str]:
+    """Column per path, in order; a path whose plain name is taken gets a digest of its own path behind it.
+
+    Of paths that collide, the one that already is a plain name keeps it, so that the result does not depend on
+    the order in which fields appear.
+    """
+    ordered = list(paths)
+    taken: dict[str, str] = {path: path for path in ordered if column_name(path) == path}
+    used = set(taken)
+    for path in ordered:
+        if path in taken:
+            continue
+        name = column_name(path)
+        collides = name in used or sum(column_name(other) == name for other in ordered) > 1
+        taken[path] = f"{name[:100]}_{_digest(path)}" if collides else name
+        used.add(taken[path])
+    return {path: taken[path] for path in ordered}
+
+
+def declared_name(name: str, what: str) -> str:
+    """``name`` if it follows the grammar for names that people choose (pipelines, streams, targets).
+
+    Raises ConfigurationError otherwise.
+    """
+    if not _DECLARED.fullmatch(name) or len(name) > MAX_IDENTIFIER_BYTES - 10:
+        raise ConfigurationError(
+            f"{what} {name!r} is not a name",
+            remedy="use lower-case letters, digits and underscores, starting with a letter",
+        )
+    return name
+
+
+def quote(*identifiers: str) -> str:
+    """``quote("public", 'we"ird')`` → ``"public"."we""ird"``. Raises ConfigurationError for what no database takes."""
+    for identifier in identifiers:
+        if not identifier or any(ord(character) < ord(" ") for character in identifier):
+            raise ConfigurationError(
+                f"identifier {identifier!r} is empty or holds a control character",
+                remedy="rename it in the source, or leave it out of the stream",
+            )
+    return ".".join('"' + identifier.replace('"', '""') + '"' for identifier in identifiers)
+
+
+def quote_list(identifiers: Iterable[str], prefix: str = "") -> str:
+    """Quoted and joined by commas, each behind ``prefix`` (``s.``)."""
+    return ", ".join(prefix + quote(identifier) for identifier in identifiers)
+
+
+def literal(text: str) -> str:
+    """A SQL string literal for statements that take no parameters (COPY, catalog comments)."""
+    if "\x00" in text or "\\" in text:
+        raise ConfigurationError("a SQL literal may hold neither NUL nor backslash")
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _digest(path: str) -> str:
+    return hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()[:8]
