@@ -1,0 +1,104 @@
+"""An AWS emulator on 127.0.0.1: MiniStack, one endpoint for every service the project uses.
+
+Objects and queues live in its memory unless the directory is kept.
+What does not belong here: which buckets and queues there are.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from local.processes import LOCALHOST, Process, answers_http, free_port
+
+ACCOUNT_ID = "123456789012"
+REGION = "us-east-1"
+SERVICES = (
+    "s3,sqs,sns,ses,ecs,ec2,sts,iam,logs,events,secretsmanager,ssm,cloudformation,ecr,monitoring,scheduler,lambda"
+)
+
+
+@dataclass(frozen=True)
+class AwsServer:
+    """A running emulator."""
+
+    process: Process
+    port: int
+
+    @property
+    def url(self) -> str:
+        """The endpoint of every service."""
+        return f"http://{LOCALHOST}:{self.port}"
+
+    def environment(self) -> dict[str, str]:
+        """The AWS_* variables with which boto3 and the AWS CLI talk to the emulator and to nothing else."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": ACCOUNT_ID,
+            "AWS_SECRET_ACCESS_KEY": "local-emulator-only",
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of the emulator."""
+        environment = self.environment()
+        return boto3.client(
+            service,
+            endpoint_url=self.url,
+            region_name=REGION,
+            aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+        )
+
+    def create_bucket(self, name: str) -> str:
+        """Create the bucket if it is not there; returns its name."""
+        self.client("s3").create_bucket(Bucket=name)
+        return name
+
+    def stop(self) -> None:
+        """End the emulator."""
+        self.process.stop()
+
+
+def launch_aws(directory: Path, *, kept: bool = False) -> AwsServer:
+    """Start an emulator without waiting for it. ``kept`` stores objects in ``directory`` for the next start."""
+    directory.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    process = Process(
+        "aws",
+        [sys.executable, "-m", "ministack"],
+        log_path=directory / "aws.log",
+        environment=os.environ
+        | {
+            "BIND_HOST": LOCALHOST,
+            "GATEWAY_PORT": str(port),
+            "MINISTACK_HOST": LOCALHOST,
+            "SERVICES": SERVICES,
+            "MINISTACK_REGION": REGION,
+            "TMPDIR": str(directory),
+            "STATE_DIR": str(directory / "state"),
+            "S3_DATA_DIR": str(directory / "objects"),
+            "S3_PERSIST": "1" if kept else "0",
+            "PERSIST_STATE": "1" if kept else "0",
+            "LOG_LEVEL": "WARNING",
+        },
+    )
+    process.start()
+    return AwsServer(process, port)
+
+
+def start_aws(directory: Path, *, kept: bool = False) -> AwsServer:
+    """Start an emulator and wait until it answers. Raises Unreachable if it does not start."""
+    return wait_for_aws(launch_aws(directory, kept=kept))
+
+
+def wait_for_aws(server: AwsServer) -> AwsServer:
+    """Wait until a launched emulator answers."""
+    server.process.wait_until(lambda: answers_http(f"{server.url}/_ministack/health"))
+    return server

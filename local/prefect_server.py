@@ -1,0 +1,69 @@
+"""A Prefect server on 127.0.0.1 whose database is the stack's PostgreSQL: SQLite answers concurrent runs with 503.
+
+What does not belong here: deployments, blocks, workers.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from local.processes import LOCALHOST, Process, answers_http, free_port
+
+TRACKING_OFF = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+
+
+@dataclass(frozen=True)
+class PrefectServer:
+    """A running server with its own UI. ``home`` is the PREFECT_HOME of its clients."""
+
+    process: Process
+    port: int
+    home: Path
+
+    @property
+    def ui_url(self) -> str:
+        """The address to open in a browser."""
+        return f"http://{LOCALHOST}:{self.port}"
+
+    @property
+    def api_url(self) -> str:
+        """PREFECT_API_URL."""
+        return f"{self.ui_url}/api"
+
+    def stop(self) -> None:
+        """End the server."""
+        self.process.stop()
+
+
+def launch_prefect_server(directory: Path, *, database_url: str) -> PrefectServer:
+    """Start a server without waiting for it. ``database_url`` is a ``postgresql://`` URL of an own database."""
+    client_home, server_home = directory / "client-home", directory / "server-home"
+    client_home.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    # Settings of the caller (a profile, another server's URL, an API key) must not reach this server.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    process = Process(
+        "prefect",
+        [sys.executable, "-m", "prefect", "server", "start", "--host", LOCALHOST, "--port", str(port)],
+        log_path=directory / "prefect.log",
+        environment=inherited
+        | TRACKING_OFF
+        | {
+            "PREFECT_HOME": str(server_home),
+            "PREFECT_API_URL": f"http://{LOCALHOST}:{port}/api",
+            "PREFECT_SERVER_UI_API_URL": f"http://{LOCALHOST}:{port}/api",
+            "PREFECT_API_DATABASE_CONNECTION_URL": database_url.replace("postgresql://", "postgresql+asyncpg://", 1),
+            "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+        },
+    )
+    process.start()
+    return PrefectServer(process, port, client_home)
+
+
+def wait_for_prefect_server(server: PrefectServer) -> PrefectServer:
+    """Wait until a launched server answers. Raises Unreachable if it does not start."""
+    server.process.wait_until(lambda: answers_http(f"{server.api_url}/health"), timeout_seconds=120)
+    return server

@@ -1,0 +1,127 @@
+"""The whole stack: every server the product talks to, started together, described, and taken down together.
+
+What does not belong here: how one server is started (a module each), what is stored in it (seed_data).
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from local.aws import ACCOUNT_ID, AwsServer, launch_aws, wait_for_aws
+from local.directory import stack_directory
+from local.mongo import MongoServer, launch_mongo, wait_for_mongo
+from local.postgres import PostgresServer, start_postgres
+from local.prefect_server import TRACKING_OFF, PrefectServer, launch_prefect_server, wait_for_prefect_server
+from local.processes import LOCALHOST, Process
+from local.warehouse import WarehouseServer, launch_warehouse, wait_for_warehouse
+
+SOURCE_DATABASE = "bank"
+WAREHOUSE_DATABASE = "warehouse"
+PREFECT_DATABASE = "prefect"
+LANDING_BUCKET = "millrace-landing"
+PROCESSED_BUCKET = "millrace-processed"
+WAREHOUSE_IAM_ROLE = f"arn:aws:iam::{ACCOUNT_ID}:role/millrace-warehouse"
+
+
+@dataclass(frozen=True)
+class Service:
+    """One line of the overview: what runs where. ``where`` holds no password."""
+
+    name: str
+    what: str
+    where: str
+    process: Process
+
+
+class Stack:
+    """Context manager: all servers run inside it, none after it.
+
+    ``directory`` keeps the data for the next start (a temporary one is removed); ``prefect=False`` leaves out
+    the Prefect server, which takes most of the time. Enter it in the main thread.
+    """
+
+    postgres: PostgresServer
+    mongo: MongoServer
+    aws: AwsServer
+    warehouse: WarehouseServer
+    prefect: PrefectServer | None
+
+    def __init__(self, *, prefect: bool = True, directory: Path | None = None) -> None:
+        self.with_prefect, self.kept = prefect, directory
+        self._running = ExitStack()
+
+    def __enter__(self) -> Stack:
+        with ExitStack() as starting:
+            self._start(starting, starting.enter_context(stack_directory(self.kept)))
+            self._running = starting.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._running.close()
+
+    def _start(self, starting: ExitStack, directory: Path) -> None:
+        # Launched first and awaited last: the servers start side by side.
+        self.directory = directory
+        self._launch(starting, directory)
+        wait_for_mongo(self.mongo)
+        wait_for_aws(self.aws)
+        for bucket in (LANDING_BUCKET, PROCESSED_BUCKET):
+            self.aws.create_bucket(bucket)
+        wait_for_warehouse(self.warehouse)
+        if self.prefect:
+            wait_for_prefect_server(self.prefect)
+
+    def _launch(self, starting: ExitStack, directory: Path) -> None:
+        self.mongo = launch_mongo(directory / "mongo")
+        starting.callback(self.mongo.stop if self.kept else self.mongo.process.kill)
+        self.aws = launch_aws(directory / "aws", kept=self.kept is not None)
+        starting.callback(self.aws.stop)
+        self.postgres = start_postgres(directory / "postgres")
+        starting.callback(self.postgres.stop)
+        self.postgres.create_database(SOURCE_DATABASE)
+        self.prefect = None
+        if self.with_prefect:
+            database_url = self.postgres.create_database(PREFECT_DATABASE)
+            self.prefect = launch_prefect_server(directory / "prefect", database_url=database_url)
+            starting.callback(self.prefect.stop)
+        backend_url = self.postgres.create_database(WAREHOUSE_DATABASE)
+        self.warehouse = launch_warehouse(directory / "redshift", backend_url=backend_url, s3_endpoint=self.aws.url)
+        starting.callback(self.warehouse.stop)
+
+    def environment(self) -> dict[str, str]:
+        """The variables with which the product finds this stack. They hold the passwords."""
+        variables = {
+            "SOURCE_POSTGRES_URL": self.postgres.url(SOURCE_DATABASE),
+            "SOURCE_MONGO_URL": self.mongo.url,
+            "WAREHOUSE_URL": self.warehouse.url(WAREHOUSE_DATABASE),
+            "WAREHOUSE_IAM_ROLE": WAREHOUSE_IAM_ROLE,
+            "LANDING_BUCKET": LANDING_BUCKET,
+            "PROCESSED_BUCKET": PROCESSED_BUCKET,
+            **self.aws.environment(),
+            **TRACKING_OFF,
+        }
+        if self.prefect:
+            variables |= {"PREFECT_API_URL": self.prefect.api_url, "PREFECT_HOME": str(self.prefect.home)}
+        return variables
+
+    def services(self) -> list[Service]:
+        """What runs where, without passwords."""
+        rows = [
+            Service("Postgres", "source", f"{LOCALHOST}:{self.postgres.port}/{SOURCE_DATABASE}", self.postgres.process),
+            Service("MongoDB", "source", self.mongo.url, self.mongo.process),
+            Service("AWS", "lake, queues, tasks", self.aws.url, self.aws.process),
+            Service(
+                "Redshift",
+                "warehouse",
+                f"{LOCALHOST}:{self.warehouse.port}/{WAREHOUSE_DATABASE}",
+                self.warehouse.process,
+            ),
+        ]
+        if self.prefect:
+            rows.append(Service("Prefect", "server and UI", self.prefect.ui_url, self.prefect.process))
+        return rows
