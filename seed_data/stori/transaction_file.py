@@ -1,0 +1,157 @@
+"""Reads txns.csv: text into typed records, each accepted or rejected with its reasons.
+
+All columns are read as text and parsed by vectorised expressions, so that nothing is guessed: what is not exactly a
+date, a number or a truth value is a reason to reject the record, never a NULL. What does not belong here: the
+database (transactions.py) and the rules that typed records must meet (pipelines/stori_contracts.py).
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import dataframely as dy
+import polars as pl
+
+from millrace.errors import ConfigurationError
+from pipelines.stori_contracts import TransactionRecord
+
+COLUMNS = TransactionRecord.column_names()
+DETAILS, LINE, REASONS, SURPLUS = "transaction_details", "line", "reasons", "surplus"
+FORMAT_REMEDY = f"give a comma-separated UTF-8 file with the columns {', '.join(COLUMNS)}"
+
+_HEADER_MAX_BYTES = 4_096
+_AMOUNT = r"^-?(\d+|\d{1,3}(,\d{2,3})*,\d{3})(\.\d{1,2})?$"
+
+
+class _Record(TransactionRecord):
+    """A record with its place in the file, and what Postgres cannot hold ruled out."""
+
+    line = dy.Int64(nullable=False)
+
+    @dy.rule()
+    def no_nul_character(cls) -> pl.Expr:  # noqa: N805 (dataframely passes the schema)
+        return ~cls.transaction_details.col.str.contains("\0", literal=True)
+
+
+@dataclass(frozen=True)
+class TransactionFile:
+    """The records of one file: ``accepted`` typed as the contract says, ``rejects`` as texts with ``line`` (of the
+    file, counted from 1) and ``reasons`` (``column|rule``)."""
+
+    accepted: pl.DataFrame
+    rejects: pl.DataFrame
+
+
+def read_transactions(path: Path) -> TransactionFile:
+    """Raises ConfigurationError when the file is not a CSV of transactions; then none of it may be used."""
+    raw = _raw_records(path)
+    unreadable = raw.with_columns(_parse_failures()).filter(pl.col(REASONS).list.len() > 0)
+    readable = raw.join(unreadable, on=LINE, how="anti", maintain_order="left")
+    accepted, failure = _Record.filter(readable.with_columns(**_parsed()).drop(SURPLUS))
+    broken = failure.details().select(LINE, _failed_rules(failure.counts()).alias(REASONS))
+    rejected = pl.concat([unreadable.select(LINE, REASONS), broken])
+    return TransactionFile(accepted.drop(LINE), raw.join(rejected, on=LINE).sort(LINE))
+
+
+def _raw_records(path: Path) -> pl.DataFrame:
+    """The columns of the contract as texts, with line numbers. Blank lines are no records."""
+    names = _header(path)
+    try:
+        raw = pl.read_csv(
+            path,
+            has_header=False,
+            skip_lines=1,
+            schema=dict.fromkeys([*names, SURPLUS], pl.String),
+            missing_columns="insert",
+            extra_columns="ignore",
+        )
+    except pl.exceptions.PolarsError:
+        # Its message shows values of the file.
+        raise ConfigurationError("is not a CSV file", place=_first_flaw(path), remedy=FORMAT_REMEDY) from None
+    newlines = pl.sum_horizontal(pl.all().str.count_matches("\n", literal=True).fill_null(0))
+    lines = (1 + newlines).cum_sum().shift(1, fill_value=0).cast(pl.Int64) + 2
+    return raw.select(*COLUMNS, SURPLUS, lines.alias(LINE)).filter(
+        ~pl.all_horizontal(pl.col(*COLUMNS, SURPLUS).is_null())
+    )
+
+
+def _header(path: Path) -> list[str]:
+    """The contract's names of the columns, in the file's order. Blanks, underscores and case do not matter."""
+    with path.open("rb") as file:
+        line = file.readline(_HEADER_MAX_BYTES)
+    try:
+        text = line.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise ConfigurationError("is not a text file", place=f"{path.name}, line 1", remedy=FORMAT_REMEDY)
+    names = ["_".join(name.lower().split()) for name in next(csv.reader([text]), [])]
+    if sorted(names) != sorted(COLUMNS):
+        wrong = sorted(set(COLUMNS) - set(names))
+        problem = f"the header lacks {', '.join(wrong)}" if wrong else "the header has columns beyond those expected"
+        raise ConfigurationError(problem, place=f"{path.name}, line 1", remedy=FORMAT_REMEDY)
+    return names
+
+
+def _first_flaw(path: Path) -> str:
+    """Name and line of what a strict reader stumbles over, for the message to a person."""
+    line = 1
+    try:
+        with path.open("rb") as file:
+            for line, text in enumerate(file, 1):  # noqa: B007 (read after an error)
+                text.decode()
+    except UnicodeDecodeError:
+        return f"{path.name}, line {line} (bytes that are not UTF-8)"
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            records, line = csv.reader(file, strict=True), 1
+            for _ in records:
+                line = records.line_num + 1
+    except csv.Error:
+        return f"{path.name}, record at line {line} (a quote that is not closed)"
+    return path.name
+
+
+def _stripped(name: str) -> pl.Expr:
+    text = pl.col(name).str.strip_chars()
+    return pl.when(text != "").then(text)
+
+
+def _date(name: str) -> pl.Expr:
+    return _stripped(name).str.replace_all(" ", "-", literal=True).str.to_date("%d-%b-%y", strict=False)
+
+
+def _amount(name: str, precision: int) -> pl.Expr:
+    text = _stripped(name)
+    number = pl.when(text.str.contains(_AMOUNT)).then(text.str.replace_all(",", "", literal=True))
+    return number.cast(pl.Decimal(precision, 2), strict=False)
+
+
+def _parsed() -> dict[str, pl.Expr]:
+    """Typed value per column, NULL where the text is blank or cannot be read. Details stay as they are."""
+    truth = _stripped("chip_used").str.to_lowercase()
+    return {
+        "account_no": _stripped("account_no").str.strip_suffix("'").cast(pl.Int64, strict=False),
+        "date": _date("date"),
+        "chip_used": truth.replace_strict({"true": True, "false": False}, default=None, return_dtype=pl.Boolean),
+        "value_date": _date("value_date"),
+        "withdrawal_amt": _amount("withdrawal_amt", 12),
+        "deposit_amt": _amount("deposit_amt", 12),
+        "balance_amt": _amount("balance_amt", 14),
+    }
+
+
+def _parse_failures() -> pl.Expr:
+    failures = [
+        pl.when(_stripped(name).is_not_null() & value.is_null()).then(pl.lit(f"{name}|parse"))
+        for name, value in _parsed().items()
+    ]
+    surplus = pl.when(pl.col(SURPLUS).is_not_null()).then(pl.lit("record|too_many_fields"))
+    return pl.concat_list(surplus, *failures).list.drop_nulls().alias(REASONS)
+
+
+def _failed_rules(counts: dict[str, int]) -> pl.Expr:
+    failed = [pl.when(pl.col(rule) == "invalid").then(pl.lit(rule)) for rule in counts]
+    return pl.concat_list(failed).list.drop_nulls() if failed else pl.lit(None, dtype=pl.List(pl.String))

@@ -1,0 +1,69 @@
+"""txns.csv → Postgres ``public.transactions``: one COPY in one transaction, each file once.
+
+What does not belong here: reading the file (transaction_file.py) and connecting (blocks/).
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+from psycopg2 import sql
+
+from millrace.database import database_errors
+from millrace.lake.store import ObjectStore
+from seed_data.stori.outcome import Outcome, keep_rejects, sha256_of
+from seed_data.stori.transaction_file import read_transactions
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection  # noqa: N812 (classes that are spelled small)
+    from psycopg2.extensions import cursor as Cursor  # noqa: N812
+
+PLACE = "postgres public.transactions"
+SOURCE_SQL = Path(__file__).parents[2] / "sql" / "stori" / "source.sql"
+
+_CLAIM = """
+INSERT INTO public.imported_files (sha256, name, rows, rejected) VALUES (%s, %s, %s, %s)
+ON CONFLICT (sha256) DO NOTHING
+"""
+
+
+def install_source(connection: Connection) -> None:
+    """Create the tables of the source, where they are missing. Raises the errors of millrace.database."""
+    with database_errors(PLACE), connection, connection.cursor() as cursor:
+        cursor.execute(SOURCE_SQL.read_text(encoding="utf-8"))
+
+
+def import_transactions(connection: Connection, path: Path, store: ObjectStore) -> Outcome:
+    """Import a file that was not imported before; one that was counts as unchanged.
+
+    Rejected records go to the landing zone before the others are committed, so none can be lost. Of imports of the
+    same file at the same time one waits for the other. Raises ConfigurationError when the file is not a CSV of
+    transactions (nothing is imported then) and the errors of millrace.database.
+    """
+    records, sha256 = read_transactions(path), sha256_of(path)
+    rows, rejected = len(records.accepted), len(records.rejects)
+    with tempfile.TemporaryDirectory() as directory:
+        rejects = Path(directory) / "rejects.ndjson"
+        records.rejects.insert_column(0, pl.lit(path.name).alias("file")).write_ndjson(rejects)
+        key = keep_rejects(rejects, store, "transactions", sha256)
+    with database_errors(PLACE), connection, connection.cursor() as cursor:
+        cursor.execute(_CLAIM, (sha256, path.name, rows, rejected))
+        first_time = cursor.rowcount == 1
+        if first_time:
+            copy_transactions(cursor, records.accepted)
+    imported, unchanged = (rows, 0) if first_time else (0, rows)
+    return Outcome(path.name, imported=imported, unchanged=unchanged, rejected=rejected, rejects_key=key)
+
+
+def copy_transactions(cursor: Cursor, records: pl.DataFrame) -> None:
+    """COPY typed records into the table; the database adds key and stamps. NULL and '' stay apart."""
+    columns = sql.SQL(", ").join(map(sql.Identifier, records.columns))
+    statement = sql.SQL("COPY public.transactions ({}) FROM STDIN (FORMAT csv)").format(columns)
+    text = io.BytesIO()
+    records.write_csv(text, include_header=False)
+    text.seek(0)
+    cursor.copy_expert(statement, text)
