@@ -56,7 +56,11 @@ class PostgresServer:
     def url(self, database: str = "postgres", *, user: str = SUPERUSER, password: str | None = None) -> str:
         """``postgresql://user:password@127.0.0.1:port/database``; the superuser's unless a user is named."""
         secret = self.superuser_password if password is None else password
-        return f"postgresql://{quote(user)}:{quote(secret, safe='')}@{LOCALHOST}:{self.port}/{quote(database)}"
+        return f"postgresql://{quote(user)}:{quote(secret, safe='')}@{self.address(quote(database))}"
+
+    def address(self, database: str) -> str:
+        """``127.0.0.1:port/database``."""
+        return f"{LOCALHOST}:{self.port}/{database}"
 
     def execute(self, statement: str | sql.Composable, *, database: str = "postgres") -> list[tuple[Any, ...]]:
         """Run one statement as superuser outside any transaction; its rows, or none."""

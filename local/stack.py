@@ -15,7 +15,7 @@ from local.directory import stack_directory
 from local.mongo import MongoServer, launch_mongo, wait_for_mongo
 from local.postgres import PostgresServer, start_postgres
 from local.prefect_server import TRACKING_OFF, PrefectServer, launch_prefect_server, wait_for_prefect_server
-from local.processes import LOCALHOST, Process
+from local.processes import Process
 from local.warehouse import WarehouseServer, launch_warehouse, wait_for_warehouse
 
 SOURCE_DATABASE = "bank"
@@ -112,15 +112,10 @@ class Stack:
     def services(self) -> list[Service]:
         """What runs where, without passwords."""
         rows = [
-            Service("Postgres", "source", f"{LOCALHOST}:{self.postgres.port}/{SOURCE_DATABASE}", self.postgres.process),
+            Service("Postgres", "source", self.postgres.address(SOURCE_DATABASE), self.postgres.process),
             Service("MongoDB", "source", self.mongo.url, self.mongo.process),
             Service("AWS", "lake, queues, tasks", self.aws.url, self.aws.process),
-            Service(
-                "Redshift",
-                "warehouse",
-                f"{LOCALHOST}:{self.warehouse.port}/{WAREHOUSE_DATABASE}",
-                self.warehouse.process,
-            ),
+            Service("Redshift", "warehouse", self.warehouse.address(WAREHOUSE_DATABASE), self.warehouse.process),
         ]
         if self.prefect:
             rows.append(Service("Prefect", "server and UI", self.prefect.ui_url, self.prefect.process))

@@ -35,7 +35,11 @@ class WarehouseServer:
     def url(self, database: str) -> str:
         """``redshift+psycopg2://…?sslmode=prefer``, with the backend's user and password."""
         user_and_password = urlsplit(self.backend_url).netloc.rpartition("@")[0]
-        return f"redshift+psycopg2://{user_and_password}@{LOCALHOST}:{self.port}/{database}?sslmode=prefer"
+        return f"redshift+psycopg2://{user_and_password}@{self.address(database)}?sslmode=prefer"
+
+    def address(self, database: str) -> str:
+        """``127.0.0.1:port/database``."""
+        return f"{LOCALHOST}:{self.port}/{database}"
 
     def stop(self) -> None:
         """End the stand-in; open transactions are rolled back."""
