@@ -157,9 +157,17 @@ class Process:
         """What the process wrote so far to standard output and standard error."""
         return self.log_path.read_text(encoding="utf-8", errors="replace") if self.log_path.exists() else ""
 
+    def log_tail(self) -> str:
+        """The last lines of the log."""
+        return "\n".join(self.log_text().splitlines()[-LOG_TAIL_LINES:])
+
+    def ended(self) -> bool:
+        """Whether the process is gone."""
+        return self._started().poll() is not None
+
     def _failure(self, problem: str) -> Unreachable:
-        tail = "\n".join(self.log_text().splitlines()[-LOG_TAIL_LINES:])
-        return Unreachable(f"{problem}. The end of its log:\n{tail}\n", place=self.name, remedy=f"Read {self.log_path}")
+        problem = f"{problem}. The end of its log:\n{self.log_tail()}\n"
+        return Unreachable(problem, place=self.name, remedy=f"Read {self.log_path}")
 
     def stop(self, *, grace_seconds: float = 10) -> None:
         """End the process in good order; after the grace, kill it and its whole group. Safe to repeat."""

@@ -1,0 +1,121 @@
+"""Command line of the local stack: ``python -m local up`` and ``python -m local run -- COMMAND``.
+
+What does not belong here: what the stack consists of (stack.py).
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from local.processes import dies_with_parent
+from local.stack import Stack
+from millrace.errors import MillraceError
+
+WATCH_SECONDS = 0.5
+SIGNALLED_EXIT_CODE = 128
+COMMAND_NOT_FOUND_EXIT_CODE = 127
+
+application = typer.Typer(
+    help="Postgres, MongoDB, AWS, a Redshift stand-in and a Prefect server on 127.0.0.1, without Docker.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+Directory = Annotated[Path | None, typer.Option(help="Keep the data here for the next start.")]
+WithPrefect = Annotated[bool, typer.Option("--prefect/--no-prefect", help="With or without the Prefect server.")]
+
+
+class Ended(BaseException):
+    """SIGTERM or SIGHUP arrived. Not an Exception: nothing but the very end may catch it."""
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    raise Ended
+
+
+@contextmanager
+def _running(prefect: bool, directory: Path | None) -> Iterator[Stack]:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
+    print("Starting…", file=sys.stderr, flush=True)
+    try:
+        with Stack(prefect=prefect, directory=directory) as stack:
+            yield stack
+            print("Stopping…", file=sys.stderr, flush=True)
+    except MillraceError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from None
+    except (KeyboardInterrupt, Ended):
+        print("Stopped.", file=sys.stderr)
+
+
+@application.command()
+def up(directory: Directory = None, prefect: WithPrefect = True) -> None:
+    """Start everything, say what runs where, and stay until Ctrl-C."""
+    with _running(prefect, directory) as stack:
+        _describe(stack)
+        while not (ended := [service for service in stack.services() if service.process.ended()]):
+            time.sleep(WATCH_SECONDS)
+        for service in ended:
+            print(f"{service.name} ended unasked; the end of its log:\n{service.process.log_tail()}", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+@application.command(context_settings={"allow_interspersed_args": False})
+def run(
+    command: Annotated[list[str], typer.Argument(help="The command and its arguments, after --.", metavar="COMMAND…")],
+    directory: Directory = None,
+    prefect: WithPrefect = True,
+) -> None:
+    """Start everything, run COMMAND with the stack's environment, stop everything, return COMMAND's exit code."""
+    with _running(prefect, directory) as stack:
+        raise typer.Exit(_run_in_foreground(command, stack))
+
+
+def _run_in_foreground(command: list[str], stack: Stack) -> int:
+    # Credentials and servers of the caller (AWS_PROFILE, PREFECT_API_KEY) must not mix with the stack's.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PREFECT_"))}
+    try:
+        popen = subprocess.Popen(dies_with_parent(command), env=inherited | stack.environment())
+    except FileNotFoundError:
+        print(f"{command[0]}: command not found", file=sys.stderr)
+        return COMMAND_NOT_FOUND_EXIT_CODE
+    # Ctrl-C reaches the command as well, in the same terminal: it decides, this process waits for it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        code = popen.wait()
+    except Ended:
+        popen.terminate()
+        code = popen.wait()
+    return code if code >= 0 else SIGNALLED_EXIT_CODE - code
+
+
+def _describe(stack: Stack) -> None:
+    table = Table("What", "For", "Where", "Process", box=None)
+    for service in stack.services():
+        table.add_row(service.name, service.what, service.where, str(service.process.process_id))
+    console = Console(width=max(Console().width, 100))
+    console.print(table)
+    print(f"\nData and logs: {stack.directory}")
+    print("Paste into another terminal:\n")
+    for name, value in stack.environment().items():
+        print(f"export {name}={shlex.quote(value)}")
+    print("\nCtrl-C stops everything.", flush=True)
+
+
+if __name__ == "__main__":
+    application(prog_name="python -m local")
