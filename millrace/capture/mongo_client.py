@@ -1,0 +1,97 @@
+"""The one place that knows Motor: clients, and PyMongo's errors as ours.
+
+Motor is deprecated by its makers in favour of PyMongo's own async API; the change will be made here alone.
+What does not belong here: queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo import errors
+
+from millrace.errors import ConfigurationError, FatalError, MillraceError, RetryableError, Unreachable
+from millrace.redact import redact
+
+MongoClient: TypeAlias = AsyncIOMotorClient[dict[str, Any]]
+
+APPLICATION_NAME = "millrace"
+SERVER_SELECTION_TIMEOUT_SECONDS = 10.0
+SOCKET_TIMEOUT_SECONDS = 300.0
+CREDENTIALS_CODES = frozenset({18, 8000})
+PERMISSION_CODE = 13
+TIMEOUT_CODE = 50
+RETRYABLE_LABELS = ("RetryableError", "TransientTransactionError", "ResumableChangeStreamError")
+CORRECT_THE_BLOCK = "correct the URL and options of the MongoDB block"
+
+
+def open_client(
+    url: str,
+    *,
+    tls: bool | None = None,
+    tls_ca_file: str | None = None,
+    retry_writes: bool | None = None,
+    server_selection_timeout_seconds: float = SERVER_SELECTION_TIMEOUT_SECONDS,
+    socket_timeout_seconds: float = SOCKET_TIMEOUT_SECONDS,
+) -> MongoClient:
+    """A client for ``mongodb://`` or ``mongodb+srv://``; it connects at its first use.
+
+    Options that are None are as the URL says. Raises ConfigurationError if the URL or an option is wrong.
+    """
+    options: dict[str, Any] = {"tls": tls, "tlsCAFile": tls_ca_file, "retryWrites": retry_writes}
+    try:
+        return AsyncIOMotorClient(
+            url,
+            appname=APPLICATION_NAME,
+            serverSelectionTimeoutMS=round(server_selection_timeout_seconds * 1000),
+            connectTimeoutMS=round(server_selection_timeout_seconds * 1000),
+            socketTimeoutMS=round(socket_timeout_seconds * 1000),
+            **{name: value for name, value in options.items() if value is not None},
+        )
+    except (errors.PyMongoError, ValueError, OSError) as error:
+        raise ConfigurationError(redact(error), place="MongoDB connection", remedy=CORRECT_THE_BLOCK) from None
+
+
+async def check(client: MongoClient, place: str) -> None:
+    """Return if the server answers. Raises Unreachable or ConfigurationError, naming ``place``."""
+    with mongo_errors(place):
+        await client.admin.command("ping")
+
+
+@contextmanager
+def mongo_errors(place: str) -> Iterator[None]:
+    """Within it, PyMongo's errors become the engine's, naming ``place``; nothing secret is in them."""
+    try:
+        yield
+    except errors.PyMongoError as error:
+        raise translate(error, place) from None
+
+
+def translate(error: errors.PyMongoError, place: str) -> MillraceError:
+    """The engine's error for PyMongo's; server messages of failed statements may hold values and are left out."""
+    if isinstance(error, errors.ConnectionFailure):
+        return Unreachable(
+            redact(str(error).split(", Timeout:")[0]),
+            place=place,
+            remedy="see that the server runs and that host, port and TLS options are right",
+        )
+    if isinstance(error, errors.OperationFailure):
+        return _operation_failure(error, place)
+    if isinstance(error, errors.ConfigurationError | errors.InvalidURI):
+        return ConfigurationError(redact(error), place=place, remedy=CORRECT_THE_BLOCK)
+    return FatalError(f"{type(error).__name__} of MongoDB", place=place, remedy="look at the server's log")
+
+
+def _operation_failure(error: errors.OperationFailure, place: str) -> MillraceError:
+    code = error.code
+    if code in CREDENTIALS_CODES:
+        return ConfigurationError("user or password is refused", place=place, remedy=CORRECT_THE_BLOCK)
+    if code == PERMISSION_CODE:
+        return ConfigurationError("not authorized", place=place, remedy="grant the role `read` on the database")
+    if code == TIMEOUT_CODE or any(error.has_error_label(label) for label in RETRYABLE_LABELS):
+        return RetryableError(f"MongoDB error {code}", place=place, remedy="run again, or raise the time limit")
+    name = (error.details or {}).get("codeName", "")
+    return FatalError(f"MongoDB error {code} {name}".rstrip(), place=place, remedy="look at the server's log")
