@@ -16,6 +16,10 @@ from millrace.errors import ConfigurationError
 MAX_IDENTIFIER_BYTES = 127
 """Redshift's limit; longer names are cut there silently, so they are never sent."""
 
+ROW_HASH, LOADED_AT = "_row_hash", "_loaded_at"
+RESERVED = frozenset({ROW_HASH, LOADED_AT})
+"""Columns that the loader adds to every target; a source field of that name gets a digest behind it."""
+
 _LOWER_THEN_UPPER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _NOT_ALLOWED = re.compile(r"[^a-z0-9_]+")
 _DECLARED = re.compile(r"[a-z_][a-z0-9_]*")
@@ -29,7 +33,7 @@ def column_name(path: str) -> str:
     if not snake.strip("_"):
         return f"field_{_digest(path)}"
     name = f"_{snake}" if snake[0].isdigit() else snake
-    if len(name) > MAX_IDENTIFIER_BYTES - 10:
+    if len(name) > MAX_IDENTIFIER_BYTES - 10 or name in RESERVED:
         return f"{name[:100]}_{_digest(path)}"
     return name
 

@@ -105,14 +105,14 @@ class Stream:
             declared_name(self.target, f"stream {self.name}: target")
         if not self.keys:
             raise ConfigurationError(
-                "no key is declared", place=f"stream {self.name}", remedy="name the column that identifies a row"
+                "no key is declared",
+                place=f"stream {self.name}",
+                remedy="name the column that identifies a row",
             )
         try:
             self.reference  # noqa: B018 (parsed for its error)
         except ConfigurationError as error:
-            raise ConfigurationError(
-                error.problem, place=f"stream {self.name}", remedy=error.remedy
-            ) from error
+            raise ConfigurationError(error.problem, place=f"stream {self.name}", remedy=error.remedy) from error
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ _RULES: tuple[tuple[str, str], ...] = (
     # The same where the password holds an unescaped slash; not after a port, as a path may hold an @ as well.
     (r"\b([a-z][a-z0-9+.-]*://[^\s:/@?#]+):(?!\d+/)[^\s@'\"]+@", rf"\1:{MASK}@"),
     # Presigned URLs, plain or percent-encoded.
-    (r"\b(X-Amz-[\w-]+(?:=|%3D))[^&\s\"'<>;)]+", rf"\1{MASK}"),
+    (r"(X-Amz-[\w-]+(?:=|%3D))[^&\s\"'<>;)]+", rf"\1{MASK}"),
     (r"([?&](?:AWSAccessKeyId|Signature|sig)=)[^&\s\"'<>]+", rf"\1{MASK}"),
     (r"\b(Authorization[\"']?\s*[:=]\s*[\"']?)[^\"'\r\n]+", rf"\1{MASK}"),
     (r"\b(Bearer|Basic)\s+[A-Za-z0-9+/=_.~-]{8,}", rf"\1 {MASK}"),

@@ -1,0 +1,1 @@
+"""Warehouse: stage, apply, ledger, in one place for Redshift and Postgres. What does not belong here: sources."""

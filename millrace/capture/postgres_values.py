@@ -1,0 +1,200 @@
+"""How Postgres values travel: what the SELECT renders each type as, and how Polars reads that back exactly.
+
+Integers stand for booleans, dates and timestamps (days and microseconds since 1970), so that nothing is parsed
+twice; text that may not fit its column (NaN in a numeric, too many digits) is read as text, tried, and rejected
+row by row. What does not belong here: connections and windows (postgres.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from millrace.capture.chunk import Chunk
+from millrace.database import statement
+from millrace.errors import ConfigurationError, FatalError, UnmappableType
+from millrace.naming import column_names, quote
+from millrace.pipeline import Stream
+from millrace.rejects import because, split
+from millrace.types import UNCONSTRAINED_NUMERIC, Column, DataType, Kind, from_postgres, polars_type
+
+INT32_RANGE = (-(2**31), 2**31 - 1)
+INT64_RANGE = (-(2**63), 2**63 - 1)
+PLAIN_TEXT = frozenset({"text", "varchar", "name", "citext"})
+JSON_TYPES = frozenset({"json", "jsonb"})
+
+
+@dataclass(frozen=True)
+class SourceColumn:
+    """A column with the SQL that renders it; ``exact`` is False where single values may not fit the type."""
+
+    column: Column
+    rendered: str
+    exact: bool = True
+
+
+def describe(connection: Any, stream: Stream) -> tuple[SourceColumn, ...]:
+    """The table's columns as the catalog has them, with the stream's ``types`` applied.
+
+    Raises UnmappableType and ConfigurationError naming stream and column.
+    """
+    source = stream.reference
+    with connection.cursor() as cursor:
+        cursor.execute(statement("postgres_columns"), {"relation": quote(source.schema, source.name)})
+        found = cursor.fetchall()
+    names = column_names(name for name, *_ in found)
+    return tuple(_source_column(stream, names[name], name, *rest) for name, *rest in found)
+
+
+def _source_column(
+    stream: Stream, name: str, path: str, type_name: str, modifier: int, type_class: str
+) -> SourceColumn:
+    declared = stream.types.get(path)
+    try:
+        data_type = declared or from_postgres(type_name, modifier, type_class)
+    except UnmappableType as error:
+        raise UnmappableType(
+            error.problem,
+            place=f"stream {stream.name} ({stream.source}), column {path}",
+            remedy=f"declare types={{{path!r}: text()}}, or leave the column out with a view",
+        ) from None
+    if declared and declared.kind not in {Kind.TEXT, from_postgres_kind(type_name)}:
+        raise ConfigurationError(
+            f"column {path!r} is {type_name} and cannot be declared as {declared}",
+            place=f"stream {stream.name} ({stream.source})",
+            remedy="declare text() or another precision of its own type",
+        )
+    constrained = type_name != "numeric" or (modifier >= 0 and declared is None)
+    exact = data_type.kind is not Kind.DECIMAL or (constrained and data_type != UNCONSTRAINED_NUMERIC)
+    return SourceColumn(Column(name, path, data_type), render(quote(path), type_name, data_type.kind), exact)
+
+
+def from_postgres_kind(type_name: str) -> Kind | None:
+    """The kind of a type without regard to its modifiers, None when it has none."""
+    try:
+        return from_postgres(type_name).kind
+    except UnmappableType:
+        return None
+
+
+def render(name: str, type_name: str, kind: Kind) -> str:
+    """The SQL expression that renders a column (``name`` quoted) so that ``decode`` reads it exactly."""
+    if kind is Kind.BOOLEAN:
+        return f"{name}::int"
+    if kind is Kind.DATE:
+        low, high = INT32_RANGE
+        days = f"{name} - DATE '1970-01-01'"
+        return f"CASE WHEN isfinite({name}) THEN {days} WHEN {name} > 'epoch' THEN {high} ELSE {low} END"
+    if kind in {Kind.TIMESTAMP, Kind.TIMESTAMP_UTC}:
+        low, high = INT64_RANGE
+        microseconds = f"(extract(epoch FROM {name}) * 1000000)::bigint"
+        return (
+            f"CASE WHEN isfinite({name}) THEN {microseconds} WHEN {name} > 'epoch' THEN {high} ELSE '{low}'::bigint END"
+        )
+    if kind is Kind.BINARY:
+        return f"encode({name}, 'hex')"
+    if kind is Kind.DOCUMENT:
+        return f"{name}::text" if type_name in JSON_TYPES else f"to_jsonb({name})::text"
+    if kind in {Kind.TEXT, Kind.TIME} and type_name not in PLAIN_TEXT:
+        return f"{name}::text"
+    return name
+
+
+def decode(data: bytes, columns: tuple[SourceColumn, ...], stream: Stream) -> Chunk:
+    """CSV rows into a typed frame; rows that do not fit their types become rejects.
+
+    Raises FatalError when the bytes are not what the SELECT promised.
+    """
+    plain = tuple(column.column for column in columns)
+    try:
+        frame, suspects = _parse(data, columns, strict=True)
+    except pl.exceptions.ComputeError:
+        frame, suspects = _parse_leniently(data, columns, stream)
+    accepted, rejected = split(
+        frame.with_columns(suspects), _verdicts(columns, suspects), stream.keys, raw=lambda: _raw(data, columns)
+    )
+    return Chunk(accepted.select(_finish(column) for column in plain), plain, rejected)
+
+
+def _wire_type(column: SourceColumn, *, strict: bool) -> pl.DataType:
+    kind = column.column.type.kind
+    if kind is Kind.DATE:
+        return pl.Int32()
+    if kind in {Kind.TIMESTAMP, Kind.TIMESTAMP_UTC}:
+        return pl.Int64()
+    if kind is Kind.BOOLEAN:
+        return pl.Int8()
+    if kind is Kind.BINARY or (kind is Kind.DECIMAL and not (strict and column.exact)):
+        return pl.String()
+    return polars_type(column.column.type)
+
+
+def _read_csv(data: bytes, schema: dict[str, pl.DataType]) -> pl.DataFrame:
+    return pl.read_csv(data, has_header=False, schema=schema)
+
+
+def _parse(data: bytes, columns: tuple[SourceColumn, ...], *, strict: bool) -> tuple[pl.DataFrame, list[pl.Series]]:
+    """The frame with decimals cast, and the text of those decimals that had to be read as text."""
+    wire = {column.column.name: _wire_type(column, strict=strict) for column in columns}
+    frame = _read_csv(data, wire)
+    decimals = [
+        column.column
+        for column in columns
+        if column.column.type.kind is Kind.DECIMAL and wire[column.column.name] == pl.String()
+    ]
+    suspects = [frame[column.name].alias(f"text of {column.name}") for column in decimals]
+    casts = [_exact_decimal(column.name, column.type) for column in decimals]
+    return frame.with_columns(casts), suspects
+
+
+def _parse_leniently(
+    data: bytes, columns: tuple[SourceColumn, ...], stream: Stream
+) -> tuple[pl.DataFrame, list[pl.Series]]:
+    try:
+        return _parse(data, columns, strict=False)
+    except pl.exceptions.PolarsError as error:
+        raise FatalError(
+            f"the rows that COPY sent cannot be read ({type(error).__name__})",
+            place=f"stream {stream.name} ({stream.source})",
+            remedy="see whether the database's encoding is UTF-8 and report the column types",
+        ) from None
+
+
+def _exact_decimal(name: str, data_type: DataType) -> pl.Expr:
+    """Null unless the text fits the precision and scale digit by digit (trailing zeros aside)."""
+    precision, scale = data_type.precision or 38, data_type.scale or 0
+    whole = f"0*[0-9]{{0,{precision - scale}}}"
+    fits = rf"^-?{whole}(\.[0-9]{{0,{scale}}}0*)?$"
+    text = pl.col(name)
+    trimmed = text.str.replace(rf"(\.[0-9]{{{scale}}})0+$", "$1")
+    return pl.when(text.str.contains(fits)).then(trimmed).cast(pl.Decimal(precision, scale), strict=False).alias(name)
+
+
+def _verdicts(columns: tuple[SourceColumn, ...], suspects: list[pl.Series]) -> list[pl.Expr]:
+    """One verdict per column that may hold what its type cannot."""
+    as_text = {series.name for series in suspects}
+    verdicts = []
+    for column in columns:
+        name, path, kind = column.column.name, column.column.path, column.column.type.kind
+        value, text = pl.col(name), f"text of {name}"
+        if kind is Kind.DATE:
+            verdicts.append(because("infinite_date", path, value.is_in(INT32_RANGE)))
+        elif kind in {Kind.TIMESTAMP, Kind.TIMESTAMP_UTC}:
+            verdicts.append(because("infinite_timestamp", path, value.is_in(INT64_RANGE)))
+        elif text in as_text:
+            verdicts.append(because("number_does_not_fit", path, value.is_null() & pl.col(text).is_not_null()))
+    return verdicts
+
+
+def _finish(column: Column) -> pl.Expr:
+    """From the wire's integers and hex to the column's own type."""
+    expression = pl.col(column.name)
+    if column.type.kind is Kind.BINARY:
+        return expression.str.decode("hex")
+    return expression.cast(polars_type(column.type))
+
+
+def _raw(data: bytes, columns: tuple[SourceColumn, ...]) -> pl.DataFrame:
+    return _read_csv(data, {column.column.path: pl.String() for column in columns})

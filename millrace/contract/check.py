@@ -1,0 +1,114 @@
+"""A stream's contract (a dataframely schema) and the warehouse's limits, applied to a chunk.
+
+What does not belong here: the contracts themselves (pipelines/) and the limits' numbers (warehouse/dialect.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import dataframely as dy
+import polars as pl
+
+from millrace.errors import SchemaConflict
+from millrace.rejects import SEPARATOR, as_rejects, because, no_rejects, split
+from millrace.types import Column, Kind
+
+if TYPE_CHECKING:
+    from millrace.pipeline import Stream
+
+_ROW = "row of the chunk"
+_RULES_SUFFIX = "|"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the longest value of a kind may measure in a warehouse, in bytes."""
+
+    text_bytes: int
+    binary_bytes: int
+    document_bytes: int
+
+
+_MEASURED = {Kind.TEXT: "text_bytes", Kind.BINARY: "binary_bytes", Kind.DOCUMENT: "document_bytes"}
+
+
+def measure(frame: pl.DataFrame, columns: Sequence[Column]) -> dict[str, int]:
+    """The longest value of every text, binary and document column, in bytes."""
+    lengths = [_length(column).max().fill_null(0) for column in columns if column.type.kind in _MEASURED]
+    return frame.select(lengths).row(0, named=True) if lengths and frame.height else {}
+
+
+def within_limits(
+    frame: pl.DataFrame, columns: Sequence[Column], keys: Sequence[str], limits: Limits
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows whose values the warehouse can hold, and the others as rejects (``too_long``)."""
+    longest = measure(frame, columns)
+    limit = {
+        column.name: int(getattr(limits, _MEASURED[column.type.kind])) for column in columns if column.name in longest
+    }
+    verdicts = [
+        because("too_long", column.path, _length(column) > limit[column.name])
+        for column in columns
+        if longest.get(column.name, 0) > limit.get(column.name, 0)
+    ]
+    return split(frame, verdicts, keys)
+
+
+def meets_contract(
+    frame: pl.DataFrame, contract: type[dy.Schema], stream: Stream, keys: Sequence[str]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows that meet the contract, and the others as rejects (``contract_<rule>``).
+
+    Columns the contract does not name pass unchecked. Raises SchemaConflict when a column of the contract is not
+    in the frame or is of another type: then no row could meet it.
+    """
+    _check_shape(frame, contract, stream)
+    indexed: type[dy.Schema] = type(contract.__name__, (contract,), {"row": dy.UInt32(alias=_ROW)})
+    numbered = frame.with_row_index(_ROW)
+    _, failure = indexed.filter(numbered.select(_ROW, *contract.column_names()))
+    if not len(failure):
+        return frame, no_rejects()
+    failed = failure.details()
+    verdict = _first_broken_rule(failed, contract)
+    rejected = as_rejects(frame[failed[_ROW]], verdict, keys)
+    return numbered.join(failed.select(_ROW), on=_ROW, how="anti", maintain_order="left").drop(_ROW), rejected
+
+
+def _check_shape(frame: pl.DataFrame, contract: type[dy.Schema], stream: Stream) -> None:
+    for name, declared in contract.columns().items():
+        place = f"stream {stream.name} ({stream.source}), column {name}"
+        if name not in frame.columns:
+            raise SchemaConflict(
+                "the contract names it and the source has it not", place=place, remedy="mend contract or source"
+            )
+        if not declared.validate_dtype(frame.schema[name]):
+            raise SchemaConflict(
+                f"the contract wants {declared.dtype}, the source gives {frame.schema[name]}",
+                place=place,
+                remedy="change the contract, or declare the column's type in the stream's types",
+            )
+
+
+def _first_broken_rule(failed: pl.DataFrame, contract: type[dy.Schema]) -> pl.Series:
+    """Per failed row ``contract_<rule>`` and the column it is about ('' for a rule over several columns)."""
+    rules = [name for name in failed.columns if name != _ROW and name not in contract.column_names()]
+    broken = [pl.when(pl.col(rule) == "invalid").then(pl.lit(_verdict(rule))) for rule in sorted(rules, key=_order)]
+    return failed.select(pl.coalesce(*broken).alias("verdict"))["verdict"]
+
+
+def _order(rule: str) -> tuple[bool, str]:
+    """Rules of single columns first: a missing value explains more than the rule it breaks in turn."""
+    return (_RULES_SUFFIX not in rule, rule)
+
+
+def _verdict(rule: str) -> str:
+    column, _, check = rule.rpartition(_RULES_SUFFIX)
+    return f"contract_{check}{SEPARATOR}{column}"
+
+
+def _length(column: Column) -> pl.Expr:
+    value = pl.col(column.name)
+    return value.bin.size("b") if column.type.kind is Kind.BINARY else value.str.len_bytes()

@@ -1,0 +1,114 @@
+"""A batch: what one run captured of one stream, and its manifest, which is the last object written.
+
+A batch without its manifest is an orphan and harmless. The manifest holds all that a load needs, so that a load
+can be repeated at any time from its address alone.
+What does not belong here: writing Parquet (writer.py), loading (warehouse/).
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from millrace.errors import FatalError
+from millrace.lake.store import ObjectStore
+from millrace.types import Column, DataType
+
+MANIFEST_VERSION = 1
+MANIFEST_NAME = "batch.json"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One Parquet file: its key, rows, size and the names of its columns in the order they were written."""
+
+    key: str
+    rows: int
+    size_bytes: int
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``read`` = ``written`` + ``rejected``. ``longest_bytes`` is the longest value per text, binary and document
+    column. ``position`` is where the next read starts once this batch is applied; None leaves it where it is.
+    ``identity`` as in ``Read``."""
+
+    pipeline: str
+    stream: str
+    batch_id: str
+    read_at: datetime
+    lower: str | None
+    position: str | None
+    columns: tuple[Column, ...]
+    parts: tuple[Part, ...]
+    read: int
+    rejected: int
+    prefix: str
+    longest_bytes: dict[str, int] = field(default_factory=dict)
+    rejects: tuple[str, ...] = ()
+    identity: str = ""
+    note: str = ""
+
+    @property
+    def written(self) -> int:
+        """Rows in the Parquet files."""
+        return sum(part.rows for part in self.parts)
+
+    @property
+    def manifest_key(self) -> str:
+        """Key of the manifest."""
+        return f"{self.prefix}/{MANIFEST_NAME}"
+
+    def save(self, store: ObjectStore) -> str:
+        """Write the manifest; from now on the batch exists. Returns its key."""
+        store.put_bytes(orjson.dumps(self._as_json(), option=orjson.OPT_INDENT_2), self.manifest_key)
+        return self.manifest_key
+
+    def _as_json(self) -> dict[str, Any]:
+        columns = [{"name": column.name, "path": column.path, **column.type.as_json()} for column in self.columns]
+        parts = [vars(part) for part in self.parts]
+        return {"version": MANIFEST_VERSION, **vars(self), "columns": columns, "parts": parts}
+
+    @classmethod
+    def load(cls, store: ObjectStore, manifest_key: str) -> Batch:
+        """Read a batch back from its manifest. Raises FatalError when it is not one."""
+        try:
+            value = orjson.loads(store.get_bytes(manifest_key))
+            if value.pop("version") != MANIFEST_VERSION:
+                raise ValueError("unknown version")
+            return cls(**value | _restored(value))
+        except (ValueError, KeyError, TypeError) as error:
+            raise FatalError(
+                f"this is no batch manifest ({type(error).__name__})",
+                place=store.uri(manifest_key),
+                remedy="give the address of a batch.json that this program wrote",
+            ) from None
+
+
+def _restored(value: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "read_at": datetime.fromisoformat(value["read_at"]),
+        "columns": tuple(_column(column) for column in value["columns"]),
+        "parts": tuple(Part(**part | {"columns": tuple(part["columns"])}) for part in value["parts"]),
+        "rejects": tuple(value["rejects"]),
+    }
+
+
+def _column(value: dict[str, Any]) -> Column:
+    measures = {name: measure for name, measure in value.items() if name not in {"name", "path"}}
+    return Column(value["name"], value["path"], DataType.from_json(measures))
+
+
+def new_batch_id(read_at: datetime) -> str:
+    """Sorts by the moment of the read; unique also for twins that read at the same moment."""
+    return f"{read_at.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(4)}"
+
+
+def batch_prefix(pipeline: str, stream: str, read_at: datetime, batch_id: str) -> str:
+    """Where a batch's objects lie; keys of a stream sort by time."""
+    return f"{pipeline}/{stream}/{read_at.astimezone(UTC):%Y/%m/%d}/{batch_id}"

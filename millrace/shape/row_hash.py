@@ -1,0 +1,59 @@
+"""The row hash: 128 bits over a row's values, the same on every capture path, machine and library version.
+
+Definition (docs/decisions/0004-row-hash.md; fixed vectors in the tests): XXH3-128 of the UTF-8 text made of
+``name=value;`` for every column that is not NULL, columns in the order of their names, written as a decimal
+number. So NULL differs from '', a new column does not change rows in which it is NULL, and neither does a wider
+type. Text, documents, times and binary (hex) carry their length in bytes before them, so that no value can imitate
+another column.
+What does not belong here: comparing hashes (the apply statement, the sweep).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+import polars_hash as plh
+
+from millrace.naming import ROW_HASH
+from millrace.types import Column, Kind
+
+HASH_LENGTH = 39
+"""Digits of 2**128."""
+
+_INTEGERS = frozenset({Kind.INT16, Kind.INT32, Kind.INT64, Kind.BOOLEAN, Kind.TIMESTAMP, Kind.TIMESTAMP_UTC})
+
+
+def with_row_hash(frame: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
+    """The frame with a last column ``_row_hash`` (decimal text of at most 39 digits)."""
+    ordered = sorted(columns, key=lambda column: column.name)
+    row = pl.concat_str([canonical(column) for column in ordered], ignore_nulls=True).alias(ROW_HASH)
+    hashed = frame.lazy().with_columns(row).collect()
+    return hashed.with_columns(plh.col(ROW_HASH).nchash.xxh3_128().cast(pl.String))
+
+
+def canonical(column: Column) -> pl.Expr:
+    """``name=value;`` as it enters the hash, null where the value is NULL."""
+    name, value, kind = column.name, pl.col(column.name), column.type.kind
+    if kind in _INTEGERS:
+        return pl.format(f"{name}={{}};", value.cast(pl.Int64))
+    if kind is Kind.DATE:
+        return pl.format(f"{name}={{}};", value.cast(pl.Int32))
+    if kind is Kind.DECIMAL:
+        return pl.format(f"{name}={{}};", _without_trailing_zeros(value, column.type.scale or 0))
+    if kind in {Kind.FLOAT32, Kind.FLOAT64}:
+        return pl.format(f"{name}={{}};", _bits(value))
+    text = value.bin.encode("hex") if kind is Kind.BINARY else value
+    return pl.format(f"{name}={{}}:{{}};", text.str.len_bytes(), text)
+
+
+def _without_trailing_zeros(value: pl.Expr, scale: int) -> pl.Expr:
+    """``1.50`` and ``1.5000`` are one number."""
+    text = value.cast(pl.String)
+    return text.str.strip_chars_end("0").str.strip_chars_end(".") if scale else text
+
+
+def _bits(value: pl.Expr) -> pl.Expr:
+    """A float's 64 bits as an integer: library versions print floats differently, bits stay. All NaNs are one."""
+    wide = value.cast(pl.Float64)
+    return pl.when(wide.is_nan()).then(float("nan")).otherwise(wide).reinterpret(dtype=pl.Int64)

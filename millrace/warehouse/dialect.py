@@ -1,0 +1,113 @@
+"""What Redshift and Postgres do differently as warehouses, declared as capabilities; no other module asks which.
+
+Sources of the rules: the AWS developer guide's pages on COPY from columnar formats, VARCHAR, SUPER limits and
+ALTER TABLE. What does not belong here: statements (statements.py), connections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from millrace.contract.check import Limits
+from millrace.errors import ConfigurationError
+from millrace.types import MAX_PRECISION, POSTGRES, REDSHIFT, DataType, Kind, decimal, render
+
+MINIMUM_TEXT_BYTES = 256
+GIGABYTE = 1024**3
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """``copies_from_lake``: rows come by COPY from S3, else they are sent through the connection.
+    ``measures_text``: VARCHAR has a length in bytes that is widened as needed, else text is unlimited.
+    ``staged``: kinds that lie in the stage as another type, and the SQL that turns them into their own.
+    ``catalog``: the view that lists columns."""
+
+    name: str
+    type_names: Mapping[Kind, str]
+    limits: Limits
+    copies_from_lake: bool
+    measures_text: bool
+    catalog: str
+    staged: Mapping[Kind, tuple[str, str]] = field(default_factory=dict)
+
+    def target_type(self, data_type: DataType, longest_bytes: int) -> str:
+        """The column's type when it is created: wide enough for its declaration and for what was measured."""
+        return render(dict(self.type_names), self.sized(data_type, longest_bytes))
+
+    def stage_type(self, data_type: DataType, longest_bytes: int) -> str:
+        """The type in the stage: as narrow as the batch allows, because a stage is read into memory."""
+        template = self.staged[data_type.kind][0] if data_type.kind in self.staged else self.type_names[data_type.kind]
+        return template.format(**vars(data_type) | {"length": max(longest_bytes, 1)})
+
+    def unstage(self, data_type: DataType, quoted: str) -> str:
+        """The expression that gives the column's own type from the stage's."""
+        if data_type.kind not in self.staged:
+            return quoted
+        return self.staged[data_type.kind][1].format(quoted)
+
+    def sized(self, data_type: DataType, longest_bytes: int) -> DataType:
+        """The type with a length in bytes, where this warehouse measures lengths."""
+        if not self.measures_text or data_type.kind not in {Kind.TEXT, Kind.BINARY}:
+            return data_type
+        limit = self.limits.text_bytes if data_type.kind is Kind.TEXT else self.limits.binary_bytes
+        declared = data_type.length or MINIMUM_TEXT_BYTES
+        length = declared if longest_bytes <= declared else _next_power_of_two(longest_bytes)
+        return DataType(data_type.kind, length=min(length, limit))
+
+
+def _next_power_of_two(number: int) -> int:
+    return 1 << (number - 1).bit_length()
+
+
+REDSHIFT_DIALECT = Dialect(
+    name="redshift",
+    type_names=REDSHIFT,
+    limits=Limits(text_bytes=65_535, binary_bytes=16_777_216, document_bytes=16_777_216),
+    copies_from_lake=True,
+    measures_text=True,
+    catalog="svv_columns",
+    staged={Kind.DOCUMENT: ("VARBYTE({length})", "JSON_PARSE({})"), Kind.TIME: ("VARCHAR(21)", "{}::TIME")},
+)
+
+POSTGRES_DIALECT = Dialect(
+    name="postgres",
+    type_names=POSTGRES,
+    limits=Limits(text_bytes=GIGABYTE // 4, binary_bytes=GIGABYTE // 4, document_bytes=GIGABYTE // 4),
+    copies_from_lake=False,
+    measures_text=False,
+    catalog="information_schema.columns",
+)
+
+_BY_DRIVER = {"redshift": REDSHIFT_DIALECT, "postgresql": POSTGRES_DIALECT}
+
+
+def dialect_for(driver: str) -> Dialect:
+    """``redshift+psycopg2`` → Redshift. Raises ConfigurationError for a driver of neither warehouse."""
+    found = _BY_DRIVER.get(driver.partition("+")[0])
+    if found is None:
+        raise ConfigurationError(
+            f"{driver!r} is no warehouse", remedy="use redshift+psycopg2:// or postgresql+psycopg2:// in WAREHOUSE_URL"
+        )
+    return found
+
+
+_CATALOG_KINDS: Mapping[str, Kind] = {
+    "boolean": Kind.BOOLEAN, "smallint": Kind.INT16, "integer": Kind.INT32, "bigint": Kind.INT64,
+    "real": Kind.FLOAT32, "double precision": Kind.FLOAT64, "numeric": Kind.DECIMAL,
+    "character varying": Kind.TEXT, "text": Kind.TEXT, "date": Kind.DATE, "time without time zone": Kind.TIME,
+    "timestamp without time zone": Kind.TIMESTAMP, "timestamp with time zone": Kind.TIMESTAMP_UTC,
+    "binary varying": Kind.BINARY, "varbyte": Kind.BINARY, "bytea": Kind.BINARY,
+    "super": Kind.DOCUMENT, "jsonb": Kind.DOCUMENT,
+}  # fmt: skip
+
+
+def from_catalog(type_name: str, length: int | None, precision: int | None, scale: int | None) -> DataType | None:
+    """The logical type of a target's column as the catalog lists it; None for a type this program never makes."""
+    kind = _CATALOG_KINDS.get(type_name.lower())
+    if kind is None:
+        return None
+    if kind is Kind.DECIMAL:
+        return decimal(precision or MAX_PRECISION, scale or 0)
+    return DataType(kind, length=length if kind in {Kind.TEXT, Kind.BINARY} else None)
