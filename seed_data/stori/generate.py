@@ -46,7 +46,7 @@ def generate_transactions(
             random = np.random.default_rng([seed, 0, piece])
             days = FIRST_DAY + np.arange(first, last) * int((LAST_DAY - FIRST_DAY).astype(int)) // max(rows, 1)
             frame = draw_transactions(random, opened, details, days)
-            _as_spelled(frame, random).write_csv(file, include_header=False)
+            as_spelled(frame, random).write_csv(file, include_header=False)
 
 
 def generate_trades(path: Path, documents: int = 20_000, seed: int = 1) -> None:
@@ -65,7 +65,7 @@ def _pieces(total: int) -> Iterator[tuple[int, int]]:
     return ((first, min(first + ROWS_PER_PIECE, total)) for first in range(0, total, ROWS_PER_PIECE))
 
 
-def _as_spelled(frame: pl.DataFrame, random: np.random.Generator) -> pl.DataFrame:
+def as_spelled(frame: pl.DataFrame, random: np.random.Generator) -> pl.DataFrame:
     """The typed values as the texts of the file."""
     stray, blank, indian, padded = (
         pl.lit(pl.Series(random.random(len(frame)) < share))

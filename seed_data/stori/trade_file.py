@@ -1,0 +1,135 @@
+"""Reads trades.json, one document ``{"data": […]}`` of any size, record by record in bounded memory.
+
+Coerces what JSON cannot say (dates, and doubles that happen to be whole) and names the reasons of records that cannot
+be documents at all. What does not belong here: MongoDB (trades.py) and the rules for whole documents
+(sql/stori/trades.validator.json).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import bson
+import ijson
+
+from millrace.errors import ConfigurationError
+
+Document = dict[str, Any]
+
+FORMAT_REMEDY = 'give one complete JSON document {"data": [...]}; nothing of this file was imported'
+STORED_ONLY = frozenset({"_id", "updatedAt"})
+"""Fields that the collection adds to a record."""
+
+_DOUBLES = ("asks", "bids")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,3})?(Z|[+-]\d\d:\d\d)")
+
+
+@dataclass(frozen=True)
+class Trade:
+    """One record of the file: ``position`` in ``data`` counted from 1, ``record`` as the file has it, ``document``
+    as MongoDB takes it, or the ``reason`` why it cannot (``path|rule``)."""
+
+    position: int
+    record: Any
+    document: Document
+    reason: str = ""
+
+
+class _Refused(Exception):
+    """A record cannot become a document; the argument is the reason."""
+
+
+def check_complete(path: Path) -> None:
+    """Read the file to its end. Raises ConfigurationError when it is not a whole ``{"data": […]}``."""
+    records = 0
+    try:
+        with path.open("rb") as file:
+            has_data = any(event == ("data", "start_array", None) for event in ijson.parse(file))
+            file.seek(0)
+            for _ in ijson.items(file, "data.item"):
+                records += 1
+    except ijson.JSONError:
+        # Its message shows values of the file.
+        raise ConfigurationError(
+            "is cut in the middle, or is not JSON", place=f"{path.name}, after record {records}", remedy=FORMAT_REMEDY
+        ) from None
+    if not has_data:
+        raise ConfigurationError("has no list named data", place=path.name, remedy=FORMAT_REMEDY)
+
+
+def read_trades(path: Path) -> Iterator[Trade]:
+    """The records of a file that check_complete has passed."""
+    with path.open("rb") as file:
+        for position, record in enumerate(ijson.items(file, "data.item"), 1):
+            yield as_trade(position, record)
+
+
+def as_trade(position: int, record: Any) -> Trade:
+    """The record with its document, or with the reason why there is none."""
+    try:
+        return Trade(position, record, _document(record))
+    except _Refused as refused:
+        return Trade(position, record, {}, reason=str(refused))
+
+
+def _document(record: Any) -> Document:
+    if not isinstance(record, dict):
+        raise _Refused("record|type")
+    if not isinstance(record.get("id"), str):
+        raise _Refused("id|missing")
+    if STORED_ONLY & record.keys():
+        raise _Refused("record|reserved_field")
+    document: Document = _with_doubles(record)
+    _coerce_doubles(document.get("details"))
+    _coerce_date(document.get("time"))
+    try:
+        bson.encode(document)
+    except (bson.errors.InvalidDocument, OverflowError, UnicodeEncodeError):
+        raise _Refused("record|not_representable") from None
+    return document
+
+
+def _with_doubles(value: Any) -> Any:
+    """A copy in which decimals are doubles. The parser reads decimals, so no number ends the whole file."""
+    if isinstance(value, dict):
+        return {name: _with_doubles(held) for name, held in value.items()}
+    if isinstance(value, list):
+        return [_with_doubles(held) for held in value]
+    if not isinstance(value, Decimal):
+        return value
+    if math.isinf(number := float(value)):
+        raise _Refused("record|number_out_of_range")
+    return number
+
+
+def _coerce_doubles(details: Any) -> None:
+    if not isinstance(details, dict):
+        return
+    for name in _DOUBLES:
+        if isinstance(numbers := details.get(name), list):
+            details[name] = [_exact_double(number) for number in numbers]
+
+
+def _exact_double(number: Any) -> Any:
+    """``3`` as ``3.0``; whole numbers that no double holds exactly stay as they are, for the validator to refuse."""
+    is_whole = isinstance(number, int) and not isinstance(number, bool)
+    return float(number) if is_whole and abs(number) <= 2**53 else number
+
+
+def _coerce_date(time: Any) -> None:
+    """ISO text with a zone and at most milliseconds, which is what a BSON date holds."""
+    if not isinstance(time, dict) or not isinstance(text := time.get("date"), str):
+        return
+    try:
+        if not _MOMENT.fullmatch(text):
+            raise _Refused("time.date|parse")
+        time["date"] = datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise _Refused("time.date|parse") from None
