@@ -90,7 +90,7 @@ class Stack:
             self.prefect = launch_prefect_server(directory / "prefect", database_url=database_url)
             starting.callback(self.prefect.stop)
         backend_url = self.postgres.create_database(WAREHOUSE_DATABASE)
-        self.warehouse = launch_warehouse(directory / "redshift", backend_url=backend_url, s3_endpoint=self.aws.url)
+        self.warehouse = launch_warehouse(directory / "redshift", backend_url=backend_url, aws=self.aws)
         starting.callback(self.warehouse.stop)
 
     def environment(self) -> dict[str, str]:
@@ -98,7 +98,7 @@ class Stack:
         variables = {
             "SOURCE_POSTGRES_URL": self.postgres.url(SOURCE_DATABASE),
             "SOURCE_MONGO_URL": self.mongo.url,
-            "WAREHOUSE_URL": self.warehouse.url(WAREHOUSE_DATABASE),
+            "WAREHOUSE_URL": self.warehouse.url,
             "WAREHOUSE_IAM_ROLE": WAREHOUSE_IAM_ROLE,
             "LANDING_BUCKET": LANDING_BUCKET,
             "PROCESSED_BUCKET": PROCESSED_BUCKET,
@@ -115,7 +115,7 @@ class Stack:
             Service("Postgres", "source", self.postgres.address(SOURCE_DATABASE), self.postgres.process),
             Service("MongoDB", "source", self.mongo.url, self.mongo.process),
             Service("AWS", "lake, queues, tasks", self.aws.url, self.aws.process),
-            Service("Redshift", "warehouse", self.warehouse.address(WAREHOUSE_DATABASE), self.warehouse.process),
+            Service("Redshift", "warehouse", self.warehouse.address, self.warehouse.process),
         ]
         if self.prefect:
             rows.append(Service("Prefect", "server and UI", self.prefect.ui_url, self.prefect.process))

@@ -40,12 +40,10 @@ def postgres_database(stack: Stack) -> Iterator[str]:
 
 
 @pytest.fixture
-def warehouse_url(stack: Stack) -> Iterator[str]:
-    """The ``redshift+psycopg2://`` URL of an empty warehouse database, dropped afterwards."""
-    name = unique("warehouse")
-    stack.postgres.create_database(name)
-    yield stack.warehouse.url(name)
-    stack.postgres.drop_database(name)
+def warehouse_url(stack: Stack) -> str:
+    """The ``redshift+psycopg2://`` URL of the warehouse, which is empty now."""
+    stack.warehouse.clear()
+    return stack.warehouse.url
 
 
 @pytest.fixture
