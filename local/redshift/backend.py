@@ -1,0 +1,131 @@
+"""One connection to the PostgreSQL behind: what a client's session runs its statements on.
+
+What does not belong here: Redshift's rules; this passes on what it is given.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable, Iterator
+
+from local.redshift.errors import INTERNAL_ERROR, RedshiftError
+from local.redshift.wire import Channel, Message, RowTranslator, error_message, fields_of, query, values_of
+
+Sink = Callable[[Message], None]
+Row = list[bytes | None]
+
+
+def ignore(_: Message) -> None:
+    """A sink for answers nobody waits for."""
+
+
+class Backend:
+    """A connection of a client's own. ``status`` is its transaction's: I (none), T (open) or E (failed)."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self.address, self.status = address, b"I"
+        self.channel = Channel(socket.create_connection(address))
+
+    def receive(self) -> Message:
+        """The next message; remembers the status a ReadyForQuery tells."""
+        message = self.channel.receive()
+        if message.kind == b"Z":
+            self.status = message.payload
+        return message
+
+    def _answers(self, sql: str) -> Iterator[Message]:
+        self.channel.send(query(sql))
+        self.channel.flush()
+        while (message := self.receive()).kind != b"Z":
+            yield message
+
+    def run(self, sql: str, sink: Sink) -> bool:
+        """Run one statement and pass its answers on, as Redshift would word them; False if it failed."""
+        succeeded, rows = True, None
+        for message in self._answers(sql):
+            if message.kind == b"T":
+                rows = RowTranslator(message)
+                sink(rows.description)
+            elif message.kind == b"D" and rows is not None:
+                sink(rows.row(message))
+            elif message.kind == b"E":
+                succeeded = False
+                sink(error_message(translated(message)))
+            else:
+                sink(message)
+        return succeeded
+
+    def stream(self, sql: str) -> Iterator[Message]:
+        """Run one statement of our own; its answers one by one. Raises RedshiftError if it fails."""
+        failure = None
+        for message in self._answers(sql):
+            if message.kind == b"E":
+                failure = translated(message)
+            else:
+                yield message
+        if failure:
+            raise failure
+
+    def fetch(self, sql: str) -> list[Row]:
+        """The rows of a query of our own."""
+        return [values_of(message.payload) for message in self.stream(sql) if message.kind == b"D"]
+
+    def execute(self, sql: str) -> None:
+        """Run a statement of our own."""
+        for _ in self.stream(sql):
+            pass
+
+    def fail_transaction(self) -> None:
+        """Make an open transaction a failed one, as an error of Redshift's own would."""
+        if self.status == b"T":
+            self.run("refused_by_the_stand_in", ignore)
+
+    def copy_in(self, sql: str, chunks: Iterable[bytes]) -> None:
+        """Run a COPY FROM STDIN with these chunks. What the chunks raise ends the COPY and is raised again."""
+        self.channel.send(query(sql))
+        self.channel.flush()
+        if self.receive().kind == b"G":
+            self._send_chunks(chunks)
+        self._finish_copy()
+
+    def _send_chunks(self, chunks: Iterable[bytes]) -> None:
+        try:
+            for chunk in chunks:
+                self.channel.send(Message(b"d", chunk))
+            self.channel.send(Message(b"c", b""))
+        except RedshiftError:
+            self.channel.send(Message(b"f", b"refused by the stand-in\0"))
+            self.channel.flush()
+            while self.receive().kind != b"Z":
+                pass
+            raise
+        self.channel.flush()
+
+    def _finish_copy(self) -> None:
+        failure = None
+        while (message := self.receive()).kind != b"Z":
+            failure = translated(message) if message.kind == b"E" else failure
+        if failure:
+            raise failure
+
+    def close(self) -> None:
+        """Close the connection; an open transaction is rolled back by PostgreSQL."""
+        self.channel.close()
+
+
+def translated(message: Message) -> RedshiftError:
+    """PostgreSQL's error as Redshift reports it."""
+    fields = fields_of(message.payload)
+    sqlstate, text = fields.get("C", INTERNAL_ERROR), fields.get("M", "")
+    if sqlstate == "40001":
+        detail = f"Serializable isolation violation on table - 0, transactions forming the cycle are: 0, 0 ({text})"
+        return RedshiftError(INTERNAL_ERROR, "1023", detail=detail, rule="LOCK the shared table first, or repeat")
+    if text.startswith("MERGE command cannot affect row a second time"):
+        return RedshiftError(
+            INTERNAL_ERROR,
+            "Found multiple matches to update the same tuple.",
+            rule="MERGE: a target row may match one source row at most",
+        )
+    if sqlstate == "22P02" and "type json" in text:
+        return RedshiftError(INTERNAL_ERROR, "JSON parsing error", detail=fields.get("D", ""))
+    return RedshiftError(sqlstate, text, detail=fields.get("D", ""), hint=fields.get("H", ""))

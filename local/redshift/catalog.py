@@ -1,0 +1,71 @@
+"""What the stand-in keeps in the database behind: Redshift's system views and functions, and the load errors.
+
+It works on a connection of its own, so that a client's rollback does not take the load errors with it.
+What does not belong here: the objects themselves (sql/standin/*.sql).
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+
+from local.redshift.copy import LoadError
+
+SQL_DIRECTORY = Path(__file__).resolve().parents[2] / "sql" / "standin"
+DOMAIN = re.compile(r"pg_catalog\.varbyte_(\d+)")
+INSTALL_LOCK = 5439
+
+
+class Catalog:
+    """The system objects of one database."""
+
+    def __init__(self, backend_url: str) -> None:
+        self._url, self._lock = backend_url, threading.Lock()
+        self._domains: set[int] = set()
+        self._connection = psycopg2.connect(backend_url)
+
+    @contextmanager
+    def _cursor(self) -> Iterator[Any]:
+        with self._lock, self._connection, self._connection.cursor() as cursor:
+            yield cursor
+
+    def install(self) -> None:
+        """Create or replace every object; safe to repeat and to run twice at once."""
+        with self._cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", (INSTALL_LOCK,))
+            for path in sorted(SQL_DIRECTORY.glob("*.sql")):
+                cursor.execute(path.read_text(encoding="utf-8"))
+
+    def ensure_domains(self, sql: str) -> None:
+        """Create the VARBYTE domains that a rewritten statement names."""
+        for length_bytes in {int(found) for found in DOMAIN.findall(sql)} - self._domains:
+            with self._cursor() as cursor:
+                cursor.execute("CALL standin.ensure_varbyte(%s)", (length_bytes,))
+            self._domains.add(length_bytes)
+
+    def next_query_id(self) -> int:
+        """A number for a COPY or UNLOAD."""
+        with self._cursor() as cursor:
+            cursor.execute("SELECT nextval('standin.query_id')")
+            return int(cursor.fetchone()[0])
+
+    def record(self, copy_id: int, table_id: int, failure: LoadError) -> None:
+        """Keep a load error, whatever becomes of the client's transaction."""
+        column = failure.column
+        values = (
+            copy_id, table_id, failure.file_name, failure.line_number, column.name if column else "",
+            column.type if column else "", str(column.length_bytes or "") if column else "",
+            failure.error_code, failure.context,
+        )  # fmt: skip
+        with self._cursor() as cursor:
+            cursor.execute("CALL standin.record_load_error(%s, %s, %s, %s, %s, %s, %s, %s, %s)", values)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()

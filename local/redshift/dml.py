@@ -1,0 +1,126 @@
+"""INSERT, UPDATE, DELETE, MERGE, LOCK and cursors: where Redshift's grammar is narrower than PostgreSQL's.
+
+What does not belong here: refusals that hold in every statement (refusals.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from local.redshift.errors import NOT_SUPPORTED, SYNTAX_ERROR, RedshiftError, unsupported_here
+from local.redshift.lexer import Token, render
+from local.redshift.stream import Stream
+
+CURSOR_RULE = "DECLARE name CURSOR FOR query, inside a transaction; FETCH goes forward only"
+
+
+def _refused(message: str, rule: str) -> RedshiftError:
+    return RedshiftError(SYNTAX_ERROR, message, rule=rule)
+
+
+def main_verb(statement: Sequence[Token]) -> str:
+    """The statement's verb; for WITH, the verb after its queries."""
+    stream = Stream(statement)
+    if not stream.accept("WITH"):
+        return stream.key
+    stream.until("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE")
+    if stream.key in ("INSERT", "MERGE"):
+        raise _refused(f'syntax error at or near "{stream.key.lower()}"', "WITH stands before the query of an INSERT")
+    return stream.key
+
+
+def delete(statement: Sequence[Token]) -> str:
+    """A DELETE for PostgreSQL: FROM is optional, the target takes no alias."""
+    stream = Stream(statement)
+    before = render(stream.until("DELETE"))
+    stream.expect("DELETE")
+    stream.accept("FROM")
+    table = stream.qualified_name()
+    if stream and stream.key not in ("USING", "WHERE"):
+        raise _refused(f'syntax error at or near "{stream.next().text}"', "DELETE: the target table takes no alias")
+    return f"{before} DELETE FROM {table} {stream.rest()}"
+
+
+def update(statement: Sequence[Token]) -> str:
+    """An UPDATE for PostgreSQL: its FROM takes no outer joins."""
+    stream = Stream(statement)
+    stream.until("SET")
+    stream.until("FROM", "WHERE")
+    keys = [token.key for token in stream.until("WHERE")]
+    for side in ("LEFT", "RIGHT", "FULL"):
+        if side in keys and keys[keys.index(side) + 1] in ("JOIN", "OUTER"):
+            raise RedshiftError(
+                NOT_SUPPORTED,
+                "Target table must be part of an equijoin predicate",
+                rule="UPDATE … FROM: no outer joins",
+            )
+    return render(statement)
+
+
+def merge(statement: Sequence[Token]) -> str:
+    """A MERGE for PostgreSQL, as narrow as Redshift's."""
+    stream = Stream(statement)
+    stream.expect("MERGE INTO")
+    stream.qualified_name()
+    if not stream.accept("USING"):
+        raise _refused(f'syntax error at or near "{stream.next().text}"', "MERGE: the target table takes no alias")
+    if stream.key == "(":
+        raise _refused('syntax error at or near "("', "MERGE: the source is a table, no view and no subquery")
+    stream.qualified_name()
+    if not stream.accept("ON"):
+        stream.accept("AS")
+        stream.name()
+        stream.expect("ON")
+    if "=" not in [token.key for token in stream.until("WHEN", "REMOVE")]:
+        raise _refused("MERGE needs an equality condition", "MERGE: match_condition is made of equal predicates")
+    if stream.accept("REMOVE DUPLICATES"):
+        raise unsupported_here("MERGE … REMOVE DUPLICATES")
+    _merge_clauses(stream)
+    return render(statement)
+
+
+def _merge_clauses(stream: Stream) -> None:
+    seen = []
+    while stream:
+        clause = stream.accept_any("WHEN MATCHED THEN", "WHEN NOT MATCHED THEN")
+        action = (
+            stream.accept_any("UPDATE SET", "DELETE") if clause == "WHEN MATCHED THEN" else stream.accept_any("INSERT")
+        )
+        if not action:
+            raise stream.unexpected(" (MERGE: WHEN MATCHED THEN UPDATE|DELETE, WHEN NOT MATCHED THEN INSERT, no AND)")
+        seen.append(clause)
+        stream.until("WHEN")
+    if sorted(seen) != ["WHEN MATCHED THEN", "WHEN NOT MATCHED THEN"]:
+        raise _refused("MERGE needs one WHEN MATCHED and one WHEN NOT MATCHED clause", "MERGE: both clauses, once each")
+
+
+def lock(statement: Sequence[Token]) -> str:
+    """A LOCK for PostgreSQL: always ACCESS EXCLUSIVE."""
+    stream = Stream(statement)
+    stream.expect("LOCK")
+    stream.accept("TABLE")
+    tables = [stream.qualified_name()]
+    while stream.accept(","):
+        tables.append(stream.qualified_name())
+    if stream:
+        raise _refused(f'syntax error at or near "{stream.next().text}"', "LOCK has one mode: ACCESS EXCLUSIVE")
+    return f"LOCK TABLE {', '.join(tables)}"
+
+
+def declare(statement: Sequence[Token]) -> str:
+    """A DECLARE CURSOR for PostgreSQL."""
+    stream = Stream(statement)
+    stream.expect("DECLARE")
+    stream.name()
+    if not stream.accept("CURSOR FOR"):
+        raise _refused(f'syntax error at or near "{stream.next().text}"', CURSOR_RULE)
+    return render(statement)
+
+
+def fetch(statement: Sequence[Token]) -> str:
+    """A FETCH for PostgreSQL: NEXT, ALL, FORWARD n|ALL."""
+    stream = Stream(statement)
+    stream.expect("FETCH")
+    if not stream.accept_any("NEXT", "ALL", "FORWARD"):
+        raise _refused(f'syntax error at or near "{stream.next().text}"', CURSOR_RULE)
+    return render(statement)

@@ -1,0 +1,47 @@
+"""The one error of the stand-in: what a client reads as a Redshift error, and the rule it comes from.
+
+What does not belong here: how it is put on the wire (wire.py).
+"""
+
+from __future__ import annotations
+
+SYNTAX_ERROR = "42601"
+NOT_SUPPORTED = "0A000"
+INTERNAL_ERROR = "XX000"
+ACTIVE_TRANSACTION = "25001"
+FAILED_TRANSACTION = "25P02"
+STRING_TOO_LONG = "22001"
+UNDEFINED_TYPE = "42704"
+UNDEFINED_FUNCTION = "42883"
+
+
+class RedshiftError(Exception):
+    """An error as Redshift reports it; ``rule`` says which rule of AWS the stand-in applied (sent as HINT)."""
+
+    def __init__(self, sqlstate: str, message: str, *, detail: str = "", rule: str = "", hint: str = "") -> None:
+        super().__init__(message)
+        self.sqlstate, self.message, self.detail = sqlstate, message, detail
+        self.hint = f"Redshift's rule: {rule}" if rule else hint
+
+
+class ConnectionCut(Exception):
+    """The client's connection is to be closed without another word."""
+
+
+def unsupported_here(feature: str) -> RedshiftError:
+    """Redshift can do this, the stand-in cannot: its own limit, told apart from Redshift's rules."""
+    return RedshiftError(
+        NOT_SUPPORTED,
+        f"{feature} is not supported by the stand-in",
+        rule="none: Redshift may accept this; extend the stand-in or avoid the feature",
+    )
+
+
+def isolation_violation(detail: str = "") -> RedshiftError:
+    """Error 1023, as Redshift words it."""
+    return RedshiftError(
+        INTERNAL_ERROR,
+        "1023",
+        detail=detail or "Serializable isolation violation on table - 0, transactions forming the cycle are: 0, 0",
+        rule="serializable isolation: LOCK the shared table first, or repeat the whole transaction",
+    )

@@ -1,0 +1,172 @@
+"""Redshift SQL as tokens: what every recognition and rewriting of the stand-in works on.
+
+Strings, quoted names and comments are told apart here, once, so that no rule ever looks into them.
+What does not belong here: what any statement means.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from local.redshift.errors import NOT_SUPPORTED, SYNTAX_ERROR, RedshiftError, unsupported_here
+
+IDENTIFIER_LIMIT_BYTES = 127
+POSTGRES_IDENTIFIER_LIMIT_BYTES = 63
+ASCII_LOWER = str.maketrans({chr(code): chr(code + 32) for code in range(ord("A"), ord("Z") + 1)})
+
+
+class Kind(Enum):
+    """What a token is."""
+
+    WORD = "word"
+    QUOTED = "quoted"
+    STRING = "string"
+    NUMBER = "number"
+    OPERATOR = "operator"
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token. ``key`` is what rules compare: the word in upper case or the operator; empty for the others.
+
+    ``spaced`` tells whether space or a comment stood before it, so that text is rebuilt with its meaning kept.
+    """
+
+    kind: Kind
+    text: str
+    spaced: bool = True
+
+    @property
+    def key(self) -> str:
+        """The word in upper case, or the operator; '' for strings, numbers and quoted names."""
+        if self.kind is Kind.WORD:
+            return self.text.upper()
+        return self.text if self.kind is Kind.OPERATOR else ""
+
+    @property
+    def is_name(self) -> bool:
+        """Whether it can name a table or column."""
+        return self.kind in (Kind.WORD, Kind.QUOTED)
+
+    @property
+    def name(self) -> str:
+        """The identifier as Redshift stores it."""
+        return self.text[1:-1].replace('""', '"') if self.kind is Kind.QUOTED else self.text.translate(ASCII_LOWER)
+
+    @property
+    def string(self) -> str:
+        """The value of a string token: doubled quotes and backslash escapes undone."""
+        return re.sub(r"''|\\(.)", lambda found: found[1] or "'", self.text[1:-1], flags=re.DOTALL)
+
+
+PATTERN = re.compile(
+    r"""(?P<space>\s+|--[^\n]*)
+      | (?P<comment>/\*)
+      | (?P<string>'(?:[^'\\]|\\.|'')*')
+      | (?P<quoted>"(?:[^"]|"")*")
+      | (?P<dollar>\$(?:[^\W\d]\w*)?\$)
+      | (?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
+      | (?P<word>(?:[^\W\d]|\#(?=\w))[\w$]*)
+      | (?P<operator>::|->>|->|\#>>|\#>|@>|<@|\|\||<=|>=|<>|!=|!~\*?|~\*|[-+*/%^|&~!<>=(),.;:\[\]{}?@$])""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def tokens(sql: str) -> Iterator[Token]:
+    """The tokens of the text, comments left out. Raises a syntax error where nothing fits."""
+    position, spaced = 0, False
+    while position < len(sql):
+        found = PATTERN.match(sql, position)
+        if found is None:
+            raise RedshiftError(SYNTAX_ERROR, f'syntax error: unterminated or unknown token at "{sql[position]}"')
+        position = found.end()
+        group = str(found.lastgroup)
+        if group in ("space", "comment"):
+            position = _end_of_comment(sql, position) if group == "comment" else position
+            spaced = True
+            continue
+        yield _token(group, found[0], spaced)
+        spaced = False
+
+
+def _token(group: str, text: str, spaced: bool) -> Token:
+    if group == "dollar":
+        raise RedshiftError(
+            NOT_SUPPORTED,
+            "dollar-quoted strings are only allowed in the body of a procedure or function",
+            rule="string literals are written in single quotes (and the stand-in has no procedures)",
+        )
+    if group == "quoted":
+        return Token(Kind.QUOTED, _quoted(text), spaced)
+    if group == "word":
+        _check_length(text)
+    return Token(Kind(group), text, spaced)
+
+
+def _quoted(text: str) -> str:
+    name = text[1:-1].translate(ASCII_LOWER)
+    if not name.isprintable():
+        raise RedshiftError(
+            SYNTAX_ERROR, "identifier with a control character", rule="identifiers: UTF-8 printable characters only"
+        )
+    _check_length(name.replace('""', '"'))
+    return f'"{name}"'
+
+
+def _check_length(name: str) -> None:
+    # Redshift cuts at 127 bytes without a word; PostgreSQL behind would cut at 63 already.
+    if len(name.encode()) > POSTGRES_IDENTIFIER_LIMIT_BYTES:
+        raise unsupported_here(
+            f"an identifier over {POSTGRES_IDENTIFIER_LIMIT_BYTES} bytes "
+            f"(Redshift keeps the first {IDENTIFIER_LIMIT_BYTES} bytes and drops the rest silently)"
+        )
+
+
+def _end_of_comment(sql: str, position: int) -> int:
+    depth = 1
+    while depth:
+        found = re.compile(r"/\*|\*/").search(sql, position)
+        if found is None:
+            raise RedshiftError(SYNTAX_ERROR, "unterminated /* comment")
+        depth += 1 if found[0] == "/*" else -1
+        position = found.end()
+    return position
+
+
+def split(sql: str) -> list[list[Token]]:
+    """The statements of the text, without their semicolons; empty ones left out."""
+    statements: list[list[Token]] = [[]]
+    for token in tokens(sql):
+        if token.key == ";":
+            statements.append([])
+        else:
+            statements[-1].append(token)
+    return [statement for statement in statements if statement]
+
+
+def render(statement: Iterable[Token]) -> str:
+    """The text of the tokens."""
+    return "".join(f" {token.text}" if token.spaced else token.text for token in statement).strip()
+
+
+def word(text: str) -> Token:
+    """A word or operator of our own making, set apart by spaces."""
+    return Token(Kind.WORD, text, spaced=True)
+
+
+def tight(token: Token) -> Token:
+    """The token without space before it."""
+    return replace(token, spaced=False)
+
+
+def quote_name(name: str) -> str:
+    """The name as a quoted identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quote_string(value: str) -> str:
+    """The value as a string literal, where a backslash escapes as it does on Redshift."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
