@@ -1,0 +1,138 @@
+"""The flow `seed` on a Prefect server: files landed once, both sources filled, bad input named, retries."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+from typing import Any
+
+import psycopg2
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.testing.utilities import prefect_test_harness
+from prefect_aws.s3 import S3Bucket
+from pydantic import SecretStr, ValidationError
+
+from blocks.bootstrap import bootstrap
+from blocks.mongo import MongoDB
+from blocks.names import LANDING
+from blocks.store import BucketStore
+from flows.seed import SeedReport, SeedRequest, seed
+from local.stack import Stack
+from millrace.capture.mongo_client import open_client
+from millrace.errors import ConfigurationError, Unreachable
+from seed_data.stori.generate import generate_trades
+from seed_data.stori.outcome import Outcome
+from tasks.seeding import import_landed_trades, import_landed_transactions
+
+SMALL = SeedRequest(rows=300, documents=200, seed=4)
+
+
+@pytest.fixture(scope="module")
+def prefect_server() -> Iterator[None]:
+    with prefect_test_harness(), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
+
+
+@pytest.fixture
+async def store(
+    prefect_server: None, stack: Stack, postgres_database: str, bucket: str, aws_environment: dict[str, str]
+) -> AsyncIterator[BucketStore]:
+    """Blocks that point to fresh places; gives the landing zone."""
+    stack.mongo.drop_database("finance")
+    await bootstrap(stack.environment() | {"SOURCE_POSTGRES_URL": postgres_database, "LANDING_BUCKET": bucket})
+    yield BucketStore(await S3Bucket.aload(LANDING))
+    stack.mongo.drop_database("finance")
+
+
+def transactions(url: str) -> list[tuple[Any, ...]]:
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM transactions ORDER BY transaction_no")
+        return cursor.fetchall()
+
+
+async def trades(url: str) -> list[dict[str, Any]]:
+    return await open_client(url).finance.trades.find({}).sort("id", 1).to_list(None)
+
+
+async def test_seeding_fills_both_sources_and_seeding_again_changes_nothing(
+    store: BucketStore, postgres_database: str, mongo_url: str
+) -> None:
+    assert await seed(SMALL) == SeedReport(Outcome("txns.csv", imported=300), Outcome("trades.json", imported=200))
+    before = transactions(postgres_database), await trades(mongo_url)
+    assert (len(before[0]), len(before[1])) == (300, 200)
+    assert await seed(SMALL) == SeedReport(Outcome("txns.csv", unchanged=300), Outcome("trades.json", unchanged=200))
+    assert (transactions(postgres_database), await trades(mongo_url)) == before
+    assert [key.split("/")[-1] for key in store.list_keys("stori/imports/")] in (
+        ["txns.csv", "trades.json"],
+        ["trades.json", "txns.csv"],
+    )
+
+
+async def test_run_name_and_artifact_say_what_was_seeded(store: BucketStore) -> None:
+    state = await seed(SMALL, return_state=True)
+    async with get_client() as client:
+        run = await client.read_flow_run(state.state_details.flow_run_id)
+        [artifact, *_] = await client.read_artifacts(
+            artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["seed-stori"]))
+        )
+    assert run.name == "stori: 300 transactions, 200 trades"
+    table = json.loads(artifact.data)
+    assert [(row["file"], row["read"], row["rejected"]) for row in table] == [
+        ("txns.csv", 300, 0),
+        ("trades.json", 200, 0),
+    ]
+
+
+async def test_a_damaged_file_fails_its_task_once_and_leaves_the_other_alone(
+    store: BucketStore, mongo_url: str, postgres_database: str, tmp_path: Any
+) -> None:
+    await asyncio.to_thread(generate_trades, tmp_path / "trades.json", 20)
+    data = await asyncio.to_thread((tmp_path / "trades.json").read_bytes)
+    store.put_bytes(data[:-100], "stori/imports/cut/trades.json")
+    store.put_bytes(b"\0", "stori/imports/binary/txns.csv")
+
+    @flow
+    async def both() -> list[Any]:
+        return await asyncio.gather(
+            import_landed_trades("stori/imports/cut/trades.json"),
+            import_landed_transactions("stori/imports/binary/txns.csv"),
+            return_exceptions=True,
+        )
+
+    errors = await both()
+    assert [type(error) for error in errors] == [ConfigurationError, ConfigurationError]
+    assert [error.place for error in errors] == ["trades.json, after record 19", "txns.csv, line 1"]
+    assert await trades(mongo_url) == []
+    assert transactions(postgres_database) == []
+
+
+async def test_what_may_pass_by_itself_is_retried_and_the_other_import_ends(
+    store: BucketStore, postgres_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = MongoDB(url=SecretStr("mongodb://127.0.0.1:1"), server_selection_timeout_seconds=0.1)
+    await nowhere.asave("source-mongo", overwrite=True)
+    monkeypatch.setattr(import_landed_trades, "retry_delay_seconds", [0.0, 0.0, 0.0])
+    state = await seed(SMALL, return_state=True)
+    with pytest.raises(Unreachable, match=r"finance\.trades"):
+        await state.aresult()
+    async with get_client() as client:
+        runs = {
+            run.name.split("/")[-1]: run
+            for run in await client.read_task_runs()
+            if run.flow_run_id == state.state_details.flow_run_id
+        }
+    assert runs["trades.json"].run_count == 4
+    assert runs["txns.csv"].state_name == "Completed"
+    assert len(transactions(postgres_database)) == 300
+
+
+@pytest.mark.parametrize("wrong", [{"rows": 0}, {"documents": -1}, {"header": "none"}, {"seed": -1}])
+def test_a_request_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        SeedRequest(**wrong)
