@@ -1,0 +1,1 @@
+"""When and in what order: thin Prefect flows. What does not belong here: what a step does."""

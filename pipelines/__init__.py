@@ -1,0 +1,62 @@
+"""What is moved: one module per pipeline, each with a ``pipeline``; and how one is found by name.
+
+What does not belong here: connections, schedules' execution, how anything is moved.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from millrace import Pipeline
+from millrace.errors import ConfigurationError
+
+ATTRIBUTE = "pipeline"
+
+
+def find(name: str) -> Pipeline:
+    """``stori`` → the pipeline of this package; ``path/to/module.py:attribute`` → a user's own.
+
+    Raises ConfigurationError when there is none, or when it is not a Pipeline.
+    """
+    file, separator, attribute = name.rpartition(":")
+    module = _from_file(Path(file)) if separator else _from_package(name)
+    found = getattr(module, attribute if separator else ATTRIBUTE, None)
+    if not isinstance(found, Pipeline):
+        raise ConfigurationError(
+            f"{attribute if separator else ATTRIBUTE!r} is not a Pipeline",
+            place=f"pipeline {name}",
+            remedy="write `pipeline = Pipeline(...)` in that module",
+        )
+    return found
+
+
+def names() -> list[str]:
+    """Pipelines of this package."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.endswith("_contracts"))
+
+
+def _from_package(name: str) -> ModuleType:
+    if name not in names():
+        raise ConfigurationError(
+            f"there is no pipeline {name!r}",
+            remedy=f"choose from {', '.join(names())}, or give path/to/module.py:attribute",
+        )
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def _from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ConfigurationError("there is no such file", place=str(path), remedy="give path/to/module.py:attribute")
+    module_name = f"millrace_pipeline_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigurationError("this is no Python module", place=str(path), remedy="its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    spec.loader.exec_module(module)
+    return module

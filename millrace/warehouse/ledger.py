@@ -55,9 +55,7 @@ def ensure(connection: Any) -> None:
     if exists(connection):
         return
     with connection.cursor() as cursor:
-        for part in statement("ledger").split(";"):
-            if part.strip():
-                cursor.execute(part)
+        cursor.execute(statement("ledger"))
     connection.commit()
 
 

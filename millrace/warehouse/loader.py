@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -20,7 +20,7 @@ from millrace.lake.batch import Batch
 from millrace.lake.store import ObjectStore
 from millrace.naming import column_name, quote
 from millrace.pipeline import Pipeline, Stream
-from millrace.types import DataType
+from millrace.types import Column, DataType
 from millrace.warehouse import ledger, statements
 from millrace.warehouse.dialect import Dialect, from_catalog
 from millrace.warehouse.ledger import LoadResult
@@ -42,10 +42,24 @@ class Warehouse:
         with self._session(f"warehouse, position of {pipeline}.{stream}") as connection:
             return ledger.position(connection, pipeline, stream)
 
-    def plan(self, pipeline: Pipeline, stream: Stream, batch: Batch) -> list[Change]:
-        """The schema changes that loading this batch would make; changes nothing."""
+    def known_columns(self, pipeline: Pipeline, stream: Stream) -> dict[str, DataType]:
+        """The target's columns and their types; empty before the first load."""
         with self._session(_place(pipeline, stream)) as connection:
-            return self._changes(connection, pipeline, stream, batch)
+            found = self._target_columns(connection, pipeline.target_schema, stream.table) or {}
+        return {name: data_type for name, data_type in found.items() if data_type is not None}
+
+    def plan(self, pipeline: Pipeline, stream: Stream, columns: Sequence[Column]) -> tuple[list[str], list[str]]:
+        """The schema changes that loading these columns would make, and every statement of the load. Runs none."""
+        target, keys = quote(pipeline.target_schema, stream.table), _keys(stream)
+        with self._session(_place(pipeline, stream)) as connection:
+            changes = self._changes(connection, pipeline, stream, columns, {})
+        commands = [command for change in changes for command in change.sql()]
+        apply = [
+            statements.create_delta(target, columns, keys, None, self.dialect),
+            statements.delete_changed(target, keys),
+            statements.insert_delta(target, columns),
+        ]
+        return [str(change) for change in changes], [*commands, *(apply if columns else [])]
 
     def load(self, pipeline: Pipeline, stream: Stream, batch: Batch) -> LoadResult:
         """Apply a batch exactly once, however often this is called with it.
@@ -67,7 +81,7 @@ class Warehouse:
 
     def _make_room(self, connection: Any, pipeline: Pipeline, stream: Stream, batch: Batch) -> list[Change]:
         """Run the additive changes one by one outside a transaction; refuse the others before anything is done."""
-        changes = self._changes(connection, pipeline, stream, batch)
+        changes = self._changes(connection, pipeline, stream, batch.columns, batch.longest_bytes)
         if refused := [change for change in changes if isinstance(change, Incompatible)]:
             raise SchemaConflict(
                 "; ".join(map(str, refused)),
@@ -84,10 +98,17 @@ class Warehouse:
             connection.autocommit = False
         return changes
 
-    def _changes(self, connection: Any, pipeline: Pipeline, stream: Stream, batch: Batch) -> list[Change]:
+    def _changes(
+        self,
+        connection: Any,
+        pipeline: Pipeline,
+        stream: Stream,
+        columns: Sequence[Column],
+        longest_bytes: Mapping[str, int],
+    ) -> list[Change]:
         schema, table = pipeline.target_schema, stream.table
         target = self._target_columns(connection, schema, table)
-        return changes_for(schema, table, target, batch.columns, _keys(stream), batch.longest_bytes, self.dialect)
+        return changes_for(schema, table, target, columns, _keys(stream), longest_bytes, self.dialect)
 
     def _target_columns(self, connection: Any, schema: str, table: str) -> dict[str, DataType | None] | None:
         with connection.cursor() as cursor:

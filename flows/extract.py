@@ -1,0 +1,59 @@
+"""One extract flow per kind of source: it reads its streams side by side and hands on their batches.
+
+What does not belong here: loading, and reading itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from prefect import flow
+
+from millrace.pipeline import SourceKind
+from tasks.extract import Bounds, Extracted, extract_mongo_stream, extract_postgres_stream
+
+
+class StreamsFailed(ExceptionGroup[Exception]):
+    """Some streams could not be read; ``completed`` holds those that were, so that they can be loaded."""
+
+    completed: Sequence[Extracted]
+
+    def __new__(cls, message: str, failures: Sequence[Exception], completed: Sequence[Extracted]) -> StreamsFailed:
+        """As ExceptionGroup, with what was completed."""
+        group = super().__new__(cls, message, failures)
+        group.completed = completed
+        return group
+
+
+@flow(name="extract-postgres", flow_run_name="extract {pipeline} from Postgres", persist_result=False)
+async def extract_postgres(pipeline: str, streams: list[str], bounds: Bounds) -> list[Extracted]:
+    """Read the Postgres streams. Raises StreamsFailed after all have ended when some failed."""
+    return await _side_by_side(extract_postgres_stream, pipeline, streams, bounds)
+
+
+@flow(name="extract-mongo", flow_run_name="extract {pipeline} from MongoDB", persist_result=False)
+async def extract_mongo(pipeline: str, streams: list[str], bounds: Bounds) -> list[Extracted]:
+    """Read the MongoDB streams. Raises StreamsFailed after all have ended when some failed."""
+    return await _side_by_side(extract_mongo_stream, pipeline, streams, bounds)
+
+
+EXTRACT: dict[SourceKind, Callable[[str, list[str], Bounds], Coroutine[Any, Any, list[Extracted]]]] = {
+    "postgres": extract_postgres,
+    "mongo": extract_mongo,
+}
+
+
+async def _side_by_side(
+    extract: Callable[[str, str, Bounds], Coroutine[Any, Any, Extracted]],
+    pipeline: str,
+    streams: Sequence[str],
+    bounds: Bounds,
+) -> list[Extracted]:
+    results = await asyncio.gather(*(extract(pipeline, stream, bounds) for stream in streams), return_exceptions=True)
+    completed = [result for result in results if isinstance(result, Extracted)]
+    failures = [result for result in results if isinstance(result, Exception)]
+    if failures:
+        raise StreamsFailed("; ".join(map(str, failures)), failures, completed)
+    return completed

@@ -1,0 +1,77 @@
+"""What a run is asked to do: the form that Prefect's UI shows.
+
+What does not belong here: doing it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Literal
+
+from prefect.runtime import flow_run
+from pydantic import BaseModel, Field, model_validator
+
+from millrace import Pipeline, Stream
+from tasks.extract import Bounds
+
+
+class Window(BaseModel):
+    """A span of the cursor's time, for backfills. A run with an end leaves the position where it is."""
+
+    start: datetime | None = Field(default=None, description="First moment (inclusive); empty: from the beginning.")
+    end: datetime | None = Field(default=None, description="Last moment (exclusive); empty: open.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Window:
+        if self.start and self.end and _utc(self.start) >= _utc(self.end):
+            raise ValueError("the window ends before it starts")
+        return self
+
+
+class ReplicateRequest(BaseModel):
+    """Which streams are replicated, and from where on."""
+
+    pipeline: str = Field(default="stori", description="A pipeline's name, or path/to/module.py:attribute.")
+    streams: list[str] = Field(default=[], description="Names of streams; empty: all of the pipeline.")
+    mode: Literal["incremental", "full"] = Field(
+        default="incremental", description="`incremental` goes on where the last run ended; `full` reads everything."
+    )
+    window: Window | None = Field(default=None, description="Only this span of time, instead of the mode.")
+    dry_run: bool = Field(default=False, description="Show window, queries and schema changes; change nothing.")
+
+    def chosen(self, pipeline: Pipeline) -> list[Stream]:
+        """The streams to run. Raises ConfigurationError for a name that the pipeline does not have."""
+        return [pipeline.stream(name) for name in self.streams] or list(pipeline.streams)
+
+    @property
+    def bounds(self) -> Bounds:
+        """What is read of each stream."""
+        if self.window is not None:
+            return Bounds(full=True, start=_text(self.window.start), end=_text(self.window.end))
+        return Bounds(full=self.mode == "full")
+
+    def describe(self, until: datetime) -> str:
+        """For the run's name: the pipeline and its window."""
+        if self.window is not None:
+            span = f"{_minute(self.window.start) or 'beginning'} to {_minute(self.window.end) or _minute(until)}"
+        else:
+            span = f"{'all' if self.mode == 'full' else 'changes'} until {_minute(until)}"
+        return f"{self.pipeline}: {span}{' (dry run)' if self.dry_run else ''}"
+
+
+def run_name() -> str:
+    """Name of the current flow run; the scheduled time counts, not the moment it was picked up."""
+    request = ReplicateRequest.model_validate(flow_run.parameters.get("request") or {})
+    return request.describe(flow_run.scheduled_start_time or datetime.now(UTC))
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else _utc(moment).isoformat()
+
+
+def _minute(moment: datetime | None) -> str:
+    return f"{_utc(moment):%Y-%m-%d %H:%M}" if moment else ""

@@ -1,0 +1,149 @@
+"""Single BSON values: which Python types a column of each kind accepts, and how one is converted without loss.
+
+What does not belong here: columns and documents as a whole (mongo_values.py).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from decimal import Context, Decimal
+from typing import Any
+
+import orjson
+from bson import Decimal128, Int64, ObjectId, Regex, Timestamp
+from bson.binary import Binary
+from bson.datetime_ms import DatetimeMS
+
+from millrace.types import BSON, MAX_PRECISION, DataType, Kind
+
+EXACT_FLOAT_INTEGERS = 2**53
+EVERY_DIGIT = Context(prec=60)
+"""normalize() rounds to its context: a Decimal128 has 34 digits."""
+
+
+class Unfit(ValueError):
+    """A value that its column cannot hold exactly; ``reason`` is the reject's code."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+TYPE_OF: Mapping[type, DataType] = {
+    bool: BSON["bool"], int: BSON["int"], Int64: BSON["long"], float: BSON["double"], str: BSON["string"],
+    datetime: BSON["date"], DatetimeMS: BSON["date"], ObjectId: BSON["objectId"], Decimal128: BSON["decimal"],
+    bytes: BSON["binData"], Binary: BSON["binData"], uuid.UUID: BSON["uuid"], Timestamp: BSON["timestamp"],
+    Regex: BSON["regex"], list: BSON["array"], dict: BSON["object"],
+}  # fmt: skip
+"""The type of a column whose values decode to this Python type."""
+
+
+def _integral(value: float) -> int:
+    if not value.is_integer() or not -(2**63) <= value < 2**63:
+        raise Unfit("type_mismatch")
+    return int(value)
+
+
+def _exact_float(value: int) -> float:
+    if abs(value) > EXACT_FLOAT_INTEGERS:
+        raise Unfit("number_does_not_fit")
+    return float(value)
+
+
+def _decimal_text(precision: int, scale: int) -> Callable[[Decimal128 | int], str]:
+    def convert(value: Decimal128 | int) -> str:
+        number = value.to_decimal() if isinstance(value, Decimal128) else Decimal(value)
+        if not number.is_finite():
+            raise Unfit("number_does_not_fit")
+        text = f"{number.normalize(EVERY_DIGIT):f}"
+        whole, _, fraction = text.lstrip("-").partition(".")
+        if len(whole.lstrip("0")) > precision - scale or len(fraction) > scale:
+            raise Unfit("number_does_not_fit")
+        return text
+
+    return convert
+
+
+def _ranged(bits: int) -> Callable[[int], int]:
+    def convert(value: int) -> int:
+        if not -(2 ** (bits - 1)) <= value < 2 ** (bits - 1):
+            raise Unfit("number_does_not_fit")
+        return value
+
+    return convert
+
+
+def _out_of_range(_: DatetimeMS) -> None:
+    """A moment outside Python's years 1 to 9999."""
+    raise Unfit("date_out_of_range")
+
+
+def _regex(value: Any) -> str:
+    return f"/{value.pattern}/{value.flags}"
+
+
+def _timestamp(value: Timestamp) -> str:
+    return f"{value.time}.{value.inc}"
+
+
+def document_text(value: Any) -> str:
+    """Canonical JSON: keys sorted, no blanks; what JSON has no form for is text, what has none at all is Unfit."""
+    try:
+        dumped = orjson.dumps(value, default=_embedded, option=orjson.OPT_SORT_KEYS | orjson.OPT_NAIVE_UTC).decode()
+    except orjson.JSONEncodeError as error:
+        raise (error.__cause__ if isinstance(error.__cause__, Unfit) else Unfit("no_json_form")) from None
+    if "null" in dumped:
+        _refuse_not_a_number(value)
+    if "\\u0000" in dumped:
+        raise Unfit("nul_character")
+    return dumped
+
+
+def _embedded(value: Any) -> Any:
+    converter = _EMBEDDED.get(type(value))
+    if converter is None:
+        raise Unfit("no_json_form")
+    return converter(value)
+
+
+def _refuse_not_a_number(value: Any) -> None:
+    """orjson writes NaN and infinity as null; the slower encoder refuses them."""
+    try:
+        json.dumps(value, allow_nan=False, default=str)
+    except ValueError:
+        raise Unfit("not_a_number_in_document") from None
+
+
+_EMBEDDED: Mapping[type, Callable[[Any], Any]] = {
+    ObjectId: str, Decimal128: str, uuid.UUID: str, Timestamp: _timestamp, Regex: _regex,
+    bytes: lambda value: base64.b64encode(value).decode(),
+    Binary: lambda value: base64.b64encode(value).decode(),
+}  # fmt: skip
+
+Converters = Mapping[type, Callable[[Any], Any] | None]
+
+
+def accepted(data_type: DataType) -> Converters:
+    """The Python types that go into a column, each with its conversion (None: as it is)."""
+    if data_type.kind is Kind.DECIMAL:
+        convert = _decimal_text(data_type.precision or MAX_PRECISION, data_type.scale or 0)
+        return {Decimal128: convert, int: convert, Int64: convert}
+    return _ACCEPTED.get(data_type.kind, {})
+
+
+_ACCEPTED: Mapping[Kind, Converters] = {
+    Kind.BOOLEAN: {bool: None},
+    Kind.INT16: {int: _ranged(16), Int64: _ranged(16)},
+    Kind.INT32: {int: _ranged(32), Int64: _ranged(32)},
+    Kind.INT64: {int: None, Int64: None, float: _integral},
+    Kind.FLOAT64: {float: None, int: _exact_float, Int64: _exact_float},
+    Kind.TEXT: {str: None, ObjectId: str, uuid.UUID: str, Regex: _regex, Timestamp: _timestamp},
+    Kind.TIMESTAMP: {datetime: None, DatetimeMS: _out_of_range},
+    Kind.TIMESTAMP_UTC: {datetime: None, DatetimeMS: _out_of_range},
+    Kind.BINARY: {bytes: None, Binary: bytes},
+    Kind.DOCUMENT: dict.fromkeys(TYPE_OF, document_text),
+}

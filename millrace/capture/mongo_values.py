@@ -1,0 +1,190 @@
+"""How BSON becomes columns: decode, flatten, type, and reject row by row what a column cannot hold exactly.
+
+A raw batch is decoded by PyMongo's C code and taken apart column by column. A column's type is, in this order:
+the stream's declaration, the contract, the target's column, what the first chunk holds; a value of another type is
+converted only where nothing is lost. Why not pymongoarrow: docs/decisions/0005-bson.md.
+What does not belong here: queries and positions (mongo.py).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+import bson
+import polars as pl
+from bson import json_util
+from bson.binary import UuidRepresentation
+from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.errors import BSONError
+
+from millrace.capture.bson_values import TYPE_OF, Converters, Unfit, accepted
+from millrace.capture.chunk import Chunk
+from millrace.naming import column_name
+from millrace.pipeline import Stream
+from millrace.rejects import REJECT_SCHEMA
+from millrace.types import FLOAT64, TIMESTAMP_UTC, Column, DataType, Kind, from_polars, polars_type
+
+OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO, uuid_representation=UuidRepresentation.STANDARD
+)
+DOCUMENT_KEY = "_id"
+NUL = "\x00"
+SIZE_BYTES = 4
+
+Rejected = dict[int, tuple[str, str]]
+"""Reason and field by index of the document."""
+
+
+class Decoder:
+    """Decodes the raw batches of one read; a path keeps the column it was given first.
+
+    ``known`` are the target's columns by name, with their types.
+    """
+
+    def __init__(self, stream: Stream, known: Mapping[str, DataType]) -> None:
+        self._stream = stream
+        self._known = {**known, **_of_contract(stream)}
+        self._columns: dict[str, Column] = {}
+        self._register(stream.capture.cursor, TIMESTAMP_UTC)
+
+    def decode(self, raw: bytes) -> Chunk:
+        """One raw batch as typed rows and rejects."""
+        documents, undecodable = _decode(raw)
+        values: dict[str, list[Any]] = {}
+        self._flatten(documents, "", self._stream.flatten_depth, values)
+        rejected: Rejected = {}
+        series = [self._series(path, column, rejected) for path, column in values.items()]
+        frame = self._complete([one for one in series if one is not None], len(documents))
+        columns = tuple(self._columns.values())
+        if rejected:
+            keep = pl.Series([index not in rejected for index in range(len(documents))], dtype=pl.Boolean)
+            frame = frame.filter(keep)
+        rows = [_reject(documents[index], *why) for index, why in rejected.items()] + undecodable
+        return Chunk(frame, columns, pl.DataFrame(rows, schema=dict(REJECT_SCHEMA)))
+
+    def _flatten(
+        self, documents: Sequence[Mapping[str, Any] | None], prefix: str, depth: int, into: dict[str, list[Any]]
+    ) -> None:
+        """Fill ``into`` with one list of values per path; embedded documents open up ``depth`` levels."""
+        for field in dict.fromkeys(chain.from_iterable(document for document in documents if document)):
+            path = f"{prefix}{field}"
+            values = [document.get(field) if document else None for document in documents]
+            if depth and dict in set(map(type, values)) and not self._is_document(path):
+                embedded = [value if type(value) is dict else None for value in values]
+                self._flatten(embedded, f"{path}.", depth - 1, into)
+                values = [None if type(value) is dict else value for value in values]
+            into[path] = values
+
+    def _is_document(self, path: str) -> bool:
+        declared = self._stream.types.get(path) or self._known.get(column_name(path))
+        return declared is not None and declared.kind is Kind.DOCUMENT
+
+    def _series(self, path: str, values: list[Any], rejected: Rejected) -> pl.Series | None:
+        kinds = set(map(type, values)) - {type(None)}
+        if not kinds and path not in self._columns:
+            return None
+        column = self._columns.get(path) or self._register(path, _infer(values))
+        converters = accepted(column.type)
+        if any(converters.get(kind, _convert) is not None for kind in kinds):
+            values = _convert(values, converters, column, rejected)
+        series = _typed(values, column)
+        if column.type.kind is Kind.TEXT:
+            for index in series.str.contains(NUL, literal=True).fill_null(False).arg_true():
+                rejected.setdefault(index, ("nul_character", path))
+        return series
+
+    def _register(self, path: str, inferred: DataType) -> Column:
+        name = column_name(path)
+        if any(column.name == name for column in self._columns.values()):
+            name = column_name(f"{path} of {len(self._columns)}")
+        data_type = self._stream.types.get(path) or self._known.get(name) or inferred
+        return self._columns.setdefault(path, Column(name, path, data_type))
+
+    def _complete(self, series: Sequence[pl.Series], height: int) -> pl.DataFrame:
+        """The frame with every column known so far, in one order, so that files of a read look alike."""
+        present = {one.name: one for one in series}
+        return pl.DataFrame(
+            [
+                present.get(column.name, pl.repeat(None, height, dtype=polars_type(column.type), eager=True)).alias(
+                    column.name
+                )
+                for column in self._columns.values()
+            ]
+        )
+
+
+def _of_contract(stream: Stream) -> dict[str, DataType]:
+    if stream.contract is None:
+        return {}
+    return {name: from_polars(column.dtype) for name, column in stream.contract.columns().items()}
+
+
+def _decode(raw: bytes) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Documents, and as rejects those that are no valid BSON (found one by one only when the batch fails)."""
+    try:
+        return bson.decode_all(raw, OPTIONS), []
+    except (BSONError, ValueError, OverflowError):
+        return _decode_singly(raw)
+
+
+def _decode_singly(raw: bytes) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    documents, rejected, offset = [], [], 0
+    while offset < len(raw):
+        size = int.from_bytes(raw[offset : offset + SIZE_BYTES], "little")
+        one = raw[offset : offset + size]
+        try:
+            documents.append(bson.decode(one, OPTIONS))
+        except (BSONError, ValueError, OverflowError) as error:
+            rejected.append(
+                {"reason": "undecodable", "field": "", "coordinates": type(error).__name__, "row": one.hex()}
+            )
+        offset += size
+    return documents, rejected
+
+
+def _infer(values: list[Any]) -> DataType:
+    """The type most values have; whole numbers among fractions are fractions."""
+    counted = Counter(TYPE_OF.get(type(value)) for value in values if value is not None)
+    counted.pop(None, None)
+    if not counted:
+        return DataType(Kind.DOCUMENT)
+    if {kind.kind for kind in counted if kind} == {Kind.INT64, Kind.FLOAT64}:
+        return FLOAT64
+    return next(data_type for data_type, _ in counted.most_common(1) if data_type)
+
+
+def _convert(values: list[Any], converters: Converters, column: Column, rejected: Rejected) -> list[Any]:
+    """The values in the column's type; the rows of those that have no place there are noted in ``rejected``."""
+    converted = []
+    for index, value in enumerate(values):
+        try:
+            converter = converters[type(value)] if value is not None else None
+            converted.append(converter(value) if converter else value)
+        except KeyError:
+            rejected.setdefault(index, ("type_mismatch", column.path))
+            converted.append(None)
+        except Unfit as error:
+            rejected.setdefault(index, (error.reason, column.path))
+            converted.append(None)
+    return converted
+
+
+def _typed(values: list[Any], column: Column) -> pl.Series:
+    dtype = polars_type(column.type)
+    if column.type.kind is Kind.TIMESTAMP_UTC:
+        return pl.Series(column.name, values, dtype=pl.Datetime("us")).dt.replace_time_zone("UTC")
+    if column.type.kind is Kind.DECIMAL:
+        return pl.Series(column.name, values, dtype=pl.String).cast(dtype)
+    return pl.Series(column.name, values, dtype=dtype)
+
+
+def _reject(document: Mapping[str, Any], reason: str, field: str) -> dict[str, str]:
+    return {
+        "reason": reason,
+        "field": field,
+        "coordinates": json_util.dumps({DOCUMENT_KEY: document.get(DOCUMENT_KEY)}),
+        "row": json_util.dumps(document, json_options=json_util.CANONICAL_JSON_OPTIONS),
+    }
