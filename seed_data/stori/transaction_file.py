@@ -8,6 +8,7 @@ database (transactions.py) and the rules that typed records must meet (pipelines
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ DETAILS, LINE, REASONS, SURPLUS = "transaction_details", "line", "reasons", "sur
 FORMAT_REMEDY = f"give a comma-separated UTF-8 file with the columns {', '.join(COLUMNS)}"
 
 _HEADER_MAX_BYTES = 4_096
+_PIECE_RECORDS = 50_000
 _AMOUNT = r"^-?(\d+|\d{1,3}(,\d{2,3})*,\d{3})(\.\d{1,2})?$"
 
 
@@ -36,45 +38,62 @@ class _Record(TransactionRecord):
 
 
 @dataclass(frozen=True)
-class TransactionFile:
-    """The records of one file: ``accepted`` typed as the contract says, ``rejects`` as texts with ``line`` (of the
-    file, counted from 1) and ``reasons`` (``column|rule``)."""
+class Piece:
+    """Some records of a file, in order: ``accepted`` typed as the contract says, ``rejects`` as texts with ``line``
+    (of the file, counted from 1) and ``reasons`` (``column|rule``)."""
 
     accepted: pl.DataFrame
     rejects: pl.DataFrame
 
 
-def read_transactions(path: Path) -> TransactionFile:
-    """Raises ConfigurationError when the file is not a CSV of transactions; then none of it may be used."""
-    raw = _raw_records(path)
+def read_transactions(path: Path) -> Iterator[Piece]:
+    """The records of a file in pieces of bounded size.
+
+    Raises ConfigurationError when the file is not a CSV of transactions, which may show at its end only: then
+    nothing of it may be kept.
+    """
+    return map(_judged, _raw_pieces(path))
+
+
+def _judged(raw: pl.DataFrame) -> Piece:
     unreadable = raw.with_columns(_parse_failures()).filter(pl.col(REASONS).list.len() > 0)
     readable = raw.join(unreadable, on=LINE, how="anti", maintain_order="left")
     accepted, failure = _Record.filter(readable.with_columns(**_parsed()).drop(SURPLUS))
     broken = failure.details().select(LINE, _failed_rules(failure.counts()).alias(REASONS))
     rejected = pl.concat([unreadable.select(LINE, REASONS), broken])
-    return TransactionFile(accepted.drop(LINE), raw.join(rejected, on=LINE).sort(LINE))
+    return Piece(accepted.drop(LINE), raw.join(rejected, on=LINE).sort(LINE))
 
 
-def _raw_records(path: Path) -> pl.DataFrame:
+def _raw_pieces(path: Path) -> Iterator[pl.DataFrame]:
     """The columns of the contract as texts, with line numbers. Blank lines are no records."""
-    names = _header(path)
+    records = pl.scan_csv(
+        path,
+        has_header=False,
+        skip_lines=1,
+        schema=dict.fromkeys([*_header(path), SURPLUS], pl.String),
+        missing_columns="insert",
+        extra_columns="ignore",
+    )
+    lines_before = 1
     try:
-        raw = pl.read_csv(
-            path,
-            has_header=False,
-            skip_lines=1,
-            schema=dict.fromkeys([*names, SURPLUS], pl.String),
-            missing_columns="insert",
-            extra_columns="ignore",
-        )
+        for piece in records.collect_batches(chunk_size=_PIECE_RECORDS):
+            numbered = piece.select(*COLUMNS, SURPLUS, (_lines().cum_sum() + lines_before).alias("end"))
+            lines_before = numbered["end"][-1] if len(numbered) else lines_before
+            first_line = (pl.col("end") - _lines() + 1).alias(LINE)
+            yield numbered.with_columns(first_line).drop("end").filter(~_is_blank())
     except pl.exceptions.PolarsError:
         # Its message shows values of the file.
         raise ConfigurationError("is not a CSV file", place=_first_flaw(path), remedy=FORMAT_REMEDY) from None
-    newlines = pl.sum_horizontal(pl.all().str.count_matches("\n", literal=True).fill_null(0))
-    lines = (1 + newlines).cum_sum().shift(1, fill_value=0).cast(pl.Int64) + 2
-    return raw.select(*COLUMNS, SURPLUS, lines.alias(LINE)).filter(
-        ~pl.all_horizontal(pl.col(*COLUMNS, SURPLUS).is_null())
-    )
+
+
+def _lines() -> pl.Expr:
+    """Lines that each record takes in the file."""
+    newlines = (pl.col(name).str.count_matches("\n", literal=True).fill_null(0) for name in (*COLUMNS, SURPLUS))
+    return (1 + pl.sum_horizontal(newlines)).cast(pl.Int64)
+
+
+def _is_blank() -> pl.Expr:
+    return pl.all_horizontal(pl.col(*COLUMNS, SURPLUS).is_null())
 
 
 def _header(path: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""txns.csv → Postgres ``public.transactions``: one COPY in one transaction, each file once.
+"""txns.csv → Postgres ``public.transactions``: COPY in one transaction, each file once.
 
 What does not belong here: reading the file (transaction_file.py) and connecting (blocks/).
 """
@@ -26,9 +26,11 @@ PLACE = "postgres public.transactions"
 SOURCE_SQL = Path(__file__).parents[2] / "sql" / "stori" / "source.sql"
 
 _CLAIM = """
-INSERT INTO public.imported_files (sha256, name, rows, rejected) VALUES (%s, %s, %s, %s)
+INSERT INTO public.imported_files (sha256, name, rows, rejected, rejects_key) VALUES (%s, %s, 0, 0, '')
 ON CONFLICT (sha256) DO NOTHING
 """
+_COUNT = "UPDATE public.imported_files SET rows = %s, rejected = %s, rejects_key = %s WHERE sha256 = %s"
+_EARLIER = "SELECT rows, rejected, rejects_key FROM public.imported_files WHERE sha256 = %s"
 
 
 def install_source(connection: Connection) -> None:
@@ -40,23 +42,33 @@ def install_source(connection: Connection) -> None:
 def import_transactions(connection: Connection, path: Path, store: ObjectStore) -> Outcome:
     """Import a file that was not imported before; one that was counts as unchanged.
 
-    Rejected records go to the landing zone before the others are committed, so none can be lost. Of imports of the
-    same file at the same time one waits for the other. Raises ConfigurationError when the file is not a CSV of
-    transactions (nothing is imported then) and the errors of millrace.database.
+    Memory does not grow with the file. Rejected records go to the landing zone before the others are committed, so
+    none can be lost. Of imports of the same file at the same time one waits for the other. Raises ConfigurationError
+    when the file is not a CSV of transactions (nothing is imported then) and the errors of millrace.database.
     """
-    records, sha256 = read_transactions(path), sha256_of(path)
-    rows, rejected = len(records.accepted), len(records.rejects)
+    sha256 = sha256_of(path)
+    with database_errors(PLACE), connection, connection.cursor() as cursor:
+        cursor.execute(_CLAIM, (sha256, path.name))
+        if cursor.rowcount == 0:
+            cursor.execute(_EARLIER, (sha256,))
+            rows, rejected, key = cursor.fetchone()
+            return Outcome(path.name, unchanged=rows, rejected=rejected, rejects_key=key)
+        outcome = _copy_file(cursor, path, store, sha256)
+        cursor.execute(_COUNT, (outcome.imported, outcome.rejected, outcome.rejects_key, sha256))
+    return outcome
+
+
+def _copy_file(cursor: Cursor, path: Path, store: ObjectStore, sha256: str) -> Outcome:
+    imported = rejected = 0
     with tempfile.TemporaryDirectory() as directory:
         rejects = Path(directory) / "rejects.ndjson"
-        records.rejects.insert_column(0, pl.lit(path.name).alias("file")).write_ndjson(rejects)
+        with rejects.open("wb") as kept:
+            for piece in read_transactions(path):
+                copy_transactions(cursor, piece.accepted)
+                piece.rejects.insert_column(0, pl.lit(path.name).alias("file")).write_ndjson(kept)
+                imported, rejected = imported + len(piece.accepted), rejected + len(piece.rejects)
         key = keep_rejects(rejects, store, "transactions", sha256)
-    with database_errors(PLACE), connection, connection.cursor() as cursor:
-        cursor.execute(_CLAIM, (sha256, path.name, rows, rejected))
-        first_time = cursor.rowcount == 1
-        if first_time:
-            copy_transactions(cursor, records.accepted)
-    imported, unchanged = (rows, 0) if first_time else (0, rows)
-    return Outcome(path.name, imported=imported, unchanged=unchanged, rejected=rejected, rejects_key=key)
+    return Outcome(path.name, imported=imported, rejected=rejected, rejects_key=key)
 
 
 def copy_transactions(cursor: Cursor, records: pl.DataFrame) -> None:

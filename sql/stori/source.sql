@@ -40,5 +40,6 @@ CREATE TABLE IF NOT EXISTS public.imported_files (
     name        text        NOT NULL,
     rows        bigint      NOT NULL,
     rejected    bigint      NOT NULL,
+    rejects_key text        NOT NULL,
     imported_at timestamptz NOT NULL DEFAULT now()
 );

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from whole_file import read_whole
 
 from seed_data.stori import generate
 from seed_data.stori.generate import HEADERS, Header, generate_trades, generate_transactions
-from seed_data.stori.transaction_file import read_transactions
 
 SAMPLES = Path(generate.__file__).parent / "samples"
 
@@ -50,14 +50,14 @@ def test_another_seed_gives_other_files(tmp_path: Path) -> None:
 
 
 def test_every_generated_transaction_meets_the_contract(transactions_path: Path) -> None:
-    records = read_transactions(transactions_path)
+    records = read_whole(transactions_path)
     assert (len(records.accepted), len(records.rejects)) == (60_000, 0)
     assert records.accepted["account_no"].n_unique() == 10
 
 
 def test_balance_is_the_running_sum_of_its_account_across_pieces(transactions_path: Path) -> None:
     moved = pl.col("deposit_amt").fill_null(0) - pl.col("withdrawal_amt").fill_null(0)
-    records = read_transactions(transactions_path).accepted
+    records = read_whole(transactions_path).accepted
     expected = records.select(moved.cum_sum().over("account_no").cast(pl.Decimal(14, 2)))
     assert records["balance_amt"].equals(expected.to_series(), check_names=False)
     assert records["balance_amt"].min() < 0
@@ -90,7 +90,7 @@ def test_transactions_have_the_quirk(quirk: str, transactions_path: Path) -> Non
 def test_header_spellings(header: Header, tmp_path: Path) -> None:
     generate_transactions(tmp_path / "txns.csv", rows=3, header=header)
     assert (tmp_path / "txns.csv").read_text(encoding="utf-8").split("\n")[0] == HEADERS[header]
-    assert len(read_transactions(tmp_path / "txns.csv").accepted) == 3
+    assert len(read_whole(tmp_path / "txns.csv").accepted) == 3
 
 
 def test_trades_have_the_quirks(trades: list[dict]) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from whole_file import read_whole
 
 from millrace.errors import ConfigurationError
+from seed_data.stori import transaction_file
 from seed_data.stori.generate import HEADERS, as_spelled
 from seed_data.stori.population import Accounts, DetailTexts, draw_transactions
-from seed_data.stori.transaction_file import read_transactions
 
 GOOD = '409000611074\',29-Jun-17,TRF  FROM,TRUE,29 Jun 17,," 10,00,000.00 ",-12.50\n'
 
@@ -23,7 +24,7 @@ def written(path: Path, *records: str, header: str = HEADERS["spaced"]) -> Path:
 
 
 def test_values_are_exact(tmp_path: Path) -> None:
-    records = read_transactions(written(tmp_path / "a.csv", GOOD)).accepted
+    records = read_whole(written(tmp_path / "a.csv", GOOD)).accepted
     day = date(2017, 6, 29)
     assert records.rows() == [
         (409000611074, day, "TRF  FROM", True, day, None, Decimal("1000000.00"), Decimal("-12.50"))
@@ -35,13 +36,13 @@ def test_spelling_and_reading_give_back_what_was_drawn(tmp_path: Path) -> None:
     days = np.datetime64("2016-02-29") + np.arange(2_000)
     drawn = draw_transactions(random, Accounts.opened(4), DetailTexts(7), days)
     path = written(tmp_path / "a.csv", as_spelled(drawn, random).write_csv(include_header=False))
-    assert read_transactions(path).accepted.equals(drawn.select(read_transactions(path).accepted.columns))
+    assert read_whole(path).accepted.equals(drawn.select(read_whole(path).accepted.columns))
 
 
 def test_columns_may_stand_in_any_order_behind_a_byte_order_mark(tmp_path: Path) -> None:
     header = "\ufeffbalance amt,deposit_amt, Withdrawal Amt,VALUE DATE,chip used,TRANSACTION DETAILS,date,account no"
     path = written(tmp_path / "a.csv", "1.00,,2,1-Jan-17,false,,1-Jan-17,5\r\n", header=header)
-    assert read_transactions(path).accepted["account_no"].to_list() == [5]
+    assert read_whole(path).accepted["account_no"].to_list() == [5]
 
 
 @pytest.mark.parametrize(
@@ -69,19 +70,28 @@ def test_a_bad_record_is_rejected_with_its_reasons_and_the_others_stay(
     record: str, reasons: list[str], tmp_path: Path
 ) -> None:
     before = GOOD.replace("TRF  FROM", '"two\nlines, ""quoted"""')
-    records = read_transactions(written(tmp_path / "a.csv", before, "\n", f"{record}\n", GOOD, "\n\n"))
+    records = read_whole(written(tmp_path / "a.csv", before, "\n", f"{record}\n", GOOD, "\n\n"))
     assert len(records.accepted) == 2
     assert records.rejects.select("line", "reasons").rows() == [(5, reasons)]
 
 
+def test_line_numbers_go_on_from_piece_to_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transaction_file, "_PIECE_RECORDS", 3)
+    two_lines = GOOD.replace("TRF  FROM", '"two\nlines"')
+    path = written(tmp_path / "a.csv", *[two_lines, GOOD, "\n", "bad\n"] * 5)
+    assert read_whole(path).rejects["line"].to_list() == [6, 11, 16, 21, 26]
+    assert len(list(transaction_file.read_transactions(path))) > 1
+    assert len(read_whole(path).accepted) == 10
+
+
 def test_255_characters_are_accepted_whatever_their_bytes(tmp_path: Path) -> None:
     path = written(tmp_path / "a.csv", f"1,29-Jun-17,{'ü' * 255},true,29-Jun-17,1,,3\n")
-    assert len(read_transactions(path).accepted) == 1
+    assert len(read_whole(path).accepted) == 1
 
 
 def test_missing_and_empty_details_stay_apart(tmp_path: Path) -> None:
     lines = [f"1,29-Jun-17,{details},true,29-Jun-17,1,,3\n" for details in ("", '""', " x ")]
-    assert read_transactions(written(tmp_path / "a.csv", *lines)).accepted["transaction_details"].to_list() == [
+    assert read_whole(written(tmp_path / "a.csv", *lines)).accepted["transaction_details"].to_list() == [
         None,
         "",
         " x ",
@@ -103,7 +113,7 @@ def test_missing_and_empty_details_stay_apart(tmp_path: Path) -> None:
 def test_what_is_no_csv_of_transactions_is_refused_whole(content: bytes, place: str, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(content)
     with pytest.raises(ConfigurationError) as caught:
-        read_transactions(tmp_path / "a.csv")
+        read_whole(tmp_path / "a.csv")
     assert place in caught.value.place
     assert "comma-separated UTF-8" in caught.value.remedy
     assert "secret" not in str(caught.value)

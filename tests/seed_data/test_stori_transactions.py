@@ -13,11 +13,12 @@ from typing import Any
 import psycopg2
 import pytest
 from directory_store import DirectoryStore
+from whole_file import read_whole
 
 from millrace.errors import ConfigurationError, SourceMissing, Unreachable
+from seed_data.stori import transaction_file
 from seed_data.stori.generate import generate_transactions
 from seed_data.stori.outcome import Outcome
-from seed_data.stori.transaction_file import read_transactions
 from seed_data.stori.transactions import import_transactions, install_source
 
 WAITING = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -47,7 +48,7 @@ def until(condition: Callable[[], list[tuple[Any, ...]]], task: Future[Any]) -> 
 def test_the_table_equals_the_file(postgres: Any, path: Path, store: DirectoryStore) -> None:
     assert import_transactions(postgres, path, store) == Outcome("txns.csv", imported=500)
     assert rows(postgres, f"SELECT {RECORD} FROM transactions ORDER BY transaction_no") == (
-        read_transactions(path).accepted.rows()
+        read_whole(path).accepted.rows()
     )
     assert rows(postgres, "SELECT min(transaction_no), max(transaction_no) FROM transactions") == [(1, 500)]
 
@@ -109,12 +110,21 @@ def test_bad_records_are_kept_and_the_others_go_in(postgres: Any, path: Path, st
     assert import_transactions(postgres, path, store).rejects_key == outcome.rejects_key
 
 
-def test_what_is_no_csv_imports_nothing(postgres: Any, path: Path, store: DirectoryStore) -> None:
+def test_a_file_with_a_header_only_imports_nothing(postgres: Any, tmp_path: Path, store: DirectoryStore) -> None:
+    generate_transactions(tmp_path / "txns.csv", rows=0)
+    assert import_transactions(postgres, tmp_path / "txns.csv", store) == Outcome("txns.csv")
+
+
+def test_what_is_no_csv_imports_nothing_even_if_that_shows_late(
+    postgres: Any, path: Path, store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transaction_file, "_PIECE_RECORDS", 100)
     with path.open("a", encoding="utf-8") as file:
         file.write('1,29-Jun-17,"never closed')
     with pytest.raises(ConfigurationError, match="a quote that is not closed"):
         import_transactions(postgres, path, store)
     assert rows(postgres, "SELECT * FROM transactions") == []
+    assert rows(postgres, "SELECT * FROM imported_files") == []
     assert not store.directory.exists()
 
 
