@@ -5,7 +5,6 @@ What does not belong here: what the stack consists of (stack.py).
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 import subprocess
@@ -21,7 +20,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from local.processes import dies_with_parent
+from local.processes import dies_with_parent, neutral_environment
 from local.stack import Stack
 from millrace.errors import MillraceError
 
@@ -87,10 +86,8 @@ def run(
 
 
 def _run_in_foreground(command: list[str], stack: Stack) -> int:
-    # Credentials and servers of the caller (AWS_PROFILE, PREFECT_API_KEY) must not mix with the stack's.
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PREFECT_"))}
     try:
-        popen = subprocess.Popen(dies_with_parent(command), env=inherited | stack.environment())
+        popen = subprocess.Popen(dies_with_parent(command), env=neutral_environment() | stack.environment())
     except FileNotFoundError:
         print(f"{command[0]}: command not found", file=sys.stderr)
         return COMMAND_NOT_FOUND_EXIT_CODE

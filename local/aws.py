@@ -13,14 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from botocore.session import Session as BotocoreSession
 
-from local.processes import LOCALHOST, Process, answers_http, free_port
+from local.processes import LOCALHOST, Process, answers_http, free_port, neutral_environment
 
 ACCOUNT_ID = "123456789012"
 REGION = "us-east-1"
 SERVICES = (
     "s3,sqs,sns,ses,ecs,ec2,sts,iam,logs,events,secretsmanager,ssm,cloudformation,ecr,monitoring,scheduler,lambda"
 )
+
+# The person's own profiles and files have no say in a client of the emulator.
+NO_FILES = dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None)) | {
+    "profile": (None, None, None, None)
+}
 
 
 @dataclass(frozen=True)
@@ -48,13 +54,13 @@ class AwsServer:
     def client(self, service: str) -> Any:
         """A boto3 client of the emulator."""
         environment = self.environment()
-        return boto3.client(
-            service,
-            endpoint_url=self.url,
-            region_name=REGION,
+        session = boto3.Session(
+            botocore_session=BotocoreSession(session_vars=NO_FILES),
             aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+            region_name=REGION,
         )
+        return session.client(service, endpoint_url=self.url)
 
     def create_bucket(self, name: str) -> str:
         """Create the bucket if it is not there; returns its name."""
@@ -74,7 +80,7 @@ def launch_aws(directory: Path, *, kept: bool = False) -> AwsServer:
         "aws",
         [sys.executable, "-m", "ministack"],
         log_path=directory / "aws.log",
-        environment=os.environ
+        environment=neutral_environment()
         | {
             "BIND_HOST": LOCALHOST,
             "GATEWAY_PORT": str(port),

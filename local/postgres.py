@@ -34,7 +34,6 @@ SETTINGS = {
     "unix_socket_directories": "",
     "wal_level": "logical",
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
     "max_connections": "200",
     "max_replication_slots": "50",

@@ -5,12 +5,11 @@ What does not belong here: deployments, blocks, workers.
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.processes import LOCALHOST, Process, answers_http, free_port
+from local.processes import LOCALHOST, Process, answers_http, free_port, neutral_environment
 
 TRACKING_OFF = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
 
@@ -43,13 +42,11 @@ def launch_prefect_server(directory: Path, *, database_url: str) -> PrefectServe
     client_home, server_home = directory / "client-home", directory / "server-home"
     client_home.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    # Settings of the caller (a profile, another server's URL, an API key) must not reach this server.
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     process = Process(
         "prefect",
         [sys.executable, "-m", "prefect", "server", "start", "--host", LOCALHOST, "--port", str(port)],
         log_path=directory / "prefect.log",
-        environment=inherited
+        environment=neutral_environment()
         | TRACKING_OFF
         | {
             "PREFECT_HOME": str(server_home),

@@ -56,6 +56,11 @@ def dies_with_parent(command: Sequence[str], signal_name: str = "TERM") -> list[
     return [setpriv, "--pdeathsig", signal_name, "--", *command] if setpriv else list(command)
 
 
+def neutral_environment() -> dict[str, str]:
+    """This process's environment without what points at other servers: AWS_PROFILE, PREFECT_API_KEY and their kin."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PREFECT_"))}
+
+
 class Identity(TypedDict, total=False):
     """The part of subprocess's arguments that says who runs the command."""
 
@@ -97,7 +102,7 @@ class Process:
         working_directory: Path | None = None,
     ) -> None:
         self.name, self.command, self.log_path = name, list(command), log_path
-        self.environment = dict(os.environ if environment is None else environment)
+        self.environment = dict(neutral_environment() if environment is None else environment)
         self.stop_signal, self.user = stop_signal, user
         self.working_directory = working_directory or log_path.parent
         self._popen: subprocess.Popen[bytes] | None = None

@@ -6,7 +6,6 @@ What does not belong here: what Redshift does and refuses (local/redshift/).
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from contextlib import closing
@@ -17,7 +16,7 @@ from urllib.parse import urlsplit
 import psycopg2
 
 from local.aws import AwsServer
-from local.processes import LOCALHOST, Process
+from local.processes import LOCALHOST, Process, neutral_environment
 
 READY = re.compile(r"^redshift ready port=(\d+)$", re.MULTILINE)
 
@@ -90,7 +89,7 @@ def launch_warehouse(directory: Path, *, backend_url: str, aws: AwsServer) -> Wa
             *("--backend-url", backend_url, "--s3-endpoint", aws.url),
         ],
         log_path=directory / "redshift.log",
-        environment=os.environ | aws.environment(),
+        environment=neutral_environment() | aws.environment(),
         working_directory=Path(__file__).parent.parent,
     )
     process.log_path.unlink(missing_ok=True)

@@ -6,7 +6,10 @@ import secrets
 from collections.abc import Iterator
 
 import pytest
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_HOME, temporary_settings
 
+from blocks.bootstrap import bootstrap
+from local.prefect_server import PrefectServer, launch_prefect_server, wait_for_prefect_server
 from local.stack import Stack
 
 
@@ -20,6 +23,23 @@ def stack() -> Iterator[Stack]:
     """Postgres, MongoDB, AWS and the Redshift stand-in; no Prefect server."""
     with Stack(prefect=False) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def prefect_server(stack: Stack) -> Iterator[PrefectServer]:
+    """A Prefect server on PostgreSQL, and this process as its client. About 10 seconds, once."""
+    database_url = stack.postgres.create_database("prefect")
+    server = launch_prefect_server(stack.directory / "prefect", database_url=database_url)
+    wait_for_prefect_server(server)
+    settings = {
+        PREFECT_API_URL: server.api_url,
+        PREFECT_HOME: server.home,
+        # A heartbeat's thread costs a second at the end of every flow run.
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+    }
+    with temporary_settings(settings):
+        yield server
+    server.stop()
 
 
 @pytest.fixture
@@ -64,3 +84,22 @@ def mongo_database(stack: Stack) -> Iterator[str]:
 def bucket(stack: Stack) -> str:
     """The name of an empty bucket."""
     return stack.aws.create_bucket(unique("bucket").replace("_", "-"))
+
+
+@pytest.fixture
+def environment(stack: Stack, postgres_database: str, warehouse_url: str) -> dict[str, str]:
+    """Variables that describe fresh places: an empty source, warehouse and lake. MongoDB is the shared server."""
+    fresh = {
+        "SOURCE_POSTGRES_URL": postgres_database,
+        "WAREHOUSE_URL": warehouse_url,
+        "LANDING_BUCKET": stack.aws.create_bucket(unique("landing").replace("_", "-")),
+        "PROCESSED_BUCKET": stack.aws.create_bucket(unique("processed").replace("_", "-")),
+    }
+    return stack.environment() | fresh
+
+
+@pytest.fixture
+async def bootstrapped(prefect_server: PrefectServer, environment: dict[str, str]) -> dict[str, str]:
+    """The variables of ``environment``, saved as blocks on the Prefect server."""
+    await bootstrap(environment)
+    return environment

@@ -1,0 +1,84 @@
+"""``python -m blocks.bootstrap``: registers the block types and saves the documents the environment describes.
+
+Safe to repeat: what is equal already is left alone. Prints names, never values.
+What does not belong here: which documents there are (environment.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+
+import httpx
+from prefect.blocks.core import Block
+from prefect_aws import AwsCredentials
+from prefect_aws.s3 import S3Bucket
+from prefect_sqlalchemy import SqlAlchemyConnector
+
+from blocks.environment import documents
+from blocks.mongo import MongoDB
+from blocks.sql import Warehouse
+from millrace.errors import MillraceError, Unreachable
+from millrace.redact import redact
+
+BLOCK_TYPES: tuple[type[Block], ...] = (SqlAlchemyConnector, MongoDB, Warehouse, AwsCredentials, S3Bucket)
+
+
+async def bootstrap(environment: Mapping[str, str]) -> list[str]:
+    """Register the types, save what is new or changed; returns a line for each document: what was done to which.
+
+    Raises ConfigurationError, before anything is saved, if the environment is incomplete or wrong, and
+    Unreachable if Prefect's API does not answer.
+    """
+    described = list(documents(environment))
+    try:
+        for block_type in BLOCK_TYPES:
+            await block_type.aregister_type_and_schema()
+        return [f"{await _save(name, block)} {block.get_block_type_slug()}/{name}" for name, block in described]
+    except httpx.TransportError as error:
+        raise Unreachable(
+            redact(error), place="Prefect's API", remedy="see that PREFECT_API_URL is right and the server runs"
+        ) from None
+
+
+async def _save(name: str, block: Block) -> str:
+    stored = await _stored(name, type(block))
+    if stored is not None and _content(stored) == _content(block):
+        # So that a block which holds this one refers to its document.
+        block._block_document_id, block._block_document_name = stored._block_document_id, name
+        return "unchanged"
+    await block.asave(name, overwrite=True)
+    return "created" if stored is None else "updated"
+
+
+async def _stored(name: str, block_type: type[Block]) -> Block | None:
+    try:
+        return await block_type.aload(name)
+    except ValueError:
+        return None
+
+
+def _content(value: object) -> object:
+    """The fields alone, without what identifies the document."""
+    if isinstance(value, Block):
+        return _content(value.model_dump(context={"include_secrets": True}))
+    if isinstance(value, dict):
+        return {name: _content(field) for name, field in value.items() if not str(name).startswith("_")}
+    return value
+
+
+def main() -> int:
+    """Exit code 0, or 1 with the reason on standard error."""
+    try:
+        lines = asyncio.run(bootstrap(os.environ))
+    except MillraceError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

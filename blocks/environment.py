@@ -1,0 +1,152 @@
+"""Every environment variable the product reads, as data, and the blocks they describe.
+
+The README's table is checked against ``VARIABLES``.
+What does not belong here: saving blocks (bootstrap.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from prefect.blocks.core import Block
+from prefect_aws import AwsClientParameters, AwsCredentials
+from prefect_aws.s3 import S3Bucket
+from pydantic import SecretStr
+
+from blocks import names
+from blocks.mongo import MongoDB
+from blocks.sql import Warehouse, source_connector, warehouse_connector
+from millrace.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One environment variable. ``required`` says when it must be set; ``secret`` that its value must not be shown."""
+
+    name: str
+    meaning: str
+    example: str
+    required: str
+    secret: bool = False
+
+
+VARIABLES = (
+    Variable(
+        "SOURCE_POSTGRES_URL",
+        "the source database; SOURCE_POSTGRES_<CONNECTION>_URL is a further one, `postgres/<connection>:` in a stream",
+        "postgresql://reader:password@db.example.com:5432/bank?sslmode=require",
+        "one source at least",
+        secret=True,
+    ),
+    Variable(
+        "SOURCE_MONGO_URL",
+        "the source MongoDB; SOURCE_MONGO_<CONNECTION>_URL is a further one, `mongo/<connection>:` in a stream",
+        "mongodb://reader:password@db.example.com:27017/?tls=true&tlsCAFile=/etc/ssl/rds.pem&retryWrites=false",
+        "one source at least",
+        secret=True,
+    ),
+    Variable(
+        "WAREHOUSE_URL",
+        "the warehouse: Redshift, or Postgres (postgresql://)",
+        "redshift://loader:password@cluster.example.com:5439/warehouse",
+        "always",
+        secret=True,
+    ),
+    Variable(
+        "WAREHOUSE_IAM_ROLE",
+        "ARN of the role with which Redshift reads the lake, or `default` for the cluster's own",
+        "arn:aws:iam::123456789012:role/millrace-warehouse",
+        "on Redshift",
+    ),
+    Variable("LANDING_BUCKET", "the S3 bucket that batches are written to", "acme-landing", "always"),
+    Variable("PROCESSED_BUCKET", "the S3 bucket that models are written to", "acme-processed", "always"),
+    Variable("AWS_DEFAULT_REGION", "the region of the buckets", "eu-west-1", "unless AWS itself tells it"),
+    Variable(
+        "AWS_ENDPOINT_URL",
+        "another endpoint than AWS's own, for an emulator",
+        "http://127.0.0.1:4566",
+        "for an emulator",
+    ),
+    Variable(
+        "AWS_ACCESS_KEY_ID",
+        "key of the emulator; stored only with AWS_ENDPOINT_URL, elsewhere the task's role is used",
+        "123456789012",
+        "for an emulator",
+    ),
+    Variable("AWS_SECRET_ACCESS_KEY", "secret of that key", "local", "for an emulator", secret=True),
+    Variable("PREFECT_API_URL", "the Prefect server's API", "http://127.0.0.1:4200/api", "unless a profile names it"),
+    Variable("PREFECT_API_KEY", "key of Prefect Cloud", "pnu_…", "on Prefect Cloud", secret=True),
+)
+_SOURCE = re.compile(r"SOURCE_(?P<kind>POSTGRES|MONGO)(_(?P<connection>[A-Z0-9_]+))?_URL")
+_BY_NAME = {variable.name: variable for variable in VARIABLES}
+
+
+def documents(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
+    """Name and block of every document the environment describes; a block comes after the blocks it holds.
+
+    Raises ConfigurationError that names every missing variable, or the wrong one.
+    """
+    _require(environment)
+    yield from _sources(environment)
+    yield from _warehouse(environment)
+    yield from _lake(environment)
+
+
+def _require(environment: Mapping[str, str]) -> None:
+    missing = [name for name in ("WAREHOUSE_URL", "LANDING_BUCKET", "PROCESSED_BUCKET") if not environment.get(name)]
+    if not any(_SOURCE.fullmatch(name) and value for name, value in environment.items()):
+        missing.append("SOURCE_POSTGRES_URL")
+    if environment.get("WAREHOUSE_URL", "").startswith("redshift") and not environment.get("WAREHOUSE_IAM_ROLE"):
+        missing.append("WAREHOUSE_IAM_ROLE")
+    if missing:
+        told = "; ".join(f"{name} ({_BY_NAME[name].meaning}), such as {_BY_NAME[name].example}" for name in missing)
+        raise ConfigurationError("variables are missing", place="environment", remedy=f"set {told}")
+
+
+def _sources(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
+    for variable, url in sorted(environment.items()):
+        match = _SOURCE.fullmatch(variable)
+        if match is None or not url:
+            continue
+        connection = (match["connection"] or "").lower().replace("_", "-")
+        name = names.source_name(match["kind"].lower(), connection)
+        if match["kind"] == "POSTGRES":
+            yield name, source_connector(url, place=variable)
+        else:
+            yield name, _mongo(url, variable)
+
+
+def _mongo(url: str, variable: str) -> MongoDB:
+    if not url.startswith(("mongodb://", "mongodb+srv://")):
+        raise ConfigurationError(
+            f"the URL begins with {url.partition(':')[0]}:", place=variable, remedy="write mongodb:// or mongodb+srv://"
+        )
+    return MongoDB(url=SecretStr(url))
+
+
+def _warehouse(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
+    connector = warehouse_connector(environment["WAREHOUSE_URL"], place="WAREHOUSE_URL")
+    yield names.WAREHOUSE, connector
+    yield names.WAREHOUSE, Warehouse(connector=connector, iam_role=environment.get("WAREHOUSE_IAM_ROLE", ""))
+
+
+def _lake(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
+    credentials = _credentials(environment)
+    yield names.AWS, credentials
+    for name, variable in ((names.LANDING, "LANDING_BUCKET"), (names.PROCESSED, "PROCESSED_BUCKET")):
+        yield name, S3Bucket(bucket_name=environment[variable], credentials=credentials)
+
+
+def _credentials(environment: Mapping[str, str]) -> AwsCredentials:
+    region, endpoint = environment.get("AWS_DEFAULT_REGION"), environment.get("AWS_ENDPOINT_URL")
+    if not endpoint:
+        # On AWS the task's role signs; keys that were stored here would outlive it and be used in its place.
+        return AwsCredentials(region_name=region)
+    return AwsCredentials(
+        region_name=region,
+        aws_access_key_id=environment.get("AWS_ACCESS_KEY_ID"),
+        aws_secret_access_key=SecretStr(environment.get("AWS_SECRET_ACCESS_KEY", "")),
+        aws_client_parameters=AwsClientParameters(endpoint_url=endpoint),
+    )

@@ -1,0 +1,54 @@
+"""Ready blocks by their documents' names: what a flow asks for first.
+
+What does not belong here: making documents (bootstrap.py).
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from prefect.blocks.core import Block
+from prefect_aws.s3 import S3Bucket
+from prefect_sqlalchemy import SqlAlchemyConnector
+
+from blocks import names
+from blocks.mongo import MongoDB
+from blocks.sql import Warehouse
+from blocks.store import BucketStore
+from millrace.errors import ConfigurationError
+
+AnyBlock = TypeVar("AnyBlock", bound=Block)
+
+
+async def load_source_postgres(connection: str = "") -> SqlAlchemyConnector:
+    """The source database of this connection. All of these raise ConfigurationError if the document is missing."""
+    return await _load(SqlAlchemyConnector, names.source_name("postgres", connection))
+
+
+async def load_source_mongo(connection: str = "") -> MongoDB:
+    """The source MongoDB of this connection."""
+    return await _load(MongoDB, names.source_name("mongo", connection))
+
+
+async def load_warehouse() -> Warehouse:
+    """The warehouse."""
+    return await _load(Warehouse, names.WAREHOUSE)
+
+
+async def load_landing() -> BucketStore:
+    """The lake's landing zone, where batches are."""
+    return BucketStore(await _load(S3Bucket, names.LANDING))
+
+
+async def load_processed() -> BucketStore:
+    """The lake's processed zone, where models are."""
+    return BucketStore(await _load(S3Bucket, names.PROCESSED))
+
+
+async def _load(block_type: type[AnyBlock], name: str) -> AnyBlock:
+    try:
+        return await block_type.aload(name)
+    except ValueError as error:
+        place = f"block {block_type.get_block_type_slug()}/{name}"
+        problem = "is not there" if "Unable to find" in str(error) else "does not fit its type"
+        raise ConfigurationError(problem, place=place, remedy="run `python -m blocks.bootstrap`") from None

@@ -1,0 +1,16 @@
+"""Names of block documents. A connection's name is derived, so every further kind of source fits.
+
+What does not belong here: the blocks.
+"""
+
+from __future__ import annotations
+
+WAREHOUSE = "warehouse"
+LANDING = "landing"
+PROCESSED = "processed"
+AWS = "aws"
+
+
+def source_name(kind: str, connection: str = "") -> str:
+    """``source-postgres``, or ``source-postgres-<connection>`` for a named connection."""
+    return f"source-{kind}-{connection}" if connection else f"source-{kind}"

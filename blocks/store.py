@@ -1,0 +1,206 @@
+"""The lake on prefect-aws's S3Bucket: implements millrace.lake.store.ObjectStore.
+
+Every write carries If-None-Match, so of two writers of one key exactly one wins; the other is content if the object
+is the same, and fails if it is not. Only the block's upload_*, download_* and its client are used: its read_path and
+write_path resolve bucket_folder in another way.
+What does not belong here: keys and formats.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, TypeAlias
+
+from boto3.exceptions import Boto3Error, RetriesExceededError
+from botocore import exceptions
+from botocore.exceptions import BotoCoreError, ClientError
+from prefect_aws import AwsCredentials, MinIOCredentials
+from prefect_aws.s3 import S3Bucket
+
+from millrace.errors import ConfigurationError, FatalError, MillraceError, SourceMissing, Unreachable
+from millrace.redact import redact
+
+Credentials: TypeAlias = AwsCredentials | MinIOCredentials
+
+# Without it the block guesses from Prefect's context, and in a thread of an async flow it guesses wrong.
+SYNC: dict[str, Any] = {"_sync": True}
+USER_AGENT = "millrace-lake"
+MISSING_STATUS, EXISTS_STATUS, THROTTLED_STATUS = 404, 412, 429
+# 409: another conditional write of the same key is under way.
+PASSING_STATUSES = frozenset({409, THROTTLED_STATUS, 500, 502, 503, 504})
+PASSING_CODES = frozenset({"RequestTimeout", "SlowDown", "Throttling"})
+PASSING_ERRORS = (
+    exceptions.ConnectionError,
+    exceptions.HTTPClientError,
+    exceptions.IncompleteReadError,
+    RetriesExceededError,
+)
+COMPARED_BYTES = 1024 * 1024
+
+
+class BucketStore:
+    """Immutable objects in the bucket (and folder) of an S3Bucket block. Methods block: call them from threads."""
+
+    def __init__(self, bucket: S3Bucket) -> None:
+        self._folder = bucket.bucket_folder.strip("/")
+        update = {"credentials": _own_client(bucket.credentials), "bucket_folder": self._folder}
+        self._bucket = bucket.model_copy(update=update)
+
+    @property
+    def _client(self) -> Any:
+        return self._bucket.credentials.get_s3_client()
+
+    @property
+    def name(self) -> str:
+        """The bucket's name."""
+        return str(self._bucket.bucket_name)
+
+    def uri(self, key: str) -> str:
+        """``s3://bucket/folder/key``."""
+        return f"s3://{self.name}/{self._full(key)}"
+
+    def put_file(self, path: Path, key: str) -> int:
+        """Store a file; returns its size in bytes."""
+        return self._put(lambda: path.open("rb"), key, path.stat().st_size)
+
+    def put_bytes(self, data: bytes, key: str) -> int:
+        """Store bytes; returns their number."""
+        return self._put(lambda: io.BytesIO(data), key, len(data))
+
+    def get_bytes(self, key: str) -> bytes:
+        """The whole object."""
+        target = io.BytesIO()
+        self._full(key)
+        with self._errors(key):
+            self._bucket.download_object_to_file_object(key, target, **SYNC)
+        return target.getvalue()
+
+    def get_file(self, key: str, path: Path) -> None:
+        """The object into a local file."""
+        self._full(key)
+        with self._errors(key):
+            self._bucket.download_object_to_path(key, path, **SYNC)
+
+    def exists(self, key: str) -> bool:
+        """Whether the key is there."""
+        try:
+            self._head(key)
+        except SourceMissing:
+            return False
+        return True
+
+    def list_keys(self, prefix: str) -> Iterator[str]:
+        """All keys that begin with the prefix, in order, a page of 1,000 in memory at a time."""
+        folder = f"{self._folder}/" if self._folder else ""
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=folder + prefix)
+        with self._errors(prefix):
+            for page in pages:
+                for item in page.get("Contents", []):
+                    yield item["Key"].removeprefix(folder)
+
+    def _full(self, key: str) -> str:
+        if not key or key.startswith("/") or PurePosixPath(key).as_posix() != key or ".." in PurePosixPath(key).parts:
+            raise FatalError(f"{key!r} is no plain key", place=f"s3://{self.name}", remedy="write a/b/c")
+        return f"{self._folder}/{key}" if self._folder else key
+
+    def _put(self, open_source: Callable[[], BinaryIO], key: str, size_bytes: int) -> int:
+        self._full(key)
+        # Each time: prefect-aws keeps eight clients and may have made this one anew.
+        _write_only_if_absent(self._client)
+        try:
+            with open_source() as source, self._errors(key):
+                self._bucket.upload_from_file_object(source, key, **SYNC)
+        except _Exists:
+            self._must_be_same(open_source, key, size_bytes)
+        return size_bytes
+
+    def _must_be_same(self, open_source: Callable[[], BinaryIO], key: str, size_bytes: int) -> None:
+        same_size = self._head(key)["ContentLength"] == size_bytes
+        with open_source() as source:
+            same = same_size and _digest(source) == self._stored_digest(key)
+        if not same:
+            raise FatalError(
+                "the object exists with other content, and the lake is never rewritten",
+                place=self.uri(key),
+                remedy="write under a new key",
+            )
+
+    def _stored_digest(self, key: str) -> bytes:
+        with self._errors(key):
+            return _digest(self._client.get_object(Bucket=self.name, Key=self._full(key))["Body"])
+
+    def _head(self, key: str) -> dict[str, Any]:
+        with self._errors(key):
+            head: dict[str, Any] = self._client.head_object(Bucket=self.name, Key=self._full(key))
+        return head
+
+    @contextmanager
+    def _errors(self, key: str) -> Iterator[None]:
+        place = f"s3://{self.name}/{key}"
+        try:
+            yield
+        except ClientError as error:
+            raise _translate(error, place) from None
+        except (BotoCoreError, Boto3Error) as error:
+            raise _connection_error(error, place) from None
+
+
+class _Exists(Exception):
+    """The conditional write was refused: the key is there."""
+
+
+def _own_client(credentials: Credentials) -> Credentials:
+    # prefect-aws shares one client between equal credentials; ours refuses to overwrite, so it must not be shared
+    # with, say, the storage of Prefect's results. The user agent makes the credentials differ.
+    parameters = credentials.aws_client_parameters
+    config = {**(parameters.config or {}), "user_agent_extra": USER_AGENT}
+    own = parameters.model_copy(update={"config": config})
+    return credentials.model_copy(update={"aws_client_parameters": own})
+
+
+def _write_only_if_absent(client: Any) -> None:
+    for operation in ("PutObject", "CompleteMultipartUpload"):
+        client.meta.events.register(
+            f"provide-client-params.s3.{operation}", _with_condition, unique_id=f"{USER_AGENT}-{operation}"
+        )
+
+
+def _with_condition(params: dict[str, Any], **_: Any) -> dict[str, Any]:
+    return {**params, "IfNoneMatch": "*"}
+
+
+def _digest(stream: Any) -> bytes:
+    digest = hashlib.sha256()
+    while block := stream.read(COMPARED_BYTES):
+        digest.update(block)
+    return digest.digest()
+
+
+def _translate(error: ClientError, place: str) -> MillraceError | _Exists:
+    code = error.response.get("Error", {}).get("Code", "")
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if status == EXISTS_STATUS:
+        return _Exists()
+    if code == "NoSuchBucket":
+        return SourceMissing("the bucket is not there", place=place, remedy="create it, or correct the S3 Bucket block")
+    if status == MISSING_STATUS:
+        return SourceMissing("the object is not there", place=place, remedy="see that key and bucket are right")
+    if status in PASSING_STATUSES or code in PASSING_CODES:
+        return Unreachable(f"S3 answers {status} {code}", place=place, remedy="run again later")
+    return ConfigurationError(
+        f"S3 answers {status} {code}", place=place, remedy="see that the role or keys may read and write this bucket"
+    )
+
+
+def _connection_error(error: Exception, place: str) -> MillraceError:
+    if isinstance(error, exceptions.NoCredentialsError):
+        return ConfigurationError(
+            "there are no AWS credentials", place=place, remedy="give the task a role, or set them in the AWS block"
+        )
+    if isinstance(error, PASSING_ERRORS):
+        return Unreachable(redact(error), place=place, remedy="see that the endpoint and the network are right")
+    return FatalError(f"{type(error).__name__}: {redact(error)}", place=place)

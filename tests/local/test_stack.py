@@ -1,0 +1,126 @@
+"""The stack as a whole: its command line, and what is left when its process is killed."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from local.directory import LOCK_NAME, PREFIX, stack_directory, sweep
+from millrace.errors import ConfigurationError
+
+REPOSITORY = Path(__file__).parents[2]
+DEADLINE_SECONDS = 60
+
+
+@contextmanager
+def command(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    popen = subprocess.Popen(
+        [sys.executable, "-m", "local", *arguments],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield popen
+    finally:
+        popen.kill()
+        popen.communicate()
+
+
+def read_until(popen: subprocess.Popen[str], last_words: str) -> str:
+    lines = []
+    assert popen.stdout is not None
+    for line in popen.stdout:
+        lines.append(line)
+        if last_words in line:
+            return "".join(lines)
+    raise AssertionError("".join(lines))
+
+
+def process_ids(overview: str) -> list[int]:
+    return [int(line.split()[-1]) for line in overview.splitlines() if re.search(r"127\.0\.0\.1.* \d+\s*$", line)]
+
+
+def wait_until_gone(identifiers: list[int]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while left := [identifier for identifier in identifiers if Path(f"/proc/{identifier}/cmdline").exists()]:
+        zombies = [identifier for identifier in left if "State:\tZ" in Path(f"/proc/{identifier}/status").read_text()]
+        if left == zombies:
+            return
+        assert time.monotonic() < deadline, left
+        time.sleep(0.02)
+
+
+def test_a_killed_stack_leaves_no_process_and_its_directory_is_swept() -> None:
+    with command("up", "--no-prefect") as popen:
+        overview = read_until(popen, "Ctrl-C stops everything")
+        identifiers, directory = process_ids(overview), Path(re.search(r"Data and logs: (\S+)", overview)[1])
+        assert len(identifiers) == 4
+        assert sweep() == []
+        popen.kill()
+        popen.wait()
+    wait_until_gone(identifiers)
+    assert directory.exists()
+    assert directory in sweep()
+    assert not directory.exists()
+
+
+def test_up_prints_exports_a_shell_understands_and_ends_on_ctrl_c() -> None:
+    with command("up", "--no-prefect") as popen:
+        overview = read_until(popen, "Ctrl-C stops everything")
+        popen.send_signal(signal.SIGINT)
+        rest, _ = popen.communicate(timeout=DEADLINE_SECONDS)
+    exports = "\n".join(line for line in overview.splitlines() if line.startswith("export "))
+    script = f'{exports}\nprintf %s "$WAREHOUSE_URL"'
+    url = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
+    assert re.fullmatch(r"redshift\+psycopg2://postgres:[\w-]+@127\.0\.0\.1:\d+/warehouse\?sslmode=prefer", url)
+    assert popen.returncode == 0, rest
+    assert "Traceback" not in rest
+    wait_until_gone(process_ids(overview))
+
+
+def test_run_hands_on_environment_signal_and_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "production")
+    monkeypatch.setenv("PREFECT_API_KEY", "pnu_production")
+    script = "env; trap 'exit 7' TERM; echo command $$; sleep 600 & wait"
+    with command("run", "--no-prefect", "--", "sh", "-c", script) as popen:
+        output = read_until(popen, "command ")
+        popen.send_signal(signal.SIGTERM)
+        rest, _ = popen.communicate(timeout=DEADLINE_SECONDS)
+    assert popen.returncode == 7, rest
+    assert "LANDING_BUCKET=millrace-landing" in output
+    assert "production" not in output
+    wait_until_gone([int(re.search(r"command (\d+)", output)[1])])
+
+
+def test_a_kept_directory_serves_one_stack_at_a_time(tmp_path: Path) -> None:
+    with stack_directory(tmp_path / "kept") as held:
+        twin = stack_directory(tmp_path / "kept")
+        with pytest.raises(ConfigurationError, match="another stack runs"):
+            twin.__enter__()
+    with stack_directory(tmp_path / "kept") as again:
+        assert again == held
+
+
+def test_sweeping_leaves_other_directories_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    abandoned, unrelated = tmp_path / f"{PREFIX}abandoned", tmp_path / "unrelated"
+    for directory in (abandoned, unrelated):
+        directory.mkdir()
+        (directory / LOCK_NAME).touch()
+    with stack_directory(None) as held:
+        assert not abandoned.exists()
+        assert held.parent == tmp_path
+        assert sweep() == []
+    assert not held.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["unrelated"]
