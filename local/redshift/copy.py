@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -19,7 +20,7 @@ from local.redshift.lexer import quote_name, quote_string
 from local.redshift.parquet_types import BadValue, Mismatch, TargetColumn, check, column_of, converter, leaf_count
 from local.redshift.storage import S3Object, Storage
 
-BATCH_ROWS = 50_000
+BATCH_ROWS, BATCH_BYTES, READ_BYTES = 50_000, 16 << 20, 1 << 20
 CSV_OPTIONS = pa_csv.WriteOptions(include_header=False, quoting_style="all_valid")
 COLUMNS_QUERY = """
 SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity <> '', a.attrelid
@@ -92,21 +93,21 @@ class Copy:
         objects = listing(self.statement.location)
         names = ", ".join(quote_name(column.name) for column in self.columns)
         sql = f"COPY {self.statement.table} ({names}) FROM STDIN (FORMAT csv)"
-        self.backend.copy_in(sql, self._chunks(objects))
+        self.backend.copy_in(sql, _one_ahead(self._chunks(objects)))
         return self.row_count
 
     def _chunks(self, objects: list[S3Object]) -> Iterator[bytes]:
         for item in objects:
             with self.storage.open(item) as file:
                 try:
-                    yield from self._file_chunks(item, pq.ParquetFile(file))
-                except pa.ArrowException as error:
+                    yield from self._file_chunks(item, pq.ParquetFile(file, buffer_size=READ_BYTES))
+                except (pa.ArrowInvalid, OSError) as error:
                     raise LoadError(15007, f"The file is no Parquet file or is damaged: {error}", item.url) from error
 
     def _file_chunks(self, item: S3Object, parquet: pq.ParquetFile) -> Iterator[bytes]:
         converters = self._converters(item, parquet)
         first_row = 0
-        for batch in parquet.iter_batches(BATCH_ROWS):
+        for batch in parquet.iter_batches(_batch_rows(parquet.metadata)):
             yield self._chunk(item, batch, converters, first_row)
             first_row += batch.num_rows
             self.row_count += batch.num_rows
@@ -149,6 +150,22 @@ class Copy:
         sink = io.BytesIO()
         pa_csv.write_csv(pa.RecordBatch.from_arrays(arrays, [c.name for c in self.columns]), sink, CSV_OPTIONS)
         return sink.getvalue()
+
+
+def _batch_rows(metadata: pq.FileMetaData) -> int:
+    """So many rows that a batch stays small, however wide a row is."""
+    size_bytes: int = sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
+    row_count: int = metadata.num_rows
+    return max(1, min(BATCH_ROWS, BATCH_BYTES * row_count // max(size_bytes, 1)))
+
+
+def _one_ahead(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The same chunks; the next is made ready while the last is on its way to PostgreSQL."""
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(next, chunks, None)
+        while (chunk := pending.result()) is not None:
+            pending = pool.submit(next, chunks, None)
+            yield chunk
 
 
 def _plain(formatted_type: str) -> str:

@@ -232,13 +232,15 @@ def _add_column(stream: Stream) -> str:
         raise RedshiftError(
             SYNTAX_ERROR, 'syntax error at or near ","', rule="ALTER TABLE adds one column per statement"
         )
+    if column.checks:
+        raise RedshiftError(SYNTAX_ERROR, "syntax error: ADD COLUMN with a key", rule="ADD COLUMN takes no key")
     if "NOT NULL" in column.clauses and not column.has_default:
         raise RedshiftError(
             INVALID_DEFINITION,
             "ALTER TABLE ADD COLUMN defined as NOT NULL must have a non-null default expression",
             rule="ADD COLUMN … NOT NULL needs a DEFAULT",
         )
-    return ", ".join([f"ADD COLUMN {column.definition()}", *(f"ADD {check}" for check in column.checks)])
+    return f"ADD COLUMN {column.definition()}"
 
 
 def _alter(stream: Stream, head: str, table: str, *, in_transaction: bool) -> list[str]:

@@ -163,7 +163,17 @@ def _converted(column: TargetColumn, array: pa.Array) -> pa.Array:
         binary = array.cast(pa.large_binary())
         _check_length(column, binary)
         return _hexadecimal(binary)
+    if column.type == "timestamp with time zone":
+        return _zoned(array)
+    if column.type == "timestamp without time zone":
+        return array.cast(pa.timestamp("us"))
     return array.cast(ARROW[column.type]) if column.type in ARROW else array
+
+
+def _zoned(array: pa.Array) -> pa.Array:
+    # Arrow writes timestamps without a zone twenty times as fast as those with one.
+    text = array.cast(pa.timestamp("us")).cast(pa.string())
+    return pc.binary_join_element_wise(text, "+00", "")
 
 
 def _check_text(column: TargetColumn, text: pa.Array) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from local.redshift.errors import (
+    NOT_SUPPORTED,
     SYNTAX_ERROR,
     UNDEFINED_FUNCTION,
     UNDEFINED_TYPE,
@@ -17,6 +18,7 @@ from local.redshift.errors import (
     unsupported_here,
 )
 from local.redshift.lexer import Kind, Token
+from local.redshift.stream import Stream
 from local.redshift.types import ABSENT, absent_type
 
 UNSUPPORTED_FEATURES = "unsupported PostgreSQL features"
@@ -106,21 +108,43 @@ OPERATORS = {
 }
 
 
+TABLE_AFTER = {"INTO", "TABLE", "EXISTS", "REFERENCES", "COPY"}
+AGGREGATES = {
+    "SUM", "AVG", "COUNT", "MIN", "MAX", "STDDEV", "STDDEV_SAMP", "STDDEV_POP", "VARIANCE", "VAR_SAMP", "VAR_POP",
+    "FIRST_VALUE", "LAST_VALUE", "NTH_VALUE",
+}  # fmt: skip
+
+
 def check(statement: Sequence[Token]) -> None:
     """Raise the refusal of the first thing in the statement that Redshift has not."""
     keys = [token.key for token in statement]
+    casts = _inside_casts(keys)
     for position, token in enumerate(statement):
         if token.kind is Kind.WORD:
             _check_phrase(keys, position)
             _check_function(keys, position)
+            _check_cast(keys, position, inside_cast=casts[position])
+            _check_window(statement, keys, position)
         elif token.kind is Kind.OPERATOR:
             _check_operator(statement, keys, position)
-        elif token.kind is Kind.STRING and not token.spaced and keys[position - 1] in ("E", "B", "X", "N"):
+        elif token.kind is Kind.STRING and position and not token.spaced and keys[position - 1] in ("E", "B", "X", "N"):
             raise RedshiftError(
                 UNDEFINED_TYPE,
                 f'type "{keys[position - 1].lower()}" does not exist',
                 rule="PostgreSQL 8.0 has no E'…' strings: a plain string escapes with a backslash",
             )
+
+
+def _inside_casts(keys: list[str]) -> list[bool]:
+    """For each token, whether the parenthesis around it is CAST's."""
+    opened, inside = [False], []
+    for position, key in enumerate(keys):
+        inside.append(opened[-1])
+        if key == "(":
+            opened.append(position > 0 and keys[position - 1] == "CAST")
+        elif key == ")" and len(opened) > 1:
+            opened.pop()
+    return inside
 
 
 def _check_phrase(keys: list[str], position: int) -> None:
@@ -133,24 +157,55 @@ def _check_phrase(keys: list[str], position: int) -> None:
 
 
 def _check_function(keys: list[str], position: int) -> None:
-    if position + 1 >= len(keys) or keys[position + 1] != "(":
-        _check_cast(keys, position)
+    if keys[position + 1 : position + 2] != ["("] or _is_table(keys, position):
         return
     name = keys[position]
     rule = FUNCTIONS.get(name) or next((r for prefix, r in FUNCTION_PREFIXES.items() if name.startswith(prefix)), "")
     if rule:
         raise RedshiftError(UNDEFINED_FUNCTION, f"function {name.lower()}() does not exist", rule=rule)
-    _check_cast(keys, position)
+    if name in ("DECODE", "CONVERT"):
+        raise unsupported_here(f"Redshift's {name} (PostgreSQL's is another)")
 
 
-def _check_cast(keys: list[str], position: int) -> None:
-    after = keys[position - 1] if position else ""
-    following = keys[position + 1] if position + 1 < len(keys) else ""
-    if after == "::" or (after == "AS" and following == ")"):
+def _is_table(keys: list[str], position: int) -> bool:
+    """Whether the name before a parenthesis is a table's with its columns, not a function's."""
+    while position >= 2 and keys[position - 1] == ".":
+        position -= 2
+    return position > 0 and keys[position - 1] in TABLE_AFTER
+
+
+def _check_cast(keys: list[str], position: int, *, inside_cast: bool) -> None:
+    before = keys[position - 1] if position else ""
+    if before == "::" or (before == "AS" and inside_cast):
         if keys[position] in ABSENT and keys[position] != "INTERVAL":
             raise absent_type(keys[position])
         if keys[position] in ("SUPER", "VARBYTE", "VARBINARY"):
             raise unsupported_here(f"a cast to {keys[position]} (use JSON_PARSE or TO_VARBYTE)")
+    if keys[position] == "QUALIFY" and before != ".":
+        raise unsupported_here("QUALIFY (use a subquery)")
+
+
+def _check_window(statement: Sequence[Token], keys: list[str], position: int) -> None:
+    if keys[position] == "OVER" and keys[position - 1] == ")" and keys[position + 1 : position + 2] != ["("]:
+        raise RedshiftError(
+            SYNTAX_ERROR, "named windows are not supported", rule="OVER takes its window in parentheses"
+        )
+    if keys[position] not in AGGREGATES or keys[position + 1 : position + 2] != ["("]:
+        return
+    stream = Stream(statement[position + 1 :])
+    stream.inside_parentheses()
+    stream.accept_any("IGNORE NULLS", "RESPECT NULLS")
+    if not stream.accept("OVER") or stream.key != "(":
+        return
+    window = {token.key for token in stream.inside_parentheses()}
+    if "RANGE" in window or "GROUPS" in window:
+        raise RedshiftError(NOT_SUPPORTED, "RANGE and GROUPS frames are not supported", rule="window frames are ROWS")
+    if "ORDER" in window and "ROWS" not in window:
+        raise RedshiftError(
+            NOT_SUPPORTED,
+            "Aggregate window functions with an ORDER BY clause require a frame clause",
+            rule="window functions: with ORDER BY an explicit ROWS frame is required",
+        )
 
 
 def _check_operator(statement: Sequence[Token], keys: list[str], position: int) -> None:

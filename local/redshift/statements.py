@@ -45,7 +45,7 @@ CREATED = {
 }  # fmt: skip
 PARAMETERS = {
     "SEARCH_PATH", "STATEMENT_TIMEOUT", "CLIENT_ENCODING", "TIMEZONE", "DATESTYLE", "EXTRA_FLOAT_DIGITS",
-    "APPLICATION_NAME", "SESSION",
+    "APPLICATION_NAME", "TIME", "AUTHORIZATION",
 }  # fmt: skip
 REDSHIFT_PARAMETERS = {
     "QUERY_GROUP", "WLM_QUERY_SLOT_COUNT", "ENABLE_RESULT_CACHE_FOR_SESSION", "JSON_SERIALIZATION_ENABLE",
@@ -123,11 +123,12 @@ def _set(statement: list[Token]) -> str:
     stream.expect("SET")
     stream.accept_any("LOCAL", "SESSION")
     name = stream.key
-    if name in ("AUTHORIZATION", "CHARACTERISTICS", "TRANSACTION"):
-        return "RESET application_name" if name == "CHARACTERISTICS" else render(statement)
+    if name in ("CHARACTERISTICS", "TRANSACTION"):
+        # The isolation level is the database's, whatever a session asks for.
+        return "SET standin.isolation_level TO ignored"
     if name in REDSHIFT_PARAMETERS:
         return f"SET standin.{name.lower()} {_after_name(stream)}"
-    if name not in PARAMETERS and name != "TIME":
+    if name not in PARAMETERS:
         raise RedshiftError(
             "42704",
             f'unrecognized configuration parameter "{name.lower()}"',
