@@ -1,0 +1,42 @@
+# The two commands of the README, and the rest of a day's work. Needs Python 3.11 or later and make.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.complete
+
+.PHONY: demo up test lint clean lock
+
+demo: $(STAMP)
+	$(BIN)/python -m local run -- env PREFECT_LOGGING_LEVEL=WARNING $(BIN)/python -m local.demo
+
+up: $(STAMP)
+	$(BIN)/python -m local up
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test-redshift: $(STAMP)
+	@test -n "$(REDSHIFT_URL)" || { echo "Set REDSHIFT_URL, REDSHIFT_S3_BUCKET and REDSHIFT_IAM_ROLE."; exit 2; }
+	$(BIN)/python -m pytest tests/local/redshift -k contract
+
+lock:
+	$(BIN)/uv pip compile --universal --generate-hashes --quiet pyproject.toml --extra dev -o requirements-dev.txt -p 3.11
+	$(BIN)/uv pip compile --universal --generate-hashes --quiet pyproject.toml -c requirements-dev.txt -o requirements.txt -p 3.11
+
+clean:
+	rm -rf .venv .local
+
+# uv from the lock itself, so that every version is pinned by hash; then everything else through uv, in seconds.
+$(STAMP): requirements-dev.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
+	$(PYTHON) -m venv .venv
+	grep -A 40 '^uv==' requirements-dev.txt | sed -n '1p;2,/^[^ ]/{/^    --hash/p}' > .venv/uv.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements-dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $@

@@ -1,0 +1,79 @@
+"""How results look in a terminal.
+
+What does not belong here: getting them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.syntax import Syntax
+from rich.table import Table
+
+from flows.replicate import RunReport
+from flows.seed import SeedReport
+from tasks.plan import StreamPlan
+
+MINIMUM_WIDTH = 120
+
+
+def console() -> Console:
+    """Wide enough for a report also where the output is a pipe."""
+    return Console(width=max(Console().width, MINIMUM_WIDTH), highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+def print_report(report: RunReport, title: str = "") -> None:
+    """A row per stream; read = loaded + unchanged + rejected."""
+    table = Table(title=title or None, title_justify="left")
+    table.add_column("stream", no_wrap=True)
+    table.add_column("target", no_wrap=True)
+    for name in ("read", "loaded", "inserted", "updated", "deleted", "unchanged", "rejected", "seconds"):
+        table.add_column(name, justify="right")
+    for stream in report.streams:
+        counts = (stream.read, stream.loaded, stream.inserted, stream.updated, stream.deleted, stream.unchanged)
+        table.add_row(
+            stream.stream,
+            stream.target,
+            *(f"{count:,}" for count in (*counts, stream.rejected)),
+            f"{stream.seconds:.1f}",
+        )
+    out = console()
+    out.print(table)
+    for stream in report.streams:
+        for remark in (*stream.changes, *filter(None, [stream.note])):
+            out.print(f"{stream.stream}: {remark}")
+
+
+def print_plans(plans: Sequence[StreamPlan]) -> None:
+    """Window, query, schema changes and statements of each stream."""
+    out = console()
+    for plan in plans:
+        out.rule(f"{plan.stream}: {plan.source} → {plan.target}", align="left")
+        out.print(f"window  from {plan.lower or 'the beginning'} to {plan.upper or 'now'}")
+        out.print(f"changes {'; '.join(plan.changes) or 'none'}")
+        out.print("query")
+        out.print(Syntax(plan.query, "sql", word_wrap=True, background_color="default"))
+        if plan.statements:
+            out.print("load")
+            out.print(Syntax(";\n".join(plan.statements) + ";", "sql", word_wrap=True, background_color="default"))
+
+
+def print_seeded(report: SeedReport) -> None:
+    """A row per file."""
+    table = Table()
+    table.add_column("file")
+    for name in ("read", "imported", "updated", "unchanged", "rejected"):
+        table.add_column(name, justify="right")
+    for outcome in (report.transactions, report.trades):
+        counts = (outcome.read, outcome.imported, outcome.updated, outcome.unchanged, outcome.rejected)
+        table.add_row(outcome.file, *(f"{count:,}" for count in counts))
+    console().print(table)
