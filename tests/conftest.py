@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import secrets
 from collections.abc import Iterator
 
 import pytest
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_HOME, temporary_settings
+from prefect.utilities.asyncutils import run_coro_as_sync
 
 from blocks.bootstrap import bootstrap
 from local.prefect_server import PrefectServer, launch_prefect_server, wait_for_prefect_server
@@ -39,7 +43,15 @@ def prefect_server(stack: Stack) -> Iterator[PrefectServer]:
     }
     with temporary_settings(settings):
         yield server
+        run_coro_as_sync(_drain())
     server.stop()
+
+
+async def _drain() -> None:
+    """Send what Prefect still holds of logs and events, so that it does not look for a server that is gone."""
+    for drained in (APILogWorker.drain_all(), EventsWorker.drain_all()):
+        if inspect.isawaitable(drained):
+            await drained
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import errors
+from pymongo.uri_parser import split_options
 
 from millrace.errors import ConfigurationError, FatalError, MillraceError, RetryableError, Unreachable
 from millrace.redact import redact
@@ -43,6 +44,9 @@ def open_client(
     """
     options: dict[str, Any] = {"tls": tls, "tlsCAFile": tls_ca_file, "retryWrites": retry_writes}
     try:
+        if query := url.partition("?")[2]:
+            # The client only warns about an option it does not understand, and a misspelt tls means no TLS.
+            split_options(query, validate=True, warn=False)
         return AsyncIOMotorClient(
             url,
             appname=APPLICATION_NAME,
