@@ -1,0 +1,49 @@
+"""The engine on real servers, as fixtures.
+
+`deliver` takes a stream once from its position to the warehouse. `engine` loads into the Redshift stand-in,
+`postgres_engine` into a Postgres warehouse; both are described in engine_on_servers.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+from engine_on_servers import Engine, bucket_store, engine_between
+
+from blocks.store import BucketStore
+from local.stack import Stack
+from millrace.warehouse.ledger import LoadResult
+from millrace.warehouse.loader import Warehouse
+
+
+@pytest.fixture
+def store(stack: Stack, bucket: str) -> BucketStore:
+    """An empty lake."""
+    return bucket_store(stack, bucket)
+
+
+@pytest.fixture
+def engine(stack: Stack, store: BucketStore, postgres_database: str, warehouse_url: str) -> Engine:
+    """Empty source, lake and Redshift stand-in."""
+    return engine_between(stack, store, postgres_database, warehouse_url)
+
+
+@pytest.fixture
+def warehouse(engine: Engine) -> Warehouse:
+    """The engine's warehouse."""
+    return engine.warehouse
+
+
+@pytest.fixture
+def deliver(engine: Engine) -> Callable[..., Awaitable[LoadResult | None]]:
+    """``await deliver(stream)``: one run of a stream on the engine."""
+    return engine.deliver
+
+
+@pytest.fixture
+def postgres_engine(stack: Stack, store: BucketStore, postgres_database: str) -> Iterator[Engine]:
+    """Empty source, lake and Postgres warehouse."""
+    name = f"warehouse_of_{postgres_database.rpartition('/')[2]}"
+    yield engine_between(stack, store, postgres_database, stack.postgres.create_database(name))
+    stack.postgres.drop_database(name)

@@ -1,0 +1,144 @@
+"""The engine between real servers, without Prefect: read, check, write to the lake, load."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import aclosing, closing
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import psycopg2
+from prefect_aws import AwsClientParameters, AwsCredentials
+from prefect_aws.s3 import S3Bucket
+
+from blocks.sql import driver_of, opener, warehouse_connector
+from blocks.store import BucketStore
+from local.stack import WAREHOUSE_IAM_ROLE, Stack
+from millrace import Pipeline, Stream
+from millrace.capture import mongo, postgres
+from millrace.capture.mongo_client import open_client
+from millrace.capture.postgres import CHUNK_BYTES
+from millrace.extract import Extraction
+from millrace.lake.batch import Batch
+from millrace.lake.store import ObjectStore
+from millrace.naming import quote
+from millrace.warehouse.dialect import dialect_for
+from millrace.warehouse.ledger import LoadResult
+from millrace.warehouse.loader import Warehouse
+
+PIPELINE = "engine"
+"""Name of the pipeline that every delivered stream is in, and of the schema of its targets."""
+
+
+@dataclass
+class Engine:
+    """One source of each kind, a lake and a warehouse. ``chunk_bytes`` bounds what is decoded at once."""
+
+    store: ObjectStore
+    warehouse: Warehouse
+    connect_warehouse: Callable[[], Any]
+    postgres_url: str
+    mongo_url: str
+    chunk_bytes: int = CHUNK_BYTES
+    batches: list[Batch] = field(default_factory=list)
+
+    async def deliver(self, stream: Stream, *, full: bool = False, upper: str | None = None) -> LoadResult | None:
+        """Take the stream from its position (``full``: from the beginning) to the warehouse; None when empty."""
+        batch = await self.extract(stream, full=full, upper=upper)
+        return None if batch is None else self.load(stream, batch)
+
+    async def extract(self, stream: Stream, *, full: bool = False, upper: str | None = None) -> Batch | None:
+        """Read a window into the lake; the batch is also kept in ``batches``."""
+        lower = None if full else self.warehouse.position(PIPELINE, stream.name)
+        read = self._read_mongo if stream.reference.kind == "mongo" else self._read_postgres
+        batch = await read(stream, lower, upper)
+        self.batches += [batch] if batch else []
+        return batch
+
+    def load(self, stream: Stream, batch: Batch) -> LoadResult:
+        """Apply a batch."""
+        return self.warehouse.load(pipeline_of(stream), stream, batch)
+
+    def rejects(self, batch: Batch | None = None) -> list[dict[str, str]]:
+        """Rejected rows of a batch, by default of the latest, in the form of REJECT_SCHEMA."""
+        keys = (batch or self.batches[-1]).rejects
+        return [orjson.loads(line) for key in keys for line in self.store.get_bytes(key).splitlines()]
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Rows of a query in the warehouse."""
+        return fetch(self.connect_warehouse, sql)
+
+    def rows(self, table: str, *columns: str, order: str = "1") -> list[tuple[Any, ...]]:
+        """Rows of a target, all columns in order unless some are named."""
+        chosen = ", ".join(quote(column) for column in columns) or "*"
+        return self.query(f"SELECT {chosen} FROM {quote(PIPELINE, table)} ORDER BY {order}")
+
+    def source(self, sql: str) -> list[tuple[Any, ...]]:
+        """Run statements in the Postgres source; rows of the last one, if it gives any."""
+        return fetch(self._connect_source, sql)
+
+    def _connect_source(self) -> Any:
+        return psycopg2.connect(self.postgres_url)
+
+    async def _read_postgres(self, stream: Stream, lower: str | None, upper: str | None) -> Batch | None:
+        with (
+            postgres.read(self._connect_source, stream, lower=lower, upper=upper, chunk_bytes=self.chunk_bytes) as (
+                fixed,
+                _,
+                chunks,
+            ),
+            Extraction(PIPELINE, stream, fixed, self.store, self.warehouse.dialect.limits) as extraction,
+        ):
+            for chunk in chunks:
+                extraction.add(chunk)
+            return extraction.finish()
+
+    async def _read_mongo(self, stream: Stream, lower: str | None, upper: str | None) -> Batch | None:
+        known = self.warehouse.known_columns(pipeline_of(stream), stream)
+        client = open_client(self.mongo_url)
+        try:
+            fixed = await mongo.begin(client, stream, lower=lower, upper=upper)
+            with Extraction(PIPELINE, stream, fixed, self.store, self.warehouse.dialect.limits) as extraction:
+                async with aclosing(mongo.chunks(client, stream, known, lower=lower, upper=upper)) as chunks:
+                    async for chunk in chunks:
+                        extraction.add(chunk)
+                return extraction.finish()
+        finally:
+            client.close()
+
+
+def pipeline_of(stream: Stream) -> Pipeline:
+    """The stream alone in a pipeline."""
+    return Pipeline(PIPELINE, streams=[stream])
+
+
+def fetch(connect: Callable[[], Any], sql: str) -> list[tuple[Any, ...]]:
+    """Run SQL on a connection of its own and commit; the rows, if it gives any."""
+    with closing(connect()) as connection:
+        with connection.cursor() as cursor:
+            cursor.execute(sql)
+            rows = cursor.fetchall() if cursor.description else []
+        connection.commit()
+        return list(rows)
+
+
+def bucket_store(stack: Stack, bucket: str) -> BucketStore:
+    """The lake in a bucket of the emulator; no Prefect server is asked."""
+    environment = stack.aws.environment()
+    credentials = AwsCredentials(
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+        region_name=environment["AWS_DEFAULT_REGION"],
+        aws_client_parameters=AwsClientParameters(endpoint_url=stack.aws.url),
+    )
+    return BucketStore(S3Bucket(bucket_name=bucket, credentials=credentials))
+
+
+def engine_between(stack: Stack, store: ObjectStore, postgres_url: str, warehouse_url: str) -> Engine:
+    """An engine whose warehouse is of the URL's kind."""
+    connector = warehouse_connector(warehouse_url, place="test")
+    dialect, connect = dialect_for(driver_of(connector)), opener(connector)
+    iam_role = WAREHOUSE_IAM_ROLE if dialect.copies_from_lake else ""
+    warehouse = Warehouse(connect, store, dialect, iam_role)
+    return Engine(store, warehouse, connect, postgres_url, stack.mongo.url)
