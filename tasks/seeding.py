@@ -15,69 +15,48 @@ from pathlib import Path
 from typing import Any
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
-from prefect.tasks import Task, exponential_backoff
-from prefect_aws.s3 import S3Bucket
-from prefect_sqlalchemy import SqlAlchemyConnector
 
-from blocks.mongo import MongoDB
-from blocks.names import LANDING, source_name
+from blocks.load import load_landing, load_source_mongo, load_source_postgres
 from blocks.sql import opener
 from blocks.store import BucketStore
 from millrace.database import database_errors
-from millrace.errors import RetryableError
 from seed_data.stori.generate import Header, generate_trades, generate_transactions
 from seed_data.stori.outcome import Outcome, sha256_of
 from seed_data.stori.trade_validator import install_collection
 from seed_data.stori.trades import import_trades
 from seed_data.stori.transactions import PLACE, import_transactions, install_source
+from tasks.policy import STEP
 
 DATABASE = "finance"
 TRANSACTIONS_FILE, TRADES_FILE = "txns.csv", "trades.json"
-
-
-def passes_by_itself(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Whether a failure may be gone at the next try."""
-    return isinstance(state.data, RetryableError)
-
-
-STEP: dict[str, Any] = {
-    "cache_policy": NO_CACHE,
-    "persist_result": False,
-    "retries": 3,
-    "retry_delay_seconds": exponential_backoff(2),
-    "retry_jitter_factor": 0.5,
-    "retry_condition_fn": passes_by_itself,
-}
 
 
 @task(name="land-transactions", task_run_name="generate {rows} transactions", **STEP)
 async def land_transactions(rows: int, accounts: int, seed: int, header: Header) -> str:
     """Generate txns.csv and put it into the landing zone; returns its key."""
     generate = partial(generate_transactions, rows=rows, accounts=accounts, seed=seed, header=header)
-    return await asyncio.to_thread(_land, await _landing(), generate, TRANSACTIONS_FILE)
+    return await asyncio.to_thread(_land, await load_landing(), generate, TRANSACTIONS_FILE)
 
 
 @task(name="land-trades", task_run_name="generate {documents} trades", **STEP)
 async def land_trades(documents: int, seed: int) -> str:
     """Generate trades.json and put it into the landing zone; returns its key."""
     generate = partial(generate_trades, documents=documents, seed=seed)
-    return await asyncio.to_thread(_land, await _landing(), generate, TRADES_FILE)
+    return await asyncio.to_thread(_land, await load_landing(), generate, TRADES_FILE)
 
 
 @task(name="import-transactions", task_run_name="import {key}", **STEP)
 async def import_landed_transactions(key: str) -> Outcome:
     """Import a landed CSV file into the Postgres source, making its tables where they are missing."""
-    connector = await SqlAlchemyConnector.aload(source_name("postgres"))
-    return await asyncio.to_thread(_import_transactions, opener(connector), await _landing(), key)
+    connector = await load_source_postgres()
+    return await asyncio.to_thread(_import_transactions, opener(connector), await load_landing(), key)
 
 
 @task(name="import-trades", task_run_name="import {key}", **STEP)
 async def import_landed_trades(key: str) -> Outcome:
     """Import a landed JSON document into the MongoDB source, installing the collection's validator first."""
-    store = await _landing()
-    client = (await MongoDB.aload(source_name("mongo"))).get_client()
+    store = await load_landing()
+    client = (await load_source_mongo()).get_client()
     try:
         await install_collection(client[DATABASE])
         with tempfile.TemporaryDirectory() as directory:
@@ -85,10 +64,6 @@ async def import_landed_trades(key: str) -> Outcome:
             return await import_trades(client[DATABASE], path, store)
     finally:
         client.close()
-
-
-async def _landing() -> BucketStore:
-    return await asyncio.to_thread(BucketStore, await S3Bucket.aload(LANDING))
 
 
 def _land(store: BucketStore, generate: Callable[[Path], None], name: str) -> str:

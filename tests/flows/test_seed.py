@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import closing
 from typing import Any
 
@@ -13,14 +13,10 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-from prefect.testing.utilities import prefect_test_harness
-from prefect_aws.s3 import S3Bucket
 from pydantic import SecretStr, ValidationError
 
-from blocks.bootstrap import bootstrap
+from blocks.load import load_landing
 from blocks.mongo import MongoDB
-from blocks.names import LANDING
 from blocks.store import BucketStore
 from flows.seed import SeedReport, SeedRequest, seed
 from local.stack import Stack
@@ -33,20 +29,13 @@ from tasks.seeding import import_landed_trades, import_landed_transactions
 SMALL = SeedRequest(rows=300, documents=200, seed=4)
 
 
-@pytest.fixture(scope="module")
-def prefect_server() -> Iterator[None]:
-    with prefect_test_harness(), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        yield
-
-
 @pytest.fixture
 async def store(
-    prefect_server: None, stack: Stack, postgres_database: str, bucket: str, aws_environment: dict[str, str]
+    bootstrapped: dict[str, str], aws_environment: dict[str, str], stack: Stack
 ) -> AsyncIterator[BucketStore]:
     """Blocks that point to fresh places; gives the landing zone."""
     stack.mongo.drop_database("finance")
-    await bootstrap(stack.environment() | {"SOURCE_POSTGRES_URL": postgres_database, "LANDING_BUCKET": bucket})
-    yield BucketStore(await S3Bucket.aload(LANDING))
+    yield await load_landing()
     stack.mongo.drop_database("finance")
 
 
