@@ -86,13 +86,11 @@ def render(name: str, type_name: str, kind: Kind) -> str:
     if kind is Kind.DATE:
         low, high = INT32_RANGE
         days = f"{name} - DATE '1970-01-01'"
-        return f"CASE WHEN isfinite({name}) THEN {days} WHEN {name} > 'epoch' THEN {high} ELSE {low} END"
+        return _finite(name, days, high, low)
     if kind in {Kind.TIMESTAMP, Kind.TIMESTAMP_UTC}:
         low, high = INT64_RANGE
         microseconds = f"(extract(epoch FROM {name}) * 1000000)::bigint"
-        return (
-            f"CASE WHEN isfinite({name}) THEN {microseconds} WHEN {name} > 'epoch' THEN {high} ELSE '{low}'::bigint END"
-        )
+        return _finite(name, microseconds, high, f"'{low}'::bigint")
     if kind is Kind.BINARY:
         return f"encode({name}, 'hex')"
     if kind is Kind.DOCUMENT:
@@ -100,6 +98,14 @@ def render(name: str, type_name: str, kind: Kind) -> str:
     if kind in {Kind.TEXT, Kind.TIME} and type_name not in PLAIN_TEXT:
         return f"{name}::text"
     return name
+
+
+def _finite(name: str, expression: str, high: object, low: object) -> str:
+    """``expression`` where the value is finite, a mark beyond its range where it is infinite, else NULL."""
+    return (
+        f"CASE WHEN isfinite({name}) THEN {expression} WHEN {name} = 'infinity' THEN {high} "
+        f"WHEN {name} = '-infinity' THEN {low} END"
+    )
 
 
 def decode(data: bytes, columns: tuple[SourceColumn, ...], stream: Stream) -> Chunk:

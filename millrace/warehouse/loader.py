@@ -69,14 +69,14 @@ class Warehouse:
         """
         target = f"{pipeline.target_schema}.{stream.table}"
         with self._session(_place(pipeline, stream)) as connection:
-            ledger.ensure(connection)
-            if done := ledger.applied(connection, batch, target):
+            if ledger.exists(connection) and (done := ledger.applied(connection, batch, target)):
                 return done
             connection.rollback()
             changes: list[Change] = []
             if batch.written:
                 Stage(connection, self._store, self.dialect, self._iam_role).fill(batch, _keys(stream))
                 changes = self._make_room(connection, pipeline, stream, batch)
+            ledger.ensure(connection)
             return self._apply_with_patience(connection, pipeline, stream, batch, changes)
 
     def _make_room(self, connection: Any, pipeline: Pipeline, stream: Stream, batch: Batch) -> list[Change]:

@@ -1,0 +1,136 @@
+"""Bad input: one clear message that names stream, place and remedy, a failed run, and nothing changed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.sorting import TaskRunSort
+from sqlalchemy.engine import make_url
+
+from blocks.bootstrap import bootstrap
+from flows.replicate import replicate
+from flows.request import ReplicateRequest
+from local.processes import free_port
+from millrace.capture.mongo_client import open_client
+from millrace.errors import (
+    ConfigurationError,
+    KeyViolation,
+    MillraceError,
+    SourceMissing,
+    TooManyRejects,
+    UnmappableType,
+    Unreachable,
+)
+from tasks.extract import extract_postgres_stream
+from tests.flows.conftest import MONGO_DATABASE, OwnPipeline, Places
+
+NOTES = "CREATE TABLE notes (id int, body text, changed timestamptz DEFAULT clock_timestamp())"
+
+
+@pytest.fixture(autouse=True)
+async def _unchanged(places: Places) -> AsyncIterator[None]:
+    """After every test of this file the warehouse holds what it held before."""
+    before = places.everything()
+    yield
+    assert places.everything() == before
+
+
+async def failure(pipeline: str) -> MillraceError:
+    with pytest.raises(ExceptionGroup) as raised:
+        await replicate(ReplicateRequest(pipeline=pipeline))
+    (reason,) = raised.value.exceptions
+    assert isinstance(reason, MillraceError)
+    assert reason.place
+    assert reason.remedy
+    return reason
+
+
+async def test_a_missing_table(places: Places, own_pipeline: OwnPipeline) -> None:
+    reason = await failure(own_pipeline("absent", "id"))
+    assert isinstance(reason, SourceMissing)
+    assert "stream absent (postgres:public.absent)" in str(reason)
+
+
+async def test_a_missing_collection(places: Places, own_pipeline: OwnPipeline) -> None:
+    reason = await failure(own_pipeline("absent", "id", kind="mongo:nowhere"))
+    assert isinstance(reason, SourceMissing)
+    assert "mongo:nowhere.absent" in str(reason)
+
+
+async def test_a_missing_key_column(places: Places, own_pipeline: OwnPipeline) -> None:
+    places.source(NOTES)
+    reason = await failure(own_pipeline("notes", "number"))
+    assert isinstance(reason, SourceMissing)
+    assert "'number'" in str(reason)
+    assert "id, body, changed" in reason.remedy
+
+
+async def test_a_cursor_that_is_no_timestamp(places: Places, own_pipeline: OwnPipeline) -> None:
+    places.source(NOTES)
+    assert isinstance(await failure(own_pipeline("notes", "id", "body")), ConfigurationError)
+
+
+async def test_wrong_credentials(places: Places, own_pipeline: OwnPipeline, caplog: pytest.LogCaptureFixture) -> None:
+    places.source(NOTES)
+    url = make_url(places.source_url).set(password="wrong-secret-31").render_as_string(hide_password=False)
+    await bootstrap(places.environment | {"SOURCE_POSTGRES_URL": url})
+    reason = await failure(own_pipeline("notes", "id"))
+    assert isinstance(reason, ConfigurationError)
+    assert "wrong-secret-31" not in f"{reason}{caplog.text}"
+
+
+async def test_an_unreachable_server_is_tried_again(
+    places: Places, own_pipeline: OwnPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = make_url(places.source_url).set(port=free_port()).render_as_string(hide_password=False)
+    await bootstrap(places.environment | {"SOURCE_POSTGRES_URL": url})
+    monkeypatch.setattr(extract_postgres_stream, "retry_delay_seconds", [0, 0, 0])
+    reason = await failure(own_pipeline("notes", "id"))
+    assert isinstance(reason, Unreachable)
+    async with get_client() as client:
+        runs = await client.read_task_runs(sort=TaskRunSort.END_TIME_DESC, limit=2)
+    assert max(run.run_count for run in runs) == 1 + extract_postgres_stream.retries
+
+
+@pytest.mark.parametrize("rows", ["(NULL, 'a')", "(1, 'a'), (1, 'b')"], ids=["null", "repeated"])
+async def test_a_key_that_is_null_or_repeated(places: Places, own_pipeline: OwnPipeline, rows: str) -> None:
+    places.source(NOTES)
+    places.source(f"INSERT INTO notes (id, body) VALUES (7, 'good'), {rows}")
+    reason = await failure(own_pipeline("notes", "id"))
+    assert isinstance(reason, KeyViolation)
+    assert "stream notes" in str(reason)
+
+
+async def test_a_repeated_key_in_a_collection(places: Places, own_pipeline: OwnPipeline) -> None:
+    client = open_client(places.mongo_url)
+    await client[MONGO_DATABASE]["notes"].insert_many([{"id": 1, "a": 1}, {"id": 1, "a": 2}])
+    client.close()
+    reason = await failure(own_pipeline("notes", "id", kind=f"mongo:{MONGO_DATABASE}"))
+    assert isinstance(reason, KeyViolation)
+
+
+async def test_a_type_nobody_can_map(places: Places, own_pipeline: OwnPipeline) -> None:
+    places.source("CREATE TABLE notes (id int PRIMARY KEY, price money, changed timestamptz)")
+    reason = await failure(own_pipeline("notes", "id"))
+    assert isinstance(reason, UnmappableType)
+    assert "column price" in str(reason)
+
+
+async def test_more_rejects_than_allowed(places: Places, own_pipeline: OwnPipeline) -> None:
+    places.source("CREATE TABLE notes (id int PRIMARY KEY, amount numeric, changed timestamptz)")
+    places.source("INSERT INTO notes SELECT i, 'NaN', now() FROM generate_series(1, 1001) AS i")
+    reason = await failure(own_pipeline("notes", "id"))
+    assert isinstance(reason, TooManyRejects)
+    assert "rejects-*.ndjson" in reason.remedy
+
+
+async def test_a_pipeline_that_is_none(places: Places) -> None:
+    with pytest.raises(ConfigurationError, match="there is no pipeline 'nope'"):
+        await replicate(ReplicateRequest(pipeline="nope"))
+
+
+async def test_a_stream_that_is_none(places: Places) -> None:
+    with pytest.raises(ConfigurationError, match="choose from transactions, trades"):
+        await replicate(ReplicateRequest(pipeline="stori", streams=["nope"]))

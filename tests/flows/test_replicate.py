@@ -1,0 +1,230 @@
+"""The parent flow on real servers: the warehouse equals the sources, and every run can be trusted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg2
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.sorting import FlowRunSort
+from sqlalchemy.engine import make_url
+
+from blocks.bootstrap import bootstrap
+from flows.replicate import replicate
+from flows.request import ReplicateRequest, Window
+from flows.seed import SeedRequest, seed
+from millrace.capture.mongo_client import open_client
+from millrace.errors import SourceMissing
+from seed_data.stori.changes import change_trades, change_transactions
+from tests.conftest import unique
+from tests.flows.conftest import OwnPipeline, Places
+
+ROWS, DOCUMENTS = 400, 300
+TRANSACTION_COLUMNS = (
+    "transaction_no, account_no, date, transaction_details, chip_used, value_date, withdrawal_amt, deposit_amt, "
+    "balance_amt, created_at, updated_at"
+)
+TRADE_COLUMNS = (
+    "id, price, shares, ticker, ticket, details_asks, details_bids, details_lag, details_system, time_date, updated_at"
+)
+TRANSACTIONS = ReplicateRequest(streams=["transactions"])
+
+
+async def seeded(places: Places) -> None:
+    await seed(SeedRequest(rows=ROWS, documents=DOCUMENTS, seed=7))
+
+
+async def change(places: Places, inserts: int = 20, updates: int = 10) -> None:
+    with closing(psycopg2.connect(places.source_url)) as connection:
+        change_transactions(connection, inserts=inserts, updates=updates, seed=3)
+    client = open_client(places.mongo_url)
+    await change_trades(client["finance"], inserts=inserts, updates=updates, seed=3)
+    client.close()
+
+
+async def trades_in_source(places: Places) -> list[tuple[Any, ...]]:
+    """Flattened here by hand, so that the engine's own flattening is not its judge."""
+    client = open_client(places.mongo_url)
+    documents = await client["finance"]["trades"].find({}).sort("id", 1).to_list(None)
+    client.close()
+
+    def moment(value: datetime) -> datetime:
+        return value.replace(tzinfo=UTC)
+
+    return [
+        (
+            one["id"], one["price"], one["shares"], one.get("ticker"), one.get("ticket"), one["details"]["asks"],
+            one["details"]["bids"], one["details"]["lag"], one["details"]["system"], moment(one["time"]["date"]),
+            moment(one["updatedAt"]),
+        )
+        for one in documents
+    ]  # fmt: skip
+
+
+def trades_in_warehouse(places: Places) -> list[tuple[Any, ...]]:
+    rows = places.warehouse(f"SELECT {TRADE_COLUMNS} FROM stori.trades ORDER BY id")
+    return [tuple(json.loads(value) if str(value).startswith("[") else value for value in row) for row in rows]
+
+
+async def assert_equal(places: Places) -> None:
+    question = f"SELECT {TRANSACTION_COLUMNS} FROM {{}}.transactions ORDER BY transaction_no"
+    assert places.warehouse(question.format("stori")) == places.source(question.format("public"))
+    assert trades_in_warehouse(places) == await trades_in_source(places)
+
+
+async def test_the_warehouse_equals_the_sources_after_inserts_and_updates(places: Places) -> None:
+    await seeded(places)
+    first = await replicate(ReplicateRequest(pipeline="stori"))
+    assert {one.stream: (one.read, one.inserted) for one in first.streams} == {
+        "transactions": (ROWS, ROWS),
+        "trades": (DOCUMENTS, DOCUMENTS),
+    }
+    await assert_equal(places)
+
+    await change(places)
+    second = await replicate(ReplicateRequest(pipeline="stori"))
+    assert {one.stream: (one.inserted, one.updated, one.rejected) for one in second.streams} == {
+        "transactions": (20, 10, 0),
+        "trades": (20, 10, 0),
+    }
+    assert all(one.read == one.loaded + one.unchanged + one.rejected for one in second.streams)
+    await assert_equal(places)
+
+
+async def test_the_second_run_reads_only_what_changed_since(places: Places) -> None:
+    await seeded(places)
+    await asyncio.sleep(1.1)  # the overlap
+    await replicate(TRANSACTIONS)
+    places.source("UPDATE transactions SET transaction_details = 'corrected' WHERE transaction_no <= 3")
+    (report,) = (await replicate(TRANSACTIONS)).streams
+    assert (report.read, report.updated, report.unchanged) == (3, 3, 0)
+
+
+async def test_an_empty_run_changes_nothing(places: Places) -> None:
+    await seeded(places)
+    await asyncio.sleep(1.1)
+    await replicate(TRANSACTIONS)
+    before = places.everything()
+    (report,) = (await replicate(TRANSACTIONS)).streams
+    assert report.read == 0
+    assert places.everything() == before
+    assert len(before["millrace.batches"]) == 1
+
+
+async def test_a_full_run_after_an_incremental_one_finds_everything_unchanged(places: Places) -> None:
+    await seeded(places)
+    await replicate(TRANSACTIONS)
+    (report,) = (await replicate(ReplicateRequest(streams=["transactions"], mode="full"))).streams
+    assert (report.read, report.loaded, report.unchanged) == (ROWS, 0, ROWS)
+
+
+async def test_a_window_with_an_end_leaves_the_position_alone(places: Places) -> None:
+    await seeded(places)
+    await replicate(TRANSACTIONS)
+    (position,) = places.warehouse("SELECT position FROM millrace.batches")
+    window = Window(start=datetime(2020, 1, 1, tzinfo=UTC), end=datetime(2100, 1, 1, tzinfo=UTC))
+    (report,) = (await replicate(ReplicateRequest(streams=["transactions"], window=window))).streams
+    assert (report.read, report.unchanged) == (ROWS, ROWS)
+    assert places.warehouse("SELECT position FROM millrace.batches ORDER BY read_at") == [position, (None,)]
+
+
+async def test_a_late_commit_arrives(places: Places) -> None:
+    """Complaint: rows committed late with an earlier timestamp never arrive, and the run is green."""
+    await seeded(places)
+    await asyncio.sleep(1.1)
+    with closing(psycopg2.connect(places.source_url)) as late, late.cursor() as cursor:
+        cursor.execute("UPDATE transactions SET chip_used = NOT chip_used, updated_at = now() WHERE transaction_no = 5")
+        await asyncio.sleep(1.1)
+        places.source("UPDATE transactions SET transaction_details = 'on time' WHERE transaction_no = 6")
+        await replicate(TRANSACTIONS)
+        late.commit()
+    await asyncio.sleep(1.1)
+    await replicate(TRANSACTIONS)
+    question = f"SELECT {TRANSACTION_COLUMNS} FROM {{}}.transactions ORDER BY transaction_no"
+    assert places.warehouse(question.format("stori")) == places.source(question.format("public"))
+
+
+async def test_a_stream_that_fails_does_not_stop_the_others(places: Places) -> None:
+    await seeded(places)
+    places.source("ALTER TABLE transactions RENAME TO elsewhere")
+    with pytest.raises(ExceptionGroup) as failure:
+        await replicate(ReplicateRequest(pipeline="stori"))
+    (reason,) = failure.value.exceptions
+    assert isinstance(reason, SourceMissing)
+    assert "stream transactions (postgres:public.transactions)" in str(reason)
+    assert places.warehouse("SELECT count(*) FROM stori.trades") == [(DOCUMENTS,)]
+    async with get_client() as client:
+        latest = (await client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=3))[0:3]
+    assert {run.name.split(":")[0]: run.state_name for run in latest} == {
+        "stori": "Failed",
+        "extract stori from Postgres": "Failed",
+        "extract stori from MongoDB": "Completed",
+    }
+
+
+async def test_a_dry_run_shows_the_plan_and_changes_nothing(places: Places) -> None:
+    await seeded(places)
+    report = await replicate(ReplicateRequest(pipeline="stori", dry_run=True))
+    plans = {plan.stream: plan for plan in report.plans}
+    assert plans["transactions"].changes == ("create table stori.transactions",)
+    assert 'FROM "public"."transactions"' in plans["transactions"].query
+    assert any(sql.startswith('CREATE TABLE IF NOT EXISTS "stori"') for sql in plans["transactions"].statements)
+    assert plans["trades"].query == "db.trades.find({})"
+    assert places.everything() == {}
+
+
+async def test_a_conflict_while_applying_is_repeated(places: Places) -> None:
+    await seeded(places)
+    places.warehouse("""STANDIN INJECT '{"statement": "delete", "action": "error:1023"}'""")
+    (report,) = (await replicate(TRANSACTIONS)).streams
+    assert report.inserted == ROWS
+
+
+async def test_a_connection_lost_before_the_commit_loses_and_doubles_nothing(places: Places) -> None:
+    await seeded(places)
+    await replicate(TRANSACTIONS)
+    places.source("UPDATE transactions SET transaction_details = 'again' WHERE transaction_no <= 4")
+    places.warehouse("""STANDIN INJECT '{"statement": "insert", "action": "close"}'""")
+    (report,) = (await replicate(TRANSACTIONS)).streams
+    assert (report.updated, report.inserted) == (4, 0)
+    assert places.warehouse("SELECT count(*), count(DISTINCT transaction_no) FROM stori.transactions") == [(ROWS, ROWS)]
+
+
+async def test_a_longer_text_widens_its_column(places: Places, own_pipeline: OwnPipeline) -> None:
+    places.source("CREATE TABLE notes (id int PRIMARY KEY, body text, changed timestamptz DEFAULT clock_timestamp())")
+    places.source("INSERT INTO notes VALUES (1, 'short')")
+    request = ReplicateRequest(pipeline=own_pipeline("notes", "id"))
+    await replicate(request)
+    places.source("INSERT INTO notes VALUES (2, %s)", ("ü" * 300,))
+    (report,) = (await replicate(request)).streams
+    assert report.changes == ("widen column body of shop.notes to VARCHAR(1024)",)
+    assert places.warehouse("SELECT body FROM shop.notes WHERE id = 2") == [("ü" * 300,)]
+
+
+async def test_rows_that_were_never_stamped_arrive(places: Places, own_pipeline: OwnPipeline) -> None:
+    places.source("CREATE TABLE notes (id int PRIMARY KEY, body text, changed timestamptz)")
+    places.source("INSERT INTO notes VALUES (1, 'a', now()), (2, 'b', NULL)")
+    request = ReplicateRequest(pipeline=own_pipeline("notes", "id"))
+    await replicate(request)
+    places.source("INSERT INTO notes VALUES (3, 'c', NULL)")
+    await replicate(request)
+    assert places.warehouse("SELECT id, body FROM shop.notes ORDER BY id") == [(1, "a"), (2, "b"), (3, "c")]
+
+
+async def test_a_user_of_few_rights_is_told_what_cannot_be_seen(places: Places, own_pipeline: OwnPipeline) -> None:
+    places.source("CREATE TABLE notes (id int PRIMARY KEY, body text, changed timestamptz DEFAULT now())")
+    places.source("INSERT INTO notes VALUES (1, 'a')")
+    role = unique("reader")
+    places.source(f"CREATE ROLE {role} LOGIN PASSWORD 'reader'; GRANT SELECT ON notes TO {role}")
+    url = make_url(places.source_url).set(username=role, password="reader").render_as_string(hide_password=False)
+    await bootstrap(places.environment | {"SOURCE_POSTGRES_URL": url})
+    (report,) = (await replicate(ReplicateRequest(pipeline=own_pipeline("notes", "id")))).streams
+    assert report.inserted == 1
+    assert "grant pg_read_all_stats" in report.note
+    ((read_at, position),) = places.warehouse("SELECT read_at, position FROM millrace.batches")
+    assert read_at - datetime.fromisoformat(position) == timedelta(minutes=15)
