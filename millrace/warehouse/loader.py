@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from millrace.database import database_errors
 from millrace.errors import Conflict, CountMismatch, SchemaConflict
@@ -27,8 +27,9 @@ from millrace.warehouse.ledger import LoadResult
 from millrace.warehouse.schema import Change, Incompatible, changes_for
 from millrace.warehouse.stage import Stage
 
-APPLY_ATTEMPTS = 6
+ATTEMPTS = 6
 FIRST_PAUSE_SECONDS = 0.2
+Done = TypeVar("Done")
 
 
 class Warehouse:
@@ -75,9 +76,9 @@ class Warehouse:
             changes: list[Change] = []
             if batch.written:
                 Stage(connection, self._store, self.dialect, self._iam_role).fill(batch, _keys(stream))
-                changes = self._make_room(connection, pipeline, stream, batch)
-            ledger.ensure(connection)
-            return self._apply_with_patience(connection, pipeline, stream, batch, changes)
+                changes = _patiently(connection, lambda: self._make_room(connection, pipeline, stream, batch))
+            _patiently(connection, lambda: ledger.ensure(connection))
+            return _patiently(connection, lambda: self._apply(connection, pipeline, stream, batch, changes))
 
     def _make_room(self, connection: Any, pipeline: Pipeline, stream: Stream, batch: Batch) -> list[Change]:
         """Run the additive changes one by one outside a transaction; refuse the others before anything is done."""
@@ -119,21 +120,6 @@ class Warehouse:
             )
             rows = cursor.fetchall()
         return {name: from_catalog(*described) for name, *described in rows} or None
-
-    def _apply_with_patience(
-        self, connection: Any, pipeline: Pipeline, stream: Stream, batch: Batch, changes: list[Change]
-    ) -> LoadResult:
-        """Repeat the whole transaction on a serialization conflict, with a growing, random pause."""
-        for attempt in range(APPLY_ATTEMPTS):
-            try:
-                with database_errors(_place(pipeline, stream)):
-                    return self._apply(connection, pipeline, stream, batch, changes)
-            except Conflict:
-                connection.rollback()
-                if attempt == APPLY_ATTEMPTS - 1:
-                    raise
-                time.sleep(random.uniform(0.5, 1.5) * FIRST_PAUSE_SECONDS * 2**attempt)  # noqa: S311 (jitter)
-        raise AssertionError("the last attempt returns or raises")
 
     def _apply(
         self, connection: Any, pipeline: Pipeline, stream: Stream, batch: Batch, changes: list[Change]
@@ -194,6 +180,23 @@ class Warehouse:
                 yield connection
             finally:
                 connection.close()
+
+
+def _patiently(connection: Any, step: Callable[[], Done]) -> Done:
+    """Repeat a whole step when another session won, with a growing, random pause.
+
+    Two loads that create the same schema at once conflict as well: whoever comes second finds it there.
+    """
+    for attempt in range(ATTEMPTS):
+        try:
+            with database_errors("warehouse"):
+                return step()
+        except Conflict:
+            connection.rollback()
+            if attempt == ATTEMPTS - 1:
+                raise
+            time.sleep(random.uniform(0.5, 1.5) * FIRST_PAUSE_SECONDS * 2**attempt)  # noqa: S311 (jitter)
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _keys(stream: Stream) -> tuple[str, ...]:
