@@ -87,6 +87,8 @@ def launch_aws(directory: Path, *, kept: bool = False) -> AwsServer:
             "MINISTACK_HOST": LOCALHOST,
             "SERVICES": SERVICES,
             "MINISTACK_REGION": REGION,
+            # Else it opens MQTT's fixed port 8883 on every interface.
+            "IOT_MTLS_ENABLED": "0",
             "TMPDIR": str(directory),
             "STATE_DIR": str(directory / "state"),
             "S3_DATA_DIR": str(directory / "objects"),

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 import psycopg2
 
 from local.aws import AwsServer
-from local.processes import LOCALHOST, Process, neutral_environment
+from local.processes import LOCALHOST, Process, free_port, neutral_environment
 
-READY = re.compile(r"^redshift ready port=(\d+)$", re.MULTILINE)
+READY = re.compile(r"^redshift ready port=\d+$", re.MULTILINE)
 
 CLEAR = """
 DO $$
@@ -43,15 +43,8 @@ class WarehouseServer:
     """A stand-in, running once ``wait_for_warehouse`` returned. Users, passwords, databases are the backend's."""
 
     process: Process
+    port: int
     backend_url: str
-
-    @property
-    def port(self) -> int:
-        """The port it listens on; RuntimeError before it is ready."""
-        ready = READY.search(self.process.log_text())
-        if ready is None:
-            raise RuntimeError("the warehouse is not ready yet")
-        return int(ready[1])
 
     @property
     def database(self) -> str:
@@ -82,10 +75,11 @@ class WarehouseServer:
 def launch_warehouse(directory: Path, *, backend_url: str, aws: AwsServer) -> WarehouseServer:
     """Start a stand-in without waiting for it; it serves the one database of ``backend_url``."""
     directory.mkdir(parents=True, exist_ok=True)
+    port = free_port()
     process = Process(
         "redshift",
         [
-            *(sys.executable, "-m", "local.redshift", "--port", "0", "--ready-line"),
+            *(sys.executable, "-m", "local.redshift", "--port", str(port), "--ready-line"),
             *("--backend-url", backend_url, "--s3-endpoint", aws.url),
         ],
         log_path=directory / "redshift.log",
@@ -94,7 +88,7 @@ def launch_warehouse(directory: Path, *, backend_url: str, aws: AwsServer) -> Wa
     )
     process.log_path.unlink(missing_ok=True)
     process.start()
-    return WarehouseServer(process, backend_url)
+    return WarehouseServer(process, port, backend_url)
 
 
 def wait_for_warehouse(server: WarehouseServer) -> WarehouseServer:

@@ -86,13 +86,12 @@ def test_host_and_user_stay_readable() -> None:
     assert redact("postgresql://bank:x@db.example.com:5432/b") == "postgresql://bank:***@db.example.com:5432/b"
 
 
-@given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=40))
-def test_redaction_is_stable(text: str) -> None:
-    once = redact(f"password={text} url=x://u:{text}@h")
-    assert redact(once) == once
-
-
 @given(st.text(alphabet="abcXYZ019%!$&*()_+-=.,~@/", min_size=8, max_size=24).filter(lambda word: not word.isdigit()))
 def test_any_password_in_a_url_is_gone(password: str) -> None:
     unlikely = f"Q{password}Q"
     assert unlikely not in redact(f"connection to postgresql://bank:{unlikely}@db.example.com/bank failed")
+
+
+@given(st.text(alphabet="abcXYZ019%!$*(_+-=.~@/:", min_size=8, max_size=24))
+def test_any_password_of_a_connection_string_is_gone(password: str) -> None:
+    assert f"Q{password}Q" not in redact(f"host=db.example.com password=Q{password}Q dbname=bank")

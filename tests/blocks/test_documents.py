@@ -111,6 +111,8 @@ async def test_a_changed_password_is_noticed(prefect_server: PrefectServer) -> N
 async def test_the_warehouse_refers_to_its_connector(prefect_server: PrefectServer) -> None:
     """An edit of the connector in the UI must reach the warehouse."""
     await bootstrap(DESCRIBED)
+    lines = await bootstrap(DESCRIBED | {"WAREHOUSE_IAM_ROLE": "default"})
+    assert [line for line in lines if not line.startswith("unchanged")] == ["updated millrace-warehouse/warehouse"]
     async with get_client() as client:
         document = await client.read_block_document_by_name("warehouse", "millrace-warehouse")
         connector = await client.read_block_document_by_name("warehouse", "sqlalchemy-connector")

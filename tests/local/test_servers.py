@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -123,6 +125,11 @@ class TestMongo:
 
 
 class TestAws:
+    def test_it_opens_no_port_beside_its_own(self, stack: Stack) -> None:
+        """The emulator of another session may hold the fixed MQTT port, so the sockets alone do not tell."""
+        with urllib.request.urlopen(f"{stack.aws.url}/_ministack/health") as answer:  # noqa: S310 - our own http://127.0.0.1
+            assert json.load(answer)["iot_mtls"] == "disabled"
+
     def test_a_conditional_write_has_one_winner(self, stack: Stack, bucket: str) -> None:
         client = stack.aws.client("s3")
         client.put_object(Bucket=bucket, Key="k", Body=b"1", IfNoneMatch="*")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -12,12 +13,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from liveness import is_alive
 
 from local.directory import LOCK_NAME, PREFIX, stack_directory, sweep
 from millrace.errors import ConfigurationError
 
 REPOSITORY = Path(__file__).parents[2]
 DEADLINE_SECONDS = 60
+ENDS_WITH_SEVEN = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+print(*(f"{name}={value}" for name, value in os.environ.items()), sep="\\n")
+print("command", os.getpid(), flush=True)
+time.sleep(600)
+"""
 
 
 @contextmanager
@@ -34,7 +43,8 @@ def command(*arguments: str) -> Iterator[subprocess.Popen[str]]:
         yield popen
     finally:
         popen.kill()
-        popen.communicate()
+        popen.wait()
+        popen.stdout.close()
 
 
 def read_until(popen: subprocess.Popen[str], last_words: str) -> str:
@@ -53,10 +63,7 @@ def process_ids(overview: str) -> list[int]:
 
 def wait_until_gone(identifiers: list[int]) -> None:
     deadline = time.monotonic() + DEADLINE_SECONDS
-    while left := [identifier for identifier in identifiers if Path(f"/proc/{identifier}/cmdline").exists()]:
-        zombies = [identifier for identifier in left if "State:\tZ" in Path(f"/proc/{identifier}/status").read_text()]
-        if left == zombies:
-            return
+    while left := [identifier for identifier in identifiers if is_alive(identifier)]:
         assert time.monotonic() < deadline, left
         time.sleep(0.02)
 
@@ -89,11 +96,21 @@ def test_up_prints_exports_a_shell_understands_and_ends_on_ctrl_c() -> None:
     wait_until_gone(process_ids(overview))
 
 
+def test_up_tells_when_a_server_ends_unasked() -> None:
+    with command("up", "--no-prefect") as popen:
+        overview = read_until(popen, "Ctrl-C stops everything")
+        mongo = next(line for line in overview.splitlines() if "MongoDB" in line)
+        os.kill(int(mongo.split()[-1]), signal.SIGKILL)
+        rest, _ = popen.communicate(timeout=DEADLINE_SECONDS)
+    assert popen.returncode == 1
+    assert "MongoDB ended unasked" in rest
+    wait_until_gone(process_ids(overview))
+
+
 def test_run_hands_on_environment_signal_and_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "production")
     monkeypatch.setenv("PREFECT_API_KEY", "pnu_production")
-    script = "env; trap 'exit 7' TERM; echo command $$; sleep 600 & wait"
-    with command("run", "--no-prefect", "--", "sh", "-c", script) as popen:
+    with command("run", "--no-prefect", "--", sys.executable, "-c", ENDS_WITH_SEVEN) as popen:
         output = read_until(popen, "command ")
         popen.send_signal(signal.SIGTERM)
         rest, _ = popen.communicate(timeout=DEADLINE_SECONDS)
