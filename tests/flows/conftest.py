@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,20 +9,12 @@ from typing import Any, Protocol
 
 import psycopg2
 import pytest
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-from prefect.testing.utilities import prefect_test_harness
 
 from blocks.bootstrap import bootstrap
+from local.prefect_server import PrefectServer
 from local.stack import Stack
 
 MONGO_DATABASE = "finance"
-
-
-@pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
-    """One server for all flow tests; without heartbeats, which cost a second per flow."""
-    with prefect_test_harness(), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        yield
 
 
 @dataclass(frozen=True)
@@ -64,7 +55,7 @@ def _execute(url: str, statement: str, parameters: tuple[Any, ...]) -> list[tupl
 
 @pytest.fixture
 async def places(
-    prefect_server: None,
+    prefect_server: PrefectServer,
     stack: Stack,
     postgres_database: str,
     warehouse_url: str,

@@ -12,7 +12,7 @@ import psycopg2
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 from pydantic import SecretStr, ValidationError
 
 from blocks.load import load_landing
@@ -67,8 +67,10 @@ async def test_run_name_and_artifact_say_what_was_seeded(store: BucketStore) -> 
     state = await seed(SMALL, return_state=True)
     async with get_client() as client:
         run = await client.read_flow_run(state.state_details.flow_run_id)
-        [artifact, *_] = await client.read_artifacts(
-            artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["seed-stori"]))
+        [artifact] = await client.read_artifacts(
+            artifact_filter=ArtifactFilter(
+                key=ArtifactFilterKey(any_=["seed-stori"]), flow_run_id=ArtifactFilterFlowRunId(any_=[run.id])
+            )
         )
     assert run.name == "stori: 300 transactions, 200 trades"
     table = json.loads(artifact.data)
