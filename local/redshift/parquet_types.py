@@ -148,7 +148,7 @@ def converter(column: TargetColumn, *, nested: bool) -> Callable[[pa.Array], pa.
         if column.not_null and array.null_count:
             raise BadValue(f"Missing data for not-null field {column.name}", pc.index(pc.is_null(array), True).as_py())
         if nested:
-            return _texts(orjson.dumps(value, default=str).decode() for value in array.to_pylist())
+            return _json(array)
         return _converted(column, array)
 
     return convert
@@ -158,7 +158,7 @@ def _converted(column: TargetColumn, array: pa.Array) -> pa.Array:
     if column.type in ("character varying", "character", "super"):
         text = array.cast(pa.large_string())
         _check_text(column, text)
-        return _json_strings(text) if column.type == "super" else text
+        return _json(text) if column.type == "super" else text
     if column.type == "varbyte":
         binary = array.cast(pa.large_binary())
         _check_length(column, binary)
@@ -202,10 +202,7 @@ def _hexadecimal(binary: pa.Array) -> pa.Array:
     return series.to_frame().select(polars.lit("\\x") + polars.col("value").bin.encode("hex")).to_series().to_arrow()
 
 
-def _json_strings(text: pa.Array) -> pa.Array:
-    """A string that lands in SUPER stays a string: nobody parses it."""
-    return _texts(None if value is None else orjson.dumps(value).decode() for value in text.to_pylist())
-
-
-def _texts(values: Any) -> pa.Array:
-    return pa.array(list(values), pa.large_string())
+def _json(values: pa.Array) -> pa.Array:
+    """Each value as JSON; so a string that lands in SUPER stays a string, nobody parses it."""
+    texts = [None if value is None else orjson.dumps(value, default=str).decode() for value in values.to_pylist()]
+    return pa.array(texts, pa.large_string())

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from local.redshift.lexer import Kind, Token, quote_string, word
-from local.redshift.stream import Stream
+from local.redshift.stream import Stream, split_by_comma
 
 DATE_FUNCTIONS = {"DATEADD", "DATEDIFF", "DATE_DIFF", "DATE_ADD", "DATE_PART", "DATEPART"}
 RENAMED = {
@@ -72,9 +72,10 @@ def _listagg(statement: list[Token]) -> list[Token]:
     for position, token in enumerate(statement[:-1]):
         if token.key == "LISTAGG" and statement[position + 1].key == "(":
             stream = Stream(statement[position + 1 :])
-            arguments = stream.inside_parentheses()
+            value, *separator = split_by_comma(stream.inside_parentheses())
             order = stream.inside_parentheses() if stream.accept("WITHIN GROUP") else []
-            separator = [] if any(part.key == "," for part in arguments) else [word(", ''")]
-            inside = [*arguments, *separator, *order]
+            distinct = value[:1] if value[0].key == "DISTINCT" else []
+            text = [*distinct, word("("), *value[len(distinct) :], word(")::varchar,")]
+            inside = [*text, *(separator[0] if separator else [word("''")]), *order]
             return [*statement[:position], word("string_agg("), *inside, word(")"), *_listagg(stream.until())]
     return statement

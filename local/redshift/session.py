@@ -159,6 +159,7 @@ class Session:
 
     def _refuse_extended_protocol(self, message: Message) -> None:
         self._fail(unsupported_here("the extended query protocol (use the simple one, as psycopg2 does)"))
+        self.client.flush()
         while message.kind not in (b"S", b"F"):
             message = self.client.receive()
 
