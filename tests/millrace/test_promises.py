@@ -1,0 +1,205 @@
+"""The promises of docs/guarantees.md on the engine alone: one commit, exactly once, counts, memory, secrets."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from engine_on_servers import Engine
+
+from millrace import Incremental, Stream
+from millrace.errors import CountMismatch, FatalError, Superseded, Unreachable
+
+NOTES = Stream("notes", source="postgres:public.notes", key="id", capture=Incremental("changed", overlap=timedelta(0)))
+
+
+def fill(engine: Engine, rows: int = 50) -> None:
+    engine.source(
+        "CREATE TABLE notes (id int PRIMARY KEY, body text, amount numeric(12,2), "
+        "changed timestamptz DEFAULT clock_timestamp())"
+    )
+    engine.source(f"INSERT INTO notes SELECT i, 'note ' || i, i / 3.0 FROM generate_series(1, {rows}) AS i")
+
+
+def ledger(engine: Engine) -> list[tuple[object, ...]]:
+    return engine.query("SELECT * FROM millrace.batches ORDER BY read_at")
+
+
+@pytest.mark.parametrize("statement", ["lock", "create", "delete", "insert", "commit"])
+async def test_a_connection_lost_at_any_statement_leaves_rows_and_position_together(
+    engine: Engine, statement: str
+) -> None:
+    """Promise 1 and 2: the first load's rows stay, the second's come whole or not at all, and come once."""
+    fill(engine)
+    await engine.deliver(NOTES)
+    rows, position = engine.rows("notes"), ledger(engine)
+    engine.source("UPDATE notes SET body = 'new', changed = clock_timestamp() WHERE id <= 5")
+    batch = await engine.extract(NOTES)
+    assert batch is not None
+    nth = 2 if statement == "commit" else 1  # the first one commits the stage
+    engine.query(f"""STANDIN INJECT '{{"statement": "{statement}", "nth": {nth}, "action": "close"}}'""")
+    with pytest.raises(Unreachable):
+        engine.load(NOTES, batch)
+    assert (engine.rows("notes"), ledger(engine)) == (rows, position)
+    assert engine.load(NOTES, batch).updated == 5
+    assert engine.query("SELECT count(*), count(DISTINCT id) FROM engine.notes") == [(50, 50)]
+
+
+async def test_an_answer_lost_after_the_commit_is_found_applied(engine: Engine) -> None:
+    """Promise 2: the client cannot know whether its commit arrived; the ledger does."""
+    fill(engine)
+    await engine.deliver(NOTES)
+    engine.source("UPDATE notes SET body = 'new', changed = clock_timestamp() WHERE id <= 5")
+    batch = await engine.extract(NOTES)
+    assert batch is not None
+    engine.query("""STANDIN INJECT '{"statement": "commit", "nth": 2, "action": "close_after"}'""")
+    with pytest.raises(Unreachable):
+        engine.load(NOTES, batch)
+    again = engine.load(NOTES, batch)
+    assert again.was_applied_before
+    assert (again.updated, len(ledger(engine))) == (5, 2)
+
+
+async def test_a_batch_is_applied_once_however_often_it_is_loaded(engine: Engine) -> None:
+    fill(engine)
+    batch = await engine.extract(NOTES)
+    assert batch is not None
+    engine.load(NOTES, batch)
+    rows, position = engine.rows("notes"), ledger(engine)
+    assert engine.load(NOTES, batch).was_applied_before
+    assert (engine.rows("notes"), ledger(engine)) == (rows, position)
+
+
+async def test_twins_load_a_batch_once(engine: Engine) -> None:
+    fill(engine)
+    batch = await engine.extract(NOTES)
+    assert batch is not None
+    results: list[bool] = []
+    twins = [
+        threading.Thread(target=lambda: results.append(engine.load(NOTES, batch).was_applied_before)) for _ in range(4)
+    ]
+    for twin in twins:
+        twin.start()
+    for twin in twins:
+        twin.join()
+    assert sorted(results) == [False, True, True, True]
+    assert engine.query("SELECT count(*) FROM engine.notes") == [(50,)]
+
+
+async def test_an_earlier_read_does_not_undo_a_later_one(engine: Engine) -> None:
+    """A run that was paused between its read and its load stops without writing."""
+    fill(engine)
+    early = await engine.extract(NOTES)
+    engine.source("UPDATE notes SET body = 'later', changed = clock_timestamp() WHERE id = 1")
+    late = await engine.extract(NOTES)
+    assert early is not None
+    assert late is not None
+    engine.load(NOTES, late)
+    rows = engine.rows("notes")
+    with pytest.raises(Superseded):
+        engine.load(NOTES, early)
+    assert engine.rows("notes") == rows
+
+
+async def test_counts_that_do_not_add_up_fail_the_load(engine: Engine) -> None:
+    """Promise 6, complaint: "success", and rows are missing."""
+    fill(engine)
+    batch = await engine.extract(NOTES)
+    assert batch is not None
+    (part,) = batch.parts
+    with pytest.raises(CountMismatch, match="51 rows were written and 50 copied"):
+        engine.load(NOTES, replace(batch, parts=(replace(part, rows=51),)))
+    with pytest.raises(CountMismatch, match="read 49"):
+        engine.load(NOTES, replace(batch, read=49))
+    assert engine.query("SELECT count(*) FROM millrace.batches") == [(0,)]
+
+
+async def test_a_missing_file_fails_the_load_and_says_which(engine: Engine) -> None:
+    fill(engine)
+    batch = await engine.extract(NOTES)
+    assert batch is not None
+    (part,) = batch.parts
+    with pytest.raises(FatalError, match="COPY failed") as failure:
+        engine.load(NOTES, replace(batch, batch_id="other", parts=(replace(part, key=f"{part.key}.absent"),)))
+    assert part.key in str(failure.value)
+
+
+async def test_a_target_that_holds_a_key_twice_is_found(engine: Engine) -> None:
+    fill(engine)
+    await engine.deliver(NOTES)
+    with closing(engine.connect_warehouse()) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("INSERT INTO engine.notes SELECT * FROM engine.notes WHERE id = 3")
+    engine.source("UPDATE notes SET body = 'x', changed = clock_timestamp() WHERE id = 3")
+    with pytest.raises(CountMismatch, match="holds a key more than once"):
+        await engine.deliver(NOTES)
+
+
+async def test_the_lake_is_only_added_to(engine: Engine) -> None:
+    """Promise 12."""
+    fill(engine)
+    await engine.deliver(NOTES)
+    before = {key: engine.store.get_bytes(key) for key in engine.store.list_keys("")}
+    engine.source("UPDATE notes SET body = 'x', changed = clock_timestamp() WHERE id = 3")
+    await engine.deliver(NOTES)
+    after = {key: engine.store.get_bytes(key) for key in engine.store.list_keys("")}
+    assert {key: after[key] for key in before} == before
+    assert len(after) > len(before)
+
+
+async def test_no_secret_reaches_the_statements_of_the_warehouse(engine: Engine) -> None:
+    """Promise 11: COPY names a role, never a key."""
+    fill(engine, rows=1)
+    batch = await engine.extract(NOTES)
+    assert batch is not None
+    (part,) = batch.parts
+    with pytest.raises(FatalError) as failure:
+        engine.load(NOTES, replace(batch, batch_id="other", parts=(replace(part, size_bytes=1),)))
+    assert "Signature" not in str(failure.value)
+    assert "X-Amz" not in str(failure.value).replace("X-Amz-***", "")
+
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+import psycopg2
+from millrace import Incremental, Stream
+from millrace.capture import postgres
+from millrace.extract import Extraction
+from millrace.warehouse.dialect import REDSHIFT_DIALECT
+
+class Discard:
+    def uri(self, key): return key
+    def put_file(self, path, key): return path.stat().st_size
+    def put_bytes(self, data, key): return len(data)
+
+url, rows = sys.argv[1:]
+stream = Stream("big", source=f"postgres:public.big_{rows}", key="id", capture=Incremental("changed"))
+with postgres.read(lambda: psycopg2.connect(url), stream, lower=None) as (fixed, _, chunks):
+    with Extraction("test", stream, fixed, Discard(), REDSHIFT_DIALECT.limits) as extraction:
+        for chunk in chunks:
+            extraction.add(chunk)
+        assert extraction.finish().read == int(rows)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def peak_memory_bytes(engine: Engine, rows: int) -> int:
+    engine.source(
+        f"CREATE TABLE big_{rows} AS SELECT i AS id, repeat(md5(i::text), 6) AS body, now() AS changed "
+        f"FROM generate_series(1, {rows}) AS i"
+    )
+    command = [sys.executable, "-c", MEASURE, engine.postgres_url, str(rows)]
+    root = Path(__file__).parents[2]
+    return int(subprocess.run(command, capture_output=True, check=True, cwd=root).stdout)
+
+
+def test_memory_does_not_grow_with_the_table(engine: Engine) -> None:
+    """Promise 8: five times the rows (220 MB as CSV) in about the same memory."""
+    small, large = peak_memory_bytes(engine, 200_000), peak_memory_bytes(engine, 1_000_000)
+    assert large - small < 64 * 1024 * 1024
