@@ -146,11 +146,16 @@ def _identity(stream: Stream, generated: str) -> str:
 
 def _column_key(stream: Stream, column: Column, kind: str) -> None:
     if kind == "REFERENCES":
-        stream.qualified_name()
-        stream.key == "(" and stream.names()
+        _referenced(stream)
     if kind == "PRIMARY KEY":
         column.clauses.append("NOT NULL")
     column.checks.append(declared_key(kind, [column.name]))
+
+
+def _referenced(stream: Stream) -> None:
+    stream.qualified_name()
+    if stream.key == "(":
+        stream.names()
 
 
 def _refused_attribute(stream: Stream) -> RedshiftError:
@@ -173,8 +178,7 @@ def _table_constraint(stream: Stream) -> list[str]:
     columns = stream.names()
     if kind == "FOREIGN KEY":
         stream.expect("REFERENCES")
-        stream.qualified_name()
-        stream.key == "(" and stream.names()
+        _referenced(stream)
     if stream:
         raise stream.unexpected()
     # Redshift enforces NOT NULL on the columns of a primary key, though not the key.

@@ -25,15 +25,14 @@ NAIVE = MOMENT.replace(tzinfo=None)
         ("VARCHAR(10)", pa.array([b"x"], pa.binary()), "STRING"),
         ("VARBYTE(10)", pa.array(["x"]), "binary"),
         ("SUPER", pa.array([b"{}"], pa.binary()), "STRING"),
-        ("VARCHAR(10)", pa.array(["a\0b"]), "U\\+0000"),
+        ("VARCHAR(10)", pa.array(["a\0b"]), "U+0000"),
     ],
 )
 def test_doubtful_parquet_is_refused(redshift: Any, column: str, array: pa.Array, reason: str) -> None:
     redshift.run(f"CREATE TABLE t (a {column})")
     error = redshift.refusal(redshift.copy("t", [redshift.put_parquet("a", pa.table({"a": array}))]))
     assert error.pgcode == "XX000"
-    with pytest.raises(AssertionError, match=reason):
-        raise AssertionError(error.diag.message_detail)
+    assert reason in error.diag.message_detail
 
 
 def test_decimals_held_in_integers_are_refused(redshift: Any, tmp_path: Any) -> None:
@@ -97,14 +96,7 @@ def test_names_of_functions_may_name_tables_and_columns(redshift: Any) -> None:
         f"CREATE TABLE {redshift.schema}.overlay (a INT)",
         f"INSERT INTO {redshift.schema}.overlay (a) VALUES (1)",
     )
-    assert (
-        redshift.run(
-            "SELECT x.json FROM (SELECT uuid AS json) AS x",
-        )
-        if False
-        else True
-    )
-    assert redshift.run("SELECT found FROM (SELECT uuid AS found FROM format) AS x") == [(2,)]
+    assert redshift.run("SELECT json FROM (SELECT mode, uuid AS json FROM format) AS x") == [(2,)]
 
 
 def test_declared_keys_show_in_the_information_schema(redshift: Any) -> None:
