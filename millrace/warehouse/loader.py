@@ -125,6 +125,7 @@ class Warehouse:
         self, connection: Any, pipeline: Pipeline, stream: Stream, batch: Batch, changes: list[Change]
     ) -> LoadResult:
         target = f"{pipeline.target_schema}.{stream.table}"
+        connection.rollback()
         ledger.lock(connection)
         if done := ledger.applied(connection, batch, target):
             connection.rollback()
@@ -159,10 +160,12 @@ class Warehouse:
             cursor.execute(statements.create_delta(target, batch.columns, keys, cursor_column, self.dialect))
             cursor.execute(statements.count_delta())
             inserted, changed = (int(count) for count in cursor.fetchone())
+            cursor.execute(statements.count_repeated_in_target(keys))
+            (repeated,) = cursor.fetchone()
             cursor.execute(statements.delete_changed(target, keys))
             deleted = cursor.rowcount
             cursor.execute(statements.insert_delta(target, batch.columns), (applied_at,))
-            if deleted != changed - inserted or cursor.rowcount != changed:
+            if repeated or deleted != changed - inserted or cursor.rowcount != changed:
                 raise CountMismatch(
                     f"{changed - inserted} rows were to be replaced and {deleted} were found, "
                     f"{changed} were to be put in and {cursor.rowcount} were",

@@ -81,6 +81,12 @@ def count_delta() -> str:
     return f"SELECT coalesce(sum({quote(IS_NEW)}), 0), count(*) FROM {quote(DELTA)}"
 
 
+def count_repeated_in_target(keys: Sequence[str]) -> str:
+    """Changed rows that met more than one row of the target."""
+    changed = f"SELECT 1 AS one FROM {quote(DELTA)} WHERE {quote(IS_NEW)} = 0 GROUP BY {quote_list(keys)}"
+    return f"SELECT count(*) FROM ({changed} HAVING count(*) > 1) AS repeated"
+
+
 def delete_changed(target: str, keys: Sequence[str]) -> str:
     """Take out the old version of every changed row."""
     matches = " AND ".join(f"{target}.{quote(key)} = d.{quote(key)}" for key in keys)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -27,6 +28,14 @@ def fill(engine: Engine, rows: int = 50) -> None:
     engine.source(f"INSERT INTO notes SELECT i, 'note ' || i, i / 3.0 FROM generate_series(1, {rows}) AS i")
 
 
+def inject(engine: Engine, statement: str, action: str, nth: int = 1) -> None:
+    """Let the warehouse fail at the nth such statement; not in a transaction, whose commit would count."""
+    with closing(engine.connect_warehouse()) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(f"STANDIN INJECT '{json.dumps({'statement': statement, 'nth': nth, 'action': action})}'")
+
+
 def ledger(engine: Engine) -> list[tuple[object, ...]]:
     return engine.query("SELECT * FROM millrace.batches ORDER BY read_at")
 
@@ -43,7 +52,7 @@ async def test_a_connection_lost_at_any_statement_leaves_rows_and_position_toget
     batch = await engine.extract(NOTES)
     assert batch is not None
     nth = 2 if statement == "commit" else 1  # the first one commits the stage
-    engine.query(f"""STANDIN INJECT '{{"statement": "{statement}", "nth": {nth}, "action": "close"}}'""")
+    inject(engine, statement, "close", nth)
     with pytest.raises(Unreachable):
         engine.load(NOTES, batch)
     assert (engine.rows("notes"), ledger(engine)) == (rows, position)
@@ -58,7 +67,7 @@ async def test_an_answer_lost_after_the_commit_is_found_applied(engine: Engine) 
     engine.source("UPDATE notes SET body = 'new', changed = clock_timestamp() WHERE id <= 5")
     batch = await engine.extract(NOTES)
     assert batch is not None
-    engine.query("""STANDIN INJECT '{"statement": "commit", "nth": 2, "action": "close_after"}'""")
+    inject(engine, "commit", "close_after", nth=2)
     with pytest.raises(Unreachable):
         engine.load(NOTES, batch)
     again = engine.load(NOTES, batch)
