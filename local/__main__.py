@@ -11,10 +11,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -26,6 +26,7 @@ from millrace.errors import MillraceError
 
 WATCH_SECONDS = 0.5
 SIGNALLED_EXIT_CODE = 128
+INTERRUPTED_EXIT_CODE = 130
 COMMAND_NOT_FOUND_EXIT_CODE = 127
 
 application = typer.Typer(
@@ -59,7 +60,9 @@ def _running(prefect: bool, directory: Path | None) -> Iterator[Stack]:
         print(error, file=sys.stderr)
         raise typer.Exit(1) from None
     except (KeyboardInterrupt, Ended):
-        print("Stopped.", file=sys.stderr)
+        # Before the command ran to its end: nobody may take that for success.
+        print("Interrupted.", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
 
 
 @application.command()
@@ -67,11 +70,16 @@ def up(directory: Directory = None, prefect: WithPrefect = True) -> None:
     """Start everything, say what runs where, and stay until Ctrl-C."""
     with _running(prefect, directory) as stack:
         _describe(stack)
-        while not (ended := [service for service in stack.services() if service.process.ended()]):
-            time.sleep(WATCH_SECONDS)
-        for service in ended:
-            print(f"{service.name} ended unasked; the end of its log:\n{service.process.log_tail()}", file=sys.stderr)
-        raise typer.Exit(1)
+        with suppress(KeyboardInterrupt, Ended):
+            _watch(stack)
+
+
+def _watch(stack: Stack) -> NoReturn:
+    while not (ended := [service for service in stack.services() if service.process.ended()]):
+        time.sleep(WATCH_SECONDS)
+    for service in ended:
+        print(f"{service.name} ended unasked; the end of its log:\n{service.process.log_tail()}", file=sys.stderr)
+    raise typer.Exit(1)
 
 
 @application.command(context_settings={"allow_interspersed_args": False})

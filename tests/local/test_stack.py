@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,17 +69,27 @@ def wait_until_gone(identifiers: list[int]) -> None:
         time.sleep(0.02)
 
 
-def test_a_killed_stack_leaves_no_process_and_its_directory_is_swept() -> None:
+@pytest.fixture
+def own_temporary_directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A TMPDIR no other stack sweeps, and one that PostgreSQL's user can reach, unlike pytest's."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o711)
+        monkeypatch.setenv("TMPDIR", directory)
+        monkeypatch.setattr("tempfile.tempdir", directory)
+        yield Path(directory)
+
+
+def test_a_killed_stack_leaves_no_process_and_its_directory_is_swept(own_temporary_directory: Path) -> None:
     with command("up", "--no-prefect") as popen:
-        overview = read_until(popen, "Ctrl-C stops everything")
-        identifiers, directory = process_ids(overview), Path(re.search(r"Data and logs: (\S+)", overview)[1])
+        identifiers = process_ids(read_until(popen, "Ctrl-C stops everything"))
+        (directory,) = own_temporary_directory.glob(f"{PREFIX}*")
         assert len(identifiers) == 4
         assert sweep() == []
         popen.kill()
         popen.wait()
     wait_until_gone(identifiers)
     assert directory.exists()
-    assert directory in sweep()
+    assert sweep() == [directory]
     assert not directory.exists()
 
 
@@ -118,6 +129,15 @@ def test_run_hands_on_environment_signal_and_exit_code(monkeypatch: pytest.Monke
     assert "LANDING_BUCKET=millrace-landing" in output
     assert "production" not in output
     wait_until_gone([int(re.search(r"command (\d+)", output)[1])])
+
+
+def test_an_interrupted_start_is_no_success() -> None:
+    with command("run", "--no-prefect", "--", "true") as popen:
+        read_until(popen, "Starting")
+        popen.send_signal(signal.SIGINT)
+        rest, _ = popen.communicate(timeout=DEADLINE_SECONDS)
+    assert popen.returncode == 130, rest
+    assert "Traceback" not in rest
 
 
 def test_a_kept_directory_serves_one_stack_at_a_time(tmp_path: Path) -> None:
