@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import aclosing
 from dataclasses import dataclass
 
 from prefect import task
@@ -17,9 +16,9 @@ from prefect.logging import get_run_logger
 from blocks.load import load_landing, load_source_mongo, load_source_postgres
 from blocks.sql import opener
 from millrace import Pipeline, Stream
-from millrace.capture import mongo, postgres
-from millrace.extract import Extraction, Progress
+from millrace.extract import Progress
 from millrace.lake.batch import Batch
+from millrace.sources import Landing, extract_mongo, extract_postgres
 from millrace.warehouse.loader import Warehouse
 from pipelines import find
 from tasks.connections import open_warehouse
@@ -53,42 +52,32 @@ class Extracted:
 async def extract_postgres_stream(pipeline: str, stream: str, bounds: Bounds) -> Extracted:
     """Read a window of a Postgres table into the lake."""
     begun = time.monotonic()
-    declared, warehouse, store = find(pipeline), await open_warehouse(), await load_landing()
-    source = declared.stream(stream)
-    connector = await load_source_postgres(source.reference.connection)
-    progress = _reporter(stream)
+    declared, warehouse = find(pipeline), await open_warehouse()
+    source, landing = declared.stream(stream), await _landing(declared, warehouse, stream)
+    connect = opener(await load_source_postgres(source.reference.connection))
     lower = await asyncio.to_thread(lower_bound, warehouse, declared, source, bounds)
-
-    def extract() -> Batch | None:
-        with (
-            postgres.read(opener(connector), source, lower=lower, upper=bounds.end) as (fixed, _, chunks),
-            Extraction(declared.name, source, fixed, store, warehouse.dialect.limits, progress) as extraction,
-        ):
-            for chunk in chunks:
-                extraction.add(chunk)
-            return extraction.finish()
-
-    return _extracted(stream, await asyncio.to_thread(extract), begun)
+    batch = await asyncio.to_thread(extract_postgres, connect, source, landing, lower=lower, upper=bounds.end)
+    return _extracted(stream, batch, begun)
 
 
 @task(name="extract-mongo-stream", task_run_name="extract {stream}", **STEP)
 async def extract_mongo_stream(pipeline: str, stream: str, bounds: Bounds) -> Extracted:
     """Read a window of a MongoDB collection into the lake."""
     begun = time.monotonic()
-    declared, warehouse, store = find(pipeline), await open_warehouse(), await load_landing()
-    source = declared.stream(stream)
+    declared, warehouse = find(pipeline), await open_warehouse()
+    source, landing = declared.stream(stream), await _landing(declared, warehouse, stream)
     lower = await asyncio.to_thread(lower_bound, warehouse, declared, source, bounds)
     known = await asyncio.to_thread(warehouse.known_columns, declared, source)
     client = (await load_source_mongo(source.reference.connection)).get_client()
     try:
-        fixed = await mongo.begin(client, source, lower=lower, upper=bounds.end)
-        with Extraction(declared.name, source, fixed, store, warehouse.dialect.limits, _reporter(stream)) as extraction:
-            async with aclosing(mongo.chunks(client, source, known, lower=lower, upper=bounds.end)) as chunks:
-                async for chunk in chunks:
-                    await asyncio.to_thread(extraction.add, chunk)
-            return _extracted(stream, await asyncio.to_thread(extraction.finish), begun)
+        batch = await extract_mongo(client, source, landing, known, lower=lower, upper=bounds.end)
     finally:
         client.close()
+    return _extracted(stream, batch, begun)
+
+
+async def _landing(pipeline: Pipeline, warehouse: Warehouse, stream: str) -> Landing:
+    return Landing(pipeline.name, await load_landing(), warehouse.dialect.limits, _reporter(stream))
 
 
 def lower_bound(warehouse: Warehouse, pipeline: Pipeline, stream: Stream, bounds: Bounds) -> str | None:

@@ -1,0 +1,67 @@
+"""From a connection to a batch: one function per kind of source, for tasks and tests alike.
+
+What does not belong here: where the connection comes from, and what happens to the batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from millrace.capture import mongo, postgres
+from millrace.capture.mongo_client import MongoClient
+from millrace.contract.check import Limits
+from millrace.extract import Extraction, Progress
+from millrace.lake.batch import Batch
+from millrace.lake.store import ObjectStore
+from millrace.pipeline import Stream
+from millrace.types import DataType
+
+
+@dataclass(frozen=True)
+class Landing:
+    """Where batches of a pipeline go, and what the warehouse behind them can hold."""
+
+    pipeline: str
+    store: ObjectStore
+    limits: Limits
+    progress: Progress | None = None
+
+
+def extract_postgres(
+    connect: postgres.Connect,
+    stream: Stream,
+    landing: Landing,
+    *,
+    lower: str | None,
+    upper: str | None = None,
+    chunk_bytes: int = postgres.CHUNK_BYTES,
+) -> Batch | None:
+    """Read a window of a table into the lake; None when there was nothing. Bounds are positions, None: open."""
+    with (
+        postgres.read(connect, stream, lower=lower, upper=upper, chunk_bytes=chunk_bytes) as (fixed, _, chunks),
+        Extraction(landing.pipeline, stream, fixed, landing.store, landing.limits, landing.progress) as extraction,
+    ):
+        for chunk in chunks:
+            extraction.add(chunk)
+        return extraction.finish()
+
+
+async def extract_mongo(
+    client: MongoClient,
+    stream: Stream,
+    landing: Landing,
+    known: Mapping[str, DataType],
+    *,
+    lower: str | None,
+    upper: str | None = None,
+) -> Batch | None:
+    """Read a window of a collection into the lake; ``known`` are the target's columns, whose types stay."""
+    fixed = await mongo.begin(client, stream, lower=lower, upper=upper)
+    with Extraction(landing.pipeline, stream, fixed, landing.store, landing.limits, landing.progress) as extraction:
+        async with aclosing(mongo.chunks(client, stream, known, lower=lower, upper=upper)) as chunks:
+            async for chunk in chunks:
+                await asyncio.to_thread(extraction.add, chunk)
+        return await asyncio.to_thread(extraction.finish)
