@@ -68,10 +68,9 @@ def _running(prefect: bool, directory: Path | None) -> Iterator[Stack]:
 @application.command()
 def up(directory: Directory = None, prefect: WithPrefect = True) -> None:
     """Start everything, say what runs where, and stay until Ctrl-C."""
-    with _running(prefect, directory) as stack:
+    with _running(prefect, directory) as stack, suppress(KeyboardInterrupt, Ended):
         _describe(stack)
-        with suppress(KeyboardInterrupt, Ended):
-            _watch(stack)
+        _watch(stack)
 
 
 def _watch(stack: Stack) -> NoReturn:
