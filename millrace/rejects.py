@@ -30,6 +30,11 @@ def because(reason: str, field: str, wrong: pl.Expr) -> pl.Expr:
     return pl.when(wrong).then(pl.lit(f"{reason}{SEPARATOR}{field}"))
 
 
+def because_of(reason: pl.Expr, field: str) -> pl.Expr:
+    """The same where the reason differs from row to row, and is null where there is none."""
+    return reason + pl.lit(f"{SEPARATOR}{field}")
+
+
 def split(
     frame: pl.DataFrame,
     verdicts: Sequence[pl.Expr],

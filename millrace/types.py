@@ -18,7 +18,8 @@ import pyarrow as pa
 
 from millrace.errors import UnmappableType
 
-MAX_PRECISION = 38
+MAX_PRECISION, MAX_SCALE = 38, 37
+"""Of a decimal; Redshift's, and what 128 bits hold."""
 
 
 class Kind(StrEnum):
@@ -173,7 +174,7 @@ def from_polars(dtype: pl.DataType) -> DataType:
 
 _POSTGRES: dict[str, DataType] = {
     "bool": BOOLEAN, "int2": INT16, "int4": INT32, "int8": INT64, "oid": INT64,
-    "float4": FLOAT32, "float8": FLOAT64, "text": TEXT, "name": text(63), "uuid": text(36),
+    "float4": FLOAT32, "float8": FLOAT64, "text": TEXT, "name": text(63), "char": text(4), "uuid": text(36),
     "date": DATE, "time": TIME, "timestamp": TIMESTAMP, "timestamptz": TIMESTAMP_UTC,
     "bytea": BINARY, "json": DOCUMENT, "jsonb": DOCUMENT, "xml": TEXT,
     "timetz": text(21), "interval": text(64), "inet": text(45), "cidr": text(45),
@@ -194,7 +195,7 @@ def from_postgres(type_name: str, modifier: int = -1, type_class: str = "b") -> 
     Raises UnmappableType for what no column holds exactly (money is written in the server's locale; geometric
     types have no canonical text).
     """
-    if type_name.startswith("_"):
+    if type_name.startswith("_") and type_class == "b" and type_name != "_money":
         return DOCUMENT
     if type_name in {"varchar", "bpchar"}:
         return text(modifier - VARCHAR_HEADER if modifier >= VARCHAR_HEADER else None)
@@ -210,16 +211,22 @@ def from_postgres(type_name: str, modifier: int = -1, type_class: str = "b") -> 
 
 
 def _postgres_numeric(modifier: int) -> DataType:
-    if modifier < VARCHAR_HEADER:
+    measures = numeric_measures(modifier)
+    if measures is None:
         return UNCONSTRAINED_NUMERIC
+    precision, scale = measures
+    return decimal(min(precision, MAX_PRECISION), min(scale, MAX_SCALE))
+
+
+def numeric_measures(modifier: int) -> tuple[int, int] | None:
+    """Digits and decimals that a Postgres NUMERIC takes, None without limits. Decimals from 0 up, digits no fewer."""
+    if modifier < VARCHAR_HEADER:
+        return None
     packed = modifier - VARCHAR_HEADER
     precision, scale = (packed >> 16) & 0xFFFF, packed & 0x7FF
     if scale >= 1024:  # negative scale, stored in eleven bits
-        precision, scale = precision + (2048 - scale), 0
-    precision = max(precision, scale)
-    if precision > MAX_PRECISION:
-        return decimal(MAX_PRECISION, min(scale, MAX_PRECISION))
-    return decimal(precision, scale)
+        return precision + (2048 - scale), 0
+    return max(precision, scale), scale
 
 
 _MYSQL: dict[str, DataType] = {

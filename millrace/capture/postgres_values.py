@@ -13,15 +13,18 @@ from typing import Any
 import polars as pl
 
 from millrace.capture.chunk import Chunk
+from millrace.capture.json_text import unfit
 from millrace.database import statement
 from millrace.errors import ConfigurationError, FatalError, UnmappableType
 from millrace.naming import column_names, quote
 from millrace.pipeline import Stream
-from millrace.rejects import because, split
-from millrace.types import UNCONSTRAINED_NUMERIC, Column, DataType, Kind, from_postgres, polars_type
+from millrace.rejects import because, because_of, split
+from millrace.types import Column, DataType, Kind, from_postgres, numeric_measures, polars_type
 
 INT32_RANGE = (-(2**31), 2**31 - 1)
 INT64_RANGE = (-(2**63), 2**63 - 1)
+YEARS = ("0001-01-01", "10000-01-01")
+"""First day and the day after the last that drivers, Arrow's text form and both warehouses are proven to hold."""
 PLAIN_TEXT = frozenset({"text", "varchar", "name", "citext"})
 JSON_TYPES = frozenset({"json", "jsonb"})
 
@@ -66,9 +69,14 @@ def _source_column(
             place=f"stream {stream.name} ({stream.source})",
             remedy="declare text() or another precision of its own type",
         )
-    constrained = type_name != "numeric" or (modifier >= 0 and declared is None)
-    exact = data_type.kind is not Kind.DECIMAL or (constrained and data_type != UNCONSTRAINED_NUMERIC)
-    return SourceColumn(Column(name, path, data_type), render(quote(path), type_name, data_type.kind), exact)
+    rendered = render(quote(path), type_name, data_type.kind)
+    return SourceColumn(Column(name, path, data_type), rendered, _is_exact(data_type, type_name, modifier))
+
+
+def _is_exact(data_type: DataType, type_name: str, modifier: int) -> bool:
+    if data_type.kind is Kind.DECIMAL:
+        return numeric_measures(modifier) == (data_type.precision, data_type.scale)
+    return data_type.kind is not Kind.DOCUMENT or type_name == "jsonb"
 
 
 def from_postgres_kind(type_name: str) -> Kind | None:
@@ -84,27 +92,26 @@ def render(name: str, type_name: str, kind: Kind) -> str:
     if kind is Kind.BOOLEAN:
         return f"{name}::int"
     if kind is Kind.DATE:
-        low, high = INT32_RANGE
-        days = f"{name} - DATE '1970-01-01'"
-        return _finite(name, days, high, low)
+        return _within_years(name, f"{name} - DATE '1970-01-01'", INT32_RANGE)
     if kind in {Kind.TIMESTAMP, Kind.TIMESTAMP_UTC}:
-        low, high = INT64_RANGE
-        microseconds = f"(extract(epoch FROM {name}) * 1000000)::bigint"
-        return _finite(name, microseconds, high, f"'{low}'::bigint")
+        return _within_years(name, f"(extract(epoch FROM {name}) * 1000000)::bigint", INT64_RANGE)
     if kind is Kind.BINARY:
         return f"encode({name}, 'hex')"
     if kind is Kind.DOCUMENT:
-        return f"{name}::text" if type_name in JSON_TYPES else f"to_jsonb({name})::text"
+        return f"{name}::text" if type_name in JSON_TYPES else f"to_json({name})::text"
     if kind in {Kind.TEXT, Kind.TIME} and type_name not in PLAIN_TEXT:
         return f"{name}::text"
     return name
 
 
-def _finite(name: str, expression: str, high: object, low: object) -> str:
-    """``expression`` where the value is finite, a mark beyond its range where it is infinite, else NULL."""
+def _within_years(name: str, expression: str, marks: tuple[int, int]) -> str:
+    """``expression`` within YEARS, the second highest number for other finite values (whose microseconds may need
+    more than 64 bits), lowest and highest for the infinite ones, NULL for NULL."""
+    (first, after_last), (low, high) = YEARS, marks
     return (
-        f"CASE WHEN isfinite({name}) THEN {expression} WHEN {name} = 'infinity' THEN {high} "
-        f"WHEN {name} = '-infinity' THEN {low} END"
+        f"CASE WHEN {name} >= '{first}' AND {name} < '{after_last}' THEN {expression} "
+        f"WHEN isfinite({name}) THEN {high - 1} WHEN {name} > 'epoch' THEN {high} "
+        f"WHEN {name} < 'epoch' THEN '{low}' END"
     )
 
 
@@ -187,8 +194,12 @@ def _verdicts(columns: tuple[SourceColumn, ...], suspects: list[pl.Series]) -> l
         value, text = pl.col(name), f"text of {name}"
         if kind is Kind.DATE:
             verdicts.append(because("infinite_date", path, value.is_in(INT32_RANGE)))
+            verdicts.append(because("date_out_of_range", path, value == INT32_RANGE[1] - 1))
         elif kind in {Kind.TIMESTAMP, Kind.TIMESTAMP_UTC}:
             verdicts.append(because("infinite_timestamp", path, value.is_in(INT64_RANGE)))
+            verdicts.append(because("date_out_of_range", path, value == INT64_RANGE[1] - 1))
+        elif kind is Kind.DOCUMENT and not column.exact:
+            verdicts.append(because_of(value.map_batches(unfit, return_dtype=pl.String), path))
         elif text in as_text:
             verdicts.append(because("number_does_not_fit", path, value.is_null() & pl.col(text).is_not_null()))
     return verdicts

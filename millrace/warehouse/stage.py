@@ -21,7 +21,7 @@ from millrace.lake.batch import Batch, Part
 from millrace.lake.store import ObjectStore
 from millrace.redact import redact
 from millrace.shape.row_hash import HASH_LENGTH
-from millrace.types import text
+from millrace.types import Kind, text
 from millrace.warehouse import statements
 from millrace.warehouse.dialect import Dialect
 
@@ -66,7 +66,7 @@ class Stage:
     def _load(self, batch: Batch, index: int, columns: Sequence[str], parts: Sequence[Part]) -> int:
         if self._dialect.copies_from_lake:
             return self._copy_from_lake(batch, index, columns, parts)
-        return sum(self._send(columns, part) for part in parts)
+        return sum(self._send(batch, columns, part) for part in parts)
 
     def _copy_from_lake(self, batch: Batch, index: int, columns: Sequence[str], parts: Sequence[Part]) -> int:
         manifest_key = f"{batch.prefix}/copy-{index:03d}.manifest"
@@ -93,11 +93,13 @@ class Stage:
             remedy="look at the file and column named; the warehouse is unchanged",
         )
 
-    def _send(self, columns: Sequence[str], part: Part) -> int:
+    def _send(self, batch: Batch, columns: Sequence[str], part: Part) -> int:
+        kinds = {column.name: column.type.kind for column in batch.columns}
+        sent = [_as_csv(name, kinds.get(name)) for name in columns]
         with tempfile.TemporaryDirectory(prefix="millrace-") as directory:
             path, rows = Path(directory) / "part.parquet", Path(directory) / "part.csv"
             self._store.get_file(part.key, path)
-            pl.scan_parquet(path).select(_as_csv(columns, path)).sink_csv(rows, include_header=False)
+            pl.scan_parquet(path).select(sent).sink_csv(rows, include_header=False)
             with rows.open("rb") as file, self._connection.cursor() as cursor:
                 cursor.copy_expert(statements.copy_from_client(columns), file)
                 return int(cursor.rowcount)
@@ -126,9 +128,9 @@ def copy_manifest(store: ObjectStore, parts: Sequence[Part]) -> bytes:
     return orjson.dumps({"entries": entries})
 
 
-def _as_csv(columns: Sequence[str], path: Path) -> list[pl.Expr]:
-    schema = pl.read_parquet_schema(path)
-    return [
-        pl.concat_str(pl.lit("\\x"), pl.col(name).bin.encode("hex")) if schema[name] == pl.Binary() else pl.col(name)
-        for name in columns
-    ]
+def _as_csv(name: str, kind: Kind | None) -> pl.Expr:
+    """A column in the form that Postgres reads; documents lie as bytes in the lake, for Redshift's sake."""
+    value = pl.col(name)
+    if kind is Kind.BINARY:
+        return pl.concat_str(pl.lit("\\x"), value.bin.encode("hex")).alias(name)
+    return value.cast(pl.String) if kind is Kind.DOCUMENT else value
