@@ -32,8 +32,11 @@ class Catalog:
 
     @contextmanager
     def _cursor(self) -> Iterator[Any]:
-        with self._lock, self._connection, self._connection.cursor() as cursor:
-            yield cursor
+        with self._lock:
+            if self._connection.closed:
+                self._connection = psycopg2.connect(self._url)
+            with self._connection, self._connection.cursor() as cursor:
+                yield cursor
 
     def install(self) -> None:
         """Create or replace every object; safe to repeat and to run twice at once."""

@@ -100,7 +100,7 @@ class Copy:
         for item in objects:
             with self.storage.open(item) as file:
                 try:
-                    yield from self._file_chunks(item, pq.ParquetFile(file, buffer_size=READ_BYTES))
+                    yield from self._file_chunks(item, pq.ParquetFile(file, buffer_size=READ_BYTES, pre_buffer=False))
                 except (pa.ArrowInvalid, OSError) as error:
                     raise LoadError(15007, f"The file is no Parquet file or is damaged: {error}", item.url) from error
 

@@ -112,7 +112,7 @@ def declare(statement: Sequence[Token]) -> str:
     stream = Stream(statement)
     stream.expect("DECLARE")
     stream.name()
-    if not stream.accept("CURSOR FOR"):
+    if not stream.accept_any("CURSOR FOR", "CURSOR WITHOUT HOLD FOR"):
         raise _refused(f'syntax error at or near "{stream.next().text}"', CURSOR_RULE)
     return render(statement)
 

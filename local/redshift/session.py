@@ -74,7 +74,7 @@ class Session:
         try:
             if self._start():
                 self._serve()
-        except (ConnectionError, ConnectionCut, OSError, ValueError):
+        except (ConnectionCut, OSError):
             pass  # whoever left, the other side is closed now: PostgreSQL rolls back
         finally:
             self.client.close()
@@ -172,6 +172,9 @@ class Session:
             if len(text) > STATEMENT_LIMIT_BYTES:
                 raise RedshiftError("54001", "Statement is too large", rule="an SQL statement holds at most 16 MB")
             parts = split(text.decode())
+        except UnicodeDecodeError as error:
+            self._fail(RedshiftError("22021", f"invalid byte sequence for encoding UTF8: {error.reason}"))
+            return
         except RedshiftError as error:
             self._fail(error)
             return

@@ -55,6 +55,9 @@ def test_a_cursor_is_fetched_in_a_transaction(redshift: Any) -> None:
         cursor.execute("FETCH FORWARD 2 FROM c")
         assert cursor.fetchall() == [(1,), (2,)]
         cursor.execute("CLOSE c")
+    with connection.cursor("named") as cursor:
+        cursor.execute("SELECT a FROM t ORDER BY a")
+        assert [row for (row,) in cursor] == [1, 2, 3]
 
 
 def test_a_second_writer_of_a_row_gets_1023(redshift: Any) -> None:
