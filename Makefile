@@ -12,7 +12,7 @@ up: $(STAMP)
 	$(BIN)/python -m local up
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

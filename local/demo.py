@@ -82,10 +82,10 @@ def _look(connect: Any) -> None:
             console().print(f"stori.{table}: {count:,} rows, {distinct:,} distinct, total {total:,}, latest {latest}")
         for sample in SAMPLES:
             cursor.execute(sample)
-            table = Table(*(column.name for column in cursor.description))
+            shown = Table(*(column.name for column in cursor.description))
             for row in cursor.fetchall():
-                table.add_row(*("" if value is None else str(value) for value in row))
-            console().print(table)
+                shown.add_row(*("" if value is None else str(value) for value in row))
+            console().print(shown)
 
 
 async def _show_runs() -> None:

@@ -28,7 +28,7 @@ SQL_DIRECTORY = Path(__file__).parent.parent / "sql" / "millrace"
 _SERIALIZATION = frozenset({"40001", "40P01"})
 _MADE_MEANWHILE = frozenset({"42P06", "42P07", "42701"})
 """Schema, table, column: IF NOT EXISTS loses against a session that makes the same thing at the same moment."""
-_CATALOG_INDEX = "pg_"
+_CATALOG_RACES = ('unique constraint "pg_', "tuple concurrently updated")
 _CONNECTION_CLASS = "08"
 _SHUTDOWN = frozenset({"57P01", "57P02", "57P03"})
 _RESOURCES_CLASS = "53"
@@ -62,7 +62,7 @@ def translate(error: Exception, place: str) -> MillraceError:
     diagnostics = getattr(error, "diag", None)
     problem = redact(getattr(diagnostics, "message_primary", None) or str(error).strip().split("\n")[0])
     detail = getattr(diagnostics, "message_detail", None) or ""
-    if code in _MADE_MEANWHILE or (getattr(diagnostics, "constraint_name", None) or "").startswith(_CATALOG_INDEX):
+    if code in _MADE_MEANWHILE or any(sign in problem for sign in _CATALOG_RACES):
         return Conflict(problem, place=place, remedy="run again; another session made it meanwhile")
     if code in _SERIALIZATION or REDSHIFT_CONFLICT in f"{problem} {detail}".split():
         return Conflict(problem, place=place, remedy="run again; the transaction was rolled back whole")

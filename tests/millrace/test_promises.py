@@ -15,7 +15,8 @@ import pytest
 from engine_on_servers import Engine
 
 from millrace import Incremental, Stream
-from millrace.errors import CountMismatch, FatalError, Superseded, Unreachable
+from millrace.errors import CountMismatch, FatalError, MillraceError, Superseded, Unreachable
+from millrace.lake.batch import Batch
 
 NOTES = Stream("notes", source="postgres:public.notes", key="id", capture=Incremental("changed", overlap=timedelta(0)))
 
@@ -212,3 +213,29 @@ def test_memory_does_not_grow_with_the_table(engine: Engine) -> None:
     """Promise 8: five times the rows (220 MB as CSV) in about the same memory."""
     small, large = peak_memory_bytes(engine, 200_000), peak_memory_bytes(engine, 1_000_000)
     assert large - small < 64 * 1024 * 1024
+
+
+async def test_two_first_loads_at_once_share_schema_and_ledger(engine: Engine) -> None:
+    """Both find nothing there and make it; whoever comes second finds it made."""
+    fill(engine)
+    engine.source("CREATE TABLE others AS SELECT * FROM notes")
+    others = replace(NOTES, name="others", source="postgres:public.others")
+    for _ in range(5):
+        batches = [(stream, await engine.extract(stream, full=True)) for stream in (NOTES, others)]
+        failures: list[Exception] = []
+
+        def load(stream: Stream, batch: Batch, failures: list[Exception] = failures) -> None:
+            try:
+                engine.load(stream, batch)
+            except MillraceError as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=load, args=(stream, batch)) for stream, batch in batches]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failures == []
+        assert engine.query("SELECT count(*) FROM millrace.batches") == [(2,)]
+        with closing(engine.connect_warehouse()) as connection, connection, connection.cursor() as cursor:
+            cursor.execute("DROP SCHEMA millrace CASCADE; DROP SCHEMA engine CASCADE")
