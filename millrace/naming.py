@@ -13,8 +13,9 @@ from collections.abc import Iterable
 
 from millrace.errors import ConfigurationError
 
-MAX_IDENTIFIER_BYTES = 127
-"""Redshift's limit; longer names are cut there silently, so they are never sent."""
+MAX_IDENTIFIER_BYTES = 63
+"""Postgres's limit (Redshift's is 127); longer names are cut there silently, so they are never sent."""
+DIGEST_CHARACTERS = 8
 
 ROW_HASH, LOADED_AT = "_row_hash", "_loaded_at"
 RESERVED = frozenset({ROW_HASH, LOADED_AT})
@@ -33,8 +34,8 @@ def column_name(path: str) -> str:
     if not snake.strip("_"):
         return f"field_{_digest(path)}"
     name = f"_{snake}" if snake[0].isdigit() else snake
-    if len(name) > MAX_IDENTIFIER_BYTES - 10 or name in RESERVED:
-        return f"{name[:100]}_{_digest(path)}"
+    if len(name) > MAX_IDENTIFIER_BYTES or name in RESERVED:
+        return _with_digest(name, path)
     return name
 
 
@@ -52,9 +53,14 @@ def column_names(paths: Iterable[str]) -> dict[str, str]:
             continue
         name = column_name(path)
         collides = name in used or sum(column_name(other) == name for other in ordered) > 1
-        taken[path] = f"{name[:100]}_{_digest(path)}" if collides else name
+        taken[path] = distinct_column_name(path) if collides else name
         used.add(taken[path])
     return {path: taken[path] for path in ordered}
+
+
+def distinct_column_name(path: str) -> str:
+    """The column for a path whose plain name another path has."""
+    return _with_digest(column_name(path), path)
 
 
 def declared_name(name: str, what: str) -> str:
@@ -93,5 +99,9 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def _with_digest(name: str, path: str) -> str:
+    return f"{name[: MAX_IDENTIFIER_BYTES - DIGEST_CHARACTERS - 1]}_{_digest(path)}"
+
+
 def _digest(path: str) -> str:
-    return hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()[:DIGEST_CHARACTERS]

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import base64
 import json
+import math
+import re
 import uuid
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from ctypes import c_float
+from datetime import date, datetime, time
 from decimal import Context, Decimal
 from typing import Any
 
@@ -18,6 +21,7 @@ from bson import Decimal128, Int64, ObjectId, Regex, Timestamp
 from bson.binary import Binary
 from bson.datetime_ms import DatetimeMS
 
+from millrace.capture.json_text import NUL_ESCAPE
 from millrace.types import BSON, MAX_PRECISION, DataType, Kind
 
 EXACT_FLOAT_INTEGERS = 2**53
@@ -83,22 +87,43 @@ def _out_of_range(_: DatetimeMS) -> None:
 
 
 def _regex(value: Any) -> str:
-    return f"/{value.pattern}/{value.flags}"
+    """As MongoDB writes it: ``/pattern/i``."""
+    letters = "".join(letter for letter, flag in _REGEX_FLAGS.items() if value.flags & flag)
+    return f"/{value.pattern}/{letters}"
+
+
+_REGEX_FLAGS = {"i": re.I, "l": re.L, "m": re.M, "s": re.S, "u": re.U, "x": re.X}
+
+
+def _float32(value: float) -> float:
+    if not math.isnan(value) and c_float(value).value != value:
+        raise Unfit("number_does_not_fit")
+    return value
+
+
+def _day(value: datetime) -> date:
+    if value.time() != time():
+        raise Unfit("type_mismatch")
+    return value.date()
 
 
 def _timestamp(value: Timestamp) -> str:
     return f"{value.time}.{value.inc}"
 
 
+_CANONICAL = orjson.OPT_SORT_KEYS | orjson.OPT_NAIVE_UTC | orjson.OPT_PASSTHROUGH_SUBCLASS
+"""Subclasses are passed on because JavaScript code is a subclass of text, and is none."""
+
+
 def document_text(value: Any) -> str:
     """Canonical JSON: keys sorted, no blanks; what JSON has no form for is text, what has none at all is Unfit."""
     try:
-        dumped = orjson.dumps(value, default=_embedded, option=orjson.OPT_SORT_KEYS | orjson.OPT_NAIVE_UTC).decode()
+        dumped = orjson.dumps(value, default=_embedded, option=_CANONICAL).decode()
     except orjson.JSONEncodeError as error:
         raise (error.__cause__ if isinstance(error.__cause__, Unfit) else Unfit("no_json_form")) from None
     if "null" in dumped:
         _refuse_not_a_number(value)
-    if "\\u0000" in dumped:
+    if "\\u0000" in dumped and NUL_ESCAPE.search(dumped):
         raise Unfit("nul_character")
     return dumped
 
@@ -119,7 +144,8 @@ def _refuse_not_a_number(value: Any) -> None:
 
 
 _EMBEDDED: Mapping[type, Callable[[Any], Any]] = {
-    ObjectId: str, Decimal128: str, uuid.UUID: str, Timestamp: _timestamp, Regex: _regex,
+    Int64: int, ObjectId: str, Decimal128: str, uuid.UUID: str, Timestamp: _timestamp, Regex: _regex,
+    DatetimeMS: _out_of_range,
     bytes: lambda value: base64.b64encode(value).decode(),
     Binary: lambda value: base64.b64encode(value).decode(),
 }  # fmt: skip
@@ -140,8 +166,10 @@ _ACCEPTED: Mapping[Kind, Converters] = {
     Kind.INT16: {int: _ranged(16), Int64: _ranged(16)},
     Kind.INT32: {int: _ranged(32), Int64: _ranged(32)},
     Kind.INT64: {int: None, Int64: None, float: _integral},
+    Kind.FLOAT32: {float: _float32},
     Kind.FLOAT64: {float: None, int: _exact_float, Int64: _exact_float},
     Kind.TEXT: {str: None, ObjectId: str, uuid.UUID: str, Regex: _regex, Timestamp: _timestamp},
+    Kind.DATE: {datetime: _day, DatetimeMS: _out_of_range},
     Kind.TIMESTAMP: {datetime: None, DatetimeMS: _out_of_range},
     Kind.TIMESTAMP_UTC: {datetime: None, DatetimeMS: _out_of_range},
     Kind.BINARY: {bytes: None, Binary: bytes},

@@ -9,7 +9,7 @@ What does not belong here: queries and positions (mongo.py).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -22,7 +22,7 @@ from bson.errors import BSONError
 
 from millrace.capture.bson_values import TYPE_OF, Converters, Unfit, accepted
 from millrace.capture.chunk import Chunk
-from millrace.naming import column_name
+from millrace.naming import column_name, column_names, distinct_column_name
 from millrace.pipeline import Stream
 from millrace.rejects import REJECT_SCHEMA
 from millrace.types import FLOAT64, TIMESTAMP_UTC, Column, DataType, Kind, from_polars, polars_type
@@ -30,9 +30,15 @@ from millrace.types import FLOAT64, TIMESTAMP_UTC, Column, DataType, Kind, from_
 OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_AUTO, uuid_representation=UuidRepresentation.STANDARD
 )
+EXTENDED_JSON = json_util.JSONOptions(
+    json_mode=json_util.JSONMode.CANONICAL,
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+    uuid_representation=UuidRepresentation.STANDARD,
+)
+"""How rejected documents are kept, so that every value can be read back as it was."""
 DOCUMENT_KEY = "_id"
 NUL = "\x00"
-SIZE_BYTES = 4
+SIZE_BYTES, SMALLEST_BYTES = 4, 5
 
 Rejected = dict[int, tuple[str, str]]
 """Reason and field by index of the document."""
@@ -48,6 +54,8 @@ class Decoder:
         self._stream = stream
         self._known = {**known, **_of_contract(stream)}
         self._columns: dict[str, Column] = {}
+        self._names: dict[str, str] = {}
+        self._name([stream.capture.cursor])
         self._register(stream.capture.cursor, TIMESTAMP_UTC)
 
     def decode(self, raw: bytes) -> Chunk:
@@ -55,6 +63,7 @@ class Decoder:
         documents, undecodable = _decode(raw)
         values: dict[str, list[Any]] = {}
         self._flatten(documents, "", self._stream.flatten_depth, values)
+        self._name(values)
         rejected: Rejected = {}
         series = [self._series(path, column, rejected) for path, column in values.items()]
         frame = self._complete([one for one in series if one is not None], len(documents))
@@ -70,7 +79,7 @@ class Decoder:
     ) -> None:
         """Fill ``into`` with one list of values per path; embedded documents open up ``depth`` levels."""
         for field in dict.fromkeys(chain.from_iterable(document for document in documents if document)):
-            path = f"{prefix}{field}"
+            path = f"{prefix}{_escaped(field)}"
             values = [document.get(field) if document else None for document in documents]
             if depth and dict in set(map(type, values)) and not self._is_document(path):
                 embedded = [value if type(value) is dict else None for value in values]
@@ -96,10 +105,14 @@ class Decoder:
                 rejected.setdefault(index, ("nul_character", path))
         return series
 
+    def _name(self, paths: Iterable[str]) -> None:
+        """Give new paths their columns' names, whatever the order in which fields appear."""
+        taken = set(self._names.values())
+        for path, name in column_names(path for path in paths if path not in self._names).items():
+            self._names[path] = distinct_column_name(path) if name in taken else name
+
     def _register(self, path: str, inferred: DataType) -> Column:
-        name = column_name(path)
-        if any(column.name == name for column in self._columns.values()):
-            name = column_name(f"{path} of {len(self._columns)}")
+        name = self._names[path]
         data_type = self._stream.types.get(path) or self._known.get(name) or inferred
         return self._columns.setdefault(path, Column(name, path, data_type))
 
@@ -114,6 +127,11 @@ class Decoder:
                 for column in self._columns.values()
             ]
         )
+
+
+def _escaped(field: str) -> str:
+    """A dot in a field's name is no step into a document: ``a.b`` is ``a\\.b`` in a path."""
+    return field.replace("\\", "\\\\").replace(".", "\\.") if "." in field or "\\" in field else field
 
 
 def _of_contract(stream: Stream) -> dict[str, DataType]:
@@ -133,7 +151,7 @@ def _decode(raw: bytes) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
 def _decode_singly(raw: bytes) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     documents, rejected, offset = [], [], 0
     while offset < len(raw):
-        size = int.from_bytes(raw[offset : offset + SIZE_BYTES], "little")
+        size = max(int.from_bytes(raw[offset : offset + SIZE_BYTES], "little"), SMALLEST_BYTES)
         one = raw[offset : offset + size]
         try:
             documents.append(bson.decode(one, OPTIONS))
@@ -185,6 +203,6 @@ def _reject(document: Mapping[str, Any], reason: str, field: str) -> dict[str, s
     return {
         "reason": reason,
         "field": field,
-        "coordinates": json_util.dumps({DOCUMENT_KEY: document.get(DOCUMENT_KEY)}),
-        "row": json_util.dumps(document, json_options=json_util.CANONICAL_JSON_OPTIONS),
+        "coordinates": json_util.dumps({DOCUMENT_KEY: document.get(DOCUMENT_KEY)}, json_options=EXTENDED_JSON),
+        "row": json_util.dumps(document, json_options=EXTENDED_JSON),
     }
