@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -22,6 +23,14 @@ from millrace.types import Column, arrow_type, text
 
 PART_BYTES = 64 * 1024 * 1024
 """Inside Redshift's ideal of 1 to 125 MB."""
+
+PARQUET: dict[str, Any] = {
+    "compression": "zstd",
+    "compression_level": 1,
+    # Dictionaries cost a third of the time, and made no measured file smaller than zstd alone.
+    "use_dictionary": False,
+    "store_schema": False,
+}
 
 
 class PartWriter:
@@ -54,9 +63,7 @@ class PartWriter:
             self.close()
             self._schema = schema
         if self._writer is None:
-            self._writer = pq.ParquetWriter(
-                self._path, schema, compression="zstd", compression_level=1, store_schema=False
-            )
+            self._writer = pq.ParquetWriter(self._path, schema, **PARQUET)
         self._writer.write_table(_table(frame, schema))
         self._rows += frame.height
         if self._path.stat().st_size >= self._part_bytes:

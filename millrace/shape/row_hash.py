@@ -11,6 +11,7 @@ What does not belong here: comparing hashes (the apply statement, the sweep).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import polars as pl
 import polars_hash as plh
@@ -22,29 +23,44 @@ HASH_LENGTH = 39
 """Digits of 2**128."""
 
 _INTEGERS = frozenset({Kind.INT16, Kind.INT32, Kind.INT64, Kind.BOOLEAN, Kind.TIMESTAMP, Kind.TIMESTAMP_UTC})
+_MEASURED = frozenset({Kind.TEXT, Kind.TIME, Kind.DOCUMENT, Kind.BINARY})
 
 
 def with_row_hash(frame: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
     """The frame with a last column ``_row_hash`` (decimal text of at most 39 digits)."""
-    ordered = sorted(columns, key=lambda column: column.name)
-    row = pl.concat_str([canonical(column) for column in ordered], ignore_nulls=True).alias(ROW_HASH)
+    row = pl.concat_str(_parts(frame, columns), ignore_nulls=True).alias(ROW_HASH)
     hashed = frame.lazy().with_columns(row).collect()
     return hashed.with_columns(plh.col(ROW_HASH).nchash.xxh3_128().cast(pl.String))
 
 
-def canonical(column: Column) -> pl.Expr:
-    """``name=value;`` as it enters the hash, null where the value is NULL."""
-    name, value, kind = column.name, pl.col(column.name), column.type.kind
+def _parts(frame: pl.DataFrame, columns: Sequence[Column]) -> list[pl.Expr]:
+    """Neighbours without NULLs are written by one expression, which takes half the time; the text is the same."""
+    parts: list[pl.Expr] = []
+    ordered = sorted(columns, key=lambda column: column.name)
+    for complete, group in groupby(ordered, key=lambda column: not frame[column.name].null_count()):
+        neighbours = list(group)
+        parts += [canonical(*neighbours)] if complete else [canonical(column) for column in neighbours]
+    return parts
+
+
+def canonical(*columns: Column) -> pl.Expr:
+    """``name=value;`` of each column as it enters the hash, null where a value is NULL."""
+    template = "".join(f"{column.name}={'{}:{}' if column.type.kind in _MEASURED else '{}'};" for column in columns)
+    return pl.format(template, *(value for column in columns for value in _values(column)))
+
+
+def _values(column: Column) -> list[pl.Expr]:
+    value, kind = pl.col(column.name), column.type.kind
     if kind in _INTEGERS:
-        return pl.format(f"{name}={{}};", value.cast(pl.Int64))
+        return [value.cast(pl.Int64)]
     if kind is Kind.DATE:
-        return pl.format(f"{name}={{}};", value.cast(pl.Int32))
+        return [value.cast(pl.Int32)]
     if kind is Kind.DECIMAL:
-        return pl.format(f"{name}={{}};", _without_trailing_zeros(value, column.type.scale or 0))
+        return [_without_trailing_zeros(value, column.type.scale or 0)]
     if kind in {Kind.FLOAT32, Kind.FLOAT64}:
-        return pl.format(f"{name}={{}};", _bits(value))
+        return [_bits(value)]
     text = value.bin.encode("hex") if kind is Kind.BINARY else value
-    return pl.format(f"{name}={{}}:{{}};", text.str.len_bytes(), text)
+    return [text.str.len_bytes(), text]
 
 
 def _without_trailing_zeros(value: pl.Expr, scale: int) -> pl.Expr:
