@@ -11,6 +11,7 @@ from typing import Any
 import psycopg2
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowFilter, FlowFilterName
 from prefect.client.schemas.sorting import FlowRunSort
 from sqlalchemy.engine import make_url
 
@@ -228,3 +229,34 @@ async def test_a_user_of_few_rights_is_told_what_cannot_be_seen(places: Places, 
     assert "grant pg_read_all_stats" in report.note
     ((read_at, position),) = places.warehouse("SELECT read_at, position FROM millrace.batches")
     assert read_at - datetime.fromisoformat(position) == timedelta(minutes=15)
+
+
+async def test_the_run_s_artifact_and_name_say_what_happened(places: Places) -> None:
+    await seeded(places)
+    state = await replicate(ReplicateRequest(pipeline="stori"), return_state=True)
+    async with get_client() as client:
+        run = await client.read_flow_run(state.state_details.flow_run_id)
+        [artifact] = await client.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
+        )
+    assert run.name == f"stori: changes until {run.expected_start_time:%Y-%m-%d %H:%M}"
+    assert artifact.key == "millrace-stori"
+    assert [(row["stream"], row["read"], row["loaded"], row["rejected"]) for row in json.loads(artifact.data)] == [
+        ("transactions", ROWS, ROWS, 0),
+        ("trades", DOCUMENTS, DOCUMENTS, 0),
+    ]
+
+
+async def test_a_subflow_run_is_part_of_its_parent(places: Places) -> None:
+    """Both extract flows run at once: each begins before the other ends."""
+    await seeded(places)
+    await replicate(ReplicateRequest(pipeline="stori"))
+    async with get_client() as client:
+        one, other = await client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=["extract-postgres", "extract-mongo"])),
+            sort=FlowRunSort.START_TIME_DESC,
+            limit=2,
+        )
+    assert {one.name, other.name} == {"extract stori from Postgres", "extract stori from MongoDB"}
+    assert one.start_time < other.end_time
+    assert other.start_time < one.end_time
