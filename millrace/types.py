@@ -255,7 +255,8 @@ def from_mysql(column_type: str) -> DataType:
     if name in {"char", "varchar"}:
         return text(measures[0] if measures else 1)
     if name == "decimal":
-        return decimal(*(measures or [10, 0]))
+        precision, scale = [*measures, *(10, 0)[len(measures) :]]
+        return decimal(min(precision, MAX_PRECISION), scale)
     found = _MYSQL.get(name)
     if match and "unsigned" in match["rest"]:
         found = _MYSQL_UNSIGNED.get(name, found)
