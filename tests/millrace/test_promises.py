@@ -90,6 +90,7 @@ async def test_twins_load_a_batch_once(engine: Engine) -> None:
     fill(engine)
     batch = await engine.extract(NOTES)
     assert batch is not None
+    inject(engine, "insert", "sleep:1")  # the first twin pauses between its check and its commit
     results: list[bool] = []
     twins = [
         threading.Thread(target=lambda: results.append(engine.load(NOTES, batch).was_applied_before)) for _ in range(4)
