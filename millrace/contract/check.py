@@ -65,16 +65,25 @@ def meets_contract(
     Columns the contract does not name pass unchecked. Raises SchemaConflict when a column of the contract is not
     in the frame or is of another type: then no row could meet it.
     """
-    _check_shape(frame, contract, stream)
+    checked = _complete(frame, contract, stream)
+    _check_shape(checked, contract, stream)
     indexed: type[dy.Schema] = type(contract.__name__, (contract,), {"row": dy.UInt32(alias=_ROW)})
     numbered = frame.with_row_index(_ROW)
-    _, failure = indexed.filter(numbered.select(_ROW, *contract.column_names()))
+    _, failure = indexed.filter(checked.with_row_index(_ROW).select(_ROW, *contract.column_names()))
     if not len(failure):
         return frame, no_rejects()
     failed = failure.details()
     verdict = _first_broken_rule(failed, contract)
     rejected = as_rejects(frame[failed[_ROW]], verdict, keys)
     return numbered.join(failed.select(_ROW), on=_ROW, how="anti", maintain_order="left").drop(_ROW), rejected
+
+
+def _complete(frame: pl.DataFrame, contract: type[dy.Schema], stream: Stream) -> pl.DataFrame:
+    """Documents have fields and no columns: one that none of them holds is NULL in all of them."""
+    if stream.reference.kind != "mongo":
+        return frame
+    missing = {name: column for name, column in contract.columns().items() if name not in frame.columns}
+    return frame.with_columns(pl.lit(None, dtype=column.dtype).alias(name) for name, column in missing.items())
 
 
 def _check_shape(frame: pl.DataFrame, contract: type[dy.Schema], stream: Stream) -> None:
