@@ -123,7 +123,7 @@ def decode(data: bytes, columns: tuple[SourceColumn, ...], stream: Stream) -> Ch
     plain = tuple(column.column for column in columns)
     try:
         frame, suspects = _parse(data, columns, strict=True)
-    except pl.exceptions.ComputeError:
+    except pl.exceptions.PolarsError:
         frame, suspects = _parse_leniently(data, columns, stream)
     accepted, rejected = split(
         frame.with_columns(suspects), _verdicts(columns, suspects), stream.keys, raw=lambda: _raw(data, columns)

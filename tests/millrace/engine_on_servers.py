@@ -76,14 +76,15 @@ class Engine:
 
     def source(self, sql: str) -> list[tuple[Any, ...]]:
         """Run statements in the Postgres source; rows of the last one, if it gives any."""
-        return fetch(self._connect_source, sql)
+        return fetch(self.connect_source, sql)
 
-    def _connect_source(self) -> Any:
+    def connect_source(self) -> Any:
+        """A connection to the Postgres source."""
         return psycopg2.connect(self.postgres_url)
 
     async def _read_postgres(self, stream: Stream, lower: str | None, upper: str | None) -> Batch | None:
         with (
-            postgres.read(self._connect_source, stream, lower=lower, upper=upper, chunk_bytes=self.chunk_bytes) as (
+            postgres.read(self.connect_source, stream, lower=lower, upper=upper, chunk_bytes=self.chunk_bytes) as (
                 fixed,
                 _,
                 chunks,

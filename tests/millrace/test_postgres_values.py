@@ -1,0 +1,170 @@
+"""Decoding what COPY sends: NULL and '', numbers that do not fit, JSON that no warehouse takes, broken bytes."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+import pytest
+
+from millrace import Incremental, Stream
+from millrace.capture.chunk import Chunk
+from millrace.capture.json_text import unfit
+from millrace.capture.postgres_values import SourceColumn, decode, describe, render
+from millrace.errors import ConfigurationError, FatalError, MillraceError
+from millrace.types import (
+    BINARY,
+    BOOLEAN,
+    DATE,
+    DOCUMENT,
+    FLOAT64,
+    INT64,
+    TEXT,
+    TIMESTAMP_UTC,
+    Column,
+    DataType,
+    decimal,
+    text,
+)
+
+
+def stream(**options: Any) -> Stream:
+    return Stream("things", "postgres:public.things", "id", Incremental("stamped"), **options)
+
+
+def decoded(rows: str, *, exact: bool = True, **types: DataType) -> Chunk:
+    """CSV rows of a table with an ``id`` and these columns."""
+    columns = tuple(
+        SourceColumn(Column(name, name, kind), name, exact) for name, kind in {"id": INT64, **types}.items()
+    )
+    return decode(rows.encode(), columns, stream())
+
+
+def reasons(chunk: Chunk) -> list[tuple[Any, str, str]]:
+    rows = chunk.rejected.iter_rows(named=True)
+    return [(json.loads(row["coordinates"])["id"], row["reason"], row["field"]) for row in rows]
+
+
+def test_null_and_empty_stay_apart_in_every_place() -> None:
+    chunk = decoded('1,,""\n2,"",\n3,,\n4,"",""\n', a=TEXT, b=TEXT)
+    assert chunk.frame["a"].to_list() == [None, "", None, ""]
+    assert chunk.frame["b"].to_list() == ["", None, None, ""]
+
+
+def test_text_is_taken_as_it_is() -> None:
+    chunk = decoded('1," a,""b""\r\n\\N",NULL\n2,#no comment,\\.\n', a=TEXT, b=TEXT)
+    assert chunk.frame["a"].to_list() == [' a,"b"\r\n\\N', "#no comment"]
+    assert chunk.frame["b"].to_list() == ["NULL", "\\."]
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_decimal_is_read_digit_by_digit(exact: bool) -> None:
+    chunk = decoded("1,-99999999999999999999999999999.999999999\n2,0.000000001\n3,\n", exact=exact, n=decimal(38, 9))
+    assert chunk.frame["n"].to_list() == [Decimal("-99999999999999999999999999999.999999999"), Decimal("1E-9"), None]
+    assert chunk.frame.schema["n"] == pl.Decimal(38, 9)
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [("1.50", "1.5"), ("1.5000000", "1.5"), ("-0.01", "-0.01"), ("00123.40", "123.4"), ("999.99", "999.99"), ("0", "0"),
+     ("1000", None), ("0.001", None), ("999.991", None), ("NaN", None), ("Infinity", None), ("1e2", None)],
+)  # fmt: skip
+def test_a_number_fits_exactly_or_is_rejected(written: str, expected: str | None) -> None:
+    chunk = decoded(f"7,{written}\n", exact=False, n=decimal(5, 2))
+    if expected is None:
+        assert reasons(chunk) == [(("7"), "number_does_not_fit", "n")]
+    else:
+        assert chunk.frame["n"].to_list() == [Decimal(expected)]
+
+
+def test_a_number_that_breaks_the_quick_way_bends_no_other_row() -> None:
+    chunk = decoded("1,1.25,5\n2,NaN,6\n3,,7\n", n=decimal(5, 2), m=decimal(10, 0))
+    assert chunk.frame.rows() == [(1, Decimal("1.25"), Decimal(5)), (3, None, Decimal(7))]
+    assert reasons(chunk) == [("2", "number_does_not_fit", "n")]
+    assert json.loads(chunk.rejected["row"][0]) == {"id": "2", "n": "NaN", "m": "6"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "reason"),
+    [
+        (DATE, 2**31 - 1, "infinite_date"),
+        (DATE, -(2**31), "infinite_date"),
+        (DATE, 2**31 - 2, "date_out_of_range"),
+        (TIMESTAMP_UTC, 2**63 - 1, "infinite_timestamp"),
+        (TIMESTAMP_UTC, -(2**63), "infinite_timestamp"),
+        (TIMESTAMP_UTC, 2**63 - 2, "date_out_of_range"),
+    ],
+)
+def test_marks_are_rejected(kind: DataType, number: int, reason: str) -> None:
+    chunk = decoded(f"1,0\n2,{number}\n3,\n", t=kind)
+    assert chunk.frame["id"].to_list() == [1, 3]
+    assert reasons(chunk) == [("2", reason, "t")]
+
+
+def test_the_first_column_that_is_wrong_is_the_reason() -> None:
+    chunk = decoded("1,NaN,NaN\n", exact=False, n=decimal(5, 2), m=decimal(5, 2))
+    assert reasons(chunk) == [("1", "number_does_not_fit", "n")]
+
+
+def test_booleans_and_bytes() -> None:
+    chunk = decoded('1,1,00ff\n2,0,""\n3,,\n', b=BOOLEAN, x=BINARY)
+    assert chunk.frame["b"].to_list() == [True, False, None]
+    assert chunk.frame["x"].to_list() == [b"\x00\xff", b"", None]
+
+
+@pytest.mark.parametrize("data", [b"1,2,3\n", b"x,1.0\n", b"1,abc\n", b'1,"1.0\n', b"1,\xff\n"])
+def test_bytes_that_are_no_rows_are_fatal(data: bytes) -> None:
+    columns = tuple(SourceColumn(Column(name, name, kind), name) for name, kind in {"id": INT64, "f": FLOAT64}.items())
+    with pytest.raises(FatalError, match=r"stream things .*cannot be read.*Remedy"):
+        decode(data, columns, stream())
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        (None, None),
+        ("{}", None),
+        ('"\\u00e9 \\\\u0000 \\\\\\\\u0000 \\ud83d\\ude00"', None),
+        ('"\\\\ud800"', None),
+        ('"\\u0000"', "nul_character"),
+        ('"a\\\\\\u0000"', "nul_character"),
+        ('{"\\u0000":1}', "nul_character"),
+        ('"\\ud800"', "no_json_form"),
+        ('"\\ud800x"', "no_json_form"),
+        ('["\\uDC00\\uD800"]', "no_json_form"),
+    ],
+)
+def test_json_that_no_warehouse_takes(document: str | None, reason: str | None) -> None:
+    assert unfit(pl.Series(["1", document, "2"], dtype=pl.String)).to_list() == [None, reason, None]
+
+
+def test_json_is_looked_at_where_it_may_be_unfit() -> None:
+    rows = '1,"""\\u0000"""\n2,"""\\ud800"""\n3,"""\\u00e9"""\n'
+    chunk = decoded(rows, exact=False, d=DOCUMENT)
+    assert chunk.frame["id"].to_list() == [3]
+    assert reasons(chunk) == [("1", "nul_character", "d"), ("2", "no_json_form", "d")]
+
+
+@pytest.mark.parametrize(
+    ("type_name", "data_type", "rendered"),
+    [
+        ("text", TEXT, '"c"'), ("varchar", TEXT, '"c"'), ("int8", INT64, '"c"'), ("bool", BOOLEAN, '"c"::int'),
+        ("uuid", text(36), '"c"::text'), ("bpchar", text(3), '"c"::text'), ("bytea", BINARY, "encode(\"c\", 'hex')"),
+        ("json", DOCUMENT, '"c"::text'), ("_int4", DOCUMENT, 'to_json("c")::text'), ("int8", TEXT, '"c"::text'),
+    ],
+)  # fmt: skip
+def test_rendering(type_name: str, data_type: DataType, rendered: str) -> None:
+    assert render('"c"', type_name, data_type.kind) == rendered
+
+
+@pytest.mark.parametrize(
+    ("sql_type", "declared"),
+    [("int", decimal(38, 0)), ("text", INT64), ("numeric", FLOAT64), ("timestamp", TIMESTAMP_UTC), ("point", DOCUMENT)],
+)
+def test_a_declaration_that_cannot_be_is_refused(engine: Any, sql_type: str, declared: DataType) -> None:
+    engine.source(f"CREATE TABLE things (id int, stamped timestamptz, c {sql_type})")
+    with pytest.raises(MillraceError, match=r"stream things .*column.*c'? .*cannot be declared as .*Remedy") as raised:
+        describe(engine.connect_source(), stream(types={"c": declared}))
+    assert isinstance(raised.value, ConfigurationError)
