@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import closing
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import psycopg2
 import pytest
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 
 from local.stack import Stack
 from millrace.errors import ConfigurationError
+from millrace.lake.batch import batch_prefix, new_batch_id
 from millrace.naming import (
     MAX_IDENTIFIER_BYTES,
     RESERVED,
@@ -23,6 +27,7 @@ from millrace.naming import (
     quote_list,
 )
 
+ROOT = Path(__file__).parent.parent.parent
 PATHS = st.lists(st.text("aAbB._$ é0\x01\"'", max_size=5) | st.text(max_size=80), max_size=8, unique=True)
 STEADY = settings(derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -165,3 +170,22 @@ def test_names_and_literals_come_back_from_the_server_as_they_were(stack: Stack,
         cursor.execute(f"SELECT {literal(plain)} AS {quote(name)}")
         assert cursor.description[0].name == name
         assert cursor.fetchone() == (plain,)
+
+
+def test_the_documented_columns_are_the_ones_that_come_out() -> None:
+    page = (ROOT / "docs/naming.md").read_text(encoding="utf-8")
+    documented = re.findall(
+        r"^\| `(.+)` \| `(.+)` \|$", page.split("| Path | Column |")[1].split("A dot")[0], re.MULTILINE
+    )
+    assert len(documented) > 5
+    assert [(path, column_name(path)) for path, _ in documented] == documented
+
+
+def test_the_documented_keys_are_the_ones_that_come_out() -> None:
+    moment = datetime(2026, 11, 21, 4, 2, 32, 831214, tzinfo=UTC)
+    batch_id = new_batch_id(moment)
+    assert re.fullmatch(r"20261121T040232\.831214Z-[0-9a-f]{8}", batch_id)
+    assert batch_prefix("stori", "trades", moment, batch_id) == f"stori/trades/2026/11/21/{batch_id}"
+    assert new_batch_id(moment) != batch_id
+    elsewhere = moment.astimezone(timezone(timedelta(hours=-9)))
+    assert batch_prefix("stori", "trades", elsewhere, "b") == "stori/trades/2026/11/21/b"
