@@ -6,7 +6,7 @@ What does not belong here: where the connection comes from, and what happens to 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from millrace.extract import Extraction, Progress
 from millrace.lake.batch import Batch
 from millrace.lake.store import ObjectStore
 from millrace.pipeline import Stream
-from millrace.types import DataType
+from millrace.types import Column
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ async def extract_mongo(
     client: MongoClient,
     stream: Stream,
     landing: Landing,
-    known: Mapping[str, DataType],
+    known: Sequence[Column],
     *,
     lower: str | None,
     upper: str | None = None,
 ) -> Batch | None:
-    """Read a window of a collection into the lake; ``known`` are the target's columns, whose types stay."""
+    """Read a window of a collection into the lake; ``known`` are the target's columns, whose names and types stay."""
     fixed = await mongo.begin(client, stream, lower=lower, upper=upper)
     with Extraction(landing.pipeline, stream, fixed, landing.store, landing.limits, landing.progress) as extraction:
         async with aclosing(mongo.chunks(client, stream, known, lower=lower, upper=upper)) as chunks:

@@ -9,7 +9,7 @@ What does not belong here: decoding (mongo_values.py).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,7 +19,7 @@ from millrace.capture.mongo_values import DOCUMENT_KEY, Decoder
 from millrace.errors import SourceMissing
 from millrace.naming import column_name
 from millrace.pipeline import Stream
-from millrace.types import DataType
+from millrace.types import Column
 
 BATCH_DOCUMENTS = 20_000
 DEFAULT_OVERLAP = timedelta(seconds=60)
@@ -42,9 +42,9 @@ async def begin(client: MongoClient, stream: Stream, *, lower: str | None, upper
 
 
 async def chunks(
-    client: MongoClient, stream: Stream, known: Mapping[str, DataType], *, lower: str | None, upper: str | None = None
+    client: MongoClient, stream: Stream, known: Sequence[Column], *, lower: str | None, upper: str | None = None
 ) -> AsyncGenerator[Chunk, None]:
-    """The window's documents. ``known`` are the target's columns, so that a field keeps its type from run to run.
+    """The window's documents. ``known`` are the target's columns: a field keeps its column from run to run.
 
     Decoding runs in a thread while the next batch is on its way.
     """

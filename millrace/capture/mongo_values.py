@@ -47,14 +47,14 @@ Rejected = dict[int, tuple[str, str]]
 class Decoder:
     """Decodes the raw batches of one read; a path keeps the column it was given first.
 
-    ``known`` are the target's columns by name, with their types.
+    ``known`` are the target's columns: their fields keep these names, and these types unless the contract says other.
     """
 
-    def __init__(self, stream: Stream, known: Mapping[str, DataType]) -> None:
+    def __init__(self, stream: Stream, known: Sequence[Column]) -> None:
         self._stream = stream
-        self._known = {**known, **_of_contract(stream)}
+        self._known = {column.name: column.type for column in known} | _of_contract(stream)
         self._columns: dict[str, Column] = {}
-        self._names: dict[str, str] = {}
+        self._names = {column.path: column.name for column in known}
         self._name([stream.capture.cursor])
         self._register(stream.capture.cursor, TIMESTAMP_UTC)
 

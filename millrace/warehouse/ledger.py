@@ -88,6 +88,17 @@ def position(connection: Any, pipeline: str, stream: str) -> str | None:
     return str(row[0]) if row else None
 
 
+def columns(connection: Any, pipeline: str, stream: str) -> dict[str, str]:
+    """The source's path by column name, of every column a batch of the stream has brought."""
+    if not exists(connection):
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT name, path FROM millrace.columns WHERE pipeline = %s AND stream = %s", (pipeline, stream)
+        )
+        return dict(cursor.fetchall())
+
+
 def applied(connection: Any, batch: Batch, target: str) -> LoadResult | None:
     """The result of this very batch if it was applied before (promise 2)."""
     with connection.cursor() as cursor:
@@ -127,3 +138,15 @@ def record(connection: Any, batch: Batch, manifest: str, result: LoadResult, app
                 result.rejected, applied_at,
             ),
         )  # fmt: skip
+    _record_columns(connection, batch)
+
+
+def _record_columns(connection: Any, batch: Batch) -> None:
+    held = columns(connection, batch.pipeline, batch.stream)
+    with connection.cursor() as cursor:
+        for column in batch.columns:
+            if column.name not in held:
+                cursor.execute(
+                    "INSERT INTO millrace.columns (pipeline, stream, name, path) VALUES (%s, %s, %s, %s)",
+                    (batch.pipeline, batch.stream, column.name, column.path),
+                )

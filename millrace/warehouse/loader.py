@@ -18,7 +18,7 @@ from millrace.database import database_errors
 from millrace.errors import Conflict, CountMismatch, SchemaConflict
 from millrace.lake.batch import Batch
 from millrace.lake.store import ObjectStore
-from millrace.naming import column_name, quote
+from millrace.naming import RESERVED, column_name, quote
 from millrace.pipeline import Pipeline, Stream
 from millrace.types import Column, DataType
 from millrace.warehouse import ledger, statements
@@ -43,11 +43,13 @@ class Warehouse:
         with self._session(f"warehouse, position of {pipeline}.{stream}") as connection:
             return ledger.position(connection, pipeline, stream)
 
-    def known_columns(self, pipeline: Pipeline, stream: Stream) -> dict[str, DataType]:
-        """The target's columns and their types; empty before the first load."""
+    def known_columns(self, pipeline: Pipeline, stream: Stream) -> list[Column]:
+        """The target's columns, each with the path it holds; empty before the first load."""
         with self._session(_place(pipeline, stream)) as connection:
             found = self._target_columns(connection, pipeline.target_schema, stream.table) or {}
-        return {name: data_type for name, data_type in found.items() if data_type is not None}
+            paths = ledger.columns(connection, pipeline.name, stream.name)
+        own = {name: held for name, held in found.items() if held is not None and name not in RESERVED}
+        return [Column(name, paths.get(name, name), held) for name, held in own.items()]
 
     def plan(self, pipeline: Pipeline, stream: Stream, columns: Sequence[Column]) -> tuple[list[str], list[str]]:
         """The schema changes that loading these columns would make, and every statement of the load. Runs none."""

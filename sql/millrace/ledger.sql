@@ -19,3 +19,12 @@ CREATE TABLE IF NOT EXISTS millrace.batches (
     rows_rejected BIGINT NOT NULL,
     applied_at TIMESTAMPTZ NOT NULL
 );
+
+-- Which field of the source a target's column holds: two fields that would have one name keep their own columns
+-- from run to run, whichever appears first.
+CREATE TABLE IF NOT EXISTS millrace.columns (
+    pipeline VARCHAR(128) NOT NULL,
+    stream VARCHAR(128) NOT NULL,
+    name VARCHAR(128) NOT NULL,
+    path VARCHAR(65535) NOT NULL
+);

@@ -65,7 +65,7 @@ def exact(request: pytest.FixtureRequest, stack: Stack) -> Iterator[Delivered]:
 
 
 def from_bytes(engine: Engine, documents: dict[int, dict[str, Any]]) -> Delivered:
-    chunk = Decoder(THINGS, {}).decode(b"".join(map(bson.encode, documents.values())))
+    chunk = Decoder(THINGS, ()).decode(b"".join(map(bson.encode, documents.values())))
     with Extraction(
         PIPELINE, THINGS, Read(NOW, None, None), engine.store, engine.warehouse.dialect.limits
     ) as extraction:

@@ -1,0 +1,21 @@
+"""Which field a column holds is remembered in the ledger, so that two fields never share one."""
+
+from __future__ import annotations
+
+from engine_on_servers import Engine
+
+from millrace import Incremental, Stream
+from millrace.capture.mongo_client import open_client
+
+
+async def test_a_field_that_would_share_a_column_gets_its_own(engine: Engine, mongo_database: str) -> None:
+    things = Stream("things", source=f"mongo:{mongo_database}.things", key="id", capture=Incremental("at"))
+    client = open_client(engine.mongo_url)
+    await client[mongo_database]["things"].insert_one({"id": 1, "a": {"b": "embedded"}})
+    await engine.deliver(things)
+    await client[mongo_database]["things"].insert_one({"id": 2, "a_b": "plain"})
+    client.close()
+    await engine.deliver(things)
+    paths = dict(engine.query("SELECT path, name FROM millrace.columns WHERE path IN ('a.b', 'a_b')"))
+    assert paths["a.b"] == "a_b"
+    assert engine.rows("things", "a_b", paths["a_b"], order="id") == [("embedded", None), (None, "plain")]
