@@ -13,7 +13,7 @@ import polars as pl
 
 from millrace.capture.chunk import Chunk, Read
 from millrace.contract.check import Limits, measure, meets_contract, within_limits
-from millrace.errors import TooManyRejects
+from millrace.errors import KeyViolation, TooManyRejects
 from millrace.lake.batch import Batch, batch_prefix, new_batch_id
 from millrace.lake.store import ObjectStore
 from millrace.lake.writer import PartWriter
@@ -96,6 +96,12 @@ class Extraction:
 
     def _accept(self, chunk: Chunk) -> tuple[pl.DataFrame, pl.DataFrame]:
         keys = [column_name(key) for key in self._stream.keys]
+        if absent := [key for key in keys if key not in chunk.frame.columns]:
+            raise KeyViolation(
+                f"no row has the key ({', '.join(absent)})",
+                place=f"stream {self._stream.name} ({self._stream.source})",
+                remedy="declare a key that every row has",
+            )
         accepted, too_long = within_limits(chunk.frame, chunk.columns, keys, self._limits)
         rejected = [chunk.rejected, too_long]
         if self._stream.contract is not None:

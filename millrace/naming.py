@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from millrace.errors import ConfigurationError
 
@@ -39,23 +39,21 @@ def column_name(path: str) -> str:
     return name
 
 
-def column_names(paths: Iterable[str]) -> dict[str, str]:
+def column_names(paths: Iterable[str], held: Mapping[str, str] | None = None) -> dict[str, str]:
     """Column per path, in order; a path whose plain name is taken gets a digest of its own path behind it.
 
-    Of paths that collide, the one that already is a plain name keeps it, so that the result does not depend on
-    the order in which fields appear.
+    ``held`` are columns given before, by path: they stay. Of new paths that collide, the one that already is a
+    plain name keeps it, so that the result does not depend on the order in which fields appear.
     """
-    ordered = list(paths)
-    taken: dict[str, str] = {path: path for path in ordered if column_name(path) == path}
-    used = set(taken)
-    for path in ordered:
-        if path in taken:
-            continue
+    ordered, names = list(paths), dict(held or {})
+    new = [path for path in ordered if path not in names]
+    used = set(names.values())
+    for path in sorted(new, key=lambda path: column_name(path) != path):
         name = column_name(path)
-        collides = name in used or sum(column_name(other) == name for other in ordered) > 1
-        taken[path] = distinct_column_name(path) if collides else name
-        used.add(taken[path])
-    return {path: taken[path] for path in ordered}
+        rivals = sum(column_name(other) == name for other in new) > 1 and name != path
+        names[path] = distinct_column_name(path) if name in used or rivals else name
+        used.add(names[path])
+    return {path: names[path] for path in ordered}
 
 
 def distinct_column_name(path: str) -> str:

@@ -34,17 +34,23 @@ def extract_postgres(
     connect: postgres.Connect,
     stream: Stream,
     landing: Landing,
+    known: Sequence[Column] = (),
     *,
     lower: str | None,
     upper: str | None = None,
     chunk_bytes: int = postgres.CHUNK_BYTES,
 ) -> Batch | None:
-    """Read a window of a table into the lake; None when there was nothing. Bounds are positions, None: open."""
+    """Read a window of a table into the lake; None when there was nothing. Bounds are positions, None: open.
+
+    ``known`` are the target's columns, whose names stay.
+    """
     with (
-        postgres.read(connect, stream, lower=lower, upper=upper, chunk_bytes=chunk_bytes) as (fixed, _, chunks),
-        Extraction(landing.pipeline, stream, fixed, landing.store, landing.limits, landing.progress) as extraction,
+        postgres.read(connect, stream, lower=lower, upper=upper, known=known, chunk_bytes=chunk_bytes) as opened,
+        Extraction(
+            landing.pipeline, stream, opened.read, landing.store, landing.limits, landing.progress
+        ) as extraction,
     ):
-        for chunk in chunks:
+        for chunk in opened.chunks:
             extraction.add(chunk)
         return extraction.finish()
 

@@ -56,7 +56,8 @@ async def extract_postgres_stream(pipeline: str, stream: str, bounds: Bounds) ->
     source, landing = declared.stream(stream), await _landing(declared, warehouse, stream)
     connect = opener(await load_source_postgres(source.reference.connection))
     lower = await asyncio.to_thread(lower_bound, warehouse, declared, source, bounds)
-    batch = await asyncio.to_thread(extract_postgres, connect, source, landing, lower=lower, upper=bounds.end)
+    known = await asyncio.to_thread(warehouse.known_columns, declared, source)
+    batch = await asyncio.to_thread(extract_postgres, connect, source, landing, known, lower=lower, upper=bounds.end)
     return _extracted(stream, batch, begun)
 
 

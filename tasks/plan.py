@@ -58,8 +58,8 @@ async def _query(source: Stream, lower: str | None, upper: str | None) -> tuple[
     connector = await load_source_postgres(source.reference.connection)
 
     def describe() -> tuple[str, tuple[Column, ...]]:
-        with postgres.read(opener(connector), source, lower=lower, upper=upper) as (_, columns, _chunks):
-            return postgres.select(source, columns, lower, upper), tuple(column.column for column in columns)
+        with postgres.read(opener(connector), source, lower=lower, upper=upper) as opened:
+            return postgres.select(source, opened.columns, lower, upper), tuple(one.column for one in opened.columns)
 
     return await asyncio.to_thread(describe)
 

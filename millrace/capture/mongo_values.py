@@ -22,7 +22,7 @@ from bson.errors import BSONError
 
 from millrace.capture.bson_values import TYPE_OF, Converters, Unfit, accepted
 from millrace.capture.chunk import Chunk
-from millrace.naming import column_name, column_names, distinct_column_name
+from millrace.naming import column_name, column_names
 from millrace.pipeline import Stream
 from millrace.rejects import REJECT_SCHEMA
 from millrace.types import FLOAT64, TIMESTAMP_UTC, Column, DataType, Kind, from_polars, polars_type
@@ -107,9 +107,7 @@ class Decoder:
 
     def _name(self, paths: Iterable[str]) -> None:
         """Give new paths their columns' names, whatever the order in which fields appear."""
-        taken = set(self._names.values())
-        for path, name in column_names(path for path in paths if path not in self._names).items():
-            self._names[path] = distinct_column_name(path) if name in taken else name
+        self._names |= column_names(paths, self._names)
 
     def _register(self, path: str, inferred: DataType) -> Column:
         name = self._names[path]

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,7 +23,7 @@ from millrace.database import database_errors, statement
 from millrace.errors import ConfigurationError, SourceMissing
 from millrace.naming import literal, quote
 from millrace.pipeline import Stream
-from millrace.types import Kind
+from millrace.types import Column, Kind
 
 CHUNK_BYTES = 8 * 1024 * 1024
 QUEUE_CHUNKS = 2
@@ -30,10 +31,20 @@ DEFAULT_OVERLAP = timedelta(seconds=1)
 """Covers the moment between a transaction's start and its appearance in pg_stat_activity."""
 BLIND_OVERLAP = timedelta(minutes=15)
 """Where open transactions cannot be seen (no pg_read_all_stats, a replica, prepared transactions)."""
+OLDEST_SERVER = 140_000
 CURSOR_KINDS = frozenset({Kind.TIMESTAMP, Kind.TIMESTAMP_UTC})
 
 Connect = Callable[[], Any]
 """Opens a psycopg2 connection of one's own."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A read that has begun: what is fixed, the columns, and the chunks, which are read as they are asked for."""
+
+    read: Read
+    columns: tuple[SourceColumn, ...]
+    chunks: Iterator[Chunk]
 
 
 @contextmanager
@@ -43,12 +54,13 @@ def read(
     *,
     lower: str | None,
     upper: str | None = None,
+    known: Sequence[Column] = (),
     chunk_bytes: int = CHUNK_BYTES,
-) -> Iterator[tuple[Read, tuple[SourceColumn, ...], Iterator[Chunk]]]:
+) -> Iterator[Opened]:
     """Open a read of ``stream`` from ``lower`` (a position) on: what is fixed, the columns, the chunks.
 
-    ``upper`` bounds a backfill; such a read has no position. Raises ConfigurationError, SourceMissing,
-    UnmappableType, Unreachable, each naming the stream.
+    ``upper`` bounds a backfill; such a read has no position. ``known`` are the target's columns, which keep their
+    names. Raises ConfigurationError, SourceMissing, UnmappableType, Unreachable, each naming the stream.
     """
     place = f"stream {stream.name} ({stream.source})"
     with database_errors(place):
@@ -58,10 +70,10 @@ def read(
             _session(connection)
             fixed = _fix(connection, stream, lower, upper)
             connection.set_session(isolation_level="REPEATABLE READ", readonly=True, autocommit=False)
-            columns = describe(connection, stream)
+            columns = describe(connection, stream, known)
             _check_declared(stream, columns)
         copy = f"COPY ({select(stream, columns, lower, upper)}) TO STDOUT (FORMAT csv)"
-        yield fixed, columns, _chunks(connection, copy, stream, columns, chunk_bytes)
+        yield Opened(fixed, columns, _chunks(connection, copy, stream, columns, chunk_bytes))
     finally:
         connection.close()
 
@@ -89,6 +101,12 @@ def _where(stream: Stream, columns: tuple[SourceColumn, ...], lower: str | None,
 
 
 def _session(connection: Any) -> None:
+    if connection.server_version < OLDEST_SERVER:
+        raise ConfigurationError(
+            f"PostgreSQL {connection.server_version // 10_000} is too old",
+            place="source",
+            remedy="14 is the oldest whose extract(epoch) is exact to the microsecond",
+        )
     connection.autocommit = True
     connection.set_client_encoding("UTF8")
     with connection.cursor() as cursor:

@@ -7,6 +7,7 @@ row by row. What does not belong here: connections and windows (postgres.py).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,8 +39,8 @@ class SourceColumn:
     exact: bool = True
 
 
-def describe(connection: Any, stream: Stream) -> tuple[SourceColumn, ...]:
-    """The table's columns as the catalog has them, with the stream's ``types`` applied.
+def describe(connection: Any, stream: Stream, known: Sequence[Column] = ()) -> tuple[SourceColumn, ...]:
+    """The table's columns as the catalog has them, with the stream's ``types`` applied; ``known`` are the target's.
 
     Raises UnmappableType and ConfigurationError naming stream and column.
     """
@@ -47,7 +48,7 @@ def describe(connection: Any, stream: Stream) -> tuple[SourceColumn, ...]:
     with connection.cursor() as cursor:
         cursor.execute(statement("postgres_columns"), {"relation": quote(source.schema, source.name)})
         found = cursor.fetchall()
-    names = column_names(name for name, *_ in found)
+    names = column_names((name for name, *_ in found), {column.path: column.name for column in known})
     return tuple(_source_column(stream, names[name], name, *rest) for name, *rest in found)
 
 

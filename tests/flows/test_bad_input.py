@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 
 import pytest
@@ -113,6 +114,15 @@ async def test_a_repeated_key_in_a_collection(places: Places, own_pipeline: OwnP
     client.close()
     reason = await failure(own_pipeline("notes", "id", kind=f"mongo:{MONGO_DATABASE}"))
     assert isinstance(reason, KeyViolation)
+
+
+async def test_a_collection_without_the_key(places: Places, own_pipeline: OwnPipeline) -> None:
+    client = open_client(places.mongo_url)
+    await client[MONGO_DATABASE]["notes"].insert_many([{"a": 1}, {"a": 2, "b": math.nan}])
+    client.close()
+    reason = await failure(own_pipeline("notes", "id", kind=f"mongo:{MONGO_DATABASE}"))
+    assert isinstance(reason, KeyViolation)
+    assert "no row has the key (id)" in str(reason)
 
 
 async def test_a_type_nobody_can_map(places: Places, own_pipeline: OwnPipeline) -> None:

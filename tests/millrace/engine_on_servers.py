@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import aclosing, closing
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,13 +16,12 @@ from blocks.sql import driver_of, opener, warehouse_connector
 from blocks.store import BucketStore
 from local.stack import WAREHOUSE_IAM_ROLE, Stack
 from millrace import Pipeline, Stream
-from millrace.capture import mongo, postgres
 from millrace.capture.mongo_client import open_client
 from millrace.capture.postgres import CHUNK_BYTES
-from millrace.extract import Extraction
 from millrace.lake.batch import Batch
 from millrace.lake.store import ObjectStore
 from millrace.naming import quote
+from millrace.sources import Landing, extract_mongo, extract_postgres
 from millrace.warehouse.dialect import dialect_for
 from millrace.warehouse.ledger import LoadResult
 from millrace.warehouse.loader import Warehouse
@@ -83,30 +82,26 @@ class Engine:
         return psycopg2.connect(self.postgres_url)
 
     async def _read_postgres(self, stream: Stream, lower: str | None, upper: str | None) -> Batch | None:
-        with (
-            postgres.read(self.connect_source, stream, lower=lower, upper=upper, chunk_bytes=self.chunk_bytes) as (
-                fixed,
-                _,
-                chunks,
-            ),
-            Extraction(PIPELINE, stream, fixed, self.store, self.warehouse.dialect.limits) as extraction,
-        ):
-            for chunk in chunks:
-                extraction.add(chunk)
-            return extraction.finish()
+        return extract_postgres(
+            self.connect_source,
+            stream,
+            self._landing(),
+            self.warehouse.known_columns(pipeline_of(stream), stream),
+            lower=lower,
+            upper=upper,
+            chunk_bytes=self.chunk_bytes,
+        )
 
     async def _read_mongo(self, stream: Stream, lower: str | None, upper: str | None) -> Batch | None:
         known = self.warehouse.known_columns(pipeline_of(stream), stream)
         client = open_client(self.mongo_url)
         try:
-            fixed = await mongo.begin(client, stream, lower=lower, upper=upper)
-            with Extraction(PIPELINE, stream, fixed, self.store, self.warehouse.dialect.limits) as extraction:
-                async with aclosing(mongo.chunks(client, stream, known, lower=lower, upper=upper)) as chunks:
-                    async for chunk in chunks:
-                        extraction.add(chunk)
-                return extraction.finish()
+            return await extract_mongo(client, stream, self._landing(), known, lower=lower, upper=upper)
         finally:
             client.close()
+
+    def _landing(self) -> Landing:
+        return Landing(PIPELINE, self.store, self.warehouse.dialect.limits)
 
 
 def pipeline_of(stream: Stream) -> Pipeline:

@@ -180,8 +180,7 @@ import resource, sys
 from pathlib import Path
 import psycopg2
 from millrace import Incremental, Stream
-from millrace.capture import postgres
-from millrace.extract import Extraction
+from millrace.sources import Landing, extract_postgres
 from millrace.warehouse.dialect import REDSHIFT_DIALECT
 
 class Discard:
@@ -191,11 +190,8 @@ class Discard:
 
 url, rows = sys.argv[1:]
 stream = Stream("big", source=f"postgres:public.big_{rows}", key="id", capture=Incremental("changed"))
-with postgres.read(lambda: psycopg2.connect(url), stream, lower=None) as (fixed, _, chunks):
-    with Extraction("test", stream, fixed, Discard(), REDSHIFT_DIALECT.limits) as extraction:
-        for chunk in chunks:
-            extraction.add(chunk)
-        assert extraction.finish().read == int(rows)
+landing = Landing("test", Discard(), REDSHIFT_DIALECT.limits)
+assert extract_postgres(lambda: psycopg2.connect(url), stream, landing, lower=None).read == int(rows)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 

@@ -19,3 +19,16 @@ async def test_a_field_that_would_share_a_column_gets_its_own(engine: Engine, mo
     paths = dict(engine.query("SELECT path, name FROM millrace.columns WHERE path IN ('a.b', 'a_b')"))
     assert paths["a.b"] == "a_b"
     assert engine.rows("things", "a_b", paths["a_b"], order="id") == [("embedded", None), (None, "plain")]
+
+
+async def test_a_column_of_a_table_keeps_its_name_when_a_rival_is_added(engine: Engine) -> None:
+    engine.source('CREATE TABLE t (id int PRIMARY KEY, "aB" text, changed timestamptz DEFAULT clock_timestamp())')
+    engine.source("INSERT INTO t VALUES (1, 'first')")
+    table = Stream("t", source="postgres:public.t", key="id", capture=Incremental("changed"))
+    await engine.deliver(table)
+    engine.source("ALTER TABLE t ADD COLUMN a_b text")
+    engine.source("UPDATE t SET a_b = 'rival', changed = clock_timestamp()")
+    await engine.deliver(table)
+    paths = dict(engine.query("SELECT path, name FROM millrace.columns WHERE path IN ('aB', 'a_b')"))
+    assert engine.rows("t", paths["aB"], paths["a_b"]) == [("first", "rival")]
+    assert paths["aB"] == "a_b"
