@@ -64,7 +64,7 @@ def _next_power_of_two(number: int) -> int:
 REDSHIFT_DIALECT = Dialect(
     name="redshift",
     type_names=REDSHIFT,
-    limits=Limits(text_bytes=65_535, binary_bytes=16_777_216, document_bytes=16_777_216),
+    limits=Limits(text_bytes=65_535, binary_bytes=16_777_216, document_bytes=16_000_000),
     copies_from_lake=True,
     measures_text=True,
     catalog="svv_columns",
