@@ -18,7 +18,7 @@ from flows.replicate import RunReport
 from flows.seed import SeedReport
 from tasks.plan import StreamPlan
 
-MINIMUM_WIDTH = 120
+MINIMUM_WIDTH = 124
 
 
 def console() -> Console:
