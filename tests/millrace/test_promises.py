@@ -236,3 +236,11 @@ async def test_two_first_loads_at_once_share_schema_and_ledger(engine: Engine) -
         assert engine.query("SELECT count(*) FROM millrace.batches") == [(2,)]
         with closing(engine.connect_warehouse()) as connection, connection, connection.cursor() as cursor:
             cursor.execute("DROP SCHEMA millrace CASCADE; DROP SCHEMA engine CASCADE")
+
+
+async def test_a_serialization_conflict_is_repeated_within_the_load(engine: Engine) -> None:
+    fill(engine)
+    inject(engine, "delete", "error:1023")
+    result = await engine.deliver(NOTES)
+    assert result is not None
+    assert result.inserted == 50
