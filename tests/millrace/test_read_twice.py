@@ -1,0 +1,47 @@
+"""A document that moves in the index while it is read comes twice: its latest reading counts, once."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import bson
+import pytest
+from engine_on_servers import PIPELINE, Engine
+
+from millrace import Incremental, Stream
+from millrace.capture.chunk import Read
+from millrace.capture.mongo_values import Decoder
+from millrace.errors import KeyViolation
+from millrace.extract import Extraction
+from millrace.lake.batch import Batch
+
+THINGS = Stream("things", source="mongo:shop.things", key="id", capture=Incremental("at"))
+
+
+def batch_of(engine: Engine, *readings: dict[str, object]) -> Batch:
+    """One chunk per reading, as a cursor would give them."""
+    decoder = Decoder(THINGS, ())
+    read = Read(datetime(2026, 1, 1, tzinfo=UTC), None, None, identity="_id")
+    with Extraction(PIPELINE, THINGS, read, engine.store, engine.warehouse.dialect.limits) as extraction:
+        for reading in readings:
+            extraction.add(decoder.decode(bson.encode(reading)))
+        batch = extraction.finish()
+    assert batch is not None
+    return batch
+
+
+def reading(document_id: int, value: str, minute: int) -> dict[str, object]:
+    return {"_id": document_id, "id": "a", "value": value, "at": datetime(2026, 1, 1, 0, minute)}  # noqa: DTZ001 (BSON)
+
+
+@pytest.mark.parametrize("latest_first", [False, True])
+def test_the_latest_reading_counts(engine: Engine, latest_first: bool) -> None:
+    readings = [reading(1, "old", 1), reading(1, "new", 2)]
+    result = engine.load(THINGS, batch_of(engine, *(reversed(readings) if latest_first else readings)))
+    assert (result.read, result.inserted, result.unchanged) == (2, 1, 1)
+    assert engine.rows("things", "id", "value") == [("a", "new")]
+
+
+def test_two_documents_with_one_key_are_an_error(engine: Engine) -> None:
+    with pytest.raises(KeyViolation, match="1 keys are repeated"):
+        engine.load(THINGS, batch_of(engine, reading(1, "one", 1), reading(2, "other", 2)))
