@@ -5,12 +5,12 @@ What does not belong here: loading, and reading itself.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from prefect import flow
 
+from flows.together import together
 from millrace.pipeline import SourceKind
 from tasks.extract import Bounds, Extracted, extract_mongo_stream, extract_postgres_stream
 
@@ -51,9 +51,7 @@ async def _side_by_side(
     streams: Sequence[str],
     bounds: Bounds,
 ) -> list[Extracted]:
-    results = await asyncio.gather(*(extract(pipeline, stream, bounds) for stream in streams), return_exceptions=True)
-    completed = [result for result in results if isinstance(result, Extracted)]
-    failures = [result for result in results if isinstance(result, Exception)]
+    completed, failures = await together(extract(pipeline, stream, bounds) for stream in streams)
     if failures:
         raise StreamsFailed("; ".join(map(str, failures)), failures, completed)
     return completed

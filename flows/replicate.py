@@ -6,7 +6,6 @@ What does not belong here: what a step does (tasks/).
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,10 +13,11 @@ from prefect import flow
 
 from flows.extract import EXTRACT, StreamsFailed
 from flows.request import ReplicateRequest, run_name
+from flows.together import raise_all, together
 from millrace import Pipeline, Stream
 from pipelines import find
 from tasks.extract import Bounds, Extracted
-from tasks.load import Loaded, load_batch
+from tasks.load import load_batch
 from tasks.plan import StreamPlan, plan_stream
 from tasks.report import StreamReport, publish_report, stream_report
 
@@ -42,59 +42,36 @@ async def replicate(request: ReplicateRequest = DEFAULT_REQUEST) -> RunReport:
     pipeline = find(request.pipeline)
     streams = request.chosen(pipeline)
     if request.dry_run:
-        plans = await asyncio.gather(
-            *(plan_stream(request.pipeline, stream.name, request.bounds) for stream in streams)
-        )
+        plans, failures = await together(plan_stream(request.pipeline, one.name, request.bounds) for one in streams)
+        raise_all(failures)
         return RunReport(request.pipeline, plans=tuple(plans))
     extracted, failures = await _extract(request.pipeline, streams, request.bounds)
-    reports, load_failures = await _load(request.pipeline, pipeline, extracted)
+    reports, load_failures = await together(_load(request.pipeline, pipeline, one) for one in extracted)
     await publish_report(pipeline.name, reports)
-    if failures := [*failures, *load_failures]:
-        raise ExceptionGroup("; ".join(map(str, failures)), failures)
+    raise_all([*failures, *load_failures])
     return RunReport(request.pipeline, tuple(reports))
 
 
 async def _extract(name: str, streams: Sequence[Stream], bounds: Bounds) -> tuple[list[Extracted], list[Exception]]:
-    """One subflow per kind of source, all at once."""
+    """One subflow per kind of source, all at once; of a subflow that failed, the streams that did not."""
     kinds = dict.fromkeys(stream.reference.kind for stream in streams)
-    results = await asyncio.gather(
-        *(EXTRACT[kind](name, [one.name for one in streams if one.reference.kind == kind], bounds) for kind in kinds),
-        return_exceptions=True,
+    batches, failed = await together(
+        EXTRACT[kind](name, [one.name for one in streams if one.reference.kind == kind], bounds) for kind in kinds
     )
-    extracted: list[Extracted] = []
+    extracted = [one for batch in batches for one in batch]
     failures: list[Exception] = []
-    for result in results:
-        if isinstance(result, StreamsFailed):
-            extracted += result.completed
-            failures += result.exceptions
-        elif isinstance(result, Exception):
-            failures.append(result)
-        elif isinstance(result, BaseException):
-            raise result
+    for failure in failed:
+        if isinstance(failure, StreamsFailed):
+            extracted += failure.completed
+            failures += failure.exceptions
         else:
-            extracted += result
+            failures.append(failure)
     return extracted, failures
 
 
-async def _load(
-    name: str, pipeline: Pipeline, extracted: Sequence[Extracted]
-) -> tuple[list[StreamReport], list[Exception]]:
-    """Load the batches side by side; a stream with nothing to load is reported too."""
-    results = await asyncio.gather(*(_load_one(name, one) for one in extracted), return_exceptions=True)
-    reports: list[StreamReport] = []
-    failures: list[Exception] = []
-    for one, result in zip(extracted, results, strict=True):
-        if isinstance(result, Exception):
-            failures.append(result)
-        elif isinstance(result, BaseException):
-            raise result
-        else:
-            target = f"{pipeline.target_schema}.{pipeline.stream(one.stream).table}"
-            reports.append(stream_report(one, result, target))
-    return reports, failures
-
-
-async def _load_one(name: str, extracted: Extracted) -> Loaded | None:
-    if extracted.manifest is None:
-        return None
-    return await load_batch(name, extracted.stream, extracted.manifest)
+async def _load(name: str, pipeline: Pipeline, extracted: Extracted) -> StreamReport:
+    """Load what was read; a stream with nothing to load is reported too."""
+    manifest = extracted.manifest
+    loaded = await load_batch(name, extracted.stream, manifest) if manifest is not None else None
+    target = f"{pipeline.target_schema}.{pipeline.stream(extracted.stream).table}"
+    return stream_report(extracted, loaded, target)

@@ -16,7 +16,7 @@ from tasks.extract import Bounds
 
 
 class Window(BaseModel):
-    """A span of the cursor's time, for backfills. A run with an end leaves the position where it is."""
+    """A span of the cursor's time, for backfills. Such a run leaves the position where it is."""
 
     start: datetime | None = Field(default=None, description="First moment (inclusive); empty: from the beginning.")
     end: datetime | None = Field(default=None, description="Last moment (exclusive); empty: open.")

@@ -5,6 +5,7 @@ What does not belong here: retrying, and statements.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,9 @@ _SERIALIZATION = frozenset({"40001", "40P01"})
 _MADE_MEANWHILE = frozenset({"42P06", "42P07", "42701"})
 """Schema, table, column: IF NOT EXISTS loses against a session that makes the same thing at the same moment."""
 _CATALOG_RACES = ('unique constraint "pg_', "tuple concurrently updated")
+_DATA_CLASS = "22"
+"""Its messages quote the value that was wrong."""
+_QUOTED = re.compile(r'".*"', re.DOTALL)
 _CONNECTION_CLASS = "08"
 _SHUTDOWN = frozenset({"57P01", "57P02", "57P03"})
 _RESOURCES_CLASS = "53"
@@ -61,6 +65,8 @@ def translate(error: Exception, place: str) -> MillraceError:
     code = getattr(error, "pgcode", None) or ""
     diagnostics = getattr(error, "diag", None)
     problem = redact(getattr(diagnostics, "message_primary", None) or str(error).strip().split("\n")[0])
+    if code.startswith(_DATA_CLASS):
+        problem = _QUOTED.sub('"…"', problem)
     detail = getattr(diagnostics, "message_detail", None) or ""
     if code in _MADE_MEANWHILE or any(sign in problem for sign in _CATALOG_RACES):
         return Conflict(problem, place=place, remedy="run again; another session made it meanwhile")

@@ -110,7 +110,7 @@ class Stream:
                 remedy="name the column that identifies a row",
             )
         try:
-            self.reference  # noqa: B018 (parsed for its error)
+            SourceReference.parse(self.source)
         except ConfigurationError as error:
             raise ConfigurationError(error.problem, place=f"stream {self.name}", remedy=error.remedy) from error
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from millrace.capture import mongo, postgres
+from millrace.capture.chunk import Read
 from millrace.capture.mongo_client import MongoClient
 from millrace.contract.check import Limits
 from millrace.extract import Extraction, Progress
@@ -22,12 +23,19 @@ from millrace.types import Column
 
 @dataclass(frozen=True)
 class Landing:
-    """Where batches of a pipeline go, and what the warehouse behind them can hold."""
+    """Where batches of a pipeline go, and what the warehouse behind them can hold. ``backfill``: a person chose where
+    the read starts, so its batch leaves the position alone: what lies before was not read."""
 
     pipeline: str
     store: ObjectStore
     limits: Limits
     progress: Progress | None = None
+    backfill: bool = False
+
+    def extraction(self, stream: Stream, read: Read) -> Extraction:
+        """The extraction of one read of a stream."""
+        fixed = replace(read, position=None) if self.backfill else read
+        return Extraction(self.pipeline, stream, fixed, self.store, self.limits, self.progress)
 
 
 def extract_postgres(
@@ -66,7 +74,7 @@ async def extract_mongo(
 ) -> Batch | None:
     """Read a window of a collection into the lake; ``known`` are the target's columns, whose names and types stay."""
     fixed = await mongo.begin(client, stream, lower=lower, upper=upper)
-    with Extraction(landing.pipeline, stream, fixed, landing.store, landing.limits, landing.progress) as extraction:
+    with landing.extraction(stream, fixed) as extraction:
         async with aclosing(mongo.chunks(client, stream, known, lower=lower, upper=upper)) as chunks:
             async for chunk in chunks:
                 await asyncio.to_thread(extraction.add, chunk)

@@ -27,7 +27,7 @@ class TransactionRecord(dy.Schema):
     balance_amt = dy.Decimal(14, 2, nullable=False)
 
     @dy.rule()
-    def exactly_one_amount(cls) -> pl.Expr:  # noqa: N805 (dataframely passes the schema)
+    def exactly_one_amount(cls) -> pl.Expr:
         """Money goes either out or in."""
         return cls.withdrawal_amt.col.is_null() != cls.deposit_amt.col.is_null()
 

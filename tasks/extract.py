@@ -53,7 +53,7 @@ async def extract_postgres_stream(pipeline: str, stream: str, bounds: Bounds) ->
     """Read a window of a Postgres table into the lake."""
     begun = time.monotonic()
     declared, warehouse = find(pipeline), await open_warehouse()
-    source, landing = declared.stream(stream), await _landing(declared, warehouse, stream)
+    source, landing = declared.stream(stream), await _landing(declared, warehouse, stream, bounds)
     connect = opener(await load_source_postgres(source.reference.connection))
     lower = await asyncio.to_thread(lower_bound, warehouse, declared, source, bounds)
     known = await asyncio.to_thread(warehouse.known_columns, declared, source)
@@ -66,7 +66,7 @@ async def extract_mongo_stream(pipeline: str, stream: str, bounds: Bounds) -> Ex
     """Read a window of a MongoDB collection into the lake."""
     begun = time.monotonic()
     declared, warehouse = find(pipeline), await open_warehouse()
-    source, landing = declared.stream(stream), await _landing(declared, warehouse, stream)
+    source, landing = declared.stream(stream), await _landing(declared, warehouse, stream, bounds)
     lower = await asyncio.to_thread(lower_bound, warehouse, declared, source, bounds)
     known = await asyncio.to_thread(warehouse.known_columns, declared, source)
     client = (await load_source_mongo(source.reference.connection)).get_client()
@@ -77,8 +77,9 @@ async def extract_mongo_stream(pipeline: str, stream: str, bounds: Bounds) -> Ex
     return _extracted(stream, batch, begun)
 
 
-async def _landing(pipeline: Pipeline, warehouse: Warehouse, stream: str) -> Landing:
-    return Landing(pipeline.name, await load_landing(), warehouse.dialect.limits, _reporter(stream))
+async def _landing(pipeline: Pipeline, warehouse: Warehouse, stream: str, bounds: Bounds) -> Landing:
+    store, progress = await load_landing(), _reporter(stream)
+    return Landing(pipeline.name, store, warehouse.dialect.limits, progress, backfill=bounds.start is not None)
 
 
 def lower_bound(warehouse: Warehouse, pipeline: Pipeline, stream: Stream, bounds: Bounds) -> str | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prefect import task
@@ -43,14 +44,17 @@ async def plan_stream(pipeline: str, stream: str, bounds: Bounds) -> StreamPlan:
     declared, warehouse = find(pipeline), await open_warehouse()
     source = declared.stream(stream)
     lower = await asyncio.to_thread(lower_bound, warehouse, declared, source, bounds)
-    query, columns = await _query(source, lower, bounds.end)
+    known = await asyncio.to_thread(warehouse.known_columns, declared, source)
+    query, columns = await _query(source, lower, bounds.end, known)
     changes, statements = await asyncio.to_thread(warehouse.plan, declared, source, columns)
     return StreamPlan(
         stream, source.source, _target(declared, source), lower, bounds.end, query, tuple(changes), tuple(statements)
     )
 
 
-async def _query(source: Stream, lower: str | None, upper: str | None) -> tuple[str, tuple[Column, ...]]:
+async def _query(
+    source: Stream, lower: str | None, upper: str | None, known: Sequence[Column]
+) -> tuple[str, tuple[Column, ...]]:
     """The source's query and its columns; a collection's columns are known only once it is read."""
     if source.reference.kind == "mongo":
         window = mongo.window(source, lower, upper)
@@ -58,7 +62,7 @@ async def _query(source: Stream, lower: str | None, upper: str | None) -> tuple[
     connector = await load_source_postgres(source.reference.connection)
 
     def describe() -> tuple[str, tuple[Column, ...]]:
-        with postgres.read(opener(connector), source, lower=lower, upper=upper) as opened:
+        with postgres.read(opener(connector), source, lower=lower, upper=upper, known=known) as opened:
             return postgres.select(source, opened.columns, lower, upper), tuple(one.column for one in opened.columns)
 
     return await asyncio.to_thread(describe)

@@ -29,6 +29,7 @@ from millrace.warehouse.stage import Stage
 
 ATTEMPTS = 6
 FIRST_PAUSE_SECONDS = 0.2
+JITTER = random.SystemRandom()
 Done = TypeVar("Done")
 
 
@@ -200,7 +201,7 @@ def _patiently(connection: Any, step: Callable[[], Done]) -> Done:
             connection.rollback()
             if attempt == ATTEMPTS - 1:
                 raise
-            time.sleep(random.uniform(0.5, 1.5) * FIRST_PAUSE_SECONDS * 2**attempt)  # noqa: S311 (jitter)
+            time.sleep(JITTER.uniform(0.5, 1.5) * FIRST_PAUSE_SECONDS * 2**attempt)
     raise AssertionError("the last attempt returns or raises")
 
 

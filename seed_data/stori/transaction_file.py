@@ -33,7 +33,7 @@ class _Record(TransactionRecord):
     line = dy.Int64(nullable=False)
 
     @dy.rule()
-    def no_nul_character(cls) -> pl.Expr:  # noqa: N805 (dataframely passes the schema)
+    def no_nul_character(cls) -> pl.Expr:
         return ~cls.transaction_details.col.str.contains("\0", literal=True)
 
 

@@ -134,6 +134,22 @@ async def test_a_window_with_an_end_leaves_the_position_alone(places: Places) ->
     assert places.warehouse("SELECT position FROM millrace.batches ORDER BY read_at") == [position, (None,)]
 
 
+async def test_a_window_with_a_start_skips_nothing_before_it(places: Places) -> None:
+    """What lies between the position and the window was not read, so the position may not pass it."""
+    await seeded(places)
+    await replicate(TRANSACTIONS)
+    places.source("UPDATE transactions SET transaction_details = 'before the window' WHERE transaction_no = 8")
+    await asyncio.sleep(1.1)  # the overlap would hide a position that moved
+    window = Window(start=datetime(2100, 1, 1, tzinfo=UTC))
+    places.source("ALTER TABLE transactions DISABLE TRIGGER ALL")
+    places.source("UPDATE transactions SET updated_at = '2100-01-02' WHERE transaction_no = 9")
+    (report,) = (await replicate(ReplicateRequest(streams=["transactions"], window=window))).streams
+    assert (report.read, report.updated) == (1, 1)
+    await replicate(TRANSACTIONS)
+    question = f"SELECT {TRANSACTION_COLUMNS} FROM {{}}.transactions ORDER BY transaction_no"
+    assert places.warehouse(question.format("stori")) == places.source(question.format("public"))
+
+
 async def test_a_late_commit_arrives(places: Places) -> None:
     """Complaint: rows committed late with an earlier timestamp never arrive, and the run is green."""
     await seeded(places)

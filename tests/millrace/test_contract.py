@@ -25,7 +25,7 @@ class Order(dy.Schema):
     currency = dy.String(nullable=False, regex="^[A-Z]{3}$")
 
     @dy.rule()
-    def free_orders_are_in_euro(self) -> pl.Expr:
+    def free_orders_are_in_euro(cls) -> pl.Expr:
         return (pl.col("amount") > 0) | (pl.col("currency") == "EUR")
 
 
