@@ -54,9 +54,7 @@ def extract_postgres(
     """
     with (
         postgres.read(connect, stream, lower=lower, upper=upper, known=known, chunk_bytes=chunk_bytes) as opened,
-        Extraction(
-            landing.pipeline, stream, opened.read, landing.store, landing.limits, landing.progress
-        ) as extraction,
+        landing.extraction(stream, opened.read) as extraction,
     ):
         for chunk in opened.chunks:
             extraction.add(chunk)
