@@ -3,7 +3,7 @@
 What does not belong here: Prefect, connections, anything that runs.
 """
 
-from millrace.pipeline import Incremental, Merge, Pipeline, Stream
+from millrace.pipeline import Incremental, Merge, Pipeline, Reconcile, Stream
 from millrace.types import decimal, text
 
-__all__ = ["Incremental", "Merge", "Pipeline", "Stream", "decimal", "text"]
+__all__ = ["Incremental", "Merge", "Pipeline", "Reconcile", "Stream", "decimal", "text"]

@@ -17,9 +17,9 @@ MAX_IDENTIFIER_BYTES = 63
 """Postgres's limit (Redshift's is 127); longer names are cut there silently, so they are never sent."""
 DIGEST_CHARACTERS = 8
 
-ROW_HASH, LOADED_AT = "_row_hash", "_loaded_at"
-RESERVED = frozenset({ROW_HASH, LOADED_AT})
-"""Columns that the loader adds to every target; a source field of that name gets a digest behind it."""
+ROW_HASH, LOADED_AT, DELETED_AT = "_row_hash", "_loaded_at", "_deleted_at"
+RESERVED = frozenset({ROW_HASH, LOADED_AT, DELETED_AT})
+"""Columns that the loader adds to a target; a source field of that name gets a digest behind it."""
 
 _LOWER_THEN_UPPER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _NOT_ALLOWED = re.compile(r"[^a-z0-9_]+")

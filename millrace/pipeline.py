@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from millrace.errors import ConfigurationError
 from millrace.naming import declared_name
+from millrace.schedule import check_schedule
 
 if TYPE_CHECKING:
     import dataframely
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from millrace.types import DataType
 
 SourceKind = Literal["postgres", "mongo"]
+DeletePolicy = Literal["hard", "soft", "ignore"]
+"""What a row that left the source becomes: taken out, kept and marked (``_deleted_at``), or left as it is."""
+SchemaPolicy = Literal["evolve", "freeze", "quarantine"]
+"""What a changed source does to the target: additive changes are made, the load is refused, or the rows that would
+need a change are rejected."""
 SOURCE_KINDS: tuple[SourceKind, ...] = ("postgres", "mongo")
 
 _SOURCE = re.compile(r"(?P<kind>[a-z]+)(/(?P<connection>[a-z0-9-]+))?:(?P<schema>[^.]+)\.(?P<name>.+)")
@@ -79,13 +85,27 @@ class Merge:
 
 
 @dataclass(frozen=True)
+class Reconcile:
+    """After each load, before it commits, compare the target with the source as it was at the read: the number of
+    rows, and the row hashes of about ``rows`` rows chosen by chance. A difference fails the load or is reported.
+
+    Exact where the source gives a snapshot (Postgres) and deletes are swept; elsewhere use ``warn``.
+    """
+
+    rows: int = 1_000
+    policy: Literal["fail", "warn"] = "fail"
+
+
+@dataclass(frozen=True)
 class Stream:
     """A table or collection that is replicated.
 
     ``key`` names the column(s) that identify a row; ``contract`` a dataframely schema that rows must meet (rows
     that do not go to quarantine); ``types`` overrides the warehouse type of single fields, by source path;
-    ``max_rejects`` is the number of rejected rows beyond which a run fails before it commits;
-    ``flatten_depth`` how many levels of embedded documents become columns (deeper ones stay documents).
+    ``max_rejects`` and ``max_reject_share`` are the number of rejected rows, and their share of the rows read (0 to
+    1), beyond which a run fails before it commits; ``flatten_depth`` how many levels of embedded documents become
+    columns (deeper ones stay documents). ``sweep`` says when source and target are compared as a whole: ``""`` (on
+    demand only), ``every run``, ``daily``, or a cron expression (UTC).
     """
 
     name: str
@@ -97,12 +117,19 @@ class Stream:
     types: Mapping[str, DataType] = field(default_factory=dict)
     target: str = ""
     max_rejects: int = 1_000
+    max_reject_share: float = 1.0
     flatten_depth: int = 2
+    sweep: str = ""
+    deletes: DeletePolicy = "hard"
+    schema_policy: SchemaPolicy = "evolve"
+    reconcile: Reconcile | None = None
 
     def __post_init__(self) -> None:
         declared_name(self.name, "stream")
         if self.target:
             declared_name(self.target, f"stream {self.name}: target")
+        if not 0 <= self.max_reject_share <= 1:
+            raise ConfigurationError("max_reject_share is not between 0 and 1", place=f"stream {self.name}")
         if not self.keys:
             raise ConfigurationError(
                 "no key is declared",
@@ -111,6 +138,7 @@ class Stream:
             )
         try:
             SourceReference.parse(self.source)
+            check_schedule(self.sweep)
         except ConfigurationError as error:
             raise ConfigurationError(error.problem, place=f"stream {self.name}", remedy=error.remedy) from error
 

@@ -1,0 +1,40 @@
+"""When a sweep is due: ``every run``, ``daily``, or a cron expression in UTC.
+
+What does not belong here: the schedules of runs, which are Prefect's.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from cronsim import CronSim, CronSimError
+
+from millrace.errors import ConfigurationError
+
+EVERY_RUN = "every run"
+_NAMED = {"daily": "0 0 * * *"}
+
+
+def check_schedule(schedule: str) -> None:
+    """Raises ConfigurationError when ``schedule`` is none ('' is: on demand only)."""
+    if schedule and schedule != EVERY_RUN:
+        _fires(schedule, datetime.now(UTC))
+
+
+def is_due(schedule: str, last: datetime | None, now: datetime) -> bool:
+    """Whether a moment of the schedule lies after ``last`` (None: never) and not after ``now``, both with zones."""
+    if not schedule:
+        return False
+    if schedule == EVERY_RUN or last is None:
+        return True
+    return next(_fires(schedule, last.astimezone(UTC))) <= now.astimezone(UTC)
+
+
+def _fires(schedule: str, after: datetime) -> CronSim:
+    try:
+        return CronSim(_NAMED.get(schedule, schedule), after)
+    except CronSimError as error:
+        raise ConfigurationError(
+            f"{schedule!r} is no schedule ({error})",
+            remedy="write 'every run', 'daily', or the five fields of a cron expression",
+        ) from None
