@@ -21,6 +21,7 @@ GIGABYTE = 1024**3
 class Dialect:
     """``copies_from_lake``: rows come by COPY from S3, else they are sent through the connection.
     ``measures_text``: VARCHAR has a length in bytes that is widened as needed, else text is unlimited.
+    ``alters_types``: a column's type is changed in place, else a wider column takes the place of the old one.
     ``staged``: kinds that lie in the stage as another type, and the SQL that turns them into their own.
     ``catalog``: the view that lists columns."""
 
@@ -29,6 +30,7 @@ class Dialect:
     limits: Limits
     copies_from_lake: bool
     measures_text: bool
+    alters_types: bool
     catalog: str
     staged: Mapping[Kind, tuple[str, str]] = field(default_factory=dict)
 
@@ -67,6 +69,7 @@ REDSHIFT_DIALECT = Dialect(
     limits=Limits(text_bytes=65_535, binary_bytes=16_777_216, document_bytes=16_000_000),
     copies_from_lake=True,
     measures_text=True,
+    alters_types=False,
     catalog="svv_columns",
     staged={Kind.DOCUMENT: ("VARBYTE({length})", "JSON_PARSE({})"), Kind.TIME: ("VARCHAR(21)", "{}::TIME")},
 )
@@ -77,6 +80,7 @@ POSTGRES_DIALECT = Dialect(
     limits=Limits(text_bytes=GIGABYTE // 4, binary_bytes=GIGABYTE // 4, document_bytes=GIGABYTE // 4),
     copies_from_lake=False,
     measures_text=False,
+    alters_types=True,
     catalog="information_schema.columns",
 )
 

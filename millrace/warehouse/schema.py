@@ -1,163 +1,127 @@
-"""A schema change as a value: what a target lacks to hold a batch. SQL comes last, and only from such values.
+"""Which schema changes a target needs to take a batch: a comparison of what it holds with what is to come.
 
-What does not belong here: running the changes (loader.py) and deciding on a stream's policy.
+What does not belong here: the changes and their SQL (changes.py), making them (room.py), which type holds which
+(widening.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
-from millrace.naming import LOADED_AT, ROW_HASH, quote
+from millrace.naming import DELETED_AT, LOADED_AT, ROW_HASH
 from millrace.shape.row_hash import HASH_LENGTH
 from millrace.types import TIMESTAMP_UTC, Column, DataType, Kind, text
+from millrace.warehouse.changes import (
+    AddColumn,
+    Change,
+    ColumnLeft,
+    CreateTable,
+    Incompatible,
+    KeyChanged,
+    TargetTable,
+    WidenText,
+    WidenType,
+)
 from millrace.warehouse.dialect import Dialect
+from millrace.warehouse.widening import supertype
+
+__all__ = ["Change", "Incompatible", "RecordedColumn", "changes_for"]
 
 
 @dataclass(frozen=True)
-class CreateTable:
-    """The target does not exist."""
+class RecordedColumn:
+    """What the ledger knows of a target's column: the ``path`` it holds, whether the target was loaded with it in the
+    key, and whether it was noted before that the source has it no more."""
 
-    schema: str
-    table: str
-    columns: tuple[tuple[str, str, bool], ...]
-    """Name, type, whether NULL is refused."""
-
-    def sql(self) -> list[str]:
-        """Additive, safe to repeat."""
-        columns = ",\n    ".join(
-            f"{quote(name)} {type_name}{' NOT NULL' if required else ''}" for name, type_name, required in self.columns
-        )
-        target = quote(self.schema, self.table)
-        return [
-            f"CREATE SCHEMA IF NOT EXISTS {quote(self.schema)}",
-            f"CREATE TABLE IF NOT EXISTS {target} (\n    {columns}\n)",
-        ]
-
-    def __str__(self) -> str:
-        return f"create table {self.schema}.{self.table}"
-
-
-@dataclass(frozen=True)
-class AddColumn:
-    """The source has a column that the target lacks; older rows are NULL in it."""
-
-    schema: str
-    table: str
     name: str
-    type_name: str
-
-    def sql(self) -> list[str]:
-        """Additive."""
-        return [f"ALTER TABLE {quote(self.schema, self.table)} ADD COLUMN {quote(self.name)} {self.type_name}"]
-
-    def __str__(self) -> str:
-        return f"add column {self.name} {self.type_name} to {self.schema}.{self.table}"
+    path: str
+    is_key: bool
+    has_left: bool
 
 
-@dataclass(frozen=True)
-class WidenColumn:
-    """A text is longer than its column; nothing already there changes."""
-
-    schema: str
-    table: str
-    name: str
-    type_name: str
-
-    def sql(self) -> list[str]:
-        """Additive; not inside a transaction on Redshift."""
-        table, name = quote(self.schema, self.table), quote(self.name)
-        return [f"ALTER TABLE {table} ALTER COLUMN {name} TYPE {self.type_name}"]
-
-    def __str__(self) -> str:
-        return f"widen column {self.name} of {self.schema}.{self.table} to {self.type_name}"
-
-
-@dataclass(frozen=True)
-class Incompatible:
-    """The target's column cannot hold the batch's type; no statement mends it without a person's decision."""
-
-    schema: str
-    table: str
-    name: str
-    held: str
-    wanted: str
-
-    def sql(self) -> list[str]:
-        """None."""
-        return []
-
-    def __str__(self) -> str:
-        return f"column {self.name} of {self.schema}.{self.table} is {self.held} and cannot hold {self.wanted}"
-
-
-Change = CreateTable | AddColumn | WidenColumn | Incompatible
-
-_INTEGERS = (Kind.INT16, Kind.INT32, Kind.INT64)
-_FLOATS = (Kind.FLOAT32, Kind.FLOAT64)
+_NOTHING_RECORDED: Mapping[str, RecordedColumn] = MappingProxyType({})
 
 
 def changes_for(
     schema: str,
     table: str,
-    target: Mapping[str, DataType | None] | None,
+    held: Mapping[str, DataType | None] | None,
     columns: Sequence[Column],
     keys: Sequence[str],
     longest_bytes: Mapping[str, int],
     dialect: Dialect,
+    *,
+    soft_deletes: bool = False,
+    recorded: Mapping[str, RecordedColumn] = _NOTHING_RECORDED,
+    is_whole: bool = False,
 ) -> list[Change]:
-    """What has to change so that ``target`` (None: there is no such table) holds ``columns``."""
-    if target is None:
-        return [_create(schema, table, columns, keys, longest_bytes, dialect)]
-    changes = (_change(schema, table, target, column, longest_bytes.get(column.name, 0), dialect) for column in columns)
-    return [change for change in changes if change is not None]
+    """What has to change so that the target, whose columns are ``held`` (None: there is no such table, None as a type:
+    one this program never makes), takes ``columns`` with values as long as ``longest_bytes``.
+
+    ``recorded`` is what the ledger knows of the target's columns by name; ``is_whole`` says that ``columns`` are all
+    that the source has, so that a column which is missing among them has left.
+    """
+    target = TargetTable(schema, table, dialect)
+    own = [DELETED_COLUMN] if soft_deletes else []
+    if held is None:
+        return [_create(target, [*columns, *own], keys, longest_bytes)]
+    needed = (_change(target, held, column, longest_bytes.get(column.name, 0)) for column in [*columns, *own])
+    left = _left(target, held, columns, recorded) if is_whole and columns else ()
+    return [*_key_change(target, keys, recorded), *(change for change in needed if change), *left]
+
+
+DELETED_COLUMN = Column(DELETED_AT, DELETED_AT, TIMESTAMP_UTC)
+"""When a row was deleted at the source, NULL while it is there."""
 
 
 def _create(
-    schema: str,
-    table: str,
-    columns: Sequence[Column],
-    keys: Sequence[str],
-    longest_bytes: Mapping[str, int],
-    dialect: Dialect,
+    target: TargetTable, columns: Sequence[Column], keys: Sequence[str], longest_bytes: Mapping[str, int]
 ) -> CreateTable:
-    declared = [
-        (column.name, dialect.target_type(column.type, longest_bytes.get(column.name, 0)), column.name in keys)
-        for column in columns
-    ]
-    row_hash = (ROW_HASH, dialect.target_type(text(HASH_LENGTH), HASH_LENGTH), True)
-    loaded_at = (LOADED_AT, dialect.target_type(TIMESTAMP_UTC, 0), True)
-    return CreateTable(schema, table, (*declared, row_hash, loaded_at))
+    row_hash = Column(ROW_HASH, ROW_HASH, text(HASH_LENGTH))
+    loaded_at = Column(LOADED_AT, LOADED_AT, TIMESTAMP_UTC)
+    required = {*keys, ROW_HASH, LOADED_AT}
+    typed = (
+        (column.name, target.dialect.target_type(column.type, longest_bytes.get(column.name, 0)))
+        for column in [*columns, row_hash, loaded_at]
+    )
+    return CreateTable(target, tuple((name, type_name, name in required) for name, type_name in typed))
 
 
 def _change(
-    schema: str,
-    table: str,
-    target: Mapping[str, DataType | None],
-    column: Column,
-    longest_bytes: int,
-    dialect: Dialect,
+    target: TargetTable, held_columns: Mapping[str, DataType | None], column: Column, longest_bytes: int
 ) -> Change | None:
-    if column.name not in target:
-        return AddColumn(schema, table, column.name, dialect.target_type(column.type, longest_bytes))
-    held = target[column.name]
-    if held is None or not holds(held, column.type):
-        return Incompatible(schema, table, column.name, str(held or "of a type unknown here"), str(column.type))
-    if dialect.measures_text and held.length is not None and longest_bytes > held.length:
-        return WidenColumn(schema, table, column.name, dialect.target_type(column.type, longest_bytes))
+    type_name = target.dialect.target_type(column.type, longest_bytes)
+    if column.name not in held_columns:
+        return AddColumn(target, column.name, type_name)
+    held = held_columns[column.name]
+    wider = supertype(held, column.type) if held else None
+    if held is None or wider is None:
+        return Incompatible(target, column.name, str(held or "of a type unknown here"), str(column.type))
+    if wider != held:
+        return WidenType(target, column.name, held, target.dialect.target_type(wider, 0))
+    if target.dialect.measures_text and held.length is not None and longest_bytes > held.length:
+        is_text = held.kind is Kind.TEXT
+        return WidenText(target, column.name, type_name) if is_text else WidenType(target, column.name, held, type_name)
     return None
 
 
-def holds(held: DataType, wanted: DataType) -> bool:
-    """Whether every value of ``wanted`` is a value of ``held`` (lengths aside: they are measured)."""
-    if held.kind is Kind.DECIMAL and wanted.kind is Kind.DECIMAL:
-        scale, wanted_scale = held.scale or 0, wanted.scale or 0
-        return scale >= wanted_scale and _whole_digits(held) >= _whole_digits(wanted)
-    for family in (_INTEGERS, _FLOATS):
-        if held.kind in family and wanted.kind in family:
-            return family.index(held.kind) >= family.index(wanted.kind)
-    return held.kind is wanted.kind
+def _key_change(
+    target: TargetTable, keys: Sequence[str], recorded: Mapping[str, RecordedColumn]
+) -> Iterator[KeyChanged]:
+    loaded = tuple(name for name, column in recorded.items() if column.is_key)
+    if loaded and set(loaded) != set(keys):
+        yield KeyChanged(target, loaded, tuple(keys))
 
 
-def _whole_digits(data_type: DataType) -> int:
-    return (data_type.precision or 0) - (data_type.scale or 0)
+def _left(
+    target: TargetTable,
+    held: Mapping[str, DataType | None],
+    columns: Sequence[Column],
+    recorded: Mapping[str, RecordedColumn],
+) -> Iterator[ColumnLeft]:
+    arriving = {column.name for column in columns}
+    for name, column in recorded.items():
+        if name in held and name not in arriving and not column.has_left:
+            yield ColumnLeft(target, name)
