@@ -141,7 +141,7 @@ class WidenType(Change):
             Step(
                 (
                     f"ALTER TABLE {table} ADD COLUMN {wider} {self.type_name}",
-                    f"UPDATE {table} SET {wider} = CAST({name} AS {self.type_name})",
+                    f"UPDATE {table} SET {wider} = {name}",
                     f"ALTER TABLE {table} DROP COLUMN {name}",
                     f"ALTER TABLE {table} RENAME COLUMN {wider} TO {name}",
                 )
