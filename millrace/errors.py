@@ -11,7 +11,8 @@
     │   └── TooManyRejects     more rows were rejected than the stream allows
     ├── RetryableError         the same work may succeed later: connection lost, throttled, serialization conflict
     │   ├── Unreachable        a server does not answer
-    │   └── Conflict           another transaction won; repeat the whole transaction
+    │   ├── Conflict           another transaction won; repeat the whole transaction
+    │   └── StreamBusy         another run holds the stream
     └── Superseded             a later read was applied already: this batch must not be; stop without writing
 
 A row that breaks its contract raises nothing: it goes to quarantine with a reason (see contract/).
@@ -78,6 +79,10 @@ class Unreachable(RetryableError):
 
 class Conflict(RetryableError):
     """Another transaction won (Redshift 1023, Postgres 40001): repeat the whole transaction."""
+
+
+class StreamBusy(RetryableError):
+    """Another run holds the stream's lease."""
 
 
 class Superseded(MillraceError):

@@ -1,54 +1,80 @@
 """From captured chunks to a batch in the lake: check, hash and write while the next chunk is read.
 
-What does not belong here: reading (capture/), and what happens to a batch afterwards (warehouse/).
+What does not belong here: reading (capture/), which rows are read and why (reads.py), and what happens to a batch
+afterwards (warehouse/).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 import polars as pl
 
 from millrace.capture.chunk import Chunk, Read
 from millrace.contract.check import Limits, measure, meets_contract, within_limits
+from millrace.contract.target import fits_target
 from millrace.errors import KeyViolation, TooManyRejects
-from millrace.lake.batch import Batch, batch_prefix, new_batch_id
+from millrace.lake.batch import Batch, BatchKind, RejectCount, batch_prefix, new_batch_id
 from millrace.lake.store import ObjectStore
 from millrace.lake.writer import PartWriter
-from millrace.naming import column_name
+from millrace.naming import ROW_HASH, column_name
 from millrace.pipeline import Stream
+from millrace.rejects import NOWHERE
 from millrace.shape.row_hash import with_row_hash
-from millrace.types import Column
+from millrace.types import Column, polars_type
 
 Progress = Callable[[int], None]
 """Told the number of rows read so far."""
 
 
+@dataclass(frozen=True)
+class Landing:
+    """Where batches of a pipeline go, what the warehouse behind them can hold, and the lease's token they carry (0:
+    none was taken)."""
+
+    pipeline: str
+    store: ObjectStore
+    limits: Limits
+    progress: Progress | None = None
+    token: int = 0
+
+
 class Extraction:
-    """Builds one batch of a stream: ``add`` every chunk, then ``finish``. A context manager."""
+    """Builds one batch of a stream: ``add`` chunks, ``remove`` keys, then ``finish``. A context manager.
+
+    ``known`` are the target's columns, ``lower`` the bound that the read began from.
+    """
 
     def __init__(
         self,
-        pipeline: str,
+        landing: Landing,
         stream: Stream,
         read: Read,
-        store: ObjectStore,
-        limits: Limits,
-        progress: Progress | None = None,
+        kind: BatchKind = "window",
+        known: Sequence[Column] = (),
+        lower: str | None = None,
     ) -> None:
-        self._pipeline, self._stream, self._read, self._store, self._limits = pipeline, stream, read, store, limits
+        self._landing, self._stream, self._read, self._kind, self._known = landing, stream, read, kind, known
+        self._lower = lower
         self._batch_id = new_batch_id(read.read_at)
-        self._prefix = batch_prefix(pipeline, stream.name, read.read_at, self._batch_id)
-        self._progress = progress
-        self._writer = PartWriter(store, self._prefix)
+        self.prefix = batch_prefix(landing.pipeline, stream.name, read.read_at, self._batch_id)
+        self._rows, self._deletes, self._sample = (
+            PartWriter(landing.store, self.prefix, stem) for stem in ("part", "delete", "sample")
+        )
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"write-{stream.name}")
         self._writing: Future[None] | None = None
         self._columns: dict[str, Column] = {}
-        self._longest_bytes: dict[str, int] = {}
-        self._rejects: list[str] = []
-        self._rows_read = self._rows_rejected = 0
+        self._longest_bytes: Counter[str] = Counter()
+        self._reject_files: list[str] = []
+        self._reject_counts: Counter[tuple[str, str]] = Counter()
+        self._met: set[str] = set()
+        self._accepted = 0
+        self._source_rows: int | None = None
 
     def __enter__(self) -> Extraction:
         return self
@@ -57,85 +83,158 @@ class Extraction:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
-        self._writer.__exit__(kind, error, traceback)
+        for writer in (self._rows, self._deletes, self._sample):
+            writer.__exit__(kind, error, traceback)
 
     def add(self, chunk: Chunk) -> None:
         """Check, hash and hand over to the writing thread, which is one chunk behind at most."""
-        rows = chunk.frame.height + chunk.rejected.height
-        accepted, rejected = self._accept(chunk)
-        self._keep_rejects(rejected)
-        hashed = with_row_hash(accepted, chunk.columns)
-        self._columns |= {column.name: column for column in chunk.columns}
-        for name, length in measure(accepted, chunk.columns).items():
-            self._longest_bytes[name] = max(length, self._longest_bytes.get(name, 0))
+        accepted, columns, rejected = self._accept(self.fitted(chunk))
+        self.keep_rejects(rejected)
+        hashed = with_row_hash(accepted, columns)
+        self._columns |= {column.name: column for column in columns}
+        self._measure(accepted, columns)
         self._wait()
-        self._writing = self._pool.submit(self._writer.write, hashed, chunk.columns)
-        self._rows_read += rows
-        if self._progress:
-            self._progress(self._rows_read)
+        self._writing = self._pool.submit(self._rows.write, hashed, columns)
+        self._accepted += accepted.height
+        self.report(self._accepted + self._rejected)
 
-    def finish(self) -> Batch | None:
+    def keep_rejects(self, rejected: pl.DataFrame) -> None:
+        """Into the lake and into the counts. A row that is met twice (it moved while it was read, or a sweep read it
+        again) is kept and counted once."""
+        if not rejected.height:
+            return
+        fresh = rejected.filter(~pl.col("coordinates").is_in(pl.Series(list(self._met), dtype=pl.String)))
+        if not fresh.height:
+            return
+        key = f"{self.prefix}/rejects-{len(self._reject_files):05d}.ndjson"
+        self._landing.store.put_bytes(fresh.write_ndjson().encode(), key)
+        self._reject_files.append(key)
+        self._met.update(coordinates for coordinates in fresh["coordinates"] if coordinates != NOWHERE)
+        self._reject_counts.update(fresh.select("reason", "field").rows())
+
+    def remove(self, columns: Sequence[Column], rows: Sequence[tuple[Any, ...]]) -> None:
+        """Keys that the source has no more."""
+        if not rows:
+            return
+        schema = {column.name: polars_type(column.type) for column in columns}
+        frame = pl.DataFrame(rows, schema=schema, orient="row")
+        self._columns = {column.name: column for column in columns} | self._columns
+        self._measure(frame, columns)
+        self._deletes.write(frame, columns)
+
+    def expect(self, source_rows: int, sample: Sequence[Chunk]) -> None:
+        """What the target is to be compared with once the batch is applied: a number of rows, and row hashes."""
+        self._source_rows = source_rows
+        for chunk in sample:
+            accepted, columns, _ = self._accept(self.fitted(chunk))
+            keys = [column for column in columns if column.name in self._keys]
+            self._measure(accepted, keys)
+            self._sample.write(with_row_hash(accepted, columns).select(*self._keys, ROW_HASH), keys)
+
+    def report(self, rows: int) -> None:
+        """Tell the progress."""
+        if self._landing.progress:
+            self._landing.progress(rows)
+
+    def finish(self, *, matched: int = 0, closes: Sequence[str] = ()) -> Batch | None:
         """The batch, its manifest written; None when nothing at all was read.
 
-        Raises TooManyRejects, after the rejects were kept, when there are more than the stream allows.
+        ``matched`` are rows that were compared and found equal, ``closes`` the batches whose rejects this one reads
+        again. Raises TooManyRejects, after the rejects were kept, when there are more than the stream allows.
         """
         self._wait()
-        self._writer.close()
-        if not self._rows_read:
+        for writer in (self._rows, self._deletes, self._sample):
+            writer.close()
+        read = self._accepted + self._rejected + matched + sum(part.rows for part in self._deletes.parts)
+        if not read and not closes:
             return None
-        if self._rows_rejected > self._stream.max_rejects:
-            raise TooManyRejects(
-                f"{self._rows_rejected} of {self._rows_read} rows were rejected, "
-                f"{self._stream.max_rejects} are allowed",
-                place=f"stream {self._stream.name} ({self._stream.source})",
-                remedy=f"see {self._store.uri(self._prefix)}/rejects-*.ndjson, then mend the data or the contract",
-            )
-        batch = self._batch()
-        batch.save(self._store)
+        self._check_rejects(read)
+        batch = self._batch(read, matched, tuple(closes))
+        batch.save(self._landing.store)
         return batch
 
-    def _accept(self, chunk: Chunk) -> tuple[pl.DataFrame, pl.DataFrame]:
-        keys = [column_name(key) for key in self._stream.keys]
-        if absent := [key for key in keys if key not in chunk.frame.columns]:
+    @property
+    def _keys(self) -> list[str]:
+        return [column_name(key) for key in self._stream.keys]
+
+    @property
+    def _rejected(self) -> int:
+        return self._reject_counts.total()
+
+    @property
+    def _place(self) -> str:
+        return f"stream {self._stream.name} ({self._stream.source})"
+
+    def fitted(self, chunk: Chunk) -> Chunk:
+        """The chunk as the target takes it, where the stream's schema policy says that the target stays as it is."""
+        if self._stream.schema_policy != "quarantine":
+            return chunk
+        frame, columns, rejected = fits_target(chunk.frame, chunk.columns, self._known, self._coordinates)
+        return Chunk(frame, columns, pl.concat([chunk.rejected, rejected]))
+
+    @property
+    def _coordinates(self) -> list[str]:
+        """Columns that tell where a rejected row is."""
+        return [self._read.identity] if self._read.identity else self._keys
+
+    def _accept(self, chunk: Chunk) -> tuple[pl.DataFrame, tuple[Column, ...], pl.DataFrame]:
+        """Rows and columns for the target, and every row that cannot go there."""
+        if absent := [key for key in self._keys if key not in chunk.frame.columns]:
             raise KeyViolation(
                 f"no row has the key ({', '.join(absent)})",
-                place=f"stream {self._stream.name} ({self._stream.source})",
+                place=self._place,
                 remedy="declare a key that every row has",
             )
-        accepted, too_long = within_limits(chunk.frame, chunk.columns, keys, self._limits)
+        accepted, too_long = within_limits(chunk.frame, chunk.columns, self._coordinates, self._landing.limits)
         rejected = [chunk.rejected, too_long]
         if self._stream.contract is not None:
-            accepted, broken = meets_contract(accepted, self._stream.contract, self._stream, keys)
+            accepted, broken = meets_contract(accepted, self._stream.contract, self._stream, self._coordinates)
             rejected.append(broken)
-        return accepted, pl.concat(rejected)
+        return accepted, chunk.columns, pl.concat(rejected)
 
-    def _keep_rejects(self, rejected: pl.DataFrame) -> None:
-        if rejected.height:
-            key = f"{self._prefix}/rejects-{len(self._rejects):05d}.ndjson"
-            self._store.put_bytes(rejected.write_ndjson().encode(), key)
-            self._rejects.append(key)
-            self._rows_rejected += rejected.height
+    def _measure(self, frame: pl.DataFrame, columns: Sequence[Column]) -> None:
+        for name, length in measure(frame, columns).items():
+            self._longest_bytes[name] = max(length, self._longest_bytes[name])
+
+    def _check_rejects(self, read: int) -> None:
+        allowed = min(self._stream.max_rejects, int(self._stream.max_reject_share * read))
+        if self._rejected > allowed:
+            raise TooManyRejects(
+                f"{self._rejected} of {read} rows were rejected, {allowed} are allowed",
+                place=self._place,
+                remedy=f"see {self._landing.store.uri(self.prefix)}/rejects-*.ndjson, then mend the data or the "
+                "contract",
+            )
 
     def _wait(self) -> None:
         if self._writing is not None:
             self._writing.result()
             self._writing = None
 
-    def _batch(self) -> Batch:
+    def _batch(self, read: int, matched: int, closes: tuple[str, ...]) -> Batch:
         return Batch(
-            pipeline=self._pipeline,
+            pipeline=self._landing.pipeline,
             stream=self._stream.name,
             batch_id=self._batch_id,
+            kind=self._kind,
+            token=self._landing.token,
             read_at=self._read.read_at,
-            lower=self._read.lower,
+            lower=self._lower,
             position=self._read.position,
             columns=tuple(self._columns.values()),
-            parts=tuple(self._writer.parts),
-            read=self._rows_read,
-            rejected=self._rows_rejected,
-            prefix=self._prefix,
-            longest_bytes=self._longest_bytes,
-            rejects=tuple(self._rejects),
+            parts=tuple(self._rows.parts),
+            deletes=tuple(self._deletes.parts),
+            sample=tuple(self._sample.parts),
+            source_rows=self._source_rows,
+            read=read,
+            matched=matched,
+            rejected=self._rejected,
+            prefix=self.prefix,
+            longest_bytes=dict(self._longest_bytes),
+            rejects=tuple(self._reject_files),
+            reject_counts=tuple(RejectCount(*why, rows) for why, rows in sorted(self._reject_counts.items())),
+            closes=closes,
             identity=self._read.identity,
+            is_whole=self._read.is_whole,
             note=self._read.note,
         )

@@ -17,12 +17,19 @@ REJECT_SCHEMA: Mapping[str, pl.DataType] = {
 }
 """Reason code; the field it is about ('' for the whole row); the row's key as JSON; the row as JSON."""
 
+NOWHERE = "{}"
+"""Coordinates of a row whose key could not be read either."""
 SEPARATOR = "\x1f"
 
 
 def no_rejects() -> pl.DataFrame:
     """An empty frame of rejects."""
     return pl.DataFrame(schema=dict(REJECT_SCHEMA))
+
+
+def read_rejects(lines: bytes) -> pl.DataFrame:
+    """Rejects from a file of them."""
+    return pl.read_ndjson(lines, schema=dict(REJECT_SCHEMA))
 
 
 def because(reason: str, field: str, wrong: pl.Expr) -> pl.Expr:

@@ -1,34 +1,58 @@
-"""What every capture gives: what is known before the first row, then chunks of typed rows.
+"""What every source gives and is asked: a selection of rows in, typed chunks out.
 
+A kind of source is one class that has ``Source``'s two methods; all that the engine does with sources is written on
+top of them (docs/decisions/0007-sweep-lease-replay.md).
 What does not belong here: anything about a particular source.
 """
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any, Protocol
 
 import polars as pl
 
+from millrace.pipeline import Stream
 from millrace.rejects import no_rejects
 from millrace.types import Column
+
+
+@dataclass(frozen=True)
+class Window:
+    """Rows whose cursor is at or after ``lower`` and before ``upper``, and, where ``upper`` is open, those that were
+    never stamped. Bounds are positions; None: open."""
+
+    lower: str | None = None
+    upper: str | None = None
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Rows by key: ``names`` are columns (of the stream's key, or the one that identifies a row in its source),
+    ``rows`` their values as a warehouse's driver gives them."""
+
+    names: tuple[str, ...]
+    rows: Sequence[tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
 class Read:
     """What is fixed before the first row is read.
 
-    ``read_at`` is the moment of the read by the source's clock; ``lower`` the lower bound that applies (None: from
-    the beginning); ``position`` what the next read starts from once this one is applied (None: it must not move);
-    ``identity`` names the column by which two rows of one key are told to be the same row read twice, where the
-    source gives no snapshot ('' where it does: then a repeated key is an error). ``note`` says what an operator
+    ``read_at`` is the moment of the read by the source's clock; ``position`` what the next read starts from once
+    this one is applied (None: it must not move); ``identity`` names the column by which two rows of one key are told
+    to be the same row read twice, where the source gives no snapshot ('' where it does: then a repeated key is an
+    error); ``is_whole`` says that the columns of its chunks are all the source has. ``note`` says what an operator
     should know about the bound.
     """
 
     read_at: datetime
-    lower: str | None
     position: str | None
     identity: str = ""
+    is_whole: bool = False
     note: str = ""
 
 
@@ -40,3 +64,42 @@ class Chunk:
     frame: pl.DataFrame
     columns: tuple[Column, ...]
     rejected: pl.DataFrame = field(default_factory=no_rejects)
+
+
+class Reading(Protocol):
+    """A read that has begun."""
+
+    @property
+    def read(self) -> Read:
+        """What is fixed."""
+        ...
+
+    def chunks(self) -> AsyncGenerator[Chunk, None]:
+        """The rows, read as they are asked for; once."""
+        ...
+
+    async def sample(self, rows: int) -> tuple[int, list[Chunk]]:
+        """How many rows the source holds as this read sees it, and about ``rows`` of them chosen by chance; to be
+        asked when the chunks are read."""
+        ...
+
+
+class Source(Protocol):
+    """A database that rows are read from. Errors name the stream: ConfigurationError, SourceMissing, UnmappableType,
+    Unreachable."""
+
+    def read(
+        self, stream: Stream, known: Sequence[Column], selection: Window | Keys
+    ) -> AbstractAsyncContextManager[Reading]:
+        """Begin to read a selection of a stream; ``known`` are the target's columns, whose names (and, where the
+        source has no types of its own, types) stay."""
+        ...
+
+    async def existing(self, stream: Stream, known: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
+        """Which of these keys the source holds now. Only the key is read, so that rows whose other values cannot be
+        decoded count as well."""
+        ...
+
+    async def plan(self, stream: Stream, known: Sequence[Column], window: Window, /) -> tuple[str, tuple[Column, ...]]:
+        """The query that would read a window, and its columns (none where only documents tell them). Reads no row."""
+        ...

@@ -1,4 +1,4 @@
-"""Capture from MongoDB and DocumentDB: one cursor over a window of an indexed date, in raw batches.
+"""Capture from MongoDB and DocumentDB: one cursor over a selection, in raw batches.
 
 The server tells nothing about open transactions to an ordinary user, so the position is the read's own moment by
 the server's clock, less an overlap as long as a transaction may live (docs/decisions/0003-position.md). There is
@@ -9,11 +9,19 @@ What does not belong here: decoding (mongo_values.py).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
-from millrace.capture.chunk import Chunk, Read
+from bson import Decimal128, ObjectId
+from bson.binary import Binary
+
+from millrace.capture.chunk import Chunk, Keys, Read, Window
 from millrace.capture.mongo_client import MongoClient, mongo_errors
 from millrace.capture.mongo_values import DOCUMENT_KEY, Decoder
 from millrace.errors import SourceMissing
@@ -25,9 +33,59 @@ BATCH_DOCUMENTS = 20_000
 DEFAULT_OVERLAP = timedelta(seconds=60)
 """transactionLifetimeLimitSeconds, unless the server is configured otherwise."""
 
+Query = dict[str, Any]
 
-async def begin(client: MongoClient, stream: Stream, *, lower: str | None, upper: str | None = None) -> Read:
-    """Fix the moment and the position. Raises SourceMissing, Unreachable, ConfigurationError, naming the stream."""
+
+@dataclass(frozen=True)
+class MongoSource:
+    """A MongoDB server; the client is the caller's to close."""
+
+    client: MongoClient
+
+    @asynccontextmanager
+    async def read(
+        self, stream: Stream, known: Sequence[Column], selection: Window | Keys
+    ) -> AsyncIterator[MongoReading]:
+        """As ``Source.read``."""
+        read = await _begin(self.client, stream, selection)
+        yield MongoReading(read, self.client, stream, known, _query(stream, selection))
+
+    async def existing(self, stream: Stream, known: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
+        """As ``Source.existing``."""
+        projection = {DOCUMENT_KEY: 0} | dict.fromkeys(stream.keys, 1)
+        async with aclosing(_find(self.client, stream, known, _query(stream, keys), projection)) as chunks:
+            return {row async for chunk in chunks for row in _rows(chunk, keys.names)}
+
+    async def plan(self, stream: Stream, _known: Sequence[Column], window: Window, /) -> tuple[str, tuple[Column, ...]]:
+        """As ``Source.plan``; documents have no columns before they are read."""
+        return f"db.{stream.reference.name}.find({json.dumps(_query(stream, window), default=str)})", ()
+
+
+@dataclass(frozen=True)
+class MongoReading:
+    """A read that has begun; its chunks come from one cursor."""
+
+    read: Read
+    _client: MongoClient
+    _stream: Stream
+    _known: Sequence[Column]
+    _query: Query
+
+    def chunks(self) -> AsyncGenerator[Chunk, None]:
+        """The selected documents, in the order of the index."""
+        return _find(self._client, self._stream, self._known, self._query)
+
+    async def sample(self, rows: int) -> tuple[int, list[Chunk]]:
+        """Counted and drawn after the read, not in its snapshot: there is none."""
+        decoder = Decoder(self._stream, self._known)
+        with mongo_errors(_place(self._stream)):
+            collection = self._client[self._stream.reference.schema][self._stream.reference.name]
+            count = await collection.count_documents({})
+            drawn = collection.aggregate_raw_batches([{"$sample": {"size": rows}}])
+            return count, [decoder.decode(raw) async for raw in drawn]
+
+
+async def _begin(client: MongoClient, stream: Stream, selection: Window | Keys) -> Read:
     source, place = stream.reference, _place(stream)
     with mongo_errors(place):
         if not await client[source.schema].list_collection_names(filter={"name": source.name}):
@@ -37,23 +95,18 @@ async def begin(client: MongoClient, stream: Stream, *, lower: str | None, upper
         hello: dict[str, Any] = await client.admin.command("hello")
     read_at: datetime = hello["localTime"].replace(tzinfo=UTC)
     overlap = DEFAULT_OVERLAP if stream.capture.overlap is None else stream.capture.overlap
-    position = None if upper is not None else (read_at - overlap).isoformat()
-    return Read(read_at, lower, position, identity=column_name(DOCUMENT_KEY))
+    moves = isinstance(selection, Window) and selection.upper is None
+    return Read(read_at, (read_at - overlap).isoformat() if moves else None, identity=column_name(DOCUMENT_KEY))
 
 
-async def chunks(
-    client: MongoClient, stream: Stream, known: Sequence[Column], *, lower: str | None, upper: str | None = None
+async def _find(
+    client: MongoClient, stream: Stream, known: Sequence[Column], query: Query, projection: Query | None = None
 ) -> AsyncGenerator[Chunk, None]:
-    """The window's documents. ``known`` are the target's columns: a field keeps its column from run to run.
-
-    Decoding runs in a thread while the next batch is on its way.
-    """
+    """Decoding runs in a thread while the next batch is on its way."""
     source = stream.reference
     decoder = Decoder(stream, known)
     with mongo_errors(_place(stream)):
-        cursor = client[source.schema][source.name].find_raw_batches(
-            window(stream, lower, upper), batch_size=BATCH_DOCUMENTS
-        )
+        cursor = client[source.schema][source.name].find_raw_batches(query, projection, batch_size=BATCH_DOCUMENTS)
         try:
             async for raw in _ahead(cursor):
                 yield await asyncio.to_thread(decoder.decode, raw)
@@ -61,17 +114,46 @@ async def chunks(
             await cursor.close()
 
 
-def window(stream: Stream, lower: str | None, upper: str | None) -> dict[str, Any]:
-    """The query of one window; documents that were never stamped are in every window but a backfill's."""
+def _query(stream: Stream, selection: Window | Keys) -> Query:
+    return _among(stream, selection) if isinstance(selection, Keys) else _within(stream, selection)
+
+
+def _within(stream: Stream, window: Window) -> Query:
+    """Documents that were never stamped are in every window but a backfill's."""
     name = stream.capture.cursor
     bounds = {
         operator: datetime.fromisoformat(bound)
-        for operator, bound in (("$gte", lower), ("$lt", upper))
+        for operator, bound in (("$gte", window.lower), ("$lt", window.upper))
         if bound is not None
     }
-    if upper is not None:
+    if window.upper is not None:
         return {name: bounds}
     return {"$or": [{name: bounds}, {name: None}]} if bounds else {}
+
+
+def _among(stream: Stream, keys: Keys) -> Query:
+    paths = {column_name(path): path for path in (DOCUMENT_KEY, *stream.keys)}
+    chosen = [paths[name] for name in keys.names]
+    if len(chosen) == 1:
+        return {chosen[0]: {"$in": [form for (value,) in keys.rows for form in _forms(value)]}}
+    rows = ({path: {"$in": _forms(value)} for path, value in zip(chosen, row, strict=True)} for row in keys.rows)
+    return {"$or": list(rows)}
+
+
+def _forms(value: Any) -> list[Any]:
+    """What a column's value may have been in the document: ids of 12 and 16 bytes are texts in the warehouse."""
+    if not isinstance(value, str):
+        return [Decimal128(value) if isinstance(value, Decimal) else value]
+    forms: list[Any] = [value]
+    if ObjectId.is_valid(value):
+        forms.append(ObjectId(value))
+    with suppress(ValueError):
+        forms.append(Binary.from_uuid(UUID(value)))
+    return forms
+
+
+def _rows(chunk: Chunk, names: Sequence[str]) -> list[tuple[Any, ...]]:
+    return chunk.frame.select(names).rows() if set(names) <= set(chunk.frame.columns) else []
 
 
 async def _ahead(cursor: Any) -> AsyncGenerator[bytes, None]:

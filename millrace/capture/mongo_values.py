@@ -24,7 +24,7 @@ from millrace.capture.bson_values import TYPE_OF, Converters, Unfit, accepted
 from millrace.capture.chunk import Chunk
 from millrace.naming import column_name, column_names
 from millrace.pipeline import Stream
-from millrace.rejects import REJECT_SCHEMA
+from millrace.rejects import NOWHERE, REJECT_SCHEMA
 from millrace.types import FLOAT64, TIMESTAMP_UTC, Column, DataType, Kind, from_polars, polars_type
 
 OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(
@@ -39,6 +39,9 @@ EXTENDED_JSON = json_util.JSONOptions(
 DOCUMENT_KEY = "_id"
 NUL = "\x00"
 SIZE_BYTES, SMALLEST_BYTES = 4, 5
+STRING = b"\x02"
+ID_BYTES = {b"\x01": 8, b"\x07": 12, b"\x09": 8, b"\x10": 4, b"\x12": 8, b"\x13": 16}
+"""Length of an ``_id`` by its type: double, ObjectId, date, int, long, decimal."""
 
 Rejected = dict[int, tuple[str, str]]
 """Reason and field by index of the document."""
@@ -155,10 +158,22 @@ def _decode_singly(raw: bytes) -> tuple[list[dict[str, Any]], list[dict[str, str
             documents.append(bson.decode(one, OPTIONS))
         except (BSONError, ValueError, OverflowError) as error:
             rejected.append(
-                {"reason": "undecodable", "field": "", "coordinates": type(error).__name__, "row": one.hex()}
+                {"reason": "undecodable", "field": type(error).__name__, "coordinates": _id_of(one), "row": one.hex()}
             )
         offset += size
     return documents, rejected
+
+
+def _id_of(raw: bytes) -> str:
+    """The coordinates of a document of which no more than its first field, the ``_id``, may be sound."""
+    kind, name, value = raw[4:5], raw[5:9], raw[9:]
+    size = ID_BYTES.get(kind, 4 + int.from_bytes(value[:4], "little") if kind == STRING else 0)
+    first = kind + name + value[:size] + b"\x00"
+    try:
+        document = bson.decode((len(first) + SIZE_BYTES).to_bytes(SIZE_BYTES, "little") + first, OPTIONS)
+    except (BSONError, ValueError, OverflowError):
+        return NOWHERE
+    return json_util.dumps(document, json_options=EXTENDED_JSON) if DOCUMENT_KEY in document else NOWHERE
 
 
 def _infer(values: list[Any]) -> DataType:

@@ -1,32 +1,30 @@
-"""Capture from Postgres: one streaming COPY of a window, inside one snapshot, in bounded chunks.
+"""Capture from Postgres: one streaming COPY of a selection, inside one snapshot, in bounded chunks.
 
 The position of an incremental read is the start of the oldest transaction that was open when the read began, or
 the read's own moment if none was: whatever becomes visible later was stamped at or after it. The rule and its
 limits are in docs/decisions/0003-position.md. A reader thread fills a short queue with CSV cut at row ends, so
-that the server sends while the caller decodes.
+that the server sends while the caller decodes (postgres_copy.py).
 What does not belong here: how a value is rendered and decoded (postgres_values.py).
 """
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from millrace.capture.chunk import Chunk, Read
+from millrace.capture.chunk import Chunk, Keys, Read, Window
+from millrace.capture.postgres_copy import CHUNK_BYTES, copied
 from millrace.capture.postgres_values import SourceColumn, decode, describe
 from millrace.database import database_errors, statement
 from millrace.errors import ConfigurationError, SourceMissing
-from millrace.naming import literal, quote
+from millrace.naming import literal, quote, quote_list
 from millrace.pipeline import Stream
 from millrace.types import Column, Kind
+from millrace.worker import Worker
 
-CHUNK_BYTES = 8 * 1024 * 1024
-QUEUE_CHUNKS = 2
 DEFAULT_OVERLAP = timedelta(seconds=1)
 """Covers the moment between a transaction's start and its appearance in pg_stat_activity."""
 BLIND_OVERLAP = timedelta(minutes=15)
@@ -38,69 +36,124 @@ Connect = Callable[[], Any]
 """Opens a psycopg2 connection of one's own."""
 
 
+class PostgresSource:
+    """A Postgres database; every read has a connection of its own. ``chunk_bytes`` bounds what is decoded at once."""
+
+    def __init__(self, connect: Connect, chunk_bytes: int = CHUNK_BYTES) -> None:
+        self._connect, self._chunk_bytes = connect, chunk_bytes
+
+    @asynccontextmanager
+    async def read(
+        self, stream: Stream, known: Sequence[Column], selection: Window | Keys
+    ) -> AsyncIterator[PostgresReading]:
+        """As ``Source.read``."""
+        with Worker(f"read-{stream.name}") as worker:
+            async with worker.within(_session(self._connect, stream, known)) as session:
+                read = _fix(session, stream, selection)
+                yield PostgresReading(read, session, stream, selection, worker, self._chunk_bytes)
+
+    async def existing(self, stream: Stream, known: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
+        """As ``Source.existing``."""
+
+        def ask() -> set[tuple[Any, ...]]:
+            with _session(self._connect, stream, known) as session:
+                narrow = tuple(column for column in session.columns if column.column.name in keys.names)
+                condition = session.condition(stream, keys)
+                query = select(stream, narrow, condition)
+                with closing(copied(session.connection, query, self._chunk_bytes)) as blocks:
+                    frames = [decode(data, narrow, stream).frame for data in blocks]
+                return {row for frame in frames for row in frame.select(keys.names).rows()}
+
+        with Worker(f"ask-{stream.name}") as worker:
+            return await worker.run(ask)
+
+    async def plan(self, stream: Stream, known: Sequence[Column], window: Window, /) -> tuple[str, tuple[Column, ...]]:
+        """As ``Source.plan``."""
+
+        def describe_only() -> tuple[str, tuple[Column, ...]]:
+            with _session(self._connect, stream, known) as session:
+                query = select(stream, session.columns, session.condition(stream, window))
+                return query, tuple(column.column for column in session.columns)
+
+        with Worker(f"plan-{stream.name}") as worker:
+            return await worker.run(describe_only)
+
+
 @dataclass(frozen=True)
-class Opened:
-    """A read that has begun: what is fixed, the columns, and the chunks, which are read as they are asked for."""
+class PostgresReading:
+    """A read inside one snapshot, on one connection."""
 
     read: Read
+    _session: _Session
+    _stream: Stream
+    _selection: Window | Keys
+    _worker: Worker
+    _chunk_bytes: int
+
+    def chunks(self) -> AsyncGenerator[Chunk, None]:
+        """The selected rows."""
+        return self._worker.each(self._rows(self._session.condition(self._stream, self._selection)))
+
+    async def sample(self, rows: int) -> tuple[int, list[Chunk]]:
+        """Counted and drawn in the snapshot of the read."""
+
+        def draw() -> tuple[int, list[Chunk]]:
+            with self._session.connection.cursor() as cursor:
+                cursor.execute(f"SELECT count(*) FROM {_table(self._stream)}")
+                count = int(cursor.fetchone()[0])
+            share = min(1.0, rows / max(count, 1))
+            return count, list(self._rows(f"random() < {share:.12f}"))
+
+        return await self._worker.run(draw)
+
+    def _rows(self, condition: str) -> Generator[Chunk, None, None]:
+        columns = self._session.columns
+        query = select(self._stream, columns, condition)
+        with (
+            database_errors(_place(self._stream)),
+            closing(copied(self._session.connection, query, self._chunk_bytes)) as blocks,
+        ):
+            for data in blocks:
+                yield decode(data, columns, self._stream)
+
+
+@dataclass(frozen=True)
+class _Session:
+    """A connection in its snapshot, what was known before it was taken, and the table's columns."""
+
+    connection: Any
+    read_at: datetime
+    oldest_start: datetime | None
+    is_reliable: bool
     columns: tuple[SourceColumn, ...]
-    chunks: Iterator[Chunk]
+
+    def condition(self, stream: Stream, selection: Window | Keys) -> str:
+        """The WHERE of a selection; '' for everything."""
+        if isinstance(selection, Keys):
+            return _among(self.connection, self.columns, selection)
+        return _within(stream, self.columns, selection)
 
 
 @contextmanager
-def read(
-    connect: Connect,
-    stream: Stream,
-    *,
-    lower: str | None,
-    upper: str | None = None,
-    known: Sequence[Column] = (),
-    chunk_bytes: int = CHUNK_BYTES,
-) -> Iterator[Opened]:
-    """Open a read of ``stream`` from ``lower`` (a position) on: what is fixed, the columns, the chunks.
-
-    ``upper`` bounds a backfill; such a read has no position. ``known`` are the target's columns, which keep their
-    names. Raises ConfigurationError, SourceMissing, UnmappableType, Unreachable, each naming the stream.
-    """
-    place = f"stream {stream.name} ({stream.source})"
+def _session(connect: Connect, stream: Stream, known: Sequence[Column]) -> Iterator[_Session]:
+    place = _place(stream)
     with database_errors(place):
         connection = connect()
     try:
         with database_errors(place):
-            _session(connection)
-            fixed = _fix(connection, stream, lower, upper)
+            _prepare(connection)
+            with connection.cursor() as cursor:
+                cursor.execute(statement("postgres_open_transactions"))
+                read_at, oldest_start, is_reliable = cursor.fetchone()
             connection.set_session(isolation_level="REPEATABLE READ", readonly=True, autocommit=False)
             columns = describe(connection, stream, known)
             _check_declared(stream, columns)
-        copy = f"COPY ({select(stream, columns, lower, upper)}) TO STDOUT (FORMAT csv)"
-        yield Opened(fixed, columns, _chunks(connection, copy, stream, columns, chunk_bytes))
+            yield _Session(connection, read_at.astimezone(UTC), oldest_start, is_reliable, columns)
     finally:
         connection.close()
 
 
-def select(stream: Stream, columns: tuple[SourceColumn, ...], lower: str | None, upper: str | None) -> str:
-    """The SELECT of one window, every value in the form that ``decode`` reads."""
-    source = stream.reference
-    rendered = ", ".join(column.rendered for column in columns)
-    return f"SELECT {rendered} FROM {quote(source.schema, source.name)}{_where(stream, columns, lower, upper)}"
-
-
-def _where(stream: Stream, columns: tuple[SourceColumn, ...], lower: str | None, upper: str | None) -> str:
-    if lower is None and upper is None:
-        return ""
-    name = quote(stream.capture.cursor)
-    zone = next(column.column.type.kind for column in columns if column.column.path == stream.capture.cursor)
-    cast = "timestamptz" if zone is Kind.TIMESTAMP_UTC else "timestamp"
-    bounds = [
-        f"{name} {operator} {literal(bound if cast == 'timestamptz' else bound.removesuffix('+00:00'))}::{cast}"
-        for operator, bound in ((">=", lower), ("<", upper))
-        if bound is not None
-    ]
-    window = " AND ".join(bounds)
-    return f" WHERE {window}" if upper is not None else f" WHERE {window} OR {name} IS NULL"
-
-
-def _session(connection: Any) -> None:
+def _prepare(connection: Any) -> None:
     if connection.server_version < OLDEST_SERVER:
         raise ConfigurationError(
             f"PostgreSQL {connection.server_version // 10_000} is too old",
@@ -116,98 +169,75 @@ def _session(connection: Any) -> None:
         )
 
 
-def _fix(connection: Any, stream: Stream, lower: str | None, upper: str | None) -> Read:
-    with connection.cursor() as cursor:
-        cursor.execute(statement("postgres_open_transactions"))
-        read_at, oldest, reliable = cursor.fetchone()
-    read_at = read_at.astimezone(UTC)
-    if upper is not None:
-        return Read(read_at, lower, None)
+def _fix(session: _Session, stream: Stream, selection: Window | Keys) -> Read:
+    if isinstance(selection, Keys) or selection.upper is not None:
+        return Read(session.read_at, None, is_whole=True)
     overlap = stream.capture.overlap
-    if reliable:
-        bound: datetime = min(read_at, oldest or read_at).astimezone(UTC)
-        return Read(read_at, lower, (bound - (DEFAULT_OVERLAP if overlap is None else overlap)).isoformat())
+    if session.is_reliable:
+        bound = min(session.read_at, session.oldest_start or session.read_at).astimezone(UTC)
+        position = (bound - (DEFAULT_OVERLAP if overlap is None else overlap)).isoformat()
+        return Read(session.read_at, position, is_whole=True)
     note = (
         "open transactions cannot be seen (grant pg_read_all_stats; a replica or prepared transactions hide them "
         f"too): the next read overlaps this one by {overlap or BLIND_OVERLAP}"
     )
-    return Read(read_at, lower, (read_at - (overlap or BLIND_OVERLAP)).isoformat(), note=note)
+    position = (session.read_at - (overlap or BLIND_OVERLAP)).isoformat()
+    return Read(session.read_at, position, is_whole=True, note=note)
 
 
 def _check_declared(stream: Stream, columns: tuple[SourceColumn, ...]) -> None:
     by_path = {column.column.path: column.column for column in columns}
-    place = f"stream {stream.name} ({stream.source})"
     for path in (*stream.keys, stream.capture.cursor):
         if path not in by_path:
-            raise SourceMissing(f"there is no column {path!r}", place=place, remedy=f"choose from {', '.join(by_path)}")
+            raise SourceMissing(
+                f"there is no column {path!r}", place=_place(stream), remedy=f"choose from {', '.join(by_path)}"
+            )
     kind = by_path[stream.capture.cursor].type.kind
     if kind not in CURSOR_KINDS:
         raise ConfigurationError(
             f"cursor {stream.capture.cursor!r} is of type {kind}",
-            place=place,
+            place=_place(stream),
             remedy="use a timestamp that every insert and update sets",
         )
 
 
-def _chunks(
-    connection: Any, copy: str, stream: Stream, columns: tuple[SourceColumn, ...], chunk_bytes: int
-) -> Iterator[Chunk]:
-    place = f"stream {stream.name} ({stream.source})"
-    pipe = _Pipe(chunk_bytes)
-    reader = threading.Thread(target=pipe.fill, args=(connection, copy), name=f"copy-{stream.name}", daemon=True)
-    reader.start()
-    try:
-        with database_errors(place):
-            for data in pipe:
-                yield decode(data, columns, stream)
-    finally:
-        pipe.abandon(connection)
-        reader.join()
+def select(stream: Stream, columns: Sequence[SourceColumn], condition: str) -> str:
+    """The SELECT of a selection, every value in the form that ``decode`` reads."""
+    rendered = ", ".join(column.rendered for column in columns)
+    where = f" WHERE {condition}" if condition else ""
+    return f"SELECT {rendered} FROM {_table(stream)}{where}"
 
 
-class _Pipe:
-    """The file that COPY writes into and the iterator of chunks that comes out of it."""
+def _within(stream: Stream, columns: tuple[SourceColumn, ...], window: Window) -> str:
+    if window.lower is None and window.upper is None:
+        return ""
+    name = quote(stream.capture.cursor)
+    zone = next(column.column.type.kind for column in columns if column.column.path == stream.capture.cursor)
+    cast = "timestamptz" if zone is Kind.TIMESTAMP_UTC else "timestamp"
+    bounds = [
+        f"{name} {operator} {literal(bound if cast == 'timestamptz' else bound.removesuffix('+00:00'))}::{cast}"
+        for operator, bound in ((">=", window.lower), ("<", window.upper))
+        if bound is not None
+    ]
+    bounded = " AND ".join(bounds)
+    return bounded if window.upper is not None else f"{bounded} OR {name} IS NULL"
 
-    def __init__(self, chunk_bytes: int) -> None:
-        self._chunk_bytes = chunk_bytes
-        self._queue: queue.Queue[bytes | BaseException | None] = queue.Queue(QUEUE_CHUNKS)
-        self._rows: list[bytes] = []
-        self._size_bytes = 0
-        self._abandoned = False
 
-    def write(self, row: bytes) -> int:
-        """Called by psycopg2, once per row."""
-        self._rows.append(row)
-        self._size_bytes += len(row)
-        if self._size_bytes >= self._chunk_bytes:
-            self._flush()
-        return len(row)
+def _among(connection: Any, columns: tuple[SourceColumn, ...], keys: Keys) -> str:
+    """By the source's own equality: the values are sent as literals that the source reads in the column's type."""
+    by_name = {column.column.name: column for column in columns}
+    chosen = [by_name[name] for name in keys.names]
+    with connection.cursor() as cursor:
+        values = [
+            cursor.mogrify("%s", (list(of_column),)).decode() + f"::{column.type_name}[]"
+            for of_column, column in zip(zip(*keys.rows, strict=True), chosen, strict=True)
+        ]
+    return f"({quote_list(column.column.path for column in chosen)}) IN (SELECT * FROM unnest({', '.join(values)}))"
 
-    def fill(self, connection: Any, copy: str) -> None:
-        """Run the COPY; its failure travels through the queue to the caller's thread."""
-        try:
-            with connection.cursor() as cursor:
-                cursor.copy_expert(copy, self)
-            self._flush()
-            self._queue.put(None)
-        except BaseException as error:
-            self._queue.put(error)
 
-    def abandon(self, connection: Any) -> None:
-        """Stop a COPY whose caller has gone; harmless when it has ended."""
-        self._abandoned = True
-        if not connection.closed:
-            connection.cancel()
-        while not self._queue.empty():
-            self._queue.get_nowait()
+def _table(stream: Stream) -> str:
+    return quote(stream.reference.schema, stream.reference.name)
 
-    def __iter__(self) -> Iterator[bytes]:
-        while (item := self._queue.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
 
-    def _flush(self) -> None:
-        if self._rows and not self._abandoned:
-            self._queue.put(b"".join(self._rows))
-        self._rows, self._size_bytes = [], 0
+def _place(stream: Stream) -> str:
+    return f"stream {stream.name} ({stream.source})"

@@ -32,11 +32,13 @@ JSON_TYPES = frozenset({"json", "jsonb"})
 
 @dataclass(frozen=True)
 class SourceColumn:
-    """A column with the SQL that renders it; ``exact`` is False where single values may not fit the type."""
+    """A column with the SQL that renders it; ``exact`` is False where single values may not fit the type;
+    ``type_name`` is the source's type without limits, as SQL spells it."""
 
     column: Column
     rendered: str
     exact: bool = True
+    type_name: str = ""
 
 
 def describe(connection: Any, stream: Stream, known: Sequence[Column] = ()) -> tuple[SourceColumn, ...]:
@@ -53,7 +55,7 @@ def describe(connection: Any, stream: Stream, known: Sequence[Column] = ()) -> t
 
 
 def _source_column(
-    stream: Stream, name: str, path: str, type_name: str, modifier: int, type_class: str
+    stream: Stream, name: str, path: str, type_name: str, modifier: int, type_class: str, spelled: str
 ) -> SourceColumn:
     declared = stream.types.get(path)
     try:
@@ -71,7 +73,7 @@ def _source_column(
             remedy="declare text() or another precision of its own type",
         )
     rendered = render(quote(path), type_name, data_type.kind)
-    return SourceColumn(Column(name, path, data_type), rendered, _is_exact(data_type, type_name, modifier))
+    return SourceColumn(Column(name, path, data_type), rendered, _is_exact(data_type, type_name, modifier), spelled)
 
 
 def _is_exact(data_type: DataType, type_name: str, modifier: int) -> bool:
@@ -215,4 +217,20 @@ def _finish(column: Column) -> pl.Expr:
 
 
 def _raw(data: bytes, columns: tuple[SourceColumn, ...]) -> pl.DataFrame:
-    return _read_csv(data, {column.column.path: pl.String() for column in columns})
+    """Every value as text that the source itself would read, under the source's names."""
+    texts = _read_csv(data, {column.column.path: pl.String() for column in columns})
+    moments = {Kind.DATE: pl.Date(), Kind.TIMESTAMP: pl.Datetime("us"), Kind.TIMESTAMP_UTC: pl.Datetime("us")}
+    return texts.with_columns(
+        _moment(column.column.path, moments[column.column.type.kind])
+        for column in columns
+        if column.column.type.kind in moments
+    )
+
+
+def _moment(name: str, dtype: pl.DataType) -> pl.Expr:
+    number = pl.col(name).cast(pl.Int64)
+    low, high = INT32_RANGE if dtype == pl.Date() else INT64_RANGE
+    finite = number.is_between(low + 1, high - 2)
+    moment = pl.when(finite).then(number).cast(pl.Int32 if dtype == pl.Date() else pl.Int64).cast(dtype)
+    words = {low: "-infinity", high: "infinity", high - 1: "out of range"}
+    return pl.coalesce(moment.cast(pl.String), number.replace_strict(words, default=None, return_dtype=pl.String))

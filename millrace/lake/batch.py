@@ -8,9 +8,10 @@ What does not belong here: writing Parquet (writer.py), loading (warehouse/).
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -18,8 +19,11 @@ from millrace.errors import FatalError
 from millrace.lake.store import ObjectStore
 from millrace.types import Column, DataType
 
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
 MANIFEST_NAME = "batch.json"
+
+BatchKind = Literal["window", "sweep", "replay"]
+"""How a batch came about (docs/decisions/0007-sweep-lease-replay.md); a load does not ask."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +37,28 @@ class Part:
 
 
 @dataclass(frozen=True)
+class RejectCount:
+    """How many rows were rejected for one reason and field."""
+
+    reason: str
+    field: str
+    rows: int
+
+
+@dataclass(frozen=True)
 class Batch:
-    """``read`` = ``written`` + ``rejected``. ``longest_bytes`` is the longest value per text, binary and document
-    column. ``position`` is where the next read starts once this batch is applied; None leaves it where it is.
-    ``identity`` as in ``Read``."""
+    """``parts`` hold rows, ``deletes`` keys that the source has no more, ``sample`` keys and hashes that the target
+    is compared with after the load, as its rows are counted against ``source_rows``.
+
+    ``read`` = ``written`` + ``deleted`` + ``matched`` + ``rejected``; ``matched`` are rows that were compared with the
+    target and found equal. ``longest_bytes`` is the longest value per text, binary and document column. ``position``
+    is where the next read starts once this batch is applied; None leaves it where it is. ``closes`` are the batches
+    whose rejects this one read again. ``token`` is the lease's. ``identity``, ``is_whole`` as in ``Read``."""
 
     pipeline: str
     stream: str
     batch_id: str
+    kind: BatchKind
     read_at: datetime
     lower: str | None
     position: str | None
@@ -49,15 +67,28 @@ class Batch:
     read: int
     rejected: int
     prefix: str
+    matched: int = 0
+    deletes: tuple[Part, ...] = ()
+    sample: tuple[Part, ...] = ()
+    source_rows: int | None = None
     longest_bytes: dict[str, int] = field(default_factory=dict)
     rejects: tuple[str, ...] = ()
+    reject_counts: tuple[RejectCount, ...] = ()
+    closes: tuple[str, ...] = ()
+    token: int = 0
     identity: str = ""
+    is_whole: bool = False
     note: str = ""
 
     @property
     def written(self) -> int:
         """Rows in the Parquet files."""
-        return sum(part.rows for part in self.parts)
+        return _rows(self.parts)
+
+    @property
+    def deleted(self) -> int:
+        """Keys in the files of deletes."""
+        return _rows(self.deletes)
 
     @property
     def manifest_key(self) -> str:
@@ -71,8 +102,7 @@ class Batch:
 
     def _as_json(self) -> dict[str, Any]:
         columns = [{"name": column.name, "path": column.path, **column.type.as_json()} for column in self.columns]
-        parts = [vars(part) for part in self.parts]
-        return {"version": MANIFEST_VERSION, **vars(self), "columns": columns, "parts": parts}
+        return {"version": MANIFEST_VERSION, **vars(self), "columns": columns}
 
     @classmethod
     def load(cls, store: ObjectStore, manifest_key: str) -> Batch:
@@ -94,9 +124,19 @@ def _restored(value: dict[str, Any]) -> dict[str, Any]:
     return {
         "read_at": datetime.fromisoformat(value["read_at"]),
         "columns": tuple(_column(column) for column in value["columns"]),
-        "parts": tuple(Part(**part | {"columns": tuple(part["columns"])}) for part in value["parts"]),
+        **{name: tuple(_part(part) for part in value[name]) for name in ("parts", "deletes", "sample")},
         "rejects": tuple(value["rejects"]),
+        "reject_counts": tuple(RejectCount(**count) for count in value["reject_counts"]),
+        "closes": tuple(value["closes"]),
     }
+
+
+def _part(value: dict[str, Any]) -> Part:
+    return Part(**value | {"columns": tuple(value["columns"])})
+
+
+def _rows(parts: Sequence[Part]) -> int:
+    return sum(part.rows for part in parts)
 
 
 def _column(value: dict[str, Any]) -> Column:

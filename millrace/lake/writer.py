@@ -34,11 +34,12 @@ PARQUET: dict[str, Any] = {
 
 
 class PartWriter:
-    """Writes frames under ``prefix``; a context manager, so that no temporary file outlives it."""
+    """Writes frames under ``prefix`` into files ``<stem>-<number>.parquet``; a context manager, so that no temporary
+    file outlives it."""
 
-    def __init__(self, store: ObjectStore, prefix: str, *, part_bytes: int = PART_BYTES) -> None:
+    def __init__(self, store: ObjectStore, prefix: str, stem: str = "part", *, part_bytes: int = PART_BYTES) -> None:
         self.parts: list[Part] = []
-        self._store, self._prefix, self._part_bytes = store, prefix, part_bytes
+        self._store, self._stem, self._part_bytes = store, f"{prefix}/{stem}", part_bytes
         self._directory = tempfile.TemporaryDirectory(prefix="millrace-")
         self._writer: pq.ParquetWriter | None = None
         self._schema: pa.Schema | None = None
@@ -75,7 +76,7 @@ class PartWriter:
             return
         self._writer.close()
         self._writer = None
-        key = f"{self._prefix}/part-{len(self.parts):05d}.parquet"
+        key = f"{self._stem}-{len(self.parts):05d}.parquet"
         size_bytes = self._store.put_file(self._path, key)
         self.parts.append(Part(key, self._rows, size_bytes, tuple(self._schema.names)))
         self._path.unlink()

@@ -23,7 +23,7 @@ class Dialect:
     ``measures_text``: VARCHAR has a length in bytes that is widened as needed, else text is unlimited.
     ``alters_types``: a column's type is changed in place, else a wider column takes the place of the old one.
     ``staged``: kinds that lie in the stage as another type, and the SQL that turns them into their own.
-    ``catalog``: the view that lists columns."""
+    ``catalog``: the view that lists columns. ``clock``: the server's time in UTC, as a TIMESTAMP."""
 
     name: str
     type_names: Mapping[Kind, str]
@@ -32,6 +32,7 @@ class Dialect:
     measures_text: bool
     alters_types: bool
     catalog: str
+    clock: str
     staged: Mapping[Kind, tuple[str, str]] = field(default_factory=dict)
 
     def target_type(self, data_type: DataType, longest_bytes: int) -> str:
@@ -71,6 +72,7 @@ REDSHIFT_DIALECT = Dialect(
     measures_text=True,
     alters_types=False,
     catalog="svv_columns",
+    clock="GETDATE()",
     staged={Kind.DOCUMENT: ("VARBYTE({length})", "JSON_PARSE({})"), Kind.TIME: ("VARCHAR(21)", "{}::TIME")},
 )
 
@@ -82,6 +84,7 @@ POSTGRES_DIALECT = Dialect(
     measures_text=False,
     alters_types=True,
     catalog="information_schema.columns",
+    clock="(clock_timestamp() AT TIME ZONE 'UTC')",
 )
 
 _BY_DRIVER = {"redshift": REDSHIFT_DIALECT, "postgresql": POSTGRES_DIALECT}

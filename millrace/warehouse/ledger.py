@@ -1,4 +1,4 @@
-"""The ledger: which batches are applied, what they counted, and so where each stream's next read starts.
+"""The ledger: which batches are applied, what they counted and rejected, and so where each stream's next read starts.
 
 It lies in the warehouse and is written in the transaction that applies the rows (promise 1). Locked first, so
 that on Redshift concurrent loads wait for each other and do not end in a serialization conflict.
@@ -7,20 +7,24 @@ What does not belong here: applying rows (loader.py).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from millrace.database import statement
-from millrace.errors import CountMismatch, Superseded
+from millrace.errors import ConfigurationError, CountMismatch, Superseded
 from millrace.lake.batch import Batch
+from millrace.warehouse import lease
+from millrace.warehouse.schema import RecordedColumn
 
 _COUNTS = "rows_read, rows_inserted, rows_updated, rows_deleted, rows_unchanged, rows_rejected"
 
 
 @dataclass(frozen=True)
 class LoadResult:
-    """What a load did. ``read`` = ``loaded`` + ``unchanged`` + ``rejected``; ``changes`` are the schema changes."""
+    """What a load did. ``read`` = ``loaded`` + ``unchanged`` + ``rejected``; ``changes`` are the schema changes,
+    ``warnings`` what a person should look at."""
 
     pipeline: str
     stream: str
@@ -33,6 +37,7 @@ class LoadResult:
     unchanged: int = 0
     rejected: int = 0
     changes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     was_applied_before: bool = False
 
     @property
@@ -48,6 +53,18 @@ class LoadResult:
                 place=f"stream {self.stream}, batch {self.batch_id}",
                 remedy="nothing was committed; report it with the batch's manifest",
             )
+
+
+@dataclass(frozen=True)
+class OpenRejects:
+    """Rows of one batch that were rejected for one reason and field, and not read again since."""
+
+    reason: str
+    field: str
+    rows: int
+    read_at: datetime
+    batch_id: str
+    manifest: str
 
 
 def ensure(connection: Any) -> None:
@@ -76,27 +93,58 @@ def lock(connection: Any) -> None:
 
 def position(connection: Any, pipeline: str, stream: str) -> str | None:
     """Where the next read of a stream starts; None for a stream that was never loaded."""
-    if not exists(connection):
-        return None
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT position FROM millrace.batches WHERE pipeline = %s AND stream = %s AND position IS NOT NULL "
-            "ORDER BY read_at DESC LIMIT 1",
-            (pipeline, stream),
-        )
-        row = cursor.fetchone()
+    row = _first(
+        connection,
+        "SELECT position FROM millrace.batches WHERE pipeline = %s AND stream = %s AND position IS NOT NULL "
+        "ORDER BY read_at DESC LIMIT 1",
+        (pipeline, stream),
+    )
     return str(row[0]) if row else None
 
 
-def columns(connection: Any, pipeline: str, stream: str) -> dict[str, str]:
-    """The source's path by column name, of every column a batch of the stream has brought."""
+def last_sweep(connection: Any, pipeline: str, stream: str) -> datetime | None:
+    """When the stream's latest sweep read the source; None when none was applied."""
+    row = _first(
+        connection,
+        "SELECT max(read_at) FROM millrace.batches WHERE pipeline = %s AND stream = %s AND kind = 'sweep'",
+        (pipeline, stream),
+    )
+    return row[0] if row else None
+
+
+def columns(connection: Any, pipeline: str, stream: str) -> dict[str, RecordedColumn]:
+    """Every column a batch of the stream has brought, by name."""
+    rows = _all(
+        connection,
+        "SELECT name, path, is_key, left_at IS NOT NULL FROM millrace.columns WHERE pipeline = %s AND stream = %s",
+        (pipeline, stream),
+    )
+    return {name: RecordedColumn(name, path, is_key, has_left) for name, path, is_key, has_left in rows}
+
+
+def open_rejects(connection: Any, pipeline: str, stream: str) -> list[OpenRejects]:
+    """What was rejected and not read again since, the latest first."""
+    rows = _all(
+        connection,
+        "SELECT r.reason, r.field, r.rows_rejected, b.read_at, b.batch_id, b.manifest FROM millrace.rejects AS r "
+        "JOIN millrace.batches AS b ON b.batch_id = r.batch_id "
+        "WHERE r.pipeline = %s AND r.stream = %s AND r.closed_by IS NULL ORDER BY b.read_at DESC, r.reason, r.field",
+        (pipeline, stream),
+    )
+    return [OpenRejects(*row) for row in rows]
+
+
+def _first(connection: Any, query: str, parameters: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    return next(iter(_all(connection, query, parameters)), None)
+
+
+def _all(connection: Any, query: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    """Rows of a query; none while there is no ledger."""
     if not exists(connection):
-        return {}
+        return []
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT name, path FROM millrace.columns WHERE pipeline = %s AND stream = %s", (pipeline, stream)
-        )
-        return dict(cursor.fetchall())
+        cursor.execute(query, parameters)
+        return list(cursor.fetchall())
 
 
 def applied(connection: Any, batch: Batch, target: str) -> LoadResult | None:
@@ -110,43 +158,94 @@ def applied(connection: Any, batch: Batch, target: str) -> LoadResult | None:
 
 
 def refuse_superseded(connection: Any, batch: Batch) -> None:
-    """Raises Superseded when a later read of the stream was applied: this batch would go back in time."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT max(read_at) FROM millrace.batches WHERE pipeline = %s AND stream = %s",
-            (batch.pipeline, batch.stream),
-        )
-        latest = cursor.fetchone()[0]
-    if latest is not None and latest > batch.read_at:
+    """Raises Superseded when a later read of the stream was applied (this batch would go back in time), or when
+    another run has taken the stream over."""
+    place = f"pipeline {batch.pipeline}, stream {batch.stream}"
+    latest = _first(
+        connection,
+        "SELECT max(read_at) FROM millrace.batches WHERE pipeline = %s AND stream = %s",
+        (batch.pipeline, batch.stream),
+    )
+    if latest and latest[0] is not None and latest[0] > batch.read_at:
         raise Superseded(
             f"batch {batch.batch_id} was read before one that is already applied",
-            place=f"pipeline {batch.pipeline}, stream {batch.stream}",
+            place=place,
             remedy="nothing to do: the later read holds its changes; run again for what changed since",
+        )
+    if lease.newest(connection, batch.pipeline, batch.stream) > batch.token:
+        raise Superseded(
+            f"another run took the stream over after batch {batch.batch_id} was read",
+            place=place,
+            remedy="nothing to do: that run reads the same changes",
+        )
+
+
+def refuse_foreign(connection: Any, batch: Batch, target: str) -> None:
+    """Raises ConfigurationError when another stream is loaded into the same target."""
+    other = _first(
+        connection,
+        "SELECT pipeline, stream FROM millrace.batches WHERE target = %s AND (pipeline <> %s OR stream <> %s) LIMIT 1",
+        (target, batch.pipeline, batch.stream),
+    )
+    if other:
+        raise ConfigurationError(
+            f"{target} is the target of stream {other[0]}.{other[1]} already",
+            place=f"pipeline {batch.pipeline}, stream {batch.stream}",
+            remedy="give the stream another target, or the pipeline another schema",
         )
 
 
 def record(connection: Any, batch: Batch, manifest: str, result: LoadResult, applied_at: datetime) -> None:
-    """Write the batch's row; the caller commits it together with the rows."""
+    """Write what the ledger keeps of the batch; the caller commits it together with the rows."""
     result.check()
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO millrace.batches (batch_id, pipeline, stream, target, manifest, read_at, lower_bound, "
-            f"position, {_COUNTS}, applied_at) VALUES ({', '.join(['%s'] * 15)})",
+            "INSERT INTO millrace.batches (batch_id, kind, pipeline, stream, target, manifest, token, read_at, "
+            f"lower_bound, position, {_COUNTS}, applied_at) VALUES ({', '.join(['%s'] * 17)})",
             (
-                batch.batch_id, batch.pipeline, batch.stream, result.target, manifest, batch.read_at, batch.lower,
-                batch.position, result.read, result.inserted, result.updated, result.deleted, result.unchanged,
-                result.rejected, applied_at,
+                batch.batch_id, batch.kind, batch.pipeline, batch.stream, result.target, manifest, batch.token,
+                batch.read_at, batch.lower, batch.position, result.read, result.inserted, result.updated,
+                result.deleted, result.unchanged, result.rejected, applied_at,
             ),
         )  # fmt: skip
-    _record_columns(connection, batch)
+    _record_rejects(connection, batch)
 
 
-def _record_columns(connection: Any, batch: Batch) -> None:
-    held = columns(connection, batch.pipeline, batch.stream)
+def _record_rejects(connection: Any, batch: Batch) -> None:
+    """Open the batch's own, close those that it read again."""
     with connection.cursor() as cursor:
+        for closed in batch.closes:
+            cursor.execute(
+                "UPDATE millrace.rejects SET closed_by = %s WHERE batch_id = %s AND closed_by IS NULL",
+                (batch.batch_id, closed),
+            )
+        for rejects in batch.reject_counts:
+            cursor.execute(
+                "INSERT INTO millrace.rejects (batch_id, pipeline, stream, reason, field, rows_rejected) "
+                "VALUES (%s, %s, %s, %s, %s, %s)",
+                (batch.batch_id, batch.pipeline, batch.stream, rejects.reason, rejects.field, rejects.rows),
+            )
+
+
+def record_columns(connection: Any, batch: Batch, keys: Sequence[str], *, is_new: bool) -> None:
+    """Note which columns the target has now (``is_new``: it was made for this batch), and which the source has no
+    more; the caller commits."""
+    own = (batch.pipeline, batch.stream)
+    held = {} if is_new else columns(connection, *own)
+    arriving = {column.name for column in batch.columns}
+    with connection.cursor() as cursor:
+        if is_new:
+            cursor.execute("DELETE FROM millrace.columns WHERE pipeline = %s AND stream = %s", own)
         for column in batch.columns:
             if column.name not in held:
                 cursor.execute(
-                    "INSERT INTO millrace.columns (pipeline, stream, name, path) VALUES (%s, %s, %s, %s)",
-                    (batch.pipeline, batch.stream, column.name, column.path),
+                    "INSERT INTO millrace.columns (pipeline, stream, name, path, is_key) VALUES (%s, %s, %s, %s, %s)",
+                    (*own, column.name, column.path, column.name in keys),
+                )
+        for name, known in held.items():
+            has_left = batch.is_whole and name not in arriving
+            if known.has_left != has_left and (has_left or name in arriving):
+                cursor.execute(
+                    "UPDATE millrace.columns SET left_at = %s WHERE pipeline = %s AND stream = %s AND name = %s",
+                    (batch.read_at if has_left else None, *own, name),
                 )

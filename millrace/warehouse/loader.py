@@ -1,8 +1,9 @@
 """Loading: stage, make room, apply. The one place where a batch becomes rows of a target.
 
 Stage and schema changes come before the transaction that counts; that one locks the ledger first, applies the
-difference and writes the ledger's row, and either all of it is there or none (docs/decisions/0002-load.md).
-What does not belong here: SQL text (statements.py, schema.py) and what a warehouse can do (dialect.py).
+difference and writes the ledger's rows, and either all of it is there or none (docs/decisions/0002-load.md).
+What does not belong here: SQL text (statements.py, changes.py), how rows are applied (merge.py), and what a warehouse
+can do (dialect.py).
 """
 
 from __future__ import annotations
@@ -11,21 +12,27 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from millrace.database import database_errors
-from millrace.errors import Conflict, CountMismatch, SchemaConflict
+from millrace.errors import Conflict
 from millrace.lake.batch import Batch
 from millrace.lake.store import ObjectStore
-from millrace.naming import RESERVED, column_name, quote
+from millrace.naming import DELETED_AT, RESERVED
 from millrace.pipeline import Pipeline, Stream
 from millrace.types import Column, DataType
-from millrace.warehouse import ledger, statements
+from millrace.warehouse import lease, ledger, statements
+from millrace.warehouse.changes import Change, CreateTable
+from millrace.warehouse.compare import Comparison, Scan, compare
 from millrace.warehouse.dialect import Dialect, from_catalog
-from millrace.warehouse.ledger import LoadResult
-from millrace.warehouse.schema import Change, Incompatible, changes_for
-from millrace.warehouse.stage import Stage
+from millrace.warehouse.ledger import LoadResult, OpenRejects
+from millrace.warehouse.merge import Target, apply
+from millrace.warehouse.reconcile import reconcile
+from millrace.warehouse.room import make_room
+from millrace.warehouse.schema import changes_for
+from millrace.warehouse.stage import Stage, files_of
 
 ATTEMPTS = 6
 FIRST_PAUSE_SECONDS = 0.2
@@ -39,143 +46,182 @@ class Warehouse:
     def __init__(self, connect: Callable[[], Any], store: ObjectStore, dialect: Dialect, iam_role: str = "") -> None:
         self._connect, self._store, self.dialect, self._iam_role = connect, store, dialect, iam_role
 
-    def position(self, pipeline: str, stream: str) -> str | None:
-        """Where the next read of a stream starts; None from the beginning."""
-        with self._session(f"warehouse, position of {pipeline}.{stream}") as connection:
-            return ledger.position(connection, pipeline, stream)
+    def position(self, pipeline: Pipeline, stream: Stream) -> str | None:
+        """Where the next read of a stream starts; None from the beginning, also when the target was dropped."""
+        target = Target(pipeline, stream, self.dialect)
+        with self._session(target.place) as connection:
+            if self._held(connection, target) is None:
+                return None
+            return ledger.position(connection, pipeline.name, stream.name)
+
+    def last_sweep(self, pipeline: Pipeline, stream: Stream) -> datetime | None:
+        """When the source was last swept; None: never."""
+        with self._session(Target(pipeline, stream, self.dialect).place) as connection:
+            return ledger.last_sweep(connection, pipeline.name, stream.name)
 
     def known_columns(self, pipeline: Pipeline, stream: Stream) -> list[Column]:
         """The target's columns, each with the path it holds; empty before the first load."""
-        with self._session(_place(pipeline, stream)) as connection:
-            found = self._target_columns(connection, pipeline.target_schema, stream.table) or {}
-            paths = ledger.columns(connection, pipeline.name, stream.name)
-        own = {name: held for name, held in found.items() if held is not None and name not in RESERVED}
-        return [Column(name, paths.get(name, name), held) for name, held in own.items()]
+        target = Target(pipeline, stream, self.dialect)
+        with self._session(target.place) as connection:
+            held = self._held(connection, target) or {}
+            recorded = ledger.columns(connection, pipeline.name, stream.name)
+        own = {name: data_type for name, data_type in held.items() if data_type is not None and name not in RESERVED}
+        paths = {name: column.path for name, column in recorded.items()}
+        return [Column(name, paths.get(name, name), data_type) for name, data_type in own.items()]
+
+    def open_rejects(self, pipeline: Pipeline, stream: Stream) -> list[OpenRejects]:
+        """What was rejected and not read again since, the latest first."""
+        with self._session(Target(pipeline, stream, self.dialect).place) as connection:
+            return ledger.open_rejects(connection, pipeline.name, stream.name)
+
+    @contextmanager
+    def lease(self, pipeline: Pipeline, stream: Stream, holder: str, token: int = 0) -> Iterator[int]:
+        """Within it the stream is ``holder``'s, or goes on being that of ``token``; the token. Raises StreamBusy.
+
+        It is not given back at the end: a load goes on where the read ended (``release``).
+        """
+        target = Target(pipeline, stream, self.dialect)
+        own = (self.dialect.clock, pipeline.name, stream.name)
+
+        def extend() -> None:
+            with self._session(target.place) as connection:
+                _patiently(connection, lambda: lease.extend(connection, *own, token))
+
+        if token:
+            extend()
+        else:
+            with self._session(target.place) as connection:
+                _patiently(connection, lambda: ledger.ensure(connection))
+                token = _patiently(connection, lambda: lease.take(connection, *own, holder))
+        with lease.kept(extend):
+            yield token
+
+    def release(self, pipeline: Pipeline, stream: Stream, token: int) -> None:
+        """Give a lease back, so that the next run need not wait."""
+        own = (self.dialect.clock, pipeline.name, stream.name)
+        with self._session(Target(pipeline, stream, self.dialect).place) as connection:
+            _patiently(connection, lambda: lease.extend(connection, *own, token, 0))
+
+    @contextmanager
+    def compare(self, pipeline: Pipeline, stream: Stream, scan: Scan) -> Iterator[Comparison]:
+        """A scan of the whole source against the target, which must be there."""
+        target = Target(pipeline, stream, self.dialect)
+        with self._session(target.place) as connection:
+            held = self._held(connection, target) or {}
+            stage = Stage(connection, self._store, self.dialect, self._iam_role)
+            marks_deleted = DELETED_AT in held
+            yield compare(
+                connection, stage, scan, target.quoted, target.place, stream.deletes, marks_deleted=marks_deleted
+            )
 
     def plan(self, pipeline: Pipeline, stream: Stream, columns: Sequence[Column]) -> tuple[list[str], list[str]]:
         """The schema changes that loading these columns would make, and every statement of the load. Runs none."""
-        target, keys = quote(pipeline.target_schema, stream.table), _keys(stream)
-        with self._session(_place(pipeline, stream)) as connection:
-            changes = self._changes(connection, pipeline, stream, columns, {})
+        target = Target(pipeline, stream, self.dialect)
+        with self._session(target.place) as connection:
+            changes = self._changes(connection, target, columns, {}, is_whole=bool(columns))
         commands = [command for change in changes for command in change.sql()]
-        apply = [
-            statements.create_delta(target, columns, keys, None, self.dialect),
-            statements.delete_changed(target, keys),
-            statements.insert_delta(target, columns),
+        apply_rows = [
+            statements.create_delta(target.quoted, columns, target.keys, None, self.dialect),
+            statements.delete_changed(target.quoted, target.keys),
+            statements.insert_delta(target.quoted, columns),
         ]
-        return [str(change) for change in changes], [*commands, *(apply if columns else [])]
+        return [str(change) for change in changes], [*commands, *(apply_rows if columns else [])]
 
     def load(self, pipeline: Pipeline, stream: Stream, batch: Batch) -> LoadResult:
         """Apply a batch exactly once, however often this is called with it.
 
-        Raises Superseded, KeyViolation, CountMismatch, SchemaConflict, Unreachable, Conflict: each leaves target,
-        ledger and position as they were.
+        Raises Superseded, KeyViolation, CountMismatch, SchemaConflict, ConfigurationError, Unreachable, Conflict: each
+        leaves target, ledger and position as they were.
         """
-        target = f"{pipeline.target_schema}.{stream.table}"
-        with self._session(_place(pipeline, stream)) as connection:
-            if ledger.exists(connection) and (done := ledger.applied(connection, batch, target)):
+        target = Target(pipeline, stream, self.dialect)
+        with self._session(target.place) as connection:
+            if ledger.exists(connection) and (done := ledger.applied(connection, batch, target.name)):
                 return done
             connection.rollback()
-            changes: list[Change] = []
-            if batch.written:
-                Stage(connection, self._store, self.dialect, self._iam_role).fill(batch, _keys(stream))
-                changes = _patiently(connection, lambda: self._make_room(connection, pipeline, stream, batch))
+            stage = Stage(connection, self._store, self.dialect, self._iam_role)
+            for files in files_of(batch, target.keys):
+                stage.fill(files)
+                if files.table == statements.STAGE:
+                    stage.check_keys(files, target.keys, batch.identity)
+            changes = _patiently(connection, lambda: self._make_room(connection, target, batch))
             _patiently(connection, lambda: ledger.ensure(connection))
-            return _patiently(connection, lambda: self._apply(connection, pipeline, stream, batch, changes))
+            return _patiently(connection, lambda: self._apply(connection, target, batch, changes))
 
-    def _make_room(self, connection: Any, pipeline: Pipeline, stream: Stream, batch: Batch) -> list[Change]:
-        """Run the additive changes one by one outside a transaction; refuse the others before anything is done."""
-        changes = self._changes(connection, pipeline, stream, batch.columns, batch.longest_bytes)
-        if refused := [change for change in changes if isinstance(change, Incompatible)]:
-            raise SchemaConflict(
-                "; ".join(map(str, refused)),
-                place=_place(pipeline, stream),
-                remedy="widen the column by hand, declare another type in the stream, or load into a new target",
-            )
-        connection.rollback()
-        connection.autocommit = True
-        try:
-            with connection.cursor() as cursor:
-                for command in (sql for change in changes for sql in change.sql()):
-                    cursor.execute(command)
-        finally:
-            connection.autocommit = False
+    def _make_room(self, connection: Any, target: Target, batch: Batch) -> list[Change]:
+        if not batch.written and not batch.deleted:
+            return []
+        is_whole = batch.is_whole and batch.written > 0
+        changes = self._changes(connection, target, batch.columns, batch.longest_bytes, is_whole=is_whole)
+        make_room(connection, changes, target.stream.schema_policy, target.place)
         return changes
 
     def _changes(
         self,
         connection: Any,
-        pipeline: Pipeline,
-        stream: Stream,
+        target: Target,
         columns: Sequence[Column],
         longest_bytes: Mapping[str, int],
+        *,
+        is_whole: bool,
     ) -> list[Change]:
-        schema, table = pipeline.target_schema, stream.table
-        target = self._target_columns(connection, schema, table)
-        return changes_for(schema, table, target, columns, _keys(stream), longest_bytes, self.dialect)
+        return changes_for(
+            target.pipeline.target_schema,
+            target.stream.table,
+            self._held(connection, target),
+            columns,
+            target.keys,
+            longest_bytes,
+            self.dialect,
+            soft_deletes=target.stream.deletes == "soft",
+            recorded=ledger.columns(connection, target.pipeline.name, target.stream.name),
+            is_whole=is_whole,
+        )
 
-    def _target_columns(self, connection: Any, schema: str, table: str) -> dict[str, DataType | None] | None:
+    def _held(self, connection: Any, target: Target) -> dict[str, DataType | None] | None:
+        """The target's columns as the catalog has them; None when there is no such table."""
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT column_name, data_type, character_maximum_length, numeric_precision, numeric_scale "
                 f"FROM {self.dialect.catalog} WHERE table_schema = %s AND table_name = %s ORDER BY ordinal_position",
-                (schema, table),
+                (target.pipeline.target_schema, target.stream.table),
             )
             rows = cursor.fetchall()
         return {name: from_catalog(*described) for name, *described in rows} or None
 
-    def _apply(
-        self, connection: Any, pipeline: Pipeline, stream: Stream, batch: Batch, changes: list[Change]
-    ) -> LoadResult:
-        target = f"{pipeline.target_schema}.{stream.table}"
+    def _apply(self, connection: Any, target: Target, batch: Batch, changes: list[Change]) -> LoadResult:
         connection.rollback()
         ledger.lock(connection)
-        if done := ledger.applied(connection, batch, target):
+        if done := ledger.applied(connection, batch, target.name):
             connection.rollback()
             return done
         ledger.refuse_superseded(connection, batch)
+        ledger.refuse_foreign(connection, batch, target.name)
         applied_at = datetime.now(UTC)
-        inserted, updated = self._merge(connection, pipeline, stream, batch, applied_at) if batch.written else (0, 0)
+        target = replace(target, marks_deleted=DELETED_AT in (self._held(connection, target) or {}))
+        rows = apply(connection, target, batch, applied_at)
         result = LoadResult(
             batch.pipeline,
             batch.stream,
-            target,
+            target.name,
             batch.batch_id,
             read=batch.read,
-            inserted=inserted,
-            updated=updated,
-            unchanged=batch.written - inserted - updated,
+            inserted=rows.inserted,
+            updated=rows.updated,
+            deleted=rows.deleted,
+            unchanged=batch.matched + batch.written + batch.deleted - rows.inserted - rows.updated - rows.deleted,
             rejected=batch.rejected,
             changes=tuple(map(str, changes)),
+            warnings=reconcile(connection, target, batch, self._open(connection, batch) + batch.rejected),
         )
         ledger.record(connection, batch, self._store.uri(batch.manifest_key), result, applied_at)
+        if batch.written:
+            is_new = any(isinstance(change, CreateTable) for change in changes)
+            ledger.record_columns(connection, batch, target.keys, is_new=is_new)
         connection.commit()
         return result
 
-    def _merge(
-        self, connection: Any, pipeline: Pipeline, stream: Stream, batch: Batch, applied_at: datetime
-    ) -> tuple[int, int]:
-        """Rows inserted and updated."""
-        target, keys = quote(pipeline.target_schema, stream.table), _keys(stream)
-        cursor_column = column_name(stream.capture.cursor) if batch.identity else None
-        with connection.cursor() as cursor:
-            cursor.execute(statements.drop_temporary(statements.DELTA))
-            cursor.execute(statements.create_delta(target, batch.columns, keys, cursor_column, self.dialect))
-            cursor.execute(statements.count_delta())
-            inserted, changed = (int(count) for count in cursor.fetchone())
-            cursor.execute(statements.count_repeated_in_target(keys))
-            (repeated,) = cursor.fetchone()
-            cursor.execute(statements.delete_changed(target, keys))
-            deleted = cursor.rowcount
-            cursor.execute(statements.insert_delta(target, batch.columns), (applied_at,))
-            if repeated or deleted != changed - inserted or cursor.rowcount != changed:
-                raise CountMismatch(
-                    f"{changed - inserted} rows were to be replaced and {deleted} were found, "
-                    f"{changed} were to be put in and {cursor.rowcount} were",
-                    place=_place(pipeline, stream),
-                    remedy="see whether the target holds a key more than once; nothing was committed",
-                )
-        return inserted, changed - inserted
+    def _open(self, connection: Any, batch: Batch) -> int:
+        return sum(one.rows for one in ledger.open_rejects(connection, batch.pipeline, batch.stream))
 
     @contextmanager
     def _session(self, place: str) -> Iterator[Any]:
@@ -203,11 +249,3 @@ def _patiently(connection: Any, step: Callable[[], Done]) -> Done:
                 raise
             time.sleep(JITTER.uniform(0.5, 1.5) * FIRST_PAUSE_SECONDS * 2**attempt)
     raise AssertionError("the last attempt returns or raises")
-
-
-def _keys(stream: Stream) -> tuple[str, ...]:
-    return tuple(column_name(key) for key in stream.keys)
-
-
-def _place(pipeline: Pipeline, stream: Stream) -> str:
-    return f"stream {pipeline.name}.{stream.name} ({stream.source})"

@@ -1,4 +1,4 @@
-"""Staging: a batch's files into a temporary table of the session, with every row counted.
+"""Staging: files of the lake into temporary tables of the session, with every row counted.
 
 Two ways in, by the dialect's capability: Redshift copies from the lake by a manifest, Postgres is sent the rows.
 What does not belong here: applying the stage to the target (loader.py).
@@ -7,7 +7,8 @@ What does not belong here: applying the stage to the target (loader.py).
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ import psycopg2
 from millrace.errors import CountMismatch, FatalError, KeyViolation
 from millrace.lake.batch import Batch, Part
 from millrace.lake.store import ObjectStore
+from millrace.naming import ROW_HASH
 from millrace.redact import redact
 from millrace.shape.row_hash import HASH_LENGTH
-from millrace.types import Kind, text
+from millrace.types import Column, Kind, text
 from millrace.warehouse import statements
 from millrace.warehouse.dialect import Dialect
 
@@ -31,56 +33,105 @@ _LOAD_ERRORS = (
 )
 
 
+@dataclass(frozen=True)
+class Files:
+    """Files of the lake that belong into one temporary ``table``: its ``columns``, the files, how long their values
+    are, and where manifests for COPY are put. ``place`` names it in errors."""
+
+    table: str
+    columns: Sequence[Column]
+    parts: Sequence[Part]
+    longest_bytes: Mapping[str, int]
+    prefix: str
+    place: str
+
+
+HASH_BYTES = {ROW_HASH: HASH_LENGTH}
+HASH_COLUMN = Column(ROW_HASH, ROW_HASH, text(HASH_LENGTH))
+
+
+def files_of(batch: Batch, keys: Sequence[str]) -> list[Files]:
+    """The tables that a batch is applied from."""
+    key_columns = [column for column in batch.columns if column.name in keys]
+    place = f"stream {batch.stream}, batch {batch.batch_id}"
+    tables = (
+        (statements.STAGE, [*batch.columns, HASH_COLUMN], batch.parts),
+        (statements.DELETES, key_columns, batch.deletes),
+        (statements.SAMPLE, [*key_columns, HASH_COLUMN], batch.sample),
+    )
+    return [
+        Files(table, columns, parts, batch.longest_bytes, batch.prefix, place)
+        for table, columns, parts in tables
+        if parts
+    ]
+
+
 class Stage:
-    """The stage of one batch on one connection (a transaction of its own: no lock is held while files load)."""
+    """Temporary tables on one connection (a transaction of their own: no lock is held while files load)."""
 
     def __init__(self, connection: Any, store: ObjectStore, dialect: Dialect, iam_role: str) -> None:
         self._connection, self._store, self._dialect, self._iam_role = connection, store, dialect, iam_role
 
-    def fill(self, batch: Batch, keys: Sequence[str]) -> None:
-        """Create the stage, load every part, check counts and keys; commits.
+    def fill(self, files: Files) -> None:
+        """Create the table, load every file, check the count; commits.
 
-        Raises CountMismatch, KeyViolation, FatalError (what COPY refused, and where).
+        Raises CountMismatch, FatalError (what COPY refused, and where).
         """
-        place = f"stream {batch.stream}, batch {batch.batch_id}"
-        self._create(batch)
+        with self._connection.cursor() as cursor:
+            cursor.execute(statements.drop_temporary(files.table))
+            cursor.execute(
+                statements.create_stage(
+                    files.table, files.columns, {**files.longest_bytes, **HASH_BYTES}, self._dialect
+                )
+            )
         copied = 0
-        by_columns = sorted(batch.parts, key=lambda part: part.columns)
+        by_columns = sorted(files.parts, key=lambda part: part.columns)
         for index, (columns, parts) in enumerate(groupby(by_columns, key=lambda part: part.columns)):
-            copied += self._load(batch, index, columns, list(parts))
-        if copied != batch.written:
+            copied += self._load(files, index, columns, list(parts))
+        written = sum(part.rows for part in files.parts)
+        if copied != written:
             raise CountMismatch(
-                f"{batch.written} rows were written and {copied} copied",
-                place=place,
+                f"{written} rows were written and {copied} copied",
+                place=files.place,
                 remedy="nothing was committed; run again, and report it if it stays",
             )
-        self._check_keys(keys, batch.identity, place)
         self._connection.commit()
 
-    def _create(self, batch: Batch) -> None:
-        hash_type = self._dialect.stage_type(text(HASH_LENGTH), HASH_LENGTH)
-        with self._connection.cursor() as cursor:
-            cursor.execute(statements.drop_temporary(statements.STAGE))
-            cursor.execute(statements.create_stage(batch.columns, batch.longest_bytes, hash_type, self._dialect))
+    def check_keys(self, files: Files, keys: Sequence[str], identity: str) -> None:
+        """Raises KeyViolation when a key is NULL, or belongs to two rows of the source."""
+        for question, problem in (
+            (statements.count_null_keys(files.table, keys), "rows have a NULL in the key"),
+            (statements.count_repeated_keys(files.table, keys, identity), "keys are repeated in the source"),
+        ):
+            with self._connection.cursor() as cursor:
+                cursor.execute(question)
+                count = cursor.fetchone()[0]
+            if count:
+                raise KeyViolation(
+                    f"{count} {problem} ({', '.join(keys)})",
+                    place=files.place,
+                    remedy="declare a key that is unique and never NULL, or mend the source",
+                )
+        self._connection.commit()
 
-    def _load(self, batch: Batch, index: int, columns: Sequence[str], parts: Sequence[Part]) -> int:
+    def _load(self, files: Files, index: int, columns: Sequence[str], parts: Sequence[Part]) -> int:
         if self._dialect.copies_from_lake:
-            return self._copy_from_lake(batch, index, columns, parts)
-        return sum(self._send(batch, columns, part) for part in parts)
+            return self._copy_from_lake(files, index, columns, parts)
+        return sum(self._send(files, columns, part) for part in parts)
 
-    def _copy_from_lake(self, batch: Batch, index: int, columns: Sequence[str], parts: Sequence[Part]) -> int:
-        manifest_key = f"{batch.prefix}/copy-{index:03d}.manifest"
+    def _copy_from_lake(self, files: Files, index: int, columns: Sequence[str], parts: Sequence[Part]) -> int:
+        manifest_key = f"{files.prefix}/copy-{files.table}-{index:03d}.manifest"
         self._store.put_bytes(copy_manifest(self._store, parts), manifest_key)
-        command = statements.copy_from_lake(columns, self._store.uri(manifest_key), self._iam_role)
+        command = statements.copy_from_lake(files.table, columns, self._store.uri(manifest_key), self._iam_role)
         with self._connection.cursor() as cursor:
             try:
                 cursor.execute(command)
             except psycopg2.InternalError as error:
-                raise self._copy_failure(batch, error) from None
+                raise self._copy_failure(files, error) from None
             cursor.execute("SELECT pg_last_copy_count()")
             return int(cursor.fetchone()[0])
 
-    def _copy_failure(self, batch: Batch, error: psycopg2.Error) -> FatalError:
+    def _copy_failure(self, files: Files, error: psycopg2.Error) -> FatalError:
         """What the warehouse itself recorded about this very COPY."""
         self._connection.rollback()
         with self._connection.cursor() as cursor:
@@ -89,35 +140,20 @@ class Stage:
         problem = "; ".join(recorded) or f"{error.diag.message_primary} {error.diag.message_detail or ''}"
         return FatalError(
             f"COPY failed: {redact(problem)}",
-            place=f"stream {batch.stream}, {self._store.uri(batch.prefix)}",
+            place=f"{files.place}, {self._store.uri(files.prefix)}",
             remedy="look at the file and column named; the warehouse is unchanged",
         )
 
-    def _send(self, batch: Batch, columns: Sequence[str], part: Part) -> int:
-        kinds = {column.name: column.type.kind for column in batch.columns}
+    def _send(self, files: Files, columns: Sequence[str], part: Part) -> int:
+        kinds = {column.name: column.type.kind for column in files.columns}
         sent = [_as_csv(name, kinds.get(name)) for name in columns]
         with tempfile.TemporaryDirectory(prefix="millrace-") as directory:
             path, rows = Path(directory) / "part.parquet", Path(directory) / "part.csv"
             self._store.get_file(part.key, path)
             pl.scan_parquet(path).select(sent).sink_csv(rows, include_header=False)
             with rows.open("rb") as file, self._connection.cursor() as cursor:
-                cursor.copy_expert(statements.copy_from_client(columns), file)
+                cursor.copy_expert(statements.copy_from_client(files.table, columns), file)
                 return int(cursor.rowcount)
-
-    def _check_keys(self, keys: Sequence[str], identity: str, place: str) -> None:
-        for question, problem in (
-            (statements.count_null_keys(keys), "rows have a NULL in the key"),
-            (statements.count_repeated_keys(keys, identity), "keys are repeated in the source"),
-        ):
-            with self._connection.cursor() as cursor:
-                cursor.execute(question)
-                count = cursor.fetchone()[0]
-            if count:
-                raise KeyViolation(
-                    f"{count} {problem} ({', '.join(keys)})",
-                    place=place,
-                    remedy="declare a key that is unique and never NULL, or mend the source",
-                )
 
 
 def copy_manifest(store: ObjectStore, parts: Sequence[Part]) -> bytes:

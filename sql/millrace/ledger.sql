@@ -1,13 +1,48 @@
--- One row per applied batch, written in the transaction that applies its rows. A stream's position is that of its
--- latest read. Valid on Redshift and on Postgres; keys are checked by the program, as Redshift enforces none.
+-- The ledger. Valid on Redshift and on Postgres; keys are checked by the program, as Redshift enforces none.
 CREATE SCHEMA IF NOT EXISTS millrace;
 
+-- Who reads and loads a stream now: the newest token counts, until it expires (UTC, by the warehouse's clock).
+CREATE TABLE IF NOT EXISTS millrace.leases (
+    pipeline VARCHAR(128) NOT NULL,
+    stream VARCHAR(128) NOT NULL,
+    token BIGINT NOT NULL,
+    holder VARCHAR(256) NOT NULL,
+    expires_at TIMESTAMP NOT NULL
+);
+
+-- Which field of the source a target's column holds: two fields that would have one name keep their own columns
+-- from run to run, whichever appears first. left_at: since when the source has the column no more.
+CREATE TABLE IF NOT EXISTS millrace.columns (
+    pipeline VARCHAR(128) NOT NULL,
+    stream VARCHAR(128) NOT NULL,
+    name VARCHAR(128) NOT NULL,
+    path VARCHAR(65535) NOT NULL,
+    is_key BOOLEAN NOT NULL,
+    left_at TIMESTAMPTZ
+);
+
+-- Rows that were rejected, per applied batch, reason and field; the rows lie beside the batch in the lake. Open until
+-- a replay read them again: closed_by is its batch.
+CREATE TABLE IF NOT EXISTS millrace.rejects (
+    batch_id VARCHAR(64) NOT NULL,
+    pipeline VARCHAR(128) NOT NULL,
+    stream VARCHAR(128) NOT NULL,
+    reason VARCHAR(256) NOT NULL,
+    field VARCHAR(65535) NOT NULL,
+    rows_rejected BIGINT NOT NULL,
+    closed_by VARCHAR(64)
+);
+
+-- One row per applied batch, written in the transaction that applies its rows. A stream's position is that of its
+-- latest read. Made last: where it is, the others are.
 CREATE TABLE IF NOT EXISTS millrace.batches (
     batch_id VARCHAR(64) NOT NULL,
+    kind VARCHAR(16) NOT NULL,
     pipeline VARCHAR(128) NOT NULL,
     stream VARCHAR(128) NOT NULL,
     target VARCHAR(260) NOT NULL,
     manifest VARCHAR(1024) NOT NULL,
+    token BIGINT NOT NULL,
     read_at TIMESTAMPTZ NOT NULL,
     lower_bound VARCHAR(256),
     position VARCHAR(256),
@@ -18,13 +53,4 @@ CREATE TABLE IF NOT EXISTS millrace.batches (
     rows_unchanged BIGINT NOT NULL,
     rows_rejected BIGINT NOT NULL,
     applied_at TIMESTAMPTZ NOT NULL
-);
-
--- Which field of the source a target's column holds: two fields that would have one name keep their own columns
--- from run to run, whichever appears first.
-CREATE TABLE IF NOT EXISTS millrace.columns (
-    pipeline VARCHAR(128) NOT NULL,
-    stream VARCHAR(128) NOT NULL,
-    name VARCHAR(128) NOT NULL,
-    path VARCHAR(65535) NOT NULL
 );

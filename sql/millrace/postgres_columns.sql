@@ -8,7 +8,7 @@ WITH RECURSIVE resolved AS (
     FROM resolved
     JOIN pg_catalog.pg_type AS domain ON domain.oid = resolved.type_id AND domain.typtype = 'd'
 )
-SELECT resolved.attname, type.typname, resolved.modifier, type.typtype
+SELECT resolved.attname, type.typname, resolved.modifier, type.typtype, format_type(type.oid, -1)
 FROM resolved
 JOIN pg_catalog.pg_type AS type ON type.oid = resolved.type_id AND type.typtype <> 'd'
 ORDER BY resolved.attnum

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,11 +17,16 @@ from blocks.store import BucketStore
 from local.stack import WAREHOUSE_IAM_ROLE, Stack
 from millrace import Pipeline, Stream
 from millrace.capture.mongo_client import open_client
-from millrace.capture.postgres import CHUNK_BYTES
+from millrace.capture.chunk import Window
+from millrace.capture.mongo import MongoSource
+from millrace.capture.postgres import PostgresSource
+from millrace.capture.postgres_copy import CHUNK_BYTES
+from millrace.extract import Landing
 from millrace.lake.batch import Batch
 from millrace.lake.store import ObjectStore
 from millrace.naming import quote
-from millrace.sources import Landing, extract_mongo, extract_postgres
+from millrace.reads import Route, replay, window
+from millrace.sweep import sweep
 from millrace.warehouse.dialect import dialect_for
 from millrace.warehouse.ledger import LoadResult
 from millrace.warehouse.loader import Warehouse
@@ -29,10 +34,14 @@ from millrace.warehouse.loader import Warehouse
 PIPELINE = "engine"
 """Name of the pipeline that every delivered stream is in, and of the schema of its targets."""
 
+Way = Callable[[Route], Awaitable[Batch | None]]
+"""A way to a batch: a window, a sweep, a replay."""
+
 
 @dataclass
 class Engine:
-    """One source of each kind, a lake and a warehouse. ``chunk_bytes`` bounds what is decoded at once."""
+    """One source of each kind, a lake and a warehouse. ``chunk_bytes`` bounds what is decoded at once; ``holder`` is
+    who takes the leases."""
 
     store: ObjectStore
     warehouse: Warehouse
@@ -40,20 +49,28 @@ class Engine:
     postgres_url: str
     mongo_url: str
     chunk_bytes: int = CHUNK_BYTES
+    holder: str = "test"
     batches: list[Batch] = field(default_factory=list)
 
     async def deliver(self, stream: Stream, *, full: bool = False, upper: str | None = None) -> LoadResult | None:
         """Take the stream from its position (``full``: from the beginning) to the warehouse; None when empty."""
-        batch = await self.extract(stream, full=full, upper=upper)
-        return None if batch is None else self.load(stream, batch)
+        return await self._through(stream, self._window(full, upper))
+
+    async def sweep(self, stream: Stream) -> LoadResult | None:
+        """Compare the whole stream with its target and load what differs; None when both are empty."""
+        return await self._through(stream, sweep)
+
+    async def replay(self, stream: Stream) -> LoadResult | None:
+        """Read the open rejects again; None when there are none."""
+        return await self._through(stream, replay)
 
     async def extract(self, stream: Stream, *, full: bool = False, upper: str | None = None) -> Batch | None:
-        """Read a window into the lake; the batch is also kept in ``batches``."""
-        lower = None if full else self.warehouse.position(PIPELINE, stream.name)
-        read = self._read_mongo if stream.reference.kind == "mongo" else self._read_postgres
-        batch = await read(stream, lower, upper)
-        self.batches += [batch] if batch else []
-        return batch
+        """Read a window into the lake, without a lease; the batch is also kept in ``batches``."""
+        return await self._batch(stream, self._window(full, upper))
+
+    async def extract_sweep(self, stream: Stream) -> Batch | None:
+        """Sweep into the lake, without a lease; the batch is also kept in ``batches``."""
+        return await self._batch(stream, sweep)
 
     def load(self, stream: Stream, batch: Batch) -> LoadResult:
         """Apply a batch."""
@@ -81,27 +98,34 @@ class Engine:
         """A connection to the Postgres source."""
         return psycopg2.connect(self.postgres_url)
 
-    async def _read_postgres(self, stream: Stream, lower: str | None, upper: str | None) -> Batch | None:
-        return extract_postgres(
-            self.connect_source,
-            stream,
-            self._landing(),
-            self.warehouse.known_columns(pipeline_of(stream), stream),
-            lower=lower,
-            upper=upper,
-            chunk_bytes=self.chunk_bytes,
-        )
+    def _window(self, full: bool, upper: str | None) -> Way:
+        async def read(route: Route) -> Batch | None:
+            lower = None if full else self.warehouse.position(route.pipeline, route.stream)
+            return await window(route, Window(lower, upper))
 
-    async def _read_mongo(self, stream: Stream, lower: str | None, upper: str | None) -> Batch | None:
-        known = self.warehouse.known_columns(pipeline_of(stream), stream)
+        return read
+
+    async def _through(self, stream: Stream, way: Way) -> LoadResult | None:
+        """Under a lease, as a run does it."""
+        pipeline = pipeline_of(stream)
+        with self.warehouse.lease(pipeline, stream, self.holder) as token:
+            try:
+                batch = await self._batch(stream, way, token)
+                return None if batch is None else self.load(stream, batch)
+            finally:
+                self.warehouse.release(pipeline, stream, token)
+
+    async def _batch(self, stream: Stream, way: Way, token: int = 0) -> Batch | None:
+        landing = Landing(PIPELINE, self.store, self.warehouse.dialect.limits, token=token)
         client = open_client(self.mongo_url)
+        is_mongo = stream.reference.kind == "mongo"
+        source = MongoSource(client) if is_mongo else PostgresSource(self.connect_source, self.chunk_bytes)
         try:
-            return await extract_mongo(client, stream, self._landing(), known, lower=lower, upper=upper)
+            batch = await way(Route(source, landing, self.warehouse, pipeline_of(stream), stream))
         finally:
             client.close()
-
-    def _landing(self) -> Landing:
-        return Landing(PIPELINE, self.store, self.warehouse.dialect.limits)
+        self.batches += [batch] if batch else []
+        return batch
 
 
 def pipeline_of(stream: Stream) -> Pipeline:

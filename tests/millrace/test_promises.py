@@ -176,11 +176,14 @@ async def test_no_secret_reaches_the_statements_of_the_warehouse(engine: Engine)
 
 
 MEASURE = """
-import resource, sys
-from pathlib import Path
+import asyncio, resource, sys
 import psycopg2
 from millrace import Incremental, Stream
-from millrace.sources import Landing, extract_postgres
+from millrace.capture.chunk import Window
+from millrace.capture.postgres import PostgresSource
+from millrace.extract import Landing
+from millrace.pipeline import Pipeline
+from millrace.reads import Route, window
 from millrace.warehouse.dialect import REDSHIFT_DIALECT
 
 class Discard:
@@ -191,7 +194,11 @@ class Discard:
 url, rows = sys.argv[1:]
 stream = Stream("big", source=f"postgres:public.big_{rows}", key="id", capture=Incremental("changed"))
 landing = Landing("test", Discard(), REDSHIFT_DIALECT.limits)
-assert extract_postgres(lambda: psycopg2.connect(url), stream, landing, lower=None).read == int(rows)
+class Empty:
+    def known_columns(self, pipeline, stream): return []
+
+route = Route(PostgresSource(lambda: psycopg2.connect(url)), landing, Empty(), Pipeline("test", [stream]), stream)
+assert asyncio.run(window(route, Window())).read == int(rows)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 

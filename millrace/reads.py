@@ -1,0 +1,107 @@
+"""Two ways to a batch, a window of the cursor and a replay of what was rejected, and what they share with the sweep.
+
+Rules and reasons are in docs/decisions/0007-sweep-lease-replay.md.
+What does not belong here: where connections come from, the sweep (sweep.py), and what happens to the batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any
+
+import polars as pl
+from bson import json_util
+
+from millrace.capture.chunk import Keys, Reading, Source, Window
+from millrace.extract import Extraction, Landing
+from millrace.lake.batch import Batch
+from millrace.lake.store import ObjectStore
+from millrace.naming import column_name
+from millrace.pipeline import Pipeline, Stream
+from millrace.rejects import NOWHERE, read_rejects
+from millrace.types import Column
+from millrace.warehouse.loader import Warehouse
+
+BLOCK_ROWS = 20_000
+"""Keys that are asked for at once."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """One stream's way: where it is read, where its batch lies, what it is compared with."""
+
+    source: Source
+    landing: Landing
+    warehouse: Warehouse
+    pipeline: Pipeline
+    stream: Stream
+
+    async def known(self) -> list[Column]:
+        """The target's columns."""
+        return await asyncio.to_thread(self.warehouse.known_columns, self.pipeline, self.stream)
+
+
+async def window(route: Route, selected: Window, *, moves: bool = True) -> Batch | None:
+    """Read a window; None when there was nothing. ``moves`` is False for a backfill, whose start a person chose: it
+    leaves the position alone, because what lies before was not read."""
+    known = await route.known()
+    async with route.source.read(route.stream, known, selected) as reading:
+        read = reading.read if moves else replace(reading.read, position=None)
+        with Extraction(route.landing, route.stream, read, "window", known, selected.lower) as extraction:
+            await take(reading, extraction)
+            if route.stream.reconcile is not None and read.position is not None:
+                rows, sample = await reading.sample(route.stream.reconcile.rows)
+                await asyncio.to_thread(extraction.expect, rows, sample)
+            return await asyncio.to_thread(extraction.finish)
+
+
+async def replay(route: Route) -> Batch | None:
+    """Read the rows of all open rejects as they are now; None when there are none."""
+    known = await route.known()
+    rejects = await asyncio.to_thread(route.warehouse.open_rejects, route.pipeline, route.stream)
+    if not rejects:
+        return None
+    manifests = dict.fromkeys(one.manifest.removeprefix(route.landing.store.uri("")) for one in rejects)
+    batches, rejected = await asyncio.to_thread(_rejects_of, route.landing.store, manifests)
+    async with route.source.read(route.stream, known, Keys((), ())) as reading:
+        read = reading.read
+    with Extraction(route.landing, route.stream, read, "replay", known) as extraction:
+        extraction.keep_rejects(rejected.filter(pl.col("coordinates") == NOWHERE))
+        for keys in _blocks(rejected["coordinates"]):
+            await read_keys(route, known, keys, extraction)
+        return await asyncio.to_thread(lambda: extraction.finish(closes=batches))
+
+
+async def take(reading: Reading, extraction: Extraction) -> None:
+    """Every chunk of a reading into the batch."""
+    async with aclosing(reading.chunks()) as chunks:
+        async for chunk in chunks:
+            await asyncio.to_thread(extraction.add, chunk)
+
+
+async def read_keys(route: Route, known: Sequence[Column], keys: Keys, extraction: Extraction) -> None:
+    """Rows by key into the batch, as the source has them now."""
+    async with route.source.read(route.stream, known, keys) as reading:
+        await take(reading, extraction)
+
+
+def _rejects_of(store: ObjectStore, manifests: Iterable[str]) -> tuple[list[str], pl.DataFrame]:
+    """The ids of batches, and the rows they rejected."""
+    batches = [Batch.load(store, key) for key in manifests]
+    rejected = [read_rejects(store.get_bytes(key)) for batch in batches for key in batch.rejects]
+    return [batch.batch_id for batch in batches], pl.concat(rejected)
+
+
+def _blocks(coordinates: pl.Series) -> Iterator[Keys]:
+    """Coordinates as keys, each once, in blocks that name the same fields."""
+    by_names: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
+    for text in coordinates.unique(maintain_order=True):
+        place: dict[str, Any] = json_util.loads(text)
+        by_names.setdefault(tuple(map(column_name, place)), []).append(tuple(place.values()))
+    by_names.pop((), None)
+    for names, rows in by_names.items():
+        for start in range(0, len(rows), BLOCK_ROWS):
+            yield Keys(names, rows[start : start + BLOCK_ROWS])

@@ -1,0 +1,115 @@
+"""The sweep: the whole source compared with the whole target, by key and row hash, in bounded memory.
+
+The scan's keys and hashes are joined with the target by the warehouse; what differs is read again by key, and what
+the source then does not have is a delete (docs/decisions/0007-sweep-lease-replay.md).
+What does not belong here: the comparison's SQL (warehouse/), and what happens to the batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, aclosing
+
+from millrace.capture.chunk import Chunk, Keys, Reading, Window
+from millrace.contract.check import measure
+from millrace.errors import ConfigurationError
+from millrace.extract import Extraction
+from millrace.lake.batch import Batch
+from millrace.lake.writer import PartWriter
+from millrace.naming import ROW_HASH, column_name
+from millrace.pipeline import Stream
+from millrace.reads import BLOCK_ROWS, Route, read_keys
+from millrace.shape.row_hash import with_row_hash
+from millrace.types import Column, Kind
+from millrace.warehouse.compare import Scan
+from millrace.worker import Worker
+
+COMPARABLE = frozenset({
+    Kind.BOOLEAN, Kind.INT16, Kind.INT32, Kind.INT64, Kind.DECIMAL, Kind.TEXT, Kind.DATE, Kind.TIMESTAMP,
+    Kind.TIMESTAMP_UTC,
+})  # fmt: skip
+"""Kinds of keys that a warehouse's driver gives back equal to what the source gave."""
+
+
+async def sweep(route: Route) -> Batch | None:
+    """Compare the whole table with the target, and read again what differs; None when both are empty."""
+    known = await route.known()
+    async with AsyncExitStack() as stack:
+        async with route.source.read(route.stream, known, Window()) as reading:
+            extraction = stack.enter_context(Extraction(route.landing, route.stream, reading.read, "sweep", known))
+            scan = await _scan(route, known, reading, extraction)
+        matched = await _read_again(route, known, scan, extraction)
+        return await asyncio.to_thread(lambda: extraction.finish(matched=matched))
+
+
+async def _scan(route: Route, known: Sequence[Column], reading: Reading, extraction: Extraction) -> Scan:
+    """The table's keys and row hashes, in the lake; rows that cannot be decoded are rejects already."""
+    narrowing = _Narrowing(route.stream, known, reading.read.identity)
+    with PartWriter(route.landing.store, extraction.prefix, "scan") as writer:
+        async with aclosing(reading.chunks()) as chunks:
+            async for chunk in chunks:
+                fitted = await asyncio.to_thread(extraction.fitted, chunk)
+                await asyncio.to_thread(narrowing.write, fitted, writer)
+                await asyncio.to_thread(extraction.keep_rejects, fitted.rejected)
+                extraction.report(narrowing.rows)
+        await asyncio.to_thread(writer.close)
+    return narrowing.scan(writer, extraction.prefix)
+
+
+class _Narrowing:
+    """Keeps of every row its key, what identifies it in its source, and its hash."""
+
+    def __init__(self, stream: Stream, known: Sequence[Column], identity: str) -> None:
+        self._stream, self._identity = stream, identity
+        self._keys = [column_name(key) for key in stream.keys]
+        self._names = list(dict.fromkeys([*self._keys, *filter(None, [identity])]))
+        self._columns = {column.name: column for column in known if column.name in self._names}
+        self._longest_bytes: Counter[str] = Counter()
+        self.rows = 0
+
+    def write(self, chunk: Chunk, writer: PartWriter) -> None:
+        self._columns |= {column.name: column for column in chunk.columns if column.name in self._names}
+        narrow = with_row_hash(chunk.frame, chunk.columns).select(*self._names, ROW_HASH)
+        for name, length in measure(narrow, self._chosen).items():
+            self._longest_bytes[name] = max(length, self._longest_bytes[name])
+        writer.write(narrow, self._chosen)
+        self.rows += narrow.height
+
+    def scan(self, writer: PartWriter, prefix: str) -> Scan:
+        for column in self._chosen:
+            if column.name in self._keys and column.type.kind not in COMPARABLE:
+                raise ConfigurationError(
+                    f"a sweep cannot compare keys of type {column.type}",
+                    place=f"stream {self._stream.name} ({self._stream.source})",
+                    remedy="declare a key of numbers, text or timestamps, or no sweep",
+                )
+        return Scan(
+            columns=tuple(self._chosen),
+            keys=tuple(self._keys),
+            parts=tuple(writer.parts),
+            prefix=prefix,
+            identity=self._identity,
+            longest_bytes=dict(self._longest_bytes),
+        )
+
+    @property
+    def _chosen(self) -> list[Column]:
+        return [self._columns[name] for name in self._names if name in self._columns]
+
+
+async def _read_again(route: Route, known: Sequence[Column], scan: Scan, extraction: Extraction) -> int:
+    """Add the rows that differ and remove those that are gone; the number of rows that agree."""
+    columns = [column for name in scan.keys for column in scan.columns if column.name == name]
+    with Worker(f"compare-{route.stream.name}") as worker:
+        async with worker.within(route.warehouse.compare(route.pipeline, route.stream, scan)) as compared:
+            async with aclosing(worker.each(compared.blocks(BLOCK_ROWS))) as blocks:
+                async for rows in blocks:
+                    keys = Keys(scan.keys, rows)
+                    await read_keys(route, known, keys, extraction)
+                    if route.stream.deletes != "ignore":
+                        here = await route.source.existing(route.stream, known, keys)
+                        gone = [row for row in rows if row not in here]
+                        await asyncio.to_thread(extraction.remove, columns, gone)
+            return compared.matched

@@ -1,0 +1,82 @@
+"""A scan of the source (keys and row hashes) compared with the target, by the warehouse itself.
+
+What does not belong here: reading the source, and what is done about a difference (sweep.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from millrace.lake.batch import Part
+from millrace.pipeline import DeletePolicy
+from millrace.types import Column
+from millrace.warehouse import statements
+from millrace.warehouse.stage import HASH_COLUMN, Files, Stage
+
+FETCHED_ROWS = 1_000
+"""The most that a Redshift of one node gives at once."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A whole table as ``keys``, what identifies a row in its source, and hashes, in files under ``prefix``."""
+
+    columns: tuple[Column, ...]
+    keys: tuple[str, ...]
+    parts: tuple[Part, ...]
+    prefix: str
+    identity: str
+    longest_bytes: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """``matched`` keys have the same row in source and target; the others come out of ``blocks``."""
+
+    matched: int
+    _connection: Any
+
+    def blocks(self, rows: int) -> Generator[list[tuple[Any, ...]], None, None]:
+        """Keys that differ, or that one side lacks, in blocks of at most ``rows``; each key once."""
+        block: list[tuple[Any, ...]] = []
+        while fetched := self._fetch():
+            block += fetched
+            if len(block) + FETCHED_ROWS > rows:
+                yield block
+                block = []
+        if block:
+            yield block
+
+    def _fetch(self) -> list[tuple[Any, ...]]:
+        with self._connection.cursor() as cursor:
+            cursor.execute(statements.fetch(FETCHED_ROWS))
+            return list(cursor.fetchall())
+
+
+def compare(
+    connection: Any, stage: Stage, scan: Scan, target: str, place: str, deletes: DeletePolicy, *, marks_deleted: bool
+) -> Comparison:
+    """Stage the scan and open the cursor; the connection is in a transaction afterwards.
+
+    ``deletes`` decides which keys that the source lacks are wanted; ``marks_deleted``: the target has the column that
+    marks deleted rows. Raises KeyViolation.
+    """
+    columns = [*scan.columns, HASH_COLUMN]
+    files = Files(statements.SCAN, columns, scan.parts, scan.longest_bytes, scan.prefix, place)
+    stage.fill(files)
+    stage.check_keys(files, scan.keys, scan.identity)
+    differing = statements.differing_keys(target, scan.keys, marks_deleted=marks_deleted)
+    missing = statements.missing_keys(target, scan.keys, marks_deleted=marks_deleted and deletes == "soft")
+    scanned = _count(connection, statements.count_keys(statements.SCAN, scan.keys))
+    matched = scanned - _count(connection, statements.count(differing))
+    with connection.cursor() as cursor:
+        cursor.execute(statements.declare_cursor(differing, *([missing] if deletes != "ignore" else [])))
+    return Comparison(matched, connection)
+
+
+def _count(connection: Any, question: str) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(question)
+        return int(cursor.fetchone()[0])

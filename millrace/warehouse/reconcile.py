@@ -1,0 +1,51 @@
+"""Reconciliation: the target after an apply, against what the source held when the batch was read.
+
+Runs in the transaction of the apply, so that a difference can still fail it.
+What does not belong here: counting and drawing the sample in the source (capture/), the policy's declaration.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from millrace.errors import CountMismatch
+from millrace.lake.batch import Batch
+from millrace.warehouse import statements
+from millrace.warehouse.merge import Target
+
+
+def reconcile(connection: Any, target: Target, batch: Batch, rejected: int) -> tuple[str, ...]:
+    """What differs, for people; nothing when all agrees or nothing was expected. ``rejected`` rows of the source may
+    be missing in the target.
+
+    Raises CountMismatch when the stream's policy is ``fail``.
+    """
+    if target.stream.reconcile is None or batch.source_rows is None:
+        return ()
+    differences = tuple(_differences(connection, target, batch, rejected))
+    if differences and target.stream.reconcile.policy == "fail":
+        raise CountMismatch(
+            "; ".join(differences),
+            place=target.place,
+            remedy="nothing was committed; run `millrace sweep`, which finds silent changes and deletes",
+        )
+    return differences
+
+
+def _differences(connection: Any, target: Target, batch: Batch, rejected: int) -> list[str]:
+    found = []
+    rows = _count(connection, statements.count_rows(target.quoted, marks_deleted=target.marks_deleted))
+    expected = batch.source_rows or 0
+    keeps_deleted = target.stream.deletes == "ignore"
+    if rows < expected - rejected or (rows > expected and not keeps_deleted):
+        found.append(f"the source held {expected} rows, the target holds {rows} ({rejected} rejected ones are open)")
+    sampled = sum(part.rows for part in batch.sample)
+    if sampled and (unlike := _count(connection, statements.count_unlike_sample(target.quoted, target.keys))):
+        found.append(f"{unlike} of {sampled} sampled rows differ")
+    return found
+
+
+def _count(connection: Any, question: str) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(question)
+        return int(cursor.fetchone()[0])
