@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -13,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import millrace
 from millrace.contract.target import fits_target
 from millrace.rejects import REJECT_SCHEMA
 from millrace.types import (
@@ -143,6 +146,12 @@ def test_a_key_that_the_target_lacks_is_left_to_the_load() -> None:
     columns = [ID, Column("other", "other", INT64)]
     accepted, fitted, rejected = fits_target(frame, columns, [ID], ["other"])
     assert (accepted.columns, list(fitted), rejected.height) == (["id", "other"], columns, 0)
+
+
+def test_the_reasons_are_those_of_the_page_of_types() -> None:
+    page = (Path(millrace.__file__).parent.parent / "docs/types.md").read_text(encoding="utf-8")
+    here = {reason for held in (None, INT32, text(0)) for _, reason, _ in fit(["x"], TEXT, held)[2]}
+    assert set(re.findall(r"`(schema_\w+)`", page)) == here
 
 
 @given(st.lists(st.floats()), st.sampled_from([(38, 9), (12, 2), (38, 0), (5, 5)]))

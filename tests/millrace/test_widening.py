@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import millrace
 from millrace.types import (
     BINARY,
     BOOLEAN,
@@ -24,6 +28,7 @@ from millrace.types import (
     decimal,
     text,
 )
+from millrace.warehouse.dialect import REDSHIFT_DIALECT, from_catalog
 from millrace.warehouse.widening import holds, supertype
 
 SIMPLE = (BOOLEAN, INT16, INT32, INT64, FLOAT32, FLOAT64, TEXT, DATE, TIME, TIMESTAMP, TIMESTAMP_UTC, BINARY, DOCUMENT)
@@ -98,3 +103,24 @@ def test_holding_goes_on(widest: DataType, middle: DataType, narrow: DataType) -
     if holds(widest, middle) and holds(widest, narrow):
         assert wider is not None
         assert holds(widest, wider)
+
+
+def test_the_page_of_types_says_the_same() -> None:
+    page = (Path(millrace.__file__).parent.parent / "docs/types.md").read_text(encoding="utf-8")
+    section = page.split("## When a column's type changes")[1]
+    rows = re.findall(r"^\| `([A-Z].+)` \| `(.+)` \| (.+) \|$", section, re.MULTILINE)
+    assert len(rows) == 12
+    for held, wanted, becomes in rows:
+        wider = supertype(in_redshift(held), in_redshift(wanted))
+        assert becomes == f"`{REDSHIFT_DIALECT.target_type(wider, 0)}`" if wider else becomes.startswith("refused")
+
+
+def in_redshift(type_name: str) -> DataType:
+    """The type that a warehouse's name stands for."""
+    name, *measures = re.findall(r"[A-Z ]+|\d+", type_name)
+    catalog = {"TIMESTAMP": "timestamp without time zone", "TIMESTAMPTZ": "timestamp with time zone",
+               "VARCHAR": "character varying"}  # fmt: skip
+    precision, scale = [*map(int, measures), None, None][:2]
+    found = from_catalog(catalog.get(name, name.lower()), precision, precision, scale)
+    assert found is not None
+    return found
