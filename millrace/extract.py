@@ -103,7 +103,8 @@ class Extraction:
         again) is kept and counted once."""
         if not rejected.height:
             return
-        fresh = rejected.filter(~pl.col("coordinates").is_in(pl.Series(list(self._met), dtype=pl.String)))
+        met = pl.Series(list(self._met), dtype=pl.String).implode()
+        fresh = rejected.filter(~pl.col("coordinates").is_in(met))
         if not fresh.height:
             return
         key = f"{self.prefix}/rejects-{len(self._reject_files):05d}.ndjson"

@@ -156,9 +156,9 @@ def _decode_singly(raw: bytes) -> tuple[list[dict[str, Any]], list[dict[str, str
         one = raw[offset : offset + size]
         try:
             documents.append(bson.decode(one, OPTIONS))
-        except (BSONError, ValueError, OverflowError) as error:
+        except (BSONError, ValueError, OverflowError):
             rejected.append(
-                {"reason": "undecodable", "field": type(error).__name__, "coordinates": _id_of(one), "row": one.hex()}
+                {"reason": "undecodable", "field": "", "coordinates": _id_of(one), "row": one.hex()}
             )
         offset += size
     return documents, rejected

@@ -112,7 +112,6 @@ class Stage:
                     place=files.place,
                     remedy="declare a key that is unique and never NULL, or mend the source",
                 )
-        self._connection.commit()
 
     def _load(self, files: Files, index: int, columns: Sequence[str], parts: Sequence[Part]) -> int:
         if self._dialect.copies_from_lake:

@@ -16,9 +16,9 @@ from blocks.sql import driver_of, opener, warehouse_connector
 from blocks.store import BucketStore
 from local.stack import WAREHOUSE_IAM_ROLE, Stack
 from millrace import Pipeline, Stream
-from millrace.capture.mongo_client import open_client
 from millrace.capture.chunk import Window
 from millrace.capture.mongo import MongoSource
+from millrace.capture.mongo_client import open_client
 from millrace.capture.postgres import PostgresSource
 from millrace.capture.postgres_copy import CHUNK_BYTES
 from millrace.extract import Landing
@@ -65,12 +65,16 @@ class Engine:
         return await self._through(stream, replay)
 
     async def extract(self, stream: Stream, *, full: bool = False, upper: str | None = None) -> Batch | None:
-        """Read a window into the lake, without a lease; the batch is also kept in ``batches``."""
-        return await self._batch(stream, self._window(full, upper))
+        """Read a window into the lake; the batch is also kept in ``batches``."""
+        return await self._leased(stream, self._window(full, upper))
 
     async def extract_sweep(self, stream: Stream) -> Batch | None:
-        """Sweep into the lake, without a lease; the batch is also kept in ``batches``."""
-        return await self._batch(stream, sweep)
+        """Sweep into the lake; the batch is also kept in ``batches``."""
+        return await self._leased(stream, sweep)
+
+    def landing(self, token: int = 0) -> Landing:
+        """Where batches go, under the lease of this token."""
+        return Landing(PIPELINE, self.store, self.warehouse.dialect.limits, token=token)
 
     def load(self, stream: Stream, batch: Batch) -> LoadResult:
         """Apply a batch."""
@@ -109,14 +113,18 @@ class Engine:
         """Under a lease, as a run does it."""
         pipeline = pipeline_of(stream)
         with self.warehouse.lease(pipeline, stream, self.holder) as token:
-            try:
-                batch = await self._batch(stream, way, token)
-                return None if batch is None else self.load(stream, batch)
-            finally:
-                self.warehouse.release(pipeline, stream, token)
+            batch = await self._batch(stream, way, token)
+            result = None if batch is None else self.load(stream, batch)
+        self.warehouse.release(pipeline, stream, token)
+        return result
 
-    async def _batch(self, stream: Stream, way: Way, token: int = 0) -> Batch | None:
-        landing = Landing(PIPELINE, self.store, self.warehouse.dialect.limits, token=token)
+    async def _leased(self, stream: Stream, way: Way) -> Batch | None:
+        pipeline = pipeline_of(stream)
+        with self.warehouse.lease(pipeline, stream, self.holder) as token:
+            return await self._batch(stream, way, token)
+
+    async def _batch(self, stream: Stream, way: Way, token: int) -> Batch | None:
+        landing = self.landing(token)
         client = open_client(self.mongo_url)
         is_mongo = stream.reference.kind == "mongo"
         source = MongoSource(client) if is_mongo else PostgresSource(self.connect_source, self.chunk_bytes)

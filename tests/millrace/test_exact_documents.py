@@ -14,7 +14,7 @@ from typing import Any
 import bson
 import pytest
 from bson import json_util
-from engine_on_servers import PIPELINE, Engine, bucket_store, engine_between
+from engine_on_servers import Engine, bucket_store, engine_between
 from mongo_cases import FIELDS, OUT_OF_RANGE, TOO_LONG, Json, Rejected
 from pymongo import MongoClient
 
@@ -66,9 +66,7 @@ def exact(request: pytest.FixtureRequest, stack: Stack) -> Iterator[Delivered]:
 
 def from_bytes(engine: Engine, documents: dict[int, dict[str, Any]]) -> Delivered:
     chunk = Decoder(THINGS, ()).decode(b"".join(map(bson.encode, documents.values())))
-    with Extraction(
-        PIPELINE, THINGS, Read(NOW, None, None), engine.store, engine.warehouse.dialect.limits
-    ) as extraction:
+    with Extraction(engine.landing(), THINGS, Read(NOW, None)) as extraction:
         extraction.add(chunk)
         batch = extraction.finish()
     assert batch is not None

@@ -113,8 +113,8 @@ async def test_an_earlier_read_does_not_undo_a_later_one(engine: Engine) -> None
     assert late is not None
     engine.load(NOTES, late)
     rows = engine.rows("notes")
-    with pytest.raises(Superseded):
-        engine.load(NOTES, early)
+    with pytest.raises(Superseded, match="read before"):
+        engine.load(NOTES, replace(early, token=late.token))
     assert engine.rows("notes") == rows
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import bson
 import pytest
-from engine_on_servers import PIPELINE, Engine
+from engine_on_servers import Engine
 
 from millrace import Incremental, Stream
 from millrace.capture.chunk import Read
@@ -21,8 +21,8 @@ THINGS = Stream("things", source="mongo:shop.things", key="id", capture=Incremen
 def batch_of(engine: Engine, *readings: dict[str, object]) -> Batch:
     """One chunk per reading, as a cursor would give them."""
     decoder = Decoder(THINGS, ())
-    read = Read(datetime(2026, 1, 1, tzinfo=UTC), None, None, identity="_id")
-    with Extraction(PIPELINE, THINGS, read, engine.store, engine.warehouse.dialect.limits) as extraction:
+    read = Read(datetime(2026, 1, 1, tzinfo=UTC), None, identity="_id")
+    with Extraction(engine.landing(), THINGS, read) as extraction:
         for reading in readings:
             extraction.add(decoder.decode(bson.encode(reading)))
         batch = extraction.finish()
