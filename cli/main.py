@@ -1,4 +1,4 @@
-"""The command `millrace`: run, plan and seed pipelines from a terminal.
+"""The command `millrace`: run, plan, sweep, replay and seed pipelines from a terminal.
 
 Results go to stdout (a table, or JSON with ``--json``), the flows' logs to stderr. Exit codes: 0 done, 1 the run
 failed, 2 the request or the configuration is wrong.
@@ -21,6 +21,7 @@ from millrace.errors import ConfigurationError, MillraceError
 if TYPE_CHECKING:
     from flows.replicate import RunReport
     from flows.request import ReplicateRequest
+    from millrace.run import Mode
 
 FAILED, WRONG_REQUEST = 1, 2
 Result = TypeVar("Result")
@@ -38,6 +39,7 @@ StreamNames = Annotated[list[str] | None, typer.Option("--stream", "-s", help="O
 Full = Annotated[bool, typer.Option("--full", help="Read everything, not only what changed.")]
 Start = Annotated[datetime | None, typer.Option("--from", help="First moment of a window (inclusive, UTC).")]
 End = Annotated[datetime | None, typer.Option("--to", help="Last moment of a window (exclusive, UTC).")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -48,12 +50,12 @@ def run(
     full: Full = False,
     start: Start = None,
     end: End = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="The same as `millrace plan`.")] = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Bring what changed into the warehouse."""
-    report = _replicate(_request(pipeline, stream, full, start, end, dry_run))
-    _print(report, as_json)
+    mode: Mode = "full" if full else "incremental"
+    _print(_replicate(_request(pipeline, stream, mode, start, end, dry_run)), as_json)
 
 
 @application.command()
@@ -66,7 +68,36 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Show windows, queries, schema changes and SQL of a run. Changes nothing."""
-    _print(_replicate(_request(pipeline, stream, full, start, end, True)), as_json)
+    mode: Mode = "full" if full else "incremental"
+    _print(_replicate(_request(pipeline, stream, mode, start, end, True)), as_json)
+
+
+@application.command()
+def sweep(pipeline: PipelineName, stream: StreamNames = None, dry_run: DryRun = False, as_json: AsJson = False) -> None:
+    """Compare source and warehouse as a whole: bring silent updates and deletes."""
+    _print(_replicate(_request(pipeline, stream, "sweep", dry_run=dry_run)), as_json)
+
+
+@application.command()
+def replay(pipeline: PipelineName, stream: StreamNames = None, as_json: AsJson = False) -> None:
+    """Read rejected rows again, after the contract or the data was mended."""
+    _print(_replicate(_request(pipeline, stream, "replay")), as_json)
+
+
+@application.command()
+def rejects(
+    pipeline: PipelineName,
+    stream: StreamNames = None,
+    rows: Annotated[bool, typer.Option("--rows", help="Every row: its key and the file that holds it.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what was rejected and not replayed since, by reason and field."""
+    from cli.show import print_json, print_rejects
+    from tasks.rejects import list_rejects
+
+    request = _request(pipeline, stream, "replay")
+    found = _await(list_rejects(request.pipeline, _chosen(request), each=rows))
+    print_json(found) if as_json else print_rejects(found)
 
 
 @application.command()
@@ -89,7 +120,12 @@ def seed(
 
 
 def _request(
-    pipeline: str, streams: list[str] | None, full: bool, start: datetime | None, end: datetime | None, dry_run: bool
+    pipeline: str,
+    streams: list[str] | None,
+    mode: Mode,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    dry_run: bool = False,
 ) -> ReplicateRequest:
     from pydantic import ValidationError
 
@@ -100,7 +136,7 @@ def _request(
         return ReplicateRequest(
             pipeline=_absolute(pipeline),
             streams=streams or [],
-            mode="full" if full else "incremental",
+            mode=mode,
             window=window,
             dry_run=dry_run,
         )
@@ -116,13 +152,19 @@ def _absolute(pipeline: str) -> str:
 
 def _replicate(request: ReplicateRequest) -> RunReport:
     from flows.replicate import replicate
+
+    _chosen(request)
+    return _await(replicate(request))
+
+
+def _chosen(request: ReplicateRequest) -> list[str]:
+    """Names of the streams that are meant; a wrong one ends the command."""
     from pipelines import find
 
     try:
-        request.chosen(find(request.pipeline))
+        return [stream.name for stream in request.chosen(find(request.pipeline))]
     except ConfigurationError as error:
         _fail(error)
-    return _await(replicate(request))
 
 
 def _await(flow_run: Coroutine[Any, Any, Result]) -> Result:

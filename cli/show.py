@@ -17,6 +17,7 @@ from rich.table import Table
 from flows.replicate import RunReport
 from flows.seed import SeedReport
 from tasks.plan import StreamPlan
+from tasks.rejects import Rejects
 
 MINIMUM_WIDTH = 124
 
@@ -36,6 +37,7 @@ def print_report(report: RunReport, title: str = "") -> None:
     table = Table(title=title or None, title_justify="left")
     table.add_column("stream", no_wrap=True)
     table.add_column("target", no_wrap=True)
+    table.add_column("by", no_wrap=True)
     for name in ("read", "loaded", "inserted", "updated", "deleted", "unchanged", "rejected", "seconds"):
         table.add_column(name, justify="right")
     for stream in report.streams:
@@ -43,6 +45,7 @@ def print_report(report: RunReport, title: str = "") -> None:
         table.add_row(
             stream.stream,
             stream.target,
+            stream.kind,
             *(f"{count:,}" for count in (*counts, stream.rejected)),
             f"{stream.seconds:.1f}",
         )
@@ -58,13 +61,27 @@ def print_plans(plans: Sequence[StreamPlan]) -> None:
     out = console()
     for plan in plans:
         out.rule(f"{plan.stream}: {plan.source} → {plan.target}", align="left")
-        out.print(f"window  from {plan.lower or 'the beginning'} to {plan.upper or 'now'}")
+        out.print(f"{plan.reads:<7} from {plan.lower or 'the beginning'} to {plan.upper or 'now'}")
         out.print(f"changes {'; '.join(plan.changes) or 'none'}")
         out.print("query")
         out.print(Syntax(plan.query, "sql", word_wrap=True, background_color="default"))
         if plan.statements:
             out.print("load")
             out.print(Syntax(";\n".join(plan.statements) + ";", "sql", word_wrap=True, background_color="default"))
+
+
+def print_rejects(found: Sequence[Rejects]) -> None:
+    """A row per reason and field, or per rejected row; never its values."""
+    table = Table()
+    for name in ("stream", "reason", "field"):
+        table.add_column(name, overflow="fold")
+    table.add_column("rows", justify="right")
+    for name in ("last read", "where"):
+        table.add_column(name, overflow="fold")
+    for one in found:
+        where = f"{one.coordinates} in {one.file}" if one.coordinates else one.file
+        table.add_row(one.stream, one.reason, one.field, f"{one.rows:,}", f"{one.read_at:%Y-%m-%d %H:%M:%S}", where)
+    console().print(table if found else "No rejected rows are open.")
 
 
 def print_seeded(report: SeedReport) -> None:

@@ -12,7 +12,8 @@ from prefect import flow
 
 from flows.together import together
 from millrace.pipeline import SourceKind
-from tasks.extract import Bounds, Extracted, extract_mongo_stream, extract_postgres_stream
+from millrace.run import Bounds
+from tasks.extract import Extracted, extract_mongo_stream, extract_postgres_stream
 
 
 class StreamsFailed(ExceptionGroup[Exception]):

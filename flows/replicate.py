@@ -15,8 +15,9 @@ from flows.extract import EXTRACT, StreamsFailed
 from flows.request import ReplicateRequest, run_name
 from flows.together import raise_all, together
 from millrace import Pipeline, Stream
+from millrace.run import Bounds
 from pipelines import find
-from tasks.extract import Bounds, Extracted
+from tasks.extract import Extracted
 from tasks.load import load_batch
 from tasks.plan import StreamPlan, plan_stream
 from tasks.report import StreamReport, publish_report, stream_report

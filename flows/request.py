@@ -6,13 +6,15 @@ What does not belong here: doing it.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Literal
 
 from prefect.runtime import flow_run
 from pydantic import BaseModel, Field, model_validator
 
 from millrace import Pipeline, Stream
-from tasks.extract import Bounds
+from millrace.run import Bounds, Mode
+
+SPANS: dict[Mode, str] = {"incremental": "changes", "full": "all", "sweep": "sweep", "replay": "replay of rejects"}
+"""How a run is called."""
 
 
 class Window(BaseModel):
@@ -33,11 +35,19 @@ class ReplicateRequest(BaseModel):
 
     pipeline: str = Field(default="stori", description="A pipeline's name, or path/to/module.py:attribute.")
     streams: list[str] = Field(default=[], description="Names of streams; empty: all of the pipeline.")
-    mode: Literal["incremental", "full"] = Field(
-        default="incremental", description="`incremental` goes on where the last run ended; `full` reads everything."
+    mode: Mode = Field(
+        default="incremental",
+        description="`incremental` goes on where the last run ended (or sweeps, where a sweep is due); `full` reads "
+        "everything; `sweep` compares source and target as a whole; `replay` reads rejected rows again.",
     )
     window: Window | None = Field(default=None, description="Only this span of time, instead of the mode.")
     dry_run: bool = Field(default=False, description="Show window, queries and schema changes; change nothing.")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> ReplicateRequest:
+        if self.window is not None and self.mode in {"sweep", "replay"}:
+            raise ValueError(f"a {self.mode} has no window")
+        return self
 
     def chosen(self, pipeline: Pipeline) -> list[Stream]:
         """The streams to run. Raises ConfigurationError for a name that the pipeline does not have."""
@@ -47,15 +57,15 @@ class ReplicateRequest(BaseModel):
     def bounds(self) -> Bounds:
         """What is read of each stream."""
         if self.window is not None:
-            return Bounds(full=True, start=_text(self.window.start), end=_text(self.window.end))
-        return Bounds(full=self.mode == "full")
+            return Bounds(start=_text(self.window.start), end=_text(self.window.end))
+        return Bounds(self.mode)
 
     def describe(self, until: datetime) -> str:
         """For the run's name: the pipeline and its window."""
         if self.window is not None:
             span = f"{_minute(self.window.start) or 'beginning'} to {_minute(self.window.end) or _minute(until)}"
         else:
-            span = f"{'all' if self.mode == 'full' else 'changes'} until {_minute(until)}"
+            span = f"{SPANS[self.mode]} until {_minute(until)}"
         return f"{self.pipeline}: {span}{' (dry run)' if self.dry_run else ''}"
 
 

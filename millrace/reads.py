@@ -7,7 +7,7 @@ What does not belong here: where connections come from, the sweep (sweep.py), an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,7 +21,7 @@ from millrace.lake.batch import Batch
 from millrace.lake.store import ObjectStore
 from millrace.naming import column_name
 from millrace.pipeline import Pipeline, Stream
-from millrace.rejects import NOWHERE, read_rejects
+from millrace.rejects import NOWHERE, REJECT_SCHEMA, no_rejects, read_rejects
 from millrace.types import Column
 from millrace.warehouse.loader import Warehouse
 
@@ -61,18 +61,37 @@ async def window(route: Route, selected: Window, *, moves: bool = True) -> Batch
 async def replay(route: Route) -> Batch | None:
     """Read the rows of all open rejects as they are now; None when there are none."""
     known = await route.known()
-    rejects = await asyncio.to_thread(route.warehouse.open_rejects, route.pipeline, route.stream)
-    if not rejects:
+    closes, rejected = await asyncio.to_thread(
+        open_rejects, route.warehouse, route.landing.store, route.pipeline, route.stream
+    )
+    if not closes:
         return None
-    manifests = dict.fromkeys(one.manifest.removeprefix(route.landing.store.uri("")) for one in rejects)
-    batches, rejected = await asyncio.to_thread(_rejects_of, route.landing.store, manifests)
     async with route.source.read(route.stream, known, Keys((), ())) as reading:
         read = reading.read
     with Extraction(route.landing, route.stream, read, "replay", known) as extraction:
-        extraction.keep_rejects(rejected.filter(pl.col("coordinates") == NOWHERE))
+        extraction.keep_rejects(rejected.filter(pl.col("coordinates") == NOWHERE).select(*REJECT_SCHEMA))
         for keys in _blocks(rejected["coordinates"]):
             await read_keys(route, known, keys, extraction)
-        return await asyncio.to_thread(lambda: extraction.finish(closes=batches))
+        return await asyncio.to_thread(lambda: extraction.finish(closes=closes))
+
+
+def open_rejects(
+    warehouse: Warehouse, store: ObjectStore, pipeline: Pipeline, stream: Stream
+) -> tuple[list[str], pl.DataFrame]:
+    """The batches that have open rejects, and the rejected rows, each once as it was met last: REJECT_SCHEMA with the
+    moment of the read (``read_at``) and the file that holds the row (``file``)."""
+    root = store.uri("")
+    found = {one.batch_id: one.manifest.removeprefix(root) for one in warehouse.open_rejects(pipeline, stream)}
+    batches = [Batch.load(store, manifest) for manifest in found.values()]
+    frames = [
+        read_rejects(store.get_bytes(key)).with_columns(read_at=batch.read_at, file=pl.lit(store.uri(key)))
+        for batch in batches
+        for key in batch.rejects
+    ]
+    rows = pl.concat(frames) if frames else no_rejects().with_columns(read_at=None, file=pl.lit(""))
+    is_nowhere = pl.col("coordinates") == NOWHERE
+    placed = rows.filter(~is_nowhere).unique("coordinates", keep="first", maintain_order=True)
+    return list(found), pl.concat([placed, rows.filter(is_nowhere)])
 
 
 async def take(reading: Reading, extraction: Extraction) -> None:
@@ -86,13 +105,6 @@ async def read_keys(route: Route, known: Sequence[Column], keys: Keys, extractio
     """Rows by key into the batch, as the source has them now."""
     async with route.source.read(route.stream, known, keys) as reading:
         await take(reading, extraction)
-
-
-def _rejects_of(store: ObjectStore, manifests: Iterable[str]) -> tuple[list[str], pl.DataFrame]:
-    """The ids of batches, and the rows they rejected."""
-    batches = [Batch.load(store, key) for key in manifests]
-    rejected = [read_rejects(store.get_bytes(key)) for batch in batches for key in batch.rejects]
-    return [batch.batch_id for batch in batches], pl.concat(rejected)
 
 
 def _blocks(coordinates: pl.Series) -> Iterator[Keys]:

@@ -5,10 +5,30 @@ What does not belong here: the blocks (blocks/), and what is done through the co
 
 from __future__ import annotations
 
-from blocks.load import load_landing, load_warehouse
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from blocks.load import load_landing, load_source_mongo, load_source_postgres, load_warehouse
 from blocks.sql import driver_of, opener
+from millrace.capture.chunk import Source
+from millrace.capture.mongo import MongoSource
+from millrace.capture.postgres import PostgresSource
+from millrace.pipeline import SourceReference
 from millrace.warehouse.dialect import dialect_for
 from millrace.warehouse.loader import Warehouse
+
+
+@asynccontextmanager
+async def open_source(reference: SourceReference) -> AsyncIterator[Source]:
+    """The source that a stream names; closed at the end."""
+    if reference.kind == "postgres":
+        yield PostgresSource(opener(await load_source_postgres(reference.connection)))
+        return
+    client = (await load_source_mongo(reference.connection)).get_client()
+    try:
+        yield MongoSource(client)
+    finally:
+        client.close()
 
 
 async def open_warehouse() -> Warehouse:

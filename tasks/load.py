@@ -16,6 +16,7 @@ from millrace.lake.batch import Batch
 from millrace.warehouse.ledger import LoadResult
 from pipelines import find
 from tasks.connections import open_warehouse
+from tasks.lease import leased
 from tasks.policy import STEP
 
 
@@ -32,9 +33,8 @@ async def load_batch(pipeline: str, stream: str, manifest: str) -> Loaded:
     """Stage and apply the batch whose manifest has this key."""
     begun = time.monotonic()
     declared, warehouse, store = find(pipeline), await open_warehouse(), await load_landing()
-
-    def load() -> LoadResult:
-        return warehouse.load(declared, declared.stream(stream), Batch.load(store, manifest))
-
-    result = await asyncio.to_thread(load)
+    source = declared.stream(stream)
+    batch = await asyncio.to_thread(Batch.load, store, manifest)
+    async with leased(warehouse, declared, source, batch.token):
+        result = await asyncio.to_thread(warehouse.load, declared, source, batch)
     return Loaded(result, time.monotonic() - begun)

@@ -1,4 +1,4 @@
-"""The plan of one stream: window, query, schema changes and the SQL of the load. Changes nothing.
+"""The plan of one stream: what is read, by which query, schema changes and the SQL of the load. Changes nothing.
 
 What does not belong here: how any of it is found out (millrace/).
 """
@@ -6,31 +6,28 @@ What does not belong here: how any of it is found out (millrace/).
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prefect import task
 
-from blocks.load import load_source_postgres
-from blocks.sql import opener
-from millrace import Pipeline, Stream
-from millrace.capture import mongo, postgres
-from millrace.types import Column
+from blocks.load import load_landing
+from millrace.extract import Landing
+from millrace.reads import Route
+from millrace.run import Bounds, choose
 from pipelines import find
-from tasks.connections import open_warehouse
-from tasks.extract import Bounds, lower_bound
+from tasks.connections import open_source, open_warehouse
 from tasks.policy import STEP
 
 
 @dataclass(frozen=True)
 class StreamPlan:
-    """``lower`` and ``upper`` bound the window (None: open); ``query`` is what the source is asked; ``changes``
-    what the target lacks; ``statements`` what a load would run."""
+    """``reads`` is the kind of batch a run would make; ``lower`` and ``upper`` bound its window (None: open); ``query``
+    is what the source is asked; ``changes`` what the target lacks; ``statements`` what a load would run."""
 
     stream: str
     source: str
     target: str
+    reads: str
     lower: str | None
     upper: str | None
     query: str
@@ -42,31 +39,13 @@ class StreamPlan:
 async def plan_stream(pipeline: str, stream: str, bounds: Bounds) -> StreamPlan:
     """What a run of this stream would do now."""
     declared, warehouse = find(pipeline), await open_warehouse()
-    source = declared.stream(stream)
-    lower = await asyncio.to_thread(lower_bound, warehouse, declared, source, bounds)
-    known = await asyncio.to_thread(warehouse.known_columns, declared, source)
-    query, columns = await _query(source, lower, bounds.end, known)
-    changes, statements = await asyncio.to_thread(warehouse.plan, declared, source, columns)
-    return StreamPlan(
-        stream, source.source, _target(declared, source), lower, bounds.end, query, tuple(changes), tuple(statements)
-    )
-
-
-async def _query(
-    source: Stream, lower: str | None, upper: str | None, known: Sequence[Column]
-) -> tuple[str, tuple[Column, ...]]:
-    """The source's query and its columns; a collection's columns are known only once it is read."""
-    if source.reference.kind == "mongo":
-        window = mongo.window(source, lower, upper)
-        return f"db.{source.reference.name}.find({json.dumps(window, default=str)})", ()
-    connector = await load_source_postgres(source.reference.connection)
-
-    def describe() -> tuple[str, tuple[Column, ...]]:
-        with postgres.read(opener(connector), source, lower=lower, upper=upper, known=known) as opened:
-            return postgres.select(source, opened.columns, lower, upper), tuple(one.column for one in opened.columns)
-
-    return await asyncio.to_thread(describe)
-
-
-def _target(pipeline: Pipeline, stream: Stream) -> str:
-    return f"{pipeline.target_schema}.{stream.table}"
+    own = declared.stream(stream)
+    landing = Landing(declared.name, await load_landing(), warehouse.dialect.limits)
+    async with open_source(own.reference) as source:
+        route = Route(source, landing, warehouse, declared, own)
+        choice = await choose(route, bounds)
+        query, columns = await source.plan(own, await route.known(), choice.window)
+    changes, statements = await asyncio.to_thread(warehouse.plan, declared, own, columns)
+    target = f"{declared.target_schema}.{own.table}"
+    lower, upper = choice.window.lower, choice.window.upper
+    return StreamPlan(stream, own.source, target, choice.kind, lower, upper, query, tuple(changes), tuple(statements))

@@ -18,10 +18,12 @@ from tasks.policy import STEP
 
 @dataclass(frozen=True)
 class StreamReport:
-    """One stream's run: ``read`` = ``loaded`` + ``unchanged`` + ``rejected``."""
+    """One stream's run: ``read`` = ``loaded`` + ``unchanged`` + ``rejected``. ``kind`` is the batch's: window, sweep,
+    replay; '' when there was nothing to read."""
 
     stream: str
     target: str
+    kind: str
     read: int
     loaded: int
     inserted: int
@@ -37,11 +39,12 @@ class StreamReport:
 def stream_report(extracted: Extracted, loaded: Loaded | None, target: str) -> StreamReport:
     """The row of one stream; ``loaded`` is None when there was nothing to load."""
     if loaded is None:
-        return StreamReport(extracted.stream, target, 0, 0, 0, 0, 0, 0, 0, round(extracted.seconds, 2))
+        return StreamReport(extracted.stream, target, "", 0, 0, 0, 0, 0, 0, 0, round(extracted.seconds, 2))
     result = loaded.result
     return StreamReport(
         result.stream,
         result.target,
+        extracted.kind,
         result.read,
         result.loaded,
         result.inserted,
@@ -51,7 +54,7 @@ def stream_report(extracted: Extracted, loaded: Loaded | None, target: str) -> S
         result.rejected,
         round(extracted.seconds + loaded.seconds, 2),
         result.changes,
-        extracted.note,
+        "; ".join([*filter(None, [extracted.note]), *result.warnings]),
     )
 
 

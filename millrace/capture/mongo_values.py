@@ -157,9 +157,7 @@ def _decode_singly(raw: bytes) -> tuple[list[dict[str, Any]], list[dict[str, str
         try:
             documents.append(bson.decode(one, OPTIONS))
         except (BSONError, ValueError, OverflowError):
-            rejected.append(
-                {"reason": "undecodable", "field": "", "coordinates": _id_of(one), "row": one.hex()}
-            )
+            rejected.append({"reason": "undecodable", "field": "", "coordinates": _id_of(one), "row": one.hex()})
         offset += size
     return documents, rejected
 

@@ -1,0 +1,62 @@
+"""What one run of a stream reads: a window from its position on, everything, a sweep that is due, or a replay.
+
+What does not belong here: reading itself (reads.py, sweep.py), and when runs happen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
+
+from millrace.capture.chunk import Window
+from millrace.lake.batch import Batch, BatchKind
+from millrace.reads import Route, replay, window
+from millrace.schedule import is_due
+from millrace.sweep import sweep
+
+Mode = Literal["incremental", "full", "sweep", "replay"]
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What is asked for: by ``mode``, or the span of times from ``start`` to ``end`` (positions; None: open)."""
+
+    mode: Mode = "incremental"
+    start: str | None = None
+    end: str | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a run does. ``moves``: the position moves with it."""
+
+    kind: BatchKind
+    window: Window = field(default_factory=Window)
+    moves: bool = True
+
+
+async def choose(route: Route, bounds: Bounds) -> Choice:
+    """A due sweep takes the place of the window; a stream that was never loaded is read as a whole instead."""
+    if bounds.start is not None or bounds.end is not None:
+        return Choice("window", Window(bounds.start, bounds.end), moves=False)
+    if bounds.mode == "replay":
+        return Choice("replay")
+    if bounds.mode == "sweep" and await route.known():
+        return Choice("sweep")
+    position = await asyncio.to_thread(route.warehouse.position, route.pipeline, route.stream)
+    if bounds.mode != "incremental" or position is None:
+        return Choice("window")
+    last = await asyncio.to_thread(route.warehouse.last_sweep, route.pipeline, route.stream)
+    if is_due(route.stream.sweep, last, datetime.now(UTC)):
+        return Choice("sweep")
+    return Choice("window", Window(position))
+
+
+async def read(route: Route, bounds: Bounds) -> Batch | None:
+    """The batch of one run; None when there was nothing to read."""
+    choice = await choose(route, bounds)
+    if choice.kind == "window":
+        return await window(route, choice.window, moves=choice.moves)
+    return await (sweep(route) if choice.kind == "sweep" else replay(route))
