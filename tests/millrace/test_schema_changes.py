@@ -17,7 +17,7 @@ import pytest
 from blocks.sql import driver_of, opener, warehouse_connector
 from local.stack import Stack
 from millrace.database import database_errors
-from millrace.errors import Conflict, SchemaConflict, Unreachable
+from millrace.errors import Conflict, FatalError, SchemaConflict, Unreachable
 from millrace.pipeline import SchemaPolicy
 from millrace.types import (
     BINARY,
@@ -353,6 +353,20 @@ def test_longer_texts_and_bytes(place: Place) -> None:
     assert place.rows("note", f"photo = {photo}") == [("äb", True), ("ää", None)]
     expected = [text(4), DataType(Kind.BINARY, length=512)] if place.dialect.measures_text else [TEXT, BINARY]
     assert place.types("note", "photo") == expected
+
+
+@pytest.mark.parametrize("name", ["note", "absent"])
+def test_the_connection_is_in_transactions_again_afterwards(place: Place, name: str) -> None:
+    """What comes next is the load's own transaction, also after a statement that failed."""
+    place.create(id=INT32, note=text(3))
+    longer = WidenText(TargetTable(SCHEMA, TABLE, place.dialect), name, "VARCHAR(80)")
+    with closing(place.connect()) as connection:
+        if name == "absent":
+            with pytest.raises(FatalError), database_errors("test"):
+                make_room(connection, [longer], "evolve", "stream orders")
+        else:
+            make_room(connection, [longer], "evolve", "stream orders")
+        assert connection.autocommit is False
 
 
 def test_a_new_column_is_null_in_older_rows(place: Place) -> None:
