@@ -66,12 +66,14 @@ def create_delta(
     """What differs from the target, decided by the row hash. ``cursor`` (a column) is given where one row may have
     been read twice: then its latest reading counts. ``marks_deleted``: the target keeps deleted rows, and one that is
     back differs."""
-    own = [f"{dialect.unstage(column.type, f's.{quote(column.name)}')} AS {quote(column.name)}" for column in columns]
+    values = {column.name: dialect.unstage(column.type, f"s.{quote(column.name)}") for column in columns}
+    own = [f"{value} AS {quote(name)}" for name, value in values.items()]
+    matches = " AND ".join(f"t.{quote(key)} = {values[key]}" for key in keys)
     is_new = f"CASE WHEN t.{quote(keys[0])} IS NULL THEN 1 ELSE 0 END AS {quote(IS_NEW)}"
     row_hash = quote(ROW_HASH)
     return (
         f"CREATE TEMPORARY TABLE {quote(DELTA)} AS SELECT {', '.join(own)}, s.{row_hash} AS {row_hash}, {is_new} "
-        f"FROM {_rows(keys, cursor)} AS s LEFT JOIN {target} AS t ON {_match('t', 's', keys)} "
+        f"FROM {_rows(keys, cursor)} AS s LEFT JOIN {target} AS t ON {matches} "
         f"WHERE {_differs(keys, marks_deleted=marks_deleted)}"
     )
 

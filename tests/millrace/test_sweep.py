@@ -1,0 +1,235 @@
+"""The sweep on real servers: what no cursor shows arrives, what is gone goes, and what agrees is left alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from engine_on_servers import Engine
+
+from millrace import Incremental, Stream
+from millrace.errors import ConfigurationError
+from millrace.pipeline import DeletePolicy
+from millrace.warehouse.ledger import LoadResult
+
+NOTES = Stream("notes", source="postgres:public.notes", key="id", capture=Incremental("changed", overlap=timedelta(0)))
+LONG_AGO = "'2020-01-01+00'"
+
+
+@pytest.fixture(params=["redshift", "postgres"])
+def either(request: pytest.FixtureRequest) -> Engine:
+    """An empty engine with either warehouse."""
+    return request.getfixturevalue({"redshift": "engine", "postgres": "postgres_engine"}[request.param])
+
+
+def fill(engine: Engine, rows: int = 10) -> None:
+    engine.source(
+        "CREATE TABLE notes (id bigint PRIMARY KEY, body text, changed timestamptz); "
+        f"INSERT INTO notes SELECT i, 'note ' || i, clock_timestamp() FROM generate_series(1, {rows}) AS i"
+    )
+
+
+def counts(result: LoadResult | None) -> dict[str, int]:
+    assert result is not None
+    names = ("read", "inserted", "updated", "deleted", "unchanged", "rejected")
+    return {name: getattr(result, name) for name in names if getattr(result, name)}
+
+
+async def test_silent_updates_inserts_and_deletes_arrive(either: Engine) -> None:
+    fill(either)
+    await either.deliver(NOTES)
+    either.source(
+        "UPDATE notes SET body = 'silent' WHERE id = 1; DELETE FROM notes WHERE id IN (2, 3); "
+        f"INSERT INTO notes VALUES (11, 'restored', {LONG_AGO})"
+    )
+    await either.deliver(NOTES)
+    assert either.query("SELECT count(*) FROM engine.notes") == [(10,)], "no cursor shows any of it"
+    assert counts(await either.sweep(NOTES)) == {"read": 11, "inserted": 1, "updated": 1, "deleted": 2, "unchanged": 7}
+    assert either.rows("notes", "id", "body") == either.source("SELECT id, body FROM notes ORDER BY 1")
+
+
+async def test_a_second_sweep_finds_everything_unchanged_and_rewrites_nothing(either: Engine) -> None:
+    fill(either)
+    await either.deliver(NOTES)
+    before = either.rows("notes")
+    assert counts(await either.sweep(NOTES)) == {"read": 10, "unchanged": 10}
+    assert either.rows("notes") == before
+
+
+async def test_a_sweep_moves_the_position_as_a_window_does(engine: Engine) -> None:
+    fill(engine)
+    await engine.deliver(NOTES)
+    engine.source("UPDATE notes SET body = 'stamped', changed = clock_timestamp() WHERE id = 1")
+    await engine.sweep(NOTES)
+    assert await engine.deliver(NOTES) is None
+
+
+async def test_a_row_that_is_written_while_the_sweep_goes_on_is_not_lost(engine: Engine) -> None:
+    """A late commit: stamped before the scan, visible after it."""
+    fill(engine)
+    await engine.deliver(NOTES)
+    writer = engine.connect_source()
+    with writer.cursor() as cursor:
+        cursor.execute("INSERT INTO notes VALUES (20, 'late', clock_timestamp())")
+        engine.source("INSERT INTO notes VALUES (21, 'early', clock_timestamp())")
+        await engine.sweep(NOTES)
+        writer.commit()
+    writer.close()
+    await engine.deliver(NOTES)
+    assert engine.rows("notes", "id")[-2:] == [(20,), (21,)]
+
+
+@pytest.mark.parametrize(
+    ("policy", "left", "deleted"),
+    [("hard", [(1, None)], 2), ("soft", [(1, False), (2, True), (3, True)], 2), ("ignore", [(1,), (2,), (3,)], 0)],
+)
+async def test_deletes_follow_the_policy(
+    either: Engine, policy: DeletePolicy, left: list[tuple[object, ...]], deleted: int
+) -> None:
+    stream = replace(NOTES, deletes=policy)
+    fill(either, rows=3)
+    await either.deliver(stream)
+    either.source("DELETE FROM notes WHERE id > 1")
+    assert counts(await either.sweep(stream)).get("deleted", 0) == deleted
+    if policy == "soft":
+        assert either.query('SELECT id, "_deleted_at" IS NOT NULL FROM engine.notes ORDER BY 1') == left
+    else:
+        assert either.rows("notes", "id") == [row[:1] for row in left]
+    assert counts(await either.sweep(stream)).get("deleted", 0) == 0, "a delete is counted once"
+
+
+@pytest.mark.parametrize("body", ["note 2", "another"])
+async def test_a_deleted_row_that_comes_back_is_alive_again(either: Engine, body: str) -> None:
+    """A, gone, A: with its old values as with new ones, by the cursor as by the sweep."""
+    stream = replace(NOTES, deletes="soft")
+    fill(either, rows=3)
+    await either.deliver(stream)
+    for step in (either.deliver, either.sweep):
+        either.source("DELETE FROM notes WHERE id = 2")
+        await either.sweep(stream)
+        stamp = "clock_timestamp()" if step == either.deliver else LONG_AGO
+        either.source(f"INSERT INTO notes VALUES (2, '{body}', {stamp})")
+        assert counts(await step(stream))["updated"] == 1
+        assert either.query('SELECT body, "_deleted_at" FROM engine.notes WHERE id = 2') == [(body, None)]
+
+
+async def test_a_policy_changed_to_soft_adds_the_mark_to_the_target(engine: Engine) -> None:
+    fill(engine, rows=3)
+    await engine.deliver(NOTES)
+    engine.source("DELETE FROM notes WHERE id = 2")
+    result = await engine.sweep(replace(NOTES, deletes="soft"))
+    assert result is not None
+    assert result.changes == ("add column _deleted_at TIMESTAMPTZ to engine.notes",)
+    assert engine.query('SELECT id FROM engine.notes WHERE "_deleted_at" IS NOT NULL') == [(2,)]
+
+
+async def test_a_row_that_cannot_be_decoded_is_not_taken_for_a_deleted_one(engine: Engine) -> None:
+    """Its last good version stays; the row is rejected with its reason."""
+    stream = replace(NOTES, source="postgres:public.prices", name="prices")
+    engine.source(
+        "CREATE TABLE prices (id int PRIMARY KEY, price numeric, changed timestamptz DEFAULT now()); "
+        "INSERT INTO prices VALUES (1, 1.5), (2, 2.5)"
+    )
+    await engine.deliver(stream)
+    engine.source("UPDATE prices SET price = 'NaN' WHERE id = 2")
+    assert counts(await engine.sweep(stream)) == {"read": 2, "unchanged": 1, "rejected": 1}
+    assert engine.query("SELECT id, price FROM engine.prices ORDER BY 1") == engine.query(
+        "SELECT 1, 1.5 UNION ALL SELECT 2, 2.5"
+    )
+    assert [reject["reason"] for reject in engine.rejects()] == ["number_does_not_fit"]
+
+
+async def test_damage_in_the_warehouse_is_found_and_mended(engine: Engine) -> None:
+    fill(engine)
+    await engine.deliver(NOTES)
+    before = engine.rows("notes", "id", "body")
+    damage(engine)
+    assert counts(await engine.sweep(NOTES)) == {"read": 11, "inserted": 1, "deleted": 1, "unchanged": 9}
+    assert engine.rows("notes", "id", "body") == before
+
+
+def damage(engine: Engine) -> None:
+    """A row lost, and one that the source never had."""
+    connection = engine.connect_warehouse()
+    with connection, connection.cursor() as cursor:
+        cursor.execute("DELETE FROM engine.notes WHERE id = 4")
+        cursor.execute("UPDATE engine.notes SET id = 99 WHERE id = 5")
+        cursor.execute(
+            'INSERT INTO engine.notes SELECT 5, body, changed, "_row_hash", "_loaded_at" FROM engine.notes WHERE id = 99'
+        )
+    connection.close()
+
+
+async def test_a_truncated_source_empties_the_target(either: Engine) -> None:
+    fill(either)
+    await either.deliver(NOTES)
+    either.source("TRUNCATE notes")
+    assert counts(await either.sweep(NOTES)) == {"read": 10, "deleted": 10}
+    assert either.query("SELECT count(*) FROM engine.notes") == [(0,)]
+
+
+async def test_a_sweep_by_a_key_that_cannot_be_compared_is_refused(engine: Engine) -> None:
+    engine.source(
+        "CREATE TABLE hours (at time PRIMARY KEY, changed timestamptz); INSERT INTO hours VALUES ('10:00', now())"
+    )
+    stream = Stream("hours", source="postgres:public.hours", key="at", capture=Incremental("changed"))
+    await engine.deliver(stream)
+    with pytest.raises(ConfigurationError, match="cannot compare keys of type time"):
+        await engine.sweep(stream)
+    assert engine.query("SELECT count(*) FROM engine.hours") == [(1,)]
+
+
+MEASURE = """
+import asyncio, resource, sys
+import psycopg2
+from millrace import Incremental, Pipeline, Stream
+from millrace.capture.postgres import PostgresSource
+from millrace.extract import Landing
+from millrace.reads import Route
+from millrace.sweep import sweep
+from millrace.warehouse.compare import Comparison
+from millrace.warehouse.dialect import POSTGRES_DIALECT
+from contextlib import contextmanager
+
+class Discard:
+    def uri(self, key): return key
+    def put_file(self, path, key): return path.stat().st_size
+    def put_bytes(self, data, key): return len(data)
+
+url, rows = sys.argv[1:]
+stream = Stream("big", source=f"postgres:public.big_{rows}", key="id", capture=Incremental("changed"))
+
+class Unequal(Comparison):
+    def blocks(self, rows_of_block):
+        for start in range(0, int(rows), rows_of_block):
+            yield [(key,) for key in range(start + 1, min(start + rows_of_block, int(rows)) + 1)]
+
+class Warehouse:
+    def known_columns(self, pipeline, stream): return []
+    @contextmanager
+    def compare(self, pipeline, stream, scan): yield Unequal(0, None)
+
+landing = Landing("test", Discard(), POSTGRES_DIALECT.limits)
+route = Route(PostgresSource(lambda: psycopg2.connect(url)), landing, Warehouse(), Pipeline("test", [stream]), stream)
+assert asyncio.run(sweep(route)).read == int(rows)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def peak_memory_bytes(engine: Engine, rows: int) -> int:
+    engine.source(
+        f"CREATE TABLE big_{rows} AS SELECT i::bigint AS id, repeat(md5(i::text), 4) AS body, now() AS changed "
+        f"FROM generate_series(1, {rows}) AS i; ALTER TABLE big_{rows} ADD PRIMARY KEY (id)"
+    )
+    command = [sys.executable, "-c", MEASURE, engine.postgres_url, str(rows)]
+    return int(subprocess.run(command, capture_output=True, check=True, cwd=Path(__file__).parents[2]).stdout)
+
+
+def test_the_memory_of_a_sweep_does_not_grow_with_the_table(engine: Engine) -> None:
+    """Also where every single row differs: five times the rows in about the same memory."""
+    small, large = peak_memory_bytes(engine, 100_000), peak_memory_bytes(engine, 500_000)
+    assert large - small < 64 * 1024 * 1024
