@@ -297,6 +297,14 @@ def place(request: pytest.FixtureRequest, stack: Stack) -> Iterator[Place]:
         stack.postgres.drop_database(name)
 
 
+def test_a_table_as_it_was_made_needs_no_change(place: Place) -> None:
+    """Every kind is found in the catalog as what it was made for."""
+    types = {f"c_{kind}": DataType(kind) for kind in Kind if kind is not Kind.DECIMAL}
+    wanted = columns(id=INT32, **types, exact=decimal(38, 9), short=text(40))
+    place.make(place.needed(wanted, soft_deletes=True))
+    assert place.needed(wanted, soft_deletes=True, recorded=recorded("id", "short"), is_whole=True) == []
+
+
 WIDENED: list[tuple[str, DataType, DataType, DataType, list[str], str]] = [
     # name, held, wanted, what it becomes, values at the edges of the old type, one that only the new type holds
     ("small", INT16, INT32, INT32, ["-32768", "32767"], "2147483647"),

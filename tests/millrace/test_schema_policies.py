@@ -246,6 +246,30 @@ async def test_freeze_refuses_that_a_column_left(notes: Engine) -> None:
     assert state(notes) == before
 
 
+async def test_a_sweep_fills_a_new_column_in_rows_that_nobody_touched(notes: Engine) -> None:
+    await notes.deliver(under("evolve"))
+    notes.source(f"{ALTER} ADD remark text DEFAULT 'given to all'")
+    touch(notes, 2, n=20)
+    await notes.deliver(under("evolve"))
+    assert notes.rows("orders", "remark", order="id") == [(None,), ("given to all",), (None,)]
+    swept = await notes.sweep(under("evolve"))
+    assert swept is not None
+    assert (swept.updated, swept.unchanged) == (2, 1)
+    assert notes.rows("orders", "remark", order="id") == [("given to all",)] * 3
+
+
+async def test_a_sweep_does_not_take_quarantined_rows_for_deleted_ones(notes: Engine) -> None:
+    await notes.deliver(under("quarantine"))
+    notes.source(f"{ALTER} ALTER n TYPE bigint")
+    notes.source("UPDATE orders SET n = 1099511627776 WHERE id = 2")  # not stamped
+    notes.source("DELETE FROM orders WHERE id = 3")
+    swept = await notes.sweep(under("quarantine"))
+    assert swept is not None
+    assert (swept.deleted, swept.rejected, swept.unchanged, swept.changes) == (1, 1, 1, ())
+    assert rejects(notes) == [('{"id":2}', "schema_type", "n")]
+    assert notes.rows("orders", "id", "n") == [(1, 1), (2, 2)]
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_a_renamed_column_is_one_that_left_and_one_that_came(notes: Engine, policy: SchemaPolicy) -> None:
     await notes.deliver(under(policy))
