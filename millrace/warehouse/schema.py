@@ -27,8 +27,6 @@ from millrace.warehouse.changes import (
 from millrace.warehouse.dialect import Dialect
 from millrace.warehouse.widening import supertype
 
-__all__ = ["Change", "Incompatible", "RecordedColumn", "changes_for"]
-
 
 @dataclass(frozen=True)
 class RecordedColumn:
