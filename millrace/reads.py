@@ -80,8 +80,7 @@ def open_rejects(
 ) -> tuple[list[str], pl.DataFrame]:
     """The batches that have open rejects, and the rejected rows, each once as it was met last: REJECT_SCHEMA with the
     moment of the read (``read_at``) and the file that holds the row (``file``)."""
-    root = store.uri("")
-    found = {one.batch_id: one.manifest.removeprefix(root) for one in warehouse.open_rejects(pipeline, stream)}
+    found = {one.batch_id: one.manifest for one in warehouse.open_rejects(pipeline, stream)}
     batches = [Batch.load(store, manifest) for manifest in found.values()]
     frames = [
         read_rejects(store.get_bytes(key)).with_columns(read_at=batch.read_at, file=pl.lit(store.uri(key)))

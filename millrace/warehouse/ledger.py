@@ -195,7 +195,7 @@ def refuse_foreign(connection: Any, batch: Batch, target: str) -> None:
         )
 
 
-def record(connection: Any, batch: Batch, manifest: str, result: LoadResult, applied_at: datetime) -> None:
+def record(connection: Any, batch: Batch, result: LoadResult, applied_at: datetime) -> None:
     """Write what the ledger keeps of the batch; the caller commits it together with the rows."""
     result.check()
     with connection.cursor() as cursor:
@@ -203,7 +203,7 @@ def record(connection: Any, batch: Batch, manifest: str, result: LoadResult, app
             "INSERT INTO millrace.batches (batch_id, kind, pipeline, stream, target, manifest, token, read_at, "
             f"lower_bound, position, {_COUNTS}, applied_at) VALUES ({', '.join(['%s'] * 17)})",
             (
-                batch.batch_id, batch.kind, batch.pipeline, batch.stream, result.target, manifest, batch.token,
+                batch.batch_id, batch.kind, batch.pipeline, batch.stream, result.target, batch.manifest_key, batch.token,
                 batch.read_at, batch.lower, batch.position, result.read, result.inserted, result.updated,
                 result.deleted, result.unchanged, result.rejected, applied_at,
             ),

@@ -213,7 +213,7 @@ class Warehouse:
             changes=tuple(map(str, changes)),
             warnings=reconcile(connection, target, batch, self._open(connection, batch) + batch.rejected),
         )
-        ledger.record(connection, batch, self._store.uri(batch.manifest_key), result, applied_at)
+        ledger.record(connection, batch, result, applied_at)
         if batch.written:
             is_new = any(isinstance(change, CreateTable) for change in changes)
             ledger.record_columns(connection, batch, target.keys, is_new=is_new)

@@ -34,7 +34,7 @@ CREATE TABLE IF NOT EXISTS millrace.rejects (
 );
 
 -- One row per applied batch, written in the transaction that applies its rows. A stream's position is that of its
--- latest read. Made last: where it is, the others are.
+-- latest read; manifest is a key in the landing zone. Made last: where it is, the others are.
 CREATE TABLE IF NOT EXISTS millrace.batches (
     batch_id VARCHAR(64) NOT NULL,
     kind VARCHAR(16) NOT NULL,

@@ -1,0 +1,177 @@
+"""Quarantine and replay on real servers: nothing rejected is lost, nothing replayed is counted twice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dataframely as dy
+import pytest
+from bson import ObjectId
+from engine_on_servers import Engine, pipeline_of
+from pymongo import MongoClient
+
+from millrace import Incremental, Stream
+from millrace.errors import TooManyRejects
+from millrace.reads import open_rejects
+from millrace.types import INT64
+from millrace.warehouse.ledger import LoadResult
+
+
+class Positive(dy.Schema):
+    """Amounts are above zero."""
+
+    id = dy.Int64(nullable=False)
+    amount = dy.Int32(nullable=True, min_exclusive=0)
+    changed = dy.Datetime(time_unit="us", time_zone="UTC", nullable=True)
+
+
+class Lenient(dy.Schema):
+    """Amounts may be anything."""
+
+    id = dy.Int64(nullable=False)
+
+
+STREAM = Stream(
+    "sums",
+    source="postgres:public.sums",
+    key="id",
+    capture=Incremental("changed", overlap=timedelta(0)),
+    contract=Positive,
+)
+
+
+def fill(engine: Engine, amounts: list[int]) -> None:
+    engine.source(
+        "CREATE TABLE sums (id bigint PRIMARY KEY, amount int, changed timestamptz DEFAULT clock_timestamp())"
+    )
+    for number, amount in enumerate(amounts, start=1):
+        engine.source(f"INSERT INTO sums VALUES ({number}, {amount})")
+
+
+def counts(result: LoadResult | None) -> dict[str, int]:
+    assert result is not None
+    names = ("read", "inserted", "updated", "deleted", "unchanged", "rejected")
+    return {name: getattr(result, name) for name in names if getattr(result, name)}
+
+
+def still_open(engine: Engine, stream: Stream = STREAM) -> list[tuple[Any, ...]]:
+    """Reason, field and coordinates of every open reject."""
+    _, rows = open_rejects(engine.warehouse, engine.store, pipeline_of(stream), stream)
+    return sorted(rows.select("reason", "field", "coordinates").rows())
+
+
+BAD = [("contract_min_exclusive", "amount", '{"id":2}'), ("contract_min_exclusive", "amount", '{"id":4}')]
+
+
+async def test_rejects_are_counted_in_the_ledger_by_reason_and_field(engine: Engine) -> None:
+    fill(engine, [1, -2, 3, -4])
+    assert counts(await engine.deliver(STREAM)) == {"read": 4, "inserted": 2, "rejected": 2}
+    assert engine.query("SELECT reason, field, rows_rejected, closed_by FROM millrace.rejects") == [
+        ("contract_min_exclusive", "amount", 2, None)
+    ]
+    assert still_open(engine) == BAD
+
+
+async def test_a_mended_contract_and_a_replay_bring_the_rows(engine: Engine) -> None:
+    fill(engine, [1, -2, 3, -4])
+    await engine.deliver(STREAM)
+    assert counts(await engine.replay(replace(STREAM, contract=Lenient))) == {"read": 2, "inserted": 2}
+    assert engine.rows("sums", "id", "amount") == [(1, 1), (2, -2), (3, 3), (4, -4)]
+    assert still_open(engine) == []
+    assert await engine.replay(STREAM) is None, "nothing is open any more"
+
+
+async def test_what_is_still_bad_stays_in_quarantine_and_is_counted_once(engine: Engine) -> None:
+    fill(engine, [1, -2, 3, -4])
+    await engine.deliver(STREAM)
+    engine.source("UPDATE sums SET amount = 20 WHERE id = 2")
+    assert counts(await engine.replay(STREAM)) == {"read": 2, "inserted": 1, "rejected": 1}
+    assert still_open(engine) == [BAD[1]]
+    assert engine.query("SELECT sum(rows_rejected) FROM millrace.rejects WHERE closed_by IS NULL") == [(1,)]
+
+
+async def test_a_replay_never_brings_back_an_old_version(engine: Engine) -> None:
+    """The rejected version is evidence: the row was mended and delivered since, and stays as it is now."""
+    fill(engine, [-1])
+    engine.source("INSERT INTO sums VALUES (9, 9)")
+    await engine.deliver(STREAM)
+    engine.source("UPDATE sums SET amount = 100, changed = clock_timestamp() WHERE id = 1")
+    await engine.deliver(STREAM)
+    assert counts(await engine.replay(replace(STREAM, contract=Lenient))) == {"read": 1, "unchanged": 1}
+    assert engine.rows("sums", "id", "amount") == [(1, 100), (9, 9)]
+    assert still_open(engine) == []
+
+
+async def test_a_bad_row_that_is_read_in_every_window_is_one_open_reject(engine: Engine) -> None:
+    fill(engine, [1])
+    engine.source("INSERT INTO sums VALUES (2, -2, NULL)")
+    for _ in range(3):
+        await engine.deliver(STREAM)
+    assert still_open(engine) == [BAD[0]]
+    assert counts(await engine.replay(replace(STREAM, contract=Lenient))) == {"read": 1, "inserted": 1}
+
+
+async def test_rejected_rows_that_left_the_source_are_closed(engine: Engine) -> None:
+    fill(engine, [1, -2])
+    await engine.deliver(STREAM)
+    engine.source("DELETE FROM sums WHERE id = 2")
+    assert counts(await engine.replay(STREAM)) == {}
+    assert still_open(engine) == []
+
+
+async def test_a_replay_leaves_the_position_alone(engine: Engine) -> None:
+    fill(engine, [1, -2])
+    await engine.deliver(STREAM)
+    engine.source("INSERT INTO sums VALUES (5, 5)")
+    await engine.replay(STREAM)
+    assert counts(await engine.deliver(STREAM)) == {"read": 1, "inserted": 1}
+
+
+async def test_a_replay_that_is_loaded_twice_counts_once(engine: Engine) -> None:
+    fill(engine, [1, -2])
+    await engine.deliver(STREAM)
+    lenient = replace(STREAM, contract=Lenient)
+    await engine.replay(lenient)
+    assert engine.load(lenient, engine.batches[-1]).was_applied_before
+    assert engine.query("SELECT count(*), sum(rows_inserted) FROM millrace.batches") == [(2, 2)]
+
+
+@pytest.mark.parametrize(("allowed", "rows"), [({"max_rejects": 1}, 4), ({"max_reject_share": 0.4}, 4)])
+async def test_too_many_rejects_fail_before_anything_is_committed(
+    engine: Engine, allowed: dict[str, Any], rows: int
+) -> None:
+    fill(engine, [1, -2, 3, -4])
+    with pytest.raises(TooManyRejects, match=f"2 of {rows} rows were rejected, 1 are allowed"):
+        await engine.deliver(replace(STREAM, **allowed))
+    assert engine.query("SELECT count(*) FROM millrace.batches") == [(0,)]
+    kept = [key for key in engine.store.list_keys("") if "rejects-" in key]
+    assert kept, "the evidence is in the lake all the same"
+
+
+async def test_a_share_that_is_not_exceeded_passes(engine: Engine) -> None:
+    fill(engine, [1, -2, 3, -4])
+    assert counts(await engine.deliver(replace(STREAM, max_reject_share=0.5)))["rejected"] == 2
+
+
+async def test_documents_are_replayed_by_their_id_whatever_its_type(
+    engine: Engine, mongo_url: str, mongo_database: str
+) -> None:
+    stream = Stream(
+        "things",
+        source=f"mongo:{mongo_database}.things",
+        key="_id",
+        capture=Incremental("at", overlap=timedelta(0)),
+        types={"n": INT64},
+    )
+    now = datetime.now(UTC)
+    client: MongoClient[dict[str, Any]] = MongoClient(mongo_url)
+    things = client[mongo_database]["things"]
+    ids: list[Any] = [ObjectId(), ObjectId(), ObjectId()]
+    things.insert_many([{"_id": one, "n": 1, "at": now} for one in ids[:2]] + [{"_id": ids[2], "n": "x", "at": now}])
+    assert counts(await engine.deliver(stream)) == {"read": 3, "inserted": 2, "rejected": 1}
+    things.update_one({"_id": ids[2]}, {"$set": {"n": 7}})
+    assert counts(await engine.replay(stream)) == {"read": 1, "inserted": 1}
+    assert engine.query("SELECT n FROM engine.things ORDER BY n") == [(1,), (1,), (7,)]
+    client.close()
