@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.complete
 
-.PHONY: demo up test lint clean lock
+.PHONY: demo up test torture lint clean lock
 
 demo: $(STAMP)
 	$(BIN)/python -m local run -- env PREFECT_LOGGING_LEVEL=WARNING $(BIN)/python -m local.demo
@@ -23,6 +23,13 @@ lint: $(STAMP)
 test-redshift: $(STAMP)
 	@test -n "$(REDSHIFT_URL)" || { echo "Set REDSHIFT_URL, REDSHIFT_S3_BUCKET and REDSHIFT_IAM_ROLE."; exit 2; }
 	$(BIN)/python -m pytest tests/local/redshift -k contract
+
+HISTORIES ?= 1000
+SEED ?= 1
+FIRST ?= 0
+
+torture: $(STAMP)
+	$(BIN)/python -m tests.torture --histories $(HISTORIES) --seed $(SEED) --first $(FIRST)
 
 lock:
 	$(BIN)/uv pip compile --universal --generate-hashes --quiet pyproject.toml --extra dev -o requirements-dev.txt -p 3.11

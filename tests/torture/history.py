@@ -1,0 +1,290 @@
+"""One history: a source, a stream, a warehouse, and what is known of each key; every run is judged as soon as it ends.
+
+What does not belong here: which steps a history takes (steps.py), what must hold (judge.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Set
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import cached_property
+from random import Random
+from typing import Literal
+
+import dataframely as dy
+from bson import json_util
+
+from millrace import Incremental, Stream
+from millrace.errors import MillraceError, StreamBusy, Superseded, Unreachable
+from millrace.lake.batch import Batch
+from millrace.pipeline import DeletePolicy, Reconcile
+from tests.torture.crash import Killed
+from tests.torture.judge import Divergence, Judge, Kind, Truth
+from tests.torture.mongo import MongoCollection
+from tests.torture.places import FIRST_HOLDER, MONGO_DATABASE, Places, TrappedEngine, WarehouseKind
+from tests.torture.postgres import PostgresTable
+from tests.torture.source import KeyKind, SourceUnderTest, Stamp, Transaction
+from tests.torture.values import LONGEST_REDSHIFT_TEXT_BYTES, Key, Row
+from tests.torture.warehouse import Held, Line, WarehouseView
+
+SourceKind = Literal["postgres", "mongo"]
+Ended = Batch | Exception | Killed | None
+"""How a run ended: with a batch, with none, or not."""
+HIGHEST_GRADE = 100
+
+
+class Contract(dy.Schema):
+    """What half of the streams ask of a row."""
+
+    grade = dy.Int64(nullable=True, min=0, max=HIGHEST_GRADE)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a history is about. ``is_exact``: the stream has no overlap that hides a position which is a little late;
+    then the source is not written while it is read."""
+
+    source: SourceKind
+    warehouse: WarehouseKind
+    key: KeyKind = "number"
+    deletes: DeletePolicy = "hard"
+    has_contract: bool = False
+    is_exact: bool = True
+    is_naive: bool = False
+    reconciles: bool = False
+
+
+def setting_of(dice: Random, source: SourceKind | None = None, warehouse: WarehouseKind | None = None) -> Setting:
+    """Any; the stand-in for Redshift is the slower one and comes less often."""
+    return Setting(
+        source or dice.choice(("postgres", "postgres", "mongo")),
+        warehouse or dice.choice(("postgres", "postgres", "redshift")),
+        dice.choice(("number", "text", "pair")),
+        dice.choice(("hard", "hard", "soft", "ignore")),
+        has_contract=dice.random() < 0.5,
+        is_exact=dice.random() < 0.6,
+        is_naive=dice.random() < 0.3,
+        reconciles=dice.random() < 0.2,
+    )
+
+
+@dataclass(frozen=True)
+class Stale:
+    """A batch that was read and not loaded yet."""
+
+    batch: Batch
+    kind: Kind
+    truth: Truth
+
+
+class History:
+    """``unseen``, ``rejected``: as in judge.py. ``transactions`` are open, ``stale`` batches wait in the lake."""
+
+    def __init__(self, places: Places, setting: Setting, name: str) -> None:
+        self.setting, self._name, self.steps = setting, name, 0
+        self.engine = places.engine(setting.warehouse)
+        self.source = _source_of(places, setting, name)
+        self.unseen: set[Key] = set()
+        self.rejected: set[Key] = set()
+        self.transactions: list[Transaction] = []
+        self.stale: list[Stale] = []
+        self.view = WarehouseView(
+            self.engine.connect_plainly, self.engine.warehouse.dialect.clock, name, self.source.keys
+        )
+        self._open_rejects = 0
+        self._lines: list[Line] = []
+        self._judge = Judge(self.is_bad, setting.deletes)
+        self._seen = Held()
+
+    @cached_property
+    def stream(self) -> Stream:
+        """As a pipeline would declare it."""
+        return Stream(
+            self._name,
+            self.source.reference,
+            self.source.keys,
+            Incremental(self.source.stamp, overlap=self.source.overlap),
+            contract=Contract if self.setting.has_contract else None,
+            types=self.source.types,
+            deletes=self.setting.deletes,
+            reconcile=Reconcile(rows=10, policy="warn") if self.setting.reconciles else None,
+        )
+
+    def is_bad(self, row: Row) -> bool:
+        """Whether the row must be rejected."""
+        grade = row.get("grade")
+        broken = self.setting.has_contract and isinstance(grade, int) and not 0 <= grade <= HIGHEST_GRADE
+        too_long = self.setting.warehouse == "redshift" and any(
+            isinstance(value, str) and len(value.encode()) > LONGEST_REDSHIFT_TEXT_BYTES for value in row.values()
+        )
+        return broken or too_long or self.source.is_bad(row)
+
+    def noticed(self, key: Key, stamp: Stamp) -> None:
+        """A row was written and committed: whether a window must notice it."""
+        row = self.source.contents()[key]
+        if stamp != "same" or row.get(self.source.stamp) is None:
+            self.unseen.discard(key)
+        else:
+            self.unseen.add(key)
+
+    def free_keys(self) -> list[Key]:
+        """Keys of rows that no open transaction has written."""
+        locked = {key for transaction in self.transactions for key in transaction.touched}
+        return sorted((key for key in self.source.contents() if key not in locked), key=repr)
+
+    def truth(self) -> Truth:
+        """As it is now."""
+        return Truth(self.source.contents(), frozenset(self.unseen), frozenset(self.rejected))
+
+    def has_target(self) -> bool:
+        """Whether anything was ever loaded."""
+        return bool(self._seen.columns)
+
+    def delivered_columns(self) -> set[str]:
+        """Paths that the target has columns for."""
+        return set(self._seen.columns)
+
+    def run(self, kind: Kind, *, holder: str = FIRST_HOLDER, meanwhile: Callable[[], Set[Key]] = frozenset) -> str:
+        """A run from the read to the load; how it ended. ``meanwhile`` writes to the source while it is under way, and
+        tells which keys."""
+        kind = kind if self.has_target() else "window"
+        truth, busy = self.truth(), self.view.holder() not in {None, holder}
+        engine = replace(self.engine, holder=holder, batches=[])
+        with ThreadPoolExecutor(1) as pool:
+            writing = pool.submit(meanwhile)
+            ended = self._attempt(engine, kind)
+            free = writing.result()
+        if busy != isinstance(ended, StreamBusy) and not isinstance(ended, Killed | Unreachable):
+            raise Divergence(f"{self.view.holder()} holds the stream, and {holder} ended with {ended!r}") from _raised(
+                ended
+            )
+        self.judge(kind, truth, ended, free=free)
+        return "busy" if busy else _word(ended)
+
+    def twins(self, kinds: tuple[Kind, Kind]) -> str:
+        """Two runs at once; a sweep owes more than a window."""
+        self.view.expire_lease()
+        truth = self.truth()
+        engines = [replace(self.engine, holder=f"twin {number}", batches=[]) for number in (1, 2)]
+        with ThreadPoolExecutor(2) as pool:
+            ended = list(pool.map(self._attempt, engines, kinds))
+        applied = [kind for kind, end in zip(kinds, ended, strict=True) if isinstance(end, Batch | None)]
+        if not applied or any(isinstance(end, Exception) and not isinstance(end, StreamBusy) for end in ended):
+            raise Divergence(f"twins ended with {ended!r}")
+        kind: Kind = "sweep" if "sweep" in applied else "window"
+        self.judge(kind, truth, *ended)
+        return ", ".join(map(_word, ended))
+
+    def extract(self, kind: Kind) -> str:
+        """Read a batch now, to be loaded later or never."""
+        self.view.expire_lease()
+        truth = self.truth()
+        read = self.engine.extract_sweep if kind == "sweep" else self.engine.extract
+        batch = asyncio.run(read(self.stream))
+        self.stale += [Stale(batch, kind, truth)] if batch else []
+        return _word(batch)
+
+    def load(self, stale: Stale, times: int) -> str:
+        """Load a batch that was read earlier, so many times at once."""
+
+        def load(_: int) -> Ended:
+            try:
+                self.engine.load(self.stream, stale.batch)
+            except (MillraceError, Killed) as error:
+                return error
+            return stale.batch
+
+        with ThreadPoolExecutor(times) as pool:
+            ended = list(pool.map(load, range(times)))
+        self.judge(stale.kind, stale.truth, *ended)
+        return ", ".join(map(_word, ended))
+
+    def judge(self, kind: Kind, truth: Truth, *ended: Ended, free: Set[Key] = frozenset()) -> None:
+        """Look at everything, after runs that ended so; the ledger knows whether they applied anything."""
+        for error in filter(_is_unexpected, ended):
+            raise Divergence(f"{type(error).__name__}: {error}") from _raised(error)
+        before, after, lines = self._seen, self.view.held(), self.view.lines()
+        known = {line.batch_id for line in self._lines}
+        new = [line for line in lines if line.batch_id not in known]
+        if new or None in ended:
+            applied: Kind = "sweep" if "sweep" in {line.kind for line in new} else new[0].kind if new else kind
+            self._judge.check_applied(applied, truth, before, after, free)
+        else:
+            self._judge.check_unchanged(before, after)
+        for line in new:
+            self._take_rejects(line, truth, free)
+        self._judge.check_ledger(lines, self._open_rejects)
+        self._seen, self._lines = after, lines
+        self.unseen = {
+            key for key, row in self.source.contents().items() if key in self.unseen and self._differs(key, row)
+        }
+
+    def end(self) -> None:
+        """Commit what is open, sweep, replay: now the target is the source."""
+        self.engine.trap.disarm()
+        while self.transactions:
+            self.close_transaction(self.transactions[0], commit=True)
+        self.view.expire_lease()
+        for kind in ("window", "sweep", "replay"):
+            self.run(kind)
+        self._judge.check_applied("sweep", self.truth(), self._seen, self.view.held())
+
+    def close_transaction(self, transaction: Transaction, *, commit: bool) -> None:
+        """Its rows are seen now, or never."""
+        transaction.end(commit=commit)
+        self.transactions.remove(transaction)
+        for key in transaction.touched if commit else ():
+            self.noticed(key, "now")
+
+    def _attempt(self, engine: TrappedEngine, kind: Kind) -> Ended:
+        way = {"window": engine.deliver, "sweep": engine.sweep, "replay": engine.replay}[kind]
+        try:
+            asyncio.run(way(self.stream))
+        except (MillraceError, Killed) as error:
+            return error
+        return engine.batches[-1] if engine.batches else None
+
+    def _take_rejects(self, line: Line, truth: Truth, free: Set[Key]) -> None:
+        """What a batch rejected, from its files in the lake."""
+        store = self.engine.store
+        batch = Batch.load(store, line.manifest.removeprefix(store.uri("")))
+        lines = [json_util.loads(text) for key in batch.rejects for text in store.get_bytes(key).splitlines()]
+        reported = {self.source.key_at(json_util.loads(one["coordinates"]), truth.rows) for one in lines}
+        self._judge.check_rejects(line.kind, truth, reported, free)
+        is_replay = line.kind == "replay"
+        self.rejected = reported if is_replay else self.rejected | reported
+        self._open_rejects = len(lines) + (0 if is_replay else self._open_rejects)
+
+    def _differs(self, key: Key, row: Row) -> bool:
+        return not self._judge.is_delivered(key, row, self._seen)
+
+    def drop(self) -> None:
+        """Leave nothing behind."""
+        for transaction in self.transactions:
+            transaction.end(commit=False)
+        self.view.forget()
+        self.source.drop()
+
+
+def _source_of(places: Places, setting: Setting, name: str) -> SourceUnderTest:
+    if setting.source == "mongo":
+        return MongoCollection(places.mongo_url, MONGO_DATABASE, name, setting.key)
+    overlap = timedelta(0) if setting.is_exact else None
+    return PostgresTable(places.postgres_url, name, setting.key, overlap=overlap, is_naive=setting.is_naive)
+
+
+def _is_unexpected(ended: Ended) -> bool:
+    return isinstance(ended, Exception) and not isinstance(ended, StreamBusy | Superseded | Unreachable)
+
+
+def _raised(ended: Ended) -> BaseException | None:
+    return ended if isinstance(ended, BaseException) else None
+
+
+def _word(ended: Ended) -> str:
+    if ended is None:
+        return "nothing to do"
+    return ended.kind if isinstance(ended, Batch) else type(ended).__name__

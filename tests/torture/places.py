@@ -1,0 +1,78 @@
+"""The servers of one process that tortures, and an engine on them that can be made to fail at any step.
+
+What does not belong here: what is done with it (history.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from local.stack import WAREHOUSE_IAM_ROLE, Stack
+from millrace.warehouse.loader import Warehouse
+from tests.millrace.engine_on_servers import Engine, bucket_store, engine_between
+from tests.torture.crash import Trap, TrappedStore, trapped
+
+WarehouseKind = Literal["postgres", "redshift"]
+MONGO_DATABASE = "torture"
+FIRST_HOLDER = "first"
+"""Of leases, unless a step says otherwise."""
+
+
+@dataclass
+class TrappedEngine(Engine):
+    """An engine whose statements and objects are steps of ``trap``; ``connect_plainly`` reaches its warehouse past
+    it."""
+
+    trap: Trap = field(default_factory=Trap)
+    connect_plainly: Callable[[], Any] = lambda: None
+
+    def connect_source(self) -> Any:
+        """A connection to the Postgres source."""
+        return trapped(super().connect_source, self.trap)()
+
+
+@dataclass(frozen=True)
+class Places:
+    """One source of each kind, one warehouse of each kind, one lake."""
+
+    stack: Stack
+    postgres_url: str
+    warehouse_urls: dict[WarehouseKind, str]
+    bucket: str
+
+    @property
+    def mongo_url(self) -> str:
+        """Of the server."""
+        return self.stack.mongo.url
+
+    def engine(self, kind: WarehouseKind) -> TrappedEngine:
+        """Between these places."""
+        trap = Trap()
+        plain = engine_between(
+            self.stack, bucket_store(self.stack, self.bucket), self.postgres_url, self.warehouse_urls[kind]
+        )
+        store, connect = TrappedStore(plain.store, trap), trapped(plain.connect_warehouse, trap)
+        role = WAREHOUSE_IAM_ROLE if plain.warehouse.dialect.copies_from_lake else ""
+        warehouse = Warehouse(connect, store, plain.warehouse.dialect, role)
+        return TrappedEngine(
+            store,
+            warehouse,
+            connect,
+            self.postgres_url,
+            self.mongo_url,
+            holder=FIRST_HOLDER,
+            trap=trap,
+            connect_plainly=plain.connect_warehouse,
+        )
+
+
+def places_on(stack: Stack, name: str) -> Places:
+    """Fresh databases and a bucket on a running stack."""
+    return Places(
+        stack,
+        stack.postgres.create_database(f"{name}_source"),
+        {"postgres": stack.postgres.create_database(f"{name}_warehouse"), "redshift": stack.warehouse.url},
+        stack.aws.create_bucket(name.replace("_", "-")),
+    )

@@ -1,0 +1,44 @@
+"""Histories over several processes, each with servers of its own.
+
+What does not belong here: a history (driver.py), and what is shown meanwhile (__main__.py).
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+from collections.abc import Iterator
+from multiprocessing.connection import Connection, wait
+
+from local.stack import Stack
+from tests.torture.driver import Outcome, plan_of, play
+from tests.torture.places import places_on
+
+
+def torture(seed: int, numbers: range, telling: Connection) -> None:
+    """Play these histories on servers of this process's own; each outcome is told as it comes."""
+    logging.disable(logging.ERROR)
+    with Stack(prefect=False) as stack:
+        places = places_on(stack, "torture")
+        for number in numbers:
+            telling.send(play(places, plan_of(seed, number), f"history_{number}", number))
+    telling.close()
+
+
+def outcomes(seed: int, first: int, histories: int, processes: int) -> Iterator[Outcome]:
+    """Of all histories, in the order in which they end."""
+    context = multiprocessing.get_context("spawn")
+    open_ends: list[Connection] = []
+    for offset in range(min(processes, histories)):
+        receiving, telling = context.Pipe(duplex=False)
+        numbers = range(first + offset, first + histories, processes)
+        context.Process(target=torture, args=(seed, numbers, telling)).start()
+        telling.close()
+        open_ends.append(receiving)
+    while open_ends:
+        for end in wait(open_ends):
+            assert isinstance(end, Connection)
+            try:
+                yield end.recv()
+            except EOFError:
+                open_ends.remove(end)

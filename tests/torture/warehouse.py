@@ -1,0 +1,108 @@
+"""The warehouse as the machine sees it: the rows of one target and the ledger's lines on one stream, read plainly.
+
+What does not belong here: what they should be (judge.py).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+import psycopg2
+
+from millrace.naming import DELETED_AT, LOADED_AT, ROW_HASH, column_name, literal, quote
+from tests.millrace.engine_on_servers import PIPELINE
+from tests.torture.values import Key, Row
+
+NO_SUCH_TABLE = "42P01"
+COUNTS = "rows_read, rows_inserted, rows_updated, rows_deleted, rows_unchanged, rows_rejected"
+
+
+@dataclass(frozen=True)
+class Held:
+    """``rows`` of the target by key and column, ``marked`` the keys of those that are marked as deleted, ``doubled``
+    the keys held more than once, ``columns`` the column of each path."""
+
+    rows: dict[Key, Row] = field(default_factory=dict)
+    marked: frozenset[Key] = frozenset()
+    doubled: tuple[Key, ...] = ()
+    columns: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A batch in the ledger; ``counts``: read, inserted, updated, deleted, unchanged, rejected. ``open_rejects``: of
+    its rejected rows, those that were not read again."""
+
+    batch_id: str
+    kind: Literal["window", "sweep", "replay"]
+    manifest: str
+    read_at: datetime
+    position: str | None
+    counts: tuple[int, ...]
+    open_rejects: int
+
+
+class WarehouseView:
+    """Of one stream; ``connect`` opens connections that nothing happens to, ``clock`` is the dialect's."""
+
+    def __init__(self, connect: Callable[[], Any], clock: str, stream: str, keys: Sequence[str]) -> None:
+        self._connect, self._clock, self._stream = connect, clock, stream
+        self._keys = [column_name(key) for key in keys]
+        self._own = f"pipeline = {literal(PIPELINE)} AND stream = {literal(stream)}"
+
+    def held(self) -> Held:
+        """What the target holds; nothing when there is no target."""
+        rows, names = self._query(f"SELECT * FROM {quote(PIPELINE, self._stream)}")
+        columns, _ = self._query(f"SELECT path, name FROM millrace.columns WHERE {self._own}")
+        found = [dict(zip(names, row, strict=True)) for row in rows]
+        keys = [tuple(row[key] for key in self._keys) for row in found]
+        marked = frozenset(key for key, row in zip(keys, found, strict=True) if row.pop(DELETED_AT, None))
+        doubled = tuple(key for key, times in Counter(keys).items() if times > 1)
+        values = [{name: row[name] for name in row if name not in {ROW_HASH, LOADED_AT}} for row in found]
+        return Held(dict(zip(keys, values, strict=True)), marked, doubled, dict(columns))
+
+    def lines(self) -> list[Line]:
+        """The stream's batches in the order of their reads."""
+        rows, _ = self._query(
+            f"SELECT batch_id, kind, manifest, read_at, position, {COUNTS}, (SELECT coalesce(sum(rows_rejected), 0) "
+            "FROM millrace.rejects AS r WHERE r.batch_id = b.batch_id AND closed_by IS NULL) "
+            f"FROM millrace.batches AS b WHERE {self._own} ORDER BY read_at"
+        )
+        return [Line(*row[:5], counts=tuple(row[5:11]), open_rejects=int(row[11])) for row in rows]
+
+    def holder(self) -> str | None:
+        """Who holds the lease now."""
+        rows, _ = self._query(
+            "SELECT holder FROM millrace.leases "
+            f"WHERE {self._own} AND expires_at > {self._clock} ORDER BY token DESC LIMIT 1"
+        )
+        return rows[0][0] if rows else None
+
+    def expire_lease(self) -> None:
+        """As if its time were over."""
+        self._query(f"UPDATE millrace.leases SET expires_at = '2001-01-01' WHERE {self._own}")
+
+    def forget(self) -> None:
+        """Leave nothing behind."""
+        self._query(f"DROP TABLE IF EXISTS {quote(PIPELINE, self._stream)}")
+        for table in ("batches", "rejects", "columns", "leases"):
+            self._query(f"DELETE FROM millrace.{table} WHERE {self._own}")
+
+    def _query(self, sql: str) -> tuple[list[tuple[Any, ...]], list[str]]:
+        """Rows and the names of their columns; nothing from a table that is not there."""
+        with closing(self._connect()) as connection, connection.cursor() as cursor:
+            try:
+                cursor.execute(sql)
+            except psycopg2.Error as error:
+                if error.pgcode != NO_SUCH_TABLE:
+                    raise
+                return [], []
+            rows = list(cursor.fetchall()) if cursor.description else []
+            names = [column[0] for column in cursor.description or ()]
+            connection.commit()
+        return rows, names
