@@ -270,6 +270,17 @@ async def test_a_sweep_does_not_take_quarantined_rows_for_deleted_ones(notes: En
     assert notes.rows("orders", "id", "n") == [(1, 1), (2, 2)]
 
 
+async def test_a_replay_delivers_what_was_rejected_once_the_policy_lets_it(notes: Engine) -> None:
+    await notes.deliver(under("quarantine"))
+    notes.source(f"{ALTER} ALTER n TYPE bigint")
+    touch(notes, 2, n=2**40)
+    assert (await delivered(notes, under("quarantine"))).rejected == 1
+    replayed = await notes.replay(under("evolve"))
+    assert replayed is not None
+    assert (replayed.updated, len(replayed.changes)) == (1, 1)
+    assert notes.rows("orders", "id", "n") == [(1, 1), (2, 2**40), (3, 3)]
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_a_renamed_column_is_one_that_left_and_one_that_came(notes: Engine, policy: SchemaPolicy) -> None:
     await notes.deliver(under(policy))
