@@ -21,8 +21,8 @@ COUNTS = "rows_read, rows_inserted, rows_updated, rows_deleted, rows_unchanged, 
 class Judge:
     """Looks at source, lake and warehouse from outside, as often as it is asked."""
 
-    def __init__(self, places: Places, subject: Subject) -> None:
-        self._places, self._subject = places, subject
+    def __init__(self, places: Places, subject: Subject, pipeline: str = PIPELINE) -> None:
+        self._places, self._subject, self._pipeline = places, subject, pipeline
         self._engine: Engine = places.engine()
         self._objects = places.objects()
         self._lake: dict[str, tuple[str, datetime]] = {}
@@ -37,7 +37,8 @@ class Judge:
     def check_rows(self, stream: Stream) -> None:
         """The target is the source: every row, every value, once."""
         key = self._subject.columns[0]
-        held = self._engine.rows(stream.table, *self._subject.columns, order=quote(key))
+        columns, target = ", ".join(map(quote, self._subject.columns)), quote(self._pipeline, stream.table)
+        held = self._engine.query(f"SELECT {columns} FROM {target} ORDER BY {quote(key)}")
         assert len({row[0] for row in held}) == len(held), "a key is held twice"
         assert held == self._subject.held(), "target and source differ"
 
@@ -45,7 +46,7 @@ class Judge:
         """One row per applied batch, whose manifest is in the lake; counts add up; positions never go back."""
         applied = self._engine.query(
             f"SELECT batch_id, manifest, position, {COUNTS} FROM millrace.batches "
-            f"WHERE pipeline = '{PIPELINE}' AND stream = '{stream.name}' ORDER BY read_at"
+            f"WHERE pipeline = '{self._pipeline}' AND stream = '{stream.name}' ORDER BY read_at"
         )
         assert len({row[0] for row in applied}) == len(applied), "a batch is in the ledger twice"
         for _, manifest, _, read, *counts in applied:

@@ -1,7 +1,8 @@
 """Kills a process by SIGKILL at the n-th thing that it does to the world outside.
 
 A step is: every SQL statement, COPY and commit on any connection of psycopg2, every command to MongoDB, every call
-of the object store; after a commit and after a put there is one more.
+of the object store; after a commit and after a put there is one more. Steps that only look leave nothing behind, so
+that a death at one of them is a death at the next one that acts: they may be left out.
 What does not belong here: what must hold afterwards (judge.py).
 """
 
@@ -25,22 +26,25 @@ from tests.faults.places import Places
 from tests.faults.processes import Tell, run
 
 NOT_A_STEP = frozenset({"uri", "name"})
+LOOKS = frozenset({"select", "with", "show", "set", "fetch", "get_bytes", "get_file", "exists", "list_keys", "hello"})
 Step = Callable[[str], None]
 """Told what is about to be done."""
 
 
-def kill_at(number: int, places: Places, stream: Stream, operation: str = "deliver") -> str | None:
+def kill_at(
+    number: int, places: Places, stream: Stream, operation: str = "deliver", *, looks: bool = False
+) -> str | None:
     """Run ``engine.<operation>(stream)`` in a process that dies at this step (from 1); what the step was.
 
-    None: the run ended by itself before.
+    ``looks``: steps that only look count as well. None: the run ended by itself before.
     """
-    code, said = run(_run, number, places, stream, operation)
+    code, said = run(_run, number, places, stream, operation, looks)
     assert code in {0, -signal.SIGKILL}, f"the run failed: {said}"
     return said if code else None
 
 
-def _run(tell: Tell, number: int, places: Places, stream: Stream, operation: str) -> None:
-    step = _Countdown(number, tell)
+def _run(tell: Tell, number: int, places: Places, stream: Stream, operation: str, looks: bool) -> None:
+    step = _Countdown(number, tell, frozenset() if looks else LOOKS)
     _watch_sql(step)
     monitoring.register(_WatchedCommands(step))
     engine = places.engine(lambda store: _WatchedStore(store, step))  # type: ignore[return-value]
@@ -50,10 +54,13 @@ def _run(tell: Tell, number: int, places: Places, stream: Stream, operation: str
 class _Countdown:
     """Counts steps of all threads and kills the process at the given one."""
 
-    def __init__(self, number: int, tell: Tell) -> None:
+    def __init__(self, number: int, tell: Tell, left_out: frozenset[str]) -> None:
         self._remaining, self._tell, self._lock = number, tell, threading.Lock()
+        self._left_out = left_out
 
     def __call__(self, what: str) -> None:
+        if what.rpartition(" ")[2] in self._left_out:
+            return
         with self._lock:
             self._remaining -= 1
             if self._remaining == 0:
@@ -87,7 +94,8 @@ def _watch_sql(step: Step) -> None:
 
 def _named(connection: Any, sql: str) -> str:
     where = "warehouse" if "warehouse" in connection.info.dbname else "source"
-    return f"{where}: {sql.split(maxsplit=1)[0].lower()}"
+    text = "\n".join(line for line in sql.splitlines() if not line.startswith("--"))
+    return f"{where}: {text.split(maxsplit=1)[0].lower()}"
 
 
 class _WatchedCommands(monitoring.CommandListener):

@@ -23,21 +23,21 @@ TIMEOUT_SECONDS = 120
 Tell = Callable[[str], None]
 """Sends a line to the process that waits; the last one counts."""
 
-_context = multiprocessing.get_context("forkserver")
+CONTEXT = multiprocessing.get_context("forkserver")
 
 
 def start_fork_server(aws_url: str) -> None:
     """Before the first process: the fork server prepares a client of this endpoint."""
     os.environ[AWS_VARIABLE] = aws_url
-    _context.set_forkserver_preload(["tests.faults.preload"])
+    CONTEXT.set_forkserver_preload(["tests.faults.preload"])
 
 
 class Running:
     """A process that calls ``function(tell, *arguments)``."""
 
     def __init__(self, function: Callable[..., None], *arguments: Any) -> None:
-        self._told, telling = _context.Pipe(duplex=False)
-        self._process = _context.Process(target=_call, args=(telling, function, *arguments))
+        self._told, telling = CONTEXT.Pipe(duplex=False)
+        self._process = CONTEXT.Process(target=_call, args=(telling, function, *arguments))
         self._process.start()
         telling.close()
 
