@@ -1,0 +1,95 @@
+"""The short profile of `make torture`: Hypothesis chooses the steps, and finds the shortest history that goes wrong.
+
+What does not belong here: the steps (steps.py), what must hold (judge.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.strategies import integers
+
+from local.stack import Stack
+from tests.torture.driver import BY_NAME, STEPS, plan_of
+from tests.torture.history import History, SourceKind, setting_of
+from tests.torture.places import Places, WarehouseKind, places_on
+from tests.torture.steps import WEIGHTS
+
+EXAMPLES: dict[WarehouseKind, int] = {"postgres": 3, "redshift": 2}
+SEEDS = integers(0, 2**32 - 1)
+PROFILE = settings(
+    stateful_step_count=STEPS,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=(Phase.generate, Phase.shrink),
+    # A history is seconds of real servers; Hypothesis expects examples of milliseconds.
+    suppress_health_check=tuple(HealthCheck),
+)
+
+
+@pytest.fixture(scope="module")
+def places(stack: Stack) -> Iterator[Places]:
+    """One for all histories."""
+    stack.warehouse.clear()
+    yield places_on(stack, "torture")
+    for name in ("torture_source", "torture_warehouse"):
+        stack.postgres.drop_database(name)
+
+
+def _rule(name: str) -> Any:
+    def take(machine: HistoryMachine, seed: int) -> None:
+        BY_NAME[name](machine.history, _dice(seed))
+
+    return rule(seed=SEEDS)(take)
+
+
+class HistoryMachine(RuleBasedStateMachine):
+    """One history; a step that is taken often is as many rules."""
+
+    def __init__(self, places: Places, source: SourceKind, warehouse: WarehouseKind) -> None:
+        super().__init__()
+        self._places, self._source, self._warehouse = places, source, warehouse
+
+    @initialize(seed=SEEDS)
+    def begin(self, seed: int) -> None:
+        dice = _dice(seed)
+        setting = setting_of(dice, self._source, self._warehouse)
+        self.history = History(self._places, setting, f"machine_{seed}")
+        BY_NAME["insert"](self.history, dice)
+
+    for _step, _weight in WEIGHTS.items():
+        for _number in range(_weight):
+            locals()[f"{_step.__name__}_{_number}"] = _rule(_step.__name__)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "history"):
+            return
+        try:
+            self.history.end()
+        finally:
+            self.history.drop()
+
+
+def _dice(seed: int) -> Random:
+    return Random(seed)  # noqa: S311 - it must be repeatable, not secret
+
+
+@pytest.mark.parametrize("warehouse", ["postgres", "redshift"])
+@pytest.mark.parametrize("source", ["postgres", "mongo"])
+def test_any_history_converges(places: Places, source: SourceKind, warehouse: WarehouseKind) -> None:
+    """After every run the target is what it must be; after a sweep and a replay it is the source."""
+    chosen = settings(PROFILE, max_examples=EXAMPLES[warehouse])
+    run_state_machine_as_test(lambda: HistoryMachine(places, source, warehouse), settings=chosen)
+
+
+def test_a_history_is_told_by_its_seed_and_number() -> None:
+    """What `make torture` prints can be played again."""
+    assert plan_of(1, 7) == plan_of(1, 7)
+    assert len({plan_of(1, number) for number in range(5)} | {plan_of(2, 0)}) == 6
+    assert len(plan_of(1, 7).steps) == STEPS
