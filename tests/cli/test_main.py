@@ -26,7 +26,7 @@ def millrace(*arguments: str, environment: dict[str, str] | None = None) -> subp
 def test_help_names_the_commands() -> None:
     done = millrace("--help")
     assert done.returncode == 0
-    assert all(command in done.stdout for command in ("run", "plan", "seed"))
+    assert all(command in done.stdout for command in ("run", "plan", "sweep", "replay", "rejects", "seed"))
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,8 @@ def test_help_names_the_commands() -> None:
         (("run", "README.md:pipeline"), "this is no Python module"),
         (("run", "pipelines/stori.py:absent"), "'absent' is not a Pipeline"),
         (("run", "stori", "--from", "2026-01-02", "--to", "2026-01-01"), "the window ends before it starts"),
+        (("sweep", "stori", "--stream", "nope"), "choose from transactions, trades"),
+        (("rejects", "nope"), "there is no pipeline 'nope'"),
         (("seed", "events"), "there is no sample data for 'events'"),
     ],
 )
@@ -68,6 +70,14 @@ def test_run_plan_and_seed(environment_of_a_user: dict[str, str]) -> None:
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert {one["stream"]: one["inserted"] for one in report["streams"]} == {"transactions": 50, "trades": 20}
+    swept = millrace("sweep", "stori", "--json", environment=environment)
+    assert swept.returncode == 0, swept.stderr
+    assert {one["kind"]: one["deleted"] for one in json.loads(swept.stdout)["streams"]} == {"sweep": 0}
+    rejected = millrace("rejects", "stori", environment=environment)
+    assert (rejected.returncode, rejected.stdout) == (0, "No rejected rows are open.\n")
+    replayed = millrace("replay", "stori", "--json", environment=environment)
+    assert replayed.returncode == 0, replayed.stderr
+    assert {one["read"] for one in json.loads(replayed.stdout)["streams"]} == {0}
 
 
 def test_a_missing_table_is_named_without_a_traceback(environment_of_a_user: dict[str, str], tmp_path: Path) -> None:

@@ -1,0 +1,111 @@
+"""Sweeps, replays and leases as flow runs, from the declaration to the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows.replicate import RunReport, replicate
+from flows.request import ReplicateRequest
+from millrace.errors import StreamBusy
+from millrace.run import Mode
+from pipelines import find
+from tasks.connections import open_warehouse
+from tasks.extract import extract_postgres_stream
+from tasks.rejects import list_rejects
+from tasks.report import StreamReport
+from tests.flows.conftest import Places
+
+DECLARED = """
+import dataframely as dy
+from millrace import Incremental, Pipeline, Stream
+
+class Positive(dy.Schema):
+    amount = dy.Int32(nullable=True, min_exclusive={floor})
+
+shop = Pipeline("shop", [
+    Stream("sales", source="postgres:public.sales", key="id", capture=Incremental("changed"), contract=Positive,
+           sweep={sweep!r})
+])
+"""
+
+
+def declare(path: Path, sweep: str = "", floor: int = 0) -> str:
+    module = path / "shop.py"
+    module.write_text(DECLARED.format(sweep=sweep, floor=floor))
+    return f"{module}:shop"
+
+
+async def run(pipeline: str, mode: Mode = "incremental") -> StreamReport:
+    report: RunReport = await replicate(ReplicateRequest(pipeline=pipeline, mode=mode))
+    (stream,) = report.streams
+    return stream
+
+
+@pytest.fixture
+def sales(places: Places) -> Places:
+    places.source(
+        "CREATE TABLE sales (id int PRIMARY KEY, amount int, changed timestamptz DEFAULT clock_timestamp()); "
+        "INSERT INTO sales VALUES (1, 10), (2, 20), (3, -3)"
+    )
+    return places
+
+
+async def test_a_sweep_on_demand_brings_what_no_cursor_shows(sales: Places, tmp_path: Path) -> None:
+    pipeline = declare(tmp_path)
+    await run(pipeline)
+    sales.source("UPDATE sales SET amount = 11 WHERE id = 1; DELETE FROM sales WHERE id = 2")
+    swept = await run(pipeline, "sweep")
+    assert (swept.kind, swept.read, swept.updated, swept.deleted, swept.rejected) == ("sweep", 3, 1, 1, 1)
+    assert sales.warehouse("SELECT id, amount FROM shop.sales") == [(1, 11)]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "kinds"), [("every run", ["window", "sweep", "sweep"]), ("daily", ["window", "sweep", ""])]
+)
+async def test_a_due_sweep_takes_the_place_of_the_window(
+    sales: Places, tmp_path: Path, schedule: str, kinds: list[str]
+) -> None:
+    sales.source("DELETE FROM sales WHERE id = 3; UPDATE sales SET changed = now() - interval '1 hour'")
+    pipeline = declare(tmp_path, schedule)
+    assert [(await run(pipeline)).kind for _ in kinds] == kinds
+
+
+async def test_a_sweep_of_a_stream_that_was_never_loaded_reads_it_as_a_whole(sales: Places, tmp_path: Path) -> None:
+    first = await run(declare(tmp_path), "sweep")
+    assert (first.kind, first.inserted, first.rejected) == ("window", 2, 1)
+
+
+async def test_rejects_are_listed_and_a_replay_closes_them(sales: Places, tmp_path: Path) -> None:
+    pipeline = declare(tmp_path)
+    await run(pipeline)
+    (listed,) = await list_rejects(pipeline, ["sales"])
+    assert (listed.reason, listed.field, listed.rows) == ("contract_min_exclusive", "amount", 1)
+    (row,) = await list_rejects(pipeline, ["sales"], each=True)
+    assert (row.coordinates, row.file) == ('{"id":3}', listed.file)
+    replayed = await run(declare(tmp_path, floor=-100), "replay")
+    assert (replayed.kind, replayed.read, replayed.inserted) == ("replay", 1, 1)
+    assert await list_rejects(pipeline, ["sales"]) == []
+    assert sales.warehouse("SELECT count(*) FROM shop.sales") == [(3,)]
+
+
+async def test_a_twin_is_kept_out_and_says_who_holds_the_stream(
+    sales: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extract_postgres_stream, "retry_delay_seconds", [0, 0, 0])
+    pipeline = declare(tmp_path)
+    warehouse, declared = await open_warehouse(), find(pipeline)
+    held = warehouse.lease(declared, declared.stream("sales"), "flow run of somebody else")
+    with held, pytest.raises(ExceptionGroup) as raised:
+        await run(pipeline)
+    (reason,) = raised.value.exceptions
+    assert isinstance(reason, StreamBusy)
+    assert "flow run of somebody else holds the stream" in str(reason)
+
+
+async def test_a_run_gives_its_leases_back(sales: Places, tmp_path: Path) -> None:
+    pipeline = declare(tmp_path)
+    for _ in range(2):
+        await run(pipeline)
+    assert sales.warehouse("SELECT token, expires_at <= GETDATE() FROM millrace.leases") == [(2, True)]
