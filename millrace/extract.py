@@ -170,7 +170,7 @@ class Extraction:
         """The chunk as the target takes it, where the stream's schema policy says that the target stays as it is."""
         if self._stream.schema_policy != "quarantine":
             return chunk
-        frame, columns, rejected = fits_target(chunk.frame, chunk.columns, self._known, self._coordinates)
+        frame, columns, rejected = fits_target(chunk.frame, chunk.columns, self._known, self._keys, self._coordinates)
         return Chunk(frame, columns, pl.concat([chunk.rejected, rejected]))
 
     @property

@@ -18,14 +18,19 @@ _NAIVE_MOMENTS = frozenset({Kind.DATE, Kind.TIMESTAMP})
 
 
 def fits_target(
-    frame: pl.DataFrame, columns: Sequence[Column], known: Sequence[Column], keys: Sequence[str]
+    frame: pl.DataFrame,
+    columns: Sequence[Column],
+    known: Sequence[Column],
+    keys: Sequence[str],
+    coordinates: Sequence[str],
 ) -> tuple[pl.DataFrame, tuple[Column, ...], pl.DataFrame]:
     """The rows that the target holds as it is, in its types; their columns; and the others as rejects.
 
     ``known`` are the target's columns, lengths of texts in bytes; none where there is no target yet, and then every
-    row passes. Reasons: ``schema_new_column`` (a value in a column that the target lacks), ``schema_type`` (one that
-    the target's type does not hold exactly), ``schema_too_long``. A key that the target lacks stays where it is: that
-    is no fault of a row, and the load refuses it.
+    row passes. ``coordinates`` are the columns that tell where a row is. Reasons: ``schema_new_column`` (a value in a
+    column that the target lacks), ``schema_type`` (one that the target's type does not hold exactly),
+    ``schema_too_long``. A key that the target lacks stays where it is: that is no fault of a row, and the load refuses
+    it.
     """
     held = {column.name: column.type for column in known}
     if not held:
@@ -33,7 +38,7 @@ def fits_target(
     kept = [column for column in columns if column.name in held or column.name in keys]
     verdicts = [_new_value(column) for column in columns if column not in kept]
     verdicts += [_verdict(column, held[column.name]) for column in kept if column.name in held]
-    accepted, rejected = split(frame, [verdict for verdict in verdicts if verdict is not None], keys)
+    accepted, rejected = split(frame, [verdict for verdict in verdicts if verdict is not None], coordinates)
     fitted = tuple(Column(column.name, column.path, held.get(column.name, column.type)) for column in kept)
     return accepted.select(_fitted(column, held.get(column.name)) for column in kept), fitted, rejected
 

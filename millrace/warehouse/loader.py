@@ -30,7 +30,7 @@ from millrace.warehouse.dialect import Dialect, from_catalog
 from millrace.warehouse.ledger import LoadResult, OpenRejects
 from millrace.warehouse.merge import Target, apply
 from millrace.warehouse.reconcile import reconcile
-from millrace.warehouse.room import make_room
+from millrace.warehouse.room import allows, make_room
 from millrace.warehouse.schema import changes_for
 from millrace.warehouse.stage import Stage, files_of
 
@@ -125,7 +125,11 @@ class Warehouse:
             statements.delete_changed(target.quoted, target.keys),
             statements.insert_delta(target.quoted, columns),
         ]
-        return [str(change) for change in changes], [*commands, *(apply_rows if columns else [])]
+        told = [
+            str(change) if allows(stream.schema_policy, change) else f"{change}: the load would be refused"
+            for change in changes
+        ]
+        return told, [*commands, *(apply_rows if columns else [])]
 
     def load(self, pipeline: Pipeline, stream: Stream, batch: Batch) -> LoadResult:
         """Apply a batch exactly once, however often this is called with it.

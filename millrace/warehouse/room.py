@@ -39,14 +39,15 @@ def make_room(connection: Any, changes: Sequence[Change], policy: SchemaPolicy, 
 
 def refuse(changes: Sequence[Change], policy: SchemaPolicy, place: str) -> None:
     """Raises SchemaConflict that names every change the policy does not allow."""
-    refused = [change for change in changes if not _is_allowed(change, policy)]
+    refused = [change for change in changes if not allows(policy, change)]
     if not refused:
         return
     remedies = dict.fromkeys(_remedy(change, policy) for change in refused)
     raise SchemaConflict("; ".join(map(str, refused)), place=place, remedy="; ".join(remedies))
 
 
-def _is_allowed(change: Change, policy: SchemaPolicy) -> bool:
+def allows(policy: SchemaPolicy, change: Change) -> bool:
+    """Whether a load makes this change, or fails for it."""
     if policy == "evolve":
         return change.additive
     return isinstance(change, CreateTable) or (policy == "quarantine" and isinstance(change, ColumnLeft))
