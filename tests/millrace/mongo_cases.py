@@ -48,6 +48,7 @@ FIELDS: dict[str, Sequence[tuple[Any, Any]]] = {
     "int64": [(Int64(value), value) for value in (0, -(2**63), 2**63 - 1, 2**53 + 1)] + [(5, 5)],
     "decimal": [
         (Decimal128("0"), Decimal(0)),
+        *((Decimal128(zero), Decimal(0)) for zero in ("-0", "0E-6176", "0E+6111", "-0.00")),
         (Decimal128("1.50"), Decimal("1.5")),
         (Decimal128("1E+3"), Decimal(1000)),
         (Decimal128("-1E-9"), Decimal("-0.000000001")),
@@ -68,7 +69,9 @@ FIELDS: dict[str, Sequence[tuple[Any, Any]]] = {
     ],
     "string": [
         *((text, text) for text in ("", " ", "a,\"b\"\r\n'c'\\N \\.", "é€😀", "\ufeff", "NaN", "\\u0000", "\x01")),
+        ("\x7f\x80\u07ff\u0800\uffff\U00010000\U0010ffff", "\x7f\x80\u07ff\u0800\uffff\U00010000\U0010ffff"),
         ("x" * 65_535, "x" * 65_535),
+        ("😀" * 16_383 + "xyz", "😀" * 16_383 + "xyz"),
         ("€" * 21_846, TOO_LONG),
         ("\x00", NUL),
         ("a\x00b", NUL),
@@ -144,5 +147,15 @@ FIELDS: dict[str, Sequence[tuple[Any, Any]]] = {
     "_row_hash": [(1, 1)],
     "9lives": [(1, 1)],
     " ": [(1, 1)],
+    "": [(1, 1)],
+    "dot.ted": [(1, 1)],
+    ".": [(1, 1)],
+    "a..b": [(1, 1)],
+    "back\\slash": [(1, 1)],
+    "it's; --": [(1, 1)],
+    "percent %s %(x)s": [(1, 1)],
+    "😀": [(1, 1)],
+    "$": [(1, 1)],
+    "select": [(1, 1)],
     "tab\there": [(1, 1)],
 }

@@ -13,6 +13,7 @@ PREPARE = """
 CREATE TYPE mood AS ENUM ('sad', 'it''s "fine", really', 'glücklich 😀');
 CREATE TYPE "_mood with underscore" AS ENUM ('plain');
 CREATE TYPE place AS (street text, "house number" int, moved_in timestamptz);
+CREATE TYPE house AS (main place, others place[], extra jsonb);
 CREATE DOMAIN price AS numeric(12, 2) CHECK (VALUE >= 0);
 CREATE DOMAIN net_price AS price;
 CREATE DOMAIN "_price" AS int;
@@ -40,6 +41,7 @@ TEXTS = quoted(
     "a\nb", "a\r\nb", "\r", "\n", "\n\n", 'a"b,"c"\n"', "é", "ß", "€",
     "中文", "😀", "👩‍👩‍👧", "e\u0301", "\u200b", "\ufeff",
     "\x01\x1f\x7f", "\u0085\u2028", "{}", "0012", "1e5", "true", "NaN", "2020-01-01", "%s %(x)s :y", "\U0010ffff",
+    "\x7f\x80", "\u07ff\u0800", "\ud7ff\ue000", "\uffff\U00010000", "aé€😀" * 16,
 )  # fmt: skip
 
 ALL_BYTES = f"'\\x{bytes(range(256)).hex()}'"
@@ -65,7 +67,7 @@ CASES = (
     Case(
         "money_like",
         "numeric(12, 2)",
-        ("0", "-0.01", "9999999999.99", "-9999999999.99", "1.10"),
+        ("0", "-0.00", "-0.01", "9999999999.99", "-9999999999.99", "1.10"),
         {"'NaN'": "number_does_not_fit"},
     ),
     Case("whole", "numeric(10)", ("0", "9999999999")),
@@ -153,7 +155,7 @@ CASES = (
             "'294276-12-31 23:59:59.999999+00'": "date_out_of_range",
         },
     ),
-    Case("time", "time", quoted("00:00:00", "23:59:59.999999", "24:00:00", "12:34:56.1")),
+    Case("time", "time", quoted("00:00:00", "00:00:00.000001", "23:59:59.999999", "24:00:00", "12:34:56.1")),
     Case("timetz", "timetz", quoted("00:00:00+00", "24:00:00+15:59:59", "12:34:56.123456-05:30"), as_target="{}::text"),
     Case(
         "interval",
@@ -161,7 +163,7 @@ CASES = (
         quoted("0", "1 year 2 mons 3 days 04:05:06.789", "-1 mons +2 days -00:00:00.000001", "178000000 years"),
         as_target="{}::text",
     ),
-    Case("text", "text", (*TEXTS, "repeat('x', 65535)", "repeat('€', 21845)"),
+    Case("text", "text", (*TEXTS, "repeat('x', 65535)", "repeat('€', 21845)", "repeat('😀', 16383) || 'xyz'"),
          {"repeat('x', 65536)": "too_long", "repeat('€', 21846)": "too_long", "repeat('😀', 16384)": "too_long"}),
     Case("varchar", "varchar", TEXTS),
     Case("varchar_n", "varchar(3)", quoted("", "abc", "€€€", "😀😀😀")),
@@ -196,6 +198,7 @@ CASES = (
         "jsonb",
         (*quoted("null", "1.50", "-0.1", '{"a": {"b": [1, {"c": null}]}, "": 1}', '"é中😀"',
                  '{"k\\"ey, ": "\\\\u0000"}', "9007199254740993", "99999999999999999999999999999999999999",
+                 "-9223372036854775808", "9223372036854775807", "[[[[[[[[[]]]]]]]]]", '["\\u0080", "\\uffff"]',
                  '"\\\\"', '{"a": "\\n\\t\\u0001"}'),
          "to_jsonb(repeat('x', 60000))"),
     ),
@@ -209,12 +212,24 @@ CASES = (
         as_target="to_jsonb({})",
     ),
     Case("numeric_array", "numeric[]", (f"ARRAY[1.50, 0.0000000001, {'9' * 30}]",), as_target="to_jsonb({})"),
+    Case("boolean_array", "boolean[]", ("ARRAY[true, NULL, false]",), as_target="to_jsonb({})"),
+    Case("date_array", "date[]", ("ARRAY['0001-01-01'::date, NULL, '9999-12-31']",), as_target="to_jsonb({})"),
+    Case("uuid_array", "uuid[]", ("ARRAY['FFFFFFFF-ffff-4fff-bfff-ffffffffffff'::uuid, NULL]",),
+         as_target="to_jsonb({})"),
+    Case("bytea_array", "bytea[]", ("ARRAY['\\x00ff'::bytea, '', NULL]",), as_target="to_jsonb({})"),
+    Case("enum_array", "mood[]", ("ARRAY['sad', NULL, 'glücklich 😀']::mood[]",), as_target="to_jsonb({})"),
+    Case("domain_array", "price[]", ("ARRAY[1.10, NULL]::price[]",), as_target="to_jsonb({})"),
+    Case("composite_array", "place[]", ("ARRAY[ROW('é, \"', 1, NULL), NULL]::place[]",), as_target="to_jsonb({})"),
+    Case("jsonb_array", "jsonb[]", ("ARRAY['{\"a\": [1, null]}', NULL, 'null']::jsonb[]",), as_target="to_jsonb({})"),
     Case("enum", "mood", quoted("sad", 'it\'s "fine", really', "glücklich 😀"), as_target="{}::text"),
     Case("enum_underscore", '"_mood with underscore"', quoted("plain"), as_target="{}::text"),
     Case("domain", "price", ("0", "9999999999.99"), {"'NaN'": "number_does_not_fit"}, as_target="{}::numeric(12, 2)"),
     Case("domain_of_domain", "net_price", ("1.10",), as_target="{}::numeric(12, 2)"),
     Case("domain_underscore", '"_price"', ("-5",), as_target="{}::int"),
     Case("composite", "place", ("ROW('Main, \"St\"', 5, '2024-02-29 12:00:00.000001+02')", "ROW(NULL, NULL, NULL)"),
+         as_target="to_jsonb({})"),
+    Case("composite_of_composite", "house", ("ROW(ROW('a', 1, NULL), ARRAY[ROW('b', NULL, NULL)]::place[], '{}')",
+                                             "ROW(NULL, '{}', NULL)"),
          as_target="to_jsonb({})"),
     Case("inet", "inet", quoted("192.168.0.1", "10.0.0.0/8", "::1", "fe80::1/64"), as_target="{}::text"),
     Case("cidr", "cidr", quoted("10.0.0.0/8", "2001:db8::/32", "192.168.0.1/32"), as_target="{}::text"),
