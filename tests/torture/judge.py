@@ -17,6 +17,7 @@ from itertools import pairwise
 from typing import Literal
 
 from millrace.pipeline import DeletePolicy
+from tests.torture import known
 from tests.torture.values import Key, Row, comparable
 from tests.torture.warehouse import Held, Line
 
@@ -71,6 +72,13 @@ class Judge:
             shown = "; ".join(_difference(key, truth.rows.get(key), after) for key in sorted(lost, key=repr)[:3])
             raise Divergence(f"after a {kind}: lost {_some(lost)} {shown}; wrong {_some(wrong)}", lost)
 
+    def check_not_rewritten(self, before: Held, after: Held) -> None:
+        """A row that is what it was is the one that was loaded then, and not a copy of it."""
+        same = {key for key in before.rows.keys() & after.rows.keys() if self._as_it_was(key, before, after)}
+        rewritten = {key for key in same if before.loaded_at[key] != after.loaded_at[key]}
+        if rewritten:
+            raise Divergence(f"loaded again, and nothing had changed: {_some(rewritten)}")
+
     def check_rejects(self, kind: Kind, truth: Truth, reported: Set[Key], free: Set[Key]) -> None:
         """Bad rows are reported, good ones are not."""
         bad = {key for key, row in truth.rows.items() if self.is_bad(row)} - free
@@ -110,7 +118,8 @@ class Judge:
 
     def _is_gone(self, kind: Kind, key: Key, truth: Truth, before: Held, after: Held) -> bool:
         """Whether a key that the source has not is what it should be in the target."""
-        finds_deletes = kind == "sweep" or (kind == "replay" and key in truth.rejected)
+        is_replayed = kind == "replay" and key in truth.rejected and not known.REPLAY_KEEPS_DELETED
+        finds_deletes = kind == "sweep" or is_replayed
         if not finds_deletes or self.deletes == "ignore":
             return self._as_it_was(key, before, after)
         if self.deletes == "hard":

@@ -163,9 +163,10 @@ class PostgresTable(SourceUnderTest):
         path = dice.choice([path for path, kind in self.kinds.items() if kind in WIDER] or [""])
         if not path:
             return None
+        is_day = self.kinds[path] == "day"
         self.kinds[path], type_name = WIDER[self.kinds[path]]
         self._run(f"ALTER TABLE {self._table} ALTER COLUMN {quote(path)} TYPE {type_name}")
-        return ShapeChange(f"widen {path} to {type_name}", rewrites=False)
+        return ShapeChange(f"widen {path} to {type_name}", rewrites=False, rehashes=is_day)
 
     def _extra(self, dice: Random) -> str | None:
         extras = [path for path in self.kinds if path.lower().startswith("extra")]

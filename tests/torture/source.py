@@ -23,10 +23,12 @@ KeyKind = Literal["number", "text", "pair"]
 
 @dataclass(frozen=True)
 class ShapeChange:
-    """``rewrites``: rows have other values now, and no stamp says so."""
+    """``rewrites``: rows have other values now, and no stamp says so. ``rehashes``: the same values have another hash,
+    and rows are loaded once again."""
 
     what: str
     rewrites: bool
+    rehashes: bool = False
 
 
 class Transaction(ABC):

@@ -112,6 +112,7 @@ def change_shape(history: History, dice: Random) -> str:
         return NOTHING
     if change.rewrites:
         history.unseen |= history.source.contents().keys()
+    history.was_rehashed |= change.rehashes
     return change.what
 
 

@@ -25,12 +25,13 @@ COUNTS = "rows_read, rows_inserted, rows_updated, rows_deleted, rows_unchanged, 
 @dataclass(frozen=True)
 class Held:
     """``rows`` of the target by key and column, ``marked`` the keys of those that are marked as deleted, ``doubled``
-    the keys held more than once, ``columns`` the column of each path."""
+    the keys held more than once, ``columns`` the column of each path, ``loaded_at`` when a row was loaded."""
 
     rows: dict[Key, Row] = field(default_factory=dict)
     marked: frozenset[Key] = frozenset()
     doubled: tuple[Key, ...] = ()
     columns: dict[str, str] = field(default_factory=dict)
+    loaded_at: dict[Key, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,9 @@ class WarehouseView:
         keys = [tuple(row[key] for key in self._keys) for row in found]
         marked = frozenset(key for key, row in zip(keys, found, strict=True) if row.pop(DELETED_AT, None))
         doubled = tuple(key for key, times in Counter(keys).items() if times > 1)
+        loaded_at = {key: row[LOADED_AT] for key, row in zip(keys, found, strict=True)}
         values = [{name: row[name] for name in row if name not in {ROW_HASH, LOADED_AT}} for row in found]
-        return Held(dict(zip(keys, values, strict=True)), marked, doubled, dict(columns))
+        return Held(dict(zip(keys, values, strict=True)), marked, doubled, dict(columns), loaded_at)
 
     def lines(self) -> list[Line]:
         """The stream's batches in the order of their reads."""
