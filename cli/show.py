@@ -19,7 +19,7 @@ from flows.seed import SeedReport
 from tasks.plan import StreamPlan
 from tasks.rejects import Rejects
 
-MINIMUM_WIDTH = 124
+MINIMUM_WIDTH = 128
 
 
 def console() -> Console:
@@ -38,7 +38,7 @@ def print_report(report: RunReport, title: str = "") -> None:
     table.add_column("stream", no_wrap=True)
     table.add_column("target", no_wrap=True)
     table.add_column("by", no_wrap=True)
-    for name in ("read", "loaded", "inserted", "updated", "deleted", "unchanged", "rejected", "seconds"):
+    for name in ("read", "loaded", "inserted", "updated", "deleted", "unchanged", "rejected", "s"):
         table.add_column(name, justify="right")
     for stream in report.streams:
         counts = (stream.read, stream.loaded, stream.inserted, stream.updated, stream.deleted, stream.unchanged)

@@ -24,9 +24,15 @@ from cli.show import console, print_report, print_seeded
 from flows.replicate import replicate
 from flows.request import ReplicateRequest
 from flows.seed import SeedRequest, seed
-from seed_data.stori.changes import change_trades, change_transactions
+from seed_data.stori.changes import (
+    change_trades,
+    change_trades_silently,
+    change_transactions,
+    change_transactions_silently,
+)
 
 INSERTS, UPDATES = 250, 100
+SILENT, DELETES = 25, 50
 QUESTIONS = {
     "transactions": "SELECT count(*), count(DISTINCT account_no), sum(deposit_amt), max(updated_at) "
     "FROM stori.transactions",
@@ -40,7 +46,7 @@ SAMPLES = (
 
 
 async def demo(rows: int, documents: int) -> None:
-    """Seed, replicate, change the sources, replicate again, look."""
+    """Seed, replicate, change the sources, replicate again, change them silently, sweep, look."""
     begun = time.monotonic()
     _say("Blocks: where things are (python -m blocks.bootstrap)")
     await bootstrap(os.environ)
@@ -52,6 +58,10 @@ async def demo(rows: int, documents: int) -> None:
     await _change()
     _say("Second run: only what changed; MongoDB's last minute is read again and found unchanged")
     print_report(await replicate(ReplicateRequest(pipeline="stori")))
+    _say(f"Change the sources as no cursor shows: {SILENT} silent updates and {DELETES} deletes in each")
+    await _change_silently()
+    _say("Sweep: source and warehouse compared as a whole (millrace sweep stori; by itself once a day)")
+    print_report(await replicate(ReplicateRequest(pipeline="stori", mode="sweep")))
     _say("The warehouse")
     await asyncio.to_thread(_look, opener((await load_warehouse()).connector))
     _say("Flow runs, as Prefect has them")
@@ -70,6 +80,21 @@ async def _change() -> None:
     client = (await load_source_mongo()).get_client()
     try:
         await change_trades(client["finance"], inserts=INSERTS, updates=UPDATES, seed=1)
+    finally:
+        client.close()
+
+
+async def _change_silently() -> None:
+    connect = opener(await load_source_postgres())
+
+    def change() -> None:
+        with closing(connect()) as connection:
+            change_transactions_silently(connection, updates=SILENT, deletes=DELETES, seed=1)
+
+    await asyncio.to_thread(change)
+    client = (await load_source_mongo()).get_client()
+    try:
+        await change_trades_silently(client["finance"], updates=SILENT, deletes=DELETES, seed=1)
     finally:
         client.close()
 

@@ -17,6 +17,7 @@ pipeline = Pipeline(
             capture=Incremental("updated_at"),
             contract=Transaction,
             load=Merge(),
+            sweep="daily",
         ),
         Stream(
             "trades",
@@ -24,6 +25,7 @@ pipeline = Pipeline(
             key="id",
             capture=Incremental("updatedAt"),
             load=Merge(),
+            sweep="daily",
         ),
     ],
 )

@@ -103,10 +103,11 @@ def position(connection: Any, pipeline: str, stream: str) -> str | None:
 
 
 def last_sweep(connection: Any, pipeline: str, stream: str) -> datetime | None:
-    """When the stream's latest sweep read the source; None when none was applied."""
+    """When the stream was last read as a whole: by its latest sweep, else by its first load; None before that."""
     row = _first(
         connection,
-        "SELECT max(read_at) FROM millrace.batches WHERE pipeline = %s AND stream = %s AND kind = 'sweep'",
+        "SELECT coalesce(max(CASE WHEN kind = 'sweep' THEN read_at END), min(read_at)) FROM millrace.batches "
+        "WHERE pipeline = %s AND stream = %s AND position IS NOT NULL",
         (pipeline, stream),
     )
     return row[0] if row else None
@@ -203,9 +204,9 @@ def record(connection: Any, batch: Batch, result: LoadResult, applied_at: dateti
             "INSERT INTO millrace.batches (batch_id, kind, pipeline, stream, target, manifest, token, read_at, "
             f"lower_bound, position, {_COUNTS}, applied_at) VALUES ({', '.join(['%s'] * 17)})",
             (
-                batch.batch_id, batch.kind, batch.pipeline, batch.stream, result.target, batch.manifest_key, batch.token,
-                batch.read_at, batch.lower, batch.position, result.read, result.inserted, result.updated,
-                result.deleted, result.unchanged, result.rejected, applied_at,
+                batch.batch_id, batch.kind, batch.pipeline, batch.stream, result.target, batch.manifest_key,
+                batch.token, batch.read_at, batch.lower, batch.position, result.read, result.inserted,
+                result.updated, result.deleted, result.unchanged, result.rejected, applied_at,
             ),
         )  # fmt: skip
     _record_rejects(connection, batch)

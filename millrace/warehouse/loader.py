@@ -55,7 +55,7 @@ class Warehouse:
             return ledger.position(connection, pipeline.name, stream.name)
 
     def last_sweep(self, pipeline: Pipeline, stream: Stream) -> datetime | None:
-        """When the source was last swept; None: never."""
+        """When the source was last read as a whole, by a sweep or by the first load; None: never."""
         with self._session(Target(pipeline, stream, self.dialect).place) as connection:
             return ledger.last_sweep(connection, pipeline.name, stream.name)
 

@@ -37,12 +37,16 @@ FROM public.transactions ORDER BY account_no, transaction_no DESC
 """
 
 
+_CHOSEN = "SELECT transaction_no FROM public.transactions ORDER BY md5(concat_ws(':', %s, transaction_no)) LIMIT %s"
+
+
 @dataclass(frozen=True)
 class Changes:
-    """Rows that were really inserted and updated."""
+    """Rows that were really inserted, updated and deleted."""
 
-    inserted: int
-    updated: int
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
 
 
 def change_transactions(connection: Connection, *, inserts: int, updates: int, seed: int) -> Changes:
@@ -59,6 +63,22 @@ def change_transactions(connection: Connection, *, inserts: int, updates: int, s
     return Changes(inserts, updated)
 
 
+def change_transactions_silently(connection: Connection, *, updates: int, deletes: int, seed: int) -> Changes:
+    """As a repair by hand does it: rows that are changed without their trigger's stamp, and rows that go."""
+    with database_errors(PLACE), connection, connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE public.transactions DISABLE TRIGGER transactions_stamp_updated_at")
+        cursor.execute(
+            f"UPDATE public.transactions SET chip_used = NOT chip_used WHERE transaction_no IN ({_CHOSEN})",
+            (f"update {seed}", updates),
+        )
+        updated = cursor.rowcount
+        cursor.execute("ALTER TABLE public.transactions ENABLE TRIGGER transactions_stamp_updated_at")
+        cursor.execute(
+            f"DELETE FROM public.transactions WHERE transaction_no IN ({_CHOSEN})", (f"delete {seed}", deletes)
+        )
+        return Changes(updated=updated, deleted=cursor.rowcount)
+
+
 def _accounts(cursor: Cursor) -> Accounts:
     cursor.execute(_BALANCES)
     held = np.array(cursor.fetchall(), dtype=np.int64)
@@ -69,6 +89,16 @@ async def change_trades(database: Any, *, inserts: int, updates: int, seed: int)
     """Raise the price of ``updates`` trades, then add ``inserts`` new ones. ``database`` is Motor's."""
     with mongo_errors(place(database)):
         return await _change_collection(database[COLLECTION], inserts, updates, seed)
+
+
+async def change_trades_silently(database: Any, *, updates: int, deletes: int, seed: int) -> Changes:
+    """Prices that change without ``updatedAt``, and trades that go."""
+    with mongo_errors(place(database)):
+        collection = database[COLLECTION]
+        chosen = await _some_ids(collection, np.random.default_rng(seed).bytes(12).hex(), updates + deletes)
+        changed = await collection.update_many({"id": {"$in": chosen[:updates]}}, {"$inc": {"price": 1}})
+        gone = await collection.delete_many({"id": {"$in": chosen[updates:]}})
+        return Changes(updated=changed.modified_count, deleted=gone.deleted_count)
 
 
 async def _change_collection(collection: Any, inserts: int, updates: int, seed: int) -> Changes:
