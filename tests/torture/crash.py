@@ -23,22 +23,22 @@ class Killed(BaseException):
 
 
 class Trap:
-    """Counts the steps of all threads; armed for one of them at a time."""
+    """Counts the steps of all threads; ``struck`` is the one at which it struck last."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock, self.struck = threading.Lock(), ""
+        self._manner: Manner = "killed"
         self.disarm()
 
     def arm(self, step: int, manner: Manner) -> None:
         """Strike at this step from now on, counted from 1."""
         with self._lock:
-            self._remaining, self._manner = step, manner
+            self._remaining, self._manner, self.struck = step, manner, ""
 
     def disarm(self) -> None:
         """Another process runs from now on."""
         with self._lock:
-            self._remaining, self._manner = 0, "killed"
-            self.struck, self._is_dead = "", False
+            self._remaining, self._is_dead = 0, False
 
     def step(self, what: str, act: Callable[[], Any], connection: Any = None) -> Any:
         """Do it, unless this is the step at which the trap strikes."""
@@ -74,8 +74,8 @@ class TrappedStore:
         self._store, self._trap = store, trap
 
     def uri(self, key: str) -> str:
-        """Works for the root as well, which the store itself refuses."""
-        return str(self._store.uri(key)) if key else str(self._store.uri("x")).removesuffix("x")
+        """No step: nothing is called."""
+        return str(self._store.uri(key))
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._store, name)

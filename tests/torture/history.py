@@ -17,7 +17,7 @@ import dataframely as dy
 from bson import json_util
 
 from millrace import Incremental, Stream
-from millrace.errors import MillraceError, StreamBusy, Superseded, Unreachable
+from millrace.errors import MillraceError, RetryableError, StreamBusy, Superseded
 from millrace.lake.batch import Batch
 from millrace.pipeline import DeletePolicy, Reconcile
 from tests.torture import known
@@ -153,22 +153,32 @@ class History:
         """Paths that the target has columns for."""
         return set(self._seen.columns)
 
-    def run(self, kind: Kind, *, holder: str = FIRST_HOLDER, meanwhile: Callable[[], Set[Key]] = frozenset) -> str:
-        """A run from the read to the load; how it ended. ``meanwhile`` writes to the source while it is under way, and
-        tells which keys. What was never loaded is read as a whole and not swept, as in millrace/run.py."""
+    def run(
+        self,
+        kind: Kind,
+        *,
+        holder: str = FIRST_HOLDER,
+        trouble: Callable[[], None] = lambda: None,
+        meanwhile: Callable[[], Set[Key]] = frozenset,
+    ) -> str:
+        """A run from the read to the load; how it ended. What was never loaded is read as a whole and not swept, as in
+        millrace/run.py. ``trouble`` is made first; ``meanwhile`` writes to the source while the run is under way, and
+        tells which keys."""
         kind = kind if kind == "replay" or self.has_target() else "window"
         truth, busy = self.truth(), self.view.holder() not in {None, holder}
         engine = replace(self.engine, holder=holder, batches=[])
+        trouble()
         with ThreadPoolExecutor(1) as pool:
             writing = pool.submit(meanwhile)
             ended = self._attempt(engine, kind)
             free = writing.result()
-        if busy != isinstance(ended, StreamBusy) and not isinstance(ended, Killed | Unreachable):
+        self.engine.calm()
+        if busy != isinstance(ended, StreamBusy) and not isinstance(ended, Killed | RetryableError):
             raise Divergence(f"{self.view.holder()} holds the stream, and {holder} ended with {ended!r}") from _raised(
                 ended
             )
         self.judge(kind, truth, ended, free=free)
-        return "busy" if busy else _word(ended)
+        return _word(ended)
 
     def twins(self, kinds: tuple[Kind, Kind]) -> str:
         """Two runs at once; a sweep owes more than a window."""
@@ -203,8 +213,12 @@ class History:
                 return error
             return stale.batch
 
+        may_load = self.view.newest_token() <= stale.batch.token
+        may_load |= stale.batch.batch_id in {line.batch_id for line in self._lines}
         with ThreadPoolExecutor(times) as pool:
             ended = list(pool.map(load, range(times)))
+        if not may_load and not all(isinstance(end, Superseded) for end in ended):
+            raise Divergence(f"another run had taken the stream over, and a load ended with {ended!r}")
         self.judge(stale.kind, stale.truth, *ended)
         return ", ".join(map(_word, ended))
 
@@ -232,7 +246,6 @@ class History:
 
     def end(self) -> None:
         """Commit what is open, sweep, replay: now the target is the source."""
-        self.engine.trap.disarm()
         while self.transactions:
             self.close_transaction(self.transactions[0], commit=True)
         self.view.expire_lease()
@@ -258,7 +271,7 @@ class History:
     def _take_rejects(self, line: Line, truth: Truth, free: Set[Key]) -> None:
         """What a batch rejected, from its files in the lake."""
         store = self.engine.store
-        batch = Batch.load(store, line.manifest.removeprefix(store.uri("")))
+        batch = Batch.load(store, line.manifest)
         lines = [json_util.loads(text) for key in batch.rejects for text in store.get_bytes(key).splitlines()]
         reported = {self.source.key_at(json_util.loads(one["coordinates"]), truth.rows) for one in lines}
         self._judge.check_rejects(line.kind, truth, reported, free)
@@ -285,7 +298,7 @@ def _source_of(places: Places, setting: Setting, name: str) -> SourceUnderTest:
 
 
 def _is_unexpected(ended: Ended) -> bool:
-    return isinstance(ended, Exception) and not isinstance(ended, StreamBusy | Superseded | Unreachable)
+    return isinstance(ended, Exception) and not isinstance(ended, Superseded | RetryableError)
 
 
 def _raised(ended: Ended) -> BaseException | None:

@@ -5,7 +5,9 @@ What does not belong here: what is done with it (history.py).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -31,6 +33,23 @@ class TrappedEngine(Engine):
     def connect_source(self) -> Any:
         """A connection to the Postgres source."""
         return trapped(super().connect_source, self.trap)()
+
+    def inject(self, fault: dict[str, str | int]) -> None:
+        """Let the stand-in for Redshift fail (local/redshift/inject.py)."""
+        self._tell_stand_in(f"INJECT '{json.dumps(fault)}'")
+
+    def calm(self) -> None:
+        """From now on nothing fails."""
+        self.trap.disarm()
+        if self.warehouse.dialect.copies_from_lake:
+            self._tell_stand_in("RESET")
+
+    def _tell_stand_in(self, command: str) -> None:
+        """Not in a transaction, whose commit would count."""
+        with closing(self.connect_plainly()) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(f"STANDIN {command}")
 
 
 @dataclass(frozen=True)

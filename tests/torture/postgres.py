@@ -154,7 +154,8 @@ class PostgresTable(SourceUnderTest):
         path = self._extra(dice)
         if path is None:
             return None
-        renamed = path.upper().replace("_", " ") if dice.random() < 0.5 else f"{path}_ü"
+        self.additions += 1
+        renamed = f"{path.upper().replace('_', ' ')}-{self.additions}" if dice.random() < 0.5 else f"{path}_ü"
         self._run(f"ALTER TABLE {self._table} RENAME COLUMN {quote(path)} TO {quote(renamed)}")
         self.kinds[renamed] = self.kinds.pop(path)
         return ShapeChange(f"rename {path} to {renamed}", rewrites=True)

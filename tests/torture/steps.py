@@ -5,11 +5,8 @@ What does not belong here: in which order they are taken (machine, driver), and 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Set
-from contextlib import closing
 from random import Random
-from typing import Any
 
 from tests.torture.crash import MANNERS
 from tests.torture.history import History
@@ -134,11 +131,8 @@ def replay(history: History, dice: Random) -> str:
 def crash(history: History, dice: Random) -> str:
     """A run ends at one of its steps. Its holder, or another one, begins again at a later step."""
     kind, step, manner = dice.choice((*KINDS, "replay")), dice.randrange(1, LONGEST_RUN_STEPS), dice.choice(MANNERS)
-    history.engine.trap.arm(step, manner)
-    ended = history.run(kind)
-    struck = history.engine.trap.struck
-    history.engine.trap.disarm()
-    return f"{kind} {manner} at step {step} ({struck or 'it ended before'}): {ended}"
+    ended = history.run(kind, trouble=lambda: history.engine.trap.arm(step, manner))
+    return f"{kind} {manner} at step {step} ({history.engine.trap.struck or 'it ended before'}): {ended}"
 
 
 def fault(history: History, dice: Random) -> str:
@@ -148,11 +142,7 @@ def fault(history: History, dice: Random) -> str:
     action = dice.choice(("error:1023", "error:1023", "close", "close_after"))
     statement = dice.choice(("lock", "create", "delete", "insert", "commit", "select"))
     described = {"statement": statement, "nth": dice.randrange(1, 4), "action": action}
-    _stand_in(history, f"INJECT '{json.dumps(described)}'")
-    try:
-        ended = history.run(dice.choice(KINDS))
-    finally:
-        _stand_in(history, "RESET")
+    ended = history.run(dice.choice(KINDS), trouble=lambda: history.engine.inject(described))
     return f"{described}: {ended}"
 
 
@@ -236,11 +226,3 @@ def _write_a_little(history: History, dice: Random) -> Set[Key]:
         step(history, dice)
     after = history.source.contents()
     return {key for key in {*before, *after} if before.get(key) != after.get(key)}
-
-
-def _stand_in(history: History, command: str) -> Any:
-    """Not in a transaction, whose commit would count."""
-    with closing(history.engine.connect_plainly()) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(f"STANDIN {command}")

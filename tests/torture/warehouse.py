@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -49,10 +48,11 @@ class Line:
 
 
 class WarehouseView:
-    """Of one stream; ``connect`` opens connections that nothing happens to, ``clock`` is the dialect's."""
+    """Of one stream; ``connect`` opens a connection that nothing happens to, ``clock`` is the dialect's."""
 
     def __init__(self, connect: Callable[[], Any], clock: str, stream: str, keys: Sequence[str]) -> None:
-        self._connect, self._clock, self._stream = connect, clock, stream
+        self._connection, self._clock, self._stream = connect(), clock, stream
+        self._connection.autocommit = True
         self._keys = [column_name(key) for key in keys]
         self._own = f"pipeline = {literal(PIPELINE)} AND stream = {literal(stream)}"
 
@@ -85,6 +85,11 @@ class WarehouseView:
         )
         return rows[0][0] if rows else None
 
+    def newest_token(self) -> int:
+        """Of the leases that were taken, 0 when none was."""
+        rows, _ = self._query(f"SELECT max(token) FROM millrace.leases WHERE {self._own}")
+        return rows[0][0] or 0
+
     def expire_lease(self) -> None:
         """As if its time were over."""
         self._query(f"UPDATE millrace.leases SET expires_at = '2001-01-01' WHERE {self._own}")
@@ -94,10 +99,11 @@ class WarehouseView:
         self._query(f"DROP TABLE IF EXISTS {quote(PIPELINE, self._stream)}")
         for table in ("batches", "rejects", "columns", "leases"):
             self._query(f"DELETE FROM millrace.{table} WHERE {self._own}")
+        self._connection.close()
 
     def _query(self, sql: str) -> tuple[list[tuple[Any, ...]], list[str]]:
         """Rows and the names of their columns; nothing from a table that is not there."""
-        with closing(self._connect()) as connection, connection.cursor() as cursor:
+        with self._connection.cursor() as cursor:
             try:
                 cursor.execute(sql)
             except psycopg2.Error as error:
@@ -105,6 +111,4 @@ class WarehouseView:
                     raise
                 return [], []
             rows = list(cursor.fetchall()) if cursor.description else []
-            names = [column[0] for column in cursor.description or ()]
-            connection.commit()
-        return rows, names
+            return rows, [column[0] for column in cursor.description or ()]
