@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeAlias
 
 from boto3.exceptions import Boto3Error, RetriesExceededError
+from boto3.s3.transfer import TransferConfig
 from botocore import exceptions
 from botocore.exceptions import BotoCoreError, ClientError
 from prefect_aws import AwsCredentials, MinIOCredentials
@@ -28,6 +29,8 @@ Credentials: TypeAlias = AwsCredentials | MinIOCredentials
 
 # Without it the block guesses from Prefect's context, and in a thread of an async flow it guesses wrong.
 SYNC: dict[str, Any] = {"_sync": True}
+UPLOAD = TransferConfig(max_concurrency=4)
+"""Each of the parts in flight lies in memory, 8 MB of it; boto's own choice of ten takes 80."""
 USER_AGENT = "millrace-lake"
 MISSING_STATUS, EXISTS_STATUS, THROTTLED_STATUS = 404, 412, 429
 # 409: another conditional write of the same key is under way.
@@ -113,7 +116,7 @@ class BucketStore:
         _write_only_if_absent(self._client)
         try:
             with open_source() as source, self._errors(key):
-                self._bucket.upload_from_file_object(source, key, **SYNC)
+                self._bucket.upload_from_file_object(source, key, Config=UPLOAD, **SYNC)
         except _Exists:
             self._must_be_same(open_source, key, size_bytes)
         return size_bytes

@@ -10,7 +10,8 @@ import threading
 from collections.abc import Generator, Iterator
 from typing import Any
 
-CHUNK_BYTES = 8 * 1024 * 1024
+CHUNK_BYTES = 4 * 1024 * 1024
+"""Larger ones cost memory and gain no speed: 2, 4 and 8 MiB read a million rows in the same time."""
 QUEUE_CHUNKS = 2
 
 

@@ -201,7 +201,8 @@ class Warehouse:
         ledger.refuse_superseded(connection, batch)
         ledger.refuse_foreign(connection, batch, target.name)
         applied_at = datetime.now(UTC)
-        target = replace(target, marks_deleted=DELETED_AT in (self._held(connection, target) or {}))
+        held = self._held(connection, target)
+        target = replace(target, marks_deleted=DELETED_AT in (held or {}))
         rows = apply(connection, target, batch, applied_at)
         result = LoadResult(
             batch.pipeline,
@@ -215,7 +216,9 @@ class Warehouse:
             unchanged=batch.matched + batch.written + batch.deleted - rows.inserted - rows.updated - rows.deleted,
             rejected=batch.rejected,
             changes=tuple(map(str, changes)),
-            warnings=reconcile(connection, target, batch, self._open(connection, batch) + batch.rejected),
+            warnings=reconcile(
+                connection, target, batch, self._open(connection, batch) + batch.rejected, is_there=held is not None
+            ),
         )
         ledger.record(connection, batch, result, applied_at)
         if batch.written:

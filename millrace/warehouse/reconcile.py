@@ -14,13 +14,13 @@ from millrace.warehouse import statements
 from millrace.warehouse.merge import Target
 
 
-def reconcile(connection: Any, target: Target, batch: Batch, rejected: int) -> tuple[str, ...]:
-    """What differs, for people; nothing when all agrees or nothing was expected. ``rejected`` rows of the source may
-    be missing in the target.
+def reconcile(connection: Any, target: Target, batch: Batch, rejected: int, *, is_there: bool) -> tuple[str, ...]:
+    """What differs, for people; nothing when all agrees, nothing was expected, or there is no target yet because every
+    row was rejected. ``rejected`` rows of the source may be missing in the target.
 
     Raises CountMismatch when the stream's policy is ``fail``.
     """
-    if target.stream.reconcile is None or batch.source_rows is None:
+    if target.stream.reconcile is None or batch.source_rows is None or not is_there:
         return ()
     differences = tuple(_differences(connection, target, batch, rejected))
     if differences and target.stream.reconcile.policy == "fail":

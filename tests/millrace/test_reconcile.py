@@ -129,3 +129,11 @@ async def test_documents_are_reconciled_too(engine: Engine, mongo_url: str, mong
     assert result is not None
     assert result.warnings == ("the source held 9 rows, the target holds 10 (0 rejected ones are open)",)
     client.close()
+
+
+async def test_a_first_load_whose_rows_were_all_rejected_has_nothing_to_compare(engine: Engine) -> None:
+    fill(engine, rows=0)
+    engine.source("INSERT INTO notes VALUES (1, 'much longer than ten')")
+    result = await engine.deliver(replace(NOTES, contract=Short))
+    assert result is not None
+    assert (result.rejected, result.warnings) == (1, ())
