@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from random import Random
 
 from tests.torture import steps
-from tests.torture.history import History, Setting, setting_of
+from tests.torture.history import History
 from tests.torture.judge import Divergence
 from tests.torture.places import Places
+from tests.torture.setting import Setting, setting_of
 
 STEPS = 31
 """Of a history, before the last window, sweep and replay."""

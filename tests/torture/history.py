@@ -9,66 +9,22 @@ import asyncio
 from collections.abc import Callable, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from random import Random
-from typing import Literal
 
-import dataframely as dy
 from bson import json_util
 
-from millrace import Incremental, Stream
+from millrace import Stream
 from millrace.errors import MillraceError, RetryableError, StreamBusy, Superseded
 from millrace.lake.batch import Batch
-from millrace.pipeline import DeletePolicy, Reconcile
-from tests.torture import known
 from tests.torture.crash import Killed
 from tests.torture.judge import Divergence, Judge, Kind, Truth
-from tests.torture.mongo import MongoCollection
-from tests.torture.places import FIRST_HOLDER, MONGO_DATABASE, Places, TrappedEngine, WarehouseKind
-from tests.torture.postgres import PostgresTable
-from tests.torture.source import KeyKind, SourceUnderTest, Stamp, Transaction
-from tests.torture.values import LONGEST_REDSHIFT_TEXT_BYTES, Key, Row
+from tests.torture.places import FIRST_HOLDER, Places, TrappedEngine
+from tests.torture.setting import Setting, breaks_contract, is_too_long, source_of, stream_of
+from tests.torture.source import Stamp, Transaction
+from tests.torture.values import Key, Row
 from tests.torture.warehouse import Held, Line, WarehouseView
 
-SourceKind = Literal["postgres", "mongo"]
 Ended = Batch | Exception | Killed | None
 """How a run ended: with a batch, with none, or not."""
-HIGHEST_GRADE = 100
-
-
-class Contract(dy.Schema):
-    """What half of the streams ask of a row."""
-
-    grade = dy.Int64(nullable=True, min=0, max=HIGHEST_GRADE)
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What a history is about. ``is_exact``: the stream has no overlap that hides a position which is a little late;
-    then the source is not written while it is read."""
-
-    source: SourceKind
-    warehouse: WarehouseKind
-    key: KeyKind = "number"
-    deletes: DeletePolicy = "hard"
-    has_contract: bool = False
-    is_exact: bool = True
-    is_naive: bool = False
-    reconciles: bool = False
-
-
-def setting_of(dice: Random, source: SourceKind | None = None, warehouse: WarehouseKind | None = None) -> Setting:
-    """Any; the stand-in for Redshift is the slower one and comes less often."""
-    return Setting(
-        source or dice.choice(("postgres", "postgres", "mongo")),
-        warehouse or dice.choice(("postgres", "postgres", "redshift")),
-        dice.choice(("number", "text", "pair")),
-        dice.choice(("hard", "hard", "soft", "ignore")),
-        has_contract=dice.random() < 0.5,
-        is_exact=dice.random() < 0.6,
-        is_naive=dice.random() < 0.3,
-        reconciles=dice.random() < 0.2,
-    )
 
 
 @dataclass(frozen=True)
@@ -81,19 +37,20 @@ class Stale:
 
 
 class History:
-    """``unseen``, ``rejected``: as in judge.py. ``transactions`` are open, ``stale`` batches wait in the lake."""
+    """``unseen``, ``rejected``: as in judge.py. ``deleted`` rows may come back, ``transactions`` are open, ``stale``
+    batches wait in the lake."""
 
     def __init__(self, places: Places, setting: Setting, name: str) -> None:
-        self.setting, self._name, self.steps = setting, name, 0
+        self.setting = setting
         self.engine = places.engine(setting.warehouse)
-        self.source = _source_of(places, setting, name)
+        self.source = source_of(places, setting, name)
         self.unseen: set[Key] = set()
         self.rejected: set[Key] = set()
+        self.deleted: dict[Key, Row] = {}
         self.transactions: list[Transaction] = []
         self.stale: list[Stale] = []
-        self.view = WarehouseView(
-            self.engine.connect_plainly, self.engine.warehouse.dialect.clock, name, self.source.keys
-        )
+        clock = self.engine.warehouse.dialect.clock
+        self.view = WarehouseView(self.engine.connect_plainly, clock, name, self.source.keys)
         self.was_rehashed = False
         self._open_rejects = 0
         self._lines: list[Line] = []
@@ -101,32 +58,13 @@ class History:
         self._seen = Held()
 
     @property
-    def reconciles(self) -> bool:
-        """Whether loads are compared with the source."""
-        return self.setting.reconciles and (self.has_target() or not known.RECONCILE_NEEDS_TARGET)
-
-    @property
     def stream(self) -> Stream:
         """As a pipeline would declare it."""
-        return Stream(
-            self._name,
-            self.source.reference,
-            self.source.keys,
-            Incremental(self.source.stamp, overlap=self.source.overlap),
-            contract=Contract if self.setting.has_contract else None,
-            types=self.source.types,
-            deletes=self.setting.deletes,
-            reconcile=Reconcile(rows=10, policy="warn") if self.reconciles else None,
-        )
+        return stream_of(self.setting, self.source)
 
     def is_bad(self, row: Row) -> bool:
         """Whether the row must be rejected."""
-        grade = row.get("grade")
-        broken = self.setting.has_contract and isinstance(grade, int) and not 0 <= grade <= HIGHEST_GRADE
-        too_long = self.setting.warehouse == "redshift" and any(
-            isinstance(value, str) and len(value.encode()) > LONGEST_REDSHIFT_TEXT_BYTES for value in row.values()
-        )
-        return broken or too_long or self.source.is_bad(row)
+        return breaks_contract(self.setting, row) or is_too_long(self.setting, row) or self.source.is_bad(row)
 
     def noticed(self, key: Key, stamp: Stamp) -> None:
         """A row was written and committed: whether a window must notice it."""
@@ -288,13 +226,6 @@ class History:
             transaction.end(commit=False)
         self.view.forget()
         self.source.drop()
-
-
-def _source_of(places: Places, setting: Setting, name: str) -> SourceUnderTest:
-    if setting.source == "mongo":
-        return MongoCollection(places.mongo_url, MONGO_DATABASE, name, setting.key)
-    overlap = timedelta(0) if setting.is_exact else None
-    return PostgresTable(places.postgres_url, name, setting.key, overlap=overlap, is_naive=setting.is_naive)
 
 
 def _is_unexpected(ended: Ended) -> bool:

@@ -4,9 +4,5 @@ accepts the outcome, that would find it again. Take a switch away when its defec
 What does not belong here: anything else.
 """
 
-RECONCILE_NEEDS_TARGET = True
-"""The load of a batch whose rows were all rejected ends with SourceMissing, where the stream declares ``reconcile`` and
-nothing was loaded before."""
-
 REPLAY_KEEPS_DELETED = True
 """A rejected row that is gone from the source stays in the target after a replay, until the next sweep."""

@@ -74,6 +74,10 @@ class MongoCollection(SourceUnderTest):
     def delete(self, key: Key) -> None:
         self._collection.delete_one(self._query(key))
 
+    def restore(self, row: Row) -> None:
+        held = {path: value for path, value in row.items() if path in {*self.keys, *self.kinds, self.stamp}}
+        self._collection.insert_one(_nested({**self._identity(row), **held}))
+
     def begin(self) -> Transaction:
         return _Late(self)
 

@@ -92,6 +92,13 @@ class PostgresTable(SourceUnderTest):
     def delete(self, key: Key) -> None:
         self._run(f"DELETE FROM {self._table} WHERE {self._is_key}", key)
 
+    def restore(self, row: Row) -> None:
+        paths = [*self.keys, *self.kinds, self.stamp]
+        self._run(
+            f"INSERT INTO {self._table} ({quote_list(paths)}) VALUES ({', '.join(['%s'] * len(paths))})",
+            [self._adapted(path, row.get(path)) for path in paths],
+        )
+
     def begin(self) -> Transaction:
         return _Late(self)
 

@@ -93,6 +93,10 @@ class SourceUnderTest(ABC):
         """Take a row out."""
 
     @abstractmethod
+    def restore(self, row: Row) -> None:
+        """Put a deleted row back as it was, its stamp too."""
+
+    @abstractmethod
     def begin(self) -> Transaction:
         """Open a transaction."""
 

@@ -47,11 +47,24 @@ def update_silently(history: History, dice: Random) -> str:
 
 def delete(history: History, dice: Random) -> str:
     """One row, seldom all."""
-    keys = history.free_keys()
+    keys, contents = history.free_keys(), history.source.contents()
     chosen = keys if dice.random() < 0.05 else dice.sample(keys, min(1, len(keys)))
     for key in chosen:
         history.source.delete(key)
+        history.deleted[key] = contents[key]
     return f"{chosen}"
+
+
+def bring_back(history: History, dice: Random) -> str:
+    """A deleted row is there again as it was; its stamp tells nothing."""
+    taken = _taken(history)
+    keys = sorted((key for key in history.deleted if key not in taken), key=repr)
+    if not keys:
+        return NOTHING
+    key = dice.choice(keys)
+    history.source.restore(history.deleted.pop(key))
+    history.noticed(key, "same")
+    return f"{key}"
 
 
 def spoil(history: History, dice: Random) -> str:
@@ -181,22 +194,27 @@ def load_late(history: History, dice: Random) -> str:
 
 
 WEIGHTS: Mapping[Step, int] = {
-    insert: 10, update: 10, update_silently: 5, delete: 5, spoil: 5, mend: 4, write_late: 8, commit_late: 6,
-    roll_back: 1, change_shape: 5, window: 9, sweep: 3, replay: 3, crash: 5, fault: 2, usurp: 2, twins: 2,
-    run_while_written: 2, extract: 4, load_late: 4,
+    insert: 10, update: 10, update_silently: 5, delete: 5, bring_back: 3, spoil: 5, mend: 4, write_late: 8,
+    commit_late: 6, roll_back: 1, change_shape: 5, window: 9, sweep: 3, replay: 3, crash: 5, fault: 2, usurp: 2,
+    twins: 2, run_while_written: 2, extract: 4, load_late: 4,
 }  # fmt: skip
 """How often each is taken, out of their sum."""
 
 
 def _fresh_rows(history: History, dice: Random) -> dict[Key, Row]:
-    contents = history.source.contents()
-    taken = {*contents, *(key for transaction in history.transactions for key in transaction.touched)}
+    taken = _taken(history)
     rows: dict[Key, Row] = {}
     for _ in range(min(dice.randrange(1, 4), MOST_ROWS - len(taken))):
         key = history.source.fresh_key(dice, taken)
         taken.add(key)
         rows[key] = dict(zip(history.source.keys, key, strict=True)) | history.source.fresh_values(dice)
     return rows
+
+
+def _taken(history: History) -> set[Key]:
+    """Keys that a row has, or will have if a transaction commits."""
+    locked = {key for transaction in history.transactions for key in transaction.touched}
+    return {*history.source.contents(), *locked}
 
 
 def _change(

@@ -16,8 +16,9 @@ from hypothesis.strategies import integers
 
 from local.stack import Stack
 from tests.torture.driver import BY_NAME, STEPS, plan_of
-from tests.torture.history import History, SourceKind, setting_of
+from tests.torture.history import History
 from tests.torture.places import Places, WarehouseKind, places_on
+from tests.torture.setting import SourceKind, setting_of
 from tests.torture.steps import WEIGHTS
 
 EXAMPLES: dict[WarehouseKind, int] = {"postgres": 3, "redshift": 2}

@@ -1,0 +1,93 @@
+"""What a history is about: which source, which warehouse, and how its stream is declared.
+
+What does not belong here: what happens in it (history.py, steps.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from random import Random
+from typing import Literal
+
+import dataframely as dy
+
+from millrace import Incremental, Stream
+from millrace.pipeline import DeletePolicy, Reconcile
+from tests.torture.mongo import MongoCollection
+from tests.torture.places import MONGO_DATABASE, Places, WarehouseKind
+from tests.torture.postgres import PostgresTable
+from tests.torture.source import KeyKind, SourceUnderTest
+from tests.torture.values import LONGEST_REDSHIFT_TEXT_BYTES, Row
+
+SourceKind = Literal["postgres", "mongo"]
+HIGHEST_GRADE = 100
+
+
+class Contract(dy.Schema):
+    """What half of the streams ask of a row."""
+
+    grade = dy.Int64(nullable=True, min=0, max=HIGHEST_GRADE)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a history is about. ``is_exact``: the stream has no overlap that hides a position which is a little late;
+    then the source is not written while it is read."""
+
+    source: SourceKind
+    warehouse: WarehouseKind
+    key: KeyKind = "number"
+    deletes: DeletePolicy = "hard"
+    has_contract: bool = False
+    is_exact: bool = True
+    is_naive: bool = False
+    reconciles: bool = False
+
+
+def setting_of(dice: Random, source: SourceKind | None = None, warehouse: WarehouseKind | None = None) -> Setting:
+    """Any; the stand-in for Redshift is the slower one and comes less often."""
+    return Setting(
+        source or dice.choice(("postgres", "postgres", "mongo")),
+        warehouse or dice.choice(("postgres", "postgres", "redshift")),
+        dice.choice(("number", "text", "pair")),
+        dice.choice(("hard", "hard", "soft", "ignore")),
+        has_contract=dice.random() < 0.5,
+        is_exact=dice.random() < 0.6,
+        is_naive=dice.random() < 0.3,
+        reconciles=dice.random() < 0.2,
+    )
+
+
+def source_of(places: Places, setting: Setting, name: str) -> SourceUnderTest:
+    """A new table or collection."""
+    if setting.source == "mongo":
+        return MongoCollection(places.mongo_url, MONGO_DATABASE, name, setting.key)
+    overlap = timedelta(0) if setting.is_exact else None
+    return PostgresTable(places.postgres_url, name, setting.key, overlap=overlap, is_naive=setting.is_naive)
+
+
+def stream_of(setting: Setting, source: SourceUnderTest) -> Stream:
+    """As a pipeline would declare it."""
+    return Stream(
+        source.name,
+        source.reference,
+        source.keys,
+        Incremental(source.stamp, overlap=source.overlap),
+        contract=Contract if setting.has_contract else None,
+        types=source.types,
+        deletes=setting.deletes,
+        reconcile=Reconcile(rows=10, policy="warn") if setting.reconciles else None,
+    )
+
+
+def breaks_contract(setting: Setting, row: Row) -> bool:
+    """Whether the stream has a contract, and the row does not keep it."""
+    grade = row.get("grade")
+    return setting.has_contract and isinstance(grade, int) and not 0 <= grade <= HIGHEST_GRADE
+
+
+def is_too_long(setting: Setting, row: Row) -> bool:
+    """Whether a text is longer than the warehouse's longest."""
+    texts = [value for value in row.values() if isinstance(value, str)]
+    return setting.warehouse == "redshift" and any(len(text.encode()) > LONGEST_REDSHIFT_TEXT_BYTES for text in texts)
