@@ -6,7 +6,7 @@ What does not belong here: several processes and what is shown meanwhile (__main
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from tests.torture import steps
@@ -61,6 +61,17 @@ def play(places: Places, plan: Plan, name: str, number: int) -> Outcome:
     finally:
         history.drop()
     return outcome
+
+
+def shortened(places: Places, plan: Plan, name: str, found: Outcome) -> Outcome:
+    """The same problem, or another one, without every step that it does not need; each is tried once."""
+    steps = list(plan.steps[: found.steps + 1])
+    for index in reversed(range(len(steps))):
+        fewer = steps[:index] + steps[index + 1 :]
+        tried = play(places, replace(plan, steps=tuple(fewer)), f"{name}_{index}", found.number)
+        if tried.problem:
+            found, steps = tried, fewer
+    return found
 
 
 def _take(history: History, planned: Sequence[tuple[str, int]], outcome: Outcome) -> None:

@@ -15,10 +15,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from hypothesis.strategies import integers
 
 from local.stack import Stack
-from tests.torture.driver import BY_NAME, STEPS, plan_of
+from millrace.extract import Extraction
+from tests.torture.driver import BY_NAME, STEPS, Plan, plan_of, play, shortened
 from tests.torture.history import History
 from tests.torture.places import Places, WarehouseKind, places_on
-from tests.torture.setting import SourceKind, setting_of
+from tests.torture.setting import Setting, SourceKind, setting_of
 from tests.torture.steps import WEIGHTS
 
 EXAMPLES: dict[WarehouseKind, int] = {"postgres": 3, "redshift": 2}
@@ -94,3 +95,17 @@ def test_a_history_is_told_by_its_seed_and_number() -> None:
     assert plan_of(1, 7) == plan_of(1, 7)
     assert len({plan_of(1, number) for number in range(5)} | {plan_of(2, 0)}) == 6
     assert len(plan_of(1, 7).steps) == STEPS
+
+
+def test_a_row_that_stays_is_found_and_told_in_as_few_steps_as_it_takes(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine itself: an engine that forgets deletes."""
+    monkeypatch.setattr(Extraction, "remove", lambda *_: None)
+    names = ("insert", "window", "update", "delete")
+    plan = Plan(Setting("postgres", "postgres"), tuple((name, 1) for name in names))
+    found = play(places, plan, "kept", 0)
+    assert (found.steps, "wrong 1" in found.problem) == (len(names), True)
+    assert [line.partition("(")[0] for line in shortened(places, plan, "kept", found).script] == [
+        "insert", "window", "delete", "end",
+    ]  # fmt: skip
