@@ -18,7 +18,8 @@ Step = Callable[[History, Random], str]
 """What was done, in words."""
 MOST_ROWS = 16
 MOST_TRANSACTIONS = 3
-LONGEST_RUN_STEPS = 45
+APPLY_STEPS, LONGEST_RUN_STEPS = 38, 76
+"""Where in a run the batch begins to be applied, and how long a run is, in steps of crash.py."""
 NOTHING = "-"
 KINDS: tuple[Kind, ...] = ("window", "window", "sweep")
 
@@ -143,7 +144,8 @@ def replay(history: History, dice: Random) -> str:
 
 def crash(history: History, dice: Random) -> str:
     """A run ends at one of its steps. Its holder, or another one, begins again at a later step."""
-    kind, step, manner = dice.choice((*KINDS, "replay")), dice.randrange(1, LONGEST_RUN_STEPS), dice.choice(MANNERS)
+    kind, manner = dice.choice((*KINDS, "replay")), dice.choice(MANNERS)
+    step = dice.randrange(dice.choice((1, APPLY_STEPS)), LONGEST_RUN_STEPS)
     ended = history.run(kind, trouble=lambda: history.engine.trap.arm(step, manner))
     return f"{kind} {manner} at step {step} ({history.engine.trap.struck or 'it ended before'}): {ended}"
 
@@ -154,7 +156,7 @@ def fault(history: History, dice: Random) -> str:
         return crash(history, dice)
     action = dice.choice(("error:1023", "error:1023", "close", "close_after"))
     statement = dice.choice(("lock", "create", "delete", "insert", "commit", "select"))
-    described = {"statement": statement, "nth": dice.randrange(1, 4), "action": action}
+    described = {"statement": statement, "nth": dice.randrange(1, 6), "action": action}
     ended = history.run(dice.choice(KINDS), trouble=lambda: history.engine.inject(described))
     return f"{described}: {ended}"
 
