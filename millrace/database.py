@@ -41,6 +41,8 @@ _CREDENTIALS = frozenset({"28000", "28P01"})
 _PERMISSION = "42501"
 _CANCELLED = "57014"
 REDSHIFT_CONFLICT = "1023"
+_LOST_IN_COPY = "no message from the libpq"
+"""What psycopg2 says, as a bare DatabaseError, when the line breaks in the middle of a COPY."""
 
 
 def statement(name: str) -> str:
@@ -88,4 +90,5 @@ def translate(error: Exception, place: str) -> MillraceError:
 
 
 def _is_connection_error(error: Exception, code: str) -> bool:
-    return not code and isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+    lost_in_copy = _LOST_IN_COPY in str(error)
+    return not code and (lost_in_copy or isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError))

@@ -20,7 +20,7 @@ from millrace.lake.batch import Batch
 from millrace.lake.writer import PartWriter
 from millrace.naming import ROW_HASH, column_name
 from millrace.pipeline import Stream
-from millrace.reads import BLOCK_ROWS, Route, read_keys
+from millrace.reads import BLOCK_ROWS, Route, read_keys, window
 from millrace.shape.row_hash import with_row_hash
 from millrace.types import Column, Kind
 from millrace.warehouse.compare import Scan
@@ -34,8 +34,13 @@ COMPARABLE = frozenset({
 
 
 async def sweep(route: Route) -> Batch | None:
-    """Compare the whole table with the target, and read again what differs; None when both are empty."""
+    """Compare the whole table with the target, and read again what differs; None when both are empty.
+
+    Without a target there is nothing to compare with: the batch is then a window of everything.
+    """
     known = await route.known()
+    if not known:
+        return await window(route, Window())
     async with AsyncExitStack() as stack:
         async with route.source.read(route.stream, known, Window()) as reading:
             extraction = stack.enter_context(Extraction(route.landing, route.stream, reading.read, "sweep", known))

@@ -42,9 +42,13 @@ class Worker:
 
     @asynccontextmanager
     async def within(self, context: AbstractContextManager[Item]) -> AsyncIterator[Item]:
-        """A blocking context manager, entered and left in the thread."""
+        """A blocking context manager, entered and left in the thread; it sees the errors of what is within."""
         entered = await self.run(context.__enter__)
         try:
             yield entered
-        finally:
+        except BaseException as error:
+            left = error  # the name of an except clause does not outlive it
+            if not await self.run(lambda: context.__exit__(type(left), left, left.__traceback__)):
+                raise
+        else:
             await self.run(lambda: context.__exit__(None, None, None))

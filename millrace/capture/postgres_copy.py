@@ -5,9 +5,12 @@ What does not belong here: what is copied, and what the bytes mean.
 
 from __future__ import annotations
 
+import os
 import queue
+import socket
 import threading
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from typing import Any
 
 CHUNK_BYTES = 4 * 1024 * 1024
@@ -59,10 +62,12 @@ class _Pipe:
             self._queue.put(error)
 
     def abandon(self, connection: Any) -> None:
-        """Stop a COPY whose caller has gone; harmless when it has ended."""
+        """Stop a COPY whose caller has gone, by cutting its line: to cancel it would wait for a server that may be
+        gone too, with Python's lock in hand. The connection is of no use afterwards."""
         self._abandoned = True
         if not connection.closed:
-            connection.cancel()
+            with socket.socket(fileno=os.dup(connection.fileno())) as line, suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)
         while not self._queue.empty():
             self._queue.get_nowait()
 

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from millrace.lake.batch import Part
 from millrace.lake.store import ObjectStore
+from millrace.space import temporary_space
 from millrace.types import Column, arrow_type, text
 
 PART_BYTES = 64 * 1024 * 1024
@@ -63,9 +64,10 @@ class PartWriter:
         if schema != self._schema:
             self.close()
             self._schema = schema
-        if self._writer is None:
-            self._writer = pq.ParquetWriter(self._path, schema, **PARQUET)
-        self._writer.write_table(_table(frame, schema))
+        with temporary_space(self._stem):
+            if self._writer is None:
+                self._writer = pq.ParquetWriter(self._path, schema, **PARQUET)
+            self._writer.write_table(_table(frame, schema))
         self._rows += frame.height
         if self._path.stat().st_size >= self._part_bytes:
             self.close()
@@ -74,7 +76,8 @@ class PartWriter:
         """Finish the file in hand and put it into the lake."""
         if self._writer is None or self._schema is None:
             return
-        self._writer.close()
+        with temporary_space(self._stem):
+            self._writer.close()
         self._writer = None
         key = f"{self._stem}-{len(self.parts):05d}.parquet"
         size_bytes = self._store.put_file(self._path, key)

@@ -23,6 +23,7 @@ from millrace.lake.store import ObjectStore
 from millrace.naming import ROW_HASH
 from millrace.redact import redact
 from millrace.shape.row_hash import HASH_LENGTH
+from millrace.space import temporary_space
 from millrace.types import Column, Kind, text
 from millrace.warehouse import statements
 from millrace.warehouse.dialect import Dialect
@@ -148,8 +149,9 @@ class Stage:
         sent = [_as_csv(name, kinds.get(name)) for name in columns]
         with tempfile.TemporaryDirectory(prefix="millrace-") as directory:
             path, rows = Path(directory) / "part.parquet", Path(directory) / "part.csv"
-            self._store.get_file(part.key, path)
-            pl.scan_parquet(path).select(sent).sink_csv(rows, include_header=False)
+            with temporary_space(files.place):
+                self._store.get_file(part.key, path)
+                pl.scan_parquet(path).select(sent).sink_csv(rows, include_header=False)
             with rows.open("rb") as file, self._connection.cursor() as cursor:
                 cursor.copy_expert(statements.copy_from_client(files.table, columns), file)
                 return int(cursor.rowcount)

@@ -30,6 +30,20 @@ DIRECT = "?directConnection=true"
 
 
 @pytest.mark.parametrize("share", SHARES)
+async def test_a_source_whose_line_breaks_off(places: Places, share: float) -> None:
+    table = Table(places, MANY)
+    with line_to(places.postgres_url) as line:
+        engine = replace(places, postgres_url=through(places.postgres_url, line.port())).engine()
+        await engine.deliver(table.named("all_of_it"))
+        line.cut_after(round(line.carried_bytes() * share))
+        with pytest.raises(Unreachable, match="stream notes"):
+            await engine.deliver(table.stream)
+        assert line.cuts() == 1
+        await engine.deliver(table.stream)
+    Judge(places, table).check()
+
+
+@pytest.mark.parametrize("share", SHARES)
 async def test_a_postgres_warehouse_whose_line_breaks_off(postgres_places: Places, share: float) -> None:
     places, table = postgres_places, Table(postgres_places, MANY)
     with line_to(places.warehouse_url) as line:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from contextlib import closing
 from itertools import count
+from typing import Literal
 
 import psycopg2
 import pytest
@@ -58,19 +59,22 @@ class StandIn:
 
 
 @pytest.mark.parametrize("action", ["close", "close_after"])
-async def test_a_connection_lost_at_any_statement(places: Places, table: Table, judge: Judge, action: str) -> None:
+@pytest.mark.parametrize("way", ["deliver", "sweep"])
+async def test_a_connection_lost_at_any_statement(
+    places: Places, table: Table, judge: Judge, action: str, way: Literal["deliver", "sweep"]
+) -> None:
     """At the first statement, the second, … until a run meets no fault; before it runs, or when it ran and the answer
     is lost. A run either fails cleanly or can do without the statement (giving a lease back)."""
     engine = places.engine()
     await engine.deliver(table.stream)
-    standin = StandIn(engine)
+    standin, run = StandIn(engine), engine.deliver if way == "deliver" else engine.sweep
     for number in count(1):
-        table.change()
+        table.change(deletes=way == "sweep")
         standin.inject("any", action, number)
         try:
-            await engine.deliver(table.stream)
+            await run(table.stream)
         except RetryableError:
-            await engine.deliver(table.stream)
+            await run(table.stream)
         if not standin.struck(number):
             break
         judge.check()

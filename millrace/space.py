@@ -1,0 +1,30 @@
+"""Files outside of the lake: the temporary folder may be full.
+
+What does not belong here: what is in the files.
+"""
+
+from __future__ import annotations
+
+import errno
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from millrace.errors import RetryableError
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+@contextmanager
+def temporary_space(place: str) -> Iterator[None]:
+    """Within it, a full disk is a RetryableError naming ``place``: another machine may have room."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise RetryableError(
+            f"there is no room for a file in {tempfile.gettempdir()}",
+            place=place,
+            remedy="give the task more ephemeral storage, or let TMPDIR name a larger folder",
+        ) from None
