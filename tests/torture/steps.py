@@ -156,7 +156,7 @@ def fault(history: History, dice: Random) -> str:
         return crash(history, dice)
     action = dice.choice(("error:1023", "error:1023", "close", "close_after"))
     statement = dice.choice(("lock", "create", "delete", "insert", "commit", "select"))
-    described = {"statement": statement, "nth": dice.randrange(1, 6), "action": action}
+    described: dict[str, str | int] = {"statement": statement, "nth": dice.randrange(1, 6), "action": action}
     ended = history.run(dice.choice(KINDS), trouble=lambda: history.engine.inject(described))
     return f"{described}: {ended}"
 
