@@ -12,10 +12,11 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
+import orjson
 import polars as pl
 from bson import json_util
 
-from millrace.capture.chunk import Keys, Reading, Source, Window
+from millrace.capture.chunk import Keys, Reading, Source, Window, blocks
 from millrace.extract import Extraction, Landing
 from millrace.lake.batch import Batch
 from millrace.lake.store import ObjectStore
@@ -24,9 +25,6 @@ from millrace.pipeline import Pipeline, Stream
 from millrace.rejects import NOWHERE, REJECT_SCHEMA, no_rejects, read_rejects
 from millrace.types import Column
 from millrace.warehouse.loader import Warehouse
-
-BLOCK_ROWS = 20_000
-"""Keys that are asked for at once."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ async def replay(route: Route) -> Batch | None:
         read = reading.read
     with Extraction(route.landing, route.stream, read, "replay", known) as extraction:
         extraction.keep_rejects(rejected.filter(pl.col("coordinates") == NOWHERE).select(*REJECT_SCHEMA))
-        for keys in _blocks(rejected["coordinates"]):
+        for keys in _blocks(route.stream, rejected["coordinates"]):
             await read_keys(route, known, keys, extraction)
         return await asyncio.to_thread(lambda: extraction.finish(closes=closes))
 
@@ -106,13 +104,13 @@ async def read_keys(route: Route, known: Sequence[Column], keys: Keys, extractio
         await take(reading, extraction)
 
 
-def _blocks(coordinates: pl.Series) -> Iterator[Keys]:
+def _blocks(stream: Stream, coordinates: pl.Series) -> Iterator[Keys]:
     """Coordinates as keys, each once, in blocks that name the same fields."""
+    parse = json_util.loads if stream.reference.kind == "mongo" else orjson.loads
     by_names: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
     for text in coordinates.unique(maintain_order=True):
-        place: dict[str, Any] = json_util.loads(text)
+        place: dict[str, Any] = parse(text)
         by_names.setdefault(tuple(map(column_name, place)), []).append(tuple(place.values()))
     by_names.pop((), None)
     for names, rows in by_names.items():
-        for start in range(0, len(rows), BLOCK_ROWS):
-            yield Keys(names, rows[start : start + BLOCK_ROWS])
+        yield from (Keys(names, block) for block in blocks(rows))

@@ -19,6 +19,8 @@ REJECT_SCHEMA: Mapping[str, pl.DataType] = {
 
 NOWHERE = "{}"
 """Coordinates of a row whose key could not be read either."""
+HEX = "\\x"
+"""Before the hexadecimal digits of binary values, as SQL spells them."""
 SEPARATOR = "\x1f"
 
 
@@ -65,7 +67,8 @@ def split(
 
 def as_rejects(rows: pl.DataFrame, verdict: pl.Series, keys: Sequence[str]) -> pl.DataFrame:
     """Rows with the verdict of each (``reason`` SEPARATOR ``field``) in the form of REJECT_SCHEMA."""
-    printable = rows.with_columns(pl.selectors.binary().bin.encode("hex"))
+    binary = [name for name, dtype in rows.schema.items() if dtype == pl.Binary]
+    printable = rows.with_columns((HEX + pl.col(name).bin.encode("hex")).alias(name) for name in binary)
     reason = verdict.str.split_exact(SEPARATOR, 1).struct.unnest()
     return printable.select(
         pl.lit(reason["field_0"]).alias("reason"),

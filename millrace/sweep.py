@@ -20,7 +20,7 @@ from millrace.lake.batch import Batch
 from millrace.lake.writer import PartWriter
 from millrace.naming import ROW_HASH, column_name
 from millrace.pipeline import Stream
-from millrace.reads import BLOCK_ROWS, Route, read_keys, window
+from millrace.reads import Route, read_keys, window
 from millrace.shape.row_hash import with_row_hash
 from millrace.types import Column, Kind
 from millrace.warehouse.compare import Scan
@@ -76,6 +76,7 @@ class _Narrowing:
 
     def write(self, chunk: Chunk, writer: PartWriter) -> None:
         self._columns |= {column.name: column for column in chunk.columns if column.name in self._names}
+        self._refuse_incomparable()
         narrow = with_row_hash(chunk.frame, chunk.columns).select(*self._names, ROW_HASH)
         for name, length in measure(narrow, self._chosen).items():
             self._longest_bytes[name] = max(length, self._longest_bytes[name])
@@ -83,13 +84,6 @@ class _Narrowing:
         self.rows += narrow.height
 
     def scan(self, writer: PartWriter, prefix: str) -> Scan:
-        for column in self._chosen:
-            if column.name in self._keys and column.type.kind not in COMPARABLE:
-                raise ConfigurationError(
-                    f"a sweep cannot compare keys of type {column.type}",
-                    place=f"stream {self._stream.name} ({self._stream.source})",
-                    remedy="declare a key of numbers, text or timestamps, or no sweep",
-                )
         return Scan(
             columns=tuple(self._chosen),
             keys=tuple(self._keys),
@@ -98,6 +92,15 @@ class _Narrowing:
             identity=self._identity,
             longest_bytes=dict(self._longest_bytes),
         )
+
+    def _refuse_incomparable(self) -> None:
+        for column in self._chosen:
+            if column.name in self._keys and column.type.kind not in COMPARABLE:
+                raise ConfigurationError(
+                    f"a sweep cannot compare keys of type {column.type}",
+                    place=f"stream {self._stream.name} ({self._stream.source})",
+                    remedy="declare a key of numbers, text or timestamps, or no sweep",
+                )
 
     @property
     def _chosen(self) -> list[Column]:
@@ -109,7 +112,7 @@ async def _read_again(route: Route, known: Sequence[Column], scan: Scan, extract
     columns = [column for name in scan.keys for column in scan.columns if column.name == name]
     with Worker(f"compare-{route.stream.name}") as worker:
         async with worker.within(route.warehouse.compare(route.pipeline, route.stream, scan)) as compared:
-            async with aclosing(worker.each(compared.blocks(BLOCK_ROWS))) as blocks:
+            async with aclosing(worker.each(compared.blocks())) as blocks:
                 async for rows in blocks:
                     keys = Keys(scan.keys, rows)
                     await read_keys(route, known, keys, extraction)

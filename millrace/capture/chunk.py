@@ -7,7 +7,7 @@ What does not belong here: anything about a particular source.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +18,9 @@ import polars as pl
 from millrace.pipeline import Stream
 from millrace.rejects import no_rejects
 from millrace.types import Column
+
+BLOCK_ROWS, BLOCK_BYTES = 20_000, 2 * 1024 * 1024
+"""Of keys that are asked for at once; MongoDB takes a query of 16 MB."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,20 @@ class Keys:
 
     names: tuple[str, ...]
     rows: Sequence[tuple[Any, ...]]
+
+
+def blocks(rows: Iterable[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
+    """Rows of keys in blocks that a source takes as one question."""
+    block: list[tuple[Any, ...]] = []
+    size_bytes = 0
+    for row in rows:
+        block.append(row)
+        size_bytes += sum(len(value) for value in row if isinstance(value, str))
+        if len(block) == BLOCK_ROWS or size_bytes >= BLOCK_BYTES:
+            yield block
+            block, size_bytes = [], 0
+    if block:
+        yield block
 
 
 @dataclass(frozen=True)

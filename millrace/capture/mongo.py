@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,6 +20,7 @@ from uuid import UUID
 
 from bson import Decimal128, ObjectId
 from bson.binary import Binary
+from bson.errors import InvalidId
 
 from millrace.capture.chunk import Chunk, Keys, Read, Window
 from millrace.capture.mongo_client import MongoClient, mongo_errors
@@ -27,11 +28,20 @@ from millrace.capture.mongo_values import DOCUMENT_KEY, Decoder
 from millrace.errors import SourceMissing
 from millrace.naming import column_name
 from millrace.pipeline import Stream
+from millrace.rejects import HEX
 from millrace.types import Column
 
 BATCH_DOCUMENTS = 20_000
 DEFAULT_OVERLAP = timedelta(seconds=60)
 """transactionLifetimeLimitSeconds, unless the server is configured otherwise."""
+
+FORMS_OF_TEXT: tuple[Callable[[str], Any], ...] = (
+    ObjectId,
+    lambda text: Binary.from_uuid(UUID(text)),
+    datetime.fromisoformat,
+    Decimal128,
+    lambda text: bytes.fromhex(text.removeprefix(HEX)),
+)
 
 Query = dict[str, Any]
 
@@ -141,14 +151,13 @@ def _among(stream: Stream, keys: Keys) -> Query:
 
 
 def _forms(value: Any) -> list[Any]:
-    """What a column's value may have been in the document: ids of 12 and 16 bytes are texts in the warehouse."""
+    """What a column's value, or its text in a reject's coordinates, may have been in the document."""
     if not isinstance(value, str):
         return [Decimal128(value) if isinstance(value, Decimal) else value]
     forms: list[Any] = [value]
-    if ObjectId.is_valid(value):
-        forms.append(ObjectId(value))
-    with suppress(ValueError):
-        forms.append(Binary.from_uuid(UUID(value)))
+    for form in FORMS_OF_TEXT:
+        with suppress(ValueError, ArithmeticError, InvalidId):
+            forms.append(form(value))
     return forms
 
 

@@ -20,7 +20,7 @@ from millrace.capture.postgres_copy import CHUNK_BYTES, copied
 from millrace.capture.postgres_values import SourceColumn, decode, describe
 from millrace.database import database_errors, statement
 from millrace.errors import ConfigurationError, SourceMissing
-from millrace.naming import literal, quote, quote_list
+from millrace.naming import literal, quote
 from millrace.pipeline import Stream
 from millrace.types import Column, Kind
 from millrace.worker import Worker
@@ -224,15 +224,22 @@ def _within(stream: Stream, columns: tuple[SourceColumn, ...], window: Window) -
 
 
 def _among(connection: Any, columns: tuple[SourceColumn, ...], keys: Keys) -> str:
-    """By the source's own equality: the values are sent as literals that the source reads in the column's type."""
+    """The values are sent as literals that the source reads in the column's type, so that its index serves."""
     by_name = {column.column.name: column for column in columns}
     chosen = [by_name[name] for name in keys.names]
     with connection.cursor() as cursor:
         values = [
-            cursor.mogrify("%s", (list(of_column),)).decode() + f"::{column.type_name}[]"
+            cursor.mogrify("%s", (list(of_column),)).decode() + f"::{_compared_as(column)}[]"
             for of_column, column in zip(zip(*keys.rows, strict=True), chosen, strict=True)
         ]
-    return f"({quote_list(column.column.path for column in chosen)}) IN (SELECT * FROM unnest({', '.join(values)}))"
+    own = ", ".join(f"{quote(column.column.path)}::{_compared_as(column)}" for column in chosen)
+    return f"({own}) IN (SELECT * FROM unnest({', '.join(values)}))"
+
+
+def _compared_as(column: SourceColumn) -> str:
+    """The column's own type, a cast to which costs nothing; but citext finds ``abc`` for ``Abc``, which are two keys
+    to the warehouse."""
+    return "text" if column.type_name.endswith("citext") else column.type_name
 
 
 def _table(stream: Stream) -> str:

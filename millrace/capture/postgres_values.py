@@ -19,7 +19,7 @@ from millrace.database import statement
 from millrace.errors import ConfigurationError, FatalError, UnmappableType
 from millrace.naming import column_names, quote
 from millrace.pipeline import Stream
-from millrace.rejects import because, because_of, split
+from millrace.rejects import HEX, because, because_of, split
 from millrace.types import Column, DataType, Kind, from_postgres, numeric_measures, polars_type
 
 INT32_RANGE = (-(2**31), 2**31 - 1)
@@ -220,7 +220,8 @@ def _raw(data: bytes, columns: tuple[SourceColumn, ...]) -> pl.DataFrame:
     """Every value as text that the source itself would read, under the source's names."""
     texts = _read_csv(data, {column.column.path: pl.String() for column in columns})
     moments = {Kind.DATE: pl.Date(), Kind.TIMESTAMP: pl.Datetime("us"), Kind.TIMESTAMP_UTC: pl.Datetime("us")}
-    return texts.with_columns(
+    binary = [column.column.path for column in columns if column.column.type.kind is Kind.BINARY]
+    return texts.with_columns((HEX + pl.col(name)).alias(name) for name in binary).with_columns(
         _moment(column.column.path, moments[column.column.type.kind])
         for column in columns
         if column.column.type.kind in moments

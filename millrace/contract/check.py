@@ -5,11 +5,12 @@ What does not belong here: the contracts themselves (pipelines/) and the limits'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dataframely as dy
+import orjson
 import polars as pl
 
 from millrace.errors import SchemaConflict
@@ -25,11 +26,13 @@ _RULES_SUFFIX = "|"
 
 @dataclass(frozen=True)
 class Limits:
-    """What the longest value of a kind may measure in a warehouse, in bytes."""
+    """What the longest value of a kind may measure in a warehouse, in bytes. ``document_text_bytes``: a single text
+    within a document."""
 
     text_bytes: int
     binary_bytes: int
     document_bytes: int
+    document_text_bytes: int
 
 
 _MEASURED = {Kind.TEXT: "text_bytes", Kind.BINARY: "binary_bytes", Kind.DOCUMENT: "document_bytes"}
@@ -54,7 +57,41 @@ def within_limits(
         for column in columns
         if longest.get(column.name, 0) > limit.get(column.name, 0)
     ]
+    inner = limits.document_text_bytes
+    verdicts += [
+        because("too_long", column.path, _longest_text(column, inner) > inner)
+        for column in columns
+        if column.type.kind is Kind.DOCUMENT and longest.get(column.name, 0) > inner
+    ]
     return split(frame, verdicts, keys)
+
+
+def _longest_text(column: Column, limit: int) -> pl.Expr:
+    """Bytes of the longest text or field name in each document that is longer than ``limit`` as a whole, else 0."""
+
+    def measured(documents: pl.Series) -> pl.Series:
+        lengths = documents.str.len_bytes().fill_null(0)
+        return pl.Series(
+            [
+                max(_text_bytes(orjson.loads(document)), default=0) if length > limit else 0
+                for document, length in zip(documents, lengths, strict=True)
+            ],
+            dtype=pl.Int64,
+        )
+
+    return pl.col(column.name).map_batches(measured, return_dtype=pl.Int64)
+
+
+def _text_bytes(value: Any) -> Iterator[int]:
+    if isinstance(value, str):
+        yield len(value.encode())
+    elif isinstance(value, list):
+        for one in value:
+            yield from _text_bytes(one)
+    elif isinstance(value, dict):
+        for name, one in value.items():
+            yield len(name.encode())
+            yield from _text_bytes(one)
 
 
 def meets_contract(

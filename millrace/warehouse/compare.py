@@ -5,10 +5,11 @@ What does not belong here: reading the source, and what is done about a differen
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from millrace.capture.chunk import blocks
 from millrace.lake.batch import Part
 from millrace.pipeline import DeletePolicy
 from millrace.types import Column
@@ -38,16 +39,13 @@ class Comparison:
     matched: int
     _connection: Any
 
-    def blocks(self, rows: int) -> Generator[list[tuple[Any, ...]], None, None]:
-        """Keys that differ, or that one side lacks, in blocks of at most ``rows``; each key once."""
-        block: list[tuple[Any, ...]] = []
+    def blocks(self) -> Generator[list[tuple[Any, ...]], None, None]:
+        """Keys that differ, or that one side lacks, each once, in blocks that a source can be asked for."""
+        yield from blocks(self._rows())
+
+    def _rows(self) -> Iterator[tuple[Any, ...]]:
         while fetched := self._fetch():
-            block += fetched
-            if len(block) + FETCHED_ROWS > rows:
-                yield block
-                block = []
-        if block:
-            yield block
+            yield from fetched
 
     def _fetch(self) -> list[tuple[Any, ...]]:
         with self._connection.cursor() as cursor:
@@ -72,6 +70,8 @@ def compare(
     scanned = _count(connection, statements.count_keys(statements.SCAN, scan.keys))
     matched = scanned - _count(connection, statements.count(differing))
     with connection.cursor() as cursor:
+        # The driver gives moments in the session's time zone, and knows no year 0 or 10,000.
+        cursor.execute("SET TimeZone = 'UTC'")
         cursor.execute(statements.declare_cursor(differing, *([missing] if deletes != "ignore" else [])))
     return Comparison(matched, connection)
 

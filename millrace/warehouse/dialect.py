@@ -67,7 +67,7 @@ def _next_power_of_two(number: int) -> int:
 REDSHIFT_DIALECT = Dialect(
     name="redshift",
     type_names=REDSHIFT,
-    limits=Limits(text_bytes=65_535, binary_bytes=16_777_216, document_bytes=16_000_000),
+    limits=Limits(text_bytes=65_535, binary_bytes=16_777_216, document_bytes=16_000_000, document_text_bytes=65_535),
     copies_from_lake=True,
     measures_text=True,
     alters_types=False,
@@ -79,7 +79,12 @@ REDSHIFT_DIALECT = Dialect(
 POSTGRES_DIALECT = Dialect(
     name="postgres",
     type_names=POSTGRES,
-    limits=Limits(text_bytes=GIGABYTE // 4, binary_bytes=GIGABYTE // 4, document_bytes=GIGABYTE // 4),
+    limits=Limits(
+        text_bytes=GIGABYTE // 4,
+        binary_bytes=GIGABYTE // 4,
+        document_bytes=GIGABYTE // 4,
+        document_text_bytes=GIGABYTE // 4,
+    ),
     copies_from_lake=False,
     measures_text=False,
     alters_types=True,

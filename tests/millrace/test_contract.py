@@ -16,7 +16,7 @@ from millrace.errors import SchemaConflict
 from millrace.rejects import REJECT_SCHEMA, no_rejects
 from millrace.types import BINARY, DOCUMENT, INT64, TEXT, Column, DataType
 
-LIMITS = Limits(text_bytes=6, binary_bytes=3, document_bytes=10)
+LIMITS = Limits(text_bytes=6, binary_bytes=3, document_bytes=10, document_text_bytes=10)
 
 
 class Order(dy.Schema):
@@ -89,7 +89,7 @@ def test_a_reject_keeps_the_whole_row_and_a_key_of_several_columns() -> None:
     frame = orders((1, "-1", "EUR"), photo=pl.lit(b"\x00\xff"))
     _, rejected = check(frame, keys=("currency", "id"))
     assert json.loads(rejected["coordinates"][0]) == {"currency": "EUR", "id": 1}
-    assert json.loads(rejected["row"][0]) == {"id": 1, "amount": "-1.00", "currency": "EUR", "photo": "00ff"}
+    assert json.loads(rejected["row"][0]) == {"id": 1, "amount": "-1.00", "currency": "EUR", "photo": "\\x00ff"}
 
 
 @pytest.mark.parametrize(

@@ -175,3 +175,29 @@ async def test_documents_are_replayed_by_their_id_whatever_its_type(
     assert counts(await engine.replay(stream)) == {"read": 1, "inserted": 1}
     assert engine.query("SELECT n FROM engine.things ORDER BY n") == [(1,), (1,), (7,)]
     client.close()
+
+
+async def test_a_row_with_a_binary_key_is_replayed(engine: Engine) -> None:
+    engine.source(
+        "CREATE TABLE prices (id bytea PRIMARY KEY, price numeric, changed timestamptz DEFAULT now()); "
+        "INSERT INTO prices VALUES ('\\x00ff', 'NaN'), ('\\x01', 1)"
+    )
+    stream = replace(STREAM, name="prices", source="postgres:public.prices", contract=None)
+    await engine.deliver(stream)
+    engine.source("UPDATE prices SET price = 5 WHERE price = 'NaN'")
+    assert counts(await engine.replay(stream)) == {"read": 1, "inserted": 1}
+
+
+async def test_one_text_within_a_document_that_is_too_long_rejects_its_row_alone(engine: Engine) -> None:
+    """Redshift's SUPER holds 16 MB, and no text in it of more than 65,535 bytes."""
+    engine.source("CREATE TABLE papers (id int PRIMARY KEY, body jsonb, changed timestamptz DEFAULT now())")
+    engine.source(
+        "INSERT INTO papers SELECT i, jsonb_build_object('pages', jsonb_build_array('short', texts.long)) FROM "
+        "(VALUES (1, 65535), (2, 65536)) AS rows (i, size), LATERAL (SELECT left(string_agg(md5(n::text), ''), size) "
+        "FROM generate_series(1, 2049) AS n) AS texts (long)"
+    )
+    stream = replace(STREAM, name="papers", source="postgres:public.papers", contract=None)
+    assert counts(await engine.deliver(stream)) == {"read": 2, "inserted": 1, "rejected": 1}
+    assert [(one["reason"], one["field"], one["coordinates"]) for one in engine.rejects()] == [
+        ("too_long", "body", '{"id":2}')
+    ]

@@ -5,16 +5,21 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from engine_on_servers import Engine
+from pymongo import MongoClient
 
+from local.stack import WAREHOUSE_IAM_ROLE
 from millrace import Incremental, Stream
+from millrace.capture import chunk
 from millrace.errors import ConfigurationError
 from millrace.pipeline import DeletePolicy
 from millrace.warehouse.ledger import LoadResult
+from millrace.warehouse.loader import Warehouse
 
 NOTES = Stream("notes", source="postgres:public.notes", key="id", capture=Incremental("changed", overlap=timedelta(0)))
 LONG_AGO = "'2020-01-01+00'"
@@ -158,9 +163,8 @@ def damage(engine: Engine) -> None:
     with connection, connection.cursor() as cursor:
         cursor.execute("DELETE FROM engine.notes WHERE id = 4")
         cursor.execute("UPDATE engine.notes SET id = 99 WHERE id = 5")
-        cursor.execute(
-            'INSERT INTO engine.notes SELECT 5, body, changed, "_row_hash", "_loaded_at" FROM engine.notes WHERE id = 99'
-        )
+        own = 'body, changed, "_row_hash", "_loaded_at"'
+        cursor.execute(f"INSERT INTO engine.notes SELECT 5, {own} FROM engine.notes WHERE id = 99")
     connection.close()
 
 
@@ -183,10 +187,61 @@ async def test_a_sweep_by_a_key_that_cannot_be_compared_is_refused(engine: Engin
     assert engine.query("SELECT count(*) FROM engine.hours") == [(1,)]
 
 
+async def test_keys_of_a_case_insensitive_type_are_told_apart(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each key in a block of its own: the source must not give one row for both spellings."""
+    monkeypatch.setattr(chunk, "BLOCK_ROWS", 1)
+    engine.source("CREATE EXTENSION citext; CREATE TABLE words (word citext PRIMARY KEY, changed timestamptz)")
+    engine.source("INSERT INTO words VALUES ('Abc', now()), ('other', now())")
+    stream = Stream("words", source="postgres:public.words", key="word", capture=Incremental("changed"))
+    await engine.deliver(stream)
+    engine.source("UPDATE words SET word = 'abc' WHERE word = 'Abc'")
+    assert counts(await engine.sweep(stream)) == {"read": 3, "inserted": 1, "deleted": 1, "unchanged": 1}
+    assert engine.rows("words", "word") == [("abc",), ("other",)]
+
+
+async def test_many_long_keys_are_asked_for_in_several_questions(
+    engine: Engine, mongo_url: str, mongo_database: str
+) -> None:
+    """More than MongoDB takes in one query."""
+    stream = Stream("things", source=f"mongo:{mongo_database}.things", key="_id", capture=Incremental("at"))
+    client: MongoClient[dict[str, Any]] = MongoClient(mongo_url)
+    things = client[mongo_database]["things"]
+    old = datetime(2020, 1, 1, tzinfo=UTC)
+    things.insert_many([{"_id": f"{number:04}" + "x" * 9_996, "n": 1, "at": old} for number in range(1_700)])
+    await engine.deliver(stream)
+    things.update_many({}, {"$set": {"n": 2}})
+    client.close()
+    assert counts(await engine.sweep(stream)) == {"read": 1_700, "updated": 1_700}
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Kathmandu"])
+async def test_moments_at_the_edges_are_keys_in_any_time_zone_of_the_warehouse(engine: Engine, zone: str) -> None:
+    engine.source(
+        "CREATE TABLE moments (at timestamptz PRIMARY KEY, changed timestamptz); INSERT INTO moments "
+        "SELECT at::timestamptz, now() FROM unnest(ARRAY['0001-01-01 00:00+00', '9999-12-31 23:59:59.999999+00']) AS at"
+    )
+    stream = Stream("moments", source="postgres:public.moments", key="at", capture=Incremental("changed"))
+    connect = engine.warehouse._connect
+
+    def connect_in_zone() -> Any:
+        connection = connect()
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET TimeZone = '{zone}'")
+        connection.commit()
+        return connection
+
+    monkey = Warehouse(connect_in_zone, engine.store, engine.warehouse.dialect, WAREHOUSE_IAM_ROLE)
+    zoned = replace(engine, warehouse=monkey)
+    await zoned.deliver(stream)
+    engine.source("UPDATE moments SET changed = '2020-01-01+00'")
+    assert counts(await zoned.sweep(stream)) == {"read": 2, "updated": 2}
+
+
 MEASURE = """
 import asyncio, resource, sys
 import psycopg2
 from millrace import Incremental, Pipeline, Stream
+from millrace.capture.chunk import blocks
 from millrace.capture.postgres import PostgresSource
 from millrace.extract import Landing
 from millrace.reads import Route
@@ -204,9 +259,8 @@ url, rows = sys.argv[1:]
 stream = Stream("big", source=f"postgres:public.big_{rows}", key="id", capture=Incremental("changed"))
 
 class Unequal(Comparison):
-    def blocks(self, rows_of_block):
-        for start in range(0, int(rows), rows_of_block):
-            yield [(key,) for key in range(start + 1, min(start + rows_of_block, int(rows)) + 1)]
+    def blocks(self):
+        yield from blocks((key,) for key in range(1, int(rows) + 1))
 
 class Warehouse:
     def known_columns(self, pipeline, stream): return []
