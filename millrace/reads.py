@@ -105,12 +105,17 @@ async def read_keys(route: Route, known: Sequence[Column], keys: Keys, extractio
 
 
 def _blocks(stream: Stream, coordinates: pl.Series) -> Iterator[Keys]:
-    """Coordinates as keys, each once, in blocks that name the same fields."""
-    parse = json_util.loads if stream.reference.kind == "mongo" else orjson.loads
+    """Coordinates as keys, each once, in blocks that name the same fields. A table reads its keys from text."""
+    parse = json_util.loads if stream.reference.kind == "mongo" else _texts
     by_names: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
     for text in coordinates.unique(maintain_order=True):
         place: dict[str, Any] = parse(text)
         by_names.setdefault(tuple(map(column_name, place)), []).append(tuple(place.values()))
     by_names.pop((), None)
     for names, rows in by_names.items():
-        yield from (Keys(names, block) for block in blocks(rows))
+        yield from (Keys(names, block) for block in blocks({repr(row): row for row in rows}.values()))
+
+
+def _texts(coordinates: str) -> dict[str, str]:
+    """``5`` and ``"5"`` are one key: who rejects a row before it is decoded knows only its text."""
+    return {name: str(value) for name, value in orjson.loads(coordinates).items()}
