@@ -26,7 +26,7 @@ from millrace.naming import ROW_HASH, column_name
 from millrace.pipeline import Stream
 from millrace.rejects import NOWHERE
 from millrace.shape.row_hash import with_row_hash
-from millrace.types import Column, polars_type
+from millrace.types import Column, identity_column, polars_type
 
 Progress = Callable[[int], None]
 """Told the number of rows read so far."""
@@ -92,7 +92,7 @@ class Extraction:
         self.keep_rejects(rejected)
         hashed = with_row_hash(accepted, columns)
         self._columns |= {column.name: column for column in columns}
-        self._measure(accepted, columns)
+        self._measure(accepted, [*columns, *identity_column(self._read.identity)])
         self._wait()
         self._writing = self._pool.submit(self._rows.write, hashed, columns)
         self._accepted += accepted.height
@@ -176,7 +176,7 @@ class Extraction:
     @property
     def _coordinates(self) -> list[str]:
         """Columns that tell where a rejected row is."""
-        return [self._read.identity] if self._read.identity else self._keys
+        return list(self._read.coordinates) or self._keys
 
     def _accept(self, chunk: Chunk) -> tuple[pl.DataFrame, tuple[Column, ...], pl.DataFrame]:
         """Rows and columns for the target, and every row that cannot go there."""

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import polars as pl
 
+from millrace.naming import IDENTITY
+
 REJECT_SCHEMA: Mapping[str, pl.DataType] = {
     "reason": pl.String(),
     "field": pl.String(),
@@ -68,7 +70,9 @@ def split(
 def as_rejects(rows: pl.DataFrame, verdict: pl.Series, keys: Sequence[str]) -> pl.DataFrame:
     """Rows with the verdict of each (``reason`` SEPARATOR ``field``) in the form of REJECT_SCHEMA."""
     binary = [name for name, dtype in rows.schema.items() if dtype == pl.Binary]
-    printable = rows.with_columns((HEX + pl.col(name).bin.encode("hex")).alias(name) for name in binary)
+    printable = rows.drop(IDENTITY, strict=False).with_columns(
+        (HEX + pl.col(name).bin.encode("hex")).alias(name) for name in binary
+    )
     reason = verdict.str.split_exact(SEPARATOR, 1).struct.unnest()
     return printable.select(
         pl.lit(reason["field_0"]).alias("reason"),

@@ -22,7 +22,7 @@ from millrace.naming import ROW_HASH, column_name
 from millrace.pipeline import Stream
 from millrace.reads import Route, read_keys, window
 from millrace.shape.row_hash import with_row_hash
-from millrace.types import Column, Kind
+from millrace.types import Column, Kind, identity_column
 from millrace.warehouse.compare import Scan
 from millrace.worker import Worker
 
@@ -69,13 +69,12 @@ class _Narrowing:
     def __init__(self, stream: Stream, known: Sequence[Column], identity: str) -> None:
         self._stream, self._identity = stream, identity
         self._keys = [column_name(key) for key in stream.keys]
-        self._names = list(dict.fromkeys([*self._keys, *filter(None, [identity])]))
-        self._columns = {column.name: column for column in known if column.name in self._names}
+        self._columns = {column.name: column for column in known if column.name in self._keys}
         self._longest_bytes: Counter[str] = Counter()
         self.rows = 0
 
     def write(self, chunk: Chunk, writer: PartWriter) -> None:
-        self._columns |= {column.name: column for column in chunk.columns if column.name in self._names}
+        self._columns |= {column.name: column for column in chunk.columns if column.name in self._keys}
         self._refuse_incomparable()
         narrow = with_row_hash(chunk.frame, chunk.columns).select(*self._names, ROW_HASH)
         for name, length in measure(narrow, self._chosen).items():
@@ -103,8 +102,13 @@ class _Narrowing:
                 )
 
     @property
+    def _names(self) -> list[str]:
+        return [column.name for column in self._chosen]
+
+    @property
     def _chosen(self) -> list[Column]:
-        return [self._columns[name] for name in self._names if name in self._columns]
+        keys = [self._columns[name] for name in self._keys if name in self._columns]
+        return [*keys, *identity_column(self._identity)]
 
 
 async def _read_again(route: Route, known: Sequence[Column], scan: Scan, extraction: Extraction) -> int:

@@ -76,6 +76,11 @@ class Column:
     type: DataType
 
 
+def identity_column(name: str) -> list[Column]:
+    """The column of that name that tells rows of the source apart, where there is one ('': none)."""
+    return [Column(name, name, DataType(Kind.TEXT))] if name else []
+
+
 BOOLEAN = DataType(Kind.BOOLEAN)
 INT16, INT32, INT64 = DataType(Kind.INT16), DataType(Kind.INT32), DataType(Kind.INT64)
 FLOAT32, FLOAT64 = DataType(Kind.FLOAT32), DataType(Kind.FLOAT64)

@@ -60,15 +60,16 @@ class Read:
     """What is fixed before the first row is read.
 
     ``read_at`` is the moment of the read by the source's clock; ``position`` what the next read starts from once
-    this one is applied (None: it must not move); ``identity`` names the column by which two rows of one key are told
-    to be the same row read twice, where the source gives no snapshot ('' where it does: then a repeated key is an
-    error); ``is_whole`` says that the columns of its chunks are all the source has. ``note`` says what an operator
-    should know about the bound.
+    this one is applied (None: it must not move); ``identity`` names the column of frames by which two rows of one key
+    are told to be the same row read twice, where the source gives no snapshot ('' where it does: then a repeated key
+    is an error), ``coordinates`` those that tell where a row is, if it is not the key; ``is_whole`` says that the
+    columns of its chunks are all the source has. ``note`` says what an operator should know about the bound.
     """
 
     read_at: datetime
     position: str | None
     identity: str = ""
+    coordinates: tuple[str, ...] = ()
     is_whole: bool = False
     note: str = ""
 

@@ -26,7 +26,7 @@ from millrace.capture.chunk import Chunk, Keys, Read, Window
 from millrace.capture.mongo_client import MongoClient, mongo_errors
 from millrace.capture.mongo_values import DOCUMENT_KEY, Decoder
 from millrace.errors import SourceMissing
-from millrace.naming import column_name
+from millrace.naming import IDENTITY, column_name
 from millrace.pipeline import Stream
 from millrace.rejects import HEX
 from millrace.types import Column
@@ -106,7 +106,8 @@ async def _begin(client: MongoClient, stream: Stream, selection: Window | Keys) 
     read_at: datetime = hello["localTime"].replace(tzinfo=UTC)
     overlap = DEFAULT_OVERLAP if stream.capture.overlap is None else stream.capture.overlap
     moves = isinstance(selection, Window) and selection.upper is None
-    return Read(read_at, (read_at - overlap).isoformat() if moves else None, identity=column_name(DOCUMENT_KEY))
+    position = (read_at - overlap).isoformat() if moves else None
+    return Read(read_at, position, identity=IDENTITY, coordinates=(column_name(DOCUMENT_KEY),))
 
 
 async def _find(

@@ -22,7 +22,7 @@ from bson.errors import BSONError
 
 from millrace.capture.bson_values import TYPE_OF, Converters, Unfit, accepted
 from millrace.capture.chunk import Chunk
-from millrace.naming import column_name, column_names
+from millrace.naming import IDENTITY, column_name, column_names
 from millrace.pipeline import Stream
 from millrace.rejects import NOWHERE, REJECT_SCHEMA
 from millrace.types import FLOAT64, TIMESTAMP_UTC, Column, DataType, Kind, from_polars, polars_type
@@ -69,7 +69,9 @@ class Decoder:
         self._name(values)
         rejected: Rejected = {}
         series = [self._series(path, column, rejected) for path, column in values.items()]
-        frame = self._complete([one for one in series if one is not None], len(documents))
+        frame = self._complete([one for one in series if one is not None], len(documents)).with_columns(
+            pl.Series(IDENTITY, [_identity(document) for document in documents], dtype=pl.String)
+        )
         columns = tuple(self._columns.values())
         if rejected:
             keep = pl.Series([index not in rejected for index in range(len(documents))], dtype=pl.Boolean)
@@ -128,6 +130,12 @@ class Decoder:
                 for column in self._columns.values()
             ]
         )
+
+
+def _identity(document: Mapping[str, Any]) -> str:
+    """With the type: an ObjectId and its text are two ids, and one value of the column."""
+    value = document.get(DOCUMENT_KEY)
+    return f"{type(value).__name__}:{value}"
 
 
 def _escaped(field: str) -> str:

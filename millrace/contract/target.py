@@ -40,7 +40,8 @@ def fits_target(
     verdicts += [_verdict(column, held[column.name]) for column in kept if column.name in held]
     accepted, rejected = split(frame, [verdict for verdict in verdicts if verdict is not None], coordinates)
     fitted = tuple(Column(column.name, column.path, held.get(column.name, column.type)) for column in kept)
-    return accepted.select(_fitted(column, held.get(column.name)) for column in kept), fitted, rejected
+    own = accepted.drop(column.name for column in columns)
+    return accepted.select(_fitted(column, held.get(column.name)) for column in kept).hstack(own), fitted, rejected
 
 
 def _new_value(column: Column) -> pl.Expr | None:

@@ -24,7 +24,7 @@ from millrace.naming import ROW_HASH
 from millrace.redact import redact
 from millrace.shape.row_hash import HASH_LENGTH
 from millrace.space import temporary_space
-from millrace.types import Column, Kind, text
+from millrace.types import Column, Kind, identity_column, text
 from millrace.warehouse import statements
 from millrace.warehouse.dialect import Dialect
 
@@ -56,7 +56,7 @@ def files_of(batch: Batch, keys: Sequence[str]) -> list[Files]:
     key_columns = [column for column in batch.columns if column.name in keys]
     place = f"stream {batch.stream}, batch {batch.batch_id}"
     tables = (
-        (statements.STAGE, [*batch.columns, HASH_COLUMN], batch.parts),
+        (statements.STAGE, [*batch.columns, *identity_column(batch.identity), HASH_COLUMN], batch.parts),
         (statements.DELETES, key_columns, batch.deletes),
         (statements.SAMPLE, [*key_columns, HASH_COLUMN], batch.sample),
     )

@@ -47,3 +47,10 @@ def postgres_engine(stack: Stack, store: BucketStore, postgres_database: str) ->
     name = f"warehouse_of_{postgres_database.rpartition('/')[2]}"
     yield engine_between(stack, store, postgres_database, stack.postgres.create_database(name))
     stack.postgres.drop_database(name)
+
+
+@pytest.fixture(params=["redshift", "postgres"])
+def either(request: pytest.FixtureRequest) -> Engine:
+    """`engine` and `postgres_engine` in turn."""
+    chosen: Engine = request.getfixturevalue("engine" if request.param == "redshift" else "postgres_engine")
+    return chosen

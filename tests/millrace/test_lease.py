@@ -18,12 +18,6 @@ NOTES = Stream("notes", source="postgres:public.notes", key="id", capture=Increm
 PIPELINE = pipeline_of(NOTES)
 
 
-@pytest.fixture(params=["redshift", "postgres"])
-def either(request: pytest.FixtureRequest) -> Engine:
-    """An empty engine with either warehouse."""
-    return request.getfixturevalue({"redshift": "engine", "postgres": "postgres_engine"}[request.param])
-
-
 def fill(engine: Engine, rows: int = 5) -> None:
     engine.source(
         "CREATE TABLE notes (id int PRIMARY KEY, body text, changed timestamptz DEFAULT clock_timestamp()); "

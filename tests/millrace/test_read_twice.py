@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import bson
 import pytest
+from bson import ObjectId
 from engine_on_servers import Engine
+from pymongo import MongoClient
 
 from millrace import Incremental, Stream
 from millrace.capture.chunk import Read
@@ -14,6 +17,7 @@ from millrace.capture.mongo_values import Decoder
 from millrace.errors import KeyViolation
 from millrace.extract import Extraction
 from millrace.lake.batch import Batch
+from millrace.naming import IDENTITY
 
 THINGS = Stream("things", source="mongo:shop.things", key="id", capture=Incremental("at"))
 
@@ -21,7 +25,7 @@ THINGS = Stream("things", source="mongo:shop.things", key="id", capture=Incremen
 def batch_of(engine: Engine, *readings: dict[str, object]) -> Batch:
     """One chunk per reading, as a cursor would give them."""
     decoder = Decoder(THINGS, ())
-    read = Read(datetime(2026, 1, 1, tzinfo=UTC), None, identity="_id")
+    read = Read(datetime(2026, 1, 1, tzinfo=UTC), None, identity=IDENTITY)
     with Extraction(engine.landing(), THINGS, read) as extraction:
         for reading in readings:
             extraction.add(decoder.decode(bson.encode(reading)))
@@ -45,3 +49,19 @@ def test_the_latest_reading_counts(engine: Engine, latest_first: bool) -> None:
 def test_two_documents_with_one_key_are_an_error(engine: Engine) -> None:
     with pytest.raises(KeyViolation, match="1 keys are repeated"):
         engine.load(THINGS, batch_of(engine, reading(1, "one", 1), reading(2, "other", 2)))
+
+
+async def test_an_id_and_its_text_are_two_documents(engine: Engine, mongo_url: str, mongo_database: str) -> None:
+    """The warehouse would hold one value for both: told by a load that reads both, and by the next sweep."""
+    stream = Stream("papers", source=f"mongo:{mongo_database}.papers", key="_id", capture=Incremental("at"))
+    client: MongoClient[dict[str, Any]] = MongoClient(mongo_url)
+    papers, number = client[mongo_database]["papers"], ObjectId()
+    papers.insert_one({"_id": number, "n": 1, "at": datetime(2020, 1, 1, tzinfo=UTC)})
+    await engine.deliver(stream)
+    papers.insert_one({"_id": str(number), "n": 2, "at": datetime.now(UTC)})
+    assert await engine.deliver(stream) is not None
+    with pytest.raises(KeyViolation, match="1 keys are repeated"):
+        await engine.sweep(stream)
+    with pytest.raises(KeyViolation, match="1 keys are repeated"):
+        await engine.deliver(stream, full=True)
+    client.close()

@@ -23,12 +23,6 @@ NOTES = Stream(
 WARN = replace(NOTES, reconcile=Reconcile(rows=1_000, policy="warn"))
 
 
-@pytest.fixture(params=["redshift", "postgres"])
-def either(request: pytest.FixtureRequest) -> Engine:
-    """An empty engine with either warehouse."""
-    return request.getfixturevalue({"redshift": "engine", "postgres": "postgres_engine"}[request.param])
-
-
 def fill(engine: Engine, rows: int = 20) -> None:
     engine.source(
         "CREATE TABLE notes (id int PRIMARY KEY, body text, changed timestamptz DEFAULT clock_timestamp()); "

@@ -87,13 +87,6 @@ def happen(engine: Engine, cases: Sequence[Case]) -> None:
             engine.source(f"UPDATE orders SET {case.column} = {value}, {STAMPED} WHERE id = {row}")
 
 
-@pytest.fixture(params=["redshift", "postgres"])
-def either(request: pytest.FixtureRequest) -> Engine:
-    """An engine into either warehouse."""
-    engine: Engine = request.getfixturevalue("engine" if request.param == "redshift" else "postgres_engine")
-    return engine
-
-
 def under(policy: SchemaPolicy, **further: Any) -> Stream:
     return replace(ORDERS, schema_policy=policy, **further)
 

@@ -25,12 +25,6 @@ NOTES = Stream("notes", source="postgres:public.notes", key="id", capture=Increm
 LONG_AGO = "'2020-01-01+00'"
 
 
-@pytest.fixture(params=["redshift", "postgres"])
-def either(request: pytest.FixtureRequest) -> Engine:
-    """An empty engine with either warehouse."""
-    return request.getfixturevalue({"redshift": "engine", "postgres": "postgres_engine"}[request.param])
-
-
 def fill(engine: Engine, rows: int = 10) -> None:
     engine.source(
         "CREATE TABLE notes (id bigint PRIMARY KEY, body text, changed timestamptz); "
