@@ -120,16 +120,17 @@ class Warehouse:
         with self._session(target.place) as connection:
             changes = self._changes(connection, target, columns, {}, is_whole=bool(columns))
         commands = [command for change in changes for command in change.sql()]
-        apply_rows = [
-            statements.create_delta(target.quoted, columns, target.keys, None, self.dialect),
-            statements.delete_changed(target.quoted, target.keys),
-            statements.insert_delta(target.quoted, columns),
-        ]
+        if columns:
+            commands += [
+                statements.create_delta(target.quoted, columns, target.keys, None, self.dialect),
+                statements.delete_changed(target.quoted, target.keys),
+                statements.insert_delta(target.quoted, columns),
+            ]
         told = [
             str(change) if allows(stream.schema_policy, change) else f"{change}: the load would be refused"
             for change in changes
         ]
-        return told, [*commands, *(apply_rows if columns else [])]
+        return told, commands
 
     def load(self, pipeline: Pipeline, stream: Stream, batch: Batch) -> LoadResult:
         """Apply a batch exactly once, however often this is called with it.

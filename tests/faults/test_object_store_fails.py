@@ -20,7 +20,7 @@ ATTEMPTS = 2
 """Of the client for one request, by its own setting, so that its growing pauses stay short."""
 
 
-KEYS = ("part-00000.parquet", "batch.json", "copy-000.manifest")
+KEYS = ("part-00000.parquet", "batch.json", "copy-millrace_stage-000.manifest")
 
 
 @pytest.fixture
