@@ -24,6 +24,7 @@ from millrace.capture.chunk import Read
 from millrace.capture.mongo_values import EXTENDED_JSON, Decoder
 from millrace.extract import Extraction
 from millrace.lake.batch import Batch
+from millrace.naming import IDENTITY
 
 ROWS = [(field, value, expected) for field, values in FIELDS.items() for value, expected in values]
 THINGS = Stream("things", "mongo:finance.things", "_id", Incremental("at"))
@@ -69,7 +70,7 @@ def exact(request: pytest.FixtureRequest, stack: Stack) -> Iterator[Delivered]:
 
 def from_bytes(engine: Engine, documents: dict[int, dict[str, Any]]) -> Delivered:
     chunk = Decoder(THINGS, ()).decode(b"".join(map(bson.encode, documents.values())))
-    with Extraction(engine.landing(), THINGS, Read(NOW, None)) as extraction:
+    with Extraction(engine.landing(), THINGS, Read(NOW, None, identity=IDENTITY, coordinates=("_id",))) as extraction:
         extraction.add(chunk)
         batch = extraction.finish()
     assert batch is not None
