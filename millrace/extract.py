@@ -167,7 +167,11 @@ class Extraction:
         return f"stream {self._stream.name} ({self._stream.source})"
 
     def fitted(self, chunk: Chunk) -> Chunk:
-        """The chunk as the target takes it, where the stream's schema policy says that the target stays as it is."""
+        """The chunk as the target takes it, where the stream's schema policy says that the target stays as it is.
+
+        Raises KeyViolation when no row has the key.
+        """
+        self._require_key(chunk.frame)
         if self._stream.schema_policy != "quarantine":
             return chunk
         frame, columns, rejected = fits_target(chunk.frame, chunk.columns, self._known, self._keys, self._coordinates)
@@ -180,18 +184,20 @@ class Extraction:
 
     def _accept(self, chunk: Chunk) -> tuple[pl.DataFrame, tuple[Column, ...], pl.DataFrame]:
         """Rows and columns for the target, and every row that cannot go there."""
-        if absent := [key for key in self._keys if key not in chunk.frame.columns]:
-            raise KeyViolation(
-                f"no row has the key ({', '.join(absent)})",
-                place=self._place,
-                remedy="declare a key that every row has",
-            )
         accepted, too_long = within_limits(chunk.frame, chunk.columns, self._coordinates, self._landing.limits)
         rejected = [chunk.rejected, too_long]
         if self._stream.contract is not None:
             accepted, broken = meets_contract(accepted, self._stream.contract, self._stream, self._coordinates)
             rejected.append(broken)
         return accepted, chunk.columns, pl.concat(rejected)
+
+    def _require_key(self, frame: pl.DataFrame) -> None:
+        if absent := [key for key in self._keys if key not in frame.columns]:
+            raise KeyViolation(
+                f"no row has the key ({', '.join(absent)})",
+                place=self._place,
+                remedy="declare a key that every row has",
+            )
 
     def _measure(self, frame: pl.DataFrame, columns: Sequence[Column]) -> None:
         for name, length in measure(frame, columns).items():

@@ -47,7 +47,7 @@ def _run(tell: Tell, number: int, places: Places, stream: Stream, operation: str
     step = _Countdown(number, tell, frozenset() if looks else LOOKS)
     _watch_sql(step)
     monitoring.register(_WatchedCommands(step))
-    engine = places.engine(lambda store: _WatchedStore(store, step))  # type: ignore[return-value]
+    engine = places.engine(lambda store: _WatchedStore(store, step))  # type: ignore[return-value] # by __getattr__
     asyncio.run(getattr(engine, operation)(stream))
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import logging
 import os
 
-import polars as pl  # noqa: F401
-import pyarrow.parquet as pq  # noqa: F401
+import polars as pl  # noqa: F401 (imported so that no run has to)
+import pyarrow.parquet as pq  # noqa: F401 (the same)
 
-from tests.faults import killing, processes  # noqa: F401
+from tests.faults import killing, processes  # noqa: F401 (the same)
 from tests.faults.places import Places
 
 logging.disable(logging.INFO)

@@ -87,4 +87,4 @@ _Lines.register("Line", Line)
 def line_to(url: str) -> Iterator[Any]:
     """A ``Line`` to the URL's server, whose methods are called in its process."""
     with _Lines(ctx=CONTEXT) as lines:
-        yield lines.Line(url)  # type: ignore[attr-defined]
+        yield lines.Line(url)  # type: ignore[attr-defined] # made at run time

@@ -39,12 +39,12 @@ def _shift_clock(by: timedelta) -> None:
 
     class Shifted(datetime, metaclass=Metaclass):
         @classmethod
-        def now(cls, tz: module.tzinfo | None = None) -> datetime:  # type: ignore[override]
+        def now(cls, tz: module.tzinfo | None = None) -> datetime:  # type: ignore[override] # as the original
             return datetime.now(tz) + by
 
     for name, loaded in list(sys.modules.items()):
         if name.startswith("millrace") and getattr(loaded, "datetime", None) is datetime:
-            loaded.datetime = Shifted  # type: ignore[attr-defined]
+            loaded.datetime = Shifted  # type: ignore[attr-defined] # a module's own name
 
 
 @pytest.mark.parametrize("first", MINUTES)

@@ -65,3 +65,19 @@ async def test_an_id_and_its_text_are_two_documents(engine: Engine, mongo_url: s
     with pytest.raises(KeyViolation, match="1 keys are repeated"):
         await engine.deliver(stream, full=True)
     client.close()
+
+
+async def test_a_sweep_of_documents_without_the_key_says_so(
+    engine: Engine, mongo_url: str, mongo_database: str
+) -> None:
+    stream = Stream("papers", source=f"mongo:{mongo_database}.papers", key="id", capture=Incremental("at"))
+    client: MongoClient[dict[str, Any]] = MongoClient(mongo_url)
+    papers = client[mongo_database]["papers"]
+    papers.insert_one({"_id": 1, "id": 1, "at": datetime.now(UTC)})
+    await engine.deliver(stream)
+    papers.update_one({"_id": 1}, {"$unset": {"id": 1}})
+    client.close()
+    before = engine.rows("papers")
+    with pytest.raises(KeyViolation, match=r"no row has the key \(id\)"):
+        await engine.sweep(stream)
+    assert engine.rows("papers") == before
