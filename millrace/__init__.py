@@ -3,7 +3,20 @@
 What does not belong here: Prefect, connections, anything that runs.
 """
 
-from millrace.pipeline import Incremental, Merge, Pipeline, Reconcile, Stream
+from millrace.declared import History, Incremental, Merge, Reconcile, Snapshot
+from millrace.model import Model
+from millrace.pipeline import Pipeline, Stream
 from millrace.types import decimal, text
 
-__all__ = ["Incremental", "Merge", "Pipeline", "Reconcile", "Stream", "decimal", "text"]
+__all__ = [
+    "History",
+    "Incremental",
+    "Merge",
+    "Model",
+    "Pipeline",
+    "Reconcile",
+    "Snapshot",
+    "Stream",
+    "decimal",
+    "text",
+]

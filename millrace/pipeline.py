@@ -1,7 +1,8 @@
 """The declaration: what is replicated, said once. ``from millrace import Pipeline, Stream, Incremental, Merge``.
 
 Declarations are plain frozen values, checked when they are made, so that a wrong one fails at import with the
-name of the stream and not at night. What does not belong here: connections (blocks/) and how anything is done.
+name of the stream and not at night. What does not belong here: the words a declaration is made of (declared.py,
+model.py), connections (blocks/) and how anything is done.
 """
 
 from __future__ import annotations
@@ -12,7 +13,17 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
+from millrace.declared import (
+    DeletePolicy,
+    Incremental,
+    LandingFormat,
+    Merge,
+    Reconcile,
+    SchemaPolicy,
+    Snapshot,
+)
 from millrace.errors import ConfigurationError
+from millrace.model import Model
 from millrace.naming import declared_name
 from millrace.schedule import check_schedule
 
@@ -22,11 +33,6 @@ if TYPE_CHECKING:
     from millrace.types import DataType
 
 SourceKind = Literal["postgres", "mongo"]
-DeletePolicy = Literal["hard", "soft", "ignore"]
-"""What a row that left the source becomes: taken out, kept and marked (``_deleted_at``), or left as it is."""
-SchemaPolicy = Literal["evolve", "freeze", "quarantine"]
-"""What a changed source does to the target: additive changes are made, the load is refused, or the rows that would
-need a change are rejected."""
 SOURCE_KINDS: tuple[SourceKind, ...] = ("postgres", "mongo")
 
 _SOURCE = re.compile(r"(?P<kind>[a-z]+)(/(?P<connection>[a-z0-9-]+))?:(?P<schema>[^.]+)\.(?P<name>.+)")
@@ -62,41 +68,6 @@ class SourceReference:
 
 
 @dataclass(frozen=True)
-class Incremental:
-    """Capture by cursor: rows whose ``cursor`` is at or after the position, and rows where it is NULL.
-
-    ``overlap`` is subtracted from the position: it covers clocks that differ and writers whose transactions the
-    source does not show. Rows read again are recognised by their hash and counted as unchanged.
-    Default: 1 second where the source shows open transactions (Postgres), 60 seconds elsewhere (the longest a
-    MongoDB transaction lives by default).
-    """
-
-    cursor: str
-    overlap: timedelta | None = None
-
-    def __post_init__(self) -> None:
-        if self.overlap is not None and self.overlap < timedelta(0):
-            raise ConfigurationError(f"overlap of cursor {self.cursor!r} is negative")
-
-
-@dataclass(frozen=True)
-class Merge:
-    """Load mode: one row per key in the target; a changed row replaces the old one."""
-
-
-@dataclass(frozen=True)
-class Reconcile:
-    """After each load, before it commits, compare the target with the source as it was at the read: the number of
-    rows, and the row hashes of about ``rows`` rows chosen by chance. A difference fails the load or is reported.
-
-    Exact where the source gives a snapshot (Postgres) and deletes are swept; elsewhere use ``warn``.
-    """
-
-    rows: int = 1_000
-    policy: Literal["fail", "warn"] = "fail"
-
-
-@dataclass(frozen=True)
 class Stream:
     """A table or collection that is replicated.
 
@@ -111,7 +82,7 @@ class Stream:
     name: str
     source: str
     key: str | Sequence[str]
-    capture: Incremental
+    capture: Incremental | Snapshot
     load: Merge = field(default_factory=Merge)
     contract: type[dataframely.Schema] | None = None
     types: Mapping[str, DataType] = field(default_factory=dict)
@@ -136,11 +107,22 @@ class Stream:
                 place=f"stream {self.name}",
                 remedy="name the column that identifies a row",
             )
+        if isinstance(self.capture, Snapshot):
+            self._check_snapshot()
         try:
             SourceReference.parse(self.source)
             check_schedule(self.sweep)
         except ConfigurationError as error:
             raise ConfigurationError(error.problem, place=f"stream {self.name}", remedy=error.remedy) from error
+
+    def _check_snapshot(self) -> None:
+        if self.source.startswith("mongo"):
+            problem, remedy = "MongoDB gives no snapshot of a collection", "declare Incremental and a sweep"
+        elif self.sweep:
+            problem, remedy = "a snapshot compares everything at every run already", "declare no sweep"
+        else:
+            return
+        raise ConfigurationError(problem, place=f"stream {self.name}", remedy=remedy)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -153,6 +135,11 @@ class Stream:
         return SourceReference.parse(self.source)
 
     @property
+    def is_snapshot(self) -> bool:
+        """Every run reads the whole table."""
+        return isinstance(self.capture, Snapshot)
+
+    @property
     def table(self) -> str:
         """Name of the target table."""
         return self.target or self.name
@@ -160,26 +147,48 @@ class Stream:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Streams that run together on one schedule, into one schema of the warehouse (by default its own name)."""
+    """Streams that run together on one schedule, into one schema of the warehouse (by default the pipeline's name).
+
+    ``models`` are tables derived from them, in ``model_schema`` (by default the pipeline's name); a model stands after
+    its inputs. ``landing`` is the format of batches in the landing zone. ``fresh_within`` is the age that a change may
+    have when it becomes visible; None: no objective.
+    """
 
     name: str
     streams: Sequence[Stream]
     schedule: str = ""
     schema: str = ""
+    models: Sequence[Model] = ()
+    model_schema: str = ""
+    landing: LandingFormat = "parquet"
+    fresh_within: timedelta | None = None
 
     def __post_init__(self) -> None:
         declared_name(self.name, "pipeline")
-        if self.schema:
-            declared_name(self.schema, f"pipeline {self.name}: schema")
-        for what in ("name", "table"):
-            names = [getattr(stream, what) for stream in self.streams]
-            for name in {name for name in names if names.count(name) > 1}:
-                raise ConfigurationError(f"two streams have the {what} {name!r}", place=f"pipeline {self.name}")
+        for schema in filter(None, (self.schema, self.model_schema)):
+            declared_name(schema, f"pipeline {self.name}: schema")
+        own = [f"{self.target_schema}.{stream.table}" for stream in self.streams]
+        own += [f"{self.target_model_schema}.{model.name}" for model in self.models]
+        self._refuse_repeated("name", [one.name for one in (*self.streams, *self.models)])
+        self._refuse_repeated("table", own)
+        for index, model in enumerate(self.models):
+            self._check_inputs(model, self.models[:index])
+            self._check_references(model)
 
     @property
     def target_schema(self) -> str:
-        """Schema of the warehouse that holds the targets."""
+        """Schema of the warehouse that holds the streams' targets."""
         return self.schema or self.name
+
+    @property
+    def target_model_schema(self) -> str:
+        """Schema of the warehouse that holds the models."""
+        return self.model_schema or self.name
+
+    @property
+    def is_transformed(self) -> bool:
+        """Batches go through the processed zone, and all of a run are committed together."""
+        return bool(self.models) or self.landing != "parquet"
 
     def stream(self, name: str) -> Stream:
         """The stream of that name. Raises ConfigurationError when there is none."""
@@ -190,3 +199,38 @@ class Pipeline:
         raise ConfigurationError(
             f"there is no stream {name!r}", place=f"pipeline {self.name}", remedy=f"choose from {known}"
         )
+
+    def find(self, name: str) -> Stream | Model:
+        """The stream or model of that name. Raises ConfigurationError when there is none."""
+        return next((model for model in self.models if model.name == name), None) or self.stream(name)
+
+    def _refuse_repeated(self, what: str, names: Sequence[str]) -> None:
+        for name in {name for name in names if names.count(name) > 1}:
+            raise ConfigurationError(f"{what} {name!r} is declared twice", place=f"pipeline {self.name}")
+
+    def _check_inputs(self, model: Model, before: Sequence[Model]) -> None:
+        known = {one.name for one in (*self.streams, *before)}
+        for name in model.inputs:
+            if name not in known:
+                raise ConfigurationError(
+                    f"its parameter {name!r} is neither a stream nor a model declared before it",
+                    place=f"pipeline {self.name}, model {model.name}",
+                    remedy=f"choose from {', '.join(sorted(known))}",
+                )
+        changes = [one.name for one in self.streams if one.name in model.inputs and not one.is_snapshot]
+        if len(changes) > 1:
+            raise ConfigurationError(
+                f"it is computed from the changes of {' and '.join(changes)}, which do not change together",
+                place=f"pipeline {self.name}, model {model.name}",
+                remedy="use one stream's changes; capture the others as Snapshot, or join models in a view",
+            )
+
+    def _check_references(self, model: Model) -> None:
+        for name in model.references.values():
+            dimension = next((one for one in self.models if one.name == name), None)
+            if dimension is None:
+                raise ConfigurationError(
+                    f"it refers to a model {name!r} that is not there",
+                    place=f"pipeline {self.name}, model {model.name}",
+                )
+            dimension.check_unknown()

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from millrace.capture.chunk import blocks
+from millrace.declared import DeletePolicy
 from millrace.lake.batch import Part
-from millrace.pipeline import DeletePolicy
 from millrace.types import Column
 from millrace.warehouse import statements
 from millrace.warehouse.stage import HASH_COLUMN, Files, Stage

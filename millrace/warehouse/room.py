@@ -12,8 +12,8 @@ from typing import Any
 
 import psycopg2
 
+from millrace.declared import SchemaPolicy
 from millrace.errors import Conflict, SchemaConflict
-from millrace.pipeline import SchemaPolicy
 from millrace.redact import redact
 from millrace.warehouse.changes import Change, ColumnLeft, CreateTable, Step, WidenType
 from millrace.warehouse.dialect import from_catalog

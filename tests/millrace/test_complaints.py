@@ -30,9 +30,9 @@ from local.stack import Stack
 from millrace import Incremental, Stream
 from millrace.capture.chunk import Window
 from millrace.capture.postgres import PostgresSource
+from millrace.declared import DeletePolicy
 from millrace.errors import CountMismatch, StreamBusy, Superseded, TooManyRejects
 from millrace.lake.batch import Batch
-from millrace.pipeline import DeletePolicy
 from millrace.warehouse.ledger import LoadResult
 
 NOTES = Stream("notes", "postgres:public.notes", "id", Incremental("changed", overlap=timedelta(0)))

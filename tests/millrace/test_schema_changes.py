@@ -17,8 +17,8 @@ import pytest
 from blocks.sql import driver_of, opener, warehouse_connector
 from local.stack import Stack
 from millrace.database import database_errors
+from millrace.declared import SchemaPolicy
 from millrace.errors import Conflict, FatalError, SchemaConflict, Unreachable
-from millrace.pipeline import SchemaPolicy
 from millrace.types import (
     BINARY,
     BOOLEAN,

@@ -18,8 +18,8 @@ from engine_on_servers import Engine
 
 from millrace import Incremental, Stream
 from millrace.capture.mongo_client import open_client
+from millrace.declared import SchemaPolicy
 from millrace.errors import SchemaConflict
-from millrace.pipeline import SchemaPolicy
 from millrace.types import decimal
 from millrace.warehouse.ledger import LoadResult
 

@@ -16,8 +16,8 @@ from pymongo import MongoClient
 from local.stack import WAREHOUSE_IAM_ROLE
 from millrace import Incremental, Stream
 from millrace.capture import chunk
+from millrace.declared import DeletePolicy
 from millrace.errors import ConfigurationError
-from millrace.pipeline import DeletePolicy
 from millrace.warehouse.ledger import LoadResult
 from millrace.warehouse.loader import Warehouse
 

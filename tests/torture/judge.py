@@ -16,7 +16,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Literal
 
-from millrace.pipeline import DeletePolicy
+from millrace.declared import DeletePolicy
 from tests.torture.values import Key, Row, comparable
 from tests.torture.warehouse import Held, Line
 

@@ -13,7 +13,7 @@ from typing import Literal
 import dataframely as dy
 
 from millrace import Incremental, Stream
-from millrace.pipeline import DeletePolicy, Reconcile
+from millrace.declared import DeletePolicy, Reconcile
 from tests.torture.mongo import MongoCollection
 from tests.torture.places import MONGO_DATABASE, Places, WarehouseKind
 from tests.torture.postgres import PostgresTable
