@@ -19,11 +19,19 @@ from prefect_sqlalchemy import SqlAlchemyConnector
 
 from blocks.environment import documents
 from blocks.mongo import MongoDB
+from blocks.sns import SnsNotification
 from blocks.sql import Warehouse
 from millrace.errors import MillraceError, Unreachable
 from millrace.redact import redact
 
-BLOCK_TYPES: tuple[type[Block], ...] = (SqlAlchemyConnector, MongoDB, Warehouse, AwsCredentials, S3Bucket)
+BLOCK_TYPES: tuple[type[Block], ...] = (
+    SqlAlchemyConnector,
+    MongoDB,
+    Warehouse,
+    AwsCredentials,
+    S3Bucket,
+    SnsNotification,
+)
 
 
 async def bootstrap(environment: Mapping[str, str]) -> list[str]:

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from prefect.blocks.core import Block
 from prefect_aws import AwsClientParameters, AwsCredentials
 from prefect_aws.s3 import S3Bucket
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from blocks import names
 from blocks.mongo import MongoDB
+from blocks.sns import SnsNotification
 from blocks.sql import Warehouse, source_connector, warehouse_connector
 from millrace.errors import ConfigurationError
 
@@ -62,6 +63,12 @@ VARIABLES = (
     ),
     Variable("LANDING_BUCKET", "the S3 bucket that batches are written to", "acme-landing", "always"),
     Variable("PROCESSED_BUCKET", "the S3 bucket that models are written to", "acme-processed", "always"),
+    Variable(
+        "ALERT_TOPIC_ARN",
+        "the SNS topic that alerts are published to; other channels are notification blocks named `alerts`",
+        "arn:aws:sns:eu-west-1:123456789012:millrace-alerts",
+        "for alerts by SNS",
+    ),
     Variable("AWS_DEFAULT_REGION", "the region of the buckets", "eu-west-1", "unless AWS itself tells it"),
     Variable(
         "AWS_ENDPOINT_URL",
@@ -78,6 +85,12 @@ VARIABLES = (
     Variable("AWS_SECRET_ACCESS_KEY", "secret of that key", "local", "for an emulator", secret=True),
     Variable("PREFECT_API_URL", "the Prefect server's API", "http://127.0.0.1:4200/api", "unless a profile names it"),
     Variable("PREFECT_API_KEY", "key of Prefect Cloud", "pnu_…", "on Prefect Cloud", secret=True),
+    Variable(
+        "PREFECT_UI_URL",
+        "the address of Prefect's UI, for links in alerts",
+        "https://prefect.example.com",
+        "unless it is PREFECT_API_URL without /api",
+    ),
 )
 _SOURCE = re.compile(r"SOURCE_(?P<kind>POSTGRES|MONGO)(_(?P<connection>[A-Z0-9_]+))?_URL")
 _BY_NAME = {variable.name: variable for variable in VARIABLES}
@@ -91,7 +104,7 @@ def documents(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
     _require(environment)
     yield from _sources(environment)
     yield from _warehouse(environment)
-    yield from _lake(environment)
+    yield from _on_aws(environment)
 
 
 def _require(environment: Mapping[str, str]) -> None:
@@ -132,11 +145,24 @@ def _warehouse(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
     yield names.WAREHOUSE, Warehouse(connector=connector, iam_role=environment.get("WAREHOUSE_IAM_ROLE", ""))
 
 
-def _lake(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
+def _on_aws(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
     credentials = _credentials(environment)
     yield names.AWS, credentials
     for name, variable in ((names.LANDING, "LANDING_BUCKET"), (names.PROCESSED, "PROCESSED_BUCKET")):
         yield name, S3Bucket(bucket_name=environment[variable], credentials=credentials)
+    if topic_arn := environment.get("ALERT_TOPIC_ARN"):
+        yield names.ALERTS, _topic(topic_arn, credentials)
+
+
+def _topic(topic_arn: str, credentials: AwsCredentials) -> SnsNotification:
+    try:
+        return SnsNotification(topic_arn=topic_arn, credentials=credentials)
+    except ValidationError:
+        raise ConfigurationError(
+            "this is not the ARN of an SNS topic",
+            place="ALERT_TOPIC_ARN",
+            remedy="write arn:aws:sns:region:account:name",
+        ) from None
 
 
 def _credentials(environment: Mapping[str, str]) -> AwsCredentials:

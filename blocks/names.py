@@ -9,6 +9,8 @@ WAREHOUSE = "warehouse"
 LANDING = "landing"
 PROCESSED = "processed"
 AWS = "aws"
+ALERTS = "alerts"
+"""Every notification block of this name, of any type, gets the alerts."""
 
 
 def source_name(kind: str, connection: str = "") -> str:

@@ -1,0 +1,56 @@
+"""Who is told: every notification block document named ``alerts``, of any type.
+
+A further channel (Slack, an e-mail provider, a second topic's type) is a further document, no change of code.
+What does not belong here: what is told, and when.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+
+from prefect.blocks.abstract import NotificationBlock
+from prefect.blocks.core import Block
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import BlockDocument
+
+from blocks import names
+from millrace.errors import MillraceError, Unreachable
+
+
+async def load_channels() -> list[NotificationBlock]:
+    """The channels, in the order of their types' names; none is no error."""
+    asked = {
+        "block_documents": {"name": {"any_": [names.ALERTS]}},
+        "block_schemas": {"block_capabilities": {"all_": ["notify"]}},
+        "include_secrets": True,
+    }
+    async with get_client() as client:
+        response = await client.request("POST", "/block_documents/filter", json=asked)
+        documents = BlockDocument.model_validate_list(response.json())
+    blocks = [Block._from_block_document(document) for document in documents]
+    channels = [block for block in blocks if isinstance(block, NotificationBlock)]
+    return sorted(channels, key=lambda block: block.get_block_type_slug())
+
+
+async def send(channels: Iterable[NotificationBlock], subject: str, body: str) -> list[MillraceError]:
+    """Tell every channel; one that fails stops no other. Returns what went wrong, without secrets."""
+    return [failure for channel in channels if (failure := await _tell(channel, subject, body)) is not None]
+
+
+async def _tell(channel: NotificationBlock, subject: str, body: str) -> MillraceError | None:
+    try:
+        with channel.raise_on_failure():
+            told = channel.notify(body, subject)
+            if inspect.isawaitable(told):
+                await told
+    # A block of any type may raise anything, and its words may hold the webhook's address, which is a secret.
+    except Exception as error:
+        if isinstance(error.__cause__, MillraceError):
+            return error.__cause__
+        return Unreachable(
+            f"the alert was not sent ({type(error).__name__})",
+            place=f"block {channel.get_block_type_slug()}/{channel._block_document_name}",
+            remedy="see that the block is right and its service can be reached from here",
+        )
+    return None
