@@ -16,6 +16,8 @@ from millrace import Pipeline
 from millrace.errors import ConfigurationError
 
 ATTRIBUTE = "pipeline"
+PARTS = ("_contracts", "_models", "_schemas")
+"""Endings of modules that hold a part of the pipeline named before it."""
 
 
 def find(name: str) -> Pipeline:
@@ -37,7 +39,7 @@ def find(name: str) -> Pipeline:
 
 def names() -> list[str]:
     """Pipelines of this package."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.endswith("_contracts"))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.endswith(PARTS))
 
 
 def _from_package(name: str) -> ModuleType:
