@@ -1,0 +1,142 @@
+"""``python -m flows.automations``: makes Prefect's automations what the code declares.
+
+Safe to repeat: what is equal is left alone, as an update would start its watches anew. Automations are known by name;
+one of ours that the code no longer declares is removed, those of others are never touched. One that somebody paused
+in the UI stays paused.
+What does not belong here: which automations there are (watch.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+from prefect.events.schemas.automations import Automation, AutomationCore
+
+from blocks import names as documents
+from blocks.alerts import load_channels
+from flows.watch import FLOWS, PREFIX, Patience, Watched, declared
+from millrace.errors import MillraceError, Unreachable
+from millrace.redact import redact
+from pipelines import find, names
+from tasks.events import emit_watched
+
+TRANSFORM = "transform"
+PAGE = 200
+
+
+async def apply_automations(
+    *,
+    fresh_within: dict[str, timedelta] | None = None,
+    flows: Sequence[str] = FLOWS,
+    patience: Patience | None = None,
+) -> list[str]:
+    """Create, update and remove until Prefect holds what is declared; a line for each: what was done to which.
+
+    ``fresh_within`` are the promises of freshness by pipeline, by default those that the pipelines declare.
+    Deployments and channels are those that Prefect has now: apply again when they change.
+    Raises Unreachable if Prefect's API does not answer.
+    """
+    promises = _declared_promises() if fresh_within is None else fresh_within
+    try:
+        channels = [_identifier(block._block_document_id) for block in await load_channels()]
+        async with get_client() as client:
+            watched = Watched(channels, await _transforms(client), promises, flows, patience or Patience())
+            lines = await _apply(client, list(declared(watched)))
+    except httpx.TransportError as error:
+        raise Unreachable(
+            redact(error), place="Prefect's API", remedy="see that PREFECT_API_URL is right and the server runs"
+        ) from None
+    if not channels:
+        return [*lines, f"nobody is told: there is no notification block named `{documents.ALERTS}`"]
+    for pipeline in promises:
+        emit_watched(pipeline)
+    return lines
+
+
+def _declared_promises() -> dict[str, timedelta]:
+    pipelines = [find(name) for name in names()]
+    return {one.name: one.fresh_within for one in pipelines if one.fresh_within is not None}
+
+
+async def _transforms(client: PrefectClient) -> dict[str, UUID]:
+    """Deployments of the flow `transform` by name, which is the pipeline's."""
+    only = FlowFilter(name=FlowFilterName(any_=[TRANSFORM]))
+    return {one.name: one.id for one in await client.read_deployments(flow_filter=only)}
+
+
+async def _apply(client: PrefectClient, wanted: Sequence[AutomationCore]) -> list[str]:
+    stored = await _stored(client)
+    lines = [f"{await _save(client, one, stored.pop(one.name, []))} {one.name}" for one in wanted]
+    for automation in (one for left in stored.values() for one in left):
+        await client.delete_automation(automation.id)
+        lines.append(f"removed {automation.name}")
+    return lines
+
+
+async def _stored(client: PrefectClient) -> dict[str, list[Automation]]:
+    """Ours by name: every page, and twins that a race may have made."""
+    found: dict[str, list[Automation]] = defaultdict(list)
+    offset = 0
+    while page := await client.read_automations(limit=PAGE, offset=offset):
+        offset += len(page)
+        for automation in page:
+            if automation.name.startswith(PREFIX):
+                found[automation.name].append(automation)
+    return found
+
+
+async def _save(client: PrefectClient, wanted: AutomationCore, stored: Sequence[Automation]) -> str:
+    for twin in stored[1:]:
+        await client.delete_automation(twin.id)
+    if not stored:
+        await client.create_automation(wanted)
+        return "created"
+    paused = "" if stored[0].enabled else " (paused)"
+    if _content(stored[0]) == _content(wanted):
+        return f"unchanged{paused}"
+    await client.update_automation(stored[0].id, wanted.model_copy(update={"enabled": stored[0].enabled}))
+    return f"updated{paused}"
+
+
+def _content(automation: AutomationCore) -> dict[str, Any]:
+    """What is declared; sets in an order, for the server returns them in another."""
+    content = automation.model_dump(exclude={"id", "enabled", "owner_resource"})
+    return {name: _ordered(value) for name, value in content.items()}
+
+
+def _ordered(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _ordered(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_ordered(one) for one in value]
+    return sorted(value) if isinstance(value, set) else value
+
+
+def _identifier(document_id: UUID | None) -> UUID:
+    if document_id is None:
+        raise RuntimeError("a block that was loaded has an id")
+    return document_id
+
+
+def main() -> int:
+    """Exit code 0, or 1 with the reason on standard error."""
+    try:
+        lines = asyncio.run(apply_automations())
+    except MillraceError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

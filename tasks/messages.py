@@ -1,0 +1,134 @@
+"""What an alert says, as an e-mail reads: what happened, where, why, what to do, and the link to the run.
+
+It names streams, tables and counts: never a secret, never a value of a row. The words of an error that is not the
+engine's own may hold either, so only its type is told.
+What does not belong here: to whom it goes (blocks/alerts.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from prefect.client.schemas.objects import FlowRun
+from prefect.utilities.urls import url_for
+
+from millrace.errors import MillraceError, TooManyRejects
+from millrace.redact import redact
+
+LISTED_FAILURES = 50
+
+
+@dataclass(frozen=True)
+class Message:
+    """One alert. Neither part holds a secret."""
+
+    subject: str
+    body: str
+
+
+@dataclass(frozen=True)
+class Breach:
+    """Ages of a stream's changes when they became visible in this run."""
+
+    stream: str
+    p95_seconds: float
+    max_seconds: float
+
+
+def failed(flow_name: str, flow_run: FlowRun, error: BaseException | None) -> Message:
+    """A run ended as Failed. ``error`` is what it raised: one error, or a group of them."""
+    failures = list(_leaves(error)) if error is not None else []
+    threshold = bool(failures) and all(isinstance(one, TooManyRejects) for one in failures)
+    what = "stopped: too many rejected rows" if threshold else "failed"
+    pipeline = pipeline_of(flow_run)
+    lines = [f"{flow_name} {pipeline} {what}.", *_run_lines(flow_run), "", *_failure_lines(failures)]
+    return _message(f"{pipeline}: {flow_name} {what}", lines)
+
+
+def cancelled(flow_name: str, flow_run: FlowRun) -> Message:
+    """A run was cancelled while it ran."""
+    pipeline = pipeline_of(flow_run)
+    lines = [
+        f"{flow_name} {pipeline} was cancelled while it ran.",
+        *_run_lines(flow_run),
+        "",
+        "What was loaded before stays. Remedy: none is needed; the next run goes on where the last load ended.",
+    ]
+    return _message(f"{pipeline}: {flow_name} was cancelled", lines)
+
+
+def breached(pipeline: str, objective: timedelta, breaches: Sequence[Breach], flow_run_id: str | None) -> Message:
+    """A load made changes visible later than the objective allows."""
+    lines = [
+        f"Changes of {pipeline} became visible later than {minutes(objective)} after they were made.",
+        f"Link:     {run_link(flow_run_id)}",
+        "",
+        *(
+            f"- {one.stream}: 95 % within {minutes(one.p95_seconds)}, the oldest after {minutes(one.max_seconds)}"
+            for one in breaches
+        ),
+        "",
+        "Remedy: see in the run which step took long, and whether runs before it were late or failed.",
+    ]
+    return _message(f"{pipeline}: fresh data is late", lines)
+
+
+def pipeline_of(flow_run: FlowRun) -> str:
+    """The pipeline that the run was asked for; '' when its parameters do not say."""
+    request = flow_run.parameters.get("request")
+    return str(request.get("pipeline") or "") if isinstance(request, dict) else ""
+
+
+def run_link(flow_run_id: object) -> str:
+    """The run's page in Prefect's UI (PREFECT_UI_URL, or PREFECT_API_URL without /api)."""
+    if flow_run_id is None:
+        return "no run of Prefect"
+    return url_for("flow-run", obj_id=str(flow_run_id)) or f"flow run {flow_run_id}"
+
+
+def minutes(age: timedelta | float) -> str:
+    """A span for people: ``45 seconds``, ``31 minutes``, ``26 hours``."""
+    seconds = age.total_seconds() if isinstance(age, timedelta) else age
+    for unit_seconds, unit in ((7200, "hours"), (120, "minutes")):
+        if seconds >= unit_seconds:
+            return f"{seconds / (unit_seconds / 2):.0f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+def _run_lines(flow_run: FlowRun) -> list[str]:
+    return [
+        f"Pipeline: {pipeline_of(flow_run) or '-'}",
+        f"Run:      {flow_run.name}",
+        f"Link:     {run_link(flow_run.id)}",
+    ]
+
+
+def _failure_lines(failures: Sequence[BaseException]) -> Iterator[str]:
+    for number, failure in enumerate(failures[:LISTED_FAILURES], 1):
+        yield f"{number}. {_words(failure)}"
+    if further := failures[LISTED_FAILURES:]:
+        yield f"and {len(further)} more: see the run."
+    if not failures:
+        yield "The reason stands in the run's log."
+
+
+def _words(failure: BaseException) -> str:
+    if not isinstance(failure, MillraceError):
+        return f"an unexpected {type(failure).__name__}. Remedy: the run's log holds its words; report it."
+    where = f"{failure.place}: " if failure.place else ""
+    remedy = f"\n   Remedy: {failure.remedy}" if failure.remedy else ""
+    return f"{where}{failure.problem}{remedy}"
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _leaves(one)
+    else:
+        yield error
+
+
+def _message(subject: str, lines: Sequence[str]) -> Message:
+    return Message(redact(f"[millrace] {subject.removeprefix(': ')}"), redact("\n".join(lines)) + "\n")
