@@ -1,0 +1,40 @@
+"""The course of events from any moment on: what happens on each day, put in order.
+
+What does not belong here: the events themselves (arrivals.py, payday.py, quiet.py) and their writing (simulation.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from itertools import count
+
+from seed_data.totesys.arrivals import MILLISECOND, arrivals, midnight
+from seed_data.totesys.days import Calendar, is_weekday
+from seed_data.totesys.payday import payday
+from seed_data.totesys.quiet import quiet_events
+from seed_data.totesys.reference import reference_changes
+from seed_data.totesys.world import Event
+
+
+def events_after(moment: datetime, calendar: Calendar, silent_rate: float) -> Iterator[Event]:
+    """Without end, in order; ``moment`` itself is left out."""
+    first = reference_event(calendar)
+    if first.at > moment:
+        yield first
+    begin = max(moment.astimezone(UTC).date(), calendar.start)
+    for number in count():
+        day = begin + timedelta(days=number)
+        if is_weekday(day):
+            yield from (event for event in _day(calendar, day, silent_rate) if event.at > moment)
+
+
+def reference_event(calendar: Calendar) -> Event:
+    """In the night in which everything begins, all with one stamp that has a fraction."""
+    at = midnight(calendar.start) + 962 * MILLISECOND
+    return Event(at, lambda _world: reference_changes(calendar.seed, at))
+
+
+def _day(calendar: Calendar, day: date, silent_rate: float) -> list[Event]:
+    quiet = quiet_events(calendar.seed, day, silent_rate)
+    return sorted([payday(calendar.seed, day), *arrivals(calendar, day), *quiet])

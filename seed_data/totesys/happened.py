@@ -1,0 +1,57 @@
+"""What happened in a span of simulated time, counted.
+
+What does not belong here: what made it happen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from seed_data.totesys.world import TABLES, Change
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Changes of one table. ``silent`` are updates that left ``last_updated`` alone; ``updated`` the others."""
+
+    inserted: int = 0
+    updated: int = 0
+    silent: int = 0
+    deleted: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.inserted + other.inserted,
+            self.updated + other.updated,
+            self.silent + other.silent,
+            self.deleted + other.deleted,
+        )
+
+
+@dataclass(frozen=True)
+class Happened:
+    """Counts of each table that changed; those of a longer time are the sum of those of its parts."""
+
+    tables: dict[str, Counts] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, changes: Iterable[Change]) -> Happened:
+        """The changes, counted."""
+        tables: dict[str, Counts] = {}
+        for change in changes:
+            tables[change.table] = tables.get(change.table, Counts()) + Counts(**{change.kind: 1})
+        return cls(tables)
+
+    def __add__(self, other: Happened) -> Happened:
+        touched = [table for table in TABLES if table in self.tables or table in other.tables]
+        return Happened({table: self.of_table(table) + other.of_table(table) for table in touched})
+
+    def of_table(self, table: str) -> Counts:
+        """Zeros for a table that did not change."""
+        return self.tables.get(table, Counts())
+
+    @property
+    def total(self) -> Counts:
+        """Over all tables."""
+        return sum(self.tables.values(), Counts())

@@ -1,0 +1,30 @@
+"""The job of every working day at 07:55: payments that are due today are paid, all with one stamp.
+
+What is due on a weekend, or on the day of its order, therefore stays unpaid for ever, as in reality.
+What does not belong here: how payments come (orders.py).
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+
+from seed_data.totesys.arrivals import MILLISECOND, midnight
+from seed_data.totesys.chance import Chance
+from seed_data.totesys.world import UPDATED, Change, Event, World, stamp
+
+STARTS = timedelta(hours=7, minutes=55)
+
+
+def payday(seed: int, day: date) -> Event:
+    """The run of the job on ``day``."""
+    moment = midnight(day) + STARTS + Chance(seed, "payday", day.toordinal()).integer(0, 999) * MILLISECOND
+    return Event(moment, lambda world: _pay(world, day, moment))
+
+
+def _pay(world: World, day: date, moment: datetime) -> list[Change]:
+    due = day.isoformat()
+    return [
+        Change("payment", "updated", key, {"paid": True, UPDATED: stamp(moment)})
+        for key, row in sorted(world.tables["payment"].items())
+        if row["payment_date"] == due and not row["paid"]
+    ]

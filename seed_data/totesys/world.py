@@ -1,0 +1,89 @@
+"""The tables as they are at one moment of the simulation, in memory, and a change of one row of them.
+
+What happens is decided here and written to the database by the same changes, one by one or in bulk.
+What does not belong here: what happens (arrivals.py, payday.py, quiet.py), and SQL (writing.py).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+Row = dict[str, Any]
+Kind = Literal["inserted", "updated", "silent", "deleted"]
+
+TABLES = (
+    "address",
+    "counterparty",
+    "currency",
+    "department",
+    "design",
+    "staff",
+    "payment_type",
+    "sales_order",
+    "purchase_order",
+    "transaction",
+    "payment",
+)
+"""Whoever is referred to comes before whoever refers."""
+CREATED, UPDATED = "created_at", "last_updated"
+
+
+def key_of(table: str) -> str:
+    """The name of a table's key."""
+    return f"{table}_id"
+
+
+def stamp(moment: datetime) -> datetime:
+    """As the tables hold it: UTC, without saying so."""
+    return moment.astimezone(UTC).replace(tzinfo=None)
+
+
+@dataclass(frozen=True)
+class Change:
+    """Of one row. ``values`` is the whole row when it is inserted, the changed columns when updated, else empty."""
+
+    table: str
+    kind: Kind
+    key: int
+    values: Row = field(default_factory=dict)
+
+
+def inserted(table: str, moment: datetime, values: Row) -> Change:
+    """A new row, stamped with ``moment``."""
+    stamped = {**values, CREATED: stamp(moment), UPDATED: stamp(moment)}
+    return Change(table, "inserted", values[key_of(table)], stamped)
+
+
+class World:
+    """Rows by table and key."""
+
+    def __init__(self) -> None:
+        self.tables: dict[str, dict[int, Row]] = defaultdict(dict)
+
+    def apply(self, changes: Iterable[Change]) -> None:
+        """Bring the tables to where the changes lead."""
+        for change in changes:
+            rows = self.tables[change.table]
+            if change.kind == "deleted":
+                del rows[change.key]
+            else:
+                rows[change.key] = {**rows.get(change.key, {}), **change.values}
+
+    def keys(self, table: str) -> list[int]:
+        """In order, which is not always the order in which the rows came."""
+        return sorted(self.tables[table])
+
+
+@dataclass(frozen=True, order=True)
+class Event:
+    """Something that happens at one moment, in one transaction: what it changes depends on how the world is then.
+
+    ``at`` is when it is committed. No two events of a simulation share it.
+    """
+
+    at: datetime
+    occur: Callable[[World], list[Change]] = field(compare=False)
