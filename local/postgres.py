@@ -7,6 +7,7 @@ What does not belong here: who uses which database (stack.py).
 
 from __future__ import annotations
 
+import hmac
 import os
 import secrets
 import shutil
@@ -54,8 +55,14 @@ class PostgresServer:
 
     def url(self, database: str = "postgres", *, user: str = SUPERUSER, password: str | None = None) -> str:
         """``postgresql://user:password@127.0.0.1:port/database``; the superuser's unless a user is named."""
-        secret = self.superuser_password if password is None else password
+        secret = self.password_of(user) if password is None else password
         return f"postgresql://{quote(user)}:{quote(secret, safe='')}@{self.address(quote(database))}"
+
+    def password_of(self, role: str) -> str:
+        """A role's password. It follows from the superuser's, so that a kept directory keeps no further secrets."""
+        if role == SUPERUSER:
+            return self.superuser_password
+        return hmac.digest(self.superuser_password.encode(), role.encode(), "sha256").hex()[:32]
 
     def address(self, database: str) -> str:
         """``127.0.0.1:port/database``."""
@@ -69,30 +76,37 @@ class PostgresServer:
                 cursor.execute(statement)
                 return cursor.fetchall() if cursor.description else []
 
-    def create_database(self, name: str) -> str:
-        """The superuser's URL of the database; created if it is not there yet."""
-        held = self.execute(sql.SQL("SELECT 1 FROM pg_database WHERE datname = {}").format(sql.Literal(name)))
-        if not held:
-            self.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
-        return self.url(name)
+    def create_database(self, name: str, *, owner: str | None = None) -> str:
+        """Its owner's URL of the database; created if it is not there yet.
+
+        The owner is no superuser, but sees when other sessions' transactions began, as the engine wants it of a
+        source. It bears the database's name unless another is given. Other roles may not even connect.
+        """
+        owner = owner or name
+        self.create_role(owner, member_of=["pg_read_all_stats"])
+        if not self._exists("pg_database", "datname", name):
+            statement = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0")
+            self.execute(statement.format(sql.Identifier(name), sql.Identifier(owner)))
+            self.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
+        return self.url(name, user=owner)
 
     def drop_database(self, name: str) -> None:
-        """Drop the database, whoever is connected."""
+        """Drop the database, whoever is connected, and the role of its name."""
         self.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        self.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
 
-    def create_role(self, name: str, *, member_of: Sequence[str] = (), options: str = "") -> str:
-        """A login role with few rights; returns its random password.
-
-        ``member_of`` names roles whose rights it gets (``pg_read_all_data``, ``pg_read_all_stats``),
-        ``options`` are further words for CREATE ROLE, such as ``REPLICATION``.
-        """
-        password = secrets.token_urlsafe(12)
-        self.execute(
-            sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} " + options).format(sql.Identifier(name), sql.Literal(password))
-        )
+    def create_role(self, name: str, *, member_of: Sequence[str] = ()) -> None:
+        """A login role with the rights of the roles named (``pg_read_all_data``, ``pg_read_all_stats``) and no others;
+        created if it is not there yet."""
+        if not self._exists("pg_roles", "rolname", name):
+            statement = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}")
+            self.execute(statement.format(sql.Identifier(name), sql.Literal(self.password_of(name))))
         for group in member_of:
             self.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(group), sql.Identifier(name)))
-        return password
+
+    def _exists(self, catalog: str, column: str, name: str) -> bool:
+        statement = sql.SQL("SELECT 1 FROM {} WHERE {} = {}")
+        return bool(self.execute(statement.format(sql.Identifier(catalog), sql.Identifier(column), sql.Literal(name))))
 
     def stop(self) -> None:
         """End the server; open connections are cut."""

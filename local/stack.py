@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from local import totesys
 from local.aws import ACCOUNT_ID, AwsServer, launch_aws, wait_for_aws
 from local.directory import stack_directory
 from local.mongo import MongoServer, launch_mongo, wait_for_mongo
-from local.postgres import PostgresServer, start_postgres
+from local.postgres import SUPERUSER, PostgresServer, start_postgres
 from local.prefect_server import TRACKING_OFF, PrefectServer, launch_prefect_server, wait_for_prefect_server
 from local.processes import Process
 from local.warehouse import WarehouseServer, launch_warehouse, wait_for_warehouse
 
-SOURCE_DATABASE = "bank"
+BANK_DATABASE = "bank"
 WAREHOUSE_DATABASE = "warehouse"
 PREFECT_DATABASE = "prefect"
 LANDING_BUCKET = "millrace-landing"
@@ -83,20 +84,25 @@ class Stack:
         starting.callback(self.aws.stop)
         self.postgres = start_postgres(directory / "postgres")
         starting.callback(self.postgres.stop)
-        self.postgres.create_database(SOURCE_DATABASE)
+        self.postgres.create_database(BANK_DATABASE)
+        totesys.install(self.postgres)
         self.prefect = None
         if self.with_prefect:
             database_url = self.postgres.create_database(PREFECT_DATABASE)
             self.prefect = launch_prefect_server(directory / "prefect", database_url=database_url)
             starting.callback(self.prefect.stop)
-        backend_url = self.postgres.create_database(WAREHOUSE_DATABASE)
-        self.warehouse = launch_warehouse(directory / "redshift", backend_url=backend_url, aws=self.aws)
+        self.postgres.create_database(WAREHOUSE_DATABASE, owner=SUPERUSER)
+        self.warehouse = launch_warehouse(
+            directory / "redshift", postgres=self.postgres, database=WAREHOUSE_DATABASE, aws=self.aws
+        )
         starting.callback(self.warehouse.stop)
 
     def environment(self) -> dict[str, str]:
         """The variables with which the product finds this stack. They hold the passwords."""
         variables = {
-            "SOURCE_POSTGRES_URL": self.postgres.url(SOURCE_DATABASE),
+            "SOURCE_POSTGRES_URL": self.postgres.url(BANK_DATABASE, user=BANK_DATABASE),
+            "SOURCE_POSTGRES_TOTESYS_URL": self.postgres.url(totesys.DATABASE, user=totesys.READER),
+            "SOURCE_POSTGRES_TOTESYS_WRITER_URL": self.postgres.url(totesys.DATABASE, user=totesys.WRITER),
             "SOURCE_MONGO_URL": self.mongo.url,
             "WAREHOUSE_URL": self.warehouse.url,
             "WAREHOUSE_IAM_ROLE": WAREHOUSE_IAM_ROLE,
@@ -112,7 +118,7 @@ class Stack:
     def services(self) -> list[Service]:
         """What runs where, without passwords."""
         rows = [
-            Service("Postgres", "source", self.postgres.address(SOURCE_DATABASE), self.postgres.process),
+            Service("Postgres", "source", self.postgres.address(BANK_DATABASE), self.postgres.process),
             Service("MongoDB", "source", self.mongo.url, self.mongo.process),
             Service("AWS", "lake, queues, tasks", self.aws.url, self.aws.process),
             Service("Redshift", "warehouse", self.warehouse.address, self.warehouse.process),

@@ -11,13 +11,15 @@ import sys
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psycopg2
 
 from local.aws import AwsServer
+from local.postgres import SUPERUSER, PostgresServer
 from local.processes import LOCALHOST, Process, free_port, neutral_environment
 
+LOADER, ANALYST = "millrace_loader", "analyst"
+GRANTS_SQL = Path(__file__).parent.parent / "sql" / "totesys" / "warehouse_grants.sql"
 READY = re.compile(r"^redshift ready port=\d+$", re.MULTILINE)
 
 CLEAR = """
@@ -40,47 +42,59 @@ END $$
 
 @dataclass(frozen=True)
 class WarehouseServer:
-    """A stand-in, running once ``wait_for_warehouse`` returned. Users, passwords, databases are the backend's."""
+    """A stand-in, running once ``wait_for_warehouse`` returned. Users and passwords are those of the server behind."""
 
     process: Process
     port: int
-    backend_url: str
-
-    @property
-    def database(self) -> str:
-        """The one database it serves."""
-        return urlsplit(self.backend_url).path.lstrip("/")
+    postgres: PostgresServer
+    database: str
 
     @property
     def url(self) -> str:
-        """``redshift+psycopg2://…?sslmode=prefer``, with the backend's user and password."""
-        user_and_password = urlsplit(self.backend_url).netloc.rpartition("@")[0]
-        return f"redshift+psycopg2://{user_and_password}@{self.address}?sslmode=prefer"
+        """The loader's ``redshift+psycopg2://…?sslmode=prefer``."""
+        return self.url_of(LOADER)
+
+    def url_of(self, user: str) -> str:
+        """The same with another user."""
+        return f"redshift+psycopg2://{user}:{self.postgres.password_of(user)}@{self.address}?sslmode=prefer"
 
     @property
     def address(self) -> str:
         """``127.0.0.1:port/database``."""
         return f"{LOCALHOST}:{self.port}/{self.database}"
 
+    @property
+    def backend_url(self) -> str:
+        """The superuser's URL of the database behind, past every rule of the stand-in."""
+        return self.postgres.url(self.database)
+
+    def grant(self) -> None:
+        """Give loader and analyst their rights, as an administrator does it on a real one: once, through its front."""
+        url = self.url_of(SUPERUSER).replace("redshift+psycopg2", "postgresql")
+        with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+            cursor.execute(GRANTS_SQL.read_text(encoding="utf-8"))
+
     def clear(self) -> None:
         """Drop every schema of the users and end every transaction that holds one."""
-        with closing(psycopg2.connect(self.backend_url)) as connection, connection, connection.cursor() as cursor:
-            cursor.execute(CLEAR)
+        self.postgres.execute(CLEAR, database=self.database)
+        self.grant()
 
     def stop(self) -> None:
         """End the stand-in; open transactions are rolled back."""
         self.process.stop()
 
 
-def launch_warehouse(directory: Path, *, backend_url: str, aws: AwsServer) -> WarehouseServer:
-    """Start a stand-in without waiting for it; it serves the one database of ``backend_url``."""
+def launch_warehouse(directory: Path, *, postgres: PostgresServer, database: str, aws: AwsServer) -> WarehouseServer:
+    """Start a stand-in without waiting for it; it serves this one database, with the users LOADER and ANALYST."""
     directory.mkdir(parents=True, exist_ok=True)
+    for user in (LOADER, ANALYST):
+        postgres.create_role(user)
     port = free_port()
     process = Process(
         "redshift",
         [
             *(sys.executable, "-m", "local.redshift", "--port", str(port), "--ready-line"),
-            *("--backend-url", backend_url, "--s3-endpoint", aws.url),
+            *("--backend-url", postgres.url(database), "--s3-endpoint", aws.url),
         ],
         log_path=directory / "redshift.log",
         environment=neutral_environment() | aws.environment(),
@@ -88,15 +102,11 @@ def launch_warehouse(directory: Path, *, backend_url: str, aws: AwsServer) -> Wa
     )
     process.log_path.unlink(missing_ok=True)
     process.start()
-    return WarehouseServer(process, port, backend_url)
+    return WarehouseServer(process, port, postgres, database)
 
 
 def wait_for_warehouse(server: WarehouseServer) -> WarehouseServer:
-    """Wait until a launched stand-in listens. Raises Unreachable if it does not start."""
+    """Wait until a launched stand-in listens, and grant. Raises Unreachable if it does not start."""
     server.process.wait_until(lambda: READY.search(server.process.log_text()) is not None)
+    server.grant()
     return server
-
-
-def start_warehouse(directory: Path, *, backend_url: str, aws: AwsServer) -> WarehouseServer:
-    """Start a stand-in and wait until it listens. Raises Unreachable if it does not start."""
-    return wait_for_warehouse(launch_warehouse(directory, backend_url=backend_url, aws=aws))

@@ -65,7 +65,8 @@ def aws_environment(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
 
 @pytest.fixture
 def postgres_database(stack: Stack) -> Iterator[str]:
-    """The ``postgresql://`` URL of an empty database, dropped afterwards."""
+    """The owner's ``postgresql://`` URL of an empty database, dropped afterwards. The superuser's:
+    ``stack.postgres.url(name)``."""
     name = unique("source")
     yield stack.postgres.create_database(name)
     stack.postgres.drop_database(name)
@@ -73,7 +74,7 @@ def postgres_database(stack: Stack) -> Iterator[str]:
 
 @pytest.fixture
 def warehouse_url(stack: Stack) -> str:
-    """The ``redshift+psycopg2://`` URL of the warehouse, which is empty now."""
+    """The loader's ``redshift+psycopg2://`` URL of the warehouse, which is empty now."""
     stack.warehouse.clear()
     return stack.warehouse.url
 

@@ -166,7 +166,7 @@ def _drop_or_alter(verb: str, statement: list[Token]) -> str:
     kind = statement[1].key if len(statement) > 1 else ""
     if verb == "DROP" and kind in ("TABLE", "VIEW", "SCHEMA", "USER", "GROUP", "ROLE"):
         return render(statement)
-    if verb == "ALTER" and kind in ("SCHEMA", "USER", "GROUP", "ROLE"):
+    if verb == "ALTER" and kind in ("SCHEMA", "USER", "GROUP", "ROLE", "DEFAULT"):
         return render(statement)
     if verb in REFUSED:
         raise _refused(verb, REFUSED[verb])

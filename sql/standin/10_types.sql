@@ -6,6 +6,12 @@ CREATE SCHEMA IF NOT EXISTS standin;
 GRANT USAGE ON SCHEMA standin TO PUBLIC;
 CREATE SEQUENCE IF NOT EXISTS standin.query_id START 1000;
 
+-- Redshift has no right to connect: who has a password may; and everybody may make temporary tables.
+DO $$
+BEGIN
+    EXECUTE format('GRANT CONNECT, TEMPORARY ON DATABASE %I TO PUBLIC', current_database());
+END $$;
+
 -- VARCHAR(n) counts bytes: an assignment that is too long fails unless only blanks are lost, a cast cuts.
 CREATE OR REPLACE FUNCTION standin.shorten(value text, limit_bytes integer, cut boolean) RETURNS text
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$

@@ -221,7 +221,8 @@ def test_every_spelling_of_postgres_means_psycopg2(scheme: str) -> None:
 def test_the_local_stack_gives_what_is_needed(stack: Stack) -> None:
     environment = stack.environment()
     assert [name for name, _ in documents(environment)] == [
-        *("source-mongo", "source-postgres", "warehouse", "warehouse", "aws", "landing", "processed")
+        *("source-mongo", "source-postgres-totesys", "source-postgres-totesys-writer", "source-postgres"),
+        *("warehouse", "warehouse", "aws", "landing", "processed"),
     ]
     create_engine(environment["WAREHOUSE_URL"]).dispose()
 

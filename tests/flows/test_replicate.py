@@ -19,6 +19,7 @@ from blocks.bootstrap import bootstrap
 from flows.replicate import replicate
 from flows.request import ReplicateRequest, Window
 from flows.seed import SeedRequest, seed
+from local.stack import Stack
 from millrace.capture.mongo_client import open_client
 from millrace.errors import SourceMissing
 from seed_data.stori.changes import change_trades, change_transactions
@@ -233,12 +234,15 @@ async def test_rows_that_were_never_stamped_arrive(places: Places, own_pipeline:
     assert places.warehouse("SELECT id, body FROM shop.notes ORDER BY id") == [(1, "a"), (2, "b"), (3, "c")]
 
 
-async def test_a_user_of_few_rights_is_told_what_cannot_be_seen(places: Places, own_pipeline: OwnPipeline) -> None:
+async def test_a_user_of_few_rights_is_told_what_cannot_be_seen(
+    stack: Stack, places: Places, own_pipeline: OwnPipeline
+) -> None:
     places.source("CREATE TABLE notes (id int PRIMARY KEY, body text, changed timestamptz DEFAULT now())")
     places.source("INSERT INTO notes VALUES (1, 'a')")
-    role = unique("reader")
-    places.source(f"CREATE ROLE {role} LOGIN PASSWORD 'reader'; GRANT SELECT ON notes TO {role}")
-    url = make_url(places.source_url).set(username=role, password="reader").render_as_string(hide_password=False)
+    role, database = unique("reader"), make_url(places.source_url).database
+    stack.postgres.create_role(role)
+    places.source(f"GRANT CONNECT ON DATABASE {database} TO {role}; GRANT SELECT ON notes TO {role}")
+    url = stack.postgres.url(database, user=role)
     await bootstrap(places.environment | {"SOURCE_POSTGRES_URL": url})
     (report,) = (await replicate(ReplicateRequest(pipeline=own_pipeline("notes", "id")))).streams
     assert report.inserted == 1

@@ -45,6 +45,10 @@ def listening_addresses(process_id: int) -> set[str]:
     return {fields[1].split(":")[0] for fields in lines if fields[3] == "0A" and fields[9] in inodes}
 
 
+def database_of(url: str) -> str:
+    return urlsplit(url).path.lstrip("/")
+
+
 def test_every_server_listens_on_the_loopback_interface_only(stack: Stack) -> None:
     for service in stack.services():
         assert listening_addresses(service.process.process_id) == {"0100007F"}, service.name
@@ -54,7 +58,7 @@ def test_the_overview_and_the_environment(stack: Stack) -> None:
     secrets = {stack.postgres.superuser_password, stack.aws.environment()["AWS_SECRET_ACCESS_KEY"]}
     assert not any(secret in service.where for service in stack.services() for secret in secrets)
     environment = stack.environment()
-    assert urlsplit(environment["SOURCE_POSTGRES_URL"]).path == "/bank"
+    assert database_of(environment["SOURCE_POSTGRES_URL"]) == "bank"
     assert environment["WAREHOUSE_URL"].startswith("redshift+psycopg2://")
     assert "PREFECT_API_URL" not in environment
 
@@ -65,17 +69,18 @@ class TestPostgres:
             psycopg2.connect(stack.postgres.url(password="wrong"))
 
     def test_logical_decoding_works(self, stack: Stack, postgres_database: str) -> None:
-        with closing(psycopg2.connect(postgres_database)) as connection:
+        with closing(psycopg2.connect(stack.postgres.url(database_of(postgres_database)))) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_create_logical_replication_slot('probe', 'pgoutput')")
                 cursor.execute("SELECT pg_drop_replication_slot('probe')")
 
     def test_a_role_has_the_rights_it_was_given_only(self, stack: Stack, postgres_database: str) -> None:
-        name = urlsplit(postgres_database).path.lstrip("/")
-        password = stack.postgres.create_role(f"reader_{name}", member_of=["pg_read_all_data"])
+        name, reader = database_of(postgres_database), f"reader_{database_of(postgres_database)}"
+        stack.postgres.create_role(reader, member_of=["pg_read_all_data"])
+        stack.postgres.execute(f"GRANT CONNECT ON DATABASE {name} TO {reader}")
         stack.postgres.execute("CREATE TABLE t AS SELECT 1 AS a", database=name)
-        url = stack.postgres.url(name, user=f"reader_{name}", password=password)
+        url = stack.postgres.url(name, user=reader)
         with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT a FROM t")
             assert cursor.fetchall() == [(1,)]
@@ -83,7 +88,7 @@ class TestPostgres:
                 cursor.execute("DELETE FROM t")
 
     def test_creating_a_database_twice_is_no_error(self, stack: Stack, postgres_database: str) -> None:
-        assert stack.postgres.create_database(urlsplit(postgres_database).path.lstrip("/")) == postgres_database
+        assert stack.postgres.create_database(database_of(postgres_database)) == postgres_database
 
     def test_data_and_password_outlive_a_killed_server(self, directory: Path) -> None:
         server: PostgresServer = start_postgres(directory / "kept")

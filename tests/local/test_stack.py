@@ -101,7 +101,7 @@ def test_up_prints_exports_a_shell_understands_and_ends_on_ctrl_c() -> None:
     exports = "\n".join(line for line in overview.splitlines() if line.startswith("export "))
     script = f'{exports}\nprintf %s "$WAREHOUSE_URL"'
     url = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
-    assert re.fullmatch(r"redshift\+psycopg2://postgres:[\w-]+@127\.0\.0\.1:\d+/warehouse\?sslmode=prefer", url)
+    assert re.fullmatch(r"redshift\+psycopg2://millrace_loader:[\w-]+@127\.0\.0\.1:\d+/warehouse\?sslmode=prefer", url)
     assert popen.returncode == 0, rest
     assert "Traceback" not in rest
     wait_until_gone(process_ids(overview))

@@ -25,7 +25,8 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture(scope="module")
 def serializable(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a stand-in whose database has SERIALIZABLE isolation."""
-    backend_url = stack.postgres.create_database("serializable")
+    stack.postgres.create_database("serializable")
+    backend_url = stack.postgres.url("serializable")
     process = Process(
         "redshift",
         [
@@ -86,10 +87,8 @@ def test_the_isolation_level_is_not_the_sessions_to_choose(serializable: str) ->
 
 
 def test_wrong_credentials_are_refused_as_postgres_does(redshift: Any) -> None:
-    for wrong in (
-        redshift.dsn.replace("//postgres:", "//nobody:"),
-        redshift.dsn.replace("//postgres:", "//postgres:x"),
-    ):
+    user = urlsplit(redshift.dsn).username
+    for wrong in (redshift.dsn.replace(f"//{user}:", "//nobody:"), redshift.dsn.replace(f"//{user}:", f"//{user}:x")):
         with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
             psycopg2.connect(wrong)
 

@@ -1,0 +1,29 @@
+"""The database `totesys` on the stack's PostgreSQL: one role that writes it as a back office does, one that reads it.
+
+What does not belong here: its tables (sql/totesys/source.sql; `millrace seed totesys` makes them).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from local.postgres import PostgresServer
+
+DATABASE = "totesys"
+WRITER, READER = "totesys_writer", "totesys_reader"
+GRANTS_SQL = Path(__file__).parent.parent / "sql" / "totesys" / "grants.sql"
+
+# The sample data has a clock of its own (sql/totesys/clock.sql), which stands before pg_catalog's for the reader; of
+# the schema it lies in, the reader may use what its owner opens, once it is there.
+SIMULATED_CLOCK = f"""
+ALTER DEFAULT PRIVILEGES FOR ROLE {WRITER} GRANT USAGE ON SCHEMAS TO {READER};
+ALTER ROLE {READER} IN DATABASE {DATABASE} SET search_path = simulation, pg_catalog, public;
+"""
+
+
+def install(postgres: PostgresServer) -> None:
+    """Make database and roles where they are missing, and grant what sql/totesys/grants.sql says."""
+    postgres.create_database(DATABASE, owner=WRITER)
+    postgres.create_role(READER)
+    postgres.execute(GRANTS_SQL.read_text(encoding="utf-8"), database=DATABASE)
+    postgres.execute(SIMULATED_CLOCK, database=DATABASE)
