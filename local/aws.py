@@ -19,6 +19,8 @@ from local.processes import LOCALHOST, Process, answers_http, free_port, neutral
 
 ACCOUNT_ID = "123456789012"
 REGION = "us-east-1"
+SIGNING_KEY = "local-emulator-only"
+"""It takes any."""
 SERVICES = (
     "s3,sqs,sns,ses,ecs,ec2,sts,iam,logs,events,secretsmanager,ssm,cloudformation,ecr,monitoring,scheduler,lambda"
 )
@@ -46,7 +48,7 @@ class AwsServer:
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": ACCOUNT_ID,
-            "AWS_SECRET_ACCESS_KEY": "local-emulator-only",
+            "AWS_SECRET_ACCESS_KEY": SIGNING_KEY,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_EC2_METADATA_DISABLED": "true",
         }

@@ -13,12 +13,8 @@ DATABASE = "totesys"
 WRITER, READER = "totesys_writer", "totesys_reader"
 GRANTS_SQL = Path(__file__).parent.parent / "sql" / "totesys" / "grants.sql"
 
-# The sample data has a clock of its own (sql/totesys/clock.sql), which stands before pg_catalog's for the reader; of
-# the schema it lies in, the reader may use what its owner opens, once it is there.
-SIMULATED_CLOCK = f"""
-ALTER DEFAULT PRIVILEGES FOR ROLE {WRITER} GRANT USAGE ON SCHEMAS TO {READER};
-ALTER ROLE {READER} IN DATABASE {DATABASE} SET search_path = simulation, pg_catalog, public;
-"""
+# The sample data has a clock of its own (sql/totesys/clock.sql); here it stands before pg_catalog's for the reader.
+SIMULATED_CLOCK = f"ALTER ROLE {READER} IN DATABASE {DATABASE} SET search_path = simulation, pg_catalog, public"
 
 
 def install(postgres: PostgresServer) -> None:
