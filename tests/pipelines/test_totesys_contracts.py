@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from totesys_source import MONEY, rows
+from totesys_source import MONEY, rows, source_schema
 
 from millrace import Stream
 from millrace.contract.check import meets_contract
@@ -38,13 +38,26 @@ def test_a_row_as_it_should_be_passes(stream: Stream) -> None:
     assert reasons(stream.name, {}) == []
 
 
+OPTIONAL = {
+    "address": ["address_line_2", "district", "created_at", "last_updated"],
+    "counterparty": ["commercial_contact", "delivery_contact", "created_at", "last_updated"],
+    "currency": ["created_at", "last_updated"],
+    "department": ["location", "manager", "created_at", "last_updated"],
+    "design": ["created_at", "last_updated"],
+    "staff": ["created_at", "last_updated"],
+    "payment_type": ["created_at", "last_updated"],
+    "sales_order": [],
+    "purchase_order": [],
+    "transaction": ["purchase_order_id", "created_at", "last_updated"],
+    "payment": ["company_ac_number", "counterparty_ac_number"],
+}
+"""Columns that the star does not hold or where it takes a NULL (of a sale, for `transaction`)."""
+
+
 @pytest.mark.parametrize("stream", pipeline.streams, ids=lambda stream: stream.name)
 def test_null_passes_only_where_the_star_takes_it(stream: Stream) -> None:
-    assert stream.contract is not None
-    for name, column in stream.contract.columns().items():
-        rejected = reasons(stream.name, {name: None})
-        allowed = column.nullable and name != "sales_order_id"
-        assert (rejected == []) is allowed, name
+    passing = [name for name in source_schema(stream.name) if not reasons(stream.name, {name: None})]
+    assert sorted(passing) == sorted(OPTIONAL[stream.name])
 
 
 @pytest.mark.parametrize(("table", "column"), DATES)
