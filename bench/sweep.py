@@ -66,7 +66,7 @@ class Places:
         )
         store = BucketStore(S3Bucket(bucket_name=self.bucket, credentials=credentials))
         connector = warehouse_connector(self.warehouse_url, place="bench")
-        warehouse = Warehouse(opener(connector), store, dialect_for(driver_of(connector)), WAREHOUSE_IAM_ROLE)
+        warehouse = Warehouse(opener(connector), dialect_for(driver_of(connector)), WAREHOUSE_IAM_ROLE)
         landing = Landing(PIPELINE.name, store, warehouse.dialect.limits)
         return Route(PostgresSource(self.connect), landing, warehouse, PIPELINE, STREAM)
 
@@ -77,7 +77,7 @@ def step(places: Places, mode: Mode) -> str:
     batch = asyncio.run(read(route, Bounds(mode)))
     was_read = time.monotonic() - begun
     assert batch is not None
-    result = route.warehouse.load(PIPELINE, STREAM, batch)
+    (result,) = route.warehouse.load(PIPELINE, [batch], route.landing.store)
     seconds, peak = time.monotonic() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return (
         f"{batch.kind:<7} {result.read:>12,} read {result.inserted:>12,} inserted {result.updated:>8,} updated "

@@ -1,44 +1,48 @@
-"""The parent flow `replicate`: extract from every source at once, load each batch, report.
+"""The parent flow `replicate`: extract from every source at once, load, report.
 
-A stream that fails stops no other: what was read is loaded, and the run fails at the end with every reason.
+A stream that fails stops no other: what was read is loaded, and the run fails at the end with every reason. A pipeline
+with models is loaded as a whole, or not at all.
 What does not belong here: what a step does (tasks/).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 from prefect import flow
 
+from flows.alerts import alert_cancellation, alert_failure
 from flows.extract import EXTRACT, StreamsFailed
 from flows.request import ReplicateRequest, run_name
 from flows.together import raise_all, together
+from flows.transform import TransformRequest, conclude, transform
 from millrace import Pipeline, Stream
+from millrace.errors import ConfigurationError
 from millrace.run import Bounds
 from pipelines import find
+from tasks.events import emit_landed
 from tasks.extract import Extracted
-from tasks.load import load_batch
-from tasks.plan import StreamPlan, plan_stream
-from tasks.report import StreamReport, publish_report, stream_report
+from tasks.lease import give_back
+from tasks.load import load_batches
+from tasks.plan import plan_stream
+from tasks.report import RunReport, StreamReport, report_of
 
 DEFAULT_REQUEST = ReplicateRequest()
 
 
-@dataclass(frozen=True)
-class RunReport:
-    """What a run did, or (dry run) would do, per stream."""
-
-    pipeline: str
-    streams: tuple[StreamReport, ...] = ()
-    plans: tuple[StreamPlan, ...] = ()
-
-
-@flow(name="replicate", flow_run_name=run_name, persist_result=False)
+@flow(
+    name="replicate",
+    flow_run_name=run_name,
+    persist_result=False,
+    on_failure=[alert_failure],
+    on_cancellation=[alert_cancellation],
+)
 async def replicate(request: ReplicateRequest = DEFAULT_REQUEST) -> RunReport:
     """Bring what changed in a pipeline's sources into the warehouse.
 
-    Raises an ExceptionGroup with every stream's failure, after the other streams were loaded and reported.
+    Raises an ExceptionGroup with every stream's failure, after the other streams were loaded and reported. Of a
+    pipeline whose tables are committed together nothing is loaded then.
     """
     pipeline = find(request.pipeline)
     streams = request.chosen(pipeline)
@@ -46,9 +50,15 @@ async def replicate(request: ReplicateRequest = DEFAULT_REQUEST) -> RunReport:
         plans, failures = await together(plan_stream(request.pipeline, one.name, request.bounds) for one in streams)
         raise_all(failures)
         return RunReport(request.pipeline, plans=tuple(plans))
+    if not request.load and not pipeline.is_transformed:
+        raise ConfigurationError(
+            "each of its streams loads by itself", place=request.pipeline, remedy="leave out `load`"
+        )
     extracted, failures = await _extract(request.pipeline, streams, request.bounds)
+    if pipeline.is_transformed:
+        return await _load_together(request, pipeline, extracted, failures)
     reports, load_failures = await together(_load(request.pipeline, pipeline, one) for one in extracted)
-    await publish_report(pipeline.name, reports)
+    await conclude(pipeline, reports)
     raise_all([*failures, *load_failures])
     return RunReport(request.pipeline, tuple(reports))
 
@@ -72,7 +82,32 @@ async def _extract(name: str, streams: Sequence[Stream], bounds: Bounds) -> tupl
 
 async def _load(name: str, pipeline: Pipeline, extracted: Extracted) -> StreamReport:
     """Load what was read; a stream with nothing to load is reported too."""
-    manifest = extracted.manifest
-    loaded = await load_batch(name, extracted.stream, manifest) if manifest is not None else None
+    if extracted.manifest is None:
+        return _nothing(pipeline, extracted)
+    load = load_batches.with_options(task_run_name=f"load {extracted.stream}")
+    loaded = await load(name, [extracted.manifest])
+    return report_of(loaded.results[0], extracted.seconds + loaded.seconds)
+
+
+async def _load_together(
+    request: ReplicateRequest, pipeline: Pipeline, extracted: Sequence[Extracted], failures: Sequence[Exception]
+) -> RunReport:
+    """All of the run in one commit, by this run or by the one that the event starts."""
+    manifests = [one.manifest for one in extracted if one.manifest is not None]
+    if failures:
+        await give_back(pipeline, manifests)
+        raise_all(failures)
+    emit_landed(pipeline.name, request.pipeline, manifests, "by-run" if request.load else "by-event")
+    if not request.load:
+        reports = [replace(_nothing(pipeline, one), kind=one.kind, read=one.read, note="landed") for one in extracted]
+        return RunReport(request.pipeline, tuple(reports))
+    report = await transform(TransformRequest(pipeline=request.pipeline, manifests=manifests))
+    seconds = {one.stream: one.seconds for one in extracted}
+    timed = [replace(one, seconds=round(seconds.get(one.stream, 0), 2)) for one in report.streams]
+    empty = [_nothing(pipeline, one) for one in extracted if one.manifest is None]
+    return replace(report, streams=(*timed, *empty))
+
+
+def _nothing(pipeline: Pipeline, extracted: Extracted) -> StreamReport:
     target = f"{pipeline.target_schema}.{pipeline.stream(extracted.stream).table}"
-    return stream_report(extracted, loaded, target)
+    return StreamReport(extracted.stream, target, seconds=round(extracted.seconds, 2))

@@ -41,6 +41,11 @@ class ReplicateRequest(BaseModel):
         "everything; `sweep` compares source and target as a whole; `replay` reads rejected rows again.",
     )
     window: Window | None = Field(default=None, description="Only this span of time, instead of the mode.")
+    load: bool = Field(
+        default=True,
+        description="False: only land what was read; the deployment `transform`, which the event `millrace.landed` "
+        "starts, loads it. For pipelines with models.",
+    )
     dry_run: bool = Field(default=False, description="Show window, queries and schema changes; change nothing.")
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
@@ -18,8 +19,10 @@ import polars as pl
 from millrace.capture.chunk import Chunk, Read
 from millrace.contract.check import Limits, measure, meets_contract, within_limits
 from millrace.contract.target import fits_target
+from millrace.declared import LandingFormat
 from millrace.errors import KeyViolation, TooManyRejects
 from millrace.lake.batch import Batch, BatchKind, RejectCount, batch_prefix, new_batch_id
+from millrace.lake.formats import FORMATS
 from millrace.lake.store import ObjectStore
 from millrace.lake.writer import PartWriter
 from millrace.naming import ROW_HASH, column_name
@@ -35,13 +38,20 @@ Progress = Callable[[int], None]
 @dataclass(frozen=True)
 class Landing:
     """Where batches of a pipeline go, what the warehouse behind them can hold, and the lease's token they carry (0:
-    none was taken)."""
+    none was taken). ``working`` is where files go that no batch keeps, if that is another place."""
 
     pipeline: str
     store: ObjectStore
     limits: Limits
     progress: Progress | None = None
     token: int = 0
+    form: LandingFormat = "parquet"
+    working: ObjectStore | None = None
+
+    @property
+    def scans(self) -> ObjectStore:
+        """Where the scans of sweeps go."""
+        return self.working or self.store
 
 
 class Extraction:
@@ -60,11 +70,11 @@ class Extraction:
         lower: str | None = None,
     ) -> None:
         self._landing, self._stream, self._read, self._kind, self._known = landing, stream, read, kind, known
-        self._lower = lower
+        self._lower, self._begun_at = lower, datetime.now(UTC)
         self._batch_id = new_batch_id(read.read_at)
         self.prefix = batch_prefix(landing.pipeline, stream.name, read.read_at, self._batch_id)
         self._rows, self._deletes, self._sample = (
-            PartWriter(landing.store, self.prefix, stem) for stem in ("part", "delete", "sample")
+            PartWriter(landing.store, self.prefix, stem, FORMATS[landing.form]) for stem in ("part", "delete", "sample")
         )
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"write-{stream.name}")
         self._writing: Future[None] | None = None
@@ -147,7 +157,7 @@ class Extraction:
         for writer in (self._rows, self._deletes, self._sample):
             writer.close()
         read = self._accepted + self._rejected + matched + sum(part.rows for part in self._deletes.parts)
-        if not read and not closes:
+        if not read and not closes and self._kind != "snapshot":
             return None
         self._check_rejects(read)
         batch = self._batch(read, matched, tuple(closes))
@@ -226,6 +236,7 @@ class Extraction:
             kind=self._kind,
             token=self._landing.token,
             read_at=self._read.read_at,
+            begun_at=self._begun_at,
             lower=self._lower,
             position=self._read.position,
             columns=tuple(self._columns.values()),
@@ -243,5 +254,14 @@ class Extraction:
             closes=closes,
             identity=self._read.identity,
             is_whole=self._read.is_whole,
-            note=self._read.note,
+            is_complete=self._kind == "snapshot" and not self._rejected,
+            form=self._landing.form,
+            note=self._note,
         )
+
+    @property
+    def _note(self) -> str:
+        kept = (
+            "rows were rejected, so nothing is taken for deleted" if self._kind == "snapshot" and self._rejected else ""
+        )
+        return "; ".join(filter(None, (self._read.note, kept)))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from millrace.declared import DeletePolicy, History, Merge
 from millrace.errors import ConfigurationError
 from millrace.naming import declared_name
+from millrace.types import Column, from_polars
 
 if TYPE_CHECKING:
     import dataframely
@@ -42,8 +43,8 @@ class Model:
         for column in (*self.keys, *self.references, *self.unknown):
             if column not in self.schema.column_names():
                 raise self._wrong(f"its schema has no column {column!r}")
-        if isinstance(self.load, History) and len(self.keys) != 1:
-            raise self._wrong("a history needs a key of one column")
+        if isinstance(self.load, History) and not self._is_numbered:
+            raise self._wrong("a history needs a key of one integer column, which its record ids are made of")
 
     @property
     def name(self) -> str:
@@ -61,6 +62,11 @@ class Model:
         return tuple(inspect.signature(self.function).parameters)
 
     @property
+    def columns(self) -> tuple[Column, ...]:
+        """Of its table. Raises UnmappableType for a type that no warehouse has."""
+        return tuple(Column(name, name, from_polars(one.dtype)) for name, one in self.schema.columns().items())
+
+    @property
     def required(self) -> frozenset[str]:
         """Columns that are never NULL."""
         return frozenset(name for name, column in self.schema.columns().items() if not column.nullable)
@@ -68,10 +74,16 @@ class Model:
     def check_unknown(self) -> None:
         """Raises ConfigurationError unless a row can be made of a key alone."""
         lacking = self.required - {*self.keys, *self.unknown}
+        if self.deletes == "hard":
+            raise self._wrong("it is referred to, so that its rows must stay: declare deletes='soft' or 'ignore'")
         if lacking or len(self.keys) != 1:
             raise self._wrong(
                 f"it is referred to, and a row of its key alone needs values for {', '.join(sorted(lacking))}"
             )
+
+    @property
+    def _is_numbered(self) -> bool:
+        return len(self.keys) == 1 and self.schema.columns()[self.keys[0]].dtype.is_integer()
 
     def _wrong(self, problem: str) -> ConfigurationError:
         return ConfigurationError(problem, place=f"model {self.name}")

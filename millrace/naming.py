@@ -17,10 +17,10 @@ MAX_IDENTIFIER_BYTES = 63
 """Postgres's limit (Redshift's is 127); longer names are cut there silently, so they are never sent."""
 DIGEST_CHARACTERS = 8
 
-ROW_HASH, LOADED_AT, DELETED_AT = "_row_hash", "_loaded_at", "_deleted_at"
+ROW_HASH, LOADED_AT, DELETED_AT, VERSION = "_row_hash", "_loaded_at", "_deleted_at", "_version"
 IDENTITY = "_identity"
 """Of files in the lake only: tells whether two rows of one key are one row of the source that was read twice."""
-RESERVED = frozenset({ROW_HASH, LOADED_AT, DELETED_AT, IDENTITY})
+RESERVED = frozenset({ROW_HASH, LOADED_AT, DELETED_AT, VERSION, IDENTITY})
 """Columns of our own; a source field of that name gets a digest behind it."""
 
 _LOWER_THEN_UPPER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")

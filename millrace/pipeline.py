@@ -169,7 +169,7 @@ class Pipeline:
             declared_name(schema, f"pipeline {self.name}: schema")
         own = [f"{self.target_schema}.{stream.table}" for stream in self.streams]
         own += [f"{self.target_model_schema}.{model.name}" for model in self.models]
-        self._refuse_repeated("name", [one.name for one in (*self.streams, *self.models)])
+        self._refuse_repeated("name", [one.name for one in self.members])
         self._refuse_repeated("table", own)
         for index, model in enumerate(self.models):
             self._check_inputs(model, self.models[:index])
@@ -204,12 +204,17 @@ class Pipeline:
         """The stream or model of that name. Raises ConfigurationError when there is none."""
         return next((model for model in self.models if model.name == name), None) or self.stream(name)
 
+    @property
+    def members(self) -> list[Stream | Model]:
+        """Streams, then models."""
+        return [*self.streams, *self.models]
+
     def _refuse_repeated(self, what: str, names: Sequence[str]) -> None:
         for name in {name for name in names if names.count(name) > 1}:
             raise ConfigurationError(f"{what} {name!r} is declared twice", place=f"pipeline {self.name}")
 
     def _check_inputs(self, model: Model, before: Sequence[Model]) -> None:
-        known = {one.name for one in (*self.streams, *before)}
+        known = {stream.name for stream in self.streams} | {one.name for one in before}
         for name in model.inputs:
             if name not in known:
                 raise ConfigurationError(

@@ -18,7 +18,7 @@ from bson import json_util
 
 from millrace.capture.chunk import Keys, Reading, Source, Window, blocks
 from millrace.extract import Extraction, Landing
-from millrace.lake.batch import Batch
+from millrace.lake.batch import Batch, BatchKind
 from millrace.lake.store import ObjectStore
 from millrace.naming import column_name
 from millrace.pipeline import Pipeline, Stream
@@ -42,13 +42,13 @@ class Route:
         return await asyncio.to_thread(self.warehouse.known_columns, self.pipeline, self.stream)
 
 
-async def window(route: Route, selected: Window, *, moves: bool = True) -> Batch | None:
+async def window(route: Route, selected: Window, kind: BatchKind = "window", *, moves: bool = True) -> Batch | None:
     """Read a window; None when there was nothing. ``moves`` is False for a backfill, whose start a person chose: it
     leaves the position alone, because what lies before was not read."""
     known = await route.known()
     async with route.source.read(route.stream, known, selected) as reading:
         read = reading.read if moves else replace(reading.read, position=None)
-        with Extraction(route.landing, route.stream, read, "window", known, selected.lower) as extraction:
+        with Extraction(route.landing, route.stream, read, kind, known, selected.lower) as extraction:
             await take(reading, extraction)
             if route.stream.reconcile is not None and read.position is not None:
                 rows, sample = await reading.sample(route.stream.reconcile.rows)

@@ -38,7 +38,10 @@ class Choice:
 
 
 async def choose(route: Route, bounds: Bounds) -> Choice:
-    """A due sweep takes the place of the window; a stream that was never loaded is read as a whole instead."""
+    """A due sweep takes the place of the window; a stream that was never loaded is read as a whole instead. A snapshot
+    is all of these at once."""
+    if route.stream.is_snapshot:
+        return Choice("snapshot")
     if bounds.start is not None or bounds.end is not None:
         return Choice("window", Window(bounds.start, bounds.end), moves=False)
     if bounds.mode == "replay":
@@ -57,6 +60,8 @@ async def choose(route: Route, bounds: Bounds) -> Choice:
 async def read(route: Route, bounds: Bounds) -> Batch | None:
     """The batch of one run; None when there was nothing to read."""
     choice = await choose(route, bounds)
-    if choice.kind == "window":
-        return await window(route, choice.window, moves=choice.moves)
-    return await (sweep(route) if choice.kind == "sweep" else replay(route))
+    if choice.kind == "sweep":
+        return await sweep(route)
+    if choice.kind == "replay":
+        return await replay(route)
+    return await window(route, choice.window, choice.kind, moves=choice.moves)

@@ -52,7 +52,7 @@ async def sweep(route: Route) -> Batch | None:
 async def _scan(route: Route, known: Sequence[Column], reading: Reading, extraction: Extraction) -> Scan:
     """The table's keys and row hashes, in the lake; rows that cannot be decoded are rejects already."""
     narrowing = _Narrowing(route.stream, known, reading.read.identity)
-    with PartWriter(route.landing.store, extraction.prefix, "scan") as writer:
+    with PartWriter(route.landing.scans, extraction.prefix, "scan") as writer:
         async with aclosing(reading.chunks()) as chunks:
             async for chunk in chunks:
                 fitted = await asyncio.to_thread(extraction.fitted, chunk)
@@ -115,7 +115,8 @@ async def _read_again(route: Route, known: Sequence[Column], scan: Scan, extract
     """Add the rows that differ and remove those that are gone; the number of rows that agree."""
     columns = [column for name in scan.keys for column in scan.columns if column.name == name]
     with Worker(f"compare-{route.stream.name}") as worker:
-        async with worker.within(route.warehouse.compare(route.pipeline, route.stream, scan)) as compared:
+        comparison = route.warehouse.compare(route.pipeline, route.stream, scan, route.landing.scans)
+        async with worker.within(comparison) as compared:
             async with aclosing(worker.each(compared.blocks())) as blocks:
                 async for rows in blocks:
                     keys = Keys(scan.keys, rows)

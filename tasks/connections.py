@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from blocks.load import load_landing, load_source_mongo, load_source_postgres, load_warehouse
+from blocks.load import load_landing, load_processed, load_source_mongo, load_source_postgres, load_warehouse
 from blocks.sql import driver_of, opener
 from millrace.capture.chunk import Source
 from millrace.capture.mongo import MongoSource
 from millrace.capture.postgres import PostgresSource
-from millrace.pipeline import SourceReference
+from millrace.extract import Landing, Progress
+from millrace.pipeline import Pipeline, SourceReference
 from millrace.warehouse.dialect import dialect_for
 from millrace.warehouse.loader import Warehouse
 
@@ -31,8 +32,15 @@ async def open_source(reference: SourceReference) -> AsyncIterator[Source]:
         client.close()
 
 
+async def open_landing(pipeline: Pipeline, warehouse: Warehouse, progress: Progress | None = None) -> Landing:
+    """Where the batches of a pipeline go. In a landing zone of CSV nothing lies but batches."""
+    working = await load_processed() if pipeline.landing == "csv" else None
+    limits = warehouse.dialect.limits
+    return Landing(pipeline.name, await load_landing(), limits, progress, form=pipeline.landing, working=working)
+
+
 async def open_warehouse() -> Warehouse:
-    """The warehouse of this environment, loading from its landing zone. Connects at its first use."""
+    """The warehouse of this environment. Connects at its first use."""
     block = await load_warehouse()
     dialect = dialect_for(driver_of(block.connector))
-    return Warehouse(opener(block.connector), await load_landing(), dialect, block.iam_role)
+    return Warehouse(opener(block.connector), dialect, block.iam_role)

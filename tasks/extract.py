@@ -7,18 +7,17 @@ What does not belong here: reading and writing (millrace/), which streams run (f
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prefect import task
 from prefect.logging import get_run_logger
 
-from blocks.load import load_landing
-from millrace.extract import Landing, Progress
+from millrace.extract import Progress
 from millrace.lake.batch import Batch
 from millrace.reads import Route
 from millrace.run import Bounds, read
 from pipelines import find
-from tasks.connections import open_source, open_warehouse
+from tasks.connections import open_landing, open_source, open_warehouse
 from tasks.lease import leased
 from tasks.policy import STEP
 
@@ -35,7 +34,6 @@ class Extracted:
     read: int
     rejected: int
     seconds: float
-    note: str = ""
 
 
 @task(name="extract-postgres-stream", task_run_name="extract {stream}", **STEP)
@@ -52,10 +50,10 @@ async def extract_mongo_stream(pipeline: str, stream: str, bounds: Bounds) -> Ex
 
 async def _extract(pipeline: str, stream: str, bounds: Bounds) -> Extracted:
     begun = time.monotonic()
-    declared, warehouse, store = find(pipeline), await open_warehouse(), await load_landing()
-    own = declared.stream(stream)
+    declared, warehouse = find(pipeline), await open_warehouse()
+    own, landing = declared.stream(stream), await open_landing(declared, warehouse, _reporter(stream))
     async with open_source(own.reference) as source, leased(warehouse, declared, own) as lease:
-        landing = Landing(declared.name, store, warehouse.dialect.limits, _reporter(stream), lease.token)
+        landing = replace(landing, token=lease.token)
         batch = await read(Route(source, landing, warehouse, declared, own), bounds)
         if batch is not None:
             lease.hand_on()
@@ -66,7 +64,7 @@ def _extracted(stream: str, batch: Batch | None, begun: float) -> Extracted:
     seconds = time.monotonic() - begun
     if batch is None:
         return Extracted(stream, None, "", 0, 0, seconds)
-    return Extracted(stream, batch.manifest_key, batch.kind, batch.read, batch.rejected, seconds, batch.note)
+    return Extracted(stream, batch.manifest_key, batch.kind, batch.read, batch.rejected, seconds)
 
 
 def _reporter(stream: str) -> Progress:

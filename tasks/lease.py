@@ -5,16 +5,20 @@ What does not belong here: what a lease is (millrace/warehouse/lease.py).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from prefect.runtime import flow_run
 
+from blocks.load import load_landing
 from millrace import Pipeline, Stream
 from millrace.errors import MillraceError
+from millrace.lake.batch import Batch
 from millrace.warehouse.loader import Warehouse
 from millrace.worker import Worker
+from tasks.connections import open_warehouse
 
 
 @dataclass
@@ -30,16 +34,40 @@ class Lease:
 
 
 @asynccontextmanager
-async def leased(warehouse: Warehouse, pipeline: Pipeline, stream: Stream, token: int = 0) -> AsyncIterator[Lease]:
-    """Within it the stream is this flow run's, from the task before (``token``) or newly taken. Raises StreamBusy."""
+async def leased(warehouse: Warehouse, pipeline: Pipeline, stream: Stream) -> AsyncIterator[Lease]:
+    """Within it the stream is this flow run's. Raises StreamBusy."""
     holder = f"flow run {flow_run.root_flow_run_id}"
     with Worker(f"lease-{stream.name}") as worker:
-        async with worker.within(warehouse.lease(pipeline, stream, holder, token)) as own:
+        async with worker.within(warehouse.lease(pipeline, stream, holder)) as own:
             lease = Lease(own)
             try:
                 yield lease
             finally:
                 if not lease.is_handed_on:
-                    # Else it ends by itself, two minutes later; that must not hide why the task failed.
-                    with suppress(MillraceError):
-                        await worker.run(lambda: warehouse.release(pipeline, stream, own))
+                    await _release(worker, warehouse, pipeline, {stream.name: own})
+
+
+@asynccontextmanager
+async def held(warehouse: Warehouse, pipeline: Pipeline, batches: Sequence[Batch]) -> AsyncIterator[None]:
+    """Within it the leases that the batches were read under go on; they are given back at the end."""
+    tokens = {batch.stream: batch.token for batch in batches if batch.token}
+    with Worker(f"lease-{pipeline.name}") as worker:
+        async with worker.within(warehouse.hold(pipeline, tokens)):
+            try:
+                yield
+            finally:
+                await _release(worker, warehouse, pipeline, tokens)
+
+
+async def give_back(pipeline: Pipeline, manifests: Sequence[str]) -> None:
+    """Give back the leases of landed batches that are not going to be loaded."""
+    store, warehouse = await load_landing(), await open_warehouse()
+    batches = await asyncio.to_thread(lambda: [Batch.load(store, manifest) for manifest in manifests])
+    async with held(warehouse, pipeline, batches):
+        pass
+
+
+async def _release(worker: Worker, warehouse: Warehouse, pipeline: Pipeline, tokens: Mapping[str, int]) -> None:
+    # Else they end by themselves, two minutes later; that must not hide why the task failed.
+    with suppress(MillraceError):
+        await worker.run(lambda: warehouse.release(pipeline, tokens))

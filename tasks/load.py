@@ -1,4 +1,4 @@
-"""Load one batch into the warehouse. Safe to repeat: a batch that was applied is recognised.
+"""Load batches into the warehouse, in one commit. Safe to repeat: a batch that was applied is recognised.
 
 What does not belong here: how (millrace/warehouse/).
 """
@@ -7,34 +7,35 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prefect import task
 
-from blocks.load import load_landing
+from blocks.load import load_landing, load_processed
 from millrace.lake.batch import Batch
 from millrace.warehouse.ledger import LoadResult
 from pipelines import find
 from tasks.connections import open_warehouse
-from tasks.lease import leased
+from tasks.lease import held
 from tasks.policy import STEP
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a load did, and how long it took."""
+    """What a load did, in the order of its batches, and how long it took."""
 
-    result: LoadResult
+    results: tuple[LoadResult, ...]
     seconds: float
 
 
-@task(name="load", task_run_name="load {stream}", **STEP)
-async def load_batch(pipeline: str, stream: str, manifest: str) -> Loaded:
-    """Stage and apply the batch whose manifest has this key."""
+@task(name="load", task_run_name="load {pipeline}", **STEP)
+async def load_batches(pipeline: str, manifests: Sequence[str]) -> Loaded:
+    """Stage and apply the batches whose manifests have these keys, in the zone that the pipeline loads from."""
     begun = time.monotonic()
-    declared, warehouse, store = find(pipeline), await open_warehouse(), await load_landing()
-    source = declared.stream(stream)
-    batch = await asyncio.to_thread(Batch.load, store, manifest)
-    async with leased(warehouse, declared, source, batch.token):
-        result = await asyncio.to_thread(warehouse.load, declared, source, batch)
-    return Loaded(result, time.monotonic() - begun)
+    declared, warehouse = find(pipeline), await open_warehouse()
+    store = await load_processed() if declared.is_transformed else await load_landing()
+    batches = await asyncio.to_thread(lambda: [Batch.load(store, manifest) for manifest in manifests])
+    async with held(warehouse, declared, batches):
+        results = await asyncio.to_thread(warehouse.load, declared, batches, store)
+    return Loaded(tuple(results), time.monotonic() - begun)

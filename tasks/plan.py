@@ -10,12 +10,10 @@ from dataclasses import dataclass
 
 from prefect import task
 
-from blocks.load import load_landing
-from millrace.extract import Landing
 from millrace.reads import Route
 from millrace.run import Bounds, choose
 from pipelines import find
-from tasks.connections import open_source, open_warehouse
+from tasks.connections import open_landing, open_source, open_warehouse
 from tasks.policy import STEP
 
 
@@ -40,7 +38,7 @@ async def plan_stream(pipeline: str, stream: str, bounds: Bounds) -> StreamPlan:
     """What a run of this stream would do now."""
     declared, warehouse = find(pipeline), await open_warehouse()
     own = declared.stream(stream)
-    landing = Landing(declared.name, await load_landing(), warehouse.dialect.limits)
+    landing = await open_landing(declared, warehouse)
     async with open_source(own.reference) as source:
         route = Route(source, landing, warehouse, declared, own)
         choice = await choose(route, bounds)

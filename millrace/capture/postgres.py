@@ -17,7 +17,7 @@ from typing import Any
 
 from millrace.capture.chunk import Chunk, Keys, Read, Window
 from millrace.capture.postgres_copy import CHUNK_BYTES, copied
-from millrace.capture.postgres_values import SourceColumn, decode, describe
+from millrace.capture.postgres_values import SourceColumn, decode, describe, nothing
 from millrace.database import database_errors, statement
 from millrace.errors import ConfigurationError, SourceMissing
 from millrace.naming import literal, quote
@@ -113,8 +113,12 @@ class PostgresReading:
             database_errors(_place(self._stream)),
             closing(copied(self._session.connection, query, self._chunk_bytes)) as blocks,
         ):
+            is_empty = True
             for data in blocks:
+                is_empty = False
                 yield decode(data, columns, self._stream)
+            if is_empty:
+                yield nothing(columns)
 
 
 @dataclass(frozen=True)
@@ -187,15 +191,15 @@ def _fix(session: _Session, stream: Stream, selection: Window | Keys) -> Read:
 
 def _check_declared(stream: Stream, columns: tuple[SourceColumn, ...]) -> None:
     by_path = {column.column.path: column.column for column in columns}
-    for path in (*stream.keys, stream.capture.cursor):
+    stamp = stream.capture.stamp
+    for path in (*stream.keys, *filter(None, [stamp])):
         if path not in by_path:
             raise SourceMissing(
                 f"there is no column {path!r}", place=_place(stream), remedy=f"choose from {', '.join(by_path)}"
             )
-    kind = by_path[stream.capture.cursor].type.kind
-    if kind not in CURSOR_KINDS:
+    if stamp and (kind := by_path[stamp].type.kind) not in CURSOR_KINDS:
         raise ConfigurationError(
-            f"cursor {stream.capture.cursor!r} is of type {kind}",
+            f"cursor {stamp!r} is of type {kind}",
             place=_place(stream),
             remedy="use a timestamp that every insert and update sets",
         )

@@ -118,6 +118,12 @@ def _within_years(name: str, expression: str, marks: tuple[int, int]) -> str:
     )
 
 
+def nothing(columns: tuple[SourceColumn, ...]) -> Chunk:
+    """No rows; what the columns are is told all the same."""
+    plain = tuple(column.column for column in columns)
+    return Chunk(pl.DataFrame(schema={column.name: polars_type(column.type) for column in plain}), plain)
+
+
 def decode(data: bytes, columns: tuple[SourceColumn, ...], stream: Stream) -> Chunk:
     """CSV rows into a typed frame; rows that do not fit their types become rejects.
 

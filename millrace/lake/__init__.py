@@ -1,1 +1,1 @@
-"""Lake: immutable Parquet files and their manifests. What does not belong here: what the rows mean."""
+"""Lake: immutable files and their manifests. What does not belong here: what the rows mean."""

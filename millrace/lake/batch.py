@@ -1,8 +1,8 @@
-"""A batch: what one run captured of one stream, and its manifest, which is the last object written.
+"""A batch: what one run captured of one stream, or computed of one model, and its manifest, the last object written.
 
 A batch without its manifest is an orphan and harmless. The manifest holds all that a load needs, so that a load
 can be repeated at any time from its address alone.
-What does not belong here: writing Parquet (writer.py), loading (warehouse/).
+What does not belong here: writing files (writer.py), loading (warehouse/).
 """
 
 from __future__ import annotations
@@ -15,24 +15,26 @@ from typing import Any, Literal
 
 import orjson
 
+from millrace.declared import LandingFormat
 from millrace.errors import FatalError
 from millrace.lake.store import ObjectStore
 from millrace.types import Column, DataType
 
-MANIFEST_VERSION = 2
+MANIFEST_VERSION = 3
 MANIFEST_NAME = "batch.json"
 
-BatchKind = Literal["window", "sweep", "replay"]
-"""How a batch came about (docs/decisions/0007-sweep-lease-replay.md); a load does not ask."""
+BatchKind = Literal["window", "sweep", "replay", "snapshot", "model"]
+"""How a batch came about (docs/decisions/0007-sweep-lease-replay.md, 0009-models.md)."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One Parquet file: its key, rows, size and the names of its columns in the order they were written."""
+    """One file: its key, rows, size, checksum and the names of its columns in the order they were written."""
 
     key: str
     rows: int
     size_bytes: int
+    sha256: str
     columns: tuple[str, ...]
 
 
@@ -53,13 +55,17 @@ class Batch:
     ``read`` = ``written`` + ``deleted`` + ``matched`` + ``rejected``; ``matched`` are rows that were compared with the
     target and found equal. ``longest_bytes`` is the longest value per text, binary and document column. ``position``
     is where the next read starts once this batch is applied; None leaves it where it is. ``closes`` are the batches
-    whose rejects this one read again. ``token`` is the lease's. ``identity``, ``is_whole`` as in ``Read``."""
+    whose rejects this one read again. ``token`` is the lease's. ``identity``, ``is_whole`` as in ``Read``.
+    ``is_complete``: keys that the target has and the batch lacks have left the source. ``begun_at`` is the beginning
+    of the read by the runner's clock, as ``read_at`` is by the source's. ``origin`` is the manifest, in the landing
+    zone, of the batch that this one is a copy of in the processed zone."""
 
     pipeline: str
     stream: str
     batch_id: str
     kind: BatchKind
     read_at: datetime
+    begun_at: datetime
     lower: str | None
     position: str | None
     columns: tuple[Column, ...]
@@ -78,6 +84,9 @@ class Batch:
     token: int = 0
     identity: str = ""
     is_whole: bool = False
+    is_complete: bool = False
+    form: LandingFormat = "parquet"
+    origin: str = ""
     note: str = ""
 
     @property
@@ -94,6 +103,12 @@ class Batch:
     def manifest_key(self) -> str:
         """Key of the manifest."""
         return f"{self.prefix}/{MANIFEST_NAME}"
+
+    @property
+    def reads_all(self) -> bool:
+        """Every row of the source was looked at: what was rejected before is among this batch's rejects, or mended."""
+        is_first = self.kind == "window" and self.lower is None and self.position is not None
+        return is_first or self.kind in {"sweep", "snapshot"}
 
     def save(self, store: ObjectStore) -> str:
         """Write the manifest; from now on the batch exists. Returns its key."""
@@ -122,7 +137,7 @@ class Batch:
 
 def _restored(value: dict[str, Any]) -> dict[str, Any]:
     return {
-        "read_at": datetime.fromisoformat(value["read_at"]),
+        **{name: datetime.fromisoformat(value[name]) for name in ("read_at", "begun_at")},
         "columns": tuple(_column(column) for column in value["columns"]),
         **{name: tuple(_part(part) for part in value[name]) for name in ("parts", "deletes", "sample")},
         "rejects": tuple(value["rejects"]),

@@ -1,49 +1,46 @@
-"""Parquet as Redshift's COPY wants it: written through a temporary file, one file per part, into the lake.
+"""Files of a batch: written through a temporary file, one file per part, into the lake.
 
 A new part begins when the last one is large enough, or when the columns change: every file's columns are known
 to the byte and COPY gets its column list from them.
-What does not belong here: the values (they are final), the batch's manifest (batch.py).
+What does not belong here: the values (they are final), their form (formats.py), the batch's manifest (batch.py).
 """
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from millrace.lake.batch import Part
+from millrace.lake.formats import FORMATS, Format, OpenFile, typed
 from millrace.lake.store import ObjectStore
 from millrace.space import temporary_space
-from millrace.types import Column, arrow_type, text
-
-PART_BYTES = 64 * 1024 * 1024
-"""Inside Redshift's ideal of 1 to 125 MB."""
-
-PARQUET: dict[str, Any] = {
-    "compression": "zstd",
-    "compression_level": 1,
-    # Dictionaries cost a third of the time, and made no measured file smaller than zstd alone.
-    "use_dictionary": False,
-    "store_schema": False,
-}
+from millrace.types import Column
 
 
 class PartWriter:
-    """Writes frames under ``prefix`` into files ``<stem>-<number>.parquet``; a context manager, so that no temporary
-    file outlives it."""
+    """Writes frames under ``prefix`` into files ``<stem>-<number>.<suffix>``; a context manager, so that no temporary
+    file outlives it. ``part_bytes`` replaces the format's own limit."""
 
-    def __init__(self, store: ObjectStore, prefix: str, stem: str = "part", *, part_bytes: int = PART_BYTES) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        prefix: str,
+        stem: str = "part",
+        form: Format = FORMATS["parquet"],
+        *,
+        part_bytes: int | None = None,
+    ) -> None:
         self.parts: list[Part] = []
-        self._store, self._stem, self._part_bytes = store, f"{prefix}/{stem}", part_bytes
+        self._store, self._stem, self._form = store, f"{prefix}/{stem}", form
+        self._part_bytes = form.part_bytes if part_bytes is None else part_bytes
         self._directory = tempfile.TemporaryDirectory(prefix="millrace-")
-        self._writer: pq.ParquetWriter | None = None
-        self._schema: pa.Schema | None = None
+        self._file: OpenFile | None = None
+        self._columns: list[Column] = []
         self._rows = 0
 
     def __enter__(self) -> PartWriter:
@@ -52,48 +49,41 @@ class PartWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        if self._file is not None:
+            self._file.close()
         self._directory.cleanup()
 
     def write(self, frame: pl.DataFrame, columns: Sequence[Column]) -> None:
         """Add rows; ``columns`` type them, and the frame may hold more (the row hash, as text)."""
         if not frame.height:
             return
-        schema = _schema(frame, columns)
-        if schema != self._schema:
+        own = typed(frame.columns, columns)
+        if [(column.name, column.type) for column in own] != [(one.name, one.type) for one in self._columns]:
             self.close()
-            self._schema = schema
+            self._columns = own
         with temporary_space(self._stem):
-            if self._writer is None:
-                self._writer = pq.ParquetWriter(self._path, schema, **PARQUET)
-            self._writer.write_table(_table(frame, schema))
+            if self._file is None:
+                self._file = self._form.open(self._path, own)
+            self._file.write(frame)
         self._rows += frame.height
         if self._path.stat().st_size >= self._part_bytes:
             self.close()
 
     def close(self) -> None:
         """Finish the file in hand and put it into the lake."""
-        if self._writer is None or self._schema is None:
+        if self._file is None:
             return
         with temporary_space(self._stem):
-            self._writer.close()
-        self._writer = None
-        key = f"{self._stem}-{len(self.parts):05d}.parquet"
+            self._file.close()
+        self._file = None
+        key = f"{self._stem}-{len(self.parts):05d}.{self._form.suffix}"
+        with self._path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         size_bytes = self._store.put_file(self._path, key)
-        self.parts.append(Part(key, self._rows, size_bytes, tuple(self._schema.names)))
+        self.parts.append(Part(key, self._rows, size_bytes, sha256, tuple(column.name for column in self._columns)))
         self._path.unlink()
         self._rows = 0
 
     @property
     def _path(self) -> Path:
-        return Path(self._directory.name) / "part.parquet"
-
-
-def _schema(frame: pl.DataFrame, columns: Sequence[Column]) -> pa.Schema:
-    types = {column.name: column.type for column in columns}
-    return pa.schema([(name, arrow_type(types.get(name, text()))) for name in frame.columns])
-
-
-def _table(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
-    return frame.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema)
+        return Path(self._directory.name) / "part"

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from millrace.capture.chunk import blocks
-from millrace.declared import DeletePolicy
 from millrace.lake.batch import Part
 from millrace.types import Column
 from millrace.warehouse import statements
+from millrace.warehouse.session import count
 from millrace.warehouse.stage import HASH_COLUMN, Files, Stage
+from millrace.warehouse.target import Target
 
 FETCHED_ROWS = 1_000
 """The most that a Redshift of one node gives at once."""
@@ -53,30 +54,22 @@ class Comparison:
             return list(cursor.fetchall())
 
 
-def compare(
-    connection: Any, stage: Stage, scan: Scan, target: str, place: str, deletes: DeletePolicy, *, marks_deleted: bool
-) -> Comparison:
+def compare(connection: Any, stage: Stage, scan: Scan, target: Target) -> Comparison:
     """Stage the scan and open the cursor; the connection is in a transaction afterwards.
 
-    ``deletes`` decides which keys that the source lacks are wanted; ``marks_deleted``: the target has the column that
-    marks deleted rows. Raises KeyViolation.
+    The target's policy decides which keys that the source lacks are wanted. Raises KeyViolation.
     """
     columns = [*scan.columns, HASH_COLUMN]
-    files = Files(statements.SCAN, columns, scan.parts, scan.longest_bytes, scan.prefix, place)
+    files = Files(statements.SCAN, columns, scan.parts, scan.longest_bytes, scan.prefix, target.place)
     stage.fill(files)
     stage.check_keys(files, scan.keys, scan.identity)
-    differing = statements.differing_keys(target, scan.keys, marks_deleted=marks_deleted)
-    missing = statements.missing_keys(target, scan.keys, marks_deleted=marks_deleted and deletes == "soft")
-    scanned = _count(connection, statements.count_keys(statements.SCAN, scan.keys))
-    matched = scanned - _count(connection, statements.count(differing))
+    deletes, marks_deleted = target.deletes, target.marks_deleted
+    differing = statements.differing_keys(target.quoted, scan.keys, marks_deleted=marks_deleted)
+    missing = statements.missing_keys(target.quoted, scan.keys, marks_deleted=marks_deleted and deletes == "soft")
+    scanned = count(connection, statements.count_keys(statements.SCAN, scan.keys))
+    matched = scanned - count(connection, statements.count(differing))
     with connection.cursor() as cursor:
         # The driver gives moments in the session's time zone, and knows no year 0 or 10,000.
         cursor.execute("SET TimeZone = 'UTC'")
         cursor.execute(statements.declare_cursor(differing, *([missing] if deletes != "ignore" else [])))
     return Comparison(matched, connection)
-
-
-def _count(connection: Any, question: str) -> int:
-    with connection.cursor() as cursor:
-        cursor.execute(question)
-        return int(cursor.fetchone()[0])

@@ -6,7 +6,7 @@ Time is the warehouse's. What does not belong here: refusing a batch whose lease
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,14 +44,16 @@ def take(connection: Any, clock: str, pipeline: str, stream: str, holder: str) -
     return int(token) + 1
 
 
-def extend(connection: Any, clock: str, pipeline: str, stream: str, token: int, seconds: int = LEASE_SECONDS) -> None:
-    """Let the lease of this token end in ``seconds`` from now (0: give it back), if it is still the newest. Commits."""
+def extend(connection: Any, clock: str, pipeline: str, tokens: Mapping[str, int], seconds: int = LEASE_SECONDS) -> None:
+    """Let the leases of these tokens, by stream, end in ``seconds`` from now (0: give them back), where they are still
+    the newest. Commits."""
     with connection.cursor() as cursor:
         cursor.execute("LOCK TABLE millrace.leases")
-        cursor.execute(
-            f"UPDATE millrace.leases SET expires_at = {_later(clock, seconds)} WHERE {_OF_STREAM} AND token = %s",
-            (pipeline, stream, token),
-        )
+        for stream, token in tokens.items():
+            cursor.execute(
+                f"UPDATE millrace.leases SET expires_at = {_later(clock, seconds)} WHERE {_OF_STREAM} AND token = %s",
+                (pipeline, stream, token),
+            )
     connection.commit()
 
 

@@ -2,7 +2,7 @@
 
 It lies in the warehouse and is written in the transaction that applies the rows (promise 1). Locked first, so
 that on Redshift concurrent loads wait for each other and do not end in a serialization conflict.
-What does not belong here: applying rows (loader.py).
+What does not belong here: applying rows (apply.py).
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from millrace.database import statement
 from millrace.errors import ConfigurationError, CountMismatch, Superseded
 from millrace.lake.batch import Batch
 from millrace.warehouse import lease
+from millrace.warehouse.freshness import Freshness
 from millrace.warehouse.schema import RecordedColumn
 
+_FRESHNESS = "rows_stamped, rows_silent, age_p50_seconds, age_p95_seconds, age_max_seconds"
 _COUNTS = "rows_read, rows_inserted, rows_updated, rows_deleted, rows_unchanged, rows_rejected"
 
 
@@ -30,6 +32,7 @@ class LoadResult:
     stream: str
     target: str
     batch_id: str
+    kind: str
     read: int = 0
     inserted: int = 0
     updated: int = 0
@@ -38,6 +41,7 @@ class LoadResult:
     rejected: int = 0
     changes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    freshness: Freshness | None = None
     was_applied_before: bool = False
 
     @property
@@ -155,7 +159,8 @@ def applied(connection: Any, batch: Batch, target: str) -> LoadResult | None:
         row = cursor.fetchone()
     if row is None:
         return None
-    return replace(LoadResult(batch.pipeline, batch.stream, target, batch.batch_id, *row), was_applied_before=True)
+    result = LoadResult(batch.pipeline, batch.stream, target, batch.batch_id, batch.kind, *row)
+    return replace(result, was_applied_before=True)
 
 
 def refuse_superseded(connection: Any, batch: Batch) -> None:
@@ -202,11 +207,13 @@ def record(connection: Any, batch: Batch, result: LoadResult, applied_at: dateti
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO millrace.batches (batch_id, kind, pipeline, stream, target, manifest, token, read_at, "
-            f"lower_bound, position, {_COUNTS}, applied_at) VALUES ({', '.join(['%s'] * 17)})",
+            f"lower_bound, position, {_COUNTS}, applied_at, {_FRESHNESS}) VALUES ({', '.join(['%s'] * 22)})",
             (
-                batch.batch_id, batch.kind, batch.pipeline, batch.stream, result.target, batch.manifest_key,
+                batch.batch_id, batch.kind, batch.pipeline, batch.stream, result.target,
+                batch.origin or batch.manifest_key,
                 batch.token, batch.read_at, batch.lower, batch.position, result.read, result.inserted,
                 result.updated, result.deleted, result.unchanged, result.rejected, applied_at,
+                *(vars(result.freshness).values() if result.freshness else [None] * 5),
             ),
         )  # fmt: skip
     _record_rejects(connection, batch)
@@ -215,6 +222,11 @@ def record(connection: Any, batch: Batch, result: LoadResult, applied_at: dateti
 def _record_rejects(connection: Any, batch: Batch) -> None:
     """Open the batch's own, close those that it read again."""
     with connection.cursor() as cursor:
+        if batch.reads_all:
+            cursor.execute(
+                "UPDATE millrace.rejects SET closed_by = %s WHERE pipeline = %s AND stream = %s AND closed_by IS NULL",
+                (batch.batch_id, batch.pipeline, batch.stream),
+            )
         for closed in batch.closes:
             cursor.execute(
                 "UPDATE millrace.rejects SET closed_by = %s WHERE batch_id = %s AND closed_by IS NULL",

@@ -11,7 +11,8 @@ from typing import Any
 from millrace.errors import CountMismatch
 from millrace.lake.batch import Batch
 from millrace.warehouse import statements
-from millrace.warehouse.merge import Target
+from millrace.warehouse.session import count
+from millrace.warehouse.target import Target
 
 
 def reconcile(connection: Any, target: Target, batch: Batch, rejected: int, *, is_there: bool) -> tuple[str, ...]:
@@ -20,10 +21,10 @@ def reconcile(connection: Any, target: Target, batch: Batch, rejected: int, *, i
 
     Raises CountMismatch when the stream's policy is ``fail``.
     """
-    if target.stream.reconcile is None or batch.source_rows is None or not is_there:
+    if target.reconcile is None or batch.source_rows is None or not is_there:
         return ()
     differences = tuple(_differences(connection, target, batch, rejected))
-    if differences and target.stream.reconcile.policy == "fail":
+    if differences and target.reconcile.policy == "fail":
         raise CountMismatch(
             "; ".join(differences),
             place=target.place,
@@ -34,18 +35,12 @@ def reconcile(connection: Any, target: Target, batch: Batch, rejected: int, *, i
 
 def _differences(connection: Any, target: Target, batch: Batch, rejected: int) -> list[str]:
     found = []
-    rows = _count(connection, statements.count_rows(target.quoted, marks_deleted=target.marks_deleted))
+    rows = count(connection, statements.count_rows(target))
     expected = batch.source_rows or 0
-    keeps_deleted = target.stream.deletes == "ignore"
+    keeps_deleted = target.deletes == "ignore"
     if rows < expected - rejected or (rows > expected and not keeps_deleted):
         found.append(f"the source held {expected} rows, the target holds {rows} ({rejected} rejected ones are open)")
     sampled = sum(part.rows for part in batch.sample)
-    if sampled and (unlike := _count(connection, statements.count_unlike_sample(target.quoted, target.keys))):
+    if sampled and (unlike := count(connection, statements.count_unlike_sample(target))):
         found.append(f"{unlike} of {sampled} sampled rows differ")
     return found
-
-
-def _count(connection: Any, question: str) -> int:
-    with connection.cursor() as cursor:
-        cursor.execute(question)
-        return int(cursor.fetchone()[0])

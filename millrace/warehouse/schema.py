@@ -6,11 +6,11 @@ What does not belong here: the changes and their SQL (changes.py), making them (
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from millrace.naming import DELETED_AT, LOADED_AT, ROW_HASH
+from millrace.naming import LOADED_AT, ROW_HASH
 from millrace.shape.row_hash import HASH_LENGTH
 from millrace.types import TIMESTAMP_UTC, Column, DataType, Kind, text
 from millrace.warehouse.changes import (
@@ -51,35 +51,36 @@ def changes_for(
     longest_bytes: Mapping[str, int],
     dialect: Dialect,
     *,
-    soft_deletes: bool = False,
+    leading: Sequence[Column] = (),
+    trailing: Sequence[Column] = (),
+    required: Collection[str] = (),
     recorded: Mapping[str, RecordedColumn] = _NOTHING_RECORDED,
     is_whole: bool = False,
 ) -> list[Change]:
     """What has to change so that the target, whose columns are ``held`` (None: there is no such table, None as a type:
     one this program never makes), takes ``columns`` with values as long as ``longest_bytes``.
 
-    ``recorded`` is what the ledger knows of the target's columns by name; ``is_whole`` says that ``columns`` are all
-    that the source has, so that a column which is missing among them has left.
+    ``leading`` and ``trailing`` are columns of our own that stand before and behind them when the table is made;
+    ``required`` ones refuse NULL, as the key and the leading ones do. ``recorded`` is what the ledger knows of the
+    target's columns by name; ``is_whole`` says that ``columns`` are all that the source has, so that a column which is
+    missing among them has left.
     """
     target = TargetTable(schema, table, dialect)
-    own = [DELETED_COLUMN] if soft_deletes else []
+    own = [*leading, *columns, *trailing]
     if held is None:
-        return [_create(target, [*columns, *own], keys, longest_bytes)]
-    needed = (_change(target, held, column, longest_bytes.get(column.name, 0)) for column in [*columns, *own])
+        refuse_null = {*keys, *required, *(column.name for column in leading)}
+        return [_create(target, own, refuse_null, longest_bytes)]
+    needed = (_change(target, held, column, longest_bytes.get(column.name, 0)) for column in own)
     left = _left(target, held, columns, recorded) if is_whole and columns else ()
     return [*_key_change(target, keys, recorded), *(change for change in needed if change), *left]
 
 
-DELETED_COLUMN = Column(DELETED_AT, DELETED_AT, TIMESTAMP_UTC)
-"""When a row was deleted at the source, NULL while it is there."""
-
-
 def _create(
-    target: TargetTable, columns: Sequence[Column], keys: Sequence[str], longest_bytes: Mapping[str, int]
+    target: TargetTable, columns: Sequence[Column], refuse_null: Collection[str], longest_bytes: Mapping[str, int]
 ) -> CreateTable:
     row_hash = Column(ROW_HASH, ROW_HASH, text(HASH_LENGTH))
     loaded_at = Column(LOADED_AT, LOADED_AT, TIMESTAMP_UTC)
-    required = {*keys, ROW_HASH, LOADED_AT}
+    required = {*refuse_null, ROW_HASH, LOADED_AT}
     typed = (
         (column.name, target.dialect.target_type(column.type, longest_bytes.get(column.name, 0)))
         for column in [*columns, row_hash, loaded_at]

@@ -27,6 +27,7 @@ from millrace.space import temporary_space
 from millrace.types import Column, Kind, identity_column, text
 from millrace.warehouse import statements
 from millrace.warehouse.dialect import Dialect
+from millrace.warehouse.target import Target
 
 _LOAD_ERRORS = (
     "SELECT file_name, line_number, column_name, error_code, error_message FROM sys_load_error_detail "
@@ -51,14 +52,14 @@ HASH_BYTES = {ROW_HASH: HASH_LENGTH}
 HASH_COLUMN = Column(ROW_HASH, ROW_HASH, text(HASH_LENGTH))
 
 
-def files_of(batch: Batch, keys: Sequence[str]) -> list[Files]:
+def files_of(batch: Batch, target: Target) -> list[Files]:
     """The tables that a batch is applied from."""
-    key_columns = [column for column in batch.columns if column.name in keys]
+    key_columns = [column for column in batch.columns if column.name in target.keys]
     place = f"stream {batch.stream}, batch {batch.batch_id}"
     tables = (
-        (statements.STAGE, [*batch.columns, *identity_column(batch.identity), HASH_COLUMN], batch.parts),
-        (statements.DELETES, key_columns, batch.deletes),
-        (statements.SAMPLE, [*key_columns, HASH_COLUMN], batch.sample),
+        (target.stage, [*batch.columns, *identity_column(batch.identity), HASH_COLUMN], batch.parts),
+        (target.gone, key_columns, batch.deletes),
+        (target.sample, [*key_columns, HASH_COLUMN], batch.sample),
     )
     return [
         Files(table, columns, parts, batch.longest_bytes, batch.prefix, place)

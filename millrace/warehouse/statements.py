@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from millrace.naming import DELETED_AT, LOADED_AT, ROW_HASH, literal, quote, quote_list
+from millrace.declared import History
+from millrace.naming import DELETED_AT, LOADED_AT, ROW_HASH, VERSION, literal, quote, quote_list
 from millrace.types import Column
 from millrace.warehouse.dialect import Dialect
+from millrace.warehouse.target import Target
 
-STAGE, DELTA = "millrace_stage", "millrace_delta"
-DELETES, SCAN, SAMPLE = "millrace_deletes", "millrace_scan", "millrace_sample"
+SCAN = "millrace_scan"
 IS_NEW, ORDINAL = "_is_new", "_ordinal"
 CURSOR = "millrace_differences"
+VERSIONS_OF_A_KEY = 10_000
+MIDDLE_SHARE, OLDEST_SHARE = 0.5, 0.05
 
 
 def create_stage(table: str, columns: Sequence[Column], longest_bytes: Mapping[str, int], dialect: Dialect) -> str:
@@ -54,28 +57,28 @@ def count_repeated_keys(table: str, keys: Sequence[str], identity: str) -> str:
     return f"SELECT count(*) FROM ({grouped}) AS repeated"
 
 
-def create_delta(
-    target: str,
-    columns: Sequence[Column],
-    keys: Sequence[str],
-    cursor: str | None,
-    dialect: Dialect,
-    *,
-    marks_deleted: bool = False,
-) -> str:
-    """What differs from the target, decided by the row hash. ``cursor`` (a column) is given where one row may have
-    been read twice: then its latest reading counts. ``marks_deleted``: the target keeps deleted rows, and one that is
-    back differs."""
-    values = {column.name: dialect.unstage(column.type, f"s.{quote(column.name)}") for column in columns}
+def create_delta(target: Target, columns: Sequence[Column], latest: str | None) -> str:
+    """What differs from the target, decided by the row hash. ``latest`` (a column) is given where one row may have
+    been read twice: then its latest reading counts."""
+    values = {column.name: target.dialect.unstage(column.type, f"s.{quote(column.name)}") for column in columns}
     own = [f"{value} AS {quote(name)}" for name, value in values.items()]
-    matches = " AND ".join(f"t.{quote(key)} = {values[key]}" for key in keys)
-    is_new = f"CASE WHEN t.{quote(keys[0])} IS NULL THEN 1 ELSE 0 END AS {quote(IS_NEW)}"
+    if isinstance(target.load, History):
+        own.append(f"coalesce(t.{quote(VERSION)}, 0) + 1 AS {quote(VERSION)}")
+    matches = " AND ".join(f"t.{quote(key)} = {values[key]}" for key in target.keys)
+    is_new = f"CASE WHEN t.{quote(target.keys[0])} IS NULL THEN 1 ELSE 0 END AS {quote(IS_NEW)}"
     row_hash = quote(ROW_HASH)
     return (
-        f"CREATE TEMPORARY TABLE {quote(DELTA)} AS SELECT {', '.join(own)}, s.{row_hash} AS {row_hash}, {is_new} "
-        f"FROM {_rows(keys, cursor)} AS s LEFT JOIN {target} AS t ON {matches} "
-        f"WHERE {_differs(keys, marks_deleted=marks_deleted)}"
+        f"CREATE TEMPORARY TABLE {quote(target.delta)} AS SELECT {', '.join(own)}, s.{row_hash} AS {row_hash}, "
+        f"{is_new} FROM {_rows(target, latest)} AS s LEFT JOIN {current(target)} AS t ON {matches} "
+        f"WHERE {_differs(target.keys, marks_deleted=target.marks_deleted)}"
     )
+
+
+def current(target: Target) -> str:
+    """The latest version of every row, deleted ones too."""
+    if not isinstance(target.load, History):
+        return target.quoted
+    return _first_of_each(target.quoted, target.keys, f"{quote(VERSION)} DESC")
 
 
 def _match(left: str, right: str, keys: Sequence[str]) -> str:
@@ -89,50 +92,126 @@ def _differs(keys: Sequence[str], *, marks_deleted: bool) -> str:
     return f"(t.{key} IS NULL OR t.{row_hash} IS NULL OR t.{row_hash} <> s.{row_hash}{is_back})"
 
 
-def _rows(keys: Sequence[str], cursor: str | None) -> str:
-    if cursor is None:
-        return quote(STAGE)
-    order = f"{quote(cursor)} DESC NULLS LAST, {quote(ROW_HASH)}"
+def _rows(target: Target, latest: str | None) -> str:
+    if latest is None:
+        return quote(target.stage)
+    order = f"{quote(latest)} DESC NULLS LAST, {quote(ROW_HASH)}"
+    return _first_of_each(quote(target.stage), target.keys, order)
+
+
+def _first_of_each(table: str, keys: Sequence[str], order: str) -> str:
     numbered = f"row_number() OVER (PARTITION BY {quote_list(keys)} ORDER BY {order}) AS {quote(ORDINAL)}"
-    return f"(SELECT * FROM (SELECT *, {numbered} FROM {quote(STAGE)}) AS n WHERE {quote(ORDINAL)} = 1)"
+    return f"(SELECT * FROM (SELECT *, {numbered} FROM {table}) AS n WHERE {quote(ORDINAL)} = 1)"
 
 
-def count_delta() -> str:
+def count_delta(target: Target) -> str:
     """New rows and changed rows of the delta."""
-    return f"SELECT coalesce(sum({quote(IS_NEW)}), 0), count(*) FROM {quote(DELTA)}"
+    return f"SELECT coalesce(sum({quote(IS_NEW)}), 0), count(*) FROM {quote(target.delta)}"
 
 
-def count_repeated_in_target(keys: Sequence[str]) -> str:
+def count_repeated_in_target(target: Target) -> str:
     """Changed rows that met more than one row of the target."""
-    changed = f"SELECT 1 AS one FROM {quote(DELTA)} WHERE {quote(IS_NEW)} = 0 GROUP BY {quote_list(keys)}"
+    changed = f"SELECT 1 AS one FROM {quote(target.delta)} WHERE {quote(IS_NEW)} = 0 GROUP BY {quote_list(target.keys)}"
     return f"SELECT count(*) FROM ({changed} HAVING count(*) > 1) AS repeated"
 
 
-def delete_changed(target: str, keys: Sequence[str]) -> str:
+def delete_changed(target: Target) -> str:
     """Take out the old version of every changed row."""
-    matches = _match(target, "d", keys)
-    return f"DELETE FROM {target} USING {quote(DELTA)} AS d WHERE {matches} AND d.{quote(IS_NEW)} = 0"
+    matches = _match(target.quoted, "d", target.keys)
+    return f"DELETE FROM {target.quoted} USING {quote(target.delta)} AS d WHERE {matches} AND d.{quote(IS_NEW)} = 0"
 
 
-def insert_delta(target: str, columns: Sequence[Column]) -> str:
+def insert_delta(target: Target, columns: Sequence[Column]) -> str:
     """Put in new and changed rows. One parameter: the batch's load time."""
     names = [*(column.name for column in columns), ROW_HASH]
+    identity = ""
+    if isinstance(target.load, History):
+        names.append(VERSION)
+        identity = f", {record_id(target, 'd', f'd.{quote(VERSION)}')}"
     return (
-        f"INSERT INTO {target} ({quote_list([*names, LOADED_AT])}) "
-        f"SELECT {quote_list(names, 'd.')}, %s::TIMESTAMPTZ FROM {quote(DELTA)} AS d"
+        f"INSERT INTO {target.quoted} ({quote_list([*names, LOADED_AT, *_record_id_name(target)])}) "
+        f"SELECT {quote_list(names, 'd.')}, %s::TIMESTAMPTZ{identity} FROM {quote(target.delta)} AS d"
     )
 
 
-def delete_gone(target: str, keys: Sequence[str]) -> str:
+def record_id(target: Target, row: str, version: str) -> str:
+    """The number of a version, from its key and its place among the versions of that key."""
+    return f"{row}.{quote(target.keys[0])}::BIGINT * {VERSIONS_OF_A_KEY} + {version}"
+
+
+def _record_id_name(target: Target) -> list[str]:
+    return [column.name for column in target.leading]
+
+
+def count_too_many_versions(target: Target) -> str:
+    """Rows of the delta whose version has no number left."""
+    return f"SELECT count(*) FROM {quote(target.delta)} WHERE {quote(VERSION)} >= {VERSIONS_OF_A_KEY}"
+
+
+def find_gone(target: Target, *, is_staged: bool) -> str:
+    """Keys of the target that a complete stage lacks; of all rows, where nothing was staged because nothing is left."""
+    matches = _match("t", "s", target.keys)
+    join = f" LEFT JOIN {quote(target.stage)} AS s ON {matches}" if is_staged else ""
+    lacking = [f"s.{quote(target.keys[0])} IS NULL"] if is_staged else []
+    present = [f"t.{quote(DELETED_AT)} IS NULL"] if target.marks_deleted else []
+    where = f" WHERE {' AND '.join([*lacking, *present])}" if lacking or present else ""
+    return (
+        f"CREATE TEMPORARY TABLE {quote(target.gone)} AS SELECT {quote_list(target.keys, 't.')} "
+        f"FROM {current(target)} AS t{join}{where}"
+    )
+
+
+def delete_gone(target: Target) -> str:
     """Take out the rows that left the source."""
-    return f"DELETE FROM {target} USING {quote(DELETES)} AS d WHERE {_match(target, 'd', keys)}"
+    return (
+        f"DELETE FROM {target.quoted} USING {quote(target.gone)} AS d WHERE {_match(target.quoted, 'd', target.keys)}"
+    )
 
 
-def mark_gone(target: str, keys: Sequence[str]) -> str:
+def mark_gone(target: Target) -> str:
     """Mark the rows that left the source. Two parameters: the load time, twice."""
     marks = f"{quote(DELETED_AT)} = %s::TIMESTAMPTZ, {quote(LOADED_AT)} = %s::TIMESTAMPTZ"
-    matches = f"{_match(target, 'd', keys)} AND {target}.{quote(DELETED_AT)} IS NULL"
-    return f"UPDATE {target} SET {marks} FROM {quote(DELETES)} AS d WHERE {matches}"
+    matches = f"{_match(target.quoted, 'd', target.keys)} AND {target.quoted}.{quote(DELETED_AT)} IS NULL"
+    return f"UPDATE {target.quoted} SET {marks} FROM {quote(target.gone)} AS d WHERE {matches}"
+
+
+def insert_deletions(target: Target, columns: Sequence[str]) -> str:
+    """A last version of the rows that left the source, with the values they had. ``columns`` are those to be kept. Two
+    parameters: the load time, twice."""
+    names = [*columns, VERSION, *_record_id_name(target), LOADED_AT, DELETED_AT]
+    version = f"t.{quote(VERSION)} + 1"
+    return (
+        f"INSERT INTO {target.quoted} ({quote_list(names)}) SELECT {quote_list(columns, 't.')}, {version}, "
+        f"{record_id(target, 't', f'({version})')}, %s::TIMESTAMPTZ, %s::TIMESTAMPTZ FROM {current(target)} AS t "
+        f"JOIN {quote(target.gone)} AS d ON {_match('t', 'd', target.keys)} WHERE t.{quote(DELETED_AT)} IS NULL"
+    )
+
+
+def insert_unknown(target: Target, column: str, dimension: Target, values: Mapping[str, str]) -> str:
+    """Rows of a dimension for keys in ``column`` of the delta that it lacks; ``values`` are SQL. Two parameters: the
+    load time, twice."""
+    key = quote(dimension.keys[0])
+    names = [dimension.keys[0], *values, ROW_HASH, LOADED_AT, DELETED_AT]
+    given = "".join(f"{value}, " for value in values.values())
+    return (
+        f"INSERT INTO {dimension.quoted} ({quote_list(names)}) SELECT DISTINCT f.{quote(column)}, {given}'', "
+        f"%s::TIMESTAMPTZ, %s::TIMESTAMPTZ FROM {quote(target.delta)} AS f LEFT JOIN {dimension.quoted} AS t "
+        f"ON t.{key} = f.{quote(column)} WHERE t.{key} IS NULL AND f.{quote(column)} IS NOT NULL"
+    )
+
+
+def changed_stamps(target: Target, since: float) -> str:
+    """Of the rows of the delta: how many have a stamp at or after ``since``, how many have an older one or none, and of
+    the former the middle, the twentieth and the first. All in seconds since 1970."""
+    stamp = f"EXTRACT(EPOCH FROM {quote(target.stamp)})::DOUBLE PRECISION"
+    fresh = f"CASE WHEN at >= {since!r} THEN at END"
+    percentiles = ", ".join(
+        f"percentile_cont({share}) WITHIN GROUP (ORDER BY {fresh})" for share in (MIDDLE_SHARE, OLDEST_SHARE)
+    )
+    return (
+        f"SELECT count({fresh}), count(*) - count({fresh}), {percentiles}, min({fresh}) "
+        f"FROM (SELECT {stamp} AS at FROM {quote(target.delta)}) AS stamped"
+    )
 
 
 def count_keys(table: str, keys: Sequence[str]) -> str:
@@ -172,16 +251,17 @@ def fetch(rows: int) -> str:
     return f"FETCH FORWARD {rows} FROM {CURSOR}"
 
 
-def count_rows(target: str, *, marks_deleted: bool) -> str:
+def count_rows(target: Target) -> str:
     """The target's rows, without those marked as deleted."""
-    return f"SELECT count(*) FROM {target}" + (f" WHERE {quote(DELETED_AT)} IS NULL" if marks_deleted else "")
+    present = f" WHERE {quote(DELETED_AT)} IS NULL" if target.marks_deleted else ""
+    return f"SELECT count(*) FROM {target.quoted}{present}"
 
 
-def count_unlike_sample(target: str, keys: Sequence[str]) -> str:
+def count_unlike_sample(target: Target) -> str:
     """Rows of the sample that the target lacks, or holds with another hash."""
     return (
-        f"SELECT count(*) FROM {quote(SAMPLE)} AS s LEFT JOIN {target} AS t ON {_match('t', 's', keys)} "
-        f"WHERE {_differs(keys, marks_deleted=False)}"
+        f"SELECT count(*) FROM {quote(target.sample)} AS s LEFT JOIN {target.quoted} AS t "
+        f"ON {_match('t', 's', target.keys)} WHERE {_differs(target.keys, marks_deleted=False)}"
     )
 
 

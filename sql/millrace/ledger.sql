@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS millrace.columns (
 );
 
 -- Rows that were rejected, per applied batch, reason and field; the rows lie beside the batch in the lake. Open until
--- a replay read them again: closed_by is its batch.
+-- a replay, or a read of everything, read them again: closed_by is its batch.
 CREATE TABLE IF NOT EXISTS millrace.rejects (
     batch_id VARCHAR(64) NOT NULL,
     pipeline VARCHAR(128) NOT NULL,
@@ -34,7 +34,9 @@ CREATE TABLE IF NOT EXISTS millrace.rejects (
 );
 
 -- One row per applied batch, written in the transaction that applies its rows. A stream's position is that of its
--- latest read; manifest is a key in the landing zone. Made last: where it is, the others are.
+-- latest read; manifest is a key in the landing zone (of a model: in the processed zone). The last five columns say how
+-- old the changed rows were when they became visible; silent ones, whose stamp did not move, are of unknown age. Made
+-- last: where it is, the others are.
 CREATE TABLE IF NOT EXISTS millrace.batches (
     batch_id VARCHAR(64) NOT NULL,
     kind VARCHAR(16) NOT NULL,
@@ -52,5 +54,10 @@ CREATE TABLE IF NOT EXISTS millrace.batches (
     rows_deleted BIGINT NOT NULL,
     rows_unchanged BIGINT NOT NULL,
     rows_rejected BIGINT NOT NULL,
-    applied_at TIMESTAMPTZ NOT NULL
+    applied_at TIMESTAMPTZ NOT NULL,
+    rows_stamped BIGINT,
+    rows_silent BIGINT,
+    age_p50_seconds DOUBLE PRECISION,
+    age_p95_seconds DOUBLE PRECISION,
+    age_max_seconds DOUBLE PRECISION
 );

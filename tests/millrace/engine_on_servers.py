@@ -78,7 +78,8 @@ class Engine:
 
     def load(self, stream: Stream, batch: Batch) -> LoadResult:
         """Apply a batch."""
-        return self.warehouse.load(pipeline_of(stream), stream, batch)
+        (result,) = self.warehouse.load(pipeline_of(stream), [batch], self.store)
+        return result
 
     def rejects(self, batch: Batch | None = None) -> list[dict[str, str]]:
         """Rejected rows of a batch, by default of the latest, in the form of REJECT_SCHEMA."""
@@ -115,7 +116,7 @@ class Engine:
         with self.warehouse.lease(pipeline, stream, self.holder) as token:
             batch = await self._batch(stream, way, token)
             result = None if batch is None else self.load(stream, batch)
-        self.warehouse.release(pipeline, stream, token)
+        self.warehouse.release(pipeline, {stream.name: token})
         return result
 
     async def _leased(self, stream: Stream, way: Way) -> Batch | None:
@@ -168,5 +169,5 @@ def engine_between(stack: Stack, store: ObjectStore, postgres_url: str, warehous
     connector = warehouse_connector(warehouse_url, place="test")
     dialect, connect = dialect_for(driver_of(connector)), opener(connector)
     iam_role = WAREHOUSE_IAM_ROLE if dialect.copies_from_lake else ""
-    warehouse = Warehouse(connect, store, dialect, iam_role)
+    warehouse = Warehouse(connect, dialect, iam_role)
     return Engine(store, warehouse, connect, postgres_url, stack.mongo.url)

@@ -52,7 +52,7 @@ def test_another_stream_is_free(engine: Engine) -> None:
 def test_a_lease_that_was_given_back_is_free_at_once(either: Engine) -> None:
     with either.warehouse.lease(PIPELINE, NOTES, "run A") as token:
         pass
-    either.warehouse.release(PIPELINE, NOTES, token)
+    either.warehouse.release(PIPELINE, {NOTES.name: token})
     with either.warehouse.lease(PIPELINE, NOTES, "run B") as newer:
         assert newer == token + 1
 
@@ -147,5 +147,5 @@ async def test_a_target_belongs_to_one_stream(engine: Engine) -> None:
     assert batch is not None
     other = Pipeline("other", streams=[NOTES], schema="engine")
     with pytest.raises(ConfigurationError, match=r"engine\.notes is the target of stream engine\.notes already"):
-        engine.warehouse.load(other, NOTES, replace(batch, pipeline="other", token=0))
+        engine.warehouse.load(other, [replace(batch, pipeline="other", token=0)], engine.store)
     assert engine.rows("notes") == before

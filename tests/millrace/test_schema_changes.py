@@ -51,6 +51,7 @@ from millrace.warehouse.changes import (
 from millrace.warehouse.dialect import POSTGRES_DIALECT, REDSHIFT_DIALECT, Dialect, dialect_for, from_catalog
 from millrace.warehouse.room import make_room, refuse
 from millrace.warehouse.schema import RecordedColumn, changes_for
+from millrace.warehouse.target import DELETED_COLUMN
 
 SCHEMA, TABLE = "shop", "orders"
 ON_REDSHIFT = TargetTable(SCHEMA, TABLE, REDSHIFT_DIALECT)
@@ -162,13 +163,13 @@ def test_another_key() -> None:
 
 
 def test_soft_deletes_have_a_column_of_their_own() -> None:
-    (created,) = needed(None, columns(id=INT32), soft_deletes=True)
+    (created,) = needed(None, columns(id=INT32), trailing=[DELETED_COLUMN])
     assert isinstance(created, CreateTable)
     assert ("_deleted_at", "TIMESTAMPTZ", False) in created.columns
-    assert needed({"id": INT32}, columns(id=INT32), soft_deletes=True) == [
+    assert needed({"id": INT32}, columns(id=INT32), trailing=[DELETED_COLUMN]) == [
         AddColumn(ON_REDSHIFT, "_deleted_at", "TIMESTAMPTZ")
     ]
-    assert needed({"id": INT32, "_deleted_at": TIMESTAMP_UTC}, columns(id=INT32), soft_deletes=True) == []
+    assert needed({"id": INT32, "_deleted_at": TIMESTAMP_UTC}, columns(id=INT32), trailing=[DELETED_COLUMN]) == []
 
 
 # Their SQL
@@ -301,8 +302,8 @@ def test_a_table_as_it_was_made_needs_no_change(place: Place) -> None:
     """Every kind is found in the catalog as what it was made for."""
     types = {f"c_{kind}": DataType(kind) for kind in Kind if kind is not Kind.DECIMAL}
     wanted = columns(id=INT32, **types, exact=decimal(38, 9), short=text(40))
-    place.make(place.needed(wanted, soft_deletes=True))
-    assert place.needed(wanted, soft_deletes=True, recorded=recorded("id", "short"), is_whole=True) == []
+    place.make(place.needed(wanted, trailing=[DELETED_COLUMN]))
+    assert place.needed(wanted, trailing=[DELETED_COLUMN], recorded=recorded("id", "short"), is_whole=True) == []
 
 
 WIDENED: list[tuple[str, DataType, DataType, DataType, list[str], str]] = [
@@ -380,7 +381,7 @@ def test_the_connection_is_in_transactions_again_afterwards(place: Place, name: 
 def test_a_new_column_is_null_in_older_rows(place: Place) -> None:
     place.create(id=INT32)
     place.insert(id="1")
-    place.make(place.needed(columns(id=INT32, paid=BOOLEAN), soft_deletes=True))
+    place.make(place.needed(columns(id=INT32, paid=BOOLEAN), trailing=[DELETED_COLUMN]))
     assert place.rows("id", "paid", "_deleted_at") == [(1, None, None)]
 
 

@@ -224,7 +224,7 @@ async def test_moments_at_the_edges_are_keys_in_any_time_zone_of_the_warehouse(e
         connection.commit()
         return connection
 
-    monkey = Warehouse(connect_in_zone, engine.store, engine.warehouse.dialect, WAREHOUSE_IAM_ROLE)
+    monkey = Warehouse(connect_in_zone, engine.warehouse.dialect, WAREHOUSE_IAM_ROLE)
     zoned = replace(engine, warehouse=monkey)
     await zoned.deliver(stream)
     engine.source("UPDATE moments SET changed = '2020-01-01+00'")
@@ -259,7 +259,7 @@ class Unequal(Comparison):
 class Warehouse:
     def known_columns(self, pipeline, stream): return []
     @contextmanager
-    def compare(self, pipeline, stream, scan): yield Unequal(0, None)
+    def compare(self, pipeline, stream, scan, store): yield Unequal(0, None)
 
 landing = Landing("test", Discard(), POSTGRES_DIALECT.limits)
 route = Route(PostgresSource(lambda: psycopg2.connect(url)), landing, Warehouse(), Pipeline("test", [stream]), stream)

@@ -74,7 +74,7 @@ class Places:
         )
         store, connect = TrappedStore(plain.store, trap), trapped(plain.connect_warehouse, trap)
         role = WAREHOUSE_IAM_ROLE if plain.warehouse.dialect.copies_from_lake else ""
-        warehouse = Warehouse(connect, store, plain.warehouse.dialect, role)
+        warehouse = Warehouse(connect, plain.warehouse.dialect, role)
         return TrappedEngine(
             store,
             warehouse,

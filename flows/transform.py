@@ -1,0 +1,69 @@
+"""The flow `transform`: what an ingest landed into the processed zone and, in one commit, into the warehouse.
+
+It is the next step of `replicate`, and a deployment of its own that the event `millrace.landed` starts. That both load
+one ingest does no harm: a batch is applied once.
+What does not belong here: reading sources (replicate.py), what a step does (tasks/).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prefect import flow
+from pydantic import BaseModel, Field
+
+from flows.alerts import alert_cancellation, alert_failure
+from millrace import Pipeline
+from pipelines import find
+from tasks.alerts import alert_breach
+from tasks.events import emit_loaded
+from tasks.load import load_batches
+from tasks.messages import Breach
+from tasks.report import RunReport, StreamReport, publish_report, report_of
+from tasks.transform import transform_batches
+
+
+class TransformRequest(BaseModel):
+    """Which landed batches are transformed and loaded."""
+
+    pipeline: str = Field(default="totesys", description="A pipeline's name, or path/to/module.py:attribute.")
+    manifests: list[str] = Field(default=[], description="Keys of the batches' manifests in the landing zone.")
+
+
+DEFAULT_REQUEST = TransformRequest()
+
+
+@flow(
+    name="transform",
+    flow_run_name="{request.pipeline}: transform and load",
+    persist_result=False,
+    on_failure=[alert_failure],
+    on_cancellation=[alert_cancellation],
+)
+async def transform(request: TransformRequest = DEFAULT_REQUEST) -> RunReport:
+    """Transform and load; all tables of the run become visible together, or none."""
+    pipeline = find(request.pipeline)
+    manifests = await transform_batches(request.pipeline, request.manifests)
+    loaded = await load_batches(request.pipeline, manifests)
+    reports = [report_of(result, 0) for result in loaded.results]
+    await conclude(pipeline, reports)
+    return RunReport(request.pipeline, tuple(reports))
+
+
+async def conclude(pipeline: Pipeline, reports: Sequence[StreamReport]) -> None:
+    """Report the run, tell that it loaded, and tell people if changes came too late."""
+    await publish_report(pipeline.name, reports)
+    counts = {one.stream: {"read": one.read, "loaded": one.loaded, "rejected": one.rejected} for one in reports}
+    ages = {one.stream: one.age_max_seconds for one in reports if one.age_max_seconds is not None}
+    emit_loaded(pipeline.name, counts, ages)
+    if pipeline.fresh_within is not None:
+        await alert_breach(pipeline.name, pipeline.fresh_within, list(_breaches(pipeline, reports)))
+
+
+def _breaches(pipeline: Pipeline, reports: Sequence[StreamReport]) -> list[Breach]:
+    limit = pipeline.fresh_within.total_seconds() if pipeline.fresh_within else float("inf")
+    return [
+        Breach(one.stream, one.age_p95_seconds or 0.0, one.age_max_seconds)
+        for one in reports
+        if one.age_max_seconds is not None and one.age_max_seconds > limit
+    ]

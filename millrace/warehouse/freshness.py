@@ -1,0 +1,47 @@
+"""Freshness: how old changes were when they became visible in the warehouse.
+
+Age of a change = (moment of the read − the row's stamp, by the source's clock) + (commit − beginning of the read, by
+the runner's clock): no clock is compared with another. A changed row whose stamp lies before the former read is
+silent: its stamp was not moved, so its age is unknown.
+What does not belong here: the objective, and telling people (flows/).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from math import floor
+from typing import Any
+
+from millrace.lake.batch import Batch
+from millrace.warehouse import statements
+from millrace.warehouse.target import Target
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """Of the rows that a batch changed: ``stamped`` ones, whose ages in seconds are given (None: there were none), and
+    ``silent`` ones."""
+
+    stamped: int
+    silent: int
+    p50_seconds: float | None = None
+    p95_seconds: float | None = None
+    max_seconds: float | None = None
+
+
+def measure(
+    connection: Any, target: Target, batch: Batch, position: str | None, visible_at: datetime
+) -> Freshness | None:
+    """Of the delta that was just applied; None for a first load, a backfill, and where rows have no stamp. ``position``
+    is where the read before this one ended."""
+    if not target.stamp or not batch.written or position is None or batch.position is None:
+        return None
+    with connection.cursor() as cursor:
+        # Redshift gives whole seconds of a stamp, so that the bound must be one too.
+        since = floor(datetime.fromisoformat(position).timestamp())
+        cursor.execute(statements.changed_stamps(target, since))
+        stamped, silent, *stamps = cursor.fetchone()
+    visible = batch.read_at.timestamp() + (visible_at - batch.begun_at).total_seconds()
+    ages = [None if stamp is None else round(max(visible - float(stamp), 0.0), 3) for stamp in stamps]
+    return Freshness(stamped, silent, *ages)

@@ -1,0 +1,192 @@
+"""Loading: stage, make room, apply. The one place where batches become rows of targets.
+
+Stage and schema changes come before the transaction that counts; that one locks the ledger first, applies the
+differences and writes the ledger's rows, and either all of it is there or none (docs/decisions/0002-load.md). Batches
+that are loaded together become visible together: dimensions first, then facts, then what they come from.
+What does not belong here: SQL text (statements.py, changes.py), how rows are applied (apply.py), and what a warehouse
+can do (dialect.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from millrace.lake.batch import Batch
+from millrace.naming import DELETED_AT
+from millrace.types import Column
+from millrace.warehouse import ledger
+from millrace.warehouse.apply import Applied, apply
+from millrace.warehouse.catalog import held_columns
+from millrace.warehouse.changes import Change, CreateTable
+from millrace.warehouse.freshness import measure
+from millrace.warehouse.ledger import LoadResult
+from millrace.warehouse.reconcile import reconcile
+from millrace.warehouse.references import complete_dimensions
+from millrace.warehouse.room import make_room
+from millrace.warehouse.schema import changes_for
+from millrace.warehouse.session import patiently
+from millrace.warehouse.stage import Stage, files_of
+from millrace.warehouse.target import Target
+
+
+@dataclass(frozen=True)
+class Work:
+    """A batch on its way into its target. ``warnings`` are what was found while it was applied."""
+
+    target: Target
+    batch: Batch
+    changes: Sequence[Change] = ()
+    applied: Applied = field(default_factory=Applied)
+    warnings: tuple[str, ...] = ()
+    is_there: bool = True
+
+
+def load(connection: Any, stage: Stage, works: Sequence[Work], dimensions: Mapping[str, Target]) -> list[LoadResult]:
+    """Apply batches exactly once, however often this is called with them; the results in their order.
+
+    ``dimensions`` are the targets of models by name. Raises what ``Warehouse.load`` does.
+    """
+    ordered = sorted(works, key=lambda work: work.target.rank)
+    done = _applied_before(connection, ordered) if ledger.exists(connection) else {}
+    connection.rollback()
+    pending = [work for work in ordered if work.batch.batch_id not in done]
+    for work in pending:
+        _stage(stage, work)
+    pending = [replace(work, changes=_make_room(connection, work)) for work in pending]
+    if pending:
+        _make_dimensions(connection, pending, dimensions)
+        patiently(connection, lambda: ledger.ensure(connection))
+        done |= patiently(connection, lambda: _commit_together(connection, pending, dimensions))
+    return [done[work.batch.batch_id] for work in works]
+
+
+def _applied_before(connection: Any, works: Sequence[Work]) -> dict[str, LoadResult]:
+    found = (ledger.applied(connection, work.batch, work.target.name) for work in works)
+    return {result.batch_id: result for result in found if result}
+
+
+def _stage(stage: Stage, work: Work) -> None:
+    for files in files_of(work.batch, work.target):
+        stage.fill(files)
+        if files.table == work.target.stage:
+            stage.check_keys(files, work.target.keys, work.batch.identity)
+
+
+def _make_room(connection: Any, work: Work) -> Sequence[Change]:
+    batch = work.batch
+    if not (batch.written or batch.deleted or batch.is_complete):
+        return ()
+
+    def make() -> list[Change]:
+        is_whole = batch.is_whole and batch.written > 0
+        changes = needed_changes(connection, work.target, batch.columns, batch.longest_bytes, is_whole=is_whole)
+        make_room(connection, changes, work.target.schema_policy, work.target.place)
+        return changes
+
+    return patiently(connection, make)
+
+
+def _make_dimensions(connection: Any, works: Sequence[Work], dimensions: Mapping[str, Target]) -> None:
+    """Those that are referred to and were never loaded."""
+    here = {work.target.member for work in works}
+    for name in {name for work in works for name in work.target.references.values()} - here:
+        target = dimensions[name]
+        if held_columns(connection, target) is None:
+            changes = needed_changes(connection, target, target.columns, {}, is_whole=False)
+            make_room(connection, changes, target.schema_policy, target.place)
+
+
+def needed_changes(
+    connection: Any,
+    target: Target,
+    columns: Sequence[Column],
+    longest_bytes: Mapping[str, int],
+    *,
+    is_whole: bool,
+) -> list[Change]:
+    """The schema changes with which a target takes these columns."""
+    return changes_for(
+        target.schema,
+        target.table,
+        held_columns(connection, target),
+        columns,
+        target.keys,
+        longest_bytes,
+        target.dialect,
+        leading=target.leading,
+        trailing=target.trailing,
+        required=target.required,
+        recorded=ledger.columns(connection, target.pipeline, target.member),
+        is_whole=is_whole,
+    )
+
+
+def _commit_together(
+    connection: Any, pending: Sequence[Work], dimensions: Mapping[str, Target]
+) -> dict[str, LoadResult]:
+    connection.rollback()
+    ledger.lock(connection)
+    done = _applied_before(connection, pending)
+    pending = [work for work in pending if work.batch.batch_id not in done]
+    for work in pending:
+        ledger.refuse_superseded(connection, work.batch)
+        ledger.refuse_foreign(connection, work.batch, work.target.name)
+    applied_at = datetime.now(UTC)
+    pending = [_apply(connection, work, applied_at) for work in pending]
+    for work in pending:
+        warnings = complete_dimensions(connection, work.target, dimensions, applied_at) if work.batch.written else ()
+        done[work.batch.batch_id] = _record(connection, replace(work, warnings=warnings), applied_at)
+    connection.commit()
+    return done
+
+
+def _apply(connection: Any, work: Work, applied_at: datetime) -> Work:
+    held = held_columns(connection, work.target)
+    target = replace(work.target, marks_deleted=DELETED_AT in (held or {}))
+    applied = apply(connection, target, work.batch, applied_at, held)
+    return replace(work, target=target, applied=applied, is_there=held is not None)
+
+
+def _record(connection: Any, work: Work, applied_at: datetime) -> LoadResult:
+    """What was done, checked, and into the ledger."""
+    target, batch, rows = work.target, work.batch, work.applied
+    position = ledger.position(connection, target.pipeline, target.member)
+    rejected = batch.rejected + (0 if batch.reads_all else _open(connection, batch))
+    result = LoadResult(
+        batch.pipeline,
+        batch.stream,
+        target.name,
+        batch.batch_id,
+        batch.kind,
+        read=batch.read + rows.gone,
+        inserted=rows.inserted,
+        updated=rows.updated,
+        deleted=rows.deleted,
+        unchanged=batch.matched
+        + batch.written
+        + batch.deleted
+        + rows.gone
+        - rows.inserted
+        - rows.updated
+        - rows.deleted,
+        rejected=batch.rejected,
+        changes=tuple(map(str, work.changes)),
+        warnings=(
+            *filter(None, [batch.note]),
+            *work.warnings,
+            *reconcile(connection, target, batch, rejected, is_there=work.is_there),
+        ),
+        freshness=measure(connection, target, batch, position, datetime.now(UTC)),
+    )
+    ledger.record(connection, batch, result, applied_at)
+    if batch.written:
+        is_new = any(isinstance(change, CreateTable) for change in work.changes)
+        ledger.record_columns(connection, batch, target.keys, is_new=is_new)
+    return result
+
+
+def _open(connection: Any, batch: Batch) -> int:
+    return sum(one.rows for one in ledger.open_rejects(connection, batch.pipeline, batch.stream))

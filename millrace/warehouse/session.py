@@ -1,0 +1,56 @@
+"""Connections to the warehouse: one per piece of work, and steps that are repeated when another session won.
+
+What does not belong here: the work.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from millrace.database import database_errors
+from millrace.errors import Conflict
+
+ATTEMPTS = 6
+FIRST_PAUSE_SECONDS = 0.2
+JITTER = random.SystemRandom()
+Done = TypeVar("Done")
+
+
+@contextmanager
+def session(connect: Callable[[], Any], place: str) -> Iterator[Any]:
+    """A connection that is closed at the end; the driver's errors as ours, naming ``place``."""
+    with database_errors(place):
+        connection = connect()
+        try:
+            connection.autocommit = False
+            yield connection
+        finally:
+            connection.close()
+
+
+def patiently(connection: Any, step: Callable[[], Done]) -> Done:
+    """Repeat a whole step when another session won, with a growing, random pause.
+
+    Two loads that create the same schema at once conflict as well: whoever comes second finds it there.
+    """
+    for attempt in range(ATTEMPTS):
+        try:
+            with database_errors("warehouse"):
+                return step()
+        except Conflict:
+            connection.rollback()
+            if attempt == ATTEMPTS - 1:
+                raise
+            time.sleep(JITTER.uniform(0.5, 1.5) * FIRST_PAUSE_SECONDS * 2**attempt)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def count(connection: Any, question: str) -> int:
+    """The number that a query gives."""
+    with connection.cursor() as cursor:
+        cursor.execute(question)
+        return int(cursor.fetchone()[0])

@@ -1,0 +1,141 @@
+"""A table of the warehouse that batches are applied to, whether a stream's or a model's.
+
+What does not belong here: the SQL (statements.py) and what the table holds now (catalog.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from millrace.declared import DeletePolicy, History, Merge, Reconcile, SchemaPolicy
+from millrace.model import Model
+from millrace.naming import DELETED_AT, VERSION, column_name, quote
+from millrace.pipeline import Pipeline, Stream
+from millrace.types import INT32, INT64, TIMESTAMP_UTC, Column
+from millrace.warehouse.dialect import Dialect
+
+DELETED_COLUMN = Column(DELETED_AT, DELETED_AT, TIMESTAMP_UTC)
+"""When a row was deleted at the source, NULL while it is there."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """``member`` is the stream or model that fills the table; ``columns`` are a model's; ``required`` ones are never
+    NULL, as the key is not; ``stamp`` is the column that says when a row was changed ('': none). ``references`` maps
+    columns to the models whose key they hold, ``unknown`` gives the values of a row of which only the key is known.
+    ``number`` tells apart the temporary tables of targets that are loaded together. ``marks_deleted``: the table has
+    the column that marks deleted rows."""
+
+    pipeline: str
+    member: str
+    place: str
+    schema: str
+    table: str
+    keys: tuple[str, ...]
+    dialect: Dialect
+    load: Merge | History = field(default_factory=Merge)
+    deletes: DeletePolicy = "hard"
+    schema_policy: SchemaPolicy = "evolve"
+    columns: tuple[Column, ...] = ()
+    required: frozenset[str] = frozenset()
+    stamp: str = ""
+    reconcile: Reconcile | None = None
+    references: Mapping[str, str] = field(default_factory=dict)
+    unknown: Mapping[str, Any] = field(default_factory=dict)
+    rank: int = 0
+    number: int = 0
+    marks_deleted: bool = False
+
+    @property
+    def name(self) -> str:
+        """``schema.table``, for people."""
+        return f"{self.schema}.{self.table}"
+
+    @property
+    def quoted(self) -> str:
+        """For SQL."""
+        return quote(self.schema, self.table)
+
+    @property
+    def leading(self) -> list[Column]:
+        """Columns of our own that stand before the others."""
+        return [Column(self.load.record_id, self.load.record_id, INT64)] if isinstance(self.load, History) else []
+
+    @property
+    def trailing(self) -> list[Column]:
+        """Columns of our own that stand behind the others."""
+        if isinstance(self.load, History):
+            return [Column(VERSION, VERSION, INT32), DELETED_COLUMN]
+        return [DELETED_COLUMN] if self.deletes == "soft" else []
+
+    @property
+    def stage(self) -> str:
+        """Temporary table of the rows that arrived; the others likewise."""
+        return self._temporary("millrace_stage")
+
+    @property
+    def delta(self) -> str:
+        """Of the rows that differ from the table."""
+        return self._temporary("millrace_delta")
+
+    @property
+    def gone(self) -> str:
+        """Of the keys that left the source."""
+        return self._temporary("millrace_deletes")
+
+    @property
+    def sample(self) -> str:
+        """Of keys and hashes that the table is compared with."""
+        return self._temporary("millrace_sample")
+
+    def _temporary(self, name: str) -> str:
+        return f"{name}_{self.number}" if self.number else name
+
+
+def target_of(pipeline: Pipeline, member: Stream | Model, dialect: Dialect, number: int = 0) -> Target:
+    """The target of a stream or model."""
+    if isinstance(member, Model):
+        return _of_model(pipeline, member, dialect, number)
+    return _of_stream(pipeline, member, dialect, number)
+
+
+def _of_stream(pipeline: Pipeline, stream: Stream, dialect: Dialect, number: int) -> Target:
+    return Target(
+        pipeline=pipeline.name,
+        member=stream.name,
+        place=f"stream {pipeline.name}.{stream.name} ({stream.source})",
+        schema=pipeline.target_schema,
+        table=stream.table,
+        keys=tuple(column_name(key) for key in stream.keys),
+        dialect=dialect,
+        load=stream.load,
+        deletes=stream.deletes,
+        schema_policy=stream.schema_policy,
+        stamp=column_name(stream.capture.stamp) if stream.capture.stamp else "",
+        reconcile=stream.reconcile,
+        rank=2,
+        number=number,
+    )
+
+
+def _of_model(pipeline: Pipeline, model: Model, dialect: Dialect, number: int) -> Target:
+    """Dimensions come before facts, and both before the streams."""
+    return Target(
+        pipeline=pipeline.name,
+        member=model.name,
+        place=f"model {pipeline.name}.{model.name}",
+        schema=pipeline.target_model_schema,
+        table=model.name,
+        keys=model.keys,
+        dialect=dialect,
+        load=model.load,
+        deletes=model.deletes,
+        columns=model.columns,
+        required=model.required,
+        references=model.references,
+        unknown=model.unknown,
+        rank=1 if isinstance(model.load, History) else 0,
+        number=number,
+    )

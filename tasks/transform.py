@@ -1,0 +1,30 @@
+"""Transform the landed batches of a run into the processed zone: as they are, and as the models make of them.
+
+What does not belong here: how (millrace/transform.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from prefect import task
+
+from blocks.load import load_landing, load_processed
+from millrace.lake.batch import Batch
+from millrace.transform import transform
+from pipelines import find
+from tasks.policy import STEP
+
+
+@task(name="transform", task_run_name="transform {pipeline}", **STEP)
+async def transform_batches(pipeline: str, manifests: Sequence[str]) -> list[str]:
+    """Keys of the manifests in the processed zone, of those in the landing zone. Safe to repeat: a second try makes
+    batches of the same ids."""
+    landing, processed = await load_landing(), await load_processed()
+
+    def work() -> list[str]:
+        batches = [Batch.load(landing, manifest) for manifest in manifests]
+        return [batch.manifest_key for batch in transform(find(pipeline), batches, landing, processed)]
+
+    return await asyncio.to_thread(work)
