@@ -51,7 +51,8 @@ def writer(stack: Stack) -> Iterator[str]:
     url = stack.environment()["SOURCE_POSTGRES_TOTESYS_WRITER_URL"]
     with closing(psycopg2.connect(url)) as connection:
         install(connection)
-        connection.commit()
+    # Once more: the grants may also come after the tables.
+    totesys.install(stack.postgres)
     yield url
     stack.postgres.drop_database(totesys.DATABASE)
     totesys.install(stack.postgres)
