@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -24,7 +24,7 @@ from millrace.naming import column_name
 from millrace.pipeline import Pipeline, Stream
 from millrace.rejects import NOWHERE, REJECT_SCHEMA, no_rejects, read_rejects
 from millrace.types import Column
-from millrace.warehouse.loader import Warehouse
+from millrace.warehouse.loader import Standing, Warehouse
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,17 @@ class Route:
     warehouse: Warehouse
     pipeline: Pipeline
     stream: Stream
+    _asked: list[Standing] = field(default_factory=list)
 
-    async def known(self) -> list[Column]:
+    async def standing(self) -> Standing:
+        """How far the stream had come when this was asked first."""
+        if not self._asked:
+            self._asked.append(await asyncio.to_thread(self.warehouse.standing, self.pipeline, self.stream))
+        return self._asked[0]
+
+    async def known(self) -> Sequence[Column]:
         """The target's columns."""
-        return await asyncio.to_thread(self.warehouse.known_columns, self.pipeline, self.stream)
+        return (await self.standing()).columns
 
 
 async def window(route: Route, selected: Window, kind: BatchKind = "window", *, moves: bool = True) -> Batch | None:

@@ -5,7 +5,6 @@ What does not belong here: reading itself (reads.py, sweep.py), and when runs ha
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
@@ -46,15 +45,14 @@ async def choose(route: Route, bounds: Bounds) -> Choice:
         return Choice("window", Window(bounds.start, bounds.end), moves=False)
     if bounds.mode == "replay":
         return Choice("replay")
-    if bounds.mode == "sweep" and await route.known():
+    standing = await route.standing()
+    if bounds.mode == "sweep" and standing.columns:
         return Choice("sweep")
-    position = await asyncio.to_thread(route.warehouse.position, route.pipeline, route.stream)
-    if bounds.mode != "incremental" or position is None:
+    if bounds.mode != "incremental" or standing.position is None:
         return Choice("window")
-    last = await asyncio.to_thread(route.warehouse.last_sweep, route.pipeline, route.stream)
-    if is_due(route.stream.sweep, last, datetime.now(UTC)):
+    if is_due(route.stream.sweep, standing.last_sweep, datetime.now(UTC)):
         return Choice("sweep")
-    return Choice("window", Window(position))
+    return Choice("window", Window(standing.position))
 
 
 async def read(route: Route, bounds: Bounds) -> Batch | None:

@@ -48,13 +48,14 @@ def apply(connection: Any, target: Target, batch: Batch, applied_at: datetime, h
 
 def _put_in(cursor: Any, target: Target, batch: Batch, applied_at: datetime) -> tuple[int, int]:
     """Rows inserted and updated."""
-    cursor.execute(statements.drop_temporary(target.delta))
     cursor.execute(statements.create_delta(target, batch.columns, target.stamp if batch.identity else None))
     cursor.execute(statements.count_delta(target))
     inserted, changed = (int(count) for count in cursor.fetchone())
+    if not changed:
+        return 0, 0
     if isinstance(target.load, History):
         _check_versions(cursor, target)
-    else:
+    elif changed > inserted:
         _take_out_changed(cursor, target, changed - inserted)
     cursor.execute(statements.insert_delta(target, batch.columns), (applied_at,))
     _check(cursor.rowcount == changed, f"{changed} rows were to be put in and {cursor.rowcount} were", target)
@@ -90,7 +91,6 @@ def _check(holds: bool, problem: str, target: Target) -> None:
 
 
 def _find_gone(cursor: Any, target: Target, batch: Batch) -> int:
-    cursor.execute(statements.drop_temporary(target.gone))
     cursor.execute(statements.find_gone(target, is_staged=batch.written > 0))
     cursor.execute(statements.count_keys(target.gone, target.keys))
     return int(cursor.fetchone()[0])

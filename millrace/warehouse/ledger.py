@@ -19,6 +19,7 @@ from millrace.warehouse import lease
 from millrace.warehouse.freshness import Freshness
 from millrace.warehouse.schema import RecordedColumn
 
+_EXISTS = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'millrace' AND table_name = 'batches'"
 _FRESHNESS = "rows_stamped, rows_silent, age_p50_seconds, age_p95_seconds, age_max_seconds"
 _COUNTS = "rows_read, rows_inserted, rows_updated, rows_deleted, rows_unchanged, rows_rejected"
 
@@ -71,194 +72,183 @@ class OpenRejects:
     manifest: str
 
 
-def ensure(connection: Any) -> None:
-    """Make the ledger's tables where they are missing. Commits."""
-    if exists(connection):
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(statement("ledger"))
-    connection.commit()
+class Ledger:
+    """The ledger as one connection sees it; the caller commits, but for ``ensure``."""
 
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._is_there = False
 
-def exists(connection: Any) -> bool:
-    """Whether the ledger was made."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'millrace' AND table_name = 'batches'"
+    def ensure(self) -> None:
+        """Make the ledger's tables where they are missing. Commits."""
+        if self.exists():
+            return
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement("ledger"))
+        self._connection.commit()
+
+    def exists(self) -> bool:
+        """Whether the ledger was made. It is never taken away, so that nobody asks twice."""
+        if not self._is_there:
+            with self._connection.cursor() as cursor:
+                cursor.execute(_EXISTS)
+                self._is_there = bool(cursor.fetchone()[0])
+        return self._is_there
+
+    def lock(self) -> None:
+        """First statement of every transaction that writes the ledger; waits for its turn."""
+        with self._connection.cursor() as cursor:
+            cursor.execute("LOCK TABLE millrace.batches")
+
+    def position(self, pipeline: str, stream: str) -> str | None:
+        """Where the next read of a stream starts; None for a stream that was never loaded."""
+        row = self._first(
+            "SELECT position FROM millrace.batches WHERE pipeline = %s AND stream = %s AND position IS NOT NULL "
+            "ORDER BY read_at DESC LIMIT 1",
+            (pipeline, stream),
         )
-        return bool(cursor.fetchone()[0])
+        return str(row[0]) if row else None
 
-
-def lock(connection: Any) -> None:
-    """First statement of every transaction that writes the ledger; waits for its turn."""
-    with connection.cursor() as cursor:
-        cursor.execute("LOCK TABLE millrace.batches")
-
-
-def position(connection: Any, pipeline: str, stream: str) -> str | None:
-    """Where the next read of a stream starts; None for a stream that was never loaded."""
-    row = _first(
-        connection,
-        "SELECT position FROM millrace.batches WHERE pipeline = %s AND stream = %s AND position IS NOT NULL "
-        "ORDER BY read_at DESC LIMIT 1",
-        (pipeline, stream),
-    )
-    return str(row[0]) if row else None
-
-
-def last_sweep(connection: Any, pipeline: str, stream: str) -> datetime | None:
-    """When the stream was last read as a whole: by its latest sweep, else by its first load; None before that."""
-    row = _first(
-        connection,
-        "SELECT coalesce(max(CASE WHEN kind = 'sweep' THEN read_at END), min(read_at)) FROM millrace.batches "
-        "WHERE pipeline = %s AND stream = %s AND position IS NOT NULL",
-        (pipeline, stream),
-    )
-    return row[0] if row else None
-
-
-def columns(connection: Any, pipeline: str, stream: str) -> dict[str, RecordedColumn]:
-    """Every column a batch of the stream has brought, by name."""
-    rows = _all(
-        connection,
-        "SELECT name, path, is_key, left_at IS NOT NULL FROM millrace.columns WHERE pipeline = %s AND stream = %s",
-        (pipeline, stream),
-    )
-    return {name: RecordedColumn(name, path, is_key, has_left) for name, path, is_key, has_left in rows}
-
-
-def open_rejects(connection: Any, pipeline: str, stream: str) -> list[OpenRejects]:
-    """What was rejected and not read again since, the latest first."""
-    rows = _all(
-        connection,
-        "SELECT r.reason, r.field, r.rows_rejected, b.read_at, b.batch_id, b.manifest FROM millrace.rejects AS r "
-        "JOIN millrace.batches AS b ON b.batch_id = r.batch_id "
-        "WHERE r.pipeline = %s AND r.stream = %s AND r.closed_by IS NULL ORDER BY b.read_at DESC, r.reason, r.field",
-        (pipeline, stream),
-    )
-    return [OpenRejects(*row) for row in rows]
-
-
-def _first(connection: Any, query: str, parameters: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    return next(iter(_all(connection, query, parameters)), None)
-
-
-def _all(connection: Any, query: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-    """Rows of a query; none while there is no ledger."""
-    if not exists(connection):
-        return []
-    with connection.cursor() as cursor:
-        cursor.execute(query, parameters)
-        return list(cursor.fetchall())
-
-
-def applied(connection: Any, batch: Batch, target: str) -> LoadResult | None:
-    """The result of this very batch if it was applied before (promise 2)."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {_COUNTS} FROM millrace.batches WHERE batch_id = %s", (batch.batch_id,))
-        row = cursor.fetchone()
-    if row is None:
-        return None
-    result = LoadResult(batch.pipeline, batch.stream, target, batch.batch_id, batch.kind, *row)
-    return replace(result, was_applied_before=True)
-
-
-def refuse_superseded(connection: Any, batch: Batch) -> None:
-    """Raises Superseded when a later read of the stream was applied (this batch would go back in time), or when
-    another run has taken the stream over."""
-    place = f"pipeline {batch.pipeline}, stream {batch.stream}"
-    latest = _first(
-        connection,
-        "SELECT max(read_at) FROM millrace.batches WHERE pipeline = %s AND stream = %s",
-        (batch.pipeline, batch.stream),
-    )
-    if latest and latest[0] is not None and latest[0] > batch.read_at:
-        raise Superseded(
-            f"batch {batch.batch_id} was read before one that is already applied",
-            place=place,
-            remedy="nothing to do: the later read holds its changes; run again for what changed since",
+    def last_sweep(self, pipeline: str, stream: str) -> datetime | None:
+        """When the stream was last read as a whole: by its latest sweep, else by its first load; None before that."""
+        row = self._first(
+            "SELECT coalesce(max(CASE WHEN kind = 'sweep' THEN read_at END), min(read_at)) FROM millrace.batches "
+            "WHERE pipeline = %s AND stream = %s AND position IS NOT NULL",
+            (pipeline, stream),
         )
-    if lease.newest(connection, batch.pipeline, batch.stream) > batch.token:
-        raise Superseded(
-            f"another run took the stream over after batch {batch.batch_id} was read",
-            place=place,
-            remedy="nothing to do: that run reads the same changes",
+        return row[0] if row else None
+
+    def columns(self, pipeline: str, stream: str) -> dict[str, RecordedColumn]:
+        """Every column a batch of the stream has brought, by name."""
+        rows = self._all(
+            "SELECT name, path, is_key, left_at IS NOT NULL FROM millrace.columns WHERE pipeline = %s AND stream = %s",
+            (pipeline, stream),
         )
+        return {name: RecordedColumn(name, path, is_key, has_left) for name, path, is_key, has_left in rows}
 
-
-def refuse_foreign(connection: Any, batch: Batch, target: str) -> None:
-    """Raises ConfigurationError when another stream is loaded into the same target."""
-    other = _first(
-        connection,
-        "SELECT pipeline, stream FROM millrace.batches WHERE target = %s AND (pipeline <> %s OR stream <> %s) LIMIT 1",
-        (target, batch.pipeline, batch.stream),
-    )
-    if other:
-        raise ConfigurationError(
-            f"{target} is the target of stream {other[0]}.{other[1]} already",
-            place=f"pipeline {batch.pipeline}, stream {batch.stream}",
-            remedy="give the stream another target, or the pipeline another schema",
+    def open_rejects(self, pipeline: str, stream: str) -> list[OpenRejects]:
+        """What was rejected and not read again since, the latest first."""
+        rows = self._all(
+            "SELECT r.reason, r.field, r.rows_rejected, b.read_at, b.batch_id, b.manifest FROM millrace.rejects AS r "
+            "JOIN millrace.batches AS b ON b.batch_id = r.batch_id "
+            "WHERE r.pipeline = %s AND r.stream = %s AND r.closed_by IS NULL "
+            "ORDER BY b.read_at DESC, r.reason, r.field",
+            (pipeline, stream),
         )
+        return [OpenRejects(*row) for row in rows]
 
+    def _first(self, query: str, parameters: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        return next(iter(self._all(query, parameters)), None)
 
-def record(connection: Any, batch: Batch, result: LoadResult, applied_at: datetime) -> None:
-    """Write what the ledger keeps of the batch; the caller commits it together with the rows."""
-    result.check()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO millrace.batches (batch_id, kind, pipeline, stream, target, manifest, token, read_at, "
-            f"lower_bound, position, {_COUNTS}, applied_at, {_FRESHNESS}) VALUES ({', '.join(['%s'] * 22)})",
-            (
-                batch.batch_id, batch.kind, batch.pipeline, batch.stream, result.target,
-                batch.origin or batch.manifest_key,
-                batch.token, batch.read_at, batch.lower, batch.position, result.read, result.inserted,
-                result.updated, result.deleted, result.unchanged, result.rejected, applied_at,
-                *(vars(result.freshness).values() if result.freshness else [None] * 5),
-            ),
-        )  # fmt: skip
-    _record_rejects(connection, batch)
+    def _all(self, query: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        """Rows of a query; none while there is no ledger."""
+        if not self.exists():
+            return []
+        with self._connection.cursor() as cursor:
+            cursor.execute(query, parameters)
+            return list(cursor.fetchall())
 
+    def applied(self, batch: Batch, target: str) -> LoadResult | None:
+        """The result of this very batch if it was applied before (promise 2)."""
+        row = self._first(f"SELECT {_COUNTS} FROM millrace.batches WHERE batch_id = %s", (batch.batch_id,))
+        if row is None:
+            return None
+        result = LoadResult(batch.pipeline, batch.stream, target, batch.batch_id, batch.kind, *row)
+        return replace(result, was_applied_before=True)
 
-def _record_rejects(connection: Any, batch: Batch) -> None:
-    """Open the batch's own, close those that it read again."""
-    with connection.cursor() as cursor:
-        if batch.reads_all:
-            cursor.execute(
-                "UPDATE millrace.rejects SET closed_by = %s WHERE pipeline = %s AND stream = %s AND closed_by IS NULL",
-                (batch.batch_id, batch.pipeline, batch.stream),
+    def refuse_superseded(self, batch: Batch) -> None:
+        """Raises Superseded when a later read of the stream was applied (this batch would go back in time), or when
+        another run has taken the stream over."""
+        place = f"pipeline {batch.pipeline}, stream {batch.stream}"
+        latest = self._first(
+            "SELECT max(read_at) FROM millrace.batches WHERE pipeline = %s AND stream = %s",
+            (batch.pipeline, batch.stream),
+        )
+        if latest and latest[0] is not None and latest[0] > batch.read_at:
+            raise Superseded(
+                f"batch {batch.batch_id} was read before one that is already applied",
+                place=place,
+                remedy="nothing to do: the later read holds its changes; run again for what changed since",
             )
-        for closed in batch.closes:
-            cursor.execute(
-                "UPDATE millrace.rejects SET closed_by = %s WHERE batch_id = %s AND closed_by IS NULL",
-                (batch.batch_id, closed),
-            )
-        for rejects in batch.reject_counts:
-            cursor.execute(
-                "INSERT INTO millrace.rejects (batch_id, pipeline, stream, reason, field, rows_rejected) "
-                "VALUES (%s, %s, %s, %s, %s, %s)",
-                (batch.batch_id, batch.pipeline, batch.stream, rejects.reason, rejects.field, rejects.rows),
+        if lease.newest(self._connection, batch.pipeline, batch.stream) > batch.token:
+            raise Superseded(
+                f"another run took the stream over after batch {batch.batch_id} was read",
+                place=place,
+                remedy="nothing to do: that run reads the same changes",
             )
 
+    def refuse_foreign(self, batch: Batch, target: str) -> None:
+        """Raises ConfigurationError when another stream is loaded into the same target."""
+        other = self._first(
+            "SELECT pipeline, stream FROM millrace.batches "
+            "WHERE target = %s AND (pipeline <> %s OR stream <> %s) LIMIT 1",
+            (target, batch.pipeline, batch.stream),
+        )
+        if other:
+            raise ConfigurationError(
+                f"{target} is the target of stream {other[0]}.{other[1]} already",
+                place=f"pipeline {batch.pipeline}, stream {batch.stream}",
+                remedy="give the stream another target, or the pipeline another schema",
+            )
 
-def record_columns(connection: Any, batch: Batch, keys: Sequence[str], *, is_new: bool) -> None:
-    """Note which columns the target has now (``is_new``: it was made for this batch), and which the source has no
-    more; the caller commits."""
-    own = (batch.pipeline, batch.stream)
-    held = {} if is_new else columns(connection, *own)
-    arriving = {column.name for column in batch.columns}
-    with connection.cursor() as cursor:
-        if is_new:
-            cursor.execute("DELETE FROM millrace.columns WHERE pipeline = %s AND stream = %s", own)
-        for column in batch.columns:
-            if column.name not in held:
+    def record(self, batch: Batch, result: LoadResult, applied_at: datetime) -> None:
+        """Write what the ledger keeps of the batch; the caller commits it together with the rows."""
+        result.check()
+        with self._connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO millrace.batches (batch_id, kind, pipeline, stream, target, manifest, token, read_at, "
+                f"lower_bound, position, {_COUNTS}, applied_at, {_FRESHNESS}) VALUES ({', '.join(['%s'] * 22)})",
+                (
+                    batch.batch_id, batch.kind, batch.pipeline, batch.stream, result.target,
+                    batch.origin or batch.manifest_key,
+                    batch.token, batch.read_at, batch.lower, batch.position, result.read, result.inserted,
+                    result.updated, result.deleted, result.unchanged, result.rejected, applied_at,
+                    *(vars(result.freshness).values() if result.freshness else [None] * 5),
+                ),
+            )  # fmt: skip
+        self._record_rejects(batch)
+
+    def _record_rejects(self, batch: Batch) -> None:
+        """Open the batch's own, close those that it read again."""
+        with self._connection.cursor() as cursor:
+            if batch.reads_all:
                 cursor.execute(
-                    "INSERT INTO millrace.columns (pipeline, stream, name, path, is_key) VALUES (%s, %s, %s, %s, %s)",
-                    (*own, column.name, column.path, column.name in keys),
+                    "UPDATE millrace.rejects SET closed_by = %s "
+                    "WHERE pipeline = %s AND stream = %s AND closed_by IS NULL",
+                    (batch.batch_id, batch.pipeline, batch.stream),
                 )
-        for name, known in held.items():
-            has_left = batch.is_whole and name not in arriving
-            if known.has_left != has_left and (has_left or name in arriving):
+            for closed in batch.closes:
                 cursor.execute(
-                    "UPDATE millrace.columns SET left_at = %s WHERE pipeline = %s AND stream = %s AND name = %s",
-                    (batch.read_at if has_left else None, *own, name),
+                    "UPDATE millrace.rejects SET closed_by = %s WHERE batch_id = %s AND closed_by IS NULL",
+                    (batch.batch_id, closed),
                 )
+            for rejects in batch.reject_counts:
+                cursor.execute(
+                    "INSERT INTO millrace.rejects (batch_id, pipeline, stream, reason, field, rows_rejected) "
+                    "VALUES (%s, %s, %s, %s, %s, %s)",
+                    (batch.batch_id, batch.pipeline, batch.stream, rejects.reason, rejects.field, rejects.rows),
+                )
+
+    def record_columns(self, batch: Batch, keys: Sequence[str], *, is_new: bool) -> None:
+        """Note which columns the target has now (``is_new``: it was made for this batch), and which the source has no
+        more; the caller commits."""
+        own = (batch.pipeline, batch.stream)
+        held = {} if is_new else self.columns(*own)
+        arriving = {column.name for column in batch.columns}
+        with self._connection.cursor() as cursor:
+            if is_new:
+                cursor.execute("DELETE FROM millrace.columns WHERE pipeline = %s AND stream = %s", own)
+            for column in batch.columns:
+                if column.name not in held:
+                    cursor.execute(
+                        "INSERT INTO millrace.columns (pipeline, stream, name, path, is_key) "
+                        "VALUES (%s, %s, %s, %s, %s)",
+                        (*own, column.name, column.path, column.name in keys),
+                    )
+            for name, known in held.items():
+                has_left = batch.is_whole and name not in arriving
+                if known.has_left != has_left and (has_left or name in arriving):
+                    cursor.execute(
+                        "UPDATE millrace.columns SET left_at = %s WHERE pipeline = %s AND stream = %s AND name = %s",
+                        (batch.read_at if has_left else None, *own, name),
+                    )

@@ -17,12 +17,11 @@ from typing import Any
 from millrace.lake.batch import Batch
 from millrace.naming import DELETED_AT
 from millrace.types import Column
-from millrace.warehouse import ledger
 from millrace.warehouse.apply import Applied, apply
 from millrace.warehouse.catalog import held_columns
 from millrace.warehouse.changes import Change, CreateTable
 from millrace.warehouse.freshness import measure
-from millrace.warehouse.ledger import LoadResult
+from millrace.warehouse.ledger import Ledger, LoadResult
 from millrace.warehouse.reconcile import reconcile
 from millrace.warehouse.references import complete_dimensions
 from millrace.warehouse.room import make_room
@@ -50,7 +49,8 @@ def load(connection: Any, stage: Stage, works: Sequence[Work], dimensions: Mappi
     ``dimensions`` are the targets of models by name. Raises what ``Warehouse.load`` does.
     """
     ordered = sorted(works, key=lambda work: work.target.rank)
-    done = _applied_before(connection, ordered) if ledger.exists(connection) else {}
+    ledger = Ledger(connection)
+    done = _applied_before(ledger, ordered)
     connection.rollback()
     pending = [work for work in ordered if work.batch.batch_id not in done]
     for work in pending:
@@ -58,13 +58,13 @@ def load(connection: Any, stage: Stage, works: Sequence[Work], dimensions: Mappi
     pending = [replace(work, changes=_make_room(connection, work)) for work in pending]
     if pending:
         _make_dimensions(connection, pending, dimensions)
-        patiently(connection, lambda: ledger.ensure(connection))
-        done |= patiently(connection, lambda: _commit_together(connection, pending, dimensions))
+        patiently(connection, ledger.ensure)
+        done |= patiently(connection, lambda: _commit_together(connection, ledger, pending, dimensions))
     return [done[work.batch.batch_id] for work in works]
 
 
-def _applied_before(connection: Any, works: Sequence[Work]) -> dict[str, LoadResult]:
-    found = (ledger.applied(connection, work.batch, work.target.name) for work in works)
+def _applied_before(ledger: Ledger, works: Sequence[Work]) -> dict[str, LoadResult]:
+    found = (ledger.applied(work.batch, work.target.name) for work in works)
     return {result.batch_id: result for result in found if result}
 
 
@@ -119,26 +119,26 @@ def needed_changes(
         leading=target.leading,
         trailing=target.trailing,
         required=target.required,
-        recorded=ledger.columns(connection, target.pipeline, target.member),
+        recorded=Ledger(connection).columns(target.pipeline, target.member),
         is_whole=is_whole,
     )
 
 
 def _commit_together(
-    connection: Any, pending: Sequence[Work], dimensions: Mapping[str, Target]
+    connection: Any, ledger: Ledger, pending: Sequence[Work], dimensions: Mapping[str, Target]
 ) -> dict[str, LoadResult]:
     connection.rollback()
-    ledger.lock(connection)
-    done = _applied_before(connection, pending)
+    ledger.lock()
+    done = _applied_before(ledger, pending)
     pending = [work for work in pending if work.batch.batch_id not in done]
     for work in pending:
-        ledger.refuse_superseded(connection, work.batch)
-        ledger.refuse_foreign(connection, work.batch, work.target.name)
+        ledger.refuse_superseded(work.batch)
+        ledger.refuse_foreign(work.batch, work.target.name)
     applied_at = datetime.now(UTC)
     pending = [_apply(connection, work, applied_at) for work in pending]
     for work in pending:
         warnings = complete_dimensions(connection, work.target, dimensions, applied_at) if work.batch.written else ()
-        done[work.batch.batch_id] = _record(connection, replace(work, warnings=warnings), applied_at)
+        done[work.batch.batch_id] = _record(connection, ledger, replace(work, warnings=warnings), applied_at)
     connection.commit()
     return done
 
@@ -150,11 +150,10 @@ def _apply(connection: Any, work: Work, applied_at: datetime) -> Work:
     return replace(work, target=target, applied=applied, is_there=held is not None)
 
 
-def _record(connection: Any, work: Work, applied_at: datetime) -> LoadResult:
+def _record(connection: Any, ledger: Ledger, work: Work, applied_at: datetime) -> LoadResult:
     """What was done, checked, and into the ledger."""
     target, batch, rows = work.target, work.batch, work.applied
-    position = ledger.position(connection, target.pipeline, target.member)
-    rejected = batch.rejected + (0 if batch.reads_all else _open(connection, batch))
+    position = ledger.position(target.pipeline, target.member)
     result = LoadResult(
         batch.pipeline,
         batch.stream,
@@ -165,28 +164,24 @@ def _record(connection: Any, work: Work, applied_at: datetime) -> LoadResult:
         inserted=rows.inserted,
         updated=rows.updated,
         deleted=rows.deleted,
-        unchanged=batch.matched
-        + batch.written
-        + batch.deleted
-        + rows.gone
-        - rows.inserted
-        - rows.updated
-        - rows.deleted,
+        unchanged=batch.read + rows.gone - batch.rejected - rows.inserted - rows.updated - rows.deleted,
         rejected=batch.rejected,
         changes=tuple(map(str, work.changes)),
         warnings=(
             *filter(None, [batch.note]),
             *work.warnings,
-            *reconcile(connection, target, batch, rejected, is_there=work.is_there),
+            *reconcile(connection, target, batch, _rejected(ledger, batch), is_there=work.is_there),
         ),
         freshness=measure(connection, target, batch, position, datetime.now(UTC)),
     )
-    ledger.record(connection, batch, result, applied_at)
+    ledger.record(batch, result, applied_at)
     if batch.written:
         is_new = any(isinstance(change, CreateTable) for change in work.changes)
-        ledger.record_columns(connection, batch, target.keys, is_new=is_new)
+        ledger.record_columns(batch, target.keys, is_new=is_new)
     return result
 
 
-def _open(connection: Any, batch: Batch) -> int:
-    return sum(one.rows for one in ledger.open_rejects(connection, batch.pipeline, batch.stream))
+def _rejected(ledger: Ledger, batch: Batch) -> int:
+    """Rows of the source that the target may lack: of this batch, and of those before that it did not read again."""
+    former = [] if batch.reads_all else ledger.open_rejects(batch.pipeline, batch.stream)
+    return batch.rejected + sum(one.rows for one in former)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -17,17 +17,31 @@ from millrace.model import Model
 from millrace.naming import DELETED_AT, RESERVED
 from millrace.pipeline import Pipeline, Stream
 from millrace.types import Column
-from millrace.warehouse import lease, ledger, statements
+from millrace.warehouse import lease, statements
 from millrace.warehouse.catalog import held_columns
 from millrace.warehouse.compare import Comparison, Scan, compare
 from millrace.warehouse.dialect import Dialect
 from millrace.warehouse.lease import LEASE_SECONDS
-from millrace.warehouse.ledger import LoadResult, OpenRejects
+from millrace.warehouse.ledger import Ledger, LoadResult, OpenRejects
 from millrace.warehouse.load import Work, load, needed_changes
 from millrace.warehouse.room import allows
 from millrace.warehouse.session import patiently, session
 from millrace.warehouse.stage import Stage
 from millrace.warehouse.target import Target, target_of
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Of a stream in the warehouse: its target's columns, each with the path it holds (none before the first load);
+    where the next read starts, None from the beginning, also when the target was dropped; when the source was last read
+    as a whole, by a sweep or by the first load, None: never."""
+
+    columns: tuple[Column, ...] = ()
+    position: str | None = None
+    last_sweep: datetime | None = None
+
+
+NOTHING = Standing()
 
 
 class Warehouse:
@@ -36,33 +50,26 @@ class Warehouse:
     def __init__(self, connect: Callable[[], Any], dialect: Dialect, iam_role: str = "") -> None:
         self._connect, self.dialect, self._iam_role = connect, dialect, iam_role
 
-    def position(self, pipeline: Pipeline, stream: Stream) -> str | None:
-        """Where the next read of a stream starts; None from the beginning, also when the target was dropped."""
+    def standing(self, pipeline: Pipeline, stream: Stream) -> Standing:
+        """How far the stream has come."""
         target = self._target(pipeline, stream)
         with self._session(target) as connection:
-            if held_columns(connection, target) is None:
-                return None
-            return ledger.position(connection, pipeline.name, stream.name)
-
-    def last_sweep(self, pipeline: Pipeline, stream: Stream) -> datetime | None:
-        """When the source was last read as a whole, by a sweep or by the first load; None: never."""
-        with self._session(self._target(pipeline, stream)) as connection:
-            return ledger.last_sweep(connection, pipeline.name, stream.name)
-
-    def known_columns(self, pipeline: Pipeline, stream: Stream) -> list[Column]:
-        """The target's columns, each with the path it holds; empty before the first load."""
-        target = self._target(pipeline, stream)
-        with self._session(target) as connection:
-            held = held_columns(connection, target) or {}
-            recorded = ledger.columns(connection, pipeline.name, stream.name)
-        own = {name: data_type for name, data_type in held.items() if data_type is not None and name not in RESERVED}
-        paths = {name: column.path for name, column in recorded.items()}
-        return [Column(name, paths.get(name, name), data_type) for name, data_type in own.items()]
+            held = held_columns(connection, target)
+            if held is None:
+                return NOTHING
+            ledger, own = Ledger(connection), (pipeline.name, stream.name)
+            paths = {name: column.path for name, column in ledger.columns(*own).items()}
+            columns = tuple(
+                Column(name, paths.get(name, name), data_type)
+                for name, data_type in held.items()
+                if data_type is not None and name not in RESERVED
+            )
+            return Standing(columns, ledger.position(*own), ledger.last_sweep(*own))
 
     def open_rejects(self, pipeline: Pipeline, stream: Stream) -> list[OpenRejects]:
         """What was rejected and not read again since, the latest first."""
         with self._session(self._target(pipeline, stream)) as connection:
-            return ledger.open_rejects(connection, pipeline.name, stream.name)
+            return Ledger(connection).open_rejects(pipeline.name, stream.name)
 
     @contextmanager
     def lease(self, pipeline: Pipeline, stream: Stream, holder: str) -> Iterator[int]:
@@ -72,7 +79,7 @@ class Warehouse:
         """
         own = (self.dialect.clock, pipeline.name, stream.name)
         with self._session(self._target(pipeline, stream)) as connection:
-            patiently(connection, lambda: ledger.ensure(connection))
+            patiently(connection, Ledger(connection).ensure)
             token = patiently(connection, lambda: lease.take(connection, *own, holder))
         with lease.kept(lambda: self._extend(pipeline, {stream.name: token})):
             yield token

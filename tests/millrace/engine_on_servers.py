@@ -105,7 +105,7 @@ class Engine:
 
     def _window(self, full: bool, upper: str | None) -> Way:
         async def read(route: Route) -> Batch | None:
-            lower = None if full else self.warehouse.position(route.pipeline, route.stream)
+            lower = None if full else (await route.standing()).position
             return await window(route, Window(lower, upper))
 
         return read

@@ -337,7 +337,7 @@ async def test_a_position_never_goes_back(engine: Engine) -> None:
     found = positions(engine)
     assert len(found) == 3
     assert found == sorted(found)
-    assert engine.warehouse.position(pipeline_of(NOTES), NOTES) == max(found).isoformat()
+    assert engine.warehouse.standing(pipeline_of(NOTES), NOTES).position == max(found).isoformat()
 
 
 async def test_no_replication_slot_fills_the_disk(engine: Engine) -> None:
@@ -481,11 +481,11 @@ async def test_a_plan_shows_what_a_run_would_do_and_does_nothing(engine: Engine)
     engine.source("ALTER TABLE notes ADD extra int; INSERT INTO notes (id, extra) VALUES (100, 1)")
     before, lake = everything(engine), list(engine.store.list_keys(""))
     pipeline = pipeline_of(NOTES)
-    known, position = engine.warehouse.known_columns(pipeline, NOTES), engine.warehouse.position(pipeline, NOTES)
-    query, columns = await PostgresSource(engine.connect_source).plan(NOTES, known, Window(position))
+    standing = engine.warehouse.standing(pipeline, NOTES)
+    query, columns = await PostgresSource(engine.connect_source).plan(NOTES, standing.columns, Window(standing.position))
     changes, commands = engine.warehouse.plan(pipeline, NOTES, columns)
-    assert position is not None
-    assert position in query
+    assert standing.position is not None
+    assert standing.position in query
     assert changes == ["add column extra INTEGER to engine.notes"]
     assert commands[0] == 'ALTER TABLE "engine"."notes" ADD COLUMN "extra" INTEGER'
     assert any(command.startswith('DELETE FROM "engine"."notes"') for command in commands)

@@ -185,6 +185,7 @@ from millrace.extract import Landing
 from millrace.pipeline import Pipeline
 from millrace.reads import Route, window
 from millrace.warehouse.dialect import REDSHIFT_DIALECT
+from millrace.warehouse.loader import NOTHING
 
 class Discard:
     def uri(self, key): return key
@@ -195,7 +196,7 @@ url, rows = sys.argv[1:]
 stream = Stream("big", source=f"postgres:public.big_{rows}", key="id", capture=Incremental("changed"))
 landing = Landing("test", Discard(), REDSHIFT_DIALECT.limits)
 class Empty:
-    def known_columns(self, pipeline, stream): return []
+    def standing(self, pipeline, stream): return NOTHING
 
 route = Route(PostgresSource(lambda: psycopg2.connect(url)), landing, Empty(), Pipeline("test", [stream]), stream)
 assert asyncio.run(window(route, Window())).read == int(rows)

@@ -242,6 +242,7 @@ from millrace.reads import Route
 from millrace.sweep import sweep
 from millrace.warehouse.compare import Comparison
 from millrace.warehouse.dialect import POSTGRES_DIALECT
+from millrace.warehouse.loader import NOTHING
 from contextlib import contextmanager
 
 class Discard:
@@ -257,7 +258,7 @@ class Unequal(Comparison):
         yield from blocks((key,) for key in range(1, int(rows) + 1))
 
 class Warehouse:
-    def known_columns(self, pipeline, stream): return []
+    def standing(self, pipeline, stream): return NOTHING
     @contextmanager
     def compare(self, pipeline, stream, scan, store): yield Unequal(0, None)
 
