@@ -1,4 +1,4 @@
-"""The command `millrace`: run, plan, sweep, replay and seed pipelines from a terminal.
+"""The command `millrace`: run, plan, sweep, replay, seed and simulate pipelines from a terminal.
 
 Results go to stdout (a table, or JSON with ``--json``), the flows' logs to stderr. Exit codes: 0 done, 1 the run
 failed, 2 the request or the configuration is wrong.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
@@ -19,12 +19,15 @@ import typer
 from millrace.errors import ConfigurationError, MillraceError
 
 if TYPE_CHECKING:
-    from flows.replicate import RunReport
+    from pydantic import BaseModel
+
     from flows.request import ReplicateRequest
     from millrace.run import Mode
+    from tasks.report import RunReport
 
 FAILED, WRONG_REQUEST = 1, 2
 Result = TypeVar("Result")
+Request = TypeVar("Request", bound="BaseModel")
 
 application = typer.Typer(
     name="millrace",
@@ -40,6 +43,9 @@ Full = Annotated[bool, typer.Option("--full", help="Read everything, not only wh
 Start = Annotated[datetime | None, typer.Option("--from", help="First moment of a window (inclusive, UTC).")]
 End = Annotated[datetime | None, typer.Option("--to", help="Last moment of a window (exclusive, UTC).")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
+SilentRate = Annotated[
+    float | None, typer.Option(help="totesys: factor on silent edits and deletes.", show_default="1, as measured")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -102,21 +108,76 @@ def rejects(
 
 @application.command()
 def seed(
-    pipeline: Annotated[str, typer.Argument(help="Only `stori` has sample data.")],
-    rows: Annotated[int, typer.Option(min=1, help="Bank transactions.")] = 116_201,
-    documents: Annotated[int, typer.Option(min=1, help="Trades.")] = 20_000,
+    pipeline: Annotated[str, typer.Argument(help="stori or totesys.")],
+    rows: Annotated[int | None, typer.Option(min=1, help="stori: bank transactions.", show_default="116201")] = None,
+    documents: Annotated[int | None, typer.Option(min=1, help="stori: trades.", show_default="20000")] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="totesys: simulated days.", show_default="730")] = None,
+    start: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="totesys: the first day.", show_default="leaves a week until today"),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Other seeds give other data.")] = 1,
+    silent_rate: SilentRate = None,
     as_json: AsJson = False,
 ) -> None:
     """Generate sample data and import it into the sources."""
-    from cli.show import print_json, print_seeded
+    from cli.show import print_json, print_seeded, print_simulated
     from flows.seed import SeedRequest
     from flows.seed import seed as seed_flow
+    from flows.simulate import FillRequest, fill
 
-    if pipeline != "stori":
-        _fail(ConfigurationError(f"there is no sample data for {pipeline!r}", remedy="choose stori"))
-    report = _await(seed_flow(SeedRequest(rows=rows, documents=documents, seed=seed)))
-    print_json(report) if as_json else print_seeded(report)
+    own = {"rows": rows, "documents": documents}
+    simulated = {"days": days, "start": start and start.date(), "silent_rate": silent_rate}
+    if pipeline == "stori":
+        _refuse(simulated, "only totesys is simulated")
+        report = _await(seed_flow(_valid(SeedRequest, seed=seed, **own)))
+        print_json(report) if as_json else print_seeded(report)
+    elif pipeline == "totesys":
+        _refuse(own, "totesys is measured in days")
+        filled = _await(fill(_valid(FillRequest, seed=seed, **simulated)))
+        print_json(filled) if as_json else print_simulated(filled)
+    else:
+        _fail(ConfigurationError(f"there is no sample data for {pipeline!r}", remedy="choose stori or totesys"))
+
+
+@application.command()
+def simulate(
+    pipeline: Annotated[str, typer.Argument(help="Only `totesys` is simulated.")],
+    speed: Annotated[float | None, typer.Option(help="Simulated seconds in a real one.", show_default="1")] = None,
+    days: Annotated[float | None, typer.Option(help="Simulated days, then end.", show_default="until Ctrl-C")] = None,
+    silent_rate: SilentRate = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a sample source live on, faster than it did, until the present and then with it."""
+    from cli.show import print_json, print_simulated
+    from flows.simulate import SimulateRequest
+    from flows.simulate import simulate as simulate_flow
+
+    if pipeline != "totesys":
+        _fail(ConfigurationError(f"there is no simulation of {pipeline!r}", remedy="choose totesys"))
+    request = _valid(SimulateRequest, speed=speed, days=days, silent_rate=silent_rate)
+    simulated = _await(simulate_flow(request))
+    print_json(simulated) if as_json else print_simulated(simulated)
+
+
+def _valid(kind: type[Request], **given: object) -> Request:
+    """The request with what was given; the rest is its own default. What makes no sense ends the command."""
+    from pydantic import ValidationError
+
+    try:
+        return kind(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        _fail(*(ConfigurationError(str(one["msg"]), place=f"--{_option(one['loc'])}") for one in error.errors()))
+
+
+def _option(location: tuple[int | str, ...]) -> str:
+    return "".join(map(str, location)).replace("_", "-")
+
+
+def _refuse(options: Mapping[str, object], why: str) -> None:
+    given = [f"--{_option((name,))}" for name, value in options.items() if value is not None]
+    if given:
+        _fail(ConfigurationError(f"{', '.join(given)} says nothing here: {why}", remedy="leave it out"))
 
 
 def _request(

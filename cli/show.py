@@ -14,10 +14,11 @@ from rich.console import Console
 from rich.syntax import Syntax
 from rich.table import Table
 
-from flows.replicate import RunReport
 from flows.seed import SeedReport
 from tasks.plan import StreamPlan
 from tasks.rejects import Rejects
+from tasks.report import RunReport
+from tasks.simulating import Simulated
 
 MINIMUM_WIDTH = 128
 
@@ -94,3 +95,17 @@ def print_seeded(report: SeedReport) -> None:
         counts = (outcome.read, outcome.imported, outcome.updated, outcome.unchanged, outcome.rejected)
         table.add_row(outcome.file, *(f"{count:,}" for count in counts))
     console().print(table)
+
+
+def print_simulated(simulated: Simulated) -> None:
+    """A row per table that changed."""
+    table = Table()
+    table.add_column("table")
+    for name in ("inserted", "updated", "silent", "deleted"):
+        table.add_column(name, justify="right")
+    for name, counts in simulated.happened.tables.items():
+        numbers = (counts.inserted, counts.updated, counts.silent, counts.deleted)
+        table.add_row(name, *(f"{number:,}" for number in numbers))
+    out = console()
+    out.print(table if simulated.happened.tables else "Nothing happened.")
+    out.print(f"Simulated from {simulated.start:%Y-%m-%d %H:%M} to {simulated.end:%Y-%m-%d %H:%M} UTC.")

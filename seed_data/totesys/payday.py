@@ -23,8 +23,6 @@ def payday(seed: int, day: date) -> Event:
 
 def _pay(world: World, day: date, moment: datetime) -> list[Change]:
     due = day.isoformat()
-    return [
-        Change("payment", "updated", key, {"paid": True, UPDATED: stamp(moment)})
-        for key, row in sorted(world.tables["payment"].items())
-        if row["payment_date"] == due and not row["paid"]
-    ]
+    payments = world.tables["payment"].items()
+    keys = sorted(key for key, row in payments if row["payment_date"] == due and not row["paid"])
+    return [Change("payment", "updated", key, {"paid": True, UPDATED: stamp(moment)}) for key in keys]

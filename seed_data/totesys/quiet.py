@@ -19,6 +19,7 @@ from seed_data.totesys.world import Change, Event, Row, World
 WEEKDAYS_OF_SEVEN_MONTHS = 152
 HALF_A_MILLISECOND = timedelta(microseconds=500)
 RENAMED = " Department"
+DIGITS = "0123456789"
 
 Act = Callable[[Chance, World], list[Change]]
 
@@ -99,9 +100,7 @@ def _other_agreement(chance: Chance, world: World, row: Row) -> Row:
 
 
 def _edit_address(chance: Chance, world: World) -> list[Change]:
-    return _edit(
-        chance, world, "address", lambda _row: {"phone": f"{chance.text('0123456789', 4)} {chance.text('0123456789', 6)}"}
-    )
+    return _edit(chance, world, "address", lambda _row: {"phone": f"{chance.text(DIGITS, 4)} {chance.text(DIGITS, 6)}"})
 
 
 def _rename_department(chance: Chance, world: World) -> list[Change]:

@@ -157,10 +157,10 @@ class Simulation:
         """From where the database is. What another hand changed meanwhile is seen as well."""
         with self._transaction() as cursor:
             clock.run(cursor, 0)
-            self._resume_at(clock.now(cursor))
+            moment = clock.now(cursor)
+            # At another silent rate something may happen before what was next.
+            clock.complete(cursor, moment)
             self._load(cursor)
-
-    def _resume_at(self, moment: datetime) -> None:
         self._events = events_after(moment, self.calendar, self._silent_rate)
         self._next = next(self._events)
 
