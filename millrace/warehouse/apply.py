@@ -29,6 +29,11 @@ class Applied:
     deleted: int = 0
     gone: int = 0
 
+    @property
+    def changed(self) -> int:
+        """All of them."""
+        return self.inserted + self.updated + self.deleted
+
 
 def apply(connection: Any, target: Target, batch: Batch, applied_at: datetime, held: Collection[str] | None) -> Applied:
     """Put in the rows, then see to what is gone: its absence was seen after the rows were read. ``held`` are the

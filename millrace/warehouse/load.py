@@ -164,7 +164,7 @@ def _record(connection: Any, ledger: Ledger, work: Work, applied_at: datetime) -
         inserted=rows.inserted,
         updated=rows.updated,
         deleted=rows.deleted,
-        unchanged=batch.read + rows.gone - batch.rejected - rows.inserted - rows.updated - rows.deleted,
+        unchanged=batch.matched + batch.written + batch.deleted + rows.gone - rows.changed,
         rejected=batch.rejected,
         changes=tuple(map(str, work.changes)),
         warnings=(

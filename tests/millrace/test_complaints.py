@@ -178,7 +178,7 @@ async def test_a_load_that_lost_its_rows_is_no_success(postgres_engine: Engine) 
     )
     before = everything(engine)
     add(engine, 100)
-    with pytest.raises(CountMismatch, match="1 were to be put in and 0 were"):
+    with pytest.raises(CountMismatch, match="1 rows were to be put in and 0 were"):
         await engine.deliver(NOTES)
     assert everything(engine) == before
 

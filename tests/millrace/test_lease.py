@@ -129,11 +129,11 @@ async def test_two_pipelines_load_into_one_warehouse_at_once(engine: Engine) -> 
     loads = [replace(batch, pipeline=pipeline.name, batch_id=pipeline.name, token=0) for pipeline in pipelines]
     results = await asyncio.gather(
         *(
-            asyncio.to_thread(engine.warehouse.load, pipeline, NOTES, load)
+            asyncio.to_thread(engine.warehouse.load, pipeline, [load], engine.store)
             for pipeline, load in zip(pipelines, loads, strict=True)
         )
     )
-    assert [result.inserted for result in results] == [50, 50, 50]
+    assert [result.inserted for (result,) in results] == [50, 50, 50]
     for pipeline in pipelines:
         assert engine.query(f"SELECT count(*), count(DISTINCT id) FROM {pipeline.name}.notes") == [(50, 50)]
 
