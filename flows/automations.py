@@ -103,7 +103,11 @@ async def _save(client: PrefectClient, wanted: AutomationCore, stored: Sequence[
     paused = "" if stored[0].enabled else " (paused)"
     if _content(stored[0]) == _content(wanted):
         return f"unchanged{paused}"
-    await client.update_automation(stored[0].id, wanted.model_copy(update={"enabled": stored[0].enabled}))
+    # The client sends only what was set by name; validated again, every field was.
+    whole = AutomationCore.model_validate(
+        wanted.model_dump(exclude={"owner_resource"}) | {"enabled": stored[0].enabled}
+    )
+    await client.update_automation(stored[0].id, whole)
     return f"updated{paused}"
 
 
