@@ -100,7 +100,6 @@ class Simulation:
         Raises ConfigurationError when something happened already, or when they reach into the future.
         """
         begin, until = midnight(self.calendar.start), midnight(self.calendar.start + timedelta(days=days))
-        versions = list(self._versions(until))
         with self._transaction() as cursor:
             _check_past(cursor, until)
             if clock.now(cursor) > begin or _last_change(cursor):
@@ -109,6 +108,8 @@ class Simulation:
                     place=PLACE,
                     remedy="go on with it (millrace simulate totesys), or choose an empty database",
                 )
+        versions = list(self._versions(until))
+        with self._transaction() as cursor:
             write_bulk(cursor, versions)
             clock.aim(cursor, until)
             clock.complete(cursor, until)
