@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -45,13 +46,27 @@ PASSING_ERRORS = (
 COMPARED_BYTES = 1024 * 1024
 
 
+class _QuietBucket(S3Bucket):
+    """A run handles hundreds of objects. The block would tell of each in the run's log, and (being no saved document,
+    this one does not) in an event."""
+
+    _block_type_slug = "millrace-lake-bucket"
+
+    @property
+    def logger(self) -> logging.Logger:
+        return logging.getLogger(__name__)
+
+
 class BucketStore:
     """Immutable objects in the bucket (and folder) of an S3Bucket block. Methods block: call them from threads."""
 
     def __init__(self, bucket: S3Bucket) -> None:
         self._folder = bucket.bucket_folder.strip("/")
-        update = {"credentials": _own_client(bucket.credentials), "bucket_folder": self._folder}
-        self._bucket = bucket.model_copy(update=update)
+        self._bucket = _QuietBucket(
+            bucket_name=bucket.bucket_name,
+            credentials=_own_client(bucket.credentials),
+            bucket_folder=self._folder,
+        )
 
     @property
     def _client(self) -> Any:
