@@ -84,4 +84,4 @@ class Inbox:
         return self.mails
 
     def _receive(self, queue: Any) -> list[dict[str, Any]]:
-        return queue.receive_message(QueueUrl=self.queue_url, MaxNumberOfMessages=10).get("Messages", [])  # type: ignore[no-any-return]
+        return queue.receive_message(QueueUrl=self.queue_url, MaxNumberOfMessages=10).get("Messages", [])
