@@ -17,6 +17,7 @@ import psycopg2
 from local.aws import AwsServer
 from local.postgres import SUPERUSER, PostgresServer
 from local.processes import LOCALHOST, Process, free_port, neutral_environment
+from local.redshift import BACKEND_URL
 
 LOADER, ANALYST = "millrace_loader", "analyst"
 GRANTS_SQL = Path(__file__).parent.parent / "sql" / "totesys" / "warehouse_grants.sql"
@@ -94,10 +95,10 @@ def launch_warehouse(directory: Path, *, postgres: PostgresServer, database: str
         "redshift",
         [
             *(sys.executable, "-m", "local.redshift", "--port", str(port), "--ready-line"),
-            *("--backend-url", postgres.url(database), "--s3-endpoint", aws.url),
+            *("--s3-endpoint", aws.url),
         ],
         log_path=directory / "redshift.log",
-        environment=neutral_environment() | aws.environment(),
+        environment=neutral_environment() | aws.environment() | {BACKEND_URL: postgres.url(database)},
         working_directory=Path(__file__).parent.parent,
     )
     process.log_path.unlink(missing_ok=True)

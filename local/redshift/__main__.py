@@ -6,6 +6,7 @@ What does not belong here: what a session does (session.py).
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import socket
 import threading
@@ -13,6 +14,7 @@ from types import FrameType
 from typing import NoReturn
 from urllib.parse import unquote, urlsplit
 
+from local.redshift import BACKEND_URL
 from local.redshift.catalog import Catalog
 from local.redshift.inject import Injector
 from local.redshift.session import ISOLATION, Services, Session
@@ -22,9 +24,11 @@ HOST = "127.0.0.1"
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m local.redshift", description="A strict stand-in for Redshift")
+    parser = argparse.ArgumentParser(
+        prog="python -m local.redshift",
+        description=f"A strict stand-in for Redshift before {BACKEND_URL}",
+    )
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 takes a free one")
-    parser.add_argument("--backend-url", required=True, help="postgresql://superuser:password@host:port/database")
     parser.add_argument("--s3-endpoint", required=True, help="URL of the S3 service; credentials from AWS_*")
     parser.add_argument("--isolation", choices=sorted(ISOLATION), default="snapshot")
     parser.add_argument("--ready-line", action="store_true", help="print 'redshift ready port=N' when listening")
@@ -32,8 +36,9 @@ def _arguments() -> argparse.Namespace:
 
 
 def _services(arguments: argparse.Namespace) -> Services:
-    backend = urlsplit(arguments.backend_url)
-    catalog = Catalog(arguments.backend_url)
+    backend_url = os.environ[BACKEND_URL]
+    backend = urlsplit(backend_url)
+    catalog = Catalog(backend_url)
     catalog.install()
     return Services(
         (backend.hostname or HOST, backend.port or 5432),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -87,6 +88,13 @@ def test_what_each_role_inherits(stack: Stack) -> None:
         f"WHERE member::regrole::text IN ('{totesys.READER}', '{LOADER}', '{ANALYST}')"
     )
     assert inherited == [(totesys.READER, "pg_read_all_stats")]
+
+
+def test_no_password_stands_on_a_command_line(stack: Stack) -> None:
+    known = {stack.postgres.password_of(role) for role in ("postgres", "bank", totesys.READER, totesys.WRITER, LOADER)}
+    for service in stack.services():
+        command = Path(f"/proc/{service.process.process_id}/cmdline").read_text()
+        assert not [password for password in known if password in command], service.name
 
 
 class TestReader:

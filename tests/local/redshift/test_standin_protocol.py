@@ -17,6 +17,7 @@ import psycopg2
 import pytest
 
 from local.processes import Process
+from local.redshift import BACKEND_URL
 from local.stack import Stack
 
 ROOT = Path(__file__).parents[3]
@@ -31,10 +32,10 @@ def serializable(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "redshift",
         [
             *(sys.executable, "-m", "local.redshift", "--ready-line", "--isolation", "serializable"),
-            *("--backend-url", backend_url, "--s3-endpoint", stack.aws.url),
+            *("--s3-endpoint", stack.aws.url),
         ],
         log_path=tmp_path_factory.mktemp("serializable") / "log",
-        environment=os.environ | stack.aws.environment(),
+        environment=os.environ | stack.aws.environment() | {BACKEND_URL: backend_url},
         working_directory=ROOT,
     )
     process.start()
@@ -120,10 +121,10 @@ def test_it_ends_on_a_signal(stack: Stack, tmp_path: Path, ending: signal.Signal
         "redshift",
         [
             *(sys.executable, "-m", "local.redshift", "--ready-line"),
-            *("--backend-url", stack.warehouse.backend_url, "--s3-endpoint", stack.aws.url),
+            *("--s3-endpoint", stack.aws.url),
         ],
         log_path=tmp_path / "log",
-        environment=os.environ | stack.aws.environment(),
+        environment=os.environ | stack.aws.environment() | {BACKEND_URL: stack.warehouse.backend_url},
         stop_signal=ending,
         working_directory=ROOT,
     )
