@@ -1,0 +1,123 @@
+"""`millrace seed totesys` and `millrace simulate totesys` as a user types them: results, Ctrl-C, wrong input."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import closing
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+from typer.testing import CliRunner
+
+from blocks.bootstrap import bootstrap
+from cli.main import application
+from local.prefect_server import PrefectServer
+from seed_data.totesys.simulation import Simulation, install
+
+ROOT = Path(__file__).parents[2]
+SEED = ("seed", "totesys", "--days", "4", "--start", "2025-03-06", "--seed", "3")
+
+
+@pytest.fixture
+async def environment_of_a_user(
+    prefect_server: PrefectServer, environment: dict[str, str], postgres_database: str
+) -> dict[str, str]:
+    """With an empty database as the source that totesys writes to."""
+    variables = environment | {"SOURCE_POSTGRES_TOTESYS_WRITER_URL": postgres_database}
+    await bootstrap(variables)
+    return variables | {"PREFECT_API_URL": prefect_server.api_url, "PREFECT_HOME": str(prefect_server.home)}
+
+
+def started(*arguments: str, environment: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "cli.main", *arguments],
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def millrace(*arguments: str, environment: dict[str, str]) -> tuple[int, str, str]:
+    process = started(*arguments, environment=environment)
+    out, told = process.communicate()
+    return process.returncode, out, told
+
+
+def rows(url: str, query: str) -> list[tuple[Any, ...]]:
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        cursor.execute(query)
+        return cursor.fetchall()
+
+
+def test_seed_then_simulate(environment_of_a_user: dict[str, str], postgres_database: str) -> None:
+    code, out, told = millrace(*SEED, "--json", environment=environment_of_a_user)
+    assert code == 0, told
+    filled = json.loads(out)
+    assert (filled["start"], filled["end"]) == ("2025-03-06T00:00:00+00:00", "2025-03-10T00:00:00+00:00")
+    counts = filled["happened"]["tables"]["payment"]
+    assert rows(postgres_database, "SELECT count(*) FROM payment") == [(counts["inserted"] - counts["deleted"],)]
+
+    lived = ("simulate", "totesys", "--speed", "86400", "--days", "0.5", "--json")
+    code, out, told = millrace(*lived, environment=environment_of_a_user)
+    assert code == 0, told
+    report = json.loads(out)
+    assert report["start"] == filled["end"]
+    assert report["happened"]["tables"]["payment"]["updated"] > 0
+    assert "Mon 2025-03-10 09:00" in told
+    assert rows(postgres_database, "SELECT simulation.now() >= '2025-03-10 12:00+00'") == [(True,)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_what_happened(
+    number: signal.Signals, environment_of_a_user: dict[str, str], postgres_database: str
+) -> None:
+    with closing(psycopg2.connect(postgres_database)) as connection:
+        install(connection)
+        Simulation(connection, 3, date(2025, 3, 6)).fill(4)
+    process = started("simulate", "totesys", "--speed", "3600", environment=environment_of_a_user)
+    assert process.stderr is not None
+    assert any("Mon 2025-03-10 01:00" in line for line in process.stderr)
+    process.send_signal(number)
+    out, told = process.communicate()
+    assert process.returncode == 0, told
+    assert "Simulated from 2025-03-10 00:00 to 2025-03-10 0" in out
+    assert "Traceback" not in told
+    assert rows(postgres_database, "SELECT speed FROM simulation.clock") == [(0.0,)]
+
+
+def test_nothing_to_simulate_is_told(environment_of_a_user: dict[str, str]) -> None:
+    code, out, told = millrace("simulate", "totesys", environment=environment_of_a_user)
+    assert (code, out) == (2, "")
+    assert "no simulation was begun. Remedy: run `millrace seed totesys` first" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("simulate", "stori"), "there is no simulation of 'stori'. Remedy: choose totesys"),
+        (("simulate", "totesys", "--speed", "0"), "--speed: Input should be greater than 0"),
+        (("simulate", "totesys", "--speed", "nan"), "--speed: Input should be"),
+        (("simulate", "totesys", "--speed", "1e9"), "--speed: Input should be less than or equal to 86400"),
+        (("simulate", "totesys", "--days", "-1"), "--days: Input should be greater than 0"),
+        (("seed", "totesys", "--days", "100000"), "--days: Input should be less than or equal to 3650"),
+        (("seed", "totesys", "--days", "0"), "Invalid value for '--days'"),
+        (("seed", "totesys", "--start", "yesterday"), "Invalid value for '--start'"),
+        (("seed", "totesys", "--rows", "5"), "--rows says nothing here: totesys is measured in days"),
+        (("seed", "stori", "--days", "5", "--silent-rate", "2"), "--days, --silent-rate says nothing here"),
+        (("seed", "events"), "there is no sample data for 'events'. Remedy: choose stori or totesys"),
+    ],
+)
+def test_a_wrong_request_is_one_clear_line(arguments: tuple[str, ...], message: str) -> None:
+    done = CliRunner().invoke(application, arguments)
+    assert done.exit_code == 2
+    assert message in " ".join(done.stderr.split())
+    assert done.stdout == ""
