@@ -1,15 +1,17 @@
 """The engine on real servers, as fixtures.
 
 `deliver` takes a stream once from its position to the warehouse. `engine` loads into the Redshift stand-in,
-`postgres_engine` into a Postgres warehouse; both are described in engine_on_servers.py.
+`postgres_engine` into a Postgres warehouse; `together` runs pipelines with models. All are described in
+engine_on_servers.py.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
-from engine_on_servers import Engine, bucket_store, engine_between
+from engine_on_servers import Engine, Together, bucket_store, engine_between
 
 from blocks.store import BucketStore
 from local.stack import Stack
@@ -54,3 +56,21 @@ def either(request: pytest.FixtureRequest) -> Engine:
     """`engine` and `postgres_engine` in turn."""
     chosen: Engine = request.getfixturevalue("engine" if request.param == "redshift" else "postgres_engine")
     return chosen
+
+
+@pytest.fixture
+def processed(stack: Stack) -> BucketStore:
+    """An empty processed zone."""
+    return bucket_store(stack, stack.aws.create_bucket(f"processed-{secrets.token_hex(4)}"))
+
+
+@pytest.fixture
+def together(either: Engine, processed: BucketStore) -> Together:
+    """Pipelines that are committed together, on either warehouse."""
+    return Together(either, processed)
+
+
+@pytest.fixture
+def on_redshift(engine: Engine, processed: BucketStore) -> Together:
+    """The same on the Redshift stand-in alone."""
+    return Together(engine, processed)

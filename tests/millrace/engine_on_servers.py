@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,13 +26,18 @@ from millrace.lake.batch import Batch
 from millrace.lake.store import ObjectStore
 from millrace.naming import quote
 from millrace.reads import Route, replay, window
+from millrace.run import Bounds, read
 from millrace.sweep import sweep
+from millrace.transform import transform
 from millrace.warehouse.dialect import dialect_for
 from millrace.warehouse.ledger import LoadResult
 from millrace.warehouse.loader import Warehouse
 
 PIPELINE = "engine"
 """Name of the pipeline that every delivered stream is in, and of the schema of its targets."""
+
+NOW = Bounds()
+"""What a run that is asked nothing reads."""
 
 Way = Callable[[Route], Awaitable[Batch | None]]
 """A way to a batch: a window, a sweep, a replay."""
@@ -135,6 +140,43 @@ class Engine:
             client.close()
         self.batches += [batch] if batch else []
         return batch
+
+
+@dataclass
+class Together:
+    """A pipeline whose tables are committed together: every stream is read, all is transformed into the processed zone,
+    all is loaded at once."""
+
+    engine: Engine
+    processed: ObjectStore
+
+    async def run(self, pipeline: Pipeline, *streams: str, bounds: Bounds = NOW) -> dict[str, LoadResult]:
+        """What one run did, by stream and model; of all streams unless some are named."""
+        batches = await self.read(pipeline, *streams, bounds=bounds)
+        return self.load(pipeline, self.transform(pipeline, batches))
+
+    async def read(self, pipeline: Pipeline, *streams: str, bounds: Bounds = NOW) -> list[Batch]:
+        """Batches in the landing zone, none of a stream that had nothing to read."""
+        found = [
+            await self._read(pipeline, one, bounds) for one in pipeline.streams if one.name in streams or not streams
+        ]
+        return [batch for batch in found if batch]
+
+    def transform(self, pipeline: Pipeline, batches: Sequence[Batch]) -> list[Batch]:
+        """Batches in the processed zone, those of models too."""
+        return transform(pipeline, batches, self.engine.store, self.processed)
+
+    def load(self, pipeline: Pipeline, batches: Sequence[Batch]) -> dict[str, LoadResult]:
+        """What the one commit did, by stream and model."""
+        return {result.stream: result for result in self.engine.warehouse.load(pipeline, batches, self.processed)}
+
+    async def _read(self, pipeline: Pipeline, stream: Stream, bounds: Bounds) -> Batch | None:
+        engine = self.engine
+        source = PostgresSource(engine.connect_source, engine.chunk_bytes)
+        with engine.warehouse.lease(pipeline, stream, engine.holder) as token:
+            limits = engine.warehouse.dialect.limits
+            landing = Landing(pipeline.name, engine.store, limits, None, token, pipeline.landing, self.processed)
+            return await read(Route(source, landing, engine.warehouse, pipeline, stream), bounds)
 
 
 def pipeline_of(stream: Stream) -> Pipeline:
