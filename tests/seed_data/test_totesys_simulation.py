@@ -115,6 +115,19 @@ def test_a_running_clock_can_be_stopped_and_rests(connection: Any) -> None:
     assert rows(connection, "SELECT speed FROM simulation.clock") == [(0.0,)]
 
 
+def test_a_clock_that_was_left_running_rests_when_it_is_taken_up(advanced: Any, connection: Any) -> None:
+    expected, _ = advanced
+    Simulation(connection, 5, START, RATE).advance(BEGIN + timedelta(hours=12))
+    rows(connection, "UPDATE simulation.clock SET speed = 1e9")
+    [(left_at,)] = rows(connection, "SELECT simulation.now()")
+    simulation = Simulation.resume(connection, RATE)
+    assert rows(connection, "SELECT speed, simulation.now(), complete_until FROM simulation.clock") == [
+        (0.0, left_at, left_at)
+    ]
+    simulation.advance(END)
+    assert everything(connection) == expected
+
+
 def test_killed_in_the_middle_it_goes_on_without_a_gap(advanced: Any, database: str) -> None:
     expected, _ = advanced
     with (
