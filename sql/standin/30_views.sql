@@ -23,7 +23,9 @@ CREATE OR REPLACE VIEW pg_catalog.sys_load_error_detail AS SELECT * FROM standin
 CREATE OR REPLACE VIEW pg_catalog.svv_columns AS
 SELECT current_database()::varchar(128) AS table_catalog, n.nspname::varchar(128) AS table_schema,
        c.relname::varchar(128) AS table_name, a.attname::varchar(128) AS column_name,
-       row_number() OVER (PARTITION BY c.oid ORDER BY a.attnum)::integer AS ordinal_position,
+       -- By the names that people ask for, so that a question for one table does not number all of them.
+       row_number() OVER (PARTITION BY n.nspname::varchar(128), c.relname::varchar(128) ORDER BY a.attnum)::integer
+           AS ordinal_position,
        CASE WHEN a.attidentity <> '' THEN format('"identity"(%s, 0, ''%s,%s''::text)', c.oid, s.seqstart, s.seqincrement)
             ELSE pg_get_expr(d.adbin, d.adrelid) END::varchar(4000) AS column_default,
        CASE WHEN a.attnotnull THEN 'NO' ELSE 'YES' END::varchar(3) AS is_nullable,
