@@ -16,13 +16,14 @@ CREATE TABLE IF NOT EXISTS simulation.history (
 CREATE OR REPLACE FUNCTION simulation.keep_change() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    -- OLD is NULL of an insert, NEW of a delete.
     INSERT INTO simulation.history (table_name, key, "row", changed_at, is_silent)
     VALUES (
         TG_TABLE_NAME,
         (to_jsonb(CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END) ->> (TG_TABLE_NAME || '_id'))::bigint,
-        CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END,
+        to_jsonb(NEW),
         simulation.now(),
-        TG_OP = 'UPDATE' AND NEW.last_updated IS NOT DISTINCT FROM OLD.last_updated
+        coalesce(NEW.last_updated = OLD.last_updated, false)
     );
     RETURN NULL;
 END
