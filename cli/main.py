@@ -107,6 +107,16 @@ def rejects(
 
 
 @application.command()
+def views(pipeline: PipelineName, as_json: AsJson = False) -> None:
+    """Make or replace the views for analysts, once the pipeline has run."""
+    from cli.show import print_json, print_lines
+    from tasks.views import create_views
+
+    made = _await(create_views(_absolute(pipeline)))
+    print_json(made) if as_json else print_lines(made)
+
+
+@application.command()
 def seed(
     pipeline: Annotated[str, typer.Argument(help="stori or totesys.")],
     rows: Annotated[int | None, typer.Option(min=1, help="stori: bank transactions.", show_default="116201")] = None,

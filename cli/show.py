@@ -33,6 +33,11 @@ def print_json(value: Any) -> None:
     sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
 
 
+def print_lines(lines: Sequence[str]) -> None:
+    """One per line."""
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+
+
 def print_report(report: RunReport, title: str = "") -> None:
     """A row per stream; read = loaded + unchanged + rejected."""
     table = Table(title=title or None, title_justify="left")

@@ -58,7 +58,7 @@ async def replicate(request: ReplicateRequest = DEFAULT_REQUEST) -> RunReport:
     if pipeline.is_transformed:
         return await _load_together(request, pipeline, extracted, failures)
     reports, load_failures = await together(_load(request.pipeline, pipeline, one) for one in extracted)
-    await conclude(pipeline, reports)
+    await conclude(pipeline, reports, is_complete=not failures and not load_failures)
     raise_all([*failures, *load_failures])
     return RunReport(request.pipeline, tuple(reports))
 

@@ -46,13 +46,16 @@ async def transform(request: TransformRequest = DEFAULT_REQUEST) -> RunReport:
     manifests = await transform_batches(request.pipeline, request.manifests)
     loaded = await load_batches(request.pipeline, manifests)
     reports = [report_of(result, 0) for result in loaded.results]
-    await conclude(pipeline, reports)
+    await conclude(pipeline, reports, is_complete=True)
     return RunReport(request.pipeline, tuple(reports))
 
 
-async def conclude(pipeline: Pipeline, reports: Sequence[StreamReport]) -> None:
-    """Report the run, tell that it loaded, and tell people if changes came too late."""
+async def conclude(pipeline: Pipeline, reports: Sequence[StreamReport], *, is_complete: bool) -> None:
+    """Report the run; if it ``is_complete`` (nothing failed), tell that it loaded, and people if changes came too
+    late."""
     await publish_report(pipeline.name, reports)
+    if not is_complete:
+        return
     counts = {one.stream: {"read": one.read, "loaded": one.loaded, "rejected": one.rejected} for one in reports}
     ages = {one.stream: one.age_max_seconds for one in reports if one.age_max_seconds is not None}
     emit_loaded(pipeline.name, counts, ages)

@@ -30,6 +30,7 @@ from local.star import StarCompared, compare_star
 from seed_data.totesys.happened import Happened
 from seed_data.totesys.simulation import Simulation, install
 from tasks.report import RunReport
+from tasks.views import create_views
 
 REQUEST = ReplicateRequest(pipeline="totesys")
 FIRST_RUN, LAST_RUN = timedelta(hours=7, minutes=40), timedelta(hours=19, minutes=20)
@@ -68,7 +69,8 @@ async def demo(history_days: int, days: int, every: timedelta, silent_rate: floa
         happened, seconds, last = await _live(simulation, moments)
     _say("The last run")
     print_report(last)
-    _say("The warehouse")
+    _say("The warehouse, with its views for analysts (millrace views totesys)")
+    await create_views("totesys")
     compared = await asyncio.to_thread(compare_star, writer, warehouse)
     with closing(warehouse()) as connection, connection.cursor() as cursor:
         _show_versions(cursor)

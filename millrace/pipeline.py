@@ -151,7 +151,7 @@ class Pipeline:
 
     ``models`` are tables derived from them, in ``model_schema`` (by default the pipeline's name); a model stands after
     its inputs. ``landing`` is the format of batches in the landing zone. ``fresh_within`` is the age that a change may
-    have when it becomes visible; None: no objective.
+    have when it becomes visible; None: no objective. ``views`` is a file of views for analysts, below sql/ or absolute.
     """
 
     name: str
@@ -162,6 +162,7 @@ class Pipeline:
     model_schema: str = ""
     landing: LandingFormat = "parquet"
     fresh_within: timedelta | None = None
+    views: str = ""
 
     def __post_init__(self) -> None:
         declared_name(self.name, "pipeline")

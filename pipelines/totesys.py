@@ -63,6 +63,7 @@ pipeline = Pipeline(
     model_schema="totesys",
     landing="csv",
     fresh_within=timedelta(minutes=30),
+    views="totesys/views.sql",
     streams=[
         reference_table("address", contracts.Address),
         reference_table("counterparty", contracts.Counterparty),

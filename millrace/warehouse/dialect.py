@@ -23,7 +23,8 @@ class Dialect:
     ``measures_text``: VARCHAR has a length in bytes that is widened as needed, else text is unlimited.
     ``alters_types``: a column's type is changed in place, else a wider column takes the place of the old one.
     ``staged``: kinds that lie in the stage as another type, and the SQL that turns them into their own.
-    ``catalog``: the view that lists columns. ``clock``: the server's time in UTC, as a TIMESTAMP."""
+    ``catalog``: the view that lists columns. ``clock``: the server's time in UTC, as a TIMESTAMP.
+    ``view_binding``: what stands behind a view's definition, so that the columns it reads may still be widened."""
 
     name: str
     type_names: Mapping[Kind, str]
@@ -33,6 +34,7 @@ class Dialect:
     alters_types: bool
     catalog: str
     clock: str
+    view_binding: str = ""
     staged: Mapping[Kind, tuple[str, str]] = field(default_factory=dict)
 
     def target_type(self, data_type: DataType, longest_bytes: int) -> str:
@@ -73,6 +75,7 @@ REDSHIFT_DIALECT = Dialect(
     alters_types=False,
     catalog="svv_columns",
     clock="GETDATE()",
+    view_binding=" WITH NO SCHEMA BINDING",
     staged={Kind.DOCUMENT: ("VARBYTE({length})", "JSON_PARSE({})"), Kind.TIME: ("VARCHAR(21)", "{}::TIME")},
 )
 

@@ -28,6 +28,7 @@ from millrace.warehouse.room import allows
 from millrace.warehouse.session import patiently, session
 from millrace.warehouse.stage import Stage
 from millrace.warehouse.target import Target, target_of
+from millrace.warehouse.views import make_views
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,11 @@ class Warehouse:
             for change in changes
         ]
         return told, commands
+
+    def make_views(self, pipeline: Pipeline, text: str) -> list[str]:
+        """Make or replace the views of a file; their names. Raises SourceMissing when a table is not there yet."""
+        with session(self._connect, f"views of pipeline {pipeline.name}") as connection:
+            return make_views(connection, text, self.dialect)
 
     def load(self, pipeline: Pipeline, batches: Sequence[Batch], store: ObjectStore) -> list[LoadResult]:
         """Apply batches of ``store`` in one commit and exactly once, however often this is called with them.

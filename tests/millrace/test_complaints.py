@@ -482,7 +482,8 @@ async def test_a_plan_shows_what_a_run_would_do_and_does_nothing(engine: Engine)
     before, lake = everything(engine), list(engine.store.list_keys(""))
     pipeline = pipeline_of(NOTES)
     standing = engine.warehouse.standing(pipeline, NOTES)
-    query, columns = await PostgresSource(engine.connect_source).plan(NOTES, standing.columns, Window(standing.position))
+    window = Window(standing.position)
+    query, columns = await PostgresSource(engine.connect_source).plan(NOTES, standing.columns, window)
     changes, commands = engine.warehouse.plan(pipeline, NOTES, columns)
     assert standing.position is not None
     assert standing.position in query

@@ -1,0 +1,32 @@
+"""Views for analysts: a file of CREATE OR REPLACE VIEW statements, run in one transaction.
+
+What does not belong here: the statements (sql/).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from millrace.warehouse.dialect import Dialect
+
+_END = re.compile(r";[ \t]*(?:\n|$)")
+_COMMENTS = re.compile(r"^\s*--.*\n?", re.MULTILINE)
+_NAME = re.compile(r"CREATE OR REPLACE VIEW\s+(\S+)", re.IGNORECASE)
+
+
+def make_views(connection: Any, text: str, dialect: Dialect) -> list[str]:
+    """Make or replace every view of ``text``, whose statements end with a semicolon at the end of a line; commits.
+    Their names."""
+    made = []
+    with connection.cursor() as cursor:
+        for statement in statements_of(text):
+            cursor.execute(statement + dialect.view_binding)
+            made += _NAME.findall(statement)
+    connection.commit()
+    return made
+
+
+def statements_of(text: str) -> list[str]:
+    """The statements, without the comments before them."""
+    return [statement for part in _END.split(text) if (statement := _COMMENTS.sub("", part).strip())]
