@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from millrace.declared import DeletePolicy, History, Merge
-from millrace.errors import ConfigurationError
-from millrace.naming import declared_name
-from millrace.types import Column, from_polars
+from millrace.errors import ConfigurationError, UnmappableType
+from millrace.naming import column_name, declared_name
+from millrace.types import Column, Kind, from_polars
 
 if TYPE_CHECKING:
     import dataframely
@@ -27,7 +27,7 @@ class Model:
 
     ``schema`` (dataframely) is the table: names, types, which columns are never NULL; ``key`` names its key;
     ``references`` maps columns to the models (dimensions) whose key they hold. A key that the dimension lacks gets a
-    row there, with the dimension's ``unknown`` values.
+    row there, with the dimension's ``unknown`` values (None: NULL). Raises ConfigurationError.
     """
 
     function: Callable[..., polars.DataFrame]
@@ -40,11 +40,31 @@ class Model:
 
     def __post_init__(self) -> None:
         declared_name(self.name, "model")
+        if not self.inputs or not self.keys:
+            raise self._wrong("it has no input (its function no parameter)" if self.keys else "no key is declared")
         for column in (*self.keys, *self.references, *self.unknown):
             if column not in self.schema.column_names():
                 raise self._wrong(f"its schema has no column {column!r}")
-        if isinstance(self.load, History) and not self._is_numbered:
+        self._check_columns()
+        if isinstance(self.load, History):
+            self._check_history(self.load.record_id)
+
+    def _check_columns(self) -> None:
+        for name, column in self.schema.columns().items():
+            if column_name(name) != name:
+                raise self._wrong(f"its column {name!r} is no name, or one of our own (docs/naming.md)")
+            try:
+                data_type = from_polars(column.dtype)
+            except UnmappableType as error:
+                raise self._wrong(f"column {name}: {error.problem}") from None
+            if data_type.kind is Kind.DOCUMENT:
+                raise self._wrong(f"its column {name} is nested: give it as text, or as columns of its own")
+
+    def _check_history(self, record_id: str) -> None:
+        if len(self.keys) != 1 or not self.schema.columns()[self.keys[0]].dtype.is_integer():
             raise self._wrong("a history needs a key of one integer column, which its record ids are made of")
+        if column_name(record_id) != record_id or record_id in self.schema.column_names():
+            raise self._wrong(f"its record id {record_id!r} is no name, or one that its schema or this program has")
 
     @property
     def name(self) -> str:
@@ -63,7 +83,7 @@ class Model:
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """Of its table. Raises UnmappableType for a type that no warehouse has."""
+        """Of its table."""
         return tuple(Column(name, name, from_polars(one.dtype)) for name, one in self.schema.columns().items())
 
     @property
@@ -73,17 +93,17 @@ class Model:
 
     def check_unknown(self) -> None:
         """Raises ConfigurationError unless a row can be made of a key alone."""
-        lacking = self.required - {*self.keys, *self.unknown}
+        lacking = self.required - {name for name, value in self.unknown.items() if value is not None} - {*self.keys}
         if self.deletes == "hard":
             raise self._wrong("it is referred to, so that its rows must stay: declare deletes='soft' or 'ignore'")
-        if lacking or len(self.keys) != 1:
+        if isinstance(self.load, History):
+            raise self._wrong("it is referred to, so that it must hold one row of a key: declare load=Merge()")
+        if len(self.keys) != 1:
+            raise self._wrong("it is referred to by one column, so that its key must be one")
+        if lacking:
             raise self._wrong(
                 f"it is referred to, and a row of its key alone needs values for {', '.join(sorted(lacking))}"
             )
-
-    @property
-    def _is_numbered(self) -> bool:
-        return len(self.keys) == 1 and self.schema.columns()[self.keys[0]].dtype.is_integer()
 
     def _wrong(self, problem: str) -> ConfigurationError:
         return ConfigurationError(problem, place=f"model {self.name}")

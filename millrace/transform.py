@@ -35,6 +35,8 @@ from millrace.space import temporary_space
 from millrace.types import Column, Kind, polars_type
 
 _TIME_OF_DAY = "%H:%M:%S%.6f"
+_PLAN = "Resolved plan"
+"""What Polars adds to the message of a schema error."""
 
 
 def transform(
@@ -75,8 +77,7 @@ class _Transform:
         """Hold them, and compute what needs nothing else."""
         for name, batch in self._batches.items():
             if self._pipeline.stream(name).is_snapshot:
-                empty = pl.DataFrame(schema={column.name: polars_type(column.type) for column in batch.columns})
-                self._snapshots[name] = pl.concat([empty, *self._rows(batch)])
+                self._snapshots[name] = pl.concat([_without_rows(batch), *self._rows(batch)])
         for model in self._models:
             if all(name in self._snapshots for name in model.inputs):
                 self._give(model, {})
@@ -95,12 +96,12 @@ class _Transform:
         return [batch for batch in finished if batch]
 
     def _rows(self, batch: Batch) -> Iterator[pl.DataFrame]:
-        """The rows of a batch, each chunk written to the processed zone on its way."""
-        own = [column.name for column in batch.columns]
+        """The rows of a batch with all of its columns, each chunk written to the processed zone on its way."""
+        whole = _without_rows(batch)
         for part in batch.parts:
             for frame in _read(batch, part, self._landing):
                 self._streams[batch.stream].rows.write(frame, batch.columns)
-                yield frame.select(name for name in own if name in frame.columns)
+                yield pl.concat([whole, frame], how="diagonal").select(whole.columns)
 
     def _remove(self, batch: Batch) -> None:
         """Keys that left the source, also from the models that have this key."""
@@ -127,7 +128,7 @@ class _Transform:
             name: given[name] if name in given else self._snapshots.get(name, _empty(schemas.get(name)))
             for name in model.inputs
         }
-        rows = _computed(model, inputs)
+        rows = _computed(model, inputs, f"model {self._pipeline.name}.{model.name}")
         if any(name in schemas for name in model.inputs):
             self._outputs[model.name].keep(rows)
         else:
@@ -153,7 +154,6 @@ class _Transform:
         read_at = max(batch.read_at for batch in sources)
         inputs = "\n".join([model.name, *sorted(batch.batch_id for batch in sources)])
         batch_id = f"{read_at:%Y%m%dT%H%M%S.%fZ}-{hashlib.sha256(inputs.encode()).hexdigest()[:16]}"
-        direct = [self._batches.get(name) for name in model.inputs]
         return Batch(
             pipeline=self._pipeline.name,
             stream=model.name,
@@ -169,7 +169,17 @@ class _Transform:
             rejected=0,
             prefix="",
             is_whole=True,
-            is_complete=all(batch is not None and batch.is_complete for batch in direct),
+            is_complete=self._is_complete(model),
+        )
+
+    def _is_complete(self, model: Model) -> bool:
+        """Whether it is computed from everything there is."""
+        models = {one.name: one for one in self._models}
+        return all(
+            self._batches[name].is_complete
+            if name in self._batches
+            else name in models and self._is_complete(models[name])
+            for name in model.inputs
         )
 
 
@@ -239,27 +249,40 @@ def _read(batch: Batch, part: Part, store: ObjectStore) -> Iterator[pl.DataFrame
         yield from FORMATS[batch.form].read(path, typed(part.columns, batch.columns))
 
 
-def _computed(model: Model, inputs: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+def _computed(model: Model, inputs: Mapping[str, pl.DataFrame], place: str) -> pl.DataFrame:
     """What the function gives, as its schema has it."""
-    place = f"model {model.name}"
     try:
-        rows = model.function(**inputs)
+        rows: object = model.function(**inputs)
     # It is somebody's function: whatever it raises, its message may hold a value, and its place tells enough.
     except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
         raise FatalError(
-            f"it raised {type(error).__name__} at {Path(last.filename).name}:{last.lineno}",
+            f"it raised {type(error).__name__} at {_raised_at(error, model)}",
             place=place,
             remedy="call the function with frames like the stream's; nothing was loaded",
         ) from None
+    if not isinstance(rows, pl.DataFrame):
+        raise FatalError(f"it gives a {type(rows).__name__}", place=place, remedy="give a polars.DataFrame")
     try:
         _, failure = model.schema.filter(rows)
     except dy.exc.SchemaError as error:
-        raise FatalError(f"it gives other columns than its schema: {error}", place=place) from None
+        difference = str(error).partition(_PLAN)[0].strip()
+        raise FatalError(f"it gives other columns than its schema: {difference}", place=place) from None
     if len(failure):
-        rules = ", ".join(f"{rule} by {rows}" for rule, rows in failure.counts().items())
+        rules = ", ".join(f"{rule} by {broken}" for rule, broken in failure.counts().items())
         raise FatalError(f"its rows break its schema: {rules}", place=place, remedy="mend the model or its contract")
     return rows.select(model.schema.column_names())
+
+
+def _raised_at(error: Exception, model: Model) -> str:
+    """File and line, in the file of the model rather than in the libraries that it calls."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename == model.function.__code__.co_filename]
+    last = [*frames, *own][-1]
+    return f"{Path(last.filename).name}:{last.lineno}"
+
+
+def _without_rows(batch: Batch) -> pl.DataFrame:
+    return pl.DataFrame(schema={column.name: polars_type(column.type) for column in batch.columns})
 
 
 def _empty(schema: type[dy.Schema] | None) -> pl.DataFrame:
