@@ -59,7 +59,7 @@ def _put_in(cursor: Any, target: Target, batch: Batch, applied_at: datetime) -> 
     if not changed:
         return 0, 0
     if isinstance(target.load, History):
-        _check_versions(cursor, target)
+        _check_versions(cursor, target, statements.count_too_many_versions(target))
     elif changed > inserted:
         _take_out_changed(cursor, target, changed - inserted)
     cursor.execute(statements.insert_delta(target, batch.columns), (applied_at,))
@@ -75,12 +75,13 @@ def _take_out_changed(cursor: Any, target: Target, changed: int) -> None:
     _check(not repeated and found == changed, f"{changed} rows were to be replaced and {found} were found", target)
 
 
-def _check_versions(cursor: Any, target: Target) -> None:
-    cursor.execute(statements.count_too_many_versions(target))
+def _check_versions(cursor: Any, target: Target, question: str) -> None:
+    """The last number of a key is followed by the first of the next key."""
+    cursor.execute(question)
     (too_many,) = cursor.fetchone()
     if too_many:
         raise FatalError(
-            f"{too_many} keys have {statements.VERSIONS_OF_A_KEY} versions, and a record id for no more",
+            f"{too_many} keys have {statements.VERSIONS_OF_A_KEY - 1:,} versions, and a record id for no more",
             place=target.place,
             remedy="see why they change so often; leave out the column that does",
         )
@@ -106,6 +107,7 @@ def _delete(cursor: Any, target: Target, applied_at: datetime, held: Collection[
     if target.deletes == "ignore":
         return 0
     if isinstance(target.load, History):
+        _check_versions(cursor, target, statements.count_too_many_deletions(target))
         own = {target.load.record_id, VERSION, LOADED_AT, DELETED_AT}
         kept = [name for name in held if name not in own]
         cursor.execute(statements.insert_deletions(target, kept), (applied_at, applied_at))

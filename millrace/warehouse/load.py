@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from millrace.lake.batch import Batch
@@ -93,10 +94,13 @@ def _make_dimensions(connection: Any, works: Sequence[Work], dimensions: Mapping
     """Those that are referred to and were never loaded."""
     here = {work.target.member for work in works}
     for name in {name for work in works for name in work.target.references.values()} - here:
-        target = dimensions[name]
-        if held_columns(connection, target) is None:
-            changes = needed_changes(connection, target, target.columns, {}, is_whole=False)
-            make_room(connection, changes, target.schema_policy, target.place)
+        patiently(connection, partial(_make_dimension, connection, dimensions[name]))
+
+
+def _make_dimension(connection: Any, target: Target) -> None:
+    if held_columns(connection, target) is None:
+        changes = needed_changes(connection, target, target.columns, {}, is_whole=False)
+        make_room(connection, changes, target.schema_policy, target.place)
 
 
 def needed_changes(

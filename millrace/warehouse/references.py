@@ -1,18 +1,19 @@
 """References: no fact without its dimension.
 
 A fact may name a key that its dimension does not hold yet (an order whose design comes later). In the transaction that
-puts in the fact the dimension gets a row of that key, with the model's values for what is not known, marked as one
-that the source does not have. The real row takes its place when it comes.
+puts in the fact the dimension gets a row of that key, with the model's values for what is not known, marked (where the
+dimension marks such rows) as one that the source does not have. The real row takes its place when it comes.
 What does not belong here: which columns refer to which model (pipelines/).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from millrace.naming import literal
+from millrace.naming import DELETED_AT
 from millrace.warehouse import statements
 from millrace.warehouse.catalog import held_columns
 from millrace.warehouse.target import Target
@@ -24,15 +25,22 @@ def complete_dimensions(
     """Rows for the keys that the delta of a target refers to and its dimensions lack; what was done, for people."""
     made = []
     for column, name in target.references.items():
-        dimension = dimensions[name]
-        held = held_columns(connection, dimension) or {}
-        values = {
-            one: f"CAST({literal(str(value))} AS {dimension.dialect.target_type(data_type, 0)})"
-            for one, value in dimension.unknown.items()
-            if (data_type := held.get(one)) is not None
-        }
-        with connection.cursor() as cursor:
-            cursor.execute(statements.insert_unknown(target, column, dimension, values), (applied_at, applied_at))
-            if cursor.rowcount:
-                made.append(f"{cursor.rowcount} keys in {column} are not in {dimension.name} yet")
+        rows = _insert_unknown(connection, target, column, dimensions[name], applied_at)
+        if rows:
+            made.append(f"{rows} keys in {column} are not in {dimensions[name].name} yet")
     return tuple(made)
+
+
+def _insert_unknown(connection: Any, target: Target, column: str, dimension: Target, applied_at: datetime) -> int:
+    """Rows that were made."""
+    held = held_columns(connection, dimension) or {}
+    given = {one: str(value) for one, value in dimension.unknown.items() if value is not None}
+    types = {
+        one: dimension.dialect.target_type(data_type, 0) for one in given if (data_type := held.get(one)) is not None
+    }
+    marked = replace(dimension, marks_deleted=DELETED_AT in held)
+    moments = [applied_at] * (2 if marked.marks_deleted else 1)
+    with connection.cursor() as cursor:
+        statement = statements.insert_unknown(target, column, marked, types)
+        cursor.execute(statement, [*(given[one] for one in types), *moments])
+        return int(cursor.rowcount)

@@ -148,6 +148,14 @@ def count_too_many_versions(target: Target) -> str:
     return f"SELECT count(*) FROM {quote(target.delta)} WHERE {quote(VERSION)} >= {VERSIONS_OF_A_KEY}"
 
 
+def count_too_many_deletions(target: Target) -> str:
+    """Rows that left the source, for which no number is left."""
+    return (
+        f"SELECT count(*) FROM {target.quoted} AS t JOIN {quote(target.gone)} AS d ON {_match('t', 'd', target.keys)} "
+        f"WHERE t.{quote(DELETED_AT)} IS NULL AND t.{quote(VERSION)} >= {VERSIONS_OF_A_KEY} - 1"
+    )
+
+
 def find_gone(target: Target, *, is_staged: bool) -> str:
     """Keys of the target that a complete stage lacks; of all rows, where nothing was staged because nothing is left."""
     matches = _match("t", "s", target.keys)
@@ -187,16 +195,18 @@ def insert_deletions(target: Target, columns: Sequence[str]) -> str:
     )
 
 
-def insert_unknown(target: Target, column: str, dimension: Target, values: Mapping[str, str]) -> str:
-    """Rows of a dimension for keys in ``column`` of the delta that it lacks; ``values`` are SQL. Two parameters: the
-    load time, twice."""
+def insert_unknown(target: Target, column: str, dimension: Target, types: Mapping[str, str]) -> str:
+    """Rows of a dimension for keys in ``column`` of the delta that it lacks. Parameters: a value for each column of
+    ``types``, then the load time, twice if the dimension marks deleted rows."""
     key = quote(dimension.keys[0])
-    names = [dimension.keys[0], *values, ROW_HASH, LOADED_AT, DELETED_AT]
-    given = "".join(f"{value}, " for value in values.values())
+    given = {name: f"CAST(%s AS {type_name})" for name, type_name in types.items()}
+    given |= {ROW_HASH: "''", LOADED_AT: "%s::TIMESTAMPTZ"}
+    given |= {DELETED_AT: "%s::TIMESTAMPTZ"} if dimension.marks_deleted else {}
     return (
-        f"INSERT INTO {dimension.quoted} ({quote_list(names)}) SELECT DISTINCT f.{quote(column)}, {given}'', "
-        f"%s::TIMESTAMPTZ, %s::TIMESTAMPTZ FROM {quote(target.delta)} AS f LEFT JOIN {dimension.quoted} AS t "
-        f"ON t.{key} = f.{quote(column)} WHERE t.{key} IS NULL AND f.{quote(column)} IS NOT NULL"
+        f"INSERT INTO {dimension.quoted} ({quote_list([dimension.keys[0], *given])}) "
+        f"SELECT DISTINCT f.{quote(column)}, {', '.join(given.values())} FROM {quote(target.delta)} AS f "
+        f"LEFT JOIN {dimension.quoted} AS t ON t.{key} = f.{quote(column)} "
+        f"WHERE t.{key} IS NULL AND f.{quote(column)} IS NOT NULL"
     )
 
 
