@@ -115,6 +115,16 @@ def test_a_running_clock_can_be_stopped_and_rests(connection: Any) -> None:
     assert rows(connection, "SELECT speed FROM simulation.clock") == [(0.0,)]
 
 
+def test_an_event_at_the_very_moment_of_a_restart_happens_once(advanced: Any, connection: Any) -> None:
+    expected, _ = advanced
+    simulation = Simulation(connection, 5, START, RATE)
+    simulation.advance(BEGIN + timedelta(hours=12))
+    [(next_at,)] = rows(connection, "SELECT complete_until + interval '1 microsecond' FROM simulation.clock")
+    assert simulation.advance(next_at).tables
+    Simulation.resume(connection, RATE).advance(END)
+    assert everything(connection) == expected
+
+
 def test_a_clock_that_was_left_running_rests_when_it_is_taken_up(advanced: Any, connection: Any) -> None:
     expected, _ = advanced
     Simulation(connection, 5, START, RATE).advance(BEGIN + timedelta(hours=12))
