@@ -19,7 +19,7 @@ from millrace.lake.batch import Batch
 from millrace.naming import DELETED_AT
 from millrace.types import Column
 from millrace.warehouse.apply import Applied, apply
-from millrace.warehouse.catalog import held_columns
+from millrace.warehouse.catalog import Catalog
 from millrace.warehouse.changes import Change, CreateTable
 from millrace.warehouse.freshness import measure
 from millrace.warehouse.ledger import Ledger, LoadResult
@@ -56,11 +56,12 @@ def load(connection: Any, stage: Stage, works: Sequence[Work], dimensions: Mappi
     pending = [work for work in ordered if work.batch.batch_id not in done]
     for work in pending:
         _stage(stage, work)
-    pending = [replace(work, changes=_make_room(connection, work)) for work in pending]
     if pending:
-        _make_dimensions(connection, pending, dimensions)
+        catalog = Catalog(connection, [*(work.target for work in pending), *dimensions.values()])
+        pending = [replace(work, changes=_make_room(connection, catalog, work)) for work in pending]
+        _make_dimensions(connection, catalog, pending, dimensions)
         patiently(connection, ledger.ensure)
-        done |= patiently(connection, lambda: _commit_together(connection, ledger, pending, dimensions))
+        done |= patiently(connection, lambda: _commit_together(connection, ledger, catalog, pending, dimensions))
     return [done[work.batch.batch_id] for work in works]
 
 
@@ -76,35 +77,43 @@ def _stage(stage: Stage, work: Work) -> None:
             stage.check_keys(files, work.target.keys, work.batch.identity)
 
 
-def _make_room(connection: Any, work: Work) -> Sequence[Change]:
+def _make_room(connection: Any, catalog: Catalog, work: Work) -> Sequence[Change]:
     batch = work.batch
     if not (batch.written or batch.deleted or batch.is_complete):
         return ()
 
     def make() -> list[Change]:
         is_whole = batch.is_whole and batch.written > 0
-        changes = needed_changes(connection, work.target, batch.columns, batch.longest_bytes, is_whole=is_whole)
-        make_room(connection, changes, work.target.schema_policy, work.target.place)
+        changes = needed_changes(
+            connection, catalog, work.target, batch.columns, batch.longest_bytes, is_whole=is_whole
+        )
+        if changes:
+            catalog.forget()
+            make_room(connection, changes, work.target.schema_policy, work.target.place)
         return changes
 
     return patiently(connection, make)
 
 
-def _make_dimensions(connection: Any, works: Sequence[Work], dimensions: Mapping[str, Target]) -> None:
+def _make_dimensions(
+    connection: Any, catalog: Catalog, works: Sequence[Work], dimensions: Mapping[str, Target]
+) -> None:
     """Those that are referred to and were never loaded."""
     here = {work.target.member for work in works}
     for name in {name for work in works for name in work.target.references.values()} - here:
-        patiently(connection, partial(_make_dimension, connection, dimensions[name]))
+        patiently(connection, partial(_make_dimension, connection, catalog, dimensions[name]))
 
 
-def _make_dimension(connection: Any, target: Target) -> None:
-    if held_columns(connection, target) is None:
-        changes = needed_changes(connection, target, target.columns, {}, is_whole=False)
+def _make_dimension(connection: Any, catalog: Catalog, target: Target) -> None:
+    if catalog.held(target) is None:
+        changes = needed_changes(connection, catalog, target, target.columns, {}, is_whole=False)
+        catalog.forget()
         make_room(connection, changes, target.schema_policy, target.place)
 
 
 def needed_changes(
     connection: Any,
+    catalog: Catalog,
     target: Target,
     columns: Sequence[Column],
     longest_bytes: Mapping[str, int],
@@ -115,7 +124,7 @@ def needed_changes(
     return changes_for(
         target.schema,
         target.table,
-        held_columns(connection, target),
+        catalog.held(target),
         columns,
         target.keys,
         longest_bytes,
@@ -129,26 +138,29 @@ def needed_changes(
 
 
 def _commit_together(
-    connection: Any, ledger: Ledger, pending: Sequence[Work], dimensions: Mapping[str, Target]
+    connection: Any, ledger: Ledger, catalog: Catalog, pending: Sequence[Work], dimensions: Mapping[str, Target]
 ) -> dict[str, LoadResult]:
     connection.rollback()
     ledger.lock()
+    catalog.forget()
     done = _applied_before(ledger, pending)
     pending = [work for work in pending if work.batch.batch_id not in done]
     for work in pending:
         ledger.refuse_superseded(work.batch)
         ledger.refuse_foreign(work.batch, work.target.name)
     applied_at = datetime.now(UTC)
-    pending = [_apply(connection, work, applied_at) for work in pending]
+    pending = [_apply(connection, catalog, work, applied_at) for work in pending]
     for work in pending:
-        warnings = complete_dimensions(connection, work.target, dimensions, applied_at) if work.batch.written else ()
+        warnings: tuple[str, ...] = ()
+        if work.batch.written:
+            warnings = complete_dimensions(connection, catalog, work.target, dimensions, applied_at)
         done[work.batch.batch_id] = _record(connection, ledger, replace(work, warnings=warnings), applied_at)
     connection.commit()
     return done
 
 
-def _apply(connection: Any, work: Work, applied_at: datetime) -> Work:
-    held = held_columns(connection, work.target)
+def _apply(connection: Any, catalog: Catalog, work: Work, applied_at: datetime) -> Work:
+    held = catalog.held(work.target)
     target = replace(work.target, marks_deleted=DELETED_AT in (held or {}))
     applied = apply(connection, target, work.batch, applied_at, held)
     return replace(work, target=target, applied=applied, is_there=held is not None)

@@ -18,7 +18,7 @@ from millrace.naming import DELETED_AT, RESERVED
 from millrace.pipeline import Pipeline, Stream
 from millrace.types import Column
 from millrace.warehouse import lease, statements
-from millrace.warehouse.catalog import held_columns
+from millrace.warehouse.catalog import Catalog, held_columns
 from millrace.warehouse.compare import Comparison, Scan, compare
 from millrace.warehouse.dialect import Dialect
 from millrace.warehouse.lease import LEASE_SECONDS
@@ -113,7 +113,9 @@ class Warehouse:
         """The schema changes that loading these columns would make, and every statement of the load. Runs none."""
         target = self._target(pipeline, stream)
         with self._session(target) as connection:
-            changes = needed_changes(connection, target, columns, {}, is_whole=bool(columns))
+            changes = needed_changes(
+                connection, Catalog(connection, [target]), target, columns, {}, is_whole=bool(columns)
+            )
         commands = [command for change in changes for command in change.sql()]
         if columns:
             commands += [

@@ -15,25 +15,27 @@ from typing import Any
 
 from millrace.naming import DELETED_AT
 from millrace.warehouse import statements
-from millrace.warehouse.catalog import held_columns
+from millrace.warehouse.catalog import Catalog, Held
 from millrace.warehouse.target import Target
 
 
 def complete_dimensions(
-    connection: Any, target: Target, dimensions: Mapping[str, Target], applied_at: datetime
+    connection: Any, catalog: Catalog, target: Target, dimensions: Mapping[str, Target], applied_at: datetime
 ) -> tuple[str, ...]:
     """Rows for the keys that the delta of a target refers to and its dimensions lack; what was done, for people."""
     made = []
     for column, name in target.references.items():
-        rows = _insert_unknown(connection, target, column, dimensions[name], applied_at)
+        dimension = dimensions[name]
+        rows = _insert_unknown(connection, target, column, dimension, catalog.held(dimension) or {}, applied_at)
         if rows:
-            made.append(f"{rows} keys in {column} are not in {dimensions[name].name} yet")
+            made.append(f"{rows} keys in {column} are not in {dimension.name} yet")
     return tuple(made)
 
 
-def _insert_unknown(connection: Any, target: Target, column: str, dimension: Target, applied_at: datetime) -> int:
+def _insert_unknown(
+    connection: Any, target: Target, column: str, dimension: Target, held: Held, applied_at: datetime
+) -> int:
     """Rows that were made."""
-    held = held_columns(connection, dimension) or {}
     given = {one: str(value) for one, value in dimension.unknown.items() if value is not None}
     types = {
         one: dimension.dialect.target_type(data_type, 0) for one in given if (data_type := held.get(one)) is not None
