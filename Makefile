@@ -4,10 +4,13 @@ BIN := .venv/bin
 STAMP := .venv/.complete
 PACKAGES := millrace pipelines blocks tasks flows cli seed_data local
 
-.PHONY: demo up test torture lint audit clean lock
+.PHONY: demo demo-totesys up test torture lint audit clean lock
 
 demo: $(STAMP)
 	$(BIN)/python -m local run -- env PREFECT_LOGGING_LEVEL=WARNING $(BIN)/python -m local.demo
+
+demo-totesys: $(STAMP)
+	$(BIN)/python -m local run -- env PREFECT_LOGGING_LEVEL=WARNING $(BIN)/python -m local.demo_totesys $(DEMO)
 
 up: $(STAMP)
 	$(BIN)/python -m local up
