@@ -67,10 +67,12 @@ def print_plans(plans: Sequence[StreamPlan]) -> None:
     out = console()
     for plan in plans:
         out.rule(f"{plan.stream}: {plan.source} → {plan.target}", align="left")
-        out.print(f"{plan.reads:<7} from {plan.lower or 'the beginning'} to {plan.upper or 'now'}")
+        if plan.query:
+            out.print(f"{plan.reads:<7} from {plan.lower or 'the beginning'} to {plan.upper or 'now'}")
         out.print(f"changes {'; '.join(plan.changes) or 'none'}")
-        out.print("query")
-        out.print(Syntax(plan.query, "sql", word_wrap=True, background_color="default"))
+        if plan.query:
+            out.print("query")
+            out.print(Syntax(plan.query, "sql", word_wrap=True, background_color="default"))
         if plan.statements:
             out.print("load")
             out.print(Syntax(";\n".join(plan.statements) + ";", "sql", word_wrap=True, background_color="default"))

@@ -25,7 +25,7 @@ from tasks.events import emit_landed
 from tasks.extract import Extracted
 from tasks.lease import give_back
 from tasks.load import load_batches
-from tasks.plan import plan_stream
+from tasks.plan import plan_model, plan_stream
 from tasks.report import RunReport, StreamReport, report_of
 
 DEFAULT_REQUEST = ReplicateRequest()
@@ -47,9 +47,7 @@ async def replicate(request: ReplicateRequest = DEFAULT_REQUEST) -> RunReport:
     pipeline = find(request.pipeline)
     streams = request.chosen(pipeline)
     if request.dry_run:
-        plans, failures = await together(plan_stream(request.pipeline, one.name, request.bounds) for one in streams)
-        raise_all(failures)
-        return RunReport(request.pipeline, plans=tuple(plans))
+        return await _plan(request, pipeline, streams)
     if not request.load and not pipeline.is_transformed:
         raise ConfigurationError(
             "each of its streams loads by itself", place=request.pipeline, remedy="leave out `load`"
@@ -61,6 +59,19 @@ async def replicate(request: ReplicateRequest = DEFAULT_REQUEST) -> RunReport:
     await conclude(pipeline, reports, is_complete=not failures and not load_failures)
     raise_all([*failures, *load_failures])
     return RunReport(request.pipeline, tuple(reports))
+
+
+async def _plan(request: ReplicateRequest, pipeline: Pipeline, streams: Sequence[Stream]) -> RunReport:
+    """What would be read and loaded; of the models only where everything is read."""
+    models = [] if request.streams else pipeline.models
+    plans, failures = await together(
+        [
+            *(plan_stream(request.pipeline, one.name, request.bounds) for one in streams),
+            *(plan_model(request.pipeline, one.name) for one in models),
+        ]
+    )
+    raise_all(failures)
+    return RunReport(request.pipeline, plans=tuple(plans))
 
 
 async def _extract(name: str, streams: Sequence[Stream], bounds: Bounds) -> tuple[list[Extracted], list[Exception]]:

@@ -19,7 +19,7 @@ from tasks.policy import STEP
 
 @dataclass(frozen=True)
 class StreamPlan:
-    """``reads`` is the kind of batch a run would make; ``lower`` and ``upper`` bound its window (None: open); ``query``
+    """Of a stream or a model (whose ``source`` are its inputs). ``reads`` is the kind of batch a run would make; ``lower`` and ``upper`` bound its window (None: open); ``query``
     is what the source is asked; ``changes`` what the target lacks; ``statements`` what a load would run."""
 
     stream: str
@@ -47,3 +47,13 @@ async def plan_stream(pipeline: str, stream: str, bounds: Bounds) -> StreamPlan:
     target = f"{declared.target_schema}.{own.table}"
     lower, upper = choice.window.lower, choice.window.upper
     return StreamPlan(stream, own.source, target, choice.kind, lower, upper, query, tuple(changes), tuple(statements))
+
+
+@task(name="plan-model", task_run_name="plan {model}", **STEP)
+async def plan_model(pipeline: str, model: str) -> StreamPlan:
+    """What a run would do to the table of this model; its rows come from the run's other tables."""
+    declared, warehouse = find(pipeline), await open_warehouse()
+    own = next(one for one in declared.models if one.name == model)
+    changes, statements = await asyncio.to_thread(warehouse.plan, declared, own, own.columns)
+    target, inputs = f"{declared.target_model_schema}.{model}", ", ".join(own.inputs)
+    return StreamPlan(model, inputs, target, "model", None, None, "", tuple(changes), tuple(statements))

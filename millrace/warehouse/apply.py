@@ -7,7 +7,7 @@ What does not belong here: staging, the ledger, the transaction (load.py).
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,6 +16,7 @@ from millrace.declared import History
 from millrace.errors import CountMismatch, FatalError
 from millrace.lake.batch import Batch
 from millrace.naming import DELETED_AT, LOADED_AT, VERSION
+from millrace.types import Column
 from millrace.warehouse import statements
 from millrace.warehouse.target import Target
 
@@ -49,6 +50,12 @@ def apply(connection: Any, target: Target, batch: Batch, applied_at: datetime, h
         gone = _find_gone(cursor, target, batch) if batch.is_complete and target.deletes != "ignore" else 0
         deleted = _delete(cursor, target, applied_at, held) if batch.deleted or gone else 0
     return Applied(inserted, updated, deleted, gone)
+
+
+def planned(target: Target, columns: Sequence[Column]) -> list[str]:
+    """The statements that put in rows of these columns, for people."""
+    taken_out = [] if isinstance(target.load, History) else [statements.delete_changed(target)]
+    return [statements.create_delta(target, columns, None), *taken_out, statements.insert_delta(target, columns)]
 
 
 def _put_in(cursor: Any, target: Target, batch: Batch, applied_at: datetime) -> tuple[int, int]:

@@ -17,7 +17,8 @@ from millrace.model import Model
 from millrace.naming import DELETED_AT, RESERVED
 from millrace.pipeline import Pipeline, Stream
 from millrace.types import Column
-from millrace.warehouse import lease, statements
+from millrace.warehouse import lease
+from millrace.warehouse.apply import planned
 from millrace.warehouse.catalog import Catalog, held_columns
 from millrace.warehouse.compare import Comparison, Scan, compare
 from millrace.warehouse.dialect import Dialect
@@ -109,22 +110,20 @@ class Warehouse:
             stage = Stage(connection, store, self.dialect, self._iam_role)
             yield compare(connection, stage, scan, replace(target, marks_deleted=DELETED_AT in held))
 
-    def plan(self, pipeline: Pipeline, stream: Stream, columns: Sequence[Column]) -> tuple[list[str], list[str]]:
+    def plan(
+        self, pipeline: Pipeline, member: Stream | Model, columns: Sequence[Column]
+    ) -> tuple[list[str], list[str]]:
         """The schema changes that loading these columns would make, and every statement of the load. Runs none."""
-        target = self._target(pipeline, stream)
+        target = self._target(pipeline, member)
         with self._session(target) as connection:
             changes = needed_changes(
                 connection, Catalog(connection, [target]), target, columns, {}, is_whole=bool(columns)
             )
         commands = [command for change in changes for command in change.sql()]
         if columns:
-            commands += [
-                statements.create_delta(target, columns, None),
-                statements.delete_changed(target),
-                statements.insert_delta(target, columns),
-            ]
+            commands += planned(target, columns)
         told = [
-            str(change) if allows(stream.schema_policy, change) else f"{change}: the load would be refused"
+            str(change) if allows(target.schema_policy, change) else f"{change}: the load would be refused"
             for change in changes
         ]
         return told, commands

@@ -217,6 +217,19 @@ async def test_the_views_are_made_and_made_again(office: Office) -> None:
     assert office.warehouse("SELECT count(*) FROM totesys.current_payment")[0][0] > 0
 
 
+async def test_a_plan_holds_streams_and_models_and_changes_nothing(office: Office) -> None:
+    request = ReplicateRequest(pipeline="totesys", dry_run=True)
+    plans = {plan.stream: plan for plan in (await replicate(request)).plans}
+    assert list(plans) == [member.name for member in pipeline.members]
+    assert plans["fact_payment"].changes == ("create table totesys.fact_payment",)
+    assert "payment_record_id" in plans["fact_payment"].statements[-1]
+    assert office.warehouse("SELECT count(*) FROM information_schema.tables WHERE table_schema = 'totesys'") == [(0,)]
+    await replicate(REQUEST)
+    plans = {plan.stream: plan for plan in (await replicate(request)).plans}
+    assert {plan.changes for plan in plans.values()} == {()}
+    assert (plans["design"].reads, plans["payment"].reads) == ("snapshot", "sweep")
+
+
 async def test_views_of_a_pipeline_that_has_none(office: Office) -> None:
     with pytest.raises(ConfigurationError, match="declares no views"):
         await create_views("stori")
