@@ -19,9 +19,9 @@ from tasks.policy import STEP
 
 @dataclass(frozen=True)
 class StreamPlan:
-    """Of a stream, or of a model (``source`` are its inputs, and ``query`` is empty). ``reads`` is the kind of batch a run
-    would make; ``lower`` and ``upper`` bound its window (None: open); ``query`` is what the source is asked; ``changes``
-    what the target lacks; ``statements`` what a load would run."""
+    """Of a stream, or of a model (``source`` are its inputs, and ``query`` is empty). ``reads`` is the kind of batch a
+    run would make; ``lower`` and ``upper`` bound its window (None: open); ``query`` is what the source is asked;
+    ``changes`` what the target lacks; ``statements`` what a load would run."""
 
     stream: str
     source: str
