@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from millrace.database import database_errors
 from millrace.lake.batch import Batch
 from millrace.naming import DELETED_AT
 from millrace.types import Column
@@ -162,7 +163,8 @@ def _commit_together(
 def _apply(connection: Any, catalog: Catalog, work: Work, applied_at: datetime) -> Work:
     held = catalog.held(work.target)
     target = replace(work.target, marks_deleted=DELETED_AT in (held or {}))
-    applied = apply(connection, target, work.batch, applied_at, held)
+    with database_errors(target.place):
+        applied = apply(connection, target, work.batch, applied_at, held)
     return replace(work, target=target, applied=applied, is_there=held is not None)
 
 
