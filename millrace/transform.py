@@ -22,7 +22,7 @@ import dataframely as dy
 import polars as pl
 
 from millrace.contract.check import measure
-from millrace.errors import FatalError
+from millrace.errors import ConfigurationError, FatalError
 from millrace.lake.batch import Batch, Part, batch_prefix
 from millrace.lake.formats import FORMATS, typed
 from millrace.lake.store import ObjectStore
@@ -44,7 +44,8 @@ def transform(
 ) -> list[Batch]:
     """The batches of ``landing`` as they lie in ``processed``, and one of every model whose inputs are among them.
 
-    Raises FatalError when a file is not what its manifest says, or a model fails or gives other than its schema.
+    Raises FatalError when a file is not what its manifest says, or a model fails or gives other than its schema;
+    ConfigurationError when changes were read without a snapshot that their model needs.
     """
     with ExitStack() as stack:
         run = _Transform(pipeline, batches, landing, processed, stack)
@@ -66,7 +67,9 @@ class _Transform:
         self._batches = {batch.stream: batch for batch in batches}
         self._streams = {batch.stream: _Output(batch, processed, stack) for batch in batches}
         self._snapshots: dict[str, pl.DataFrame] = {}
-        self._models = [model for model in pipeline.models if self._has_snapshots(model)]
+        self._models: list[Model] = []
+        for model in pipeline.models:
+            self._models += [model] if self._is_possible(model) else []
         self._outputs = {
             model.name: _Output(self._model_batch(model), processed, stack, model)
             for model in self._models
@@ -135,12 +138,19 @@ class _Transform:
             self._outputs[model.name].add(rows)
         self._hand_on(model.name, rows)
 
-    def _has_snapshots(self, model: Model) -> bool:
-        return all(
-            stream.name in self._batches
-            for stream in self._pipeline.streams
-            if stream.is_snapshot and stream.name in model.inputs
-        )
+    def _is_possible(self, model: Model) -> bool:
+        """Whether its snapshots were read. Without them a model of snapshots waits for the next run, which reads all
+        anew; but changes come once."""
+        snapshots = [stream.name for stream in self._pipeline.streams if stream.is_snapshot]
+        lacking = [name for name in model.inputs if name in snapshots and name not in self._batches]
+        changed = [batch.stream for batch in self._sources(model) if batch.stream not in snapshots]
+        if lacking and changed:
+            raise ConfigurationError(
+                f"it takes the changes of {changed[0]}, and {lacking[0]} was not read",
+                place=f"model {self._pipeline.name}.{model.name}",
+                remedy="run both streams together; nothing was loaded, and the changes will be read again",
+            )
+        return not lacking
 
     def _sources(self, model: Model) -> list[Batch]:
         """The batches that a model is computed from, by whatever way."""

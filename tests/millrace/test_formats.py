@@ -223,11 +223,11 @@ def test_csv_is_one_object_however_large(store: BucketStore) -> None:
     frame, columns = column_of(TEXT, ["x" * MEGABYTE] * 10)
     assert FORMATS["parquet"].part_bytes < 70 * MEGABYTE
     with PartWriter(store, "large", form=FORMATS["csv"]) as writer:
-        for _ in range(7):
+        for _ in range(8):
             writer.write(frame, columns)
         writer.close()
     assert list(store.list_keys("")) == ["large/part-00000.csv"]
-    assert [part.rows for part in writer.parts] == [70]
+    assert [part.rows for part in writer.parts] == [80]
 
 
 @pytest.mark.parametrize("form", BOTH)

@@ -20,7 +20,7 @@ from blocks.store import BucketStore
 from local.stack import Stack
 from millrace import Model, Pipeline, Stream
 from millrace.capture.chunk import Chunk, Read
-from millrace.errors import FatalError
+from millrace.errors import ConfigurationError, FatalError
 from millrace.extract import Extraction, Landing
 from millrace.lake import formats
 from millrace.lake.batch import Batch, BatchKind
@@ -189,6 +189,27 @@ def test_a_snapshot_that_was_not_read_leaves_out_its_models(
     models = (DIM_DESIGN, Model(labels, DimDesign, "design_id"), FACT_ORDER, DAYS)
     made = transform(pipeline(*models), [orders], store, processed)
     assert [batch.stream for batch in made] == ["orders", "fact_order", "days"]
+
+
+def test_changes_are_not_used_up_without_the_snapshot_that_their_model_needs(
+    designs: Batch, orders: Batch, store: BucketStore, processed: BucketStore
+) -> None:
+    """Left out, the model would never see them: the next run reads other changes. Also over another model."""
+
+    def named_order(orders: pl.DataFrame, design: pl.DataFrame) -> pl.DataFrame:
+        return FACT_ORDER.function(orders.join(design, on="design_id"))
+
+    def named_fact(fact_order: pl.DataFrame, design: pl.DataFrame) -> pl.DataFrame:
+        return fact_order.join(design, on="design_id").select(fact_order.columns)
+
+    named, over_it = (Model(one, FactOrder, "order_id") for one in (named_order, named_fact))
+    for models in ((named,), (replace(FACT_ORDER, references={}), over_it)):
+        because = rf"^model shop\.{models[-1].name}: .* changes of orders, and design was not read.*Remedy: run both"
+        with pytest.raises(ConfigurationError, match=because):
+            transform(pipeline(*models), [orders], store, processed)
+        made = by_name(transform(pipeline(*models), [designs, orders], store, processed))
+        assert made[models[-1].name].written == 50
+        assert transform(pipeline(*models), [designs], store, processed)[1:] == []
 
 
 def test_changes_that_were_not_there_leave_out_their_models(
