@@ -44,8 +44,8 @@ QUIET_FOUND = (
     "WHERE pipeline = 'totesys' AND kind <> 'model' GROUP BY stream"
 )
 AGES = (
-    "SELECT stream, sum(rows_stamped), sum(age_p95_seconds * rows_stamped) / sum(rows_stamped), max(age_max_seconds) "
-    "FROM millrace.batches WHERE pipeline = 'totesys' AND rows_stamped > 0 GROUP BY stream ORDER BY stream"
+    "SELECT stream, sum(rows_stamped), max(age_max_seconds) FROM millrace.batches "
+    "WHERE pipeline = 'totesys' AND rows_stamped > 0 GROUP BY stream ORDER BY stream"
 )
 
 Connect = Callable[[], Any]
@@ -75,7 +75,7 @@ async def demo(history_days: int, days: int, every: timedelta, silent_rate: floa
     with closing(warehouse()) as connection, connection.cursor() as cursor:
         _show_versions(cursor)
         _show_quiet(cursor, happened, compared)
-        is_fresh = _show_ages(cursor)
+        is_fresh = _show_ages(cursor, compared, [took for _, took in seconds])
     _show_runs(seconds)
     is_equal = _show_comparison(compared)
     _say(f"Done in {time.monotonic() - begun:.0f} s.")
@@ -141,12 +141,14 @@ def _show_quiet(cursor: Any, happened: Happened, compared: StarCompared) -> None
     )
 
 
-def _show_ages(cursor: Any) -> bool:
-    """Whether all are within the objective."""
+def _show_ages(cursor: Any, compared: StarCompared, seconds: list[float]) -> bool:
+    """Whether all are within the objective. The greatest age is the ledger's; p95 is that of the wait for a run, with a
+    run of the greatest length behind it."""
     cursor.execute(AGES)
     table = Table(*("source table", "changes", "p95 min", "max min"))
     rows = cursor.fetchall()
-    for stream, changes, p95, most in rows:
+    for stream, changes, most in rows:
+        p95 = min(compared.wait_p95_seconds[stream] + max(seconds), most)
         table.add_row(stream, f"{changes:,}", f"{p95 / 60:.1f}", f"{most / 60:.1f}")
     console().print(table)
     return all(most <= OBJECTIVE.total_seconds() for *_, most in rows)

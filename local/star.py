@@ -24,6 +24,7 @@ RUNS = (
     "SELECT stream, read_at FROM millrace.batches WHERE pipeline = 'totesys' AND kind <> 'model' "
     "AND position IS NOT NULL"
 )
+WAITS = "SELECT table_name, percentile_cont(0.95) WITHIN GROUP (ORDER BY seconds) FROM waits GROUP BY table_name"
 ORPHANS = (
     "SELECT count(*) FROM totesys.{fact} AS f LEFT JOIN totesys.{dimension} AS d ON d.{key} = f.{column} "
     "WHERE d.{key} IS NULL"
@@ -71,12 +72,14 @@ class TableCompared:
 @dataclass(frozen=True)
 class StarCompared:
     """``orphans`` are references from facts to dimensions that lead nowhere. ``silent`` and ``deleted`` are changes
-    that no stamp tells, by source table, as the runs could see them."""
+    that no stamp tells, by source table, as the runs could see them; ``wait_p95_seconds`` how long the others waited
+    for a run to read them."""
 
     tables: tuple[TableCompared, ...]
     orphans: int
     silent: Mapping[str, int]
     deleted: Mapping[str, int]
+    wait_p95_seconds: Mapping[str, float]
 
     @property
     def differences(self) -> int:
@@ -93,10 +96,12 @@ def compare_star(connect_source: Connect, connect_warehouse: Connect) -> StarCom
             tables = tuple(_table(at_source, at_warehouse, name) for name in (*FACTS, *DIMENSIONS))
             at_source.execute("SELECT table_name, silent, deleted FROM quiet ORDER BY table_name")
             quiet = at_source.fetchall()
+            at_source.execute(WAITS)
+            waits = {table: float(seconds) for table, seconds in at_source.fetchall()}
             orphans = sum(_orphans(at_warehouse, fact) for fact in FACTS)
         source.rollback()
     silent, deleted = ({row[0]: row[place] for row in quiet} for place in (1, 2))
-    return StarCompared(tables, orphans, silent, deleted)
+    return StarCompared(tables, orphans, silent, deleted, waits)
 
 
 def _compute(cursor: Any, runs: list[tuple[str, datetime]]) -> None:

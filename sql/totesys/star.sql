@@ -7,7 +7,7 @@
 CREATE INDEX ON runs (table_name, read_at);
 
 CREATE TEMPORARY TABLE seen AS
-SELECT table_name, key, "row", sequence
+SELECT table_name, key, "row", sequence, read_at
 FROM (
     SELECT
         placed.*,
@@ -188,6 +188,18 @@ FROM (
     UNION
     SELECT unnest(ARRAY[created_date, last_updated_date, payment_date]) FROM fact_payment
 ) AS dates;
+
+-- How long stamped changes waited for a run to read them; not those of the first run, which were there before it.
+CREATE TEMPORARY VIEW waits AS
+SELECT table_name, extract(epoch FROM read_at - (("row" ->> 'last_updated')::timestamp AT TIME ZONE 'UTC')) AS seconds
+FROM (
+    SELECT
+        seen.*,
+        lag("row") OVER (PARTITION BY table_name, key ORDER BY sequence) ->> 'last_updated' AS former,
+        min(read_at) OVER (PARTITION BY table_name) AS first_read_at
+    FROM seen
+) AS changes
+WHERE read_at > first_read_at AND "row" IS NOT NULL AND "row" ->> 'last_updated' IS DISTINCT FROM former;
 
 -- What no stamp tells, as a run could see it: the row is another one than at the run before, and its last_updated is not
 -- after that run; and rows that were there and are gone.
