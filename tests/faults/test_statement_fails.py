@@ -99,7 +99,7 @@ async def test_a_conflict_is_met_by_the_run_itself(
 async def test_conflicts_without_end_are_given_up_and_leave_nothing(
     places: Places, table: Table, judge: Judge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("millrace.warehouse.loader.FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("millrace.warehouse.session.FIRST_PAUSE_SECONDS", 0.001)
     engine = places.engine()
     await engine.deliver(table.stream)
     before = engine.rows("notes"), engine.query("SELECT * FROM millrace.batches")

@@ -213,9 +213,9 @@ class History:
         lines = [json_util.loads(text) for key in batch.rejects for text in store.get_bytes(key).splitlines()]
         reported = {self.source.key_at(json_util.loads(one["coordinates"]), truth.rows) for one in lines}
         self._judge.check_rejects(line.kind, truth, reported, free)
-        is_replay = line.kind == "replay"
-        self.rejected = reported if is_replay else self.rejected | reported
-        self._open_rejects = len(lines) + (0 if is_replay else self._open_rejects)
+        is_anew = line.kind == "replay" or batch.reads_all
+        self.rejected = reported if is_anew else self.rejected | reported
+        self._open_rejects = len(lines) + (0 if is_anew else self._open_rejects)
 
     def _differs(self, key: Key, row: Row) -> bool:
         return not self._judge.is_delivered(key, row, self._seen)
