@@ -22,7 +22,8 @@ def test_the_table_of_variables_is_the_code_s() -> None:
 
 
 def test_the_example_is_the_pipeline_that_runs() -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    example, with_models = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    compile(with_models, "README.md", "exec")
     names = {"Transaction": Transaction}
     exec(compile(example, "README.md", "exec"), names)  # noqa: S102 (the example is ours)
     assert names["pipeline"] == stori
@@ -30,7 +31,7 @@ def test_the_example_is_the_pipeline_that_runs() -> None:
     assert all(isinstance(one.capture, Incremental) and isinstance(one.load, Merge) for one in stori.streams)
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "up", "lint", "test-redshift"])
+@pytest.mark.parametrize("target", ["demo", "demo-totesys", "test", "up", "lint", "test-redshift"])
 def test_the_make_targets_exist(target: str) -> None:
     assert f"make {target}" in README
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
