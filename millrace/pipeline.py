@@ -224,9 +224,10 @@ class Pipeline:
                     remedy=f"choose from {', '.join(sorted(known))}",
                 )
         changes = [one.name for one in self.streams if one.name in model.inputs and not one.is_snapshot]
-        if len(changes) > 1:
+        others = [one.name for one in before if one.name in model.inputs]
+        if changes and len(changes + others) > 1:
             raise ConfigurationError(
-                f"it is computed from the changes of {' and '.join(changes)}, which do not change together",
+                f"it is computed from the changes of {' and '.join(changes + others)}, which do not change together",
                 place=f"pipeline {self.name}, model {model.name}",
                 remedy="use one stream's changes; capture the others as Snapshot, or join models in a view",
             )

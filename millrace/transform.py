@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import secrets
 import tempfile
-import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -30,13 +29,10 @@ from millrace.lake.writer import PartWriter
 from millrace.model import Model
 from millrace.naming import column_name
 from millrace.pipeline import Pipeline
+from millrace.shape.computed import computed, stored
 from millrace.shape.row_hash import with_row_hash
 from millrace.space import temporary_space
-from millrace.types import Column, Kind, polars_type
-
-_TIME_OF_DAY = "%H:%M:%S%.6f"
-_PLAN = "Resolved plan"
-"""What Polars adds to the message of a schema error."""
+from millrace.types import polars_type
 
 
 def transform(
@@ -131,7 +127,7 @@ class _Transform:
             name: given[name] if name in given else self._snapshots.get(name, _empty(schemas.get(name)))
             for name in model.inputs
         }
-        rows = _computed(model, inputs, f"model {self._pipeline.name}.{model.name}")
+        rows = computed(model, inputs, f"model {self._pipeline.name}.{model.name}")
         if any(name in schemas for name in model.inputs):
             self._outputs[model.name].keep(rows)
         else:
@@ -210,7 +206,7 @@ class _Output:
     def add(self, rows: pl.DataFrame) -> None:
         """Rows of a model."""
         columns = self._batch.columns
-        frame = rows.select(_stored(rows, column) for column in columns)
+        frame = rows.select(stored(rows, column) for column in columns)
         for name, length in measure(frame, columns).items():
             self._longest_bytes[name] = max(length, self._longest_bytes[name])
         self.rows.write(with_row_hash(frame, columns), columns)
@@ -259,49 +255,9 @@ def _read(batch: Batch, part: Part, store: ObjectStore) -> Iterator[pl.DataFrame
         yield from FORMATS[batch.form].read(path, typed(part.columns, batch.columns))
 
 
-def _computed(model: Model, inputs: Mapping[str, pl.DataFrame], place: str) -> pl.DataFrame:
-    """What the function gives, as its schema has it."""
-    try:
-        rows: object = model.function(**inputs)
-    # It is somebody's function: whatever it raises, its message may hold a value, and its place tells enough.
-    except Exception as error:
-        raise FatalError(
-            f"it raised {type(error).__name__} at {_raised_at(error, model)}",
-            place=place,
-            remedy="call the function with frames like the stream's; nothing was loaded",
-        ) from None
-    if not isinstance(rows, pl.DataFrame):
-        raise FatalError(f"it gives a {type(rows).__name__}", place=place, remedy="give a polars.DataFrame")
-    try:
-        _, failure = model.schema.filter(rows)
-    except dy.exc.SchemaError as error:
-        difference = str(error).partition(_PLAN)[0].strip()
-        raise FatalError(f"it gives other columns than its schema: {difference}", place=place) from None
-    if len(failure):
-        rules = ", ".join(f"{rule} by {broken}" for rule, broken in failure.counts().items())
-        raise FatalError(f"its rows break its schema: {rules}", place=place, remedy="mend the model or its contract")
-    return rows.select(model.schema.column_names())
-
-
-def _raised_at(error: Exception, model: Model) -> str:
-    """File and line, in the file of the model rather than in the libraries that it calls."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename == model.function.__code__.co_filename]
-    last = [*frames, *own][-1]
-    return f"{Path(last.filename).name}:{last.lineno}"
-
-
 def _without_rows(batch: Batch) -> pl.DataFrame:
     return pl.DataFrame(schema={column.name: polars_type(column.type) for column in batch.columns})
 
 
 def _empty(schema: type[dy.Schema] | None) -> pl.DataFrame:
     return pl.DataFrame() if schema is None else schema.create_empty()
-
-
-def _stored(frame: pl.DataFrame, column: Column) -> pl.Expr:
-    """A column in the type that lies in the lake."""
-    value = pl.col(column.name)
-    if column.type.kind is Kind.TIME and frame.schema[column.name] == pl.Time:
-        return value.dt.strftime(_TIME_OF_DAY)
-    return value.cast(polars_type(column.type))
