@@ -20,7 +20,7 @@ COVERAGE_CORE = $(shell $(BIN)/python -c 'import sys; print("sysmon" if hasattr(
 
 test: $(STAMP)
 	mkdir -p .local
-	COVERAGE_CORE=$(COVERAGE_CORE) $(BIN)/python -m pytest -n 2 --dist loadfile --cov
+	COVERAGE_CORE=$(COVERAGE_CORE) $(BIN)/python -m pytest -n 3 --dist loadfile --durations 20 --cov
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
