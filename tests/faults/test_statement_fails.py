@@ -64,8 +64,8 @@ async def test_a_connection_lost_at_any_statement(
     places: Places, table: Table, judge: Judge, statement: str, action: str, way: Literal["deliver", "sweep"]
 ) -> None:
     """At the first statement, the second, … until a run meets no fault: before it runs, and, of commits, when it ran
-    and the answer is lost (of any other statement that is the loss before the next). A run either fails cleanly or can do
-    without the statement (giving a lease back)."""
+    and the answer is lost (of any other statement that is the loss before the next). A run either fails cleanly or can
+    do without the statement (giving a lease back)."""
     engine = places.engine()
     await engine.deliver(table.stream)
     standin, run = StandIn(engine), engine.deliver if way == "deliver" else engine.sweep
