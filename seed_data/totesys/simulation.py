@@ -25,7 +25,7 @@ from seed_data.totesys.writing import Version, load_world, write, write_bulk
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812 (classes that are spelled small)
-    from psycopg2.extensions import cursor as Cursor  # noqa: N812
+    from psycopg2.extensions import cursor as Cursor  # noqa: N812 (the same)
 
 PLACE = "postgres totesys"
 SQL_DIRECTORY = Path(__file__).parents[2] / "sql" / "totesys"

@@ -167,6 +167,29 @@ async def test_a_late_commit_arrives(places: Places) -> None:
     assert places.warehouse(question.format("stori")) == places.source(question.format("public"))
 
 
+async def test_a_run_that_lost_a_stream_is_not_told_as_loaded(places: Places, own_pipeline: OwnPipeline) -> None:
+    """Else nobody would be told of the silence of that stream."""
+    request = ReplicateRequest(pipeline=own_pipeline("telling", "id"))
+    with pytest.raises(ExceptionGroup):
+        await replicate(request)
+    places.source("CREATE TABLE telling (id int PRIMARY KEY, changed timestamptz DEFAULT clock_timestamp())")
+    await replicate(request)
+    for _ in range(100):
+        if ["telling"] in (told := await told_as_loaded("shop")):
+            break
+        await asyncio.sleep(0.2)
+    assert told.count(["telling"]) == 1
+    assert [] not in told
+
+
+async def told_as_loaded(pipeline: str) -> list[list[str]]:
+    """The tables of each load of the pipeline that Prefect was told of; the latest fifty."""
+    wanted = {"event": {"name": ["millrace.loaded"]}, "resource": {"id": [f"millrace.pipeline.{pipeline}"]}}
+    async with get_client() as client:
+        response = await client._client.post("/events/filter", json={"filter": wanted})
+    return [list(event["payload"]["counts"]) for event in response.raise_for_status().json()["events"]]
+
+
 async def test_a_stream_that_fails_does_not_stop_the_others(places: Places) -> None:
     await seeded(places)
     places.source("ALTER TABLE transactions RENAME TO elsewhere")
