@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from millrace.types import DataType
 
-SourceKind = Literal["postgres", "mongo"]
-SOURCE_KINDS: tuple[SourceKind, ...] = ("postgres", "mongo")
+SourceKind = Literal["postgres", "mysql", "mongo"]
+SOURCE_KINDS: tuple[SourceKind, ...] = ("postgres", "mysql", "mongo")
 
 _SOURCE = re.compile(r"(?P<kind>[a-z]+)(/(?P<connection>[a-z0-9-]+))?:(?P<schema>[^.]+)\.(?P<name>.+)")
 
