@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 SourceKind = Literal["postgres", "mysql", "mongo"]
 SOURCE_KINDS: tuple[SourceKind, ...] = ("postgres", "mysql", "mongo")
 
-_SOURCE = re.compile(r"(?P<kind>[a-z]+)(/(?P<connection>[a-z0-9-]+))?:(?P<schema>[^.]+)\.(?P<name>.+)")
+_CONNECTION = r"[a-z0-9-]+"
+_SOURCE = re.compile(rf"(?P<kind>[a-z]+)(/(?P<connection>{_CONNECTION}))?:(?P<schema>[^.]+)\.(?P<name>.+)")
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,7 @@ class Pipeline:
     ``models`` are tables derived from them, in ``model_schema`` (by default the pipeline's name); a model stands after
     its inputs. ``landing`` is the format of batches in the landing zone. ``fresh_within`` is the age that a change may
     have when it becomes visible; None: no objective. ``views`` is a file of views for analysts, below sql/ or absolute.
+    ``warehouse`` is the warehouse's connection, if it is not the common one.
     """
 
     name: str
@@ -163,11 +165,18 @@ class Pipeline:
     landing: LandingFormat = "parquet"
     fresh_within: timedelta | None = None
     views: str = ""
+    warehouse: str = ""
 
     def __post_init__(self) -> None:
         declared_name(self.name, "pipeline")
         for schema in filter(None, (self.schema, self.model_schema)):
             declared_name(schema, f"pipeline {self.name}: schema")
+        if self.warehouse and not re.fullmatch(_CONNECTION, self.warehouse):
+            raise ConfigurationError(
+                f"warehouse {self.warehouse!r} is not the name of a connection",
+                place=f"pipeline {self.name}",
+                remedy="use lower-case letters, digits and hyphens",
+            )
         own = [f"{self.target_schema}.{stream.table}" for stream in self.streams]
         own += [f"{self.target_model_schema}.{model.name}" for model in self.models]
         self._refuse_repeated("name", [one.name for one in self.members])
