@@ -7,7 +7,7 @@ What does not belong here: saving blocks (bootstrap.py).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from prefect.blocks.core import Block
@@ -17,8 +17,9 @@ from pydantic import SecretStr, ValidationError
 
 from blocks import names
 from blocks.mongo import MongoDB
+from blocks.mysql import mysql_connector
 from blocks.sns import SnsNotification
-from blocks.sql import Warehouse, source_connector, warehouse_connector
+from blocks.sql import Warehouse, postgres_connector, warehouse_connector
 from millrace.errors import ConfigurationError
 
 
@@ -42,6 +43,14 @@ VARIABLES = (
         secret=True,
     ),
     Variable(
+        "SOURCE_MYSQL_URL",
+        "the source MySQL, or MariaDB; SOURCE_MYSQL_<CONNECTION>_URL is a further one, `mysql/<connection>:` in a "
+        "stream; TLS is verified (`ssl_mode`, `ssl_ca`) unless it is on this machine",
+        "mysql://reader:password@db.example.com:3306/shop?ssl_ca=/etc/ssl/rds.pem",
+        "one source at least",
+        secret=True,
+    ),
+    Variable(
         "SOURCE_MONGO_URL",
         "the source MongoDB; SOURCE_MONGO_<CONNECTION>_URL is a further one, `mongo/<connection>:` in a stream",
         "mongodb://reader:password@db.example.com:27017/?tls=true&tlsCAFile=/etc/ssl/rds.pem&retryWrites=false",
@@ -50,14 +59,16 @@ VARIABLES = (
     ),
     Variable(
         "WAREHOUSE_URL",
-        "the warehouse: Redshift, or Postgres (postgresql://)",
+        "the warehouse: Redshift, or Postgres (postgresql://); WAREHOUSE_<NAME>_URL is that of pipelines with "
+        '`warehouse="<name>"`, else they use this one',
         "redshift://loader:password@cluster.example.com:5439/warehouse",
         "always",
         secret=True,
     ),
     Variable(
         "WAREHOUSE_IAM_ROLE",
-        "ARN of the role with which Redshift reads the lake, or `default` for the cluster's own",
+        "ARN of the role with which Redshift reads the lake, or `default` for the cluster's own; "
+        "WAREHOUSE_<NAME>_IAM_ROLE with WAREHOUSE_<NAME>_URL",
         "arn:aws:iam::123456789012:role/millrace-warehouse",
         "on Redshift",
     ),
@@ -92,7 +103,8 @@ VARIABLES = (
         "unless it is PREFECT_API_URL without /api",
     ),
 )
-_SOURCE = re.compile(r"SOURCE_(?P<kind>POSTGRES|MONGO)(_(?P<connection>[A-Z0-9_]+))?_URL")
+_SOURCE = re.compile(r"SOURCE_(?P<kind>POSTGRES|MYSQL|MONGO)(_(?P<connection>[A-Z0-9_]+))?_URL")
+_WAREHOUSE = re.compile(r"(?P<prefix>WAREHOUSE(_(?P<connection>[A-Z0-9_]+))?)_(URL|IAM_ROLE)")
 _BY_NAME = {variable.name: variable for variable in VARIABLES}
 
 
@@ -103,19 +115,35 @@ def documents(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
     """
     _require(environment)
     yield from _sources(environment)
-    yield from _warehouse(environment)
+    yield from _warehouses(environment)
     yield from _on_aws(environment)
 
 
 def _require(environment: Mapping[str, str]) -> None:
-    missing = [name for name in ("WAREHOUSE_URL", "LANDING_BUCKET", "PROCESSED_BUCKET") if not environment.get(name)]
+    missing = {name: name for name in ("LANDING_BUCKET", "PROCESSED_BUCKET") if not environment.get(name)}
     if not any(_SOURCE.fullmatch(name) and value for name, value in environment.items()):
-        missing.append("SOURCE_POSTGRES_URL")
-    if environment.get("WAREHOUSE_URL", "").startswith("redshift") and not environment.get("WAREHOUSE_IAM_ROLE"):
-        missing.append("WAREHOUSE_IAM_ROLE")
+        missing["SOURCE_POSTGRES_URL"] = "SOURCE_POSTGRES_URL"
+    for prefix in _warehouse_prefixes(environment):
+        url = environment.get(f"{prefix}_URL", "")
+        if not url:
+            missing[f"{prefix}_URL"] = "WAREHOUSE_URL"
+        if url.startswith("redshift") and not environment.get(f"{prefix}_IAM_ROLE"):
+            missing[f"{prefix}_IAM_ROLE"] = "WAREHOUSE_IAM_ROLE"
     if missing:
-        told = "; ".join(f"{name} ({_BY_NAME[name].meaning}), such as {_BY_NAME[name].example}" for name in missing)
+        described = {name: _BY_NAME[known] for name, known in missing.items()}
+        told = "; ".join(f"{name} ({one.meaning}), such as {one.example}" for name, one in described.items())
         raise ConfigurationError("variables are missing", place="environment", remedy=f"set {told}")
+
+
+def _warehouse_prefixes(environment: Mapping[str, str]) -> dict[str, str]:
+    """Connection by what its variables begin with, the common warehouse first."""
+    found = {name: _WAREHOUSE.fullmatch(name) for name in sorted(environment) if environment[name]}
+    named = {match["prefix"]: _connection(match) for match in found.values() if match}
+    return {"WAREHOUSE": ""} | named
+
+
+def _connection(match: re.Match[str]) -> str:
+    return (match["connection"] or "").lower().replace("_", "-")
 
 
 def _sources(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
@@ -123,26 +151,31 @@ def _sources(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
         match = _SOURCE.fullmatch(variable)
         if match is None or not url:
             continue
-        connection = (match["connection"] or "").lower().replace("_", "-")
-        name = names.source_name(match["kind"].lower(), connection)
-        if match["kind"] == "POSTGRES":
-            yield name, source_connector(url, place=variable)
-        else:
-            yield name, _mongo(url, variable)
+        kind = match["kind"].lower()
+        yield names.source_name(kind, _connection(match)), _SOURCE_BLOCKS[kind](url, place=variable)
 
 
-def _mongo(url: str, variable: str) -> MongoDB:
+def _mongo(url: str, *, place: str) -> MongoDB:
     if not url.startswith(("mongodb://", "mongodb+srv://")):
         raise ConfigurationError(
-            f"the URL begins with {url.partition(':')[0]}:", place=variable, remedy="write mongodb:// or mongodb+srv://"
+            f"the URL begins with {url.partition(':')[0]}:", place=place, remedy="write mongodb:// or mongodb+srv://"
         )
     return MongoDB(url=SecretStr(url))
 
 
-def _warehouse(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
-    connector = warehouse_connector(environment["WAREHOUSE_URL"], place="WAREHOUSE_URL")
-    yield names.WAREHOUSE, connector
-    yield names.WAREHOUSE, Warehouse(connector=connector, iam_role=environment.get("WAREHOUSE_IAM_ROLE", ""))
+_SOURCE_BLOCKS: dict[str, Callable[..., Block]] = {
+    "postgres": postgres_connector,
+    "mysql": mysql_connector,
+    "mongo": _mongo,
+}
+
+
+def _warehouses(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
+    for prefix, connection in _warehouse_prefixes(environment).items():
+        name, variable = names.warehouse_name(connection), f"{prefix}_URL"
+        connector = warehouse_connector(environment[variable], place=variable)
+        yield name, connector
+        yield name, Warehouse(connector=connector, iam_role=environment.get(f"{prefix}_IAM_ROLE", ""))
 
 
 def _on_aws(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:

@@ -21,8 +21,13 @@ AnyBlock = TypeVar("AnyBlock", bound=Block)
 
 
 async def load_source_postgres(connection: str = "") -> SqlAlchemyConnector:
-    """The source database of this connection. All of these raise ConfigurationError if the document is missing."""
+    """The source Postgres of this connection. All of these raise ConfigurationError if the document is missing."""
     return await _load(SqlAlchemyConnector, names.source_name("postgres", connection))
+
+
+async def load_source_mysql(connection: str = "") -> SqlAlchemyConnector:
+    """The source MySQL of this connection."""
+    return await _load(SqlAlchemyConnector, names.source_name("mysql", connection))
 
 
 async def load_source_mongo(connection: str = "") -> MongoDB:
@@ -30,9 +35,10 @@ async def load_source_mongo(connection: str = "") -> MongoDB:
     return await _load(MongoDB, names.source_name("mongo", connection))
 
 
-async def load_warehouse() -> Warehouse:
-    """The warehouse."""
-    return await _load(Warehouse, names.WAREHOUSE)
+async def load_warehouse(connection: str = "") -> Warehouse:
+    """The warehouse of this connection; the common one where the connection has none of its own."""
+    own = await _find(Warehouse, names.warehouse_name(connection)) if connection else None
+    return own or await _load(Warehouse, names.warehouse_name())
 
 
 async def load_landing() -> BucketStore:
@@ -46,9 +52,23 @@ async def load_processed() -> BucketStore:
 
 
 async def _load(block_type: type[AnyBlock], name: str) -> AnyBlock:
+    found = await _find(block_type, name)
+    if found is None:
+        raise _wrong(block_type, name, "is not there")
+    return found
+
+
+async def _find(block_type: type[AnyBlock], name: str) -> AnyBlock | None:
     try:
         return await block_type.aload(name)
-    except ValueError as error:
-        place = f"block {block_type.get_block_type_slug()}/{name}"
-        problem = "is not there" if "Unable to find" in str(error) else "does not fit its type"
-        raise ConfigurationError(problem, place=place, remedy="run `python -m blocks.bootstrap`") from None
+    except (ValueError, RuntimeError) as error:
+        if "Unable to find" in str(error):
+            return None
+        if isinstance(error, RuntimeError) and "failed validation" not in str(error):
+            raise
+        raise _wrong(block_type, name, "does not fit its type") from None
+
+
+def _wrong(block_type: type[Block], name: str, problem: str) -> ConfigurationError:
+    place = f"block {block_type.get_block_type_slug()}/{name}"
+    return ConfigurationError(problem, place=place, remedy="run `python -m blocks.bootstrap`")

@@ -16,3 +16,8 @@ ALERTS = "alerts"
 def source_name(kind: str, connection: str = "") -> str:
     """``source-postgres``, or ``source-postgres-<connection>`` for a named connection."""
     return f"source-{kind}-{connection}" if connection else f"source-{kind}"
+
+
+def warehouse_name(connection: str = "") -> str:
+    """``warehouse``, or ``warehouse-<connection>`` for a named connection."""
+    return f"{WAREHOUSE}-{connection}" if connection else WAREHOUSE

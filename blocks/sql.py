@@ -1,7 +1,6 @@
-"""SQL connections on prefect-sqlalchemy: connectors made from URLs, and the block of the warehouse.
+"""SQL connections on prefect-sqlalchemy: those of psycopg2, the block of the warehouse, and how any is opened.
 
-Connectors hold components, never a URL string: Prefect would store that in plain text.
-What does not belong here: statements.
+What does not belong here: URLs (connector.py), statements.
 """
 
 from __future__ import annotations
@@ -10,23 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 from prefect.blocks.core import Block
-from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector
-from pydantic import Field, SecretStr
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from prefect_sqlalchemy import SqlAlchemyConnector
+from pydantic import Field
 from sqlalchemy.pool import NullPool
 
-from millrace.errors import ConfigurationError
+from blocks.connector import POSTGRES_DRIVER, REDSHIFT_DRIVER, connector_of, parsed
 
-POSTGRES_DRIVER = "postgresql+psycopg2"
-REDSHIFT_DRIVER = "redshift+psycopg2"
-DRIVERS = {
-    "postgres": POSTGRES_DRIVER,
-    "postgresql": POSTGRES_DRIVER,
-    POSTGRES_DRIVER: POSTGRES_DRIVER,
-    "redshift": REDSHIFT_DRIVER,
-    REDSHIFT_DRIVER: REDSHIFT_DRIVER,
-}
 SOURCE_STATEMENT_TIMEOUT_SECONDS = 1800
 CONNECT_ARGUMENTS: dict[str, Any] = {
     "connect_timeout": 10,
@@ -66,28 +54,28 @@ class Warehouse(Block):
         return driver_of(self.connector) == REDSHIFT_DRIVER
 
 
-def source_connector(url: str, *, place: str) -> SqlAlchemyConnector:
-    """A connector to a source database; its statements are cut off after half an hour.
+def postgres_connector(url: str, *, place: str) -> SqlAlchemyConnector:
+    """A connector to a Postgres source; its statements are cut off after half an hour.
 
     Raises ConfigurationError, naming ``place``, if the URL is wrong.
     """
     milliseconds = SOURCE_STATEMENT_TIMEOUT_SECONDS * 1000
     options = {"options": f"-c statement_timeout={milliseconds}"}
-    return _connector(_parsed(url, place, POSTGRES_DRIVER), options)
+    return connector_of(parsed(url, place, POSTGRES_DRIVER), CONNECT_ARGUMENTS | options)
 
 
 def warehouse_connector(url: str, *, place: str) -> SqlAlchemyConnector:
     """A connector to the warehouse. Raises ConfigurationError, naming ``place``, if the URL is wrong."""
-    return _connector(_parsed(url, place, POSTGRES_DRIVER, REDSHIFT_DRIVER), {})
+    return connector_of(parsed(url, place, POSTGRES_DRIVER, REDSHIFT_DRIVER), CONNECT_ARGUMENTS)
 
 
 def driver_of(connector: SqlAlchemyConnector) -> str:
-    """``postgresql+psycopg2`` or ``redshift+psycopg2``."""
+    """``postgresql+psycopg2``, ``redshift+psycopg2`` or ``mysql+pymysql``."""
     return str(connector.connection_info.create_url().drivername)
 
 
 def opener(connector: SqlAlchemyConnector) -> Callable[[], Any]:
-    """A function that opens psycopg2 connections of the caller's own, outside any pool."""
+    """A function that opens the driver's own connections, one for each call, outside any pool."""
     engine = connector.get_engine(poolclass=NullPool)
 
     def connect() -> Any:
@@ -97,41 +85,3 @@ def opener(connector: SqlAlchemyConnector) -> Callable[[], Any]:
         return connection
 
     return connect
-
-
-def _parsed(url: str, place: str, *drivers: str) -> URL:
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        raise ConfigurationError(
-            "this is not a database URL", place=place, remedy=f"write {drivers[-1]}://user:password@host:port/database"
-        ) from None
-    driver = DRIVERS.get(parsed.drivername, "")
-    if driver not in drivers:
-        raise ConfigurationError(
-            f"the URL begins with {parsed.drivername}://", place=place, remedy=f"write {' or '.join(drivers)}"
-        )
-    if not (parsed.host and parsed.database):
-        raise ConfigurationError("the URL has no host or no database", place=place, remedy="write both")
-    if "password" in parsed.query:
-        raise ConfigurationError(
-            "the password stands behind the question mark, where it would be stored unencrypted",
-            place=place,
-            remedy="write it before the @",
-        )
-    return parsed.set(drivername=driver)
-
-
-def _connector(url: URL, further: dict[str, Any]) -> SqlAlchemyConnector:
-    query = {name: value if isinstance(value, str) else value[-1] for name, value in url.query.items()}
-    components = ConnectionComponents(
-        driver=url.drivername,
-        username=url.username,
-        password=SecretStr(url.password) if url.password else None,
-        host=url.host,
-        port=url.port,
-        database=url.database,
-        query=query or None,
-    )
-    arguments = {name: value for name, value in (CONNECT_ARGUMENTS | further).items() if name not in query}
-    return SqlAlchemyConnector(connection_info=components, connect_args=arguments)

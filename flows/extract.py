@@ -13,7 +13,7 @@ from prefect import flow
 from flows.together import together
 from millrace.pipeline import SourceKind
 from millrace.run import Bounds
-from tasks.extract import Extracted, extract_mongo_stream, extract_postgres_stream
+from tasks.extract import Extracted, extract_mongo_stream, extract_mysql_stream, extract_postgres_stream
 
 
 class StreamsFailed(ExceptionGroup[Exception]):
@@ -34,6 +34,12 @@ async def extract_postgres(pipeline: str, streams: list[str], bounds: Bounds) ->
     return await _side_by_side(extract_postgres_stream, pipeline, streams, bounds)
 
 
+@flow(name="extract-mysql", flow_run_name="extract {pipeline} from MySQL", persist_result=False)
+async def extract_mysql(pipeline: str, streams: list[str], bounds: Bounds) -> list[Extracted]:
+    """Read the MySQL streams. Raises StreamsFailed after all have ended when some failed."""
+    return await _side_by_side(extract_mysql_stream, pipeline, streams, bounds)
+
+
 @flow(name="extract-mongo", flow_run_name="extract {pipeline} from MongoDB", persist_result=False)
 async def extract_mongo(pipeline: str, streams: list[str], bounds: Bounds) -> list[Extracted]:
     """Read the MongoDB streams. Raises StreamsFailed after all have ended when some failed."""
@@ -42,6 +48,7 @@ async def extract_mongo(pipeline: str, streams: list[str], bounds: Bounds) -> li
 
 EXTRACT: dict[SourceKind, Callable[[str, list[str], Bounds], Coroutine[Any, Any, list[Extracted]]]] = {
     "postgres": extract_postgres,
+    "mysql": extract_mysql,
     "mongo": extract_mongo,
 }
 

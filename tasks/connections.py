@@ -8,7 +8,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from blocks.load import load_landing, load_processed, load_source_mongo, load_source_postgres, load_warehouse
+from blocks.load import (
+    load_landing,
+    load_processed,
+    load_source_mongo,
+    load_source_postgres,
+    load_warehouse,
+)
 from blocks.sql import driver_of, opener
 from millrace.capture.chunk import Source
 from millrace.capture.mongo import MongoSource
@@ -39,8 +45,8 @@ async def open_landing(pipeline: Pipeline, warehouse: Warehouse, progress: Progr
     return Landing(pipeline.name, await load_landing(), limits, progress, form=pipeline.landing, working=working)
 
 
-async def open_warehouse() -> Warehouse:
-    """The warehouse of this environment. Connects at its first use."""
-    block = await load_warehouse()
+async def open_warehouse(pipeline: Pipeline) -> Warehouse:
+    """The warehouse that the pipeline names, or the common one. Connects at its first use."""
+    block = await load_warehouse(pipeline.warehouse)
     dialect = dialect_for(driver_of(block.connector))
     return Warehouse(opener(block.connector), dialect, block.iam_role)

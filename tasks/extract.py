@@ -42,6 +42,12 @@ async def extract_postgres_stream(pipeline: str, stream: str, bounds: Bounds) ->
     return await _extract(pipeline, stream, bounds)
 
 
+@task(name="extract-mysql-stream", task_run_name="extract {stream}", **STEP)
+async def extract_mysql_stream(pipeline: str, stream: str, bounds: Bounds) -> Extracted:
+    """Read a MySQL table, or what of it is asked for, into the lake."""
+    return await _extract(pipeline, stream, bounds)
+
+
 @task(name="extract-mongo-stream", task_run_name="extract {stream}", **STEP)
 async def extract_mongo_stream(pipeline: str, stream: str, bounds: Bounds) -> Extracted:
     """Read a MongoDB collection, or what of it is asked for, into the lake."""
@@ -50,7 +56,8 @@ async def extract_mongo_stream(pipeline: str, stream: str, bounds: Bounds) -> Ex
 
 async def _extract(pipeline: str, stream: str, bounds: Bounds) -> Extracted:
     begun = time.monotonic()
-    declared, warehouse = find(pipeline), await open_warehouse()
+    declared = find(pipeline)
+    warehouse = await open_warehouse(declared)
     own, landing = declared.stream(stream), await open_landing(declared, warehouse, _reporter(stream))
     async with open_source(own.reference) as source, leased(warehouse, declared, own) as lease:
         landing = replace(landing, token=lease.token)

@@ -33,7 +33,8 @@ class Loaded:
 async def load_batches(pipeline: str, manifests: Sequence[str]) -> Loaded:
     """Stage and apply the batches whose manifests have these keys, in the zone that the pipeline loads from."""
     begun = time.monotonic()
-    declared, warehouse = find(pipeline), await open_warehouse()
+    declared = find(pipeline)
+    warehouse = await open_warehouse(declared)
     store = await load_processed() if declared.is_transformed else await load_landing()
     batches = await asyncio.to_thread(lambda: [Batch.load(store, manifest) for manifest in manifests])
     async with held(warehouse, declared, batches):

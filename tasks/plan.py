@@ -37,7 +37,8 @@ class StreamPlan:
 @task(name="plan", task_run_name="plan {stream}", **STEP)
 async def plan_stream(pipeline: str, stream: str, bounds: Bounds) -> StreamPlan:
     """What a run of this stream would do now."""
-    declared, warehouse = find(pipeline), await open_warehouse()
+    declared = find(pipeline)
+    warehouse = await open_warehouse(declared)
     own = declared.stream(stream)
     landing = await open_landing(declared, warehouse)
     async with open_source(own.reference) as source:
@@ -53,7 +54,8 @@ async def plan_stream(pipeline: str, stream: str, bounds: Bounds) -> StreamPlan:
 @task(name="plan-model", task_run_name="plan {model}", **STEP)
 async def plan_model(pipeline: str, model: str) -> StreamPlan:
     """What a run would do to the table of this model; its rows come from the run's other tables."""
-    declared, warehouse = find(pipeline), await open_warehouse()
+    declared = find(pipeline)
+    warehouse = await open_warehouse(declared)
     own = next(one for one in declared.models if one.name == model)
     changes, statements = await asyncio.to_thread(warehouse.plan, declared, own, own.columns)
     target, inputs = f"{declared.target_model_schema}.{model}", ", ".join(own.inputs)

@@ -34,7 +34,8 @@ class Rejects:
 
 async def list_rejects(pipeline: str, streams: Sequence[str], *, each: bool = False) -> list[Rejects]:
     """Open rejects of these streams, the most frequent reason first; ``each``: row by row."""
-    declared, warehouse, store = find(pipeline), await open_warehouse(), await load_landing()
+    declared = find(pipeline)
+    warehouse, store = await open_warehouse(declared), await load_landing()
     by = ["reason", "field", "coordinates"] if each else ["reason", "field"]
     found: list[Rejects] = []
     for stream in streams:

@@ -23,5 +23,5 @@ async def create_views(pipeline: str) -> list[str]:
     path = SQL_DIRECTORY / declared.views
     if not path.is_file():
         raise ConfigurationError(f"{declared.views} is no file below sql/", place=f"pipeline {pipeline}")
-    warehouse = await open_warehouse()
+    warehouse = await open_warehouse(declared)
     return await asyncio.to_thread(warehouse.make_views, declared, path.read_text(encoding="utf-8"))

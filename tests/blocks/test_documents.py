@@ -27,9 +27,12 @@ SECRET = "s3cr3t-W0rd"
 DESCRIBED = {
     "SOURCE_POSTGRES_URL": f"postgres://reader:{SECRET}@db.example.com/bank?sslmode=require",
     "SOURCE_POSTGRES_OLD_CORE_URL": f"postgresql://reader:{SECRET}@old.example.com:6432/core",
+    "SOURCE_MYSQL_URL": f"mysql://reader:{SECRET}@shop.example.com/shop?ssl_ca=/etc/ssl/rds.pem",
+    "SOURCE_MYSQL_STOCKS_URL": f"mariadb://reader:{SECRET}@stocks.example.com:3307/stock_db",
     "SOURCE_MONGO_URL": f"mongodb://reader:{SECRET}@docs.example.com/?tls=true&retryWrites=false",
     "WAREHOUSE_URL": f"redshift://loader:{SECRET}@cluster.example.com:5439/warehouse",
     "WAREHOUSE_IAM_ROLE": "arn:aws:iam::123456789012:role/millrace",
+    "WAREHOUSE_STOCKS_URL": f"postgresql://loader:{SECRET}@stars.example.com/stocks?sslmode=verify-full",
     "LANDING_BUCKET": "acme-landing",
     "PROCESSED_BUCKET": "acme-processed",
     "AWS_DEFAULT_REGION": "eu-west-1",
@@ -40,12 +43,16 @@ DESCRIBED = {
 DOCUMENTS = [
     "aws-credentials/aws",
     "millrace-warehouse/warehouse",
+    "millrace-warehouse/warehouse-stocks",
     "mongodb/source-mongo",
     "s3-bucket/landing",
     "s3-bucket/processed",
+    "sqlalchemy-connector/source-mysql",
+    "sqlalchemy-connector/source-mysql-stocks",
     "sqlalchemy-connector/source-postgres",
     "sqlalchemy-connector/source-postgres-old-core",
     "sqlalchemy-connector/warehouse",
+    "sqlalchemy-connector/warehouse-stocks",
 ]
 
 
@@ -199,6 +206,7 @@ def test_a_postgres_warehouse_needs_no_role() -> None:
         ("SOURCE_POSTGRES_URL", f"postgresql://u:{SECRET}@h:port/d", "not a database URL"),
         ("SOURCE_POSTGRES_URL", f"postgresql://u:{SECRET}@h", "no host or no database"),
         ("SOURCE_POSTGRES_URL", f"postgresql://u@h/d?password={SECRET}", "behind the question mark"),
+        ("SOURCE_POSTGRES_URL", f"postgresql://u@h/d?sslkey=k&sslpassword={SECRET}", "behind the question mark"),
         ("WAREHOUSE_URL", f"snowflake://u:{SECRET}@h/d", "begins with snowflake://"),
         ("SOURCE_MONGO_URL", f"http://u:{SECRET}@h/d", "begins with http:"),
     ],

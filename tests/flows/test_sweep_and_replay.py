@@ -95,7 +95,8 @@ async def test_a_twin_is_kept_out_and_says_who_holds_the_stream(
 ) -> None:
     monkeypatch.setattr(extract_postgres_stream, "retry_delay_seconds", [0, 0, 0])
     pipeline = declare(tmp_path)
-    warehouse, declared = await open_warehouse(), find(pipeline)
+    declared = find(pipeline)
+    warehouse = await open_warehouse(declared)
     held = warehouse.lease(declared, declared.stream("sales"), "flow run of somebody else")
     with held, pytest.raises(ExceptionGroup) as raised:
         await run(pipeline)

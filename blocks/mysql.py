@@ -1,0 +1,85 @@
+"""Connections to MySQL and MariaDB sources: what their URLs mean to the driver, above all for TLS.
+
+What does not belong here: reading (millrace/capture/mysql.py).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+from prefect_sqlalchemy import SqlAlchemyConnector
+from sqlalchemy.engine import URL
+
+from blocks.connector import MYSQL_DRIVER, connector_of, parsed
+from blocks.sql import SOURCE_STATEMENT_TIMEOUT_SECONDS
+from millrace.errors import ConfigurationError
+
+MYSQL_5_7_8, MARIADB_10_1_1 = "50708", "100101"
+# Each server runs what stands in the comment of its own and sees a comment in the other one.
+STATEMENT_TIMEOUT = (
+    f"SET /*M!{MARIADB_10_1_1} max_statement_time = {SOURCE_STATEMENT_TIMEOUT_SECONDS} */"
+    f" /*!{MYSQL_5_7_8} max_execution_time = {SOURCE_STATEMENT_TIMEOUT_SECONDS * 1000} */"
+)
+CONNECT_ARGUMENTS: dict[str, Any] = {
+    "connect_timeout": 10,
+    # Later than the server's own end of a statement: this is for a server that is gone without a word.
+    "read_timeout": SOURCE_STATEMENT_TIMEOUT_SECONDS + 60,
+    "write_timeout": 60,
+    "program_name": "millrace",
+    "init_command": STATEMENT_TIMEOUT,
+}
+CHARACTER_SET = {"charset": "utf8mb4"}
+TLS_MODES: dict[str, dict[str, Any]] = {
+    "disabled": {"ssl_disabled": True},
+    "preferred": {},
+    "required": {"ssl_verify_cert": "no"},
+    # An empty name of a file stands for the system's certificates; without any the driver does not look at the host.
+    "verify_ca": {"ssl_ca": "", "ssl_verify_cert": True},
+    "verify_identity": {"ssl_ca": "", "ssl_verify_cert": True, "ssl_verify_identity": True},
+}
+"""By ``ssl_mode`` of the URL, in MySQL's own words, the driver's arguments."""
+TLS_FILES = ("ssl_ca", "ssl_cert", "ssl_key")
+
+
+def mysql_connector(url: str, *, place: str) -> SqlAlchemyConnector:
+    """A connector to a MySQL or MariaDB source; its statements are cut off after half an hour.
+
+    TLS is as ``ssl_mode`` says, by default ``verify_identity`` (to this machine, without ``ssl_ca``: ``preferred``);
+    ``ssl_ca``, ``ssl_cert`` and ``ssl_key`` are files where flows run. Raises ConfigurationError, naming ``place``, if
+    the URL is wrong.
+    """
+    own = parsed(url, place, MYSQL_DRIVER)
+    tls = _tls(own, place)
+    plain = own.difference_update_query([name for name in own.query if _is_of_tls(name) or name in CHARACTER_SET])
+    return connector_of(plain, CONNECT_ARGUMENTS | CHARACTER_SET | tls)
+
+
+def _tls(url: URL, place: str) -> dict[str, Any]:
+    """SQLAlchemy would hand some of them on as text, by which ``ssl_disabled=false`` disables TLS."""
+    given = {
+        name.lower().replace("-", "_"): value if isinstance(value, str) else value[-1]
+        for name, value in url.query.items()
+        if _is_of_tls(name)
+    }
+    is_private = _is_loopback(url.host or "") and "ssl_ca" not in given
+    mode = given.pop("ssl_mode", "preferred" if is_private else "verify_identity")
+    arguments = TLS_MODES.get(mode.lower().replace("-", "_"))
+    if arguments is None or not given.keys() <= set(TLS_FILES):
+        raise ConfigurationError(
+            "what the URL says of TLS is not understood",
+            place=place,
+            remedy=f"write ssl_mode ({', '.join(TLS_MODES)}) and {', '.join(TLS_FILES)}",
+        )
+    return arguments | given
+
+
+def _is_of_tls(name: str) -> bool:
+    return name.lower().startswith(("ssl", "tls"))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
