@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.complete
 PACKAGES := millrace pipelines blocks tasks flows cli seed_data local
 
-.PHONY: demo demo-totesys up test torture lint audit clean lock
+.PHONY: demo demo-totesys up test mysql mariadb torture lint audit clean lock
 
 demo: $(STAMP)
 	$(BIN)/python -m local run -- env PREFECT_LOGGING_LEVEL=WARNING $(BIN)/python -m local.demo
@@ -18,9 +18,22 @@ up: $(STAMP)
 # Counting lines costs next to nothing where Python has sys.monitoring (3.12), a few per cent elsewhere.
 COVERAGE_CORE = $(shell $(BIN)/python -c 'import sys; print("sysmon" if hasattr(sys, "monitoring") else "ctrace")')
 
-test: $(STAMP)
+test: $(STAMP) mysql
 	mkdir -p .local
 	COVERAGE_CORE=$(COVERAGE_CORE) $(BIN)/python -m pytest -n 3 --dist loadfile --durations 20 --cov
+
+# A MySQL server to test against: the one that MYSQL_URL names, else MariaDB's programs, which Debian's package brings
+# without starting a service.
+MARIADB = PATH="$$PATH:/usr/sbin:/usr/local/sbin:/opt/homebrew/bin"; command -v mariadbd && command -v mariadb-install-db
+
+mysql:
+	@test -n "$(MYSQL_URL)" || { $(MARIADB); } > /dev/null || { command -v apt-get > /dev/null && $(MAKE) mariadb; } || { \
+		echo "Install MariaDB's server, or set MYSQL_URL to the URL of a MySQL server's superuser."; exit 2; }
+
+mariadb: SUDO = $(shell test "$$(id -u)" = 0 || command -v sudo)
+mariadb:
+	$(SUDO) apt-get update -qq
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends mariadb-server-core
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

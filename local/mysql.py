@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pymysql
+from pymysql.constants import ER
 from sqlalchemy.engine import URL, make_url
 
 from local.processes import LOCALHOST, Process, as_user, free_port
@@ -117,7 +118,7 @@ class MySQLServer:
         try:
             self.execute(f"KILL {session}")
         except pymysql.err.OperationalError as error:
-            if error.args[0] != pymysql.constants.ER.NO_SUCH_THREAD:
+            if error.args[0] != ER.NO_SUCH_THREAD:
                 raise
 
     def stop(self) -> None:
@@ -126,7 +127,7 @@ class MySQLServer:
             self.process.stop()
 
 
-def connect(url: str) -> pymysql.Connection[pymysql.cursors.Cursor]:
+def connect(url: str) -> Any:
     """A connection that commits each statement."""
     parts = make_url(url)
     return pymysql.connect(
@@ -138,6 +139,11 @@ def connect(url: str) -> pymysql.Connection[pymysql.cursors.Cursor]:
         charset="utf8mb4",
         autocommit=True,
     )
+
+
+def is_available() -> bool:
+    """Whether there is a server to start, or MYSQL_URL names one."""
+    return bool(os.environ.get(URL_VARIABLE) or shutil.which("mariadbd", path=SEARCHED))
 
 
 def start_mysql(directory: Path, *, port: int | None = None) -> MySQLServer:
