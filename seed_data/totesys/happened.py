@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from seed_data.totesys.world import TABLES, Change
+from seed_data.totesys.world import Change
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Happened:
         return cls(tables)
 
     def __add__(self, other: Happened) -> Happened:
-        touched = [table for table in TABLES if table in self.tables or table in other.tables]
+        touched = dict.fromkeys((*self.tables, *other.tables))
         return Happened({table: self.of_table(table) + other.of_table(table) for table in touched})
 
     def of_table(self, table: str) -> Counts:

@@ -48,7 +48,7 @@ class Change:
 
     table: str
     kind: Kind
-    key: int
+    key: Any
     values: Row = field(default_factory=dict)
 
 

@@ -1,0 +1,40 @@
+"""The course of events from any moment on: what happens on each day, put in order.
+
+What does not belong here: the events themselves (jobs.py, rare.py) and their writing (simulation.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from itertools import count
+
+from seed_data.stocks.jobs import jobs
+from seed_data.stocks.rare import rare_events
+from seed_data.stocks.reference import first_changes
+from seed_data.stocks.world import MILLISECOND, Event, local_day, midnight
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What everything follows from. ``start`` is the first day where the platform is."""
+
+    seed: int
+    start: date
+
+
+def events_after(moment: datetime, origin: Origin, rare_rate: float) -> Iterator[Event]:
+    """Without end, in order; ``moment`` itself is left out."""
+    begin = max(local_day(moment), origin.start)
+    for number in count():
+        yield from (event for event in _day(origin, begin + timedelta(days=number), rare_rate) if event.at > moment)
+
+
+def _day(origin: Origin, day: date, rare_rate: float) -> list[Event]:
+    opening = [_opening(origin)] if day == origin.start else []
+    return sorted([*opening, *jobs(origin.seed, day), *rare_events(origin.seed, day, rare_rate)])
+
+
+def _opening(origin: Origin) -> Event:
+    return Event(midnight(origin.start) + 962 * MILLISECOND, lambda _world: first_changes(origin.seed))

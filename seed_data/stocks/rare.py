@@ -1,0 +1,142 @@
+"""What happens now and then, because a pipeline must bear it: silent edits, deletes, returns, several changes a day.
+
+What does not belong here: what happens every day (jobs.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import partial
+
+from seed_data.stocks.jobs import PRICES_AT, USERS_AT, draw_price, new_email
+from seed_data.stocks.reference import draw_name, is_traded
+from seed_data.stocks.world import MILLISECOND, Event, World, added, midnight, stamp
+from seed_data.totesys.arrivals import one_after_another
+from seed_data.totesys.chance import Chance
+from seed_data.totesys.world import Change
+
+DAYS_OF_A_MONTH = 30
+HALF_A_MILLISECOND = timedelta(microseconds=500)
+AFTER_OPENING, NOON, BEFORE_MIDNIGHT = timedelta(seconds=5), timedelta(hours=12), timedelta(hours=23, minutes=59)
+AFTER_PRICES, AFTER_USERS = PRICES_AT + timedelta(minutes=5), USERS_AT + timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Occasion:
+    """One time that one kind of event happens. What is drawn for it depends on nothing that happened before."""
+
+    seed: int
+    day: date
+    kind: str
+    number: int
+
+    def chance(self, purpose: str) -> Chance:
+        """For one purpose of this occasion."""
+        return Chance(self.seed, f"{self.kind} {self.number} {purpose}", self.day.toordinal())
+
+
+Act = Callable[[Occasion, datetime, World], list[Change]]
+
+
+@dataclass(frozen=True)
+class Step:
+    """An act, and the hours between which it happens."""
+
+    act: Act
+    first: timedelta = AFTER_OPENING
+    last: timedelta = BEFORE_MIDNIGHT
+
+    def moment(self, occasion: Occasion) -> datetime:
+        """When it does on this occasion."""
+        milliseconds = occasion.chance(f"from {self.first}").integer(
+            self.first // MILLISECOND, self.last // MILLISECOND
+        )
+        return midnight(occasion.day) + milliseconds * MILLISECOND
+
+
+def rare_events(seed: int, day: date, rate: float) -> list[Event]:
+    """Those of a day; at ``rate`` 1 each kind happens about once a month.
+
+    They lie half a millisecond beside all others, so that another rate moves none of those.
+    """
+    planned = sorted(_planned(seed, day, rate), key=lambda one: (one[0], one[1].kind, one[1].number))
+    moments = one_after_another(moment for moment, _, _ in planned)
+    return [
+        Event(moment + HALF_A_MILLISECOND, partial(act, occasion, moment))
+        for moment, (_, occasion, act) in zip(moments, planned, strict=True)
+    ]
+
+
+def _planned(seed: int, day: date, rate: float) -> Iterator[tuple[datetime, Occasion, Act]]:
+    for kind, steps in KINDS.items():
+        times = Chance(seed, f"{kind} how often", day.toordinal()).count(rate / DAYS_OF_A_MONTH)
+        for number in range(times):
+            occasion = Occasion(seed, day, kind, number)
+            yield from ((step.moment(occasion), occasion, step.act) for step in steps)
+
+
+def _delist(occasion: Occasion, _moment: datetime, world: World) -> list[Change]:
+    """A stock that was traded is never deleted: its transactions refer to it."""
+    keys = [
+        key
+        for key in sorted(world.stocks)
+        if key not in world.traded and not is_traded(occasion.seed, key, key in world.relisted)
+    ]
+    return [Change("stock", "deleted", occasion.chance("which").one_of(keys))] if keys else []
+
+
+def _relist(occasion: Occasion, _moment: datetime, world: World) -> list[Change]:
+    """As it was when it went."""
+    if not world.delisted:
+        return []
+    key = occasion.chance("which").one_of(sorted(world.delisted))
+    return [added("stock", key, world.delisted[key])]
+
+
+def _move_price(occasion: Occasion, _moment: datetime, world: World) -> list[Change]:
+    """Once more on this day, on which the daily job moved all."""
+    key = occasion.chance("which").one_of(sorted(world.stocks))
+    price = draw_price(occasion.chance("price"), world.stocks[key]["price"])
+    return [Change("stock", "updated", key, {"price": price})] if price != world.stocks[key]["price"] else []
+
+
+def _leave(occasion: Occasion, _moment: datetime, world: World) -> list[Change]:
+    """Somebody who never traded: transactions refer to all others."""
+    keys = sorted(world.users.keys() - world.traders)
+    return [Change("user", "deleted", occasion.chance("which").one_of(keys))] if keys else []
+
+
+def _rename(occasion: Occasion, _moment: datetime, world: World) -> list[Change]:
+    """And nothing says so."""
+    key = occasion.chance("which").one_of(sorted(world.users))
+    name = draw_name(occasion.chance("name"), occasion.seed)
+    return [Change("user", "silent", key, {"name": name})] if name != world.users[key]["name"] else []
+
+
+def _move_chosen_user(occasion: Occasion, moment: datetime, world: World) -> list[Change]:
+    """The same one at each step, if nobody came in between whom the lot would have fallen on."""
+    key = min(world.users, key=lambda key: occasion.chance(f"user {key}").integer(0, 2**62))
+    return [new_email(occasion.chance(f"email {moment}"), key, world, moment)]
+
+
+def _move_new_user(occasion: Occasion, moment: datetime, world: World) -> list[Change]:
+    """Somebody who came today."""
+    since = stamp(midnight(occasion.day))
+    keys = [key for key, row in sorted(world.users.items()) if row["status"] == "I" and row["updated_at"] >= since]
+    if not keys:
+        return []
+    return [new_email(occasion.chance("email"), occasion.chance("which").one_of(keys), world, moment)]
+
+
+KINDS: dict[str, tuple[Step, ...]] = {
+    "delisting": (Step(_delist),),
+    "relisting": (Step(_relist),),
+    "second price": (Step(_move_price, AFTER_PRICES),),
+    "leaving": (Step(_leave),),
+    "renaming": (Step(_rename),),
+    "two e-mails": (Step(_move_chosen_user, last=NOON), Step(_move_chosen_user, first=NOON)),
+    "new and updated": (Step(_move_new_user, AFTER_USERS),),
+}
+"""Every kind of event, and what it consists of."""

@@ -1,0 +1,96 @@
+"""The platform as it is at one moment of the simulation, in memory, and an event that changes it.
+
+What happens is decided here and written to the database by the same changes. What does not belong here: what happens
+(jobs.py, rare.py), and SQL (writing.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta, timezone
+
+from seed_data.totesys.world import Change, Row
+
+TABLES = ("stock", "user", "transaction")
+"""Whoever is referred to comes before whoever refers."""
+LOCAL = timezone(timedelta(hours=7), "UTC+7")
+MILLISECOND = timedelta(milliseconds=1)
+
+
+def key_of(table: str) -> str:
+    """The name of a table's key."""
+    return f"{table}_id"
+
+
+def midnight(day: date) -> datetime:
+    """The beginning of a day where the platform is, in UTC."""
+    return datetime.combine(day, time(), LOCAL).astimezone(UTC)
+
+
+def local_day(moment: datetime) -> date:
+    """The day where the platform is."""
+    return moment.astimezone(LOCAL).date()
+
+
+def stamp(moment: datetime) -> datetime:
+    """As the tables hold it: UTC without saying so, and without a fraction, as NOW() gives it."""
+    return moment.astimezone(UTC).replace(tzinfo=None, microsecond=0)
+
+
+def added(table: str, key: int | str, values: Row) -> Change:
+    """A new row."""
+    return Change(table, "inserted", key, {key_of(table): key, **values})
+
+
+class World:
+    """The rows of `stock` and `user` by key, and of everything else what the next events depend on."""
+
+    def __init__(self) -> None:
+        self.stocks: dict[str, Row] = {}
+        self.users: dict[int, Row] = {}
+        self.delisted: dict[str, Row] = {}
+        """As they were last."""
+        self.relisted: set[str] = set()
+        self.traded: set[str] = set()
+        self.traders: set[int] = set()
+        self.last_user = self.last_transaction = 0
+        """The greatest keys there ever were."""
+
+    def apply(self, changes: Iterable[Change]) -> None:
+        """Bring the platform to where the changes lead."""
+        apply = {"stock": self._apply_to_stock, "user": self._apply_to_user, "transaction": self._trade}
+        for change in changes:
+            apply[change.table](change)
+
+    def _apply_to_stock(self, change: Change) -> None:
+        if change.kind == "deleted":
+            self.delisted[change.key] = self.stocks.pop(change.key)
+            return
+        if self.delisted.pop(change.key, None):
+            self.relisted.add(change.key)
+        self.stocks[change.key] = {**self.stocks.get(change.key, {}), **change.values}
+
+    def _apply_to_user(self, change: Change) -> None:
+        if change.kind == "deleted":
+            del self.users[change.key]
+            return
+        self.users[change.key] = {**self.users.get(change.key, {}), **change.values}
+        self.last_user = max(self.last_user, change.key)
+
+    def _trade(self, change: Change) -> None:
+        self.traded.add(change.values["stock_id"])
+        if change.values["user_id"] is not None:
+            self.traders.add(change.values["user_id"])
+        self.last_transaction = max(self.last_transaction, change.key)
+
+
+@dataclass(frozen=True, order=True)
+class Event:
+    """Something that happens at one moment, in one transaction: what it changes depends on how the world is then.
+
+    ``at`` is when it is committed. No two events of a simulation share it.
+    """
+
+    at: datetime
+    occur: Callable[[World], list[Change]] = field(compare=False)
