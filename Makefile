@@ -33,7 +33,7 @@ mysql:
 mariadb: SUDO = $(shell test "$$(id -u)" = 0 || command -v sudo)
 mariadb:
 	$(SUDO) apt-get update -qq
-	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends mariadb-server-core
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends mariadb-server-core mariadb-client-core
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
