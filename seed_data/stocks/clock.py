@@ -1,0 +1,94 @@
+"""The simulated clock (sql/stocks/clock.sql) as the simulation moves it, and the simulation's beginning beside it.
+
+The clock never passes ``complete_until``, and that is moved in the transaction of each event: whoever reads it knows
+that everything up to then is committed. What does not belong here: events.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from seed_data.stocks.course import Origin
+from seed_data.stocks.script import named
+
+if TYPE_CHECKING:
+    from pymysql.cursors import Cursor
+
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+_LOCK = "SELECT GET_LOCK(CONCAT('simulation ', MD5(DATABASE())), 0)"
+_ORIGIN = "SELECT seed, started_on FROM `simulation`.origin"
+_BEGIN_ORIGIN = "INSERT INTO `simulation`.origin (seed, started_on) VALUES (%s, %s)"
+_BEGIN_CLOCK = """
+INSERT INTO `simulation`.clock (anchor_real, anchor_simulated, speed, complete_until)
+VALUES (`simulation`.`real`(), %s, 0, %s)
+"""
+# Read before it is written: the assignments take place one after the other.
+_RUN = """
+UPDATE `simulation`.clock
+SET anchor_simulated = %s, anchor_real = `simulation`.`real`(), speed = %s
+"""
+_COMPLETE = "UPDATE `simulation`.clock SET complete_until = %s"
+
+
+def epoch_seconds(moment: datetime) -> Decimal:
+    """As the clock's tables hold it, to the microsecond."""
+    return Decimal((moment - _EPOCH) // _MICROSECOND).scaleb(-6)
+
+
+class Clock:
+    """Of the simulation in ``schema``, for whoever owns that."""
+
+    def __init__(self, schema: str) -> None:
+        self._schema = schema
+
+    def lock(self, cursor: Cursor) -> bool:
+        """Whether this session alone now simulates; until it ends."""
+        return bool(self._one(cursor, _LOCK))
+
+    def origin(self, cursor: Cursor) -> Origin | None:
+        """What was begun here, if anything was."""
+        cursor.execute(named(_ORIGIN, self._schema))
+        found: tuple[int, date] | None = cursor.fetchone()
+        return Origin(*found) if found else None
+
+    def begin(self, cursor: Cursor, origin: Origin, moment: datetime) -> None:
+        """Set a clock that was not set, at rest."""
+        cursor.execute(named(_BEGIN_ORIGIN, self._schema), (origin.seed, origin.start))
+        cursor.execute(named(_BEGIN_CLOCK, self._schema), (epoch_seconds(moment), epoch_seconds(moment)))
+
+    def now(self, cursor: Cursor) -> datetime:
+        """Simulated time. Everything that happens up to it is committed."""
+        return self._moment(cursor, "now")
+
+    def target(self, cursor: Cursor) -> datetime:
+        """Where the clock would be if nothing were left to be committed."""
+        return self._moment(cursor, "target")
+
+    def real(self, cursor: Cursor) -> datetime:
+        """The server's own time."""
+        return self._moment(cursor, "real")
+
+    def run(self, cursor: Cursor, speed: float) -> None:
+        """Let the clock run from where it is, ``speed`` times as fast as the real one; 0: let it rest."""
+        self._set(cursor, self.now(cursor), speed)
+
+    def aim(self, cursor: Cursor, moment: datetime) -> None:
+        """Let the clock rest at ``moment`` as soon as everything up to then is committed."""
+        self._set(cursor, moment, 0)
+
+    def complete(self, cursor: Cursor, moment: datetime) -> None:
+        """Everything up to ``moment`` is committed, or is with this transaction."""
+        cursor.execute(named(_COMPLETE, self._schema), (epoch_seconds(moment),))
+
+    def _set(self, cursor: Cursor, moment: datetime, speed: float) -> None:
+        cursor.execute(named(_RUN, self._schema), (epoch_seconds(moment), speed))
+
+    def _moment(self, cursor: Cursor, function: str) -> datetime:
+        return _EPOCH + int(self._one(cursor, f"SELECT `simulation`.`{function}`()").scaleb(6)) * _MICROSECOND
+
+    def _one(self, cursor: Cursor, question: str) -> Any:
+        cursor.execute(named(question, self._schema))
+        [(answer,)] = cursor.fetchall()
+        return answer

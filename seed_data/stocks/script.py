@@ -1,0 +1,37 @@
+"""The SQL of the stock platform, with the name of its simulation's schema put in.
+
+What does not belong here: what the statements do (sql/stocks, clock.py, writing.py).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pymysql.cursors import Cursor
+
+SQL_DIRECTORY = Path(__file__).parents[2] / "sql" / "stocks"
+SCHEMA = "`simulation`"
+"""Stands for it in every statement."""
+SUFFIX = "_simulation"
+_END_OF_STATEMENT = re.compile(r";\s*$", re.MULTILINE)
+
+
+def schema_of(cursor: Cursor) -> str:
+    """The schema of the simulation of this session's database, quoted."""
+    cursor.execute("SELECT DATABASE()")
+    [(database,)] = cursor.fetchall()
+    return "`" + f"{database}{SUFFIX}".replace("`", "``") + "`"
+
+
+def named(statement: str, schema: str) -> str:
+    """The statement with the schema's name."""
+    return statement.replace(SCHEMA, schema)
+
+
+def statements(name: str) -> list[str]:
+    """Those of ``sql/stocks/<name>.sql``; the driver runs one at a time."""
+    text = (SQL_DIRECTORY / f"{name}.sql").read_text(encoding="utf-8")
+    return [statement for statement in _END_OF_STATEMENT.split(text) if statement.strip()]
