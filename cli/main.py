@@ -46,6 +46,10 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be
 SilentRate = Annotated[
     float | None, typer.Option(help="totesys: factor on silent edits and deletes.", show_default="1, as measured")
 ]
+RareRate = Annotated[
+    float | None,
+    typer.Option(help="stocks: factor on deletes, silent edits and the like.", show_default="1, each once a month"),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -118,55 +122,70 @@ def views(pipeline: PipelineName, as_json: AsJson = False) -> None:
 
 @application.command()
 def seed(
-    pipeline: Annotated[str, typer.Argument(help="stori or totesys.")],
+    pipeline: Annotated[str, typer.Argument(help="stori, totesys or stocks.")],
     rows: Annotated[int | None, typer.Option(min=1, help="stori: bank transactions.", show_default="116201")] = None,
     documents: Annotated[int | None, typer.Option(min=1, help="stori: trades.", show_default="20000")] = None,
-    days: Annotated[int | None, typer.Option(min=1, help="totesys: simulated days.", show_default="730")] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, help="totesys, stocks: simulated days.", show_default="730 and 30")
+    ] = None,
     start: Annotated[
         datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="totesys: the first day.", show_default="leaves a week until today"),
+        typer.Option(
+            formats=["%Y-%m-%d"], help="totesys, stocks: the first day.", show_default="leaves a week until today"
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Other seeds give other data.")] = 1,
     silent_rate: SilentRate = None,
+    rare_rate: RareRate = None,
     as_json: AsJson = False,
 ) -> None:
     """Generate sample data and import it into the sources."""
     from cli.show import print_json, print_seeded, print_simulated
     from flows.seed import SeedRequest
     from flows.seed import seed as seed_flow
-    from flows.simulate import FillRequest, fill
+    from flows.simulate import FillRequest, FillStocksRequest, fill, fill_stocks
 
-    own = {"rows": rows, "documents": documents}
-    simulated = {"days": days, "start": start and start.date(), "silent_rate": silent_rate}
+    own, history = {"rows": rows, "documents": documents}, {"days": days, "start": start and start.date()}
+    silent, rare = {"silent_rate": silent_rate}, {"rare_rate": rare_rate}
     if pipeline == "stori":
-        _refuse(simulated, "only totesys is simulated")
+        _refuse({**history, **silent, **rare}, "stori is not simulated")
         report = _await(seed_flow(_valid(SeedRequest, seed=seed, **own)))
         print_json(report) if as_json else print_seeded(report)
     elif pipeline == "totesys":
-        _refuse(own, "totesys is measured in days")
-        filled = _await(fill(_valid(FillRequest, seed=seed, **simulated)))
+        _refuse({**own, **rare}, "totesys is measured in days, its quiet events by --silent-rate")
+        filled = _await(fill(_valid(FillRequest, seed=seed, **history, **silent)))
+        print_json(filled) if as_json else print_simulated(filled)
+    elif pipeline == "stocks":
+        _refuse({**own, **silent}, "stocks is measured in days, its rare events by --rare-rate")
+        filled = _await(fill_stocks(_valid(FillStocksRequest, seed=seed, **history, **rare)))
         print_json(filled) if as_json else print_simulated(filled)
     else:
-        _fail(ConfigurationError(f"there is no sample data for {pipeline!r}", remedy="choose stori or totesys"))
+        _fail(ConfigurationError(f"there is no sample data for {pipeline!r}", remedy="choose stori, totesys or stocks"))
 
 
 @application.command()
 def simulate(
-    pipeline: Annotated[str, typer.Argument(help="Only `totesys` is simulated.")],
+    pipeline: Annotated[str, typer.Argument(help="totesys or stocks.")],
     speed: Annotated[float | None, typer.Option(help="Simulated seconds in a real one.", show_default="1")] = None,
     days: Annotated[float | None, typer.Option(help="Simulated days, then end.", show_default="until Ctrl-C")] = None,
     silent_rate: SilentRate = None,
+    rare_rate: RareRate = None,
     as_json: AsJson = False,
 ) -> None:
     """Let a sample source live on, faster than it did, until the present and then with it."""
     from cli.show import print_json, print_simulated
-    from flows.simulate import SimulateRequest
-    from flows.simulate import simulate as simulate_flow
+    from flows.simulate import SimulateRequest, SimulateStocksRequest, simulate_stocks
+    from flows.simulate import simulate as simulate_totesys
 
-    if pipeline != "totesys":
-        _fail(ConfigurationError(f"there is no simulation of {pipeline!r}", remedy="choose totesys"))
-    request = _valid(SimulateRequest, speed=speed, days=days, silent_rate=silent_rate)
-    simulated = _await(simulate_flow(request))
+    life = {"speed": speed, "days": days}
+    if pipeline == "totesys":
+        _refuse({"rare_rate": rare_rate}, "totesys has --silent-rate")
+        simulated = _await(simulate_totesys(_valid(SimulateRequest, silent_rate=silent_rate, **life)))
+    elif pipeline == "stocks":
+        _refuse({"silent_rate": silent_rate}, "stocks has --rare-rate")
+        simulated = _await(simulate_stocks(_valid(SimulateStocksRequest, rare_rate=rare_rate, **life)))
+    else:
+        _fail(ConfigurationError(f"there is no simulation of {pipeline!r}", remedy="choose totesys or stocks"))
     print_json(simulated) if as_json else print_simulated(simulated)
 
 

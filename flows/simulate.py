@@ -1,6 +1,6 @@
-"""The flows `seed-totesys` and `simulate`: the sample source of the pipeline `totesys`, its history and its life.
+"""The flows that make the sample sources of the pipelines `totesys` and `stocks` and let them live.
 
-What does not belong here: the steps themselves (tasks/simulating.py), and what happens (seed_data/totesys).
+What does not belong here: the steps themselves (tasks/simulating.py), and what happens (seed_data).
 """
 
 from __future__ import annotations
@@ -12,35 +12,71 @@ from prefect import flow
 from prefect.artifacts import acreate_table_artifact
 from pydantic import BaseModel, Field
 
-from tasks.simulating import Simulated, fill_source, simulate_source
+from tasks.simulating import (
+    Simulated,
+    fill_source,
+    fill_stocks_source,
+    simulate_source,
+    simulate_stocks_source,
+)
 
-SEED_ARTIFACT_KEY, SIMULATE_ARTIFACT_KEY = "seed-totesys", "simulate-totesys"
 DAYS_LEFT = 7
 """Between the end of a history and today, so that there is a time to be lived through faster than it passes."""
 
 
-class FillRequest(BaseModel):
+class HistoryRequest(BaseModel):
     """Which history to make. Equal requests with a start give equal rows."""
 
-    days: int = Field(default=730, ge=1, le=3_650, description="Days, weekends included.")
+    days: int = Field(ge=1, le=3_650, description="Days, weekends included.")
     seed: int = Field(default=1, ge=0, le=2**32 - 1, description="Other seeds give other data.")
     start: date | None = Field(default=None, description="The first day; unless given, a week is left until today.")
-    silent_rate: float = Field(default=1, ge=0, le=1_000, description="Factor on silent edits and deletes.")
 
     def first_day(self) -> date:
         """``start``, or so many days ago that a week is left."""
         return self.start or datetime.now(UTC).date() - timedelta(days=self.days + DAYS_LEFT)
 
 
-class SimulateRequest(BaseModel):
+class LifeRequest(BaseModel):
     """How fast to live on, and how long."""
 
     speed: float = Field(default=1, gt=0, le=86_400, description="Simulated seconds in a real one, until the present.")
     days: float | None = Field(default=None, gt=0, le=3_650, description="Simulated days; until stopped if not given.")
+
+
+class SilentRate(BaseModel):
+    """Of the back office `totesys`."""
+
     silent_rate: float = Field(default=1, ge=0, le=1_000, description="Factor on silent edits and deletes.")
 
 
+class RareRate(BaseModel):
+    """Of the stock platform."""
+
+    rare_rate: float = Field(default=1, ge=0, le=1_000, description="Factor on what happens about once a month.")
+
+
+class FillRequest(HistoryRequest, SilentRate):
+    """Of `totesys`."""
+
+    days: int = Field(default=730, ge=1, le=3_650, description="Days, weekends included.")
+
+
+class FillStocksRequest(HistoryRequest, RareRate):
+    """Of `stocks`."""
+
+    days: int = Field(default=30, ge=1, le=3_650, description="Days where the platform is (UTC+7).")
+
+
+class SimulateRequest(LifeRequest, SilentRate):
+    """Of `totesys`."""
+
+
+class SimulateStocksRequest(LifeRequest, RareRate):
+    """Of `stocks`."""
+
+
 DEFAULT_FILL, DEFAULT_SIMULATION = FillRequest(), SimulateRequest()
+DEFAULT_STOCKS_FILL, DEFAULT_STOCKS_SIMULATION = FillStocksRequest(), SimulateStocksRequest()
 
 
 @flow(name="seed-totesys", flow_run_name="totesys: {request.days} days", persist_result=False)
@@ -50,8 +86,14 @@ async def fill(request: FillRequest = DEFAULT_FILL) -> Simulated:
     Raises ConfigurationError when there is data already.
     """
     simulated = await fill_source(request.days, request.seed, request.first_day(), request.silent_rate)
-    await _keep(SEED_ARTIFACT_KEY, simulated)
-    return simulated
+    return await _kept("seed-totesys", simulated)
+
+
+@flow(name="seed-stocks", flow_run_name="stocks: {request.days} days", persist_result=False)
+async def fill_stocks(request: FillStocksRequest = DEFAULT_STOCKS_FILL) -> Simulated:
+    """The same of `stocks`."""
+    simulated = await fill_stocks_source(request.days, request.seed, request.first_day(), request.rare_rate)
+    return await _kept("seed-stocks", simulated)
 
 
 @flow(name="simulate", flow_run_name="totesys at speed {request.speed}", persist_result=False)
@@ -61,14 +103,21 @@ async def simulate(request: SimulateRequest = DEFAULT_SIMULATION) -> Simulated:
     Raises ConfigurationError when nothing was begun, or another simulation is at work.
     """
     simulated = await simulate_source(request.speed, request.days, request.silent_rate)
-    await _keep(SIMULATE_ARTIFACT_KEY, simulated)
-    return simulated
+    return await _kept("simulate-totesys", simulated)
 
 
-async def _keep(key: str, simulated: Simulated) -> None:
+@flow(name="simulate-stocks", flow_run_name="stocks at speed {request.speed}", persist_result=False)
+async def simulate_stocks(request: SimulateStocksRequest = DEFAULT_STOCKS_SIMULATION) -> Simulated:
+    """The same of `stocks`."""
+    simulated = await simulate_stocks_source(request.speed, request.days, request.rare_rate)
+    return await _kept("simulate-stocks", simulated)
+
+
+async def _kept(key: str, simulated: Simulated) -> Simulated:
     await acreate_table_artifact(
         key=key,
         table=[{"table": table, **asdict(counts)} for table, counts in simulated.happened.tables.items()],
         description=f"What happened in the source from {simulated.start:%Y-%m-%d %H:%M} to "
         f"{simulated.end:%Y-%m-%d %H:%M} of simulated time.",
     )
+    return simulated

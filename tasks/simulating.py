@@ -1,6 +1,6 @@
-"""The steps of the flows that simulate `totesys`, as Prefect sees them: fill its source, let it live.
+"""The steps of the flows that simulate `totesys` and `stocks`, as Prefect sees them: fill a source, let it live.
 
-What does not belong here: what happens in it (seed_data/totesys).
+What does not belong here: what happens in it (seed_data).
 """
 
 from __future__ import annotations
@@ -18,16 +18,21 @@ from typing import Any
 
 from prefect import get_run_logger, task
 
-from blocks.load import load_source_postgres
+from blocks.load import load_source_mysql, load_source_postgres
 from blocks.sql import opener
 from millrace.database import database_errors
+from seed_data.stocks import simulation as stocks
+from seed_data.stocks.errors import mysql_errors
+from seed_data.totesys import simulation as totesys
 from seed_data.totesys.happened import Happened
-from seed_data.totesys.simulation import PLACE, Simulation, install
 from tasks.policy import STEP
 
-WRITER = "totesys-writer"
-"""The connection of the source's owner; the pipeline has one that only reads."""
+TOTESYS_WRITER, STOCKS_WRITER = "totesys-writer", "stocks-writer"
+"""The connections of the sources' owners; the pipelines have some that only read."""
 FOREVER = datetime.max.replace(tzinfo=UTC)
+
+Simulation = totesys.Simulation | stocks.Simulation
+Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
 
 @dataclass(frozen=True)
@@ -41,47 +46,75 @@ class Simulated:
 
 @task(name="fill-source", task_run_name="fill {days} days from {start}", **STEP)
 async def fill_source(days: int, seed: int, start: date, silent_rate: float) -> Simulated:
-    """Make the tables, where they are missing, and what happened in them from ``start`` on."""
+    """Make the tables of `totesys`, where they are missing, and what happened in them from ``start`` on."""
 
     def make() -> Simulated:
-        with _installed(connect) as connection:
-            simulation = Simulation(connection, seed, start, silent_rate)
-            begin = simulation.now()
-            happened = simulation.fill(days)
-            return Simulated(begin, simulation.now(), happened)
+        with _totesys(connect) as connection:
+            return _fill(totesys.Simulation(connection, seed, start, silent_rate), days)
 
-    connect = opener(await load_source_postgres(WRITER))
+    connect = opener(await load_source_postgres(TOTESYS_WRITER))
+    return await asyncio.to_thread(make)
+
+
+@task(name="fill-stocks-source", task_run_name="fill {days} days from {start}", **STEP)
+async def fill_stocks_source(days: int, seed: int, start: date, rare_rate: float) -> Simulated:
+    """The same of `stocks`."""
+
+    def make() -> Simulated:
+        with _stocks(connect) as connection:
+            return _fill(stocks.Simulation(connection, seed, start, rare_rate), days)
+
+    connect = opener(await load_source_mysql(STOCKS_WRITER))
     return await asyncio.to_thread(make)
 
 
 @task(name="simulate-source", task_run_name="simulate at speed {speed}", **STEP)
 async def simulate_source(speed: float, days: float | None, silent_rate: float) -> Simulated:
-    """Let the source live for ``days``, or until a signal; logs each simulated hour."""
+    """Let the source of `totesys` live for ``days``, or until a signal; logs each simulated hour."""
 
     def live() -> Simulated:
-        with _installed(connect) as connection:
-            simulation = Simulation.resume(connection, silent_rate)
-            return _live(simulation, speed, days, stop, logger)
+        with _totesys(connect) as connection:
+            return _live(totesys.Simulation.resume(connection, silent_rate), speed, days, stop, logger)
 
-    connect, logger = opener(await load_source_postgres(WRITER)), get_run_logger()
+    connect, logger = opener(await load_source_postgres(TOTESYS_WRITER)), get_run_logger()
+    with _stopped_by_signals() as stop:
+        return await asyncio.to_thread(live)
+
+
+@task(name="simulate-stocks-source", task_run_name="simulate at speed {speed}", **STEP)
+async def simulate_stocks_source(speed: float, days: float | None, rare_rate: float) -> Simulated:
+    """The same of `stocks`."""
+
+    def live() -> Simulated:
+        with _stocks(connect) as connection:
+            return _live(stocks.Simulation.resume(connection, rare_rate), speed, days, stop, logger)
+
+    connect, logger = opener(await load_source_mysql(STOCKS_WRITER)), get_run_logger()
     with _stopped_by_signals() as stop:
         return await asyncio.to_thread(live)
 
 
 @contextmanager
-def _installed(connect: Callable[[], Any]) -> Iterator[Any]:
-    with database_errors(PLACE), closing(connect()) as connection:
-        install(connection)
+def _totesys(connect: Callable[[], Any]) -> Iterator[Any]:
+    with database_errors(totesys.PLACE), closing(connect()) as connection:
+        totesys.install(connection)
         yield connection
 
 
-def _live(
-    simulation: Simulation,
-    speed: float,
-    days: float | None,
-    stop: threading.Event,
-    logger: logging.Logger | logging.LoggerAdapter[logging.Logger],
-) -> Simulated:
+@contextmanager
+def _stocks(connect: Callable[[], Any]) -> Iterator[Any]:
+    with mysql_errors(stocks.PLACE), closing(connect()) as connection:
+        stocks.install(connection)
+        yield connection
+
+
+def _fill(simulation: Simulation, days: int) -> Simulated:
+    begin = simulation.now()
+    happened = simulation.fill(days)
+    return Simulated(begin, simulation.now(), happened)
+
+
+def _live(simulation: Simulation, speed: float, days: float | None, stop: threading.Event, logger: Logger) -> Simulated:
     begin, happened = simulation.now(), Happened()
     until = FOREVER if days is None else begin + timedelta(days=days)
     for moment, recent in simulation.live(speed, until, stop.wait):
