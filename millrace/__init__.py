@@ -3,18 +3,24 @@
 What does not belong here: Prefect, connections, anything that runs.
 """
 
-from millrace.declared import History, Incremental, Merge, Reconcile, Snapshot
+from millrace.declared import Bind, Dated, Incremental, Reconcile, Snapshot
+from millrace.load_modes import Append, History, Merge, Replace, Scd2
 from millrace.model import Model
 from millrace.pipeline import Pipeline, Stream
 from millrace.types import decimal, text
 
 __all__ = [
+    "Append",
+    "Bind",
+    "Dated",
     "History",
     "Incremental",
     "Merge",
     "Model",
     "Pipeline",
     "Reconcile",
+    "Replace",
+    "Scd2",
     "Snapshot",
     "Stream",
     "decimal",

@@ -1,13 +1,14 @@
-"""Small words of a declaration: how changes are found, how rows are applied, what becomes of what left the source.
+"""Small words of a declaration: how changes are found, what becomes of what left the source, when data is from.
 
-What does not belong here: what is replicated (pipeline.py, model.py).
+What does not belong here: what is replicated (pipeline.py, model.py), how rows are applied (load_modes.py).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from millrace.errors import ConfigurationError
 
@@ -64,18 +65,57 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class Merge:
-    """Load mode: one row per key in the target; a changed row replaces the old one."""
+class Dated:
+    """A read shows the state of a date, by which its files lie in the landing zone:
+    ``<root>/<stream>/partition=YYYYMMDD/``. The date is that of the read in ``zone``, less ``days_before``.
+
+    Changes that a snapshot shows take effect at the beginning of its date, but never before the read that did not show
+    them yet (docs/decisions/0010-versions.md).
+    """
+
+    root: str
+    zone: str = "UTC"
+    days_before: int = 0
+
+    def __post_init__(self) -> None:
+        try:
+            ZoneInfo(self.zone)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ConfigurationError(
+                f"{self.zone!r} is no time zone", place=f"dated {self.root}", remedy="write one such as Asia/Jakarta"
+            ) from None
+
+    def date_of(self, read_at: datetime) -> date:
+        """The date whose state a read shows."""
+        return read_at.astimezone(ZoneInfo(self.zone)).date() - timedelta(days=self.days_before)
+
+    def effective_at(self, read_at: datetime, previous: datetime | None) -> datetime:
+        """Since when what this read shows, and the ``previous`` one did not, is taken to be so. In UTC."""
+        begins = datetime.combine(self.date_of(read_at), time(), ZoneInfo(self.zone)).astimezone(UTC)
+        return max(begins, previous.astimezone(UTC)) if previous else begins
+
+    def prefix(self, stream: str, read_at: datetime) -> str:
+        """Where the files of a stream's reads of that date lie."""
+        return f"{self.root}/{stream}/partition={self.date_of(read_at):%Y%m%d}"
 
 
 @dataclass(frozen=True)
-class History:
-    """Load mode: every version of a row is kept, also that it was deleted; ``_version`` counts them per key from 1.
+class Bind:
+    """``column`` of a model holds the surrogate key of the version of ``dimension`` (a model that keeps versions) that
+    was valid at the time in the column ``at``. ``by`` names the columns that hold the dimension's natural key.
 
-    ``record_id`` names the column that numbers versions over the whole table, for ever (key * 10,000 + version).
+    Rows whose version is not there yet are bound when it comes.
     """
 
-    record_id: str
+    column: str
+    dimension: str
+    by: str | tuple[str, ...]
+    at: str
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Columns that hold the dimension's natural key, in the order of its declaration."""
+        return (self.by,) if isinstance(self.by, str) else self.by
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import polars as pl
 from millrace.capture.chunk import Chunk, Read
 from millrace.contract.check import Limits, measure, meets_contract, within_limits
 from millrace.contract.target import fits_target
-from millrace.declared import LandingFormat
+from millrace.declared import Dated, LandingFormat
 from millrace.errors import KeyViolation, TooManyRejects
 from millrace.lake.batch import Batch, BatchKind, RejectCount, batch_prefix, new_batch_id
 from millrace.lake.formats import FORMATS
@@ -28,7 +28,7 @@ from millrace.lake.writer import PartWriter
 from millrace.naming import ROW_HASH, column_name
 from millrace.pipeline import Stream
 from millrace.rejects import NOWHERE
-from millrace.shape.row_hash import with_row_hash
+from millrace.shape.row_hash import with_hashes, with_row_hash
 from millrace.types import Column, identity_column, polars_type
 
 Progress = Callable[[int], None]
@@ -38,7 +38,8 @@ Progress = Callable[[int], None]
 @dataclass(frozen=True)
 class Landing:
     """Where batches of a pipeline go, what the warehouse behind them can hold, and the lease's token they carry (0:
-    none was taken). ``working`` is where files go that no batch keeps, if that is another place."""
+    none was taken). ``working`` is where files go that no batch keeps, if that is another place. ``dated`` says which
+    date a read is of, if that is declared."""
 
     pipeline: str
     store: ObjectStore
@@ -47,6 +48,17 @@ class Landing:
     token: int = 0
     form: LandingFormat = "parquet"
     working: ObjectStore | None = None
+    dated: Dated | None = None
+
+    def effective_at(self, read_at: datetime, previous: datetime | None) -> datetime:
+        """Since when what a read shows, and the ``previous`` one did not, is taken to be so."""
+        return self.dated.effective_at(read_at, previous) if self.dated else read_at
+
+    def prefix(self, stream: str, read_at: datetime, batch_id: str) -> str:
+        """Where the objects of a batch lie."""
+        if self.dated:
+            return f"{self.dated.prefix(stream, read_at)}/{batch_id}"
+        return batch_prefix(self.pipeline, stream, read_at, batch_id)
 
     @property
     def scans(self) -> ObjectStore:
@@ -57,7 +69,8 @@ class Landing:
 class Extraction:
     """Builds one batch of a stream: ``add`` chunks, ``remove`` keys, then ``finish``. A context manager.
 
-    ``known`` are the target's columns, ``lower`` the bound that the read began from.
+    ``known`` are the target's columns, ``lower`` the bound that the read began from, ``previous`` the moment of the
+    last read that was applied.
     """
 
     def __init__(
@@ -68,11 +81,13 @@ class Extraction:
         kind: BatchKind = "window",
         known: Sequence[Column] = (),
         lower: str | None = None,
+        previous: datetime | None = None,
     ) -> None:
         self._landing, self._stream, self._read, self._kind, self._known = landing, stream, read, kind, known
         self._lower, self._begun_at = lower, datetime.now(UTC)
+        self._effective_at = landing.effective_at(read.read_at, previous)
         self._batch_id = new_batch_id(read.read_at)
-        self.prefix = batch_prefix(landing.pipeline, stream.name, read.read_at, self._batch_id)
+        self.prefix = landing.prefix(stream.name, read.read_at, self._batch_id)
         self._rows, self._deletes, self._sample = (
             PartWriter(landing.store, self.prefix, stem, FORMATS[landing.form]) for stem in ("part", "delete", "sample")
         )
@@ -100,7 +115,7 @@ class Extraction:
         """Check, hash and hand over to the writing thread, which is one chunk behind at most."""
         accepted, columns, rejected = self._accept(self.fitted(chunk))
         self.keep_rejects(rejected)
-        hashed = with_row_hash(accepted, columns)
+        hashed = with_hashes(accepted, columns, self._stream.load, self._keys)
         self._columns |= {column.name: column for column in columns}
         self._measure(accepted, [*columns, *identity_column(self._read.identity)])
         self._wait()
@@ -237,6 +252,7 @@ class Extraction:
             token=self._landing.token,
             read_at=self._read.read_at,
             begun_at=self._begun_at,
+            effective_at=self._effective_at,
             lower=self._lower,
             position=self._read.position,
             columns=tuple(self._columns.values()),

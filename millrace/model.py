@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from millrace.declared import DeletePolicy, History, Merge
+from millrace.declared import Bind, DeletePolicy
 from millrace.errors import ConfigurationError, UnmappableType
+from millrace.load_modes import History, LoadMode, Merge
 from millrace.naming import column_name, declared_name
 from millrace.types import Column, Kind, from_polars
 
@@ -27,16 +28,18 @@ class Model:
 
     ``schema`` (dataframely) is the table: names, types, which columns are never NULL; ``key`` names its key;
     ``references`` maps columns to the models (dimensions) whose key they hold. A key that the dimension lacks gets a
-    row there, with the dimension's ``unknown`` values (None: NULL). Raises ConfigurationError.
+    row there, with the dimension's ``unknown`` values (None: NULL). ``binds`` are further columns, which hold keys of
+    versions. Raises ConfigurationError.
     """
 
     function: Callable[..., polars.DataFrame]
     schema: type[dataframely.Schema]
     key: str | Sequence[str]
-    load: Merge | History = field(default_factory=Merge)
+    load: LoadMode = field(default_factory=Merge)
     deletes: DeletePolicy = "soft"
     references: Mapping[str, str] = field(default_factory=dict)
     unknown: Mapping[str, Any] = field(default_factory=dict)
+    binds: Sequence[Bind] = ()
 
     def __post_init__(self) -> None:
         declared_name(self.name, "model")
@@ -46,8 +49,10 @@ class Model:
             if column not in self.schema.column_names():
                 raise self._wrong(f"its schema has no column {column!r}")
         self._check_columns()
+        self._check_own_columns()
+        self._check_binds()
         if isinstance(self.load, History):
-            self._check_history(self.load.record_id)
+            self._check_history()
 
     def _check_columns(self) -> None:
         for name, column in self.schema.columns().items():
@@ -60,11 +65,36 @@ class Model:
             if data_type.kind is Kind.DOCUMENT:
                 raise self._wrong(f"its column {name} is nested: give it as text, or as columns of its own")
 
-    def _check_history(self, record_id: str) -> None:
+    def _check_history(self) -> None:
         if len(self.keys) != 1 or not self.schema.columns()[self.keys[0]].dtype.is_integer():
             raise self._wrong("a history needs a key of one integer column, which its record ids are made of")
-        if column_name(record_id) != record_id or record_id in self.schema.column_names():
-            raise self._wrong(f"its record id {record_id!r} is no name, or one that its schema or this program has")
+
+    def _check_own_columns(self) -> None:
+        """Those that the load mode names, and those that are bound."""
+        names = self.schema.column_names()
+        for name in (*(bind.column for bind in self.binds), *self.load.named):
+            if column_name(name) != name or name in names:
+                raise self._wrong(f"its column {name!r} is no name, or one that its schema or this program has")
+        for name in self.load.asked:
+            if name not in names:
+                raise self._wrong(f"its schema has no column {name!r}, which its load mode asks for")
+        if self.load.effective and self.load.effective not in self._moments:
+            raise self._wrong(f"its column {self.load.effective!r} is no date and no timestamp")
+
+    def _check_binds(self) -> None:
+        if self.binds and self.load.keeps_versions:
+            raise self._wrong("it keeps versions, and so cannot be bound to others: declare Append() or Merge()")
+        for bind in self.binds:
+            for column in (*bind.keys, bind.at):
+                if column not in self.schema.column_names():
+                    raise self._wrong(f"its schema has no column {column!r}, by which {bind.column!r} is bound")
+            if bind.at not in self._moments:
+                raise self._wrong(f"its column {bind.at!r} is no date and no timestamp")
+
+    @property
+    def _moments(self) -> list[str]:
+        kinds = {Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMP_UTC}
+        return [column.name for column in self.columns if column.type.kind in kinds]
 
     @property
     def name(self) -> str:
@@ -96,7 +126,7 @@ class Model:
         lacking = self.required - {name for name, value in self.unknown.items() if value is not None} - {*self.keys}
         if self.deletes == "hard":
             raise self._wrong("it is referred to, so that its rows must stay: declare deletes='soft' or 'ignore'")
-        if isinstance(self.load, History):
+        if self.load.keeps_versions:
             raise self._wrong("it is referred to, so that it must hold one row of a key: declare load=Merge()")
         if len(self.keys) != 1:
             raise self._wrong("it is referred to by one column, so that its key must be one")

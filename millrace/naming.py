@@ -18,9 +18,10 @@ MAX_IDENTIFIER_BYTES = 63
 DIGEST_CHARACTERS = 8
 
 ROW_HASH, LOADED_AT, DELETED_AT, VERSION = "_row_hash", "_loaded_at", "_deleted_at", "_version"
+VERSION_HASH = "_version_hash"
 IDENTITY = "_identity"
 """Of files in the lake only: tells whether two rows of one key are one row of the source that was read twice."""
-RESERVED = frozenset({ROW_HASH, LOADED_AT, DELETED_AT, VERSION, IDENTITY})
+RESERVED = frozenset({ROW_HASH, LOADED_AT, DELETED_AT, VERSION, VERSION_HASH, IDENTITY})
 """Columns of our own; a source field of that name gets a digest behind it."""
 
 _LOWER_THEN_UPPER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")

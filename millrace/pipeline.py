@@ -14,15 +14,16 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
 from millrace.declared import (
+    Dated,
     DeletePolicy,
     Incremental,
     LandingFormat,
-    Merge,
     Reconcile,
     SchemaPolicy,
     Snapshot,
 )
 from millrace.errors import ConfigurationError
+from millrace.load_modes import History, LoadMode, Merge, Replace, Scd2
 from millrace.model import Model
 from millrace.naming import declared_name
 from millrace.schedule import check_schedule
@@ -72,19 +73,19 @@ class SourceReference:
 class Stream:
     """A table or collection that is replicated.
 
-    ``key`` names the column(s) that identify a row; ``contract`` a dataframely schema that rows must meet (rows
-    that do not go to quarantine); ``types`` overrides the warehouse type of single fields, by source path;
-    ``max_rejects`` and ``max_reject_share`` are the number of rejected rows, and their share of the rows read (0 to
-    1), beyond which a run fails before it commits; ``flatten_depth`` how many levels of embedded documents become
-    columns (deeper ones stay documents). ``sweep`` says when source and target are compared as a whole: ``""`` (on
-    demand only), ``every run``, ``daily``, or a cron expression (UTC).
+    ``key`` names the column(s) that identify a row (with ``Replace`` it may be empty); ``contract`` a dataframely
+    schema that rows must meet (rows that do not go to quarantine); ``types`` overrides the warehouse type of single
+    fields, by source path; ``max_rejects`` and ``max_reject_share`` are the number of rejected rows, and their share of
+    the rows read (0 to 1), beyond which a run fails before it commits; ``flatten_depth`` how many levels of embedded
+    documents become columns (deeper ones stay documents). ``sweep`` says when source and target are compared as a
+    whole: ``""`` (on demand only), ``every run``, ``daily``, or a cron expression (UTC).
     """
 
     name: str
     source: str
     key: str | Sequence[str]
     capture: Incremental | Snapshot
-    load: Merge = field(default_factory=Merge)
+    load: LoadMode = field(default_factory=Merge)
     contract: type[dataframely.Schema] | None = None
     types: Mapping[str, DataType] = field(default_factory=dict)
     target: str = ""
@@ -102,14 +103,15 @@ class Stream:
             declared_name(self.target, f"stream {self.name}: target")
         if not 0 <= self.max_reject_share <= 1:
             raise ConfigurationError("max_reject_share is not between 0 and 1", place=f"stream {self.name}")
-        if not self.keys:
+        if not self.keys and not isinstance(self.load, Replace):
             raise ConfigurationError(
                 "no key is declared",
                 place=f"stream {self.name}",
                 remedy="name the column that identifies a row",
             )
-        if isinstance(self.capture, Snapshot):
+        if self.is_snapshot:
             self._check_snapshot()
+        self._check_load()
         try:
             SourceReference.parse(self.source)
             check_schedule(self.sweep)
@@ -125,10 +127,21 @@ class Stream:
             return
         raise ConfigurationError(problem, place=f"stream {self.name}", remedy=remedy)
 
+    def _check_load(self) -> None:
+        if isinstance(self.load, History):
+            problem, remedy = "a history is kept of a model", "declare Scd2, or a model"
+        elif isinstance(self.load, Replace) and not self.is_snapshot:
+            problem, remedy = "Replace needs the whole table at every run", "declare capture=Snapshot()"
+        elif isinstance(self.load, Scd2) and self.load.changes:
+            problem, remedy = "what is read of a table are states, not changes", "declare a model of its rows"
+        else:
+            return
+        raise ConfigurationError(problem, place=f"stream {self.name}", remedy=remedy)
+
     @property
     def keys(self) -> tuple[str, ...]:
         """Source paths of the key, in declared order."""
-        return (self.key,) if isinstance(self.key, str) else tuple(self.key)
+        return tuple(filter(None, [self.key])) if isinstance(self.key, str) else tuple(self.key)
 
     @property
     def reference(self) -> SourceReference:
@@ -153,7 +166,7 @@ class Pipeline:
     ``models`` are tables derived from them, in ``model_schema`` (by default the pipeline's name); a model stands after
     its inputs. ``landing`` is the format of batches in the landing zone. ``fresh_within`` is the age that a change may
     have when it becomes visible; None: no objective. ``views`` is a file of views for analysts, below sql/ or absolute.
-    ``warehouse`` is the warehouse's connection, if it is not the common one.
+    ``warehouse`` is the warehouse's connection, if it is not the common one; ``dated`` says which date a read is of.
     """
 
     name: str
@@ -166,6 +179,7 @@ class Pipeline:
     fresh_within: timedelta | None = None
     views: str = ""
     warehouse: str = ""
+    dated: Dated | None = None
 
     def __post_init__(self) -> None:
         declared_name(self.name, "pipeline")
@@ -184,6 +198,8 @@ class Pipeline:
         for index, model in enumerate(self.models):
             self._check_inputs(model, self.models[:index])
             self._check_references(model)
+            self._check_binds(model)
+            self._check_replaced(model)
 
     @property
     def target_schema(self) -> str:
@@ -250,3 +266,35 @@ class Pipeline:
                     place=f"pipeline {self.name}, model {model.name}",
                 )
             dimension.check_unknown()
+
+    def _check_binds(self, model: Model) -> None:
+        place = f"pipeline {self.name}, model {model.name}"
+        for bind in model.binds:
+            dimension = next((one for one in self.models if one.name == bind.dimension), None)
+            if dimension is None or not isinstance(dimension.load, Scd2):
+                raise ConfigurationError(
+                    f"it binds to {bind.dimension!r}, which is no model that keeps versions",
+                    place=place,
+                    remedy="declare that model with load=Scd2(...)",
+                )
+            if len(bind.keys) != len(dimension.keys):
+                raise ConfigurationError(
+                    f"{bind.column!r} is bound by {', '.join(bind.keys)}, and the key of {bind.dimension} is "
+                    f"{', '.join(dimension.keys)}",
+                    place=place,
+                    remedy="name a column for each of the key's",
+                )
+
+    def _check_replaced(self, model: Model) -> None:
+        changes = [one.name for one in self.streams if one.name in self._streams_of(model) and not one.is_snapshot]
+        if isinstance(model.load, Replace) and changes:
+            raise ConfigurationError(
+                f"it is computed from the changes of {changes[0]}, and Replace needs all rows",
+                place=f"pipeline {self.name}, model {model.name}",
+                remedy="declare Merge, or capture=Snapshot() for that stream",
+            )
+
+    def _streams_of(self, model: Model) -> set[str]:
+        """The streams that a model is computed from, by whatever way."""
+        above = [one for one in self.models if one.name in model.inputs]
+        return {*model.inputs, *(name for one in above for name in self._streams_of(one))}

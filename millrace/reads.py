@@ -55,7 +55,8 @@ async def window(route: Route, selected: Window, kind: BatchKind = "window", *, 
     known = await route.known()
     async with route.source.read(route.stream, known, selected) as reading:
         read = reading.read if moves else replace(reading.read, position=None)
-        with Extraction(route.landing, route.stream, read, kind, known, selected.lower) as extraction:
+        previous = (await route.standing()).last_read
+        with Extraction(route.landing, route.stream, read, kind, known, selected.lower, previous) as extraction:
             await take(reading, extraction)
             if route.stream.reconcile is not None and read.position is not None:
                 rows, sample = await reading.sample(route.stream.reconcile.rows)
@@ -73,7 +74,8 @@ async def replay(route: Route) -> Batch | None:
         return None
     async with route.source.read(route.stream, known, Keys((), ())) as reading:
         read = reading.read
-    with Extraction(route.landing, route.stream, read, "replay", known) as extraction:
+    previous = (await route.standing()).last_read
+    with Extraction(route.landing, route.stream, read, "replay", known, previous=previous) as extraction:
         extraction.keep_rejects(rejected.filter(pl.col("coordinates") == NOWHERE).select(*REJECT_SCHEMA))
         for keys in _blocks(route.stream, rejected["coordinates"]):
             await read_keys(route, known, keys, extraction)

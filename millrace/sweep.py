@@ -43,7 +43,10 @@ async def sweep(route: Route) -> Batch | None:
         return await window(route, Window())
     async with AsyncExitStack() as stack:
         async with route.source.read(route.stream, known, Window()) as reading:
-            extraction = stack.enter_context(Extraction(route.landing, route.stream, reading.read, "sweep", known))
+            previous = (await route.standing()).last_read
+            extraction = stack.enter_context(
+                Extraction(route.landing, route.stream, reading.read, "sweep", known, previous=previous)
+            )
             scan = await _scan(route, known, reading, extraction)
         matched = await _read_again(route, known, scan, extraction)
         return await asyncio.to_thread(lambda: extraction.finish(matched=matched))

@@ -26,11 +26,12 @@ from millrace.lake.batch import Batch, Part, batch_prefix
 from millrace.lake.formats import FORMATS, typed
 from millrace.lake.store import ObjectStore
 from millrace.lake.writer import PartWriter
+from millrace.load_modes import LoadMode, Merge
 from millrace.model import Model
 from millrace.naming import column_name
 from millrace.pipeline import Pipeline
 from millrace.shape.computed import computed, stored
-from millrace.shape.row_hash import with_row_hash
+from millrace.shape.row_hash import with_hashes
 from millrace.space import temporary_space
 from millrace.types import polars_type
 
@@ -167,6 +168,7 @@ class _Transform:
             kind="model",
             read_at=read_at,
             begun_at=min(batch.begun_at for batch in sources),
+            effective_at=max(batch.effective_at for batch in sources),
             lower=None,
             position=None,
             columns=model.columns,
@@ -194,6 +196,8 @@ class _Output:
 
     def __init__(self, batch: Batch, store: ObjectStore, stack: ExitStack, model: Model | None = None) -> None:
         self._batch, self._store, self._model = batch, store, model
+        self._load: LoadMode = model.load if model else Merge()
+        self._keys = model.keys if model else ()
         # Of its own for every attempt: an object is never written twice.
         attempt = f"{batch.batch_id}-{secrets.token_hex(4)}"
         self._prefix = batch_prefix(batch.pipeline, batch.stream, batch.read_at, attempt)
@@ -209,12 +213,12 @@ class _Output:
         frame = rows.select(stored(rows, column) for column in columns)
         for name, length in measure(frame, columns).items():
             self._longest_bytes[name] = max(length, self._longest_bytes[name])
-        self.rows.write(with_row_hash(frame, columns), columns)
+        self.rows.write(with_hashes(frame, columns, self._load, self._keys), columns)
 
     def keep(self, rows: pl.DataFrame) -> None:
         """Rows of a model that may come again with another chunk."""
-        keys = self._model.keys if self._model else ()
-        self._kept = [pl.concat([*self._kept, rows]).unique(keys, keep="last", maintain_order=True)]
+        told_by = [*self._keys, *filter(None, [self._load.dated_by])]
+        self._kept = [pl.concat([*self._kept, rows]).unique(told_by, keep="last", maintain_order=True)]
 
     def finish(self) -> Batch | None:
         """Close the files and save the manifest; None when a model gave nothing."""

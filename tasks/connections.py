@@ -42,7 +42,15 @@ async def open_landing(pipeline: Pipeline, warehouse: Warehouse, progress: Progr
     """Where the batches of a pipeline go. In a landing zone of CSV nothing lies but batches."""
     working = await load_processed() if pipeline.landing == "csv" else None
     limits = warehouse.dialect.limits
-    return Landing(pipeline.name, await load_landing(), limits, progress, form=pipeline.landing, working=working)
+    return Landing(
+        pipeline.name,
+        await load_landing(),
+        limits,
+        progress,
+        form=pipeline.landing,
+        working=working,
+        dated=pipeline.dated,
+    )
 
 
 async def open_warehouse(pipeline: Pipeline) -> Warehouse:

@@ -20,7 +20,7 @@ from millrace.errors import FatalError
 from millrace.lake.store import ObjectStore
 from millrace.types import Column, DataType
 
-MANIFEST_VERSION = 3
+MANIFEST_VERSION = 4
 MANIFEST_NAME = "batch.json"
 
 BatchKind = Literal["window", "sweep", "replay", "snapshot", "model"]
@@ -57,8 +57,9 @@ class Batch:
     is where the next read starts once this batch is applied; None leaves it where it is. ``closes`` are the batches
     whose rejects this one read again. ``token`` is the lease's. ``identity``, ``is_whole`` as in ``Read``.
     ``is_complete``: keys that the target has and the batch lacks have left the source. ``begun_at`` is the beginning
-    of the read by the runner's clock, as ``read_at`` is by the source's. ``origin`` is the manifest, in the landing
-    zone, of the batch that this one is a copy of in the processed zone."""
+    of the read by the runner's clock, as ``read_at`` is by the source's. ``effective_at``: since when what it shows is
+    taken to be so, where rows do not say it themselves (docs/decisions/0010-versions.md). ``origin`` is the manifest,
+    in the landing zone, of the batch that this one is a copy of in the processed zone."""
 
     pipeline: str
     stream: str
@@ -66,6 +67,7 @@ class Batch:
     kind: BatchKind
     read_at: datetime
     begun_at: datetime
+    effective_at: datetime
     lower: str | None
     position: str | None
     columns: tuple[Column, ...]
@@ -137,7 +139,7 @@ class Batch:
 
 def _restored(value: dict[str, Any]) -> dict[str, Any]:
     return {
-        **{name: datetime.fromisoformat(value[name]) for name in ("read_at", "begun_at")},
+        **{name: datetime.fromisoformat(value[name]) for name in ("read_at", "begun_at", "effective_at")},
         "columns": tuple(_column(column) for column in value["columns"]),
         **{name: tuple(_part(part) for part in value[name]) for name in ("parts", "deletes", "sample")},
         "rejects": tuple(value["rejects"]),

@@ -16,7 +16,8 @@ from itertools import groupby
 import polars as pl
 import polars_hash as plh
 
-from millrace.naming import ROW_HASH
+from millrace.load_modes import LoadMode
+from millrace.naming import ROW_HASH, VERSION_HASH
 from millrace.types import Column, Kind
 
 HASH_LENGTH = 39
@@ -26,11 +27,23 @@ _INTEGERS = frozenset({Kind.INT16, Kind.INT32, Kind.INT64, Kind.BOOLEAN, Kind.TI
 _MEASURED = frozenset({Kind.TEXT, Kind.TIME, Kind.DOCUMENT, Kind.BINARY})
 
 
-def with_row_hash(frame: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
-    """The frame with a last column ``_row_hash`` (decimal text of at most 39 digits)."""
-    row = pl.concat_str(_parts(frame, columns), ignore_nulls=True).alias(ROW_HASH)
+def with_row_hash(frame: pl.DataFrame, columns: Sequence[Column], name: str = ROW_HASH) -> pl.DataFrame:
+    """The frame with a last column ``_row_hash`` (decimal text of at most 39 digits), or of another ``name``."""
+    row = pl.concat_str(_parts(frame, columns), ignore_nulls=True).alias(name)
     hashed = frame.lazy().with_columns(row).collect()
-    return hashed.with_columns(plh.col(ROW_HASH).nchash.xxh3_128().cast(pl.String))
+    return hashed.with_columns(plh.col(name).nchash.xxh3_128().cast(pl.String))
+
+
+def with_hashes(frame: pl.DataFrame, columns: Sequence[Column], load: LoadMode, keys: Sequence[str]) -> pl.DataFrame:
+    """The frame with its row hash and, where a load mode keeps versions by content, the hash of what is tracked."""
+    hashed = with_row_hash(frame, columns)
+    tracked = load.tracked_of([column.name for column in columns], keys)
+    if tracked is None:
+        return hashed
+    chosen = [column for column in columns if column.name in tracked]
+    if not chosen:
+        return hashed.with_columns(pl.lit("").alias(VERSION_HASH))
+    return with_row_hash(hashed, chosen, VERSION_HASH)
 
 
 def _parts(frame: pl.DataFrame, columns: Sequence[Column]) -> list[pl.Expr]:

@@ -13,6 +13,7 @@ from millrace.capture.chunk import blocks
 from millrace.lake.batch import Part
 from millrace.types import Column
 from millrace.warehouse import statements
+from millrace.warehouse.modes import mode_of
 from millrace.warehouse.session import count
 from millrace.warehouse.stage import HASH_COLUMN, Files, Stage
 from millrace.warehouse.target import Target
@@ -64,8 +65,9 @@ def compare(connection: Any, stage: Stage, scan: Scan, target: Target) -> Compar
     stage.fill(files)
     stage.check_keys(files, scan.keys, scan.identity)
     deletes, marks_deleted = target.deletes, target.marks_deleted
-    differing = statements.differing_keys(target.quoted, scan.keys, marks_deleted=marks_deleted)
-    missing = statements.missing_keys(target.quoted, scan.keys, marks_deleted=marks_deleted and deletes == "soft")
+    present = mode_of(target).present
+    differing = statements.differing_keys(present, scan.keys, marks_deleted=marks_deleted)
+    missing = statements.missing_keys(present, scan.keys, marks_deleted=marks_deleted and deletes == "soft")
     scanned = count(connection, statements.count_keys(statements.SCAN, scan.keys))
     matched = scanned - count(connection, statements.count(differing))
     with connection.cursor() as cursor:

@@ -24,7 +24,8 @@ class Dialect:
     ``alters_types``: a column's type is changed in place, else a wider column takes the place of the old one.
     ``staged``: kinds that lie in the stage as another type, and the SQL that turns them into their own.
     ``catalog``: the view that lists columns. ``clock``: the server's time in UTC, as a TIMESTAMP.
-    ``view_binding``: what stands behind a view's definition, so that the columns it reads may still be widened."""
+    ``view_binding``: what stands behind a view's definition, so that the columns it reads may still be widened.
+    ``number_of_hex``: the BIGINT that up to 15 hexadecimal digits are."""
 
     name: str
     type_names: Mapping[Kind, str]
@@ -34,6 +35,7 @@ class Dialect:
     alters_types: bool
     catalog: str
     clock: str
+    number_of_hex: str
     view_binding: str = ""
     staged: Mapping[Kind, tuple[str, str]] = field(default_factory=dict)
 
@@ -75,6 +77,7 @@ REDSHIFT_DIALECT = Dialect(
     alters_types=False,
     catalog="svv_columns",
     clock="GETDATE()",
+    number_of_hex="strtol({}, 16)",
     view_binding=" WITH NO SCHEMA BINDING",
     staged={Kind.DOCUMENT: ("VARBYTE({length})", "JSON_PARSE({})"), Kind.TIME: ("VARCHAR(21)", "{}::TIME")},
 )
@@ -93,6 +96,7 @@ POSTGRES_DIALECT = Dialect(
     alters_types=True,
     catalog="information_schema.columns",
     clock="(clock_timestamp() AT TIME ZONE 'UTC')",
+    number_of_hex="('x0' || {})::bit(64)::bigint",
 )
 
 _BY_DRIVER = {"redshift": REDSHIFT_DIALECT, "postgresql": POSTGRES_DIALECT}

@@ -118,6 +118,13 @@ class Ledger:
         )
         return row[0] if row else None
 
+    def last_read(self, pipeline: str, stream: str) -> datetime | None:
+        """The moment of the latest read that was applied; None before the first."""
+        row = self._first(
+            "SELECT max(read_at) FROM millrace.batches WHERE pipeline = %s AND stream = %s", (pipeline, stream)
+        )
+        return row[0] if row else None
+
     def columns(self, pipeline: str, stream: str) -> dict[str, RecordedColumn]:
         """Every column a batch of the stream has brought, by name."""
         rows = self._all(
@@ -160,11 +167,8 @@ class Ledger:
         """Raises Superseded when a later read of the stream was applied (this batch would go back in time), or when
         another run has taken the stream over."""
         place = f"pipeline {batch.pipeline}, stream {batch.stream}"
-        latest = self._first(
-            "SELECT max(read_at) FROM millrace.batches WHERE pipeline = %s AND stream = %s",
-            (batch.pipeline, batch.stream),
-        )
-        if latest and latest[0] is not None and latest[0] > batch.read_at:
+        latest = self.last_read(batch.pipeline, batch.stream)
+        if latest is not None and latest > batch.read_at:
             raise Superseded(
                 f"batch {batch.batch_id} was read before one that is already applied",
                 place=place,

@@ -19,11 +19,13 @@ from millrace.database import database_errors
 from millrace.lake.batch import Batch
 from millrace.naming import DELETED_AT
 from millrace.types import Column
-from millrace.warehouse.apply import Applied, apply
+from millrace.warehouse.apply import apply
+from millrace.warehouse.bind import Changed, bind_facts
 from millrace.warehouse.catalog import Catalog
 from millrace.warehouse.changes import Change, CreateTable
 from millrace.warehouse.freshness import measure
 from millrace.warehouse.ledger import Ledger, LoadResult
+from millrace.warehouse.modes.mode import Applied
 from millrace.warehouse.reconcile import reconcile
 from millrace.warehouse.references import complete_dimensions
 from millrace.warehouse.room import make_room
@@ -45,10 +47,10 @@ class Work:
     is_there: bool = True
 
 
-def load(connection: Any, stage: Stage, works: Sequence[Work], dimensions: Mapping[str, Target]) -> list[LoadResult]:
+def load(connection: Any, stage: Stage, works: Sequence[Work], models: Mapping[str, Target]) -> list[LoadResult]:
     """Apply batches exactly once, however often this is called with them; the results in their order.
 
-    ``dimensions`` are the targets of models by name. Raises what ``Warehouse.load`` does.
+    ``models`` are the targets of all models by name. Raises what ``Warehouse.load`` does.
     """
     ordered = sorted(works, key=lambda work: work.target.rank)
     ledger = Ledger(connection)
@@ -58,11 +60,11 @@ def load(connection: Any, stage: Stage, works: Sequence[Work], dimensions: Mappi
     for work in pending:
         _stage(stage, work)
     if pending:
-        catalog = Catalog(connection, [*(work.target for work in pending), *dimensions.values()])
+        catalog = Catalog(connection, [*(work.target for work in pending), *models.values()])
         pending = [replace(work, changes=_make_room(connection, catalog, work)) for work in pending]
-        _make_dimensions(connection, catalog, pending, dimensions)
+        _make_dimensions(connection, catalog, pending, models)
         patiently(connection, ledger.ensure)
-        done |= patiently(connection, lambda: _commit_together(connection, ledger, catalog, pending, dimensions))
+        done |= patiently(connection, lambda: _commit_together(connection, ledger, catalog, pending, models))
     return [done[work.batch.batch_id] for work in works]
 
 
@@ -74,8 +76,8 @@ def _applied_before(ledger: Ledger, works: Sequence[Work]) -> dict[str, LoadResu
 def _stage(stage: Stage, work: Work) -> None:
     for files in files_of(work.batch, work.target):
         stage.fill(files)
-        if files.table == work.target.stage:
-            stage.check_keys(files, work.target.keys, work.batch.identity)
+        if files.table == work.target.stage and work.target.keys:
+            stage.check_keys(files, work.target.keys, work.batch.identity, work.target.load.dated_by)
 
 
 def _make_room(connection: Any, catalog: Catalog, work: Work) -> Sequence[Change]:
@@ -96,13 +98,11 @@ def _make_room(connection: Any, catalog: Catalog, work: Work) -> Sequence[Change
     return patiently(connection, make)
 
 
-def _make_dimensions(
-    connection: Any, catalog: Catalog, works: Sequence[Work], dimensions: Mapping[str, Target]
-) -> None:
+def _make_dimensions(connection: Any, catalog: Catalog, works: Sequence[Work], models: Mapping[str, Target]) -> None:
     """Those that are referred to and were never loaded."""
     here = {work.target.member for work in works}
     for name in {name for work in works for name in work.target.references.values()} - here:
-        patiently(connection, partial(_make_dimension, connection, catalog, dimensions[name]))
+        patiently(connection, partial(_make_dimension, connection, catalog, models[name]))
 
 
 def _make_dimension(connection: Any, catalog: Catalog, target: Target) -> None:
@@ -126,7 +126,7 @@ def needed_changes(
         target.schema,
         target.table,
         catalog.held(target),
-        columns,
+        [column for column in columns if column.name not in target.consumed],
         target.keys,
         longest_bytes,
         target.dialect,
@@ -139,7 +139,7 @@ def needed_changes(
 
 
 def _commit_together(
-    connection: Any, ledger: Ledger, catalog: Catalog, pending: Sequence[Work], dimensions: Mapping[str, Target]
+    connection: Any, ledger: Ledger, catalog: Catalog, pending: Sequence[Work], models: Mapping[str, Target]
 ) -> dict[str, LoadResult]:
     connection.rollback()
     ledger.lock()
@@ -151,10 +151,11 @@ def _commit_together(
         ledger.refuse_foreign(work.batch, work.target.name)
     applied_at = datetime.now(UTC)
     pending = [_apply(connection, catalog, work, applied_at) for work in pending]
+    unbound = bind_facts(connection, catalog, models, _changed(pending), applied_at)
     for work in pending:
-        warnings: tuple[str, ...] = ()
+        warnings = (*work.applied.warnings, *unbound.get(work.target.member, ()))
         if work.batch.written:
-            warnings = complete_dimensions(connection, catalog, work.target, dimensions, applied_at)
+            warnings += complete_dimensions(connection, catalog, work.target, models, applied_at)
         done[work.batch.batch_id] = _record(connection, ledger, replace(work, warnings=warnings), applied_at)
     connection.commit()
     return done
@@ -166,6 +167,15 @@ def _apply(connection: Any, catalog: Catalog, work: Work, applied_at: datetime) 
     with database_errors(target.place):
         applied = apply(connection, target, work.batch, applied_at, held)
     return replace(work, target=target, applied=applied, is_there=held is not None)
+
+
+def _changed(works: Sequence[Work]) -> Changed:
+    """What facts may have to be bound for."""
+    there = [work for work in works if work.is_there]
+    return Changed(
+        arrived={work.target.member: work.target for work in there if work.batch.written},
+        touched={work.target.member: work.target for work in there},
+    )
 
 
 def _record(connection: Any, ledger: Ledger, work: Work, applied_at: datetime) -> LoadResult:

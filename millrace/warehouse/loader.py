@@ -18,13 +18,13 @@ from millrace.naming import DELETED_AT, RESERVED
 from millrace.pipeline import Pipeline, Stream
 from millrace.types import Column
 from millrace.warehouse import lease
-from millrace.warehouse.apply import planned
 from millrace.warehouse.catalog import Catalog, held_columns
 from millrace.warehouse.compare import Comparison, Scan, compare
 from millrace.warehouse.dialect import Dialect
 from millrace.warehouse.lease import LEASE_SECONDS
 from millrace.warehouse.ledger import Ledger, LoadResult, OpenRejects
 from millrace.warehouse.load import Work, load, needed_changes
+from millrace.warehouse.modes import mode_of
 from millrace.warehouse.room import allows
 from millrace.warehouse.session import patiently, session
 from millrace.warehouse.stage import Stage
@@ -36,11 +36,12 @@ from millrace.warehouse.views import make_views
 class Standing:
     """Of a stream in the warehouse: its target's columns, each with the path it holds (none before the first load);
     where the next read starts, None from the beginning, also when the target was dropped; when the source was last read
-    as a whole, by a sweep or by the first load, None: never."""
+    as a whole, by a sweep or by the first load, None: never; when the last read was that was applied."""
 
     columns: tuple[Column, ...] = ()
     position: str | None = None
     last_sweep: datetime | None = None
+    last_read: datetime | None = None
 
 
 NOTHING = Standing()
@@ -64,9 +65,9 @@ class Warehouse:
             columns = tuple(
                 Column(name, paths.get(name, name), data_type)
                 for name, data_type in held.items()
-                if data_type is not None and name not in RESERVED
+                if data_type is not None and name not in RESERVED | target.own
             )
-            return Standing(columns, ledger.position(*own), ledger.last_sweep(*own))
+            return Standing(columns, ledger.position(*own), ledger.last_sweep(*own), ledger.last_read(*own))
 
     def open_rejects(self, pipeline: Pipeline, stream: Stream) -> list[OpenRejects]:
         """What was rejected and not read again since, the latest first."""
@@ -121,7 +122,7 @@ class Warehouse:
             )
         commands = [command for change in changes for command in change.sql()]
         if columns:
-            commands += planned(target, columns)
+            commands += mode_of(target).planned(columns)
         told = [
             str(change) if allows(target.schema_policy, change) else f"{change}: the load would be refused"
             for change in changes
@@ -139,14 +140,14 @@ class Warehouse:
         Raises Superseded, KeyViolation, CountMismatch, SchemaConflict, ConfigurationError, Unreachable, Conflict: each
         leaves targets, ledger and positions as they were.
         """
-        dimensions = {model.name: self._target(pipeline, model) for model in pipeline.models}
+        models = {model.name: self._target(pipeline, model) for model in pipeline.models}
         works = [
             Work(target_of(pipeline, pipeline.find(batch.stream), self.dialect, number), batch)
             for number, batch in enumerate(batches)
         ]
         place = works[0].target.place if len(works) == 1 else f"pipeline {pipeline.name}"
         with session(self._connect, place) as connection:
-            return load(connection, Stage(connection, store, self.dialect, self._iam_role), works, dimensions)
+            return load(connection, Stage(connection, store, self.dialect, self._iam_role), works, models)
 
     def _target(self, pipeline: Pipeline, member: Stream | Model) -> Target:
         return target_of(pipeline, member, self.dialect)

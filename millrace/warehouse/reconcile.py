@@ -11,6 +11,7 @@ from typing import Any
 from millrace.errors import CountMismatch
 from millrace.lake.batch import Batch
 from millrace.warehouse import statements
+from millrace.warehouse.modes import mode_of
 from millrace.warehouse.session import count
 from millrace.warehouse.target import Target
 
@@ -34,13 +35,13 @@ def reconcile(connection: Any, target: Target, batch: Batch, rejected: int, *, i
 
 
 def _differences(connection: Any, target: Target, batch: Batch, rejected: int) -> list[str]:
-    found = []
-    rows = count(connection, statements.count_rows(target))
+    found, present = [], mode_of(target).present
+    rows = count(connection, statements.count_rows(target, present))
     expected = batch.source_rows or 0
     keeps_deleted = target.deletes == "ignore"
     if rows < expected - rejected or (rows > expected and not keeps_deleted):
         found.append(f"the source held {expected} rows, the target holds {rows} ({rejected} rejected ones are open)")
     sampled = sum(part.rows for part in batch.sample)
-    if sampled and (unlike := count(connection, statements.count_unlike_sample(target))):
+    if sampled and (unlike := count(connection, statements.count_unlike_sample(target, present))):
         found.append(f"{unlike} of {sampled} sampled rows differ")
     return found

@@ -20,7 +20,8 @@ import psycopg2
 from millrace.errors import CountMismatch, FatalError, KeyViolation
 from millrace.lake.batch import Batch, Part
 from millrace.lake.store import ObjectStore
-from millrace.naming import ROW_HASH
+from millrace.load_modes import VERSION_HASH_COLUMN
+from millrace.naming import ROW_HASH, VERSION_HASH
 from millrace.redact import redact
 from millrace.shape.row_hash import HASH_LENGTH
 from millrace.space import temporary_space
@@ -48,7 +49,7 @@ class Files:
     place: str
 
 
-HASH_BYTES = {ROW_HASH: HASH_LENGTH}
+HASH_BYTES = {ROW_HASH: HASH_LENGTH, VERSION_HASH: HASH_LENGTH}
 HASH_COLUMN = Column(ROW_HASH, ROW_HASH, text(HASH_LENGTH))
 
 
@@ -56,8 +57,9 @@ def files_of(batch: Batch, target: Target) -> list[Files]:
     """The tables that a batch is applied from."""
     key_columns = [column for column in batch.columns if column.name in target.keys]
     place = f"stream {batch.stream}, batch {batch.batch_id}"
+    hashes = [HASH_COLUMN, *(column for column in target.trailing if column == VERSION_HASH_COLUMN)]
     tables = (
-        (target.stage, [*batch.columns, *identity_column(batch.identity), HASH_COLUMN], batch.parts),
+        (target.stage, [*batch.columns, *identity_column(batch.identity), *hashes], batch.parts),
         (target.gone, key_columns, batch.deletes),
         (target.sample, [*key_columns, HASH_COLUMN], batch.sample),
     )
@@ -99,11 +101,13 @@ class Stage:
             )
         self._connection.commit()
 
-    def check_keys(self, files: Files, keys: Sequence[str], identity: str) -> None:
-        """Raises KeyViolation when a key is NULL, or belongs to two rows of the source."""
+    def check_keys(self, files: Files, keys: Sequence[str], identity: str, dated_by: str = "") -> None:
+        """Raises KeyViolation when a key is NULL, or belongs to two rows of the source (of one time, where rows are
+        changes ``dated_by`` a column)."""
+        told_by = [*keys, *filter(None, [dated_by])]
         for question, problem in (
             (statements.count_null_keys(files.table, keys), "rows have a NULL in the key"),
-            (statements.count_repeated_keys(files.table, keys, identity), "keys are repeated in the source"),
+            (statements.count_repeated_keys(files.table, told_by, identity), "keys are repeated in the source"),
         ):
             with self._connection.cursor() as cursor:
                 cursor.execute(question)

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from millrace.declared import History
-from millrace.naming import DELETED_AT, LOADED_AT, ROW_HASH, VERSION, literal, quote, quote_list
+from millrace.naming import DELETED_AT, LOADED_AT, ROW_HASH, literal, quote, quote_list
 from millrace.types import Column
 from millrace.warehouse.dialect import Dialect
 from millrace.warehouse.target import Target
@@ -18,7 +17,6 @@ from millrace.warehouse.target import Target
 SCAN = "millrace_scan"
 IS_NEW, ORDINAL = "_is_new", "_ordinal"
 CURSOR = "millrace_differences"
-VERSIONS_OF_A_KEY = 10_000
 MIDDLE_SHARE, OLDEST_SHARE = 0.5, 0.05
 
 
@@ -57,51 +55,66 @@ def count_repeated_keys(table: str, keys: Sequence[str], identity: str) -> str:
     return f"SELECT count(*) FROM ({grouped}) AS repeated"
 
 
-def create_delta(target: Target, columns: Sequence[Column], latest: str | None) -> str:
-    """What differs from the target, decided by the row hash. ``latest`` (a column) is given where one row may have
-    been read twice: then its latest reading counts."""
-    values = {column.name: target.dialect.unstage(column.type, f"s.{quote(column.name)}") for column in columns}
+def create_delta(target: Target, columns: Sequence[Column], latest: str | None, *, only_new: bool = False) -> str:
+    """What differs from the target, decided by the row hash (``only_new``: what it lacks). ``latest`` (a column) is
+    given where one row may have been read twice: then its latest reading counts."""
+    values = staged_values(target, columns)
     own = [f"{value} AS {quote(name)}" for name, value in values.items()]
-    if isinstance(target.load, History):
-        own.append(f"coalesce(t.{quote(VERSION)}, 0) + 1 AS {quote(VERSION)}")
     matches = " AND ".join(f"t.{quote(key)} = {values[key]}" for key in target.keys)
-    is_new = f"CASE WHEN t.{quote(target.keys[0])} IS NULL THEN 1 ELSE 0 END AS {quote(IS_NEW)}"
+    is_absent = f"t.{quote(target.keys[0])} IS NULL"
+    is_new = f"CASE WHEN {is_absent} THEN 1 ELSE 0 END AS {quote(IS_NEW)}"
     row_hash = quote(ROW_HASH)
+    where = is_absent if only_new else differs(target.keys, marks_deleted=target.marks_deleted)
     return (
         f"CREATE TEMPORARY TABLE {quote(target.delta)} AS SELECT {', '.join(own)}, s.{row_hash} AS {row_hash}, "
-        f"{is_new} FROM {_rows(target, latest)} AS s LEFT JOIN {current(target)} AS t ON {matches} "
-        f"WHERE {_differs(target.keys, marks_deleted=target.marks_deleted)}"
+        f"{is_new} FROM {staged_rows(target, latest)} AS s LEFT JOIN {target.quoted} AS t ON {matches} WHERE {where}"
     )
 
 
-def current(target: Target) -> str:
-    """The latest version of every row, deleted ones too."""
-    if not isinstance(target.load, History):
-        return target.quoted
-    return _first_of_each(target.quoted, target.keys, f"{quote(VERSION)} DESC")
+def staged_values(target: Target, columns: Sequence[Column]) -> dict[str, str]:
+    """Of a row ``s`` of the stage: by column, the expression in the column's own type."""
+    return {column.name: target.dialect.unstage(column.type, f"s.{quote(column.name)}") for column in columns}
 
 
-def _match(left: str, right: str, keys: Sequence[str]) -> str:
+def count_unlike_held(target: Target, columns: Sequence[Column]) -> str:
+    """Rows of the stage whose key the target holds with other content."""
+    values = staged_values(target, columns)
+    matches = " AND ".join(f"t.{quote(key)} = {values[key]}" for key in target.keys)
+    return (
+        f"SELECT count(*) FROM {quote(target.stage)} AS s JOIN {target.quoted} AS t ON {matches} "
+        f"WHERE t.{quote(ROW_HASH)} <> s.{quote(ROW_HASH)}"
+    )
+
+
+def match(left: str, right: str, keys: Sequence[str]) -> str:
+    """A condition: two relations have the same key, column by column."""
     return " AND ".join(f"{left}.{quote(key)} = {right}.{quote(key)}" for key in keys)
 
 
-def _differs(keys: Sequence[str], *, marks_deleted: bool) -> str:
+def differs(keys: Sequence[str], *, marks_deleted: bool) -> str:
     """Of a row ``s`` and the target's row ``t``, if there is any."""
     key, row_hash = quote(keys[0]), quote(ROW_HASH)
     is_back = f" OR t.{quote(DELETED_AT)} IS NOT NULL" if marks_deleted else ""
     return f"(t.{key} IS NULL OR t.{row_hash} IS NULL OR t.{row_hash} <> s.{row_hash}{is_back})"
 
 
-def _rows(target: Target, latest: str | None) -> str:
+def staged_rows(target: Target, latest: str | None) -> str:
+    """The stage as a relation, of repeated readings the one that counts."""
     if latest is None:
         return quote(target.stage)
     order = f"{quote(latest)} DESC NULLS LAST, {quote(ROW_HASH)}"
-    return _first_of_each(quote(target.stage), target.keys, order)
+    return first_of_each(quote(target.stage), target.keys, order)
 
 
-def _first_of_each(table: str, keys: Sequence[str], order: str) -> str:
+def first_of_each(table: str, keys: Sequence[str], order: str) -> str:
+    """A relation with one row per key of another one."""
     numbered = f"row_number() OVER (PARTITION BY {quote_list(keys)} ORDER BY {order}) AS {quote(ORDINAL)}"
     return f"(SELECT * FROM (SELECT *, {numbered} FROM {table}) AS n WHERE {quote(ORDINAL)} = 1)"
+
+
+def among(keys: Sequence[str], table: str, prefix: str = "") -> str:
+    """A condition: the key is one of those in a table."""
+    return f"({quote_list(keys, prefix)}) IN (SELECT {quote_list(keys)} FROM {quote(table)})"
 
 
 def count_delta(target: Target) -> str:
@@ -117,82 +130,43 @@ def count_repeated_in_target(target: Target) -> str:
 
 def delete_changed(target: Target) -> str:
     """Take out the old version of every changed row."""
-    matches = _match(target.quoted, "d", target.keys)
+    matches = match(target.quoted, "d", target.keys)
     return f"DELETE FROM {target.quoted} USING {quote(target.delta)} AS d WHERE {matches} AND d.{quote(IS_NEW)} = 0"
 
 
 def insert_delta(target: Target, columns: Sequence[Column]) -> str:
     """Put in new and changed rows. One parameter: the batch's load time."""
     names = [*(column.name for column in columns), ROW_HASH]
-    identity = ""
-    if isinstance(target.load, History):
-        names.append(VERSION)
-        identity = f", {record_id(target, 'd', f'd.{quote(VERSION)}')}"
     return (
-        f"INSERT INTO {target.quoted} ({quote_list([*names, LOADED_AT, *_record_id_name(target)])}) "
-        f"SELECT {quote_list(names, 'd.')}, %s::TIMESTAMPTZ{identity} FROM {quote(target.delta)} AS d"
+        f"INSERT INTO {target.quoted} ({quote_list([*names, LOADED_AT])}) "
+        f"SELECT {quote_list(names, 'd.')}, %s::TIMESTAMPTZ FROM {quote(target.delta)} AS d"
     )
 
 
-def record_id(target: Target, row: str, version: str) -> str:
-    """The number of a version, from its key and its place among the versions of that key."""
-    return f"{row}.{quote(target.keys[0])}::BIGINT * {VERSIONS_OF_A_KEY} + {version}"
-
-
-def _record_id_name(target: Target) -> list[str]:
-    return [column.name for column in target.leading]
-
-
-def count_too_many_versions(target: Target) -> str:
-    """Rows of the delta whose version has no number left."""
-    return f"SELECT count(*) FROM {quote(target.delta)} WHERE {quote(VERSION)} >= {VERSIONS_OF_A_KEY}"
-
-
-def count_too_many_deletions(target: Target) -> str:
-    """Rows that left the source, for which no number is left."""
-    return (
-        f"SELECT count(*) FROM {target.quoted} AS t JOIN {quote(target.gone)} AS d ON {_match('t', 'd', target.keys)} "
-        f"WHERE t.{quote(DELETED_AT)} IS NULL AND t.{quote(VERSION)} >= {VERSIONS_OF_A_KEY} - 1"
-    )
-
-
-def find_gone(target: Target, *, is_staged: bool) -> str:
-    """Keys of the target that a complete stage lacks; of all rows, where nothing was staged because nothing is left."""
-    matches = _match("t", "s", target.keys)
+def find_gone(target: Target, present: str, *, is_staged: bool) -> str:
+    """Keys of the target (of its rows ``present``) that a complete stage lacks; of all rows, where nothing was staged
+    because nothing is left."""
+    matches = match("t", "s", target.keys)
     join = f" LEFT JOIN {quote(target.stage)} AS s ON {matches}" if is_staged else ""
     lacking = [f"s.{quote(target.keys[0])} IS NULL"] if is_staged else []
-    present = [f"t.{quote(DELETED_AT)} IS NULL"] if target.marks_deleted else []
-    where = f" WHERE {' AND '.join([*lacking, *present])}" if lacking or present else ""
+    there = [f"t.{quote(DELETED_AT)} IS NULL"] if target.marks_deleted else []
+    where = f" WHERE {' AND '.join([*lacking, *there])}" if lacking or there else ""
     return (
         f"CREATE TEMPORARY TABLE {quote(target.gone)} AS SELECT {quote_list(target.keys, 't.')} "
-        f"FROM {current(target)} AS t{join}{where}"
+        f"FROM {present} AS t{join}{where}"
     )
 
 
 def delete_gone(target: Target) -> str:
     """Take out the rows that left the source."""
-    return (
-        f"DELETE FROM {target.quoted} USING {quote(target.gone)} AS d WHERE {_match(target.quoted, 'd', target.keys)}"
-    )
+    return f"DELETE FROM {target.quoted} USING {quote(target.gone)} AS d WHERE {match(target.quoted, 'd', target.keys)}"
 
 
 def mark_gone(target: Target) -> str:
     """Mark the rows that left the source. Two parameters: the load time, twice."""
     marks = f"{quote(DELETED_AT)} = %s::TIMESTAMPTZ, {quote(LOADED_AT)} = %s::TIMESTAMPTZ"
-    matches = f"{_match(target.quoted, 'd', target.keys)} AND {target.quoted}.{quote(DELETED_AT)} IS NULL"
+    matches = f"{match(target.quoted, 'd', target.keys)} AND {target.quoted}.{quote(DELETED_AT)} IS NULL"
     return f"UPDATE {target.quoted} SET {marks} FROM {quote(target.gone)} AS d WHERE {matches}"
-
-
-def insert_deletions(target: Target, columns: Sequence[str]) -> str:
-    """A last version of the rows that left the source, with the values they had. ``columns`` are those to be kept. Two
-    parameters: the load time, twice."""
-    names = [*columns, VERSION, *_record_id_name(target), LOADED_AT, DELETED_AT]
-    version = f"t.{quote(VERSION)} + 1"
-    return (
-        f"INSERT INTO {target.quoted} ({quote_list(names)}) SELECT {quote_list(columns, 't.')}, {version}, "
-        f"{record_id(target, 't', f'({version})')}, %s::TIMESTAMPTZ, %s::TIMESTAMPTZ FROM {current(target)} AS t "
-        f"JOIN {quote(target.gone)} AS d ON {_match('t', 'd', target.keys)} WHERE t.{quote(DELETED_AT)} IS NULL"
-    )
 
 
 def insert_unknown(target: Target, column: str, dimension: Target, types: Mapping[str, str]) -> str:
@@ -233,7 +207,7 @@ def differing_keys(target: str, keys: Sequence[str], *, marks_deleted: bool) -> 
     """Keys of the scan that the target lacks, or holds with another hash."""
     return (
         f"SELECT DISTINCT {quote_list(keys, 's.')} FROM {quote(SCAN)} AS s LEFT JOIN {target} AS t "
-        f"ON {_match('t', 's', keys)} WHERE {_differs(keys, marks_deleted=marks_deleted)}"
+        f"ON {match('t', 's', keys)} WHERE {differs(keys, marks_deleted=marks_deleted)}"
     )
 
 
@@ -242,7 +216,7 @@ def missing_keys(target: str, keys: Sequence[str], *, marks_deleted: bool) -> st
     known = f" AND t.{quote(DELETED_AT)} IS NULL" if marks_deleted else ""
     return (
         f"SELECT {quote_list(keys, 't.')} FROM {target} AS t LEFT JOIN {quote(SCAN)} AS s "
-        f"ON {_match('t', 's', keys)} WHERE s.{quote(keys[0])} IS NULL{known}"
+        f"ON {match('t', 's', keys)} WHERE s.{quote(keys[0])} IS NULL{known}"
     )
 
 
@@ -261,17 +235,17 @@ def fetch(rows: int) -> str:
     return f"FETCH FORWARD {rows} FROM {CURSOR}"
 
 
-def count_rows(target: Target) -> str:
-    """The target's rows, without those marked as deleted."""
-    present = f" WHERE {quote(DELETED_AT)} IS NULL" if target.marks_deleted else ""
-    return f"SELECT count(*) FROM {target.quoted}{present}"
+def count_rows(target: Target, present: str) -> str:
+    """The target's rows (those ``present``), without those marked as deleted."""
+    there = f" WHERE {quote(DELETED_AT)} IS NULL" if target.marks_deleted else ""
+    return f"SELECT count(*) FROM {present} AS t{there}"
 
 
-def count_unlike_sample(target: Target) -> str:
-    """Rows of the sample that the target lacks, or holds with another hash."""
+def count_unlike_sample(target: Target, present: str) -> str:
+    """Rows of the sample that the target lacks among those ``present``, or holds with another hash."""
     return (
-        f"SELECT count(*) FROM {quote(target.sample)} AS s LEFT JOIN {target.quoted} AS t "
-        f"ON {_match('t', 's', target.keys)} WHERE {_differs(target.keys, marks_deleted=False)}"
+        f"SELECT count(*) FROM {quote(target.sample)} AS s LEFT JOIN {present} AS t "
+        f"ON {match('t', 's', target.keys)} WHERE {differs(target.keys, marks_deleted=False)}"
     )
 
 

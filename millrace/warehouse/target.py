@@ -9,22 +9,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from millrace.declared import DeletePolicy, History, Merge, Reconcile, SchemaPolicy
+from millrace.declared import Bind, DeletePolicy, Reconcile, SchemaPolicy
+from millrace.load_modes import LoadMode, Merge
 from millrace.model import Model
-from millrace.naming import DELETED_AT, VERSION, column_name, quote
+from millrace.naming import column_name, quote
 from millrace.pipeline import Pipeline, Stream
-from millrace.types import INT32, INT64, TIMESTAMP_UTC, Column
+from millrace.types import INT64, Column
 from millrace.warehouse.dialect import Dialect
-
-DELETED_COLUMN = Column(DELETED_AT, DELETED_AT, TIMESTAMP_UTC)
-"""When a row was deleted at the source, NULL while it is there."""
 
 
 @dataclass(frozen=True)
 class Target:
     """``member`` is the stream or model that fills the table; ``columns`` are a model's; ``required`` ones are never
     NULL, as the key is not; ``stamp`` is the column that says when a row was changed ('': none). ``references`` maps
-    columns to the models whose key they hold, ``unknown`` gives the values of a row of which only the key is known.
+    columns to the models whose key they hold, ``unknown`` gives the values of a row of which only the key is known;
+    ``binds`` are columns that hold keys of versions. ``consumed`` columns of a batch are not kept.
     ``number`` tells apart the temporary tables of targets that are loaded together. ``marks_deleted``: the table has
     the column that marks deleted rows."""
 
@@ -35,7 +34,7 @@ class Target:
     table: str
     keys: tuple[str, ...]
     dialect: Dialect
-    load: Merge | History = field(default_factory=Merge)
+    load: LoadMode = field(default_factory=Merge)
     deletes: DeletePolicy = "hard"
     schema_policy: SchemaPolicy = "evolve"
     columns: tuple[Column, ...] = ()
@@ -44,6 +43,8 @@ class Target:
     reconcile: Reconcile | None = None
     references: Mapping[str, str] = field(default_factory=dict)
     unknown: Mapping[str, Any] = field(default_factory=dict)
+    binds: tuple[Bind, ...] = ()
+    consumed: frozenset[str] = frozenset()
     rank: int = 0
     number: int = 0
     marks_deleted: bool = False
@@ -59,16 +60,20 @@ class Target:
         return quote(self.schema, self.table)
 
     @property
-    def leading(self) -> list[Column]:
+    def leading(self) -> tuple[Column, ...]:
         """Columns of our own that stand before the others."""
-        return [Column(self.load.record_id, self.load.record_id, INT64)] if isinstance(self.load, History) else []
+        return self.load.leading
 
     @property
-    def trailing(self) -> list[Column]:
+    def trailing(self) -> tuple[Column, ...]:
         """Columns of our own that stand behind the others."""
-        if isinstance(self.load, History):
-            return [Column(VERSION, VERSION, INT32), DELETED_COLUMN]
-        return [DELETED_COLUMN] if self.deletes == "soft" else []
+        bound = (Column(bind.column, bind.column, INT64) for bind in self.binds)
+        return (*bound, *self.load.trailing(self.deletes))
+
+    @property
+    def own(self) -> frozenset[str]:
+        """Names of all columns of our own."""
+        return frozenset(column.name for column in (*self.leading, *self.trailing))
 
     @property
     def stage(self) -> str:
@@ -84,6 +89,16 @@ class Target:
     def gone(self) -> str:
         """Of the keys that left the source."""
         return self._temporary("millrace_deletes")
+
+    @property
+    def touched(self) -> str:
+        """Of the keys whose versions changed, and since when."""
+        return self._temporary("millrace_touched")
+
+    @property
+    def bound(self) -> str:
+        """Of the rows that are to be bound to another version."""
+        return self._temporary("millrace_bound")
 
     @property
     def sample(self) -> str:
@@ -111,7 +126,7 @@ def _of_stream(pipeline: Pipeline, stream: Stream, dialect: Dialect, number: int
         keys=tuple(column_name(key) for key in stream.keys),
         dialect=dialect,
         load=stream.load,
-        deletes=stream.deletes,
+        deletes=stream.load.deletes(stream.deletes),
         schema_policy=stream.schema_policy,
         stamp=column_name(stream.capture.stamp) if stream.capture.stamp else "",
         reconcile=stream.reconcile,
@@ -131,11 +146,13 @@ def _of_model(pipeline: Pipeline, model: Model, dialect: Dialect, number: int) -
         keys=model.keys,
         dialect=dialect,
         load=model.load,
-        deletes=model.deletes,
-        columns=model.columns,
-        required=model.required,
+        deletes=model.load.deletes(model.deletes),
+        columns=tuple(column for column in model.columns if column.name != model.load.effective),
+        required=model.required - {model.load.effective},
         references=model.references,
         unknown=model.unknown,
-        rank=1 if isinstance(model.load, History) else 0,
+        binds=tuple(model.binds),
+        consumed=frozenset(filter(None, [model.load.effective])),
+        rank=1 if model.references or model.binds else 0,
         number=number,
     )

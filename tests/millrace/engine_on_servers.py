@@ -175,7 +175,8 @@ class Together:
         source = PostgresSource(engine.connect_source, engine.chunk_bytes)
         with engine.warehouse.lease(pipeline, stream, engine.holder) as token:
             limits = engine.warehouse.dialect.limits
-            landing = Landing(pipeline.name, engine.store, limits, None, token, pipeline.landing, self.processed)
+            form, dated = pipeline.landing, pipeline.dated
+            landing = Landing(pipeline.name, engine.store, limits, None, token, form, self.processed, dated)
             return await read(Route(source, landing, engine.warehouse, pipeline, stream), bounds)
 
 

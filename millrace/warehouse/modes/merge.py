@@ -1,0 +1,79 @@
+"""`Merge` and `Append`: one row per key, the latest or the first.
+
+What does not belong here: modes that keep versions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+from millrace.lake.batch import Batch
+from millrace.types import Column
+from millrace.warehouse import statements
+from millrace.warehouse.modes.mode import Applied, Mode, one
+
+
+class MergeMode(Mode):
+    """What differs takes the place of what was there."""
+
+    def put_in(self, cursor: Any, batch: Batch, applied_at: datetime) -> Applied:
+        """Raises CountMismatch when the statements did not find what they were to replace."""
+        target = self.target
+        cursor.execute(statements.create_delta(target, batch.columns, self.latest(batch)))
+        inserted, changed = self.count_delta(cursor)
+        if changed > inserted:
+            self._take_out_changed(cursor, changed - inserted)
+        if changed:
+            cursor.execute(statements.insert_delta(target, batch.columns), (applied_at,))
+            self.check(f"{changed} rows were to be put in and {cursor.rowcount} were", holds=cursor.rowcount == changed)
+        return Applied(inserted, changed - inserted)
+
+    def _take_out_changed(self, cursor: Any, changed: int) -> None:
+        repeated = one(cursor, statements.count_repeated_in_target(self.target))
+        cursor.execute(statements.delete_changed(self.target))
+        found = cursor.rowcount
+        self.check(
+            f"{changed} rows were to be replaced and {found} were found", holds=not repeated and found == changed
+        )
+
+    def take_out(self, cursor: Any, batch: Batch, applied_at: datetime, held: Collection[str]) -> int:
+        """Deleted, or marked."""
+        del batch, held
+        if self.target.deletes == "soft":
+            cursor.execute(statements.mark_gone(self.target), (applied_at, applied_at))
+        else:
+            cursor.execute(statements.delete_gone(self.target))
+        return int(cursor.rowcount)
+
+    def planned(self, columns: Sequence[Column]) -> list[str]:
+        """As ``Mode.planned``."""
+        target = self.target
+        delta = statements.create_delta(target, columns, None)
+        return [delta, statements.delete_changed(target), statements.insert_delta(target, columns)]
+
+
+class AppendMode(Mode):
+    """What is new is put in, and nothing else is ever done."""
+
+    def put_in(self, cursor: Any, batch: Batch, applied_at: datetime) -> Applied:
+        """Rows that come again otherwise are a warning."""
+        target = self.target
+        unlike = one(cursor, statements.count_unlike_held(target, batch.columns))
+        cursor.execute(statements.create_delta(target, batch.columns, self.latest(batch), only_new=True))
+        inserted, _ = self.count_delta(cursor)
+        cursor.execute(statements.insert_delta(target, batch.columns), (applied_at,))
+        self.check(f"{inserted} rows were to be put in and {cursor.rowcount} were", holds=cursor.rowcount == inserted)
+        told = f"{unlike} rows differ from what was appended before: the source changes rows (declare Merge)"
+        return Applied(inserted, warnings=(told,) if unlike else ())
+
+    def take_out(self, cursor: Any, batch: Batch, applied_at: datetime, held: Collection[str]) -> int:
+        """Nothing."""
+        del cursor, batch, applied_at, held
+        return 0
+
+    def planned(self, columns: Sequence[Column]) -> list[str]:
+        """As ``Mode.planned``."""
+        delta = statements.create_delta(self.target, columns, None, only_new=True)
+        return [delta, statements.insert_delta(self.target, columns)]

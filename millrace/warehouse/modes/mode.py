@@ -1,0 +1,99 @@
+"""What every load mode does to its target: put in, find what is gone, take out, and say what was done.
+
+What does not belong here: any mode (the other modules of this package).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from millrace.errors import CountMismatch
+from millrace.lake.batch import Batch
+from millrace.types import Column
+from millrace.warehouse import statements
+from millrace.warehouse.target import Target
+
+
+@dataclass(frozen=True)
+class Applied:
+    """Rows of the target that a batch changed; ``gone`` are keys that a complete batch lacked, read as it were."""
+
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+    gone: int = 0
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def changed(self) -> int:
+        """All of them."""
+        return self.inserted + self.updated + self.deleted
+
+
+class Mode(ABC):
+    """Of one target, in the caller's transaction."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+
+    @property
+    def present(self) -> str:
+        """The relation that is compared with the source: one row per key, deleted ones marked or left out."""
+        return self.target.quoted
+
+    def apply(self, cursor: Any, batch: Batch, applied_at: datetime, held: Collection[str]) -> Applied:
+        """Put in the rows, then see to what is gone: its absence was seen after the rows were read. ``held`` are the
+        target's columns."""
+        done = self.put_in(cursor, batch, applied_at) if batch.written else Applied()
+        if self.target.deletes == "ignore":
+            return done
+        gone = self.find_gone(cursor, batch) if batch.is_complete else 0
+        deleted = self.take_out(cursor, batch, applied_at, held) if batch.deleted or gone else 0
+        return replace(done, deleted=deleted, gone=gone)
+
+    @abstractmethod
+    def put_in(self, cursor: Any, batch: Batch, applied_at: datetime) -> Applied:
+        """Put in what is staged; the temporary table ``delta`` then holds what was."""
+
+    def find_gone(self, cursor: Any, batch: Batch) -> int:
+        """The keys that a complete batch lacks, into the temporary table ``gone``; how many."""
+        target = self.target
+        cursor.execute(statements.find_gone(target, self.present, is_staged=batch.written > 0))
+        return one(cursor, statements.count_keys(target.gone, target.keys))
+
+    @abstractmethod
+    def take_out(self, cursor: Any, batch: Batch, applied_at: datetime, held: Collection[str]) -> int:
+        """See to the keys in ``gone``; the number of rows that changed."""
+
+    @abstractmethod
+    def planned(self, columns: Sequence[Column]) -> list[str]:
+        """The statements that put in rows of these columns, for people."""
+
+    def check(self, problem: str, *, holds: bool) -> None:
+        """Raises CountMismatch unless it ``holds``."""
+        if not holds:
+            raise CountMismatch(
+                problem,
+                place=self.target.place,
+                remedy="see whether the target holds a key more than once; nothing was committed",
+            )
+
+    def count_delta(self, cursor: Any) -> tuple[int, int]:
+        """Rows of new keys, and all rows of the delta."""
+        cursor.execute(statements.count_delta(self.target))
+        inserted, changed = cursor.fetchone()
+        return int(inserted), int(changed)
+
+    def latest(self, batch: Batch) -> str | None:
+        """The column by which the latest reading of a row is known, where one may have been read twice."""
+        return self.target.stamp if batch.identity else None
+
+
+def one(cursor: Any, question: str) -> int:
+    """The number that a query gives."""
+    cursor.execute(question)
+    return int(cursor.fetchone()[0])
