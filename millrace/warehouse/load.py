@@ -99,9 +99,9 @@ def _make_room(connection: Any, catalog: Catalog, work: Work) -> Sequence[Change
 
 
 def _make_dimensions(connection: Any, catalog: Catalog, works: Sequence[Work], models: Mapping[str, Target]) -> None:
-    """Those that are referred to and were never loaded."""
+    """Those that are referred to, or bound to, and were never loaded."""
     here = {work.target.member for work in works}
-    for name in {name for work in works for name in work.target.references.values()} - here:
+    for name in {name for work in works for name in work.target.dimensions} - here:
         patiently(connection, partial(_make_dimension, connection, catalog, models[name]))
 
 

@@ -71,6 +71,11 @@ class Target:
         return (*bound, *self.load.trailing(self.deletes))
 
     @property
+    def dimensions(self) -> frozenset[str]:
+        """The models that its rows refer or are bound to."""
+        return frozenset([*self.references.values(), *(bind.dimension for bind in self.binds)])
+
+    @property
     def own(self) -> frozenset[str]:
         """Names of all columns of our own."""
         return frozenset(column.name for column in (*self.leading, *self.trailing))
