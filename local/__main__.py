@@ -20,6 +20,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from local.mysql import URL_VARIABLE, is_available
 from local.processes import dies_with_parent, neutral_environment
 from local.stack import Stack
 from millrace.errors import MillraceError
@@ -30,13 +31,17 @@ INTERRUPTED_EXIT_CODE = 130
 COMMAND_NOT_FOUND_EXIT_CODE = 127
 
 application = typer.Typer(
-    help="Postgres, MongoDB, AWS, a Redshift stand-in and a Prefect server on 127.0.0.1, without Docker.",
+    help="Postgres, MySQL, MongoDB, AWS, a Redshift stand-in and a Prefect server on 127.0.0.1, without Docker.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 Directory = Annotated[Path | None, typer.Option(help="Keep the data here for the next start.")]
 WithPrefect = Annotated[bool, typer.Option("--prefect/--no-prefect", help="With or without the Prefect server.")]
+
+WithMySQL = Annotated[
+    bool | None, typer.Option("--mysql/--no-mysql", help="With or without MySQL; by default with it if it is there.")
+]
 
 
 class Ended(BaseException):
@@ -48,12 +53,13 @@ def _end(_number: int, _frame: FrameType | None) -> None:
 
 
 @contextmanager
-def _running(prefect: bool, directory: Path | None) -> Iterator[Stack]:
+def _running(prefect: bool, mysql: bool | None, directory: Path | None) -> Iterator[Stack]:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
     print("Starting…", file=sys.stderr, flush=True)
     try:
-        with Stack(prefect=prefect, directory=directory) as stack:
+        with_mysql = is_available() if mysql is None else mysql
+        with Stack(prefect=prefect, mysql=with_mysql, directory=directory) as stack:
             yield stack
             print("Stopping…", file=sys.stderr, flush=True)
     except MillraceError as error:
@@ -66,18 +72,19 @@ def _running(prefect: bool, directory: Path | None) -> Iterator[Stack]:
 
 
 @application.command()
-def up(directory: Directory = None, prefect: WithPrefect = True) -> None:
+def up(directory: Directory = None, prefect: WithPrefect = True, mysql: WithMySQL = None) -> None:
     """Start everything, say what runs where, and stay until Ctrl-C."""
-    with _running(prefect, directory) as stack, suppress(KeyboardInterrupt, Ended):
+    with _running(prefect, mysql, directory) as stack, suppress(KeyboardInterrupt, Ended):
         _describe(stack)
         _watch(stack)
 
 
 def _watch(stack: Stack) -> NoReturn:
-    while not (ended := [service for service in stack.services() if service.process.ended()]):
+    processes = {service.name: service.process for service in stack.services() if service.process}
+    while not (ended := {name: process for name, process in processes.items() if process.ended()}):
         time.sleep(WATCH_SECONDS)
-    for service in ended:
-        print(f"{service.name} ended unasked; the end of its log:\n{service.process.log_tail()}", file=sys.stderr)
+    for name, process in ended.items():
+        print(f"{name} ended unasked; the end of its log:\n{process.log_tail()}", file=sys.stderr)
     raise typer.Exit(1)
 
 
@@ -86,9 +93,10 @@ def run(
     command: Annotated[list[str], typer.Argument(help="The command and its arguments, after --.", metavar="COMMAND…")],
     directory: Directory = None,
     prefect: WithPrefect = True,
+    mysql: WithMySQL = None,
 ) -> None:
     """Start everything, run COMMAND with the stack's environment, stop everything, return COMMAND's exit code."""
-    with _running(prefect, directory) as stack:
+    with _running(prefect, mysql, directory) as stack:
         raise typer.Exit(_run_in_foreground(command, stack))
 
 
@@ -111,9 +119,12 @@ def _run_in_foreground(command: list[str], stack: Stack) -> int:
 def _describe(stack: Stack) -> None:
     table = Table("What", "For", "Where", "Process", box=None)
     for service in stack.services():
-        table.add_row(service.name, service.what, service.where, str(service.process.process_id))
+        identifier = str(service.process.process_id) if service.process else "not ours"
+        table.add_row(service.name, service.what, service.where, identifier)
     console = Console(width=max(Console().width, 100))
     console.print(table)
+    if not is_available():
+        print(f"Without MySQL. To have it: apt-get install mariadb-server-core (Debian), or set {URL_VARIABLE}.")
     print(f"\nData and logs: {stack.directory}")
     print("Paste into another terminal:\n")
     for name, value in stack.environment().items():

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from local import totesys
+from local import stocks, totesys
 from local.aws import ACCOUNT_ID, AwsServer, launch_aws, wait_for_aws
 from local.directory import stack_directory
 from local.mongo import MongoServer, launch_mongo, wait_for_mongo
+from local.mysql import MySQLServer, launch_mysql, wait_for_mysql
 from local.postgres import SUPERUSER, PostgresServer, start_postgres
 from local.prefect_server import TRACKING_OFF, PrefectServer, launch_prefect_server, wait_for_prefect_server
 from local.processes import Process
@@ -21,6 +22,7 @@ from local.warehouse import WarehouseServer, launch_warehouse, wait_for_warehous
 
 BANK_DATABASE = "bank"
 WAREHOUSE_DATABASE = "warehouse"
+STOCKS_WAREHOUSE_DATABASE = "stocks"
 PREFECT_DATABASE = "prefect"
 LANDING_BUCKET = "millrace-landing"
 PROCESSED_BUCKET = "millrace-processed"
@@ -29,29 +31,31 @@ WAREHOUSE_IAM_ROLE = f"arn:aws:iam::{ACCOUNT_ID}:role/millrace-warehouse"
 
 @dataclass(frozen=True)
 class Service:
-    """One line of the overview: what runs where. ``where`` holds no password."""
+    """One line of the overview: what runs where. ``where`` holds no password; ``process`` is None if it is not ours."""
 
     name: str
     what: str
     where: str
-    process: Process
+    process: Process | None
 
 
 class Stack:
     """Context manager: all servers run inside it, none after it.
 
     ``directory`` keeps the data for the next start (a temporary one is removed); ``prefect=False`` leaves out
-    the Prefect server, which takes most of the time. Enter it in the main thread.
+    the Prefect server, which takes most of the time; ``mysql=True`` adds MySQL, with the source of the pipeline
+    `stocks` and a Postgres warehouse for it. Enter it in the main thread.
     """
 
     postgres: PostgresServer
     mongo: MongoServer
     aws: AwsServer
     warehouse: WarehouseServer
+    mysql: MySQLServer | None
     prefect: PrefectServer | None
 
-    def __init__(self, *, prefect: bool = True, directory: Path | None = None) -> None:
-        self.with_prefect, self.kept = prefect, directory
+    def __init__(self, *, prefect: bool = True, mysql: bool = False, directory: Path | None = None) -> None:
+        self.with_prefect, self.with_mysql, self.kept = prefect, mysql, directory
         self._running = ExitStack()
 
     def __enter__(self) -> Stack:
@@ -74,10 +78,15 @@ class Stack:
         for bucket in (LANDING_BUCKET, PROCESSED_BUCKET):
             self.aws.create_bucket(bucket)
         wait_for_warehouse(self.warehouse)
+        if self.mysql:
+            stocks.install(wait_for_mysql(self.mysql))
         if self.prefect:
             wait_for_prefect_server(self.prefect)
 
     def _launch(self, starting: ExitStack, directory: Path) -> None:
+        self.mysql = launch_mysql(directory / "mysql") if self.with_mysql else None
+        if self.mysql:
+            starting.callback(self.mysql.stop)
         self.mongo = launch_mongo(directory / "mongo")
         starting.callback(self.mongo.stop if self.kept else self.mongo.process.kill)
         self.aws = launch_aws(directory / "aws", kept=self.kept is not None)
@@ -86,6 +95,8 @@ class Stack:
         starting.callback(self.postgres.stop)
         self.postgres.create_database(BANK_DATABASE)
         totesys.install(self.postgres)
+        if self.with_mysql:
+            self.postgres.create_database(STOCKS_WAREHOUSE_DATABASE)
         self.prefect = None
         if self.with_prefect:
             database_url = self.postgres.create_database(PREFECT_DATABASE)
@@ -111,9 +122,18 @@ class Stack:
             **self.aws.environment(),
             **TRACKING_OFF,
         }
+        if self.mysql:
+            variables |= self._stocks_environment(self.mysql)
         if self.prefect:
             variables |= {"PREFECT_API_URL": self.prefect.api_url, "PREFECT_HOME": str(self.prefect.home)}
         return variables
+
+    def _stocks_environment(self, mysql: MySQLServer) -> dict[str, str]:
+        return {
+            "SOURCE_MYSQL_STOCKS_URL": mysql.url(stocks.DATABASE, user=stocks.READER),
+            "SOURCE_MYSQL_STOCKS_WRITER_URL": mysql.url(stocks.DATABASE, user=stocks.WRITER),
+            "WAREHOUSE_STOCKS_URL": self.postgres.url(STOCKS_WAREHOUSE_DATABASE, user=STOCKS_WAREHOUSE_DATABASE),
+        }
 
     def services(self) -> list[Service]:
         """What runs where, without passwords."""
@@ -123,6 +143,8 @@ class Stack:
             Service("AWS", "lake, queues, tasks", self.aws.url, self.aws.process),
             Service("Redshift", "warehouse", self.warehouse.address, self.warehouse.process),
         ]
+        if self.mysql:
+            rows.insert(1, Service("MySQL", "source", self.mysql.address(stocks.DATABASE), self.mysql.process))
         if self.prefect:
             rows.append(Service("Prefect", "server and UI", self.prefect.ui_url, self.prefect.process))
         return rows

@@ -10,13 +10,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 from liveness import is_alive
 
+from blocks.environment import documents
+from blocks.sql import opener
+from local import mysql
+from local.__main__ import _describe
 from local.directory import LOCK_NAME, PREFIX, stack_directory, sweep
+from local.stack import Stack
 from millrace.errors import ConfigurationError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -80,10 +85,10 @@ def own_temporary_directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_a_killed_stack_leaves_no_process_and_its_directory_is_swept(own_temporary_directory: Path) -> None:
-    with command("up", "--no-prefect") as popen:
+    with command("up", "--no-prefect", "--mysql") as popen:
         identifiers = process_ids(read_until(popen, "Ctrl-C stops everything"))
         (directory,) = own_temporary_directory.glob(f"{PREFIX}*")
-        assert len(identifiers) == 4
+        assert len(identifiers) == 5
         assert sweep() == []
         popen.kill()
         popen.wait()
@@ -94,7 +99,7 @@ def test_a_killed_stack_leaves_no_process_and_its_directory_is_swept(own_tempora
 
 
 def test_up_prints_exports_a_shell_understands_and_ends_on_ctrl_c() -> None:
-    with command("up", "--no-prefect") as popen:
+    with command("up", "--no-prefect", "--no-mysql") as popen:
         overview = read_until(popen, "Ctrl-C stops everything")
         popen.send_signal(signal.SIGINT)
         rest, _ = popen.communicate(timeout=DEADLINE_SECONDS)
@@ -108,7 +113,7 @@ def test_up_prints_exports_a_shell_understands_and_ends_on_ctrl_c() -> None:
 
 
 def test_up_tells_when_a_server_ends_unasked() -> None:
-    with command("up", "--no-prefect") as popen:
+    with command("up", "--no-prefect", "--no-mysql") as popen:
         overview = read_until(popen, "Ctrl-C stops everything")
         mongo = next(line for line in overview.splitlines() if "MongoDB" in line)
         os.kill(int(mongo.split()[-1]), signal.SIGKILL)
@@ -121,7 +126,7 @@ def test_up_tells_when_a_server_ends_unasked() -> None:
 def test_run_hands_on_environment_signal_and_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "production")
     monkeypatch.setenv("PREFECT_API_KEY", "pnu_production")
-    with command("run", "--no-prefect", "--", sys.executable, "-c", ENDS_WITH_SEVEN) as popen:
+    with command("run", "--no-prefect", "--no-mysql", "--", sys.executable, "-c", ENDS_WITH_SEVEN) as popen:
         output = read_until(popen, "command ")
         popen.send_signal(signal.SIGTERM)
         rest, _ = popen.communicate(timeout=DEADLINE_SECONDS)
@@ -132,12 +137,36 @@ def test_run_hands_on_environment_signal_and_exit_code(monkeypatch: pytest.Monke
 
 
 def test_an_interrupted_start_is_no_success() -> None:
-    with command("run", "--no-prefect", "--", "true") as popen:
+    with command("run", "--no-prefect", "--no-mysql", "--", "true") as popen:
         read_until(popen, "Starting")
         popen.send_signal(signal.SIGINT)
         rest, _ = popen.communicate(timeout=DEADLINE_SECONDS)
     assert popen.returncode == 130, rest
     assert "Traceback" not in rest
+
+
+def test_mysql_comes_with_the_source_and_the_warehouse_of_stocks() -> None:
+    with Stack(prefect=False, mysql=True) as stack:
+        variables = stack.environment()
+        blocks = dict(documents(variables))
+        connections = [opener(blocks[name])() for name in ("source-mysql-stocks", "source-mysql-stocks-writer")]
+        for connection in connections:
+            with connection, connection.cursor() as cursor:
+                assert cursor.execute("SELECT 1 FROM information_schema.innodb_trx") == 0
+        with closing(opener(blocks["warehouse-stocks"].connector)()) as connection, connection.cursor() as cursor:
+            cursor.execute("CREATE SCHEMA stocks")
+            cursor.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+            assert cursor.fetchone() == (False,)
+    assert not blocks["warehouse-stocks"].is_redshift
+
+
+def test_the_overview_tells_that_mysql_is_left_out(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv(mysql.URL_VARIABLE, raising=False)
+    monkeypatch.setattr(mysql, "SEARCHED", str(tmp_path))
+    _describe(stack)
+    assert "apt-get install mariadb-server-core" in capsys.readouterr().out
 
 
 def test_a_kept_directory_serves_one_stack_at_a_time(tmp_path: Path) -> None:
