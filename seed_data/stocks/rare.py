@@ -5,10 +5,11 @@ What does not belong here: what happens every day (jobs.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
+from typing import TypeVar
 
 from seed_data.stocks.jobs import PRICES_AT, USERS_AT, draw_price, new_email
 from seed_data.stocks.reference import draw_name, is_traded
@@ -37,6 +38,7 @@ class Occasion:
         return Chance(self.seed, f"{self.kind} {self.number} {purpose}", self.day.toordinal())
 
 
+Key = TypeVar("Key", int, str)
 Act = Callable[[Occasion, datetime, World], list[Change]]
 
 
@@ -77,57 +79,52 @@ def _planned(seed: int, day: date, rate: float) -> Iterator[tuple[datetime, Occa
             yield from ((step.moment(occasion), occasion, step.act) for step in steps)
 
 
+def _chosen(occasion: Occasion, keys: Iterable[Key]) -> list[Key]:
+    """One of them, if there are any: by lot, so that who comes or goes in between seldom makes it another."""
+    return sorted(keys, key=lambda key: (occasion.chance(f"lot of {key}").integer(0, 2**62), key))[:1]
+
+
 def _delist(occasion: Occasion, _moment: datetime, world: World) -> list[Change]:
     """A stock that was traded is never deleted: its transactions refer to it."""
-    keys = [
-        key
-        for key in sorted(world.stocks)
-        if key not in world.traded and not is_traded(occasion.seed, key, key in world.relisted)
-    ]
-    return [Change("stock", "deleted", occasion.chance("which").one_of(keys))] if keys else []
+    untraded = world.stocks.keys() - world.traded
+    keys = [key for key in untraded if not is_traded(occasion.seed, key, key in world.relisted)]
+    return [Change("stock", "deleted", key) for key in _chosen(occasion, keys)]
 
 
 def _relist(occasion: Occasion, _moment: datetime, world: World) -> list[Change]:
     """As it was when it went."""
-    if not world.delisted:
-        return []
-    key = occasion.chance("which").one_of(sorted(world.delisted))
-    return [added("stock", key, world.delisted[key])]
+    return [added("stock", key, world.delisted[key]) for key in _chosen(occasion, world.delisted)]
 
 
 def _move_price(occasion: Occasion, _moment: datetime, world: World) -> list[Change]:
     """Once more on this day, on which the daily job moved all."""
-    key = occasion.chance("which").one_of(sorted(world.stocks))
-    price = draw_price(occasion.chance("price"), world.stocks[key]["price"])
-    return [Change("stock", "updated", key, {"price": price})] if price != world.stocks[key]["price"] else []
+    prices = {key: world.stocks[key]["price"] for key in _chosen(occasion, world.stocks)}
+    moved = {key: draw_price(occasion.chance("price"), price) for key, price in prices.items()}
+    return [Change("stock", "updated", key, {"price": price}) for key, price in moved.items() if price != prices[key]]
 
 
 def _leave(occasion: Occasion, _moment: datetime, world: World) -> list[Change]:
     """Somebody who never traded: transactions refer to all others."""
-    keys = sorted(world.users.keys() - world.traders)
-    return [Change("user", "deleted", occasion.chance("which").one_of(keys))] if keys else []
+    return [Change("user", "deleted", key) for key in _chosen(occasion, world.users.keys() - world.traders)]
 
 
 def _rename(occasion: Occasion, _moment: datetime, world: World) -> list[Change]:
     """And nothing says so."""
-    key = occasion.chance("which").one_of(sorted(world.users))
     name = draw_name(occasion.chance("name"), occasion.seed)
-    return [Change("user", "silent", key, {"name": name})] if name != world.users[key]["name"] else []
+    keys = _chosen(occasion, world.users)
+    return [Change("user", "silent", key, {"name": name}) for key in keys if name != world.users[key]["name"]]
 
 
-def _move_chosen_user(occasion: Occasion, moment: datetime, world: World) -> list[Change]:
-    """The same one at each step, if nobody came in between whom the lot would have fallen on."""
-    key = min(world.users, key=lambda key: occasion.chance(f"user {key}").integer(0, 2**62))
-    return [new_email(occasion.chance(f"email {moment}"), key, world, moment)]
+def _move_user(occasion: Occasion, moment: datetime, world: World) -> list[Change]:
+    chance = occasion.chance(f"e-mail {moment}")
+    return [new_email(chance, key, world, moment) for key in _chosen(occasion, world.users)]
 
 
 def _move_new_user(occasion: Occasion, moment: datetime, world: World) -> list[Change]:
     """Somebody who came today."""
     since = stamp(midnight(occasion.day))
-    keys = [key for key, row in sorted(world.users.items()) if row["status"] == "I" and row["updated_at"] >= since]
-    if not keys:
-        return []
-    return [new_email(occasion.chance("email"), occasion.chance("which").one_of(keys), world, moment)]
+    keys = [key for key, row in world.users.items() if row["status"] == "I" and row["updated_at"] >= since]
+    return [new_email(occasion.chance("e-mail"), key, world, moment) for key in _chosen(occasion, keys)]
 
 
 KINDS: dict[str, tuple[Step, ...]] = {
@@ -136,7 +133,7 @@ KINDS: dict[str, tuple[Step, ...]] = {
     "second price": (Step(_move_price, AFTER_PRICES),),
     "leaving": (Step(_leave),),
     "renaming": (Step(_rename),),
-    "two e-mails": (Step(_move_chosen_user, last=NOON), Step(_move_chosen_user, first=NOON)),
+    "two e-mails": (Step(_move_user, last=NOON), Step(_move_user, first=NOON)),
     "new and updated": (Step(_move_new_user, AFTER_USERS),),
 }
 """Every kind of event, and what it consists of."""

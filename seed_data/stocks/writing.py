@@ -55,7 +55,7 @@ def write(cursor: Cursor, moment: datetime, changes: Iterable[Change]) -> None:
         if kind == "inserted":
             _insert(cursor, table, [change.values for change in alike])
         elif kind == "deleted":
-            cursor.executemany(f"DELETE FROM `{table}` WHERE {key_of(table)} = %s", [change.key for change in alike])
+            cursor.executemany(f"DELETE FROM `{table}` WHERE {key_of(table)} = %s", [(change.key,) for change in alike])
         else:
             for change in alike:
                 _update(cursor, change)
