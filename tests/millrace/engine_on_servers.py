@@ -19,8 +19,8 @@ from millrace import Pipeline, Stream
 from millrace.capture.chunk import Window
 from millrace.capture.mongo import MongoSource
 from millrace.capture.mongo_client import open_client
+from millrace.capture.pipe import CHUNK_BYTES
 from millrace.capture.postgres import PostgresSource
-from millrace.capture.postgres_copy import CHUNK_BYTES
 from millrace.extract import Landing
 from millrace.lake.batch import Batch
 from millrace.lake.store import ObjectStore
@@ -60,6 +60,10 @@ class Engine:
     async def deliver(self, stream: Stream, *, full: bool = False, upper: str | None = None) -> LoadResult | None:
         """Take the stream from its position (``full``: from the beginning) to the warehouse; None when empty."""
         return await self._through(stream, self._window(full, upper))
+
+    async def run(self, stream: Stream) -> LoadResult | None:
+        """What a run does that is asked nothing: a window, a sweep that is due, or a snapshot."""
+        return await self._through(stream, lambda route: read(route, NOW))
 
     async def sweep(self, stream: Stream) -> LoadResult | None:
         """Compare the whole stream with its target and load what differs; None when both are empty."""

@@ -1,4 +1,4 @@
-"""Decoding what COPY sends: NULL and '', numbers that do not fit, JSON that no warehouse takes, broken bytes."""
+"""Decoding the rows of tables: NULL and '', what does not fit, JSON that no warehouse takes, broken bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 from millrace import Incremental, Stream
 from millrace.capture.chunk import Chunk
 from millrace.capture.json_text import unfit
-from millrace.capture.postgres_values import SourceColumn, decode, describe, render
+from millrace.capture.postgres_values import describe, render
+from millrace.capture.rows import TOO_LARGE, SourceColumn, decode
 from millrace.errors import ConfigurationError, FatalError, MillraceError
 from millrace.types import (
     BINARY,
@@ -87,20 +88,37 @@ def test_a_number_that_breaks_the_quick_way_bends_no_other_row() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "number", "reason"),
+    ("kind", "written", "reason"),
     [
-        (DATE, 2**31 - 1, "infinite_date"),
-        (DATE, -(2**31), "infinite_date"),
-        (DATE, 2**31 - 2, "date_out_of_range"),
-        (TIMESTAMP_UTC, 2**63 - 1, "infinite_timestamp"),
-        (TIMESTAMP_UTC, -(2**63), "infinite_timestamp"),
-        (TIMESTAMP_UTC, 2**63 - 2, "date_out_of_range"),
+        (DATE, "infinity", "infinite_date"),
+        (DATE, "-infinity", "infinite_date"),
+        (DATE, "4714-11-24 BC", "date_out_of_range"),
+        (DATE, "0000-00-00", "zero_date"),
+        (DATE, "2024-01-00", "zero_date"),
+        (DATE, "2024-02-31", "date_out_of_range"),
+        (TIMESTAMP_UTC, "infinity", "infinite_timestamp"),
+        (TIMESTAMP_UTC, "-infinity", "infinite_timestamp"),
+        (TIMESTAMP_UTC, "294276-12-31 23:59:59.999999+00", "date_out_of_range"),
+        (TIMESTAMP_UTC, "2024-00-01 00:00:00", "zero_date"),
     ],
 )
-def test_marks_are_rejected(kind: DataType, number: int, reason: str) -> None:
-    chunk = decoded(f"1,0\n2,{number}\n3,\n", t=kind)
+def test_a_moment_that_is_text_is_rejected(kind: DataType, written: str, reason: str) -> None:
+    chunk = decoded(f"1,0\n2,{written}\n3,\n", t=kind)
     assert chunk.frame["id"].to_list() == [1, 3]
     assert reasons(chunk) == [("2", reason, "t")]
+    assert json.loads(chunk.rejected["row"][0]) == {"id": "2", "t": written}
+
+
+def test_a_row_of_which_only_the_key_came_is_rejected() -> None:
+    chunk = decoded(f'1,"a"\n2,,{TOO_LARGE}\n3,\n', t=TEXT)
+    assert chunk.frame.rows() == [(1, "a"), (3, None)]
+    assert reasons(chunk) == [("2", TOO_LARGE, "")]
+
+
+def test_text_that_holds_nul_and_booleans_that_are_none_are_rejected() -> None:
+    chunk = decoded('1,"a\x00b",1\n2,"",2\n3,,0\n', exact=False, t=TEXT, b=BOOLEAN)
+    assert chunk.frame.rows() == [(3, None, False)]
+    assert reasons(chunk) == [("1", "nul_character", "t"), ("2", "type_mismatch", "b")]
 
 
 def test_the_first_column_that_is_wrong_is_the_reason() -> None:

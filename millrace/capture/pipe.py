@@ -1,6 +1,7 @@
-"""A COPY out of Postgres as blocks of bytes, cut at row ends, while the server goes on sending.
+"""Rows that a driver hands out one by one as blocks of bytes, cut at row ends, while the server goes on sending.
 
-What does not belong here: what is copied, and what the bytes mean.
+A thread of the driver's fills a short queue, so that reading and decoding overlap.
+What does not belong here: what is sent, and what the bytes mean.
 """
 
 from __future__ import annotations
@@ -9,32 +10,36 @@ import os
 import queue
 import socket
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
-from typing import Any
 
 CHUNK_BYTES = 4 * 1024 * 1024
 """Larger ones cost memory and gain no speed: 2, 4 and 8 MiB read a million rows in the same time."""
 QUEUE_CHUNKS = 2
 
 
-def copied(connection: Any, query: str, chunk_bytes: int) -> Generator[bytes, None, None]:
-    """The rows of a query as CSV, in blocks of about ``chunk_bytes``; raises what the driver raises."""
-    pipe = _Pipe(chunk_bytes)
-    copy = f"COPY ({query}) TO STDOUT (FORMAT csv)"
-    reader = threading.Thread(target=pipe.fill, args=(connection, copy), name="copy", daemon=True)
+def piped(
+    send: Callable[[Pipe], None], line: Callable[[], int | None], chunk_bytes: int
+) -> Generator[bytes, None, None]:
+    """What ``send`` writes, in blocks of about ``chunk_bytes``; raises what ``send`` raises.
+
+    ``line`` is the file descriptor of the connection, None where it is closed: a caller who goes before the end cuts
+    it, because to cancel the statement would wait for a server that may be gone too. The connection is of no use then.
+    """
+    pipe = Pipe(chunk_bytes)
+    reader = threading.Thread(target=pipe.fill, args=(send,), name="pipe", daemon=True)
     reader.start()
     try:
         yield from pipe
     except GeneratorExit:
-        pipe.abandon(connection)
+        pipe.abandon(line())
         raise
     finally:
         reader.join()
 
 
-class _Pipe:
-    """The file that COPY writes into and the iterator of chunks that comes out of it."""
+class Pipe:
+    """The file that a driver writes into and the iterator of chunks that comes out of it."""
 
     def __init__(self, chunk_bytes: int) -> None:
         self._chunk_bytes = chunk_bytes
@@ -44,29 +49,27 @@ class _Pipe:
         self._abandoned = False
 
     def write(self, row: bytes) -> int:
-        """Called by psycopg2, once per row."""
+        """Take one row, its end of line included."""
         self._rows.append(row)
         self._size_bytes += len(row)
         if self._size_bytes >= self._chunk_bytes:
             self._flush()
         return len(row)
 
-    def fill(self, connection: Any, copy: str) -> None:
-        """Run the COPY; its failure travels through the queue to the caller's thread."""
+    def fill(self, send: Callable[[Pipe], None]) -> None:
+        """Let the driver write; its failure travels through the queue to the caller's thread."""
         try:
-            with connection.cursor() as cursor:
-                cursor.copy_expert(copy, self)
+            send(self)
             self._flush()
             self._queue.put(None)
         except BaseException as error:
             self._queue.put(error)
 
-    def abandon(self, connection: Any) -> None:
-        """Stop a COPY whose caller has gone, by cutting its line: to cancel it would wait for a server that may be
-        gone too, with Python's lock in hand. The connection is of no use afterwards."""
+    def abandon(self, descriptor: int | None) -> None:
+        """Stop a driver whose caller has gone, by cutting its line."""
         self._abandoned = True
-        if not connection.closed:
-            with socket.socket(fileno=os.dup(connection.fileno())) as line, suppress(OSError):
+        if descriptor is not None:
+            with socket.socket(fileno=os.dup(descriptor)) as line, suppress(OSError):
                 line.shutdown(socket.SHUT_RDWR)
         while not self._queue.empty():
             self._queue.get_nowait()

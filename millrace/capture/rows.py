@@ -1,0 +1,186 @@
+"""Rows of tables as they travel: the CSV that a server renders, and how Polars reads it back exactly.
+
+Integers stand for booleans, dates and timestamps (days and microseconds since 1970), so that nothing is parsed
+twice. A value that its type cannot hold (NaN in a numeric, too many digits, an infinite date) is rendered as text:
+the chunk that has one is read as text, tried, and the row rejected.
+What does not belong here: how a particular server renders its types (postgres_values.py, mysql_values.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from millrace.capture.chunk import Chunk
+from millrace.capture.json_text import unfit
+from millrace.errors import FatalError
+from millrace.pipeline import Stream
+from millrace.rejects import HEX, because, because_of, split
+from millrace.types import Column, Kind, polars_type
+
+YEARS = ("0001-01-01", "10000-01-01")
+"""First day and the day after the last that drivers, Arrow's text form and both warehouses are proven to hold."""
+TOO_LARGE = "row_too_large"
+"""The reason, and the only value of one more field, of a row of which its server could render nothing but the key."""
+SURPLUS = "\x1f"
+"""That field's name: none that a column may have."""
+DAYS, MOMENTS = frozenset({Kind.DATE}), frozenset({Kind.TIMESTAMP, Kind.TIMESTAMP_UTC})
+NUL = "\x00"
+
+
+@dataclass(frozen=True)
+class SourceColumn:
+    """A column with the SQL that renders it; ``exact`` is False where single values may not fit the type;
+    ``type_name`` is the source's type without limits, as SQL spells it."""
+
+    column: Column
+    rendered: str
+    exact: bool = True
+    type_name: str = ""
+
+
+def nothing(columns: tuple[SourceColumn, ...]) -> Chunk:
+    """No rows; what the columns are is told all the same."""
+    plain = tuple(column.column for column in columns)
+    return Chunk(pl.DataFrame(schema={column.name: polars_type(column.type) for column in plain}), plain)
+
+
+def decode(data: bytes, columns: tuple[SourceColumn, ...], stream: Stream) -> Chunk:
+    """CSV rows into a typed frame; rows that do not fit their types become rejects.
+
+    Raises FatalError when the bytes are not what the SELECT promised.
+    """
+    plain = tuple(column.column for column in columns)
+    try:
+        frame = _parse(data, columns, strict=True)
+    except pl.exceptions.PolarsError:
+        frame = _parse_leniently(data, columns, stream)
+    verdicts = list(_verdicts(frame, columns))
+    accepted, rejected = split(frame, verdicts, stream.keys, raw=lambda: _raw(data, columns))
+    return Chunk(accepted.select(_finish(column) for column in plain), plain, rejected)
+
+
+def _text_of(column: Column) -> str:
+    """Where the lenient parse keeps what a column's value was before it was tried."""
+    return f"text of {column.name}"
+
+
+def _wire_type(column: SourceColumn, *, strict: bool) -> pl.DataType:
+    kind = column.column.type.kind
+    if kind is Kind.DECIMAL:
+        return polars_type(column.column.type) if strict and column.exact else pl.String()
+    if kind in DAYS | MOMENTS:
+        return (pl.Int32() if kind in DAYS else pl.Int64()) if strict else pl.String()
+    return {Kind.BOOLEAN: pl.Int16(), Kind.BINARY: pl.String()}.get(kind) or polars_type(column.column.type)
+
+
+def _read_csv(data: bytes, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    return pl.read_csv(data, has_header=False, schema=dict(schema))
+
+
+def _read_with_surplus(data: bytes, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Few rows have the surplus field, if any has it."""
+    return pl.read_csv(data, has_header=False, schema={**schema, SURPLUS: pl.String()}, missing_columns="insert")
+
+
+def _parse(data: bytes, columns: tuple[SourceColumn, ...], *, strict: bool) -> pl.DataFrame:
+    """The frame, with the text of what had to be read as text beside what it could be cast to."""
+    wire = {column.column.name: _wire_type(column, strict=strict) for column in columns}
+    frame = _read_csv(data, wire) if strict else _read_with_surplus(data, wire)
+    tried = [
+        column.column
+        for column in columns
+        if wire[column.column.name] == pl.String() and column.column.type.kind in {Kind.DECIMAL} | DAYS | MOMENTS
+    ]
+    texts = [pl.col(column.name).alias(_text_of(column)) for column in tried]
+    return frame.with_columns(*texts, *map(_tried, tried)) if tried else frame
+
+
+def _parse_leniently(data: bytes, columns: tuple[SourceColumn, ...], stream: Stream) -> pl.DataFrame:
+    try:
+        frame = _parse(data, columns, strict=False)
+        if set(frame[SURPLUS].unique()) <= {None, TOO_LARGE}:
+            return frame
+        problem = "more fields than columns"
+    except pl.exceptions.PolarsError as error:
+        problem = type(error).__name__
+    raise FatalError(
+        f"the rows that the source sent cannot be read ({problem})",
+        place=f"stream {stream.name} ({stream.source})",
+        remedy="see whether the database's encoding is UTF-8 and report the column types",
+    )
+
+
+def _tried(column: Column) -> pl.Expr:
+    if column.type.kind is Kind.DECIMAL:
+        return _exact_decimal(column)
+    return pl.col(column.name).cast(pl.Int32 if column.type.kind in DAYS else pl.Int64, strict=False)
+
+
+def _exact_decimal(column: Column) -> pl.Expr:
+    """Null unless the text fits the precision and scale digit by digit (trailing zeros aside)."""
+    precision, scale = column.type.precision or 38, column.type.scale or 0
+    whole = f"0*[0-9]{{0,{precision - scale}}}"
+    fits = rf"^-?{whole}(\.[0-9]{{0,{scale}}}0*)?$"
+    text = pl.col(column.name)
+    trimmed = text.str.replace(rf"(\.[0-9]{{{scale}}})0+$", "$1")
+    cast = pl.when(text.str.contains(fits)).then(trimmed).cast(pl.Decimal(precision, scale), strict=False)
+    return cast.alias(column.name)
+
+
+def _verdicts(frame: pl.DataFrame, columns: tuple[SourceColumn, ...]) -> Iterator[pl.Expr]:
+    """Verdicts on the columns that may hold what their types cannot."""
+    if SURPLUS in frame.columns:
+        yield because(TOO_LARGE, "", pl.col(SURPLUS).is_not_null())
+    for column in columns:
+        value, kind, path = pl.col(column.column.name), column.column.type.kind, column.column.path
+        text = pl.col(_text_of(column.column))
+        if _text_of(column.column) in frame.columns:
+            unheld = value.is_null() & text.is_not_null()
+            reason = pl.lit("number_does_not_fit") if kind is Kind.DECIMAL else _no_moment(text, kind)
+            yield because_of(pl.when(unheld).then(reason), path)
+        elif kind is Kind.DOCUMENT and not column.exact:
+            yield because_of(value.map_batches(unfit, return_dtype=pl.String), path)
+        elif kind is Kind.TEXT and not column.exact:
+            yield because("nul_character", path, value.str.contains(NUL, literal=True))
+        elif kind is Kind.BOOLEAN and not column.exact:
+            yield because("type_mismatch", path, ~value.is_between(0, 1))
+
+
+def _no_moment(text: pl.Expr, kind: Kind) -> pl.Expr:
+    """Why a date or timestamp is none that a warehouse holds."""
+    infinite = "infinite_date" if kind in DAYS else "infinite_timestamp"
+    return (
+        pl.when(text.str.contains("infinity", literal=True))
+        .then(pl.lit(infinite))
+        .when(text.str.contains(r"^\d{4}-(00|\d\d-00)"))
+        .then(pl.lit("zero_date"))
+        .otherwise(pl.lit("date_out_of_range"))
+    )
+
+
+def _finish(column: Column) -> pl.Expr:
+    """From the wire's integers and hex to the column's own type."""
+    expression = pl.col(column.name)
+    if column.type.kind is Kind.BINARY:
+        return expression.str.decode("hex")
+    return expression.cast(polars_type(column.type))
+
+
+def _raw(data: bytes, columns: tuple[SourceColumn, ...]) -> pl.DataFrame:
+    """Every value as text that the source itself would read, under the source's names."""
+    plain = [column.column for column in columns]
+    texts = _read_with_surplus(data, {column.path: pl.String() for column in plain})
+    return texts.select(_as_source(column) for column in plain)
+
+
+def _as_source(column: Column) -> pl.Expr:
+    text, kind = pl.col(column.path), column.type.kind
+    if kind is Kind.BINARY:
+        return (HEX + text).alias(column.path)
+    if kind not in DAYS | MOMENTS:
+        return text
+    number, moment = (pl.Int32, pl.Date) if kind in DAYS else (pl.Int64, pl.Datetime("us"))
+    return pl.coalesce(text.cast(number, strict=False).cast(moment).cast(pl.String), text).alias(column.path)

@@ -1,0 +1,253 @@
+"""Capture from tables: one streaming SELECT of a selection, inside one snapshot, in bounded chunks.
+
+The position of an incremental read is the start of the oldest transaction that was open when the read began, or
+the read's own moment if none was: whatever becomes visible later was stamped at or after it. The rule and its
+limits are in docs/decisions/0003-position.md.
+What does not belong here: what a particular kind of database does differently (postgres.py, mysql.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+from millrace.capture.chunk import Chunk, Keys, Read, Window
+from millrace.capture.rows import SourceColumn, decode, nothing
+from millrace.errors import ConfigurationError, SourceMissing
+from millrace.pipeline import Stream
+from millrace.types import Column, Kind
+from millrace.worker import Worker
+
+DEFAULT_OVERLAP = timedelta(seconds=1)
+"""Covers the moment between a transaction's start and its appearance in the server's list."""
+BLIND_OVERLAP = timedelta(minutes=15)
+"""Where open transactions cannot be seen."""
+CURSOR_KINDS = frozenset({Kind.TIMESTAMP, Kind.TIMESTAMP_UTC})
+
+Connect = Callable[[], Any]
+"""Opens a connection of the driver's, one's own."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What is known before a snapshot is taken: the source's clock, and the start of the oldest transaction that was
+    open then, None if none was. ``blind`` says why open transactions cannot be seen ('' where they can)."""
+
+    read_at: datetime
+    oldest_start: datetime | None = None
+    blind: str = ""
+
+
+class Dialect(Protocol):
+    """What one kind of database does in its own way."""
+
+    random: str
+    """An expression that is drawn from 0 to 1 for each row."""
+
+    def errors(self, place: str) -> AbstractContextManager[None]:
+        """Within it, the driver's errors become the engine's, naming ``place``."""
+        ...
+
+    def begin(self, connection: Any) -> Moment:
+        """Settle how values are written, look at open transactions, then take the snapshot of all that follows."""
+        ...
+
+    def describe(self, connection: Any, stream: Stream, known: Sequence[Column]) -> tuple[SourceColumn, ...]:
+        """The table's columns with the stream's ``types`` applied; ``known`` are the target's."""
+        ...
+
+    def quote(self, *identifiers: str) -> str:
+        """The identifiers as SQL."""
+        ...
+
+    def line(self, stream: Stream, columns: Sequence[SourceColumn]) -> str:
+        """What is selected of each row."""
+        ...
+
+    def moment(self, column: SourceColumn, bound: str) -> str:
+        """A position as what the column is compared with."""
+        ...
+
+    def among(self, connection: Any, columns: Sequence[SourceColumn], rows: Sequence[tuple[Any, ...]]) -> str:
+        """A condition that these columns are, byte for byte, one of the rows; one that the columns' index serves."""
+        ...
+
+    def sent(self, connection: Any, query: str, chunk_bytes: int) -> Generator[bytes, None, None]:
+        """The rows of a query as CSV, in blocks of about ``chunk_bytes``; raises what the driver raises."""
+        ...
+
+
+class TableSource:
+    """A database; every read has a connection of its own. ``chunk_bytes`` bounds what is decoded at once."""
+
+    def __init__(self, dialect: Dialect, connect: Connect, chunk_bytes: int) -> None:
+        self._dialect, self._connect, self._chunk_bytes = dialect, connect, chunk_bytes
+
+    @asynccontextmanager
+    async def read(
+        self, stream: Stream, known: Sequence[Column], selection: Window | Keys
+    ) -> AsyncIterator[TableReading]:
+        """As ``Source.read``."""
+        with Worker(f"read-{stream.name}") as worker:
+            async with worker.within(self._session(stream, known)) as session:
+                yield TableReading(_fix(session.moment, stream, selection), session, selection, worker)
+
+    async def existing(self, stream: Stream, known: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
+        """As ``Source.existing``."""
+
+        def ask() -> set[tuple[Any, ...]]:
+            with self._session(stream, known) as session:
+                narrow = tuple(column for column in session.columns if column.column.name in keys.names)
+                frames = [chunk.frame for chunk in session.rows(narrow, session.condition(keys))]
+                return {row for frame in frames for row in frame.select(keys.names).rows()}
+
+        with Worker(f"ask-{stream.name}") as worker:
+            return await worker.run(ask)
+
+    async def plan(self, stream: Stream, known: Sequence[Column], window: Window, /) -> tuple[str, tuple[Column, ...]]:
+        """As ``Source.plan``."""
+
+        def describe_only() -> tuple[str, tuple[Column, ...]]:
+            with self._session(stream, known) as session:
+                query = session.select(session.columns, session.condition(window))
+                return query, tuple(column.column for column in session.columns)
+
+        with Worker(f"plan-{stream.name}") as worker:
+            return await worker.run(describe_only)
+
+    @contextmanager
+    def _session(self, stream: Stream, known: Sequence[Column]) -> Iterator[_Session]:
+        dialect, place = self._dialect, place_of(stream)
+        with dialect.errors(place):
+            connection = self._connect()
+        try:
+            with dialect.errors(place):
+                moment = dialect.begin(connection)
+                columns = dialect.describe(connection, stream, known)
+                _check_declared(stream, columns)
+                yield _Session(dialect, connection, stream, moment, columns, self._chunk_bytes)
+        finally:
+            connection.close()
+
+
+@dataclass(frozen=True)
+class TableReading:
+    """A read inside one snapshot, on one connection."""
+
+    read: Read
+    _session: _Session
+    _selection: Window | Keys
+    _worker: Worker
+
+    def chunks(self) -> AsyncGenerator[Chunk, None]:
+        """The selected rows."""
+        session = self._session
+        return self._worker.each(session.rows(session.columns, session.condition(self._selection)))
+
+    async def sample(self, rows: int) -> tuple[int, list[Chunk]]:
+        """Counted and drawn in the snapshot of the read."""
+        return await self._worker.run(lambda: self._session.sample(rows))
+
+
+@dataclass(frozen=True)
+class _Session:
+    """A connection in its snapshot, what was known before it was taken, and the table's columns."""
+
+    dialect: Dialect
+    connection: Any
+    stream: Stream
+    moment: Moment
+    columns: tuple[SourceColumn, ...]
+    chunk_bytes: int
+
+    @property
+    def table(self) -> str:
+        return self.dialect.quote(self.stream.reference.schema, self.stream.reference.name)
+
+    def condition(self, selection: Window | Keys) -> str:
+        """The WHERE of a selection; '' for everything."""
+        if isinstance(selection, Window):
+            return self._within(selection)
+        by_name = {column.column.name: column for column in self.columns}
+        chosen = [by_name[name] for name in selection.names]
+        return self.dialect.among(self.connection, chosen, selection.rows)
+
+    def select(self, columns: Sequence[SourceColumn], condition: str) -> str:
+        """The SELECT of a selection, every value in the form that ``decode`` reads."""
+        where = f" WHERE {condition}" if condition else ""
+        return f"SELECT {self.dialect.line(self.stream, columns)} FROM {self.table}{where}"
+
+    def rows(self, columns: tuple[SourceColumn, ...], condition: str) -> Generator[Chunk, None, None]:
+        """The selected rows; one empty chunk where there is none."""
+        query = self.select(columns, condition)
+        with (
+            self.dialect.errors(place_of(self.stream)),
+            closing(self.dialect.sent(self.connection, query, self.chunk_bytes)) as blocks,
+        ):
+            is_empty = True
+            for data in blocks:
+                is_empty = False
+                yield decode(data, columns, self.stream)
+            if is_empty:
+                yield nothing(columns)
+
+    def sample(self, rows: int) -> tuple[int, list[Chunk]]:
+        """How many rows there are, and about ``rows`` of them."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"SELECT count(*) FROM {self.table}")
+            count = int(cursor.fetchone()[0])
+        share = min(1.0, rows / max(count, 1))
+        return count, list(self.rows(self.columns, f"{self.dialect.random} < {share:.12f}"))
+
+    def _within(self, window: Window) -> str:
+        if window.lower is None and window.upper is None:
+            return ""
+        cursor = next(column for column in self.columns if column.column.path == self.stream.capture.cursor)
+        name = self.dialect.quote(cursor.column.path)
+        bounds = [
+            f"{name} {operator} {self.dialect.moment(cursor, bound)}"
+            for operator, bound in ((">=", window.lower), ("<", window.upper))
+            if bound is not None
+        ]
+        bounded = " AND ".join(bounds)
+        return bounded if window.upper is not None else f"{bounded} OR {name} IS NULL"
+
+
+def place_of(stream: Stream) -> str:
+    """Where an error is."""
+    return f"stream {stream.name} ({stream.source})"
+
+
+def _fix(moment: Moment, stream: Stream, selection: Window | Keys) -> Read:
+    if isinstance(selection, Keys) or selection.upper is not None:
+        return Read(moment.read_at, None, is_whole=True)
+    overlap = stream.capture.overlap
+    if not moment.blind:
+        bound = min(moment.read_at, moment.oldest_start or moment.read_at).astimezone(UTC)
+        position = (bound - (DEFAULT_OVERLAP if overlap is None else overlap)).isoformat()
+        return Read(moment.read_at, position, is_whole=True)
+    note = (
+        f"open transactions cannot be seen ({moment.blind}): the next read overlaps this one by "
+        f"{overlap or BLIND_OVERLAP}"
+    )
+    position = (moment.read_at - (overlap or BLIND_OVERLAP)).isoformat()
+    return Read(moment.read_at, position, is_whole=True, note=note)
+
+
+def _check_declared(stream: Stream, columns: tuple[SourceColumn, ...]) -> None:
+    by_path = {column.column.path: column.column for column in columns}
+    stamp = stream.capture.stamp
+    for path in (*stream.keys, *filter(None, [stamp])):
+        if path not in by_path:
+            raise SourceMissing(
+                f"there is no column {path!r}", place=place_of(stream), remedy=f"choose from {', '.join(by_path)}"
+            )
+    if stamp and (kind := by_path[stamp].type.kind) not in CURSOR_KINDS:
+        raise ConfigurationError(
+            f"cursor {stamp!r} is of type {kind}",
+            place=place_of(stream),
+            remedy="use a timestamp that every insert and update sets",
+        )
