@@ -19,6 +19,7 @@ from local.stack import Stack
 from millrace.database import database_errors
 from millrace.declared import SchemaPolicy
 from millrace.errors import Conflict, FatalError, SchemaConflict, Unreachable
+from millrace.load_modes import DELETED_COLUMN
 from millrace.types import (
     BINARY,
     BOOLEAN,
@@ -51,7 +52,6 @@ from millrace.warehouse.changes import (
 from millrace.warehouse.dialect import POSTGRES_DIALECT, REDSHIFT_DIALECT, Dialect, dialect_for, from_catalog
 from millrace.warehouse.room import make_room, refuse
 from millrace.warehouse.schema import RecordedColumn, changes_for
-from millrace.warehouse.target import DELETED_COLUMN
 
 SCHEMA, TABLE = "shop", "orders"
 ON_REDSHIFT = TargetTable(SCHEMA, TABLE, REDSHIFT_DIALECT)
