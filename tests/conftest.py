@@ -13,8 +13,11 @@ from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
 from prefect.utilities.asyncutils import run_coro_as_sync
 
 from blocks.bootstrap import bootstrap
+from local import stocks
+from local.mysql import MySQLServer, start_mysql
 from local.prefect_server import PrefectServer, launch_prefect_server, wait_for_prefect_server
 from local.stack import Stack
+from seed_data.stocks.script import SUFFIX
 
 
 def unique(prefix: str) -> str:
@@ -27,6 +30,14 @@ def stack() -> Iterator[Stack]:
     """Postgres, MongoDB, AWS and the Redshift stand-in; no Prefect server."""
     with Stack(prefect=False) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def mysql(stack: Stack) -> Iterator[MySQLServer]:
+    """MariaDB, or the server that MYSQL_URL names; started for the first test that asks. About 2 seconds, once."""
+    server = start_mysql(stack.directory / "mysql")
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")
@@ -109,6 +120,21 @@ def environment(stack: Stack, postgres_database: str, warehouse_url: str) -> dic
         "PROCESSED_BUCKET": stack.aws.create_bucket(unique("processed").replace("_", "-")),
     }
     return stack.environment() | fresh
+
+
+@pytest.fixture
+def stocks_environment(stack: Stack, mysql: MySQLServer, environment: dict[str, str]) -> Iterator[dict[str, str]]:
+    """``environment``, with an empty MySQL source and an empty Postgres warehouse for the pipeline `stocks`."""
+    warehouse = unique("stocks")
+    mysql.drop_database(stocks.DATABASE)
+    mysql.drop_database(f"{stocks.DATABASE}{SUFFIX}")
+    stocks.install(mysql)
+    yield environment | {
+        "SOURCE_MYSQL_STOCKS_URL": mysql.url(stocks.DATABASE, user=stocks.READER),
+        "SOURCE_MYSQL_STOCKS_WRITER_URL": mysql.url(stocks.DATABASE, user=stocks.WRITER),
+        "WAREHOUSE_STOCKS_URL": stack.postgres.create_database(warehouse),
+    }
+    stack.postgres.drop_database(warehouse)
 
 
 @pytest.fixture

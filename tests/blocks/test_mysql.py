@@ -1,0 +1,148 @@
+"""Connections to MySQL and MariaDB: what a URL means to the driver, and that secrets are stored as secrets."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+import pymysql
+import pytest
+from prefect.client.orchestration import get_client
+from prefect_sqlalchemy import SqlAlchemyConnector
+
+from blocks.bootstrap import bootstrap
+from blocks.load import load_source_mysql
+from blocks.mysql import SOURCE_STATEMENT_TIMEOUT_SECONDS, mysql_connector
+from blocks.sql import driver_of, opener
+from local.mysql import MySQLServer
+from local.prefect_server import PrefectServer
+from local.stack import Stack
+from millrace.errors import ConfigurationError
+
+SECRET = "s3cr3t-W0rd"
+
+
+def unconnected(url: str) -> Any:
+    """The driver's connection, with everything that SQLAlchemy and the block hand it, before it connects."""
+    connector = mysql_connector(url, place="SOURCE_MYSQL_URL")
+    engine = connector.get_engine()
+    _, arguments = engine.dialect.create_connect_args(engine.url)
+    return pymysql.connect(**(arguments | connector.connect_args), defer_connect=True)
+
+
+@pytest.mark.parametrize("scheme", ["mysql", "mysql+pymysql", "mariadb", "mariadb+pymysql"])
+def test_every_spelling_means_the_one_driver(scheme: str) -> None:
+    connector = mysql_connector(f"{scheme}://u:p@h/d?connect_timeout=3&charset=latin1", place="SOURCE_MYSQL_URL")
+    assert driver_of(connector) == "mysql+pymysql"
+    assert connector.connection_info.query == {"connect_timeout": "3"}
+    assert "connect_timeout" not in connector.connect_args
+    assert connector.connect_args["charset"] == "utf8mb4"
+
+
+@pytest.mark.parametrize(
+    ("place", "is_required", "is_verified", "is_named"),
+    [
+        ("db.example.com/d", True, True, True),
+        ("10.0.0.5/d", True, True, True),
+        ("localhost.example.com/d", True, True, True),
+        ("db.example.com/d?ssl_mode=VERIFY_CA", True, True, False),
+        ("db.example.com/d?ssl-mode=REQUIRED", True, False, False),
+        ("db.example.com/d?ssl_mode=preferred", False, False, False),
+        ("127.0.0.1/d", False, False, False),
+        ("[::1]/d", False, False, False),
+        ("localhost/d", False, False, False),
+        ("127.0.0.1/d?ssl_mode=verify_identity", True, True, True),
+    ],
+)
+def test_tls_is_verified_unless_the_url_says_otherwise_or_it_is_this_machine(
+    place: str, is_required: bool, is_verified: bool, is_named: bool
+) -> None:
+    """``is_required``: a server without TLS is refused; ``is_named``: its certificate must be that of the host."""
+    connection = unconnected(f"mysql://reader:{SECRET}@{place}")
+    assert connection.ssl
+    assert connection._ssl_required == is_required
+    assert (connection.ctx.verify_mode == ssl.CERT_REQUIRED) == is_verified
+    assert connection.ctx.check_hostname == is_named
+    assert connection.ctx.cert_store_stats()["x509_ca"] > 0
+
+
+def test_tls_can_be_disabled_in_words_only() -> None:
+    assert not unconnected("mysql://u:p@db.example.com/d?ssl_mode=disabled").ssl
+    with pytest.raises(ConfigurationError, match=r"SOURCE_MYSQL_URL.*TLS.*ssl_mode \(disabled, preferred"):
+        unconnected("mysql://u:p@db.example.com/d?ssl_disabled=false")
+
+
+def test_a_named_authority_is_the_only_one(tmp_path: Any) -> None:
+    (tmp_path / "ca.pem").write_text("")
+    with pytest.raises(ssl.SSLError):
+        unconnected(f"mysql://u:p@127.0.0.1/d?ssl_ca={tmp_path / 'ca.pem'}")
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        (f"postgresql://u:{SECRET}@h/d", "begins with postgresql://"),
+        (f"mysql+asyncmy://u:{SECRET}@h/d", r"begins with mysql\+asyncmy://"),
+        (f"mysql://u:{SECRET}@h:port/d", "not a database URL"),
+        (f"mysql://u:{SECRET}@h", "no host or no database"),
+        (f"mysql:///d?user=u&x={SECRET}", "no host or no database"),
+        (f"mysql://u@h/d?password={SECRET}", "behind the question mark"),
+        (f"mysql://u@h/d?passwd={SECRET}", "behind the question mark"),
+        (f"mysql://u:p@h/d?ssl_key=k.pem&ssl_key_password={SECRET}", "behind the question mark"),
+        (f"mysql://u:{SECRET}@h/d?ssl_mode=verify-full", "TLS is not understood"),
+        (f"mysql://u:{SECRET}@h/d?ssl_verify_cert=false", "TLS is not understood"),
+        (f"mysql://u:{SECRET}@h/d?tls=true", "TLS is not understood"),
+    ],
+)
+def test_a_wrong_url_is_refused_without_showing_it(url: str, problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"SOURCE_MYSQL_SHOP_URL.*{problem}.*Remedy") as raised:
+        mysql_connector(url, place="SOURCE_MYSQL_SHOP_URL")
+    assert SECRET not in str(raised.value)
+
+
+async def test_a_document_holds_the_password_encrypted(
+    prefect_server: PrefectServer, stack: Stack, environment: dict[str, str]
+) -> None:
+    url = f"mysql://reader:{SECRET}@db.example.com:3306/shop?ssl_ca=/etc/ssl/rds.pem&ssl_cert=c&ssl_key=k"
+    await bootstrap(environment | {"SOURCE_MYSQL_OLD_SHOP_URL": url})
+    rows = stack.postgres.execute("SELECT block_document::text FROM block_document", database="prefect")
+    assert any("source-mysql-old-shop" in row for (row,) in rows)
+    assert not any(SECRET in row for (row,) in rows)
+    stored = ("source-mysql-old-shop", "sqlalchemy-connector")
+    async with get_client() as client:
+        shown = await client.read_block_document_by_name(*stored, include_secrets=False)
+    assert SECRET not in shown.model_dump_json()
+    assert shown.data["connection_info"]["username"] == "reader"
+    loaded: SqlAlchemyConnector = await load_source_mysql("old-shop")
+    assert loaded.connection_info.password.get_secret_value() == SECRET
+    assert {name: loaded.connect_args[name] for name in ("ssl_ca", "ssl_cert", "ssl_key", "ssl_verify_identity")} == {
+        "ssl_ca": "/etc/ssl/rds.pem",
+        "ssl_cert": "c",
+        "ssl_key": "k",
+        "ssl_verify_identity": True,
+    }
+
+
+def test_a_server_ends_statements_after_half_an_hour_and_speaks_utf8(mysql: MySQLServer) -> None:
+    connection = opener(mysql_connector(mysql.url("mysql"), place="test"))()
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SHOW VARIABLES WHERE variable_name IN ('max_statement_time', 'max_execution_time')")
+        ((name, limit),) = cursor.fetchall()
+        assert float(limit) == SOURCE_STATEMENT_TIMEOUT_SECONDS * (1000 if name == "max_execution_time" else 1)
+        cursor.execute("SELECT '𝄞', @@character_set_client")
+        assert cursor.fetchone() == ("𝄞", "utf8mb4")
+
+
+def test_a_server_that_cannot_show_who_it_is_gets_no_password(mysql: MySQLServer) -> None:
+    with pytest.raises(pymysql.err.OperationalError, match=r"CERTIFICATE_VERIFY_FAILED|SSL is required"):
+        opener(mysql_connector(f"{mysql.url('mysql')}?ssl_mode=verify_identity", place="test"))()
+
+
+def test_an_opened_connection_is_ones_own(mysql: MySQLServer) -> None:
+    connect = opener(mysql_connector(mysql.url("mysql"), place="test"))
+    first, second = connect(), connect()
+    identifiers = {first.thread_id(), second.thread_id()}
+    first.close()
+    second.close()
+    with connect() as third:
+        assert len(identifiers | {third.thread_id()}) == 3
