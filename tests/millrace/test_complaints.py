@@ -231,7 +231,7 @@ async def test_every_row_read_is_accounted_for(engine: Engine) -> None:
 
 
 async def test_keys_of_two_columns_are_not_joined_into_one_text(engine: Engine) -> None:
-    """dlt 4244, of SCD2: there ("a", "bc") and ("ab", "c") were one key. Here with Merge; SCD2 itself comes later."""
+    """dlt 4244, of SCD2: there ("a", "bc") and ("ab", "c") were one key. Here with Merge; with Scd2: test_scd2.py."""
     engine.source("CREATE TABLE pairs (a text, b text, value int, changed timestamptz DEFAULT now())")
     engine.source("INSERT INTO pairs VALUES ('a', 'bc', 1), ('ab', 'c', 2), ('abc', '', 3), ('', 'abc', 4)")
     stream = replace(NOTES, name="pairs", source="postgres:public.pairs", key=["a", "b"])
@@ -243,7 +243,7 @@ async def test_keys_of_two_columns_are_not_joined_into_one_text(engine: Engine) 
 
 @pytest.mark.parametrize("deletes", ["hard", "soft"])
 async def test_a_row_that_goes_and_comes_back_as_it_was_is_there_again(engine: Engine, deletes: DeletePolicy) -> None:
-    """dlt 1683, of SCD2: A, gone, A with its old values and stamp. Here with Merge; SCD2 itself comes later."""
+    """dlt 1683, of SCD2: A, gone, A with its old values and stamp. Here with Merge; with Scd2: test_scd2.py."""
     fill(engine)
     stream = replace(NOTES, deletes=deletes)
     await engine.deliver(stream)
