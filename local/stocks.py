@@ -14,11 +14,13 @@ DATABASE = "stock_db"
 WRITER, READER = "stock_writer", "stock_reader"
 
 # It runs at each login. An error in it would keep everyone out, so it has none: where there is no clock, or no right
-# to ask it, the session has the real time.
+# to ask it, the session has the real time. SET would wait for the event that the platform is about to commit, since it
+# locks what it reads; SELECT does not.
 SIMULATED_CLOCK = f"""
 SET GLOBAL init_connect = "BEGIN NOT ATOMIC
     DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;
-    EXECUTE IMMEDIATE CONCAT('SET @@timestamp = `', REPLACE(DATABASE(), '`', '``'), '{SUFFIX}`.`now`()');
+    EXECUTE IMMEDIATE CONCAT('SELECT `', REPLACE(DATABASE(), '`', '``'), '{SUFFIX}`.`now`() INTO @simulated_now');
+    SET @@timestamp = @simulated_now;
 END"
 """
 

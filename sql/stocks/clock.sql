@@ -7,7 +7,8 @@
 -- A server with a binary log wants log_bin_trust_function_creators = 1 of one who is no administrator.
 --
 -- Times are seconds since 1970 in UTC. A session lives in simulated time after
---     SET @@timestamp = `simulation`.`now`()
+--     SELECT `simulation`.`now`() INTO @simulated_now
+--     SET @@timestamp = @simulated_now
 -- and keeps that moment until it ends: NOW() and UTC_TIMESTAMP() show it, SYSDATE() and other sessions the real one. So
 -- that what a reader works out from both holds, simulated time is never after the real one.
 
