@@ -15,7 +15,7 @@ from millrace.declared import Bind, DeletePolicy
 from millrace.errors import ConfigurationError, UnmappableType
 from millrace.load_modes import History, LoadMode, Merge
 from millrace.naming import column_name, declared_name
-from millrace.types import Column, Kind, from_polars
+from millrace.types import MOMENTS, Column, Kind, from_polars
 
 if TYPE_CHECKING:
     import dataframely
@@ -93,8 +93,7 @@ class Model:
 
     @property
     def _moments(self) -> list[str]:
-        kinds = {Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMP_UTC}
-        return [column.name for column in self.columns if column.type.kind in kinds]
+        return [column.name for column in self.columns if column.type.kind in MOMENTS]
 
     @property
     def name(self) -> str:

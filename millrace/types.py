@@ -89,6 +89,10 @@ TIMESTAMP, TIMESTAMP_UTC = DataType(Kind.TIMESTAMP), DataType(Kind.TIMESTAMP_UTC
 BINARY, DOCUMENT = DataType(Kind.BINARY), DataType(Kind.DOCUMENT)
 
 
+MOMENTS = frozenset({Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMP_UTC})
+"""Kinds that say when."""
+
+
 def decimal(precision: int, scale: int) -> DataType:
     """``decimal(12, 2)``."""
     return DataType(Kind.DECIMAL, precision=precision, scale=scale)
@@ -240,9 +244,18 @@ _MYSQL: dict[str, DataType] = {
     "time": text(17), "json": DOCUMENT,
     "tinytext": text(255), "text": TEXT, "mediumtext": TEXT, "longtext": TEXT, "set": TEXT, "enum": TEXT,
     "binary": BINARY, "varbinary": BINARY, "tinyblob": BINARY, "blob": BINARY, "mediumblob": BINARY,
-    "longblob": BINARY,
+    "longblob": BINARY, "uuid": text(36), "inet4": text(15), "inet6": text(39),
 }  # fmt: skip
 _MYSQL_UNSIGNED = {"smallint": INT32, "mediumint": INT32, "int": INT64, "bigint": decimal(20, 0)}
+
+
+_MYSQL_COLUMN_TYPE = re.compile(r"(?P<name>[a-z0-9]+)(\((?P<measures>[^)]*)\))?(?P<rest>.*)", re.DOTALL)
+
+
+def mysql_type_name(column_type: str) -> str:
+    """``int`` of ``int(10) unsigned``."""
+    match = _MYSQL_COLUMN_TYPE.match(column_type.lower())
+    return match["name"] if match else column_type
 
 
 def from_mysql(column_type: str) -> DataType:
@@ -250,18 +263,18 @@ def from_mysql(column_type: str) -> DataType:
 
     ``time`` runs past 24 hours and below zero there, so it is text. Raises UnmappableType (spatial types).
     """
-    match = re.match(r"(?P<name>[a-z]+)(\((?P<measures>[^)]*)\))?(?P<rest>.*)", column_type.lower())
-    name = match["name"] if match else column_type
+    match = _MYSQL_COLUMN_TYPE.match(column_type.lower())
+    name = mysql_type_name(column_type)
     measures = [int(part) for part in (match["measures"] or "").split(",") if part.isdigit()] if match else []
     if name == "tinyint" and measures == [1]:
         return BOOLEAN
     if name == "bit":
         return BOOLEAN if measures in ([], [1]) else decimal(20, 0)
     if name in {"char", "varchar"}:
-        return text(measures[0] if measures else 1)
+        return text(max(measures[0], 1) if measures else 1)
     if name == "decimal":
         precision, scale = [*measures, *(10, 0)[len(measures) :]]
-        return decimal(min(precision, MAX_PRECISION), scale)
+        return decimal(min(precision, MAX_PRECISION), min(scale, MAX_SCALE))
     found = _MYSQL.get(name)
     if match and "unsigned" in match["rest"]:
         found = _MYSQL_UNSIGNED.get(name, found)

@@ -121,7 +121,8 @@ def needed_changes(
     *,
     is_whole: bool,
 ) -> list[Change]:
-    """The schema changes with which a target takes these columns."""
+    """The schema changes with which a target takes these columns. Raises ConfigurationError if it cannot."""
+    target.check_columns(columns)
     return changes_for(
         target.schema,
         target.table,

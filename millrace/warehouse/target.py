@@ -5,16 +5,17 @@ What does not belong here: the SQL (statements.py) and what the table holds now 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from millrace.declared import Bind, DeletePolicy, Reconcile, SchemaPolicy
+from millrace.errors import ConfigurationError
 from millrace.load_modes import LoadMode, Merge
 from millrace.model import Model
 from millrace.naming import column_name, quote
 from millrace.pipeline import Pipeline, Stream
-from millrace.types import INT64, Column
+from millrace.types import INT64, MOMENTS, Column, Kind
 from millrace.warehouse.dialect import Dialect
 
 
@@ -79,6 +80,19 @@ class Target:
     def own(self) -> frozenset[str]:
         """Names of all columns of our own."""
         return frozenset(column.name for column in (*self.leading, *self.trailing))
+
+    def check_columns(self, columns: Sequence[Column]) -> None:
+        """Raises ConfigurationError when rows lack what the load mode asks for, or bring a column of our own."""
+        kinds = {column.name: column.type.kind for column in columns}
+        lacking = [name for name in self.load.asked if name not in kinds and name not in self.consumed]
+        problems = [f"has no column {name!r}, which the load mode asks for" for name in lacking]
+        problems += [f"has a column {name!r}, as the load mode has" for name in self.own if name in kinds]
+        if kinds.get(self.load.effective, Kind.TIMESTAMP) not in MOMENTS:
+            problems.append(f"has a column {self.load.effective!r} that is no date and no timestamp")
+        if columns and problems:
+            raise ConfigurationError(
+                f"the source {'; '.join(problems)}", place=self.place, remedy="name other columns in the load mode"
+            )
 
     @property
     def stage(self) -> str:

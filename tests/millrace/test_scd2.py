@@ -12,7 +12,7 @@ import pytest
 from engine_on_servers import Together
 
 from millrace import Dated, Incremental, Model, Pipeline, Scd2, Snapshot, Stream
-from millrace.errors import FatalError, KeyViolation
+from millrace.errors import ConfigurationError, FatalError, KeyViolation
 from millrace.run import Bounds
 
 OPEN = "9999-12-31 23:59:59"
@@ -290,3 +290,17 @@ async def test_a_stream_itself_may_keep_versions(together: Together) -> None:
         "SELECT code, price, start_date::text, is_current FROM market.prices ORDER BY code, start_date"
     ) == [("a", 1, day(1), False), ("a", 2, day(2), True), ("b", 5, day(1), False)]
     assert (await together.run(pipeline))["prices"].loaded == 0
+
+
+@pytest.mark.parametrize(
+    ("load", "because"),
+    [
+        (Scd2("price_key", effective_from="stamped"), "has no column 'stamped', which the load mode asks for"),
+        (Scd2("price_key", effective_from="note"), "has a column 'note' that is no date and no timestamp"),
+        (Scd2("price_key", start="note"), "has a column 'note', as the load mode has"),
+    ],
+)
+async def test_columns_that_do_not_fit_are_named(on_redshift: Together, load: Scd2, because: str) -> None:
+    fill(on_redshift, ("x", "a", 1, 1))
+    with pytest.raises(ConfigurationError, match=because):
+        await on_redshift.run(Pipeline("market", streams=[replace(PRICES, load=load)], landing="csv"))
