@@ -33,7 +33,7 @@ NUL = "\x00"
 @dataclass(frozen=True)
 class SourceColumn:
     """A column with the SQL that renders it; ``exact`` is False where single values may not fit the type;
-    ``type_name`` is the source's type without limits, as SQL spells it."""
+    ``type_name`` is the source's type as SQL spells it (of Postgres, without limits)."""
 
     column: Column
     rendered: str

@@ -1,0 +1,197 @@
+"""MySQL and MariaDB as a source: lines that the server renders, innodb_trx, and their SQL.
+
+What does not belong here: how a table is read (tables.py), how a value is rendered (mysql_values.py).
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from ctypes import c_float
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import pymysql
+from pymysql.constants import ER
+from pymysql.cursors import SSCursor
+
+from millrace.capture.mysql_errors import code_of, mysql_errors
+from millrace.capture.mysql_values import UTF8, describe, is_collated
+from millrace.capture.pipe import CHUNK_BYTES, Pipe, piped
+from millrace.capture.rows import TOO_LARGE, SourceColumn
+from millrace.capture.tables import Connect, Moment, TableSource
+from millrace.database import statement
+from millrace.errors import ConfigurationError
+from millrace.naming import literal, quote_in_backticks
+from millrace.pipeline import Stream
+from millrace.rejects import HEX
+from millrace.types import Column, Kind
+
+SETTINGS = (
+    f"SET NAMES {UTF8}",
+    "SET SESSION sql_mode = 'NO_BACKSLASH_ESCAPES', time_zone = '+00:00', net_write_timeout = 86400, "
+    "wait_timeout = 86400 /*M!100303 , in_predicate_conversion_threshold = 0 */",
+)
+"""What the server waits for while rows are decoded, and how it writes. MariaDB would turn long lists of keys into
+tables, whose collations do not mix with the columns'."""
+SNAPSHOT = (
+    "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+    "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+)
+LOOKS, BETWEEN_LOOKS_SECONDS = 10, 0.2
+NOT_GRANTED = "grant PROCESS"
+REPLICA = "this server is read-only, as a replica is, and hides those of the primary"
+STALE = "another session reads information_schema.innodb_trx without a pause, so that it is not renewed"
+NUMBERS = frozenset({Kind.BOOLEAN, Kind.INT16, Kind.INT32, Kind.INT64, Kind.DECIMAL})
+
+
+class MySQLSource(TableSource):
+    """A MySQL or MariaDB database, by PyMySQL connections."""
+
+    def __init__(self, connect: Connect, chunk_bytes: int = CHUNK_BYTES) -> None:
+        super().__init__(MySQL(), connect, chunk_bytes)
+
+
+class MySQL:
+    """As ``Dialect``."""
+
+    random = "RAND()"
+
+    def errors(self, place: str) -> AbstractContextManager[None]:
+        """As ``Dialect.errors``."""
+        return mysql_errors(place)
+
+    def begin(self, connection: Any) -> Moment:
+        """As ``Dialect.begin``."""
+        connection.autocommit(True)
+        _run(connection, *SETTINGS)
+        moment = _look(connection)
+        _run(connection, *SNAPSHOT)
+        return moment
+
+    def describe(self, connection: Any, stream: Stream, known: Sequence[Column]) -> tuple[SourceColumn, ...]:
+        """As ``Dialect.describe``."""
+        return describe(connection, stream, known)
+
+    def quote(self, *identifiers: str) -> str:
+        """As ``Dialect.quote``."""
+        return quote_in_backticks(*identifiers)
+
+    def line(self, stream: Stream, columns: Sequence[SourceColumn]) -> str:
+        """A row as one value; where that exceeds max_allowed_packet, its key alone and a mark."""
+        whole = _joined([column.rendered for column in columns])
+        key = [column.rendered if column.column.path in stream.keys else "''" for column in columns]
+        return f"IFNULL({whole}, {_joined([*key, literal(TOO_LARGE)])})"
+
+    def moment(self, column: SourceColumn, bound: str) -> str:
+        """Cut to the column's precision, as the stamps in it were."""
+        moment = datetime.fromisoformat(bound)
+        utc = moment.astimezone(UTC) if moment.tzinfo else moment
+        digits = re.search(r"\d", column.type_name)
+        unit = 10 ** (6 - int(digits[0] if digits else 0))
+        cut = utc.replace(tzinfo=None, microsecond=utc.microsecond // unit * unit)
+        return f"'{cut.isoformat(' ')}'"
+
+    def among(self, connection: Any, columns: Sequence[SourceColumn], rows: Sequence[tuple[Any, ...]]) -> str:
+        """The first column's values by its index; then, where a collation may take another key for this one, or there
+        are more columns, all of them by their bytes."""
+        literals = [
+            tuple(_literal(connection, column, value) for column, value in zip(columns, row, strict=True))
+            for row in rows
+        ]
+        first = ", ".join(dict.fromkeys(row[0] for row in literals))
+        by_index = f"{quote_in_backticks(columns[0].column.path)} IN ({first})"
+        if len(columns) == 1 and not is_collated(columns[0].type_name):
+            return by_index
+        exact, tuples = ", ".join(map(_as_bytes, columns)), ", ".join(f"({', '.join(row)})" for row in literals)
+        return f"{by_index} AND ({exact}) IN ({tuples})"
+
+    def sent(self, connection: Any, query: str, chunk_bytes: int) -> Generator[bytes, None, None]:
+        """As ``Dialect.sent``."""
+
+        def send(pipe: Pipe) -> None:
+            with _unbuffered(connection) as cursor:
+                cursor.execute(query)
+                for (line,) in cursor.fetchall_unbuffered():
+                    pipe.write(line or _no_line())
+
+        # The driver does not show its socket otherwise.
+        return piped(send, lambda: connection._sock.fileno() if connection.open else None, chunk_bytes)
+
+
+@contextmanager
+def _unbuffered(connection: Any) -> Iterator[Any]:
+    """A cursor that leaves rows unread when its user goes: PyMySQL's own would read them to the end."""
+    with connection.cursor(SSCursor) as cursor:
+        try:
+            yield cursor
+        finally:
+            if cursor._result is not None:
+                cursor._result.unbuffered_active = False
+
+
+def _run(connection: Any, *statements: str) -> None:
+    with connection.cursor() as cursor:
+        for one in statements:
+            cursor.execute(one)
+
+
+def _row(connection: Any, query: str) -> Any:
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        return cursor.fetchone()
+
+
+def _look(connection: Any) -> Moment:
+    """The clock, then the open transactions, in a transaction of our own that tells whether the list is of now."""
+    read_at = _row(connection, "SELECT UTC_TIMESTAMP(6)")[0].replace(tzinfo=UTC)
+    try:
+        for _ in range(LOOKS):
+            _run(connection, *SNAPSHOT)
+            is_fresh, transaction, running, is_replica = _row(connection, statement("mysql_open_transactions"))
+            _run(connection, "COMMIT")
+            if is_fresh:
+                starts = [start.replace(tzinfo=UTC) for start in (transaction, running) if start is not None]
+                return Moment(read_at, min(starts, default=None), REPLICA if is_replica else "")
+            time.sleep(BETWEEN_LOOKS_SECONDS)
+    except pymysql.MySQLError as error:
+        if code_of(error) != ER.SPECIFIC_ACCESS_DENIED_ERROR:
+            raise
+        return Moment(read_at, blind=NOT_GRANTED)
+    return Moment(read_at, blind=STALE)
+
+
+def _joined(fields: Sequence[str]) -> str:
+    """A line of CSV as bytes, in which texts of all character sets go together."""
+    return "CONCAT(_binary'', " + ", ',', ".join(fields) + ", CHAR(10))"
+
+
+def _no_line() -> bytes:
+    raise ConfigurationError(
+        "a row's key is larger than the server's max_allowed_packet", place="source", remedy="raise it on the server"
+    )
+
+
+def _as_bytes(column: SourceColumn) -> str:
+    name = quote_in_backticks(column.column.path)
+    return f"CAST(CONVERT({name} USING {UTF8}) AS BINARY)" if is_collated(column.type_name) else name
+
+
+def _literal(connection: Any, column: SourceColumn, value: Any) -> str:
+    """A key's value as SQL of the column's own type, so that its index serves. A text that is no value of that type is
+    NULL: no row has it."""
+    kind = column.column.type.kind
+    with suppress(ValueError, InvalidOperation):
+        if kind in NUMBERS:
+            return f"{Decimal(str(int(value) if isinstance(value, bool) else value)):f}"
+        if kind in {Kind.FLOAT32, Kind.FLOAT64}:
+            return repr(c_float(float(value)).value if kind is Kind.FLOAT32 else float(value))
+        if kind is Kind.BINARY:
+            return f"X'{(bytes.fromhex(value.removeprefix(HEX)) if isinstance(value, str) else bytes(value)).hex()}'"
+        if isinstance(value, datetime):
+            value = (value.astimezone(UTC) if value.tzinfo else value).replace(tzinfo=None).isoformat(" ")
+        return str(connection.escape(str(value)))
+    return "NULL"

@@ -1,0 +1,86 @@
+"""PyMySQL's errors as ours: which are the person's to mend, which pass by themselves.
+
+What does not belong here: psycopg2's (database.py), retrying, and statements.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pymysql
+from pymysql.constants import CR, ER
+from sqlalchemy.exc import DBAPIError
+
+from millrace.errors import (
+    ConfigurationError,
+    FatalError,
+    MillraceError,
+    RetryableError,
+    SourceMissing,
+    Unreachable,
+)
+from millrace.redact import redact
+
+ACCOUNT_HAS_EXPIRED_PASSWORD, MUST_CHANGE_PASSWORD, ACCESS_DENIED_NO_PASSWORD, ACCOUNT_LOCKED = 1862, 1820, 1698, 3118
+STATEMENT_TIMEOUT_OF_MARIADB, STATEMENT_TIMEOUT_OF_MYSQL = 1969, 3024
+KILLED, IDLE_TOO_LONG = 1927, 4031
+
+_CREDENTIALS = frozenset(
+    {ER.ACCESS_DENIED_ERROR, ER.HOST_NOT_PRIVILEGED, ER.HOST_IS_BLOCKED, ACCOUNT_HAS_EXPIRED_PASSWORD}
+    | {MUST_CHANGE_PASSWORD, ACCESS_DENIED_NO_PASSWORD, ACCOUNT_LOCKED}
+)
+_PERMISSION = frozenset(
+    {ER.DBACCESS_DENIED_ERROR, ER.TABLEACCESS_DENIED_ERROR, ER.COLUMNACCESS_DENIED_ERROR}
+    | {ER.SPECIFIC_ACCESS_DENIED_ERROR, ER.VIEW_NO_EXPLAIN, ER.VIEW_INVALID}
+)
+_MISSING = frozenset({ER.NO_SUCH_TABLE, ER.BAD_DB_ERROR, ER.BAD_TABLE_ERROR})
+_PASSING = frozenset(
+    {ER.LOCK_DEADLOCK, ER.LOCK_WAIT_TIMEOUT, ER.TABLE_DEF_CHANGED, ER.QUERY_INTERRUPTED, ER.CHECKREAD}
+    | {STATEMENT_TIMEOUT_OF_MARIADB, STATEMENT_TIMEOUT_OF_MYSQL}
+)
+_CONNECTION = frozenset(
+    {CR.CR_CONNECTION_ERROR, CR.CR_CONN_HOST_ERROR, CR.CR_UNKNOWN_HOST, CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST}
+    | {ER.CON_COUNT_ERROR, ER.TOO_MANY_USER_CONNECTIONS, ER.USER_LIMIT_REACHED, ER.SERVER_SHUTDOWN, KILLED}
+    | {ER.NORMAL_SHUTDOWN, ER.NET_READ_ERROR, ER.NET_READ_INTERRUPTED, ER.NET_ERROR_ON_WRITE, ER.NET_WRITE_INTERRUPTED}
+    | {ER.ABORTING_CONNECTION, ER.NEW_ABORTING_CONNECTION, IDLE_TOO_LONG, 0}
+)
+_NAMES_ONLY = _CREDENTIALS | _PERMISSION | _MISSING | _CONNECTION
+"""Errors whose messages quote names of users, hosts and tables; others may quote values of rows."""
+_QUOTED = re.compile(r"(['\"`]).*\1", re.DOTALL)
+
+
+@contextmanager
+def mysql_errors(place: str) -> Iterator[None]:
+    """Within it, errors of PyMySQL (bare, or wrapped by SQLAlchemy) become the engine's, naming ``place``."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise translate(error.orig if isinstance(error.orig, pymysql.MySQLError) else error, place) from None
+    except pymysql.MySQLError as error:
+        raise translate(error, place) from None
+
+
+def translate(error: BaseException, place: str) -> MillraceError:
+    """The engine's error for a driver's error. Its text is redacted; values of rows are left out."""
+    code, problem = code_of(error), str(error.args[-1] if error.args else error) or type(error).__name__
+    problem = redact(problem if code in _NAMES_ONLY else _QUOTED.sub(r"\1…\1", problem))
+    if code in _CREDENTIALS:
+        return ConfigurationError(
+            problem, place=place, remedy="correct user and password in the block (see README, environment)"
+        )
+    if code in _PERMISSION:
+        return ConfigurationError(problem, place=place, remedy="grant it to the user of this connection")
+    if code in _MISSING:
+        return SourceMissing(problem, place=place, remedy="create it, or correct the declaration or the URL")
+    if code in _PASSING:
+        return RetryableError(problem, place=place, remedy="run again, or raise the statement timeout")
+    if code in _CONNECTION:
+        return Unreachable(problem, place=place, remedy="see that the server runs and that host and port are right")
+    return FatalError(f"{problem} (MySQL error {code})", place=place, remedy="look at the statement named")
+
+
+def code_of(error: BaseException) -> int:
+    """The server's or the driver's number of an error; -1 where it has none."""
+    return error.args[0] if error.args and isinstance(error.args[0], int) else -1
