@@ -1,4 +1,4 @@
-"""`millrace seed totesys` and `millrace simulate totesys` as a user types them: results, Ctrl-C, wrong input."""
+"""`millrace seed` and `millrace simulate` of totesys and stocks as a user types them: results, Ctrl-C, wrong input."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from typer.testing import CliRunner
 
 from blocks.bootstrap import bootstrap
 from cli.main import application
+from local.mysql import connect
 from local.prefect_server import PrefectServer
 from seed_data.totesys.simulation import Simulation, install
 
 ROOT = Path(__file__).parents[2]
+SEED_STOCKS = ("seed", "stocks", "--days", "2", "--start", "2025-03-06", "--seed", "3")
 SEED = ("seed", "totesys", "--days", "4", "--start", "2025-03-06", "--seed", "3")
 
 
@@ -94,6 +96,45 @@ def test_a_signal_ends_it_with_what_happened(
     assert rows(postgres_database, "SELECT speed FROM simulation.clock") == [(0.0,)]
 
 
+@pytest.fixture
+async def stocks_of_a_user(prefect_server: PrefectServer, stocks_environment: dict[str, str]) -> str:
+    """The URL of whoever writes an empty `stock_db`."""
+    await bootstrap(stocks_environment)
+    return stocks_environment["SOURCE_MYSQL_STOCKS_WRITER_URL"]
+
+
+def invoked(*arguments: str) -> tuple[int, str, str]:
+    """In this process, which is spared the seconds that Prefect takes to be imported."""
+    done = CliRunner().invoke(application, arguments)
+    return done.exit_code, done.stdout, done.stderr
+
+
+def test_stocks_are_seeded_and_live_on(stocks_of_a_user: str) -> None:
+    code, out, told = invoked("simulate", "stocks")
+    assert (code, out) == (2, "")
+    assert "no simulation was begun. Remedy: run `millrace seed stocks` first" in " ".join(told.split())
+
+    code, out, told = invoked(*SEED_STOCKS, "--json")
+    assert code == 0, told
+    filled = json.loads(out)
+    assert (filled["start"], filled["end"]) == ("2025-03-05T17:00:00+00:00", "2025-03-07T17:00:00+00:00")
+    counts = filled["happened"]["tables"]
+    assert (counts["transaction"]["inserted"], counts["user"]["inserted"]) == (100, 40)
+
+    code, out, told = invoked("simulate", "stocks", "--speed", "86400", "--days", "0.5", "--json")
+    assert code == 0, told
+    lived = json.loads(out)
+    assert lived["start"] == filled["end"]
+    assert lived["happened"]["tables"]["transaction"]["inserted"] == 20
+    with closing(connect(stocks_of_a_user)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*), utc_timestamp() >= '2025-03-08 05:00' FROM `transaction`")
+        assert cursor.fetchall() == ((120, 1),)
+
+    code, out, told = invoked(*SEED_STOCKS)
+    assert (code, out) == (2, "")
+    assert "there is data already. Remedy: go on with it (millrace simulate stocks)" in " ".join(told.split())
+
+
 def test_nothing_to_simulate_is_told(environment_of_a_user: dict[str, str]) -> None:
     code, out, told = millrace("simulate", "totesys", environment=environment_of_a_user)
     assert (code, out) == (2, "")
@@ -103,17 +144,26 @@ def test_nothing_to_simulate_is_told(environment_of_a_user: dict[str, str]) -> N
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("simulate", "stori"), "there is no simulation of 'stori'. Remedy: choose totesys"),
+        (("simulate", "stori"), "there is no simulation of 'stori'. Remedy: choose totesys or stocks"),
         (("simulate", "totesys", "--speed", "0"), "--speed: Input should be greater than 0"),
         (("simulate", "totesys", "--speed", "nan"), "--speed: Input should be"),
         (("simulate", "totesys", "--speed", "1e9"), "--speed: Input should be less than or equal to 86400"),
         (("simulate", "totesys", "--days", "-1"), "--days: Input should be greater than 0"),
+        (("simulate", "stocks", "--speed", "0"), "--speed: Input should be greater than 0"),
+        (("simulate", "stocks", "--rare-rate", "-1"), "--rare-rate: Input should be greater than or equal to 0"),
+        (("simulate", "stocks", "--silent-rate", "1"), "--silent-rate says nothing here: stocks has --rare-rate"),
+        (("simulate", "totesys", "--rare-rate", "1"), "--rare-rate says nothing here: totesys has --silent-rate"),
+        (("seed", "stocks", "--days", "100000"), "--days: Input should be less than or equal to 3650"),
+        (("seed", "stocks", "--rows", "5"), "--rows says nothing here: stocks is measured in days"),
+        (("seed", "stocks", "--silent-rate", "2"), "--silent-rate says nothing here"),
+        (("seed", "totesys", "--rare-rate", "2"), "--rare-rate says nothing here"),
+        (("seed", "stori", "--rare-rate", "2"), "--rare-rate says nothing here: stori is not simulated"),
         (("seed", "totesys", "--days", "100000"), "--days: Input should be less than or equal to 3650"),
         (("seed", "totesys", "--days", "0"), "Invalid value for '--days'"),
         (("seed", "totesys", "--start", "yesterday"), "Invalid value for '--start'"),
         (("seed", "totesys", "--rows", "5"), "--rows says nothing here: totesys is measured in days"),
         (("seed", "stori", "--days", "5", "--silent-rate", "2"), "--days, --silent-rate says nothing here"),
-        (("seed", "events"), "there is no sample data for 'events'. Remedy: choose stori or totesys"),
+        (("seed", "events"), "there is no sample data for 'events'. Remedy: choose stori, totesys or stocks"),
     ],
 )
 def test_a_wrong_request_is_one_clear_line(arguments: tuple[str, ...], message: str) -> None:
