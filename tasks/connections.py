@@ -12,12 +12,14 @@ from blocks.load import (
     load_landing,
     load_processed,
     load_source_mongo,
+    load_source_mysql,
     load_source_postgres,
     load_warehouse,
 )
 from blocks.sql import driver_of, opener
 from millrace.capture.chunk import Source
 from millrace.capture.mongo import MongoSource
+from millrace.capture.mysql import MySQLSource
 from millrace.capture.postgres import PostgresSource
 from millrace.extract import Landing, Progress
 from millrace.pipeline import Pipeline, SourceReference
@@ -30,6 +32,9 @@ async def open_source(reference: SourceReference) -> AsyncIterator[Source]:
     """The source that a stream names; closed at the end."""
     if reference.kind == "postgres":
         yield PostgresSource(opener(await load_source_postgres(reference.connection)))
+        return
+    if reference.kind == "mysql":
+        yield MySQLSource(opener(await load_source_mysql(reference.connection)))
         return
     client = (await load_source_mongo(reference.connection)).get_client()
     try:
