@@ -79,13 +79,22 @@ def declared_name(name: str, what: str) -> str:
 
 def quote(*identifiers: str) -> str:
     """``quote("public", 'we"ird')`` → ``"public"."we""ird"``. Raises ConfigurationError for what no database takes."""
+    return _quoted_by('"', identifiers)
+
+
+def quote_in_backticks(*identifiers: str) -> str:
+    """The same as MySQL writes it."""
+    return _quoted_by("`", identifiers)
+
+
+def _quoted_by(mark: str, identifiers: Iterable[str]) -> str:
     for identifier in identifiers:
         if not identifier or any(ord(character) < ord(" ") for character in identifier):
             raise ConfigurationError(
                 f"identifier {identifier!r} is empty or holds a control character",
                 remedy="rename it in the source, or leave it out of the stream",
             )
-    return ".".join('"' + identifier.replace('"', '""') + '"' for identifier in identifiers)
+    return ".".join(mark + identifier.replace(mark, mark * 2) + mark for identifier in identifiers)
 
 
 def quote_list(identifiers: Iterable[str], prefix: str = "") -> str:
