@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager, suppress
 from ctypes import c_float
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -16,9 +16,9 @@ from typing import Any
 
 import pymysql
 from pymysql.constants import ER
-from pymysql.cursors import SSCursor
 
 from millrace.capture.mysql_errors import code_of, mysql_errors
+from millrace.capture.mysql_packets import rows_of
 from millrace.capture.mysql_values import UTF8, describe, is_collated
 from millrace.capture.pipe import CHUNK_BYTES, Pipe, piped
 from millrace.capture.rows import TOO_LARGE, SourceColumn
@@ -113,24 +113,18 @@ class MySQL:
         """As ``Dialect.sent``."""
 
         def send(pipe: Pipe) -> None:
-            with _unbuffered(connection) as cursor:
-                cursor.execute(query)
-                for (line,) in cursor.fetchall_unbuffered():
-                    pipe.write(line or _no_line())
+            try:
+                for block in rows_of(connection, query, chunk_bytes):
+                    pipe.write(block)
+            except ValueError:
+                raise ConfigurationError(
+                    "the key of a row is larger than the server's max_allowed_packet",
+                    place="source",
+                    remedy="raise it on the server",
+                ) from None
 
         # The driver does not show its socket otherwise.
         return piped(send, lambda: connection._sock.fileno() if connection.open else None, chunk_bytes)
-
-
-@contextmanager
-def _unbuffered(connection: Any) -> Iterator[Any]:
-    """A cursor that leaves rows unread when its user goes: PyMySQL's own would read them to the end."""
-    with connection.cursor(SSCursor) as cursor:
-        try:
-            yield cursor
-        finally:
-            if cursor._result is not None:
-                cursor._result.unbuffered_active = False
 
 
 def _run(connection: Any, *statements: str) -> None:
@@ -167,12 +161,6 @@ def _look(connection: Any) -> Moment:
 def _joined(fields: Sequence[str]) -> str:
     """A line of CSV as bytes, in which texts of all character sets go together."""
     return "CONCAT(_binary'', " + ", ',', ".join(fields) + ", CHAR(10))"
-
-
-def _no_line() -> bytes:
-    raise ConfigurationError(
-        "a row's key is larger than the server's max_allowed_packet", place="source", remedy="raise it on the server"
-    )
 
 
 def _as_bytes(column: SourceColumn) -> str:

@@ -1,4 +1,4 @@
-"""Rows that a driver hands out one by one as blocks of bytes, cut at row ends, while the server goes on sending.
+"""Rows that a driver hands out as blocks of bytes, cut at row ends, while the server goes on sending.
 
 A thread of the driver's fills a short queue, so that reading and decoding overlap.
 What does not belong here: what is sent, and what the bytes mean.
@@ -48,13 +48,13 @@ class Pipe:
         self._size_bytes = 0
         self._abandoned = False
 
-    def write(self, row: bytes) -> int:
-        """Take one row, its end of line included."""
-        self._rows.append(row)
-        self._size_bytes += len(row)
+    def write(self, rows: bytes) -> int:
+        """Take one row or several, their ends of line included."""
+        self._rows.append(rows)
+        self._size_bytes += len(rows)
         if self._size_bytes >= self._chunk_bytes:
             self._flush()
-        return len(row)
+        return len(rows)
 
     def fill(self, send: Callable[[Pipe], None]) -> None:
         """Let the driver write; its failure travels through the queue to the caller's thread."""
