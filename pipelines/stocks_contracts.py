@@ -13,7 +13,7 @@ class Stock(dy.Schema):
     """A stock and its price, which is never negative."""
 
     stock_id = dy.String(nullable=False, min_length=1)
-    price = dy.Decimal(nullable=False)
+    price = dy.Decimal(10, 2, nullable=False)
 
     @dy.rule()
     def price_is_not_negative(cls) -> pl.Expr:

@@ -1,0 +1,129 @@
+"""`stocks` from MySQL into either warehouse, day by day, against a recomputation from the platform's history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pymysql
+import pytest
+from engine_on_servers import Together
+from sqlalchemy.engine import make_url
+from stock_star import at, portfolio, rows_of, states, versions_of
+
+from local import stocks as platform
+from local.mysql import MySQLServer
+from millrace.capture.mysql import MySQLSource
+from millrace.extract import Landing
+from millrace.reads import Route
+from millrace.run import Bounds, read
+from millrace.warehouse.ledger import LoadResult
+from pipelines.stocks import pipeline
+from seed_data.stocks.script import SUFFIX
+from seed_data.stocks.simulation import Simulation, install
+
+VIEWS = Path(__file__).parents[2] / "sql" / "stocks" / "views.sql"
+START = date(2026, 1, 5)
+MISSED = 4
+DAYS = 6
+
+
+def opener(url: str) -> Callable[[], Any]:
+    made = make_url(url)
+
+    def connect() -> Any:
+        return pymysql.connect(
+            host=made.host, port=made.port, user=made.username, password=made.password, database=made.database
+        )
+
+    return connect
+
+
+@pytest.fixture
+def simulation(mysql: MySQLServer) -> Iterator[Simulation]:
+    """An empty platform, where rare things are not."""
+    for name in (platform.DATABASE, f"{platform.DATABASE}{SUFFIX}"):
+        mysql.drop_database(name)
+    platform.install(mysql)
+    connect = opener(mysql.url(platform.DATABASE, user=platform.WRITER))
+    with closing(connect()) as connection:
+        install(connection)
+    with closing(connect()) as connection:
+        yield Simulation(connection, 3, START, rare_rate=10)
+
+
+def half_past_midnight(day: int) -> datetime:
+    """Of the platform's day, in UTC."""
+    moment = datetime.combine(START + timedelta(days=day), datetime.min.time())
+    return moment + timedelta(minutes=30) - timedelta(hours=7)
+
+
+async def run(together: Together, mysql: MySQLServer) -> dict[str, LoadResult]:
+    """As a run of the pipeline."""
+    warehouse, store = together.engine.warehouse, together.engine.store
+    source = MySQLSource(opener(mysql.url(platform.DATABASE, user=platform.READER)))
+    batches = []
+    for stream in pipeline.streams:
+        with warehouse.lease(pipeline, stream, "test") as token:
+            limits = warehouse.dialect.limits
+            landing = Landing(pipeline.name, store, limits, token=token, dated=pipeline.dated)
+            batches.append(await read(Route(source, landing, warehouse, pipeline, stream), Bounds()))
+    return together.load(pipeline, together.transform(pipeline, [batch for batch in batches if batch]))
+
+
+async def test_the_star_follows_the_platform_and_a_recomputation_agrees(
+    together: Together, mysql: MySQLServer, simulation: Simulation
+) -> None:
+    """Six days, one of them missed and one run twice."""
+    runs = []
+    for day in range(1, DAYS + 1):
+        if day == MISSED:
+            continue
+        moment = half_past_midnight(day)
+        simulation.advance(moment.replace(tzinfo=simulation.now().tzinfo))
+        runs.append(moment)
+        await run(together, mysql)
+        if day == MISSED - 1:
+            again = await run(together, mysql)
+            assert all(result.loaded == 0 for result in again.values()), "a rerun changes nothing"
+    schema = f"`{platform.DATABASE}{SUFFIX}`"
+    stocks = versions_of(
+        states(history(mysql, f"stock_id, company, category, price FROM {schema}.stock_history"), runs),
+        runs,
+        stamped=False,
+    )
+    users = versions_of(
+        states(history(mysql, f"user_id, name, email, updated_at FROM {schema}.user_history"), runs), runs, stamped=True
+    )
+    query = together.engine.query
+    validity = "start_date, end_date, is_current"
+    assert sorted(query(f"SELECT stock_id, company, category, price, {validity} FROM stocks.stock_dim")) == rows_of(
+        stocks
+    )
+    assert sorted(query(f"SELECT user_id, name, email, {validity} FROM stocks.user_dim")) == rows_of(users)
+
+    trades = history(
+        mysql, f"transaction_id, user_id, stock_id, quantity, transaction_date FROM {schema}.transaction_history"
+    )
+    made = together.engine.warehouse.make_views(pipeline, VIEWS.read_text(encoding="utf-8"))
+    assert made == ["stocks.trade", "stocks.portfolio_value"]
+    expected = {
+        number: (user, stock, (at(users, user, moment) or (None, None))[1], (at(stocks, stock, moment) or (None,))[-1])
+        for _, _, number, user, stock, _, moment in trades
+    }
+    held = query("SELECT transaction_id, user_id, stock_id, user_email, price FROM stocks.trade")
+    assert {number: tuple(rest) for number, *rest in held} == expected
+    assert len(held) == len(expected) == 10 * 5 * DAYS
+    assert None in {user for user, *_ in expected.values()}
+    value = portfolio([(user, stock, quantity, moment) for *_, user, stock, quantity, moment in trades], stocks)
+    assert {
+        (day, user): worth for day, user, worth in query("SELECT day, user_id, value FROM stocks.portfolio_value")
+    } == value
+
+
+def history(mysql: MySQLServer, columns: str) -> list[tuple[Any, ...]]:
+    """Moment, operation, and these columns, in order."""
+    return [tuple(row) for row in mysql.execute(f"SELECT at, operation, {columns} ORDER BY sequence")]
