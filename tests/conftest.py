@@ -84,6 +84,14 @@ def postgres_database(stack: Stack) -> Iterator[str]:
 
 
 @pytest.fixture
+def mysql_database(mysql: MySQLServer) -> Iterator[str]:
+    """The owner's ``mysql://`` URL of an empty database, dropped afterwards. The superuser's: ``mysql.url(name)``."""
+    name = unique("source")
+    yield mysql.create_database(name)
+    mysql.drop_database(name)
+
+
+@pytest.fixture
 def warehouse_url(stack: Stack) -> str:
     """The loader's ``redshift+psycopg2://`` URL of the warehouse, which is empty now."""
     stack.warehouse.clear()

@@ -12,15 +12,19 @@ import psycopg2
 from prefect_aws import AwsClientParameters, AwsCredentials
 from prefect_aws.s3 import S3Bucket
 
+from blocks.mysql import mysql_connector
 from blocks.sql import driver_of, opener, warehouse_connector
 from blocks.store import BucketStore
+from local.mysql import connect as connect_mysql
 from local.stack import WAREHOUSE_IAM_ROLE, Stack
 from millrace import Pipeline, Stream
 from millrace.capture.chunk import Window
 from millrace.capture.mongo import MongoSource
 from millrace.capture.mongo_client import open_client
+from millrace.capture.mysql import MySQLSource
 from millrace.capture.pipe import CHUNK_BYTES
 from millrace.capture.postgres import PostgresSource
+from millrace.capture.tables import TableSource
 from millrace.extract import Landing
 from millrace.lake.batch import Batch
 from millrace.lake.store import ObjectStore
@@ -53,6 +57,7 @@ class Engine:
     connect_warehouse: Callable[[], Any]
     postgres_url: str
     mongo_url: str
+    mysql_url: str = ""
     chunk_bytes: int = CHUNK_BYTES
     holder: str = "test"
     batches: list[Batch] = field(default_factory=list)
@@ -112,6 +117,19 @@ class Engine:
         """A connection to the Postgres source."""
         return psycopg2.connect(self.postgres_url)
 
+    def mysql(self, *statements: str) -> list[tuple[Any, ...]]:
+        """Run statements in the MySQL source; rows of the last one, if it gives any."""
+        with closing(connect_mysql(self.mysql_url)) as connection, connection.cursor() as cursor:
+            for one in statements:
+                cursor.execute(one)
+            return list(cursor.fetchall())
+
+    def table_source(self, stream: Stream) -> TableSource:
+        """The Postgres source, or the MySQL source, as the stream wants it."""
+        if stream.reference.kind == "mysql":
+            return MySQLSource(opener(mysql_connector(self.mysql_url, place="test")), self.chunk_bytes)
+        return PostgresSource(self.connect_source, self.chunk_bytes)
+
     def _window(self, full: bool, upper: str | None) -> Way:
         async def read(route: Route) -> Batch | None:
             lower = None if full else (await route.standing()).position
@@ -137,7 +155,7 @@ class Engine:
         landing = self.landing(token)
         client = open_client(self.mongo_url)
         is_mongo = stream.reference.kind == "mongo"
-        source = MongoSource(client) if is_mongo else PostgresSource(self.connect_source, self.chunk_bytes)
+        source = MongoSource(client) if is_mongo else self.table_source(stream)
         try:
             batch = await way(Route(source, landing, self.warehouse, pipeline_of(stream), stream))
         finally:
@@ -176,7 +194,7 @@ class Together:
 
     async def _read(self, pipeline: Pipeline, stream: Stream, bounds: Bounds) -> Batch | None:
         engine = self.engine
-        source = PostgresSource(engine.connect_source, engine.chunk_bytes)
+        source = engine.table_source(stream)
         with engine.warehouse.lease(pipeline, stream, engine.holder) as token:
             limits = engine.warehouse.dialect.limits
             form, dated = pipeline.landing, pipeline.dated
