@@ -20,9 +20,9 @@ from prefect import get_run_logger, task
 
 from blocks.load import load_source_mysql, load_source_postgres
 from blocks.sql import opener
+from millrace.capture.mysql_errors import mysql_errors
 from millrace.database import database_errors
 from seed_data.stocks import simulation as stocks
-from seed_data.stocks.errors import mysql_errors
 from seed_data.totesys import simulation as totesys
 from seed_data.totesys.happened import Happened
 from tasks.policy import STEP

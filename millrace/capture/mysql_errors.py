@@ -49,6 +49,8 @@ _CONNECTION = frozenset(
 )
 _NAMES_ONLY = _CREDENTIALS | _PERMISSION | _MISSING | _CONNECTION
 """Errors whose messages quote names of users, hosts and tables; others may quote values of rows."""
+_TLS = "[SSL"
+"""So begins what Python says of a certificate, within the error of the connection."""
 _QUOTED = re.compile(r"(['\"`]).*\1", re.DOTALL)
 
 
@@ -70,6 +72,10 @@ def translate(error: BaseException, place: str) -> MillraceError:
     if code in _CREDENTIALS:
         return ConfigurationError(
             problem, place=place, remedy="correct user and password in the block (see README, environment)"
+        )
+    if code == CR.CR_SSL_CONNECTION_ERROR or _TLS in problem:
+        return ConfigurationError(
+            problem, place=place, remedy="name the server's authority in ssl_ca, or ask for less with ssl_mode"
         )
     if code in _PERMISSION:
         return ConfigurationError(problem, place=place, remedy="grant it to the user of this connection")

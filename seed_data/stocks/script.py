@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from millrace.naming import quote_in_backticks
+
 if TYPE_CHECKING:
     from pymysql.cursors import Cursor
 
@@ -23,7 +25,7 @@ def schema_of(cursor: Cursor) -> str:
     """The schema of the simulation of this session's database, quoted."""
     cursor.execute("SELECT DATABASE()")
     [(database,)] = cursor.fetchall()
-    return "`" + f"{database}{SUFFIX}".replace("`", "``") + "`"
+    return quote_in_backticks(f"{database}{SUFFIX}")
 
 
 def named(statement: str, schema: str) -> str:

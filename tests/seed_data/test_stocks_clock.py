@@ -14,6 +14,9 @@ import pymysql
 import pytest
 
 from local.mysql import MySQLServer, connect
+from millrace import Incremental, Stream
+from millrace.capture.chunk import Window
+from millrace.capture.mysql import MySQLSource
 from millrace.errors import ConfigurationError
 from seed_data.stocks.simulation import Simulation
 from tests.seed_data.stock_platform import StockPlatform, stock_platform
@@ -62,6 +65,17 @@ def test_a_reader_lives_in_simulated_time(platform: StockPlatform, writer: Any) 
         assert asked(platform.reader_url, NOW) == naive(moment)
         assert asked(platform.reader_url, "SELECT cast(now(6) AS char)") == str(naive(moment))
         assert asked(platform.reader_url, "SELECT unix_timestamp()") == int(moment.timestamp())
+
+
+async def test_the_engine_reads_at_simulated_time(platform: StockPlatform, writer: Any) -> None:
+    Simulation(writer, 1, START).advance(NOON)
+    source = f"mysql:{platform.database}.transaction"
+    stream = Stream("transaction", source=source, key="transaction_id", capture=Incremental("transaction_date"))
+    async with MySQLSource(lambda: connect(platform.reader_url)).read(stream, (), Window()) as reading:
+        chunks = [chunk async for chunk in reading.chunks()]
+    assert reading.read.read_at == NOON
+    assert reading.read.position == (NOON - timedelta(seconds=1)).isoformat()
+    assert sum(len(chunk.frame) for chunk in chunks) == platform.one("SELECT count(*) FROM `transaction`") == 70
 
 
 def test_a_session_keeps_the_moment_in_which_it_began(platform: StockPlatform, writer: Any) -> None:
