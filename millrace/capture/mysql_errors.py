@@ -6,6 +6,7 @@ What does not belong here: psycopg2's (database.py), retrying, and statements.
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -49,8 +50,8 @@ _CONNECTION = frozenset(
 )
 _NAMES_ONLY = _CREDENTIALS | _PERMISSION | _MISSING | _CONNECTION
 """Errors whose messages quote names of users, hosts and tables; others may quote values of rows."""
-_TLS = "[SSL"
-"""So begins what Python says of a certificate, within the error of the connection."""
+_NOT_VERIFIED = "CERTIFICATE_VERIFY_FAILED"
+"""What Python says of a certificate, within the driver's error of the connection."""
 _QUOTED = re.compile(r"(['\"`]).*\1", re.DOTALL)
 
 
@@ -63,6 +64,10 @@ def mysql_errors(place: str) -> Iterator[None]:
         raise translate(error.orig if isinstance(error.orig, pymysql.MySQLError) else error, place) from None
     except pymysql.MySQLError as error:
         raise translate(error, place) from None
+    except (FileNotFoundError, PermissionError, ssl.SSLError) as error:
+        raise ConfigurationError(
+            redact(error), place=place, remedy="see that the files of ssl_ca, ssl_cert and ssl_key are there and right"
+        ) from None
 
 
 def translate(error: BaseException, place: str) -> MillraceError:
@@ -73,7 +78,7 @@ def translate(error: BaseException, place: str) -> MillraceError:
         return ConfigurationError(
             problem, place=place, remedy="correct user and password in the block (see README, environment)"
         )
-    if code == CR.CR_SSL_CONNECTION_ERROR or _TLS in problem:
+    if code == CR.CR_SSL_CONNECTION_ERROR or _NOT_VERIFIED in problem:
         return ConfigurationError(
             problem, place=place, remedy="name the server's authority in ssl_ca, or ask for less with ssl_mode"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 from typing import Any
 
 import pymysql
@@ -17,6 +18,7 @@ from blocks.sql import driver_of, opener
 from local.mysql import MySQLServer
 from local.prefect_server import PrefectServer
 from local.stack import Stack
+from millrace.capture.mysql_errors import mysql_errors
 from millrace.errors import ConfigurationError
 
 SECRET = "s3cr3t-W0rd"
@@ -72,10 +74,14 @@ def test_tls_can_be_disabled_in_words_only() -> None:
         unconnected("mysql://u:p@db.example.com/d?ssl_disabled=false")
 
 
-def test_a_named_authority_is_the_only_one(tmp_path: Any) -> None:
-    (tmp_path / "ca.pem").write_text("")
-    with pytest.raises(ssl.SSLError):
-        unconnected(f"mysql://u:p@127.0.0.1/d?ssl_ca={tmp_path / 'ca.pem'}")
+@pytest.mark.parametrize("content", ["", None])
+def test_a_named_authority_must_be_there_and_is_the_only_one(content: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_text(content)
+    problem = "stream price.*Remedy: see that the files of ssl_ca"
+    with pytest.raises(ConfigurationError, match=problem), mysql_errors("stream price"):
+        unconnected(f"mysql://u:p@127.0.0.1/d?ssl_ca={path}")
 
 
 @pytest.mark.parametrize(
@@ -134,8 +140,10 @@ def test_a_server_ends_statements_after_half_an_hour_and_speaks_utf8(mysql: MySQ
 
 
 def test_a_server_that_cannot_show_who_it_is_gets_no_password(mysql: MySQLServer) -> None:
-    with pytest.raises(pymysql.err.OperationalError, match=r"CERTIFICATE_VERIFY_FAILED|SSL is required"):
-        opener(mysql_connector(f"{mysql.url('mysql')}?ssl_mode=verify_identity", place="test"))()
+    connect = opener(mysql_connector(f"{mysql.url('mysql')}?ssl_mode=verify_identity", place="test"))
+    problem = r"stream price: .*(VERIFY_FAILED|SSL is required).*Remedy: name .*ssl_ca"
+    with pytest.raises(ConfigurationError, match=problem), mysql_errors("stream price"):
+        connect()
 
 
 def test_an_opened_connection_is_ones_own(mysql: MySQLServer) -> None:
