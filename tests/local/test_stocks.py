@@ -15,7 +15,7 @@ from tests.conftest import unique
 from tests.seed_data.stock_platform import StockPlatform, stock_platform
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def platform(mysql: MySQLServer) -> Iterator[StockPlatform]:
     with stock_platform(mysql) as fresh:
         yield fresh
