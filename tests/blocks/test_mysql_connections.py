@@ -11,7 +11,6 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect_sqlalchemy import SqlAlchemyConnector
 
-from blocks.bootstrap import bootstrap
 from blocks.load import load_source_mysql
 from blocks.mysql import SOURCE_STATEMENT_TIMEOUT_SECONDS, mysql_connector
 from blocks.sql import driver_of, opener
@@ -106,11 +105,9 @@ def test_a_wrong_url_is_refused_without_showing_it(url: str, problem: str) -> No
     assert SECRET not in str(raised.value)
 
 
-async def test_a_document_holds_the_password_encrypted(
-    prefect_server: PrefectServer, stack: Stack, environment: dict[str, str]
-) -> None:
+async def test_a_document_holds_the_password_encrypted(prefect_server: PrefectServer, stack: Stack) -> None:
     url = f"mysql://reader:{SECRET}@db.example.com:3306/shop?ssl_ca=/etc/ssl/rds.pem&ssl_cert=c&ssl_key=k"
-    await bootstrap(environment | {"SOURCE_MYSQL_OLD_SHOP_URL": url})
+    await mysql_connector(url, place="test").asave("source-mysql-old-shop", overwrite=True)
     rows = stack.postgres.execute("SELECT block_document::text FROM block_document", database="prefect")
     assert any("source-mysql-old-shop" in row for (row,) in rows)
     assert not any(SECRET in row for (row,) in rows)

@@ -9,7 +9,7 @@ from prefect.client.schemas.actions import BlockDocumentUpdate
 from blocks.bootstrap import bootstrap
 from blocks.environment import documents
 from blocks.load import load_warehouse
-from blocks.sql import Warehouse, driver_of
+from blocks.sql import Warehouse, driver_of, warehouse_connector
 from local.prefect_server import PrefectServer
 from millrace import Incremental, Pipeline, Stream
 from millrace.errors import ConfigurationError
@@ -62,10 +62,10 @@ async def test_a_pipeline_is_loaded_where_it_says_else_to_the_common_warehouse(
 
 
 async def test_a_document_of_another_shape_is_no_reason_to_load_elsewhere(
-    prefect_server: PrefectServer, environment: dict[str, str]
+    prefect_server: PrefectServer,
 ) -> None:
     """Only a document that is not there lets a pipeline load into the common warehouse."""
-    await bootstrap(environment | {"WAREHOUSE_BENT_URL": POSTGRES})
+    await Warehouse(connector=warehouse_connector(POSTGRES, place="test")).asave("warehouse-bent", overwrite=True)
     async with get_client() as client:
         document = await client.read_block_document_by_name("warehouse-bent", "millrace-warehouse")
         bent = BlockDocumentUpdate(block_schema_id=document.block_schema_id, data={"iam_role": ["not", "a", "text"]})
