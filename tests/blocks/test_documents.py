@@ -32,7 +32,7 @@ DESCRIBED = {
     "SOURCE_MONGO_URL": f"mongodb://reader:{SECRET}@docs.example.com/?tls=true&retryWrites=false",
     "WAREHOUSE_URL": f"redshift://loader:{SECRET}@cluster.example.com:5439/warehouse",
     "WAREHOUSE_IAM_ROLE": "arn:aws:iam::123456789012:role/millrace",
-    "WAREHOUSE_STOCKS_URL": f"postgresql://loader:{SECRET}@stars.example.com/stocks?sslmode=verify-full",
+    "WAREHOUSE_STARS_URL": f"postgresql://loader:{SECRET}@stars.example.com/stocks?sslmode=verify-full",
     "LANDING_BUCKET": "acme-landing",
     "PROCESSED_BUCKET": "acme-processed",
     "AWS_DEFAULT_REGION": "eu-west-1",
@@ -43,7 +43,7 @@ DESCRIBED = {
 DOCUMENTS = [
     "aws-credentials/aws",
     "millrace-warehouse/warehouse",
-    "millrace-warehouse/warehouse-stocks",
+    "millrace-warehouse/warehouse-stars",
     "mongodb/source-mongo",
     "s3-bucket/landing",
     "s3-bucket/processed",
@@ -52,7 +52,7 @@ DOCUMENTS = [
     "sqlalchemy-connector/source-postgres",
     "sqlalchemy-connector/source-postgres-old-core",
     "sqlalchemy-connector/warehouse",
-    "sqlalchemy-connector/warehouse-stocks",
+    "sqlalchemy-connector/warehouse-stars",
 ]
 
 
