@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import groupby, islice, pairwise
 from typing import Any
@@ -13,11 +13,11 @@ import pytest
 
 from local.mysql import MySQLServer, connect
 from seed_data.stocks.course import Origin, events_after
-from seed_data.stocks.jobs import GREATEST_PRICE, LEAST_PRICE, draw_price
+from seed_data.stocks.jobs import GREATEST_PRICE, LEAST_PRICE, draw_price, jobs
 from seed_data.stocks.rare import KINDS, rare_events
 from seed_data.stocks.reference import first_changes
 from seed_data.stocks.simulation import Simulation
-from seed_data.stocks.world import World, midnight
+from seed_data.stocks.world import World, midnight, stamp
 from seed_data.totesys.chance import Chance
 from tests.seed_data.stock_platform import StockPlatform, stock_platform
 
@@ -200,6 +200,12 @@ def test_events_follow_from_seed_and_date_and_no_two_share_a_moment() -> None:
         later = moments[1_234]
         again = islice(events_after(later, Origin(seed, START), 300), 100)
         assert [event.at for event in again] == moments[1_235:1_335]
+
+
+def test_rare_events_lie_beside_all_others() -> None:
+    rare, usual = rare_events(1, START, 300), jobs(1, START)
+    assert {event.at.microsecond % 1_000 for event in rare} == {500}
+    assert {event.at.microsecond % 1_000 for event in usual} == {0}
 
 
 def test_an_empty_platform_gets_users_and_nothing_else() -> None:

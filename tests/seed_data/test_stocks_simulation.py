@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from local.mysql import MySQLServer, connect
-from millrace.errors import ConfigurationError, MillraceError, SourceMissing
+from millrace.errors import ConfigurationError, MillraceError, RetryableError, SourceMissing
 from seed_data.stocks.simulation import Simulation, install
 from seed_data.stocks.world import TABLES, key_of
 from seed_data.totesys.happened import Counts, Happened
@@ -148,6 +148,26 @@ def test_killed_in_the_middle_it_goes_on_without_a_gap(advanced: Any, platform: 
     assert platform.everything() == expected
 
 
+def test_an_event_that_fails_leaves_nothing_and_happens_at_the_next_try(
+    advanced: Any, platform: StockPlatform, connection: Any
+) -> None:
+    expected, _ = advanced
+    connection.cursor().execute("SET innodb_lock_wait_timeout = 1")
+    simulation = Simulation(connection, 5, START, RATE)
+    simulation.advance(BEGIN + timedelta(hours=2))
+    with closing(connect(platform.mysql.url(platform.database))) as blocker:
+        blocker.begin()
+        blocker.cursor().execute("SELECT price FROM `stock` ORDER BY stock_id DESC LIMIT 1 FOR UPDATE")
+        with pytest.raises(RetryableError):
+            simulation.advance(END)
+        before = platform.everything()
+        assert simulation.now() < END
+        assert platform.everything() == before
+        assert platform.one("SELECT max(at) FROM simulation.stock_history") <= simulation.now().replace(tzinfo=None)
+    simulation.advance(END)
+    assert platform.everything() == expected
+
+
 def test_the_last_versions_of_the_history_are_the_tables(platform: StockPlatform, connection: Any) -> None:
     Simulation(connection, 5, START, RATE).advance(END)
     for table in TABLES:
@@ -195,6 +215,14 @@ def test_what_another_hand_changes_is_seen(platform: StockPlatform, connection: 
     assert happened.of_table("transaction").inserted == 50
     assert platform.one("SELECT count(*) FROM `transaction` JOIN `stock` USING (stock_id) WHERE category = 'Banking'")
     assert platform.one("SELECT max(user_id) FROM `user`") == 77 + 10
+
+
+def test_what_another_hand_has_traded_stays_listed(platform: StockPlatform, connection: Any) -> None:
+    simulation = Simulation(connection, 5, START, 300)
+    simulation.advance(BEGIN + timedelta(seconds=2))
+    platform.rows("INSERT INTO `transaction` (stock_id, quantity) SELECT stock_id, 1 FROM `stock`")
+    assert simulation.advance(BEGIN + timedelta(days=1)).of_table("stock").deleted == 0
+    assert platform.one("SELECT count(*) FROM `stock`") == 48
 
 
 def test_a_moment_that_was_reached_changes_nothing(platform: StockPlatform, connection: Any) -> None:
