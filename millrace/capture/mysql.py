@@ -159,8 +159,8 @@ def _look(connection: Any) -> Moment:
 
 
 def _joined(fields: Sequence[str]) -> str:
-    """A line of CSV as bytes, in which texts of all character sets go together."""
-    return "CONCAT(_binary'', " + ", ',', ".join(fields) + ", CHAR(10))"
+    """A line of CSV."""
+    return "CONCAT(" + ", ',', ".join(fields) + ", CHAR(10))"
 
 
 def _as_bytes(column: SourceColumn) -> str:

@@ -18,6 +18,9 @@ from millrace.types import INT16, MAX_PRECISION, MAX_SCALE, Column, DataType, Ki
 
 COLLATED = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set"})
 """Types whose values are compared by a collation, not byte by byte."""
+TEXTS = COLLATED | {"json"}
+"""Types whose values travel as hexadecimal digits: to double the quotes in a text takes MariaDB the square of its
+length."""
 UTF8 = "utf8mb4"
 DAYS_UNTIL_1970 = 719528
 """Since the year 0, as TO_DAYS counts."""
@@ -62,7 +65,8 @@ def _source_column(stream: Stream, name: str, path: str, column_type: str, chars
             remedy="declare text(), another precision of its own type, or int16 for a tinyint(1)",
         )
     rendered = render(quote_in_backticks(path), mysql_type_name(column_type), data_type.kind, charset)
-    return SourceColumn(Column(name, path, data_type), rendered, _is_exact(data_type, own, column_type), column_type)
+    exact, as_bytes = _is_exact(data_type, own, column_type), mysql_type_name(column_type) in TEXTS
+    return SourceColumn(Column(name, path, data_type), rendered, exact, column_type, as_bytes)
 
 
 def _is_exact(data_type: DataType, own: DataType, column_type: str) -> bool:
@@ -70,7 +74,7 @@ def _is_exact(data_type: DataType, own: DataType, column_type: str) -> bool:
     type_name = mysql_type_name(column_type)
     if data_type.kind is Kind.DECIMAL:
         return data_type == own and not (type_name == "decimal" and _is_wide(column_type))
-    return type_name not in COLLATED | {"json"} and not (data_type.kind is Kind.BOOLEAN and type_name == "tinyint")
+    return type_name not in TEXTS and not (data_type.kind is Kind.BOOLEAN and type_name == "tinyint")
 
 
 def _is_wide(column_type: str) -> bool:
@@ -83,20 +87,12 @@ def render(name: str, type_name: str, kind: Kind, charset: str | None) -> str:
     empty text."""
     if kind is Kind.DATE or kind in {Kind.TIMESTAMP, Kind.TIMESTAMP_UTC}:
         return _moment(name, kind)
-    if type_name in COLLATED:
-        return _quoted(name, name if charset == UTF8 else f"CONVERT({name} USING {UTF8})")
-    if type_name == "json":
-        return _quoted(name, f"CAST({name} AS CHAR CHARACTER SET {UTF8})")
-    if type_name.endswith(("binary", "blob")):
-        return f"IF({name} IS NULL, '', CONCAT('\"', HEX({name}), '\"'))"
+    if type_name.endswith(("binary", "blob")) or type_name in TEXTS:
+        text = name if charset == UTF8 or type_name not in TEXTS else f"CONVERT({name} USING {UTF8})"
+        return f"""IF({name} IS NULL, '', CONCAT('"', HEX({text}), '"'))"""
     # A float is written with 6 digits, a double with as many as it takes. A bit is bytes unless it is a number.
     exact = {"float": f"{name} * 1e0", "bit": f"CAST({name} AS UNSIGNED)"}.get(type_name, name)
     return f"IFNULL({exact}, '')"
-
-
-def _quoted(name: str, text: str) -> str:
-    """As bytes, in which no collation takes another character for a quote."""
-    return f"""IF({name} IS NULL, '', CONCAT('"', REPLACE(CAST({text} AS BINARY), '"', '""'), '"'))"""
 
 
 def _moment(name: str, kind: Kind) -> str:

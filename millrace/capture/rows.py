@@ -33,12 +33,14 @@ NUL = "\x00"
 @dataclass(frozen=True)
 class SourceColumn:
     """A column with the SQL that renders it; ``exact`` is False where single values may not fit the type;
-    ``type_name`` is the source's type as SQL spells it (of Postgres, without limits)."""
+    ``type_name`` is the source's type as SQL spells it (of Postgres, without limits); ``as_bytes`` says that it is a
+    text whose UTF-8 travels as hexadecimal digits."""
 
     column: Column
     rendered: str
     exact: bool = True
     type_name: str = ""
+    as_bytes: bool = False
 
 
 def nothing(columns: tuple[SourceColumn, ...]) -> Chunk:
@@ -69,6 +71,8 @@ def _text_of(column: Column) -> str:
 
 def _wire_type(column: SourceColumn, *, strict: bool) -> pl.DataType:
     kind = column.column.type.kind
+    if column.as_bytes:
+        return pl.String()
     if kind is Kind.DECIMAL:
         return polars_type(column.column.type) if strict and column.exact else pl.String()
     if kind in DAYS | MOMENTS:
@@ -89,12 +93,8 @@ def _parse(data: bytes, columns: tuple[SourceColumn, ...], *, strict: bool) -> p
     """The frame, with the text of what had to be read as text beside what it could be cast to."""
     wire = {column.column.name: _wire_type(column, strict=strict) for column in columns}
     frame = _read_csv(data, wire) if strict else _read_with_surplus(data, wire)
-    tried = [
-        column.column
-        for column in columns
-        if wire[column.column.name] == pl.String() and column.column.type.kind in {Kind.DECIMAL} | DAYS | MOMENTS
-    ]
-    texts = [pl.col(column.name).alias(_text_of(column)) for column in tried]
+    tried = [column for column in columns if wire[column.column.name] == pl.String() and _is_tried(column)]
+    texts = [pl.col(column.column.name).alias(_text_of(column.column)) for column in tried]
     return frame.with_columns(*texts, *map(_tried, tried)) if tried else frame
 
 
@@ -113,10 +113,22 @@ def _parse_leniently(data: bytes, columns: tuple[SourceColumn, ...], stream: Str
     )
 
 
-def _tried(column: Column) -> pl.Expr:
-    if column.type.kind is Kind.DECIMAL:
-        return _exact_decimal(column)
-    return pl.col(column.name).cast(pl.Int32 if column.type.kind in DAYS else pl.Int64, strict=False)
+def _is_tried(column: SourceColumn) -> bool:
+    return column.as_bytes or column.column.type.kind in {Kind.DECIMAL} | DAYS | MOMENTS
+
+
+def _tried(column: SourceColumn) -> pl.Expr:
+    value, kind = pl.col(column.column.name), column.column.type.kind
+    if column.as_bytes:
+        return _as_text(value)
+    if kind is Kind.DECIMAL:
+        return _exact_decimal(column.column)
+    return value.cast(pl.Int32 if kind in DAYS else pl.Int64, strict=False)
+
+
+def _as_text(digits: pl.Expr) -> pl.Expr:
+    """Null where the bytes are no UTF-8."""
+    return digits.str.decode("hex").cast(pl.String, strict=False)
 
 
 def _exact_decimal(column: Column) -> pl.Expr:
@@ -139,9 +151,8 @@ def _verdicts(frame: pl.DataFrame, columns: tuple[SourceColumn, ...]) -> Iterato
         text = pl.col(_text_of(column.column))
         if _text_of(column.column) in frame.columns:
             unheld = value.is_null() & text.is_not_null()
-            reason = pl.lit("number_does_not_fit") if kind is Kind.DECIMAL else _no_moment(text, kind)
-            yield because_of(pl.when(unheld).then(reason), path)
-        elif kind is Kind.DOCUMENT and not column.exact:
+            yield because_of(pl.when(unheld).then(_why(column, text)), path)
+        if kind is Kind.DOCUMENT and not column.exact:
             yield because_of(value.map_batches(unfit, return_dtype=pl.String), path)
         elif kind is Kind.TEXT and not column.exact:
             yield because("nul_character", path, value.str.contains(NUL, literal=True))
@@ -149,8 +160,13 @@ def _verdicts(frame: pl.DataFrame, columns: tuple[SourceColumn, ...]) -> Iterato
             yield because("type_mismatch", path, ~value.is_between(0, 1))
 
 
-def _no_moment(text: pl.Expr, kind: Kind) -> pl.Expr:
-    """Why a date or timestamp is none that a warehouse holds."""
+def _why(column: SourceColumn, text: pl.Expr) -> pl.Expr:
+    """The reason of a value that was tried in vain."""
+    kind = column.column.type.kind
+    if column.as_bytes:
+        return pl.lit("undecodable")
+    if kind is Kind.DECIMAL:
+        return pl.lit("number_does_not_fit")
     infinite = "infinite_date" if kind in DAYS else "infinite_timestamp"
     return (
         pl.when(text.str.contains("infinity", literal=True))
@@ -171,16 +187,15 @@ def _finish(column: Column) -> pl.Expr:
 
 def _raw(data: bytes, columns: tuple[SourceColumn, ...]) -> pl.DataFrame:
     """Every value as text that the source itself would read, under the source's names."""
-    plain = [column.column for column in columns]
-    texts = _read_with_surplus(data, {column.path: pl.String() for column in plain})
-    return texts.select(_as_source(column) for column in plain)
+    texts = _read_with_surplus(data, {column.column.path: pl.String() for column in columns})
+    return texts.select(_as_source(column).alias(column.column.path) for column in columns)
 
 
-def _as_source(column: Column) -> pl.Expr:
-    text, kind = pl.col(column.path), column.type.kind
-    if kind is Kind.BINARY:
-        return (HEX + text).alias(column.path)
+def _as_source(column: SourceColumn) -> pl.Expr:
+    text, kind = pl.col(column.column.path), column.column.type.kind
+    if column.as_bytes or kind is Kind.BINARY:
+        return pl.coalesce(*[_as_text(text)] if column.as_bytes else [], HEX + text)
     if kind not in DAYS | MOMENTS:
         return text
     number, moment = (pl.Int32, pl.Date) if kind in DAYS else (pl.Int64, pl.Datetime("us"))
-    return pl.coalesce(text.cast(number, strict=False).cast(moment).cast(pl.String), text).alias(column.path)
+    return pl.coalesce(text.cast(number, strict=False).cast(moment).cast(pl.String), text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from itertools import groupby, islice, pairwise
 from typing import Any
@@ -17,7 +17,7 @@ from seed_data.stocks.jobs import GREATEST_PRICE, LEAST_PRICE, draw_price, jobs
 from seed_data.stocks.rare import KINDS, rare_events
 from seed_data.stocks.reference import first_changes
 from seed_data.stocks.simulation import Simulation
-from seed_data.stocks.world import World, midnight, stamp
+from seed_data.stocks.world import World, midnight
 from seed_data.totesys.chance import Chance
 from tests.seed_data.stock_platform import StockPlatform, stock_platform
 
