@@ -19,6 +19,7 @@ from prefect_sqlalchemy import SqlAlchemyConnector
 
 from blocks.environment import documents
 from blocks.mongo import MongoDB
+from blocks.queue import Queue
 from blocks.sns import SnsNotification
 from blocks.sql import Warehouse
 from millrace.errors import MillraceError, Unreachable
@@ -30,6 +31,7 @@ BLOCK_TYPES: tuple[type[Block], ...] = (
     Warehouse,
     AwsCredentials,
     S3Bucket,
+    Queue,
     SnsNotification,
 )
 

@@ -18,6 +18,7 @@ from pydantic import SecretStr, ValidationError
 from blocks import names
 from blocks.mongo import MongoDB
 from blocks.mysql import mysql_connector
+from blocks.queue import Queue
 from blocks.sns import SnsNotification
 from blocks.sql import Warehouse, postgres_connector, warehouse_connector
 from millrace.errors import ConfigurationError
@@ -56,6 +57,13 @@ VARIABLES = (
         "mongodb://reader:password@db.example.com:27017/?tls=true&tlsCAFile=/etc/ssl/rds.pem&retryWrites=false",
         "one source at least",
         secret=True,
+    ),
+    Variable(
+        "SOURCE_SQS_URL",
+        "the source queue on SQS; SOURCE_SQS_<CONNECTION>_URL is a further one, `sqs/<connection>` in a stream, and "
+        "SOURCE_SQS_<CONNECTION>_DEAD_LETTER_URL where its malformed messages go",
+        "https://sqs.eu-west-1.amazonaws.com/123456789012/events",
+        "one source at least",
     ),
     Variable(
         "WAREHOUSE_URL",
@@ -103,7 +111,7 @@ VARIABLES = (
         "unless it is PREFECT_API_URL without /api",
     ),
 )
-_SOURCE = re.compile(r"SOURCE_(?P<kind>POSTGRES|MYSQL|MONGO)(_(?P<connection>[A-Z0-9_]+))?_URL")
+_SOURCE = re.compile(r"SOURCE_(?P<kind>POSTGRES|MYSQL|MONGO|SQS)(_(?P<connection>[A-Z0-9_]+))?_URL")
 _WAREHOUSE = re.compile(r"(?P<prefix>WAREHOUSE(_(?P<connection>[A-Z0-9_]+))?)_(URL|IAM_ROLE)")
 _BY_NAME = {variable.name: variable for variable in VARIABLES}
 
@@ -114,7 +122,7 @@ def documents(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
     Raises ConfigurationError that names every missing variable, or the wrong one.
     """
     _require(environment)
-    yield from _sources(environment)
+    yield from _databases(environment)
     yield from _warehouses(environment)
     yield from _on_aws(environment)
 
@@ -146,13 +154,19 @@ def _connection(match: re.Match[str]) -> str:
     return (match["connection"] or "").lower().replace("_", "-")
 
 
-def _sources(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
+def _sources(environment: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Kind, document's name and variable of each."""
     for variable, url in sorted(environment.items()):
         match = _SOURCE.fullmatch(variable)
-        if match is None or not url:
-            continue
-        kind = match["kind"].lower()
-        yield names.source_name(kind, _connection(match)), _SOURCE_BLOCKS[kind](url, place=variable)
+        if match and url:
+            kind = match["kind"].lower()
+            yield kind, names.source_name(kind, _connection(match)), variable
+
+
+def _databases(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
+    for kind, name, variable in _sources(environment):
+        if kind in _DATABASE_BLOCKS:
+            yield name, _DATABASE_BLOCKS[kind](environment[variable], place=variable)
 
 
 def _mongo(url: str, *, place: str) -> MongoDB:
@@ -163,7 +177,7 @@ def _mongo(url: str, *, place: str) -> MongoDB:
     return MongoDB(url=SecretStr(url))
 
 
-_SOURCE_BLOCKS: dict[str, Callable[..., Block]] = {
+_DATABASE_BLOCKS: dict[str, Callable[..., Block]] = {
     "postgres": postgres_connector,
     "mysql": mysql_connector,
     "mongo": _mongo,
@@ -183,8 +197,22 @@ def _on_aws(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
     yield names.AWS, credentials
     for name, variable in ((names.LANDING, "LANDING_BUCKET"), (names.PROCESSED, "PROCESSED_BUCKET")):
         yield name, S3Bucket(bucket_name=environment[variable], credentials=credentials)
+    for kind, name, variable in _sources(environment):
+        if kind == "sqs":
+            yield name, _queue(environment[variable], credentials, place=variable)
     if topic_arn := environment.get("ALERT_TOPIC_ARN"):
         yield names.ALERTS, _topic(topic_arn, credentials)
+
+
+def _queue(url: str, credentials: AwsCredentials, *, place: str) -> Queue:
+    try:
+        return Queue(url=url, credentials=credentials)
+    except ValidationError:
+        raise ConfigurationError(
+            "this is not the URL of a standard queue",
+            place=place,
+            remedy="write https://host/account/name; a FIFO queue is no source",
+        ) from None
 
 
 def _topic(topic_arn: str, credentials: AwsCredentials) -> SnsNotification:

@@ -13,6 +13,7 @@ from prefect_sqlalchemy import SqlAlchemyConnector
 
 from blocks import names
 from blocks.mongo import MongoDB
+from blocks.queue import Queue
 from blocks.sql import Warehouse
 from blocks.store import BucketStore
 from millrace.errors import ConfigurationError
@@ -33,6 +34,11 @@ async def load_source_mysql(connection: str = "") -> SqlAlchemyConnector:
 async def load_source_mongo(connection: str = "") -> MongoDB:
     """The source MongoDB of this connection."""
     return await _load(MongoDB, names.source_name("mongo", connection))
+
+
+async def load_source_queue(connection: str = "") -> Queue:
+    """The source queue of this connection; ``names.dead_letter(connection)`` is that of its dead-letter queue."""
+    return await _load(Queue, names.source_name("sqs", connection))
 
 
 async def load_warehouse(connection: str = "") -> Warehouse:

@@ -18,6 +18,11 @@ def source_name(kind: str, connection: str = "") -> str:
     return f"source-{kind}-{connection}" if connection else f"source-{kind}"
 
 
+def dead_letter(connection: str = "") -> str:
+    """The connection of a queue's dead-letter queue: ``<connection>-dead-letter``."""
+    return f"{connection}-dead-letter" if connection else "dead-letter"
+
+
 def warehouse_name(connection: str = "") -> str:
     """``warehouse``, or ``warehouse-<connection>`` for a named connection."""
     return f"{WAREHOUSE}-{connection}" if connection else WAREHOUSE

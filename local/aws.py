@@ -6,6 +6,7 @@ What does not belong here: which buckets and queues there are.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from dataclasses import dataclass
@@ -24,6 +25,11 @@ SIGNING_KEY = "local-emulator-only"
 SERVICES = (
     "s3,sqs,sns,ses,ecs,ec2,sts,iam,logs,events,secretsmanager,ssm,cloudformation,ecr,monitoring,scheduler,lambda"
 )
+RECEIVES_BEFORE_DEAD_LETTER = 10
+"""So often may a message be received; then the queue itself puts it aside."""
+VISIBILITY_SECONDS = 60
+RETENTION_SECONDS = 14 * 24 * 3600
+"""SQS keeps no message longer."""
 
 # The person's own profiles and files have no say in a client of the emulator.
 NO_FILES = dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None)) | {
@@ -68,6 +74,21 @@ class AwsServer:
         """Create the bucket if it is not there; returns its name."""
         self.client("s3").create_bucket(Bucket=name)
         return name
+
+    def create_queue(self, name: str, *, dead_letter: str = "") -> str:
+        """Create the queue if it is not there; returns its URL. ``dead_letter`` names a queue that is there."""
+        client = self.client("sqs")
+        attributes = {"VisibilityTimeout": str(VISIBILITY_SECONDS), "MessageRetentionPeriod": str(RETENTION_SECONDS)}
+        if dead_letter:
+            target = f"arn:aws:sqs:{REGION}:{ACCOUNT_ID}:{dead_letter}"
+            redrive = {"deadLetterTargetArn": target, "maxReceiveCount": RECEIVES_BEFORE_DEAD_LETTER}
+            attributes["RedrivePolicy"] = json.dumps(redrive)
+        try:
+            client.get_queue_url(QueueName=name)
+        except client.exceptions.QueueDoesNotExist:
+            client.create_queue(QueueName=name, Attributes=attributes)
+        # A queue that was kept bears in its own URL the port of the emulator that made it.
+        return f"{self.url}/{ACCOUNT_ID}/{name}"
 
     def stop(self) -> None:
         """End the emulator."""

@@ -26,6 +26,8 @@ STOCKS_WAREHOUSE_DATABASE = "stocks"
 PREFECT_DATABASE = "prefect"
 LANDING_BUCKET = "millrace-landing"
 PROCESSED_BUCKET = "millrace-processed"
+EVENTS_QUEUE = "millrace-events"
+EVENTS_DEAD_LETTER_QUEUE = "millrace-events-dead-letter"
 WAREHOUSE_IAM_ROLE = f"arn:aws:iam::{ACCOUNT_ID}:role/millrace-warehouse"
 
 
@@ -50,6 +52,8 @@ class Stack:
     postgres: PostgresServer
     mongo: MongoServer
     aws: AwsServer
+    queue_url: str
+    dead_letter_queue_url: str
     warehouse: WarehouseServer
     mysql: MySQLServer | None
     prefect: PrefectServer | None
@@ -77,6 +81,8 @@ class Stack:
         wait_for_aws(self.aws)
         for bucket in (LANDING_BUCKET, PROCESSED_BUCKET):
             self.aws.create_bucket(bucket)
+        self.dead_letter_queue_url = self.aws.create_queue(EVENTS_DEAD_LETTER_QUEUE)
+        self.queue_url = self.aws.create_queue(EVENTS_QUEUE, dead_letter=EVENTS_DEAD_LETTER_QUEUE)
         wait_for_warehouse(self.warehouse)
         if self.mysql:
             stocks.install(wait_for_mysql(self.mysql))
@@ -115,6 +121,8 @@ class Stack:
             "SOURCE_POSTGRES_TOTESYS_URL": self.postgres.url(totesys.DATABASE, user=totesys.READER),
             "SOURCE_POSTGRES_TOTESYS_WRITER_URL": self.postgres.url(totesys.DATABASE, user=totesys.WRITER),
             "SOURCE_MONGO_URL": self.mongo.url,
+            "SOURCE_SQS_EVENTS_URL": self.queue_url,
+            "SOURCE_SQS_EVENTS_DEAD_LETTER_URL": self.dead_letter_queue_url,
             "WAREHOUSE_URL": self.warehouse.url,
             "WAREHOUSE_IAM_ROLE": WAREHOUSE_IAM_ROLE,
             "LANDING_BUCKET": LANDING_BUCKET,

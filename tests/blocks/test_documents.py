@@ -30,6 +30,8 @@ DESCRIBED = {
     "SOURCE_MYSQL_URL": f"mysql://reader:{SECRET}@shop.example.com/shop?ssl_ca=/etc/ssl/rds.pem",
     "SOURCE_MYSQL_STOCKS_URL": f"mariadb://reader:{SECRET}@stocks.example.com:3307/stock_db",
     "SOURCE_MONGO_URL": f"mongodb://reader:{SECRET}@docs.example.com/?tls=true&retryWrites=false",
+    "SOURCE_SQS_EVENTS_URL": "https://sqs.eu-west-1.amazonaws.com/123456789012/events",
+    "SOURCE_SQS_EVENTS_DEAD_LETTER_URL": "https://sqs.eu-west-1.amazonaws.com/123456789012/dead",
     "WAREHOUSE_URL": f"redshift://loader:{SECRET}@cluster.example.com:5439/warehouse",
     "WAREHOUSE_IAM_ROLE": "arn:aws:iam::123456789012:role/millrace",
     "WAREHOUSE_STARS_URL": f"postgresql://loader:{SECRET}@stars.example.com/stocks?sslmode=verify-full",
@@ -42,6 +44,8 @@ DESCRIBED = {
 }
 DOCUMENTS = [
     "aws-credentials/aws",
+    "millrace-queue/source-sqs-events",
+    "millrace-queue/source-sqs-events-dead-letter",
     "millrace-warehouse/warehouse",
     "millrace-warehouse/warehouse-stars",
     "mongodb/source-mongo",
@@ -231,6 +235,7 @@ def test_the_local_stack_gives_what_is_needed(stack: Stack) -> None:
     assert [name for name, _ in documents(environment)] == [
         *("source-mongo", "source-postgres-totesys", "source-postgres-totesys-writer", "source-postgres"),
         *("warehouse", "warehouse", "aws", "landing", "processed"),
+        *("source-sqs-events-dead-letter", "source-sqs-events"),
     ]
     create_engine(environment["WAREHOUSE_URL"]).dispose()
 
