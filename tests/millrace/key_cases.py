@@ -1,4 +1,4 @@
-"""Every kind of key that a sweep and a replay can compare, for Postgres and for MongoDB, and those that they cannot.
+"""Every kind of key that a sweep and a replay can compare, for Postgres, MySQL and MongoDB, and those that they cannot.
 
 The first value's row is deleted, the second's updated, the third's inserted late; the others stay.
 What does not belong here: what is done with them (test_sweep_keys.py).
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -105,6 +105,37 @@ TABLES = {
     "compound of many kinds": TableKeys(
         ("integer", "timestamptz", "numeric(12, 2)", "mood", "boolean"),
         [(str(n), f"'2024-01-01 00:00:00.00000{n}+00'", f"{n}.5", "'sad'", "true") for n in range(5)],
+    ),
+}  # fmt: skip
+
+MYSQL_TABLES = {
+    "bigint": TABLES["bigint"],
+    "bigint unsigned": of(
+        "bigint unsigned", "0", "18446744073709551615", "9223372036854775808", "1", "18446744073709551614"
+    ),
+    "flag": of("tinyint(1)", "true", "false"),
+    "bits": of("bit(8)", "b'0'", "b'11111111'", "b'110001'", "b'1'", "b'10'"),
+    "decimal": TABLES["numeric of 38 digits"],
+    "text": replace(TABLES["text"], sql_types=("varchar(100)",)),
+    "text that its collation takes for another": of(
+        "varchar(9)", *quoted("a", "A", "a ", "á", "Á", "ａ", "ss", "ß", "", " ", "\u200b")
+    ),
+    "latin1": of("varchar(9) CHARACTER SET latin1", *quoted("é", "É", "'", "\\", "a", "A")),
+    "utf16": of("varchar(9) CHARACTER SET utf16 COLLATE utf16_bin", *quoted("😀", "中", "'", "a", "A")),
+    "enum": of("enum('it''s \"so\"', 'sad', '2', '1', '')", *quoted('it\'s "so"', "sad", "2", "1", "")),
+    "set": of("set('a', 'b', 'c')", *quoted("", "a", "a,b", "c", "a,b,c")),
+    "date": TABLES["date"],
+    "datetime": replace(TABLES["timestamp"], sql_types=("datetime(6)",)),
+    "timestamp": of(
+        "timestamp(6) NULL",
+        *quoted("1970-01-01 00:00:01.000001", "2038-01-19 03:14:07.999999", "2024-03-31 02:30:00.000001"),
+        *quoted("2024-10-27 00:30:00", "2024-10-27 01:30:00"),
+    ),
+    "time": of("time(6)", *quoted("-838:59:58.999999", "838:59:59", "00:00:00", "24:00:00", "-00:00:00.5")),
+    "compound": TableKeys(("varchar(9)", "varchar(9)"), [quoted(*pair) for pair in PAIRS]),
+    "compound of many kinds": TableKeys(
+        ("int", "timestamp(6) NULL", "decimal(12, 2)", "enum('sad')", "tinyint(1)"),
+        [(str(n), f"'2024-01-01 00:00:00.00000{n}'", f"{n}.5", "'sad'", "true") for n in range(5)],
     ),
 }  # fmt: skip
 

@@ -59,33 +59,56 @@ class Keyed(ABC):
 
 
 class KeyedTable(Keyed):
+    """Of Postgres."""
+
+    moment_type, spoiled_type, spoiled, sound = "timestamptz", "numeric", "'NaN'", "1.5"
+
     def __init__(self, engine: Engine, keys: TableKeys) -> None:
         self._engine, self._keys, self.rows = engine, keys, len(keys.rows)
         self._name = unique("t")
         columns = ", ".join(f"{name} {kind}" for name, kind in zip(keys.columns, keys.sql_types, strict=True))
-        engine.source(
-            f"CREATE TABLE {self._name} ({columns}, number int, body text, stamped timestamptz, amount numeric)"
+        self._run(
+            f"CREATE TABLE {self._name} ({columns}, number int, body text, stamped {self.moment_type}, "
+            f"amount {self.spoiled_type})"
         )
-        self.stream = Stream(self._name, f"postgres:public.{self._name}", keys.columns, Incremental("stamped"))
+        self.stream = Stream(self._name, f"{self._schema()}.{self._name}", keys.columns, Incremental("stamped"))
 
     def insert(self, number: int, body: str = "new") -> None:
         values = ", ".join(self._keys.rows[number])
-        self._engine.source(f"INSERT INTO {self._name} VALUES ({values}, {number}, '{body}', '{OLD}')")
+        self._run(f"INSERT INTO {self._name} VALUES ({values}, {number}, '{body}', '{OLD:%Y-%m-%d}', NULL)")
 
     def spoil(self) -> None:
-        self._engine.source(f"UPDATE {self._name} SET amount = 'NaN'")
+        self._run(f"UPDATE {self._name} SET amount = {self.spoiled}")
 
     def mend(self, number: int) -> None:
-        self._engine.source(f"UPDATE {self._name} SET amount = 1.5 WHERE number = {number}")
+        self._run(f"UPDATE {self._name} SET amount = {self.sound} WHERE number = {number}")
 
     def update(self, number: int, body: str) -> None:
-        self._engine.source(f"UPDATE {self._name} SET body = '{body}' WHERE number = {number}")
+        self._run(f"UPDATE {self._name} SET body = '{body}' WHERE number = {number}")
 
     def delete(self, number: int) -> None:
-        self._engine.source(f"DELETE FROM {self._name} WHERE number = {number}")
+        self._run(f"DELETE FROM {self._name} WHERE number = {number}")
 
     def held(self) -> list[tuple[Any, ...]]:
-        return self._engine.source(f"SELECT number, body FROM {self._name} ORDER BY 1")
+        return self._run(f"SELECT number, body FROM {self._name} ORDER BY 1")
+
+    def _schema(self) -> str:
+        return "postgres:public"
+
+    def _run(self, sql: str) -> list[tuple[Any, ...]]:
+        return self._engine.source(sql)
+
+
+class KeyedMySQLTable(KeyedTable):
+    """Of MySQL."""
+
+    moment_type, spoiled_type, spoiled, sound = "datetime(6)", "date", "'0000-00-00'", "'2024-02-29'"
+
+    def _schema(self) -> str:
+        return f"mysql:{self._engine.mysql_url.rpartition('/')[2]}"
+
+    def _run(self, sql: str) -> list[tuple[Any, ...]]:
+        return self._engine.mysql("SET SESSION sql_mode = 'NO_BACKSLASH_ESCAPES', time_zone = '+00:00'", sql)
 
 
 class KeyedCollection(Keyed):

@@ -20,13 +20,15 @@ from key_cases import (
     COLLECTIONS,
     INCOMPARABLE_COLLECTIONS,
     INCOMPARABLE_TABLES,
+    MYSQL_TABLES,
     PREPARE,
     TABLES,
     TABLES_OF_EACH_KIND,
 )
-from keyed_sources import Keyed, KeyedCollection, KeyedTable, unique
+from keyed_sources import Keyed, KeyedCollection, KeyedMySQLTable, KeyedTable, unique
 from pymongo import MongoClient
 
+from local.mysql import MySQLServer
 from local.stack import Stack
 from millrace import Stream
 from millrace.errors import ConfigurationError
@@ -59,6 +61,14 @@ def keyed_postgres_engine(stack: Stack) -> Iterator[Engine]:
     name = unique("keys")
     yield from keyed_between(stack, stack.postgres.create_database(name))
     stack.postgres.drop_database(name)
+
+
+@pytest.fixture(scope="module")
+def keyed_mysql_engine(keyed_postgres_engine: Engine, mysql: MySQLServer) -> Iterator[Engine]:
+    """The same that also reads MySQL."""
+    name = unique("keys")
+    yield replace(keyed_postgres_engine, mysql_url=mysql.create_database(name))
+    mysql.drop_database(name)
 
 
 def keyed_between(stack: Stack, warehouse_url: str) -> Iterator[Engine]:
@@ -150,6 +160,14 @@ async def test_a_sweep_of_a_collection_finds_every_document_by_its_key(
 @pytest.mark.parametrize("kind", TABLES_OF_EACH_KIND)
 async def test_a_sweep_finds_every_key_of_a_postgres_warehouse(keyed_postgres_engine: Engine, kind: str) -> None:
     await assert_swept(keyed_postgres_engine, KeyedTable(keyed_postgres_engine, TABLES_OF_EACH_KIND[kind]))
+
+
+@pytest.mark.parametrize("kind", ["text that its collation takes for another", "compound of many kinds"])
+async def test_a_sweep_and_a_replay_of_mysql(keyed_mysql_engine: Engine, kind: str) -> None:
+    """What the server takes for which key, of every kind, is tested without a warehouse (test_mysql_source.py)."""
+    keys = MYSQL_TABLES[kind]
+    await assert_swept(keyed_mysql_engine, KeyedMySQLTable(keyed_mysql_engine, keys))
+    await assert_replayed_after_a_value_that_does_not_fit(keyed_mysql_engine, KeyedMySQLTable(keyed_mysql_engine, keys))
 
 
 @pytest.mark.parametrize("kind", TABLES_OF_EACH_KIND)
