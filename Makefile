@@ -4,13 +4,16 @@ BIN := .venv/bin
 STAMP := .venv/.complete
 PACKAGES := millrace pipelines blocks tasks flows cli seed_data local
 
-.PHONY: demo demo-totesys up test mysql mariadb torture lint audit clean lock
+.PHONY: demo demo-totesys demo-stocks up test mysql mariadb torture lint audit clean lock
 
 demo: $(STAMP)
 	$(BIN)/python -m local run -- env PREFECT_LOGGING_LEVEL=WARNING $(BIN)/python -m local.demo
 
 demo-totesys: $(STAMP)
 	$(BIN)/python -m local run -- env PREFECT_LOGGING_LEVEL=WARNING $(BIN)/python -m local.demo_totesys $(DEMO)
+
+demo-stocks: $(STAMP) mysql
+	$(BIN)/python -m local run --mysql -- env PREFECT_LOGGING_LEVEL=WARNING $(BIN)/python -m local.demo_stocks $(DEMO)
 
 up: $(STAMP)
 	$(BIN)/python -m local up

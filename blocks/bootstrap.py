@@ -46,14 +46,15 @@ async def bootstrap(environment: Mapping[str, str]) -> list[str]:
     try:
         for block_type in BLOCK_TYPES:
             await block_type.aregister_type_and_schema()
-        return [f"{await _save(name, block)} {block.get_block_type_slug()}/{name}" for name, block in described]
+        return [f"{await save(name, block)} {block.get_block_type_slug()}/{name}" for name, block in described]
     except httpx.TransportError as error:
         raise Unreachable(
             redact(error), place="Prefect's API", remedy="see that PREFECT_API_URL is right and the server runs"
         ) from None
 
 
-async def _save(name: str, block: Block) -> str:
+async def save(name: str, block: Block) -> str:
+    """Save what is new or changed; what was done."""
     stored = await _stored(name, type(block))
     if stored is not None and _content(stored) == _content(block):
         # So that a block which holds this one refers to its document.

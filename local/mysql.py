@@ -216,16 +216,20 @@ def _prepare(directory: Path, user: str | None) -> str:
 
 
 def _script(install: str, serve: str, port: int) -> str:
-    """Install at the first start, under a name that is changed when it is whole; then become the server."""
+    """Install at the first start, under a name that is changed when it is whole; then become the server.
+
+    Each server has its own directory for temporary tables: at its start it clears away what it takes for its own there.
+    """
     log_size = f"--innodb-log-file-size={SETTINGS['innodb-log-file-size']}"
     installing = ["--auth-root-authentication-method=normal", "--skip-test-db", log_size]
     settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
     serving = [f"--port={port}", "--socket=mysql.sock", *settings]
+    own = '--no-defaults --tmpdir="$PWD/temporary"'
     return (
-        "[ -d data ] || { rm -rf data.unfinished; "
-        f'{install} --no-defaults --datadir="$PWD/data.unfinished" {shlex.join(installing)} > install.log; '
+        "mkdir -p temporary; [ -d data ] || { rm -rf data.unfinished; "
+        f'{install} {own} --datadir="$PWD/data.unfinished" {shlex.join(installing)} > install.log; '
         "mv data.unfinished data; }; "
-        f'exec {serve} --no-defaults --datadir="$PWD/data" --init-file="$PWD/start.sql" {shlex.join(serving)}'
+        f'exec {serve} {own} --datadir="$PWD/data" --init-file="$PWD/start.sql" {shlex.join(serving)}'
     )
 
 

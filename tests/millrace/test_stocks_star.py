@@ -12,10 +12,10 @@ import pymysql
 import pytest
 from engine_on_servers import Together
 from sqlalchemy.engine import make_url
-from stock_star import at, portfolio, rows_of, states, versions_of
 
 from local import stocks as platform
 from local.mysql import MySQLServer
+from local.stock_star import compare_stocks
 from millrace.capture.mysql import MySQLSource
 from millrace.extract import Landing
 from millrace.reads import Route
@@ -89,41 +89,12 @@ async def test_the_star_follows_the_platform_and_a_recomputation_agrees(
         if day == MISSED - 1:
             again = await run(together, mysql)
             assert all(result.loaded == 0 for result in again.values()), "a rerun changes nothing"
-    schema = f"`{platform.DATABASE}{SUFFIX}`"
-    stocks = versions_of(
-        states(history(mysql, f"stock_id, company, category, price FROM {schema}.stock_history"), runs),
-        runs,
-        stamped=False,
-    )
-    users = versions_of(
-        states(history(mysql, f"user_id, name, email, updated_at FROM {schema}.user_history"), runs), runs, stamped=True
-    )
-    query = together.engine.query
-    validity = "start_date, end_date, is_current"
-    assert sorted(query(f"SELECT stock_id, company, category, price, {validity} FROM stocks.stock_dim")) == rows_of(
-        stocks
-    )
-    assert sorted(query(f"SELECT user_id, name, email, {validity} FROM stocks.user_dim")) == rows_of(users)
-
-    trades = history(
-        mysql, f"transaction_id, user_id, stock_id, quantity, transaction_date FROM {schema}.transaction_history"
-    )
     made = together.engine.warehouse.make_views(pipeline, VIEWS.read_text(encoding="utf-8"))
     assert made == ["stocks.trade", "stocks.portfolio_value"]
-    expected = {
-        number: (user, stock, (at(users, user, moment) or (None, None))[1], (at(stocks, stock, moment) or (None,))[-1])
-        for _, _, number, user, stock, _, moment in trades
-    }
-    held = query("SELECT transaction_id, user_id, stock_id, user_email, price FROM stocks.trade")
-    assert {number: tuple(rest) for number, *rest in held} == expected
-    assert len(held) == len(expected) == 10 * 5 * DAYS
-    assert None in {user for user, *_ in expected.values()}
-    value = portfolio([(user, stock, quantity, moment) for *_, user, stock, quantity, moment in trades], stocks)
-    assert {
-        (day, user): worth for day, user, worth in query("SELECT day, user_id, value FROM stocks.portfolio_value")
-    } == value
-
-
-def history(mysql: MySQLServer, columns: str) -> list[tuple[Any, ...]]:
-    """Moment, operation, and these columns, in order."""
-    return [tuple(row) for row in mysql.execute(f"SELECT at, operation, {columns} ORDER BY sequence")]
+    compared = compare_stocks(mysql.execute, f"`{platform.DATABASE}{SUFFIX}`", runs, together.engine.query)
+    assert [(one.table, one.missing, one.extra) for one in compared] == [
+        (name, 0, 0) for name in ("stock_dim", "user_dim", "trade", "portfolio_value")
+    ]
+    held = together.engine.query("SELECT user_id FROM stocks.trade")
+    assert len(held) == compared[2].rows == 10 * 5 * DAYS
+    assert (None,) in held
