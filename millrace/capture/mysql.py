@@ -140,13 +140,14 @@ def _row(connection: Any, query: str) -> Any:
 
 
 def _look(connection: Any) -> Moment:
-    """The clock, then the open transactions, in a transaction of our own that tells whether the list is of now."""
+    """The clock, then what runs, then the open transactions. One of our own, which the next replaces, tells whether the
+    list is of now; it stays open between looks, so that one renewal serves all who wait for it."""
     read_at = _row(connection, "SELECT UTC_TIMESTAMP(6)")[0].replace(tzinfo=UTC)
+    (running,) = _row(connection, statement("mysql_running_statements"))
+    _run(connection, *SNAPSHOT)
     try:
         for _ in range(LOOKS):
-            _run(connection, *SNAPSHOT)
-            is_fresh, transaction, running, is_replica = _row(connection, statement("mysql_open_transactions"))
-            _run(connection, "COMMIT")
+            is_fresh, transaction, is_replica = _row(connection, statement("mysql_open_transactions"))
             if is_fresh:
                 starts = [start.replace(tzinfo=UTC) for start in (transaction, running) if start is not None]
                 return Moment(read_at, min(starts, default=None), REPLICA if is_replica else "")

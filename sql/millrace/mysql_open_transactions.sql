@@ -1,7 +1,6 @@
 -- Run inside a transaction that was begun just now, which the answer must show (is_fresh): InnoDB renews its list of
 -- transactions only when nobody has read it for a tenth of a second.
--- trx_started is in the server's time zone; of an hour that comes twice the first is taken. A statement that waits for
--- a lock on its table has stamped its rows, and has begun no transaction yet: of statements the beginning counts too.
+-- trx_started is in the server's time zone; of an hour that comes twice the first is taken.
 SELECT
     COALESCE(SUM(transactions.trx_mysql_thread_id = CONNECTION_ID()), 0) > 0 AS is_fresh,
     MIN(
@@ -10,10 +9,5 @@ SELECT
             CONVERT_TZ(transactions.trx_started - INTERVAL 1 HOUR, 'SYSTEM', '+00:00') + INTERVAL 1 HOUR
         ) END
     ) AS oldest_transaction,
-    (
-        SELECT MIN(SYSDATE(6) - INTERVAL statements.time + 1 SECOND)
-        FROM information_schema.processlist AS statements
-        WHERE statements.command IN ('Query', 'Execute') AND statements.id <> CONNECTION_ID()
-    ) AS oldest_statement,
     @@GLOBAL.read_only <> 0 AS is_replica
 FROM information_schema.innodb_trx AS transactions
