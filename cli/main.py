@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Coroutine, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
@@ -165,28 +165,58 @@ def seed(
 
 @application.command()
 def simulate(
-    pipeline: Annotated[str, typer.Argument(help="totesys or stocks.")],
-    speed: Annotated[float | None, typer.Option(help="Simulated seconds in a real one.", show_default="1")] = None,
-    days: Annotated[float | None, typer.Option(help="Simulated days, then end.", show_default="until Ctrl-C")] = None,
+    pipeline: Annotated[str, typer.Argument(help="totesys, stocks or events.")],
+    speed: Annotated[
+        float | None, typer.Option(help="totesys, stocks: simulated seconds in a real one.", show_default="1")
+    ] = None,
+    days: Annotated[
+        float | None, typer.Option(help="totesys, stocks: simulated days, then end.", show_default="until Ctrl-C")
+    ] = None,
     silent_rate: SilentRate = None,
     rare_rate: RareRate = None,
+    rate: Annotated[float | None, typer.Option(help="events: messages a second.", show_default="10")] = None,
+    count: Annotated[int | None, typer.Option(help="events: messages, then end.", show_default="until Ctrl-C")] = None,
+    duplicates: Annotated[
+        float | None, typer.Option(help="events: share that repeat an earlier one.", show_default="0.01")
+    ] = None,
+    malformed: Annotated[
+        float | None, typer.Option(help="events: share that break the contract.", show_default="0.005")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="events: other seeds give others.", show_default="1")] = None,
+    start: Annotated[
+        datetime | None,
+        typer.Option(help="events: the first moment (UTC); the past is sent at once.", show_default="now"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Let a sample source live on, faster than it did, until the present and then with it."""
-    from cli.show import print_json, print_simulated
-    from flows.simulate import SimulateRequest, SimulateStocksRequest, simulate_stocks
+    from cli.show import print_json, print_sent, print_simulated
+    from flows.simulate import (
+        SimulateEventsRequest,
+        SimulateRequest,
+        SimulateStocksRequest,
+        simulate_events,
+        simulate_stocks,
+    )
     from flows.simulate import simulate as simulate_totesys
 
-    life = {"speed": speed, "days": days}
+    life, silent, rare = {"speed": speed, "days": days}, {"silent_rate": silent_rate}, {"rare_rate": rare_rate}
+    shares = {"duplicates": duplicates, "malformed": malformed}
+    sending = {"rate": rate, "count": count, **shares, "seed": seed, "start": start and start.replace(tzinfo=UTC)}
     if pipeline == "totesys":
-        _refuse({"rare_rate": rare_rate}, "totesys has --silent-rate")
-        simulated = _await(simulate_totesys(_valid(SimulateRequest, silent_rate=silent_rate, **life)))
+        _refuse({**rare, **sending}, "totesys has --silent-rate")
+        simulated = _await(simulate_totesys(_valid(SimulateRequest, **silent, **life)))
+        print_json(simulated) if as_json else print_simulated(simulated)
     elif pipeline == "stocks":
-        _refuse({"silent_rate": silent_rate}, "stocks has --rare-rate")
-        simulated = _await(simulate_stocks(_valid(SimulateStocksRequest, rare_rate=rare_rate, **life)))
+        _refuse({**silent, **sending}, "stocks has --rare-rate")
+        simulated = _await(simulate_stocks(_valid(SimulateStocksRequest, **rare, **life)))
+        print_json(simulated) if as_json else print_simulated(simulated)
+    elif pipeline == "events":
+        _refuse({**life, **silent, **rare}, "events come at a --rate")
+        sent = _await(simulate_events(_valid(SimulateEventsRequest, **sending)))
+        print_json(sent) if as_json else print_sent(sent)
     else:
-        _fail(ConfigurationError(f"there is no simulation of {pipeline!r}", remedy="choose totesys or stocks"))
-    print_json(simulated) if as_json else print_simulated(simulated)
+        _fail(ConfigurationError(f"there is no simulation of {pipeline!r}", remedy="choose totesys, stocks or events"))
 
 
 def _valid(kind: type[Request], **given: object) -> Request:

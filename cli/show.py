@@ -15,6 +15,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 
 from flows.seed import SeedReport
+from seed_data.events.sending import Sent
 from tasks.plan import StreamPlan
 from tasks.rejects import Rejects
 from tasks.report import RunReport
@@ -116,3 +117,17 @@ def print_simulated(simulated: Simulated) -> None:
     out = console()
     out.print(table if simulated.happened.tables else "Nothing happened.")
     out.print(f"Simulated from {simulated.start:%Y-%m-%d %H:%M} to {simulated.end:%Y-%m-%d %H:%M} UTC.")
+
+
+def print_sent(sent: Sent) -> None:
+    """A row per kind of message."""
+    table = Table()
+    table.add_column("messages")
+    table.add_column("sent", justify="right")
+    for kind, count in {"valid": sent.valid, "duplicates": sent.duplicates}.items():
+        table.add_row(kind, f"{count:,}")
+    for kind, count in sent.malformed.items():
+        table.add_row(f"malformed: {kind}", f"{count:,}")
+    out = console()
+    out.print(table)
+    out.print(f"{sent.messages:,} messages sent.")

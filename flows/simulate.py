@@ -1,4 +1,4 @@
-"""The flows that make the sample sources of the pipelines `totesys` and `stocks` and let them live.
+"""The flows that make the sample sources of the pipelines `totesys`, `stocks` and `events` and let them live.
 
 What does not belong here: the steps themselves (tasks/simulating.py), and what happens (seed_data).
 """
@@ -10,12 +10,14 @@ from datetime import UTC, date, datetime, timedelta
 
 from prefect import flow
 from prefect.artifacts import acreate_table_artifact
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
+from seed_data.events.sending import Sent
 from tasks.simulating import (
     Simulated,
     fill_source,
     fill_stocks_source,
+    send_events,
     simulate_source,
     simulate_stocks_source,
 )
@@ -75,8 +77,22 @@ class SimulateStocksRequest(LifeRequest, RareRate):
     """Of `stocks`."""
 
 
+class SimulateEventsRequest(BaseModel):
+    """Which events to send. Equal requests with a start send equal messages."""
+
+    rate: float = Field(default=10, gt=0, le=100_000, description="Messages a second, on average.")
+    count: int | None = Field(default=None, ge=1, description="Messages; until stopped if not given.")
+    duplicates: float = Field(default=0.01, ge=0, le=0.5, description="Share of messages that repeat an earlier event.")
+    malformed: float = Field(default=0.005, ge=0, le=0.5, description="Share of messages that break the contract.")
+    seed: int = Field(default=1, ge=0, le=2**32 - 1, description="Other seeds give other events.")
+    start: AwareDatetime | None = Field(
+        default=None, description="The first moment, by default now; what lies in the past is sent at once."
+    )
+
+
 DEFAULT_FILL, DEFAULT_SIMULATION = FillRequest(), SimulateRequest()
 DEFAULT_STOCKS_FILL, DEFAULT_STOCKS_SIMULATION = FillStocksRequest(), SimulateStocksRequest()
+DEFAULT_EVENTS = SimulateEventsRequest()
 
 
 @flow(name="seed-totesys", flow_run_name="totesys: {request.days} days", persist_result=False)
@@ -111,6 +127,23 @@ async def simulate_stocks(request: SimulateStocksRequest = DEFAULT_STOCKS_SIMULA
     """The same of `stocks`."""
     simulated = await simulate_stocks_source(request.speed, request.days, request.rare_rate)
     return await _kept("simulate-stocks", simulated)
+
+
+@flow(name="simulate-events", flow_run_name="events: {request.rate} a second", persist_result=False)
+async def simulate_events(request: SimulateEventsRequest = DEFAULT_EVENTS) -> Sent:
+    """Send events to the queue; SIGINT and SIGTERM end it, and what was sent until then is its result.
+
+    Raises SourceMissing when the queue is not there.
+    """
+    start = request.start or datetime.now(UTC)
+    sent = await send_events(request.rate, request.count, request.duplicates, request.malformed, request.seed, start)
+    rows = {"valid": sent.valid, "duplicates": sent.duplicates, **sent.malformed}
+    await acreate_table_artifact(
+        key="simulate-events",
+        table=[{"kind": kind, "messages": messages} for kind, messages in rows.items()],
+        description=f"{sent.messages} messages were sent.",
+    )
+    return sent
 
 
 async def _kept(key: str, simulated: Simulated) -> Simulated:

@@ -1,4 +1,4 @@
-"""The steps of the flows that simulate `totesys` and `stocks`, as Prefect sees them: fill a source, let it live.
+"""The steps of the flows that simulate sample sources, as Prefect sees them: fill one, let it live, send events.
 
 What does not belong here: what happens in it (seed_data).
 """
@@ -13,15 +13,18 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import islice
 from types import FrameType
 from typing import Any
 
 from prefect import get_run_logger, task
 
-from blocks.load import load_source_mysql, load_source_postgres
+from blocks.load import load_source_mysql, load_source_postgres, load_source_queue
 from blocks.sql import opener
 from millrace.capture.mysql_errors import mysql_errors
 from millrace.database import database_errors
+from seed_data.events.sending import SENDERS, Producer, Sent
+from seed_data.events.stream import messages
 from seed_data.stocks import simulation as stocks
 from seed_data.totesys import simulation as totesys
 from seed_data.totesys.happened import Happened
@@ -29,6 +32,8 @@ from tasks.policy import STEP
 
 TOTESYS_WRITER, STOCKS_WRITER = "totesys-writer", "stocks-writer"
 """The connections of the sources' owners; the pipelines have some that only read."""
+EVENTS = "events"
+"""The connection of the queue."""
 FOREVER = datetime.max.replace(tzinfo=UTC)
 
 Simulation = totesys.Simulation | stocks.Simulation
@@ -92,6 +97,23 @@ async def simulate_stocks_source(speed: float, days: float | None, rare_rate: fl
     connect, logger = opener(await load_source_mysql(STOCKS_WRITER)), get_run_logger()
     with _stopped_by_signals() as stop:
         return await asyncio.to_thread(live)
+
+
+# No retries: they would send the same events again, and what was sent cannot be taken back.
+@task(name="send-events", task_run_name="send {rate} a second", **STEP | {"retries": 0})
+async def send_events(
+    rate: float, count: int | None, duplicates: float, malformed: float, seed: int, start: datetime
+) -> Sent:
+    """Send events to the queue of `events`, ``count`` messages or until a signal; logs now and then how many."""
+
+    def send() -> Sent:
+        client = queue.client(SENDERS)
+        producer = Producer(client, queue.url, stop.wait, lambda taken: logger.info("%d messages sent", taken))
+        return producer.send(islice(messages(seed, start, rate, duplicates, malformed), count))
+
+    queue, logger = await load_source_queue(EVENTS), get_run_logger()
+    with _stopped_by_signals() as stop:
+        return await asyncio.to_thread(send)
 
 
 @contextmanager

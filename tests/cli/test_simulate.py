@@ -144,7 +144,7 @@ def test_nothing_to_simulate_is_told(environment_of_a_user: dict[str, str]) -> N
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("simulate", "stori"), "there is no simulation of 'stori'. Remedy: choose totesys or stocks"),
+        (("simulate", "stori"), "there is no simulation of 'stori'. Remedy: choose totesys, stocks or events"),
         (("simulate", "totesys", "--speed", "0"), "--speed: Input should be greater than 0"),
         (("simulate", "totesys", "--speed", "nan"), "--speed: Input should be"),
         (("simulate", "totesys", "--speed", "1e9"), "--speed: Input should be less than or equal to 86400"),

@@ -1,0 +1,1 @@
+"""Product events as apps send them to a queue: 23 keys as JSON, some of them repeated, some malformed."""

@@ -1,0 +1,124 @@
+"""The producer: messages go to a queue when their moment has come, in batches, several on their way at once.
+
+What does not belong here: what is sent (stream.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any
+
+from millrace.capture.queue_errors import queue_errors
+from millrace.errors import FatalError, Unreachable
+from seed_data.events.stream import DUPLICATE, VALID, Message
+
+BATCH_MESSAGES, BATCH_BYTES = 10, 256 * 1024
+"""More SQS does not take in one request."""
+LINGER_SECONDS = 0.1
+"""So long a message waits for others at most."""
+SENDERS = 8
+PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
+"""Before what a queue did not take is sent again."""
+TOLD_EVERY_SECONDS = 10
+
+Sleep = Callable[[float], bool]
+"""Waits so many seconds; true, at once, when the sending is to end."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What the queue took. ``valid`` counts distinct events, ``malformed`` messages by kind."""
+
+    messages: int
+    valid: int
+    duplicates: int
+    malformed: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Producer:
+    """Sends to the queue at ``url`` by ``client``, a boto3 client with a connection for each of ``SENDERS``."""
+
+    client: Any
+    url: str
+    sleep: Sleep
+    tell: Callable[[int], None] = lambda _count: None
+    """Is told now and then how many messages the queue has taken."""
+
+    def send(self, messages: Iterable[Message]) -> Sent:
+        """Until there are no more, or ``sleep`` ends it. What lies in the past is sent at once.
+
+        Raises SourceMissing, ConfigurationError or Unreachable, when the queue is not there, refuses or is silent, and
+        FatalError when it refuses a message. What it took until then stays there.
+        """
+        taken: Counter[str] = Counter()
+        under_way: set[Future[Counter[str]]] = set()
+        told = time.monotonic()
+        with ThreadPoolExecutor(SENDERS) as senders:
+            for batch in self._on_time(messages):
+                under_way.add(senders.submit(self._deliver, batch))
+                if len(under_way) == SENDERS:
+                    done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                    taken += _sum(done)
+                if time.monotonic() - told >= TOLD_EVERY_SECONDS:
+                    told = time.monotonic()
+                    self.tell(taken.total())
+        return _sent(taken + _sum(under_way))
+
+    def _on_time(self, messages: Iterable[Message]) -> Iterator[list[Message]]:
+        for batch in batches(messages, time.time):
+            if self.sleep(max(0.0, batch[-1].at - time.time())):
+                return
+            yield batch
+
+    def _deliver(self, batch: list[Message]) -> Counter[str]:
+        left = self._refused(batch)
+        for pause_seconds in PAUSES_SECONDS:
+            if left:
+                # Not self.sleep: what is under way when the sending is to end is delivered as well.
+                time.sleep(pause_seconds)
+                left = self._refused(left)
+        if left:
+            raise Unreachable(f"{len(left)} messages were refused again and again", place=self.url, remedy="wait")
+        return Counter(message.kind for message in batch)
+
+    def _refused(self, batch: list[Message]) -> list[Message]:
+        entries = [{"Id": str(number), "MessageBody": message.body} for number, message in enumerate(batch)]
+        with queue_errors(self.url):
+            failed = self.client.send_message_batch(QueueUrl=self.url, Entries=entries).get("Failed", [])
+        for entry in failed:
+            if entry["SenderFault"]:
+                raise FatalError(f"SQS takes no such message: {entry['Code']}", place=self.url)
+        return [batch[int(entry["Id"])] for entry in failed]
+
+
+def batches(messages: Iterable[Message], now: Callable[[], float]) -> Iterator[list[Message]]:
+    """As many together as SQS takes, but none that would keep the first one waiting; what is due waits for nothing."""
+    batch: list[Message] = []
+    room = BATCH_BYTES
+    for message in messages:
+        size = len(message.body.encode())
+        if batch and (len(batch) == BATCH_MESSAGES or size > room or message.at > _latest(batch, now)):
+            yield batch
+            batch, room = [], BATCH_BYTES
+        batch.append(message)
+        room -= size
+    if batch:
+        yield batch
+
+
+def _latest(batch: list[Message], now: Callable[[], float]) -> float:
+    return max(now(), batch[0].at + LINGER_SECONDS)
+
+
+def _sum(done: Iterable[Future[Counter[str]]]) -> Counter[str]:
+    return sum((future.result() for future in done), Counter())
+
+
+def _sent(taken: Counter[str]) -> Sent:
+    malformed = {kind: count for kind, count in sorted(taken.items()) if kind not in {VALID, DUPLICATE}}
+    return Sent(taken.total(), taken[VALID], taken[DUPLICATE], malformed)
