@@ -105,8 +105,7 @@ def _device(chance: Chance, zone: str, locale: str) -> dict[str, object]:
         "context_library_name": LIBRARIES[platform],
         "context_library_version": chance.one_of(LIBRARY_VERSIONS),
         "context_timezone": zone,
-        "context_device_token": None,
-    }
+    } | dict.fromkeys(["context_device_token"])
     user: dict[str, object] = {"user_id": str(chance.integer(*chance.one_of(USERS)))}
     return always | _thinned(chance, optional, PRESENT_SHARE) | _thinned(chance, user, SIGNED_IN_SHARE)
 
