@@ -1,4 +1,4 @@
-"""`millrace seed` and `millrace simulate` of totesys and stocks as a user types them: results, Ctrl-C, wrong input."""
+"""`millrace seed` and `millrace simulate` of the sample sources as a user types them: results, Ctrl-C, wrong input."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from collections import Counter
 from contextlib import closing
-from datetime import date
+from datetime import UTC, date, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +20,14 @@ import pytest
 from typer.testing import CliRunner
 
 from blocks.bootstrap import bootstrap
+from blocks.environment import documents
 from cli.main import application
 from local.mysql import connect
 from local.prefect_server import PrefectServer
+from local.stack import Stack
+from seed_data.events.stream import messages
 from seed_data.totesys.simulation import Simulation, install
+from tests.conftest import unique
 
 ROOT = Path(__file__).parents[2]
 SEED_STOCKS = ("seed", "stocks", "--days", "2", "--start", "2025-03-06", "--seed", "3")
@@ -135,6 +142,64 @@ def test_stocks_are_seeded_and_live_on(stocks_of_a_user: str) -> None:
     assert "there is data already. Remedy: go on with it (millrace simulate stocks)" in " ".join(told.split())
 
 
+@pytest.fixture
+async def events_of_a_user(prefect_server: PrefectServer, stack: Stack) -> str:
+    """The URL of an empty queue of `events`."""
+    url = stack.aws.create_queue(unique("events"))
+    blocks = dict(documents(stack.environment() | {"SOURCE_SQS_EVENTS_URL": url}))
+    await blocks["source-sqs-events"].asave("source-sqs-events", overwrite=True)
+    return url
+
+
+def bodies(stack: Stack, url: str) -> list[str]:
+    """All that are in the queue; takes them out of sight."""
+    client, found = stack.aws.client("sqs"), []
+    while answer := client.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+        found += [message["Body"] for message in answer]
+    return found
+
+
+def test_events_are_sent(stack: Stack, events_of_a_user: str) -> None:
+    history = ("--rate", "20", "--count", "300", "--start", "2026-03-01")
+    code, out, told = invoked(
+        *("simulate", "events", *history, "--duplicates", "0.1", "--malformed", "0.2", "--seed", "3", "--json")
+    )
+    assert code == 0, told
+    expected = list(islice(messages(3, datetime(2026, 3, 1, tzinfo=UTC), 20, 0.1, 0.2), 300))
+    assert sorted(bodies(stack, events_of_a_user)) == sorted(message.body for message in expected)
+    kinds = Counter(message.kind for message in expected)
+    report = {"messages": 300, "valid": kinds.pop("valid"), "duplicates": kinds.pop("duplicate"), "malformed": kinds}
+    assert json.loads(out) == report
+
+    code, out, told = invoked("simulate", "events", "--rate", "1000", "--count", "50")
+    assert code == 0, told
+    assert "50 messages sent." in out
+    assert len(bodies(stack, events_of_a_user)) == 50
+
+
+def test_ctrl_c_ends_the_sending_with_what_was_sent(stack: Stack, events_of_a_user: str) -> None:
+    def interrupt() -> None:
+        attributes, client = ["ApproximateNumberOfMessages"], stack.aws.client("sqs")
+        while True:
+            answer = client.get_queue_attributes(QueueUrl=events_of_a_user, AttributeNames=attributes)
+            if int(answer["Attributes"][attributes[0]]) > 20:
+                return os.kill(os.getpid(), signal.SIGINT)
+
+    watcher = threading.Thread(target=interrupt)
+    watcher.start()
+    code, out, told = invoked("simulate", "events", "--rate", "100", "--json")
+    watcher.join()
+    assert code == 0, told
+    assert 20 < json.loads(out)["messages"] == len(bodies(stack, events_of_a_user))
+
+
+def test_a_queue_that_is_not_there_is_told(stack: Stack, events_of_a_user: str) -> None:
+    stack.aws.client("sqs").delete_queue(QueueUrl=events_of_a_user)
+    code, out, told = invoked("simulate", "events", "--count", "1")
+    assert (code, out) == (2, "")
+    assert "the queue is not there. Remedy: create it, or correct the block's URL" in " ".join(told.split())
+
+
 def test_nothing_to_simulate_is_told(environment_of_a_user: dict[str, str]) -> None:
     code, out, told = millrace("simulate", "totesys", environment=environment_of_a_user)
     assert (code, out) == (2, "")
@@ -153,6 +218,18 @@ def test_nothing_to_simulate_is_told(environment_of_a_user: dict[str, str]) -> N
         (("simulate", "stocks", "--rare-rate", "-1"), "--rare-rate: Input should be greater than or equal to 0"),
         (("simulate", "stocks", "--silent-rate", "1"), "--silent-rate says nothing here: stocks has --rare-rate"),
         (("simulate", "totesys", "--rare-rate", "1"), "--rare-rate says nothing here: totesys has --silent-rate"),
+        (("simulate", "events", "--rate", "0"), "--rate: Input should be greater than 0"),
+        (("simulate", "events", "--rate", "nan"), "--rate: Input should be"),
+        (("simulate", "events", "--count", "0"), "--count: Input should be greater than or equal to 1"),
+        (("simulate", "events", "--duplicates", "0.6"), "--duplicates: Input should be less than or equal to 0.5"),
+        (("simulate", "events", "--malformed", "-0.1"), "--malformed: Input should be greater than or equal to 0"),
+        (("simulate", "events", "--seed", "-1"), "--seed: Input should be greater than or equal to 0"),
+        (("simulate", "events", "--start", "yesterday"), "Invalid value for '--start'"),
+        (("simulate", "events", "--speed", "2", "--days", "1"), "--speed, --days says nothing here: events come at"),
+        (("simulate", "events", "--silent-rate", "2"), "--silent-rate says nothing here: events come at a --rate"),
+        (("simulate", "events", "--rare-rate", "2"), "--rare-rate says nothing here: events come at a --rate"),
+        (("simulate", "stocks", "--rate", "2"), "--rate says nothing here"),
+        (("simulate", "totesys", "--count", "2", "--seed", "3"), "--count, --seed says nothing here"),
         (("seed", "stocks", "--days", "100000"), "--days: Input should be less than or equal to 3650"),
         (("seed", "stocks", "--rows", "5"), "--rows says nothing here: stocks is measured in days"),
         (("seed", "stocks", "--silent-rate", "2"), "--silent-rate says nothing here"),
