@@ -66,9 +66,17 @@ class Discard:
         """As ``ObjectStore.get_bytes``."""
         raise KeyError(key)
 
-    def get_file(self, key: str, path: Path) -> None:
+    def get_file(self, key: str, _path: Path) -> None:
         """As ``ObjectStore.get_file``."""
-        raise KeyError(key, path)
+        raise KeyError(key)
+
+    def exists(self, _key: str) -> bool:
+        """As ``ObjectStore.exists``."""
+        return False
+
+    def list_keys(self, _prefix: str) -> Iterator[str]:
+        """As ``ObjectStore.list_keys``."""
+        return iter(())
 
 
 def source_of(url: str) -> tuple[TableSource, Stream]:

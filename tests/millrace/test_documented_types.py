@@ -6,6 +6,7 @@ import re
 from contextlib import closing
 from pathlib import Path
 
+import mysql_cases
 import psycopg2
 import pytest
 from mongo_cases import FIELDS, Rejected
@@ -15,6 +16,7 @@ import millrace.types
 from local.stack import Stack
 from millrace import Incremental, Stream
 from millrace.capture.postgres_values import describe
+from millrace.capture.rows import TOO_LARGE
 from millrace.errors import UnmappableType
 from millrace.types import BSON, DataType, from_mysql, from_postgres
 from millrace.warehouse.dialect import POSTGRES_DIALECT, REDSHIFT_DIALECT
@@ -90,6 +92,7 @@ def test_bson() -> None:
 
 def test_what_is_refused() -> None:
     assert {name for name in refused("From Postgres") if name != "text()"} == set(UNSUPPORTED)
+    assert set(refused("From MySQL")) <= set(mysql_cases.UNSUPPORTED)
     for name in refused("From MySQL"):
         with pytest.raises(UnmappableType):
             from_mysql(name)
@@ -98,7 +101,9 @@ def test_what_is_refused() -> None:
 def test_reasons() -> None:
     documented = {CODE.findall(line)[0] for line in section("Reasons").splitlines() if line.startswith("| `")}
     tested = {reason for case in CASES for reason in case.rejected.values()}
+    tested |= {reason for case in mysql_cases.CASES for reason in case.rejected.values()}
     tested |= {value.reason for values in FIELDS.values() for _, value in values if isinstance(value, Rejected)}
-    assert documented == tested | {"undecodable", "contract_<rule>"}
-    mentioned = set(re.findall(r"`((?:\w+_)+\w+)`", section("From Postgres") + section("From MongoDB")))
-    assert mentioned - {"flatten_depth", "pg_lsn"} <= documented
+    assert documented == tested | {"undecodable", TOO_LARGE, "contract_<rule>"}
+    pages = section("From Postgres") + section("From MySQL") + section("From MongoDB")
+    mentioned = set(re.findall(r"`((?:\w+_)+\w+)`", pages))
+    assert mentioned - {"flatten_depth", "pg_lsn", "max_allowed_packet"} <= documented
