@@ -41,7 +41,7 @@ SNAPSHOT = (
     "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
     "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
 )
-LOOKS, BETWEEN_LOOKS_SECONDS = 10, 0.2
+LOOKS, BETWEEN_LOOKS_SECONDS = 15, 0.2
 NOT_GRANTED = "grant PROCESS"
 REPLICA = "this server is read-only, as a replica is, and hides those of the primary"
 STALE = "another session reads information_schema.innodb_trx without a pause, so that it is not renewed"
@@ -151,7 +151,8 @@ def _look(connection: Any) -> Moment:
             if is_fresh:
                 starts = [start.replace(tzinfo=UTC) for start in (transaction, running) if start is not None]
                 return Moment(read_at, min(starts, default=None), REPLICA if is_replica else "")
-            time.sleep(BETWEEN_LOOKS_SECONDS)
+            # All who wait look at the same moments, so that the list has the pauses that it needs.
+            time.sleep(BETWEEN_LOOKS_SECONDS - time.time() % BETWEEN_LOOKS_SECONDS)
     except pymysql.MySQLError as error:
         if code_of(error) != ER.SPECIFIC_ACCESS_DENIED_ERROR:
             raise

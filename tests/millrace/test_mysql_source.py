@@ -118,6 +118,11 @@ def sessions(mysql: MySQLServer, engine: Engine) -> list[int]:
     return [number for (number,) in found]
 
 
+def sent_bytes(mysql: MySQLServer) -> int:
+    ((_, value),) = mysql.execute("SHOW GLOBAL STATUS LIKE 'Bytes_sent'")
+    return int(value)
+
+
 def execute(connection: Any, sql: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(sql)
@@ -149,10 +154,10 @@ async def test_the_position_is_in_utc_whatever_the_sessions_zones(shop: Engine, 
         cursor.execute("SET SESSION time_zone = '+07:00'")
         cursor.execute("START TRANSACTION")
         cursor.execute(f"INSERT INTO {notes.name} (id) VALUES (1)")
+        begun = datetime.now(UTC)
         read, _ = await taken(source_at(shop.mysql_url), notes)
-        after = datetime.now(UTC)
     assert read.position is not None
-    assert before <= datetime.fromisoformat(read.position) <= read.read_at <= after
+    assert before <= datetime.fromisoformat(read.position) <= begun <= read.read_at <= datetime.now(UTC)
     assert read.note == ""
 
 
@@ -275,7 +280,8 @@ async def test_names_are_quoted_wherever_they_stand(shop: Engine, mysql: MySQLSe
 
 
 async def test_a_read_that_is_left_leaves_nothing_behind(shop: Engine, mysql: MySQLServer, many: Stream) -> None:
-    """No session, no transaction, no thread."""
+    """No session, no transaction, no thread; nor is the rest of the rows read."""
+    before = sent_bytes(mysql)
     source = source_at(shop.mysql_url, chunk_bytes=CHUNK)
     async with source.read(many, (), Window()) as reading:
         chunks = reading.chunks()
@@ -284,6 +290,7 @@ async def test_a_read_that_is_left_leaves_nothing_behind(shop: Engine, mysql: My
         await chunks.aclose()
     assert "pipe" not in {thread.name for thread in threading.enumerate()}
     assert wait_until(lambda: sessions(mysql, shop) == [])
+    assert sent_bytes(mysql) - before < 2**16 * ROW // 2
 
 
 @pytest.mark.parametrize(("kill", "error"), [("KILL", Unreachable), ("KILL QUERY", RetryableError)])
