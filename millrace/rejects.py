@@ -77,6 +77,6 @@ def as_rejects(rows: pl.DataFrame, verdict: pl.Series, keys: Sequence[str]) -> p
     return printable.select(
         pl.lit(reason["field_0"]).alias("reason"),
         pl.lit(reason["field_1"]).fill_null("").alias("field"),
-        pl.struct(list(keys)).struct.json_encode().alias("coordinates"),
+        (pl.struct(list(keys)).struct.json_encode() if keys else pl.lit(NOWHERE)).alias("coordinates"),
         pl.struct(pl.all()).struct.json_encode().alias("row"),
     )

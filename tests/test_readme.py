@@ -31,7 +31,7 @@ def test_the_example_is_the_pipeline_that_runs() -> None:
     assert all(isinstance(one.capture, Incremental) and isinstance(one.load, Merge) for one in stori.streams)
 
 
-@pytest.mark.parametrize("target", ["demo", "demo-totesys", "test", "up", "lint", "test-redshift"])
+@pytest.mark.parametrize("target", ["demo", "demo-totesys", "demo-stocks", "test", "up", "lint", "test-redshift"])
 def test_the_make_targets_exist(target: str) -> None:
     assert f"make {target}" in README
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)

@@ -104,7 +104,7 @@ def test_what_a_numeric_of_postgres_takes(modifier: int, expected: tuple[int, in
         ("decimal(12,2) unsigned", decimal(12, 2)), ("decimal(38,30)", decimal(38, 30)),
         ("decimal(65,30)", decimal(38, 30)), ("decimal(65,0)", decimal(38, 0)),
         ("bit(1)", BOOLEAN), ("bit", BOOLEAN), ("bit(8)", decimal(20, 0)), ("bit(64)", decimal(20, 0)),
-        ("char(36)", text(36)), ("char", text(1)), ("varchar(255)", text(255)), ("varchar(0)", text(0)),
+        ("char(36)", text(36)), ("char", text(1)), ("varchar(255)", text(255)), ("varchar(0)", text(1)),
         ("tinytext", text(255)), ("text", TEXT), ("mediumtext", TEXT), ("longtext", TEXT),
         ("enum('a','b')", TEXT), ("enum('unsigned','(1)')", TEXT), ("set('a','b')", TEXT),
         ("date", DATE), ("datetime", TIMESTAMP), ("datetime(6)", TIMESTAMP), ("timestamp", TIMESTAMP_UTC),
