@@ -13,7 +13,13 @@ from prefect import flow
 from flows.together import together
 from millrace.pipeline import SourceKind
 from millrace.run import Bounds
-from tasks.extract import Extracted, extract_mongo_stream, extract_mysql_stream, extract_postgres_stream
+from tasks.extract import (
+    Extracted,
+    extract_mongo_stream,
+    extract_mysql_stream,
+    extract_postgres_stream,
+    extract_sqs_stream,
+)
 
 
 class StreamsFailed(ExceptionGroup[Exception]):
@@ -46,10 +52,17 @@ async def extract_mongo(pipeline: str, streams: list[str], bounds: Bounds) -> li
     return await _side_by_side(extract_mongo_stream, pipeline, streams, bounds)
 
 
+@flow(name="extract-sqs", flow_run_name="extract {pipeline} from what was collected", persist_result=False)
+async def extract_sqs(pipeline: str, streams: list[str], bounds: Bounds) -> list[Extracted]:
+    """Read what the flow `extract-queue` collected. Raises StreamsFailed after all have ended when some failed."""
+    return await _side_by_side(extract_sqs_stream, pipeline, streams, bounds)
+
+
 EXTRACT: dict[SourceKind, Callable[[str, list[str], Bounds], Coroutine[Any, Any, list[Extracted]]]] = {
     "postgres": extract_postgres,
     "mysql": extract_mysql,
     "mongo": extract_mongo,
+    "sqs": extract_sqs,
 }
 
 

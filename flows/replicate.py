@@ -21,6 +21,7 @@ from millrace import Pipeline, Stream
 from millrace.errors import ConfigurationError
 from millrace.run import Bounds
 from pipelines import find
+from tasks.collect import dead_letters_of, forward_dead_letters
 from tasks.events import emit_landed
 from tasks.extract import Extracted
 from tasks.lease import give_back
@@ -97,6 +98,8 @@ async def _load(name: str, pipeline: Pipeline, extracted: Extracted) -> StreamRe
         return _nothing(pipeline, extracted)
     load = load_batches.with_options(task_run_name=f"load {extracted.stream}")
     loaded = await load(name, [extracted.manifest])
+    if dead_letters := dead_letters_of(pipeline, extracted.stream):
+        await forward_dead_letters(name, extracted.stream, dead_letters)
     return report_of(loaded.results[0], extracted.seconds + loaded.seconds)
 
 

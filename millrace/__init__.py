@@ -3,7 +3,7 @@
 What does not belong here: Prefect, connections, anything that runs.
 """
 
-from millrace.declared import Bind, Dated, Incremental, Reconcile, Snapshot
+from millrace.declared import Bind, Dated, Incremental, Queue, Reconcile, Snapshot
 from millrace.load_modes import Append, History, Merge, Replace, Scd2
 from millrace.model import Model
 from millrace.pipeline import Pipeline, Stream
@@ -18,6 +18,7 @@ __all__ = [
     "Merge",
     "Model",
     "Pipeline",
+    "Queue",
     "Reconcile",
     "Replace",
     "Scd2",

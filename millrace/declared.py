@@ -65,6 +65,29 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class Queue:
+    """Capture of messages, each a JSON object: consumers collect them into the lake, and a run reads what was collected
+    since the last one (docs/decisions/0011-queues.md).
+
+    ``stamp`` names the field that says when a message came about, if there is one: by it freshness is measured.
+    ``dead_letters`` is the connection of the queue to which messages go that were rejected ('': none).
+    """
+
+    stamp: str = ""
+    dead_letters: str = ""
+
+    @property
+    def cursor(self) -> str:
+        """None: messages are read in the order in which they were collected."""
+        return ""
+
+    @property
+    def overlap(self) -> timedelta | None:
+        """None: what was read is known message by message."""
+        return None
+
+
+@dataclass(frozen=True)
 class Dated:
     """A read shows the state of a date, by which its files lie in the landing zone:
     ``<root>/<stream>/partition=YYYYMMDD/``. The date is that of the read in ``zone``, less ``days_before``.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
@@ -25,7 +25,7 @@ from millrace.lake.batch import Batch, BatchKind, RejectCount, batch_prefix, new
 from millrace.lake.formats import FORMATS
 from millrace.lake.store import ObjectStore
 from millrace.lake.writer import PartWriter
-from millrace.naming import ROW_HASH, column_name
+from millrace.naming import MESSAGE, ROW_HASH, column_name
 from millrace.pipeline import Stream
 from millrace.rejects import NOWHERE
 from millrace.shape.row_hash import with_hashes, with_row_hash
@@ -192,15 +192,22 @@ class Extraction:
         return f"stream {self._stream.name} ({self._stream.source})"
 
     def fitted(self, chunk: Chunk) -> Chunk:
-        """The chunk as the target takes it, where the stream's schema policy says that the target stays as it is.
+        """The chunk with what the stream rewrites, and as the target takes it, where the stream's schema policy says
+        that the target stays as it is.
 
         Raises KeyViolation when no row has the key.
         """
         self._require_key(chunk.frame)
+        chunk = replace(chunk, frame=self._rewritten(chunk.frame))
         if self._stream.schema_policy != "quarantine":
             return chunk
         frame, columns, rejected = fits_target(chunk.frame, chunk.columns, self._known, self._keys, self._coordinates)
         return Chunk(frame, columns, pl.concat([chunk.rejected, rejected]))
+
+    def _rewritten(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Each in the type it had."""
+        values = {name: value for name, value in self._stream.rewritten.items() if name in frame.columns}
+        return frame.with_columns(value.cast(frame.schema[name]).alias(name) for name, value in values.items())
 
     @property
     def _coordinates(self) -> list[str]:
@@ -214,7 +221,7 @@ class Extraction:
         if self._stream.contract is not None:
             accepted, broken = meets_contract(accepted, self._stream.contract, self._stream, self._coordinates)
             rejected.append(broken)
-        return accepted, chunk.columns, pl.concat(rejected)
+        return accepted.drop(MESSAGE, strict=False), chunk.columns, pl.concat(rejected)
 
     def _require_key(self, frame: pl.DataFrame) -> None:
         if absent := [key for key in self._keys if key not in frame.columns]:
@@ -273,6 +280,7 @@ class Extraction:
             is_complete=self._kind == "snapshot" and not self._rejected,
             form=self._landing.form,
             note=self._note,
+            collected=self._read.collected,
         )
 
     @property

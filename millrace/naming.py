@@ -21,7 +21,9 @@ ROW_HASH, LOADED_AT, DELETED_AT, VERSION = "_row_hash", "_loaded_at", "_deleted_
 VERSION_HASH = "_version_hash"
 IDENTITY = "_identity"
 """Of files in the lake only: tells whether two rows of one key are one row of the source that was read twice."""
-RESERVED = frozenset({ROW_HASH, LOADED_AT, DELETED_AT, VERSION, VERSION_HASH, IDENTITY})
+MESSAGE = "_message"
+"""Of frames only: tells where in the lake a message lies."""
+RESERVED = frozenset({ROW_HASH, LOADED_AT, DELETED_AT, VERSION, VERSION_HASH, IDENTITY, MESSAGE})
 """Columns of our own; a source field of that name gets a digest behind it."""
 
 _LOWER_THEN_UPPER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")

@@ -8,7 +8,7 @@ model.py), connections (blocks/) and how anything is done.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
@@ -18,34 +18,38 @@ from millrace.declared import (
     DeletePolicy,
     Incremental,
     LandingFormat,
+    Queue,
     Reconcile,
     SchemaPolicy,
     Snapshot,
 )
 from millrace.errors import ConfigurationError
-from millrace.load_modes import History, LoadMode, Merge, Replace, Scd2
+from millrace.load_modes import Append, History, LoadMode, Merge, Replace, Scd2
 from millrace.model import Model
 from millrace.naming import declared_name
 from millrace.schedule import check_schedule
 
 if TYPE_CHECKING:
     import dataframely
+    import polars as pl
 
     from millrace.types import DataType
 
-SourceKind = Literal["postgres", "mysql", "mongo"]
-SOURCE_KINDS: tuple[SourceKind, ...] = ("postgres", "mysql", "mongo")
+SourceKind = Literal["postgres", "mysql", "mongo", "sqs"]
+SOURCE_KINDS: tuple[SourceKind, ...] = ("postgres", "mysql", "mongo", "sqs")
 
 _CONNECTION = r"[a-z0-9-]+"
-_SOURCE = re.compile(rf"(?P<kind>[a-z]+)(/(?P<connection>{_CONNECTION}))?:(?P<schema>[^.]+)\.(?P<name>.+)")
+_PLACE = rf"(?P<kind>[a-z]+)(/(?P<connection>{_CONNECTION}))?"
+_SOURCE = re.compile(rf"{_PLACE}:(?P<schema>[^.]+)\.(?P<name>.+)")
+_QUEUE = re.compile(rf"{_PLACE}(?P<schema>)(?P<name>)")
 
 
 @dataclass(frozen=True)
 class SourceReference:
-    """Where a stream comes from: ``postgres:public.transactions``, ``mongo/archive:finance.trades``.
+    """Where a stream comes from: ``postgres:public.transactions``, ``mongo/archive:finance.trades``, ``sqs/events``.
 
     ``connection`` picks the block (``source-postgres``, ``source-postgres-<connection>``); ``schema`` is the
-    schema or database, ``name`` the table or collection.
+    schema or database, ``name`` the table or collection. A queue is named by its connection alone.
     """
 
     kind: SourceKind
@@ -55,23 +59,23 @@ class SourceReference:
 
     @classmethod
     def parse(cls, text: str) -> SourceReference:
-        """Raises ConfigurationError when ``text`` is not ``kind:schema.name``."""
-        match = _SOURCE.fullmatch(text)
+        """Raises ConfigurationError when ``text`` is not ``kind:schema.name``, or ``sqs``."""
+        match = (_QUEUE if text.startswith("sqs") else _SOURCE).fullmatch(text)
         kind = next((kind for kind in SOURCE_KINDS if match and match["kind"] == kind), None)
         if match is None or kind is None:
             raise ConfigurationError(
                 f"source {text!r} is not understood",
-                remedy=f"write kind:schema.name with one of the kinds {', '.join(SOURCE_KINDS)}",
+                remedy=f"write kind:schema.name, with {', '.join(SOURCE_KINDS[:-1])} as kind, or sqs/connection",
             )
         return cls(kind, match["connection"] or "", match["schema"], match["name"])
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.schema}.{self.name}"
+        return f"{self.kind}:{self.schema}.{self.name}" if self.name else f"{self.kind}/{self.connection}"
 
 
 @dataclass(frozen=True)
 class Stream:
-    """A table or collection that is replicated.
+    """A table, collection or queue that is replicated.
 
     ``key`` names the column(s) that identify a row (with ``Replace`` it may be empty); ``contract`` a dataframely
     schema that rows must meet (rows that do not go to quarantine); ``types`` overrides the warehouse type of single
@@ -79,12 +83,14 @@ class Stream:
     the rows read (0 to 1), beyond which a run fails before it commits; ``flatten_depth`` how many levels of embedded
     documents become columns (deeper ones stay documents). ``sweep`` says when source and target are compared as a
     whole: ``""`` (on demand only), ``every run``, ``daily``, or a cron expression (UTC).
+    ``rewritten`` gives columns other values, of the same type, before the contract looks at them; ``omitted`` fields of
+    documents and messages are not replicated; ``sorted_by`` is the column by which the target is sorted.
     """
 
     name: str
     source: str
     key: str | Sequence[str]
-    capture: Incremental | Snapshot
+    capture: Incremental | Snapshot | Queue
     load: LoadMode = field(default_factory=Merge)
     contract: type[dataframely.Schema] | None = None
     types: Mapping[str, DataType] = field(default_factory=dict)
@@ -96,6 +102,9 @@ class Stream:
     deletes: DeletePolicy = "hard"
     schema_policy: SchemaPolicy = "evolve"
     reconcile: Reconcile | None = None
+    rewritten: Mapping[str, pl.Expr] = field(default_factory=dict, compare=False)
+    omitted: Collection[str] = ()
+    sorted_by: str = ""
 
     def __post_init__(self) -> None:
         declared_name(self.name, "stream")
@@ -111,6 +120,7 @@ class Stream:
             )
         if self.is_snapshot:
             self._check_snapshot()
+        self._check_queue()
         self._check_load()
         try:
             SourceReference.parse(self.source)
@@ -127,11 +137,25 @@ class Stream:
             return
         raise ConfigurationError(problem, place=f"stream {self.name}", remedy=remedy)
 
+    def _check_queue(self) -> None:
+        is_queue = isinstance(self.capture, Queue)
+        if is_queue != self.source.startswith("sqs"):
+            problem, remedy = "messages are captured by Queue, and by nothing else", "declare it for sqs/connection"
+        elif is_queue and (self.sweep or self.reconcile):
+            problem, remedy = "a queue holds nothing to compare with", "declare neither sweep nor reconcile"
+        elif self.omitted and not self.is_of_documents:
+            problem, remedy = "fields are omitted of documents only", "leave columns out with a view"
+        else:
+            return
+        raise ConfigurationError(problem, place=f"stream {self.name}", remedy=remedy)
+
     def _check_load(self) -> None:
         if isinstance(self.load, History):
             problem, remedy = "a history is kept of a model", "declare Scd2, or a model"
         elif isinstance(self.load, Replace) and not self.is_snapshot:
             problem, remedy = "Replace needs the whole table at every run", "declare capture=Snapshot()"
+        elif isinstance(self.capture, Queue) and not isinstance(self.load, Append | Merge):
+            problem, remedy = "messages come twice and in any order", "declare Append or Merge"
         elif isinstance(self.load, Scd2) and self.load.changes:
             problem, remedy = "what is read of a table are states, not changes", "declare a model of its rows"
         else:
@@ -152,6 +176,11 @@ class Stream:
     def is_snapshot(self) -> bool:
         """Every run reads the whole table."""
         return isinstance(self.capture, Snapshot)
+
+    @property
+    def is_of_documents(self) -> bool:
+        """Its rows have fields, some of which may be missing, and no columns."""
+        return self.reference.kind in {"mongo", "sqs"}
 
     @property
     def table(self) -> str:

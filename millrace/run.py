@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from millrace.capture.chunk import Window
+from millrace.declared import Queue
 from millrace.lake.batch import Batch, BatchKind
+from millrace.pipeline import Stream
 from millrace.reads import Route, replay, window
 from millrace.schedule import is_due
 from millrace.sweep import sweep
@@ -41,8 +43,10 @@ async def choose(route: Route, bounds: Bounds) -> Choice:
     is all of these at once."""
     if route.stream.is_snapshot:
         return Choice("snapshot")
+    if bounds.mode == "sweep" and isinstance(route.stream.capture, Queue):
+        bounds = Bounds()
     if bounds.start is not None or bounds.end is not None:
-        return Choice("window", Window(bounds.start, bounds.end), moves=False)
+        return Choice("window", Window(bounds.start, bounds.end or _now(route.stream)), moves=False)
     if bounds.mode == "replay":
         return Choice("replay")
     standing = await route.standing()
@@ -53,6 +57,11 @@ async def choose(route: Route, bounds: Bounds) -> Choice:
     if is_due(route.stream.sweep, standing.last_sweep, datetime.now(UTC)):
         return Choice("sweep")
     return Choice("window", Window(standing.position))
+
+
+def _now(stream: Stream) -> str | None:
+    """Of messages a window that is open above leaves out what was applied, which is not what a person asks for."""
+    return datetime.now(UTC).isoformat() if isinstance(stream.capture, Queue) else None
 
 
 async def read(route: Route, bounds: Bounds) -> Batch | None:

@@ -21,15 +21,21 @@ from millrace.capture.chunk import Source
 from millrace.capture.mongo import MongoSource
 from millrace.capture.mysql import MySQLSource
 from millrace.capture.postgres import PostgresSource
+from millrace.collected import CollectedSource
 from millrace.extract import Landing, Progress
-from millrace.pipeline import Pipeline, SourceReference
+from millrace.pipeline import Pipeline, Stream
 from millrace.warehouse.dialect import dialect_for
 from millrace.warehouse.loader import Warehouse
 
 
 @asynccontextmanager
-async def open_source(reference: SourceReference) -> AsyncIterator[Source]:
-    """The source that a stream names; closed at the end."""
+async def open_source(pipeline: Pipeline, stream: Stream, warehouse: Warehouse) -> AsyncIterator[Source]:
+    """The source that a stream names; closed at the end. Of a queue it is what was collected, less what ``warehouse``
+    has already."""
+    reference = stream.reference
+    if reference.kind == "sqs":
+        yield CollectedSource(await load_landing(), pipeline, warehouse.collected)
+        return
     if reference.kind == "postgres":
         yield PostgresSource(opener(await load_source_postgres(reference.connection)))
         return

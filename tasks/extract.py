@@ -54,12 +54,18 @@ async def extract_mongo_stream(pipeline: str, stream: str, bounds: Bounds) -> Ex
     return await _extract(pipeline, stream, bounds)
 
 
+@task(name="extract-sqs-stream", task_run_name="extract {stream}", **STEP)
+async def extract_sqs_stream(pipeline: str, stream: str, bounds: Bounds) -> Extracted:
+    """Read what was collected of a queue since the last run, or what of it is asked for, into a batch."""
+    return await _extract(pipeline, stream, bounds)
+
+
 async def _extract(pipeline: str, stream: str, bounds: Bounds) -> Extracted:
     begun = time.monotonic()
     declared = find(pipeline)
     warehouse = await open_warehouse(declared)
     own, landing = declared.stream(stream), await open_landing(declared, warehouse, _reporter(stream))
-    async with open_source(own.reference) as source, leased(warehouse, declared, own) as lease:
+    async with open_source(declared, own, warehouse) as source, leased(warehouse, declared, own) as lease:
         landing = replace(landing, token=lease.token)
         batch = await read(Route(source, landing, warehouse, declared, own), bounds)
         if batch is not None:

@@ -41,7 +41,7 @@ async def plan_stream(pipeline: str, stream: str, bounds: Bounds) -> StreamPlan:
     warehouse = await open_warehouse(declared)
     own = declared.stream(stream)
     landing = await open_landing(declared, warehouse)
-    async with open_source(own.reference) as source:
+    async with open_source(declared, own, warehouse) as source:
         route = Route(source, landing, warehouse, declared, own)
         choice = await choose(route, bounds)
         query, columns = await source.plan(own, await route.known(), choice.window)

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
-from types import FrameType
 from typing import Any
 
 from prefect import get_run_logger, task
@@ -29,6 +27,7 @@ from seed_data.stocks import simulation as stocks
 from seed_data.totesys import simulation as totesys
 from seed_data.totesys.happened import Happened
 from tasks.policy import STEP
+from tasks.signals import stopped_by_signals
 
 TOTESYS_WRITER, STOCKS_WRITER = "totesys-writer", "stocks-writer"
 """The connections of the sources' owners; the pipelines have some that only read."""
@@ -82,7 +81,7 @@ async def simulate_source(speed: float, days: float | None, silent_rate: float) 
             return _live(totesys.Simulation.resume(connection, silent_rate), speed, days, stop, logger)
 
     connect, logger = opener(await load_source_postgres(TOTESYS_WRITER)), get_run_logger()
-    with _stopped_by_signals() as stop:
+    with stopped_by_signals() as stop:
         return await asyncio.to_thread(live)
 
 
@@ -95,7 +94,7 @@ async def simulate_stocks_source(speed: float, days: float | None, rare_rate: fl
             return _live(stocks.Simulation.resume(connection, rare_rate), speed, days, stop, logger)
 
     connect, logger = opener(await load_source_mysql(STOCKS_WRITER)), get_run_logger()
-    with _stopped_by_signals() as stop:
+    with stopped_by_signals() as stop:
         return await asyncio.to_thread(live)
 
 
@@ -112,7 +111,7 @@ async def send_events(
         return producer.send(islice(messages(seed, start, rate, duplicates, malformed), count))
 
     queue, logger = await load_source_queue(EVENTS), get_run_logger()
-    with _stopped_by_signals() as stop:
+    with stopped_by_signals() as stop:
         return await asyncio.to_thread(send)
 
 
@@ -148,22 +147,3 @@ def _live(simulation: Simulation, speed: float, days: float | None, stop: thread
             *(total.inserted, total.updated, total.silent, total.deleted),
         )
     return Simulated(begin, simulation.now(), happened)
-
-
-@contextmanager
-def _stopped_by_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets, where this is the thread that signals reach."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    former = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)

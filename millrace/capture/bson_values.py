@@ -46,20 +46,24 @@ TYPE_OF: Mapping[type, DataType] = {
 """The type of a column whose values decode to this Python type."""
 
 
-def _integral(value: float) -> int:
+def integral(value: float) -> int:
+    """A whole number of 64 bits."""
     if not value.is_integer() or not -(2**63) <= value < 2**63:
         raise Unfit("type_mismatch")
     return int(value)
 
 
-def _exact_float(value: int) -> float:
+def exact_float(value: int) -> float:
+    """A float that is the number."""
     if abs(value) > EXACT_FLOAT_INTEGERS:
         raise Unfit("number_does_not_fit")
     return float(value)
 
 
-def _decimal_text(precision: int, scale: int) -> Callable[[Decimal128 | int], str]:
-    def convert(value: Decimal128 | int) -> str:
+def decimal_text(precision: int, scale: int) -> Callable[[Decimal128 | int | str], str]:
+    """A conversion into the digits of a decimal; a text must be one of digits."""
+
+    def convert(value: Decimal128 | int | str) -> str:
         number = value.to_decimal() if isinstance(value, Decimal128) else Decimal(value)
         if not number.is_finite():
             raise Unfit("number_does_not_fit")
@@ -72,7 +76,9 @@ def _decimal_text(precision: int, scale: int) -> Callable[[Decimal128 | int], st
     return convert
 
 
-def _ranged(bits: int) -> Callable[[int], int]:
+def ranged(bits: int) -> Callable[[int], int]:
+    """A conversion into a whole number of so many bits."""
+
     def convert(value: int) -> int:
         if not -(2 ** (bits - 1)) <= value < 2 ** (bits - 1):
             raise Unfit("number_does_not_fit")
@@ -95,7 +101,8 @@ def _regex(value: Any) -> str:
 _REGEX_FLAGS = {"i": re.I, "l": re.L, "m": re.M, "s": re.S, "u": re.U, "x": re.X}
 
 
-def _float32(value: float) -> float:
+def float32(value: float) -> float:
+    """A float that 32 bits hold."""
     if not math.isnan(value) and c_float(value).value != value:
         raise Unfit("number_does_not_fit")
     return value
@@ -156,18 +163,18 @@ Converters = Mapping[type, Callable[[Any], Any] | None]
 def accepted(data_type: DataType) -> Converters:
     """The Python types that go into a column, each with its conversion (None: as it is)."""
     if data_type.kind is Kind.DECIMAL:
-        convert = _decimal_text(data_type.precision or MAX_PRECISION, data_type.scale or 0)
+        convert = decimal_text(data_type.precision or MAX_PRECISION, data_type.scale or 0)
         return {Decimal128: convert, int: convert, Int64: convert}
     return _ACCEPTED.get(data_type.kind, {})
 
 
 _ACCEPTED: Mapping[Kind, Converters] = {
     Kind.BOOLEAN: {bool: None},
-    Kind.INT16: {int: _ranged(16), Int64: _ranged(16)},
-    Kind.INT32: {int: _ranged(32), Int64: _ranged(32)},
-    Kind.INT64: {int: None, Int64: None, float: _integral},
-    Kind.FLOAT32: {float: _float32},
-    Kind.FLOAT64: {float: None, int: _exact_float, Int64: _exact_float},
+    Kind.INT16: {int: ranged(16), Int64: ranged(16)},
+    Kind.INT32: {int: ranged(32), Int64: ranged(32)},
+    Kind.INT64: {int: None, Int64: None, float: integral},
+    Kind.FLOAT32: {float: float32},
+    Kind.FLOAT64: {float: None, int: exact_float, Int64: exact_float},
     Kind.TEXT: {str: None, ObjectId: str, uuid.UUID: str, Regex: _regex, Timestamp: _timestamp},
     Kind.DATE: {datetime: _day, DatetimeMS: _out_of_range},
     Kind.TIMESTAMP: {datetime: None, DatetimeMS: _out_of_range},

@@ -64,6 +64,7 @@ class Read:
     are told to be the same row read twice, where the source gives no snapshot ('' where it does: then a repeated key
     is an error), ``coordinates`` those that tell where a row is, if it is not the key; ``is_whole`` says that the
     columns of its chunks are all the source has. ``note`` says what an operator should know about the bound.
+    ``collected`` are the objects of the lake that it reads, where those are its source.
     """
 
     read_at: datetime
@@ -72,6 +73,7 @@ class Read:
     coordinates: tuple[str, ...] = ()
     is_whole: bool = False
     note: str = ""
+    collected: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

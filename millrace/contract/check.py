@@ -117,7 +117,7 @@ def meets_contract(
 
 def _complete(frame: pl.DataFrame, contract: type[dy.Schema], stream: Stream) -> pl.DataFrame:
     """Documents have fields and no columns: one that none of them holds is NULL in all of them."""
-    if stream.reference.kind != "mongo":
+    if not stream.is_of_documents:
         return frame
     missing = {name: column for name, column in contract.columns().items() if name not in frame.columns}
     return frame.with_columns(pl.lit(None, dtype=column.dtype).alias(name) for name, column in missing.items())

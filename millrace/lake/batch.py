@@ -20,7 +20,7 @@ from millrace.errors import FatalError
 from millrace.lake.store import ObjectStore
 from millrace.types import Column, DataType
 
-MANIFEST_VERSION = 4
+MANIFEST_VERSION = 5
 MANIFEST_NAME = "batch.json"
 
 BatchKind = Literal["window", "sweep", "replay", "snapshot", "model"]
@@ -59,7 +59,7 @@ class Batch:
     ``is_complete``: keys that the target has and the batch lacks have left the source. ``begun_at`` is the beginning
     of the read by the runner's clock, as ``read_at`` is by the source's. ``effective_at``: since when what it shows is
     taken to be so, where rows do not say it themselves (docs/decisions/0010-versions.md). ``origin`` is the manifest,
-    in the landing zone, of the batch that this one is a copy of in the processed zone."""
+    in the landing zone, of the batch that this one is a copy of in the processed zone. ``collected`` as in ``Read``."""
 
     pipeline: str
     stream: str
@@ -90,6 +90,7 @@ class Batch:
     form: LandingFormat = "parquet"
     origin: str = ""
     note: str = ""
+    collected: tuple[str, ...] = ()
 
     @property
     def written(self) -> int:
@@ -144,7 +145,7 @@ def _restored(value: dict[str, Any]) -> dict[str, Any]:
         **{name: tuple(_part(part) for part in value[name]) for name in ("parts", "deletes", "sample")},
         "rejects": tuple(value["rejects"]),
         "reject_counts": tuple(RejectCount(**count) for count in value["reject_counts"]),
-        "closes": tuple(value["closes"]),
+        **{name: tuple(value[name]) for name in ("closes", "collected")},
     }
 
 

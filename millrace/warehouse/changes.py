@@ -74,18 +74,20 @@ class Change:
 
 @dataclass(frozen=True)
 class CreateTable(Change):
-    """The target does not exist. ``columns``: name, type, whether NULL is refused."""
+    """The target does not exist. ``columns``: name, type, whether NULL is refused; ``sorted_by``: one, if any."""
 
     columns: tuple[tuple[str, str, bool], ...]
+    sorted_by: str = ""
 
     def steps(self) -> list[Step]:
         """Safe to repeat."""
         columns = ",\n    ".join(
             f"{quote(name)} {type_name}{' NOT NULL' if required else ''}" for name, type_name, required in self.columns
         )
+        sorting = self.target.dialect.sorting.format(quote(self.sorted_by)) if self.sorted_by else ""
         return [
             Step((f"CREATE SCHEMA IF NOT EXISTS {quote(self.target.schema)}",)),
-            Step((f"CREATE TABLE IF NOT EXISTS {self.target.quoted} (\n    {columns}\n)",)),
+            Step((f"CREATE TABLE IF NOT EXISTS {self.target.quoted} (\n    {columns}\n){sorting}",)),
         ]
 
     def __str__(self) -> str:

@@ -25,6 +25,7 @@ class Dialect:
     ``staged``: kinds that lie in the stage as another type, and the SQL that turns them into their own.
     ``catalog``: the view that lists columns. ``clock``: the server's time in UTC, as a TIMESTAMP.
     ``view_binding``: what stands behind a view's definition, so that the columns it reads may still be widened.
+    ``sorting``: what stands behind a table's definition, so that it is kept sorted by a column.
     ``number_of_hex``: the BIGINT that up to 15 hexadecimal digits are."""
 
     name: str
@@ -37,6 +38,7 @@ class Dialect:
     clock: str
     number_of_hex: str
     view_binding: str = ""
+    sorting: str = ""
     staged: Mapping[Kind, tuple[str, str]] = field(default_factory=dict)
 
     def target_type(self, data_type: DataType, longest_bytes: int) -> str:
@@ -79,6 +81,7 @@ REDSHIFT_DIALECT = Dialect(
     clock="GETDATE()",
     number_of_hex="strtol({}, 16)",
     view_binding=" WITH NO SCHEMA BINDING",
+    sorting=" SORTKEY ({})",
     staged={Kind.DOCUMENT: ("VARBYTE({length})", "JSON_PARSE({})"), Kind.TIME: ("VARCHAR(21)", "{}::TIME")},
 )
 

@@ -15,11 +15,17 @@ from typing import Any
 from millrace.database import statement
 from millrace.errors import ConfigurationError, CountMismatch, Superseded
 from millrace.lake.batch import Batch
+from millrace.naming import literal
 from millrace.warehouse import lease
 from millrace.warehouse.freshness import Freshness
 from millrace.warehouse.schema import RecordedColumn
 
-_EXISTS = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'millrace' AND table_name = 'batches'"
+ROWS_OF_A_STATEMENT = 500
+_TABLES = ("leases", "columns", "rejects", "collected", "batches")
+_EXISTS = (
+    "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'millrace' "
+    f"AND table_name IN ({', '.join(map(literal, _TABLES))})"
+)
 _FRESHNESS = "rows_stamped, rows_silent, age_p50_seconds, age_p95_seconds, age_max_seconds"
 _COUNTS = "rows_read, rows_inserted, rows_updated, rows_deleted, rows_unchanged, rows_rejected"
 
@@ -88,11 +94,11 @@ class Ledger:
         self._connection.commit()
 
     def exists(self) -> bool:
-        """Whether the ledger was made. It is never taken away, so that nobody asks twice."""
+        """Whether the ledger was made, with every table. It is never taken away, so that nobody asks twice."""
         if not self._is_there:
             with self._connection.cursor() as cursor:
                 cursor.execute(_EXISTS)
-                self._is_there = bool(cursor.fetchone()[0])
+                self._is_there = cursor.fetchone()[0] == len(_TABLES)
         return self._is_there
 
     def lock(self) -> None:
@@ -124,6 +130,15 @@ class Ledger:
             "SELECT max(read_at) FROM millrace.batches WHERE pipeline = %s AND stream = %s", (pipeline, stream)
         )
         return row[0] if row else None
+
+    def collected(self, pipeline: str, stream: str, since: str) -> dict[str, str]:
+        """The objects with messages that were applied, of those from the name ``since`` on, with the batch that was the
+        first to read each."""
+        rows = self._all(
+            "SELECT name, batch_id FROM millrace.collected WHERE pipeline = %s AND stream = %s AND name >= %s",
+            (pipeline, stream, since),
+        )
+        return dict(row for row in rows)
 
     def columns(self, pipeline: str, stream: str) -> dict[str, RecordedColumn]:
         """Every column a batch of the stream has brought, by name."""
@@ -211,6 +226,22 @@ class Ledger:
                 ),
             )  # fmt: skip
         self._record_rejects(batch)
+        self._record_collected(batch)
+
+    def _record_collected(self, batch: Batch) -> None:
+        """Those that were not applied before."""
+        if not batch.collected:
+            return
+        own = (batch.pipeline, batch.stream)
+        fresh = sorted(set(batch.collected) - self.collected(*own, min(batch.collected)).keys())
+        with self._connection.cursor() as cursor:
+            for first in range(0, len(fresh), ROWS_OF_A_STATEMENT):
+                block = fresh[first : first + ROWS_OF_A_STATEMENT]
+                values = ", ".join(["(%s, %s, %s, %s)"] * len(block))
+                cursor.execute(
+                    f"INSERT INTO millrace.collected (pipeline, stream, name, batch_id) VALUES {values}",
+                    [value for name in block for value in (*own, name, batch.batch_id)],
+                )
 
     def _record_rejects(self, batch: Batch) -> None:
         """Open the batch's own, close those that it read again."""

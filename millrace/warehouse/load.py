@@ -134,6 +134,7 @@ def needed_changes(
         leading=target.leading,
         trailing=target.trailing,
         required=target.required,
+        sorted_by=target.sorted_by,
         recorded=Ledger(connection).columns(target.pipeline, target.member),
         is_whole=is_whole,
     )

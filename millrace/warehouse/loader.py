@@ -74,6 +74,12 @@ class Warehouse:
         with self._session(self._target(pipeline, stream)) as connection:
             return Ledger(connection).open_rejects(pipeline.name, stream.name)
 
+    def collected(self, pipeline: Pipeline, stream: Stream, since: str) -> dict[str, str]:
+        """The objects with messages of a queue that were applied, of those from the name ``since`` on, with the batch
+        that was the first to read each."""
+        with self._session(self._target(pipeline, stream)) as connection:
+            return Ledger(connection).collected(pipeline.name, stream.name, since)
+
     @contextmanager
     def lease(self, pipeline: Pipeline, stream: Stream, holder: str) -> Iterator[int]:
         """Within it the stream is ``holder``'s; the lease's token. Raises StreamBusy.

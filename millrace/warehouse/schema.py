@@ -7,7 +7,7 @@ What does not belong here: the changes and their SQL (changes.py), making them (
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from millrace.naming import LOADED_AT, ROW_HASH
@@ -54,6 +54,7 @@ def changes_for(
     leading: Sequence[Column] = (),
     trailing: Sequence[Column] = (),
     required: Collection[str] = (),
+    sorted_by: str = "",
     recorded: Mapping[str, RecordedColumn] = _NOTHING_RECORDED,
     is_whole: bool = False,
 ) -> list[Change]:
@@ -61,15 +62,15 @@ def changes_for(
     one this program never makes), takes ``columns`` with values as long as ``longest_bytes``.
 
     ``leading`` and ``trailing`` are columns of our own that stand before and behind them when the table is made;
-    ``required`` ones refuse NULL, as the key and the leading ones do. ``recorded`` is what the ledger knows of the
-    target's columns by name; ``is_whole`` says that ``columns`` are all that the source has, so that a column which is
-    missing among them has left.
+    ``required`` ones refuse NULL, as the key and the leading ones do; the table is sorted by ``sorted_by``.
+    ``recorded`` is what the ledger knows of the target's columns by name; ``is_whole`` says that ``columns`` are all
+    that the source has, so that a column which is missing among them has left.
     """
     target = TargetTable(schema, table, dialect)
     own = [*leading, *columns, *trailing]
     if held is None:
         refuse_null = {*keys, *required, *(column.name for column in leading)}
-        return [_create(target, own, refuse_null, longest_bytes)]
+        return [replace(_create(target, own, refuse_null, longest_bytes), sorted_by=sorted_by)]
     needed = (_change(target, held, column, longest_bytes.get(column.name, 0)) for column in own)
     left = _left(target, held, columns, recorded) if is_whole and columns else ()
     return [*_key_change(target, keys, recorded), *(change for change in needed if change), *left]

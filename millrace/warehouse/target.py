@@ -25,8 +25,8 @@ class Target:
     NULL, as the key is not; ``stamp`` is the column that says when a row was changed ('': none). ``references`` maps
     columns to the models whose key they hold, ``unknown`` gives the values of a row of which only the key is known;
     ``binds`` are columns that hold keys of versions. ``consumed`` columns of a batch are not kept.
-    ``number`` tells apart the temporary tables of targets that are loaded together. ``marks_deleted``: the table has
-    the column that marks deleted rows."""
+    The table is sorted by ``sorted_by``. ``number`` tells apart the temporary tables of targets that are loaded
+    together. ``marks_deleted``: the table has the column that marks deleted rows."""
 
     pipeline: str
     member: str
@@ -46,6 +46,7 @@ class Target:
     unknown: Mapping[str, Any] = field(default_factory=dict)
     binds: tuple[Bind, ...] = ()
     consumed: frozenset[str] = frozenset()
+    sorted_by: str = ""
     rank: int = 0
     number: int = 0
     marks_deleted: bool = False
@@ -149,6 +150,7 @@ def _of_stream(pipeline: Pipeline, stream: Stream, dialect: Dialect, number: int
         schema_policy=stream.schema_policy,
         stamp=column_name(stream.capture.stamp) if stream.capture.stamp else "",
         reconcile=stream.reconcile,
+        sorted_by=stream.sorted_by,
         rank=2,
         number=number,
     )

@@ -33,6 +33,15 @@ CREATE TABLE IF NOT EXISTS millrace.rejects (
     closed_by VARCHAR(64)
 );
 
+-- The objects of the lake, each with messages that consumers collected of a queue, that were applied, and by which batch
+-- first. Names sort by time.
+CREATE TABLE IF NOT EXISTS millrace.collected (
+    pipeline VARCHAR(128) NOT NULL,
+    stream VARCHAR(128) NOT NULL,
+    name VARCHAR(64) NOT NULL,
+    batch_id VARCHAR(64) NOT NULL
+);
+
 -- One row per applied batch, written in the transaction that applies its rows. A stream's position is that of its
 -- latest read; manifest is a key in the landing zone (of a model: in the processed zone). The last five columns say how
 -- old the changed rows were when they became visible; silent ones, whose stamp did not move, are of unknown age. Made

@@ -32,7 +32,7 @@ def test_help_names_the_commands() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("run", "nope"), "there is no pipeline 'nope'. Remedy: choose from stori"),
+        (("run", "nope"), "there is no pipeline 'nope'. Remedy: choose from events, stocks, stori"),
         (("run", "stori", "--stream", "nope"), "choose from transactions, trades"),
         (("run", "absent.py:pipeline"), "there is no such file"),
         (("run", "README.md:pipeline"), "this is no Python module"),

@@ -18,13 +18,14 @@ from blocks.store import BucketStore
 from local.mysql import connect as connect_mysql
 from local.stack import WAREHOUSE_IAM_ROLE, Stack
 from millrace import Pipeline, Stream
-from millrace.capture.chunk import Window
+from millrace.capture.chunk import Source, Window
 from millrace.capture.mongo import MongoSource
 from millrace.capture.mongo_client import open_client
 from millrace.capture.mysql import MySQLSource
 from millrace.capture.pipe import CHUNK_BYTES
 from millrace.capture.postgres import PostgresSource
 from millrace.capture.tables import TableSource
+from millrace.collected import CollectedSource
 from millrace.extract import Landing
 from millrace.lake.batch import Batch
 from millrace.lake.store import ObjectStore
@@ -130,6 +131,11 @@ class Engine:
             return MySQLSource(opener(mysql_connector(self.mysql_url, place="test")), self.chunk_bytes)
         return PostgresSource(self.connect_source, self.chunk_bytes)
 
+    def _source(self, stream: Stream, client: Any) -> Source:
+        if stream.reference.kind == "sqs":
+            return CollectedSource(self.store, pipeline_of(stream), self.warehouse.collected)
+        return MongoSource(client) if stream.reference.kind == "mongo" else self.table_source(stream)
+
     def _window(self, full: bool, upper: str | None) -> Way:
         async def read(route: Route) -> Batch | None:
             lower = None if full else (await route.standing()).position
@@ -154,8 +160,7 @@ class Engine:
     async def _batch(self, stream: Stream, way: Way, token: int) -> Batch | None:
         landing = self.landing(token)
         client = open_client(self.mongo_url)
-        is_mongo = stream.reference.kind == "mongo"
-        source = MongoSource(client) if is_mongo else self.table_source(stream)
+        source = self._source(stream, client)
         try:
             batch = await way(Route(source, landing, self.warehouse, pipeline_of(stream), stream))
         finally:

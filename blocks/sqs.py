@@ -1,0 +1,87 @@
+"""The engine's queue on Amazon SQS.
+
+What does not belong here: where the queue is (queue.py), when messages are received and deleted (millrace/collect.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from blocks.queue import Queue
+from millrace.capture.queue_errors import queue_errors
+from millrace.errors import Unreachable
+from millrace.queue import Message
+
+REQUEST_MESSAGES = 10
+"""As many as one request takes."""
+REQUEST_BYTES = 1024 * 1024
+
+
+class SqsQueue:
+    """A queue of a Queue block, for as many threads at once as there are ``connections``."""
+
+    def __init__(self, block: Queue, connections: int = 10) -> None:
+        self._url, self._client = block.url, block.client(connections)
+
+    @property
+    def place(self) -> str:
+        """The queue's name."""
+        return f"sqs {self._url.rpartition('/')[2]}"
+
+    def receive(self, visibility_seconds: int, wait_seconds: int) -> list[Message]:
+        """As ``MessageQueue.receive``."""
+        with queue_errors(self.place):
+            answer = self._client.receive_message(
+                QueueUrl=self._url,
+                MaxNumberOfMessages=REQUEST_MESSAGES,
+                VisibilityTimeout=visibility_seconds,
+                WaitTimeSeconds=wait_seconds,
+            )
+        return [Message(one["Body"], one["ReceiptHandle"]) for one in answer.get("Messages", [])]
+
+    def delete(self, receipts: Sequence[str]) -> int:
+        """As ``MessageQueue.delete``."""
+        entries = [{"ReceiptHandle": receipt} for receipt in receipts]
+        return sum(len(answer.get("Successful", [])) for _, answer in self._request("delete_message_batch", entries))
+
+    def extend(self, receipts: Sequence[str], visibility_seconds: int) -> None:
+        """As ``MessageQueue.extend``."""
+        entries = [{"ReceiptHandle": receipt, "VisibilityTimeout": visibility_seconds} for receipt in receipts]
+        for _ in self._request("change_message_visibility_batch", entries):
+            pass
+
+    def send(self, bodies: Sequence[str]) -> None:
+        """As ``MessageQueue.send``."""
+        entries = [{"MessageBody": body} for body in bodies]
+        for sent, answer in self._request("send_message_batch", entries):
+            if failed := answer.get("Failed"):
+                raise Unreachable(
+                    f"{len(failed)} of {len(sent)} messages were not taken ({failed[0].get('Code')})",
+                    place=self.place,
+                    remedy="run again later",
+                )
+
+    def _request(
+        self, operation: str, entries: Sequence[dict[str, Any]]
+    ) -> Iterator[tuple[Sequence[dict[str, Any]], dict[str, Any]]]:
+        for block in _blocks(entries):
+            numbered = [{"Id": str(index), **entry} for index, entry in enumerate(block)]
+            with queue_errors(self.place):
+                answer = getattr(self._client, operation)(QueueUrl=self._url, Entries=numbered)
+            yield block, answer
+
+
+def _blocks(entries: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """As many at once as a request takes."""
+    block: list[dict[str, Any]] = []
+    size_bytes = 0
+    for entry in entries:
+        own = len(entry.get("MessageBody", "").encode())
+        if block and (len(block) == REQUEST_MESSAGES or size_bytes + own > REQUEST_BYTES):
+            yield block
+            block, size_bytes = [], 0
+        block.append(entry)
+        size_bytes += own
+    if block:
+        yield block

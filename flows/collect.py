@@ -1,0 +1,90 @@
+"""The flow `extract-queue`: a consumer that collects messages into the lake, on a schedule or for ever.
+
+What it collects is loaded by the next run of `replicate`. What does not belong here: how it collects
+(millrace/collect.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from prefect import flow
+from prefect.artifacts import acreate_table_artifact
+from pydantic import BaseModel, Field
+
+from flows.alerts import alert_cancellation, alert_failure
+from flows.together import raise_all, together
+from millrace import Queue
+from millrace.collect import Budget, Collected, Pace
+from millrace.errors import ConfigurationError
+from pipelines import find
+from tasks.collect import collect_messages
+
+
+class CollectRequest(BaseModel):
+    """Which queues are collected, until when, and how."""
+
+    pipeline: str = Field(default="events", description="A pipeline's name, or path/to/module.py:attribute.")
+    streams: list[str] = Field(default=[], description="Names of streams; empty: all that come from queues.")
+    seconds: float | None = Field(default=240, gt=0, description="Stop after that long; empty: never for that.")
+    messages: int | None = Field(default=None, gt=0, description="Stop after so many; empty: never for that.")
+    until_empty: bool = Field(default=True, description="Stop when a long poll brings nothing.")
+    lanes: int = Field(default=8, ge=1, le=64, description="Requests at once.")
+    object_messages: int = Field(default=5_000, ge=1, le=100_000, description="Write an object when so many wait.")
+    flush_seconds: float = Field(default=30, ge=0, le=3_600, description="Or when the first has waited that long.")
+    visibility_seconds: int = Field(
+        default=60, ge=2, le=43_200, description="After that long without a word, messages go to another consumer."
+    )
+    wait_seconds: int = Field(default=20, ge=0, le=20, description="Of a long poll.")
+
+    @property
+    def budget(self) -> Budget:
+        """When to stop."""
+        return Budget(self.seconds, self.messages, self.until_empty)
+
+    @property
+    def pace(self) -> Pace:
+        """How to work."""
+        return Pace(
+            lanes=self.lanes,
+            object_messages=self.object_messages,
+            flush_seconds=self.flush_seconds,
+            visibility_seconds=self.visibility_seconds,
+            wait_seconds=self.wait_seconds,
+        )
+
+
+DEFAULT_REQUEST = CollectRequest()
+
+
+@flow(
+    name="extract-queue",
+    flow_run_name="collect {request.pipeline}",
+    persist_result=False,
+    on_failure=[alert_failure],
+    on_cancellation=[alert_cancellation],
+)
+async def extract_queue(request: CollectRequest = DEFAULT_REQUEST) -> dict[str, Collected]:
+    """Collect messages into the lake; what was collected, by stream.
+
+    Any number of runs may be at it at once. SIGTERM ends it with everything in hand written. Raises ConfigurationError
+    when a stream does not come from a queue, and an ExceptionGroup with what failed.
+    """
+    pipeline = find(request.pipeline)
+    own = [stream.name for stream in pipeline.streams if isinstance(stream.capture, Queue)]
+    names = [pipeline.stream(name).name for name in request.streams] or own
+    if not names:
+        raise ConfigurationError(
+            "it has no stream from a queue", place=f"pipeline {request.pipeline}", remedy="run it (millrace run)"
+        )
+    collected, failures = await together(
+        collect_messages(request.pipeline, name, request.budget, request.pace) for name in names
+    )
+    raise_all(failures)
+    by_stream = dict(zip(names, collected, strict=True))
+    await acreate_table_artifact(
+        key=f"collected-{pipeline.name}",
+        table=[{"stream": name, **asdict(one)} for name, one in by_stream.items()],
+        description="Messages that were collected into the lake.",
+    )
+    return by_stream

@@ -1,0 +1,77 @@
+"""The steps of streams that come from queues: collect messages into the lake, send on those that were rejected.
+
+What does not belong here: how (millrace/collect.py, millrace/dead_letters.py), when (flows/).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from prefect import get_run_logger, task
+
+from blocks.load import load_landing, load_source_queue
+from blocks.sqs import SqsQueue
+from millrace import Pipeline, Queue, Stream
+from millrace.collect import Budget, Collected, Pace, Progress, collect
+from millrace.dead_letters import send_dead_letters
+from millrace.errors import ConfigurationError
+from millrace.lake.messages import collected_prefix
+from pipelines import find
+from tasks.connections import open_warehouse
+from tasks.policy import STEP
+from tasks.signals import stopped_by_signals
+
+PROGRESS_SECONDS = 10.0
+SPARE_CONNECTIONS = 2
+"""Beside those of the lanes: to renew, and to end."""
+
+
+@task(name="collect", task_run_name="collect {stream}", **STEP)
+async def collect_messages(pipeline: str, stream: str, budget: Budget, pace: Pace) -> Collected:
+    """Collect until the budget is spent; SIGTERM and Ctrl-C end it early, with everything in hand written first.
+
+    Raises ConfigurationError when the stream is none of a queue.
+    """
+    declared = find(pipeline)
+    own = declared.stream(stream)
+    if not isinstance(own.capture, Queue):
+        raise ConfigurationError(
+            "it does not come from a queue", place=f"stream {pipeline}.{stream}", remedy="run it (millrace run)"
+        )
+    queue = SqsQueue(await load_source_queue(own.reference.connection), pace.lanes + SPARE_CONNECTIONS)
+    store, prefix, report = await load_landing(), collected_prefix(declared.name, stream), _reporter(stream)
+    with stopped_by_signals() as stop:
+        return await asyncio.to_thread(collect, queue, store, prefix, budget, pace, stop, report)
+
+
+@task(name="dead-letters", task_run_name="dead letters of {stream}", **STEP)
+async def forward_dead_letters(pipeline: str, stream: str, connection: str) -> int:
+    """Send what was rejected to the queue of this connection, once; how many messages."""
+    declared = find(pipeline)
+    warehouse, store = await open_warehouse(declared), await load_landing()
+    queue = SqsQueue(await load_source_queue(connection))
+    own = declared.stream(stream)
+    sent = await asyncio.to_thread(send_dead_letters, declared, own, warehouse, store, queue)
+    if sent:
+        get_run_logger().warning("%s: %d rejected messages sent to %s", stream, sent, queue.place)
+    return sent
+
+
+def dead_letters_of(pipeline: Pipeline, stream: str) -> str:
+    """The connection of the queue for what is rejected of a stream ('': none)."""
+    own: Stream = pipeline.stream(stream)
+    return own.capture.dead_letters if isinstance(own.capture, Queue) else ""
+
+
+def _reporter(stream: str) -> Progress:
+    """Logs what was collected so far, every few seconds, from whichever thread."""
+    logger, said = get_run_logger(), time.monotonic()
+
+    def report(collected: Collected) -> None:
+        nonlocal said
+        if time.monotonic() - said >= PROGRESS_SECONDS:
+            said = time.monotonic()
+            logger.info("%s: %s messages in %d objects", stream, f"{collected.messages:,}", collected.objects)
+
+    return report

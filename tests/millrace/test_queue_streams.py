@@ -1,0 +1,261 @@
+"""What was collected of a queue on its way into either warehouse: each message once, whatever came in which order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dataframely as dy
+import polars as pl
+import pytest
+from engine_on_servers import PIPELINE, Engine, pipeline_of
+
+from millrace import Append, Incremental, Merge, Pipeline, Queue, Snapshot, Stream, text
+from millrace.dead_letters import send_dead_letters
+from millrace.declared import Reconcile
+from millrace.errors import ConfigurationError
+from millrace.lake.messages import collected_prefix, put_messages
+from millrace.load_modes import LoadMode, Replace
+from millrace.queue import Message
+
+NOON = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=2)
+
+
+class Order(dy.Schema):
+    """What a message of these tests must be."""
+
+    id = dy.String(nullable=False, max_length=8)
+    placed_at = dy.Datetime(nullable=False, time_unit="us", time_zone="UTC")
+    due_at = dy.Datetime(nullable=True, time_unit="us")
+    quantity = dy.Int64(nullable=True, min=0)
+    note = dy.String(nullable=True)
+    country = dy.String(nullable=True)
+
+
+ORDERS = Stream(
+    "orders",
+    "sqs/orders",
+    "id",
+    Queue(stamp="placed_at", dead_letters="orders-dead-letter"),
+    load=Append(),
+    contract=Order,
+    types={"note": text(8)},
+    rewritten={"country": pl.col("country").str.to_lowercase()},
+    omitted=["token"],
+    sorted_by="placed_at",
+)
+
+
+def order(key: str, **fields: Any) -> str:
+    return json.dumps({"id": key, "placed_at": "2026-01-05T10:00:00.123+0100", **fields})
+
+
+def collect(engine: Engine, *messages: str, at: datetime = NOON) -> str:
+    """As a consumer does; the object's name."""
+    return put_messages(engine.store, collected_prefix(PIPELINE, "orders"), messages, at)
+
+
+async def test_messages_become_rows_of_the_contract_and_what_they_bring_besides(engine: Engine) -> None:
+    collect(
+        engine,
+        order("a", quantity="9007199254740993", due_at="2026-01-06 00:00:00.5", country="DE", token="secret"),
+        order("b", placed_at="2026-01-05 10:00:00Z", quantity=2, note="longer than eight", extra={"gift": True}),
+    )
+    result = await engine.run(ORDERS)
+    assert result and (result.read, result.inserted, result.rejected) == (2, 2, 0)
+    columns = ("id", "placed_at", "due_at", "quantity", "note", "country", "extra_gift")
+    assert engine.rows("orders", *columns) == [
+        (
+            "a",
+            datetime(2026, 1, 5, 9, 0, 0, 123_000, UTC),
+            datetime.fromisoformat("2026-01-06T00:00:00.5"),
+            2**53 + 1,
+            None,
+            "de",
+            None,
+        ),
+        ("b", datetime(2026, 1, 5, 10, tzinfo=UTC), None, 2, "longer than eight", None, True),
+    ]
+    assert "token" not in {
+        column
+        for (column,) in engine.query(
+            f"SELECT column_name FROM information_schema.columns WHERE table_schema = '{PIPELINE}'"
+        )
+    }
+
+
+async def test_what_comes_twice_is_one_row(engine: Engine) -> None:
+    """Within an object, across objects, and days later."""
+    collect(engine, order("a"), order("b"), order("a"))
+    collect(engine, order("b"), json.dumps(dict(reversed(json.loads(order("a")).items()))))
+    first = await engine.run(ORDERS)
+    assert first and (first.read, first.inserted, first.unchanged, first.warnings) == (5, 2, 3, ())
+    collect(engine, order("a"), order("c"), at=NOON + timedelta(minutes=1))
+    second = await engine.run(ORDERS)
+    assert second and (second.read, second.inserted, second.unchanged) == (2, 1, 1)
+    assert [key for (key,) in engine.rows("orders", "id")] == ["a", "b", "c"]
+
+
+async def test_every_object_is_read_once_though_it_appears_out_of_order(engine: Engine) -> None:
+    """A consumer that is slow finishes an object that was named before others which are applied already."""
+    collect(engine, order("a"), at=NOON)
+    collect(engine, order("b"), at=NOON + timedelta(minutes=10))
+    assert (await engine.run(ORDERS)).read == 2  # type: ignore[union-attr]  # None fails as well
+    collect(engine, order("late"), at=NOON - timedelta(hours=20))
+    result = await engine.run(ORDERS)
+    assert result and (result.read, result.inserted) == (1, 1)
+    assert await engine.run(ORDERS) is None
+    assert await engine.run(ORDERS) is None
+
+
+async def test_reading_everything_finds_what_appeared_too_late(engine: Engine) -> None:
+    collect(engine, order("a"), at=NOON)
+    await engine.run(ORDERS)
+    collect(engine, order("lost"), at=NOON - timedelta(days=3))
+    assert await engine.run(ORDERS) is None
+    result = await engine.deliver(ORDERS, full=True)
+    assert result and (result.read, result.inserted, result.unchanged) == (2, 1, 1)
+    [(noted,)] = engine.query("SELECT count(*) FROM millrace.collected")
+    assert noted == 2
+    assert await engine.run(ORDERS) is None
+
+
+async def test_a_batch_that_was_not_loaded_is_read_again(engine: Engine) -> None:
+    collect(engine, order("a"))
+    assert await engine.extract(ORDERS)
+    result = await engine.run(ORDERS)
+    assert result and result.inserted == 1
+
+
+async def test_more_objects_than_a_page_lists(engine: Engine) -> None:
+    """2,100 of them, some of three days ago."""
+
+    def put(number: int) -> None:
+        collect(engine, order(str(number)), at=NOON - timedelta(minutes=2 * number))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(put, range(2_100)))
+    result = await engine.run(ORDERS)
+    assert result and (result.read, result.inserted) == (2_100, 2_100)
+    assert len(engine.rows("orders", "id")) == 2_100
+    assert await engine.run(ORDERS) is None
+
+
+MALFORMED = {
+    "{": ("not_json", ""),
+    "": ("not_json", ""),
+    "[1]": ("not_an_object", ""),
+    order("a", quantity="many"): ("type_mismatch", "quantity"),
+    order("a", quantity=2**63): ("number_does_not_fit", "quantity"),
+    order("a", placed_at="2018-02-03t19: 28:06.291+0100"): ("type_mismatch", "placed_at"),
+    order("a", placed_at="2018-02-03T19:28:06.291"): ("type_mismatch", "placed_at"),
+    order("a", due_at="2018-02-03T19:28:06+01:00"): ("type_mismatch", "due_at"),
+    order("a", note="\x00"): ("nul_character", "note"),
+    order("a", quantity=-1): ("contract_min", "quantity"),
+    json.dumps({"placed_at": "2026-01-05T10:00:00Z"}): ("contract_nullability", "id"),
+}
+
+
+async def test_what_is_malformed_goes_to_quarantine_with_its_reason(engine: Engine) -> None:
+    name = collect(engine, order("good"), *MALFORMED)
+    result = await engine.run(ORDERS)
+    assert result and (result.read, result.inserted, result.rejected) == (12, 1, 11)
+    rejects = engine.rejects()
+    found = {json.loads(one["coordinates"])["_message"]: (one["reason"], one["field"]) for one in rejects}
+    assert found == {f"{name}#{place}": why for place, why in enumerate(MALFORMED.values(), 1)}
+
+
+async def test_replay_brings_back_what_another_contract_takes(engine: Engine) -> None:
+    collect(engine, order("good"), order("negative", quantity=-1), "{")
+    await engine.run(ORDERS)
+
+    class Lenient(Order):
+        quantity = dy.Int64(nullable=True)
+
+    mended = Stream(**{**vars(ORDERS), "contract": Lenient})
+    result = await engine.replay(mended)
+    assert result and (result.read, result.inserted, result.rejected) == (2, 1, 1)
+    assert engine.rows("orders", "id", "quantity") == [("good", None), ("negative", -1)]
+    again = await engine.replay(mended)
+    assert again and (again.read, again.rejected) == (1, 1)
+
+
+class Box:
+    """A queue that keeps what it is sent."""
+
+    place = "box"
+
+    def __init__(self) -> None:
+        self.bodies: list[str] = []
+
+    def send(self, bodies: Sequence[str]) -> None:
+        self.bodies += bodies
+
+    def receive(self, visibility_seconds: int, wait_seconds: int) -> list[Message]:
+        raise AssertionError
+
+    def delete(self, receipts: Sequence[str]) -> int:
+        raise AssertionError
+
+    def extend(self, receipts: Sequence[str], visibility_seconds: int) -> None:
+        raise AssertionError
+
+
+async def test_dead_letters_are_sent_once(engine: Engine) -> None:
+    """Not again by the next run, by a replay that rejects them again, nor by a read of everything."""
+    box, own = Box(), pipeline_of(ORDERS)
+    collect(engine, order("good"), "{", order("negative", quantity=-1))
+    for act in (engine.run, engine.run, engine.replay, lambda stream: engine.deliver(stream, full=True)):
+        await act(ORDERS)
+        send_dead_letters(own, ORDERS, engine.warehouse, engine.store, box)
+        assert box.bodies == ["{", order("negative", quantity=-1)]
+    collect(engine, "[]", at=NOON + timedelta(minutes=1))
+    await engine.run(ORDERS)
+    assert send_dead_letters(own, ORDERS, engine.warehouse, engine.store, box) == 1
+    assert box.bodies[2:] == ["[]"]
+
+
+async def test_the_target_is_sorted(engine: Engine) -> None:
+    changes, _ = engine.warehouse.plan(pipeline_of(ORDERS), ORDERS, ())
+    assert changes == [] or "create table" in changes[0]
+    collect(engine, order("a"))
+    result = await engine.run(ORDERS)
+    assert result and result.inserted == 1
+
+
+@pytest.mark.parametrize(
+    ("declared", "problem"),
+    [
+        ({"source": "sqs/orders", "capture": Incremental("placed_at")}, "captured by Queue"),
+        ({"source": "postgres:public.orders", "capture": Queue()}, "captured by Queue"),
+        ({"source": "sqs/orders", "capture": Queue(), "sweep": "daily"}, "nothing to compare"),
+        ({"source": "sqs/orders", "capture": Queue(), "reconcile": Reconcile()}, "nothing to compare"),
+        ({"source": "sqs/orders", "capture": Queue(), "load": Replace()}, "Replace|Append or Merge"),
+        ({"source": "postgres:a.b", "capture": Snapshot(), "omitted": ["c"]}, "omitted of documents"),
+        ({"source": "sqs:orders", "capture": Queue()}, "not understood"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(declared: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=problem):
+        Stream("orders", key="id", **declared)
+
+
+@pytest.mark.parametrize("load", [Append(), Merge()])
+async def test_a_message_with_the_key_of_another(engine: Engine, load: LoadMode) -> None:
+    """The first stays where rows are appended, the one of the later stamp where they are merged."""
+    stream = Stream(**{**vars(ORDERS), "load": load})
+    collect(engine, order("a", quantity=1))
+    await engine.run(stream)
+    collect(engine, order("a", quantity=2, placed_at="2026-01-06T10:00:00Z"), at=NOON + timedelta(minutes=1))
+    result = await engine.run(stream)
+    assert result
+    is_append = isinstance(load, Append)
+    assert engine.rows("orders", "id", "quantity") == [("a", 1 if is_append else 2)]
+    assert bool(result.warnings) == is_append
+
+
+def test_a_pipeline_of_a_queue_says_where_it_comes_from() -> None:
+    assert str(Pipeline("shop", [ORDERS]).streams[0].reference) == "sqs/orders"
