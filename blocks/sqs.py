@@ -38,7 +38,7 @@ class SqsQueue:
                 VisibilityTimeout=visibility_seconds,
                 WaitTimeSeconds=wait_seconds,
             )
-        return [Message(one["Body"], one["ReceiptHandle"]) for one in answer.get("Messages", [])]
+        return [Message(one["Body"], one["ReceiptHandle"], one["MessageId"]) for one in answer.get("Messages", [])]
 
     def delete(self, receipts: Sequence[str]) -> int:
         """As ``MessageQueue.delete``."""

@@ -198,7 +198,7 @@ class _Consumer:
         if not messages:
             return
         named = datetime.now(UTC)
-        put_messages(self._store, self._prefix, [message.body for message in messages], named)
+        put_messages(self._store, self._prefix, [(one.identity, one.body) for one in messages], named)
         if datetime.now(UTC) - named > STALE:
             raise Unreachable(
                 "an object was named hours before it was written",

@@ -8,6 +8,7 @@ What does not belong here: collecting (millrace/collect.py), what a message says
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import polars as pl
 from millrace.capture.chunk import Chunk, Keys, Read, Window
 from millrace.capture.messages import MessageDecoder
 from millrace.errors import FatalError
-from millrace.lake.messages import collected_prefix, first_name, get_messages, names, object_of, time_of
+from millrace.lake.messages import SENT, collected_prefix, first_name, get_messages, names, object_of, time_of
 from millrace.lake.store import ObjectStore
 from millrace.naming import IDENTITY, MESSAGE
 from millrace.pipeline import Pipeline, Stream
@@ -27,6 +28,8 @@ from millrace.types import Column
 
 OVERLAP = timedelta(days=1)
 CHUNK_MESSAGES = 20_000
+REMEMBERED_CHUNKS = 50
+"""Messages among which one is told that was delivered twice: it is so within minutes, or hours at most."""
 OBJECTS_AT_ONCE = 8
 """That are fetched side by side and held; each has as many messages as a consumer collects at once."""
 
@@ -90,18 +93,18 @@ class CollectedReading:
     _places: frozenset[str] | None
 
     async def chunks(self) -> AsyncGenerator[Chunk, None]:
-        """The messages in the order of their objects, decoded some thousands at a time."""
-        decoder, held = MessageDecoder(self._stream, self._known), pl.DataFrame()
+        """The messages in the order of their objects, each once, decoded some thousands at a time."""
+        decoder, held, seen = MessageDecoder(self._stream, self._known), pl.DataFrame(), _Seen()
         for first in range(0, len(self._objects), OBJECTS_AT_ONCE):
             block = self._objects[first : first + OBJECTS_AT_ONCE]
             fetched = await asyncio.gather(*(asyncio.to_thread(self._fetch, name) for name in block))
             held = pl.concat([held, *fetched])
             whole = held.height - held.height % CHUNK_MESSAGES
             for frame in held.head(whole).iter_slices(CHUNK_MESSAGES):
-                yield await asyncio.to_thread(decoder.decode, frame)
+                yield await asyncio.to_thread(decoder.decode, seen.fresh(frame))
             held = held.tail(held.height - whole)
         if held.height:
-            yield await asyncio.to_thread(decoder.decode, held)
+            yield await asyncio.to_thread(decoder.decode, seen.fresh(held))
 
     async def sample(self, rows: int) -> tuple[int, list[Chunk]]:
         """Nobody asks: a stream of messages is not reconciled."""
@@ -111,6 +114,21 @@ class CollectedReading:
     def _fetch(self, name: str) -> pl.DataFrame:
         messages = get_messages(self._store, self._prefix, name)
         return messages if self._places is None else messages.filter(pl.col(MESSAGE).is_in(list(self._places)))
+
+
+class _Seen:
+    """Which messages came lately: one whose consumer died after it was stored is stored again by another."""
+
+    def __init__(self) -> None:
+        self._lately: deque[pl.Series] = deque(maxlen=REMEMBERED_CHUNKS)
+
+    def fresh(self, messages: pl.DataFrame) -> pl.DataFrame:
+        """Those that did not come before."""
+        fresh = messages.unique(SENT, keep="first", maintain_order=True)
+        for seen in self._lately:
+            fresh = fresh.filter(~pl.col(SENT).hash().is_in(seen.implode()))
+        self._lately.append(fresh[SENT].hash())
+        return fresh
 
 
 def _read(objects: Sequence[str], selection: Window | Keys) -> Read:

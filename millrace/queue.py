@@ -12,10 +12,12 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message in hand: its ``body`` as it was sent, and the ``receipt`` by which it is deleted."""
+    """A message in hand: its ``body`` as it was sent, the ``receipt`` by which it is deleted, and the ``identity`` that
+    it keeps however often it is delivered."""
 
     body: str
     receipt: str
+    identity: str
 
 
 class MessageQueue(Protocol):

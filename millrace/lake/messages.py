@@ -17,7 +17,8 @@ from millrace.lake.store import ObjectStore
 from millrace.naming import MESSAGE
 
 COLLECTED, SUFFIX = "collected", ".parquet"
-BODY = "body"
+BODY, SENT = "body", "sent"
+"""Columns of an object: the message, and the identity that it keeps however often it is delivered."""
 DAY = timedelta(days=1)
 _TIME = "%Y%m%dT%H%M%S.%fZ"
 
@@ -27,19 +28,20 @@ def collected_prefix(pipeline: str, stream: str) -> str:
     return f"{pipeline}/{stream}/{COLLECTED}"
 
 
-def put_messages(store: ObjectStore, prefix: str, bodies: Sequence[str], now: datetime) -> str:
-    """Write one object; its name. The messages are safe when this returns."""
+def put_messages(store: ObjectStore, prefix: str, messages: Sequence[tuple[str, str]], now: datetime) -> str:
+    """Write one object of identities and bodies; its name. The messages are safe when this returns."""
     name, written = new_batch_id(now), io.BytesIO()
-    pl.DataFrame({BODY: bodies}, schema={BODY: pl.String}).write_parquet(written, compression="zstd")
+    frame = pl.DataFrame(messages, schema={SENT: pl.String, BODY: pl.String}, orient="row")
+    frame.write_parquet(written, compression="zstd")
     store.put_bytes(written.getvalue(), _key(prefix, name))
     return name
 
 
 def get_messages(store: ObjectStore, prefix: str, name: str) -> pl.DataFrame:
-    """The bodies of an object, and where each lies (MESSAGE)."""
-    bodies = pl.read_parquet(io.BytesIO(store.get_bytes(_key(prefix, name))))
+    """The messages of an object, and where each lies (MESSAGE)."""
+    messages = pl.read_parquet(io.BytesIO(store.get_bytes(_key(prefix, name))))
     places = pl.format("{}#{}", pl.lit(name), pl.int_range(pl.len())).alias(MESSAGE)
-    return bodies.select(places, BODY)
+    return messages.select(places, SENT, BODY)
 
 
 def object_of(place: str) -> str:

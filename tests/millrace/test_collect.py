@@ -181,7 +181,9 @@ def test_a_queue_that_is_not_there(stack: Stack, queue: SqsQueue, store: BucketS
 
 def test_objects_are_found_by_time_across_days_and_pages(store: BucketStore) -> None:
     start = datetime(2026, 2, 27, 23, 59, 50, tzinfo=UTC)
-    put = [put_messages(store, PREFIX, [str(second)], start + timedelta(hours=7 * second)) for second in range(12)]
+    put = [
+        put_messages(store, PREFIX, [("", str(second))], start + timedelta(hours=7 * second)) for second in range(12)
+    ]
     assert list(names(store, PREFIX)) == put
     assert list(names(store, PREFIX, time_of(put[3]), time_of(put[9]))) == put[3:9]
     assert list(names(store, PREFIX, time_of(put[5]))) == put[5:]

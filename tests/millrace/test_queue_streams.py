@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import dataframely as dy
 import polars as pl
@@ -55,6 +56,11 @@ def order(key: str, **fields: Any) -> str:
 
 def collect(engine: Engine, *messages: str, at: datetime = NOON) -> str:
     """As a consumer does; the object's name."""
+    return deliver(engine, [(uuid4().hex, message) for message in messages], at)
+
+
+def deliver(engine: Engine, messages: Sequence[tuple[str, str]], at: datetime) -> str:
+    """The same of messages with their identities."""
     return put_messages(engine.store, collected_prefix(PIPELINE, "orders"), messages, at)
 
 
@@ -97,6 +103,15 @@ async def test_what_comes_twice_is_one_row(engine: Engine) -> None:
     second = await engine.run(ORDERS)
     assert second and (second.read, second.inserted, second.unchanged) == (2, 1, 1)
     assert [key for (key,) in engine.rows("orders", "id")] == ["a", "b", "c"]
+
+
+async def test_a_message_that_is_delivered_twice_is_one_message(engine: Engine) -> None:
+    """Also one that is rejected: a consumer died after it was stored and before it was deleted."""
+    messages = [("1", order("a")), ("2", "{"), ("3", "{")]
+    deliver(engine, messages, NOON)
+    deliver(engine, [*messages, *messages[:2]], NOON + timedelta(minutes=1))
+    result = await engine.run(ORDERS)
+    assert result and (result.read, result.inserted, result.rejected) == (3, 1, 2)
 
 
 async def test_every_object_is_read_once_though_it_appears_out_of_order(engine: Engine) -> None:
