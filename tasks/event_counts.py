@@ -1,0 +1,112 @@
+"""How many events of the product there were: by UTC day, kind and platform, from the warehouse.
+
+What does not belong here: the query (sql/events/chart.sql), how the numbers look (event_picture.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from prefect import task
+
+from blocks.load import load_warehouse
+from blocks.sql import opener
+from millrace.errors import ConfigurationError, SourceMissing
+from millrace.warehouse.session import session
+from pipelines.events import pipeline
+from pipelines.events_contracts import PLATFORMS
+from tasks.policy import STEP
+
+COUNT_SQL = Path(__file__).parent.parent / "sql" / "events" / "chart.sql"
+KINDS = ("submission_success", "registration_initiated")
+"""Of events: those that are counted."""
+DAY = timedelta(days=1)
+PLACE = "chart of events"
+
+
+@dataclass(frozen=True)
+class Days:
+    """Days of UTC, from ``start`` on, before ``end``."""
+
+    start: date
+    end: date
+
+    @property
+    def each(self) -> list[date]:
+        """In order."""
+        return [self.start + number * DAY for number in range((self.end - self.start).days)]
+
+
+@dataclass(frozen=True)
+class Count:
+    """Events of one kind on one day (UTC) from one platform."""
+
+    day: date
+    kind: str
+    platform: str
+    events: int
+
+
+@dataclass(frozen=True)
+class EventCounts:
+    """One number for each day, kind and platform, in that order; counted at ``until`` (UTC)."""
+
+    days: Days
+    until: datetime
+    counts: tuple[Count, ...]
+
+    @property
+    def incomplete(self) -> date | None:
+        """The day that was not over when it was counted, if it is among them."""
+        today = self.until.date()
+        return today if self.days.start <= today < self.days.end else None
+
+    def by_day(self, kind: str, platform: str) -> list[int]:
+        """Of one kind from one platform, a number for each day."""
+        return [one.events for one in self.counts if (one.kind, one.platform) == (kind, platform)]
+
+
+@task(name="count events", **STEP)
+async def count_events(days: Days, until: datetime) -> EventCounts:
+    """Ask the warehouse; what it has no events of is 0.
+
+    Raises ConfigurationError when the table is not there yet.
+    """
+    block = await load_warehouse(pipeline.warehouse)
+    rows = await asyncio.to_thread(_rows, opener(block.connector), days)
+    return EventCounts(days, until, _complete(rows, days))
+
+
+def _rows(connect: Callable[[], Any], days: Days) -> list[tuple[Any, ...]]:
+    # Without a zone, as the column is: else the session's zone would decide where a day begins.
+    parameters = {"start": _midnight(days.start), "end": _midnight(days.end), "kinds": KINDS}
+    try:
+        with session(connect, PLACE) as connection, connection.cursor() as cursor:
+            cursor.execute(COUNT_SQL.read_text(encoding="utf-8"), parameters)
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+            return rows
+    except SourceMissing as missing:
+        remedy = f"run `millrace run {pipeline.name}` first"
+        raise ConfigurationError(missing.problem, place=PLACE, remedy=remedy) from None
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC).replace(tzinfo=None)
+
+
+def _complete(rows: Sequence[tuple[Any, ...]], days: Days) -> tuple[Count, ...]:
+    schema = {"day": pl.Date, "kind": pl.String, "platform": pl.String, "events": pl.Int64}
+    counted = pl.DataFrame(rows, schema=schema, orient="row")
+    every = (
+        pl.DataFrame({"day": days.each}, schema_overrides={"day": pl.Date})
+        .join(pl.DataFrame({"kind": KINDS}), how="cross")
+        .join(pl.DataFrame({"platform": list(PLATFORMS)}), how="cross")
+    )
+    filled = every.join(counted, on=["day", "kind", "platform"], how="left", maintain_order="left")
+    return tuple(Count(*row) for row in filled.with_columns(pl.col("events").fill_null(0)).iter_rows())
