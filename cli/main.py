@@ -42,6 +42,11 @@ StreamNames = Annotated[list[str] | None, typer.Option("--stream", "-s", help="O
 Full = Annotated[bool, typer.Option("--full", help="Read everything, not only what changed.")]
 Start = Annotated[datetime | None, typer.Option("--from", help="First moment of a window (inclusive, UTC).")]
 End = Annotated[datetime | None, typer.Option("--to", help="Last moment of a window (exclusive, UTC).")]
+FirstDay = Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day (inclusive, UTC).")]
+EndDay = Annotated[
+    datetime | None,
+    typer.Option("--to", formats=["%Y-%m-%d"], help="Last day (exclusive, UTC).", show_default="tomorrow"),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 SilentRate = Annotated[
     float | None, typer.Option(help="totesys: factor on silent edits and deletes.", show_default="1, as measured")
@@ -95,29 +100,23 @@ def replay(pipeline: PipelineName, stream: StreamNames = None, as_json: AsJson =
 
 
 @application.command()
-def rejects(
-    pipeline: PipelineName,
-    stream: StreamNames = None,
-    rows: Annotated[bool, typer.Option("--rows", help="Every row: its key and the file that holds it.")] = False,
+def chart(
+    pipeline: Annotated[str, typer.Argument(help="events.")],
+    start: FirstDay = None,
+    end: EndDay = None,
+    days: Annotated[int | None, typer.Option(help="How many days.", show_default="14, or from start to end")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what was rejected and not replayed since, by reason and field."""
-    from cli.show import print_json, print_rejects
-    from tasks.rejects import list_rejects
-
-    request = _request(pipeline, stream, "replay")
-    found = _await(list_rejects(request.pipeline, _chosen(request), each=rows))
-    print_json(found) if as_json else print_rejects(found)
-
-
-@application.command()
-def views(pipeline: PipelineName, as_json: AsJson = False) -> None:
-    """Make or replace the views for analysts, once the pipeline has run."""
+    """Draw submissions and registrations by UTC day and platform, into the lake; prints where the pictures are."""
     from cli.show import print_json, print_lines
-    from tasks.views import create_views
+    from flows.chart import ChartRequest
+    from flows.chart import chart as chart_flow
 
-    made = _await(create_views(_absolute(pipeline)))
-    print_json(made) if as_json else print_lines(made)
+    if pipeline != "events":
+        _fail(ConfigurationError(f"there is no chart of {pipeline!r}", remedy="choose events"))
+    request = _valid(ChartRequest, start=start and start.date(), end=end and end.date(), days=days)
+    drawn = _await(chart_flow(request))
+    print_json(drawn) if as_json else print_lines([drawn.png, drawn.svg])
 
 
 @application.command()
@@ -226,7 +225,12 @@ def _valid(kind: type[Request], **given: object) -> Request:
     try:
         return kind(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        _fail(*(ConfigurationError(str(one["msg"]), place=f"--{_option(one['loc'])}") for one in error.errors()))
+        _fail(*(ConfigurationError(str(one["msg"]), place=_place(one["loc"])) for one in error.errors()))
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """What is wrong between several options has none."""
+    return f"--{_option(location)}" if location else ""
 
 
 def _option(location: tuple[int | str, ...]) -> str:

@@ -25,7 +25,8 @@ TITLES = dict(zip(KINDS, ("Successful submissions", "Initiated registrations"), 
 COLOURS = dict(zip(PLATFORMS, ("#0072B2", "#E69F00"), strict=True))
 """Blue and orange of Okabe and Ito: apart for every kind of colour blindness, and in grey."""
 STYLE = {
-    "svg.hashsalt": "events", "svg.fonttype": "none", "font.family": "DejaVu Sans", "font.size": 10,
+    "svg.hashsalt": "events", "svg.fonttype": "none",
+    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 10,
     "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False, "axes.axisbelow": True,
     "axes.grid": True, "axes.grid.axis": "y", "grid.color": "#DDDDDD", "hatch.linewidth": 0.8,
     "xtick.major.size": 3, "ytick.major.size": 0,
@@ -86,6 +87,7 @@ def _panel(panel: Axes, counts: EventCounts, kind: str) -> None:
         panel.text(0.5, 0.5, "none on these days", transform=panel.transAxes, ha="center", color=GREY)
     panel.set_title(f"{TITLES[kind]} ({kind}): {', '.join(totals)}", loc="left", fontsize=11)
     panel.set_ylabel("events per UTC day")
+    panel.margins(y=0.1)
     panel.set_ylim(bottom=0)
     panel.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     panel.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))

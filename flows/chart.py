@@ -1,0 +1,78 @@
+"""The flow `chart`: what the product's events come to by day, drawn from the warehouse.
+
+What does not belong here: the steps (tasks/chart.py).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Literal
+
+from prefect import flow
+from pydantic import BaseModel, Field, model_validator
+
+from flows.alerts import alert_cancellation, alert_failure
+from millrace.errors import ConfigurationError
+from tasks.chart import Chart, draw_chart, publish_numbers
+from tasks.event_counts import Days, count_events
+
+DEFAULT_DAYS, MOST_DAYS = 14, 92
+"""More days than a quarter has make bars that nobody can tell apart."""
+DAY = timedelta(days=1)
+
+
+class ChartRequest(BaseModel):
+    """Which days are drawn, all in UTC; by default the last fourteen, today included."""
+
+    pipeline: Literal["events"] = Field(default="events", description="The pipeline whose events are drawn.")
+    start: date | None = Field(default=None, description="First day (inclusive); empty: so many days before the end.")
+    end: date | None = Field(default=None, description="Last day (exclusive); empty: today is the last one.")
+    days: int | None = Field(
+        default=None, ge=1, le=MOST_DAYS, description="How many; empty: from start to end, or fourteen."
+    )
+
+    @model_validator(mode="after")
+    def _one_span(self) -> ChartRequest:
+        if self.start and self.end:
+            if self.days:
+                raise ValueError("a start, an end, a number of days: two of them say which days")
+            if not DAY <= self.end - self.start <= MOST_DAYS * DAY:
+                raise ValueError(f"from start to end are 1 to {MOST_DAYS} days")
+        return self
+
+    def span(self, today: date) -> Days:
+        """The days that are meant. Raises ConfigurationError when some have not come, or they are too many."""
+        end = self.end or (self.start + self.days * DAY if self.start and self.days else today + DAY)
+        start = self.start or end - (self.days or DEFAULT_DAYS) * DAY
+        if end > today + DAY:
+            raise ConfigurationError(
+                f"the days end after today, {today}", place="chart of events", remedy="ask for days that have begun"
+            )
+        if not DAY <= end - start <= MOST_DAYS * DAY:
+            raise ConfigurationError(
+                f"from {start} to today are not 1 to {MOST_DAYS} days",
+                place="chart of events",
+                remedy="start later, or give an end",
+            )
+        return Days(start, end)
+
+
+DEFAULT_REQUEST = ChartRequest()
+
+
+@flow(
+    name="chart",
+    flow_run_name="chart of {request.pipeline}",
+    persist_result=False,
+    on_failure=[alert_failure],
+    on_cancellation=[alert_cancellation],
+)
+async def chart(request: ChartRequest = DEFAULT_REQUEST) -> Chart:
+    """Count submissions and registrations by UTC day and platform, and draw them: to the lake and beside the run.
+
+    Raises ConfigurationError when no event was loaded yet, or when the days have not come.
+    """
+    now = datetime.now(UTC)
+    numbers = await count_events(request.span(now.date()), now)
+    await publish_numbers(numbers)
+    return await draw_chart(numbers)
