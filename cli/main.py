@@ -100,6 +100,32 @@ def replay(pipeline: PipelineName, stream: StreamNames = None, as_json: AsJson =
 
 
 @application.command()
+def rejects(
+    pipeline: PipelineName,
+    stream: StreamNames = None,
+    rows: Annotated[bool, typer.Option("--rows", help="Every row: its key and the file that holds it.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what was rejected and not replayed since, by reason and field."""
+    from cli.show import print_json, print_rejects
+    from tasks.rejects import list_rejects
+
+    request = _request(pipeline, stream, "replay")
+    found = _await(list_rejects(request.pipeline, _chosen(request), each=rows))
+    print_json(found) if as_json else print_rejects(found)
+
+
+@application.command()
+def views(pipeline: PipelineName, as_json: AsJson = False) -> None:
+    """Make or replace the views for analysts, once the pipeline has run."""
+    from cli.show import print_json, print_lines
+    from tasks.views import create_views
+
+    made = _await(create_views(_absolute(pipeline)))
+    print_json(made) if as_json else print_lines(made)
+
+
+@application.command()
 def chart(
     pipeline: Annotated[str, typer.Argument(help="events.")],
     start: FirstDay = None,
