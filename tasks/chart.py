@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from base64 import b64encode
 from dataclasses import dataclass
+from typing import get_args
 
 from prefect import task
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
@@ -15,7 +16,7 @@ from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from blocks.load import load_processed
 from pipelines.events_contracts import PLATFORMS
 from tasks.event_counts import KINDS, EventCounts
-from tasks.event_picture import draw, title_of
+from tasks.event_picture import Form, draw, title_of
 from tasks.policy import STEP
 
 FOLDER = "charts/events"
@@ -34,7 +35,7 @@ class Chart:
 @task(name="draw chart", **STEP)
 async def draw_chart(numbers: EventCounts) -> Chart:
     """Put the picture into the lake, under the moment of the count, and show it beside the run."""
-    pictures = await asyncio.to_thread(draw, numbers)
+    pictures = {form: await asyncio.to_thread(draw, numbers, form) for form in get_args(Form)}
     store = await load_processed()
     # To the microsecond, so that two runs of one second do not meet: the lake is never rewritten.
     folder = f"{FOLDER}/{numbers.until:%Y-%m-%dT%H%M%S.%fZ}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from datetime import date
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib.style
 from matplotlib.axes import Axes
@@ -21,6 +21,7 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from pipelines.events_contracts import PLATFORMS
 from tasks.event_counts import KINDS, EventCounts
 
+Form = Literal["png", "svg"]
 TITLES = dict(zip(KINDS, ("Successful submissions", "Initiated registrations"), strict=True))
 COLOURS = dict(zip(PLATFORMS, ("#0072B2", "#E69F00"), strict=True))
 """Blue and orange of Okabe and Ito: apart for every kind of colour blindness, and in grey."""
@@ -31,6 +32,8 @@ STYLE = {
     "axes.grid": True, "axes.grid.axis": "y", "grid.color": "#DDDDDD", "hatch.linewidth": 0.8,
     "xtick.major.size": 3, "ytick.major.size": 0,
 }  # fmt: skip
+METADATA: dict[str, dict[str, str | None]] = {"png": {"Software": None}, "svg": {"Creator": None, "Date": None}}
+"""Without the moment and the library's version, which would make other bytes of the same numbers."""
 INCHES, DOTS_PER_INCH = (12.0, 7.0), 100
 GREY, GROUP_WIDTH = "#555555", 0.8
 HATCH = "////"
@@ -43,12 +46,13 @@ NARROWEST_DAYS = 7
 """Of fewer days the bars grow no wider."""
 
 
-def draw(counts: EventCounts) -> dict[str, bytes]:
-    """The picture as ``png`` and ``svg``."""
+def draw(counts: EventCounts, form: Form) -> bytes:
+    """The picture as PNG or SVG."""
     # Whatever a matplotlibrc of this machine says.
     with matplotlib.style.context(["default", STYLE]):
-        figure = _figure(counts)
-        return {"png": _saved(figure, "png"), "svg": _saved(figure, "svg")}
+        target = io.BytesIO()
+        _figure(counts).savefig(target, format=form, metadata=METADATA[form] | {"Title": title_of(counts)})
+        return target.getvalue()
 
 
 def title_of(counts: EventCounts) -> str:
@@ -129,11 +133,3 @@ def _span(days: Sequence[date]) -> str:
 
 def _day(day: date) -> str:
     return f"{day.day} {day:%b}"
-
-
-def _saved(figure: Figure, form: str) -> bytes:
-    # The date, and the version of the library, would make other bytes of the same numbers.
-    metadata = {"svg": {"Date": None, "Creator": None, "Title": figure.get_suptitle()}, "png": {"Software": None}}
-    target = io.BytesIO()
-    figure.savefig(target, format=form, metadata=metadata[form])
-    return target.getvalue()
