@@ -49,14 +49,15 @@ def texts(svg: ElementTree.Element) -> list[str]:
     return [text.text or "" for text in svg.iter(f"{SVG}text")]
 
 
-def bars(panel: ElementTree.Element, colour: str) -> list[tuple[float, float, float]]:
-    """Left and right edge and height of a panel's bars of one colour, those of an incomplete day left out."""
+def bars(panel: ElementTree.Element, colour: str) -> list[tuple[float, float, float, float]]:
+    """Left and right edge, height and bottom of a panel's bars of one colour, those of an incomplete day left out."""
     shapes = [
         BAR.match(" ".join(path.attrib["d"].split()) + " ")
         for path in panel.iter(f"{SVG}path")
         if f"fill: {colour}" in path.attrib.get("style", "") and "clip-path" in path.attrib
     ]
-    return [(float(one[1]), float(one[3]), float(one[2]) - float(one[4])) for one in shapes if one is not None]
+    found = [[float(number) for number in one.groups()] for one in shapes if one is not None]
+    return [(left, right, bottom - top, bottom) for left, bottom, right, top in found]
 
 
 def panels(svg: ElementTree.Element) -> list[ElementTree.Element]:
@@ -84,9 +85,12 @@ def test_a_bar_is_as_high_as_its_number_and_platforms_stand_side_by_side() -> No
         scale = {
             round(height / number, 6)
             for platform, found in (("ios", ios), ("android", android))
-            for (_, _, height), number in zip(found, numbers.by_day(kind, platform), strict=True)
+            for (_, _, height, _), number in zip(found, numbers.by_day(kind, platform), strict=True)
         }
         assert max(scale) - min(scale) < 2e-6
+        floor = BAR.match(" ".join(next(panel.iter(f"{SVG}path")).attrib["d"].split()) + " ")
+        assert floor is not None
+        assert {bottom for (_, _, _, bottom) in [*ios, *android]} == {float(floor[2])}, "the axis begins at 0"
         edges = [edge for pair in zip(ios, android, strict=True) for bar in pair for edge in bar[:2]]
         assert edges == sorted(edges)
         gaps = [after - before for before, after in zip(edges[1::2], edges[2::2], strict=False)]
