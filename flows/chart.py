@@ -70,7 +70,7 @@ DEFAULT_REQUEST = ChartRequest()
 async def chart(request: ChartRequest = DEFAULT_REQUEST) -> Chart:
     """Count submissions and registrations by UTC day and platform, and draw them: to the lake and beside the run.
 
-    Raises ConfigurationError when no event was loaded yet, or when the days have not come.
+    Raises ConfigurationError when no event was loaded yet or the days have not come, CountMismatch as the count does.
     """
     now = datetime.now(UTC)
     numbers = await count_events(request.span(now.date()), now)

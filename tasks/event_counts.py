@@ -17,7 +17,7 @@ from prefect import task
 
 from blocks.load import load_warehouse
 from blocks.sql import opener
-from millrace.errors import ConfigurationError, SourceMissing
+from millrace.errors import ConfigurationError, CountMismatch, SourceMissing
 from millrace.warehouse.session import session
 from pipelines.events import pipeline
 from pipelines.events_contracts import PLATFORMS
@@ -76,7 +76,7 @@ class EventCounts:
 async def count_events(days: Days, until: datetime) -> EventCounts:
     """Ask the warehouse; what it has no events of is 0.
 
-    Raises ConfigurationError when the table is not there yet.
+    Raises ConfigurationError when the table is not there yet, CountMismatch when an event has no place in the chart.
     """
     block = await load_warehouse(pipeline.warehouse)
     rows = await asyncio.to_thread(_rows, opener(block.connector), days)
@@ -109,4 +109,10 @@ def _complete(rows: Sequence[tuple[Any, ...]], days: Days) -> tuple[Count, ...]:
         .join(pl.DataFrame({"platform": list(PLATFORMS)}), how="cross")
     )
     filled = every.join(counted, on=["day", "kind", "platform"], how="left", maintain_order="left")
+    if filled["events"].sum() != counted["events"].sum():
+        raise CountMismatch(
+            "there are events of a platform that the contract does not know",
+            place=PLACE,
+            remedy="look for who wrote them",
+        )
     return tuple(Count(*row) for row in filled.with_columns(pl.col("events").fill_null(0)).iter_rows())

@@ -56,9 +56,13 @@ class Events:
         with closing(psycopg2.connect(self._url)) as connection, connection, connection.cursor() as cursor:
             cursor.execute("CREATE SCHEMA events")
             cursor.execute(f"CREATE TABLE events.events ({typed})")
-            if rows:
-                values = ", ".join(cursor.mogrify("(%s, %s, %s)", row).decode() for row in rows)
-                cursor.execute(f'INSERT INTO events.events ("timestamp", event, context_device_type) VALUES {values}')
+        if rows:
+            self.add(*rows)
+
+    def add(self, *rows: Row) -> None:
+        with closing(psycopg2.connect(self._url)) as connection, connection, connection.cursor() as cursor:
+            values = ", ".join(cursor.mogrify("(%s, %s, %s)", row).decode() for row in rows)
+            cursor.execute(f'INSERT INTO events.events ("timestamp", event, context_device_type) VALUES {values}')
 
 
 async def save(environment: dict[str, str]) -> None:
@@ -208,6 +212,11 @@ def test_the_command_prints_where_the_pictures_are(events: Events) -> None:
         for one in report["numbers"]["counts"]
     }
     assert each == expected(rows)
+
+    events.add((FIRST, KINDS[0], "web"))
+    code, out, told = invoked("events", "--from", "2026-11-02", "--days", "5")
+    assert (code, out) == (1, "")
+    assert "there are events of a platform that the contract does not know" in told
 
 
 TODAY = date(2026, 11, 21)
