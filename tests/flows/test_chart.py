@@ -152,8 +152,8 @@ async def stored(address: str) -> bytes:
 async def test_it_lies_in_the_lake_and_beside_the_run(events: Events) -> None:
     today = datetime.now(UTC).replace(tzinfo=None)
     events.make((today, "submission_success", "ios"), (today, "registration_initiated", "android"))
-    # Of a run that goes on after midnight, yesterday is not the day that is not over.
-    state = await chart(ChartRequest(start=today.date(), days=1), return_state=True)
+    yesterday = today.date() - timedelta(days=1)
+    state = await chart(ChartRequest(start=yesterday, days=2), return_state=True)
     drawn: Chart = await state.aresult()
     moment = drawn.numbers.until.strftime("%Y-%m-%dT%H%M%S.%fZ")
     store = await load_processed()
@@ -169,9 +169,10 @@ async def test_it_lies_in_the_lake_and_beside_the_run(events: Events) -> None:
     assert run.name == "chart of events"
     found = {artifact.key: artifact.data for artifact in artifacts}
     assert set(found) == {"events-by-day", "events-chart"}
-    (row,) = json.loads(found["events-by-day"])
+    latest, earlier = json.loads(found["events-by-day"])
+    # Where it was midnight meanwhile, none of them is the day that is not over.
     note = f"until {drawn.numbers.until:%H:%M} UTC" if drawn.numbers.incomplete else ""
-    assert row == {
+    assert latest == {
         "day": f"{today:%Y-%m-%d}",
         "submission_success iOS": 1,
         "submission_success Android": 0,
@@ -179,6 +180,7 @@ async def test_it_lies_in_the_lake_and_beside_the_run(events: Events) -> None:
         "registration_initiated Android": 1,
         "note": note,
     }
+    assert earlier == dict.fromkeys(latest, 0) | {"day": f"{yesterday}", "note": ""}
     assert "](data:image/png;base64,iVBORw0KGgo" in found["events-chart"]
     assert drawn.png in found["events-chart"]
     assert drawn.svg in found["events-chart"]
