@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.complete
 PACKAGES := millrace pipelines blocks tasks flows cli seed_data local
 
-.PHONY: demo demo-totesys demo-stocks up test mysql mariadb torture lint audit clean lock
+.PHONY: demo demo-totesys demo-stocks demo-events up test mysql mariadb torture lint audit clean lock
 
 demo: $(STAMP)
 	$(BIN)/python -m local run -- env PREFECT_LOGGING_LEVEL=WARNING $(BIN)/python -m local.demo
@@ -14,6 +14,9 @@ demo-totesys: $(STAMP)
 
 demo-stocks: $(STAMP) mysql
 	$(BIN)/python -m local run --mysql -- env PREFECT_LOGGING_LEVEL=WARNING $(BIN)/python -m local.demo_stocks $(DEMO)
+
+demo-events: $(STAMP)
+	$(BIN)/python -m local run -- env PREFECT_LOGGING_LEVEL=WARNING $(BIN)/python -m local.demo_events $(DEMO)
 
 up: $(STAMP)
 	$(BIN)/python -m local up

@@ -100,6 +100,45 @@ def replay(pipeline: PipelineName, stream: StreamNames = None, as_json: AsJson =
 
 
 @application.command()
+def collect(
+    pipeline: PipelineName,
+    stream: StreamNames = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="Stop after that long; 0: never for that.", show_default="240")
+    ] = None,
+    messages: Annotated[int | None, typer.Option(help="Stop after so many.", show_default="never for that")] = None,
+    keep_on: Annotated[bool, typer.Option("--keep-on", help="Go on when the queue is empty.")] = False,
+    lanes: Annotated[int | None, typer.Option(help="Requests at once.", show_default="8")] = None,
+    object_messages: Annotated[
+        int | None, typer.Option(help="Write an object when so many wait.", show_default="5000")
+    ] = None,
+    flush_seconds: Annotated[
+        float | None, typer.Option(help="The longest that a message waits for its object.", show_default="30")
+    ] = None,
+    visibility_seconds: Annotated[
+        int | None, typer.Option(help="Of a consumer that died, messages come again after that.", show_default="60")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Collect messages of a queue into the lake, for `run` to load. Ctrl-C ends it well; several may be at it."""
+    from cli.show import print_collected, print_json
+    from flows.collect import CollectRequest, extract_queue
+
+    pace = {
+        "lanes": lanes,
+        "object_messages": object_messages,
+        "flush_seconds": flush_seconds,
+        "visibility_seconds": visibility_seconds,
+    }
+    own = {"pipeline": _absolute(pipeline), "streams": stream, "messages": messages, "until_empty": not keep_on}
+    request = _valid(CollectRequest, seconds=seconds or None, **own, **pace)
+    if seconds == 0:
+        request = request.model_copy(update={"seconds": None})
+    collected = _await(extract_queue(request))
+    print_json(collected) if as_json else print_collected(collected)
+
+
+@application.command()
 def rejects(
     pipeline: PipelineName,
     stream: StreamNames = None,

@@ -6,7 +6,7 @@ What does not belong here: getting them.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -15,6 +15,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 
 from flows.seed import SeedReport
+from millrace.collect import Collected
 from seed_data.events.sending import Sent
 from tasks.plan import StreamPlan
 from tasks.rejects import Rejects
@@ -37,6 +38,14 @@ def print_json(value: Any) -> None:
 def print_lines(lines: Sequence[str]) -> None:
     """One per line."""
     sys.stdout.writelines(f"{line}\n" for line in lines)
+
+
+def print_collected(collected: Mapping[str, Collected]) -> None:
+    """A row per stream."""
+    table = Table(*("stream", "messages", "objects", "will come again"))
+    for stream, one in collected.items():
+        table.add_row(stream, *(f"{count:,}" for count in (one.messages, one.objects, one.returning)))
+    console().print(table)
 
 
 def print_report(report: RunReport, title: str = "") -> None:

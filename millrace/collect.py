@@ -102,6 +102,11 @@ class _Held:
             self.received += len(messages)
             return self._take() if self._is_due() else []
 
+    def due_in(self) -> float:
+        """Seconds until those that wait are to be written; for ever where none do."""
+        with self._lock:
+            return self._since + self._pace.flush_seconds - time.monotonic() if self._waiting else math.inf
+
     def take(self) -> list[Message]:
         """All that wait."""
         with self._lock:
@@ -190,7 +195,7 @@ class _Consumer:
 
     def _wait_seconds(self) -> int:
         """No longer than there is time, nor than the messages that wait may."""
-        left = min(self._pace.wait_seconds, self._end - time.monotonic())
+        left = min(self._pace.wait_seconds, self._end - time.monotonic(), self._held.due_in())
         return max(0, math.ceil(left))
 
     def _save(self, messages: Sequence[Message]) -> None:

@@ -173,6 +173,22 @@ def test_a_budget_ends_it(queue: SqsQueue, store: BucketStore, budget: dict[str,
     assert collected.messages + rest.messages == 300
 
 
+def test_messages_wait_for_their_object_no_longer_than_they_may(queue: SqsQueue, store: BucketStore) -> None:
+    """Though a long poll would last much longer."""
+    queue.send(["first"])
+    stop = threading.Event()
+    pace = Pace(lanes=1, flush_seconds=1, visibility_seconds=60, wait_seconds=20)
+    with ThreadPoolExecutor(1) as pool:
+        consumer = pool.submit(run, queue, store, pace, stop, until_empty=False)
+        deadline = time.monotonic() + 10
+        while not bodies(store) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert bodies(store) == ["first"]
+        stop.set()
+        queue.send(["last"])
+        assert consumer.result().messages == 2
+
+
 def test_a_queue_that_is_not_there(stack: Stack, queue: SqsQueue, store: BucketStore) -> None:
     stack.aws.client("sqs").delete_queue(QueueUrl=queue._url)
     with pytest.raises(ConfigurationError, match="queue"):
