@@ -32,6 +32,8 @@ Credentials: TypeAlias = AwsCredentials | MinIOCredentials
 SYNC: dict[str, Any] = {"_sync": True}
 UPLOAD = TransferConfig(max_concurrency=4)
 """Each of the parts in flight lies in memory, 8 MB of it; boto's own choice of ten takes 80."""
+CONNECTIONS = 32
+"""To S3 at once: of streams that are read side by side, and of objects that are fetched so."""
 USER_AGENT = "millrace-lake"
 MISSING_STATUS, EXISTS_STATUS, THROTTLED_STATUS = 404, 412, 429
 # 409: another conditional write of the same key is under way.
@@ -90,12 +92,10 @@ class BucketStore:
         return self._put(lambda: io.BytesIO(data), key, len(data))
 
     def get_bytes(self, key: str) -> bytes:
-        """The whole object."""
-        target = io.BytesIO()
-        self._full(key)
+        """The whole object, in one request: small ones would spend their time in boto3's transfers."""
         with self._errors(key):
-            self._bucket.download_object_to_file_object(key, target, **SYNC)
-        return target.getvalue()
+            content: bytes = self._client.get_object(Bucket=self.name, Key=self._full(key))["Body"].read()
+        return content
 
     def get_file(self, key: str, path: Path) -> None:
         """The object into a local file."""
@@ -175,7 +175,7 @@ def _own_client(credentials: Credentials) -> Credentials:
     # prefect-aws shares one client between equal credentials; ours refuses to overwrite, so it must not be shared
     # with, say, the storage of Prefect's results. The user agent makes the credentials differ.
     parameters = credentials.aws_client_parameters
-    config = {**(parameters.config or {}), "user_agent_extra": USER_AGENT}
+    config = {**(parameters.config or {}), "user_agent_extra": USER_AGENT, "max_pool_connections": CONNECTIONS}
     own = parameters.model_copy(update={"config": config})
     return credentials.model_copy(update={"aws_client_parameters": own})
 

@@ -95,10 +95,10 @@ async def _send(queue: Queue, days: Sequence[SimulateEventsRequest], victim: asy
     """Day by day; in the middle of it a consumer is killed."""
     with Progress(TextColumn("days sent"), BarColumn(), MofNCompleteColumn(), console=console()) as progress:
         for number, day in enumerate(progress.track(days)):
+            await simulate_events(day)
             if number == len(days) // 2:
                 progress.console.print("A consumer is killed (SIGKILL): what it had in hand comes to the other.")
                 victim.kill()
-            await simulate_events(day)
             await asyncio.to_thread(_wait_until_few, queue)
 
 

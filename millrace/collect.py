@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -24,6 +25,9 @@ from millrace.queue import Message, MessageQueue
 
 STALE = timedelta(hours=6)
 """Well within the time for which runs look for objects that are named late (collected.py)."""
+
+DELETED_AT_ONCE = 10
+"""As many as one request takes."""
 
 
 @dataclass(frozen=True)
@@ -82,13 +86,15 @@ def collect(
 
 
 class _Held:
-    """Messages in hand: those that wait for their object, and until when each that is not deleted is ours."""
+    """Messages in hand: those that wait for their object, those that are safe and wait to be deleted, and until when
+    each is ours."""
 
     def __init__(self, pace: Pace) -> None:
         self._pace, self._lock = pace, threading.Lock()
         self._waiting: list[Message] = []
         self._bytes, self._since = 0, 0.0
         self._until: dict[str, float] = {}
+        self._safe: deque[str] = deque()
         self.received = 0
 
     def add(self, messages: Sequence[Message], asked: float) -> list[Message]:
@@ -111,6 +117,16 @@ class _Held:
         """All that wait."""
         with self._lock:
             return self._take()
+
+    def make_safe(self, messages: Sequence[Message]) -> None:
+        """Their object is durable."""
+        with self._lock:
+            self._safe += [message.receipt for message in messages]
+
+    def safe(self) -> list[str]:
+        """Some receipts of what is to be deleted, as many as are asked for at once."""
+        with self._lock:
+            return [self._safe.popleft() for _ in range(min(len(self._safe), DELETED_AT_ONCE))]
 
     def forget(self, receipts: Sequence[str]) -> None:
         """They are deleted, or given back."""
@@ -166,9 +182,9 @@ class _Consumer:
         """Until all lanes have ended."""
         with ThreadPoolExecutor(self._pace.lanes, thread_name_prefix="collect") as lanes, self._renewing():
             try:
-                for lane in [lanes.submit(self._lane) for _ in range(self._pace.lanes)]:
-                    lane.result()
-                self._save(self._held.take())
+                self._in_all(lanes, self._lane)
+                self._store_all(self._held.take())
+                self._in_all(lanes, self._delete_safe)
             except BaseException:
                 self._failed.set()
                 lanes.shutdown(wait=True)
@@ -177,12 +193,18 @@ class _Consumer:
                 raise
         return self._collected
 
+    def _in_all(self, lanes: ThreadPoolExecutor, work: Callable[[], None]) -> None:
+        for lane in [lanes.submit(work) for _ in range(self._pace.lanes)]:
+            lane.result()
+
     def _lane(self) -> None:
+        """What is safe is deleted before more is received, by all lanes: so no more is in hand than an object takes."""
         try:
             while self._goes_on():
+                self._delete_safe()
                 asked, wait_seconds = time.monotonic(), self._wait_seconds()
                 messages = self._queue.receive(self._pace.visibility_seconds, wait_seconds)
-                self._save(self._held.add(messages, asked))
+                self._store_all(self._held.add(messages, asked))
                 if not messages and self._budget.until_empty and wait_seconds == self._pace.wait_seconds:
                     break
         except BaseException:
@@ -198,8 +220,8 @@ class _Consumer:
         left = min(self._pace.wait_seconds, self._end - time.monotonic(), self._held.due_in())
         return max(0, math.ceil(left))
 
-    def _save(self, messages: Sequence[Message]) -> None:
-        """Write an object, then delete its messages."""
+    def _store_all(self, messages: Sequence[Message]) -> None:
+        """Write an object; then its messages may be deleted."""
         if not messages:
             return
         named = datetime.now(UTC)
@@ -210,10 +232,15 @@ class _Consumer:
                 place=self._store.uri(self._prefix),
                 remedy="nothing is lost: its messages come again; see why this consumer stood still",
             )
-        receipts = [message.receipt for message in messages]
-        deleted = self._queue.delete(receipts)
-        self._held.forget(receipts)
-        self._count(Collected(1, len(messages), len(messages) - deleted))
+        self._held.make_safe(messages)
+        self._count(Collected(1, len(messages)))
+
+    def _delete_safe(self) -> None:
+        while receipts := self._held.safe():
+            deleted = self._queue.delete(receipts)
+            self._held.forget(receipts)
+            if deleted < len(receipts):
+                self._count(Collected(returning=len(receipts) - deleted))
 
     def _count(self, saved: Collected) -> None:
         with self._counting:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -95,14 +95,13 @@ class CollectedReading:
     async def chunks(self) -> AsyncGenerator[Chunk, None]:
         """The messages in the order of their objects, each once, decoded some thousands at a time."""
         decoder, held, seen = MessageDecoder(self._stream, self._known), pl.DataFrame(), _Seen()
-        for first in range(0, len(self._objects), OBJECTS_AT_ONCE):
-            block = self._objects[first : first + OBJECTS_AT_ONCE]
-            fetched = await asyncio.gather(*(asyncio.to_thread(self._fetch, name) for name in block))
-            held = pl.concat([held, *fetched])
-            whole = held.height - held.height % CHUNK_MESSAGES
-            for frame in held.head(whole).iter_slices(CHUNK_MESSAGES):
-                yield await asyncio.to_thread(decoder.decode, seen.fresh(frame))
-            held = held.tail(held.height - whole)
+        async with aclosing(self._fetched()) as blocks:
+            async for block in blocks:
+                held = pl.concat([held, *block])
+                whole = held.height - held.height % CHUNK_MESSAGES
+                for frame in held.head(whole).iter_slices(CHUNK_MESSAGES):
+                    yield await asyncio.to_thread(decoder.decode, seen.fresh(frame))
+                held = held.tail(held.height - whole)
         if held.height:
             yield await asyncio.to_thread(decoder.decode, seen.fresh(held))
 
@@ -110,6 +109,23 @@ class CollectedReading:
         """Nobody asks: a stream of messages is not reconciled."""
         del rows
         raise FatalError("what was collected of a queue is not sampled", place=f"stream {self._stream.name}")
+
+    async def _fetched(self) -> AsyncGenerator[list[pl.DataFrame], None]:
+        """Blocks of objects, with the one after it already on its way."""
+        starts = range(0, len(self._objects), OBJECTS_AT_ONCE)
+        upcoming = [asyncio.ensure_future(self._block(start)) for start in starts[:1]]
+        try:
+            for start in [*starts[1:], None]:
+                block = await upcoming.pop() if upcoming else []
+                upcoming += [asyncio.ensure_future(self._block(start))] if start is not None else []
+                yield block
+        finally:
+            for fetching in upcoming:
+                fetching.cancel()
+
+    async def _block(self, start: int) -> list[pl.DataFrame]:
+        names = self._objects[start : start + OBJECTS_AT_ONCE]
+        return await asyncio.gather(*(asyncio.to_thread(self._fetch, name) for name in names))
 
     def _fetch(self, name: str) -> pl.DataFrame:
         messages = get_messages(self._store, self._prefix, name)

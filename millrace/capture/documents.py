@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import polars as pl
@@ -18,7 +19,7 @@ import polars as pl
 from millrace.capture.bson_values import TYPE_OF, Converters, Unfit
 from millrace.naming import column_name, column_names
 from millrace.pipeline import Stream
-from millrace.types import FLOAT64, Column, DataType, Kind, from_polars, polars_type
+from millrace.types import FLOAT64, MOMENTS, Column, DataType, Kind, from_polars, polars_type
 
 NUL = "\x00"
 
@@ -30,11 +31,18 @@ class Documents:
     """Takes apart the documents of one read; a path keeps the column it was given first.
 
     ``known`` are the target's columns: their fields keep these names, and these types unless the contract says other.
-    ``accepted`` gives the Python types that go into a column, each with its conversion.
+    ``accepted`` gives the Python types that go into a column, each with its conversion; ``parsed`` makes moments of
+    texts, null where one is none, for documents that know moments as texts only.
     """
 
-    def __init__(self, stream: Stream, known: Sequence[Column], accepted: Callable[[DataType], Converters]) -> None:
-        self._stream, self._accepted = stream, accepted
+    def __init__(
+        self,
+        stream: Stream,
+        known: Sequence[Column],
+        accepted: Callable[[DataType], Converters],
+        parsed: Callable[[pl.Series, DataType], pl.Series] | None = None,
+    ) -> None:
+        self._stream, self._accepted, self._parsed = stream, accepted, parsed
         self._known = {column.name: column.type for column in known} | of_contract(stream)
         self._columns: dict[str, Column] = {}
         self._names = {column.path: column.name for column in known}
@@ -66,7 +74,7 @@ class Documents:
             path = f"{prefix}{_escaped(field)}"
             if path in self._stream.omitted:
                 continue
-            values = [document.get(field) if document else None for document in documents]
+            values = _values_of(field, documents)
             if depth and dict in set(map(type, values)) and not self._is_document(path):
                 embedded = [value if type(value) is dict else None for value in values]
                 self._flatten(embedded, f"{path}.", depth - 1, into)
@@ -85,10 +93,19 @@ class Documents:
         converters = self._accepted(column.type)
         if any(converters.get(kind, _convert) is not None for kind in kinds):
             values = _convert(values, converters, column, rejected)
-        series = _typed(values, column)
+        series = self._typed(values, column, rejected)
         if column.type.kind is Kind.TEXT:
             for index in series.str.contains(NUL, literal=True).fill_null(False).arg_true():
                 rejected.setdefault(index, ("nul_character", path))
+        return series
+
+    def _typed(self, values: list[Any], column: Column, rejected: Rejected) -> pl.Series:
+        if self._parsed is None or column.type.kind not in MOMENTS:
+            return _typed(values, column)
+        texts = pl.Series(column.name, values, dtype=pl.String)
+        series = self._parsed(texts, column.type)
+        for index in (series.is_null() & texts.is_not_null()).arg_true():
+            rejected.setdefault(index, ("type_mismatch", column.path))
         return series
 
     def _name(self, paths: Iterable[str]) -> None:
@@ -111,6 +128,14 @@ class Documents:
                 for column in self._columns.values()
             ]
         )
+
+
+def _values_of(field: str, documents: Sequence[Any]) -> list[Any]:
+    """Of each document, None where it lacks the field; most often none does."""
+    try:
+        return list(map(itemgetter(field), documents))
+    except (KeyError, TypeError):
+        return [document.get(field) if document else None for document in documents]
 
 
 def of_contract(stream: Stream) -> dict[str, DataType]:

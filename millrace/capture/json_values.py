@@ -11,9 +11,10 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime
 from functools import partial
 from typing import Any
+
+import polars as pl
 
 from millrace.capture.bson_values import (
     Converters,
@@ -25,7 +26,7 @@ from millrace.capture.bson_values import (
     integral,
     ranged,
 )
-from millrace.types import BOOLEAN, DOCUMENT, FLOAT64, INT64, MAX_PRECISION, TEXT, DataType, Kind
+from millrace.types import BOOLEAN, DOCUMENT, FLOAT64, INT64, MAX_PRECISION, MOMENTS, TEXT, DataType, Kind
 
 TYPE_OF: Mapping[type, DataType] = {
     bool: BOOLEAN, int: INT64, float: FLOAT64, str: TEXT, list: DOCUMENT, dict: DOCUMENT,
@@ -34,10 +35,10 @@ TYPE_OF: Mapping[type, DataType] = {
 
 _DIGITS = re.compile(r"-?(0|[1-9][0-9]*)", re.ASCII)
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", re.ASCII)
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
-_MOMENT = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:?[0-9]{2})?", re.ASCII
-)
+_DATE = r"^\d{4}-\d{2}-\d{2}$"
+_LOCAL = r"^\d{4}-\d{2}-\d{2}T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?$"
+_OFFSET = r"[+-]\d{2}:?\d{2}$"
+_FORMAT = "%Y-%m-%dT%H:%M:%S%.f"
 
 
 def accepted(data_type: DataType) -> Converters:
@@ -46,6 +47,24 @@ def accepted(data_type: DataType) -> Converters:
         convert = decimal_text(data_type.precision or MAX_PRECISION, data_type.scale or 0)
         return {int: convert, float: lambda value: convert(repr(value)), str: lambda value: convert(_decimal(value))}
     return _ACCEPTED.get(data_type.kind, {})
+
+
+def parsed(texts: pl.Series, data_type: DataType) -> pl.Series:
+    """Moments from their texts, null where one is none. A timestamp has an offset exactly if its column has a zone."""
+    text = texts.str.replace(" ", "T")
+    if data_type.kind is Kind.DATE:
+        return _where(text.str.to_date("%Y-%m-%d", strict=False), text.str.contains(_DATE))
+    if data_type.kind is Kind.TIMESTAMP:
+        return _where(text.str.to_datetime(_FORMAT, time_unit="us", strict=False), text.str.contains(_LOCAL))
+    text = text.str.replace("Z$", "+0000")
+    local = text.str.replace(_OFFSET, "")
+    instants = text.str.to_datetime(f"{_FORMAT}%z", time_unit="us", time_zone="UTC", strict=False)
+    return _where(instants, local.str.contains(_LOCAL) & (local != text))
+
+
+def _where(moments: pl.Series, is_right: pl.Series) -> pl.Series:
+    """Only those, and none of the year 0, which no warehouse has."""
+    return moments.set(~is_right | (moments.dt.year() < 1), None)
 
 
 def _whole(bits: int, text: str) -> int:
@@ -58,43 +77,6 @@ def _decimal(text: str) -> str:
     if not _DECIMAL.fullmatch(text):
         raise Unfit("type_mismatch")
     return text
-
-
-def _moment(text: str) -> datetime:
-    if not _MOMENT.fullmatch(text):
-        raise Unfit("type_mismatch")
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        raise Unfit("type_mismatch") from None
-
-
-def _local(text: str) -> datetime:
-    """One without an offset: with it another column's type would have been declared."""
-    moment = _moment(text)
-    if moment.tzinfo is not None:
-        raise Unfit("type_mismatch")
-    return moment
-
-
-def _instant(text: str) -> datetime:
-    """One with an offset, in UTC."""
-    moment = _moment(text)
-    if moment.tzinfo is None:
-        raise Unfit("type_mismatch")
-    try:
-        return moment.astimezone(UTC).replace(tzinfo=None)
-    except OverflowError:
-        raise Unfit("date_out_of_range") from None
-
-
-def _day(text: str) -> date:
-    if not _DATE.fullmatch(text):
-        raise Unfit("type_mismatch")
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise Unfit("type_mismatch") from None
 
 
 def _bytes(text: str) -> bytes:
@@ -117,9 +99,7 @@ _ACCEPTED: Mapping[Kind, Converters] = {
     Kind.FLOAT32: {float: float32, int: lambda value: float32(exact_float(value))},
     Kind.FLOAT64: {float: None, int: exact_float},
     Kind.TEXT: {str: None},
-    Kind.DATE: {str: _day},
-    Kind.TIMESTAMP: {str: _local},
-    Kind.TIMESTAMP_UTC: {str: _instant},
+    **{kind: {str: None} for kind in MOMENTS},
     Kind.BINARY: {str: _bytes},
     Kind.DOCUMENT: dict.fromkeys(TYPE_OF, document_text),
 }

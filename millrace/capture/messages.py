@@ -13,7 +13,7 @@ import polars as pl
 
 from millrace.capture.chunk import Chunk
 from millrace.capture.documents import Documents, of_contract
-from millrace.capture.json_values import accepted
+from millrace.capture.json_values import accepted, parsed
 from millrace.naming import IDENTITY, MESSAGE, column_name
 from millrace.pipeline import Stream
 from millrace.rejects import REJECT_SCHEMA, SEPARATOR
@@ -24,7 +24,7 @@ class MessageDecoder:
     """Decodes the messages of one read."""
 
     def __init__(self, stream: Stream, known: Sequence[Column]) -> None:
-        self._documents = Documents(stream, known, accepted)
+        self._documents = Documents(stream, known, accepted, parsed)
         self._contract = of_contract(stream)
         self._keys = [column_name(key) for key in stream.keys]
 
