@@ -1,33 +1,25 @@
-"""The command `millrace`: run, plan, sweep, replay, seed and simulate pipelines from a terminal.
+"""The command `millrace`: run, plan, sweep, replay and look after pipelines from a terminal.
 
 Results go to stdout (a table, or JSON with ``--json``), the flows' logs to stderr. Exit codes: 0 done, 1 the run
 failed, 2 the request or the configuration is wrong.
-What does not belong here: the flows (flows/), how results look (show.py).
+What does not belong here: the flows (flows/), sample data (sample.py), how results look (show.py).
 """
 
 from __future__ import annotations
 
-import asyncio
-import sys
-from collections.abc import Coroutine, Iterator, Mapping
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from millrace.errors import ConfigurationError, MillraceError
+from cli import sample
+from cli.asking import AsJson, absolute, awaited, fail, valid
+from millrace.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from flows.request import ReplicateRequest
     from millrace.run import Mode
     from tasks.report import RunReport
-
-FAILED, WRONG_REQUEST = 1, 2
-Result = TypeVar("Result")
-Request = TypeVar("Request", bound="BaseModel")
 
 application = typer.Typer(
     name="millrace",
@@ -48,14 +40,6 @@ EndDay = Annotated[
     typer.Option("--to", formats=["%Y-%m-%d"], help="Last day (exclusive, UTC).", show_default="tomorrow"),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
-SilentRate = Annotated[
-    float | None, typer.Option(help="totesys: factor on silent edits and deletes.", show_default="1, as measured")
-]
-RareRate = Annotated[
-    float | None,
-    typer.Option(help="stocks: factor on deletes, silent edits and the like.", show_default="1, each once a month"),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 @application.command()
@@ -130,11 +114,11 @@ def collect(
         "flush_seconds": flush_seconds,
         "visibility_seconds": visibility_seconds,
     }
-    own = {"pipeline": _absolute(pipeline), "streams": stream, "messages": messages, "until_empty": not keep_on}
-    request = _valid(CollectRequest, seconds=seconds or None, **own, **pace)
+    own = {"pipeline": absolute(pipeline), "streams": stream, "messages": messages, "until_empty": not keep_on}
+    request = valid(CollectRequest, seconds=seconds or None, **own, **pace)
     if seconds == 0:
         request = request.model_copy(update={"seconds": None})
-    collected = _await(extract_queue(request))
+    collected = awaited(extract_queue(request))
     print_json(collected) if as_json else print_collected(collected)
 
 
@@ -150,7 +134,7 @@ def rejects(
     from tasks.rejects import list_rejects
 
     request = _request(pipeline, stream, "replay")
-    found = _await(list_rejects(request.pipeline, _chosen(request), each=rows))
+    found = awaited(list_rejects(request.pipeline, _chosen(request), each=rows))
     print_json(found) if as_json else print_rejects(found)
 
 
@@ -160,7 +144,7 @@ def views(pipeline: PipelineName, as_json: AsJson = False) -> None:
     from cli.show import print_json, print_lines
     from tasks.views import create_views
 
-    made = _await(create_views(_absolute(pipeline)))
+    made = awaited(create_views(absolute(pipeline)))
     print_json(made) if as_json else print_lines(made)
 
 
@@ -178,134 +162,14 @@ def chart(
     from flows.chart import chart as chart_flow
 
     if pipeline != "events":
-        _fail(ConfigurationError(f"there is no chart of {pipeline!r}", remedy="choose events"))
-    request = _valid(ChartRequest, start=start and start.date(), end=end and end.date(), days=days)
-    drawn = _await(chart_flow(request))
+        fail(ConfigurationError(f"there is no chart of {pipeline!r}", remedy="choose events"))
+    request = valid(ChartRequest, start=start and start.date(), end=end and end.date(), days=days)
+    drawn = awaited(chart_flow(request))
     print_json(drawn) if as_json else print_lines([drawn.png, drawn.svg])
 
 
-@application.command()
-def seed(
-    pipeline: Annotated[str, typer.Argument(help="stori, totesys or stocks.")],
-    rows: Annotated[int | None, typer.Option(min=1, help="stori: bank transactions.", show_default="116201")] = None,
-    documents: Annotated[int | None, typer.Option(min=1, help="stori: trades.", show_default="20000")] = None,
-    days: Annotated[
-        int | None, typer.Option(min=1, help="totesys, stocks: simulated days.", show_default="730 and 30")
-    ] = None,
-    start: Annotated[
-        datetime | None,
-        typer.Option(
-            formats=["%Y-%m-%d"], help="totesys, stocks: the first day.", show_default="leaves a week until today"
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Other seeds give other data.")] = 1,
-    silent_rate: SilentRate = None,
-    rare_rate: RareRate = None,
-    as_json: AsJson = False,
-) -> None:
-    """Generate sample data and import it into the sources."""
-    from cli.show import print_json, print_seeded, print_simulated
-    from flows.seed import SeedRequest
-    from flows.seed import seed as seed_flow
-    from flows.simulate import FillRequest, FillStocksRequest, fill, fill_stocks
-
-    own, history = {"rows": rows, "documents": documents}, {"days": days, "start": start and start.date()}
-    silent, rare = {"silent_rate": silent_rate}, {"rare_rate": rare_rate}
-    if pipeline == "stori":
-        _refuse({**history, **silent, **rare}, "stori is not simulated")
-        report = _await(seed_flow(_valid(SeedRequest, seed=seed, **own)))
-        print_json(report) if as_json else print_seeded(report)
-    elif pipeline == "totesys":
-        _refuse({**own, **rare}, "totesys is measured in days, its quiet events by --silent-rate")
-        filled = _await(fill(_valid(FillRequest, seed=seed, **history, **silent)))
-        print_json(filled) if as_json else print_simulated(filled)
-    elif pipeline == "stocks":
-        _refuse({**own, **silent}, "stocks is measured in days, its rare events by --rare-rate")
-        filled = _await(fill_stocks(_valid(FillStocksRequest, seed=seed, **history, **rare)))
-        print_json(filled) if as_json else print_simulated(filled)
-    else:
-        _fail(ConfigurationError(f"there is no sample data for {pipeline!r}", remedy="choose stori, totesys or stocks"))
-
-
-@application.command()
-def simulate(
-    pipeline: Annotated[str, typer.Argument(help="totesys, stocks or events.")],
-    speed: Annotated[
-        float | None, typer.Option(help="totesys, stocks: simulated seconds in a real one.", show_default="1")
-    ] = None,
-    days: Annotated[
-        float | None, typer.Option(help="totesys, stocks: simulated days, then end.", show_default="until Ctrl-C")
-    ] = None,
-    silent_rate: SilentRate = None,
-    rare_rate: RareRate = None,
-    rate: Annotated[float | None, typer.Option(help="events: messages a second.", show_default="10")] = None,
-    count: Annotated[int | None, typer.Option(help="events: messages, then end.", show_default="until Ctrl-C")] = None,
-    duplicates: Annotated[
-        float | None, typer.Option(help="events: share that repeat an earlier one.", show_default="0.01")
-    ] = None,
-    malformed: Annotated[
-        float | None, typer.Option(help="events: share that break the contract.", show_default="0.005")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="events: other seeds give others.", show_default="1")] = None,
-    start: Annotated[
-        datetime | None,
-        typer.Option(help="events: the first moment (UTC); the past is sent at once.", show_default="now"),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Let a sample source live on, faster than it did, until the present and then with it."""
-    from cli.show import print_json, print_sent, print_simulated
-    from flows.simulate import (
-        SimulateEventsRequest,
-        SimulateRequest,
-        SimulateStocksRequest,
-        simulate_events,
-        simulate_stocks,
-    )
-    from flows.simulate import simulate as simulate_totesys
-
-    life, silent, rare = {"speed": speed, "days": days}, {"silent_rate": silent_rate}, {"rare_rate": rare_rate}
-    shares = {"duplicates": duplicates, "malformed": malformed}
-    sending = {"rate": rate, "count": count, **shares, "seed": seed, "start": start and start.replace(tzinfo=UTC)}
-    if pipeline == "totesys":
-        _refuse({**rare, **sending}, "totesys has --silent-rate")
-        simulated = _await(simulate_totesys(_valid(SimulateRequest, **silent, **life)))
-        print_json(simulated) if as_json else print_simulated(simulated)
-    elif pipeline == "stocks":
-        _refuse({**silent, **sending}, "stocks has --rare-rate")
-        simulated = _await(simulate_stocks(_valid(SimulateStocksRequest, **rare, **life)))
-        print_json(simulated) if as_json else print_simulated(simulated)
-    elif pipeline == "events":
-        _refuse({**life, **silent, **rare}, "events come at a --rate")
-        sent = _await(simulate_events(_valid(SimulateEventsRequest, **sending)))
-        print_json(sent) if as_json else print_sent(sent)
-    else:
-        _fail(ConfigurationError(f"there is no simulation of {pipeline!r}", remedy="choose totesys, stocks or events"))
-
-
-def _valid(kind: type[Request], **given: object) -> Request:
-    """The request with what was given; the rest is its own default. What makes no sense ends the command."""
-    from pydantic import ValidationError
-
-    try:
-        return kind(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        _fail(*(ConfigurationError(str(one["msg"]), place=_place(one["loc"])) for one in error.errors()))
-
-
-def _place(location: tuple[int | str, ...]) -> str:
-    """What is wrong between several options has none."""
-    return f"--{_option(location)}" if location else ""
-
-
-def _option(location: tuple[int | str, ...]) -> str:
-    return "".join(map(str, location)).replace("_", "-")
-
-
-def _refuse(options: Mapping[str, object], why: str) -> None:
-    given = [f"--{_option((name,))}" for name, value in options.items() if value is not None]
-    if given:
-        _fail(ConfigurationError(f"{', '.join(given)} says nothing here: {why}", remedy="leave it out"))
+for command in (sample.seed, sample.simulate):
+    application.command()(command)
 
 
 def _request(
@@ -323,27 +187,21 @@ def _request(
     try:
         window = Window(start=start, end=end) if start or end else None
         return ReplicateRequest(
-            pipeline=_absolute(pipeline),
+            pipeline=absolute(pipeline),
             streams=streams or [],
             mode=mode,
             window=window,
             dry_run=dry_run,
         )
     except ValidationError as error:
-        _fail(ConfigurationError("; ".join(str(one["msg"]) for one in error.errors())))
-
-
-def _absolute(pipeline: str) -> str:
-    """A path is meant from where the user stands."""
-    path, separator, attribute = pipeline.rpartition(":")
-    return f"{Path(path).resolve()}:{attribute}" if separator else pipeline
+        fail(ConfigurationError("; ".join(str(one["msg"]) for one in error.errors())))
 
 
 def _replicate(request: ReplicateRequest) -> RunReport:
     from flows.replicate import replicate
 
     _chosen(request)
-    return _await(replicate(request))
+    return awaited(replicate(request))
 
 
 def _chosen(request: ReplicateRequest) -> list[str]:
@@ -353,38 +211,7 @@ def _chosen(request: ReplicateRequest) -> list[str]:
     try:
         return [stream.name for stream in request.chosen(find(request.pipeline))]
     except ConfigurationError as error:
-        _fail(error)
-
-
-def _await(flow_run: Coroutine[Any, Any, Result]) -> Result:
-    """The flow's result. Errors made for people end the command with their message; others with a traceback."""
-
-    async def wait() -> Result:
-        return await flow_run
-
-    try:
-        return asyncio.run(wait())
-    except MillraceError as error:
-        _fail(error)
-    except ExceptionGroup as group:
-        known, unknown = group.split(MillraceError)
-        if unknown is not None:
-            raise
-        _fail(*_leaves(known))
-
-
-def _leaves(group: BaseException | None) -> Iterator[MillraceError]:
-    if isinstance(group, BaseExceptionGroup):
-        for inner in group.exceptions:
-            yield from _leaves(inner)
-    elif isinstance(group, MillraceError):
-        yield group
-
-
-def _fail(*errors: MillraceError) -> NoReturn:
-    for error in errors:
-        typer.secho(f"millrace: {error}", err=True, fg="red" if sys.stderr.isatty() else None)
-    raise typer.Exit(WRONG_REQUEST if all(isinstance(error, ConfigurationError) for error in errors) else FAILED)
+        fail(error)
 
 
 def _print(report: RunReport, as_json: bool) -> None:
