@@ -108,7 +108,7 @@ def peak_megabytes() -> float:
 def load_a_day(stack: Stack, store: BucketStore, count: int) -> None:
     """Events that lie in the lake, as consumers collected them, to the warehouse as a run does it."""
     start = datetime.now(UTC) - timedelta(days=1)
-    stream = messages(SEED, start, EVENTS_A_SECOND, duplicates=0.01, malformed=0.0005)
+    stream = messages(SEED, start, EVENTS_A_SECOND, duplicates=0.01, malformed=0.005)
     for number in range(0, count, DAY_OBJECT_MESSAGES):
         block = [(f"{number + place}", one.body) for place, one in enumerate(islice(stream, DAY_OBJECT_MESSAGES))]
         put_messages(store, PREFIX, block, start + timedelta(seconds=number / EVENTS_A_SECOND))

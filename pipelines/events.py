@@ -39,6 +39,9 @@ pipeline = Pipeline(
                 "context_os_name": pl.col("context_os_name").str.to_lowercase().replace(PLATFORMS),
             },
             omitted=["context_device_token"],
+            # After an outage a run reads a day of messages, of which one in two hundred may be malformed.
+            max_rejects=100_000,
+            max_reject_share=0.1,
             sorted_by="timestamp",
         )
     ],

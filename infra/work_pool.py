@@ -1,0 +1,107 @@
+"""The work pool: its name, its queues, and its base job template filled with what the stack's resources are called.
+
+In base_job_template.json ``${Name}`` stands for an output of the stack, ``{{ name }}`` for a job variable of Prefect.
+The task definition is the same for runs of every size, as sizes are overrides of the run: so all deployments of an
+image share one revision. ``enableFaultInjection`` stands in it because AWS always returns it, and the worker registers
+a new revision for whatever differs.
+What does not belong here: asking AWS or Prefect for anything.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from blocks.environment import VARIABLES
+from millrace.errors import ConfigurationError
+
+NAME = "millrace-ecs"
+TYPE = "ecs"
+QUEUES = {"default": 1, "backfill": 10}
+"""Priority by name; the lowest number is served first."""
+TEMPLATE = Path(__file__).with_name("base_job_template.json")
+
+_OUTPUT = re.compile(r"\$\{(\w+)\}")
+_SECRET_ARN = re.compile(r"arn:aws[\w-]*:secretsmanager:[\w-]+:\d{12}:secret:\S+")
+_FURTHER = re.compile(r"(SOURCE_(?:POSTGRES|MYSQL|MONGO)|WAREHOUSE)_\w+_URL")
+# The worker takes these out of the environment that it hands to a task only when it is told so by these variables.
+_PREFECT_SECRETS = {
+    "PREFECT_API_KEY": "prefect_api_key_secret_arn",
+    "PREFECT_API_AUTH_STRING": "prefect_api_auth_string_secret_arn",
+}
+_SECRETS = {variable.name for variable in VARIABLES if variable.secret} | set(_PREFECT_SECRETS)
+
+
+def filled(
+    outputs: Mapping[str, str], secrets: Mapping[str, str], environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The template as Prefect takes it.
+
+    ``outputs`` are the stack's by name; ``secrets`` are the ARNs in Secrets Manager by the variable that the container
+    finds the value in; ``environment`` is set there in plain, beside what the outputs tell.
+    Raises ConfigurationError that names every missing output, or the variable that is not as it must be.
+    """
+    text = TEMPLATE.read_text()
+    _require(text, outputs)
+    template: dict[str, Any] = _substituted(json.loads(text), outputs)
+    container = template["job_configuration"]["task_definition"]["containerDefinitions"][0]
+    plain = {one["name"]: one["value"] for one in container["environment"]} | dict(environment or {})
+    _check(plain, secrets)
+    container["environment"] = [{"name": name, "value": value} for name, value in sorted(plain.items())]
+    container["secrets"] = [
+        {"name": name, "valueFrom": arn} for name, arn in sorted(secrets.items()) if name not in _PREFECT_SECRETS
+    ]
+    for name in _PREFECT_SECRETS.keys() & secrets.keys():
+        template["variables"]["properties"][_PREFECT_SECRETS[name]]["default"] = secrets[name]
+    return template
+
+
+def is_secret(variable: str) -> bool:
+    """Whether the value of that environment variable must not be shown."""
+    return _FURTHER.sub(r"\1_URL", variable) in _SECRETS
+
+
+def _require(text: str, outputs: Mapping[str, str]) -> None:
+    if missing := [name for name in dict.fromkeys(_OUTPUT.findall(text)) if not outputs.get(name)]:
+        raise ConfigurationError(
+            f"the stack has no output {', '.join(missing)}",
+            place=TEMPLATE.name,
+            remedy="bring the stack up to date (python -m infra.deploy up)",
+        )
+
+
+def _check(plain: Mapping[str, str], secrets: Mapping[str, str]) -> None:
+    for name in plain:
+        if name in secrets:
+            raise ConfigurationError("it is given twice", place=name, remedy="give it in plain, or as a secret")
+        if is_secret(name):
+            raise ConfigurationError(
+                "its value must not stand in a task definition", place=name, remedy="keep it in Secrets Manager"
+            )
+    for name, arn in secrets.items():
+        if not _SECRET_ARN.fullmatch(arn):
+            raise ConfigurationError(
+                "this is not the ARN of a secret",
+                place=name,
+                remedy="give the ARN that Secrets Manager tells, never the value",
+            )
+
+
+def _substituted(node: Any, outputs: Mapping[str, str]) -> Any:
+    if isinstance(node, dict):
+        return {key: _substituted(value, outputs) for key, value in node.items()}
+    if isinstance(node, list):
+        return [one for item in node for one in _items(item, outputs)]
+    return _OUTPUT.sub(lambda match: outputs[match[1]], node) if isinstance(node, str) else node
+
+
+def _items(item: Any, outputs: Mapping[str, str]) -> Iterator[Any]:
+    """In a list an output stands for as many values as it lists."""
+    value = _substituted(item, outputs)
+    if isinstance(item, str) and _OUTPUT.fullmatch(item):
+        yield from value.split(",")
+    else:
+        yield value
