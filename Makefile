@@ -47,6 +47,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/bandit --quiet -c pyproject.toml -r $(PACKAGES) .ci
+	$(BIN)/cfn-lint infra/stack.yaml
 
 audit: $(STAMP)
 	$(BIN)/python .ci/audit.py requirements.txt

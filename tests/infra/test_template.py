@@ -1,0 +1,240 @@
+"""What must hold for infra/stack.yaml as it is written: nothing open, nothing in plain, no right too many."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from infra.work_pool import TEMPLATE as BASE_JOB_TEMPLATE
+from infra.work_pool import is_secret
+
+PATH = BASE_JOB_TEMPLATE.with_name("stack.yaml")
+OUTPUTS = {
+    "ClusterArn", "TaskFamily", "TaskRoleArn", "ExecutionRoleArn", "Subnets", "SecurityGroups", "VpcId",
+    "AssignPublicIp", "LogGroup", "RepositoryUri", "LandingBucket", "ProcessedBucket", "ResultsBucket",
+    "EventsQueueUrl", "EventsDeadLetterQueueUrl", "TaskEventsQueueName", "AlertTopicArn", "SecretsPrefix",
+    "WarehouseRoleArn",
+}  # fmt: skip
+ON_EVERYTHING = {
+    "LogInToRegistry": ["ecr:GetAuthorizationToken"],
+    "DefineFlows": ["ecs:RegisterTaskDefinition", "ecs:DeregisterTaskDefinition", "ecs:DescribeTaskDefinition"],
+    "SeeNetwork": ["ec2:DescribeVpcs", "ec2:DescribeSubnets"],
+}
+"""Actions for which AWS knows no resource, by the statement that allows them."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads CloudFormation's short forms (``!Ref``) as its long ones."""
+
+
+def _long_form(loader: _Loader, tag: str, node: yaml.Node) -> dict[str, Any]:
+    if isinstance(node, yaml.ScalarNode):
+        value: Any = loader.construct_scalar(node)
+        value = value.split(".", 1) if tag == "GetAtt" else value
+    else:
+        value = loader.construct_sequence(node, deep=True)
+    return {tag if tag in {"Ref", "Condition"} else f"Fn::{tag}": value}
+
+
+_Loader.add_multi_constructor("!", _long_form)
+TEMPLATE = yaml.load(PATH.read_text(), _Loader)  # noqa: S506 - a SafeLoader, with constructors of plain values
+LOOP = "Fn::ForEach::Secrets"
+RESOURCES: dict[str, Any] = {name: one for name, one in TEMPLATE["Resources"].items() if name != LOOP}
+RESOURCES["SecretOfVariable"] = next(iter(TEMPLATE["Resources"][LOOP][2].values()))
+
+
+def of_type(kind: str) -> list[str]:
+    """Names of the resources of that type."""
+    found = [name for name, one in RESOURCES.items() if one["Type"] == kind]
+    assert found, f"no {kind}: has it another name?"
+    return found
+
+
+def properties(name: str) -> dict[str, Any]:
+    """What is said of the resource."""
+    return RESOURCES[name].get("Properties", {})
+
+
+def listed(value: Any) -> list[Any]:
+    """IAM takes one or many."""
+    return value if isinstance(value, list) else [value]
+
+
+def documents(name: str) -> Iterator[dict[str, Any]]:
+    """Policy documents of a resource."""
+    said = properties(name)
+    yield from (one["PolicyDocument"] for one in said.get("Policies", []) if isinstance(one, dict))
+    yield from (said[key] for key in ("PolicyDocument", "AssumeRolePolicyDocument") if key in said)
+
+
+def statements(name: str, effect: str = "Allow") -> list[dict[str, Any]]:
+    """Statements of a resource's policies, those under a condition too."""
+    found = [one for document in documents(name) for one in document["Statement"]]
+    flat = [
+        branch for one in found for branch in (one["Fn::If"][1:] if "Fn::If" in one else [one]) if "Ref" not in branch
+    ]
+    return [one for one in flat if one["Effect"] == effect]
+
+
+def rights(name: str) -> dict[str, list[Any]]:
+    """Resources by action of what a role may do."""
+    own = [one for one in statements(name) if "Principal" not in one]
+    return {action: listed(one["Resource"]) for one in own for action in listed(one["Action"])}
+
+
+def refuses_plain_text(policy: str) -> list[str]:
+    """What the policy lets nobody reach without TLS, as its resources say it."""
+    denied = [
+        one for one in statements(policy, "Deny") if one["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    ]
+    assert [one["Principal"] for one in denied] == ["*"]
+    return [str(resource) for one in denied for resource in listed(one["Resource"])]
+
+
+@pytest.mark.parametrize("name", of_type("AWS::S3::Bucket"))
+def test_a_bucket_is_private_and_encrypted_and_answers_by_tls_only(name: str) -> None:
+    said = properties(name)
+    assert said["PublicAccessBlockConfiguration"] == dict.fromkeys(
+        ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"), True
+    )
+    (rule,) = said["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert rule["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
+    assert said["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+    (policy,) = (one for one in of_type("AWS::S3::BucketPolicy") if properties(one)["Bucket"] == {"Ref": name})
+    whole = [{"Fn::GetAtt": [name, "Arn"]}, {"Fn::Sub": f"${{{name}.Arn}}/*"}]
+    assert refuses_plain_text(policy) == [str(one) for one in whole]
+
+
+@pytest.mark.parametrize("name", of_type("AWS::S3::Bucket"))
+def test_an_upload_that_was_broken_off_is_cleared_away(name: str) -> None:
+    rules = properties(name)["LifecycleConfiguration"]["Rules"]
+    assert any("AbortIncompleteMultipartUpload" in rule for rule in rules)
+
+
+@pytest.mark.parametrize("name", ["LandingBucket", "ProcessedBucket"])
+def test_the_lake_is_kept(name: str) -> None:
+    said = properties(name)
+    assert said["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert not any("ExpirationInDays" in rule for rule in said["LifecycleConfiguration"]["Rules"])
+
+
+@pytest.mark.parametrize(
+    "name", [*of_type("AWS::S3::Bucket"), "EventsQueue", "EventsDeadLetterQueue", "WarehouseNamespace"]
+)
+def test_data_outlives_its_stack(name: str) -> None:
+    assert RESOURCES[name]["DeletionPolicy"] == "RetainExceptOnCreate"
+    assert RESOURCES[name]["UpdateReplacePolicy"] == "Retain"
+
+
+@pytest.mark.parametrize("name", of_type("AWS::SQS::Queue"))
+def test_a_queue_is_encrypted_and_answers_by_tls_only(name: str) -> None:
+    assert properties(name)["SqsManagedSseEnabled"] is True
+    (policy,) = (one for one in of_type("AWS::SQS::QueuePolicy") if properties(one)["Queues"] == [{"Ref": name}])
+    assert refuses_plain_text(policy) == [str({"Fn::GetAtt": [name, "Arn"]})]
+
+
+def test_the_topic_is_encrypted_and_answers_by_tls_only() -> None:
+    assert properties("AlertTopic")["KmsMasterKeyId"] == "alias/aws/sns"
+    assert refuses_plain_text("AlertTopicPolicy") == [str({"Ref": "AlertTopic"})]
+
+
+@pytest.mark.parametrize("name", [name for name in RESOURCES if statements(name)])
+def test_every_action_is_named_and_every_resource_unless_aws_knows_none(name: str) -> None:
+    for statement in statements(name):
+        assert not {"NotAction", "NotResource", "NotPrincipal"} & statement.keys()
+        assert not [action for action in listed(statement["Action"]) if "*" in action]
+        assert statement.get("Principal", {}) != "*"
+        if "*" in listed(statement.get("Resource", [])):
+            assert listed(statement["Action"]) == ON_EVERYTHING[statement["Sid"]]
+
+
+def test_roles_have_no_policies_that_others_write() -> None:
+    assert not [name for name in of_type("AWS::IAM::Role") if "ManagedPolicyArns" in properties(name)]
+
+
+def test_only_ecs_itself_reads_secrets_and_only_those_of_the_environment() -> None:
+    readers = {name for name in of_type("AWS::IAM::Role") if any("secretsmanager:" in one for one in rights(name))}
+    assert readers == {"ExecutionRole"}
+    (resource,) = rights("ExecutionRole")["secretsmanager:GetSecretValue"]
+    assert resource["Fn::Sub"].endswith(":secret:millrace/${EnvironmentName}/*")
+
+
+def test_flows_delete_nothing_but_messages_and_use_the_lake_the_queue_and_the_topic() -> None:
+    assert set(rights("TaskRole")) == {
+        "s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload",
+        "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:SendMessage", "sns:Publish",
+    }  # fmt: skip
+
+
+def test_the_warehouse_only_reads_the_lake() -> None:
+    assert set(rights("WarehouseRole")) == {"s3:ListBucket", "s3:GetObject"}
+    assert "Results" not in str(rights("WarehouseRole"))
+
+
+def test_the_worker_gives_away_no_role_but_those_of_flows_and_runs_nothing_but_flows() -> None:
+    passed = [one for one in statements("WorkerRole") if "iam:PassRole" in listed(one["Action"])]
+    assert [one["Resource"] for one in passed] == [
+        [{"Fn::GetAtt": ["TaskRole", "Arn"]}, {"Fn::GetAtt": ["ExecutionRole", "Arn"]}]
+    ]
+    assert passed[0]["Condition"] == {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}}
+    (ran,) = (one for one in statements("WorkerRole") if "ecs:RunTask" in listed(one["Action"]))
+    family = TEMPLATE["Outputs"]["TaskFamily"]["Value"]["Fn::Sub"]
+    assert ran["Resource"]["Fn::Sub"].endswith(f":task-definition/{family}:*")
+    assert ran["Condition"] == {"ArnEquals": {"ecs:cluster": {"Fn::GetAtt": ["Cluster", "Arn"]}}}
+
+
+def test_nobody_gets_in_but_tasks_into_the_warehouse() -> None:
+    assert "AWS::EC2::SecurityGroupIngress" not in {one["Type"] for one in RESOURCES.values()}
+    ways_in = {name: properties(name).get("SecurityGroupIngress") for name in of_type("AWS::EC2::SecurityGroup")}
+    (way,) = ways_in.pop("WarehouseSecurityGroup")
+    assert (way["FromPort"], way["ToPort"]) == (5439, 5439)
+    assert way["SourceSecurityGroupId"] == {"Fn::GetAtt": ["TaskSecurityGroup", "GroupId"]}
+    assert not [key for key in way if key.startswith("Cidr")]
+    assert set(ways_in.values()) == {None}
+    assert properties("WarehouseWorkgroup")["PubliclyAccessible"] is False
+
+
+def test_no_value_of_a_secret_passes_through_the_template() -> None:
+    for name in of_type("AWS::SecretsManager::Secret"):
+        assert not {"SecretString", "GenerateSecretString"} & properties(name).keys()
+    (container,) = properties("WorkerDefinition")["ContainerDefinitions"]
+    plain = {one["Name"] for one in container["Environment"]}
+    assert not [one for one in plain if is_secret(one)]
+    assert "AdminUserPassword" not in properties("WarehouseNamespace")
+
+
+def test_what_is_asked_for_as_a_secret_is_one() -> None:
+    parameters = TEMPLATE["Parameters"]
+    asked = parameters["SecretVariables"]["Default"].split(",") + parameters["PrefectSecret"]["AllowedValues"][:2]
+    assert [one for one in asked if not is_secret(one)] == []
+
+
+def test_logs_never_hold_up_the_worker() -> None:
+    (container,) = properties("WorkerDefinition")["ContainerDefinitions"]
+    assert container["LogConfiguration"]["Options"]["mode"] == "non-blocking"
+
+
+@pytest.mark.parametrize("name", of_type("AWS::Logs::LogGroup"))
+def test_logs_are_forgotten(name: str) -> None:
+    assert properties(name)["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+
+
+def test_an_image_that_was_pushed_stays_what_it_is() -> None:
+    said = properties("Repository")
+    assert said["ImageTagMutability"] == "IMMUTABLE"
+    assert said["ImageScanningConfiguration"] == {"ScanOnPush": True}
+    assert "LifecyclePolicy" in said
+
+
+def test_outputs_are_those_that_the_work_pool_and_the_deploy_command_read() -> None:
+    conditional = {name for name, one in TEMPLATE["Outputs"].items() if "Condition" in one}
+    assert set(TEMPLATE["Outputs"]) - conditional == OUTPUTS
+    assert set(re.findall(r"\$\{(\w+)\}", BASE_JOB_TEMPLATE.read_text())) <= OUTPUTS
+
+
+def test_it_fits_into_one_request() -> None:
+    assert len(PATH.read_bytes()) < 51_200
