@@ -207,6 +207,13 @@ def test_no_value_of_a_secret_passes_through_the_template() -> None:
     assert "AdminUserPassword" not in properties("WarehouseNamespace")
 
 
+def test_the_worker_gets_its_key_from_secrets_manager() -> None:
+    (container,) = properties("WorkerDefinition")["ContainerDefinitions"]
+    condition, secret, _ = container["Secrets"]["Fn::If"]
+    assert condition == RESOURCES["PrefectCredential"]["Condition"]
+    assert secret == [{"Name": {"Ref": "PrefectSecret"}, "ValueFrom": {"Ref": "PrefectCredential"}}]
+
+
 def test_what_is_asked_for_as_a_secret_is_one() -> None:
     parameters = TEMPLATE["Parameters"]
     asked = parameters["SecretVariables"]["Default"].split(",") + parameters["PrefectSecret"]["AllowedValues"][:2]
