@@ -4,7 +4,8 @@ BIN := .venv/bin
 STAMP := .venv/.complete
 PACKAGES := millrace pipelines blocks tasks flows cli seed_data local
 
-.PHONY: demo demo-totesys demo-stocks demo-events up test mysql mariadb torture lint audit clean lock
+.PHONY: demo demo-totesys demo-stocks demo-events up test test-ecs mysql mariadb torture lint audit clean lock \
+	image push test-image
 
 demo: $(STAMP)
 	$(BIN)/python -m local run -- env PREFECT_LOGGING_LEVEL=WARNING $(BIN)/python -m local.demo
@@ -26,7 +27,11 @@ COVERAGE_CORE = $(shell $(BIN)/python -c 'import sys; print("sysmon" if hasattr(
 
 test: $(STAMP) mysql
 	mkdir -p .local
-	COVERAGE_CORE=$(COVERAGE_CORE) $(BIN)/python -m pytest -n 3 --dist loadfile --durations 20 --cov
+	COVERAGE_CORE=$(COVERAGE_CORE) $(BIN)/python -m pytest -n 3 --dist loadfile --durations 20 --cov --ignore tests/ecs
+
+# The chain from Prefect's server to the warehouse by way of a worker and ECS tasks.
+test-ecs: $(STAMP)
+	$(BIN)/python -m pytest -x tests/ecs
 
 # A MySQL server to test against: the one that MYSQL_URL names, else MariaDB's programs, which Debian's package brings
 # without starting a service.
@@ -55,6 +60,30 @@ audit: $(STAMP)
 test-redshift: $(STAMP)
 	@test -n "$(REDSHIFT_URL)" || { echo "Set REDSHIFT_URL, REDSHIFT_S3_BUCKET and REDSHIFT_IAM_ROLE."; exit 2; }
 	$(BIN)/python -m pytest tests/local/redshift -k contract
+
+# The image, by docker where its daemon answers, else podman or buildah. Its tag is the commit, with -dirty where the files
+# are not the commit's. IMAGE_FLAGS go to the build: `--isolation chroot` where no container may be started.
+BUILDER ?= $(shell docker info > /dev/null 2>&1 && echo docker || basename "$$(command -v podman || command -v buildah)")
+COMMIT := $(shell git describe --always --dirty --abbrev=40 --exclude '*' 2> /dev/null)
+REPOSITORY ?= millrace
+MILLRACE_IMAGE ?= $(REPOSITORY):$(COMMIT)
+MILLRACE_VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+
+image:
+	@test -n "$(BUILDER)" || { echo "Install docker, podman or buildah."; exit 2; }
+	$(BUILDER) build --platform linux/amd64 --tag $(MILLRACE_IMAGE) $(IMAGE_FLAGS) \
+		--build-arg VERSION=$(MILLRACE_VERSION) --build-arg REVISION=$(COMMIT) .
+
+push:
+	@case "$(MILLRACE_IMAGE)" in */*) ;; *) echo "Set REPOSITORY to the address of a repository of images."; exit 2;; esac
+	@case "$(MILLRACE_IMAGE)" in *-dirty) echo "Commit first: a tag names a commit."; exit 2;; esac
+	$(BUILDER) push $(MILLRACE_IMAGE)
+
+# Builds it and looks inside. Where no registry can be reached, tests/image/build_base.sh makes the base first, and
+# IMAGE_FLAGS has `--pull-never`.
+test-image: $(STAMP) image
+	BUILDER=$(BUILDER) MILLRACE_IMAGE=$(MILLRACE_IMAGE) COMMIT=$(COMMIT) $(BIN)/python -m pytest tests/image/checks.py
+	@$(BUILDER) image inspect --format '{{.Size}}' $(MILLRACE_IMAGE) | awk '{printf "%.0f MB\n", $$1 / 1e6}'
 
 HISTORIES ?= 1000
 SEED ?= 1

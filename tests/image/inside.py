@@ -1,0 +1,72 @@
+"""What an image tells of itself, as JSON: run by the Python inside it, fed through standard input.
+
+What does not belong here: what it should tell (checks.py). Needs nothing that the image might lack.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import pkgutil
+import sys
+from collections.abc import Iterator
+from importlib.metadata import distributions
+from pathlib import Path
+
+PACKAGES = ("millrace", "pipelines", "blocks", "tasks", "flows", "cli", "seed_data")
+ABSENT = ("tests", "local", "infra", "bench")
+SECRET_NAMES = {".git", ".env", ".netrc", ".pypirc", ".aws", ".npmrc", ".ssh", ".docker", "id_rsa", "pip.conf"}
+NOT_FILES = {"/proc", "/sys", "/dev"}
+"""Where the kernel answers."""
+
+
+def _paths() -> Iterator[Path]:
+    for directory, below, files in os.walk("/"):
+        below[:] = [name for name in below if str(Path(directory, name)) not in NOT_FILES]
+        yield from (Path(directory, name) for name in (*below, *files))
+
+
+def _modules() -> Iterator[str]:
+    for name in PACKAGES:
+        package = importlib.import_module(name)
+        yield name
+        yield from (found.name for found in pkgutil.walk_packages(package.__path__, f"{name}."))
+
+
+def _imported() -> list[str]:
+    """Every module of ours, each really imported."""
+    names = sorted(_modules())
+    for name in names:
+        importlib.import_module(name)
+    return names
+
+
+def _uncompiled(site_packages: Path) -> list[str]:
+    sources = (path for name in PACKAGES for path in (site_packages / name).rglob("*.py"))
+    return [str(path) for path in sources if not Path(importlib.util.cache_from_source(str(path))).exists()]
+
+
+def main() -> None:
+    """Print what holds."""
+    modules = _imported()
+    site_packages = Path(sys.modules["millrace"].__file__ or "").parents[1]
+    told = {
+        "user": os.getuid(),
+        "modules": modules,
+        "foreign": [name for name in ABSENT if importlib.util.find_spec(name)],
+        "distributions": sorted({one.name.lower().replace("_", "-").replace(".", "-") for one in distributions()}),
+        "suspicious": [str(path) for path in _paths() if path.name in SECRET_NAMES],
+        "uncompiled": _uncompiled(site_packages),
+        "writable": {
+            name: os.access(path, os.W_OK)
+            for name, path in (("code", site_packages), ("home", Path.home()), ("root", Path("/")))
+        },
+        "environment": dict(os.environ),
+    }
+    sys.stdout.write(json.dumps(told) + "\n")
+
+
+if __name__ == "__main__":
+    main()
