@@ -42,6 +42,9 @@ WithPrefect = Annotated[bool, typer.Option("--prefect/--no-prefect", help="With 
 WithMySQL = Annotated[
     bool | None, typer.Option("--mysql/--no-mysql", help="With or without MySQL; by default with it if it is there.")
 ]
+WithEcs = Annotated[
+    bool, typer.Option("--ecs/--no-ecs", help="With or without an ECS that runs Prefect's deployments.")
+]
 
 
 class Ended(BaseException):
@@ -53,13 +56,13 @@ def _end(_number: int, _frame: FrameType | None) -> None:
 
 
 @contextmanager
-def _running(prefect: bool, mysql: bool | None, directory: Path | None) -> Iterator[Stack]:
+def _running(prefect: bool, mysql: bool | None, directory: Path | None, ecs: bool = False) -> Iterator[Stack]:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
     print("Starting…", file=sys.stderr, flush=True)
     try:
         with_mysql = is_available() if mysql is None else mysql
-        with Stack(prefect=prefect, mysql=with_mysql, directory=directory) as stack:
+        with Stack(prefect=prefect, mysql=with_mysql, ecs=ecs, directory=directory) as stack:
             yield stack
             print("Stopping…", file=sys.stderr, flush=True)
     except MillraceError as error:
@@ -72,9 +75,9 @@ def _running(prefect: bool, mysql: bool | None, directory: Path | None) -> Itera
 
 
 @application.command()
-def up(directory: Directory = None, prefect: WithPrefect = True, mysql: WithMySQL = None) -> None:
+def up(directory: Directory = None, prefect: WithPrefect = True, mysql: WithMySQL = None, ecs: WithEcs = True) -> None:
     """Start everything, say what runs where, and stay until Ctrl-C."""
-    with _running(prefect, mysql, directory) as stack, suppress(KeyboardInterrupt, Ended):
+    with _running(prefect, mysql, directory, ecs and prefect) as stack, suppress(KeyboardInterrupt, Ended):
         _describe(stack)
         _watch(stack)
 
@@ -94,9 +97,10 @@ def run(
     directory: Directory = None,
     prefect: WithPrefect = True,
     mysql: WithMySQL = None,
+    ecs: WithEcs = False,
 ) -> None:
     """Start everything, run COMMAND with the stack's environment, stop everything, return COMMAND's exit code."""
-    with _running(prefect, mysql, directory) as stack:
+    with _running(prefect, mysql, directory, ecs and prefect) as stack:
         raise typer.Exit(_run_in_foreground(command, stack))
 
 

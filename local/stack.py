@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from local import stocks, totesys
 from local.aws import ACCOUNT_ID, AwsServer, launch_aws, wait_for_aws
@@ -19,6 +20,10 @@ from local.postgres import SUPERUSER, PostgresServer, start_postgres
 from local.prefect_server import TRACKING_OFF, PrefectServer, launch_prefect_server, wait_for_prefect_server
 from local.processes import Process
 from local.warehouse import WarehouseServer, launch_warehouse, wait_for_warehouse
+from millrace.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from local.ecs import Ecs
 
 BANK_DATABASE = "bank"
 WAREHOUSE_DATABASE = "warehouse"
@@ -46,7 +51,8 @@ class Stack:
 
     ``directory`` keeps the data for the next start (a temporary one is removed); ``prefect=False`` leaves out
     the Prefect server, which takes most of the time; ``mysql=True`` adds MySQL, with the source of the pipeline
-    `stocks` and a Postgres warehouse for it. Enter it in the main thread.
+    `stocks` and a Postgres warehouse for it; ``ecs=True`` adds what runs deployments as on AWS, beside the Prefect
+    server that it needs. Enter it in the main thread.
     """
 
     postgres: PostgresServer
@@ -57,9 +63,12 @@ class Stack:
     warehouse: WarehouseServer
     mysql: MySQLServer | None
     prefect: PrefectServer | None
+    ecs: Ecs | None
 
-    def __init__(self, *, prefect: bool = True, mysql: bool = False, directory: Path | None = None) -> None:
-        self.with_prefect, self.with_mysql, self.kept = prefect, mysql, directory
+    def __init__(
+        self, *, prefect: bool = True, mysql: bool = False, ecs: bool = False, directory: Path | None = None
+    ) -> None:
+        self.with_prefect, self.with_mysql, self.with_ecs, self.kept = prefect, mysql, ecs, directory
         self._running = ExitStack()
 
     def __enter__(self) -> Stack:
@@ -88,6 +97,16 @@ class Stack:
             stocks.install(wait_for_mysql(self.mysql))
         if self.prefect:
             wait_for_prefect_server(self.prefect)
+        self.ecs = self._start_ecs(starting, directory / "ecs") if self.with_ecs else None
+
+    def _start_ecs(self, starting: ExitStack, directory: Path) -> Ecs:
+        from local.ecs import launch_ecs, wait_for_ecs  # noqa: PLC0415 - Prefect takes seconds to import
+
+        if not self.prefect:
+            raise ConfigurationError("a worker needs a Prefect server", place="local stack", remedy="start it with one")
+        ecs = launch_ecs(directory, aws=self.aws, prefect=self.prefect, environment=self.environment())
+        starting.callback(ecs.stop)
+        return wait_for_ecs(ecs)
 
     def _launch(self, starting: ExitStack, directory: Path) -> None:
         self.mysql = launch_mysql(directory / "mysql") if self.with_mysql else None
@@ -155,4 +174,7 @@ class Stack:
             rows.insert(1, Service("MySQL", "source", self.mysql.address(stocks.DATABASE), self.mysql.process))
         if self.prefect:
             rows.append(Service("Prefect", "server and UI", self.prefect.ui_url, self.prefect.process))
+        if self.prefect and self.ecs:
+            rows.append(Service("ECS agent", "runs tasks", self.aws.url, self.ecs.agent))
+            rows.append(Service("ECS worker", "starts tasks", self.prefect.api_url, self.ecs.worker))
         return rows
