@@ -61,6 +61,8 @@ def launch_ecs(directory: Path, *, aws: AwsServer, prefect: PrefectServer, envir
     outputs = make_resources(aws, environment)
     plain = {name: value for name, value in _of_tasks(environment).items() if not work_pool.is_secret(name)}
     template = work_pool.filled(outputs, _secrets(aws, environment), plain)
+    # The emulator forgets it, unlike AWS; the worker would register a new revision for each run.
+    template["job_configuration"]["task_definition"].pop("enableFaultInjection", None)
     _make_work_pool(prefect, template)
     agent, worker = _agent(directory, aws, outputs), _worker(directory, aws, prefect)
     agent.start()

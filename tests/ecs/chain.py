@@ -101,12 +101,14 @@ class Chain:
         """Until the run waits for the held source."""
         self._wait(lambda: self._state(run).is_running() and self._ask(BANK_DATABASE, WAITING)[0] > 0)
 
-    def wait_until_stopped(self, task_arn: str) -> None:
-        """Until ECS tells that the task is stopped."""
-        ecs = self.stack.aws.client("ecs")
-        self._wait(lambda: task_arn not in ecs.list_tasks(cluster=CLUSTER)["taskArns"])
-        [task] = ecs.describe_tasks(cluster=CLUSTER, tasks=[task_arn])["tasks"]
-        assert task["lastStatus"] == "STOPPED"
+    def task(self, run: UUID) -> dict[str, Any]:
+        """As ECS tells it."""
+        found = self.stack.aws.client("ecs").describe_tasks(cluster=CLUSTER, tasks=[self.task_arn(run)])
+        return dict(found["tasks"][0])
+
+    def wait_until_stopped(self, run: UUID) -> None:
+        """Until ECS tells that the run's task is stopped."""
+        self._wait(lambda: self.task(run)["lastStatus"] == "STOPPED")
 
     def change_source(self) -> None:
         """Insert a hundred transactions and update a hundred."""

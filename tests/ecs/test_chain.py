@@ -7,7 +7,7 @@ from tests.ecs.chain import DEPLOYMENT, TRADES, Chain
 
 def test_a_run_from_the_terminal_fills_the_warehouse(chain: Chain) -> None:
     output = chain.command("prefect", "deployment", "run", DEPLOYMENT, "--watch")
-    assert "finished in state Completed" in output
+    assert "finished successfully in 'Completed'" in output
     assert chain.loaded("stori.transactions") == chain.expected() > 0
     assert chain.loaded("stori.trades") == TRADES
 
@@ -28,8 +28,10 @@ def test_a_killed_container_crashes_its_run_and_the_next_run_repairs(chain: Chai
     assert chain.flow_run(killed).state_name == "Crashed"
     assert "Container 'prefect' exited with code 137" in chain.logs(killed)
     chain.let_leases_end()
-    assert chain.state_of(chain.run()).name == "Completed"
+    repairing = chain.run()
+    assert chain.state_of(repairing).name == "Completed"
     assert chain.loaded("stori.transactions") == chain.expected()
+    assert chain.task(repairing)["taskDefinitionArn"] == chain.task(killed)["taskDefinitionArn"]
 
 
 def test_a_run_beside_a_run_is_cancelled_and_a_cancelled_run_stops_its_task(chain: Chain) -> None:
@@ -39,4 +41,4 @@ def test_a_run_beside_a_run_is_cancelled_and_a_cancelled_run_stops_its_task(chai
         assert chain.state_of(chain.run()).name == "Cancelled"
         chain.command("prefect", "flow-run", "cancel", str(first))
         assert chain.state_of(first).name == "Cancelled"
-        chain.wait_until_stopped(chain.task_arn(first))
+        chain.wait_until_stopped(first)
