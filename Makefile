@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.complete
-PACKAGES := millrace pipelines blocks tasks flows cli seed_data local
+PACKAGES := millrace pipelines blocks tasks flows cli seed_data local infra
 
 .PHONY: demo demo-totesys demo-stocks demo-events up test test-ecs mysql mariadb torture lint audit clean lock \
 	image push test-image
@@ -82,6 +82,7 @@ push:
 # Builds it and looks inside. Where no registry can be reached, tests/image/build_base.sh makes the base first, and
 # IMAGE_FLAGS has `--pull-never`.
 test-image: $(STAMP) image
+	@test "$(BUILDER)" != buildah || { echo "Install podman or docker: buildah builds images, but runs none."; exit 2; }
 	BUILDER=$(BUILDER) MILLRACE_IMAGE=$(MILLRACE_IMAGE) COMMIT=$(COMMIT) $(BIN)/python -m pytest tests/image/checks.py
 	@$(BUILDER) image inspect --format '{{.Size}}' $(MILLRACE_IMAGE) | awk '{printf "%.0f MB\n", $$1 / 1e6}'
 
