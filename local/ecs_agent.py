@@ -116,7 +116,10 @@ class Agent:
             **_pairs(overrides.get("environment", [])),
             "PREFECT_HOME": str(home / "prefect"),
         }
-        popen = _process(overrides.get("command") or container["command"], variables, home)
+        try:
+            popen = _process(overrides.get("command") or container["command"], variables, home)
+        except FileNotFoundError as error:
+            raise CannotStart(f"CannotStartContainerError: {error.filename}: executable file not found") from None
         return Container(identifier, popen, container.get("stopTimeout", STOP_SECONDS))
 
     def _secret(self, arn: str) -> str:
