@@ -85,10 +85,10 @@ class Chain:
         """Transactions of the source."""
         return int(self._ask(BANK_DATABASE, "SELECT count(*) FROM transactions")[0])
 
-    def logs(self, run: UUID) -> str:
-        """What Prefect's server holds of the run's log, the observer's words among it."""
+    def wait_until_logged(self, run: UUID, words: str) -> None:
+        """Until the run's log on Prefect's server says so. What the observer writes comes a moment after the state."""
         wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run]))
-        return "\n".join(log.message for log in self.client.read_logs(wanted))
+        self._wait(lambda: any(words in log.message for log in self.client.read_logs(wanted)))
 
     @contextmanager
     def held_source(self) -> Iterator[None]:

@@ -15,7 +15,7 @@ def test_a_run_from_the_terminal_fills_the_warehouse(chain: Chain) -> None:
 def test_a_task_that_cannot_start_crashes_its_run_with_the_reason(chain: Chain) -> None:
     run = chain.run(image="millrace:never-built")
     assert chain.state_of(run).name == "Crashed"
-    assert "CannotPullContainerError: failed to resolve ref millrace:never-built: not found" in chain.logs(run)
+    chain.wait_until_logged(run, "CannotPullContainerError: failed to resolve ref millrace:never-built: not found")
 
 
 def test_a_killed_container_crashes_its_run_and_the_next_run_repairs(chain: Chain) -> None:
@@ -26,7 +26,7 @@ def test_a_killed_container_crashes_its_run_and_the_next_run_repairs(chain: Chai
         chain.ecs.kill(chain.task_arn(killed))
         assert "non-zero exit code: ['prefect']" in str(chain.state_of(killed).message)
     assert chain.flow_run(killed).state_name == "Crashed"
-    assert "Container 'prefect' exited with code 137" in chain.logs(killed)
+    chain.wait_until_logged(killed, "Container 'prefect' exited with code 137")
     chain.let_leases_end()
     repairing = chain.run()
     assert chain.state_of(repairing).name == "Completed"
