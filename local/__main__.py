@@ -9,12 +9,12 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -24,6 +24,7 @@ from local.mysql import URL_VARIABLE, is_available
 from local.processes import dies_with_parent, neutral_environment
 from local.stack import Stack
 from millrace.errors import MillraceError
+from tasks.signals import stopped_by_signals
 
 WATCH_SECONDS = 0.5
 SIGNALLED_EXIT_CODE = 128
@@ -77,18 +78,19 @@ def _running(prefect: bool, mysql: bool | None, directory: Path | None, ecs: boo
 @application.command()
 def up(directory: Directory = None, prefect: WithPrefect = True, mysql: WithMySQL = None, ecs: WithEcs = True) -> None:
     """Start everything, say what runs where, and stay until Ctrl-C."""
-    with _running(prefect, mysql, directory, ecs and prefect) as stack, suppress(KeyboardInterrupt, Ended):
+    # An exception would be lost if the signal came while an object is finalized.
+    with _running(prefect, mysql, directory, ecs and prefect) as stack, stopped_by_signals() as stop, suppress(Ended):
         _describe(stack)
-        _watch(stack)
+        _watch(stack, stop)
 
 
-def _watch(stack: Stack) -> NoReturn:
+def _watch(stack: Stack, stop: threading.Event) -> None:
     processes = {service.name: service.process for service in stack.services() if service.process}
-    while not (ended := {name: process for name, process in processes.items() if process.ended()}):
-        time.sleep(WATCH_SECONDS)
-    for name, process in ended.items():
-        print(f"{name} ended unasked; the end of its log:\n{process.log_tail()}", file=sys.stderr)
-    raise typer.Exit(1)
+    while not stop.wait(WATCH_SECONDS):
+        if ended := {name: process for name, process in processes.items() if process.ended()}:
+            for name, process in ended.items():
+                print(f"{name} ended unasked; the end of its log:\n{process.log_tail()}", file=sys.stderr)
+            raise typer.Exit(1)
 
 
 @application.command(context_settings={"allow_interspersed_args": False})
