@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -44,14 +44,12 @@ def sweep() -> list[Path]:
     """Remove the temporary directories of this user's stacks that nobody holds any more; returns their paths."""
     removed = []
     for directory in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        if directory.stat(follow_symlinks=False).st_uid != os.getuid():
-            continue
-        try:
-            with _held(directory):
-                shutil.rmtree(directory, ignore_errors=True)
-                removed.append(directory)
-        except (ConfigurationError, FileNotFoundError):
-            continue
+        # Its holder may end, and remove it, between any two of these steps.
+        with suppress(ConfigurationError, FileNotFoundError):
+            if directory.stat(follow_symlinks=False).st_uid == os.getuid():
+                with _held(directory):
+                    shutil.rmtree(directory, ignore_errors=True)
+                    removed.append(directory)
     return removed
 
 

@@ -190,3 +190,16 @@ def test_sweeping_leaves_other_directories_alone(tmp_path: Path, monkeypatch: py
         assert sweep() == []
     assert not held.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["unrelated"]
+
+
+def test_a_directory_that_goes_while_it_is_looked_at_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another stack may end between the list of directories and the look at one of them."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    abandoned = tmp_path / f"{PREFIX}abandoned"
+    abandoned.mkdir()
+    (abandoned / LOCK_NAME).touch()
+    listed = [tmp_path / f"{PREFIX}gone", abandoned]
+    monkeypatch.setattr(Path, "glob", lambda _directory, _pattern: iter(listed))
+    assert sweep() == [abandoned]
