@@ -36,31 +36,38 @@ BLOCK_TYPES: tuple[type[Block], ...] = (
 )
 
 
-async def bootstrap(environment: Mapping[str, str]) -> list[str]:
+async def bootstrap(environment: Mapping[str, str], *, dry_run: bool = False) -> list[str]:
     """Register the types, save what is new or changed; returns a line for each document: what was done to which.
+
+    With ``dry_run`` nothing is saved, and the lines tell what would be done.
 
     Raises ConfigurationError, before anything is saved, if the environment is incomplete or wrong, and
     Unreachable if Prefect's API does not answer.
     """
     described = list(documents(environment))
     try:
-        for block_type in BLOCK_TYPES:
-            await block_type.aregister_type_and_schema()
-        return [f"{await save(name, block)} {block.get_block_type_slug()}/{name}" for name, block in described]
+        if not dry_run:
+            for block_type in BLOCK_TYPES:
+                await block_type.aregister_type_and_schema()
+        return [
+            f"{await save(name, block, dry_run=dry_run)} {block.get_block_type_slug()}/{name}"
+            for name, block in described
+        ]
     except httpx.TransportError as error:
         raise Unreachable(
             redact(error), place="Prefect's API", remedy="see that PREFECT_API_URL is right and the server runs"
         ) from None
 
 
-async def save(name: str, block: Block) -> str:
-    """Save what is new or changed; what was done."""
+async def save(name: str, block: Block, *, dry_run: bool = False) -> str:
+    """Save what is new or changed; what was done, or with ``dry_run`` would be."""
     stored = await _stored(name, type(block))
     if stored is not None and _content(stored) == _content(block):
         # So that a block which holds this one refers to its document.
         block._block_document_id, block._block_document_name = stored._block_document_id, name
         return "unchanged"
-    await block.asave(name, overwrite=True)
+    if not dry_run:
+        await block.asave(name, overwrite=True)
     return "created" if stored is None else "updated"
 
 

@@ -9,16 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar, cast
 
 from prefect.blocks.core import Block
 from prefect_aws import AwsClientParameters, AwsCredentials
 from prefect_aws.s3 import S3Bucket
+from prefect_sqlalchemy import SqlAlchemyConnector
 from pydantic import SecretStr, ValidationError
 
 from blocks import names
 from blocks.mongo import MongoDB
 from blocks.mysql import mysql_connector
 from blocks.queue import Queue
+from blocks.reference import is_reference, referring, variable_of
 from blocks.sns import SnsNotification
 from blocks.sql import Warehouse, postgres_connector, warehouse_connector
 from millrace.errors import ConfigurationError
@@ -113,6 +116,7 @@ VARIABLES = (
 )
 _SOURCE = re.compile(r"SOURCE_(?P<kind>POSTGRES|MYSQL|MONGO|SQS)(_(?P<connection>[A-Z0-9_]+))?_URL")
 _WAREHOUSE = re.compile(r"(?P<prefix>WAREHOUSE(_(?P<connection>[A-Z0-9_]+))?)_(URL|IAM_ROLE)")
+AnyBlock = TypeVar("AnyBlock", bound=Block)
 _BY_NAME = {variable.name: variable for variable in VARIABLES}
 
 
@@ -165,8 +169,39 @@ def _sources(environment: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
 
 def _databases(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
     for kind, name, variable in _sources(environment):
-        if kind in _DATABASE_BLOCKS:
-            yield name, _DATABASE_BLOCKS[kind](environment[variable], place=variable)
+        if kind != "sqs":
+            yield name, database(variable, environment[variable])
+
+
+def database(variable: str, url: str) -> Block:
+    """The block of a database from the URL that this variable holds, or from a reference to a variable.
+
+    Raises ConfigurationError if the URL is wrong.
+    """
+    match = _SOURCE.fullmatch(variable)
+    kind, make = _DATABASES[match["kind"] if match else "WAREHOUSE"]
+    return referring(kind, url) if is_reference(url) else make(url, place=variable)
+
+
+def resolved(block: AnyBlock, environment: Mapping[str, str]) -> AnyBlock:
+    """A block that refers to a variable as what the variable describes; any other as it is.
+
+    Raises ConfigurationError if the variable is not there, or wrong.
+    """
+    if isinstance(block, Warehouse):
+        block.connector = resolved(block.connector, environment)
+        return block
+    if (variable := variable_of(block)) is None:
+        return block
+    if not environment.get(variable):
+        raise ConfigurationError(
+            f"it refers to the variable {variable}, which is not set here",
+            place=f"block {block.get_block_type_slug()}/{block._block_document_name or '(in another)'}",
+            remedy="run the deployment, whose tasks have it from Secrets Manager, or set it",
+        )
+    found = cast("AnyBlock", database(variable, environment[variable]))
+    found._block_document_id, found._block_document_name = block._block_document_id, block._block_document_name
+    return found
 
 
 def _mongo(url: str, *, place: str) -> MongoDB:
@@ -177,17 +212,18 @@ def _mongo(url: str, *, place: str) -> MongoDB:
     return MongoDB(url=SecretStr(url))
 
 
-_DATABASE_BLOCKS: dict[str, Callable[..., Block]] = {
-    "postgres": postgres_connector,
-    "mysql": mysql_connector,
-    "mongo": _mongo,
+_DATABASES: dict[str, tuple[type[Block], Callable[..., Block]]] = {
+    "POSTGRES": (SqlAlchemyConnector, postgres_connector),
+    "MYSQL": (SqlAlchemyConnector, mysql_connector),
+    "MONGO": (MongoDB, _mongo),
+    "WAREHOUSE": (SqlAlchemyConnector, warehouse_connector),
 }
 
 
 def _warehouses(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
     for prefix, connection in _warehouse_prefixes(environment).items():
         name, variable = names.warehouse_name(connection), f"{prefix}_URL"
-        connector = warehouse_connector(environment[variable], place=variable)
+        connector = database(variable, environment[variable])
         yield name, connector
         yield name, Warehouse(connector=connector, iam_role=environment.get(f"{prefix}_IAM_ROLE", ""))
 

@@ -5,6 +5,7 @@ What does not belong here: making documents (bootstrap.py).
 
 from __future__ import annotations
 
+import os
 from typing import TypeVar
 
 from prefect.blocks.core import Block
@@ -12,6 +13,7 @@ from prefect_aws.s3 import S3Bucket
 from prefect_sqlalchemy import SqlAlchemyConnector
 
 from blocks import names
+from blocks.environment import resolved
 from blocks.mongo import MongoDB
 from blocks.queue import Queue
 from blocks.sql import Warehouse
@@ -66,7 +68,7 @@ async def _load(block_type: type[AnyBlock], name: str) -> AnyBlock:
 
 async def _find(block_type: type[AnyBlock], name: str) -> AnyBlock | None:
     try:
-        return await block_type.aload(name)
+        return resolved(await block_type.aload(name), os.environ)
     except (ValueError, RuntimeError) as error:
         if "Unable to find" in str(error):
             return None

@@ -1,0 +1,50 @@
+"""Blocks that hold no URL but the name of the environment variable in which flows find it.
+
+So the secret is kept in one place (Secrets Manager, from which ECS hands it to a task), is no part of what Prefect
+stores, and a new value holds from the next run on. Where a URL is expected, ``${VARIABLE}`` is such a reference.
+What does not belong here: which variables there are (environment.py).
+"""
+
+from __future__ import annotations
+
+import re
+
+from prefect.blocks.core import Block
+from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector
+from pydantic import SecretStr
+
+from blocks.connector import POSTGRES_DRIVER
+from blocks.mongo import MongoDB
+
+_REFERENCE = re.compile(r"\$\{(\w+)\}")
+
+
+def reference(variable: str) -> str:
+    """What stands in a URL's place."""
+    return f"${{{variable}}}"
+
+
+def is_reference(url: str) -> bool:
+    """Whether it stands in a URL's place."""
+    return _REFERENCE.fullmatch(url) is not None
+
+
+def referring(kind: type[Block], url: str) -> Block:
+    """A block of this kind with a reference in its URL's place, where Prefect's UI shows it if the kind allows it."""
+    if kind is MongoDB:
+        return MongoDB(url=SecretStr(url))
+    # Of a URL nobody knows yet the driver is not known either; it is that of the URL once it is there.
+    connector: Block = SqlAlchemyConnector(connection_info=ConnectionComponents(driver=POSTGRES_DRIVER, database=url))
+    return connector
+
+
+def variable_of(block: Block) -> str | None:
+    """The variable that it refers to, or None if it holds its URL itself."""
+    if isinstance(block, MongoDB):
+        url = block.url.get_secret_value()
+    elif isinstance(block, SqlAlchemyConnector) and isinstance(block.connection_info, ConnectionComponents):
+        url = block.connection_info.database
+    else:
+        return None
+    match = _REFERENCE.fullmatch(url)
+    return match[1] if match else None
