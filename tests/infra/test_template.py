@@ -15,7 +15,7 @@ from infra.work_pool import is_secret
 PATH = BASE_JOB_TEMPLATE.with_name("stack.yaml")
 OUTPUTS = {
     "ClusterArn", "TaskFamily", "TaskRoleArn", "ExecutionRoleArn", "Subnets", "SecurityGroups", "VpcId",
-    "AssignPublicIp", "LogGroup", "RepositoryUri", "LandingBucket", "ProcessedBucket", "ResultsBucket",
+    "AssignPublicIp", "LogGroup", "RepositoryUri", "LandingBucket", "ProcessedBucket",
     "EventsQueueUrl", "EventsDeadLetterQueueUrl", "TaskEventsQueueName", "AlertTopicArn", "SecretsPrefix",
     "WarehouseRoleArn",
 }  # fmt: skip

@@ -160,7 +160,7 @@ def test_nobody_reaches_a_task(whole: Made) -> None:
 
 def test_buckets_are_what_the_template_says(whole: Made) -> None:
     storage, found = whole.client("s3"), whole.outputs()
-    assert whole.buckets() == {found[name] for name in ("LandingBucket", "ProcessedBucket", "ResultsBucket")}
+    assert whole.buckets() == {found[name] for name in ("LandingBucket", "ProcessedBucket")}
     for bucket in whole.buckets():
         blocked = storage.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
         assert set(blocked.values()) == {True}
@@ -264,7 +264,7 @@ def test_an_environment_in_a_given_network_that_grows_a_worker_and_leaves_its_da
 
     small.delete()
 
-    assert small.buckets() == {found[name] for name in ("LandingBucket", "ProcessedBucket", "ResultsBucket")}
+    assert small.buckets() == {found[name] for name in ("LandingBucket", "ProcessedBucket")}
     assert small.queues() == {found["EventsQueueUrl"], found["EventsDeadLetterQueueUrl"]}
     left = small.client("secretsmanager").list_secrets()["SecretList"]
     assert [one["Name"] for one in left if one["Name"].startswith(found["SecretsPrefix"])] == []
