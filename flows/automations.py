@@ -38,9 +38,11 @@ async def apply_automations(
     fresh_within: dict[str, timedelta] | None = None,
     flows: Sequence[str] = FLOWS,
     patience: Patience | None = None,
+    dry_run: bool = False,
 ) -> list[str]:
     """Create, update and remove until Prefect holds what is declared; a line for each: what was done to which.
 
+    With ``dry_run`` nothing is done, and the lines tell what would be.
     ``fresh_within`` are the promises of freshness by pipeline, by default those that the pipelines declare.
     Deployments and channels are those that Prefect has now: apply again when they change.
     Raises Unreachable if Prefect's API does not answer.
@@ -50,14 +52,14 @@ async def apply_automations(
         channels = [_identifier(block._block_document_id) for block in await load_channels()]
         async with get_client() as client:
             watched = Watched(channels, await _transforms(client), promises, flows, patience or Patience())
-            lines = await _apply(client, list(declared(watched)))
+            lines = await _apply(client, list(declared(watched)), dry_run=dry_run)
     except httpx.TransportError as error:
         raise Unreachable(
             redact(error), place="Prefect's API", remedy="see that PREFECT_API_URL is right and the server runs"
         ) from None
     if not channels:
         return [*lines, f"nobody is told: there is no notification block named `{documents.ALERTS}`"]
-    for pipeline in promises:
+    for pipeline in promises if not dry_run else ():
         emit_watched(pipeline)
     return lines
 
@@ -73,11 +75,12 @@ async def _transforms(client: PrefectClient) -> dict[str, UUID]:
     return {one.name: one.id for one in await client.read_deployments(flow_filter=only)}
 
 
-async def _apply(client: PrefectClient, wanted: Sequence[AutomationCore]) -> list[str]:
+async def _apply(client: PrefectClient, wanted: Sequence[AutomationCore], *, dry_run: bool) -> list[str]:
     stored = await _stored(client)
-    lines = [f"{await _save(client, one, stored.pop(one.name, []))} {one.name}" for one in wanted]
+    lines = [f"{await _save(client, one, stored.pop(one.name, []), dry_run=dry_run)} {one.name}" for one in wanted]
     for automation in (one for left in stored.values() for one in left):
-        await client.delete_automation(automation.id)
+        if not dry_run:
+            await client.delete_automation(automation.id)
         lines.append(f"removed {automation.name}")
     return lines
 
@@ -94,21 +97,26 @@ async def _stored(client: PrefectClient) -> dict[str, list[Automation]]:
     return found
 
 
-async def _save(client: PrefectClient, wanted: AutomationCore, stored: Sequence[Automation]) -> str:
-    for twin in stored[1:]:
-        await client.delete_automation(twin.id)
+async def _save(client: PrefectClient, wanted: AutomationCore, stored: Sequence[Automation], *, dry_run: bool) -> str:
     if not stored:
-        await client.create_automation(wanted)
+        if not dry_run:
+            await client.create_automation(wanted)
         return "created"
     paused = "" if stored[0].enabled else " (paused)"
-    if _content(stored[0]) == _content(wanted):
+    is_equal, twins = _content(stored[0]) == _content(wanted), stored[1:]
+    if is_equal and not twins:
         return f"unchanged{paused}"
-    # The client sends only what was set by name; validated again, every field was.
-    whole = AutomationCore.model_validate(
-        wanted.model_dump(exclude={"owner_resource"}) | {"enabled": stored[0].enabled}
-    )
-    await client.update_automation(stored[0].id, whole)
+    for twin in () if dry_run else twins:
+        await client.delete_automation(twin.id)
+    if not (is_equal or dry_run):
+        await _update(client, wanted, stored[0])
     return f"updated{paused}"
+
+
+async def _update(client: PrefectClient, wanted: AutomationCore, stored: Automation) -> None:
+    # The client sends only what was set by name; validated again, every field was.
+    whole = AutomationCore.model_validate(wanted.model_dump(exclude={"owner_resource"}) | {"enabled": stored.enabled})
+    await client.update_automation(stored.id, whole)
 
 
 def _content(automation: AutomationCore) -> dict[str, Any]:
