@@ -10,15 +10,16 @@ COPY requirements.txt requirements-dev.txt ./
 RUN grep -A 40 '^uv==' requirements-dev.txt | sed -n '1p;2,/^[^ ]/{/^    --hash/p}' > uv.txt \
     && python3 -m venv tools \
     && tools/bin/python -m pip install --quiet --no-cache-dir --disable-pip-version-check --require-hashes -r uv.txt
-# Wheels only: what an sdist runs when it is built is in no lock.
+# Wheels only: what an sdist runs when it is built is in no lock. Their tests and the data of those stay out.
 RUN --mount=type=cache,target=/root/.cache/uv \
     python3 -m venv --without-pip /opt/millrace \
-    && tools/bin/uv pip sync --quiet --python /opt/millrace/bin/python --require-hashes --no-build requirements.txt
+    && tools/bin/uv pip sync --quiet --python /opt/millrace/bin/python --require-hashes --no-build requirements.txt \
+    && find /opt/millrace -type d -name tests -prune -exec rm -r {} +
 COPY . .
 RUN --mount=type=cache,target=/root/.cache/uv \
     tools/bin/uv build --quiet --wheel --out-dir dist --python /opt/millrace/bin/python \
         --build-constraints requirements-dev.txt --require-hashes \
-    && tools/bin/uv pip install --quiet --python /opt/millrace/bin/python --no-deps dist/*.whl
+    && tools/bin/uv pip install --quiet --python /opt/millrace/bin/python --prefix /opt/own --no-deps dist/*.whl
 
 FROM ${BASE}
 RUN useradd --uid 10001 --user-group --create-home --shell /usr/sbin/nologin millrace
@@ -33,9 +34,7 @@ USER 10001:10001
 WORKDIR /home/millrace
 # Matplotlib's list of fonts, else the first chart of every container pays for it.
 RUN python -c "import matplotlib.font_manager"
-ARG VERSION=0
-ARG REVISION=unknown
-LABEL org.opencontainers.image.title=millrace \
-      org.opencontainers.image.version=${VERSION} \
-      org.opencontainers.image.revision=${REVISION}
+# Last, and apart: from one commit to the next only this is pushed and fetched.
+COPY --from=build /opt/own /opt/millrace
+LABEL org.opencontainers.image.title=millrace
 CMD ["millrace", "--help"]

@@ -5,7 +5,7 @@ STAMP := .venv/.complete
 PACKAGES := millrace pipelines blocks tasks flows cli seed_data local infra
 
 .PHONY: demo demo-totesys demo-stocks demo-events up test test-ecs mysql mariadb torture lint audit clean lock \
-	image push test-image
+	image push test-image containers podman
 
 demo: $(STAMP)
 	$(BIN)/python -m local run -- env PREFECT_LOGGING_LEVEL=WARNING $(BIN)/python -m local.demo
@@ -62,7 +62,7 @@ test-redshift: $(STAMP)
 	$(BIN)/python -m pytest tests/local/redshift -k contract
 
 # The image, by docker where its daemon answers, else podman or buildah. Its tag is the commit, with -dirty where the files
-# are not the commit's. IMAGE_FLAGS go to the build: `--isolation chroot` where no container may be started.
+# are not the commit's. IMAGE_FLAGS go to the build. What it is is said here: podman would keep what ARG gave a LABEL before.
 BUILDER ?= $(shell docker info > /dev/null 2>&1 && echo docker || basename "$$(command -v podman || command -v buildah)")
 COMMIT := $(shell git describe --always --dirty --abbrev=40 --exclude '*' 2> /dev/null)
 REPOSITORY ?= millrace
@@ -72,19 +72,35 @@ MILLRACE_VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 image:
 	@test -n "$(BUILDER)" || { echo "Install docker, podman or buildah."; exit 2; }
 	$(BUILDER) build --platform linux/amd64 --tag $(MILLRACE_IMAGE) $(IMAGE_FLAGS) \
-		--build-arg VERSION=$(MILLRACE_VERSION) --build-arg REVISION=$(COMMIT) .
+		--label org.opencontainers.image.version=$(MILLRACE_VERSION) \
+		--label org.opencontainers.image.revision=$(COMMIT) .
 
 push:
 	@case "$(MILLRACE_IMAGE)" in */*) ;; *) echo "Set REPOSITORY to the address of a repository of images."; exit 2;; esac
 	@case "$(MILLRACE_IMAGE)" in *-dirty) echo "Commit first: a tag names a commit."; exit 2;; esac
 	$(BUILDER) push $(MILLRACE_IMAGE)
 
-# Builds it and looks inside. Where no registry can be reached, tests/image/build_base.sh makes the base first, and
-# IMAGE_FLAGS has `--pull-never`.
-test-image: $(STAMP) image
-	@test "$(BUILDER)" != buildah || { echo "Install podman or docker: buildah builds images, but runs none."; exit 2; }
-	BUILDER=$(BUILDER) MILLRACE_IMAGE=$(MILLRACE_IMAGE) COMMIT=$(COMMIT) $(BIN)/python -m pytest tests/image/checks.py
-	@$(BUILDER) image inspect --format '{{.Size}}' $(MILLRACE_IMAGE) | awk '{printf "%.0f MB\n", $$1 / 1e6}'
+# Builds it and looks inside, also where no registry of images can be reached: see tests/image/base.sh. Podman builds without
+# starting a container, for which it would want a network of its own.
+RUNNER = $(shell docker info > /dev/null 2>&1 && echo docker || echo podman $$(command -v runc > /dev/null && echo --runtime=runc))
+
+test-image: $(STAMP) containers
+	base=$$(BUILDER="$(RUNNER)" tests/image/base.sh) && $(MAKE) image BUILDER="$(RUNNER)" \
+		IMAGE_FLAGS="--build-arg BASE=$$base $(if $(filter podman,$(RUNNER)),--isolation=chroot)"
+	BUILDER="$(RUNNER)" MILLRACE_IMAGE=$(MILLRACE_IMAGE) COMMIT=$(COMMIT) $(BIN)/python -m pytest --durations 5 tests/image/checks.py
+	@$(RUNNER) image inspect --format '{{.Size}}' $(MILLRACE_IMAGE) | awk '{printf "%.0f MB\n", $$1 / 1e6}'
+
+# Docker where its daemon answers, else podman, with runc, which starts containers where crun refuses to, and mmdebstrap, for
+# a base of Debian's packages.
+containers:
+	@docker info > /dev/null 2>&1 || { command -v podman && command -v runc && command -v mmdebstrap; } > /dev/null || \
+		{ command -v apt-get > /dev/null && $(MAKE) podman; } || command -v podman > /dev/null || { \
+		echo "Start docker, or install podman."; exit 2; }
+
+podman: SUDO = $(shell test "$$(id -u)" = 0 || command -v sudo)
+podman:
+	$(SUDO) apt-get update -qq
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends podman runc mmdebstrap
 
 HISTORIES ?= 1000
 SEED ?= 1

@@ -1,4 +1,4 @@
-"""``make test-image``: the image that MILLRACE_IMAGE names is what ECS should run. The builder BUILDER runs it.
+"""``make test-image``: the image that MILLRACE_IMAGE names is what ECS should run. BUILDER, with its options, runs it.
 
 By this name pytest does not collect it with the rest: it needs an image, and docker or podman.
 What does not belong here: what only the image itself can tell (inside.py).
@@ -22,8 +22,8 @@ from local.stack import Stack
 from tests.image.inside import PACKAGES
 
 ROOT = Path(__file__).parents[2]
-IMAGE, BUILDER = os.environ["MILLRACE_IMAGE"], os.environ["BUILDER"]
-SIZE_LIMIT_BYTES = 1_300_000_000
+IMAGE, BUILDER = os.environ["MILLRACE_IMAGE"], tuple(os.environ["BUILDER"].split())
+SIZE_LIMIT_BYTES = 1_200_000_000
 """What a task fetches before it starts grows unnoticed otherwise."""
 USER = 10001
 LOAD_FLOWS = """
@@ -50,7 +50,7 @@ def _inside(*command: str, given: str = "", environment: dict[str, str] | None =
     """Standard output of a command in a container; its variables' values are in no argument."""
     names = [f"--env={name}" for name in environment or {}]
     return _output(
-        (BUILDER, "run", "--rm", "--interactive", "--network=host", *LIMITS, *names, IMAGE, *command),
+        (*BUILDER, "run", "--rm", "--interactive", "--network=host", *LIMITS, *names, IMAGE, *command),
         given,
         environment,
     )
@@ -67,7 +67,7 @@ def told() -> dict[str, Any]:
 @cache
 def inspected() -> dict[str, Any]:
     """What the builder knows of it."""
-    found: list[dict[str, Any]] = json.loads(_output((BUILDER, "image", "inspect", IMAGE)))
+    found: list[dict[str, Any]] = json.loads(_output((*BUILDER, "image", "inspect", IMAGE)))
     return found[0]
 
 
@@ -106,7 +106,7 @@ def test_no_secret_is_inside() -> None:
     assert told()["suspicious"] == []
     secret = {variable.name for variable in VARIABLES if variable.secret}
     assert not secret & set(told()["environment"])
-    history = _output((BUILDER, "history", "--no-trunc", "--format={{.CreatedBy}}", IMAGE))
+    history = _output((*BUILDER, "history", "--no-trunc", "--format={{.CreatedBy}}", IMAGE))
     assert "useradd" in history
     assert not [name for name in secret if name in history]
 
