@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -116,10 +117,7 @@ class Agent:
             **_pairs(overrides.get("environment", [])),
             "PREFECT_HOME": str(home / "prefect"),
         }
-        try:
-            popen = _process(overrides.get("command") or container["command"], variables, home)
-        except FileNotFoundError as error:
-            raise CannotStart(f"CannotStartContainerError: {error.filename}: executable file not found") from None
+        popen = _process(overrides.get("command") or container["command"], variables, home)
         return Container(identifier, popen, container.get("stopTimeout", STOP_SECONDS))
 
     def _secret(self, arn: str) -> str:
@@ -184,6 +182,8 @@ def _pairs(variables: Sequence[Mapping[str, str]]) -> dict[str, str]:
 
 
 def _process(command: Sequence[str], variables: Mapping[str, str], home: Path) -> subprocess.Popen[bytes]:
+    if shutil.which(command[0], path=variables["PATH"]) is None:
+        raise CannotStart(f'CannotStartContainerError: exec: "{command[0]}": executable file not found in $PATH')
     with (home / "log").open("ab") as log:
         return subprocess.Popen(
             dies_with_parent(command),

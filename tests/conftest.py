@@ -54,11 +54,11 @@ def prefect_server(stack: Stack) -> Iterator[PrefectServer]:
     }
     with temporary_settings(settings):
         yield server
-        run_coro_as_sync(_drain())
+        run_coro_as_sync(drain())
     server.stop()
 
 
-async def _drain() -> None:
+async def drain() -> None:
     """Send what Prefect still holds of logs and events, so that it does not look for a server that is gone."""
     for drained in (APILogWorker.drain_all(), EventsWorker.drain_all()):
         if inspect.isawaitable(drained):

@@ -1,43 +1,66 @@
-"""The chain as somebody at a terminal drives it, and a look at both of its ends."""
+"""The chain as somebody at a terminal or in the UI drives it, and what Prefect and ECS tell of a run.
+
+What does not belong here: sources and warehouse (ends.py).
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
-import psycopg2
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    LogFilter,
+    LogFilterFlowRunId,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.states import AwaitingRetry, Cancelling
 
-from local.ecs import CLUSTER, Ecs
+from infra import work_pool
+from local.ecs import Ecs
 from local.processes import neutral_environment
-from local.stack import BANK_DATABASE, WAREHOUSE_DATABASE, Stack
-from seed_data.stori.changes import change_transactions
+from local.stack import Stack
+from tests.ecs.ends import Ends
+from tests.flows.inbox import Inbox
 
 REPOSITORY = Path(__file__).parents[2]
 DEADLINE_SECONDS = 120
 POLL_SECONDS = 0.2
-TRANSACTIONS, TRADES = 400, 200
 DEPLOYMENT = "replicate/stori"
-
-WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+EVERY = timedelta(seconds=20)
+BEGUN = FlowRunFilter(
+    state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING]))
+)
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
 class Chain:
-    """Prefect's server and worker, the emulator, the agent; and both ends, where rows come from and go to."""
+    """Prefect's server and worker, the emulator, the agent; both ends, and the inbox of who is told."""
 
     stack: Stack
     ecs: Ecs
     client: SyncPrefectClient
+    ends: Ends
+    inbox: Inbox
 
     def command(self, *arguments: str, **variables: str) -> str:
         """Run ``python -m`` with these arguments in the repository, as somebody who pasted what `make up` prints."""
@@ -54,12 +77,55 @@ class Chain:
 
     def run(self, **job_variables: Any) -> UUID:
         """Ask for a run, as the UI's button does; gives its id."""
-        deployment = self.client.read_deployment_by_name(DEPLOYMENT)
-        return self.client.create_flow_run_from_deployment(deployment.id, job_variables=job_variables).id
+        return self.client.create_flow_run_from_deployment(self.deployment().id, job_variables=job_variables).id
+
+    def retry(self, run: UUID) -> None:
+        """As the UI's button does."""
+        self.client.set_flow_run_state(run, AwaitingRetry(message="Retry from the UI"), force=True)
+
+    def cancel(self, run: UUID) -> None:
+        """As the UI's button does."""
+        self.client.set_flow_run_state(run, Cancelling())
+
+    def scheduled_run(self) -> FlowRun:
+        """The first run that a schedule starts; the schedule is gone by then."""
+        deployment = self.deployment()
+        schedule = DeploymentScheduleCreate(schedule=IntervalSchedule(interval=EVERY), max_scheduled_runs=1)
+        (made,) = self.client.create_deployment_schedules(deployment.id, [schedule])
+        ours = DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id]))
+        (run,) = self._awaited(
+            lambda: self.client.read_flow_runs(flow_run_filter=BEGUN, deployment_filter=ours, limit=1)
+        )
+        self.client.delete_deployment_schedule(deployment.id, made.id)
+        return run
+
+    def deployment(self) -> DeploymentResponse:
+        """The one that these tests run."""
+        return self.client.read_deployment_by_name(DEPLOYMENT)
+
+    @contextmanager
+    def held_agent(self) -> Iterator[None]:
+        """Nothing starts tasks until the end of this, as on AWS when there is no capacity."""
+        os.kill(self.ecs.agent.process_id, signal.SIGSTOP)
+        yield
+        os.kill(self.ecs.agent.process_id, signal.SIGCONT)
+
+    @contextmanager
+    def without_a_secret(self) -> Iterator[None]:
+        """One secret of the tasks waits for its deletion until the end of this."""
+        arn, client = self.container()["secrets"][0]["valueFrom"], self.stack.aws.client("secretsmanager")
+        client.delete_secret(SecretId=arn, RecoveryWindowInDays=7)
+        yield
+        client.restore_secret(SecretId=arn)
+
+    def container(self) -> dict[str, Any]:
+        """As the work pool describes it."""
+        definition = self.client.read_work_pool(work_pool.NAME).base_job_template["job_configuration"]
+        return dict(definition["task_definition"]["containerDefinitions"][0])
 
     def state_of(self, run: UUID) -> State:
         """The state in which the run ended."""
-        self._wait(lambda: self._state(run).is_final())
+        self._awaited(lambda: self._state(run).is_final())
         return self._state(run)
 
     def _state(self, run: UUID) -> State:
@@ -71,67 +137,36 @@ class Chain:
         """As Prefect has it now."""
         return self.client.read_flow_run(run)
 
-    def task_arn(self, run: UUID) -> str:
-        """Of the ECS task of this run."""
-        identifier = self.flow_run(run).infrastructure_pid
-        assert identifier is not None
-        return identifier.partition("::")[2]
+    def wait_until_submitted(self, run: UUID) -> None:
+        """Until Prefect knows the task of the run."""
+        self._awaited(lambda: self.flow_run(run).infrastructure_pid)
 
-    def loaded(self, table: str) -> int:
-        """Rows of a table of the warehouse."""
-        return int(self._ask(WAREHOUSE_DATABASE, f"SELECT count(*) FROM {table}")[0])
-
-    def expected(self) -> int:
-        """Transactions of the source."""
-        return int(self._ask(BANK_DATABASE, "SELECT count(*) FROM transactions")[0])
+    def wait_until_held(self, run: UUID) -> None:
+        """Until the run waits for the held source."""
+        self._awaited(lambda: self._state(run).is_running() and self.ends.is_waited_for())
 
     def wait_until_logged(self, run: UUID, words: str) -> None:
         """Until the run's log on Prefect's server says so. What the observer writes comes a moment after the state."""
         wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run]))
-        self._wait(lambda: any(words in log.message for log in self.client.read_logs(wanted)))
-
-    @contextmanager
-    def held_source(self) -> Iterator[None]:
-        """Whoever reads transactions waits until the end of this."""
-        with closing(self._connection(BANK_DATABASE)) as connection, connection.cursor() as cursor:
-            cursor.execute("LOCK TABLE transactions IN ACCESS EXCLUSIVE MODE")
-            yield
-
-    def wait_until_held(self, run: UUID) -> None:
-        """Until the run waits for the held source."""
-        self._wait(lambda: self._state(run).is_running() and self._ask(BANK_DATABASE, WAITING)[0] > 0)
-
-    def task(self, run: UUID) -> dict[str, Any]:
-        """As ECS tells it."""
-        found = self.stack.aws.client("ecs").describe_tasks(cluster=CLUSTER, tasks=[self.task_arn(run)])
-        return dict(found["tasks"][0])
+        self._awaited(lambda: any(words in log.message for log in self.client.read_logs(wanted)))
 
     def wait_until_stopped(self, run: UUID) -> None:
         """Until ECS tells that the run's task is stopped."""
-        self._wait(lambda: self.task(run)["lastStatus"] == "STOPPED")
+        self._awaited(lambda: self.task(run)["lastStatus"] == "STOPPED")
 
-    def change_source(self) -> None:
-        """Insert a hundred transactions and update a hundred."""
-        with closing(self._connection(BANK_DATABASE)) as connection:
-            change_transactions(connection, inserts=100, updates=100, seed=1)
+    def task(self, run: UUID) -> dict[str, Any]:
+        """As ECS tells it."""
+        cluster, _, task_arn = str(self.flow_run(run).infrastructure_pid).partition("::")
+        found = self.stack.aws.client("ecs").describe_tasks(cluster=cluster, tasks=[task_arn])
+        return dict(found["tasks"][0])
 
-    def let_leases_end(self) -> None:
-        """As if the two minutes had gone by for which a dead run keeps its streams."""
-        self._ask(WAREHOUSE_DATABASE, "UPDATE millrace.leases SET expires_at = expires_at - interval '1 hour'")
-
-    def _wait(self, is_met: Callable[[], bool]) -> None:
+    def _awaited(self, ask: Callable[[], Answer]) -> Answer:
+        """The first answer that is not empty."""
         deadline = time.monotonic() + DEADLINE_SECONDS
-        while not is_met():
+        while not (answer := ask()):
             assert time.monotonic() < deadline, self.told()
             time.sleep(POLL_SECONDS)
-
-    def _connection(self, database: str) -> Any:
-        return psycopg2.connect(self.stack.postgres.url(database))
-
-    def _ask(self, database: str, statement: str) -> tuple[Any, ...]:
-        with closing(self._connection(database)) as connection, connection, connection.cursor() as cursor:
-            cursor.execute(statement)
-            return tuple(cursor.fetchone()) if cursor.description else ()
+        return answer
 
     def told(self) -> str:
         """The ends of all logs: of agent, worker and containers."""

@@ -1,45 +1,57 @@
-"""One stack with an ECS for all of these tests, with sample data and one deployment."""
+"""One stack with an ECS for all of these tests: blocks saved, sample data in the sources, everything deployed."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_HOME, temporary_settings
 
-from local.ecs import IMAGE
+from blocks.bootstrap import bootstrap
 from local.stack import Stack
-from tests.ecs.chain import DEPLOYMENT, TRADES, TRANSACTIONS, Chain
+from tests.conftest import drain
+from tests.ecs.chain import Chain
+from tests.ecs.deploying import RELEASE, Deployments, deployments, no_schedules
+from tests.ecs.ends import Ends
+from tests.flows.inbox import Inbox
 
 
-@pytest.fixture(scope="module")
-def chain() -> Iterator[Chain]:
-    """The whole stack with sample data in the sources, blocks saved and `replicate/stori` deployed."""
+@pytest.fixture(scope="session")
+def bare_chain() -> Iterator[Chain]:
+    """The whole stack with blocks saved and sample data in the sources; nothing is deployed."""
     with Stack(ecs=True) as stack:
         assert stack.prefect is not None
         assert stack.ecs is not None
-        settings = {PREFECT_API_URL: stack.prefect.api_url, PREFECT_HOME: stack.prefect.home}
+        settings = {
+            PREFECT_API_URL: stack.prefect.api_url,
+            PREFECT_HOME: stack.prefect.home,
+            PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+        }
         with temporary_settings(settings), get_client(sync_client=True) as client:
-            chain = Chain(stack, stack.ecs, client)
-            chain.command("blocks.bootstrap")
-            chain.command("cli.main", "seed", "stori", "--rows", str(TRANSACTIONS), "--documents", str(TRADES))
-            deploy(chain)
+            chain = Chain(stack, stack.ecs, client, Ends(stack), Inbox.open(stack))
+            asyncio.run(prepare(chain))
             yield chain
+            asyncio.run(drain())
 
 
-def deploy(chain: Chain) -> None:
-    """As written in prefect.yaml, but without its schedule: runs come when a test asks."""
-    chain.command(
-        "prefect",
-        "--no-prompt",
-        "deploy",
-        "--name",
-        "flows.replicate.replicate/stori",
-        MILLRACE_IMAGE=IMAGE,
-        MILLRACE_VERSION="local",
-        MILLRACE_IMAGE_READY="1",
-    )
-    deployment = chain.client.read_deployment_by_name(DEPLOYMENT)
-    for schedule in deployment.schedules:
-        chain.client.update_deployment_schedule(deployment.id, schedule.id, active=False)
+async def prepare(chain: Chain) -> None:
+    """What `make up` does, in this process, which has imported Prefect already."""
+    await bootstrap(chain.stack.environment() | {"ALERT_TOPIC_ARN": chain.inbox.topic_arn})
+    await chain.ends.fill()
+
+
+@pytest.fixture(scope="session")
+def deployed(bare_chain: Chain) -> Deployments:
+    """What the server holds after ``prefect deploy --all``."""
+    with no_schedules(bare_chain.client):
+        bare_chain.command("prefect", "--no-prompt", "deploy", "--all", **RELEASE)
+        return deployments(bare_chain.client)
+
+
+@pytest.fixture(scope="session")
+def chain(bare_chain: Chain, deployed: Deployments) -> Chain:
+    """All of it, deployed and watched by the automations. No schedule is active: runs come when a test asks."""
+    bare_chain.command("flows.automations")
+    return bare_chain

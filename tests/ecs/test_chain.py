@@ -2,43 +2,88 @@
 
 from __future__ import annotations
 
-from tests.ecs.chain import DEPLOYMENT, TRADES, Chain
+import pytest
+
+from tests.ecs.chain import DEPLOYMENT, Chain
+from tests.ecs.ends import TRADES
 
 
 def test_a_run_from_the_terminal_fills_the_warehouse(chain: Chain) -> None:
     output = chain.command("prefect", "deployment", "run", DEPLOYMENT, "--watch")
     assert "finished successfully in 'Completed'" in output
-    assert chain.loaded("stori.transactions") == chain.expected() > 0
-    assert chain.loaded("stori.trades") == TRADES
+    assert chain.ends.loaded("stori.transactions") == chain.ends.expected() > 0
+    assert chain.ends.loaded("stori.trades") == TRADES
 
 
-def test_a_task_that_cannot_start_crashes_its_run_with_the_reason(chain: Chain) -> None:
-    run = chain.run(image="millrace:never-built")
-    assert chain.state_of(run).name == "Crashed"
-    chain.wait_until_logged(run, "CannotPullContainerError: failed to resolve ref millrace:never-built: not found")
+def test_a_retry_goes_on_where_the_run_failed(chain: Chain) -> None:
+    chain.ends.change()
+    before = len(chain.ends.batches())
+    with chain.ends.refusing_target("stori.trades"):
+        run = chain.run()
+        assert chain.state_of(run).name == "Failed"
+        assert chain.ends.batches()[before:] == ["transactions"]
+        chain.inbox.mail_with("[millrace] stori: replicate failed", str(run))
+    chain.retry(run)
+    assert chain.state_of(run).name == "Completed"
+    assert chain.flow_run(run).run_count == 2
+    assert chain.ends.batches()[before:] == ["transactions", "trades"]
 
 
-def test_a_killed_container_crashes_its_run_and_the_next_run_repairs(chain: Chain) -> None:
-    chain.change_source()
-    with chain.held_source():
+def test_a_killed_container_is_told_and_the_next_scheduled_run_repairs(chain: Chain) -> None:
+    chain.ends.change()
+    with chain.ends.held_source():
         killed = chain.run()
         chain.wait_until_held(killed)
-        chain.ecs.kill(chain.task_arn(killed))
-        assert "non-zero exit code: ['prefect']" in str(chain.state_of(killed).message)
-    assert chain.flow_run(killed).state_name == "Crashed"
+        chain.ecs.kill(chain.task(killed)["taskArn"])
+        state = chain.state_of(killed)
+    assert state.name == "Crashed"
+    assert "non-zero exit code: ['prefect']" in str(state.message)
     chain.wait_until_logged(killed, "Container 'prefect' exited with code 137")
-    chain.let_leases_end()
-    repairing = chain.run()
-    assert chain.state_of(repairing).name == "Completed"
-    assert chain.loaded("stori.transactions") == chain.expected()
-    assert chain.task(repairing)["taskDefinitionArn"] == chain.task(killed)["taskDefinitionArn"]
+    chain.inbox.mail_with("[millrace] stori: replicate crashed", str(killed))
+    chain.ends.let_leases_end()
+    repairing = chain.scheduled_run()
+    assert repairing.auto_scheduled
+    assert chain.state_of(repairing.id).name == "Completed"
+    assert chain.ends.loaded("stori.transactions") == chain.ends.expected()
+    assert chain.task(repairing.id)["taskDefinitionArn"] == chain.task(killed)["taskDefinitionArn"]
 
 
 def test_a_run_beside_a_run_is_cancelled_and_a_cancelled_run_stops_its_task(chain: Chain) -> None:
-    with chain.held_source():
+    with chain.ends.held_source():
         first = chain.run()
         chain.wait_until_held(first)
         assert chain.state_of(chain.run()).name == "Cancelled"
         chain.command("prefect", "flow-run", "cancel", str(first))
-        assert chain.state_of(first).name == "Cancelled"
-        chain.wait_until_stopped(first)
+    assert chain.state_of(first).name == "Cancelled"
+    chain.wait_until_stopped(first)
+
+
+def test_a_run_whose_task_has_not_started_can_be_cancelled(chain: Chain) -> None:
+    with chain.held_agent():
+        run = chain.run()
+        chain.wait_until_submitted(run)
+        chain.cancel(run)
+        assert chain.state_of(run).message == "Flow run cancelled by worker while pending."
+        assert chain.task(run)["lastStatus"] == "STOPPED"
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ({"image": "millrace:never-built"}, "CannotPullContainerError: failed to resolve ref millrace:never-built"),
+        ({"command": "/no/such/program --now"}, 'CannotStartContainerError: exec: "/no/such/program"'),
+    ],
+)
+def test_a_task_that_cannot_start_crashes_its_run_with_the_reason(
+    chain: Chain, asked: dict[str, str], reason: str
+) -> None:
+    run = chain.run(**asked)
+    assert chain.state_of(run).name == "Crashed"
+    chain.wait_until_logged(run, reason)
+
+
+def test_without_one_of_its_secrets_a_task_does_not_start(chain: Chain) -> None:
+    with chain.without_a_secret():
+        run = chain.run()
+        assert chain.state_of(run).name == "Crashed"
+    chain.wait_until_logged(run, "ResourceInitializationError: unable to pull secrets")

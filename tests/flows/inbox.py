@@ -83,5 +83,14 @@ class Inbox:
             time.sleep(0.2)
         return self.mails
 
+    def mail_with(self, *words: str) -> Mail:
+        """The first mail that holds all of these words, once it is there."""
+
+        def found() -> list[Mail]:
+            return [mail for mail in self.mails if all(one in mail.text for one in words)]
+
+        self.wait_for(lambda _: bool(found()))
+        return found()[0]
+
     def _receive(self, queue: Any) -> list[dict[str, Any]]:
         return queue.receive_message(QueueUrl=self.queue_url, MaxNumberOfMessages=10).get("Messages", [])
