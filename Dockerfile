@@ -19,7 +19,8 @@ COPY . .
 RUN --mount=type=cache,target=/root/.cache/uv \
     tools/bin/uv build --quiet --wheel --out-dir dist --python /opt/millrace/bin/python \
         --build-constraints requirements-dev.txt --require-hashes \
-    && tools/bin/uv pip install --quiet --python /opt/millrace/bin/python --prefix /opt/own --no-deps dist/*.whl
+    && tools/bin/uv pip install --quiet --python /opt/millrace/bin/python --prefix /opt/own --no-deps dist/*.whl \
+    && rm -f /opt/own/.lock
 
 FROM ${BASE}
 RUN useradd --uid 10001 --user-group --create-home --shell /usr/sbin/nologin millrace

@@ -85,7 +85,7 @@ push:
 RUNNER = $(shell docker info > /dev/null 2>&1 && echo docker || echo podman $$(command -v runc > /dev/null && echo --runtime=runc))
 
 test-image: $(STAMP) containers
-	base=$$(BUILDER="$(RUNNER)" tests/image/base.sh) && $(MAKE) image BUILDER="$(RUNNER)" \
+	base=$$(BUILDER="$(RUNNER)" tests/image/base.sh) && $(MAKE) image COMMIT=$(COMMIT) BUILDER="$(RUNNER)" \
 		IMAGE_FLAGS="--build-arg BASE=$$base $(if $(filter podman,$(RUNNER)),--isolation=chroot)"
 	BUILDER="$(RUNNER)" MILLRACE_IMAGE=$(MILLRACE_IMAGE) COMMIT=$(COMMIT) $(BIN)/python -m pytest --durations 5 tests/image/checks.py
 	@$(RUNNER) image inspect --format '{{.Size}}' $(MILLRACE_IMAGE) | awk '{printf "%.0f MB\n", $$1 / 1e6}'

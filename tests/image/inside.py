@@ -16,6 +16,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 PACKAGES = ("millrace", "pipelines", "blocks", "tasks", "flows", "cli", "seed_data")
+COMPILED = (*PACKAGES, "prefect", "polars")
 ABSENT = ("tests", "local", "infra", "bench")
 SECRET_NAMES = {".git", ".env", ".netrc", ".pypirc", ".aws", ".npmrc", ".ssh", ".docker", "id_rsa", "pip.conf"}
 NOT_FILES = {"/proc", "/sys", "/dev"}
@@ -43,9 +44,15 @@ def _imported() -> list[str]:
     return names
 
 
+def _is_compiled(source: Path) -> bool:
+    """Whether Python takes the bytecode: it has the source's time in its header."""
+    compiled = Path(importlib.util.cache_from_source(str(source)))
+    return compiled.exists() and compiled.read_bytes()[8:12] == int(source.stat().st_mtime).to_bytes(4, "little")
+
+
 def _uncompiled(site_packages: Path) -> list[str]:
-    sources = (path for name in PACKAGES for path in (site_packages / name).rglob("*.py"))
-    return [str(path) for path in sources if not Path(importlib.util.cache_from_source(str(path))).exists()]
+    sources = (path for name in COMPILED for path in (site_packages / name).rglob("*.py"))
+    return [str(path) for path in sources if not _is_compiled(path)]
 
 
 def main() -> None:
