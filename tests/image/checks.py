@@ -98,7 +98,7 @@ def test_it_runs_as_nobody_in_particular() -> None:
 
 
 def test_nothing_of_development_is_inside() -> None:
-    assert (told()["foreign"], told()["samples"]) == ([], [])
+    assert (told()["foreign"], told()["test_data"]) == ([], [])
     assert set(told()["distributions"]) <= _locked("requirements.txt") | {"millrace"}
 
 

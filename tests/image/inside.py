@@ -64,7 +64,8 @@ def main() -> None:
         "modules": modules,
         "foreign": [name for name in ABSENT if importlib.util.find_spec(name)],
         "distributions": sorted({one.name.lower().replace("_", "-").replace(".", "-") for one in distributions()}),
-        "samples": [str(path) for name in PACKAGES for path in (site_packages / name).rglob("samples")],
+        "test_data": [str(path) for path in site_packages.rglob("tests")]
+        + [str(path) for name in PACKAGES for path in (site_packages / name).rglob("samples")],
         "suspicious": [str(path) for path in _paths() if path.name in SECRET_NAMES],
         "uncompiled": _uncompiled(site_packages),
         "writable": {
