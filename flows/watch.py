@@ -22,7 +22,8 @@ from tasks.messages import minutes, run_link
 
 PREFIX = "millrace: "
 """Automations whose names begin so are ours: made, changed and removed by code alone."""
-FLOWS = ("replicate", "transform")
+FLOWS = ("replicate", "transform", "extract-queue", "chart")
+"""Those with a schedule, or that an event starts: nobody looks at them while they run."""
 RUN_ID = "prefect.resource.id"
 STARTED = ("Running", "Retrying", "Completed", "Failed", "TimedOut", "Crashed", "Cancelling", "Cancelled")
 PUT_OFF = ("Scheduled", "AwaitingRetry", "AwaitingConcurrencySlot", "Suspended")
