@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.actions import DeploymentScheduleUpdate, DeploymentUpdate
 from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterId,
@@ -88,15 +88,16 @@ class Chain:
         self.client.set_flow_run_state(run, Cancelling())
 
     def scheduled_run(self) -> FlowRun:
-        """The first run that a schedule starts; the schedule is gone by then."""
+        """The first run that a schedule starts; the deployment has no schedule any more by then."""
         deployment = self.deployment()
-        schedule = DeploymentScheduleCreate(schedule=IntervalSchedule(interval=EVERY), max_scheduled_runs=1)
-        (made,) = self.client.create_deployment_schedules(deployment.id, [schedule])
+        often = DeploymentScheduleUpdate(slug="often", schedule=IntervalSchedule(interval=EVERY), active=True)
+        # Of a deployment that was updated itself Prefect's scheduler takes notice in seconds.
+        self.client.update_deployment(deployment.id, DeploymentUpdate(schedules=[often]))
         ours = DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id]))
         (run,) = self._awaited(
             lambda: self.client.read_flow_runs(flow_run_filter=BEGUN, deployment_filter=ours, limit=1)
         )
-        self.client.delete_deployment_schedule(deployment.id, made.id)
+        self.client.update_deployment(deployment.id, DeploymentUpdate(schedules=[]))
         return run
 
     def deployment(self) -> DeploymentResponse:
