@@ -59,6 +59,17 @@ async def bootstrap(environment: Mapping[str, str], *, dry_run: bool = False) ->
         ) from None
 
 
+async def remove(environment: Mapping[str, str]) -> list[str]:
+    """Delete the documents that the environment describes, those that hold others first; a line for each."""
+    lines = []
+    for name, block in reversed(list(documents(environment))):
+        stored = await _stored(name, type(block))
+        if stored is not None and stored._block_document_id is not None:
+            await type(block).adelete(name)
+            lines.append(f"removed {block.get_block_type_slug()}/{name}")
+    return lines
+
+
 async def save(name: str, block: Block, *, dry_run: bool = False) -> str:
     """Save what is new or changed; what was done, or with ``dry_run`` would be."""
     stored = await _stored(name, type(block))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -47,7 +47,7 @@ async def apply_automations(
     Deployments and channels are those that Prefect has now: apply again when they change.
     Raises Unreachable if Prefect's API does not answer.
     """
-    promises = _declared_promises() if fresh_within is None else fresh_within
+    promises = declared_promises(names()) if fresh_within is None else fresh_within
     try:
         channels = [_identifier(block._block_document_id) for block in await load_channels()]
         async with get_client() as client:
@@ -64,9 +64,16 @@ async def apply_automations(
     return lines
 
 
-def _declared_promises() -> dict[str, timedelta]:
-    pipelines = [find(name) for name in names()]
-    return {one.name: one.fresh_within for one in pipelines if one.fresh_within is not None}
+async def remove_automations() -> list[str]:
+    """Remove all of ours; a line for each."""
+    async with get_client() as client:
+        return await _apply(client, [], dry_run=False)
+
+
+def declared_promises(pipelines: Iterable[str]) -> dict[str, timedelta]:
+    """Of freshness, by pipeline; those that promise nothing are left out."""
+    found = [find(name) for name in pipelines]
+    return {one.name: one.fresh_within for one in found if one.fresh_within is not None}
 
 
 async def _transforms(client: PrefectClient) -> dict[str, UUID]:

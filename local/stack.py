@@ -58,6 +58,8 @@ class Stack:
     postgres: PostgresServer
     mongo: MongoServer
     aws: AwsServer
+    landing_bucket: str
+    processed_bucket: str
     queue_url: str
     dead_letter_queue_url: str
     warehouse: WarehouseServer
@@ -88,25 +90,38 @@ class Stack:
         self._launch(starting, directory)
         wait_for_mongo(self.mongo)
         wait_for_aws(self.aws)
-        for bucket in (LANDING_BUCKET, PROCESSED_BUCKET):
-            self.aws.create_bucket(bucket)
-        self.dead_letter_queue_url = self.aws.create_queue(EVENTS_DEAD_LETTER_QUEUE)
-        self.queue_url = self.aws.create_queue(EVENTS_QUEUE, dead_letter=EVENTS_DEAD_LETTER_QUEUE)
         wait_for_warehouse(self.warehouse)
         if self.mysql:
             stocks.install(wait_for_mysql(self.mysql))
         if self.prefect:
             wait_for_prefect_server(self.prefect)
-        self.ecs = self._start_ecs(starting, directory / "ecs") if self.with_ecs else None
+        self.ecs = None
+        if self.with_ecs:
+            self._start_ecs(starting, directory / "ecs")
+        else:
+            self._make_places()
 
-    def _start_ecs(self, starting: ExitStack, directory: Path) -> Ecs:
-        from local.ecs import launch_ecs, wait_for_ecs  # noqa: PLC0415 - Prefect takes seconds to import
+    def _make_places(self) -> None:
+        """Buckets and queues, as far as the product needs them."""
+        self.landing_bucket = self.aws.create_bucket(LANDING_BUCKET)
+        self.processed_bucket = self.aws.create_bucket(PROCESSED_BUCKET)
+        self.dead_letter_queue_url = self.aws.create_queue(EVENTS_DEAD_LETTER_QUEUE)
+        self.queue_url = self.aws.create_queue(EVENTS_QUEUE, dead_letter=EVENTS_DEAD_LETTER_QUEUE)
+
+    def _start_ecs(self, starting: ExitStack, directory: Path) -> None:
+        """Everything as on AWS, buckets and queues too."""
+        from local import ecs  # noqa: PLC0415 - Prefect takes seconds to import
 
         if not self.prefect:
             raise ConfigurationError("a worker needs a Prefect server", place="local stack", remedy="start it with one")
-        ecs = launch_ecs(directory, aws=self.aws, prefect=self.prefect, environment=self.environment())
-        starting.callback(ecs.stop)
-        return wait_for_ecs(ecs)
+        outputs = ecs.make_environment(self.aws, self.prefect)
+        self.landing_bucket, self.processed_bucket = outputs["LandingBucket"], outputs["ProcessedBucket"]
+        self.queue_url, self.dead_letter_queue_url = outputs["EventsQueueUrl"], outputs["EventsDeadLetterQueueUrl"]
+        self.ecs = ecs.launch_ecs(
+            directory, aws=self.aws, prefect=self.prefect, outputs=outputs, environment=self.environment()
+        )
+        starting.callback(self.ecs.stop)
+        ecs.wait_for_ecs(self.ecs)
 
     def _launch(self, starting: ExitStack, directory: Path) -> None:
         self.mysql = launch_mysql(directory / "mysql") if self.with_mysql else None
@@ -144,8 +159,8 @@ class Stack:
             "SOURCE_SQS_EVENTS_DEAD_LETTER_URL": self.dead_letter_queue_url,
             "WAREHOUSE_URL": self.warehouse.url,
             "WAREHOUSE_IAM_ROLE": WAREHOUSE_IAM_ROLE,
-            "LANDING_BUCKET": LANDING_BUCKET,
-            "PROCESSED_BUCKET": PROCESSED_BUCKET,
+            "LANDING_BUCKET": self.landing_bucket,
+            "PROCESSED_BUCKET": self.processed_bucket,
             **self.aws.environment(),
             **TRACKING_OFF,
         }

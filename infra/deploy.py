@@ -1,0 +1,164 @@
+"""``python -m infra.deploy up|diff|status|down --env NAME``: everything of an environment, in one command.
+
+`up` may be repeated, and goes on where an earlier one ended: each step looks at what is there and makes what differs.
+Exit codes: 0 done, 1 something failed (`status`: something is not well), 2 the request or a setting is wrong.
+What does not belong here: how any one thing is made or compared (a module each).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from blocks.bootstrap import remove
+from flows.automations import remove_automations
+from infra import cloudformation, status, teardown
+from infra.change import Action, Change
+from infra.release import bring_up, described, of_lines, preview
+from infra.settings import read_settings
+from infra.target import Target, told
+from millrace.errors import ConfigurationError, MillraceError
+
+FAILED, WRONG_REQUEST = 1, 2
+MARKS = {Action.CREATED: "+", Action.UPDATED: "~", Action.REMOVED: "-", Action.UNCHANGED: "=", Action.LEFT: "!"}
+COLOURS = {Action.CREATED: "green", Action.UPDATED: "yellow", Action.REMOVED: "red", Action.LEFT: "magenta"}
+
+application = typer.Typer(
+    help="Makes an environment of Millrace on AWS and Prefect, and keeps it as the code says.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+Environment = Annotated[str, typer.Option("--env", help="infra/environments/NAME.toml, or the path of such a file.")]
+Image = Annotated[
+    str | None, typer.Option("--image", help="Another image than this commit's, or its tag: to go back to.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+SetSecrets = Annotated[
+    bool,
+    typer.Option("--set-secrets", help="Replace the values of secrets by those of the environment variables here."),
+]
+
+
+@application.command()
+def up(env: Environment, image: Image = None, set_secrets: SetSecrets = False, as_json: AsJson = False) -> None:
+    """Make or change everything until it is as the code says."""
+    with _target(env) as target, _progress() as say:
+        changes = []
+        for change in bring_up(target, image, set_secrets, say):
+            changes.append(change)
+            if not as_json:
+                _print_change(change)
+        _conclude(changes, as_json, "done")
+
+
+@application.command()
+def diff(env: Environment, image: Image = None, as_json: AsJson = False) -> None:
+    """Show what `up` would do. Changes nothing."""
+    with _target(env) as target, _progress() as say:
+        changes = list(preview(target, image, say))
+        for change in changes if not as_json else []:
+            _print_change(change)
+        _conclude(changes, as_json, "would be done")
+
+
+@application.command(name="status")
+def show_status(env: Environment, as_json: AsJson = False) -> None:
+    """Show how everything is."""
+    with _target(env) as target:
+        found = list(status.lines(target))
+    if as_json:
+        print(json.dumps([asdict(line) for line in found], indent=2))
+    else:
+        for line in found:
+            colour = "green" if line.is_well else "red"
+            _console().print(f"[{colour}]●[/] {line.what}: {line.state}")
+    raise typer.Exit(0 if all(line.is_well for line in found) else FAILED)
+
+
+@application.command()
+def down(
+    env: Environment,
+    delete_data: Annotated[bool, typer.Option("--delete-data", help="Also what is in buckets and queues.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete everything that `up` made, but for the warehouse. Refuses while there is data in buckets or queues."""
+    with _target(env) as target:
+        if not target.outputs:
+            _conclude([Change("stack", target.settings.stack_name, Action.UNCHANGED)], as_json, "done")
+            return
+        if not yes and typer.prompt(f"Type {target.settings.name} to delete it", err=True) != target.settings.name:
+            raise ConfigurationError("another name was typed", remedy="nothing was deleted")
+        with _progress() as say:
+            teardown.check(target, with_data=delete_data)
+            changes = of_lines("automation", asyncio.run(remove_automations()))
+            changes += of_lines("block", asyncio.run(remove(described(target))))
+            changes += teardown.tear_down(target, progress=say)
+        for change in changes if not as_json else []:
+            _print_change(change)
+        _conclude(changes, as_json, "done")
+
+
+@contextmanager
+def _target(environment: str) -> Iterator[Target]:
+    """Errors made for people end the command with their message."""
+    try:
+        with told():
+            target = Target(read_settings(environment), os.environ)
+            target.check()
+            target.outputs = cloudformation.outputs_of(target)
+            yield target
+    except MillraceError as error:
+        typer.secho(f"millrace: {error}", err=True, fg="red" if sys.stderr.isatty() else None)
+        raise typer.Exit(WRONG_REQUEST if isinstance(error, ConfigurationError) else FAILED) from None
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Tell what is being done: in one line that moves on a terminal, else in a line each."""
+    if not sys.stderr.isatty():
+        yield lambda what: print(f"… {what}", file=sys.stderr, flush=True)
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        line = progress.add_task("")
+        yield lambda what: progress.update(line, description=what)
+
+
+def _console() -> Console:
+    return Console(soft_wrap=True, highlight=False)
+
+
+def _print_change(change: Change) -> None:
+    if change.action is not Action.UNCHANGED:
+        detail = f" ({change.detail})" if change.detail else ""
+        words = f"{MARKS[change.action]} {change.kind} {change.name}: {change.action}{detail}"
+        _console().print(words, style=COLOURS[change.action], markup=False)
+
+
+def _conclude(changes: Iterable[Change], as_json: bool, done: str) -> None:
+    found = list(changes)
+    made = [change for change in found if not change.is_none]
+    if as_json:
+        print(json.dumps([asdict(change) for change in found], indent=2))
+    elif made:
+        counts = {action: sum(one.action is action for one in made) for action in Action}
+        told_counts = ", ".join(f"{count} {action}" for action, count in counts.items() if count)
+        print(f"{len(made)} changes {done}: {told_counts}.")
+    else:
+        print("No change.")
+
+
+if __name__ == "__main__":
+    application(prog_name="python -m infra.deploy")

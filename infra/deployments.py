@@ -1,0 +1,164 @@
+"""The deployments of prefect.yaml on Prefect's server: which differ, and `prefect deploy` for those.
+
+What does not belong here: what is deployed (prefect.yaml).
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import yaml
+from prefect import Flow
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.exceptions import ObjectNotFound
+from prefect.utilities.callables import parameter_schema
+
+from infra import image as images
+from infra.change import Action, Change
+from infra.commands import ROOT, output
+from infra.settings import required_by
+from infra.target import Target
+from pipelines import find
+
+FILE = ROOT / "prefect.yaml"
+KIND = "deployment"
+SAMPLE_DATA = "sample-data"
+_VARIABLE = re.compile(r"\{\{ \$(\w+) \}\}")
+
+
+@dataclass(frozen=True)
+class Declared:
+    """One deployment of prefect.yaml, for this image."""
+
+    content: Mapping[str, Any]
+
+    @property
+    def flow(self) -> Flow[Any, Any]:
+        """What its entrypoint names."""
+        module, _, name = self.content["entrypoint"].rpartition(".")
+        found: Flow[Any, Any] = getattr(import_module(module), name)
+        return found
+
+    @property
+    def name(self) -> str:
+        """flow/deployment, as Prefect's commands take it."""
+        return f"{self.flow.name}/{self.content['name']}"
+
+    @property
+    def pipeline(self) -> str:
+        """Whose it is."""
+        return str(self.content["parameters"]["request"].get("pipeline") or self.content["name"])
+
+    @property
+    def pattern(self) -> str:
+        """By which `prefect deploy` finds it."""
+        return f"{self.content['entrypoint']}/{self.content['name']}"
+
+
+def declared(image: str) -> list[Declared]:
+    """Those of prefect.yaml."""
+    release = _release(image)
+    text = _VARIABLE.sub(lambda match: release[match[1]], FILE.read_text())
+    return [Declared(one) for one in yaml.safe_load(text)["deployments"]]
+
+
+def apply_deployments(target: Target, image: str, *, dry_run: bool = False) -> list[Change]:
+    """Deploy what is new or differs. What the environment does not want, or cannot run, is left out and named.
+
+    A schedule or deployment that somebody paused stays paused. Raises FatalError if `prefect deploy` fails.
+    """
+    changes, differing = [], []
+    with target.prefect() as client:
+        for one in declared(image):
+            if (reason := _left_out(target, one)) is not None:
+                changes += [Change(KIND, one.name, Action.LEFT, reason)] if reason else []
+                continue
+            stored = read(client, one.name)
+            difference = differences(one, stored) if stored else []
+            action = Action.CREATED if stored is None else Action.UPDATED if difference else Action.UNCHANGED
+            changes.append(Change(KIND, one.name, action, ", ".join(difference)))
+            differing += [(one, stored)] if action is not Action.UNCHANGED else []
+        if differing and not dry_run:
+            _deploy([one.pattern for one, _ in differing], image)
+            for one, before in differing:
+                _keep_paused(target, client, one.name, before)
+    return changes
+
+
+def read(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
+    """The deployment as the server has it, if it has it."""
+    try:
+        return client.read_deployment_by_name(name)
+    except ObjectNotFound:
+        return None
+
+
+def _left_out(target: Target, one: Declared) -> str | None:
+    """Why it is not deployed: empty if that is no news, None if it is."""
+    settings, is_sample = target.settings, SAMPLE_DATA in one.content["tags"]
+    if one.pipeline not in settings.pipelines or (is_sample and not settings.sample_data):
+        return ""
+    if missing := sorted(required_by(find(one.pipeline)) - target.secret_arns.keys()):
+        return f"{', '.join(missing)} has no value"
+    return None
+
+
+def differences(one: Declared, stored: DeploymentResponse) -> list[str]:
+    """Which of its properties the server has otherwise."""
+    wanted, found = dict(_wanted(one)), dict(_found(stored))
+    return sorted(name for name, value in wanted.items() if found[name] != value)
+
+
+def _wanted(one: Declared) -> Iterator[tuple[str, Any]]:
+    said = one.content
+    for name in ("version", "description", "entrypoint", "parameters", "enforce_parameter_schema", "tags"):
+        yield name, said[name]
+    yield "concurrency limit", (said["concurrency_limit"]["limit"], said["concurrency_limit"]["collision_strategy"])
+    yield "work pool", (said["work_pool"]["name"], said["work_pool"]["work_queue_name"])
+    yield "job variables", said["work_pool"]["job_variables"]
+    schedules = said.get("schedules", [])
+    yield "schedules", sorted((each["slug"], each["cron"], each["timezone"]) for each in schedules)
+    yield "parameters' schema", parameter_schema(one.flow).model_dump(exclude_unset=True)
+
+
+def _found(stored: DeploymentResponse) -> Iterator[tuple[str, Any]]:
+    for name in ("version", "description", "entrypoint", "parameters", "enforce_parameter_schema", "tags"):
+        yield name, getattr(stored, name)
+    limit, options = stored.global_concurrency_limit, stored.concurrency_options
+    yield "concurrency limit", (limit and limit.limit, options and str(options.collision_strategy.value))
+    yield "work pool", (stored.work_pool_name, stored.work_queue_name)
+    yield "job variables", stored.job_variables
+    schedules = [(one.slug, one.schedule) for one in stored.schedules]
+    yield (
+        "schedules",
+        sorted((slug, getattr(each, "cron", ""), getattr(each, "timezone", "")) for slug, each in schedules),
+    )
+    yield "parameters' schema", stored.parameter_openapi_schema
+
+
+def _keep_paused(target: Target, client: SyncPrefectClient, name: str, before: DeploymentResponse | None) -> None:
+    """Deploying makes every schedule anew, and active."""
+    now = client.read_deployment_by_name(name)
+    is_new_and_paused = before is None and target.settings.schedules == "paused"
+    paused = {one.slug for one in before.schedules if not one.active} if before else set()
+    for schedule in now.schedules:
+        if is_new_and_paused or schedule.slug in paused:
+            client.update_deployment_schedule(now.id, schedule.id, active=False)
+
+
+def _deploy(patterns: Sequence[str], image: str) -> None:
+    names = [argument for pattern in patterns for argument in ("--name", pattern)]
+    output(sys.executable, "-m", "prefect", "--no-prompt", "deploy", *names, variables=_release(image))
+
+
+@cache
+def _release(image: str) -> dict[str, str]:
+    """What prefect.yaml takes from the environment."""
+    return {"MILLRACE_IMAGE": image, "MILLRACE_VERSION": images.version(), "MILLRACE_IMAGE_READY": "1"}

@@ -1,0 +1,105 @@
+"""The image that tasks run: its name for this commit, and its way into the stack's repository.
+
+What does not belong here: how an image is built (Makefile, Dockerfile).
+"""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import tomllib
+
+from botocore.exceptions import ClientError
+
+from infra.change import Action, Change
+from infra.commands import ROOT, output, succeeds
+from infra.target import Target
+from millrace.errors import ConfigurationError
+
+KIND = "image"
+
+
+def version() -> str:
+    """Of the product, as pyproject.toml says."""
+    return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
+
+
+def commit() -> str:
+    """The commit of these files, with ``-dirty`` where they differ from it."""
+    return output("git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*")
+
+
+def wanted(target: Target, chosen: str | None) -> str:
+    """The image's whole name: the chosen one, the environment's own, or that of the commit in the stack's repository.
+
+    ``chosen`` may be a tag alone. Raises ConfigurationError if there is no commit to name it by.
+    """
+    repository = target.outputs["RepositoryUri"]
+    if chosen:
+        return chosen if ":" in chosen else f"{repository}:{chosen}"
+    return target.settings.image or f"{repository}:{commit()}"
+
+
+def apply_image(target: Target, image: str, *, dry_run: bool = False) -> list[Change]:
+    """Build and push it unless it is there.
+
+    Raises ConfigurationError if the files are of no commit, or nothing that builds images is installed.
+    """
+    repository, tag = image.rsplit(":", 1)
+    if repository != target.outputs["RepositoryUri"]:
+        return [Change(KIND, image, Action.UNCHANGED, "given")]
+    if _is_there(target, repository, tag):
+        return [Change(KIND, image, Action.UNCHANGED)]
+    _check(tag)
+    if not dry_run:
+        builder = _builder()
+        _make("image", image, repository, builder)
+        _log_in(target, builder)
+        _make("push", image, repository, builder)
+    return [Change(KIND, image, Action.CREATED, "built and pushed")]
+
+
+def _is_there(target: Target, repository: str, tag: str) -> bool:
+    try:
+        found = target.client("ecr").describe_images(
+            repositoryName=repository.partition("/")[2], imageIds=[{"imageTag": tag}]
+        )
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ImageNotFoundException":
+            return False
+        raise
+    return bool(found["imageDetails"])
+
+
+def _check(tag: str) -> None:
+    if tag.endswith("-dirty"):
+        raise ConfigurationError(
+            "files are changed and not committed", place="git", remedy="commit first: an image is named by its commit"
+        )
+    if tag != commit():
+        raise ConfigurationError(
+            f"there is no image {tag}, and these files are not of that commit",
+            place="repository of images",
+            remedy="choose a tag that is there, or check that commit out",
+        )
+
+
+def _builder() -> str:
+    if shutil.which("docker") and succeeds("docker", "info"):
+        return "docker"
+    if found := next(filter(shutil.which, ("podman", "buildah")), None):
+        return found
+    raise ConfigurationError(
+        "nothing that builds images is there", place="this machine", remedy="install docker, podman or buildah"
+    )
+
+
+def _make(goal: str, image: str, repository: str, builder: str) -> None:
+    output("make", goal, f"MILLRACE_IMAGE={image}", f"REPOSITORY={repository}", f"BUILDER={builder}")
+
+
+def _log_in(target: Target, builder: str) -> None:
+    found = target.client("ecr").get_authorization_token()["authorizationData"][0]
+    user, _, password = base64.b64decode(found["authorizationToken"]).decode().partition(":")
+    registry = found["proxyEndpoint"].removeprefix("https://")
+    output(builder, "login", "--username", user, "--password-stdin", registry, given=password)

@@ -1,0 +1,58 @@
+"""The values of the stack's secrets: which there are, and setting them from the operator's own variables.
+
+A value is written only where none is, or where the operator says so: what happens to be set in a terminal must not
+replace what production runs with. No value is ever shown.
+What does not belong here: the secrets themselves (stack.yaml).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from infra.change import Action, Change
+from infra.target import Target
+
+KIND = "secret"
+
+
+def apply_secrets(target: Target, *, overwrite: bool, dry_run: bool = False) -> list[Change]:
+    """Set what has no value yet, with ``overwrite`` also what has another; fills ``target.secret_arns``.
+
+    A secret that stays without a value is left out of the tasks, which could not start otherwise.
+    """
+    client = target.client("secretsmanager")
+    given = {name: target.variables.get(name) for name in target.settings.secret_variables()}
+    if target.settings.prefect_credential != "none":
+        given[target.settings.prefect_credential] = target.prefect_credential()
+    return [
+        _apply(target, client, variable, value, overwrite=overwrite, dry_run=dry_run)
+        for variable, value in given.items()
+    ]
+
+
+def _apply(target: Target, client: Any, variable: str, value: str | None, *, overwrite: bool, dry_run: bool) -> Change:
+    name = f"{target.outputs['SecretsPrefix']}/{variable}"
+    arn, stored = _stored(client, name)
+    if stored is None and not value:
+        remedy = f"it has no value: set {variable} here, or `aws secretsmanager put-secret-value --secret-id {name}`"
+        return Change(KIND, variable, Action.LEFT, remedy)
+    target.secret_arns[variable] = arn
+    if stored is not None and (not value or not overwrite or value == stored):
+        return Change(KIND, variable, Action.UNCHANGED)
+    if not dry_run:
+        client.put_secret_value(SecretId=arn, SecretString=value)
+    return Change(KIND, variable, Action.UPDATED if stored is not None else Action.CREATED)
+
+
+def _stored(client: Any, name: str) -> tuple[str, str | None]:
+    """ARN and value; None as long as nobody set one."""
+    arn: str = client.describe_secret(SecretId=name)["ARN"]
+    try:
+        # The emulator says '' where AWS says that there is no version.
+        return arn, client.get_secret_value(SecretId=arn)["SecretString"] or None
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ResourceNotFoundException":
+            return arn, None
+        raise

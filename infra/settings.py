@@ -1,0 +1,137 @@
+"""What is said of an environment: a file in environments/, checked, and what follows from it for the stack.
+
+What does not belong here: asking AWS or Prefect for anything.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from infra import work_pool
+from millrace import Pipeline
+from millrace.errors import ConfigurationError
+from pipelines import find, names
+
+ENVIRONMENTS = Path(__file__).with_name("environments")
+
+
+class Network(BaseModel):
+    """A network that is there already."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    vpc_id: str
+    subnet_ids: tuple[str, ...] = Field(min_length=1)
+    assign_public_ip: bool = False
+
+
+class Settings(BaseModel):
+    """An environment as its file says. Everything has a default but the name, which is the file's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9]{1,11}$")
+    account: str | None = Field(default=None, description="The only account that it may be made in.")
+    region: str | None = Field(default=None, description="By default that of the AWS profile.")
+    network: Network | None = Field(default=None, description="By default one is made.")
+    pipelines: tuple[str, ...] = Field(default_factory=lambda: tuple(names()), description="Those to deploy.")
+    secrets: tuple[str, ...] = Field(
+        default=(),
+        description="Further variables of flows that are kept in Secrets Manager, beside the pipelines' own.",
+    )
+    variables: dict[str, str] = Field(
+        default_factory=dict, description="Further variables of flows, in plain: queues, settings of Prefect."
+    )
+    image: str | None = Field(default=None, description="A fixed image; by default that of the commit is built.")
+    worker: bool = Field(default=True, description="Whether the stack runs Prefect's worker.")
+    prefect_api_url: str | None = Field(
+        default=None, description="Prefect's API as seen from AWS; by default as seen from here."
+    )
+    prefect_credential: Literal["PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "none"] = Field(
+        default="PREFECT_API_KEY", description="What Prefect's API asks for; Prefect Cloud asks for a key."
+    )
+    schedules: Literal["active", "paused"] = Field(default="active", description="Of deployments when they are made.")
+    sample_data: bool = Field(default=False, description="Whether flows may write sample data into the sources.")
+    warehouse: Literal["given", "serverless"] = "given"
+    warehouse_base_capacity: int = Field(default=8, ge=4, le=1024, description="RPUs of Redshift Serverless.")
+    log_retention_days: int = 30
+    alert_email: str = ""
+
+    @property
+    def stack_name(self) -> str:
+        """CloudFormation's name of it."""
+        return f"millrace-{self.name}"
+
+    def secret_variables(self) -> list[str]:
+        """The variables that flows find their secrets in, in the order of the alphabet."""
+        found = {name for pipeline in self.pipelines for name in variables_of(find(pipeline))}
+        return sorted(found | set(self.secrets))
+
+    def parameters(self, *, worker_image: str, prefect_api_url: str) -> dict[str, str]:
+        """Of the stack. ``worker_image`` is empty as long as none is pushed."""
+        given = self.network
+        return {
+            "EnvironmentName": self.name,
+            "VpcId": given.vpc_id if given else "",
+            "SubnetIds": ",".join(given.subnet_ids) if given else "",
+            "AssignPublicIp": "ENABLED" if given and given.assign_public_ip else "DISABLED",
+            "SecretVariables": ",".join(self.secret_variables()),
+            "PrefectApiUrl": prefect_api_url if self.worker else "",
+            "PrefectSecret": self.prefect_credential,
+            "WorkPoolName": work_pool.NAME,
+            "WorkerImage": worker_image if self.worker else "",
+            "LogRetentionDays": str(self.log_retention_days),
+            "AlertEmail": self.alert_email,
+            "SampleData": "allowed" if self.sample_data else "refused",
+            "Warehouse": self.warehouse,
+            "WarehouseBaseCapacity": str(self.warehouse_base_capacity),
+        }
+
+
+def variables_of(pipeline: Pipeline) -> set[str]:
+    """Variables of the URLs that a pipeline connects to. A queue's is no secret; a warehouse of its own may be left
+    without a value, then the common one is used."""
+    sources = {stream.reference for stream in pipeline.streams}
+    found = {_variable(f"SOURCE_{one.kind}", one.connection) for one in sources if one.kind != "sqs"}
+    return found | {"WAREHOUSE_URL", _variable("WAREHOUSE", pipeline.warehouse)}
+
+
+def required_by(pipeline: Pipeline) -> set[str]:
+    """Without which of them it cannot run."""
+    return {name for name in variables_of(pipeline) if name == "WAREHOUSE_URL" or not name.startswith("WAREHOUSE_")}
+
+
+def runnable(pipelines: Iterable[str], known: Collection[str]) -> list[str]:
+    """Those whose required variables are all among the known ones."""
+    return [name for name in pipelines if required_by(find(name)) <= set(known)]
+
+
+def _variable(prefix: str, connection: str) -> str:
+    return "_".join(filter(None, (prefix, connection, "URL"))).upper().replace("-", "_")
+
+
+def read_settings(environment: str) -> Settings:
+    """Those of ``prod`` from environments/prod.toml, or from a file where the name is that of one.
+
+    Raises ConfigurationError if there is no such file, or it says what makes no sense.
+    """
+    path = Path(environment) if environment.endswith(".toml") else ENVIRONMENTS / f"{environment}.toml"
+    try:
+        settings = Settings(**{"name": path.stem} | tomllib.loads(path.read_text()))
+        settings.secret_variables()
+    except FileNotFoundError:
+        known = ", ".join(sorted(one.stem for one in ENVIRONMENTS.glob("*.toml")))
+        raise ConfigurationError(
+            "there is no such file", place=str(path), remedy=f"write it, or choose from {known}"
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"this is no TOML: {error}", place=str(path), remedy="mend it") from None
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise ConfigurationError(wrong, place=str(path), remedy="see infra/settings.py") from None
+    return settings

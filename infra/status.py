@@ -1,0 +1,93 @@
+"""How an environment is: a line for each part of it, and whether all of it works.
+
+What does not belong here: what it should be (the modules that apply it; `diff` compares).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+from prefect.client.schemas.sorting import FlowRunSort
+
+from infra import cloudformation, work_pool
+from infra.deployments import declared, read
+from infra.pool import find_pool
+from infra.secret_values import apply_secrets
+from infra.settings import required_by
+from infra.target import Target
+from pipelines import find
+
+WELL = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One part: what it is, how it is, and whether that is well."""
+
+    what: str
+    state: str
+    is_well: bool = True
+
+
+def lines(target: Target) -> Iterator[Line]:
+    """Stack, worker, secrets, work pool, deployments with their latest run."""
+    status = cloudformation.status_of(target)
+    yield Line(f"stack {target.settings.stack_name}", status or "is not there", status in WELL)
+    if status is None:
+        return
+    yield from _worker(target)
+    yield from _secrets(target)
+    with target.prefect() as client:
+        yield _pool(client)
+        for one in declared(""):
+            yield from _deployment(client, one.name)
+
+
+def _worker(target: Target) -> Iterator[Line]:
+    if not target.settings.worker:
+        return
+    found = target.client("ecs").describe_services(
+        cluster=target.outputs["ClusterArn"], services=[f"{target.settings.stack_name}-worker"]
+    )["services"]
+    for one in found:
+        state = f"{one['runningCount']} of {one['desiredCount']} run {cloudformation.worker_image(target)}"
+        yield Line("worker", state, one["runningCount"] >= one["desiredCount"])
+    if not found:
+        yield Line("worker", "is not there", is_well=False)
+
+
+def _secrets(target: Target) -> Iterator[Line]:
+    """One without which no pipeline of the environment runs less may stay empty."""
+    apply_secrets(target, overwrite=False, dry_run=True)
+    required = {variable for name in target.settings.pipelines for variable in required_by(find(name))}
+    wanted = [*target.settings.secret_variables(), target.settings.prefect_credential]
+    for variable in wanted:
+        if variable != "none":
+            has_value = variable in target.secret_arns
+            is_well = has_value or variable not in {*required, target.settings.prefect_credential}
+            yield Line(f"secret {variable}", "has a value" if has_value else "has no value", is_well)
+
+
+def _pool(client: SyncPrefectClient) -> Line:
+    pool = find_pool(client)
+    state = pool.status.value.lower().replace("_", " ") if pool and pool.status else "is not there"
+    return Line(f"work pool {work_pool.NAME}", state, state == "ready")
+
+
+def _deployment(client: SyncPrefectClient, name: str) -> Iterator[Line]:
+    stored = read(client, name)
+    if stored is None:
+        return
+    runs = client.read_flow_runs(
+        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[stored.id])),
+        sort=FlowRunSort.START_TIME_DESC,
+        limit=1,
+    )
+    latest = next((run for run in runs if run.start_time), None)
+    told = f"{latest.state_name} at {latest.start_time:%Y-%m-%d %H:%M} UTC" if latest else "no run yet"
+    schedule = ", paused" if any(not one.active for one in stored.schedules) else ""
+    is_well = latest is None or latest.state_name not in ("Failed", "Crashed", "TimedOut")
+    yield Line(f"deployment {name}", told + schedule, is_well)

@@ -1,0 +1,123 @@
+"""Where a deployment goes: the environment's settings, AWS's clients, Prefect's API, and the stack's outputs.
+
+What does not belong here: what is made there (a module for each kind of thing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import boto3
+import httpx
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_API_URL
+
+from infra.settings import Settings
+from millrace.errors import ConfigurationError, Unreachable
+from millrace.redact import redact
+
+OF_THE_EMULATOR = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+
+
+@dataclass
+class Target:
+    """One environment. ``variables`` are the operator's own, from which secrets may be set.
+
+    ``outputs`` are the stack's, empty until it is there; ``secret_arns`` those that have a value, by variable.
+    """
+
+    settings: Settings
+    variables: Mapping[str, str]
+    outputs: dict[str, str] = field(default_factory=dict)
+    secret_arns: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def session(self) -> boto3.Session:
+        """Of AWS, in the environment's region."""
+        known = self.emulator()
+        return boto3.Session(
+            region_name=self.settings.region or self.variables.get("AWS_DEFAULT_REGION"),
+            aws_access_key_id=known.get("AWS_ACCESS_KEY_ID"),
+            aws_secret_access_key=known.get("AWS_SECRET_ACCESS_KEY"),
+        )
+
+    def client(self, service: str) -> Any:
+        """Of an AWS service."""
+        return self.session.client(service, endpoint_url=self.emulator().get("AWS_ENDPOINT_URL"))
+
+    def check(self) -> None:
+        """Raises ConfigurationError if this is another account than the environment's, or no server is named."""
+        account = self.client("sts").get_caller_identity()["Account"]
+        if self.settings.account not in (None, account):
+            raise ConfigurationError(
+                f"these credentials are of account {account}, not {self.settings.account}",
+                place=f"environment {self.settings.name}",
+                remedy="choose another AWS profile (AWS_PROFILE)",
+            )
+        if not PREFECT_API_URL.value():
+            raise ConfigurationError(
+                "no Prefect server is named",
+                place="PREFECT_API_URL",
+                remedy="`prefect cloud login`, or set it to your server's API",
+            )
+
+    @property
+    def prefect_api_url(self) -> str:
+        """As the worker reaches it. Raises ConfigurationError if that is this machine, which AWS cannot reach."""
+        url = self.settings.prefect_api_url or str(PREFECT_API_URL.value())
+        if self.settings.worker and httpx.URL(url).host in ("localhost", "127.0.0.1", "::1"):
+            raise ConfigurationError(
+                f"the worker cannot reach {url}",
+                place=f"environment {self.settings.name}",
+                remedy="set PREFECT_API_URL, or the setting prefect_api_url, to an address that AWS reaches",
+            )
+        return url
+
+    def prefect_credential(self) -> str | None:
+        """What Prefect's API asks for, from the operator's own profile."""
+        setting = {"PREFECT_API_KEY": PREFECT_API_KEY, "PREFECT_API_AUTH_STRING": PREFECT_API_AUTH_STRING}
+        if self.settings.prefect_credential == "none":
+            return None
+        value = setting[self.settings.prefect_credential].value()
+        return str(value) if value else None
+
+    def prefect(self) -> SyncPrefectClient:
+        """A client of Prefect's API; a context manager."""
+        return get_client(sync_client=True)
+
+    def emulator(self) -> dict[str, str]:
+        """The variables with which an emulator is reached, if it is one."""
+        if not self.variables.get("AWS_ENDPOINT_URL"):
+            return {}
+        return {name: self.variables[name] for name in OF_THE_EMULATOR if name in self.variables}
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """AWS's and Prefect's errors as errors for people. Raises ConfigurationError or Unreachable."""
+    try:
+        yield
+    except (NoCredentialsError, NoRegionError) as error:
+        raise ConfigurationError(str(error), place="AWS", remedy="set AWS_PROFILE, or the setting region") from None
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        raise ConfigurationError(
+            redact(error), place=f"AWS, {error.operation_name}", remedy=f"see what {code} asks for, then run it again"
+        ) from None
+    except BotoCoreError as error:
+        raise Unreachable(redact(error), place="AWS", remedy="see that it can be reached, then run it again") from None
+    except httpx.HTTPStatusError as error:
+        raise ConfigurationError(
+            f"it answered {error.response.status_code} to {error.request.method} {error.request.url.path}",
+            place="Prefect's API",
+            remedy="see that PREFECT_API_KEY or PREFECT_API_AUTH_STRING is right",
+        ) from None
+    except httpx.TransportError as error:
+        raise Unreachable(
+            redact(error), place="Prefect's API", remedy="see that PREFECT_API_URL is right and the server runs"
+        ) from None

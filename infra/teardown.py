@@ -1,0 +1,116 @@
+"""The end of an environment: what holds data is looked at first, and deleted only if somebody said so.
+
+The warehouse is never deleted here, neither is what a person put beside ours.
+What does not belong here: making any of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.exceptions import ObjectNotFound
+
+from infra import work_pool
+from infra.change import Action, Change
+from infra.cloudformation import Progress, delete_stack, quiet
+from infra.deployments import KIND as DEPLOYMENT
+from infra.deployments import declared, read
+from infra.pool import KIND as POOL
+from infra.secret_values import apply_secrets
+from infra.target import Target
+from millrace.errors import ConfigurationError
+
+BUCKETS = ("LandingBucket", "ProcessedBucket")
+QUEUES = ("EventsQueueUrl", "EventsDeadLetterQueueUrl")
+COUNTS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed")
+
+
+def holding_data(target: Target) -> list[str]:
+    """Buckets and queues of the environment that are not empty."""
+    found = [target.outputs[name] for name in BUCKETS if _is_filled(target, target.outputs[name])]
+    return found + [target.outputs[name] for name in QUEUES if _waiting(target, target.outputs[name])]
+
+
+def check(target: Target, *, with_data: bool) -> None:
+    """Look at everything first. Raises ConfigurationError if something holds data and ``with_data`` is not said, or if
+    tasks still run."""
+    apply_secrets(target, overwrite=False, dry_run=True)
+    if not with_data and (held := holding_data(target)):
+        raise ConfigurationError(
+            f"not empty: {', '.join(held)}",
+            place=f"environment {target.settings.name}",
+            remedy="save what is in them, or say --delete-data",
+        )
+    _refuse_running(target)
+
+
+def tear_down(target: Target, *, progress: Progress = quiet) -> list[Change]:
+    """Delete deployments and work pool, then the stack, then the buckets and queues that it leaves, with their data."""
+    changes = list(_from_prefect(target))
+    delete_stack(target, progress=progress)
+    changes.append(Change("stack", target.settings.stack_name, Action.REMOVED))
+    return changes + list(_left_by_stack(target))
+
+
+def _refuse_running(target: Target) -> None:
+    running = target.client("ecs").list_tasks(
+        cluster=target.outputs["ClusterArn"], family=target.outputs["TaskFamily"], desiredStatus="RUNNING"
+    )["taskArns"]
+    if running:
+        raise ConfigurationError(
+            f"{len(running)} tasks still run",
+            place=target.outputs["ClusterArn"],
+            remedy="wait for them, or cancel their flow runs",
+        )
+
+
+def _from_prefect(target: Target) -> Iterator[Change]:
+    with target.prefect() as client:
+        for one in declared(""):
+            if (stored := read(client, one.name)) is not None:
+                client.delete_deployment(stored.id)
+                yield Change(DEPLOYMENT, one.name, Action.REMOVED)
+        if _delete_pool(client):
+            yield Change(POOL, work_pool.NAME, Action.REMOVED)
+
+
+def _delete_pool(client: SyncPrefectClient) -> bool:
+    try:
+        client.delete_work_pool(work_pool.NAME)
+    except ObjectNotFound:
+        return False
+    return True
+
+
+def _left_by_stack(target: Target) -> Iterator[Change]:
+    for name in BUCKETS:
+        _delete_bucket(target, target.outputs[name])
+        yield Change("bucket", target.outputs[name], Action.REMOVED)
+    for name in QUEUES:
+        target.client("sqs").delete_queue(QueueUrl=target.outputs[name])
+        yield Change("queue", target.outputs[name], Action.REMOVED)
+    if target.settings.warehouse == "serverless":
+        yield Change("warehouse", target.settings.stack_name, Action.LEFT, "its namespace holds the tables")
+
+
+def _is_filled(target: Target, bucket: str) -> bool:
+    """Versions count: what was deleted can still be had back."""
+    found = target.client("s3").list_object_versions(Bucket=bucket, MaxKeys=1)
+    return bool(found.get("Versions"))
+
+
+def _waiting(target: Target, queue_url: str) -> int:
+    attributes = target.client("sqs").get_queue_attributes(QueueUrl=queue_url, AttributeNames=list(COUNTS))
+    return sum(int(count) for count in attributes["Attributes"].values())
+
+
+def _delete_bucket(target: Target, bucket: str) -> None:
+    client = target.client("s3")
+    for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket):
+        found: list[dict[str, Any]] = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+        if found:
+            keys = [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in found]
+            client.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
+    client.delete_bucket(Bucket=bucket)

@@ -1,0 +1,244 @@
+"""``python -m infra.deploy`` against the emulator's CloudFormation, Secrets Manager, ECR and ECS, and a Prefect server.
+
+Only what builds images is a stand-in: a program that notes what it was asked. The tests of this file are one story, in
+their order: each finds what the one before has left.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolUpdate
+from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, PREFECT_HOME, temporary_settings
+from typer.testing import CliRunner
+
+from infra import cloudformation, image, work_pool
+from infra.deploy import application
+from local.prefect_server import launch_prefect_server, wait_for_prefect_server
+from local.stack import Stack
+
+SECRET = "s3cr3t-W0rd"
+SETTINGS = """
+account = "123456789012"
+pipelines = ["stori", "events", "stocks"]
+prefect_api_url = "https://prefect.example.com/api"
+alert_email = "data@example.com"
+"""
+URLS = {
+    "SOURCE_POSTGRES_URL": f"postgresql://reader:{SECRET}@db.example.com/bank",
+    "SOURCE_MONGO_URL": f"mongodb://reader:{SECRET}@docs.example.com/",
+    "WAREHOUSE_URL": f"redshift://loader:{SECRET}@cluster.example.com/warehouse",
+}
+REPOSITORY = "123456789012.dkr.ecr.us-east-1.amazonaws.com/millrace-trial"
+COMMIT = "c0ffee" * 6 + "c0ff"
+BUILDER = """#!/bin/sh
+echo "$@" >> {directory}/asked
+test ! -e {directory}/broken || {{ echo "no space left" >&2; exit 1; }}
+test "$1" != login || cat >> {directory}/asked
+"""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An environment, and the command with which it is made."""
+
+    stack: Stack
+    directory: Path
+    client: SyncPrefectClient
+    variables: dict[str, str]
+
+    def run(self, *arguments: str, exit_code: int = 0, **variables: str) -> str:
+        """Everything the command said."""
+        file = self.directory / "trial.toml"
+        done = CliRunner().invoke(
+            application, [arguments[0], "--env", str(file), *arguments[1:]], env=self.variables | variables
+        )
+        assert done.exit_code == exit_code, done.output + repr(done.exception)
+        assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
+        assert SECRET not in done.output
+        return done.output
+
+    def changes(self, *arguments: str, **variables: str) -> dict[str, str]:
+        """What was done or would be to what; the unchanged left out."""
+        found = json.loads(self._json(self.run(*arguments, "--json", **variables)))
+        changed = [one for one in found if one["action"] not in ("unchanged", "left")]
+        return {f"{one['kind']} {one['name']}".strip(): one["action"] for one in changed}
+
+    def _json(self, output: str) -> str:
+        return output[output.index("\n[") + 1 :]
+
+    def settings(self, text: str) -> None:
+        """Write the environment's file."""
+        (self.directory / "trial.toml").write_text(text)
+
+    def aws(self, service: str) -> Any:
+        """A client of the emulator."""
+        return self.stack.aws.client(service)
+
+    def outputs(self) -> dict[str, str]:
+        """Of the stack."""
+        found = self.aws("cloudformation").describe_stacks(StackName="millrace-trial")["Stacks"][0]["Outputs"]
+        return {one["OutputKey"]: one["OutputValue"] for one in found}
+
+    def push(self, tag: str) -> None:
+        """What the builder would have pushed."""
+        self.aws("ecr").put_image(
+            repositoryName="millrace-trial", imageTag=tag, imageManifest=json.dumps({"schemaVersion": 2, "tag": tag})
+        )
+
+
+@pytest.fixture(scope="module")
+def trial(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
+    directory = tmp_path_factory.mktemp("deploy")
+    database_url = stack.postgres.create_database("prefect_of_deploy")
+    server = launch_prefect_server(directory / "prefect", database_url=database_url)
+    wait_for_prefect_server(server)
+    builder = directory / "podman"
+    builder.write_text(BUILDER.format(directory=directory))
+    builder.chmod(0o755)
+    settings = {PREFECT_API_URL: server.api_url, PREFECT_HOME: server.home, PREFECT_API_KEY: f"pnu_{SECRET}"}
+    with temporary_settings(settings), get_client(sync_client=True) as client, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(image, "_builder", lambda: str(builder))
+        patch.setattr(image, "commit", lambda: COMMIT)
+        patch.setattr(cloudformation, "POLL_SECONDS", 0.1)
+        variables = stack.aws.environment() | {"PREFECT_API_URL": server.api_url, "PREFECT_HOME": str(server.home)}
+        made = Trial(stack, directory, client, variables)
+        made.settings(SETTINGS)
+        yield made
+    server.stop()
+
+
+def test_before_anything_is_there_the_difference_is_all(trial: Trial) -> None:
+    changes = trial.changes("diff")
+    assert changes["resource LandingBucket"] == changes["resource Cluster"] == "created"
+    assert any(name.startswith("everything else") for name in changes)
+    assert trial.aws("cloudformation").list_stacks(StackStatusFilter=["REVIEW_IN_PROGRESS"])["StackSummaries"] == []
+    assert trial.run("status", exit_code=1).count("is not there") == 1
+
+
+def test_what_fails_half_way_is_told_and_what_was_made_stays(trial: Trial) -> None:
+    (trial.directory / "broken").touch()
+    said = trial.run("up", exit_code=1, **URLS)
+    assert "no space left" in said
+    assert "Remedy: mend that, then run it again: it goes on from what is there" in said
+    assert trial.outputs()["RepositoryUri"] == REPOSITORY
+    assert trial.client.read_work_pools() == []
+    (trial.directory / "broken").unlink()
+    (trial.directory / "asked").unlink()
+
+
+def test_run_again_it_goes_on_and_makes_the_rest(trial: Trial) -> None:
+    changes = trial.changes("up")
+    assert not [name for name in changes if name.startswith("secret")]
+    assert changes[f"image {REPOSITORY}:{COMMIT}"] == "created"
+    made = {name for name in changes if name.startswith("deployment")}
+    assert made == {
+        "deployment replicate/stori", "deployment replicate/events", "deployment extract-queue/events",
+        "deployment chart/events", "deployment replicate/sweep", "deployment replicate/backfill",
+        "deployment replicate/replay",
+    }  # fmt: skip
+    assert changes["automation millrace: crashed"] == "created"
+    assert "automation millrace: silent totesys" not in changes
+    definition = trial.aws("ecs").describe_task_definition(taskDefinition="millrace-trial-worker")["taskDefinition"]
+    assert definition["containerDefinitions"][0]["image"] == f"{REPOSITORY}:{COMMIT}"
+
+
+def test_the_image_is_built_and_pushed_once_with_a_login(trial: Trial) -> None:
+    build, login, password_and_push = (trial.directory / "asked").read_text().splitlines()
+    assert build.startswith("build --platform linux/amd64")
+    assert f"--tag {REPOSITORY}:{COMMIT}" in build
+    assert login == "login --username AWS --password-stdin 123456789012.dkr.ecr.us-east-1.amazonaws.com"
+    assert password_and_push == f"ministack-auth-tokenpush {REPOSITORY}:{COMMIT}"
+
+
+def test_nothing_secret_is_in_what_prefect_keeps(trial: Trial) -> None:
+    pool = trial.client.read_work_pool(work_pool.NAME)
+    container = pool.base_job_template["job_configuration"]["task_definition"]["containerDefinitions"][0]
+    assert {one["name"] for one in container["secrets"]} == set(URLS)
+    assert SECRET not in json.dumps(pool.base_job_template)
+    documents = trial.client.request("POST", "/block_documents/filter", json={"include_secrets": True}).json()
+    assert {"warehouse", "source-postgres", "source-mongo", "landing", "alerts"} <= {one["name"] for one in documents}
+    assert SECRET not in json.dumps(documents)
+    assert "${SOURCE_MONGO_URL}" in json.dumps(documents)
+
+
+def test_the_second_time_nothing_changes(trial: Trial) -> None:
+    trial.push(COMMIT)
+    assert trial.run("up").endswith("No change.\n")
+    assert trial.changes("diff") == {}
+
+
+def test_a_variable_that_happens_to_be_set_replaces_no_secret(trial: Trial) -> None:
+    rotated = {"SOURCE_POSTGRES_URL": f"postgresql://reader:{SECRET}-2@db.example.com/bank"}
+    assert trial.changes("up", **rotated) == {}
+    assert trial.changes("up", "--set-secrets", **rotated) == {"secret SOURCE_POSTGRES_URL": "updated"}
+    stored = trial.aws("secretsmanager").get_secret_value(SecretId="millrace/trial/SOURCE_POSTGRES_URL")
+    assert stored["SecretString"] == rotated["SOURCE_POSTGRES_URL"]
+
+
+def test_what_somebody_changed_is_found_and_mended_and_what_they_paused_stays(trial: Trial) -> None:
+    pool = trial.client.read_work_pool(work_pool.NAME)
+    pool.base_job_template["variables"]["properties"]["cluster"]["default"] = "another"
+    trial.client.update_work_pool(work_pool.NAME, WorkPoolUpdate(base_job_template=pool.base_job_template))
+    stori = trial.client.read_deployment_by_name("replicate/stori")
+    trial.client.update_deployment_schedule(stori.id, stori.schedules[0].id, active=False)
+    trial.client.update_deployment(stori.id, DeploymentUpdate(parameters={}))
+    trial.settings(SETTINGS.replace("data@", "night@"))
+    expected = {
+        "resource AlertEmailSubscription": "updated",
+        f"work pool {work_pool.NAME}": "updated",
+        "deployment replicate/stori": "updated",
+    }
+    assert trial.changes("diff") == expected
+    assert trial.changes("up") == expected
+    assert trial.changes("up") == {}
+    mended = trial.client.read_deployment_by_name("replicate/stori")
+    assert mended.parameters == {"request": {"pipeline": "stori"}}
+    assert [one.active for one in mended.schedules] == [False]
+
+
+def test_an_image_to_go_back_to(trial: Trial) -> None:
+    assert "there is no image 0123abc" in trial.run("up", "--image", "0123abc", exit_code=2)
+    trial.push("0123abc")
+    changes = trial.changes("up", "--image", "0123abc")
+    assert changes["deployment replicate/stori"] == changes["resource WorkerDefinition"] == "updated"
+    stori = trial.client.read_deployment_by_name("replicate/stori")
+    assert stori.job_variables["image"] == f"{REPOSITORY}:0123abc"
+
+
+def test_the_status_tells_what_is_missing(trial: Trial) -> None:
+    said = trial.run("status", exit_code=1)
+    assert "● stack millrace-trial: UPDATE_COMPLETE" in said
+    assert "● secret SOURCE_MYSQL_STOCKS_URL: has no value" in said
+    assert "● deployment replicate/stori: no run yet" in said
+    assert "● worker: 1 of 1 run" in said
+
+
+def test_what_holds_data_is_not_deleted_unless_told(trial: Trial) -> None:
+    outputs = trial.outputs()
+    trial.aws("s3").put_object(Bucket=outputs["LandingBucket"], Key="stori/x", Body=b"x")
+    trial.aws("sqs").send_message(QueueUrl=outputs["EventsQueueUrl"], MessageBody="{}")
+    said = trial.run("down", "--yes", exit_code=2)
+    assert outputs["LandingBucket"] in said
+    assert outputs["EventsQueueUrl"] in said
+    assert "--delete-data" in said
+    assert trial.changes("diff", "--image", "0123abc") == {}
+
+
+def test_down_leaves_nothing_of_ours(trial: Trial) -> None:
+    outputs = trial.outputs()
+    for task in trial.aws("ecs").list_tasks(cluster=outputs["ClusterArn"])["taskArns"]:
+        trial.aws("ecs").stop_task(cluster=outputs["ClusterArn"], task=task)
+    changes = trial.changes("down", "--yes", "--delete-data")
+    assert set(changes.values()) == {"removed"}
+    assert trial.client.read_work_pools() == []
+    assert trial.client.read_deployments() == []
+    assert trial.client.request("POST", "/automations/filter", json={}).json() == []
+    assert not [one for one in trial.aws("s3").list_buckets()["Buckets"] if "trial" in one["Name"]]
+    assert trial.run("down", "--yes").endswith("No change.\n")
