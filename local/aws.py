@@ -16,7 +16,7 @@ from typing import Any
 import boto3
 from botocore.session import Session as BotocoreSession
 
-from local.processes import LOCALHOST, Process, answers_http, free_port, neutral_environment
+from local.processes import LOCALHOST, Process, answers_http, free_port, lasting_port, neutral_environment
 
 ACCOUNT_ID = "123456789012"
 REGION = "us-east-1"
@@ -98,7 +98,8 @@ class AwsServer:
 def launch_aws(directory: Path, *, kept: bool = False) -> AwsServer:
     """Start an emulator without waiting for it. ``kept`` stores objects in ``directory`` for the next start."""
     directory.mkdir(parents=True, exist_ok=True)
-    port = free_port()
+    # What is kept refers to it: queues' addresses in the stack's outputs and in Prefect's blocks.
+    port = lasting_port(directory / "port") if kept else free_port()
     process = Process(
         "aws",
         [sys.executable, "-m", "ministack"],

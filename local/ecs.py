@@ -31,6 +31,7 @@ CLUSTER = "millrace-local"
 IMAGE = "millrace:local"
 """The one image that can be pulled here: what is installed in this environment."""
 WORKER_QUERY_SECONDS = 2
+WORKER_LOG = "worker.log"
 WORKER_READY = "started!"
 
 
@@ -76,6 +77,8 @@ def launch_ecs(
     ``outputs`` are the stack's, ``environment`` is what the product finds everything with.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    # What an earlier worker wrote would be taken for this one's.
+    (directory / WORKER_LOG).unlink(missing_ok=True)
     with _settings_of(prefect):
         target = _target(environment)
         target.outputs = dict(outputs)
@@ -120,7 +123,7 @@ def _worker(directory: Path, aws: AwsServer, prefect: PrefectServer, outputs: Ma
     return Process(
         "ecs-worker",
         [sys.executable, "-m", "prefect", "worker", "start", "--type", work_pool.TYPE, "--pool", work_pool.NAME],
-        log_path=directory / "worker.log",
+        log_path=directory / WORKER_LOG,
         environment=neutral_environment()
         | aws.environment()
         | TRACKING_OFF

@@ -196,8 +196,11 @@ def _binaries(directory: Path, user: str | None) -> Path:
     installed = Path(package.origin).parent / "pginstall"
     if user is None or _runs(installed, user):
         return installed / "bin"
-    copied = directory / "pginstall"
+    # Its programs look for their libraries beside the package.
+    copied = directory / "programs" / package.name / installed.name
     if not copied.exists():
+        libraries = installed.parents[1] / f"{package.name}.libs"
+        shutil.copytree(libraries, copied.parents[1] / libraries.name, dirs_exist_ok=True)
         shutil.copytree(installed, copied, symlinks=True)
     if not _runs(copied, user):
         raise ConfigurationError(
@@ -207,12 +210,13 @@ def _binaries(directory: Path, user: str | None) -> Path:
 
 
 def _runs(installation: Path, user: str) -> bool:
-    command = [str(installation / "bin" / "postgres"), "--version"]
+    """Whether this user can start them; initdb needs a library that the server does not."""
+    commands = [[str(installation / "bin" / program), "--version"] for program in ("postgres", "initdb")]
     try:
-        done = subprocess.run(command, **as_user(user), cwd="/", capture_output=True, check=False)
+        done = [subprocess.run(each, **as_user(user), cwd="/", capture_output=True, check=False) for each in commands]
     except PermissionError:
         return False
-    return done.returncode == 0
+    return all(one.returncode == 0 for one in done)
 
 
 def _accepts_logins(url: str) -> bool:

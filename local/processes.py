@@ -30,6 +30,18 @@ POLL_SECONDS = 0.02
 LOG_TAIL_LINES = 15
 
 
+def lasting_port(file: Path) -> int:
+    """The port that this file holds if it is free, else another one, which it holds from now on."""
+    with suppress(OSError, ValueError), socket.socket() as listener:
+        port = int(file.read_text())
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((LOCALHOST, port))
+        return port
+    port = free_port()
+    file.write_text(str(port))
+    return port
+
+
 def free_port() -> int:
     """A TCP port of 127.0.0.1 that the kernel gives to nobody else for the next minute.
 

