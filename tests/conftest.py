@@ -12,12 +12,12 @@ from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_HOME, temporary_settings
 from prefect.utilities.asyncutils import run_coro_as_sync
 
-from blocks.bootstrap import bootstrap
 from local import stocks
 from local.mysql import MySQLServer, start_mysql
 from local.prefect_server import PrefectServer, launch_prefect_server, wait_for_prefect_server
 from local.stack import Stack
 from seed_data.stocks.script import SUFFIX
+from tests.saved_blocks import save_blocks
 
 
 def unique(prefix: str) -> str:
@@ -148,5 +148,5 @@ def stocks_environment(stack: Stack, mysql: MySQLServer, environment: dict[str, 
 @pytest.fixture
 async def bootstrapped(prefect_server: PrefectServer, environment: dict[str, str]) -> dict[str, str]:
     """The variables of ``environment``, saved as blocks on the Prefect server."""
-    await bootstrap(environment)
+    await save_blocks(environment)
     return environment

@@ -19,8 +19,6 @@ import psycopg2
 import pytest
 from typer.testing import CliRunner
 
-from blocks.bootstrap import bootstrap
-from blocks.environment import documents
 from cli.main import application
 from local.mysql import connect
 from local.prefect_server import PrefectServer
@@ -28,6 +26,7 @@ from local.stack import Stack
 from seed_data.events.stream import messages
 from seed_data.totesys.simulation import Simulation, install
 from tests.conftest import unique
+from tests.saved_blocks import save_blocks
 
 ROOT = Path(__file__).parents[2]
 SEED_STOCKS = ("seed", "stocks", "--days", "2", "--start", "2025-03-06", "--seed", "3")
@@ -40,7 +39,7 @@ async def environment_of_a_user(
 ) -> dict[str, str]:
     """With an empty database as the source that totesys writes to."""
     variables = environment | {"SOURCE_POSTGRES_TOTESYS_WRITER_URL": postgres_database}
-    await bootstrap(variables)
+    await save_blocks(variables)
     return variables | {"PREFECT_API_URL": prefect_server.api_url, "PREFECT_HOME": str(prefect_server.home)}
 
 
@@ -61,6 +60,12 @@ def millrace(*arguments: str, environment: dict[str, str]) -> tuple[int, str, st
     return process.returncode, out, told
 
 
+def invoked(*arguments: str) -> tuple[int, str, str]:
+    """In this process, which is spared the seconds that Prefect takes to be imported."""
+    done = CliRunner().invoke(application, arguments)
+    return done.exit_code, done.stdout, done.stderr
+
+
 def rows(url: str, query: str) -> list[tuple[Any, ...]]:
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
         cursor.execute(query)
@@ -68,7 +73,7 @@ def rows(url: str, query: str) -> list[tuple[Any, ...]]:
 
 
 def test_seed_then_simulate(environment_of_a_user: dict[str, str], postgres_database: str) -> None:
-    code, out, told = millrace(*SEED, "--json", environment=environment_of_a_user)
+    code, out, told = invoked(*SEED, "--json")
     assert code == 0, told
     filled = json.loads(out)
     assert (filled["start"], filled["end"]) == ("2025-03-06T00:00:00+00:00", "2025-03-10T00:00:00+00:00")
@@ -106,14 +111,8 @@ def test_a_signal_ends_it_with_what_happened(
 @pytest.fixture
 async def stocks_of_a_user(prefect_server: PrefectServer, stocks_environment: dict[str, str]) -> str:
     """The URL of whoever writes an empty `stock_db`."""
-    await bootstrap(stocks_environment)
+    await save_blocks(stocks_environment)
     return stocks_environment["SOURCE_MYSQL_STOCKS_WRITER_URL"]
-
-
-def invoked(*arguments: str) -> tuple[int, str, str]:
-    """In this process, which is spared the seconds that Prefect takes to be imported."""
-    done = CliRunner().invoke(application, arguments)
-    return done.exit_code, done.stdout, done.stderr
 
 
 def test_stocks_are_seeded_and_live_on(stocks_of_a_user: str) -> None:
@@ -146,8 +145,7 @@ def test_stocks_are_seeded_and_live_on(stocks_of_a_user: str) -> None:
 async def events_of_a_user(prefect_server: PrefectServer, stack: Stack) -> str:
     """The URL of an empty queue of `events`."""
     url = stack.aws.create_queue(unique("events"))
-    blocks = dict(documents(stack.environment() | {"SOURCE_SQS_EVENTS_URL": url}))
-    await blocks["source-sqs-events"].asave("source-sqs-events", overwrite=True)
+    await save_blocks(stack.environment() | {"SOURCE_SQS_EVENTS_URL": url})
     return url
 
 
@@ -178,16 +176,20 @@ def test_events_are_sent(stack: Stack, events_of_a_user: str) -> None:
 
 
 def test_ctrl_c_ends_the_sending_with_what_was_sent(stack: Stack, events_of_a_user: str) -> None:
+    ended = threading.Event()
+
     def interrupt() -> None:
         attributes, client = ["ApproximateNumberOfMessages"], stack.aws.client("sqs")
-        while True:
+        while not ended.wait(0.05):
             answer = client.get_queue_attributes(QueueUrl=events_of_a_user, AttributeNames=attributes)
             if int(answer["Attributes"][attributes[0]]) > 20:
-                return os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), signal.SIGINT)
+                return
 
     watcher = threading.Thread(target=interrupt)
     watcher.start()
     code, out, told = invoked("simulate", "events", "--rate", "100", "--json")
+    ended.set()
     watcher.join()
     assert code == 0, told
     assert 20 < json.loads(out)["messages"] == len(bodies(stack, events_of_a_user))
@@ -200,10 +202,11 @@ def test_a_queue_that_is_not_there_is_told(stack: Stack, events_of_a_user: str) 
     assert "the queue is not there. Remedy: create it, or correct the block's URL" in " ".join(told.split())
 
 
-def test_nothing_to_simulate_is_told(environment_of_a_user: dict[str, str]) -> None:
-    code, out, told = millrace("simulate", "totesys", environment=environment_of_a_user)
+@pytest.mark.usefixtures("environment_of_a_user")
+def test_nothing_to_simulate_is_told() -> None:
+    code, out, told = invoked("simulate", "totesys")
     assert (code, out) == (2, "")
-    assert "no simulation was begun. Remedy: run `millrace seed totesys` first" in told
+    assert "no simulation was begun. Remedy: run `millrace seed totesys` first" in " ".join(told.split())
 
 
 @pytest.mark.parametrize(

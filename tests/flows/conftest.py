@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import psycopg2
 import pytest
 
-from blocks.bootstrap import bootstrap
 from local.prefect_server import PrefectServer
 from local.stack import Stack
+from tests.saved_blocks import save_blocks
 
 MONGO_DATABASE = "finance"
 
@@ -64,7 +64,7 @@ async def places(
     """Blocks registered for an empty source, an empty warehouse and an empty bucket."""
     stack.mongo.drop_database(MONGO_DATABASE)
     environment = stack.environment() | {"SOURCE_POSTGRES_URL": postgres_database, "LANDING_BUCKET": bucket}
-    await bootstrap(environment)
+    await save_blocks(environment)
     yield Places(postgres_database, stack.mongo.url, warehouse_url, environment)
     stack.mongo.drop_database(MONGO_DATABASE)
 

@@ -13,7 +13,6 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_UI_URL, temporary_settings
 from sqlalchemy.engine import make_url
 
-from blocks.bootstrap import bootstrap
 from blocks.sns import SnsNotification
 from flows.alerts import alert_failure
 from flows.replicate import replicate
@@ -24,6 +23,7 @@ from millrace.errors import MillraceError, TooManyRejects, Unreachable
 from tasks.alerts import alert_breach
 from tasks.messages import Breach
 from tests.flows.inbox import Inbox, Mail
+from tests.saved_blocks import save_blocks
 
 SECRET = "s3cr3t-W0rd"
 ROW_VALUE = "O'Keefe"
@@ -133,7 +133,7 @@ async def test_a_wrong_password_of_the_source(
 ) -> None:
     url = make_url(environment["SOURCE_POSTGRES_URL"]).set(username="nobody_here", password=SECRET)
     described = {"SOURCE_POSTGRES_URL": url.render_as_string(hide_password=False), "ALERT_TOPIC_ARN": inbox.topic_arn}
-    await bootstrap(environment | described)
+    await save_blocks(environment | described)
     with pytest.raises(ExceptionGroup):
         await replicate(ReplicateRequest(streams=["transactions"]))
     (mail,) = inbox.read()

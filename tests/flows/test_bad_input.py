@@ -11,7 +11,6 @@ from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterName
 from prefect.client.schemas.sorting import TaskRunSort
 from sqlalchemy.engine import make_url
 
-from blocks.bootstrap import bootstrap
 from flows.replicate import replicate
 from flows.request import ReplicateRequest
 from local.processes import free_port
@@ -27,6 +26,7 @@ from millrace.errors import (
 )
 from tasks.extract import extract_postgres_stream
 from tests.flows.conftest import MONGO_DATABASE, OwnPipeline, Places
+from tests.saved_blocks import save_blocks
 
 NOTES = "CREATE TABLE notes (id int, body text, changed timestamptz DEFAULT clock_timestamp())"
 
@@ -77,7 +77,7 @@ async def test_a_cursor_that_is_no_timestamp(places: Places, own_pipeline: OwnPi
 async def test_wrong_credentials(places: Places, own_pipeline: OwnPipeline, caplog: pytest.LogCaptureFixture) -> None:
     places.source(NOTES)
     url = make_url(places.source_url).set(password="wrong-secret-31").render_as_string(hide_password=False)
-    await bootstrap(places.environment | {"SOURCE_POSTGRES_URL": url})
+    await save_blocks(places.environment | {"SOURCE_POSTGRES_URL": url})
     reason = await failure(own_pipeline("notes", "id"))
     assert isinstance(reason, ConfigurationError)
     assert "wrong-secret-31" not in f"{reason}{caplog.text}"
@@ -87,7 +87,7 @@ async def test_an_unreachable_server_is_tried_again(
     places: Places, own_pipeline: OwnPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = make_url(places.source_url).set(port=free_port()).render_as_string(hide_password=False)
-    await bootstrap(places.environment | {"SOURCE_POSTGRES_URL": url})
+    await save_blocks(places.environment | {"SOURCE_POSTGRES_URL": url})
     monkeypatch.setattr(extract_postgres_stream, "retry_delay_seconds", [0, 0, 0])
     reason = await failure(own_pipeline("notes", "id"))
     assert isinstance(reason, Unreachable)

@@ -19,7 +19,6 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from blocks.environment import documents
 from blocks.load import load_processed
 from cli.main import application
 from flows.chart import ChartRequest, chart
@@ -33,6 +32,7 @@ from pipelines.events_contracts import Event
 from tasks.chart import Chart
 from tasks.event_counts import EventCounts
 from tests.conftest import unique
+from tests.saved_blocks import save_blocks
 
 KINDS, PLATFORMS = ("submission_success", "registration_initiated"), ("ios", "android")
 START, END = date(2026, 11, 2), date(2026, 11, 7)
@@ -65,27 +65,20 @@ class Events:
             cursor.execute(f'INSERT INTO events.events ("timestamp", event, context_device_type) VALUES {values}')
 
 
-async def save(environment: dict[str, str]) -> None:
-    """The two blocks that the flow asks for."""
-    blocks = dict(documents(environment))
-    for name in ("warehouse", "processed"):
-        await blocks[name].asave(name, overwrite=True)
-
-
 @pytest.fixture(params=["redshift", "postgres"])
 async def events(
     request: pytest.FixtureRequest, prefect_server: PrefectServer, stack: Stack, environment: dict[str, str]
 ) -> Any:
     """No table yet. The Postgres is one whose sessions are far from UTC."""
     if request.param == "redshift":
-        await save(environment)
+        await save_blocks(environment)
         yield Events(environment["WAREHOUSE_URL"].replace("redshift+psycopg2", "postgresql"), REDSHIFT_DIALECT)
         return
     name = unique("warehouse")
     url = stack.postgres.create_database(name)
     with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
         cursor.execute(f"ALTER DATABASE {quote(name)} SET timezone = 'Pacific/Auckland'")
-    await save(environment | {"WAREHOUSE_URL": url})
+    await save_blocks(environment | {"WAREHOUSE_URL": url})
     yield Events(url, POSTGRES_DIALECT)
     stack.postgres.drop_database(name)
 

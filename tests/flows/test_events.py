@@ -16,7 +16,6 @@ from typing import Any
 import psycopg2
 import pytest
 
-from blocks.bootstrap import bootstrap
 from blocks.load import load_source_queue
 from flows.collect import CollectRequest, extract_queue
 from flows.replicate import replicate
@@ -27,6 +26,7 @@ from local.stack import Stack
 from millrace.errors import ConfigurationError
 from seed_data.events.stream import DUPLICATE, VALID, messages
 from tests.conftest import unique
+from tests.saved_blocks import save_blocks
 
 COUNT, RATE, START = 600, 0.05, datetime(2026, 1, 5, tzinfo=UTC)
 QUICK = {"wait_seconds": 1, "flush_seconds": 1, "lanes": 2}
@@ -43,7 +43,7 @@ async def events(stack: Stack, prefect_server: PrefectServer, environment: dict[
         "PREFECT_API_URL": prefect_server.api_url,
         "PREFECT_HOME": str(prefect_server.home),
     }
-    await bootstrap(own)
+    await save_blocks(own)
     return own
 
 

@@ -10,7 +10,6 @@ from typing import Any, get_args
 import psycopg2
 import pytest
 
-from blocks.bootstrap import bootstrap
 from blocks.mysql import mysql_connector
 from blocks.sql import opener
 from flows.extract import EXTRACT
@@ -19,6 +18,7 @@ from flows.request import ReplicateRequest
 from local.prefect_server import PrefectServer
 from millrace.errors import SourceMissing
 from millrace.pipeline import SOURCE_KINDS, SourceKind
+from tests.saved_blocks import save_blocks
 
 MODULE = """
 from millrace import Incremental, Pipeline, Stream
@@ -65,7 +65,7 @@ def execute(url: str, statement: str) -> list[tuple[Any, ...]]:
 
 @pytest.fixture
 async def shop(prefect_server: PrefectServer, stocks_environment: dict[str, str], tmp_path: Path) -> Any:
-    await bootstrap(stocks_environment)
+    await save_blocks(stocks_environment)
     shop = Shop(stocks_environment, tmp_path)
     shop.sales("CREATE TABLE sale (sale_id int PRIMARY KEY, changed timestamptz NOT NULL DEFAULT now())")
     shop.sales("INSERT INTO sale VALUES (1), (2)")

@@ -15,7 +15,6 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 from sqlalchemy.engine import make_url
 
-from blocks.bootstrap import bootstrap
 from flows.replicate import replicate
 from flows.request import ReplicateRequest, Window
 from flows.seed import SeedRequest, seed
@@ -25,6 +24,7 @@ from millrace.errors import SourceMissing
 from seed_data.stori.changes import change_trades, change_transactions
 from tests.conftest import unique
 from tests.flows.conftest import OwnPipeline, Places
+from tests.saved_blocks import save_blocks
 
 ROWS, DOCUMENTS = 400, 300
 TRANSACTION_COLUMNS = (
@@ -266,7 +266,7 @@ async def test_a_user_of_few_rights_is_told_what_cannot_be_seen(
     stack.postgres.create_role(role)
     places.source(f"GRANT CONNECT ON DATABASE {database} TO {role}; GRANT SELECT ON notes TO {role}")
     url = stack.postgres.url(database, user=role)
-    await bootstrap(places.environment | {"SOURCE_POSTGRES_URL": url})
+    await save_blocks(places.environment | {"SOURCE_POSTGRES_URL": url})
     (report,) = (await replicate(ReplicateRequest(pipeline=own_pipeline("notes", "id")))).streams
     assert report.inserted == 1
     assert "grant pg_read_all_stats" in report.note

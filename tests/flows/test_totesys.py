@@ -11,7 +11,6 @@ from typing import Any
 import psycopg2
 import pytest
 
-from blocks.bootstrap import bootstrap
 from blocks.load import load_landing, load_processed
 from blocks.store import BucketStore
 from flows.replicate import replicate
@@ -26,6 +25,7 @@ from pipelines.totesys import pipeline
 from seed_data.totesys.simulation import Simulation, install
 from tasks.report import RunReport, StreamReport
 from tasks.views import create_views
+from tests.saved_blocks import save_blocks
 
 REQUEST = ReplicateRequest(pipeline="totesys")
 FIRST_DAY = datetime(2026, 10, 5, tzinfo=UTC)
@@ -78,7 +78,7 @@ async def office(
     stack.postgres.drop_database(totesys.DATABASE)
     totesys.install(stack.postgres)
     own = environment | {name: value for name, value in stack.environment().items() if "TOTESYS" in name}
-    await bootstrap(own)
+    await save_blocks(own)
     url = own["SOURCE_POSTGRES_TOTESYS_WRITER_URL"]
     with closing(psycopg2.connect(url)) as source:
         install(source)
