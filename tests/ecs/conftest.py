@@ -10,10 +10,11 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_HOME, temporary_settings
 
 from blocks.bootstrap import bootstrap
+from flows.automations import apply_automations
 from local.stack import Stack
 from tests.conftest import drain
 from tests.ecs.chain import Chain
-from tests.ecs.deploying import RELEASE, Deployments, deployments, no_schedules
+from tests.ecs.deploying import Deployments, deploy_all, deployments, no_schedules
 from tests.ecs.ends import Ends
 from tests.flows.inbox import Inbox
 
@@ -43,15 +44,17 @@ async def prepare(chain: Chain) -> None:
 
 
 @pytest.fixture(scope="session")
-def deployed(bare_chain: Chain) -> Deployments:
-    """What the server holds after ``prefect deploy --all``."""
+def deployed(bare_chain: Chain) -> tuple[Deployments, Deployments]:
+    """What the server holds after ``prefect deploy --all``, and after it was run again."""
     with no_schedules(bare_chain.client):
-        bare_chain.command("prefect", "--no-prompt", "deploy", "--all", **RELEASE)
-        return deployments(bare_chain.client)
+        deploy_all()
+        first = deployments(bare_chain.client)
+        deploy_all()
+        return first, deployments(bare_chain.client)
 
 
 @pytest.fixture(scope="session")
-def chain(bare_chain: Chain, deployed: Deployments) -> Chain:
+def chain(bare_chain: Chain, deployed: tuple[Deployments, Deployments]) -> Chain:
     """All of it, deployed and watched by the automations. No schedule is active: runs come when a test asks."""
-    bare_chain.command("flows.automations")
+    asyncio.run(apply_automations())
     return bare_chain

@@ -1,4 +1,4 @@
-"""What is deployed in these tests, and so that no schedule of it starts a run.
+"""`prefect deploy` in these tests, and so that no schedule starts a run.
 
 What does not belong here: what the deployments are (prefect.yaml).
 """
@@ -7,16 +7,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.client.schemas.responses import DeploymentResponse
+from prefect.testing.cli import CycloptsCliRunner
 
 from infra import work_pool
 from local.ecs import IMAGE
+from tests.infra.deployments import FILE
 
 RELEASE = {"MILLRACE_IMAGE": IMAGE, "MILLRACE_VERSION": "local", "MILLRACE_IMAGE_READY": "1"}
 Deployments = dict[str, DeploymentResponse]
+
+
+def deploy(*arguments: str, **environment: str) -> Any:
+    """As at a terminal, but in this process: one of its own takes longer to import all flows than for all the rest."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(FILE.parent)
+        for name, value in ({"MILLRACE_IMAGE_READY": "1"} | environment).items():
+            patch.setenv(name, value)
+        return CycloptsCliRunner().invoke(["--no-prompt", "deploy", *arguments])
+
+
+def deploy_all() -> None:
+    """Everything in prefect.yaml."""
+    done = deploy("--all", **RELEASE)
+    assert done.exit_code == 0, done.output
 
 
 @contextmanager

@@ -53,7 +53,7 @@ def test_a_run_beside_a_run_is_cancelled_and_a_cancelled_run_stops_its_task(chai
         first = chain.run()
         chain.wait_until_held(first)
         assert chain.state_of(chain.run()).name == "Cancelled"
-        chain.command("prefect", "flow-run", "cancel", str(first))
+        chain.cancel(first)
     assert chain.state_of(first).name == "Cancelled"
     chain.wait_until_stopped(first)
 

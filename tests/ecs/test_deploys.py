@@ -9,12 +9,11 @@ import pytest
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.steps.core import run_steps
-from prefect.testing.cli import CycloptsCliRunner
 
 from local.ecs import IMAGE
 from tests.ecs.chain import Chain
-from tests.ecs.deploying import RELEASE, Deployments, deployments, no_schedules
-from tests.infra.deployments import FILE, document, flow_of
+from tests.ecs.deploying import RELEASE, Deployments, deploy, deployments
+from tests.infra.deployments import document, flow_of
 
 DEPLOYMENTS = document()["deployments"]
 
@@ -42,30 +41,12 @@ async def test_the_image_is_built_and_pushed_unless_it_is_there(
     assert (tmp_path / "asked").read_text() == f"image {IMAGE}\npush {IMAGE}\n"
 
 
-@pytest.fixture(scope="module")
-def deployed_again(bare_chain: Chain, deployed: Deployments) -> Deployments:
-    """What the server holds after the second time."""
-    with no_schedules(bare_chain.client):
-        again = deploy("--all", **RELEASE)
-        assert again.exit_code == 0, again.output
-        return deployments(bare_chain.client)
+def test_all_are_deployed_and_nothing_else(deployed: tuple[Deployments, Deployments]) -> None:
+    assert deployed[0].keys() == BY_NAME.keys()
 
 
-def deploy(*arguments: str, **environment: str) -> Any:
-    """In this process, which has imported all flows: that takes a process of its own longer than all the rest."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(FILE.parent)
-        for name, value in ({"MILLRACE_IMAGE_READY": "1"} | environment).items():
-            patch.setenv(name, value)
-        return CycloptsCliRunner().invoke(["--no-prompt", "deploy", *arguments])
-
-
-def test_all_are_deployed_and_nothing_else(deployed: Deployments) -> None:
-    assert deployed.keys() == BY_NAME.keys()
-
-
-def test_deploying_again_changes_nothing(deployed: Deployments, deployed_again: Deployments) -> None:
-    first, second = ({name: settled(one) for name, one in held.items()} for held in (deployed, deployed_again))
+def test_deploying_again_changes_nothing(deployed: tuple[Deployments, Deployments]) -> None:
+    first, second = ({name: settled(one) for name, one in held.items()} for held in deployed)
     assert first == second
 
 
@@ -76,8 +57,10 @@ def settled(deployment: DeploymentResponse) -> dict[str, Any]:
 
 
 @each_deployment
-def test_the_server_holds_what_is_declared(deployed: Deployments, deployment: dict[str, Any]) -> None:
-    held, limit = deployed[full_name(deployment)], deployment["concurrency_limit"]
+def test_the_server_holds_what_is_declared(
+    deployed: tuple[Deployments, Deployments], deployment: dict[str, Any]
+) -> None:
+    held, limit = deployed[1][full_name(deployment)], deployment["concurrency_limit"]
     assert held.parameters == deployment["parameters"]
     assert held.enforce_parameter_schema is True
     assert held.entrypoint == deployment["entrypoint"]
@@ -97,7 +80,7 @@ def test_the_server_holds_what_is_declared(deployed: Deployments, deployment: di
     assert [(one.slug, one.schedule, one.active) for one in held.schedules] == declared
 
 
-def test_without_an_image_nothing_is_deployed(bare_chain: Chain, deployed: Deployments) -> None:
+def test_without_an_image_nothing_is_deployed(chain: Chain) -> None:
     """Else the worker would take Prefect's own image, without our code."""
     assert deploy("-n", "replay", MILLRACE_VERSION="another").exit_code != 0
-    assert deployments(bare_chain.client)["replicate/replay"].job_variables["image"] == IMAGE
+    assert deployments(chain.client)["replicate/replay"].job_variables["image"] == IMAGE
