@@ -50,7 +50,7 @@ def apply_image(target: Target, image: str, *, dry_run: bool = False) -> list[Ch
         return [Change(KIND, image, Action.UNCHANGED, "given")]
     if _is_there(target, repository, tag):
         return [Change(KIND, image, Action.UNCHANGED)]
-    _check(tag)
+    _check(tag, dry_run=dry_run)
     if not dry_run:
         builder = _builder()
         _make("image", image, repository, builder)
@@ -71,8 +71,9 @@ def _is_there(target: Target, repository: str, tag: str) -> bool:
     return bool(found["imageDetails"])
 
 
-def _check(tag: str) -> None:
-    if tag.endswith("-dirty"):
+def _check(tag: str, *, dry_run: bool) -> None:
+    """What differs may be asked before a commit."""
+    if tag.endswith("-dirty") and not dry_run:
         raise ConfigurationError(
             "files are changed and not committed", place="git", remedy="commit first: an image is named by its commit"
         )

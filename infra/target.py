@@ -21,6 +21,7 @@ from infra.settings import Settings
 from millrace.errors import ConfigurationError, Unreachable
 from millrace.redact import redact
 
+LENGTH_TOLD = 500
 OF_THE_EMULATOR = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 
@@ -51,7 +52,8 @@ class Target:
         return self.session.client(service, endpoint_url=self.emulator().get("AWS_ENDPOINT_URL"))
 
     def check(self) -> None:
-        """Raises ConfigurationError if this is another account than the environment's, or no server is named."""
+        """Before anything is made. Raises ConfigurationError if this is another account than the environment's or no
+        server of Prefect is named, Unreachable if that does not answer."""
         account = self.client("sts").get_caller_identity()["Account"]
         if self.settings.account not in (None, account):
             raise ConfigurationError(
@@ -65,6 +67,13 @@ class Target:
                 place="PREFECT_API_URL",
                 remedy="`prefect cloud login`, or set it to your server's API",
             )
+        with self.prefect() as client:
+            if (problem := client.api_healthcheck()) is not None:
+                raise Unreachable(
+                    redact(problem),
+                    place="Prefect's API",
+                    remedy="see that PREFECT_API_URL is right and the server runs",
+                )
 
     @property
     def prefect_api_url(self) -> str:
@@ -113,9 +122,10 @@ def told() -> Iterator[None]:
         raise Unreachable(redact(error), place="AWS", remedy="see that it can be reached, then run it again") from None
     except httpx.HTTPStatusError as error:
         raise ConfigurationError(
-            f"it answered {error.response.status_code} to {error.request.method} {error.request.url.path}",
+            f"it answered {error.response.status_code} to {error.request.method} {error.request.url.path}: "
+            f"{redact(error.response.text[:LENGTH_TOLD])}",
             place="Prefect's API",
-            remedy="see that PREFECT_API_KEY or PREFECT_API_AUTH_STRING is right",
+            remedy="see that PREFECT_API_URL, and PREFECT_API_KEY or PREFECT_API_AUTH_STRING, are right",
         ) from None
     except httpx.TransportError as error:
         raise Unreachable(

@@ -114,6 +114,28 @@ def trial(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tr
     server.stop()
 
 
+def test_another_account_is_refused(trial: Trial) -> None:
+    trial.settings(SETTINGS.replace("123456789012", "210987654321"))
+    assert "these credentials are of account 123456789012, not 210987654321" in trial.run("up", exit_code=2)
+    trial.settings(SETTINGS)
+
+
+def test_a_worker_on_aws_is_not_sent_to_this_machine(trial: Trial) -> None:
+    trial.settings(SETTINGS.replace("prefect_api_url", "# prefect_api_url"))
+    said = trial.run("diff", exit_code=2)
+    assert "the worker cannot reach http://127.0.0.1" in said
+    assert "Remedy: set PREFECT_API_URL, or the setting prefect_api_url" in said
+    trial.settings(SETTINGS)
+
+
+def test_without_a_server_of_prefect_nothing_begins(trial: Trial) -> None:
+    with temporary_settings({PREFECT_API_URL: None}):
+        assert "no Prefect server is named" in trial.run("up", exit_code=2)
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        assert "see that PREFECT_API_URL is right and the server runs" in trial.run("up", exit_code=1)
+    assert trial.aws("cloudformation").describe_stacks()["Stacks"] == []
+
+
 def test_before_anything_is_there_the_difference_is_all(trial: Trial) -> None:
     changes = trial.changes("diff")
     assert changes["resource LandingBucket"] == changes["resource Cluster"] == "created"

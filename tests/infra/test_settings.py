@@ -1,0 +1,80 @@
+"""What may be said of an environment, and what follows from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cfnlint.decode import cfn_yaml
+from typer.testing import CliRunner
+
+from infra.cloudformation import TEMPLATE
+from infra.deploy import application
+from infra.settings import ENVIRONMENTS, read_settings, required_by, runnable, variables_of
+from millrace.errors import ConfigurationError
+from pipelines import find
+
+
+@pytest.mark.parametrize("name", sorted(one.stem for one in ENVIRONMENTS.glob("*.toml")))
+def test_the_stack_gets_every_parameter_that_it_has(name: str) -> None:
+    given = read_settings(name).parameters(worker_image="image", prefect_api_url="https://prefect.example.com/api")
+    declared = cfn_yaml.load(str(TEMPLATE))["Parameters"]
+    assert given.keys() == declared.keys()
+    for parameter, value in given.items():
+        allowed = declared[parameter].get("AllowedValues")
+        assert allowed is None or value in [str(one) for one in allowed], parameter
+
+
+def test_production_asks_for_what_its_pipelines_connect_to() -> None:
+    assert read_settings("prod").secret_variables() == [
+        "SOURCE_MONGO_URL",
+        "SOURCE_MYSQL_STOCKS_URL",
+        "SOURCE_POSTGRES_TOTESYS_URL",
+        "SOURCE_POSTGRES_URL",
+        "WAREHOUSE_STOCKS_URL",
+        "WAREHOUSE_URL",
+    ]
+
+
+def test_a_warehouse_of_its_own_is_no_requirement() -> None:
+    stocks = find("stocks")
+    assert variables_of(stocks) - required_by(stocks) == {"WAREHOUSE_STOCKS_URL"}
+    assert runnable(["stocks", "events"], {"WAREHOUSE_URL"}) == ["events"]
+
+
+def test_a_network_that_is_there(tmp_path: Path) -> None:
+    file = tmp_path / "night.toml"
+    file.write_text('[network]\nvpc_id = "vpc-1"\nsubnet_ids = ["subnet-1", "subnet-2"]\n')
+    parameters = read_settings(str(file)).parameters(worker_image="", prefect_api_url="")
+    assert (parameters["EnvironmentName"], parameters["VpcId"]) == ("night", "vpc-1")
+    assert (parameters["SubnetIds"], parameters["AssignPublicIp"]) == ("subnet-1,subnet-2", "DISABLED")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("colour = 1", "colour: Extra inputs are not permitted"),
+        ('schedules = "never"', "schedules: Input should be 'active' or 'paused'"),
+        ("region = [", "this is no TOML"),
+        ('pipelines = ["stori", "storri"]', "there is no pipeline 'storri'"),
+        ('[network]\nvpc_id = "vpc-1"\nsubnet_ids = []', "network.subnet_ids"),
+    ],
+)
+def test_what_makes_no_sense_is_named(tmp_path: Path, text: str, told: str) -> None:
+    file = tmp_path / "trial.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigurationError, match=told):
+        read_settings(str(file))
+
+
+def test_a_name_that_aws_would_refuse_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "Production_1.toml"
+    file.touch()
+    with pytest.raises(ConfigurationError, match="name: String should match"):
+        read_settings(str(file))
+
+
+def test_the_command_names_the_environments_there_are() -> None:
+    done = CliRunner().invoke(application, ["up", "--env", "nowhere"])
+    assert done.exit_code == 2
+    assert "nowhere.toml: there is no such file. Remedy: write it, or choose from local, prod" in done.output
