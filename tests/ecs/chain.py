@@ -62,6 +62,13 @@ class Chain:
     ends: Ends
     inbox: Inbox
 
+    @classmethod
+    def of(cls, stack: Stack, client: SyncPrefectClient) -> Chain:
+        """On a running stack."""
+        assert stack.ecs is not None
+        topic_arn = next(one["value"] for one in container(client)["environment"] if one["name"] == "ALERT_TOPIC_ARN")
+        return cls(stack, stack.ecs, client, Ends(stack), Inbox.open(stack, topic_arn))
+
     def command(self, *arguments: str, **variables: str) -> str:
         """Run ``python -m`` with these arguments in the repository, as somebody who pasted what `make up` prints."""
         done = subprocess.run(
@@ -88,7 +95,7 @@ class Chain:
         self.client.set_flow_run_state(run, Cancelling())
 
     def scheduled_run(self) -> FlowRun:
-        """The first run that a schedule starts; the deployment has no schedule any more by then."""
+        """The first run that a schedule starts; the schedule is gone by then."""
         deployment = self.deployment()
         often = DeploymentScheduleUpdate(slug="often", schedule=IntervalSchedule(interval=EVERY), active=True)
         # Of a deployment that was updated itself Prefect's scheduler takes notice in seconds.
@@ -97,7 +104,8 @@ class Chain:
         (run,) = self._awaited(
             lambda: self.client.read_flow_runs(flow_run_filter=BEGUN, deployment_filter=ours, limit=1)
         )
-        self.client.update_deployment(deployment.id, DeploymentUpdate(schedules=[]))
+        (made,) = (one for one in self.deployment().schedules if one.slug == often.slug)
+        self.client.delete_deployment_schedule(deployment.id, made.id)
         return run
 
     def deployment(self) -> DeploymentResponse:
@@ -114,15 +122,10 @@ class Chain:
     @contextmanager
     def without_a_secret(self) -> Iterator[None]:
         """One secret of the tasks waits for its deletion until the end of this."""
-        arn, client = self.container()["secrets"][0]["valueFrom"], self.stack.aws.client("secretsmanager")
+        arn, client = container(self.client)["secrets"][0]["valueFrom"], self.stack.aws.client("secretsmanager")
         client.delete_secret(SecretId=arn, RecoveryWindowInDays=7)
         yield
         client.restore_secret(SecretId=arn)
-
-    def container(self) -> dict[str, Any]:
-        """As the work pool describes it."""
-        definition = self.client.read_work_pool(work_pool.NAME).base_job_template["job_configuration"]
-        return dict(definition["task_definition"]["containerDefinitions"][0])
 
     def state_of(self, run: UUID) -> State:
         """The state in which the run ended."""
@@ -173,3 +176,9 @@ class Chain:
         """The ends of all logs: of agent, worker and containers."""
         logs = [self.ecs.agent.log_path, self.ecs.worker.log_path, *self.ecs.tasks.glob("*/log")]
         return "\n".join(f"{path}\n{path.read_text()[-3000:]}" for path in logs)
+
+
+def container(client: SyncPrefectClient) -> dict[str, Any]:
+    """As the work pool describes it."""
+    definition = client.read_work_pool(work_pool.NAME).base_job_template["job_configuration"]["task_definition"]
+    return dict(definition["containerDefinitions"][0])

@@ -1,6 +1,7 @@
-"""`prefect deploy` in these tests, and so that no schedule starts a run.
+"""The deploy command in these tests, and so that no schedule starts a run.
 
-What does not belong here: what the deployments are (prefect.yaml).
+Both commands run in this process: one of its own takes longer to import all flows than for all the rest.
+What does not belong here: what is deployed (prefect.yaml).
 """
 
 from __future__ import annotations
@@ -14,17 +15,26 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.testing.cli import CycloptsCliRunner
+from typer.testing import CliRunner
 
 from infra import work_pool
-from local.ecs import IMAGE
+from infra.deploy import application
+from local.ecs import ENVIRONMENT
+from local.stack import Stack
 from tests.infra.deployments import FILE
 
-RELEASE = {"MILLRACE_IMAGE": IMAGE, "MILLRACE_VERSION": "local", "MILLRACE_IMAGE_READY": "1"}
 Deployments = dict[str, DeploymentResponse]
 
 
+def up(stack: Stack) -> str:
+    """``python -m infra.deploy up``; its last line."""
+    done = CliRunner().invoke(application, ["up", "--env", ENVIRONMENT], env=stack.environment())
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    return done.stdout.splitlines()[-1]
+
+
 def deploy(*arguments: str, **environment: str) -> Any:
-    """As at a terminal, but in this process: one of its own takes longer to import all flows than for all the rest."""
+    """``prefect deploy``, which does not make the image."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(FILE.parent)
         for name, value in ({"MILLRACE_IMAGE_READY": "1"} | environment).items():
@@ -32,20 +42,12 @@ def deploy(*arguments: str, **environment: str) -> Any:
         return CycloptsCliRunner().invoke(["--no-prompt", "deploy", *arguments])
 
 
-def deploy_all() -> None:
-    """Everything in prefect.yaml."""
-    done = deploy("--all", **RELEASE)
-    assert done.exit_code == 0, done.output
-
-
 @contextmanager
 def no_schedules(client: SyncPrefectClient) -> Iterator[None]:
-    """Deploy inside of this: no schedule starts a run, neither there nor later."""
+    """Deploy inside of this: the moment in which a schedule may be active starts no run."""
     client.update_work_pool(work_pool.NAME, WorkPoolUpdate(is_paused=True))
     yield
-    for deployment in client.read_deployments():
-        for schedule in deployment.schedules:
-            client.update_deployment_schedule(deployment.id, schedule.id, active=False)
+    assert not any(schedule.active for one in client.read_deployments() for schedule in one.schedules)
     client.update_work_pool(work_pool.NAME, WorkPoolUpdate(is_paused=False))
 
 

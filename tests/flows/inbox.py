@@ -43,9 +43,10 @@ class Inbox:
     mails: list[Mail] = field(default_factory=list)
 
     @classmethod
-    def open(cls, stack: Stack) -> Inbox:
+    def open(cls, stack: Stack, topic_arn: str = "") -> Inbox:
+        """Of a topic of its own, or of that one."""
         name = unique("alerts")
-        topic_arn = stack.aws.client("sns").create_topic(Name=name)["TopicArn"]
+        topic_arn = topic_arn or stack.aws.client("sns").create_topic(Name=name)["TopicArn"]
         queue = stack.aws.client("sqs")
         queue_url = queue.create_queue(QueueName=name)["QueueUrl"]
         arn = queue.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
