@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,15 +61,8 @@ class AwsServer:
         }
 
     def client(self, service: str) -> Any:
-        """A boto3 client of the emulator."""
-        environment = self.environment()
-        session = boto3.Session(
-            botocore_session=BotocoreSession(session_vars=NO_FILES),
-            aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-            region_name=REGION,
-        )
-        return session.client(service, endpoint_url=self.url)
+        """A boto3 client of the emulator, one for all who ask in this process."""
+        return _client(service, self.url)
 
     def create_bucket(self, name: str) -> str:
         """Create the bucket if it is not there; returns its name."""
@@ -93,6 +87,18 @@ class AwsServer:
     def stop(self) -> None:
         """End the emulator."""
         self.process.stop()
+
+
+@cache
+def _client(service: str, url: str) -> Any:
+    """Kept, since it takes a seventh of a second to make. Threads may share it."""
+    session = boto3.Session(
+        botocore_session=BotocoreSession(session_vars=NO_FILES),
+        aws_access_key_id=ACCOUNT_ID,
+        aws_secret_access_key=SIGNING_KEY,
+        region_name=REGION,
+    )
+    return session.client(service, endpoint_url=url)
 
 
 def launch_aws(directory: Path, *, kept: bool = False) -> AwsServer:

@@ -13,8 +13,8 @@ import secrets
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,6 +44,9 @@ SETTINGS = {
     "log_timezone": "UTC",
 }
 
+Run = Callable[[str | sql.Composable], list[tuple[Any, ...]]]
+"""Runs a statement; its rows, or none."""
+
 
 @dataclass(frozen=True)
 class PostgresServer:
@@ -70,11 +73,8 @@ class PostgresServer:
 
     def execute(self, statement: str | sql.Composable, *, database: str = "postgres") -> list[tuple[Any, ...]]:
         """Run one statement as superuser outside any transaction; its rows, or none."""
-        with closing(psycopg2.connect(self.url(database))) as connection:
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute(statement)
-                return cursor.fetchall() if cursor.description else []
+        with self._session(database) as run:
+            return run(statement)
 
     def create_database(self, name: str, *, owner: str | None = None) -> str:
         """Its owner's URL of the database; created if it is not there yet.
@@ -83,34 +83,54 @@ class PostgresServer:
         source. It bears the database's name unless another is given. Other roles may not even connect.
         """
         owner = owner or name
-        self.create_role(owner, member_of=["pg_read_all_stats"])
-        if not self._exists("pg_database", "datname", name):
-            statement = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0")
-            self.execute(statement.format(sql.Identifier(name), sql.Identifier(owner)))
-            self.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
+        with self._session() as run:
+            self._create_role(run, owner, ["pg_read_all_stats"])
+            if not _exists(run, "pg_database", "datname", name):
+                statement = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0")
+                run(statement.format(sql.Identifier(name), sql.Identifier(owner)))
+                run(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
         return self.url(name, user=owner)
 
     def drop_database(self, name: str) -> None:
         """Drop the database, whoever is connected, and the role of its name."""
-        self.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-        self.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
+        with self._session() as run:
+            run(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+            run(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
 
     def create_role(self, name: str, *, member_of: Sequence[str] = ()) -> None:
         """A login role with the rights of the roles named (``pg_read_all_data``, ``pg_read_all_stats``) and no others;
         created if it is not there yet."""
-        if not self._exists("pg_roles", "rolname", name):
-            statement = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}")
-            self.execute(statement.format(sql.Identifier(name), sql.Literal(self.password_of(name))))
-        for group in member_of:
-            self.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(group), sql.Identifier(name)))
+        with self._session() as run:
+            self._create_role(run, name, member_of)
 
-    def _exists(self, catalog: str, column: str, name: str) -> bool:
-        statement = sql.SQL("SELECT 1 FROM {} WHERE {} = {}")
-        return bool(self.execute(statement.format(sql.Identifier(catalog), sql.Identifier(column), sql.Literal(name))))
+    def _create_role(self, run: Run, name: str, member_of: Sequence[str]) -> None:
+        if not _exists(run, "pg_roles", "rolname", name):
+            statement = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}")
+            run(statement.format(sql.Identifier(name), sql.Literal(self.password_of(name))))
+        for group in member_of:
+            run(sql.SQL("GRANT {} TO {}").format(sql.Identifier(group), sql.Identifier(name)))
+
+    @contextmanager
+    def _session(self, database: str = "postgres") -> Iterator[Run]:
+        """The superuser's, outside any transaction. A login is dearer than most of the statements."""
+        with closing(psycopg2.connect(self.url(database))) as connection:
+            connection.autocommit = True
+
+            def run(statement: str | sql.Composable) -> list[tuple[Any, ...]]:
+                with connection.cursor() as cursor:
+                    cursor.execute(statement)
+                    return cursor.fetchall() if cursor.description else []
+
+            yield run
 
     def stop(self) -> None:
         """End the server; open connections are cut."""
         self.process.stop()
+
+
+def _exists(run: Run, catalog: str, column: str, name: str) -> bool:
+    statement = sql.SQL("SELECT 1 FROM {} WHERE {} = {}")
+    return bool(run(statement.format(sql.Identifier(catalog), sql.Identifier(column), sql.Literal(name))))
 
 
 def start_postgres(directory: Path, *, port: int | None = None) -> PostgresServer:
