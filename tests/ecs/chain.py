@@ -116,16 +116,20 @@ class Chain:
     def held_agent(self) -> Iterator[None]:
         """Nothing starts tasks until the end of this, as on AWS when there is no capacity."""
         os.kill(self.ecs.agent.process_id, signal.SIGSTOP)
-        yield
-        os.kill(self.ecs.agent.process_id, signal.SIGCONT)
+        try:
+            yield
+        finally:
+            os.kill(self.ecs.agent.process_id, signal.SIGCONT)
 
     @contextmanager
     def without_a_secret(self) -> Iterator[None]:
         """One secret of the tasks waits for its deletion until the end of this."""
         arn, client = container(self.client)["secrets"][0]["valueFrom"], self.stack.aws.client("secretsmanager")
         client.delete_secret(SecretId=arn, RecoveryWindowInDays=7)
-        yield
-        client.restore_secret(SecretId=arn)
+        try:
+            yield
+        finally:
+            client.restore_secret(SecretId=arn)
 
     def state_of(self, run: UUID) -> State:
         """The state in which the run ended."""

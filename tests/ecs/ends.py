@@ -71,8 +71,10 @@ class Ends:
     def refusing_target(self, table: str) -> Iterator[None]:
         """That table of the warehouse takes no row until the end of this."""
         self._warehouse(f"ALTER TABLE {table} ADD CONSTRAINT refusing CHECK (false) NOT VALID")
-        yield
-        self._warehouse(f"ALTER TABLE {table} DROP CONSTRAINT refusing")
+        try:
+            yield
+        finally:
+            self._warehouse(f"ALTER TABLE {table} DROP CONSTRAINT refusing")
 
     def _warehouse(self, statement: str) -> list[tuple[Any, ...]]:
         return self._ask(WAREHOUSE_DATABASE, statement)
