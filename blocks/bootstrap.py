@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 import httpx
 from prefect.blocks.core import Block
+from prefect.client.orchestration import PrefectClient, get_client
 from prefect_aws import AwsCredentials
 from prefect_aws.s3 import S3Bucket
 from prefect_sqlalchemy import SqlAlchemyConnector
@@ -46,13 +47,14 @@ async def bootstrap(environment: Mapping[str, str], *, dry_run: bool = False) ->
     """
     described = list(documents(environment))
     try:
-        if not dry_run:
-            for block_type in BLOCK_TYPES:
-                await block_type.aregister_type_and_schema()
-        return [
-            f"{await save(name, block, dry_run=dry_run)} {block.get_block_type_slug()}/{name}"
-            for name, block in described
-        ]
+        # One client for all of it: Prefect would make one for each block, and again for each type within it.
+        async with get_client() as client:
+            for block_type in () if dry_run else BLOCK_TYPES:
+                await block_type.aregister_type_and_schema(client=client)
+            return [
+                f"{await save(name, block, client, dry_run=dry_run)} {block.get_block_type_slug()}/{name}"
+                for name, block in described
+            ]
     except httpx.TransportError as error:
         raise Unreachable(
             redact(error), place="Prefect's API", remedy="see that PREFECT_API_URL is right and the server runs"
@@ -62,29 +64,29 @@ async def bootstrap(environment: Mapping[str, str], *, dry_run: bool = False) ->
 async def remove(environment: Mapping[str, str]) -> list[str]:
     """Delete the documents that the environment describes, those that hold others first; a line for each."""
     lines = []
-    for name, block in reversed(list(documents(environment))):
-        stored = await _stored(name, type(block))
-        if stored is not None and stored._block_document_id is not None:
-            await type(block).adelete(name)
-            lines.append(f"removed {block.get_block_type_slug()}/{name}")
+    async with get_client() as client:
+        for name, block in reversed(list(documents(environment))):
+            if await _stored(name, type(block), client) is not None:
+                await type(block).adelete(name, client=client)
+                lines.append(f"removed {block.get_block_type_slug()}/{name}")
     return lines
 
 
-async def save(name: str, block: Block, *, dry_run: bool = False) -> str:
+async def save(name: str, block: Block, client: PrefectClient, *, dry_run: bool = False) -> str:
     """Save what is new or changed; what was done, or with ``dry_run`` would be."""
-    stored = await _stored(name, type(block))
+    stored = await _stored(name, type(block), client)
     if stored is not None and _content(stored) == _content(block):
         # So that a block which holds this one refers to its document.
         block._block_document_id, block._block_document_name = stored._block_document_id, name
         return "unchanged"
     if not dry_run:
-        await block.asave(name, overwrite=True)
+        await block.asave(name, overwrite=True, client=client)
     return "created" if stored is None else "updated"
 
 
-async def _stored(name: str, block_type: type[Block]) -> Block | None:
+async def _stored(name: str, block_type: type[Block], client: PrefectClient) -> Block | None:
     try:
-        return await block_type.aload(name)
+        return await block_type.aload(name, client=client)
     except ValueError:
         return None
 

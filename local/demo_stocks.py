@@ -16,6 +16,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
+from prefect.client.orchestration import get_client
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -118,9 +119,10 @@ async def _run(warehouses: Mapping[str, Mapping[str, str]]) -> list[RunReport]:
 async def _choose(setting: Mapping[str, str]) -> None:
     """What setting these variables and `python -m blocks.bootstrap` do, for the warehouses alone."""
     environment = dict(os.environ) | {name: os.environ[value] for name, value in setting.items()}
-    for name, block in documents(environment):
-        if isinstance(block, Warehouse):
-            await save(name, block)
+    async with get_client() as client:
+        for name, block in documents(environment):
+            if isinstance(block, Warehouse):
+                await save(name, block, client)
 
 
 def _night(day: date) -> datetime:

@@ -16,12 +16,14 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolUpdate
 from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, PREFECT_HOME, temporary_settings
+from prefect.utilities.asyncutils import run_coro_as_sync
 from typer.testing import CliRunner
 
 from infra import cloudformation, image, work_pool
 from infra.deploy import application
 from local.prefect_server import launch_prefect_server, wait_for_prefect_server
 from local.stack import Stack
+from tests.conftest import drain
 
 SECRET = "s3cr3t-W0rd"
 SETTINGS = """
@@ -111,6 +113,7 @@ def trial(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tr
         made = Trial(stack, directory, client, variables)
         made.settings(SETTINGS)
         yield made
+        run_coro_as_sync(drain())
     server.stop()
 
 
