@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -18,6 +20,26 @@ from local.prefect_server import PrefectServer, launch_prefect_server, wait_for_
 from local.stack import Stack
 from seed_data.stocks.script import SUFFIX
 from tests.saved_blocks import save_blocks
+
+MEMORY_DIRECTORY = "/dev/shm"  # noqa: S108 (whoever makes a directory there gives it a name nobody can foresee)
+ENOUGH_BYTES = 6 * 1024**3
+
+
+def pytest_configure() -> None:
+    """Let the servers keep their data in memory, where that is large enough and nobody wants it elsewhere: databases
+    come and go by the thousand, which a disk's file system makes dear."""
+    if "TMPDIR" not in os.environ and _roomy(MEMORY_DIRECTORY):
+        # pytest keeps its own directories after the run.
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+        os.environ["TMPDIR"] = tempfile.tempdir = MEMORY_DIRECTORY
+
+
+def _roomy(directory: str) -> bool:
+    """Programs must run there as well: those of Postgres are copied beside its data if it cannot read ours."""
+    if not os.access(directory, os.W_OK):
+        return False
+    found = os.statvfs(directory)
+    return found.f_bavail * found.f_frsize > ENOUGH_BYTES and not found.f_flag & os.ST_NOEXEC
 
 
 def unique(prefix: str) -> str:
