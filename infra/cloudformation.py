@@ -56,11 +56,13 @@ def apply_stack(target: Target, image: str, *, dry_run: bool = False, progress: 
     Raises FatalError with the first reason if CloudFormation gave up, and went back to what was before.
     """
     status = _settled(target, progress)
-    if status == "ROLLBACK_COMPLETE" and not dry_run:
+    if status == "ROLLBACK_COMPLETE":
         # What is left of a creation that failed can only be deleted.
+        if dry_run:
+            return [Change("stack", target.settings.stack_name, Action.CREATED, "anew, as its creation failed")]
         delete_stack(target, progress=progress)
         status = None
-    is_new = status in (None, "REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE")
+    is_new = status in (None, "REVIEW_IN_PROGRESS")
     changes = _change_set(target, image, is_new=is_new)
     if changes is None:
         return [Change("stack", target.settings.stack_name, Action.UNCHANGED)]

@@ -96,7 +96,7 @@ def down(
     """Delete everything that `up` made, but for the warehouse. Refuses while there is data in buckets or queues."""
     with _target(env) as target:
         if not target.outputs:
-            _conclude([Change("stack", target.settings.stack_name, Action.UNCHANGED)], as_json, "done")
+            _conclude(teardown.remove_unfinished(target), as_json, "done")
             return
         if not yes and typer.prompt(f"Type {target.settings.name} to delete it", err=True) != target.settings.name:
             raise ConfigurationError("another name was typed", remedy="nothing was deleted")

@@ -14,7 +14,7 @@ from prefect.exceptions import ObjectNotFound
 
 from infra import work_pool
 from infra.change import Action, Change
-from infra.cloudformation import Progress, delete_stack, quiet
+from infra.cloudformation import Progress, delete_stack, quiet, status_of
 from infra.deployments import KIND as DEPLOYMENT
 from infra.deployments import declared, read
 from infra.pool import KIND as POOL
@@ -31,6 +31,13 @@ def holding_data(target: Target) -> list[str]:
     """Buckets and queues of the environment that are not empty."""
     found = [target.outputs[name] for name in BUCKETS if _is_filled(target, target.outputs[name])]
     return found + [target.outputs[name] for name in QUEUES if _waiting(target, target.outputs[name])]
+
+
+def remove_unfinished(target: Target) -> list[Change]:
+    """Delete what is left of a stack that was never made whole, and so holds nothing."""
+    is_there = status_of(target) is not None
+    delete_stack(target)
+    return [Change("stack", target.settings.stack_name, Action.REMOVED if is_there else Action.UNCHANGED)]
 
 
 def check(target: Target, *, with_data: bool) -> None:
