@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -32,16 +29,14 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import IntervalSchedule
-from prefect.states import AwaitingRetry, Cancelling
+from prefect.states import Cancelling
 
 from infra import work_pool
 from local.ecs import Ecs
-from local.processes import neutral_environment
 from local.stack import Stack
 from tests.ecs.ends import Ends
 from tests.flows.inbox import Inbox
 
-REPOSITORY = Path(__file__).parents[2]
 DEADLINE_SECONDS = 120
 POLL_SECONDS = 0.2
 DEPLOYMENT = "replicate/stori"
@@ -69,26 +64,9 @@ class Chain:
         topic_arn = next(one["value"] for one in container(client)["environment"] if one["name"] == "ALERT_TOPIC_ARN")
         return cls(stack, stack.ecs, client, Ends(stack), Inbox.open(stack, topic_arn))
 
-    def command(self, *arguments: str, **variables: str) -> str:
-        """Run ``python -m`` with these arguments in the repository, as somebody who pasted what `make up` prints."""
-        done = subprocess.run(
-            [sys.executable, "-m", *arguments],
-            cwd=REPOSITORY,
-            env=neutral_environment() | self.stack.environment() | variables,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
     def run(self, **job_variables: Any) -> UUID:
         """Ask for a run, as the UI's button does; gives its id."""
         return self.client.create_flow_run_from_deployment(self.deployment().id, job_variables=job_variables).id
-
-    def retry(self, run: UUID) -> None:
-        """As the UI's button does."""
-        self.client.set_flow_run_state(run, AwaitingRetry(message="Retry from the UI"), force=True)
 
     def cancel(self, run: UUID) -> None:
         """As the UI's button does."""

@@ -15,12 +15,10 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.testing.cli import CycloptsCliRunner
-from typer.testing import CliRunner
 
 from infra import work_pool
-from infra.deploy import application
-from local.ecs import ENVIRONMENT
 from local.stack import Stack
+from tests.ecs import runbook
 from tests.infra.deployments import FILE
 
 Deployments = dict[str, DeploymentResponse]
@@ -28,9 +26,7 @@ Deployments = dict[str, DeploymentResponse]
 
 def up(stack: Stack) -> str:
     """``python -m infra.deploy up``; its last line."""
-    done = CliRunner().invoke(application, ["up", "--env", ENVIRONMENT], env=stack.environment())
-    assert done.exit_code == 0, done.output + repr(done.exception)
-    return done.stdout.splitlines()[-1]
+    return runbook.run(stack, runbook.UP).splitlines()[-1]
 
 
 def deploy(*arguments: str, **environment: str) -> Any:

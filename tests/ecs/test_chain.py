@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.ecs.chain import DEPLOYMENT, Chain
+from tests.ecs import runbook
+from tests.ecs.chain import Chain
 from tests.ecs.ends import TRADES
 
 
 def test_a_run_from_the_terminal_fills_the_warehouse(chain: Chain) -> None:
-    output = chain.command("prefect", "deployment", "run", DEPLOYMENT, "--watch")
-    assert "finished successfully in 'Completed'" in output
+    said = runbook.run(chain.stack, runbook.RUN_AND_WATCH)
+    assert "finished successfully in 'Completed'" in said
     assert chain.ends.loaded("stori.transactions") == chain.ends.expected() > 0
     assert chain.ends.loaded("stori.trades") == TRADES
 
@@ -23,7 +24,7 @@ def test_a_retry_goes_on_where_the_run_failed(chain: Chain) -> None:
         assert chain.state_of(run).name == "Failed"
         assert chain.ends.batches()[before:] == ["transactions"]
         chain.inbox.mail_with("[millrace] stori: replicate failed", str(run))
-    chain.retry(run)
+    runbook.run(chain.stack, runbook.RETRY, RUN=str(run))
     assert chain.state_of(run).name == "Completed"
     assert chain.flow_run(run).run_count == 2
     assert chain.ends.batches()[before:] == ["transactions", "trades"]
@@ -53,9 +54,10 @@ def test_a_run_beside_a_run_is_cancelled_and_a_cancelled_run_stops_its_task(chai
         first = chain.run()
         chain.wait_until_held(first)
         assert chain.state_of(chain.run()).name == "Cancelled"
-        chain.cancel(first)
+        runbook.run(chain.stack, runbook.CANCEL, RUNNING=str(first))
     assert chain.state_of(first).name == "Cancelled"
     chain.wait_until_stopped(first)
+    chain.ends.let_leases_end()
 
 
 def test_a_run_cancelled_before_its_task_starts_does_nothing(chain: Chain) -> None:
