@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import closing
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -131,10 +131,18 @@ class Engine:
             return MySQLSource(opener(mysql_connector(self.mysql_url, place="test")), self.chunk_bytes)
         return PostgresSource(self.connect_source, self.chunk_bytes)
 
-    def _source(self, stream: Stream, client: Any) -> Source:
-        if stream.reference.kind == "sqs":
-            return CollectedSource(self.store, pipeline_of(stream), self.warehouse.collected)
-        return MongoSource(client) if stream.reference.kind == "mongo" else self.table_source(stream)
+    @contextmanager
+    def _source(self, stream: Stream) -> Iterator[Source]:
+        if stream.reference.kind == "mongo":
+            client = open_client(self.mongo_url)
+            try:
+                yield MongoSource(client)
+            finally:
+                client.close()
+        elif stream.reference.kind == "sqs":
+            yield CollectedSource(self.store, pipeline_of(stream), self.warehouse.collected)
+        else:
+            yield self.table_source(stream)
 
     def _window(self, full: bool, upper: str | None) -> Way:
         async def read(route: Route) -> Batch | None:
@@ -159,12 +167,8 @@ class Engine:
 
     async def _batch(self, stream: Stream, way: Way, token: int) -> Batch | None:
         landing = self.landing(token)
-        client = open_client(self.mongo_url)
-        source = self._source(stream, client)
-        try:
+        with self._source(stream) as source:
             batch = await way(Route(source, landing, self.warehouse, pipeline_of(stream), stream))
-        finally:
-            client.close()
         self.batches += [batch] if batch else []
         return batch
 
