@@ -17,6 +17,7 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect_aws import AwsCredentials
 from prefect_aws.s3 import S3Bucket
 from prefect_sqlalchemy import SqlAlchemyConnector
+from pydantic import BaseModel, SecretStr
 
 from blocks.environment import documents
 from blocks.mongo import MongoDB
@@ -92,11 +93,11 @@ async def _stored(name: str, block_type: type[Block], client: PrefectClient) -> 
 
 
 def _content(value: object) -> object:
-    """The fields alone, without what identifies the document."""
-    if isinstance(value, Block):
-        return _content(value.model_dump(context={"include_secrets": True}))
-    if isinstance(value, dict):
-        return {name: _content(field) for name, field in value.items() if not str(name).startswith("_")}
+    """The fields alone, without what identifies the document. Dumping a block would make Prefect build its schema."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, BaseModel):
+        return {name: _content(getattr(value, name)) for name in type(value).model_fields}
     return value
 
 
