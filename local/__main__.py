@@ -22,11 +22,12 @@ from rich.table import Table
 
 from local.mysql import URL_VARIABLE, is_available
 from local.processes import dies_with_parent, neutral_environment
-from local.stack import Stack
-from millrace.errors import MillraceError
+from local.stack import BANK_DATABASE, Stack
+from millrace.errors import FatalError, MillraceError
 from tasks.signals import stopped_by_signals
 
 WATCH_SECONDS = 0.5
+SEED = "seed stori --rows 2000 --documents 500"
 SIGNALLED_EXIT_CODE = 128
 INTERRUPTED_EXIT_CODE = 130
 COMMAND_NOT_FOUND_EXIT_CODE = 127
@@ -80,8 +81,32 @@ def up(directory: Directory = None, prefect: WithPrefect = True, mysql: WithMySQ
     """Start everything, say what runs where, and stay until Ctrl-C."""
     # An exception would be lost if the signal came while an object is finalized.
     with _running(prefect, mysql, directory, ecs and prefect) as stack, stopped_by_signals() as stop, suppress(Ended):
+        if stack.ecs:
+            _fill(stack)
         _describe(stack)
         _watch(stack, stop)
+
+
+def _fill(stack: Stack) -> None:
+    """Sample data for the sources of `stori` where there is none, so that its deployment has something to bring."""
+    if stack.postgres.execute("SELECT to_regclass('public.transactions')", database=BANK_DATABASE) != [(None,)]:
+        return
+    from infra.work_pool import is_secret  # noqa: PLC0415 - Prefect takes seconds to import
+
+    print("Filling the sources of stori…", file=sys.stderr, flush=True)
+    environment = stack.environment()
+    # Blocks as a deployment makes them: with references in the place of URLs.
+    references = {name: f"${{{name}}}" for name in environment if name.endswith("_URL") and is_secret(name)}
+    for arguments, further in (("-m blocks.bootstrap", references), (f"-m cli.main {SEED}", {})):
+        done = subprocess.run(
+            [sys.executable, *arguments.split()],
+            env=neutral_environment() | environment | further,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise FatalError(done.stderr.strip(), place="sources of stori", remedy="see what the message asks for")
 
 
 def _watch(stack: Stack, stop: threading.Event) -> None:
