@@ -104,7 +104,7 @@ def down(
             teardown.check(target, with_data=delete_data)
             changes = of_lines("automation", asyncio.run(remove_automations()))
             changes += of_lines("block", asyncio.run(remove(described(target))))
-            changes += teardown.tear_down(target, progress=say)
+            changes += teardown.tear_down(target, with_data=delete_data, progress=say)
         for change in changes if not as_json else []:
             _print_change(change)
         _conclude(changes, as_json, "done")

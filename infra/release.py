@@ -20,8 +20,9 @@ from infra.cloudformation import Progress
 from infra.deployments import apply_deployments
 from infra.pool import apply_pool, template
 from infra.secret_values import apply_secrets
-from infra.settings import runnable
+from infra.settings import required_by, runnable
 from infra.target import Target
+from pipelines import find
 
 Step = Callable[[], list[Change]]
 
@@ -74,10 +75,15 @@ def _automations(target: Target, dry_run: bool) -> list[Change]:
 
 
 def described(target: Target) -> dict[str, str]:
-    """The environment of a task, secrets by reference: what the blocks are made of."""
+    """The environment of a task, secrets by reference: what the blocks are made of.
+
+    What a pipeline requires is referred to before it has a value; a warehouse of its own only if it has one, as the
+    common one is used otherwise.
+    """
     container = template(target)["job_configuration"]["task_definition"]["containerDefinitions"][0]
     plain = {one["name"]: one["value"] for one in container["environment"]}
-    secrets = {one["name"]: reference(one["name"]) for one in container["secrets"]}
+    required = {name for pipeline in target.settings.pipelines for name in required_by(find(pipeline))}
+    secrets = {name: reference(name) for name in required | {one["name"] for one in container["secrets"]}}
     return plain | secrets | {"AWS_DEFAULT_REGION": target.session.region_name} | target.emulator()
 
 

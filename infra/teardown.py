@@ -53,12 +53,15 @@ def check(target: Target, *, with_data: bool) -> None:
     _refuse_running(target)
 
 
-def tear_down(target: Target, *, progress: Progress = quiet) -> list[Change]:
-    """Delete deployments and work pool, then the stack, then the buckets and queues that it leaves, with their data."""
+def tear_down(target: Target, *, with_data: bool, progress: Progress = quiet) -> list[Change]:
+    """Delete deployments and work pool, then the stack, then the buckets and queues that it leaves.
+
+    Without ``with_data`` what was filled since it was looked at stays, and is named.
+    """
     changes = list(_from_prefect(target))
     delete_stack(target, progress=progress)
     changes.append(Change("stack", target.settings.stack_name, Action.REMOVED))
-    return changes + list(_left_by_stack(target))
+    return changes + list(_left_by_stack(target, with_data))
 
 
 def _refuse_running(target: Target) -> None:
@@ -91,21 +94,26 @@ def _delete_pool(client: SyncPrefectClient) -> bool:
     return True
 
 
-def _left_by_stack(target: Target) -> Iterator[Change]:
-    for name in BUCKETS:
-        _delete_bucket(target, target.outputs[name])
-        yield Change("bucket", target.outputs[name], Action.REMOVED)
-    for name in QUEUES:
-        target.client("sqs").delete_queue(QueueUrl=target.outputs[name])
-        yield Change("queue", target.outputs[name], Action.REMOVED)
+def _left_by_stack(target: Target, with_data: bool) -> Iterator[Change]:
+    kept = set() if with_data else set(holding_data(target))
+    for name in (*BUCKETS, *QUEUES):
+        kind, place = ("bucket" if name in BUCKETS else "queue"), target.outputs[name]
+        if place in kept:
+            yield Change(kind, place, Action.LEFT, "something came into it meanwhile")
+            continue
+        if name in BUCKETS:
+            _delete_bucket(target, place)
+        else:
+            target.client("sqs").delete_queue(QueueUrl=place)
+        yield Change(kind, place, Action.REMOVED)
     if target.settings.warehouse == "serverless":
         yield Change("warehouse", target.settings.stack_name, Action.LEFT, "its namespace holds the tables")
 
 
 def _is_filled(target: Target, bucket: str) -> bool:
-    """Versions count: what was deleted can still be had back."""
+    """Versions count, also behind the mark of a deletion: what was deleted can still be had back."""
     found = target.client("s3").list_object_versions(Bucket=bucket, MaxKeys=1)
-    return bool(found.get("Versions"))
+    return bool(found.get("Versions") or found.get("DeleteMarkers"))
 
 
 def _waiting(target: Target, queue_url: str) -> int:

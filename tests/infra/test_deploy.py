@@ -245,9 +245,13 @@ def test_the_status_tells_what_is_missing(trial: Trial) -> None:
 def test_what_holds_data_is_not_deleted_unless_told(trial: Trial) -> None:
     outputs = trial.outputs()
     trial.aws("s3").put_object(Bucket=outputs["LandingBucket"], Key="stori/x", Body=b"x")
+    # Deleted, but still to be had back.
+    trial.aws("s3").put_object(Bucket=outputs["ProcessedBucket"], Key="stori/x", Body=b"x")
+    trial.aws("s3").delete_object(Bucket=outputs["ProcessedBucket"], Key="stori/x")
     trial.aws("sqs").send_message(QueueUrl=outputs["EventsQueueUrl"], MessageBody="{}")
     said = trial.run("down", "--yes", exit_code=2)
     assert outputs["LandingBucket"] in said
+    assert outputs["ProcessedBucket"] in said
     assert outputs["EventsQueueUrl"] in said
     assert "--delete-data" in said
     assert trial.changes("diff", "--image", "0123abc") == {}

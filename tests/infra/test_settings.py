@@ -8,11 +8,16 @@ import pytest
 from cfnlint.decode import cfn_yaml
 from typer.testing import CliRunner
 
+from blocks.environment import documents
 from infra.cloudformation import TEMPLATE
 from infra.deploy import application
+from infra.release import described
 from infra.settings import ENVIRONMENTS, read_settings, required_by, runnable, variables_of
+from infra.target import Target
+from local.stack import Stack
 from millrace.errors import ConfigurationError
 from pipelines import find
+from tests.infra.stack_outputs import OUTPUTS
 
 
 @pytest.mark.parametrize("name", sorted(one.stem for one in ENVIRONMENTS.glob("*.toml")))
@@ -78,3 +83,11 @@ def test_the_command_names_the_environments_there_are() -> None:
     done = CliRunner().invoke(application, ["up", "--env", "nowhere"])
     assert done.exit_code == 2
     assert "nowhere.toml: there is no such file. Remedy: write it, or choose from local, prod" in done.output
+
+
+def test_blocks_are_made_before_their_secrets_have_values(stack: Stack) -> None:
+    """But for a warehouse of its own: a block for it would keep the common one from being used."""
+    target = Target(read_settings("prod"), stack.aws.environment(), outputs=dict(OUTPUTS))
+    made = {name for name, _ in documents(described(target))}
+    assert {"warehouse", "source-postgres", "source-postgres-totesys", "source-mongo", "source-mysql-stocks"} <= made
+    assert "warehouse-stocks" not in made
