@@ -5,7 +5,7 @@ STAMP := .venv/.complete
 PACKAGES := millrace pipelines blocks tasks flows cli seed_data local infra
 
 .PHONY: demo demo-totesys demo-stocks demo-events up test test-ecs mysql mariadb torture lint audit clean lock \
-	image push test-image containers podman
+	builder image push test-image containers podman
 
 demo: $(STAMP)
 	$(BIN)/python -m local run -- env PREFECT_LOGGING_LEVEL=WARNING $(BIN)/python -m local.demo
@@ -69,8 +69,11 @@ REPOSITORY ?= millrace
 MILLRACE_IMAGE ?= $(REPOSITORY):$(COMMIT)
 MILLRACE_VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-image:
-	@test -n "$(BUILDER)" || { echo "Install docker, podman or buildah."; exit 2; }
+builder:
+	@test -n "$(BUILDER)" || { echo "Install docker, podman or buildah." >&2; exit 2; }
+	@echo $(BUILDER)
+
+image: builder
 	$(BUILDER) build --platform linux/amd64 --tag $(MILLRACE_IMAGE) $(IMAGE_FLAGS) \
 		--label org.opencontainers.image.version=$(MILLRACE_VERSION) \
 		--label org.opencontainers.image.revision=$(COMMIT) .

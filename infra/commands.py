@@ -37,8 +37,3 @@ def output(*command: str, given: str | None = None, variables: Mapping[str, str]
             remedy="mend that, then run it again: it goes on from what is there",
         )
     return done.stdout.strip()
-
-
-def succeeds(*command: str) -> bool:
-    """Whether it ends with 0."""
-    return subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0

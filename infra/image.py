@@ -6,13 +6,12 @@ What does not belong here: how an image is built (Makefile, Dockerfile).
 from __future__ import annotations
 
 import base64
-import shutil
 import tomllib
 
 from botocore.exceptions import ClientError
 
 from infra.change import Action, Change
-from infra.commands import ROOT, output, succeeds
+from infra.commands import ROOT, output
 from infra.target import Target
 from millrace.errors import ConfigurationError
 
@@ -52,10 +51,9 @@ def apply_image(target: Target, image: str, *, dry_run: bool = False) -> list[Ch
         return [Change(KIND, image, Action.UNCHANGED)]
     _check(tag, dry_run=dry_run)
     if not dry_run:
-        builder = _builder()
-        _make("image", image, repository, builder)
-        _log_in(target, builder)
-        _make("push", image, repository, builder)
+        _make("image", image, repository)
+        _log_in(target, output("make", "--silent", "builder"))
+        _make("push", image, repository)
     return [Change(KIND, image, Action.CREATED, "built and pushed")]
 
 
@@ -85,18 +83,8 @@ def _check(tag: str, *, dry_run: bool) -> None:
         )
 
 
-def _builder() -> str:
-    if shutil.which("docker") and succeeds("docker", "info"):
-        return "docker"
-    if found := next(filter(shutil.which, ("podman", "buildah")), None):
-        return found
-    raise ConfigurationError(
-        "nothing that builds images is there", place="this machine", remedy="install docker, podman or buildah"
-    )
-
-
-def _make(goal: str, image: str, repository: str, builder: str) -> None:
-    output("make", goal, f"MILLRACE_IMAGE={image}", f"REPOSITORY={repository}", f"BUILDER={builder}")
+def _make(goal: str, image: str, repository: str) -> None:
+    output("make", goal, f"MILLRACE_IMAGE={image}", f"REPOSITORY={repository}")
 
 
 def _log_in(target: Target, builder: str) -> None:

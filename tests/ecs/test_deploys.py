@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.steps.core import run_steps
 
+from infra.deployments import Declared, declared
 from local.ecs import IMAGE
 from tests.ecs.chain import Chain
 from tests.ecs.deploying import deploy, deployments
-from tests.infra.deployments import document, flow_of
+from tests.infra.deployments import document
 
 SOURCES = {"stori", "events", "totesys"}
 """Pipelines whose sources are in this stack."""
 
 
-def pipeline_of(deployment: dict[str, Any]) -> str:
-    return str(deployment["parameters"]["request"].get("pipeline", deployment["name"]))
-
-
-def full_name(deployment: dict[str, Any]) -> str:
-    return f"{flow_of(deployment).name}/{deployment['name']}"
-
-
-DECLARED = [one for one in document()["deployments"] if pipeline_of(one) in SOURCES]
+DECLARED = [one for one in declared(IMAGE) if one.pipeline in SOURCES]
 
 
 async def test_the_image_is_built_and_pushed_unless_it_is_there(
@@ -45,7 +37,7 @@ async def test_the_image_is_built_and_pushed_unless_it_is_there(
 
 
 def test_all_are_deployed_and_nothing_else(chain: Chain) -> None:
-    assert deployments(chain.client).keys() == {full_name(one) for one in DECLARED}
+    assert deployments(chain.client).keys() == {one.name for one in DECLARED}
 
 
 def test_deploying_again_changes_nothing(deployed: tuple[str, str]) -> None:
@@ -53,9 +45,10 @@ def test_deploying_again_changes_nothing(deployed: tuple[str, str]) -> None:
     assert deployed[1] == "No change."
 
 
-@pytest.mark.parametrize("deployment", DECLARED, ids=full_name)
-def test_the_server_holds_what_is_declared(chain: Chain, deployment: dict[str, Any]) -> None:
-    held, limit = deployments(chain.client)[full_name(deployment)], deployment["concurrency_limit"]
+@pytest.mark.parametrize("declared", DECLARED, ids=lambda one: one.name)
+def test_the_server_holds_what_is_declared(chain: Chain, declared: Declared) -> None:
+    held, deployment = deployments(chain.client)[declared.name], declared.content
+    limit = deployment["concurrency_limit"]
     assert held.parameters == deployment["parameters"]
     assert held.enforce_parameter_schema is True
     assert held.entrypoint == deployment["entrypoint"]
@@ -63,16 +56,17 @@ def test_the_server_holds_what_is_declared(chain: Chain, deployment: dict[str, A
     assert held.tags == deployment["tags"]
     assert held.description == deployment["description"]
     assert held.work_queue_name == deployment["work_pool"]["work_queue_name"]
-    assert held.job_variables == deployment["work_pool"]["job_variables"] | {"image": IMAGE}
+    assert held.job_variables == deployment["work_pool"]["job_variables"]
+    assert held.job_variables["image"] == IMAGE
     assert held.global_concurrency_limit is not None
     assert held.global_concurrency_limit.limit == limit["limit"]
     assert held.concurrency_options is not None
     assert held.concurrency_options.collision_strategy == limit["collision_strategy"]
-    declared = [
+    schedules = [
         (one["slug"], CronSchedule(cron=one["cron"], timezone=one["timezone"]), False)
         for one in deployment.get("schedules", [])
     ]
-    assert [(one.slug, one.schedule, one.active) for one in held.schedules] == declared
+    assert [(one.slug, one.schedule, one.active) for one in held.schedules] == schedules
 
 
 def test_without_an_image_nothing_is_deployed(chain: Chain) -> None:

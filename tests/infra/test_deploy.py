@@ -107,10 +107,10 @@ def trial(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tr
     builder.chmod(0o755)
     settings = {PREFECT_API_URL: server.api_url, PREFECT_HOME: server.home, PREFECT_API_KEY: f"pnu_{SECRET}"}
     with temporary_settings(settings), get_client(sync_client=True) as client, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(image, "_builder", lambda: str(builder))
         patch.setattr(image, "commit", lambda: COMMIT)
         patch.setattr(cloudformation, "POLL_SECONDS", 0.1)
         variables = stack.aws.environment() | {"PREFECT_API_URL": server.api_url, "PREFECT_HOME": str(server.home)}
+        variables["BUILDER"] = str(builder)
         made = Trial(stack, directory, client, variables)
         made.settings(SETTINGS)
         yield made
