@@ -72,7 +72,7 @@ def declared(image: str) -> list[Declared]:
 def apply_deployments(target: Target, image: str, *, dry_run: bool = False) -> list[Change]:
     """Deploy what is new or differs. What the environment does not want, or cannot run, is left out and named.
 
-    A schedule or deployment that somebody paused stays paused. Raises FatalError if `prefect deploy` fails.
+    A schedule that somebody paused stays paused: Prefect knows it by its slug. Raises FatalError if that command fails.
     """
     changes, differing = [], []
     with target.prefect() as client:
@@ -87,8 +87,8 @@ def apply_deployments(target: Target, image: str, *, dry_run: bool = False) -> l
             differing += [(one, stored)] if action is not Action.UNCHANGED else []
         if differing and not dry_run:
             _deploy([one.pattern for one, _ in differing], image)
-            for one, before in differing:
-                _keep_paused(target, client, one.name, before)
+            for one in (one for one, stored in differing if stored is None and target.settings.schedules == "paused"):
+                _pause(client, one.name)
     return changes
 
 
@@ -143,14 +143,10 @@ def _found(stored: DeploymentResponse) -> Iterator[tuple[str, Any]]:
     yield "parameters' schema", stored.parameter_openapi_schema
 
 
-def _keep_paused(target: Target, client: SyncPrefectClient, name: str, before: DeploymentResponse | None) -> None:
-    """Deploying makes every schedule anew, and active."""
-    now = client.read_deployment_by_name(name)
-    is_new_and_paused = before is None and target.settings.schedules == "paused"
-    paused = {one.slug for one in before.schedules if not one.active} if before else set()
-    for schedule in now.schedules:
-        if is_new_and_paused or schedule.slug in paused:
-            client.update_deployment_schedule(now.id, schedule.id, active=False)
+def _pause(client: SyncPrefectClient, name: str) -> None:
+    deployment = client.read_deployment_by_name(name)
+    for schedule in deployment.schedules:
+        client.update_deployment_schedule(deployment.id, schedule.id, active=False)
 
 
 def _deploy(patterns: Sequence[str], image: str) -> None:
