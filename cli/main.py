@@ -39,6 +39,9 @@ EndDay = Annotated[
     datetime | None,
     typer.Option("--to", formats=["%Y-%m-%d"], help="Last day (exclusive, UTC).", show_default="tomorrow"),
 ]
+AcceptRejects = Annotated[
+    bool, typer.Option("--accept-rejects", help="Commit also where more rows were rejected than a stream allows.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 
 
@@ -49,12 +52,14 @@ def run(
     full: Full = False,
     start: Start = None,
     end: End = None,
+    accept_rejects: AcceptRejects = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Bring what changed into the warehouse."""
     mode: Mode = "full" if full else "incremental"
-    _print(_replicate(_request(pipeline, stream, mode, start, end, dry_run)), as_json)
+    request = _request(pipeline, stream, mode, start, end, dry_run, accept_rejects=accept_rejects)
+    _print(_replicate(request), as_json)
 
 
 @application.command()
@@ -72,15 +77,27 @@ def plan(
 
 
 @application.command()
-def sweep(pipeline: PipelineName, stream: StreamNames = None, dry_run: DryRun = False, as_json: AsJson = False) -> None:
+def sweep(
+    pipeline: PipelineName,
+    stream: StreamNames = None,
+    accept_rejects: AcceptRejects = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
     """Compare source and warehouse as a whole: bring silent updates and deletes."""
-    _print(_replicate(_request(pipeline, stream, "sweep", dry_run=dry_run)), as_json)
+    request = _request(pipeline, stream, "sweep", dry_run=dry_run, accept_rejects=accept_rejects)
+    _print(_replicate(request), as_json)
 
 
 @application.command()
-def replay(pipeline: PipelineName, stream: StreamNames = None, as_json: AsJson = False) -> None:
+def replay(
+    pipeline: PipelineName,
+    stream: StreamNames = None,
+    accept_rejects: AcceptRejects = False,
+    as_json: AsJson = False,
+) -> None:
     """Read rejected rows again, after the contract or the data was mended."""
-    _print(_replicate(_request(pipeline, stream, "replay")), as_json)
+    _print(_replicate(_request(pipeline, stream, "replay", accept_rejects=accept_rejects)), as_json)
 
 
 @application.command()
@@ -179,7 +196,9 @@ def _request(
     start: datetime | None = None,
     end: datetime | None = None,
     dry_run: bool = False,
+    **consent: bool,
 ) -> ReplicateRequest:
+    """``consent``: the fields of `Consent`."""
     from pydantic import ValidationError
 
     from flows.request import ReplicateRequest, Window
@@ -192,6 +211,7 @@ def _request(
             mode=mode,
             window=window,
             dry_run=dry_run,
+            **consent,
         )
     except ValidationError as error:
         fail(ConfigurationError("; ".join(str(one["msg"]) for one in error.errors())))

@@ -11,6 +11,7 @@ from prefect.runtime import flow_run
 from pydantic import BaseModel, Field, model_validator
 
 from millrace import Pipeline, Stream
+from millrace.consent import Consent
 from millrace.run import Bounds, Mode
 
 SPANS: dict[Mode, str] = {"incremental": "changes", "full": "all", "sweep": "sweep", "replay": "replay of rejects"}
@@ -46,6 +47,9 @@ class ReplicateRequest(BaseModel):
         description="False: only land what was read; the deployment `transform`, which the event `millrace.landed` "
         "starts, loads it. For pipelines with models.",
     )
+    accept_rejects: bool = Field(
+        default=False, description="Commit what was read also where more rows were rejected than a stream allows."
+    )
     dry_run: bool = Field(default=False, description="Show window, queries and schema changes; change nothing.")
 
     @model_validator(mode="after")
@@ -62,8 +66,13 @@ class ReplicateRequest(BaseModel):
     def bounds(self) -> Bounds:
         """What is read of each stream."""
         if self.window is not None:
-            return Bounds(start=_text(self.window.start), end=_text(self.window.end))
-        return Bounds(self.mode)
+            return Bounds(start=_text(self.window.start), end=_text(self.window.end), consent=self.consent)
+        return Bounds(self.mode, consent=self.consent)
+
+    @property
+    def consent(self) -> Consent:
+        """What the run is allowed to do."""
+        return Consent(accept_rejects=self.accept_rejects)
 
     def describe(self, until: datetime) -> str:
         """For the run's name: the pipeline and its window."""

@@ -17,6 +17,7 @@ from typing import Any
 import polars as pl
 
 from millrace.capture.chunk import Chunk, Read
+from millrace.consent import NO_CONSENT, Consent
 from millrace.contract.check import Limits, measure, meets_contract, within_limits
 from millrace.contract.target import fits_target
 from millrace.declared import Dated, LandingFormat
@@ -70,7 +71,7 @@ class Extraction:
     """Builds one batch of a stream: ``add`` chunks, ``remove`` keys, then ``finish``. A context manager.
 
     ``known`` are the target's columns, ``lower`` the bound that the read began from, ``previous`` the moment of the
-    last read that was applied.
+    last read that was applied, ``consent`` what a person allows this run to do.
     """
 
     def __init__(
@@ -82,9 +83,10 @@ class Extraction:
         known: Sequence[Column] = (),
         lower: str | None = None,
         previous: datetime | None = None,
+        consent: Consent = NO_CONSENT,
     ) -> None:
         self._landing, self._stream, self._read, self._kind, self._known = landing, stream, read, kind, known
-        self._lower, self._begun_at = lower, datetime.now(UTC)
+        self._lower, self._begun_at, self._consent = lower, datetime.now(UTC), consent
         self._effective_at = landing.effective_at(read.read_at, previous)
         self._batch_id = new_batch_id(read.read_at)
         self.prefix = landing.prefix(stream.name, read.read_at, self._batch_id)
@@ -237,12 +239,12 @@ class Extraction:
 
     def _check_rejects(self, read: int) -> None:
         allowed = min(self._stream.max_rejects, int(self._stream.max_reject_share * read))
-        if self._rejected > allowed:
+        if self._rejected > allowed and not self._consent.accept_rejects:
             raise TooManyRejects(
                 f"{self._rejected} of {read} rows were rejected, {allowed} are allowed",
                 place=self._place,
-                remedy=f"see {self._landing.store.uri(self.prefix)}/rejects-*.ndjson, then mend the data or the "
-                "contract",
+                remedy=f"see {self._landing.store.uri(self.prefix)}/rejects-*.ndjson, then fix the data or the "
+                "contract, or let this batch through with --accept-rejects (accept_rejects of the run's parameters)",
             )
 
     def _wait(self) -> None:
@@ -281,6 +283,7 @@ class Extraction:
             form=self._landing.form,
             note=self._note,
             collected=self._read.collected,
+            consent=self._consent,
         )
 
     @property

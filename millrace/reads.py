@@ -17,6 +17,7 @@ import polars as pl
 from bson import json_util
 
 from millrace.capture.chunk import Keys, Reading, Source, Window, blocks
+from millrace.consent import NO_CONSENT, Consent
 from millrace.extract import Extraction, Landing
 from millrace.lake.batch import Batch, BatchKind
 from millrace.lake.store import ObjectStore
@@ -29,13 +30,14 @@ from millrace.warehouse.loader import Standing, Warehouse
 
 @dataclass(frozen=True)
 class Route:
-    """One stream's way: where it is read, where its batch lies, what it is compared with."""
+    """One stream's way: where it is read, where its batch lies, what it is compared with, and what a person allows."""
 
     source: Source
     landing: Landing
     warehouse: Warehouse
     pipeline: Pipeline
     stream: Stream
+    consent: Consent = NO_CONSENT
     _asked: list[Standing] = field(default_factory=list)
 
     async def standing(self) -> Standing:
@@ -56,7 +58,9 @@ async def window(route: Route, selected: Window, kind: BatchKind = "window", *, 
     async with route.source.read(route.stream, known, selected) as reading:
         read = reading.read if moves else replace(reading.read, position=None)
         previous = (await route.standing()).last_read
-        with Extraction(route.landing, route.stream, read, kind, known, selected.lower, previous) as extraction:
+        with Extraction(
+            route.landing, route.stream, read, kind, known, selected.lower, previous, route.consent
+        ) as extraction:
             await take(reading, extraction)
             if route.stream.reconcile is not None and read.position is not None:
                 rows, sample = await reading.sample(route.stream.reconcile.rows)
@@ -75,7 +79,9 @@ async def replay(route: Route) -> Batch | None:
     async with route.source.read(route.stream, known, Keys((), ())) as reading:
         read = reading.read
     previous = (await route.standing()).last_read
-    with Extraction(route.landing, route.stream, read, "replay", known, previous=previous) as extraction:
+    with Extraction(
+        route.landing, route.stream, read, "replay", known, previous=previous, consent=route.consent
+    ) as extraction:
         extraction.keep_rejects(rejected.filter(pl.col("coordinates") == NOWHERE).select(*REJECT_SCHEMA))
         for keys in _blocks(route.stream, rejected["coordinates"]):
             await read_keys(route, known, keys, extraction)

@@ -5,11 +5,12 @@ What does not belong here: reading itself (reads.py, sweep.py), and when runs ha
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal
 
 from millrace.capture.chunk import Window
+from millrace.consent import NO_CONSENT, Consent
 from millrace.declared import Queue
 from millrace.lake.batch import Batch, BatchKind
 from millrace.pipeline import Stream
@@ -22,11 +23,13 @@ Mode = Literal["incremental", "full", "sweep", "replay"]
 
 @dataclass(frozen=True)
 class Bounds:
-    """What is asked for: by ``mode``, or the span of times from ``start`` to ``end`` (positions; None: open)."""
+    """What is asked for: by ``mode``, or the span of times from ``start`` to ``end`` (positions; None: open).
+    ``consent`` is what a person allows this run to do."""
 
     mode: Mode = "incremental"
     start: str | None = None
     end: str | None = None
+    consent: Consent = NO_CONSENT
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ def _now(stream: Stream) -> str | None:
 
 async def read(route: Route, bounds: Bounds) -> Batch | None:
     """The batch of one run; None when there was nothing to read."""
+    route = replace(route, consent=bounds.consent)
     choice = await choose(route, bounds)
     if choice.kind == "sweep":
         return await sweep(route)

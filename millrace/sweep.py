@@ -45,7 +45,15 @@ async def sweep(route: Route) -> Batch | None:
         async with route.source.read(route.stream, known, Window()) as reading:
             previous = (await route.standing()).last_read
             extraction = stack.enter_context(
-                Extraction(route.landing, route.stream, reading.read, "sweep", known, previous=previous)
+                Extraction(
+                    route.landing,
+                    route.stream,
+                    reading.read,
+                    "sweep",
+                    known,
+                    previous=previous,
+                    consent=route.consent,
+                )
             )
             scan = await _scan(route, known, reading, extraction)
         matched = await _read_again(route, known, scan, extraction)

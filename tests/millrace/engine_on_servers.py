@@ -67,9 +67,9 @@ class Engine:
         """Take the stream from its position (``full``: from the beginning) to the warehouse; None when empty."""
         return await self._through(stream, self._window(full, upper))
 
-    async def run(self, stream: Stream) -> LoadResult | None:
-        """What a run does that is asked nothing: a window, a sweep that is due, or a snapshot."""
-        return await self._through(stream, lambda route: read(route, NOW))
+    async def run(self, stream: Stream, bounds: Bounds = NOW) -> LoadResult | None:
+        """What a run does, by default one that is asked nothing: a window, a sweep that is due, or a snapshot."""
+        return await self._through(stream, lambda route: read(route, bounds))
 
     async def sweep(self, stream: Stream) -> LoadResult | None:
         """Compare the whole stream with its target and load what differs; None when both are empty."""

@@ -13,8 +13,11 @@ from engine_on_servers import Engine, pipeline_of
 from pymongo import MongoClient
 
 from millrace import Incremental, Stream
+from millrace.consent import Consent
 from millrace.errors import TooManyRejects
+from millrace.lake.batch import Batch
 from millrace.reads import open_rejects
+from millrace.run import Bounds, Mode
 from millrace.types import INT64
 from millrace.warehouse.ledger import LoadResult
 
@@ -148,6 +151,19 @@ async def test_too_many_rejects_fail_before_anything_is_committed(
     assert engine.query("SELECT count(*) FROM millrace.batches") == [(0,)]
     kept = [key for key in engine.store.list_keys("") if "rejects-" in key]
     assert kept, "the evidence is in the lake all the same"
+
+
+@pytest.mark.parametrize("mode", ["incremental", "full", "sweep"])
+async def test_a_person_can_let_a_batch_through_that_has_too_many_rejects(engine: Engine, mode: Mode) -> None:
+    fill(engine, [1, 2])
+    await engine.deliver(STREAM)
+    engine.source("UPDATE sums SET amount = -amount, changed = clock_timestamp()")
+    strict = replace(STREAM, max_rejects=0)
+    with pytest.raises(TooManyRejects, match="--accept-rejects"):
+        await engine.run(strict, Bounds(mode))
+    result = await engine.run(strict, Bounds(mode, consent=Consent(accept_rejects=True)))
+    assert counts(result)["rejected"] == 2
+    assert Batch.load(engine.store, engine.batches[-1].manifest_key).consent.accept_rejects
 
 
 async def test_a_share_that_is_not_exceeded_passes(engine: Engine) -> None:
