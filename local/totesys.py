@@ -14,12 +14,13 @@ WRITER, READER = "totesys_writer", "totesys_reader"
 GRANTS_SQL = Path(__file__).parent.parent / "sql" / "totesys" / "grants.sql"
 
 # The sample data has a clock of its own (sql/totesys/clock.sql); here it stands before pg_catalog's for the reader.
-SIMULATED_CLOCK = f"ALTER ROLE {READER} IN DATABASE {DATABASE} SET search_path = simulation, pg_catalog, public"
+SIMULATED_CLOCK = f"ALTER ROLE {READER} IN DATABASE {{}} SET search_path = simulation, pg_catalog, public"
 
 
-def install(postgres: PostgresServer) -> None:
+def install(postgres: PostgresServer, database: str = DATABASE) -> None:
     """Make database and roles where they are missing, and grant what sql/totesys/grants.sql says."""
-    postgres.create_database(DATABASE, owner=WRITER)
+    postgres.create_database(database, owner=WRITER)
     postgres.create_role(READER)
-    postgres.execute(GRANTS_SQL.read_text(encoding="utf-8"), database=DATABASE)
-    postgres.execute(SIMULATED_CLOCK, database=DATABASE)
+    grants = GRANTS_SQL.read_text(encoding="utf-8").replace(f"ON DATABASE {DATABASE} ", f"ON DATABASE {database} ")
+    postgres.execute(grants, database=database)
+    postgres.execute(SIMULATED_CLOCK.format(database), database=database)

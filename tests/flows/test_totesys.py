@@ -25,6 +25,7 @@ from pipelines.totesys import pipeline
 from seed_data.totesys.simulation import Simulation, install
 from tasks.report import RunReport, StreamReport
 from tasks.views import create_views
+from tests.conftest import unique
 from tests.saved_blocks import save_blocks
 
 REQUEST = ReplicateRequest(pipeline="totesys")
@@ -75,17 +76,19 @@ class Office:
 async def office(
     prefect_server: PrefectServer, stack: Stack, environment: dict[str, str], aws_environment: dict[str, str]
 ) -> AsyncIterator[Office]:
-    stack.postgres.drop_database(totesys.DATABASE)
-    totesys.install(stack.postgres)
-    own = environment | {name: value for name, value in stack.environment().items() if "TOTESYS" in name}
+    database = unique("totesys")
+    totesys.install(stack.postgres, database)
+    url = stack.postgres.url(database, user=totesys.WRITER)
+    reader_url = stack.postgres.url(database, user=totesys.READER)
+    own = environment | {"SOURCE_POSTGRES_TOTESYS_URL": reader_url, "SOURCE_POSTGRES_TOTESYS_WRITER_URL": url}
     await save_blocks(own)
-    url = own["SOURCE_POSTGRES_TOTESYS_WRITER_URL"]
     with closing(psycopg2.connect(url)) as source:
         install(source)
         simulation = Simulation(source, 1, FIRST_DAY.date(), silent_rate=100)
         simulation.fill(FILLED_DAYS)
         source.commit()
         yield Office(source, simulation, url, own["WAREHOUSE_URL"])
+    stack.postgres.drop_database(database)
 
 
 def of(report: RunReport, name: str) -> StreamReport:

@@ -18,6 +18,7 @@ from local.warehouse import ANALYST, LOADER
 from millrace import Incremental, Stream
 from millrace.database import statement
 from seed_data.totesys.simulation import install
+from tests.conftest import unique
 from tests.millrace.engine_on_servers import bucket_store, engine_between
 
 REFUSED = "42501"
@@ -46,23 +47,24 @@ def refusal(url: str, *statements: str) -> str | None:
     return caught.value.pgcode
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def writer(stack: Stack) -> Iterator[str]:
-    """The back office's URL; its tables and the simulated clock are there."""
-    url = stack.environment()["SOURCE_POSTGRES_TOTESYS_WRITER_URL"]
+    """The back office's URL of a database of its own; its tables and the simulated clock are there."""
+    database = unique("totesys")
+    totesys.install(stack.postgres, database)
+    url = stack.postgres.url(database, user=totesys.WRITER)
     with closing(psycopg2.connect(url)) as connection:
         install(connection)
-    # Once more: the grants may also come after the tables.
-    totesys.install(stack.postgres)
+    # Again: the grants may also come after the tables.
+    totesys.install(stack.postgres, database)
     yield url
-    stack.postgres.drop_database(totesys.DATABASE)
-    totesys.install(stack.postgres)
+    stack.postgres.drop_database(database)
 
 
 @pytest.fixture
 def reader(stack: Stack, writer: str) -> str:
     """The pipeline's URL of the same database."""
-    return stack.environment()["SOURCE_POSTGRES_TOTESYS_URL"]
+    return stack.postgres.url(writer.rpartition("/")[2], user=totesys.READER)
 
 
 @pytest.fixture
@@ -76,10 +78,10 @@ def test_no_role_of_the_product_stands_above_the_others(stack: Stack) -> None:
     users = {urlsplit(url).username for url in urls}
     assert users == {"bank", totesys.WRITER, totesys.READER, LOADER}
     mighty = stack.postgres.execute(
-        "SELECT rolname FROM pg_roles WHERE rolcanlogin AND (rolsuper OR rolcreaterole OR rolcreatedb "
-        "OR rolreplication OR rolbypassrls)"
+        "SELECT rolname FROM pg_roles WHERE rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls"
     )
-    assert mighty == [("postgres",)]
+    assert ("postgres",) in mighty
+    assert not users & {name for (name,) in mighty}
 
 
 def test_what_each_role_inherits(stack: Stack) -> None:
@@ -101,10 +103,7 @@ class TestReader:
     def test_it_reads_every_table_also_a_later_one(self, writer: str, reader: str) -> None:
         assert run(reader, "SELECT count(*) FROM public.sales_order") == [(0,)]
         run(writer, "CREATE TABLE public.later AS SELECT 1 AS a")
-        try:
-            assert run(reader, "SELECT a FROM public.later") == [(1,)]
-        finally:
-            run(writer, "DROP TABLE public.later")
+        assert run(reader, "SELECT a FROM public.later") == [(1,)]
 
     @pytest.mark.parametrize(
         "statement",
