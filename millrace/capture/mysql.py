@@ -30,13 +30,26 @@ from millrace.pipeline import Stream
 from millrace.rejects import HEX
 from millrace.types import Column, Kind
 
+IDLE_SECONDS = 900
+"""How long the server keeps a snapshot for a run that neither asks nor takes rows: a paused read goes on after minutes,
+a frozen one does not hold its table for ever."""
+LOCK_SECONDS = 60
+"""How long a read waits for a table that somebody is changing."""
+NO_LIMIT = 18_446_744_073_709_551_615
 SETTINGS = (
     f"SET NAMES {UTF8}",
-    "SET SESSION sql_mode = 'NO_BACKSLASH_ESCAPES', time_zone = '+00:00', net_write_timeout = 86400, "
-    "wait_timeout = 86400 /*M!100303 , in_predicate_conversion_threshold = 0 */",
+    "SET SESSION sql_mode = 'NO_BACKSLASH_ESCAPES', time_zone = '+00:00', sql_auto_is_null = 0, "
+    # The first of these three changes the second. DEFAULT would be what the server sets for everybody.
+    f"max_join_size = {NO_LIMIT}, sql_big_selects = 1, sql_select_limit = {NO_LIMIT}, "
+    f"group_concat_max_len = {2**32 - 1}, lock_wait_timeout = {LOCK_SECONDS}, "
+    f"net_write_timeout = {IDLE_SECONDS}, wait_timeout = {IDLE_SECONDS}"
+    f" /*M!100302 , idle_transaction_timeout = {IDLE_SECONDS}, idle_readonly_transaction_timeout = {IDLE_SECONDS} */"
+    f" /*M!100202 , max_recursive_iterations = {2**32 - 1} */"
+    " /*M!100304 , system_versioning_asof = DEFAULT */"
+    " /*M!100303 , in_predicate_conversion_threshold = 0 */",
 )
-"""What the server waits for while rows are decoded, and how it writes. MariaDB would turn long lists of keys into
-tables, whose collations do not mix with the columns'."""
+"""What values and the number of rows depend on, and how long the server waits (docs/decisions/0014-sessions.md).
+MariaDB would turn long lists of keys into tables, whose collations do not mix with the columns'."""
 SNAPSHOT = (
     "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
     "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
@@ -69,7 +82,8 @@ class MySQL:
         connection.autocommit(True)
         _run(connection, *SETTINGS)
         moment = _look(connection)
-        _run(connection, *SNAPSHOT)
+        # Once more: a proxy may have chosen another connection to the server for the transaction.
+        _run(connection, *SNAPSHOT, *SETTINGS)
         return moment
 
     def describe(self, connection: Any, stream: Stream, known: Sequence[Column]) -> tuple[SourceColumn, ...]:

@@ -39,7 +39,7 @@ _PERMISSION = frozenset(
 )
 _MISSING = frozenset({ER.NO_SUCH_TABLE, ER.BAD_DB_ERROR, ER.BAD_TABLE_ERROR})
 _PASSING = frozenset(
-    {ER.LOCK_DEADLOCK, ER.LOCK_WAIT_TIMEOUT, ER.TABLE_DEF_CHANGED, ER.QUERY_INTERRUPTED, ER.CHECKREAD}
+    {ER.LOCK_DEADLOCK, ER.TABLE_DEF_CHANGED, ER.QUERY_INTERRUPTED, ER.CHECKREAD}
     | {STATEMENT_TIMEOUT_OF_MARIADB, STATEMENT_TIMEOUT_OF_MYSQL}
 )
 _CONNECTION = frozenset(
@@ -86,6 +86,12 @@ def translate(error: BaseException, place: str) -> MillraceError:
         return ConfigurationError(problem, place=place, remedy="grant it to the user of this connection")
     if code in _MISSING:
         return SourceMissing(problem, place=place, remedy="create it, or correct the declaration or the URL")
+    if code == ER.LOCK_WAIT_TIMEOUT:
+        return RetryableError(
+            "another session holds the table for longer than a read waits",
+            place=place,
+            remedy="look for it in SHOW PROCESSLIST (an ALTER TABLE, say), end it or wait, and run again",
+        )
     if code in _PASSING:
         return RetryableError(problem, place=place, remedy="run again, or raise the statement timeout")
     if code in _CONNECTION:

@@ -8,6 +8,7 @@ What does not belong here: how a particular server renders its types (postgres_v
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -81,12 +82,19 @@ def _wire_type(column: SourceColumn, *, strict: bool) -> pl.DataType:
 
 
 def _read_csv(data: bytes, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    return pl.read_csv(data, has_header=False, schema=dict(schema))
+    return pl.read_csv(_without_encoding_mark(data), has_header=False, schema=dict(schema))
 
 
 def _read_with_surplus(data: bytes, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
     """Few rows have the surplus field, if any has it."""
-    return pl.read_csv(data, has_header=False, schema={**schema, SURPLUS: pl.String()}, missing_columns="insert")
+    with_surplus = {**schema, SURPLUS: pl.String()}
+    return pl.read_csv(_without_encoding_mark(data), has_header=False, schema=with_surplus, missing_columns="insert")
+
+
+def _without_encoding_mark(data: bytes) -> bytes:
+    """Polars takes U+FEFF at the beginning for a mark of the encoding and removes it; here it belongs to the first
+    value, so that one more is put before it."""
+    return BOM_UTF8 + data if data.startswith(BOM_UTF8) else data
 
 
 def _parse(data: bytes, columns: tuple[SourceColumn, ...], *, strict: bool) -> pl.DataFrame:

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from millrace import Incremental, Stream
+from millrace import Incremental, Snapshot, Stream
 from millrace.capture.chunk import Chunk
 from millrace.capture.json_text import unfit
 from millrace.capture.postgres_values import describe, render
@@ -58,6 +58,22 @@ def test_text_is_taken_as_it_is() -> None:
     chunk = decoded('1," a,""b""\r\n\\N",NULL\n2,#no comment,\\.\n', a=TEXT, b=TEXT)
     assert chunk.frame["a"].to_list() == [' a,"b"\r\n\\N', "#no comment"]
     assert chunk.frame["b"].to_list() == ["NULL", "\\."]
+
+
+@pytest.mark.parametrize(
+    "value", ["\ufeff", "\ufeffone", "\ufeff\ufeff", '"\ufeffone"', "\\.", "#one", "NULL", " one "]
+)
+@pytest.mark.parametrize("exact", [True, False])
+def test_the_first_value_of_a_chunk_is_read_as_any_other(value: str, exact: bool) -> None:
+    columns = (SourceColumn(Column("name", "name", TEXT), "name"), SourceColumn(Column("n", "n", INT64), "n", exact))
+    chunk = decode(f"{value},1\n{value},2\n".encode(), columns, stream())
+    assert chunk.frame["name"].to_list() == [value.strip('"')] * 2
+
+
+def test_the_first_value_of_a_rejected_row_is_kept_whole() -> None:
+    columns = (SourceColumn(Column("name", "name", TEXT), "name"), SourceColumn(Column("n", "n", DATE), "n"))
+    chunk = decode("\ufeffone,infinity\n".encode(), columns, Stream("t", "postgres:public.t", "name", Snapshot()))
+    assert json.loads(chunk.rejected["coordinates"][0]) == {"name": "\ufeffone"}
 
 
 @pytest.mark.parametrize("exact", [True, False])

@@ -30,7 +30,7 @@ from pymongo import MongoClient
 
 from local.mysql import MySQLServer
 from local.stack import Stack
-from millrace import Stream
+from millrace import Incremental, Stream
 from millrace.errors import ConfigurationError
 from millrace.warehouse.ledger import LoadResult
 
@@ -222,3 +222,21 @@ async def test_a_sweep_by_a_key_that_a_collection_cannot_be_compared_by_is_refus
     keyed_engine: Engine, documents: Documents, kind: str
 ) -> None:
     await assert_refused(keyed_engine, KeyedCollection(*documents, INCOMPARABLE_COLLECTIONS[kind]))
+
+
+BENT_BY_READERS_OF_CSV = ("\ufeff", "\ufeffone", "\\.", "", "\r", "a\r", "\n", '"', ",", " ", "\\N", "NULL", "#a")
+
+
+async def test_keys_that_readers_of_csv_bend_arrive_and_leave(either: Engine) -> None:
+    stream = Stream("t", "postgres:public.t", "name", Incremental("changed"))
+    either.chunk_bytes = 1
+    either.source("CREATE TABLE t (name text PRIMARY KEY, changed timestamptz DEFAULT now())")
+    with closing(either.connect_source()) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("INSERT INTO t (name) SELECT unnest(%s)", (list(BENT_BY_READERS_OF_CSV),))
+    await either.deliver(stream)
+    assert sorted(either.rows("t", "name")) == sorted((key,) for key in BENT_BY_READERS_OF_CSV)
+    swept = await either.sweep(stream)
+    assert swept and (swept.updated, swept.unchanged) == (0, len(BENT_BY_READERS_OF_CSV))
+    either.source("DELETE FROM t; INSERT INTO t VALUES ('last')")
+    await either.sweep(stream)
+    assert either.rows("t", "name") == [("last",)]
