@@ -64,6 +64,13 @@ class CollectedSource:
         del known, keys
         raise FatalError("what was collected of a queue has no keys to ask for", place=f"stream {stream.name}")
 
+    async def keys(self, stream: Stream, known: Sequence[Column]) -> AsyncGenerator[pl.DataFrame, None]:
+        """None: a stream of messages is not swept."""
+        del stream, known
+        frames: tuple[pl.DataFrame, ...] = ()
+        for frame in frames:
+            yield frame
+
     async def plan(self, stream: Stream, known: Sequence[Column], window: Window, /) -> tuple[str, tuple[Column, ...]]:
         """As ``Source.plan``; messages have no columns before they are read."""
         del known
@@ -104,6 +111,9 @@ class CollectedReading:
                 held = held.tail(held.height - whole)
         if held.height:
             yield await asyncio.to_thread(decoder.decode, seen.fresh(held))
+
+    async def count(self) -> None:
+        """Which objects there are is known before the read, and none of them is read in part."""
 
     async def sample(self, rows: int) -> tuple[int, list[Chunk]]:
         """Nobody asks: a stream of messages is not reconciled."""

@@ -102,6 +102,7 @@ class Extraction:
         self._met: set[str] = set()
         self._accepted = 0
         self._source_rows: int | None = None
+        self._told: list[str] = []
 
     def __enter__(self) -> Extraction:
         return self
@@ -158,6 +159,10 @@ class Extraction:
             keys = [column for column in columns if column.name in self._keys]
             self._measure(accepted, keys)
             self._sample.write(with_row_hash(accepted, columns).select(*self._keys, ROW_HASH), keys)
+
+    def tell(self, remark: str) -> None:
+        """What a person should know of this batch."""
+        self._told.append(remark)
 
     def report(self, rows: int) -> None:
         """Tell the progress."""
@@ -291,4 +296,4 @@ class Extraction:
         kept = (
             "rows were rejected, so nothing is taken for deleted" if self._kind == "snapshot" and self._rejected else ""
         )
-        return "; ".join(filter(None, (self._read.note, kept)))
+        return "; ".join(filter(None, (self._read.note, kept, *self._told)))

@@ -18,6 +18,8 @@ from bson import json_util
 
 from millrace.capture.chunk import Keys, Reading, Source, Window, blocks
 from millrace.consent import NO_CONSENT, Consent
+from millrace.declared import Queue
+from millrace.errors import FatalError, RetryableError
 from millrace.extract import Extraction, Landing
 from millrace.lake.batch import Batch, BatchKind
 from millrace.lake.store import ObjectStore
@@ -26,6 +28,9 @@ from millrace.pipeline import Pipeline, Stream
 from millrace.rejects import NOWHERE, REJECT_SCHEMA, no_rejects, read_rejects
 from millrace.types import Column
 from millrace.warehouse.loader import Standing, Warehouse
+
+WRITTEN_MEANWHILE = 0.01
+"""Share of the rows that may be new when a source without snapshots is counted after it was read."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,9 @@ async def window(route: Route, selected: Window, kind: BatchKind = "window", *, 
         with Extraction(
             route.landing, route.stream, read, kind, known, selected.lower, previous, route.consent
         ) as extraction:
-            await take(reading, extraction)
+            taken = await take(reading, extraction)
+            if selected == Window():
+                await require_all(route, reading, taken)
             if route.stream.reconcile is not None and read.position is not None:
                 rows, sample = await reading.sample(route.stream.reconcile.rows)
                 await asyncio.to_thread(extraction.expect, rows, sample)
@@ -83,8 +90,14 @@ async def replay(route: Route) -> Batch | None:
         route.landing, route.stream, read, "replay", known, previous=previous, consent=route.consent
     ) as extraction:
         extraction.keep_rejects(rejected.filter(pl.col("coordinates") == NOWHERE).select(*REJECT_SCHEMA))
+        gone = 0
         for keys in _blocks(route.stream, rejected["coordinates"]):
-            await read_keys(route, known, keys, extraction)
+            async with route.source.read(route.stream, known, keys) as reading:
+                found = await take(reading, extraction)
+            if found < len(keys.rows) and not isinstance(route.stream.capture, Queue):
+                gone += await _refuse_unfound(route, known, keys, found)
+        if gone:
+            extraction.tell(f"{gone} rejected rows have left the source")
         return await asyncio.to_thread(lambda: extraction.finish(closes=closes))
 
 
@@ -106,17 +119,51 @@ def open_rejects(
     return list(found), pl.concat([placed, rows.filter(is_nowhere)])
 
 
-async def take(reading: Reading, extraction: Extraction) -> None:
-    """Every chunk of a reading into the batch."""
+async def take(reading: Reading, extraction: Extraction) -> int:
+    """Every chunk of a reading into the batch; how many rows there were, rejected ones included."""
+    rows = 0
     async with aclosing(reading.chunks()) as chunks:
         async for chunk in chunks:
             await asyncio.to_thread(extraction.add, chunk)
+            rows += chunk.frame.height + chunk.rejected.height
+    return rows
 
 
-async def read_keys(route: Route, known: Sequence[Column], keys: Keys, extraction: Extraction) -> None:
-    """Rows by key into the batch, as the source has them now."""
-    async with route.source.read(route.stream, known, keys) as reading:
-        await take(reading, extraction)
+async def require_all(route: Route, reading: Reading, rows: int) -> None:
+    """After a read of everything that gave so many ``rows``. Raises RetryableError when the source holds more: what
+    was not read would be taken for deleted, or passed over for ever."""
+    held = await reading.count()
+    allowed = rows * (1 + WRITTEN_MEANWHILE) if reading.read.identity else rows
+    if held is not None and held > allowed:
+        raise RetryableError(
+            f"the source holds {held} rows and gave {rows} when all were read",
+            place=f"stream {route.stream.name} ({route.stream.source})",
+            remedy="nothing was committed; run again, and look for what limits the results of this user's queries if "
+            "it stays",
+        )
+
+
+def broken_look_up(route: Route, keys: int, kinds: str) -> FatalError:
+    """The error of a source that shows rows and does not find them by their keys."""
+    return FatalError(
+        f"{keys} rows that the source holds are not found by their key ({kinds})",
+        place=f"stream {route.stream.name} ({route.stream.source})",
+        remedy="nothing was committed and nothing is taken for deleted; look for what limits the results of this "
+        "user's queries, or declare a key of whole numbers or plain text",
+    )
+
+
+async def _refuse_unfound(route: Route, known: Sequence[Column], asked: Keys, found: int) -> int:
+    """Of the keys that were asked for, as text, only so many rows were found: how many are gone. Raises FatalError when
+    a pass over all keys of the source sees more of them."""
+    wanted, seen = pl.DataFrame(asked.rows, orient="row", schema=dict.fromkeys(asked.names, pl.String)), 0
+    async with aclosing(route.source.keys(route.stream, known)) as frames:
+        async for frame in frames:
+            if set(asked.names) <= set(frame.columns):
+                seen += frame.cast(pl.String).join(wanted, on=asked.names, how="semi").height
+    if seen > found:
+        raise broken_look_up(route, seen - found, ", ".join(asked.names))
+    return len(asked.rows) - found
 
 
 def _blocks(stream: Stream, coordinates: pl.Series) -> Iterator[Keys]:

@@ -11,16 +11,19 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, aclosing
+from typing import Any
 
-from millrace.capture.chunk import Chunk, Keys, Reading, Window
-from millrace.contract.check import measure
+import polars as pl
+
+from millrace.capture.chunk import Chunk, Read, Reading, Window
+from millrace.contract.check import measure, within_limits
 from millrace.errors import ConfigurationError
 from millrace.extract import Extraction
 from millrace.lake.batch import Batch
 from millrace.lake.writer import PartWriter
+from millrace.look_up import LookUps
 from millrace.naming import ROW_HASH, column_name
-from millrace.pipeline import Stream
-from millrace.reads import Route, read_keys, window
+from millrace.reads import Route, require_all, window
 from millrace.shape.row_hash import with_row_hash
 from millrace.types import Column, Kind, identity_column
 from millrace.warehouse.compare import Scan
@@ -31,6 +34,8 @@ COMPARABLE = frozenset({
     Kind.TIMESTAMP_UTC,
 })  # fmt: skip
 """Kinds of keys that a warehouse's driver gives back equal to what the source gave."""
+CANARIES, CANARIES_OF_A_CHUNK = 100, 10
+"""Keys that the scan saw and that every look-up must find."""
 
 
 async def sweep(route: Route) -> Batch | None:
@@ -62,36 +67,47 @@ async def sweep(route: Route) -> Batch | None:
 
 async def _scan(route: Route, known: Sequence[Column], reading: Reading, extraction: Extraction) -> Scan:
     """The table's keys and row hashes, in the lake; rows that cannot be decoded are rejects already."""
-    narrowing = _Narrowing(route.stream, known, reading.read.identity)
+    narrowing = _Narrowing(route, known, reading.read)
     with PartWriter(route.landing.scans, extraction.prefix, "scan") as writer:
+        rows = 0
         async with aclosing(reading.chunks()) as chunks:
             async for chunk in chunks:
+                rows += chunk.frame.height + chunk.rejected.height
                 fitted = await asyncio.to_thread(extraction.fitted, chunk)
-                await asyncio.to_thread(narrowing.write, fitted, writer)
-                await asyncio.to_thread(extraction.keep_rejects, fitted.rejected)
+                too_long = await asyncio.to_thread(narrowing.write, fitted, writer)
+                await asyncio.to_thread(extraction.keep_rejects, pl.concat([fitted.rejected, too_long]))
                 extraction.report(narrowing.rows)
         await asyncio.to_thread(writer.close)
+        await require_all(route, reading, rows)
     return narrowing.scan(writer, extraction.prefix)
 
 
 class _Narrowing:
     """Keeps of every row its key, what identifies it in its source, and its hash."""
 
-    def __init__(self, stream: Stream, known: Sequence[Column], identity: str) -> None:
-        self._stream, self._identity = stream, identity
-        self._keys = [column_name(key) for key in stream.keys]
+    def __init__(self, route: Route, known: Sequence[Column], read: Read) -> None:
+        self._stream, self._limits, self._identity = route.stream, route.landing.limits, read.identity
+        self._keys = [column_name(key) for key in route.stream.keys]
+        self._coordinates = list(read.coordinates) or self._keys
         self._columns = {column.name: column for column in known if column.name in self._keys}
         self._longest_bytes: Counter[str] = Counter()
+        self._canaries: list[tuple[Any, ...]] = []
         self.rows = 0
 
-    def write(self, chunk: Chunk, writer: PartWriter) -> None:
+    def write(self, chunk: Chunk, writer: PartWriter) -> pl.DataFrame:
+        """The rows whose key is too long for the warehouse come back as rejects."""
         self._columns |= {column.name: column for column in chunk.columns if column.name in self._keys}
         self._refuse_incomparable()
-        narrow = with_row_hash(chunk.frame, chunk.columns).select(*self._names, ROW_HASH)
+        keys = [column for column in self._chosen if column.name in self._keys]
+        frame, too_long = within_limits(chunk.frame, keys, self._coordinates, self._limits)
+        narrow = with_row_hash(frame, chunk.columns).select(*self._names, ROW_HASH)
+        if len(self._canaries) < CANARIES:
+            self._canaries += narrow.select(self._keys).head(CANARIES_OF_A_CHUNK).rows()
         for name, length in measure(narrow, self._chosen).items():
             self._longest_bytes[name] = max(length, self._longest_bytes[name])
         writer.write(narrow, self._chosen)
         self.rows += narrow.height
+        return too_long
 
     def scan(self, writer: PartWriter, prefix: str) -> Scan:
         return Scan(
@@ -101,6 +117,7 @@ class _Narrowing:
             prefix=prefix,
             identity=self._identity,
             longest_bytes=dict(self._longest_bytes),
+            canaries=tuple(self._canaries),
         )
 
     def _refuse_incomparable(self) -> None:
@@ -125,15 +142,14 @@ class _Narrowing:
 async def _read_again(route: Route, known: Sequence[Column], scan: Scan, extraction: Extraction) -> int:
     """Add the rows that differ and remove those that are gone; the number of rows that agree."""
     columns = [column for name in scan.keys for column in scan.columns if column.name == name]
+    look_ups = LookUps(route, known, columns, scan.canaries, extraction)
     with Worker(f"compare-{route.stream.name}") as worker:
         comparison = route.warehouse.compare(route.pipeline, route.stream, scan, route.landing.scans)
         async with worker.within(comparison) as compared:
             async with aclosing(worker.each(compared.blocks())) as blocks:
                 async for rows in blocks:
-                    keys = Keys(scan.keys, rows)
-                    await read_keys(route, known, keys, extraction)
-                    if route.stream.deletes != "ignore":
-                        here = await route.source.existing(route.stream, known, keys)
-                        gone = [row for row in rows if row not in here]
-                        await asyncio.to_thread(extraction.remove, columns, gone)
+                    scanned = [key for *key, was_scanned in rows if was_scanned]
+                    missing = [key for *key, was_scanned in rows if not was_scanned]
+                    await look_ups.look_up([*map(tuple, scanned)], [*map(tuple, missing)])
+            await look_ups.settle()
             return compared.matched

@@ -98,6 +98,11 @@ class Reading(Protocol):
         """The rows, read as they are asked for; once."""
         ...
 
+    async def count(self) -> int | None:
+        """How many rows the source holds as this read sees it, whatever it selects; to be asked when the chunks are
+        read. None where the source cannot tell."""
+        ...
+
     async def sample(self, rows: int) -> tuple[int, list[Chunk]]:
         """How many rows the source holds as this read sees it, and about ``rows`` of them chosen by chance; to be
         asked when the chunks are read."""
@@ -118,6 +123,10 @@ class Source(Protocol):
     async def existing(self, stream: Stream, known: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
         """Which of these keys the source holds now. Only the key is read, so that rows whose other values cannot be
         decoded count as well."""
+        ...
+
+    def keys(self, stream: Stream, known: Sequence[Column]) -> AsyncGenerator[pl.DataFrame, None]:
+        """The key of every row that the source holds now, in bounded frames, read as ``existing`` reads it."""
         ...
 
     async def plan(self, stream: Stream, known: Sequence[Column], window: Window, /) -> tuple[str, tuple[Column, ...]]:

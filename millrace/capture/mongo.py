@@ -18,6 +18,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import polars as pl
 from bson import Decimal128, ObjectId
 from bson.binary import Binary
 from bson.errors import InvalidId
@@ -62,9 +63,16 @@ class MongoSource:
 
     async def existing(self, stream: Stream, known: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
         """As ``Source.existing``."""
-        projection = {DOCUMENT_KEY: 0} | dict.fromkeys(stream.keys, 1)
-        async with aclosing(_find(self.client, stream, known, _query(stream, keys), projection)) as chunks:
+        async with aclosing(_find(self.client, stream, known, _query(stream, keys), _only_keys(stream))) as chunks:
             return {row async for chunk in chunks for row in _rows(chunk, keys.names)}
+
+    async def keys(self, stream: Stream, known: Sequence[Column]) -> AsyncGenerator[pl.DataFrame, None]:
+        """As ``Source.keys``."""
+        names = [column_name(key) for key in stream.keys]
+        async with aclosing(_find(self.client, stream, known, {}, _only_keys(stream))) as chunks:
+            async for chunk in chunks:
+                if set(names) <= set(chunk.frame.columns):
+                    yield chunk.frame.select(names)
 
     async def plan(self, stream: Stream, _known: Sequence[Column], window: Window, /) -> tuple[str, tuple[Column, ...]]:
         """As ``Source.plan``; documents have no columns before they are read."""
@@ -84,6 +92,13 @@ class MongoReading:
     def chunks(self) -> AsyncGenerator[Chunk, None]:
         """The selected documents, in the order of the index."""
         return _find(self._client, self._stream, self._known, self._query)
+
+    async def count(self) -> int:
+        """Counted after the read, not in its snapshot: there is none."""
+        with mongo_errors(_place(self._stream)):
+            collection = self._client[self._stream.reference.schema][self._stream.reference.name]
+            found: int = await collection.count_documents({})
+            return found
 
     async def sample(self, rows: int) -> tuple[int, list[Chunk]]:
         """Counted and drawn after the read, not in its snapshot: there is none."""
@@ -127,6 +142,11 @@ async def _find(
 
 def _query(stream: Stream, selection: Window | Keys) -> Query:
     return _among(stream, selection) if isinstance(selection, Keys) else _within(stream, selection)
+
+
+def _only_keys(stream: Stream) -> Query:
+    """A projection."""
+    return {DOCUMENT_KEY: 0} | dict.fromkeys(stream.keys, 1)
 
 
 def _within(stream: Stream, window: Window) -> Query:

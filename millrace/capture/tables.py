@@ -9,14 +9,17 @@ What does not belong here: what a particular kind of database does differently (
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
+import polars as pl
+
 from millrace.capture.chunk import Chunk, Keys, Read, Window
 from millrace.capture.rows import SourceColumn, decode, nothing
 from millrace.errors import ConfigurationError, SourceMissing
+from millrace.naming import column_name
 from millrace.pipeline import Stream
 from millrace.types import Column, Kind
 from millrace.worker import Worker
@@ -100,12 +103,22 @@ class TableSource:
 
         def ask() -> set[tuple[Any, ...]]:
             with self._session(stream, known) as session:
-                narrow = tuple(column for column in session.columns if column.column.name in keys.names)
-                frames = [chunk.frame for chunk in session.rows(narrow, session.condition(keys))]
-                return {row for frame in frames for row in frame.select(keys.names).rows()}
+                frames = session.frames(keys.names, session.condition(keys))
+                return {row for frame in frames for row in frame.rows()}
 
         with Worker(f"ask-{stream.name}") as worker:
             return await worker.run(ask)
+
+    async def keys(self, stream: Stream, known: Sequence[Column]) -> AsyncGenerator[pl.DataFrame, None]:
+        """As ``Source.keys``."""
+        names = [column_name(key) for key in stream.keys]
+        with Worker(f"keys-{stream.name}") as worker:
+            async with (
+                worker.within(self._session(stream, known)) as session,
+                aclosing(worker.each(session.frames(names, ""))) as frames,
+            ):
+                async for frame in frames:
+                    yield frame
 
     async def plan(self, stream: Stream, known: Sequence[Column], window: Window, /) -> tuple[str, tuple[Column, ...]]:
         """As ``Source.plan``."""
@@ -146,6 +159,10 @@ class TableReading:
         """The selected rows."""
         session = self._session
         return self._worker.each(session.rows(session.columns, session.condition(self._selection)))
+
+    async def count(self) -> int:
+        """Counted in the snapshot of the read."""
+        return await self._worker.run(self._session.count)
 
     async def sample(self, rows: int) -> tuple[int, list[Chunk]]:
         """Counted and drawn in the snapshot of the read."""
@@ -194,11 +211,22 @@ class _Session:
             if is_empty:
                 yield nothing(columns)
 
+    def frames(self, names: Sequence[str], condition: str) -> Generator[pl.DataFrame, None, None]:
+        """Of the selected rows only the columns of these names."""
+        narrow = tuple(column for column in self.columns if column.column.name in names)
+        with closing(self.rows(narrow, condition)) as chunks:
+            for chunk in chunks:
+                yield chunk.frame.select(names)
+
+    def count(self) -> int:
+        """How many rows there are."""
+        with self.dialect.errors(place_of(self.stream)), self.connection.cursor() as cursor:
+            cursor.execute(f"SELECT count(*) FROM {self.table}")
+            return int(cursor.fetchone()[0])
+
     def sample(self, rows: int) -> tuple[int, list[Chunk]]:
         """How many rows there are, and about ``rows`` of them."""
-        with self.connection.cursor() as cursor:
-            cursor.execute(f"SELECT count(*) FROM {self.table}")
-            count = int(cursor.fetchone()[0])
+        count = self.count()
         share = min(1.0, rows / max(count, 1))
         return count, list(self.rows(self.columns, f"{self.dialect.random} < {share:.12f}"))
 

@@ -24,7 +24,8 @@ FETCHED_ROWS = 1_000
 
 @dataclass(frozen=True)
 class Scan:
-    """A whole table as ``keys``, what identifies a row in its source, and hashes, in files under ``prefix``."""
+    """A whole table as ``keys``, what identifies a row in its source, and hashes, in files under ``prefix``.
+    ``canaries`` are some of its keys, which every look-up in the source must find."""
 
     columns: tuple[Column, ...]
     keys: tuple[str, ...]
@@ -32,6 +33,7 @@ class Scan:
     prefix: str
     identity: str
     longest_bytes: Mapping[str, int]
+    canaries: tuple[tuple[Any, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Comparison:
     _connection: Any
 
     def blocks(self) -> Generator[list[tuple[Any, ...]], None, None]:
-        """Keys that differ, or that one side lacks, each once, in blocks that a source can be asked for."""
+        """Keys that differ, or that one side lacks, each once, in blocks that a source can be asked for. The last value
+        of a row is 1 where the scan has the key, 0 where only the target has it."""
         yield from blocks(self._rows())
 
     def _rows(self) -> Iterator[tuple[Any, ...]]:

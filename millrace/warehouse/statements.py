@@ -15,7 +15,7 @@ from millrace.warehouse.dialect import Dialect
 from millrace.warehouse.target import Target
 
 SCAN = "millrace_scan"
-IS_NEW, ORDINAL = "_is_new", "_ordinal"
+IS_NEW, ORDINAL, WAS_SCANNED = "_is_new", "_ordinal", "_was_scanned"
 CURSOR = "millrace_differences"
 MIDDLE_SHARE, OLDEST_SHARE = 0.5, 0.05
 
@@ -204,18 +204,18 @@ def count_keys(table: str, keys: Sequence[str]) -> str:
 
 
 def differing_keys(target: str, keys: Sequence[str], *, marks_deleted: bool) -> str:
-    """Keys of the scan that the target lacks, or holds with another hash."""
+    """Keys of the scan that the target lacks, or holds with another hash; with 1, because the scan has them."""
     return (
-        f"SELECT DISTINCT {quote_list(keys, 's.')} FROM {quote(SCAN)} AS s LEFT JOIN {target} AS t "
-        f"ON {match('t', 's', keys)} WHERE {differs(keys, marks_deleted=marks_deleted)}"
+        f"SELECT DISTINCT {quote_list(keys, 's.')}, 1 AS {quote(WAS_SCANNED)} FROM {quote(SCAN)} AS s "
+        f"LEFT JOIN {target} AS t ON {match('t', 's', keys)} WHERE {differs(keys, marks_deleted=marks_deleted)}"
     )
 
 
 def missing_keys(target: str, keys: Sequence[str], *, marks_deleted: bool) -> str:
-    """Keys of the target that the scan lacks; not those that are marked as deleted already."""
+    """Keys of the target that the scan lacks, with 0; not those that are marked as deleted already."""
     known = f" AND t.{quote(DELETED_AT)} IS NULL" if marks_deleted else ""
     return (
-        f"SELECT {quote_list(keys, 't.')} FROM {target} AS t LEFT JOIN {quote(SCAN)} AS s "
+        f"SELECT {quote_list(keys, 't.')}, 0 AS {quote(WAS_SCANNED)} FROM {target} AS t LEFT JOIN {quote(SCAN)} AS s "
         f"ON {match('t', 's', keys)} WHERE s.{quote(keys[0])} IS NULL{known}"
     )
 

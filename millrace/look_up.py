@@ -1,0 +1,135 @@
+"""Rows asked for by key, and what it means when one is not found.
+
+A key that the scan has just seen and that a look-up does not find is not taken for deleted: a second pass over the
+source's keys decides. If that pass sees the key, the look-up is broken, and nothing is committed
+(docs/decisions/0018-stored-hash-is-a-claim.md).
+What does not belong here: which keys are asked for, and why (sweep.py, reads.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from millrace.capture.chunk import Keys
+from millrace.errors import FatalError
+from millrace.extract import Extraction
+from millrace.reads import Route, broken_look_up
+from millrace.types import Column, polars_type
+
+Key = tuple[Any, ...]
+
+UNSETTLED_KEYS = 100_000
+"""So many keys are held that a second pass has to decide about."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a look-up gave: the ``keys`` of its rows, and how many rows could not be decoded."""
+
+    keys: frozenset[Key]
+    undecoded: int
+
+
+class LookUps:
+    """Looks up keys, in blocks, into the batch of a sweep; ``settle`` ends it. ``columns`` are the key's;
+    ``canaries`` are keys that the scan saw, asked for in every block: a look-up that misses one proves nothing."""
+
+    def __init__(
+        self,
+        route: Route,
+        known: Sequence[Column],
+        columns: Sequence[Column],
+        canaries: Sequence[Key],
+        extraction: Extraction,
+    ) -> None:
+        self._route, self._known, self._extraction = route, known, extraction
+        self._columns, self._names = columns, tuple(column.name for column in columns)
+        self._canaries = canaries
+        self._unsettled: dict[Key, bool] = {}
+
+    async def look_up(self, scanned: Sequence[Key], missing: Sequence[Key]) -> None:
+        """Read rows by keys that the scan saw, and by keys that only the target has, which are deletes if the source
+        does not have them now either."""
+        asked = [*scanned, *missing]
+        await self._read_all(asked, frozenset(scanned))
+        canaries = frozenset(self._canaries).difference(asked)
+        here = await self._existing([*asked, *canaries])
+        await self._remove([key for key in missing if key not in here])
+        self._unsettled |= {key: True for key in scanned if key not in here}
+        self._unsettled |= {key: False for key in canaries if key not in here and key not in self._unsettled}
+        if len(self._unsettled) >= UNSETTLED_KEYS:
+            await self.settle()
+
+    async def settle(self) -> None:
+        """Decide about the keys that the scan saw and no look-up found. Raises FatalError when they are still there.
+
+        What is found when it is asked for a second time was written meanwhile: the next read brings it.
+        """
+        unsettled, self._unsettled = self._unsettled, {}
+        if not unsettled:
+            return
+        still = await self._seen_again(list(unsettled))
+        back = await self._existing(still) if still else frozenset()
+        if lost := [key for key in still if key not in back]:
+            raise self._broken(len(lost))
+        gone = frozenset(unsettled).difference(still)
+        await self._remove([key for key, is_asked in unsettled.items() if is_asked and key in gone])
+
+    async def _read_all(self, asked: Sequence[Key], scanned: frozenset[Key]) -> None:
+        """Into the batch. A row whose key is there must come, unless it cannot be decoded."""
+        found = await self._read(asked)
+        absent = scanned - found.keys
+        if len(absent) <= found.undecoded:
+            return
+        here = await self._existing(list(absent))
+        if len(here) <= found.undecoded:
+            return
+        again = await self._read(list(here))
+        if len(here - again.keys) > again.undecoded:
+            raise self._broken(len(here) - found.undecoded)
+
+    async def _read(self, keys: Sequence[Key]) -> Found:
+        if not keys:
+            return Found(frozenset(), 0)
+        found: set[Key] = set()
+        undecoded = 0
+        selection = Keys(self._names, keys)
+        async with (
+            self._route.source.read(self._route.stream, self._known, selection) as reading,
+            aclosing(reading.chunks()) as chunks,
+        ):
+            async for chunk in chunks:
+                await asyncio.to_thread(self._extraction.add, chunk)
+                undecoded += chunk.rejected.height
+                if set(self._names) <= set(chunk.frame.columns):
+                    found.update(chunk.frame.select(self._names).rows())
+        return Found(frozenset(found), undecoded)
+
+    async def _existing(self, keys: Sequence[Key]) -> frozenset[Key]:
+        found = await self._route.source.existing(self._route.stream, self._known, Keys(self._names, keys))
+        return frozenset(found).intersection(keys)
+
+    async def _remove(self, keys: Sequence[Key]) -> None:
+        if self._route.stream.deletes != "ignore":
+            await asyncio.to_thread(self._extraction.remove, self._columns, keys)
+
+    async def _seen_again(self, keys: Sequence[Key]) -> list[Key]:
+        """Those of the keys that a pass over all keys of the source sees."""
+        schema = {column.name: polars_type(column.type) for column in self._columns}
+        wanted = pl.DataFrame(keys, schema=schema, orient="row")
+        seen: set[Key] = set()
+        async with aclosing(self._route.source.keys(self._route.stream, self._known)) as frames:
+            async for frame in frames:
+                same = wanted.select(pl.col(name).cast(frame.schema[name], strict=False) for name in self._names)
+                seen.update(frame.join(same, on=self._names, how="semi").select(self._names).rows())
+        return [key for key in keys if key in seen]
+
+    def _broken(self, keys: int) -> FatalError:
+        kinds = ", ".join(f"{column.name} {column.type}" for column in self._columns)
+        return broken_look_up(self._route, keys, kinds)
