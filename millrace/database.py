@@ -38,7 +38,7 @@ _SHUTDOWN = frozenset({"57P01", "57P02", "57P03"})
 _RESOURCES_CLASS = "53"
 _MISSING = frozenset({"42P01", "3F000", "3D000"})
 _CREDENTIALS = frozenset({"28000", "28P01"})
-_PERMISSION = "42501"
+INSUFFICIENT_PRIVILEGE = "42501"
 _CANCELLED = "57014"
 REDSHIFT_CONFLICT = "1023"
 _LOST_IN_COPY = "no message from the libpq"
@@ -76,7 +76,7 @@ def translate(error: Exception, place: str) -> MillraceError:
         return Conflict(problem, place=place, remedy="run again; the transaction was rolled back whole")
     if code in _MISSING:
         return SourceMissing(problem, place=place, remedy="create it, or correct the declaration or the URL")
-    if code == _PERMISSION:
+    if code == INSUFFICIENT_PRIVILEGE:
         return ConfigurationError(problem, place=place, remedy="grant it to the user of this connection")
     if code in _CREDENTIALS or "authentication failed" in problem:
         return ConfigurationError(

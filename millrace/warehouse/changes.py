@@ -30,10 +30,6 @@ class TargetTable:
         """As it stands in SQL."""
         return quote(self.schema, self.table)
 
-    def lock(self) -> str:
-        """Until the transaction ends nobody else changes the table, or reads it."""
-        return f"LOCK TABLE {self.quoted}"
-
     def describe(self, column: str) -> str:
         """A query for what ``dialect.from_catalog`` reads of one column."""
         return (

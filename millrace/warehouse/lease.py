@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from millrace.errors import MillraceError, StreamBusy
+from millrace.warehouse.session import lock
 
+LEASES = "millrace.leases"
 LEASE_SECONDS = 120
 RENEWAL_SECONDS = 30.0
 _OF_STREAM = "pipeline = %s AND stream = %s"
@@ -20,13 +22,14 @@ _OF_STREAM = "pipeline = %s AND stream = %s"
 def take(connection: Any, clock: str, pipeline: str, stream: str, holder: str) -> int:
     """The token of a new lease. The same holder may take it again at once, another one once it has expired; raises
     StreamBusy before. Commits."""
+    lock(connection, LEASES)
     with connection.cursor() as cursor:
-        cursor.execute("LOCK TABLE millrace.leases")
         cursor.execute(
             f"SELECT token, holder, expires_at, expires_at > {clock} FROM millrace.leases WHERE {_OF_STREAM}",
             (pipeline, stream),
         )
-        token, held_by, expires_at, is_held = cursor.fetchone() or (0, holder, None, False)
+        found = cursor.fetchone() or (_last_applied(cursor, pipeline, stream), holder, None, False)
+        token, held_by, expires_at, is_held = found
         if is_held and held_by != holder:
             connection.rollback()
             raise StreamBusy(
@@ -47,14 +50,20 @@ def take(connection: Any, clock: str, pipeline: str, stream: str, holder: str) -
 def extend(connection: Any, clock: str, pipeline: str, tokens: Mapping[str, int], seconds: int = LEASE_SECONDS) -> None:
     """Let the leases of these tokens, by stream, end in ``seconds`` from now (0: give them back), where they are still
     the newest. Commits."""
+    lock(connection, LEASES)
     with connection.cursor() as cursor:
-        cursor.execute("LOCK TABLE millrace.leases")
         for stream, token in tokens.items():
             cursor.execute(
                 f"UPDATE millrace.leases SET expires_at = {_later(clock, seconds)} WHERE {_OF_STREAM} AND token = %s",
                 (pipeline, stream, token),
             )
     connection.commit()
+
+
+def _last_applied(cursor: Any, pipeline: str, stream: str) -> int:
+    """The greatest token of an applied batch: tokens grow also where the rows of leases were deleted by hand."""
+    cursor.execute(f"SELECT coalesce(max(token), 0) FROM millrace.batches WHERE {_OF_STREAM}", (pipeline, stream))
+    return int(cursor.fetchone()[0])
 
 
 def newest(connection: Any, pipeline: str, stream: str) -> int:

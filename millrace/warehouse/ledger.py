@@ -12,20 +12,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from millrace.database import statement
 from millrace.errors import ConfigurationError, CountMismatch, Superseded
 from millrace.lake.batch import Batch
-from millrace.naming import literal
 from millrace.warehouse import lease
 from millrace.warehouse.freshness import Freshness
+from millrace.warehouse.ledger_version import LEDGER, VERSION, upgrade, version_of
 from millrace.warehouse.schema import RecordedColumn
+from millrace.warehouse.session import lock
 
 ROWS_OF_A_STATEMENT = 500
-_TABLES = ("leases", "columns", "rejects", "collected", "batches")
-_EXISTS = (
-    "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'millrace' "
-    f"AND table_name IN ({', '.join(map(literal, _TABLES))})"
-)
 _FRESHNESS = "rows_stamped, rows_silent, age_p50_seconds, age_p95_seconds, age_max_seconds"
 _COUNTS = "rows_read, rows_inserted, rows_updated, rows_deleted, rows_unchanged, rows_rejected"
 
@@ -83,28 +78,24 @@ class Ledger:
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
-        self._is_there = False
+        self._version = 0
 
     def ensure(self) -> None:
-        """Make the ledger's tables where they are missing. Commits."""
-        if self.exists():
-            return
-        with self._connection.cursor() as cursor:
-            cursor.execute(statement("ledger"))
-        self._connection.commit()
+        """Make the ledger, or bring it to this program's version. Commits."""
+        if self._version < VERSION:
+            upgrade(self._connection)
+            self._version = VERSION
 
-    def exists(self) -> bool:
-        """Whether the ledger was made, with every table. It is never taken away, so that nobody asks twice."""
-        if not self._is_there:
-            with self._connection.cursor() as cursor:
-                cursor.execute(_EXISTS)
-                self._is_there = cursor.fetchone()[0] == len(_TABLES)
-        return self._is_there
+    @property
+    def version(self) -> int:
+        """That of the ledger that is there; 0 when there is none. It is never taken away, so that nobody asks twice."""
+        if not self._version:
+            self._version = version_of(self._connection)
+        return self._version
 
     def lock(self) -> None:
-        """First statement of every transaction that writes the ledger; waits for its turn."""
-        with self._connection.cursor() as cursor:
-            cursor.execute("LOCK TABLE millrace.batches")
+        """Begin a transaction that writes the ledger; waits for its turn."""
+        lock(self._connection, LEDGER)
 
     def position(self, pipeline: str, stream: str) -> str | None:
         """Where the next read of a stream starts; None for a stream that was never loaded."""
@@ -162,9 +153,9 @@ class Ledger:
     def _first(self, query: str, parameters: tuple[Any, ...]) -> tuple[Any, ...] | None:
         return next(iter(self._all(query, parameters)), None)
 
-    def _all(self, query: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        """Rows of a query; none while there is no ledger."""
-        if not self.exists():
+    def _all(self, query: str, parameters: tuple[Any, ...], since: int = 1) -> list[tuple[Any, ...]]:
+        """Rows of a query of what ledgers have ``since`` a version; none where the ledger is older, or is not there."""
+        if self.version < since:
             return []
         with self._connection.cursor() as cursor:
             cursor.execute(query, parameters)

@@ -143,7 +143,6 @@ def needed_changes(
 def _commit_together(
     connection: Any, ledger: Ledger, catalog: Catalog, pending: Sequence[Work], models: Mapping[str, Target]
 ) -> dict[str, LoadResult]:
-    connection.rollback()
     ledger.lock()
     catalog.forget()
     done = _applied_before(ledger, pending)

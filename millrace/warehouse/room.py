@@ -17,6 +17,7 @@ from millrace.errors import Conflict, SchemaConflict
 from millrace.redact import redact
 from millrace.warehouse.changes import Change, ColumnLeft, CreateTable, Step, WidenType
 from millrace.warehouse.dialect import from_catalog
+from millrace.warehouse.session import lock
 
 _OTHERS_DEPEND_ON_IT = frozenset({"2BP01", "0A000"})
 """A view over the column: Redshift will not drop it, Postgres will not alter it."""
@@ -63,6 +64,7 @@ def _run(connection: Any, change: Change, step: Step, place: str) -> None:
     try:
         with connection.cursor() as cursor:
             if isinstance(change, WidenType):
+                lock(connection, change.target.quoted)
                 _refuse_outdated(cursor, change, place)
             for statement in step.statements:
                 cursor.execute(statement)
@@ -79,7 +81,6 @@ def _run(connection: Any, change: Change, step: Step, place: str) -> None:
 
 def _refuse_outdated(cursor: Any, change: WidenType, place: str) -> None:
     """What another load made wider still must not become narrower again: that would round its values silently."""
-    cursor.execute(change.target.lock())
     cursor.execute(change.target.describe(change.name))
     described = cursor.fetchone()
     if described is None or from_catalog(*described) != change.held:

@@ -49,6 +49,17 @@ def patiently(connection: Any, step: Callable[[], Done]) -> Done:
     raise AssertionError("the last attempt returns or raises")
 
 
+def lock(connection: Any, table: str) -> None:
+    """Begin a transaction that decides by what a table says (a name as it stands in SQL); it waits for its turn.
+
+    LOCK is its first statement. After a query it would come too late: where one snapshot serves the whole transaction
+    (Redshift, Postgres with REPEATABLE READ) the transaction would not see what another session committed meanwhile.
+    """
+    connection.rollback()
+    with connection.cursor() as cursor:
+        cursor.execute(f"LOCK TABLE {table}")
+
+
 def count(connection: Any, question: str) -> int:
     """The number that a query gives."""
     with connection.cursor() as cursor:

@@ -13,6 +13,7 @@ from engine_on_servers import Engine, pipeline_of
 from millrace import Incremental, Pipeline, Stream
 from millrace.errors import ConfigurationError, StreamBusy, Superseded
 from millrace.warehouse import lease
+from millrace.warehouse.ledger import Ledger
 
 NOTES = Stream("notes", source="postgres:public.notes", key="id", capture=Incremental("changed", overlap=timedelta(0)))
 PIPELINE = pipeline_of(NOTES)
@@ -55,6 +56,33 @@ def test_a_lease_that_was_given_back_is_free_at_once(either: Engine) -> None:
     either.warehouse.release(PIPELINE, {NOTES.name: token})
     with either.warehouse.lease(PIPELINE, NOTES, "run B") as newer:
         assert newer == token + 1
+
+
+@pytest.mark.parametrize("isolation", ["read committed", "repeatable read"])
+def test_two_runs_that_take_a_stream_for_the_first_time_do_not_both_get_it(either: Engine, isolation: str) -> None:
+    """Both have looked at the ledger before either of them locks; the second must see what the first committed."""
+    take(either, "an earlier run of another stream")
+    runs = [either.connect_warehouse() for _ in range(2)]
+    for connection in runs:
+        connection.set_session(isolation_level=isolation)
+        assert Ledger(connection).version, "which asks the catalog"
+    first, second = runs
+    clock = either.warehouse.dialect.clock
+    assert lease.take(first, clock, "engine", "fresh", "run A") == 1
+    with pytest.raises(StreamBusy, match="run A holds the stream"):
+        lease.take(second, clock, "engine", "fresh", "run B")
+    for connection in runs:
+        connection.close()
+    assert either.query("SELECT token, holder FROM millrace.leases WHERE stream = 'fresh'") == [(1, "run A")]
+
+
+async def test_tokens_grow_on_where_the_leases_were_deleted_by_hand(engine: Engine) -> None:
+    fill(engine)
+    for _ in range(3):
+        await engine.deliver(NOTES, full=True)
+    engine.query("DELETE FROM millrace.leases")
+    with engine.warehouse.lease(PIPELINE, NOTES, "run B") as token:
+        assert token == 4
 
 
 async def test_a_dead_run_is_taken_over_after_its_lease_ended_and_cannot_write(engine: Engine) -> None:
