@@ -25,13 +25,18 @@ up: $(STAMP)
 # Counting lines costs next to nothing where Python has sys.monitoring (3.12), a few per cent elsewhere.
 COVERAGE_CORE = $(shell $(BIN)/python -c 'import sys; print("sysmon" if hasattr(sys, "monitoring") else "ctrace")')
 
+# In a random order, whose seed is printed: `make test WORKERS=5 SEED=7` runs in the same order again.
+WORKERS ?= 3
+SEEDED = $(if $(SEED),TEST_SEED=$(SEED))
+
 test: $(STAMP) mysql
 	mkdir -p .local
-	COVERAGE_CORE=$(COVERAGE_CORE) $(BIN)/python -m pytest -n 3 --dist loadfile --durations 20 --cov --ignore tests/ecs
+	$(SEEDED) COVERAGE_CORE=$(COVERAGE_CORE) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations 20 --cov \
+		--ignore tests/ecs
 
 # The chain from Prefect's server to the warehouse by way of a worker and ECS tasks.
 test-ecs: $(STAMP)
-	$(BIN)/python -m pytest -x tests/ecs
+	$(SEEDED) $(BIN)/python -m pytest -x tests/ecs
 
 # A MySQL server to test against: the one that MYSQL_URL names, else MariaDB's programs, which Debian's package brings
 # without starting a service.
@@ -106,11 +111,10 @@ podman:
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends podman runc mmdebstrap
 
 HISTORIES ?= 1000
-SEED ?= 1
 FIRST ?= 0
 
 torture: $(STAMP)
-	$(BIN)/python -m tests.torture --histories $(HISTORIES) --seed $(SEED) --first $(FIRST)
+	$(BIN)/python -m tests.torture --histories $(HISTORIES) --seed $(or $(SEED),1) --first $(FIRST)
 
 lock:
 	$(BIN)/uv pip compile --universal --generate-hashes --quiet pyproject.toml --extra dev -o requirements-dev.txt -p 3.11

@@ -72,8 +72,9 @@ class WarehouseServer:
     def grant(self) -> None:
         """Give loader and analyst their rights, as an administrator does it on a real one: once, through its front."""
         url = self.url_of(SUPERUSER).replace("redshift+psycopg2", "postgresql")
+        grants = GRANTS_SQL.read_text(encoding="utf-8").replace("DATABASE warehouse ", f"DATABASE {self.database} ")
         with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
-            cursor.execute(GRANTS_SQL.read_text(encoding="utf-8"))
+            cursor.execute(grants)
 
     def clear(self) -> None:
         """Drop every schema of the users and end every transaction that holds one."""

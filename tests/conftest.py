@@ -16,8 +16,10 @@ from prefect.utilities.asyncutils import run_coro_as_sync
 
 from local import stocks
 from local.mysql import MySQLServer, start_mysql
+from local.postgres import SUPERUSER
 from local.prefect_server import PrefectServer, launch_prefect_server, wait_for_prefect_server
 from local.stack import Stack
+from local.warehouse import WarehouseServer, launch_warehouse, wait_for_warehouse
 from seed_data.stocks.script import SUFFIX
 from tests.saved_blocks import save_blocks
 
@@ -52,6 +54,17 @@ def stack() -> Iterator[Stack]:
     """Postgres, MongoDB, AWS and the Redshift stand-in; no Prefect server."""
     with Stack(prefect=False) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def lasting_warehouse(stack: Stack) -> Iterator[WarehouseServer]:
+    """A second Redshift stand-in, for what the tests of a file share: ``warehouse_url`` empties the first one for each
+    test that asks. Call ``clear`` first."""
+    database = unique("lasting")
+    stack.postgres.create_database(database, owner=SUPERUSER)
+    server = launch_warehouse(stack.directory / database, postgres=stack.postgres, database=database, aws=stack.aws)
+    yield wait_for_warehouse(server)
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,9 @@ from tests.ecs import runbook
 from tests.ecs.chain import Chain
 from tests.ecs.ends import TRADES
 
+# The first run fills the warehouse that the later ones change.
+pytestmark = pytest.mark.story
+
 
 def test_a_run_from_the_terminal_fills_the_warehouse(chain: Chain) -> None:
     said = runbook.run(chain.stack, runbook.RUN_AND_WATCH)

@@ -14,6 +14,9 @@ from infra import work_pool
 from tests.ecs import runbook
 from tests.ecs.chain import Chain
 
+# The commands are run in the order in which the runbook names them.
+pytestmark = pytest.mark.story
+
 # This stack has no MySQL: its secret has no value, and `status` says so.
 EXIT_CODES = {"python -m infra.deploy status --env prod": 1}
 SECRET = "millrace/local/SOURCE_POSTGRES_URL"

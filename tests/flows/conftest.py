@@ -12,6 +12,7 @@ import pytest
 
 from local.prefect_server import PrefectServer
 from local.stack import Stack
+from tests.conftest import unique
 from tests.saved_blocks import save_blocks
 
 MONGO_DATABASE = "finance"
@@ -61,9 +62,13 @@ async def places(
     bucket: str,
     aws_environment: dict[str, str],
 ) -> Any:
-    """Blocks registered for an empty source, an empty warehouse and an empty bucket."""
+    """Blocks registered for an empty source, an empty warehouse and empty buckets."""
     stack.mongo.drop_database(MONGO_DATABASE)
-    environment = stack.environment() | {"SOURCE_POSTGRES_URL": postgres_database, "LANDING_BUCKET": bucket}
+    environment = stack.environment() | {
+        "SOURCE_POSTGRES_URL": postgres_database,
+        "LANDING_BUCKET": bucket,
+        "PROCESSED_BUCKET": stack.aws.create_bucket(unique("processed").replace("_", "-")),
+    }
     await save_blocks(environment)
     yield Places(postgres_database, stack.mongo.url, warehouse_url, environment)
     stack.mongo.drop_database(MONGO_DATABASE)

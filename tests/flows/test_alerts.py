@@ -10,6 +10,8 @@ import pytest
 from prefect import flow
 from prefect.blocks.abstract import NotificationBlock
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_UI_URL, temporary_settings
 from sqlalchemy.engine import make_url
 
@@ -68,9 +70,10 @@ async def run_that_raises(error: BaseException, **parameters: Any) -> None:
 
 async def last_run_id(name: str) -> str:
     async with get_client() as client:
-        runs = await client.read_flow_runs(limit=200)
-        flows = {one.id: one.name for one in await client.read_flows()}
-    return str(max((one for one in runs if flows[one.flow_id] == name), key=lambda one: one.created).id)
+        (run,) = await client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[name])), sort=FlowRunSort.START_TIME_DESC, limit=1
+        )
+    return str(run.id)
 
 
 async def test_a_failure_tells_link_streams_reasons_and_remedies(inbox: Inbox, prefect_server: PrefectServer) -> None:

@@ -67,6 +67,18 @@ def inbox(prefect_server: PrefectServer, stack: Stack) -> Iterator[Inbox]:
     inbox.block().save("alerts", overwrite=True)
     yield inbox
     SnsNotification.delete("alerts")
+    delete_automations()
+
+
+@pytest.fixture
+def no_automations(inbox: Inbox) -> Iterator[None]:
+    """None before the test, and none after it."""
+    delete_automations()
+    yield
+    delete_automations()
+
+
+def delete_automations() -> None:
     with get_client(sync_client=True) as client:
         for automation in client.read_automations():
             client.delete_automation(automation.id)
@@ -246,7 +258,7 @@ async def ours() -> dict[str, Automation]:
         return {one.name: one for one in await client.read_automations() if one.name.startswith(PREFIX)}
 
 
-async def test_applied_twice_nothing_changes(inbox: Inbox) -> None:
+async def test_applied_twice_nothing_changes(no_automations: None) -> None:
     first = await apply_automations(fresh_within={"quiet": timedelta(minutes=30)})
     before = await ours()
     second = await apply_automations(fresh_within={"quiet": timedelta(minutes=30)})
@@ -257,7 +269,7 @@ async def test_applied_twice_nothing_changes(inbox: Inbox) -> None:
     assert await ours() == before
 
 
-async def test_changed_renamed_paused_and_foreign(inbox: Inbox) -> None:
+async def test_changed_renamed_paused_and_foreign(no_automations: None) -> None:
     await apply_automations(fresh_within={"quiet": timedelta(minutes=30), "old name": timedelta(minutes=30)})
     async with get_client() as client:
         foreign = AutomationCore(name="theirs", trigger=EventTrigger(expect={"never"}), actions=[DoNothing()])
@@ -279,7 +291,7 @@ async def test_changed_renamed_paused_and_foreign(inbox: Inbox) -> None:
         await client.delete_automation(identifier)
 
 
-async def test_a_twin_is_removed(inbox: Inbox) -> None:
+async def test_a_twin_is_removed(no_automations: None) -> None:
     await apply_automations(fresh_within={})
     async with get_client() as client:
         twin = (await ours())[f"{PREFIX}late"]
@@ -288,7 +300,7 @@ async def test_a_twin_is_removed(inbox: Inbox) -> None:
         assert [one.name for one in await client.read_automations()].count(f"{PREFIX}late") == 1
 
 
-def test_the_command_prints_a_line_for_each(inbox: Inbox, prefect_server: PrefectServer) -> None:
+def test_the_command_prints_a_line_for_each(no_automations: None, prefect_server: PrefectServer) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "flows.automations"],
         cwd=REPOSITORY,

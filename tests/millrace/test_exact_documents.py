@@ -19,6 +19,7 @@ from mongo_cases import FIELDS, OUT_OF_RANGE, TOO_LONG, Json, Rejected
 from pymongo import MongoClient
 
 from local.stack import Stack
+from local.warehouse import WarehouseServer
 from millrace import Incremental, Stream
 from millrace.capture.chunk import Read
 from millrace.capture.mongo_values import EXTENDED_JSON, Decoder
@@ -50,15 +51,15 @@ class Delivered:
 
 
 @pytest.fixture(scope="module", params=["redshift", "postgres", "server", "server to postgres"])
-def exact(request: pytest.FixtureRequest, stack: Stack) -> Iterator[Delivered]:
+def exact(request: pytest.FixtureRequest, stack: Stack, lasting_warehouse: WarehouseServer) -> Iterator[Delivered]:
     """All values as BSON through the decoder into either warehouse, and those that the server takes from there."""
     store = bucket_store(stack, stack.aws.create_bucket(f"exact-{secrets.token_hex(4)}"))
     name = f"exact_{secrets.token_hex(4)}"
     if request.param.endswith("postgres"):
         engine = engine_between(stack, store, "", stack.postgres.create_database(name))
     else:
-        stack.warehouse.clear()
-        engine = engine_between(stack, store, "", stack.warehouse.url)
+        lasting_warehouse.clear()
+        engine = engine_between(stack, store, "", lasting_warehouse.url)
     documents = {row: {"_id": row, "at": NOW, field: value} for row, (field, value, _) in enumerate(ROWS)}
     if request.param.startswith("server"):
         yield from_server(stack, engine, name, documents)

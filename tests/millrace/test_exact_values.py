@@ -22,6 +22,7 @@ from postgres_cases import CASES, PREPARE, UNSUPPORTED, Case
 from psycopg2.extensions import new_type, register_type
 
 from local.stack import Stack
+from local.warehouse import WarehouseServer
 from millrace import Incremental, Stream
 from millrace.errors import UnmappableType
 from millrace.naming import column_names, quote
@@ -71,12 +72,14 @@ def source_url(stack: Stack) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module", params=["redshift", "postgres"])
-def exact_engine(request: pytest.FixtureRequest, stack: Stack, source_url: str) -> Iterator[Engine]:
+def exact_engine(
+    request: pytest.FixtureRequest, stack: Stack, lasting_warehouse: WarehouseServer, source_url: str
+) -> Iterator[Engine]:
     store = bucket_store(stack, stack.aws.create_bucket(f"exact-{secrets.token_hex(4)}"))
     name = f"exact_warehouse_{secrets.token_hex(4)}"
     if request.param == "redshift":
-        stack.warehouse.clear()
-        yield engine_between(stack, store, source_url, stack.warehouse.url)
+        lasting_warehouse.clear()
+        yield engine_between(stack, store, source_url, lasting_warehouse.url)
         return
     url = stack.postgres.create_database(name)
     foreign(stack, name)

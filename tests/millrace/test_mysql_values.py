@@ -24,6 +24,7 @@ from mysql_cases import CASES, SESSION, UNSUPPORTED, Case, literal
 
 from local.mysql import MySQLServer, connect
 from local.stack import Stack
+from local.warehouse import WarehouseServer
 from millrace import Incremental, Stream
 from millrace.capture.chunk import Window
 from millrace.capture.mysql import MySQLSource
@@ -84,12 +85,14 @@ def source(mysql: MySQLServer) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module", params=["redshift", "postgres"])
-def delivered(request: pytest.FixtureRequest, stack: Stack, source: str) -> Iterator[Delivered]:
+def delivered(
+    request: pytest.FixtureRequest, stack: Stack, lasting_warehouse: WarehouseServer, source: str
+) -> Iterator[Delivered]:
     store = bucket_store(stack, stack.aws.create_bucket(f"exact-{secrets.token_hex(4)}"))
     name = f"exact_warehouse_{secrets.token_hex(4)}"
     if request.param == "redshift":
-        stack.warehouse.clear()
-    warehouse = stack.warehouse.url if request.param == "redshift" else stack.postgres.create_database(name)
+        lasting_warehouse.clear()
+    warehouse = lasting_warehouse.url if request.param == "redshift" else stack.postgres.create_database(name)
     engine = engine_between(stack, store, "", warehouse)
     engine.mysql_url = source
     result = asyncio.run(engine.deliver(stream("edges", database_of(engine))))

@@ -30,6 +30,7 @@ from pymongo import MongoClient
 
 from local.mysql import MySQLServer
 from local.stack import Stack
+from local.warehouse import WarehouseServer
 from millrace import Incremental, Stream
 from millrace.errors import ConfigurationError
 from millrace.warehouse.ledger import LoadResult
@@ -49,10 +50,10 @@ class Rows(dy.Schema):
 
 
 @pytest.fixture(scope="module")
-def keyed_engine(stack: Stack) -> Iterator[Engine]:
+def keyed_engine(stack: Stack, lasting_warehouse: WarehouseServer) -> Iterator[Engine]:
     """One source and one warehouse for all keys: each has a table of its own."""
-    stack.warehouse.clear()
-    yield from keyed_between(stack, stack.warehouse.url)
+    lasting_warehouse.clear()
+    yield from keyed_between(stack, lasting_warehouse.url)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,53 @@
+"""Runs test files, and the tests of each file, in a random order, so that no test can rely on one before it.
+
+Each run names its seed; ``TEST_SEED=7`` repeats the order of a run. A file whose tests are the steps of one
+story says so with ``pytestmark = pytest.mark.story``: they keep their order.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+VARIABLE = "TEST_SEED"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose a seed unless one is given. The processes of pytest-xdist find it in their environment."""
+    os.environ.setdefault(VARIABLE, str(random.SystemRandom().randrange(10_000)))
+    config.addinivalue_line("markers", "story: the tests of this file are steps that run in their order")
+
+
+# First, so that pytest then brings tests together that share an expensive fixture's parameter.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Shuffle the files, and the tests of each file."""
+    chance = random.Random(os.environ[VARIABLE])  # noqa: S311
+    files: dict[Path, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        files[item.path].append(item)
+    for tests in files.values():
+        if not tests[0].get_closest_marker("story"):
+            chance.shuffle(tests)
+    shuffled = list(files.values())
+    chance.shuffle(shuffled)
+    items[:] = [item for tests in shuffled for item in tests]
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Name the seed, also in the short output, which has no header."""
+    if reporter := session.config.pluginmanager.get_plugin("terminalreporter"):
+        _name_seed(reporter)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """And again where failures are told."""
+    _name_seed(terminalreporter)
+
+
+def _name_seed(reporter: pytest.TerminalReporter) -> None:
+    reporter.write_line(f"random order: {VARIABLE}={os.environ[VARIABLE]}")
