@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from millrace.errors import ConfigurationError
+from millrace.zones import check_zone
 
 DeletePolicy = Literal["hard", "soft", "ignore"]
 """What a row that left the source becomes: taken out, kept and marked (``_deleted_at``), or left as it is."""
@@ -25,10 +26,10 @@ LandingFormat = Literal["parquet", "csv"]
 class Incremental:
     """Capture by cursor: rows whose ``cursor`` is at or after the position, and rows where it is NULL.
 
-    ``overlap`` is subtracted from the position: it covers clocks that differ and writers whose transactions the
-    source does not show. Rows read again are recognised by their hash and counted as unchanged.
-    Default: 1 second where the source shows open transactions (Postgres), 60 seconds elsewhere (the longest a
-    MongoDB transaction lives by default).
+    ``overlap`` is subtracted from the position: it covers writers that stamp by their own clocks. Rows read again are
+    recognised by their hash and counted as unchanged. Default: 1 second. Where the source does not show open
+    transactions, it overlaps by what safety needs if that is more: 60 seconds for MongoDB (the longest that a
+    transaction lives by default), 15 minutes for Postgres and MySQL.
     """
 
     cursor: str
@@ -101,12 +102,7 @@ class Dated:
     days_before: int = 0
 
     def __post_init__(self) -> None:
-        try:
-            ZoneInfo(self.zone)
-        except (ZoneInfoNotFoundError, ValueError):
-            raise ConfigurationError(
-                f"{self.zone!r} is no time zone", place=f"dated {self.root}", remedy="write one such as Asia/Jakarta"
-            ) from None
+        check_zone(self.zone, f"dated {self.root}")
 
     def date_of(self, read_at: datetime) -> date:
         """The date whose state a read shows."""

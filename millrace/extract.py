@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any
 
@@ -30,6 +30,7 @@ from millrace.naming import MESSAGE, ROW_HASH, column_name
 from millrace.pipeline import Stream
 from millrace.rejects import NOWHERE
 from millrace.shape.row_hash import with_hashes, with_row_hash
+from millrace.stamps import note_of_stamps_ahead, stamped_ahead
 from millrace.types import Column, identity_column, polars_type
 
 Progress = Callable[[int], None]
@@ -101,6 +102,7 @@ class Extraction:
         self._reject_counts: Counter[tuple[str, str]] = Counter()
         self._met: set[str] = set()
         self._accepted = 0
+        self._ahead = timedelta(0)
         self._source_rows: int | None = None
         self._told: list[str] = []
 
@@ -121,6 +123,7 @@ class Extraction:
         hashed = with_hashes(accepted, columns, self._stream.load, self._keys)
         self._columns |= {column.name: column for column in columns}
         self._measure(accepted, [*columns, *identity_column(self._read.identity)])
+        self._ahead = max(self._ahead, stamped_ahead(accepted, columns, self._stream, self._read.read_at))
         self._wait()
         self._writing = self._pool.submit(self._rows.write, hashed, columns)
         self._accepted += accepted.height
@@ -289,6 +292,7 @@ class Extraction:
             note=self._note,
             collected=self._read.collected,
             consent=self._consent,
+            zones=self._read.zones,
         )
 
     @property
@@ -296,4 +300,5 @@ class Extraction:
         kept = (
             "rows were rejected, so nothing is taken for deleted" if self._kind == "snapshot" and self._rejected else ""
         )
-        return "; ".join(filter(None, (self._read.note, kept, *self._told)))
+        ahead = note_of_stamps_ahead(self._stream, self._ahead)
+        return "; ".join(filter(None, (self._read.note, ahead, kept, *self._told)))

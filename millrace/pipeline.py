@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
@@ -28,6 +28,7 @@ from millrace.load_modes import Append, History, LoadMode, Merge, Replace, Scd2
 from millrace.model import Model
 from millrace.naming import declared_name
 from millrace.schedule import check_schedule
+from millrace.zones import check_zone
 
 if TYPE_CHECKING:
     import dataframely
@@ -85,6 +86,8 @@ class Stream:
     whole: ``""`` (on demand only), ``every run``, ``daily``, or a cron expression (UTC).
     ``rewritten`` gives columns other values, of the same type, before the contract looks at them; ``omitted`` fields of
     documents and messages are not replicated; ``sorted_by`` is the column by which the target is sorted.
+    ``stamps_in`` is the IANA time zone in which stamps that say no zone are written (``''``: UTC, as far as the source
+    does not say otherwise): the cursor's, and those that date versions and bindings. Their values arrive unchanged.
     """
 
     name: str
@@ -105,9 +108,12 @@ class Stream:
     rewritten: Mapping[str, pl.Expr] = field(default_factory=dict, compare=False)
     omitted: Collection[str] = ()
     sorted_by: str = ""
+    stamps_in: str = ""
 
     def __post_init__(self) -> None:
         declared_name(self.name, "stream")
+        if self.stamps_in:
+            check_zone(self.stamps_in, f"stream {self.name}: stamps_in")
         if self.target:
             declared_name(self.target, f"stream {self.name}: target")
         if not 0 <= self.max_reject_share <= 1:
@@ -196,6 +202,7 @@ class Pipeline:
     its inputs. ``landing`` is the format of batches in the landing zone. ``fresh_within`` is the age that a change may
     have when it becomes visible; None: no objective. ``views`` is a file of views for analysts, below sql/ or absolute.
     ``warehouse`` is the warehouse's connection, if it is not the common one; ``dated`` says which date a read is of.
+    ``stamps_in`` is that of all streams that declare none themselves.
     """
 
     name: str
@@ -209,9 +216,14 @@ class Pipeline:
     views: str = ""
     warehouse: str = ""
     dated: Dated | None = None
+    stamps_in: str = ""
 
     def __post_init__(self) -> None:
         declared_name(self.name, "pipeline")
+        if self.stamps_in:
+            check_zone(self.stamps_in, f"pipeline {self.name}: stamps_in")
+            streams = [replace(stream, stamps_in=stream.stamps_in or self.stamps_in) for stream in self.streams]
+            object.__setattr__(self, "streams", streams)
         for schema in filter(None, (self.schema, self.model_schema)):
             declared_name(schema, f"pipeline {self.name}: schema")
         if self.warehouse and not re.fullmatch(_CONNECTION, self.warehouse):
@@ -229,6 +241,7 @@ class Pipeline:
             self._check_references(model)
             self._check_binds(model)
             self._check_replaced(model)
+            self._check_stamps(model)
 
     @property
     def target_schema(self) -> str:
@@ -322,6 +335,24 @@ class Pipeline:
                 place=f"pipeline {self.name}, model {model.name}",
                 remedy="declare Merge, or capture=Snapshot() for that stream",
             )
+
+    def _check_stamps(self, model: Model) -> None:
+        zones = self._zones_of(model)
+        if len(zones) > 1 and (model.load.effective or model.binds):
+            raise ConfigurationError(
+                f"its times are of streams whose stamps are in several zones ({', '.join(zones)})",
+                place=f"pipeline {self.name}, model {model.name}",
+                remedy="declare one stamps_in for them, or compute the model from streams of one zone",
+            )
+
+    def stamps_of(self, model: Model) -> str:
+        """The time zone of a model's times that say none: that of the streams that it is computed from."""
+        return "".join(self._zones_of(model)[:1])
+
+    def _zones_of(self, model: Model) -> list[str]:
+        """An undeclared one is UTC."""
+        zones = {one.stamps_in for one in self.streams if one.name in self._streams_of(model)}
+        return sorted({zone or "UTC" for zone in zones}) if any(zones) else []
 
     def _streams_of(self, model: Model) -> set[str]:
         """The streams that a model is computed from, by whatever way."""

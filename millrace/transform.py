@@ -178,6 +178,7 @@ class _Transform:
             prefix="",
             is_whole=True,
             is_complete=self._is_complete(model),
+            zones=tuple(sorted({zone for batch in sources for zone in batch.zones})),
         )
 
     def _is_complete(self, model: Model) -> bool:

@@ -64,7 +64,8 @@ class Read:
     are told to be the same row read twice, where the source gives no snapshot ('' where it does: then a repeated key
     is an error), ``coordinates`` those that tell where a row is, if it is not the key; ``is_whole`` says that the
     columns of its chunks are all the source has. ``note`` says what an operator should know about the bound.
-    ``collected`` are the objects of the lake that it reads, where those are its source.
+    ``collected`` are the objects of the lake that it reads, where those are its source. ``zones`` are the time zones
+    other than UTC that the source gives to sessions, in one of which its stamps without zone may be.
     """
 
     read_at: datetime
@@ -74,6 +75,7 @@ class Read:
     is_whole: bool = False
     note: str = ""
     collected: tuple[str, ...] = ()
+    zones: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

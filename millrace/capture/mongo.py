@@ -12,7 +12,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -26,6 +26,7 @@ from bson.errors import InvalidId
 from millrace.capture.chunk import Chunk, Keys, Read, Window
 from millrace.capture.mongo_client import MongoClient, mongo_errors
 from millrace.capture.mongo_values import DOCUMENT_KEY, Decoder
+from millrace.capture.position import bounded_position, joined, not_in_future
 from millrace.errors import SourceMissing
 from millrace.naming import IDENTITY, column_name
 from millrace.pipeline import Stream
@@ -59,6 +60,8 @@ class MongoSource:
     ) -> AsyncIterator[MongoReading]:
         """As ``Source.read``."""
         read = await _begin(self.client, stream, selection)
+        selection, told = not_in_future(selection, read.read_at)
+        read = replace(read, note=joined(told, read.note))
         yield MongoReading(read, self.client, stream, known, _query(stream, selection))
 
     async def existing(self, stream: Stream, known: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
@@ -119,10 +122,10 @@ async def _begin(client: MongoClient, stream: Stream, selection: Window | Keys) 
             )
         hello: dict[str, Any] = await client.admin.command("hello")
     read_at: datetime = hello["localTime"].replace(tzinfo=UTC)
-    overlap = DEFAULT_OVERLAP if stream.capture.overlap is None else stream.capture.overlap
+    overlap = max(DEFAULT_OVERLAP, stream.capture.overlap or DEFAULT_OVERLAP)
     moves = isinstance(selection, Window) and selection.upper is None
-    position = (read_at - overlap).isoformat() if moves else None
-    return Read(read_at, position, identity=IDENTITY, coordinates=(column_name(DOCUMENT_KEY),))
+    position, note = bounded_position(read_at, overlap) if moves else (None, "")
+    return Read(read_at, position, identity=IDENTITY, coordinates=(column_name(DOCUMENT_KEY),), note=note)
 
 
 async def _find(

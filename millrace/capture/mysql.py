@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from ctypes import c_float
 from datetime import UTC, datetime
@@ -19,16 +19,19 @@ from pymysql.constants import ER
 
 from millrace.capture.mysql_errors import code_of, mysql_errors
 from millrace.capture.mysql_packets import rows_of
+from millrace.capture.mysql_replica import following
 from millrace.capture.mysql_values import UTF8, describe, is_collated
 from millrace.capture.pipe import CHUNK_BYTES, Pipe, piped
+from millrace.capture.position import Moment, joined
 from millrace.capture.rows import TOO_LARGE, SourceColumn
-from millrace.capture.tables import Connect, Moment, TableSource
+from millrace.capture.tables import Connect, TableSource
 from millrace.database import statement
 from millrace.errors import ConfigurationError
 from millrace.naming import literal, quote_in_backticks
 from millrace.pipeline import Stream
 from millrace.rejects import HEX
 from millrace.types import Column, Kind
+from millrace.zones import other_than_utc
 
 IDLE_SECONDS = 900
 """How long the server keeps a snapshot for a run that neither asks nor takes rows: a paused read goes on after minutes,
@@ -56,7 +59,6 @@ SNAPSHOT = (
 )
 LOOKS, BETWEEN_LOOKS_SECONDS = 15, 0.2
 NOT_GRANTED = "grant PROCESS"
-REPLICA = "this server is read-only, as a replica is, and hides those of the primary"
 STALE = "another session reads information_schema.innodb_trx without a pause, so that it is not renewed"
 NUMBERS = frozenset({Kind.BOOLEAN, Kind.INT16, Kind.INT32, Kind.INT64, Kind.DECIMAL})
 
@@ -100,13 +102,11 @@ class MySQL:
         key = [column.rendered if column.column.path in stream.keys else "''" for column in columns]
         return f"IFNULL({whole}, {_joined([*key, literal(TOO_LARGE)])})"
 
-    def moment(self, column: SourceColumn, bound: str) -> str:
+    def moment(self, column: SourceColumn, bound: datetime) -> str:
         """Cut to the column's precision, as the stamps in it were."""
-        moment = datetime.fromisoformat(bound)
-        utc = moment.astimezone(UTC) if moment.tzinfo else moment
         digits = re.search(r"\d", column.type_name)
         unit = 10 ** (6 - int(digits[0] if digits else 0))
-        cut = utc.replace(tzinfo=None, microsecond=utc.microsecond // unit * unit)
+        cut = bound.replace(tzinfo=None, microsecond=bound.microsecond // unit * unit)
         return f"'{cut.isoformat(' ')}'"
 
     def among(self, connection: Any, columns: Sequence[SourceColumn], rows: Sequence[tuple[Any, ...]]) -> str:
@@ -154,24 +154,46 @@ def _row(connection: Any, query: str) -> Any:
 
 
 def _look(connection: Any) -> Moment:
-    """The clock, then what runs, then the open transactions. One of our own, which the next replaces, tells whether the
-    list is of now; it stays open between looks, so that one renewal serves all who wait for it."""
+    """The clock, then what runs, then whom the server follows, then the open transactions."""
     read_at = _row(connection, "SELECT UTC_TIMESTAMP(6)")[0].replace(tzinfo=UTC)
-    (running,) = _row(connection, statement("mysql_running_statements"))
+    running, has_appliers = _row(connection, statement("mysql_running_statements"))
+    with connection.cursor() as cursor:
+        cursor.execute(statement("mysql_server"))
+        variables = {name.lower(): value for name, value in cursor.fetchall()}
+    server = following(connection, variables, has_appliers=bool(has_appliers))
+    oldest, blind = _oldest_transaction(connection)
+    return Moment(
+        read_at,
+        min((start.replace(tzinfo=UTC) for start in (oldest, running) if start is not None), default=None),
+        blind=joined(server.blind, blind),
+        replayed_until=None if server.behind is None else read_at - server.behind,
+        halted=server.halted,
+        zones=_zones_of(variables),
+    )
+
+
+def _oldest_transaction(connection: Any) -> tuple[datetime | None, str]:
+    """When it began, and why it cannot be seen. A transaction of our own, which the next replaces, tells whether the
+    list is of now; it stays open between looks, so that one renewal serves all who wait for it."""
     _run(connection, *SNAPSHOT)
     try:
         for _ in range(LOOKS):
-            is_fresh, transaction, is_replica = _row(connection, statement("mysql_open_transactions"))
+            is_fresh, oldest = _row(connection, statement("mysql_open_transactions"))
             if is_fresh:
-                starts = [start.replace(tzinfo=UTC) for start in (transaction, running) if start is not None]
-                return Moment(read_at, min(starts, default=None), REPLICA if is_replica else "")
+                return oldest, ""
             # All who wait look at the same moments, so that the list has the pauses that it needs.
             time.sleep(BETWEEN_LOOKS_SECONDS - time.time() % BETWEEN_LOOKS_SECONDS)
     except pymysql.MySQLError as error:
         if code_of(error) != ER.SPECIFIC_ACCESS_DENIED_ERROR:
             raise
-        return Moment(read_at, blind=NOT_GRANTED)
-    return Moment(read_at, blind=STALE)
+        return None, NOT_GRANTED
+    return None, STALE
+
+
+def _zones_of(variables: Mapping[str, str]) -> tuple[str, ...]:
+    """Other than UTC."""
+    name = variables["time_zone"]
+    return other_than_utc([variables["system_time_zone"] if name == "SYSTEM" else name])
 
 
 def _joined(fields: Sequence[str]) -> str:

@@ -7,21 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 from millrace.capture.pipe import CHUNK_BYTES, piped
+from millrace.capture.position import Moment
 from millrace.capture.postgres_values import describe
 from millrace.capture.rows import SourceColumn
-from millrace.capture.tables import Connect, Moment, TableSource
+from millrace.capture.tables import Connect, TableSource
 from millrace.database import database_errors, statement
 from millrace.errors import ConfigurationError
 from millrace.naming import literal, quote
 from millrace.pipeline import Stream
 from millrace.types import Column, Kind
+from millrace.zones import other_than_utc
 
 OLDEST_SERVER = 140_000
-BLIND = "grant pg_read_all_stats; a replica or prepared transactions hide them too"
+BLIND = {
+    "": "",
+    "replica": "this server is a replica, and hides those of the primary",
+    "prepared": "there are prepared transactions, which do not say when they began: end them",
+    "not granted": "grant pg_read_all_stats",
+}
+"""Why open transactions cannot be seen, by what the server is asked."""
 
 
 class PostgresSource(TableSource):
@@ -45,9 +53,12 @@ class Postgres:
         _prepare(connection)
         with connection.cursor() as cursor:
             cursor.execute(statement("postgres_open_transactions"))
-            read_at, oldest_start, is_reliable = cursor.fetchone()
+            read_at, oldest_start, why_blind, replayed_until, zones = cursor.fetchone()
+            if replayed_until is not None:
+                replayed_until = _replayed_until(cursor, replayed_until)
         connection.set_session(isolation_level="REPEATABLE READ", readonly=True, autocommit=False)
-        return Moment(read_at.astimezone(UTC), oldest_start, "" if is_reliable else BLIND)
+        zones = other_than_utc(zones)
+        return Moment(read_at.astimezone(UTC), oldest_start, BLIND[why_blind], replayed_until, zones=zones)
 
     def describe(self, connection: Any, stream: Stream, known: Sequence[Column]) -> tuple[SourceColumn, ...]:
         """As ``Dialect.describe``."""
@@ -61,11 +72,10 @@ class Postgres:
         """As ``Dialect.line``; COPY makes it a line."""
         return ", ".join(column.rendered for column in columns)
 
-    def moment(self, column: SourceColumn, bound: str) -> str:
+    def moment(self, column: SourceColumn, bound: datetime) -> str:
         """As ``Dialect.moment``."""
-        if column.column.type.kind is Kind.TIMESTAMP_UTC:
-            return f"{literal(bound)}::timestamptz"
-        return f"{literal(bound.removesuffix('+00:00'))}::timestamp"
+        type_name = "timestamptz" if column.column.type.kind is Kind.TIMESTAMP_UTC else "timestamp"
+        return f"{literal(bound.isoformat())}::{type_name}"
 
     def among(self, connection: Any, columns: Sequence[SourceColumn], rows: Sequence[tuple[Any, ...]]) -> str:
         """The values are sent as literals that the source reads in the column's type, so that its index serves."""
@@ -101,6 +111,16 @@ def _prepare(connection: Any) -> None:
             "SET DateStyle = 'ISO'; SET IntervalStyle = 'iso_8601'; SET TimeZone = 'UTC'; "
             "SET extra_float_digits = 1; SET bytea_output = 'hex'; SET idle_in_transaction_session_timeout = 0"
         )
+
+
+def _replayed_until(cursor: Any, replayed_until: datetime) -> datetime:
+    """Of an Aurora reader, which replays no log, its lag tells it."""
+    cursor.execute("SELECT to_regproc('pg_catalog.aurora_replica_status') IS NOT NULL")
+    if not cursor.fetchone()[0]:
+        return replayed_until
+    cursor.execute(statement("postgres_aurora_reader"))
+    (found,) = cursor.fetchone()
+    return replayed_until if found is None else found
 
 
 def _compared_as(column: SourceColumn) -> str:

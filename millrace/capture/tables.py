@@ -1,47 +1,36 @@
 """Capture from tables: one streaming SELECT of a selection, inside one snapshot, in bounded chunks.
 
-The position of an incremental read is the start of the oldest transaction that was open when the read began, or
-the read's own moment if none was: whatever becomes visible later was stamped at or after it. The rule and its
-limits are in docs/decisions/0003-position.md.
-What does not belong here: what a particular kind of database does differently (postgres.py, mysql.py).
+What does not belong here: where the next read starts (position.py), what a particular kind of database does
+differently (postgres.py, mysql.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, tzinfo
 from typing import Any, Protocol
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from millrace.capture.chunk import Chunk, Keys, Read, Window
+from millrace.capture.position import Moment, as_utc, joined, next_position, not_in_future
 from millrace.capture.rows import SourceColumn, decode, nothing
 from millrace.errors import ConfigurationError, SourceMissing
 from millrace.naming import column_name
 from millrace.pipeline import Stream
 from millrace.types import Column, Kind
 from millrace.worker import Worker
+from millrace.zones import earliest_wall_clock, latest_wall_clock, possible_zones
 
-DEFAULT_OVERLAP = timedelta(seconds=1)
-"""Covers the moment between a transaction's start and its appearance in the server's list."""
-BLIND_OVERLAP = timedelta(minutes=15)
-"""Where open transactions cannot be seen."""
 CURSOR_KINDS = frozenset({Kind.TIMESTAMP, Kind.TIMESTAMP_UTC})
 
 Connect = Callable[[], Any]
 """Opens a connection of the driver's, one's own."""
-
-
-@dataclass(frozen=True)
-class Moment:
-    """What is known before a snapshot is taken: the source's clock, and the start of the oldest transaction that was
-    open then, None if none was. ``blind`` says why open transactions cannot be seen ('' where they can)."""
-
-    read_at: datetime
-    oldest_start: datetime | None = None
-    blind: str = ""
+WallClock = Callable[[datetime, Collection[tzinfo]], datetime]
+"""What clocks in zones show about an instant."""
 
 
 class Dialect(Protocol):
@@ -70,8 +59,8 @@ class Dialect(Protocol):
         """What is selected of each row."""
         ...
 
-    def moment(self, column: SourceColumn, bound: str) -> str:
-        """A position as what the column is compared with."""
+    def moment(self, column: SourceColumn, bound: datetime) -> str:
+        """A bound (in UTC; without zone where the column has none) as what the column is compared with."""
         ...
 
     def among(self, connection: Any, columns: Sequence[SourceColumn], rows: Sequence[tuple[Any, ...]]) -> str:
@@ -96,7 +85,9 @@ class TableSource:
         """As ``Source.read``."""
         with Worker(f"read-{stream.name}") as worker:
             async with worker.within(self._session(stream, known)) as session:
-                yield TableReading(_fix(session.moment, stream, selection), session, selection, worker)
+                selection, told = not_in_future(selection, session.moment.read_at)
+                read = _fix(session, stream, selection, told)
+                yield TableReading(read, session, selection, worker)
 
     async def existing(self, stream: Stream, known: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
         """As ``Source.existing``."""
@@ -230,18 +221,45 @@ class _Session:
         share = min(1.0, rows / max(count, 1))
         return count, list(self.rows(self.columns, f"{self.dialect.random} < {share:.12f}"))
 
+    def note_of_zones(self) -> str:
+        """That nobody said in which zone the stamps are, if it makes a difference; '' otherwise."""
+        if self.stream.stamps_in or not self.moment.zones or not self._has_naive_cursor:
+            return ""
+        return (
+            f"stamps of {self.stream.capture.cursor} have no time zone and the server gives sessions "
+            f"{', '.join(self.moment.zones)}: they are read as if in that zone and as if in UTC; "
+            "declare stamps_in with the zone in which they are written"
+        )
+
     def _within(self, window: Window) -> str:
         if window.lower is None and window.upper is None:
             return ""
-        cursor = next(column for column in self.columns if column.column.path == self.stream.capture.cursor)
-        name = self.dialect.quote(cursor.column.path)
+        name = self.dialect.quote(self._cursor.column.path)
         bounds = [
-            f"{name} {operator} {self.dialect.moment(cursor, bound)}"
-            for operator, bound in ((">=", window.lower), ("<", window.upper))
+            f"{name} {operator} {self.dialect.moment(self._cursor, self._shown(as_utc(bound), by_clock))}"
+            for operator, bound, by_clock in (
+                (">=", window.lower, earliest_wall_clock),
+                ("<", window.upper, latest_wall_clock),
+            )
             if bound is not None
         ]
         bounded = " AND ".join(bounds)
         return bounded if window.upper is not None else f"{bounded} OR {name} IS NULL"
+
+    def _shown(self, bound: datetime, by_clock: WallClock) -> datetime:
+        """A bound as the cursor's stamps show it: of those without zone the wall clock of wherever they are written."""
+        if not self._has_naive_cursor:
+            return bound
+        declared = self.stream.stamps_in
+        return by_clock(bound, [ZoneInfo(declared)] if declared else [UTC, *possible_zones(self.moment.zones)])
+
+    @property
+    def _cursor(self) -> SourceColumn:
+        return next(column for column in self.columns if column.column.path == self.stream.capture.cursor)
+
+    @property
+    def _has_naive_cursor(self) -> bool:
+        return bool(self.stream.capture.cursor) and self._cursor.column.type.kind is Kind.TIMESTAMP
 
 
 def place_of(stream: Stream) -> str:
@@ -249,20 +267,13 @@ def place_of(stream: Stream) -> str:
     return f"stream {stream.name} ({stream.source})"
 
 
-def _fix(moment: Moment, stream: Stream, selection: Window | Keys) -> Read:
-    if isinstance(selection, Keys) or selection.upper is not None:
-        return Read(moment.read_at, None, is_whole=True)
-    overlap = stream.capture.overlap
-    if not moment.blind:
-        bound = min(moment.read_at, moment.oldest_start or moment.read_at).astimezone(UTC)
-        position = (bound - (DEFAULT_OVERLAP if overlap is None else overlap)).isoformat()
-        return Read(moment.read_at, position, is_whole=True)
-    note = (
-        f"open transactions cannot be seen ({moment.blind}): the next read overlaps this one by "
-        f"{overlap or BLIND_OVERLAP}"
-    )
-    position = (moment.read_at - (overlap or BLIND_OVERLAP)).isoformat()
-    return Read(moment.read_at, position, is_whole=True, note=note)
+def _fix(session: _Session, stream: Stream, selection: Window | Keys, told: str) -> Read:
+    moment = session.moment
+    if isinstance(selection, Keys):
+        return Read(moment.read_at, None, is_whole=True, zones=moment.zones)
+    position, note = (None, "") if selection.upper is not None else next_position(moment, stream, selection)
+    note = joined(told, note, session.note_of_zones())
+    return Read(moment.read_at, position, is_whole=True, note=note, zones=moment.zones)
 
 
 def _check_declared(stream: Stream, columns: tuple[SourceColumn, ...]) -> None:

@@ -60,8 +60,8 @@ class Batch:
     ``is_complete``: keys that the target has and the batch lacks have left the source. ``begun_at`` is the beginning
     of the read by the runner's clock, as ``read_at`` is by the source's. ``effective_at``: since when what it shows is
     taken to be so, where rows do not say it themselves (docs/decisions/0010-versions.md). ``origin`` is the manifest,
-    in the landing zone, of the batch that this one is a copy of in the processed zone. ``collected`` as in ``Read``.
-    ``consent`` is what a person allowed the run to do."""
+    in the landing zone, of the batch that this one is a copy of in the processed zone. ``collected``, ``zones`` as in
+    ``Read``. ``consent`` is what a person allowed the run to do."""
 
     pipeline: str
     stream: str
@@ -93,6 +93,7 @@ class Batch:
     origin: str = ""
     note: str = ""
     collected: tuple[str, ...] = ()
+    zones: tuple[str, ...] = ()
     consent: Consent = NO_CONSENT
 
     @property
@@ -148,7 +149,7 @@ def _restored(value: dict[str, Any]) -> dict[str, Any]:
         **{name: tuple(_part(part) for part in value[name]) for name in ("parts", "deletes", "sample")},
         "rejects": tuple(value["rejects"]),
         "reject_counts": tuple(RejectCount(**count) for count in value["reject_counts"]),
-        **{name: tuple(value[name]) for name in ("closes", "collected")},
+        **{name: tuple(value.get(name, ())) for name in ("closes", "collected", "zones")},
         "consent": Consent(**value.get("consent", {})),
     }
 

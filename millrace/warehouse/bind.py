@@ -79,7 +79,7 @@ class _Binding:
             raise TypeError("a pipeline refuses such a declaration")
         self.fact, self.bind, self.dimension, self._load = fact, bind, dimension, dimension.load
         kinds: dict[str, Kind] = {column.name: column.type.kind for column in fact.columns}
-        self._at = moment(f"f.{quote(bind.at)}", kinds[bind.at])
+        self._at = moment(f"f.{quote(bind.at)}", kinds[bind.at], fact.stamps_in)
 
     @property
     def arrived(self) -> str:

@@ -40,7 +40,8 @@ def measure(
     with connection.cursor() as cursor:
         # Redshift gives whole seconds of a stamp, so that the bound must be one too.
         since = floor(datetime.fromisoformat(position).timestamp())
-        cursor.execute(statements.changed_stamps(target, since))
+        kinds = {column.name: column.type.kind for column in batch.columns}
+        cursor.execute(statements.changed_stamps(target, kinds.get(target.stamp), since))
         stamped, silent, *stamps = cursor.fetchone()
     visible = batch.read_at.timestamp() + (visible_at - batch.begun_at).total_seconds()
     ages = [None if stamp is None else round(max(visible - float(stamp), 0.0), 3) for stamp in stamps]

@@ -33,6 +33,7 @@ from millrace.warehouse.schema import changes_for
 from millrace.warehouse.session import patiently
 from millrace.warehouse.stage import Stage, files_of
 from millrace.warehouse.target import Target
+from millrace.warehouse.times import doubtful_times
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,7 @@ def _commit_together(
     unbound = bind_facts(connection, catalog, models, _changed(pending), applied_at)
     for work in pending:
         warnings = (*work.applied.warnings, *unbound.get(work.target.member, ()))
+        warnings += doubtful_times(work.target, work.batch)
         if work.batch.written:
             warnings += complete_dimensions(connection, catalog, work.target, models, applied_at)
         done[work.batch.batch_id] = _record(connection, ledger, replace(work, warnings=warnings), applied_at)

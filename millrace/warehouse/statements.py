@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from millrace.naming import DELETED_AT, LOADED_AT, ROW_HASH, literal, quote, quote_list
-from millrace.types import Column
+from millrace.types import Column, Kind
 from millrace.warehouse.dialect import Dialect
 from millrace.warehouse.target import Target
 
@@ -184,10 +184,13 @@ def insert_unknown(target: Target, column: str, dimension: Target, types: Mappin
     )
 
 
-def changed_stamps(target: Target, since: float) -> str:
+def changed_stamps(target: Target, kind: Kind | None, since: float) -> str:
     """Of the rows of the delta: how many have a stamp at or after ``since``, how many have an older one or none, and of
-    the former the middle, the twentieth and the first. All in seconds since 1970."""
-    stamp = f"EXTRACT(EPOCH FROM {quote(target.stamp)})::DOUBLE PRECISION"
+    the former the middle, the twentieth and the first. All in seconds since 1970. ``kind`` is the stamp's."""
+    at = quote(target.stamp)
+    if target.stamps_in and kind is Kind.TIMESTAMP:
+        at = f"({at} AT TIME ZONE {literal(target.stamps_in)})"
+    stamp = f"EXTRACT(EPOCH FROM {at})::DOUBLE PRECISION"
     fresh = f"CASE WHEN at >= {since!r} THEN at END"
     percentiles = ", ".join(
         f"percentile_cont({share}) WITHIN GROUP (ORDER BY {fresh})" for share in (MIDDLE_SHARE, OLDEST_SHARE)

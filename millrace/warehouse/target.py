@@ -26,7 +26,8 @@ class Target:
     columns to the models whose key they hold, ``unknown`` gives the values of a row of which only the key is known;
     ``binds`` are columns that hold keys of versions. ``consumed`` columns of a batch are not kept.
     The table is sorted by ``sorted_by``. ``number`` tells apart the temporary tables of targets that are loaded
-    together. ``marks_deleted``: the table has the column that marks deleted rows."""
+    together. ``marks_deleted``: the table has the column that marks deleted rows. ``stamps_in`` is the time zone of
+    times that say none ('': UTC)."""
 
     pipeline: str
     member: str
@@ -50,6 +51,7 @@ class Target:
     rank: int = 0
     number: int = 0
     marks_deleted: bool = False
+    stamps_in: str = ""
 
     @property
     def name(self) -> str:
@@ -153,6 +155,7 @@ def _of_stream(pipeline: Pipeline, stream: Stream, dialect: Dialect, number: int
         sorted_by=stream.sorted_by,
         rank=2,
         number=number,
+        stamps_in=stream.stamps_in,
     )
 
 
@@ -176,4 +179,5 @@ def _of_model(pipeline: Pipeline, model: Model, dialect: Dialect, number: int) -
         consumed=frozenset(filter(None, [model.load.effective])),
         rank=1 if model.references or model.binds else 0,
         number=number,
+        stamps_in=pipeline.stamps_of(model),
     )

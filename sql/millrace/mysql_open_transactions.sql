@@ -8,6 +8,5 @@ SELECT
             CONVERT_TZ(transactions.trx_started, 'SYSTEM', '+00:00'),
             CONVERT_TZ(transactions.trx_started - INTERVAL 1 HOUR, 'SYSTEM', '+00:00') + INTERVAL 1 HOUR
         ) END
-    ) AS oldest_transaction,
-    @@GLOBAL.read_only <> 0 AS is_replica
+    ) AS oldest_transaction
 FROM information_schema.innodb_trx AS transactions

@@ -1,13 +1,39 @@
 -- Run outside a transaction, before the snapshot is taken: now() is this statement's start, so every transaction
--- that the scan does not see starts later. Prepared transactions show no start, a replica shows none of the
--- primary's, and without the privilege other users' are hidden: then the scan cannot be relied on.
+-- that the scan does not see starts later.
+-- Autovacuum writes no rows, nor does a walsender that has no transaction id: however long, they hold nothing back.
+-- A prepared transaction does not say when it began, but when it was prepared.
+-- A replica sees its own sessions, which do not write. It says until when it replayed the primary's commits; after a
+-- restart with nothing replayed yet, the checkpoint that it started from does.
+-- Zones: what this session was given before it was set to UTC, and what other roles are given in this database.
 SELECT
     now() AS read_at,
-    (
-        SELECT min(activity.xact_start)
-        FROM pg_catalog.pg_stat_activity AS activity
-        WHERE activity.datname = current_database() AND activity.pid <> pg_backend_pid()
-    ) AS oldest_start,
-    pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')
-    AND NOT pg_is_in_recovery()
-    AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_prepared_xacts WHERE database = current_database()) AS reliable
+    CASE WHEN NOT pg_is_in_recovery() THEN least(
+        (
+            SELECT min(activity.xact_start)
+            FROM pg_catalog.pg_stat_activity AS activity
+            WHERE
+                activity.datname = current_database()
+                AND activity.pid <> pg_backend_pid()
+                AND activity.backend_type IS DISTINCT FROM 'autovacuum worker'
+                AND NOT (activity.backend_type = 'walsender' AND activity.backend_xid IS NULL)
+        ),
+        (SELECT min(prepared) FROM pg_catalog.pg_prepared_xacts WHERE database = current_database())
+    ) END AS oldest_start,
+    CASE
+        WHEN pg_is_in_recovery() THEN 'replica'
+        WHEN NOT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') THEN 'not granted'
+        WHEN EXISTS (SELECT 1 FROM pg_catalog.pg_prepared_xacts WHERE database = current_database()) THEN 'prepared'
+        ELSE ''
+    END AS why_blind,
+    CASE WHEN pg_is_in_recovery() THEN coalesce(
+        pg_last_xact_replay_timestamp(), (SELECT checkpoint_time FROM pg_catalog.pg_control_checkpoint())
+    ) END AS replayed_until,
+    ARRAY(
+        SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'TimeZone'
+        UNION
+        SELECT split_part(setting, '=', 2)
+        FROM pg_catalog.pg_db_role_setting, unnest(setconfig) AS setting
+        WHERE
+            lower(split_part(setting, '=', 1)) = 'timezone'
+            AND setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))
+    ) AS zones

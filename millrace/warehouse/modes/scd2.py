@@ -145,7 +145,7 @@ class Scd2Mode(Mode):
         """From when a row holds, by the rules of decision 10. ``l`` is the latest version of its key, if any."""
         kinds = {column.name: column.type.kind for column in columns}
         own = self.load.effective_from
-        stated = moment(f"s.{quote(own)}", kinds[own]) if own in kinds else "NULL::TIMESTAMP"
+        stated = moment(f"s.{quote(own)}", kinds[own], self.target.stamps_in) if own in kinds else "NULL::TIMESTAMP"
         unknown = _moment_literal(self.load.beginning) if own else effective_at
         gone = f"l.{_DELETED} AT TIME ZONE 'UTC'"
         now = f"greatest({effective_at}, l.{self._start}, {gone})"
@@ -258,9 +258,12 @@ def _moment_literal(moment: datetime) -> str:
     return f"{literal(moment.isoformat(sep=' '))}::TIMESTAMP"
 
 
-def moment(value: str, kind: Kind) -> str:
-    """A value in UTC, without zone."""
-    return f"({value} AT TIME ZONE 'UTC')" if kind is Kind.TIMESTAMP_UTC else f"{value}::TIMESTAMP"
+def moment(value: str, kind: Kind, zone: str) -> str:
+    """A value in UTC, without zone. One that says no zone is in ``zone`` ('': UTC); of an hour that comes twice there
+    the server takes the second, and of one that is left out the hour after it."""
+    if kind is Kind.TIMESTAMP_UTC:
+        return f"({value} AT TIME ZONE 'UTC')"
+    return f"(({value}::TIMESTAMP AT TIME ZONE {literal(zone)}) AT TIME ZONE 'UTC')" if zone else f"{value}::TIMESTAMP"
 
 
 def _text(value: str, kind: Kind) -> str:
