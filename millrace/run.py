@@ -49,7 +49,8 @@ async def choose(route: Route, bounds: Bounds) -> Choice:
     if bounds.mode == "sweep" and isinstance(route.stream.capture, Queue):
         bounds = Bounds()
     if bounds.start is not None or bounds.end is not None:
-        return Choice("window", Window(bounds.start, bounds.end or _now(route.stream)), moves=False)
+        chosen = Window(bounds.start, bounds.end or _now(route.stream), is_chosen=True)
+        return Choice("window", chosen, moves=False)
     if bounds.mode == "replay":
         return Choice("replay")
     standing = await route.standing()

@@ -26,10 +26,11 @@ BLOCK_ROWS, BLOCK_BYTES = 20_000, 2 * 1024 * 1024
 @dataclass(frozen=True)
 class Window:
     """Rows whose cursor is at or after ``lower`` and before ``upper``, and, where ``upper`` is open, those that were
-    never stamped. Bounds are positions; None: open."""
+    never stamped. Bounds are positions; None: open. ``is_chosen``: a person chose them."""
 
     lower: str | None = None
     upper: str | None = None
+    is_chosen: bool = False
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def bounded_position(read_at: datetime, overlap: timedelta) -> tuple[str, str]:
 def not_in_future(selection: Window | Keys, read_at: datetime) -> tuple[Window | Keys, str]:
     """A window that would start after the source's own time reads everything instead, and says so: the source's clock
     was set back, and nobody knows what was stamped since."""
-    if isinstance(selection, Keys) or selection.lower is None or selection.upper is not None:
+    if isinstance(selection, Keys) or selection.lower is None or selection.is_chosen:
         return selection, ""
     ahead = as_utc(selection.lower) - read_at
     if ahead <= timedelta(0):

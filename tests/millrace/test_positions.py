@@ -1,0 +1,207 @@
+"""Where the next read starts: open transactions that are seen or not, overlaps, clocks that are wrong.
+
+What does not belong here: stamps without zone (test_zones.py), replicas (test_replicas.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any
+
+import psycopg2
+import pytest
+from engine_on_servers import Engine
+from psycopg2.extras import LogicalReplicationConnection
+from pymongo import MongoClient
+
+from local.mysql import MySQLServer
+from local.stack import Stack
+from millrace import Incremental, Stream
+from millrace.capture import position
+from millrace.capture.chunk import Keys, Read, Window
+
+NOTES = Stream("notes", "postgres:public.notes", "id", Incremental("changed", timedelta(0)))
+AHEAD = timedelta(days=1)
+MOMENT = timedelta(seconds=30)
+"""That no read takes."""
+
+
+class DayBehind(datetime):
+    """A clock that is a day behind the source's."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]  # an ordinary datetime will do
+        """A day ago."""
+        return datetime.now(tz) - AHEAD
+
+
+@pytest.fixture
+def notes(engine: Engine) -> Engine:
+    """A table with a row."""
+    engine.source("CREATE TABLE notes (id int primary key, changed timestamptz DEFAULT now())")
+    engine.source("INSERT INTO notes VALUES (1)")
+    return engine
+
+
+@pytest.fixture
+def blind(notes: Engine, stack: Stack) -> Iterator[Engine]:
+    """The same for a user who may not see other sessions' transactions."""
+    owner = notes.postgres_url.rpartition("/")[2]
+    stack.postgres.execute(f'REVOKE pg_read_all_stats FROM "{owner}"')
+    yield notes
+    stack.postgres.execute(f'GRANT pg_read_all_stats TO "{owner}"')
+
+
+async def read_of(engine: Engine, stream: Stream, selection: Window | Keys | None = None) -> tuple[Read, int]:
+    """What a read says, and how many rows it gives."""
+    async with engine.table_source(stream).read(stream, (), selection or Window()) as reading:
+        return reading.read, sum([chunk.frame.height async for chunk in reading.chunks()])
+
+
+def started(read: Read) -> datetime:
+    """Where the next read starts."""
+    assert read.position is not None
+    return datetime.fromisoformat(read.position)
+
+
+@pytest.mark.parametrize(("declared", "effective"), [(None, 15), (0, 15), (2, 15), (60, 60)])
+async def test_an_overlap_never_shortens_what_a_blind_read_needs(
+    blind: Engine, declared: int | None, effective: int
+) -> None:
+    overlap = None if declared is None else timedelta(minutes=declared)
+    read, _ = await read_of(blind, replace(NOTES, capture=Incremental("changed", overlap)))
+    assert started(read) == read.read_at - timedelta(minutes=effective)
+    assert "grant pg_read_all_stats" in read.note
+    assert str(timedelta(minutes=effective)) in read.note
+
+
+@pytest.mark.parametrize(("declared", "effective"), [(None, 60), (0, 60), (2, 60), (300, 300)])
+async def test_an_overlap_never_shortens_the_life_of_a_transaction_in_mongodb(
+    engine: Engine, mongo_database: str, declared: int | None, effective: int
+) -> None:
+    overlap = None if declared is None else timedelta(seconds=declared)
+    stream = Stream("papers", f"mongo:{mongo_database}.papers", "_id", Incremental("changed", overlap))
+    with MongoClient[dict[str, Any]](engine.mongo_url) as client:
+        client[mongo_database]["papers"].insert_one({"_id": 1, "changed": datetime.now(UTC)})
+    batch = await engine.extract(stream)
+    assert batch is not None
+    assert batch.position == (batch.read_at - timedelta(seconds=effective)).isoformat()
+
+
+async def test_an_overlap_never_shortens_what_a_blind_read_of_mysql_needs(
+    engine: Engine, mysql: MySQLServer, mysql_database: str
+) -> None:
+    name = mysql_database.rpartition("/")[2]
+    engine.mysql_url = mysql_database
+    engine.mysql("CREATE TABLE notes (id int primary key, changed timestamp(6) DEFAULT now(6))")
+    engine.mysql_url = mysql.create_user(f"b{name[-12:]}", name, rights=("SELECT",), sees_transactions=False)
+    try:
+        read, _ = await read_of(engine, replace(NOTES, source=f"mysql:{name}.notes"))
+    finally:
+        mysql.drop_user(f"b{name[-12:]}")
+    assert started(read) == read.read_at - timedelta(minutes=15)
+
+
+async def test_a_transaction_that_a_blind_read_sees_holds_the_position_as_well(blind: Engine) -> None:
+    """Its own role's, older than fifteen minutes."""
+    with closing(blind.connect_source()) as late, late.cursor() as cursor:
+        cursor.execute("INSERT INTO notes VALUES (2); SELECT now()")
+        ((begun,),) = cursor.fetchall()
+        read, _ = await read_of(blind, NOTES)
+    assert started(read) == begun - timedelta(minutes=15)
+
+
+async def test_a_prepared_transaction_holds_the_position_as_long_as_it_is_there(notes: Engine) -> None:
+    name = notes.postgres_url.rpartition("/")[2]
+    with closing(notes.connect_source()) as session, session.cursor() as cursor:
+        cursor.execute("BEGIN; INSERT INTO notes VALUES (2)")
+        cursor.execute(f"PREPARE TRANSACTION '{name}'")
+    ((prepared,),) = notes.source(f"SELECT prepared FROM pg_prepared_xacts WHERE gid = '{name}'")
+    try:
+        for _ in range(2):
+            read, _ = await read_of(notes, NOTES)
+            assert started(read) == prepared - timedelta(minutes=15)
+            assert "prepared" in read.note
+    finally:
+        with closing(notes.connect_source()) as session, session.cursor() as cursor:
+            session.autocommit = True
+            cursor.execute(f"ROLLBACK PREPARED '{name}'")
+    assert (await read_of(notes, NOTES))[0].note == ""
+
+
+async def test_a_walsender_holds_nothing_back(notes: Engine, stack: Stack) -> None:
+    """It is in a transaction for as long as a subscriber copies a table."""
+    url = stack.postgres.url(notes.postgres_url.rpartition("/")[2])
+    with closing(psycopg2.connect(url, connection_factory=LogicalReplicationConnection)) as sender:
+        cursor = sender.cursor()
+        cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        cursor.execute("SELECT now()")
+        ((begun,),) = cursor.fetchall()
+        read, _ = await read_of(notes, NOTES)
+        assert started(read) > begun
+
+
+async def test_a_source_whose_clock_is_ahead_is_not_believed(notes: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(position, "datetime", DayBehind)
+    read, _ = await read_of(notes, NOTES)
+    assert (
+        timedelta(0) <= read.read_at - AHEAD - started(read) < MOMENT or started(read) - read.read_at + AHEAD < MOMENT
+    )
+    assert "the source's clock is 1 day, 0:00:00 ahead" in read.note
+
+
+async def test_a_mongodb_whose_clock_is_ahead_is_not_believed(
+    engine: Engine, mongo_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(position, "datetime", DayBehind)
+    stream = Stream("papers", f"mongo:{mongo_database}.papers", "_id", Incremental("changed"))
+    with MongoClient[dict[str, Any]](engine.mongo_url) as client:
+        client[mongo_database]["papers"].insert_one({"_id": 1, "changed": datetime.now(UTC)})
+    batch = await engine.extract(stream)
+    assert batch is not None
+    assert batch.position is not None
+    assert datetime.fromisoformat(batch.position) < batch.read_at - AHEAD
+    assert "1 day, 0:00:00 ahead" in batch.note
+
+
+async def test_a_runner_whose_clock_is_ahead_changes_nothing(notes: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    class DayAhead(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]  # an ordinary datetime will do
+            return datetime.now(tz) + AHEAD
+
+    monkeypatch.setattr(position, "datetime", DayAhead)
+    read, _ = await read_of(notes, NOTES)
+    assert (started(read), read.note) == (read.read_at, "")
+
+
+async def test_a_position_in_the_future_of_the_source_reads_everything_and_says_so(notes: Engine) -> None:
+    """As of a source whose clock was ahead when the position was taken."""
+    tomorrow = (datetime.now(UTC) + AHEAD).isoformat()
+    read, rows = await read_of(notes, NOTES, Window(tomorrow))
+    assert rows == 1
+    assert "the position is 1 day, 0:00:00 ahead of the source's clock" in read.note
+    assert started(read) <= read.read_at
+
+
+async def test_a_future_that_a_person_asks_for_is_read(notes: Engine) -> None:
+    notes.source("INSERT INTO notes VALUES (2, now() + interval '2 days')")
+    tomorrow = (datetime.now(UTC) + AHEAD).isoformat()
+    read, rows = await read_of(notes, NOTES, Window(tomorrow, is_chosen=True))
+    assert (rows, read.note) == (1, "")
+
+
+async def test_documents_after_a_position_in_the_future_are_read(engine: Engine, mongo_database: str) -> None:
+    stream = Stream("papers", f"mongo:{mongo_database}.papers", "_id", Incremental("changed"))
+    with MongoClient[dict[str, Any]](engine.mongo_url) as client:
+        client[mongo_database]["papers"].insert_one({"_id": 1, "changed": datetime.now(UTC)})
+        await engine.deliver(stream)
+        engine.query("UPDATE millrace.batches SET position = '2999-01-01T00:00:00+00:00'")
+        client[mongo_database]["papers"].insert_one({"_id": 2, "changed": datetime.now(UTC)})
+    result = await engine.deliver(stream)
+    assert result is not None
+    assert result.inserted == 1
+    assert any("ahead of the source's clock" in warning for warning in result.warnings)
