@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from bson import json_util
 
 from millrace import Stream
-from millrace.errors import MillraceError, RetryableError, StreamBusy, Superseded
+from millrace.errors import FatalError, MillraceError, RetryableError, StreamBusy, Superseded
 from millrace.lake.batch import Batch
 from tests.torture.crash import Killed
 from tests.torture.judge import Divergence, Judge, Kind, Truth
 from tests.torture.places import FIRST_HOLDER, Places, TrappedEngine
 from tests.torture.setting import Setting, breaks_contract, is_too_long, source_of, stream_of
+from tests.torture.short import Cut
 from tests.torture.source import Stamp, Transaction
 from tests.torture.values import Key, Row
 from tests.torture.warehouse import Held, Line, WarehouseView
@@ -97,14 +98,15 @@ class History:
         *,
         holder: str = FIRST_HOLDER,
         trouble: Callable[[], None] = lambda: None,
+        cut: Cut | None = None,
         meanwhile: Callable[[], Set[Key]] = frozenset,
     ) -> str:
         """A run from the read to the load; how it ended. What was never loaded is read as a whole and not swept, as in
-        millrace/run.py. ``trouble`` is made first; ``meanwhile`` writes to the source while the run is under way, and
-        tells which keys."""
+        millrace/run.py. ``trouble`` is made first; with a ``cut`` the run may fail; ``meanwhile`` writes to the source
+        while the run is under way, and tells which keys."""
         kind = kind if kind == "replay" or self.has_target() else "window"
         truth, busy = self.truth(), self.view.holder() not in {None, holder}
-        engine = replace(self.engine, holder=holder, batches=[])
+        engine = replace(self.engine, holder=holder, batches=[], cut=cut)
         trouble()
         with ThreadPoolExecutor(1) as pool:
             writing = pool.submit(meanwhile)
@@ -115,7 +117,8 @@ class History:
             raise Divergence(f"{self.view.holder()} holds the stream, and {holder} ended with {ended!r}") from _raised(
                 ended
             )
-        self.judge(kind, truth, ended, free=free)
+        is_told = cut is not None and isinstance(ended, FatalError) and "not found by their key" in str(ended)
+        self.judge(kind, truth, *(() if is_told else (ended,)), free=free)
         return _word(ended)
 
     def twins(self, kinds: tuple[Kind, Kind]) -> str:

@@ -6,15 +6,18 @@ What does not belong here: what is done with it (history.py).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from local.stack import WAREHOUSE_IAM_ROLE, Stack
+from millrace import Stream
+from millrace.capture.chunk import Source
 from millrace.warehouse.loader import Warehouse
 from tests.millrace.engine_on_servers import Engine, bucket_store, engine_between
 from tests.torture.crash import Trap, TrappedStore, trapped
+from tests.torture.short import Cut, ShortSource
 
 WarehouseKind = Literal["postgres", "redshift"]
 MONGO_DATABASE = "torture"
@@ -25,14 +28,20 @@ FIRST_HOLDER = "first"
 @dataclass
 class TrappedEngine(Engine):
     """An engine whose statements and objects are steps of ``trap``; ``connect_plainly`` reaches its warehouse past
-    it."""
+    it. ``cut``: which of its source's answers are cut short."""
 
     trap: Trap = field(default_factory=Trap)
     connect_plainly: Callable[[], Any] = lambda: None
+    cut: Cut | None = None
 
     def connect_source(self) -> Any:
         """A connection to the Postgres source."""
         return trapped(super().connect_source, self.trap)()
+
+    @contextmanager
+    def _source(self, stream: Stream) -> Iterator[Source]:
+        with super()._source(stream) as source:
+            yield ShortSource(source, self.cut) if self.cut else source
 
     def inject(self, fault: dict[str, str | int]) -> None:
         """Let the stand-in for Redshift fail (local/redshift/inject.py)."""

@@ -11,6 +11,7 @@ from random import Random
 from tests.torture.crash import MANNERS
 from tests.torture.history import History
 from tests.torture.judge import Kind
+from tests.torture.short import QUESTIONS, Cut
 from tests.torture.source import Stamp
 from tests.torture.values import LONGEST_REDSHIFT_TEXT_BYTES, Key, Row
 
@@ -161,6 +162,14 @@ def fault(history: History, dice: Random) -> str:
     return f"{described}: {ended}"
 
 
+def cut_short(history: History, dice: Random) -> str:
+    """A run whose source answers less than it holds: it fails, or is right all the same."""
+    questions = tuple(dice.sample(QUESTIONS, dice.randrange(1, len(QUESTIONS) + 1)))
+    cut = Cut(questions, most=dice.randrange(4))
+    ended = history.run(dice.choice(("window", "sweep", "sweep", "replay")), cut=cut)
+    return f"{cut}: {ended}"
+
+
 def usurp(history: History, dice: Random) -> str:
     """Another holder comes: it waits for a lease that is held, and takes over one that has expired."""
     if dice.random() < 0.5:
@@ -198,7 +207,7 @@ def load_late(history: History, dice: Random) -> str:
 WEIGHTS: Mapping[Step, int] = {
     insert: 10, update: 10, update_silently: 5, delete: 5, bring_back: 3, spoil: 5, mend: 4, write_late: 8,
     commit_late: 6, roll_back: 1, change_shape: 5, window: 9, sweep: 3, replay: 3, crash: 5, fault: 2, usurp: 2,
-    twins: 2, run_while_written: 2, extract: 4, load_late: 4,
+    twins: 2, run_while_written: 2, extract: 4, load_late: 4, cut_short: 3,
 }  # fmt: skip
 """How often each is taken, out of their sum."""
 

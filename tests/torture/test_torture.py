@@ -16,11 +16,14 @@ from hypothesis.strategies import integers
 
 from local.stack import Stack
 from millrace.extract import Extraction
+from millrace.look_up import LookUps
 from tests.torture.driver import BY_NAME, STEPS, Plan, plan_of, play, shortened
 from tests.torture.history import History
 from tests.torture.places import Places, WarehouseKind, places_on
 from tests.torture.setting import Setting, SourceKind, setting_of
+from tests.torture.short import Cut
 from tests.torture.steps import WEIGHTS
+from tests.torture.values import Key
 
 EXAMPLES: dict[WarehouseKind, int] = {"postgres": 3, "redshift": 2}
 SEEDS = integers(0, 2**32 - 1)
@@ -109,3 +112,21 @@ def test_a_row_that_stays_is_found_and_told_in_as_few_steps_as_it_takes(
     assert [line.partition("(")[0] for line in shortened(places, plan, "kept", found).script] == [
         "insert", "window", "delete", "end",
     ]  # fmt: skip
+
+
+def test_a_row_that_a_cut_answer_deletes_is_found(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine itself: an engine that takes what a look-up by key does not find for deleted."""
+
+    async def sees_none(*_: object) -> list[Key]:
+        return []
+
+    def cut_keys(history: History, dice: Random) -> str:
+        return history.run("sweep", cut=Cut(("keys",), most=0))
+
+    monkeypatch.setitem(BY_NAME, "cut_short", cut_keys)
+    plan = Plan(
+        Setting("postgres", "postgres"), tuple((name, 1) for name in ("insert", "window", "update", "cut_short"))
+    )
+    assert play(places, plan, "told", 0).problem == ""
+    monkeypatch.setattr(LookUps, "_seen_again", sees_none)
+    assert "lost 1" in play(places, plan, "deleted", 0).problem
