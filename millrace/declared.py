@@ -5,11 +5,14 @@ What does not belong here: what is replicated (pipeline.py, model.py), how rows 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
+from millrace.checks import Count, Duration, PositiveCount, Text, check_distinct, check_fields
 from millrace.errors import ConfigurationError
 from millrace.zones import check_zone
 
@@ -20,6 +23,8 @@ SchemaPolicy = Literal["evolve", "freeze", "quarantine"]
 need a change are rejected."""
 LandingFormat = Literal["parquet", "csv"]
 """Of a batch's files in the landing zone."""
+CONNECTION = r"[a-z0-9-]+"
+"""A pattern: how connections are named."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +37,11 @@ class Incremental:
     transaction lives by default), 15 minutes for Postgres and MySQL.
     """
 
-    cursor: str
-    overlap: timedelta | None = None
+    cursor: Text
+    overlap: Duration | None = None
 
     def __post_init__(self) -> None:
-        if self.overlap is not None and self.overlap < timedelta(0):
-            raise ConfigurationError(f"overlap of cursor {self.cursor!r} is negative")
+        check_fields(self, f"Incremental of cursor {self.cursor!r}")
 
     @property
     def stamp(self) -> str:
@@ -53,6 +57,9 @@ class Snapshot:
     """
 
     stamp: str = ""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "Snapshot")
 
     @property
     def cursor(self) -> str:
@@ -77,6 +84,15 @@ class Queue:
     stamp: str = ""
     dead_letters: str = ""
 
+    def __post_init__(self) -> None:
+        check_fields(self, "Queue")
+        if self.dead_letters and not re.fullmatch(CONNECTION, self.dead_letters):
+            raise ConfigurationError(
+                f"dead_letters {self.dead_letters!r} is not the name of a connection",
+                place="Queue",
+                remedy="use lower-case letters, digits and hyphens",
+            )
+
     @property
     def cursor(self) -> str:
         """None: messages are read in the order in which they were collected."""
@@ -97,11 +113,12 @@ class Dated:
     them yet (docs/decisions/0010-versions.md).
     """
 
-    root: str
+    root: Text
     zone: str = "UTC"
-    days_before: int = 0
+    days_before: Count = 0
 
     def __post_init__(self) -> None:
+        check_fields(self, f"dated {self.root}")
         check_zone(self.zone, f"dated {self.root}")
 
     def date_of(self, read_at: datetime) -> date:
@@ -126,15 +143,19 @@ class Bind:
     Rows whose version is not there yet are bound when it comes.
     """
 
-    column: str
-    dimension: str
-    by: str | tuple[str, ...]
-    at: str
+    column: Text
+    dimension: Text
+    by: Text | Sequence[Text]
+    at: Text
+
+    def __post_init__(self) -> None:
+        check_fields(self, f"Bind {self.column!r}")
+        check_distinct(self.keys, "column", f"Bind {self.column!r}")
 
     @property
     def keys(self) -> tuple[str, ...]:
         """Columns that hold the dimension's natural key, in the order of its declaration."""
-        return (self.by,) if isinstance(self.by, str) else self.by
+        return (self.by,) if isinstance(self.by, str) else tuple(self.by)
 
 
 @dataclass(frozen=True)
@@ -145,5 +166,8 @@ class Reconcile:
     Exact where the source gives a snapshot (Postgres) and deletes are swept; elsewhere use ``warn``.
     """
 
-    rows: int = 1_000
+    rows: PositiveCount = 1_000
     policy: Literal["fail", "warn"] = "fail"
+
+    def __post_init__(self) -> None:
+        check_fields(self, "Reconcile")

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from pydantic import NaiveDatetime
+
+from millrace.checks import Duration, Text, check_distinct, check_fields
 from millrace.declared import DeletePolicy
 from millrace.errors import ConfigurationError
 from millrace.naming import DELETED_AT, VERSION, VERSION_HASH, column_name
@@ -107,7 +110,10 @@ class History(LoadMode):
     ``record_id`` names the column that numbers versions over the whole table, for ever (key * 10,000 + version).
     """
 
-    record_id: str
+    record_id: Text
+
+    def __post_init__(self) -> None:
+        check_fields(self, "History")
 
     @property
     def named(self) -> tuple[str, ...]:
@@ -142,25 +148,27 @@ class Scd2(LoadMode):
     last one at ``open_end``; where it is unknown since when a new key is as it is, it is so since ``beginning``.
     """
 
-    surrogate: str
+    surrogate: Text
     effective_from: str = ""
-    untracked: Sequence[str] = ()
+    untracked: Sequence[Text] = ()
     changes: bool = False
     start: str = "start_date"
     end: str = "end_date"
     current: str = "is_current"
-    open_end: datetime = datetime(9999, 12, 31, 23, 59, 59)  # noqa: DTZ001 - UTC, as the columns are
-    gap: timedelta = timedelta(seconds=1)
-    beginning: datetime = datetime(1900, 1, 1)  # noqa: DTZ001 - the same
+    open_end: NaiveDatetime = datetime(9999, 12, 31, 23, 59, 59)  # noqa: DTZ001 - UTC, as the columns are
+    gap: Duration = timedelta(seconds=1)
+    beginning: NaiveDatetime = datetime(1900, 1, 1)  # noqa: DTZ001 - the same
 
     def __post_init__(self) -> None:
+        check_fields(self, "Scd2")
         for name in self.named:
             if column_name(name) != name:
                 raise ConfigurationError(f"{name!r} is no name of a column (docs/naming.md)", place="Scd2")
+        check_distinct(self.untracked, "untracked column", "Scd2")
         if len(set(self.named)) < len(self.named) or self.effective_from in self.named:
             raise ConfigurationError("two of its columns have one name", place="Scd2")
-        if self.gap < timedelta(0) or self.beginning >= self.open_end:
-            raise ConfigurationError("its gap is negative, or it ends before it begins", place="Scd2")
+        if self.beginning >= self.open_end:
+            raise ConfigurationError("it ends before it begins", place="Scd2")
         if self.changes and not self.effective_from:
             raise ConfigurationError("changes need the column that dates them (effective_from)", place="Scd2")
 
@@ -204,3 +212,7 @@ class Scd2(LoadMode):
         """All but the key, the time, and what is untracked."""
         others = {*keys, *self.untracked, self.effective_from}
         return [name for name in names if name not in others]
+
+
+AnyLoadMode = Append | Merge | Replace | History | Scd2
+"""The modes that a warehouse knows."""

@@ -9,17 +9,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from types import FunctionType
+from typing import Any
 
+import dataframely
+import polars
+
+from millrace.checks import Text, check_distinct, check_fields
 from millrace.declared import Bind, DeletePolicy
 from millrace.errors import ConfigurationError, UnmappableType
-from millrace.load_modes import History, LoadMode, Merge
+from millrace.load_modes import AnyLoadMode, History, Merge
 from millrace.naming import column_name, declared_name
 from millrace.types import MOMENTS, Column, Kind, from_polars
-
-if TYPE_CHECKING:
-    import dataframely
-    import polars
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,22 @@ class Model:
 
     function: Callable[..., polars.DataFrame]
     schema: type[dataframely.Schema]
-    key: str | Sequence[str]
-    load: LoadMode = field(default_factory=Merge)
+    key: Text | Sequence[Text]
+    load: AnyLoadMode = field(default_factory=Merge)
     deletes: DeletePolicy = "soft"
-    references: Mapping[str, str] = field(default_factory=dict)
-    unknown: Mapping[str, Any] = field(default_factory=dict)
+    references: Mapping[Text, Text] = field(default_factory=dict)
+    unknown: Mapping[Text, Any] = field(default_factory=dict)
     binds: Sequence[Bind] = ()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.function, FunctionType):
+            raise ConfigurationError(
+                f"function is {self.function!r}", place="model", remedy="give a function, whose name is the model's"
+            )
+        check_fields(self, f"model {self.name}")
         declared_name(self.name, "model")
+        check_distinct(self.keys, "key column", f"model {self.name}")
+        check_distinct((bind.column for bind in self.binds), "bound column", f"model {self.name}")
         if not self.inputs or not self.keys:
             raise self._wrong("it has no input (its function no parameter)" if self.keys else "no key is declared")
         for column in (*self.keys, *self.references, *self.unknown):

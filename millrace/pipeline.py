@@ -8,12 +8,16 @@ model.py), connections (blocks/) and how anything is done.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+import dataframely
+import polars as pl
+
+from millrace.checks import Count, Names, PositiveDuration, Share, Text, check_distinct, check_fields
 from millrace.declared import (
+    CONNECTION,
     Dated,
     DeletePolicy,
     Incremental,
@@ -24,23 +28,19 @@ from millrace.declared import (
     Snapshot,
 )
 from millrace.errors import ConfigurationError
-from millrace.load_modes import Append, History, LoadMode, Merge, Replace, Scd2
+from millrace.load_modes import AnyLoadMode, Append, History, Merge, Replace, Scd2
 from millrace.model import Model
-from millrace.naming import declared_name
-from millrace.schedule import check_schedule
+from millrace.naming import column_name, declared_name
+from millrace.schedule import check_cron, check_schedule
+from millrace.types import DataType, is_declarable
 from millrace.zones import check_zone
 
-if TYPE_CHECKING:
-    import dataframely
-    import polars as pl
-
-    from millrace.types import DataType
-
 SourceKind = Literal["postgres", "mysql", "mongo", "sqs"]
+RESERVED_SCHEMAS = frozenset({"millrace", "information_schema", "catalog_history"})
+"""Where no pipeline may write: the ledger's schema, and the warehouse's own beside those that begin with ``pg_``."""
 SOURCE_KINDS: tuple[SourceKind, ...] = ("postgres", "mysql", "mongo", "sqs")
 
-_CONNECTION = r"[a-z0-9-]+"
-_PLACE = rf"(?P<kind>[a-z]+)(/(?P<connection>{_CONNECTION}))?"
+_PLACE = rf"(?P<kind>[a-z]+)(/(?P<connection>{CONNECTION}))?"
 _SOURCE = re.compile(rf"{_PLACE}:(?P<schema>[^.]+)\.(?P<name>.+)")
 _QUEUE = re.compile(rf"{_PLACE}(?P<schema>)(?P<name>)")
 
@@ -92,32 +92,31 @@ class Stream:
 
     name: str
     source: str
-    key: str | Sequence[str]
+    key: str | Sequence[Text]
     capture: Incremental | Snapshot | Queue
-    load: LoadMode = field(default_factory=Merge)
+    load: AnyLoadMode = field(default_factory=Merge)
     contract: type[dataframely.Schema] | None = None
-    types: Mapping[str, DataType] = field(default_factory=dict)
+    types: Mapping[Text, DataType] = field(default_factory=dict)
     target: str = ""
-    max_rejects: int = 1_000
-    max_reject_share: float = 1.0
-    flatten_depth: int = 2
+    max_rejects: Count = 1_000
+    max_reject_share: Share = 1.0
+    flatten_depth: Count = 2
     sweep: str = ""
     deletes: DeletePolicy = "hard"
     schema_policy: SchemaPolicy = "evolve"
     reconcile: Reconcile | None = None
-    rewritten: Mapping[str, pl.Expr] = field(default_factory=dict, compare=False)
-    omitted: Collection[str] = ()
+    rewritten: Mapping[Text, pl.Expr] = field(default_factory=dict, compare=False)
+    omitted: Names = ()
     sorted_by: str = ""
     stamps_in: str = ""
 
     def __post_init__(self) -> None:
+        check_fields(self, f"stream {self.name}")
         declared_name(self.name, "stream")
         if self.stamps_in:
             check_zone(self.stamps_in, f"stream {self.name}: stamps_in")
         if self.target:
             declared_name(self.target, f"stream {self.name}: target")
-        if not 0 <= self.max_reject_share <= 1:
-            raise ConfigurationError("max_reject_share is not between 0 and 1", place=f"stream {self.name}")
         if not self.keys and not isinstance(self.load, Replace):
             raise ConfigurationError(
                 "no key is declared",
@@ -126,13 +125,15 @@ class Stream:
             )
         if self.is_snapshot:
             self._check_snapshot()
-        self._check_queue()
-        self._check_load()
         try:
             SourceReference.parse(self.source)
             check_schedule(self.sweep)
         except ConfigurationError as error:
             raise ConfigurationError(error.problem, place=f"stream {self.name}", remedy=error.remedy) from error
+        self._check_queue()
+        self._check_load()
+        self._check_paths()
+        self._check_columns()
 
     def _check_snapshot(self) -> None:
         if self.source.startswith("mongo"):
@@ -147,6 +148,8 @@ class Stream:
         is_queue = isinstance(self.capture, Queue)
         if is_queue != self.source.startswith("sqs"):
             problem, remedy = "messages are captured by Queue, and by nothing else", "declare it for sqs/connection"
+        elif isinstance(self.capture, Queue) and self.capture.dead_letters == (self.reference.connection or None):
+            problem, remedy = "its dead_letters are the queue itself", "name the connection of another queue"
         elif is_queue and (self.sweep or self.reconcile):
             problem, remedy = "a queue holds nothing to compare with", "declare neither sweep nor reconcile"
         elif self.omitted and not self.is_of_documents:
@@ -167,6 +170,41 @@ class Stream:
         else:
             return
         raise ConfigurationError(problem, place=f"stream {self.name}", remedy=remedy)
+
+    def _check_paths(self) -> None:
+        """Of fields in the source."""
+        place = f"stream {self.name}"
+        check_distinct(map(column_name, self.keys), "key column", place)
+        for path in (*self.keys, *self.types):
+            if any(path == one or path.startswith(f"{one}.") for one in self.omitted):
+                raise ConfigurationError(
+                    f"field {path!r} is declared and omitted", place=place, remedy="take it out of omitted"
+                )
+        for path, data_type in self.types.items():
+            if not is_declarable(data_type):
+                raise ConfigurationError(
+                    f"types[{path!r}] is {data_type}, which no column can be",
+                    place=place,
+                    remedy="a decimal has 1 to 38 digits, at most 37 of them a fraction; a length is at least 1",
+                )
+
+    def _check_columns(self) -> None:
+        """Of columns in the target."""
+        place = f"stream {self.name}"
+        for name in (*self.rewritten, *filter(None, [self.sorted_by])):
+            if column_name(name) != name:
+                raise ConfigurationError(
+                    f"{name!r} is no name of a column of the target",
+                    place=place,
+                    remedy=f"write {column_name(name)!r}, as docs/naming.md tells",
+                )
+        for name in map(column_name, self.keys):
+            if name in self.rewritten:
+                raise ConfigurationError(
+                    f"key column {name!r} is rewritten, so that its rows would not be found in the source",
+                    place=place,
+                    remedy="rewrite it in a model, or declare another key",
+                )
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -212,21 +250,27 @@ class Pipeline:
     models: Sequence[Model] = ()
     model_schema: str = ""
     landing: LandingFormat = "parquet"
-    fresh_within: timedelta | None = None
+    fresh_within: PositiveDuration | None = None
     views: str = ""
     warehouse: str = ""
     dated: Dated | None = None
     stamps_in: str = ""
 
     def __post_init__(self) -> None:
+        check_fields(self, f"pipeline {self.name}")
         declared_name(self.name, "pipeline")
         if self.stamps_in:
             check_zone(self.stamps_in, f"pipeline {self.name}: stamps_in")
             streams = [replace(stream, stamps_in=stream.stamps_in or self.stamps_in) for stream in self.streams]
             object.__setattr__(self, "streams", streams)
-        for schema in filter(None, (self.schema, self.model_schema)):
+        for schema in (self.target_schema, self.target_model_schema):
             declared_name(schema, f"pipeline {self.name}: schema")
-        if self.warehouse and not re.fullmatch(_CONNECTION, self.warehouse):
+            self._refuse_reserved(schema)
+        try:
+            check_cron(self.schedule)
+        except ConfigurationError as error:
+            raise ConfigurationError(error.problem, place=f"pipeline {self.name}", remedy=error.remedy) from error
+        if self.warehouse and not re.fullmatch(CONNECTION, self.warehouse):
             raise ConfigurationError(
                 f"warehouse {self.warehouse!r} is not the name of a connection",
                 place=f"pipeline {self.name}",
@@ -234,8 +278,8 @@ class Pipeline:
             )
         own = [f"{self.target_schema}.{stream.table}" for stream in self.streams]
         own += [f"{self.target_model_schema}.{model.name}" for model in self.models]
-        self._refuse_repeated("name", [one.name for one in self.members])
-        self._refuse_repeated("table", own)
+        check_distinct((one.name for one in self.members), "name", f"pipeline {self.name}")
+        check_distinct(own, "table", f"pipeline {self.name}")
         for index, model in enumerate(self.models):
             self._check_inputs(model, self.models[:index])
             self._check_references(model)
@@ -277,9 +321,13 @@ class Pipeline:
         """Streams, then models."""
         return [*self.streams, *self.models]
 
-    def _refuse_repeated(self, what: str, names: Sequence[str]) -> None:
-        for name in {name for name in names if names.count(name) > 1}:
-            raise ConfigurationError(f"{what} {name!r} is declared twice", place=f"pipeline {self.name}")
+    def _refuse_reserved(self, schema: str) -> None:
+        if schema in RESERVED_SCHEMAS or schema.startswith("pg_"):
+            raise ConfigurationError(
+                f"schema {schema!r} holds tables of this program or of the warehouse itself",
+                place=f"pipeline {self.name}",
+                remedy="declare schema= and model_schema= with other names",
+            )
 
     def _check_inputs(self, model: Model, before: Sequence[Model]) -> None:
         known = {stream.name for stream in self.streams} | {one.name for one in before}

@@ -12,6 +12,8 @@ from cronsim import CronSim, CronSimError
 from millrace.errors import ConfigurationError
 
 EVERY_RUN = "every run"
+CRON_FIELDS = 5
+"""Six would be seconds, which neither Prefect nor a run can keep."""
 _NAMED = {"daily": "0 0 * * *"}
 
 
@@ -19,6 +21,13 @@ def check_schedule(schedule: str) -> None:
     """Raises ConfigurationError when ``schedule`` is none ('' is: on demand only)."""
     if schedule and schedule != EVERY_RUN:
         _fires(schedule, datetime.now(UTC))
+
+
+def check_cron(schedule: str) -> None:
+    """Raises ConfigurationError when ``schedule`` is neither '' nor a cron expression: Prefect takes nothing else."""
+    if schedule in {EVERY_RUN, *_NAMED}:
+        raise ConfigurationError(f"{schedule!r} is no cron expression", remedy="write its five fields")
+    check_schedule(schedule)
 
 
 def is_due(schedule: str, last: datetime | None, now: datetime) -> bool:
@@ -32,7 +41,10 @@ def is_due(schedule: str, last: datetime | None, now: datetime) -> bool:
 
 def _fires(schedule: str, after: datetime) -> CronSim:
     try:
-        return CronSim(_NAMED.get(schedule, schedule), after)
+        cron = _NAMED.get(schedule, schedule)
+        if len(cron.split()) != CRON_FIELDS:
+            raise CronSimError("Wrong number of fields")
+        return CronSim(cron, after)
     except CronSimError as error:
         raise ConfigurationError(
             f"{schedule!r} is no schedule ({error})",

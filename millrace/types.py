@@ -98,6 +98,16 @@ def decimal(precision: int, scale: int) -> DataType:
     return DataType(Kind.DECIMAL, precision=precision, scale=scale)
 
 
+def is_declarable(data_type: DataType) -> bool:
+    """Its measures are such that a column can have it: of a decimal 1 to 38 digits, at most 37 of them a fraction."""
+    if data_type.kind is not Kind.DECIMAL:
+        return data_type.precision is data_type.scale is None and (data_type.length is None or data_type.length > 0)
+    digits, fraction = data_type.precision, data_type.scale
+    if digits is None or fraction is None:
+        return False
+    return 1 <= digits <= MAX_PRECISION and 0 <= fraction <= min(digits, MAX_SCALE)
+
+
 def text(length: int | None = None) -> DataType:
     """Text of at most ``length`` characters in the source."""
     return DataType(Kind.TEXT, length=length)

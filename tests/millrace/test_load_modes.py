@@ -199,7 +199,7 @@ def test_a_mode_that_does_not_fit_is_refused(wrong: dict[str, Any], because: str
         ({"surrogate": "Key"}, "'Key' is no name"),
         ({"surrogate": "end_date"}, "two of its columns"),
         ({"effective_from": "start_date"}, "two of its columns"),
-        ({"gap": timedelta(seconds=-1)}, "its gap is negative"),
+        ({"gap": timedelta(seconds=-1)}, "gap is datetime.timedelta"),
         ({"changes": True}, "changes need the column"),
     ],
 )
