@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Literal
+from typing import Literal, assert_never
 from zoneinfo import ZoneInfo
 
 from millrace.checks import Count, Duration, PositiveCount, Text, check_distinct, check_fields
@@ -25,6 +25,17 @@ LandingFormat = Literal["parquet", "csv"]
 """Of a batch's files in the landing zone."""
 CONNECTION = r"[a-z0-9-]+"
 """A pattern: how connections are named."""
+
+
+def follows_deletes(policy: DeletePolicy) -> bool:
+    """Whether a row that left the source changes the target. An unknown policy raises AssertionError."""
+    match policy:
+        case "hard" | "soft":
+            return True
+        case "ignore":
+            return False
+        case _:
+            assert_never(policy)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import dataframely
 import polars as pl
 
 from millrace.checks import Count, Names, PositiveDuration, Share, Text, check_distinct, check_fields
+from millrace.contract.rules import check_contract
 from millrace.declared import (
     CONNECTION,
     Dated,
@@ -134,6 +135,8 @@ class Stream:
         self._check_load()
         self._check_paths()
         self._check_columns()
+        if self.contract is not None:
+            check_contract(self.contract, [column_name(key) for key in self.keys], f"stream {self.name}")
 
     def _check_snapshot(self) -> None:
         if self.source.startswith("mongo"):

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from millrace.capture.chunk import Window
+from millrace.checks import check_fields
 from millrace.consent import NO_CONSENT, Consent
 from millrace.declared import Queue
 from millrace.lake.batch import Batch, BatchKind
@@ -30,6 +31,9 @@ class Bounds:
     start: str | None = None
     end: str | None = None
     consent: Consent = NO_CONSENT
+
+    def __post_init__(self) -> None:
+        check_fields(self, "what a run is asked to do")
 
 
 @dataclass(frozen=True)

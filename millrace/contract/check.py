@@ -13,6 +13,7 @@ import dataframely as dy
 import orjson
 import polars as pl
 
+from millrace.contract.rules import KEY_RULE
 from millrace.errors import SchemaConflict
 from millrace.rejects import SEPARATOR, as_rejects, because, no_rejects, split
 from millrace.types import Column, Kind
@@ -107,12 +108,23 @@ def meets_contract(
     indexed: type[dy.Schema] = type(contract.__name__, (contract,), {"row": dy.UInt32(alias=_ROW)})
     numbered = frame.with_row_index(_ROW)
     _, failure = indexed.filter(checked.with_row_index(_ROW).select(_ROW, *contract.column_names()))
-    if not len(failure):
+    failed = _by_row(failure, contract) if len(failure) else pl.DataFrame()
+    if not failed.height:
         return frame, no_rejects()
-    failed = failure.details()
     verdict = _first_broken_rule(failed, contract)
     rejected = as_rejects(frame[failed[_ROW]], verdict, keys)
     return numbered.join(failed.select(_ROW), on=_ROW, how="anti", maintain_order="left").drop(_ROW), rejected
+
+
+def _by_row(failure: dy.FailureInfo, contract: type[dy.Schema]) -> pl.DataFrame:
+    """What failed, with each rule's verdict, without rows whose one fault is that their key comes again in the chunk:
+    a message may, and whether a key comes twice where it must not is told by the load."""
+    details = failure.details().drop(KEY_RULE, strict=False)
+    return details.filter(pl.any_horizontal(pl.col(_rules(details, contract)) == "invalid"))
+
+
+def _rules(failed: pl.DataFrame, contract: type[dy.Schema]) -> list[str]:
+    return [name for name in failed.columns if name != _ROW and name not in contract.column_names()]
 
 
 def _complete(frame: pl.DataFrame, contract: type[dy.Schema], stream: Stream) -> pl.DataFrame:
@@ -140,8 +152,8 @@ def _check_shape(frame: pl.DataFrame, contract: type[dy.Schema], stream: Stream)
 
 def _first_broken_rule(failed: pl.DataFrame, contract: type[dy.Schema]) -> pl.Series:
     """Per failed row ``contract_<rule>`` and the column it is about ('' for a rule over several columns)."""
-    rules = [name for name in failed.columns if name != _ROW and name not in contract.column_names()]
-    broken = [pl.when(pl.col(rule) == "invalid").then(pl.lit(_verdict(rule))) for rule in sorted(rules, key=_order)]
+    rules = sorted(_rules(failed, contract), key=_order)
+    broken = [pl.when(pl.col(rule) == "invalid").then(pl.lit(_verdict(rule))) for rule in rules]
     return failed.select(pl.coalesce(*broken).alias("verdict"))["verdict"]
 
 

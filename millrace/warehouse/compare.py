@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from millrace.capture.chunk import blocks
+from millrace.declared import follows_deletes
 from millrace.lake.batch import Part
 from millrace.types import Column
 from millrace.warehouse import statements
@@ -76,5 +77,5 @@ def compare(connection: Any, stage: Stage, scan: Scan, target: Target) -> Compar
     with connection.cursor() as cursor:
         # The driver gives moments in the session's time zone, and knows no year 0 or 10,000.
         cursor.execute("SET TimeZone = 'UTC'")
-        cursor.execute(statements.declare_cursor(differing, *([missing] if deletes != "ignore" else [])))
+        cursor.execute(statements.declare_cursor(differing, *([missing] if follows_deletes(deletes) else [])))
     return Comparison(matched, connection)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from millrace.declared import follows_deletes
 from millrace.errors import CountMismatch
 from millrace.lake.batch import Batch
 from millrace.warehouse import statements
@@ -25,7 +26,7 @@ def reconcile(connection: Any, target: Target, batch: Batch, rejected: int, *, i
     if target.reconcile is None or batch.source_rows is None or not is_there:
         return ()
     differences = tuple(_differences(connection, target, batch, rejected))
-    if differences and target.reconcile.policy == "fail":
+    if differences and target.reconcile.policy != "warn":
         raise CountMismatch(
             "; ".join(differences),
             place=target.place,
@@ -38,7 +39,7 @@ def _differences(connection: Any, target: Target, batch: Batch, rejected: int) -
     found, present = [], mode_of(target).present
     rows = count(connection, statements.count_rows(target, present))
     expected = batch.source_rows or 0
-    keeps_deleted = target.deletes == "ignore"
+    keeps_deleted = not follows_deletes(target.deletes)
     if rows < expected - rejected or (rows > expected and not keeps_deleted):
         found.append(f"the source held {expected} rows, the target holds {rows} ({rejected} rejected ones are open)")
     sampled = sum(part.rows for part in batch.sample)

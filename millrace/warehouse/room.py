@@ -8,7 +8,7 @@ What does not belong here: which changes there are (schema.py) and their SQL (ch
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, assert_never
 
 import psycopg2
 
@@ -49,9 +49,15 @@ def refuse(changes: Sequence[Change], policy: SchemaPolicy, place: str) -> None:
 
 def allows(policy: SchemaPolicy, change: Change) -> bool:
     """Whether a load makes this change, or fails for it."""
-    if policy == "evolve":
-        return change.additive
-    return isinstance(change, CreateTable) or (policy == "quarantine" and isinstance(change, ColumnLeft))
+    match policy:
+        case "evolve":
+            return change.additive
+        case "quarantine":
+            return isinstance(change, CreateTable | ColumnLeft)
+        case "freeze":
+            return isinstance(change, CreateTable)
+        case _:
+            assert_never(policy)
 
 
 def _remedy(change: Change, policy: SchemaPolicy) -> str:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import dataframely as dy
 import polars as pl
 import pytest
+from engine_on_servers import Engine
+from pymongo import MongoClient
 
 from millrace import Incremental, Stream
 from millrace.contract.check import Limits, measure, meets_contract, within_limits
-from millrace.errors import SchemaConflict
+from millrace.errors import ConfigurationError, KeyViolation, SchemaConflict
 from millrace.rejects import REJECT_SCHEMA, no_rejects
 from millrace.types import BINARY, DOCUMENT, INT64, TEXT, Column, DataType
 
+YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 LIMITS = Limits(text_bytes=6, binary_bytes=3, document_bytes=10, document_text_bytes=10)
 
 
@@ -183,3 +188,142 @@ def test_rejects_of_every_origin_fit_together() -> None:
     _, contract = check(orders((1, "-1", "EUR")))
     _, limits = within_limits(values("1234567"), ALL, ["id"], LIMITS)
     assert pl.concat([no_rejects(), contract, limits]).height == 2
+
+
+class Keyed(dy.Schema):
+    """Names its key."""
+
+    id = dy.Int64(primary_key=True)
+    line = dy.Int64(primary_key=True)
+    amount = dy.Int64(nullable=True, min=0)
+
+
+def lines(*rows: tuple[Any, Any, Any]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema={"id": pl.Int64, "line": pl.Int64, "amount": pl.Int64}, orient="row")
+
+
+def test_a_key_that_comes_again_in_a_chunk_breaks_no_contract_and_a_missing_one_does() -> None:
+    keyed = Stream("lines", "postgres:shop.lines", ("id", "line"), Incremental("updated_at"), contract=Keyed)
+    frame = lines((1, 1, 5), (1, 1, 5), (1, 2, 5), (2, None, 5), (2, None, 5), (3, 1, -1), (3, 1, -1), (3, 1, 2))
+    accepted, rejected = meets_contract(frame, Keyed, keyed, ["id", "line"])
+    assert accepted.rows() == [(1, 1, 5), (1, 1, 5), (1, 2, 5), (3, 1, 2)]
+    assert [(reason, field) for reason, field, _ in verdicts(rejected)] == [
+        ("contract_nullability", "line"),
+        ("contract_nullability", "line"),
+        ("contract_min", "amount"),
+        ("contract_min", "amount"),
+    ]
+    accepted, rejected = meets_contract(frame.head(2), Keyed, keyed, ["id", "line"])
+    assert (accepted.height, rejected.height) == (2, 0)
+
+
+AMOUNT, MARK = pl.col("amount"), pl.col("currency")
+OVER_SEVERAL_ROWS = {
+    "unique": AMOUNT.is_unique(),
+    "first": AMOUNT.is_first_distinct(),
+    "at most the mean of all": AMOUNT.mean() >= AMOUNT,
+    "one of a currency": pl.len().over("currency") == 1,
+    "above the mean of its currency": AMOUNT.mean().over("currency") < AMOUNT,
+    "grows": AMOUNT.diff().fill_null(1) > 0,
+    "as the one before": MARK.shift(1) == MARK,
+    "sum so far": AMOUNT.cum_sum() < 100,
+    "among the others": AMOUNT.is_in(pl.col("id").implode()),
+    "by rank": AMOUNT.rank() < 3,
+    "nobody can tell": AMOUNT.map_batches(lambda amounts: amounts > amounts.mean(), return_dtype=pl.Boolean),
+}
+OF_ONE_ROW = {
+    "two columns": AMOUNT.cast(pl.Int64) > pl.col("id"),
+    "greatest of the row": pl.max_horizontal("amount", "id") > 0,
+    "choices": MARK.is_in(["EUR", "USD"]),
+    "condition": pl.when(MARK == "EUR").then(AMOUNT > 0).otherwise(True),
+    "a function of a value": MARK.map_elements(str.isupper, return_dtype=pl.Boolean),
+    "a function of values": MARK.map_batches(lambda one: one.is_null(), return_dtype=pl.Boolean, is_elementwise=True),
+    "pattern and length": MARK.str.contains("^E") & (MARK.str.len_chars() == 3),
+}
+
+
+def contract_of(rule: pl.Expr) -> type[dy.Schema]:
+    class Ruled(dy.Schema):
+        id = dy.Int64(nullable=False)
+        amount = dy.Decimal(12, 2, nullable=True)
+        currency = dy.String(nullable=True)
+
+        @dy.rule()
+        def own(cls) -> pl.Expr:
+            return rule
+
+    return Ruled
+
+
+@pytest.mark.parametrize("rule", OVER_SEVERAL_ROWS)
+def test_a_rule_over_several_rows_is_refused_where_it_is_declared(rule: str) -> None:
+    with pytest.raises(ConfigurationError, match="stream orders: rule 'own' of the contract looks at several rows"):
+        stream(contract=contract_of(OVER_SEVERAL_ROWS[rule]))
+
+
+@pytest.mark.parametrize("rule", OF_ONE_ROW)
+def test_a_rule_of_one_row_is_taken(rule: str) -> None:
+    assert stream(contract=contract_of(OF_ONE_ROW[rule])).contract
+
+
+class Unique(dy.Schema):
+    id = dy.Int64(nullable=False, unique=True)
+
+
+class Checked(dy.Schema):
+    id = dy.Int64(nullable=False, check={"first": lambda key: key == key.min()})
+
+
+class Misspelt(dy.Schema):
+    id = dy.Int64(nullable=False)
+
+    @dy.rule()
+    def positive(cls) -> pl.Expr:
+        return pl.col("amuont") > 0
+
+
+class NoColumn(dy.Schema):
+    eMail = dy.String(nullable=True)  # noqa: N815
+
+
+class NoType(dy.Schema):
+    id = dy.Object()
+
+
+class OtherKey(dy.Schema):
+    id = dy.Int64(nullable=False)
+    line = dy.Int64(primary_key=True)
+
+
+@pytest.mark.parametrize(
+    ("contract", "problem"),
+    [
+        (Unique, r"rule 'id\|unique' of the contract looks at several rows"),
+        (Checked, r"rule 'id\|check__first' of the contract looks at several rows"),
+        (Misspelt, "rule 'positive' of the contract does not fit its columns"),
+        (NoColumn, "the contract's column 'eMail' is no name .* write 'e_mail'"),
+        (NoType, "column 'id' of the contract"),
+        (OtherKey, "the contract's primary key is line, the stream's key is id"),
+    ],
+)
+def test_a_contract_that_no_row_could_be_checked_by_is_refused(contract: type[dy.Schema], problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=problem):
+        stream(contract=contract)
+
+
+async def test_a_key_that_a_source_repeats_is_told_and_not_rejected(engine: Engine, mongo_database: str) -> None:
+    engine.source("CREATE TABLE lines (id bigint, line bigint, changed timestamptz DEFAULT now())")
+    engine.source("INSERT INTO lines VALUES (1, 1), (1, 1)")
+    table = Stream("lines", "postgres:public.lines", ("id", "line"), Incremental("changed"), contract=KeyedLine)
+    with MongoClient(engine.mongo_url) as client:
+        documents = ({"_id": number, "id": 1, "line": 1, "changed": YESTERDAY} for number in (1, 2))
+        client[mongo_database]["lines"].insert_many(documents)
+    for stream in (table, replace(table, source=f"mongo:{mongo_database}.lines", contract=KeyedLine)):
+        with pytest.raises(KeyViolation):
+            await engine.deliver(stream)
+        assert not engine.batches[-1].rejected
+
+
+class KeyedLine(dy.Schema):
+    id = dy.Int64(primary_key=True)
+    line = dy.Int64(primary_key=True)

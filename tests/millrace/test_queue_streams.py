@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -103,6 +104,28 @@ async def test_what_comes_twice_is_one_row(engine: Engine) -> None:
     second = await engine.run(ORDERS)
     assert second and (second.read, second.inserted, second.unchanged) == (2, 1, 1)
     assert [key for (key,) in engine.rows("orders", "id")] == ["a", "b", "c"]
+
+
+class Numbered(Order):
+    """The contract names its key."""
+
+    id = dy.String(primary_key=True, max_length=8)
+
+
+@pytest.mark.parametrize("load", [Append(), Merge()])
+async def test_what_comes_twice_is_one_row_also_where_the_contract_names_the_key(
+    engine: Engine, load: Append | Merge
+) -> None:
+    """Within an object, across objects, and days later; what breaks another rule is rejected, and that alone."""
+    stream = replace(ORDERS, contract=Numbered, load=load)
+    collect(engine, order("a"), order("b"), order("a"), order("c", quantity=-1), order("c"))
+    collect(engine, order("b"), order("a"))
+    first = await engine.run(stream)
+    assert first and (first.read, first.inserted, first.unchanged, first.rejected) == (7, 3, 3, 1)
+    collect(engine, order("a"), order("a"), order("d"), at=NOON + timedelta(minutes=1))
+    second = await engine.run(stream)
+    assert second and (second.read, second.inserted, second.unchanged, second.rejected) == (3, 1, 2, 0)
+    assert [key for (key,) in engine.rows("orders", "id")] == ["a", "b", "c", "d"]
 
 
 async def test_a_message_that_is_delivered_twice_is_one_message(engine: Engine) -> None:

@@ -14,7 +14,7 @@ from engine_on_servers import Engine
 from pymongo import MongoClient
 
 from local.stack import WAREHOUSE_IAM_ROLE
-from millrace import Incremental, Stream
+from millrace import Incremental, Snapshot, Stream
 from millrace.capture import chunk
 from millrace.declared import DeletePolicy
 from millrace.errors import ConfigurationError
@@ -282,3 +282,20 @@ def test_the_memory_of_a_sweep_does_not_grow_with_the_table(engine: Engine) -> N
     """Also where every single row differs: five times the rows in about the same memory."""
     small, large = peak_memory_bytes(engine, 100_000), peak_memory_bytes(engine, 500_000)
     assert large - small < 64 * 1024 * 1024
+
+
+@pytest.mark.parametrize("policy", ["Ignore", "keep", ""])
+async def test_an_unknown_policy_deletes_nothing(engine: Engine, policy: str) -> None:
+    """A declaration takes none; one that comes in by another way stops the load."""
+    engine.source("CREATE TABLE gone (id int PRIMARY KEY, changed timestamptz DEFAULT now())")
+    engine.source("INSERT INTO gone VALUES (1), (2)")
+    stream = Stream("gone", "postgres:public.gone", "id", Incremental("changed"))
+    await engine.deliver(stream)
+    engine.source("DELETE FROM gone WHERE id = 2")
+    object.__setattr__(stream, "deletes", policy)
+    with pytest.raises(AssertionError):
+        await engine.sweep(stream)
+    object.__setattr__(stream, "capture", Snapshot())
+    with pytest.raises(AssertionError):
+        await engine.run(stream)
+    assert engine.rows("gone", "id") == [(1,), (2,)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, assert_never
 
 from millrace.lake.batch import Batch
 from millrace.types import Column
@@ -41,10 +41,15 @@ class MergeMode(Mode):
     def take_out(self, cursor: Any, batch: Batch, applied_at: datetime, held: Collection[str]) -> int:
         """Deleted, or marked."""
         del batch, held
-        if self.target.deletes == "soft":
-            cursor.execute(statements.mark_gone(self.target), (applied_at, applied_at))
-        else:
-            cursor.execute(statements.delete_gone(self.target))
+        match self.target.deletes:
+            case "soft":
+                cursor.execute(statements.mark_gone(self.target), (applied_at, applied_at))
+            case "hard":
+                cursor.execute(statements.delete_gone(self.target))
+            case "ignore":
+                return 0
+            case unknown:
+                assert_never(unknown)
         return int(cursor.rowcount)
 
     def planned(self, columns: Sequence[Column]) -> list[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from millrace.declared import follows_deletes
 from millrace.errors import CountMismatch
 from millrace.lake.batch import Batch
 from millrace.types import Column
@@ -49,7 +50,7 @@ class Mode(ABC):
         """Put in the rows, then see to what is gone: its absence was seen after the rows were read. ``held`` are the
         target's columns."""
         done = self.put_in(cursor, batch, applied_at) if batch.written else Applied()
-        if self.target.deletes == "ignore":
+        if not follows_deletes(self.target.deletes):
             return done
         gone = self.find_gone(cursor, batch) if batch.is_complete else 0
         deleted = self.take_out(cursor, batch, applied_at, held) if batch.deleted or gone else 0
