@@ -17,6 +17,7 @@ from typing import Any
 import polars as pl
 
 from millrace.capture.chunk import Keys
+from millrace.declared import follows_deletes
 from millrace.errors import FatalError
 from millrace.extract import Extraction
 from millrace.reads import Route, broken_look_up
@@ -116,7 +117,7 @@ class LookUps:
         return frozenset(found).intersection(keys)
 
     async def _remove(self, keys: Sequence[Key]) -> None:
-        if self._route.stream.deletes != "ignore":
+        if follows_deletes(self._route.stream.deletes):
             await asyncio.to_thread(self._extraction.remove, self._columns, keys)
 
     async def _seen_again(self, keys: Sequence[Key]) -> list[Key]:

@@ -16,7 +16,7 @@ import dataframely
 import polars as pl
 
 from millrace.checks import Count, Names, PositiveDuration, Share, Text, check_distinct, check_fields
-from millrace.contract.rules import check_contract
+from millrace.contract_rules import check_contract
 from millrace.declared import (
     CONNECTION,
     Dated,

@@ -13,7 +13,7 @@ import dataframely as dy
 import orjson
 import polars as pl
 
-from millrace.contract.rules import KEY_RULE
+from millrace.contract_rules import KEY_RULE
 from millrace.errors import SchemaConflict
 from millrace.rejects import SEPARATOR, as_rejects, because, no_rejects, split
 from millrace.types import Column, Kind

@@ -1,7 +1,7 @@
 """What a contract may say: rules of single rows. Checked when a stream is declared.
 
 A chunk is a part of a table that memory bounds cut off, and a message may come twice: a rule over several rows would
-judge a row by its neighbours in the chunk. What does not belong here: applying the rules (check.py).
+judge a row by its neighbours in the chunk. What does not belong here: applying the rules (contract/check.py).
 """
 
 from __future__ import annotations
