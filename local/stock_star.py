@@ -24,11 +24,15 @@ Query = Callable[[str], Sequence[Row]]
 """Rows of a statement."""
 
 STOCKS = "SELECT at, operation, stock_id, company, category, price FROM {schema}.stock_history ORDER BY sequence"
-USERS = "SELECT at, operation, user_id, name, email, updated_at FROM {schema}.user_history ORDER BY sequence"
-TRADES = (
-    "SELECT transaction_id, user_id, stock_id, quantity, transaction_date FROM {schema}.transaction_history "
-    "WHERE operation = 'inserted'"
+USERS = (
+    "SELECT at, operation, user_id, name, email, updated_at - INTERVAL 7 HOUR FROM {schema}.user_history "
+    "ORDER BY sequence"
 )
+TRADES = (
+    "SELECT transaction_id, user_id, stock_id, quantity, at - INTERVAL microsecond(at) MICROSECOND "
+    "FROM {schema}.transaction_history WHERE operation = 'inserted'"
+)
+"""When they took place by the history's own clock, in UTC, whatever the platform wrote as their date."""
 STOCK_DIMENSION = "SELECT stock_id, company, category, price, start_date, end_date, is_current FROM stocks.stock_dim"
 USER_DIMENSION = "SELECT user_id, name, email, start_date, end_date, is_current FROM stocks.user_dim"
 TRADE_VIEW = "SELECT transaction_id, user_id, stock_id, user_email, price FROM stocks.trade"

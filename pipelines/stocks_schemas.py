@@ -23,14 +23,14 @@ class UserDim(dy.Schema):
     user_id = dy.Int32(nullable=False)
     name = dy.String(nullable=False)
     email = dy.String(nullable=False)
-    updated_at = dy.Datetime(time_zone="UTC", nullable=True)
+    updated_at = dy.Datetime(nullable=True)
 
 
 class TransactionFact(dy.Schema):
-    """A trade; with user_key and stock_key, the versions of its own time."""
+    """A trade, at the platform's wall clock; with user_key and stock_key, the versions of its own time."""
 
     transaction_id = dy.Int32(nullable=False)
     user_id = dy.Int32(nullable=True)
     stock_id = dy.String(nullable=False)
     quantity = dy.Int32(nullable=False)
-    transaction_date = dy.Datetime(time_zone="UTC", nullable=True)
+    transaction_date = dy.Datetime(nullable=True)

@@ -34,8 +34,8 @@ def local_day(moment: datetime) -> date:
 
 
 def stamp(moment: datetime) -> datetime:
-    """As the tables hold it: UTC without saying so, and without a fraction, as NOW() gives it."""
-    return moment.astimezone(UTC).replace(tzinfo=None, microsecond=0)
+    """As the platform writes it: the wall clock where it is, without saying so and without a fraction."""
+    return moment.astimezone(LOCAL).replace(tzinfo=None, microsecond=0)
 
 
 def added(table: str, key: int | str, values: Row) -> Change:

@@ -43,7 +43,7 @@ def load_world(cursor: Cursor, schema: str) -> World:
 
 
 def begin_session(cursor: Cursor) -> None:
-    """Stamps are in UTC, and this session's time is the real one, also where others' is simulated."""
+    """The history's moments are in UTC, and this session's time is the real one, also where others' is simulated."""
     cursor.execute("SET time_zone = '+00:00'")
     cursor.execute(_REAL_TIME)
 

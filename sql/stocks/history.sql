@@ -5,7 +5,7 @@
 -- sequence   order of the changes of this table; it may have gaps
 -- at         when it happened, UTC: the session's UTC_TIMESTAMP(6), which is simulated time where the clock is
 -- operation  inserted, updated or deleted
--- the rest   the row after the change; of a deleted one as it was last
+-- the rest   the row after the change; of a deleted one as it was last. Its stamps are as the platform writes them
 --
 -- An update of a user that left updated_at alone was a silent one: compare with the version before.
 
@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS `simulation`.user_history (
     user_id    int          NOT NULL,
     name       varchar(100) NOT NULL,
     email      varchar(100) NOT NULL,
-    updated_at timestamp    NULL DEFAULT NULL,
+    updated_at datetime     NULL DEFAULT NULL,
     status     varchar(1)   NULL,
     INDEX (user_id, sequence)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4;
@@ -40,7 +40,7 @@ CREATE TABLE IF NOT EXISTS `simulation`.transaction_history (
     user_id          int         NULL,
     stock_id         varchar(5)  NOT NULL,
     quantity         int         NOT NULL,
-    transaction_date timestamp   NULL DEFAULT NULL,
+    transaction_date datetime    NULL DEFAULT NULL,
     INDEX (transaction_id, sequence)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4;
 

@@ -3,7 +3,7 @@
 --
 -- `stock` has no timestamps: its changes are found by comparing snapshots. Of `user`, those that were there before the
 -- column have updated_at NULL. `transaction` is only ever added to. Keys refer without ON DELETE: a stock or a user that
--- has traded is never deleted.
+-- has traded is never deleted. Both stamps are the wall clock of the platform, UTC+7, without saying so.
 
 CREATE TABLE IF NOT EXISTS `stock` (
     stock_id varchar(5)     NOT NULL PRIMARY KEY,
@@ -17,7 +17,7 @@ CREATE TABLE IF NOT EXISTS `user` (
     user_id    int          NOT NULL AUTO_INCREMENT PRIMARY KEY,
     name       varchar(100) NOT NULL,
     email      varchar(100) NOT NULL,
-    updated_at timestamp    NULL DEFAULT NULL,
+    updated_at datetime     NULL DEFAULT NULL,
     status     varchar(1)   NULL
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4;
 
@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS `transaction` (
     user_id          int        NULL,
     stock_id         varchar(5) NOT NULL,
     quantity         int        NOT NULL,
-    transaction_date timestamp  NULL DEFAULT NULL,
+    transaction_date datetime   NULL DEFAULT NULL,
     FOREIGN KEY (user_id) REFERENCES `user` (user_id),
     FOREIGN KEY (stock_id) REFERENCES `stock` (stock_id)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4;

@@ -19,11 +19,11 @@ FROM stocks.transaction_fact AS f
 LEFT JOIN stocks.user_dim AS u ON u.user_key = f.user_key
 LEFT JOIN stocks.stock_dim AS s ON s.stock_key = f.stock_key;
 
--- What each user's shares were worth at the end of each day on which anybody traded (days of UTC+7), at the prices of
--- that day. A version is valid until its successor starts, a second after its own end.
+-- What each user's shares were worth at the end of each day on which anybody traded (days of UTC+7, as trades say
+-- them), at the prices of that day. A version is valid until its successor starts, a second after its own end.
 CREATE OR REPLACE VIEW stocks.portfolio_value AS
 WITH trades AS (
-    SELECT user_id, stock_id, quantity, (transaction_date AT TIME ZONE 'Asia/Jakarta')::DATE AS traded_on
+    SELECT user_id, stock_id, quantity, transaction_date::DATE AS traded_on
     FROM stocks.transaction_fact
     WHERE user_id IS NOT NULL AND transaction_date IS NOT NULL
 ),

@@ -84,7 +84,10 @@ def test_a_session_keeps_the_moment_in_which_it_began(platform: StockPlatform, w
     with closing(connect(platform.reader_url)) as reader:
         simulation.advance(NOON + timedelta(hours=3))
         assert one(reader, NOW) == naive(NOON)
-        trades = one(reader, f"SELECT count(*) FROM `transaction` WHERE transaction_date > '{NOON:%Y-%m-%d %H:%M:%S}'")
+        written = naive(NOON) + timedelta(hours=7)
+        trades = one(
+            reader, f"SELECT count(*) FROM `transaction` WHERE transaction_date > '{written:%Y-%m-%d %H:%M:%S}'"
+        )
         assert trades == 15
 
 
@@ -179,8 +182,10 @@ def test_a_reader_sees_no_moment_before_its_events_are_committed(platform: Stock
             time.sleep(0.2)
         # New e-mails and users came at 11:00 UTC; it is about to move the prices at 23:00.
         assert asked(platform.reader_url, NOW) < naive(datetime(2025, 3, 4, 23, 0, 59, tzinfo=UTC))
-        assert asked(platform.reader_url, "SELECT max(transaction_date) <= utc_timestamp(6) FROM `transaction`")
-        assert asked(platform.reader_url, "SELECT max(transaction_date) FROM `transaction`").hour == 10
+        assert asked(
+            platform.reader_url, "SELECT max(transaction_date) <= utc_timestamp(6) + INTERVAL 7 HOUR FROM `transaction`"
+        )
+        assert asked(platform.reader_url, "SELECT max(transaction_date) FROM `transaction`").hour == 17
         blocker.rollback()
         advancing.result()
     assert asked(platform.reader_url, NOW) == naive(NOON + timedelta(days=1))
@@ -220,5 +225,5 @@ def test_on_a_server_without_the_clock_time_is_the_real_one_and_the_same_happens
             cursor.execute("SET GLOBAL init_connect = %s", (installed,))
     assert asked(platform.reader_url, NOW) == naive(NOON)
     assert platform.one(
-        "SELECT max(at) <= max(transaction_date) + INTERVAL 1 SECOND FROM simulation.transaction_history"
+        "SELECT max(at) <= max(transaction_date) - INTERVAL 7 HOUR + INTERVAL 1 SECOND FROM simulation.transaction_history"
     )

@@ -91,7 +91,7 @@ def test_users_come_and_move_at_eighteen(calm_month: StockPlatform) -> None:
     days = calm_month.rows(
         f"""
         SELECT date_format({LOCAL.format("at")}, '%Y-%m-%d %H:%i'), count(DISTINCT at), sum(operation = 'inserted'),
-            sum(operation = 'updated'), sum(updated_at <> at - INTERVAL microsecond(at) MICROSECOND),
+            sum(operation = 'updated'), sum(updated_at <> at - INTERVAL microsecond(at) MICROSECOND + INTERVAL 7 HOUR),
             sum(status <> IF(operation = 'inserted', 'I', 'U'))
         FROM simulation.user_history WHERE updated_at IS NOT NULL GROUP BY 1 ORDER BY 1
         """
@@ -106,9 +106,9 @@ def test_users_come_and_move_at_eighteen(calm_month: StockPlatform) -> None:
 
 def test_trades_are_in_trading_hours(calm_month: StockPlatform) -> None:
     hours = calm_month.rows(
-        f"""
+        """
         SELECT hour(local), count(*), count(DISTINCT date(local)), max(minute(local))
-        FROM (SELECT {LOCAL.format("transaction_date")} AS local FROM `transaction`) AS trade GROUP BY 1 ORDER BY 1
+        FROM (SELECT transaction_date AS local FROM `transaction`) AS trade GROUP BY 1 ORDER BY 1
         """
     )
     assert hours == [(hour, 5 * DAYS, DAYS, 0) for hour in range(8, 18)]
@@ -118,7 +118,7 @@ def test_trades_are_in_trading_hours(calm_month: StockPlatform) -> None:
     late = (
         "SELECT count(*) FROM simulation.transaction_history WHERE transaction_date <> at - INTERVAL microsecond(at) "
     )
-    assert calm_month.one(f"{late} MICROSECOND") == 0
+    assert calm_month.one(f"{late} MICROSECOND + INTERVAL 7 HOUR") == 0
 
 
 def test_a_stock_goes_and_comes_back_as_it_was(month: StockPlatform) -> None:
@@ -140,7 +140,8 @@ def test_a_stock_that_came_back_is_traded(month: StockPlatform) -> None:
         "GROUP BY 1 HAVING count(*) > 1"
     )
     trades = (
-        f"SELECT count(DISTINCT stock_id), min(transaction_date > back.at) FROM `transaction` JOIN ({relisted}) AS back"
+        f"SELECT count(DISTINCT stock_id), min(transaction_date > {LOCAL.format('back.at')}) "
+        f"FROM `transaction` JOIN ({relisted}) AS back"
     )
     assert month.one(f"{trades} USING (stock_id)") == (2, 1)
 
