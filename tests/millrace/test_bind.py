@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import dataframely as dy
 import polars as pl
 import pytest
 from engine_on_servers import Together
 
-from millrace import Append, Bind, History, Incremental, Merge, Model, Pipeline, Scd2, Stream
+from millrace import Append, Bind, History, Incremental, Merge, Model, Pipeline, Scd2, Snapshot, Stream
 from millrace.errors import ConfigurationError
 from millrace.run import Bounds
 
@@ -134,6 +135,115 @@ async def test_a_late_version_takes_over_the_facts_of_its_time(together: Togethe
     before = together.engine.query("SELECT * FROM sales.orders_made ORDER BY 1")
     await together.run(SALES)
     assert together.engine.query("SELECT * FROM sales.orders_made ORDER BY 1") == before
+
+
+class Quote(dy.Schema):
+    """A price, since a moment of some zone."""
+
+    stock = dy.String(nullable=False)
+    price = dy.Int32(nullable=False)
+    since = dy.Datetime(nullable=True)
+
+
+class Trade(dy.Schema):
+    """At a moment of some zone."""
+
+    trade_id = dy.Int32(nullable=False)
+    stock = dy.String(nullable=False)
+    traded = dy.Datetime(nullable=True)
+
+
+def price(quotes: pl.DataFrame) -> pl.DataFrame:
+    """As they are."""
+    return quotes.select("stock", "price", "since")
+
+
+def trade(trades: pl.DataFrame) -> pl.DataFrame:
+    """As they are."""
+    return trades.select("trade_id", "stock", "traded")
+
+
+QUOTES = Stream("quotes", "postgres:public.quotes", "stock", Snapshot())
+TRADES = Stream("trades", "postgres:public.trades", "trade_id", Incremental("traded", NO_OVERLAP), load=Append())
+MARKET = Pipeline(
+    "market",
+    streams=[QUOTES, TRADES],
+    schema="market_source",
+    models=[
+        Model(price, Quote, "stock", load=Scd2("price_key", effective_from="since")),
+        Model(trade, Trade, "trade_id", load=Append(), binds=[Bind("price_key", "price", by="stock", at="traded")]),
+    ],
+)
+PRICED = (
+    "SELECT t.trade_id, p.price FROM market.trade AS t LEFT JOIN market.price AS p ON p.price_key = t.price_key "
+    "ORDER BY 1"
+)
+
+
+def fill_market(together: Together, type_of_trades: str = "timestamp") -> None:
+    together.engine.source(
+        "CREATE TABLE quotes (stock text PRIMARY KEY, price int, since timestamp); "
+        f"CREATE TABLE trades (trade_id int PRIMARY KEY, stock text, traded {type_of_trades}); "
+        "INSERT INTO quotes VALUES ('a', 1, '2024-03-01 09:00')"
+    )
+
+
+@pytest.mark.parametrize("zone", ["Asia/Ho_Chi_Minh", "America/New_York"])
+async def test_times_without_zone_are_those_of_the_declared_zone(together: Together, zone: str) -> None:
+    """Versions start in UTC; values stay as they are; trades with a zone of their own meet the same versions."""
+    fill_market(together)
+    market = replace(MARKET, stamps_in=zone)
+    await together.run(market)
+    together.engine.source("UPDATE quotes SET price = 2, since = '2024-03-05 09:00'")
+    together.engine.source(
+        "INSERT INTO trades VALUES (1, 'a', '2024-03-01 08:59'), (2, 'a', '2024-03-01 09:00'), "
+        "(3, 'a', '2024-03-05 08:59:59'), (4, 'a', '2024-03-05 09:00')"
+    )
+    await together.run(market)
+    assert together.engine.query(PRICED) == [(1, None), (2, 1), (3, 1), (4, 2)]
+    first = datetime(2024, 3, 1, 9, tzinfo=ZoneInfo(zone)).astimezone(UTC).replace(tzinfo=None)
+    assert together.engine.query("SELECT min(start_date) FROM market.price") == [(first,)]
+    stored = "SELECT traded FROM market.trade WHERE trade_id = 4"
+    assert together.engine.query(stored) == [(datetime(2024, 3, 5, 9),)]  # noqa: DTZ001 - the wall clock
+
+
+async def test_of_an_hour_that_comes_twice_the_second_is_taken(together: Together) -> None:
+    """And of a time that the clock leaves out the hour after it."""
+    fill_market(together)
+    together.engine.source("UPDATE quotes SET since = '2024-11-03 01:30'")
+    await together.run(replace(MARKET, stamps_in="America/New_York"))
+    together.engine.source("INSERT INTO quotes VALUES ('b', 1, '2024-03-10 02:30')")
+    await together.run(replace(MARKET, stamps_in="America/New_York"))
+    starts = together.engine.query("SELECT stock, start_date FROM market.price ORDER BY 1")
+    assert starts == [("a", datetime(2024, 11, 3, 6, 30)), ("b", datetime(2024, 3, 10, 7, 30))]  # noqa: DTZ001 - UTC
+
+
+async def test_times_that_decide_and_say_no_zone_are_told(on_redshift: Together) -> None:
+    """A snapshot has no cursor to be read by, and its versions are as doubtful."""
+    name = on_redshift.engine.postgres_url.rpartition("/")[2]
+    on_redshift.engine.source(f"ALTER DATABASE \"{name}\" SET timezone = 'Asia/Ho_Chi_Minh'")
+    fill_market(on_redshift)
+    on_redshift.engine.source("INSERT INTO trades VALUES (1, 'a', '2024-03-01 09:00')")
+    result = await on_redshift.run(MARKET)
+    for model, column in (("price", "since"), ("trade", "traded")):
+        assert any(
+            f"{column} decides which version" in warning and "Asia/Ho_Chi_Minh" in warning
+            for warning in result[model].warnings
+        ), model
+    on_redshift.engine.source("INSERT INTO trades VALUES (2, 'a', '2024-03-01 09:00')")
+    result = await on_redshift.run(replace(MARKET, stamps_in="Asia/Ho_Chi_Minh"))
+    assert not [warning for one in result.values() for warning in one.warnings if "decides" in warning]
+
+
+def test_a_model_of_streams_in_several_zones_is_refused_where_times_decide() -> None:
+    def trade_at_prices(trades: pl.DataFrame, quotes: pl.DataFrame) -> pl.DataFrame:
+        return trades.join(quotes, on="stock")
+
+    streams = [replace(QUOTES, stamps_in="Asia/Tokyo"), replace(TRADES, capture=Snapshot())]
+    joined = Model(trade_at_prices, Trade, "trade_id", binds=[Bind("price_key", "price", by="stock", at="traded")])
+    with pytest.raises(ConfigurationError, match=r"several zones \(Asia/Tokyo, UTC\)"):
+        replace(MARKET, streams=streams, models=[MARKET.models[0], joined])
+    assert replace(MARKET, streams=streams, models=[MARKET.models[0], replace(joined, binds=[])])
 
 
 @pytest.mark.parametrize(

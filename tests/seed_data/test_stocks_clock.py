@@ -225,5 +225,6 @@ def test_on_a_server_without_the_clock_time_is_the_real_one_and_the_same_happens
             cursor.execute("SET GLOBAL init_connect = %s", (installed,))
     assert asked(platform.reader_url, NOW) == naive(NOON)
     assert platform.one(
-        "SELECT max(at) <= max(transaction_date) - INTERVAL 7 HOUR + INTERVAL 1 SECOND FROM simulation.transaction_history"
+        "SELECT max(at) <= max(transaction_date) - INTERVAL 7 HOUR + INTERVAL 1 SECOND "
+        "FROM simulation.transaction_history"
     )
