@@ -194,6 +194,11 @@ class Extraction:
         return [column_name(key) for key in self._stream.keys]
 
     @property
+    def has_rejects(self) -> bool:
+        """Whether a row was rejected until now."""
+        return self._rejected > 0
+
+    @property
     def _rejected(self) -> int:
         return self._reject_counts.total()
 

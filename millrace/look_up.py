@@ -61,7 +61,12 @@ class LookUps:
         await self._read_all(asked, frozenset(scanned))
         canaries = frozenset(self._canaries).difference(asked)
         here = await self._existing([*asked, *canaries])
-        await self._remove([key for key in missing if key not in here])
+        absent = [key for key in missing if key not in here]
+        if self._extraction.has_rejects:
+            # The scan may have seen one of these as a row that it rejected.
+            self._unsettled |= dict.fromkeys(absent, True)
+        else:
+            await self._remove(absent)
         self._unsettled |= {key: True for key in scanned if key not in here}
         self._unsettled |= {key: False for key in canaries if key not in here and key not in self._unsettled}
         if len(self._unsettled) >= UNSETTLED_KEYS:

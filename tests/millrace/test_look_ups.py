@@ -276,3 +276,21 @@ async def test_documents_that_a_look_up_does_not_find_are_not_deleted(
     result = await engine.sweep(stream)
     assert result is not None
     assert (result.updated, result.deleted) == (10, 0)
+
+
+async def test_a_row_that_the_scan_rejected_is_not_taken_for_deleted(engine: Engine, lie: Lie) -> None:
+    """Its key is not among those that the scan kept, and a look-up misses it."""
+    fill(engine)
+    engine.source("ALTER TABLE t ADD COLUMN amount numeric(9,2)")
+    await engine.deliver(T)
+    engine.source("UPDATE t SET amount = 'NaN' WHERE id = 1")
+    engine.source("DELETE FROM t WHERE id = 2")
+    lie(keys_found=lambda found: found - {(1,)})
+    with pytest.raises(FatalError, match="1 rows that the source holds are not found by their key"):
+        await engine.sweep(T)
+    assert len(ids(engine)) == 10
+    lie()
+    result = await engine.sweep(T)
+    assert result is not None
+    assert (result.deleted, result.rejected) == (1, 1)
+    assert ids(engine) == [1, 3, 4, 5, 6, 7, 8, 9, 10]

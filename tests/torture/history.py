@@ -43,7 +43,7 @@ class History:
 
     def __init__(self, places: Places, setting: Setting, name: str) -> None:
         self.setting = setting
-        self.engine = places.engine(setting.warehouse)
+        self.engine = places.engine(setting.warehouse, "" if setting.is_zone_declared else setting.zone)
         self.source = source_of(places, setting, name)
         self.unseen: set[Key] = set()
         self.rejected: set[Key] = set()

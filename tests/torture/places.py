@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from urllib.parse import quote
 
 from local.stack import WAREHOUSE_IAM_ROLE, Stack
 from millrace import Stream
@@ -75,8 +76,8 @@ class Places:
         """Of the server."""
         return self.stack.mongo.url
 
-    def engine(self, kind: WarehouseKind) -> TrappedEngine:
-        """Between these places."""
+    def engine(self, kind: WarehouseKind, zone: str = "") -> TrappedEngine:
+        """Between these places; the Postgres source gives its sessions this time zone, by default UTC."""
         trap = Trap()
         plain = engine_between(
             self.stack, bucket_store(self.stack, self.bucket), self.postgres_url, self.warehouse_urls[kind]
@@ -88,7 +89,7 @@ class Places:
             store,
             warehouse,
             connect,
-            self.postgres_url,
+            f"{self.postgres_url}?options={quote(f'-c TimeZone={zone}')}" if zone else self.postgres_url,
             self.mongo_url,
             holder=FIRST_HOLDER,
             trap=trap,

@@ -34,16 +34,19 @@ STAMPS = {"now": "now()", "never": "NULL", "ahead": "now() + interval '1 day'"}
 KEY_TYPES = {
     "number": {"id": "bigint"}, "text": {"id": "text"}, "pair": {"region": "text", "id": "integer"},
 }  # fmt: skip
-LOCK_TIMEOUT = "SET lock_timeout = '20s'; SET TimeZone = 'UTC'"
+SETTINGS = "SET lock_timeout = '20s'; SET TimeZone = %s"
 
 
 class PostgresTable(SourceUnderTest):
-    """``is_naive``: its stamps have no time zone."""
+    """``is_naive``: its stamps have no time zone; they are written in ``zone``, which is UTC if it is empty."""
 
     types: Mapping[str, DataType] = {}
 
-    def __init__(self, url: str, name: str, key_kind: KeyKind, *, overlap: timedelta | None, is_naive: bool) -> None:
+    def __init__(
+        self, url: str, name: str, key_kind: KeyKind, *, overlap: timedelta | None, is_naive: bool, zone: str = ""
+    ) -> None:
         super().__init__(name, key_kind)
+        self._zone = zone or "UTC"
         self._url, self._table, self.overlap = url, quote("public", name), overlap
         self.reference = f"postgres:public.{name}"
         self.keys = tuple(KEY_TYPES[key_kind])
@@ -59,7 +62,7 @@ class PostgresTable(SourceUnderTest):
         """A connection of one's own, that does not wait for ever for another one's lock."""
         connection = psycopg2.connect(self._url)
         with connection, connection.cursor() as cursor:
-            cursor.execute(LOCK_TIMEOUT)
+            cursor.execute(SETTINGS, [self._zone])
         return connection
 
     def insert(self, rows: Sequence[Row], stamp: Stamp) -> None:

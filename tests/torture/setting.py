@@ -22,6 +22,7 @@ from tests.torture.values import LONGEST_REDSHIFT_TEXT_BYTES, Row
 
 SourceKind = Literal["postgres", "mongo"]
 HIGHEST_GRADE = 100
+ZONES = ("", "Asia/Ho_Chi_Minh", "Asia/Kathmandu", "America/New_York")
 
 
 class Contract(dy.Schema):
@@ -33,7 +34,8 @@ class Contract(dy.Schema):
 @dataclass(frozen=True)
 class Setting:
     """What a history is about. ``is_exact``: the stream has no overlap that hides a position which is a little late;
-    then the source is not written while it is read."""
+    then the source is not written while it is read. ``zone``: in which stamps without zone are written, '' for UTC; one
+    that is not declared is the one that the server gives to the pipeline's sessions."""
 
     source: SourceKind
     warehouse: WarehouseKind
@@ -42,6 +44,8 @@ class Setting:
     has_contract: bool = False
     is_exact: bool = True
     is_naive: bool = False
+    zone: str = ""
+    is_zone_declared: bool = False
     reconciles: bool = False
 
 
@@ -56,6 +60,8 @@ def setting_of(dice: Random, source: SourceKind | None = None, warehouse: Wareho
         is_exact=dice.random() < 0.6,
         is_naive=dice.random() < 0.3,
         reconciles=dice.random() < 0.2,
+        zone=dice.choice(ZONES),
+        is_zone_declared=dice.random() < 0.5,
     )
 
 
@@ -64,7 +70,9 @@ def source_of(places: Places, setting: Setting, name: str) -> SourceUnderTest:
     if setting.source == "mongo":
         return MongoCollection(places.mongo_url, MONGO_DATABASE, name, setting.key)
     overlap = timedelta(0) if setting.is_exact else None
-    return PostgresTable(places.postgres_url, name, setting.key, overlap=overlap, is_naive=setting.is_naive)
+    return PostgresTable(
+        places.postgres_url, name, setting.key, overlap=overlap, is_naive=setting.is_naive, zone=setting.zone
+    )
 
 
 def stream_of(setting: Setting, source: SourceUnderTest) -> Stream:
@@ -78,6 +86,7 @@ def stream_of(setting: Setting, source: SourceUnderTest) -> Stream:
         types=source.types,
         deletes=setting.deletes,
         reconcile=Reconcile(rows=10, policy="warn") if setting.reconciles else None,
+        stamps_in=setting.zone if setting.is_zone_declared else "",
     )
 
 
