@@ -12,9 +12,9 @@ from prefect_sqlalchemy import SqlAlchemyConnector
 from sqlalchemy.engine import URL
 
 from blocks.connector import MYSQL_DRIVER, connector_of, parsed
-from blocks.sql import SOURCE_STATEMENT_TIMEOUT_SECONDS
 from millrace.errors import ConfigurationError
 
+SOURCE_STATEMENT_TIMEOUT_SECONDS = 1800
 MYSQL_5_7_8, MARIADB_10_1_1 = "50708", "100101"
 # Each server runs what stands in the comment of its own and sees a comment in the other one.
 STATEMENT_TIMEOUT = (

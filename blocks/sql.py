@@ -15,7 +15,6 @@ from sqlalchemy.pool import NullPool
 
 from blocks.connector import POSTGRES_DRIVER, REDSHIFT_DRIVER, connector_of, parsed
 
-SOURCE_STATEMENT_TIMEOUT_SECONDS = 1800
 CONNECT_ARGUMENTS: dict[str, Any] = {
     "connect_timeout": 10,
     # An idle connection behind a NAT gateway is dropped after 350 seconds, and a COPY may be longer than that.
@@ -24,6 +23,9 @@ CONNECT_ARGUMENTS: dict[str, Any] = {
     "keepalives_interval": 10,
     "keepalives_count": 5,
     "application_name": "millrace",
+    # Settings are made in the session (millrace/settings.py), because poolers refuse most of them here. Of this one
+    # the driver must know from the beginning, whatever a role or PGCLIENTENCODING says.
+    "client_encoding": "utf8",
 }
 
 
@@ -55,13 +57,8 @@ class Warehouse(Block):
 
 
 def postgres_connector(url: str, *, place: str) -> SqlAlchemyConnector:
-    """A connector to a Postgres source; its statements are cut off after half an hour.
-
-    Raises ConfigurationError, naming ``place``, if the URL is wrong.
-    """
-    milliseconds = SOURCE_STATEMENT_TIMEOUT_SECONDS * 1000
-    options = {"options": f"-c statement_timeout={milliseconds}"}
-    return connector_of(parsed(url, place, POSTGRES_DRIVER), CONNECT_ARGUMENTS | options)
+    """A connector to a Postgres source. Raises ConfigurationError, naming ``place``, if the URL is wrong."""
+    return connector_of(parsed(url, place, POSTGRES_DRIVER), CONNECT_ARGUMENTS)
 
 
 def warehouse_connector(url: str, *, place: str) -> SqlAlchemyConnector:
@@ -77,11 +74,7 @@ def driver_of(connector: SqlAlchemyConnector) -> str:
 def opener(connector: SqlAlchemyConnector) -> Callable[[], Any]:
     """A function that opens the driver's own connections, one for each call, outside any pool."""
     engine = connector.get_engine(poolclass=NullPool)
-
-    def connect() -> Any:
-        pooled = engine.raw_connection()
-        connection = pooled.driver_connection
-        pooled.detach()
-        return connection
-
-    return connect
+    positional, named = engine.dialect.create_connect_args(engine.url)
+    arguments = {**named, **(connector.connect_args or {})}
+    # Not by the engine, which asks the server first, in a transaction that some poolers do not take.
+    return lambda: engine.dialect.connect(*positional, **arguments)

@@ -13,8 +13,8 @@ DATABASE = "totesys"
 WRITER, READER = "totesys_writer", "totesys_reader"
 GRANTS_SQL = Path(__file__).parent.parent / "sql" / "totesys" / "grants.sql"
 
-# The sample data has a clock of its own (sql/totesys/clock.sql); here it stands before pg_catalog's for the reader.
-SIMULATED_CLOCK = f"ALTER ROLE {READER} IN DATABASE {{}} SET search_path = simulation, pg_catalog, public"
+# The sample data has a clock of its own (sql/totesys/clock.sql), by which the reader tells the time.
+SIMULATED_CLOCK = f"ALTER ROLE {READER} IN DATABASE {{}} SET millrace.clock = 'simulation.now'"
 
 
 def install(postgres: PostgresServer, database: str = DATABASE) -> None:

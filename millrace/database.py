@@ -1,4 +1,4 @@
-"""psycopg2's errors as ours: which are the person's to mend, which pass by themselves.
+"""psycopg2's errors as ours: which a person must correct, which pass by themselves.
 
 What does not belong here: retrying, and statements.
 """
@@ -8,11 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg2
 from sqlalchemy.exc import DBAPIError
 
+from millrace.blockers import blockers_of
 from millrace.errors import (
     ConfigurationError,
     Conflict,
@@ -26,23 +28,98 @@ from millrace.redact import redact
 
 SQL_DIRECTORY = Path(__file__).parent.parent / "sql" / "millrace"
 
-_SERIALIZATION = frozenset({"40001", "40P01"})
-_MADE_MEANWHILE = frozenset({"42P06", "42P07", "42701"})
-"""Schema, table, column: IF NOT EXISTS loses against a session that makes the same thing at the same moment."""
-_CATALOG_RACES = ('unique constraint "pg_', "tuple concurrently updated")
+
+@dataclass(frozen=True)
+class _Meaning:
+    """What errors mean: of these SQLSTATEs (or of all that begin so), or with one of these ``signs`` in their text.
+    ``instead``: what is said in place of the server's words."""
+
+    kind: type[MillraceError]
+    remedy: str
+    states: tuple[str, ...] = ()
+    signs: tuple[str, ...] = ()
+    instead: str = ""
+
+    def is_of(self, code: str, text: str) -> bool:
+        """Whether an error means this."""
+        return any(code.startswith(state) for state in self.states) or any(sign in text for sign in self.signs)
+
+
+INSUFFICIENT_PRIVILEGE = "42501"
+_LOCK_TIMEOUT = "55P03"
 _DATA_CLASS = "22"
 """Its messages quote the value that was wrong."""
 _QUOTED = re.compile(r'".*"', re.DOTALL)
-_CONNECTION_CLASS = "08"
-_SHUTDOWN = frozenset({"57P01", "57P02", "57P03"})
-_RESOURCES_CLASS = "53"
-_MISSING = frozenset({"42P01", "3F000", "3D000"})
-_CREDENTIALS = frozenset({"28000", "28P01"})
-INSUFFICIENT_PRIVILEGE = "42501"
-_CANCELLED = "57014"
 REDSHIFT_CONFLICT = "1023"
+_CONFLICT = _Meaning(Conflict, "run again; the transaction was rolled back whole", states=("40001", "40P01"))
+_UNREACHABLE = _Meaning(
+    Unreachable,
+    "see that the server runs and that host and port are right",
+    states=("57P01", "57P02", "57P03", "08", "53"),
+)
 _LOST_IN_COPY = "no message from the libpq"
 """What psycopg2 says, as a bare DatabaseError, when the line breaks in the middle of a COPY."""
+
+_MEANINGS = (
+    _Meaning(
+        Conflict,
+        "run again; another session made it meanwhile",
+        # Schema, table, column: IF NOT EXISTS loses against a session that makes the same thing at the same moment.
+        states=("42P06", "42P07", "42701"),
+        signs=('unique constraint "pg_', "tuple concurrently updated", "conflict with concurrent transaction"),
+    ),
+    _CONFLICT,
+    _Meaning(
+        RetryableError,
+        "run again; the server ended a session that was at rest",
+        # Idle in a transaction, a transaction, idle outside of one.
+        states=("25P03", "25P04", "57P05"),
+    ),
+    _Meaning(
+        SourceMissing,
+        "create it, or correct the declaration or the URL",
+        states=("42P01", "3F000", "3D000"),
+    ),
+    _Meaning(
+        ConfigurationError,
+        "rows would be hidden, and taken for deleted: let the user of this connection see all of them (ALTER ROLE … "
+        "BYPASSRLS), or read a view whose owner the policies do not concern",
+        signs=("row-level security policy",),
+    ),
+    _Meaning(
+        ConfigurationError,
+        "use a database with the encoding UTF8, or leave such texts out at the source",
+        states=("22P05",),
+        instead="a text has a character that the database's encoding lacks",
+    ),
+    _Meaning(
+        FatalError,
+        "convert them at the source, or read a view that does (convert_from)",
+        states=("22021",),
+        instead="a text has bytes that are none in the encoding which the database declares",
+    ),
+    _Meaning(
+        ConfigurationError,
+        "leave it out of the URL: a pooler refuses it, and settings are made in the session",
+        # As PgBouncer and RDS Proxy say it.
+        signs=("startup parameter", "command-line options"),
+    ),
+    _Meaning(
+        ConfigurationError,
+        "grant it to the user of this connection",
+        states=(INSUFFICIENT_PRIVILEGE,),
+        signs=("permission denied for database",),
+    ),
+    _Meaning(
+        ConfigurationError,
+        "correct user and password in the block (see README, environment)",
+        states=("28000", "28P01"),
+        signs=("authentication failed",),
+    ),
+    _Meaning(RetryableError, "run again, or raise the statement timeout", states=("57014",)),
+    _UNREACHABLE,
+)
+"""The first one that fits an error is what it means."""
 
 
 def statement(name: str) -> str:
@@ -69,24 +146,30 @@ def translate(error: Exception, place: str) -> MillraceError:
     problem = redact(getattr(diagnostics, "message_primary", None) or str(error).strip().split("\n")[0])
     if code.startswith(_DATA_CLASS):
         problem = _QUOTED.sub('"…"', problem)
-    detail = getattr(diagnostics, "message_detail", None) or ""
-    if code in _MADE_MEANWHILE or any(sign in problem for sign in _CATALOG_RACES):
-        return Conflict(problem, place=place, remedy="run again; another session made it meanwhile")
-    if code in _SERIALIZATION or REDSHIFT_CONFLICT in f"{problem} {detail}".split():
-        return Conflict(problem, place=place, remedy="run again; the transaction was rolled back whole")
-    if code in _MISSING:
-        return SourceMissing(problem, place=place, remedy="create it, or correct the declaration or the URL")
-    if code == INSUFFICIENT_PRIVILEGE:
-        return ConfigurationError(problem, place=place, remedy="grant it to the user of this connection")
-    if code in _CREDENTIALS or "authentication failed" in problem:
-        return ConfigurationError(
-            problem, place=place, remedy="correct user and password in the block (see README, environment)"
+    if code == _LOCK_TIMEOUT:
+        return _waited_in_vain(error, problem, place)
+    meaning = _meaning_of(error, code, problem, getattr(diagnostics, "message_detail", None) or "")
+    if meaning is None:
+        return FatalError(
+            f"{problem} (SQLSTATE {code or 'unknown'})", place=place, remedy="look at the statement named"
         )
-    if code == _CANCELLED:
-        return RetryableError(problem, place=place, remedy="run again, or raise the statement timeout")
-    if code in _SHUTDOWN or code.startswith((_CONNECTION_CLASS, _RESOURCES_CLASS)) or _is_connection_error(error, code):
-        return Unreachable(problem, place=place, remedy="see that the server runs and that host and port are right")
-    return FatalError(f"{problem} (SQLSTATE {code or 'unknown'})", place=place, remedy="look at the statement named")
+    return meaning.kind(meaning.instead or problem, place=place, remedy=meaning.remedy)
+
+
+def _meaning_of(error: Exception, code: str, problem: str, detail: str) -> _Meaning | None:
+    if REDSHIFT_CONFLICT in f"{problem} {detail}".split():
+        return _CONFLICT
+    found = next((meaning for meaning in _MEANINGS if meaning.is_of(code, problem)), None)
+    return found or (_UNREACHABLE if _is_connection_error(error, code) else None)
+
+
+def _waited_in_vain(error: Exception, problem: str, place: str) -> RetryableError:
+    held_by = blockers_of(error, statement("postgres_blockers")) if isinstance(error, psycopg2.Error) else ""
+    return RetryableError(
+        f"{problem}; {held_by or 'who held it is gone, or may not be seen'}",
+        place=place,
+        remedy="wait for that session or end it (pg_terminate_backend), and run again",
+    )
 
 
 def _is_connection_error(error: Exception, code: str) -> bool:

@@ -19,6 +19,8 @@ from millrace.database import database_errors, statement
 from millrace.errors import ConfigurationError
 from millrace.naming import literal, quote
 from millrace.pipeline import Stream
+from millrace.poolers import transactions
+from millrace.settings import ENCODING, begin_reading
 from millrace.types import Column, Kind
 from millrace.zones import other_than_utc
 
@@ -50,15 +52,18 @@ class Postgres:
 
     def begin(self, connection: Any) -> Moment:
         """As ``Dialect.begin``."""
-        _prepare(connection)
+        _refuse_old(connection)
+        with transactions(connection):
+            begin_reading(connection, "READ COMMITTED")
         with connection.cursor() as cursor:
+            clock = _own_clock(cursor)
             cursor.execute(statement("postgres_open_transactions"))
             read_at, oldest_start, why_blind, replayed_until, zones = cursor.fetchone()
             if replayed_until is not None:
                 replayed_until = _replayed_until(cursor, replayed_until)
-        connection.set_session(isolation_level="REPEATABLE READ", readonly=True, autocommit=False)
+        begin_reading(connection, "REPEATABLE READ")
         zones = other_than_utc(zones)
-        return Moment(read_at.astimezone(UTC), oldest_start, BLIND[why_blind], replayed_until, zones=zones)
+        return Moment((clock or read_at).astimezone(UTC), oldest_start, BLIND[why_blind], replayed_until, zones=zones)
 
     def describe(self, connection: Any, stream: Stream, known: Sequence[Column]) -> tuple[SourceColumn, ...]:
         """As ``Dialect.describe``."""
@@ -78,13 +83,14 @@ class Postgres:
         return f"{literal(bound.isoformat())}::{type_name}"
 
     def among(self, connection: Any, columns: Sequence[SourceColumn], rows: Sequence[tuple[Any, ...]]) -> str:
-        """The values are sent as literals that the source reads in the column's type, so that its index serves."""
+        """The values are sent as literals that the source reads in the column's type, so that its index serves; those
+        of an extension's type as text: citext finds ``abc`` for ``Abc``, which are two keys to the warehouse."""
         with connection.cursor() as cursor:
             values = [
-                cursor.mogrify("%s", (list(of_column),)).decode() + f"::{_compared_as(column)}[]"
+                cursor.mogrify("%s", (list(of_column),)).decode() + f"::{column.type_name}[]"
                 for of_column, column in zip(zip(*rows, strict=True), columns, strict=True)
             ]
-        own = ", ".join(f"{quote(column.column.path)}::{_compared_as(column)}" for column in columns)
+        own = ", ".join(f"{quote(column.column.path)}::{column.type_name}" for column in columns)
         return f"({own}) IN (SELECT * FROM unnest({', '.join(values)}))"
 
     def sent(self, connection: Any, query: str, chunk_bytes: int) -> Generator[bytes, None, None]:
@@ -92,24 +98,17 @@ class Postgres:
 
         def copy(pipe: Any) -> None:
             with connection.cursor() as cursor:
-                cursor.copy_expert(f"COPY ({query}) TO STDOUT (FORMAT csv)", pipe)
+                cursor.copy_expert(f"COPY ({query}) TO STDOUT (FORMAT csv, ENCODING '{ENCODING}')", pipe)
 
         return piped(copy, lambda: None if connection.closed else connection.fileno(), chunk_bytes)
 
 
-def _prepare(connection: Any) -> None:
+def _refuse_old(connection: Any) -> None:
     if connection.server_version < OLDEST_SERVER:
         raise ConfigurationError(
             f"PostgreSQL {connection.server_version // 10_000} is too old",
             place="source",
             remedy="14 is the oldest whose extract(epoch) is exact to the microsecond",
-        )
-    connection.autocommit = True
-    connection.set_client_encoding("UTF8")
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SET DateStyle = 'ISO'; SET IntervalStyle = 'iso_8601'; SET TimeZone = 'UTC'; "
-            "SET extra_float_digits = 1; SET bytea_output = 'hex'; SET idle_in_transaction_session_timeout = 0"
         )
 
 
@@ -123,7 +122,13 @@ def _replayed_until(cursor: Any, replayed_until: datetime) -> datetime:
     return replayed_until if found is None else found
 
 
-def _compared_as(column: SourceColumn) -> str:
-    """The column's own type, a cast to which costs nothing; but citext finds ``abc`` for ``Abc``, which are two keys
-    to the warehouse."""
-    return "text" if column.type_name.endswith("citext") else column.type_name
+def _own_clock(cursor: Any) -> datetime | None:
+    """The time by the clock that stamps the rows, where that is not the server's: a role or database names it in the
+    setting ``millrace.clock``, as ``schema.function``."""
+    cursor.execute("SELECT current_setting('millrace.clock', true)")
+    (name,) = cursor.fetchone()
+    if not name:
+        return None
+    cursor.execute(f"SELECT {quote(*name.split('.'))}()")
+    moment: datetime = cursor.fetchone()[0]
+    return moment

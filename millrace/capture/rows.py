@@ -34,8 +34,8 @@ NUL = "\x00"
 @dataclass(frozen=True)
 class SourceColumn:
     """A column with the SQL that renders it; ``exact`` is False where single values may not fit the type;
-    ``type_name`` is the source's type as SQL spells it (of Postgres, without limits); ``as_bytes`` says that it is a
-    text whose UTF-8 travels as hexadecimal digits."""
+    ``type_name`` is the source's type as SQL spells it (of Postgres, the type that values are compared as, without
+    limits); ``as_bytes`` says that it is a text whose UTF-8 travels as hexadecimal digits."""
 
     column: Column
     rendered: str

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 from millrace.database import database_errors
 from millrace.errors import Conflict
+from millrace.poolers import refuse_shared_sessions
+from millrace.settings import settle_session
 
 ATTEMPTS = 6
 FIRST_PAUSE_SECONDS = 0.2
@@ -22,11 +24,14 @@ Done = TypeVar("Done")
 
 @contextmanager
 def session(connect: Callable[[], Any], place: str) -> Iterator[Any]:
-    """A connection that is closed at the end; the driver's errors as ours, naming ``place``."""
+    """A connection that is closed at the end, in a session of the server's own and with our settings; the driver's
+    errors as ours, naming ``place``. Raises ConfigurationError where a pooler lends a session for a transaction only.
+    """
     with database_errors(place):
         connection = connect()
         try:
-            connection.autocommit = False
+            refuse_shared_sessions(connection, connect, place)
+            settle_session(connection)
             yield connection
         finally:
             connection.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from millrace.naming import DELETED_AT, LOADED_AT, ROW_HASH, literal, quote, quote_list
+from millrace.settings import ENCODING
 from millrace.types import Column, Kind
 from millrace.warehouse.dialect import Dialect
 from millrace.warehouse.target import Target
@@ -40,7 +41,7 @@ def copy_from_lake(table: str, columns: Sequence[str], manifest_uri: str, iam_ro
 
 def copy_from_client(table: str, columns: Sequence[str]) -> str:
     """Postgres's COPY through the connection."""
-    return f"COPY {quote(table)} ({quote_list(columns)}) FROM STDIN (FORMAT csv)"
+    return f"COPY {quote(table)} ({quote_list(columns)}) FROM STDIN (FORMAT csv, ENCODING '{ENCODING}')"
 
 
 def count_null_keys(table: str, keys: Sequence[str]) -> str:

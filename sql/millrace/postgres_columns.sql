@@ -1,4 +1,5 @@
--- Columns of one table, in order, with domains resolved down to the type they rest on.
+-- Columns of one table, in order, with domains resolved down to the type they rest on. The last says as what a value is
+-- compared with others: types of extensions as text, because their own comparisons lie in schemas that are not trusted.
 WITH RECURSIVE resolved AS (
     SELECT attribute.attnum, attribute.attname, attribute.atttypid AS type_id, attribute.atttypmod AS modifier
     FROM pg_catalog.pg_attribute AS attribute
@@ -8,7 +9,14 @@ WITH RECURSIVE resolved AS (
     FROM resolved
     JOIN pg_catalog.pg_type AS domain ON domain.oid = resolved.type_id AND domain.typtype = 'd'
 )
-SELECT resolved.attname, type.typname, resolved.modifier, type.typtype, format_type(type.oid, -1)
+SELECT
+    resolved.attname,
+    -- Somebody may have made a type and called it int4.
+    CASE WHEN type.typtype = 'b' OR is_servers_own THEN type.typname ELSE format_type(type.oid, -1) END,
+    resolved.modifier,
+    type.typtype,
+    CASE WHEN type.typtype <> 'b' OR type.typcategory = 'A' OR is_servers_own THEN format_type(type.oid, -1) ELSE 'text' END
 FROM resolved
 JOIN pg_catalog.pg_type AS type ON type.oid = resolved.type_id AND type.typtype <> 'd'
+CROSS JOIN LATERAL (SELECT type.typnamespace = 'pg_catalog'::regnamespace AS is_servers_own) AS origin
 ORDER BY resolved.attnum

@@ -1,9 +1,10 @@
 -- A simulated clock: the time that the simulated back office of `totesys` has reached. Sample data only.
 -- May be run again at any time. What does not belong here: the tables whose time it tells.
 --
--- simulation.now() takes the place of now() in a session whose search_path names the schema first and pg_catalog,
--- which otherwise comes before every other, after it:
---     ALTER ROLE reader IN DATABASE totesys SET search_path = simulation, pg_catalog, public
+-- A role that reads by it is given its name:
+--     ALTER ROLE reader IN DATABASE totesys SET millrace.clock = 'simulation.now'
+-- simulation.now() takes the place of now() where search_path names the schema first and pg_catalog, which otherwise
+-- comes before every other, after it: so the simulation's own sessions stamp what they insert.
 -- current_timestamp, pg_stat_activity and other roles keep the real time. So that what a reader works out from both
 -- holds, simulated time is never after the real one.
 

@@ -33,12 +33,12 @@ def writer(postgres_database: str) -> Iterator[Any]:
 
 @pytest.fixture
 def reader_url(stack: Stack, writer: Any) -> Iterator[str]:
-    """Of a role that reads the tables, for which the simulated clock comes first."""
+    """Of a role that reads the tables by the simulated clock."""
     role = unique("reader")
     password = stack.postgres.create_role(role, member_of=("pg_read_all_stats",))
     database = writer.info.dbname
     for statement in (
-        f"ALTER ROLE {role} IN DATABASE {database} SET search_path = simulation, pg_catalog, public",
+        f"ALTER ROLE {role} IN DATABASE {database} SET millrace.clock = 'simulation.now'",
         f"GRANT CONNECT ON DATABASE {database} TO {role}",
         f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}",
     ):
@@ -67,7 +67,7 @@ async def test_the_engine_reads_at_the_simulated_time(writer: Any, reader_url: s
 def test_a_reader_may_ask_the_time_and_nothing_else(writer: Any, reader_url: str) -> None:
     Simulation(writer, 1, START).advance(NOON)
     with closing(psycopg2.connect(reader_url)) as reader:
-        assert one(reader, "SELECT now()") == one(reader, "SELECT clock_timestamp()") == NOON
+        assert one(reader, "SELECT simulation.now()") == one(reader, "SELECT simulation.clock_timestamp()") == NOON
         for statement in (
             "SELECT count(*) FROM simulation.history",
             "UPDATE simulation.clock SET speed = 1 RETURNING speed",
