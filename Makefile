@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.complete
 PACKAGES := millrace pipelines blocks tasks flows cli seed_data local infra
 
-.PHONY: demo demo-totesys demo-stocks demo-events up test test-ecs mysql mariadb torture lint audit clean lock \
+.PHONY: demo demo-totesys demo-stocks demo-events up test test-ecs mysql mariadb pgbouncer torture lint audit clean lock \
 	builder image push test-image containers podman
 
 demo: $(STAMP)
@@ -29,7 +29,7 @@ COVERAGE_CORE = $(shell $(BIN)/python -c 'import sys; print("sysmon" if hasattr(
 WORKERS ?= 3
 SEEDED = $(if $(SEED),TEST_SEED=$(SEED))
 
-test: $(STAMP) mysql
+test: $(STAMP) mysql pgbouncer
 	mkdir -p .local
 	$(SEEDED) COVERAGE_CORE=$(COVERAGE_CORE) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations 20 --cov \
 		--ignore tests/ecs
@@ -50,6 +50,14 @@ mariadb: SUDO = $(shell test "$$(id -u)" = 0 || command -v sudo)
 mariadb:
 	$(SUDO) apt-get update -qq
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends mariadb-server-core mariadb-client-core
+
+# A pooler of Postgres connections to test against. RUNLEVEL keeps Debian's package from starting a service.
+pgbouncer: SUDO = $(shell test "$$(id -u)" = 0 || command -v sudo)
+pgbouncer:
+	@PATH="$$PATH:/usr/sbin:/usr/local/sbin:/opt/homebrew/bin" command -v pgbouncer > /dev/null || { \
+		command -v apt-get > /dev/null && $(SUDO) apt-get update -qq && \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qq --no-install-recommends pgbouncer; } || { \
+		echo "Install PgBouncer."; exit 2; }
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -75,7 +75,7 @@ def _program() -> str:
         raise ConfigurationError(
             "pgbouncer is not installed",
             place="PgBouncer",
-            remedy="make servers (on Debian: apt-get install pgbouncer)",
+            remedy="make pgbouncer (on Debian: apt-get install pgbouncer)",
         )
     return found
 

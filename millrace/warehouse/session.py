@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 from millrace.database import database_errors
 from millrace.errors import Conflict
 from millrace.poolers import refuse_shared_sessions
-from millrace.settings import settle_session
+from millrace.settings import MINUTE, is_redshift, settle_session
 
 ATTEMPTS = 6
 FIRST_PAUSE_SECONDS = 0.2
+LOCKED_IDLE_MILLISECONDS = 2 * MINUTE
 JITTER = random.SystemRandom()
 Done = TypeVar("Done")
 
@@ -59,10 +60,13 @@ def lock(connection: Any, table: str) -> None:
 
     LOCK is its first statement. After a query it would come too late: where one snapshot serves the whole transaction
     (Redshift, Postgres with REPEATABLE READ) the transaction would not see what another session committed meanwhile.
+    Where the server can, it ends the session of a run that is frozen meanwhile, which would hold up all others.
     """
     connection.rollback()
     with connection.cursor() as cursor:
         cursor.execute(f"LOCK TABLE {table}")
+        if not is_redshift(connection):
+            cursor.execute(f"SET LOCAL idle_in_transaction_session_timeout = {LOCKED_IDLE_MILLISECONDS}")
 
 
 def count(connection: Any, question: str) -> int:

@@ -142,7 +142,6 @@ async def test_every_type_is_registered(prefect_server: PrefectServer) -> None:
 async def test_loaded_blocks_work(bootstrapped: dict[str, str]) -> None:
     source, warehouse = await load_source_postgres(), await load_warehouse()
     with source.get_engine().connect() as connection:
-        assert connection.execute(text("SHOW statement_timeout")).scalar() == "30min"
         assert connection.execute(text("SHOW application_name")).scalar() == "millrace"
     with warehouse.connector.get_engine().connect() as connection:
         assert "Redshift" in str(connection.exec_driver_sql("SELECT version()").scalar())

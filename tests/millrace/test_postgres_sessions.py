@@ -26,6 +26,7 @@ from local.stack import Stack
 from millrace import Incremental, Merge, Snapshot, Stream, settings
 from millrace.database import database_errors
 from millrace.errors import ConfigurationError, RetryableError
+from millrace.warehouse import session
 from tests.conftest import unique
 
 THINGS = Stream("things", "postgres:public.things", "id", Incremental("changed"))
@@ -326,6 +327,37 @@ async def test_a_key_of_an_extensions_type_is_compared_as_text(engine: Engine, s
     assert swept and (swept.updated, swept.deleted) == (1, 0)
 
 
+ODD = {
+    "search_path": "public", "DateStyle": "'SQL, DMY'", "IntervalStyle": "'sql_standard'", "TimeZone": "'Asia/Tokyo'",
+    "extra_float_digits": "-3", "bytea_output": "'escape'", "xmlbinary": "'hex'", "xmloption": "'document'",
+    "standard_conforming_strings": "off", "backslash_quote": "'on'", "array_nulls": "off",
+    "transform_null_equals": "on", "quote_all_identifiers": "on", "gin_fuzzy_search_limit": "1", "row_security": "on",
+    "statement_timeout": "'9h'", "lock_timeout": "'9h'", "idle_in_transaction_session_timeout": "'9h'",
+    "idle_session_timeout": "'9h'", "transaction_timeout": "'9h'", "tcp_user_timeout": "'9h'",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["SOURCE", "POSTGRES_WAREHOUSE"])
+def test_a_session_has_its_own_settings_whatever_the_database_has(
+    stack: Stack, postgres_database: str, kind: str
+) -> None:
+    wanted = getattr(settings, kind)
+    assert wanted.keys() <= ODD.keys()
+    for name, value in ODD.items():
+        stack.postgres.execute(f'ALTER DATABASE "{database_of(postgres_database)}" SET {name} = {value}')
+    with closing(psycopg2.connect(postgres_database)) as connection, connection.cursor() as cursor:
+        if kind == "SOURCE":
+            settings.begin_reading(connection, "READ COMMITTED")
+        else:
+            settings.settle_session(connection)
+            connection.rollback()
+        cursor.execute("SELECT lower(name), setting, source FROM pg_settings")
+        found = {name: (value.replace('"', ""), source) for name, value, source in cursor.fetchall()}
+    assert {name: found[name.lower()] for name in wanted} == {
+        name: (value.strip("'"), "session") for name, value in wanted.items()
+    }
+
+
 # Waiting -------------------------------------------------------------------------------------------------------------
 
 
@@ -361,6 +393,16 @@ async def test_who_holds_a_table_of_the_warehouse_is_named(
             await postgres_engine.deliver(THINGS)
     result = await postgres_engine.deliver(THINGS)
     assert result and result.updated == 1
+
+
+def test_a_frozen_run_does_not_hold_the_ledger_for_ever(
+    postgres_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "LOCKED_IDLE_MILLISECONDS", 100)
+    run(postgres_engine.connect_warehouse, "CREATE SCHEMA millrace; CREATE TABLE millrace.batches (n int)")
+    with session.session(postgres_engine.connect_warehouse, "test") as frozen:
+        session.lock(frozen, "millrace.batches")
+        run(postgres_engine.connect_warehouse, "SET lock_timeout = '20s'; LOCK TABLE millrace.batches")
 
 
 FROZEN = """
