@@ -6,9 +6,11 @@ What does not belong here: the commands (main.py, sample.py).
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import Coroutine, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
@@ -19,42 +21,58 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 FAILED, WRONG_REQUEST = 1, 2
+NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
+_FIELD = re.compile(r"`([a-z_.]+)`")
 Result = TypeVar("Result")
 Request = TypeVar("Request", bound="BaseModel")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
-def valid(kind: type[Request], **given: object) -> Request:
-    """The request with what was given; the rest is its own default. What makes no sense ends the command."""
+def valid(kind: type[Request], given: Mapping[str, object], options: Mapping[str, str] = NO_OPTIONS) -> Request:
+    """The request with what was given; the rest is its own default. What makes no sense ends the command.
+
+    ``options`` are those that are not named after their field, by field (``window.start`` → ``--from``).
+    """
     from pydantic import ValidationError
 
     try:
         return kind(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        fail(*(ConfigurationError(str(one["msg"]), place=_place(one["loc"])) for one in error.errors()))
+        fail(*(_wrong(str(one["msg"]), one["loc"], options) for one in error.errors()))
 
 
-def _place(location: tuple[int | str, ...]) -> str:
-    """What is wrong between several options has none."""
-    return f"--{_option(location)}" if location else ""
+def _wrong(message: str, location: tuple[int | str, ...], options: Mapping[str, str]) -> ConfigurationError:
+    """What is wrong between several options has no place of its own; the message names them."""
+    field = ".".join(name for name in location if isinstance(name, str))
+    place = options.get(field, f"--{_option(field)}") if field else ""
+    return ConfigurationError(as_typed(message.removeprefix("Value error, "), options), place=place)
 
 
-def _option(location: tuple[int | str, ...]) -> str:
-    return "".join(map(str, location)).replace("_", "-")
+def as_typed(message: str, options: Mapping[str, str]) -> str:
+    """The message with the options of the command line in the place of the form's fields."""
+    return _FIELD.sub(lambda found: options.get(found[1], found[0]), message)
+
+
+def _option(field: str) -> str:
+    return field.replace("_", "-")
 
 
 def refuse(options: Mapping[str, object], why: str) -> None:
     """End the command if any of these options is given."""
-    given = [f"--{_option((name,))}" for name, value in options.items() if value is not None]
+    given = [f"--{_option(name)}" for name, value in options.items() if value is not None]
     if given:
         fail(ConfigurationError(f"{', '.join(given)} says nothing here: {why}", remedy="leave it out"))
 
 
 def absolute(pipeline: str) -> str:
     """A path is meant from where the user stands."""
-    path, separator, attribute = pipeline.rpartition(":")
-    return f"{Path(path).resolve()}:{attribute}" if separator else pipeline
+    from pipelines import is_path, split_path
+
+    if not is_path(pipeline):
+        return pipeline
+    path, attribute = split_path(pipeline)
+    return f"{Path(path).resolve()}:{attribute}"
 
 
 def awaited(flow_run: Coroutine[Any, Any, Result]) -> Result:

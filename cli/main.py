@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import sample
-from cli.asking import AsJson, absolute, awaited, fail, valid
+from cli.asking import AsJson, absolute, as_typed, awaited, fail, valid
 from millrace.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from flows.collect import CollectRequest
     from flows.request import ReplicateRequest
     from millrace.run import Mode
     from tasks.report import RunReport
@@ -32,8 +33,13 @@ application = typer.Typer(
 PipelineName = Annotated[str, typer.Argument(help="A pipeline's name, or path/to/module.py:attribute.")]
 StreamNames = Annotated[list[str] | None, typer.Option("--stream", "-s", help="Only this stream (repeatable).")]
 Full = Annotated[bool, typer.Option("--full", help="Read everything, not only what changed.")]
-Start = Annotated[datetime | None, typer.Option("--from", help="First moment of a window (inclusive, UTC).")]
-End = Annotated[datetime | None, typer.Option("--to", help="Last moment of a window (exclusive, UTC).")]
+MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S%z"]
+Start = Annotated[
+    datetime | None, typer.Option("--from", formats=MOMENTS, help="First moment of a window (inclusive, UTC).")
+]
+End = Annotated[
+    datetime | None, typer.Option("--to", formats=MOMENTS, help="Last moment of a window (exclusive, UTC).")
+]
 FirstDay = Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day (inclusive, UTC).")]
 EndDay = Annotated[
     datetime | None,
@@ -42,6 +48,15 @@ EndDay = Annotated[
 AcceptRejects = Annotated[
     bool, typer.Option("--accept-rejects", help="Commit also where more rows were rejected than a stream allows.")
 ]
+RUN_OPTIONS = {
+    "pipeline": "PIPELINE",
+    "streams": "--stream",
+    "mode": "--full",
+    "window": "--from and --to",
+    "window.start": "--from",
+    "window.end": "--to",
+}
+"""Options and arguments by the field of the form that they are called otherwise."""
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 
 
@@ -132,7 +147,8 @@ def collect(
         "visibility_seconds": visibility_seconds,
     }
     own = {"pipeline": absolute(pipeline), "streams": stream, "messages": messages, "until_empty": not keep_on}
-    request = valid(CollectRequest, seconds=seconds or None, **own, **pace)
+    request = valid(CollectRequest, {"seconds": seconds or None, **own, **pace})
+    _chosen(request)
     if seconds == 0:
         request = request.model_copy(update={"seconds": None})
     collected = awaited(extract_queue(request))
@@ -180,7 +196,8 @@ def chart(
 
     if pipeline != "events":
         fail(ConfigurationError(f"there is no chart of {pipeline!r}", remedy="choose events"))
-    request = valid(ChartRequest, start=start and start.date(), end=end and end.date(), days=days)
+    asked = {"start": start and start.date(), "end": end and end.date(), "days": days}
+    request = valid(ChartRequest, asked, {"start": "--from", "end": "--to", "days": "--days"})
     drawn = awaited(chart_flow(request))
     print_json(drawn) if as_json else print_lines([drawn.png, drawn.svg])
 
@@ -199,22 +216,11 @@ def _request(
     **consent: bool,
 ) -> ReplicateRequest:
     """``consent``: the fields of `Consent`."""
-    from pydantic import ValidationError
+    from flows.request import ReplicateRequest
 
-    from flows.request import ReplicateRequest, Window
-
-    try:
-        window = Window(start=start, end=end) if start or end else None
-        return ReplicateRequest(
-            pipeline=absolute(pipeline),
-            streams=streams or [],
-            mode=mode,
-            window=window,
-            dry_run=dry_run,
-            **consent,
-        )
-    except ValidationError as error:
-        fail(ConfigurationError("; ".join(str(one["msg"]) for one in error.errors())))
+    window = {"start": start, "end": end} if start or end else None
+    asked = {"pipeline": absolute(pipeline), "streams": streams, "mode": mode, "window": window, "dry_run": dry_run}
+    return valid(ReplicateRequest, {**asked, **consent}, RUN_OPTIONS)
 
 
 def _replicate(request: ReplicateRequest) -> RunReport:
@@ -224,14 +230,14 @@ def _replicate(request: ReplicateRequest) -> RunReport:
     return awaited(replicate(request))
 
 
-def _chosen(request: ReplicateRequest) -> list[str]:
-    """Names of the streams that are meant; a wrong one ends the command."""
+def _chosen(request: ReplicateRequest | CollectRequest) -> list[str]:
+    """Names of the streams that are meant; what the pipeline does not have or cannot do ends the command."""
     from pipelines import find
 
     try:
         return [stream.name for stream in request.chosen(find(request.pipeline))]
     except ConfigurationError as error:
-        fail(error)
+        fail(ConfigurationError(error.problem, place=error.place, remedy=as_typed(error.remedy, RUN_OPTIONS)))
 
 
 def _print(report: RunReport, as_json: bool) -> None:

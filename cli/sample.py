@@ -50,15 +50,15 @@ def seed(
     silent, rare = {"silent_rate": silent_rate}, {"rare_rate": rare_rate}
     if pipeline == "stori":
         refuse({**history, **silent, **rare}, "stori is not simulated")
-        report = awaited(seed_flow(valid(SeedRequest, seed=seed, **own)))
+        report = awaited(seed_flow(valid(SeedRequest, {"seed": seed, **own})))
         print_json(report) if as_json else print_seeded(report)
     elif pipeline == "totesys":
         refuse({**own, **rare}, "totesys is measured in days, its quiet events by --silent-rate")
-        filled = awaited(fill(valid(FillRequest, seed=seed, **history, **silent)))
+        filled = awaited(fill(valid(FillRequest, {"seed": seed, **history, **silent})))
         print_json(filled) if as_json else print_simulated(filled)
     elif pipeline == "stocks":
         refuse({**own, **silent}, "stocks is measured in days, its rare events by --rare-rate")
-        filled = awaited(fill_stocks(valid(FillStocksRequest, seed=seed, **history, **rare)))
+        filled = awaited(fill_stocks(valid(FillStocksRequest, {"seed": seed, **history, **rare})))
         print_json(filled) if as_json else print_simulated(filled)
     else:
         fail(ConfigurationError(f"there is no sample data for {pipeline!r}", remedy="choose stori, totesys or stocks"))
@@ -105,15 +105,15 @@ def simulate(
     sending = {"rate": rate, "count": count, **shares, "seed": seed, "start": start and start.replace(tzinfo=UTC)}
     if pipeline == "totesys":
         refuse({**rare, **sending}, "totesys has --silent-rate")
-        simulated = awaited(simulate_totesys(valid(SimulateRequest, **silent, **life)))
+        simulated = awaited(simulate_totesys(valid(SimulateRequest, {**silent, **life})))
         print_json(simulated) if as_json else print_simulated(simulated)
     elif pipeline == "stocks":
         refuse({**silent, **sending}, "stocks has --rare-rate")
-        simulated = awaited(simulate_stocks(valid(SimulateStocksRequest, **rare, **life)))
+        simulated = awaited(simulate_stocks(valid(SimulateStocksRequest, {**rare, **life})))
         print_json(simulated) if as_json else print_simulated(simulated)
     elif pipeline == "events":
         refuse({**life, **silent, **rare}, "events come at a --rate")
-        sent = awaited(simulate_events(valid(SimulateEventsRequest, **sending)))
+        sent = awaited(simulate_events(valid(SimulateEventsRequest, sending)))
         print_json(sent) if as_json else print_sent(sent)
     else:
         fail(ConfigurationError(f"there is no simulation of {pipeline!r}", remedy="choose totesys, stocks or events"))

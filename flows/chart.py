@@ -9,9 +9,10 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
 from prefect import flow
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
 from flows.alerts import alert_cancellation, alert_failure
+from flows.form import Form
 from millrace.errors import ConfigurationError
 from tasks.chart import Chart, draw_chart, publish_numbers
 from tasks.event_counts import Days, count_events
@@ -21,7 +22,7 @@ DEFAULT_DAYS, MOST_DAYS = 14, 92
 DAY = timedelta(days=1)
 
 
-class ChartRequest(BaseModel):
+class ChartRequest(Form):
     """Which days are drawn, all in UTC; by default the last fourteen, today included."""
 
     pipeline: Literal["events"] = Field(default="events", description="The pipeline whose events are drawn.")
@@ -35,9 +36,9 @@ class ChartRequest(BaseModel):
     def _one_span(self) -> ChartRequest:
         if self.start and self.end:
             if self.days:
-                raise ValueError("a start, an end, a number of days: two of them say which days")
+                raise ValueError("`start`, `end` and `days`: two of them say which days")
             if not DAY <= self.end - self.start <= MOST_DAYS * DAY:
-                raise ValueError(f"from start to end are 1 to {MOST_DAYS} days")
+                raise ValueError(f"from `start` to `end` are 1 to {MOST_DAYS} days")
         return self
 
     def span(self, today: date) -> Days:

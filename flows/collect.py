@@ -10,21 +10,21 @@ from dataclasses import asdict
 
 from prefect import flow
 from prefect.artifacts import acreate_table_artifact
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from flows.alerts import alert_cancellation, alert_failure
+from flows.form import Form, asked_pipeline, pipeline_field
 from flows.together import raise_all, together
-from millrace import Queue
+from millrace import Pipeline, Queue, Stream
 from millrace.collect import Budget, Collected, Pace
 from millrace.errors import ConfigurationError
-from pipelines import find
 from tasks.collect import collect_messages
 
 
-class CollectRequest(BaseModel):
+class CollectRequest(Form):
     """Which queues are collected, until when, and how."""
 
-    pipeline: str = Field(default="events", description="A pipeline's name, or path/to/module.py:attribute.")
+    pipeline: str = pipeline_field("events")
     streams: list[str] = Field(default=[], description="Names of streams; empty: all that come from queues.")
     seconds: float | None = Field(default=240, gt=0, description="Stop after that long; empty: never for that.")
     messages: int | None = Field(default=None, gt=0, description="Stop after so many; empty: never for that.")
@@ -36,6 +36,23 @@ class CollectRequest(BaseModel):
         default=60, ge=2, le=43_200, description="After that long without a word, messages go to another consumer."
     )
     wait_seconds: int = Field(default=20, ge=0, le=20, description="Of a long poll.")
+
+    def chosen(self, pipeline: Pipeline) -> list[Stream]:
+        """The streams to collect. Raises ConfigurationError for one that there is not, or that is none of a queue."""
+        asked = [pipeline.stream(name) for name in dict.fromkeys(self.streams)]
+        for stream in asked:
+            if not isinstance(stream.capture, Queue):
+                raise ConfigurationError(
+                    "it does not come from a queue",
+                    place=f"stream {pipeline.name}.{stream.name}",
+                    remedy="choose other `streams`, or run it (millrace run)",
+                )
+        chosen = [stream for stream in asked or pipeline.streams if isinstance(stream.capture, Queue)]
+        if not chosen:
+            raise ConfigurationError(
+                "it has no stream from a queue", place=f"pipeline {pipeline.name}", remedy="run it (millrace run)"
+            )
+        return chosen
 
     @property
     def budget(self) -> Budget:
@@ -70,13 +87,8 @@ async def extract_queue(request: CollectRequest = DEFAULT_REQUEST) -> dict[str, 
     Any number of runs may be at it at once. SIGTERM ends it with everything in hand written. Raises ConfigurationError
     when a stream does not come from a queue, and an ExceptionGroup with what failed.
     """
-    pipeline = find(request.pipeline)
-    own = [stream.name for stream in pipeline.streams if isinstance(stream.capture, Queue)]
-    names = [pipeline.stream(name).name for name in request.streams] or own
-    if not names:
-        raise ConfigurationError(
-            "it has no stream from a queue", place=f"pipeline {request.pipeline}", remedy="run it (millrace run)"
-        )
+    pipeline = asked_pipeline(request.pipeline)
+    names = [stream.name for stream in request.chosen(pipeline)]
     collected, failures = await together(
         collect_messages(request.pipeline, name, request.budget, request.pace) for name in names
     )

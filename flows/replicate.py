@@ -14,13 +14,12 @@ from prefect import flow
 
 from flows.alerts import alert_cancellation, alert_failure
 from flows.extract import EXTRACT, StreamsFailed
+from flows.form import asked_pipeline
 from flows.request import ReplicateRequest, run_name
 from flows.together import raise_all, together
 from flows.transform import TransformRequest, conclude, transform
 from millrace import Pipeline, Stream
-from millrace.errors import ConfigurationError
 from millrace.run import Bounds
-from pipelines import find
 from tasks.collect import dead_letters_of, forward_dead_letters
 from tasks.events import emit_landed
 from tasks.extract import Extracted
@@ -45,14 +44,10 @@ async def replicate(request: ReplicateRequest = DEFAULT_REQUEST) -> RunReport:
     Raises an ExceptionGroup with every stream's failure, after the other streams were loaded and reported. Of a
     pipeline whose tables are committed together nothing is loaded then.
     """
-    pipeline = find(request.pipeline)
+    pipeline = asked_pipeline(request.pipeline)
     streams = request.chosen(pipeline)
     if request.dry_run:
         return await _plan(request, pipeline, streams)
-    if not request.load and not pipeline.is_transformed:
-        raise ConfigurationError(
-            "each of its streams loads by itself", place=request.pipeline, remedy="leave out `load`"
-        )
     extracted, failures = await _extract(request.pipeline, streams, request.bounds)
     if pipeline.is_transformed:
         return await _load_together(request, pipeline, extracted, failures)

@@ -8,17 +8,19 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from prefect.runtime import flow_run
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
+from flows.form import Form, pipeline_field
 from millrace import Pipeline, Stream
 from millrace.consent import Consent
+from millrace.errors import ConfigurationError
 from millrace.run import Bounds, Mode
 
 SPANS: dict[Mode, str] = {"incremental": "changes", "full": "all", "sweep": "sweep", "replay": "replay of rejects"}
 """How a run is called."""
 
 
-class Window(BaseModel):
+class Window(Form):
     """A span of the cursor's time, for backfills. Such a run leaves the position where it is."""
 
     start: datetime | None = Field(default=None, description="First moment (inclusive); empty: from the beginning.")
@@ -26,15 +28,20 @@ class Window(BaseModel):
 
     @model_validator(mode="after")
     def _ordered(self) -> Window:
-        if self.start and self.end and _utc(self.start) >= _utc(self.end):
-            raise ValueError("the window ends before it starts")
+        start, end = (moment and _utc(moment) for moment in (self.start, self.end))
+        if not (start or end):
+            raise ValueError("it has neither `window.start` nor `window.end`")
+        if start and end and start >= end:
+            raise ValueError("`window.end` is not after `window.start`: the window ends before it starts")
+        if start and start > datetime.now(UTC):
+            raise ValueError("`window.start` is in the future: nothing was changed since")
         return self
 
 
-class ReplicateRequest(BaseModel):
+class ReplicateRequest(Form):
     """Which streams are replicated, and from where on."""
 
-    pipeline: str = Field(default="stori", description="A pipeline's name, or path/to/module.py:attribute.")
+    pipeline: str = pipeline_field("stori")
     streams: list[str] = Field(default=[], description="Names of streams; empty: all of the pipeline.")
     mode: Mode = Field(
         default="incremental",
@@ -54,13 +61,25 @@ class ReplicateRequest(BaseModel):
 
     @model_validator(mode="after")
     def _one_way(self) -> ReplicateRequest:
-        if self.window is not None and self.mode in {"sweep", "replay"}:
-            raise ValueError(f"a {self.mode} has no window")
+        if self.window is not None and self.mode != "incremental":
+            raise ValueError(f"a {self.mode} has no window: leave out `window` or `mode`")
         return self
 
     def chosen(self, pipeline: Pipeline) -> list[Stream]:
-        """The streams to run. Raises ConfigurationError for a name that the pipeline does not have."""
-        return [pipeline.stream(name) for name in self.streams] or list(pipeline.streams)
+        """The streams to run. Raises ConfigurationError for what this pipeline does not have or cannot do."""
+        if not self.load and not pipeline.is_transformed:
+            raise ConfigurationError(
+                "each of its streams loads by itself", place=f"pipeline {pipeline.name}", remedy="leave out `load`"
+            )
+        chosen = [pipeline.stream(name) for name in dict.fromkeys(self.streams)] or list(pipeline.streams)
+        for stream in chosen:
+            if self.window is not None and stream.is_snapshot:
+                raise ConfigurationError(
+                    "it is read as a whole each time and has no window",
+                    place=f"stream {pipeline.name}.{stream.name}",
+                    remedy="leave out `window`, or choose other `streams`",
+                )
+        return chosen
 
     @property
     def bounds(self) -> Bounds:
@@ -90,7 +109,11 @@ def run_name() -> str:
 
 
 def _utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    """A moment without a zone is one of UTC."""
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{moment} is out of range in UTC") from None
 
 
 def _text(moment: datetime | None) -> str | None:

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 
 from prefect import flow
 from prefect.artifacts import acreate_table_artifact
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from flows.form import Form
 from seed_data.stori.generate import Header
 from seed_data.stori.outcome import Outcome
 from tasks.seeding import import_landed_trades, import_landed_transactions, land_trades, land_transactions
@@ -19,7 +20,7 @@ from tasks.seeding import import_landed_trades, import_landed_transactions, land
 ARTIFACT_KEY = "seed-stori"
 
 
-class SeedRequest(BaseModel):
+class SeedRequest(Form):
     """What to generate. Equal requests give equal files, and a file is imported once."""
 
     rows: int = Field(default=116_201, ge=1, le=50_000_000, description="Bank transactions in txns.csv.")

@@ -10,8 +10,9 @@ from datetime import UTC, date, datetime, timedelta
 
 from prefect import flow
 from prefect.artifacts import acreate_table_artifact
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, Field
 
+from flows.form import Form
 from seed_data.events.sending import Sent
 from tasks.simulating import (
     Simulated,
@@ -26,7 +27,7 @@ DAYS_LEFT = 7
 """Between the end of a history and today, so that there is a time to be lived through faster than it passes."""
 
 
-class HistoryRequest(BaseModel):
+class HistoryRequest(Form):
     """Which history to make. Equal requests with a start give equal rows."""
 
     days: int = Field(ge=1, le=3_650, description="Days, weekends included.")
@@ -38,20 +39,20 @@ class HistoryRequest(BaseModel):
         return self.start or datetime.now(UTC).date() - timedelta(days=self.days + DAYS_LEFT)
 
 
-class LifeRequest(BaseModel):
+class LifeRequest(Form):
     """How fast to live on, and how long."""
 
     speed: float = Field(default=1, gt=0, le=86_400, description="Simulated seconds in a real one, until the present.")
     days: float | None = Field(default=None, gt=0, le=3_650, description="Simulated days; until stopped if not given.")
 
 
-class SilentRate(BaseModel):
+class SilentRate(Form):
     """Of the back office `totesys`."""
 
     silent_rate: float = Field(default=1, ge=0, le=1_000, description="Factor on silent edits and deletes.")
 
 
-class RareRate(BaseModel):
+class RareRate(Form):
     """Of the stock platform."""
 
     rare_rate: float = Field(default=1, ge=0, le=1_000, description="Factor on what happens about once a month.")
@@ -77,7 +78,7 @@ class SimulateStocksRequest(LifeRequest, RareRate):
     """Of `stocks`."""
 
 
-class SimulateEventsRequest(BaseModel):
+class SimulateEventsRequest(Form):
     """Which events to send. Equal requests with a start send equal messages."""
 
     rate: float = Field(default=10, gt=0, le=100_000, description="Messages a second, on average.")

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from prefect import flow
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from flows.alerts import alert_cancellation, alert_failure
+from flows.form import Form, asked_pipeline, pipeline_field
 from millrace import Pipeline
-from pipelines import find
 from tasks.alerts import alert_breach
 from tasks.events import emit_loaded
 from tasks.load import load_batches
@@ -23,10 +23,10 @@ from tasks.report import RunReport, StreamReport, publish_report, report_of
 from tasks.transform import transform_batches
 
 
-class TransformRequest(BaseModel):
+class TransformRequest(Form):
     """Which landed batches are transformed and loaded."""
 
-    pipeline: str = Field(default="totesys", description="A pipeline's name, or path/to/module.py:attribute.")
+    pipeline: str = pipeline_field("totesys")
     manifests: list[str] = Field(default=[], description="Keys of the batches' manifests in the landing zone.")
 
 
@@ -42,7 +42,7 @@ DEFAULT_REQUEST = TransformRequest()
 )
 async def transform(request: TransformRequest = DEFAULT_REQUEST) -> RunReport:
     """Transform and load; all tables of the run become visible together, or none."""
-    pipeline = find(request.pipeline)
+    pipeline = asked_pipeline(request.pipeline)
     manifests = await transform_batches(request.pipeline, request.manifests)
     loaded = await load_batches(request.pipeline, manifests)
     reports = [report_of(result, 0) for result in loaded.results]

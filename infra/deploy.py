@@ -28,6 +28,7 @@ from infra.release import bring_up, described, of_lines, preview
 from infra.settings import read_settings
 from infra.target import Target, told
 from millrace.errors import ConfigurationError, MillraceError
+from millrace.visible import visible
 
 FAILED, WRONG_REQUEST = 1, 2
 MARKS = {Action.CREATED: "+", Action.UPDATED: "~", Action.REMOVED: "-", Action.UNCHANGED: "=", Action.LEFT: "!"}
@@ -82,7 +83,8 @@ def show_status(env: Environment, as_json: AsJson = False) -> None:
     else:
         for line in found:
             colour = "green" if line.is_well else "red"
-            _console().print(f"[{colour}]●[/] {line.what}: {line.state}")
+            _console().print("●", style=colour, end=" ")
+            _console().print(visible(f"{line.what}: {line.state}"), markup=False, emoji=False)
     raise typer.Exit(0 if all(line.is_well for line in found) else FAILED)
 
 

@@ -122,7 +122,7 @@ async def _show_runs() -> None:
 
 
 def _say(text: str) -> None:
-    console().print(f"\n[bold]{text}[/bold]")
+    console().print(f"\n{text}", style="bold")
 
 
 def main(

@@ -145,7 +145,7 @@ def _show(checks: Sequence[Check]) -> None:
 
 
 def _say(text: str) -> None:
-    console().print(f"\n[bold]{text}[/bold]")
+    console().print(f"\n{text}", style="bold")
 
 
 def main(

@@ -170,7 +170,7 @@ def _listed(days: Sequence[int]) -> str:
 
 
 def _say(text: str) -> None:
-    console().print(f"\n[bold]{text}[/bold]")
+    console().print(f"\n{text}", style="bold")
 
 
 def main(

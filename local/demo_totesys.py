@@ -174,7 +174,7 @@ def _show_comparison(compared: StarCompared) -> bool:
 
 
 def _say(text: str) -> None:
-    console().print(f"\n[bold]{text}[/bold]")
+    console().print(f"\n{text}", style="bold")
 
 
 def main(

@@ -161,6 +161,8 @@ class Stack:
             "WAREHOUSE_IAM_ROLE": WAREHOUSE_IAM_ROLE,
             "LANDING_BUCKET": self.landing_bucket,
             "PROCESSED_BUCKET": self.processed_bucket,
+            # On one's own machine a deployment may run one's own file.
+            "MILLRACE_ALLOW_PIPELINE_PATHS": "true",
             **self.aws.environment(),
             **TRACKING_OFF,
         }

@@ -22,14 +22,18 @@ What does not belong here: handling. Retry conditions are the tasks', exit codes
 
 from __future__ import annotations
 
+from millrace.visible import visible
+
 
 class MillraceError(Exception):
     """Base of all errors raised on purpose.
 
-    ``problem`` says what is wrong, ``place`` where (stream, table, file), ``remedy`` what to do about it.
+    ``problem`` says what is wrong, ``place`` where (stream, table, file), ``remedy`` what to do about it. Each is one
+    line of printable text, whatever names from a source or words of a server are in it.
     """
 
     def __init__(self, problem: str, *, place: str = "", remedy: str = "") -> None:
+        problem, place, remedy = visible(problem), visible(place), visible(remedy)
         self.problem, self.place, self.remedy = problem, place, remedy
         parts = [f"{place}: {problem}" if place else problem]
         if remedy:

@@ -21,20 +21,32 @@ PARTS = ("_contracts", "_models", "_schemas")
 
 
 def find(name: str) -> Pipeline:
-    """``stori`` → the pipeline of this package; ``path/to/module.py:attribute`` → a user's own.
+    """``stori`` → the pipeline of this package; ``path/to/module.py:attribute`` → a user's own (``:attribute`` may
+    be left out where it is `pipeline`).
 
     Raises ConfigurationError when there is none, or when it is not a Pipeline.
     """
-    file, separator, attribute = name.rpartition(":")
-    module = _from_file(Path(file)) if separator else _from_package(name)
-    found = getattr(module, attribute if separator else ATTRIBUTE, None)
+    file, attribute = split_path(name) if is_path(name) else ("", ATTRIBUTE)
+    module = _from_file(Path(file)) if file else _from_package(name)
+    found = getattr(module, attribute, None)
     if not isinstance(found, Pipeline):
         raise ConfigurationError(
-            f"{attribute if separator else ATTRIBUTE!r} is not a Pipeline",
+            f"{attribute!r} is not a Pipeline",
             place=f"pipeline {name}",
             remedy="write `pipeline = Pipeline(...)` in that module",
         )
     return found
+
+
+def is_path(name: str) -> bool:
+    """Whether that names a file; else it is the name of a pipeline of this package."""
+    return ":" in name or name.endswith(".py")
+
+
+def split_path(name: str) -> tuple[str, str]:
+    """File and attribute; the attribute is `pipeline` where none is named."""
+    file, separator, attribute = name.rpartition(":")
+    return (file, attribute) if separator else (name, ATTRIBUTE)
 
 
 def names() -> list[str]:

@@ -10,9 +10,11 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 from typer.testing import CliRunner
 
@@ -28,6 +30,25 @@ WRONG = [
     (("run", "README.md:pipeline"), "this is no Python module"),
     (("run", "pipelines/stori.py:absent"), "'absent' is not a Pipeline"),
     (("run", "stori", "--from", "2026-01-02", "--to", "2026-01-01"), "the window ends before it starts"),
+    (
+        ("run", "stori", "--from", "2026-01-02T00:00:00+01:00", "--to", "2026-01-01T23:00:00Z"),
+        "--to is not after --from",
+    ),
+    (("run", "stori", "--from", "2199-01-01"), "--from is in the future"),
+    (("run", "stori", "--full", "--from", "2026-01-01"), "a full has no window: leave out --from and --to or --full"),
+    (("plan", "stori", "--full", "--to", "2026-01-01"), "a full has no window"),
+    (
+        ("run", "stocks", "--from", "2026-01-01"),
+        "it is read as a whole each time and has no window. Remedy: leave out --from",
+    ),
+    (("collect", "stori"), "it has no stream from a queue"),
+    (("collect", "events", "--stream", "nope"), "choose from events"),
+    (("collect", "totesys", "--stream", "staff"), "it does not come from a queue. Remedy: choose other --stream"),
+    (("collect", "events", "--seconds", "-1"), "--seconds: Input should be greater than 0"),
+    (("collect", "events", "--flush-seconds", "nan"), "--flush-seconds: Input should be a finite number"),
+    (("chart", "events", "--from", "2026-01-02", "--to", "2026-01-01"), "from --from to --to are 1 to 92 days"),
+    (("chart", "events", "--from", "2026-01-01", "--to", "2026-01-02", "--days", "1"), "--from, --to and --days: two"),
+    (("simulate", "totesys", "--speed", "inf"), "--speed: Input should be"),
     (("sweep", "stori", "--stream", "nope"), "choose from transactions, trades"),
     (("rejects", "nope"), "there is no pipeline 'nope'"),
     (("seed", "events"), "there is no sample data for 'events'"),
@@ -96,6 +117,32 @@ def test_run_plan_and_seed(environment_of_a_user: dict[str, str]) -> None:
     code, out, told = invoked("replay", "stori", "--json")
     assert code == 0, told
     assert {one["read"] for one in streams(out)} == {0}
+
+
+def test_rejects_with_any_key_are_listed(environment_of_a_user: dict[str, str], tmp_path: Path) -> None:
+    """Keys that would be markup or commands of a terminal, as a customer may choose them."""
+    table, keys = (
+        unique("notes"),
+        ["[/x] closing tag", "[bold red]", "[link=x]y[/link]", "\x1b]0;owned\x07", "a\u202eb"],
+    )
+    with closing(psycopg2.connect(environment_of_a_user["SOURCE_POSTGRES_URL"])) as connection, connection:
+        cursor = connection.cursor()
+        cursor.execute(f"CREATE TABLE {table} (id text PRIMARY KEY, amount numeric, changed timestamptz DEFAULT now())")
+        cursor.execute(f"INSERT INTO {table} SELECT unnest(%s), 'NaN'", (keys,))
+        cursor.execute(f"INSERT INTO {table} SELECT g::text, 1 FROM generate_series(1, 200) AS g")
+    module = tmp_path / "shop.py"
+    module.write_text(
+        "from millrace import Incremental, Pipeline, Stream\n"
+        f"shop = Pipeline('shop', [Stream('{table}', source='postgres:public.{table}', key='id', "
+        "capture=Incremental('changed'))])\n"
+    )
+    code, _, told = invoked("run", f"{module}:shop")
+    assert code == 0, told
+    code, out, told = invoked("rejects", f"{module}:shop", "--rows")
+    assert code == 0, told
+    assert all(f'"{key}"' in out for key in keys if key.isprintable())
+    assert "]0;owned" in out
+    assert (out + told).replace("\n", "").isprintable()
 
 
 def streams(report: str) -> list[dict[str, Any]]:

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
 
 import pytest
+from prefect import Flow
+from prefect.client.orchestration import get_client
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.flow_engine import run_flow
 from prefect.utilities.callables import parameter_schema
 from pydantic import ValidationError
 
+from flows.chart import chart
+from flows.collect import extract_queue
+from flows.form import PATHS_VARIABLE
 from flows.replicate import replicate
 from flows.request import ReplicateRequest, Window
+from flows.seed import seed
+from flows.simulate import fill, fill_stocks, simulate, simulate_events, simulate_stocks
+from flows.transform import transform
+from local.prefect_server import PrefectServer
+from millrace.errors import ConfigurationError
 from millrace.run import Bounds, Mode
 
+FLOWS = [
+    replicate, transform, extract_queue, chart, seed, fill, fill_stocks, simulate, simulate_stocks, simulate_events
+]  # fmt: skip
 UNTIL = datetime(2026, 3, 4, 5, 20, tzinfo=UTC)
 
 
@@ -46,8 +64,8 @@ def test_a_window_without_a_zone_is_utc_and_another_zone_is_converted() -> None:
     assert bounds == Bounds(start="2026-01-01T00:00:00+00:00", end="2026-01-01T17:00:00+00:00")
 
 
-@pytest.mark.parametrize("mode", ["sweep", "replay"])
-def test_neither_a_sweep_nor_a_replay_has_a_window(mode: Mode) -> None:
+@pytest.mark.parametrize("mode", ["full", "sweep", "replay"])
+def test_neither_a_full_run_nor_a_sweep_nor_a_replay_has_a_window(mode: Mode) -> None:
     with pytest.raises(ValidationError, match=f"a {mode} has no window"):
         ReplicateRequest(mode=mode, window=Window(start=UNTIL))
 
@@ -55,3 +73,71 @@ def test_neither_a_sweep_nor_a_replay_has_a_window(mode: Mode) -> None:
 def test_a_window_that_ends_before_it_starts_is_refused() -> None:
     with pytest.raises(ValidationError, match="ends before it starts"):
         Window(start=UNTIL, end=UNTIL)
+
+
+def test_a_window_that_begins_in_the_future_is_refused() -> None:
+    with pytest.raises(ValidationError, match="is in the future"):
+        Window(start=datetime.now(UTC) + timedelta(minutes=1))
+    Window(start=datetime.now(UTC) - timedelta(minutes=1), end=datetime.now(UTC) + timedelta(days=1))
+
+
+def test_a_window_without_bounds_is_refused() -> None:
+    with pytest.raises(ValidationError, match="has neither"):
+        ReplicateRequest.model_validate({"window": {}})
+
+
+def test_a_moment_out_of_range_is_refused() -> None:
+    with pytest.raises(ValidationError, match="out of range"):
+        Window(end=datetime.min.replace(tzinfo=timezone(timedelta(hours=7))))
+
+
+@pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.name)
+def test_no_form_takes_a_key_that_it_does_not_know(flow: Flow[Any, Any]) -> None:
+    schema = parameter_schema(flow).model_dump()
+    assert all(definition["additionalProperties"] is False for definition in schema["definitions"].values())
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"dryrun": True, "stream": ["trades"]},
+        {"window": {"from": "2026-01-01T00:00:00Z"}},
+        {"pipeline": "stroi"},
+        {"pipeline": "own.py:pipeline"},
+        {"mode": "Full"},
+    ],
+    ids=json.dumps,
+)
+async def test_a_wrong_request_is_refused_when_the_run_is_created(
+    prefect_server: PrefectServer, request_: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(PATHS_VARIABLE, raising=False)
+    deployment = await replicate.to_deployment("strict", enforce_parameter_schema=True)
+    identifier = await deployment.aapply()
+    async with get_client() as client:
+        with pytest.raises(PrefectHTTPStatusError, match=r"409|422"):
+            await client.create_flow_run_from_deployment(identifier, parameters={"request": request_})
+        run = await client.create_flow_run_from_deployment(identifier, parameters={"request": {"dry_run": True}})
+        await client.delete_flow_run(run.id)
+
+
+@pytest.mark.parametrize("flow", [replicate, transform, extract_queue], ids=lambda flow: flow.name)
+@pytest.mark.parametrize(("allowed", "imported"), [("", False), ("no", False), ("true", True)])
+async def test_a_deployment_imports_no_file_unless_the_environment_allows_it(
+    prefect_server: PrefectServer,
+    flow: Flow[Any, Any],
+    allowed: str,
+    imported: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module, marker = tmp_path / "own.py", tmp_path / "imported"
+    module.write_text(f"from pathlib import Path\nPath({str(marker)!r}).touch()\npipeline = None\n")
+    monkeypatch.setenv(PATHS_VARIABLE, allowed)
+    deployment = await flow.to_deployment("by-path", enforce_parameter_schema=False)
+    parameters = {"request": {"pipeline": str(module)}}
+    async with get_client() as client:
+        run = await client.create_flow_run_from_deployment(await deployment.aapply(), parameters=parameters)
+    with pytest.raises(ConfigurationError, match="is not a Pipeline" if imported else "registered pipelines"):
+        await run_flow(flow, flow_run=run, parameters=flow.validate_parameters(parameters))
+    assert marker.exists() == imported
