@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Mapping
 
-import httpx
 from prefect.blocks.core import Block
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect_aws import AwsCredentials
@@ -19,13 +18,13 @@ from prefect_aws.s3 import S3Bucket
 from prefect_sqlalchemy import SqlAlchemyConnector
 from pydantic import BaseModel, SecretStr
 
+from blocks.api import api_errors
 from blocks.environment import documents
 from blocks.mongo import MongoDB
 from blocks.queue import Queue
 from blocks.sns import SnsNotification
 from blocks.sql import Warehouse
-from millrace.errors import MillraceError, Unreachable
-from millrace.redact import redact
+from millrace.errors import MillraceError
 
 BLOCK_TYPES: tuple[type[Block], ...] = (
     SqlAlchemyConnector,
@@ -43,12 +42,12 @@ async def bootstrap(environment: Mapping[str, str], *, dry_run: bool = False) ->
 
     With ``dry_run`` nothing is saved, and the lines tell what would be done.
 
-    Raises ConfigurationError, before anything is saved, if the environment is incomplete or wrong, and
-    Unreachable if Prefect's API does not answer.
+    Raises ConfigurationError, before anything is saved, if the environment is incomplete or wrong, and what
+    ``api_errors`` makes of Prefect's API.
     """
     described = list(documents(environment))
-    try:
-        # One client for all of it: Prefect would make one for each block, and again for each type within it.
+    # One client for all of it: Prefect would make one for each block, and again for each type within it.
+    with api_errors():
         async with get_client() as client:
             for block_type in () if dry_run else BLOCK_TYPES:
                 await block_type.aregister_type_and_schema(client=client)
@@ -56,10 +55,6 @@ async def bootstrap(environment: Mapping[str, str], *, dry_run: bool = False) ->
                 f"{await save(name, block, client, dry_run=dry_run)} {block.get_block_type_slug()}/{name}"
                 for name, block in described
             ]
-    except httpx.TransportError as error:
-        raise Unreachable(
-            redact(error), place="Prefect's API", remedy="see that PREFECT_API_URL is right and the server runs"
-        ) from None
 
 
 async def remove(environment: Mapping[str, str]) -> list[str]:

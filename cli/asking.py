@@ -6,9 +6,11 @@ What does not belong here: the commands (main.py, sample.py).
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import sys
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import closing
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
@@ -16,9 +18,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 import typer
 
 from millrace.errors import ConfigurationError, MillraceError
+from millrace.redact import redact
+from millrace.visible import visible
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+
+    from tasks.report import RunReport
 
 FAILED, WRONG_REQUEST = 1, 2
 NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
@@ -75,33 +81,41 @@ def absolute(pipeline: str) -> str:
     return f"{Path(path).resolve()}:{attribute}"
 
 
-def awaited(flow_run: Coroutine[Any, Any, Result]) -> Result:
-    """The flow's result. Errors made for people end the command with their message; others with a traceback."""
+def awaited(flow_run: Coroutine[Any, Any, Result], show: Callable[[RunReport], None] | None = None) -> Result:
+    """The flow's result. A failure ends the command, with a line for each cause; ``show`` gets the report of a run of
+    which some failed."""
+    from blocks.api import check_api, translated
+    from tasks.failures import causes
+    from tasks.report import RunFailed
 
     async def wait() -> Result:
-        return await flow_run
+        with closing(flow_run):
+            await check_api()
+            return await flow_run
 
     try:
         return asyncio.run(wait())
-    except MillraceError as error:
-        fail(error)
-    except ExceptionGroup as group:
-        known, unknown = group.split(MillraceError)
-        if unknown is not None:
+    except Exception as error:
+        if isinstance(error, RunFailed) and show is not None:
+            show(error.report)
+        if _is_debugged():
             raise
-        fail(*_leaves(known))
+        fail(*causes(translated(cause) for cause in causes([error])))
 
 
-def _leaves(group: BaseException | None) -> Iterator[MillraceError]:
-    if isinstance(group, BaseExceptionGroup):
-        for inner in group.exceptions:
-            yield from _leaves(inner)
-    elif isinstance(group, MillraceError):
-        yield group
+def _is_debugged() -> bool:
+    return logging.getLogger("prefect").isEnabledFor(logging.DEBUG)
 
 
-def fail(*errors: MillraceError) -> NoReturn:
-    """End the command with these messages and the exit code that they mean."""
+def tell(message: object) -> None:
+    """A line on stderr."""
+    typer.secho(f"millrace: {visible(redact(message))}", err=True, fg="red" if sys.stderr.isatty() else None)
+
+
+def fail(*errors: BaseException) -> NoReturn:
+    """End the command with a line for each error and the exit code that they mean. Of an error that nobody expected
+    only the type is told: its words may hold a secret or a value of a row."""
     for error in errors:
-        typer.secho(f"millrace: {error}", err=True, fg="red" if sys.stderr.isatty() else None)
+        unexpected = f"an unexpected {type(error).__name__}. Remedy: see with `millrace --debug` where, and report it."
+        tell(error if isinstance(error, MillraceError) else unexpected)
     raise typer.Exit(WRONG_REQUEST if all(isinstance(error, ConfigurationError) for error in errors) else FAILED)

@@ -7,13 +7,16 @@ What does not belong here: the flows (flows/), sample data (sample.py), how resu
 
 from __future__ import annotations
 
+import logging
+import os
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from cli import sample
-from cli.asking import AsJson, absolute, as_typed, awaited, fail, valid
+from cli.asking import AsJson, absolute, as_typed, awaited, fail, tell, valid
 from millrace.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -22,8 +25,20 @@ if TYPE_CHECKING:
     from millrace.run import Mode
     from tasks.report import RunReport
 
+
+class _Commands(TyperGroup):
+    """`--debug` may stand anywhere."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if DEBUG in args:
+            args = [DEBUG, *(one for one in args if one != DEBUG)]
+        return super().parse_args(ctx, args)
+
+
+DEBUG = "--debug"
 application = typer.Typer(
     name="millrace",
+    cls=_Commands,
     help="Copies what changed in operational databases into the warehouse, exactly once.",
     no_args_is_help=True,
     add_completion=False,
@@ -57,6 +72,7 @@ RUN_OPTIONS = {
     "window.end": "--to",
 }
 """Options and arguments by the field of the form that they are called otherwise."""
+Debug = Annotated[bool, typer.Option(DEBUG, help="Log everything, with tracebacks.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 
 
@@ -74,7 +90,7 @@ def run(
     """Bring what changed into the warehouse."""
     mode: Mode = "full" if full else "incremental"
     request = _request(pipeline, stream, mode, start, end, dry_run, accept_rejects=accept_rejects)
-    _print(_replicate(request), as_json)
+    _replicate(request, as_json)
 
 
 @application.command()
@@ -88,7 +104,7 @@ def plan(
 ) -> None:
     """Show windows, queries, schema changes and SQL of a run. Changes nothing."""
     mode: Mode = "full" if full else "incremental"
-    _print(_replicate(_request(pipeline, stream, mode, start, end, True)), as_json)
+    _replicate(_request(pipeline, stream, mode, start, end, True), as_json)
 
 
 @application.command()
@@ -101,7 +117,7 @@ def sweep(
 ) -> None:
     """Compare source and warehouse as a whole: bring silent updates and deletes."""
     request = _request(pipeline, stream, "sweep", dry_run=dry_run, accept_rejects=accept_rejects)
-    _print(_replicate(request), as_json)
+    _replicate(request, as_json)
 
 
 @application.command()
@@ -112,7 +128,7 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Read rejected rows again, after the contract or the data was mended."""
-    _print(_replicate(_request(pipeline, stream, "replay", accept_rejects=accept_rejects)), as_json)
+    _replicate(_request(pipeline, stream, "replay", accept_rejects=accept_rejects), as_json)
 
 
 @application.command()
@@ -223,11 +239,20 @@ def _request(
     return valid(ReplicateRequest, {**asked, **consent}, RUN_OPTIONS)
 
 
-def _replicate(request: ReplicateRequest) -> RunReport:
+def _replicate(request: ReplicateRequest, as_json: bool) -> None:
+    """Run it, and show what came of every stream, also when some failed."""
     from flows.replicate import replicate
 
     _chosen(request)
-    return awaited(replicate(request))
+
+    def show(report: RunReport) -> None:
+        _print(report, as_json)
+
+    report = awaited(replicate(request), show)
+    show(report)
+    for row in report.streams:
+        if row.status == "busy":
+            tell(f"skipped: {row.reason}")
 
 
 def _chosen(request: ReplicateRequest | CollectRequest) -> list[str]:
@@ -249,6 +274,15 @@ def _print(report: RunReport, as_json: bool) -> None:
         print_plans(report.plans)
     else:
         print_report(report)
+
+
+@application.callback()
+def options(debug: Debug = False) -> None:
+    """Copies what changed in operational databases into the warehouse, exactly once."""
+    if debug:
+        # For Prefect, which is imported later; where it is there already, the logger counts.
+        os.environ["PREFECT_LOGGING_LEVEL"] = "DEBUG"
+        logging.getLogger("prefect").setLevel(logging.DEBUG)
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ from tasks.report import RunReport
 from tasks.simulating import Simulated
 
 MINIMUM_WIDTH = 128
+REASON_WIDTH = 40
 UNLIMITED_WIDTH = 1_000_000
 
 
@@ -77,14 +78,18 @@ def print_collected(collected: Mapping[str, Collected]) -> None:
 
 
 def print_report(report: RunReport, title: str = "") -> None:
-    """A row per stream; read = loaded + unchanged + rejected."""
+    """A row per stream; read = loaded + unchanged + rejected. Why a stream was not loaded stands in its row."""
     table = Table(title=visible(title) or None, title_justify="left")
-    _add_texts(table, "stream", "target", "by")
+    _add_texts(table, "stream", "status", "target", "by")
     _add_numbers(table, "read", "loaded", "inserted", "updated", "deleted", "unchanged", "rejected", "s")
+    is_reasoned = any(stream.reason for stream in report.streams)
+    if is_reasoned:
+        table.add_column("reason", overflow="fold", min_width=REASON_WIDTH)
     for stream in report.streams:
         counts = (stream.read, stream.loaded, stream.inserted, stream.updated, stream.deleted, stream.unchanged)
-        names = (stream.stream, stream.target, stream.kind)
-        _add_row(table, *names, *counts, stream.rejected, f"{stream.seconds:.1f}")
+        names = (stream.stream, stream.status, stream.target, stream.kind)
+        reason = [stream.reason] if is_reasoned else []
+        _add_row(table, *names, *counts, stream.rejected, f"{stream.seconds:.1f}", *reason)
     print_table(table)
     for stream in report.streams:
         print_lines([f"{stream.stream}: {remark}" for remark in (*stream.changes, *filter(None, [stream.note]))])
@@ -95,13 +100,16 @@ def print_plans(plans: Sequence[StreamPlan]) -> None:
     out = console()
     for plan in plans:
         out.rule(visible(f"{plan.stream}: {plan.source} → {plan.target}"), align="left")
-        if plan.query:
-            out.print(visible(f"{plan.reads:<7} from {plan.lower or 'the beginning'} to {plan.upper or 'now'}"))
+        if plan.reason:
+            out.print(visible(f"refused: {plan.reason}"))
+            continue
+        if plan.span:
+            out.print(visible(plan.span))
         out.print(f"changes {visible('; '.join(plan.changes)) or 'none'}")
         if plan.query:
             out.print("query", _sql(plan.query), sep="\n")
         if plan.statements:
-            out.print("load", _sql(";\n".join(plan.statements) + ";"), sep="\n")
+            out.print("load", _sql(plan.load), sep="\n")
 
 
 def _sql(text: str) -> Syntax:

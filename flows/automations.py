@@ -16,16 +16,15 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-import httpx
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.events.schemas.automations import Automation, AutomationCore
 
 from blocks import names as documents
 from blocks.alerts import load_channels
+from blocks.api import api_errors
 from flows.watch import FLOWS, PREFIX, Patience, Watched, declared
-from millrace.errors import MillraceError, Unreachable
-from millrace.redact import redact
+from millrace.errors import MillraceError
 from pipelines import find, names
 from tasks.events import emit_watched
 
@@ -45,18 +44,14 @@ async def apply_automations(
     With ``dry_run`` nothing is done, and the lines tell what would be.
     ``fresh_within`` are the promises of freshness by pipeline, by default those that the pipelines declare.
     Deployments and channels are those that Prefect has now: apply again when they change.
-    Raises Unreachable if Prefect's API does not answer.
+    Raises what ``api_errors`` makes of Prefect's API.
     """
     promises = declared_promises(names()) if fresh_within is None else fresh_within
-    try:
+    with api_errors():
         channels = [_identifier(block._block_document_id) for block in await load_channels()]
         async with get_client() as client:
             watched = Watched(channels, await _transforms(client), promises, flows, patience or Patience())
             lines = await _apply(client, list(declared(watched)), dry_run=dry_run)
-    except httpx.TransportError as error:
-        raise Unreachable(
-            redact(error), place="Prefect's API", remedy="see that PREFECT_API_URL is right and the server runs"
-        ) from None
     if not channels:
         return [*lines, f"nobody is told: there is no notification block named `{documents.ALERTS}`"]
     for pipeline in promises if not dry_run else ():

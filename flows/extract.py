@@ -5,12 +5,13 @@ What does not belong here: loading, and reading itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from prefect import flow
 
-from flows.together import together
+from flows.together import outcomes
 from millrace.pipeline import SourceKind
 from millrace.run import Bounds
 from tasks.extract import (
@@ -20,17 +21,23 @@ from tasks.extract import (
     extract_postgres_stream,
     extract_sqs_stream,
 )
+from tasks.failures import causes, words
 
 
 class StreamsFailed(ExceptionGroup[Exception]):
-    """Some streams could not be read; ``completed`` holds those that were, so that they can be loaded."""
+    """Some streams could not be read. ``by_stream`` is what was read of each, so that it can be loaded, or why not."""
 
-    completed: Sequence[Extracted]
+    by_stream: Mapping[str, Extracted | Exception]
 
-    def __new__(cls, message: str, failures: Sequence[Exception], completed: Sequence[Extracted]) -> StreamsFailed:
-        """As ExceptionGroup, with what was completed."""
+    def __new__(
+        cls,
+        message: str,
+        failures: Sequence[Exception],
+        by_stream: Mapping[str, Extracted | Exception] = MappingProxyType({}),
+    ) -> StreamsFailed:
+        """As ExceptionGroup, with what became of each stream."""
         group = super().__new__(cls, message, failures)
-        group.completed = completed
+        group.by_stream = by_stream
         return group
 
 
@@ -72,7 +79,9 @@ async def _side_by_side(
     streams: Sequence[str],
     bounds: Bounds,
 ) -> list[Extracted]:
-    completed, failures = await together(extract(pipeline, stream, bounds) for stream in streams)
+    ended = await outcomes(extract(pipeline, stream, bounds) for stream in streams)
+    failures = [one for one in ended if isinstance(one, Exception)]
     if failures:
-        raise StreamsFailed("; ".join(map(str, failures)), failures, completed)
-    return completed
+        message = "; ".join(map(words, causes(failures)))
+        raise StreamsFailed(message, failures, dict(zip(streams, ended, strict=True)))
+    return [one for one in ended if not isinstance(one, Exception)]

@@ -7,26 +7,38 @@ What does not belong here: what a step does (tasks/).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from prefect import flow
+from prefect import flow, get_run_logger
 
 from flows.alerts import alert_cancellation, alert_failure
 from flows.extract import EXTRACT, StreamsFailed
 from flows.form import asked_pipeline
 from flows.request import ReplicateRequest, run_name
-from flows.together import raise_all, together
+from flows.together import outcomes
 from flows.transform import TransformRequest, conclude, transform
-from millrace import Pipeline, Stream
+from millrace import Model, Pipeline, Stream
 from millrace.run import Bounds
+from millrace.space import remove_abandoned
 from tasks.collect import dead_letters_of, forward_dead_letters
 from tasks.events import emit_landed
 from tasks.extract import Extracted
+from tasks.failures import status_of, words
 from tasks.lease import give_back
 from tasks.load import load_batches
-from tasks.plan import plan_model, plan_stream
-from tasks.report import RunReport, StreamReport, report_of
+from tasks.plan import no_plan, plan_model, plan_stream, publish_plans
+from tasks.report import (
+    RunReport,
+    Status,
+    StreamReport,
+    failed,
+    publish_report,
+    report_of,
+    run_failed,
+    unloaded,
+)
 
 DEFAULT_REQUEST = ReplicateRequest()
 
@@ -41,54 +53,84 @@ DEFAULT_REQUEST = ReplicateRequest()
 async def replicate(request: ReplicateRequest = DEFAULT_REQUEST) -> RunReport:
     """Bring what changed in a pipeline's sources into the warehouse.
 
-    Raises an ExceptionGroup with every stream's failure, after the other streams were loaded and reported. Of a
-    pipeline whose tables are committed together nothing is loaded then.
+    Raises RunFailed, an ExceptionGroup with every cause, after the other streams were loaded and all were reported.
+    Of a pipeline whose tables are committed together nothing is loaded then.
     """
     pipeline = asked_pipeline(request.pipeline)
     streams = request.chosen(pipeline)
+    for folder in await asyncio.to_thread(remove_abandoned):
+        get_run_logger().info("Removed %s, which a killed run left behind", folder)
     if request.dry_run:
         return await _plan(request, pipeline, streams)
-    extracted, failures = await _extract(request.pipeline, streams, request.bounds)
-    if pipeline.is_transformed:
-        return await _load_together(request, pipeline, extracted, failures)
-    reports, load_failures = await together(_load(request.pipeline, pipeline, one) for one in extracted)
-    await conclude(pipeline, reports, is_complete=not failures and not load_failures)
-    raise_all([*failures, *load_failures])
-    return RunReport(request.pipeline, tuple(reports))
+    read = await _extract(request.pipeline, streams, request.bounds)
+    load = _load_together if pipeline.is_transformed else _load_each
+    rows, failures = await load(request, pipeline, read)
+    report = RunReport(request.pipeline, tuple(rows))
+    await publish_report(pipeline.name, rows)
+    # A stream that another run holds waits for the next run, if that will read the same.
+    skipped = [one for one in failures if request.is_regular and status_of(one) == "busy"]
+    for one in skipped:
+        get_run_logger().warning("Skipped: %s", words(one))
+    if len(skipped) < len(failures):
+        raise run_failed(report, [one for one in failures if one not in skipped])
+    return report
 
 
 async def _plan(request: ReplicateRequest, pipeline: Pipeline, streams: Sequence[Stream]) -> RunReport:
     """What would be read and loaded; of the models only where everything is read."""
     models = [] if request.streams else pipeline.models
-    plans, failures = await together(
+    members: list[Stream | Model] = [*streams, *models]
+    ended = await outcomes(
         [
             *(plan_stream(request.pipeline, one.name, request.bounds) for one in streams),
             *(plan_model(request.pipeline, one.name) for one in models),
         ]
     )
-    raise_all(failures)
-    return RunReport(request.pipeline, plans=tuple(plans))
+    plans = [
+        no_plan(pipeline, member, outcome) if isinstance(outcome, Exception) else outcome
+        for member, outcome in zip(members, ended, strict=True)
+    ]
+    await publish_plans(pipeline.name, plans)
+    report = RunReport(request.pipeline, plans=tuple(plans))
+    if failures := [one for one in ended if isinstance(one, Exception)]:
+        raise run_failed(report, failures)
+    return report
 
 
-async def _extract(name: str, streams: Sequence[Stream], bounds: Bounds) -> tuple[list[Extracted], list[Exception]]:
-    """One subflow per kind of source, all at once; of a subflow that failed, the streams that did not."""
+async def _extract(name: str, streams: Sequence[Stream], bounds: Bounds) -> dict[str, Extracted | Exception]:
+    """What was read of each stream, or why not. One subflow per kind of source, all at once."""
     kinds = dict.fromkeys(stream.reference.kind for stream in streams)
-    batches, failed = await together(
-        EXTRACT[kind](name, [one.name for one in streams if one.reference.kind == kind], bounds) for kind in kinds
-    )
-    extracted = [one for batch in batches for one in batch]
-    failures: list[Exception] = []
-    for failure in failed:
-        if isinstance(failure, StreamsFailed):
-            extracted += failure.completed
-            failures += failure.exceptions
+    by_kind = {kind: [one.name for one in streams if one.reference.kind == kind] for kind in kinds}
+    ended = await outcomes(EXTRACT[kind](name, names, bounds) for kind, names in by_kind.items())
+    read: dict[str, Extracted | Exception] = {}
+    for names, outcome in zip(by_kind.values(), ended, strict=True):
+        if isinstance(outcome, StreamsFailed):
+            read |= outcome.by_stream
+        elif isinstance(outcome, Exception):
+            read |= dict.fromkeys(names, outcome)
         else:
-            failures.append(failure)
-    return extracted, failures
+            read |= {one.stream: one for one in outcome}
+    return {stream.name: read[stream.name] for stream in streams}
 
 
-async def _load(name: str, pipeline: Pipeline, extracted: Extracted) -> StreamReport:
+async def _load_each(
+    request: ReplicateRequest, pipeline: Pipeline, read: Mapping[str, Extracted | Exception]
+) -> tuple[list[StreamReport], list[Exception]]:
+    """Every stream in a commit of its own: a row of each, and what failed."""
+    ended = await outcomes(_load(request.pipeline, pipeline, one) for one in read.values())
+    failures = [one for one in ended if isinstance(one, Exception)]
+    rows = [
+        failed(pipeline, stream, one) if isinstance(one, Exception) else one
+        for stream, one in zip(read, ended, strict=True)
+    ]
+    await conclude(pipeline, rows, is_complete=not failures)
+    return rows, failures
+
+
+async def _load(name: str, pipeline: Pipeline, extracted: Extracted | Exception) -> StreamReport:
     """Load what was read; a stream with nothing to load is reported too."""
+    if isinstance(extracted, Exception):
+        raise extracted
     if extracted.manifest is None:
         return _nothing(pipeline, extracted)
     load = load_batches.with_options(task_run_name=f"load {extracted.stream}")
@@ -99,24 +141,45 @@ async def _load(name: str, pipeline: Pipeline, extracted: Extracted) -> StreamRe
 
 
 async def _load_together(
-    request: ReplicateRequest, pipeline: Pipeline, extracted: Sequence[Extracted], failures: Sequence[Exception]
-) -> RunReport:
+    request: ReplicateRequest, pipeline: Pipeline, read: Mapping[str, Extracted | Exception]
+) -> tuple[list[StreamReport], list[Exception]]:
     """All of the run in one commit, by this run or by the one that the event starts."""
+    failures = [one for one in read.values() if isinstance(one, Exception)]
+    extracted = [one for one in read.values() if not isinstance(one, Exception)]
     manifests = [one.manifest for one in extracted if one.manifest is not None]
     if failures:
         await give_back(pipeline, manifests)
-        raise_all(failures)
+        return [_held_up(pipeline, stream, one, read) for stream, one in read.items()], failures
     emit_landed(pipeline.name, request.pipeline, manifests, "by-run" if request.load else "by-event")
     if not request.load:
-        reports = [replace(_nothing(pipeline, one), kind=one.kind, read=one.read, note="landed") for one in extracted]
-        return RunReport(request.pipeline, tuple(reports))
-    report = await transform(TransformRequest(pipeline=request.pipeline, manifests=manifests))
+        return [_landed(pipeline, one) for one in extracted], []
+    try:
+        report = await transform(TransformRequest(pipeline=request.pipeline, manifests=manifests))
+    except Exception as error:
+        return [failed(pipeline, stream, error) for stream in read], [error]
     seconds = {one.stream: one.seconds for one in extracted}
     timed = [replace(one, seconds=round(seconds.get(one.stream, 0), 2)) for one in report.streams]
-    empty = [_nothing(pipeline, one) for one in extracted if one.manifest is None]
-    return replace(report, streams=(*timed, *empty))
+    return [*timed, *(_nothing(pipeline, one) for one in extracted if one.manifest is None)], []
+
+
+def _held_up(
+    pipeline: Pipeline, stream: str, outcome: Extracted | Exception, read: Mapping[str, Extracted | Exception]
+) -> StreamReport:
+    """The row of a stream of which nothing is loaded, because it or another one was not read."""
+    if isinstance(outcome, Exception):
+        return failed(pipeline, stream, outcome)
+    unread = {name: one for name, one in read.items() if isinstance(one, Exception)}
+    status: Status = "busy" if all(status_of(one) == "busy" for one in unread.values()) else "failed"
+    reason = f"read, but not loaded: the tables are committed together, and {', '.join(unread)} could not be read"
+    return replace(_nothing(pipeline, outcome), status=status, reason=reason, kind=outcome.kind, read=outcome.read)
+
+
+def _landed(pipeline: Pipeline, extracted: Extracted) -> StreamReport:
+    row = _nothing(pipeline, extracted)
+    if extracted.manifest is None:
+        return row
+    return replace(row, status="landed", kind=extracted.kind, read=extracted.read, note="landed")
 
 
 def _nothing(pipeline: Pipeline, extracted: Extracted) -> StreamReport:
-    target = f"{pipeline.target_schema}.{pipeline.stream(extracted.stream).table}"
-    return StreamReport(extracted.stream, target, seconds=round(extracted.seconds, 2))
+    return replace(unloaded(pipeline, extracted.stream), seconds=round(extracted.seconds, 2))

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from flows.form import Form, pipeline_field
 from millrace import Pipeline, Stream
-from millrace.consent import Consent
+from millrace.consent import NO_CONSENT, Consent
 from millrace.errors import ConfigurationError
 from millrace.run import Bounds, Mode
 
@@ -80,6 +80,11 @@ class ReplicateRequest(Form):
                     remedy="leave out `window`, or choose other `streams`",
                 )
         return chosen
+
+    @property
+    def is_regular(self) -> bool:
+        """Whether the next scheduled run reads the same; nothing repeats any other by itself."""
+        return self.mode == "incremental" and self.window is None and self.consent == NO_CONSENT
 
     @property
     def bounds(self) -> Bounds:

@@ -46,14 +46,13 @@ async def transform(request: TransformRequest = DEFAULT_REQUEST) -> RunReport:
     manifests = await transform_batches(request.pipeline, request.manifests)
     loaded = await load_batches(request.pipeline, manifests)
     reports = [report_of(result, 0) for result in loaded.results]
+    await publish_report(pipeline.name, reports)
     await conclude(pipeline, reports, is_complete=True)
     return RunReport(request.pipeline, tuple(reports))
 
 
 async def conclude(pipeline: Pipeline, reports: Sequence[StreamReport], *, is_complete: bool) -> None:
-    """Report the run; if it ``is_complete`` (nothing failed), tell that it loaded, and people if changes came too
-    late."""
-    await publish_report(pipeline.name, reports)
+    """If the run ``is_complete`` (nothing failed), tell that it loaded, and people if changes came too late."""
     if not is_complete:
         return
     counts = {one.stream: {"read": one.read, "loaded": one.loaded, "rejected": one.rejected} for one in reports}

@@ -18,7 +18,7 @@ from prefect.events.actions import RunDeployment, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
 from tasks.events import ALERTED, LANDED, LOAD_LABEL, LOADED, WATCHED, pipeline_resource
-from tasks.messages import minutes, run_link
+from tasks.messages import REGULAR, minutes, run_link
 
 PREFIX = "millrace: "
 """Automations whose names begin so are ours: made, changed and removed by code alone."""
@@ -32,6 +32,13 @@ MOVED_ON = {f"prefect.flow-run.{state}" for state in (*STARTED, *PUT_OFF)}
 CRASH_REASON = (
     "{% if 'exception' in (flow_run.state.message or '') %}an unexpected exception, see the run's log"
     "{% else %}{{ flow_run.state.message or 'not known' }}{% endif %}"
+)
+# Of a run that only a person or a schedule of its own asks for, no other run does the work (see tasks/messages.py).
+AFTER_CRASH = (
+    "{% set asked = (flow_run.parameters.request or {}).items() | selectattr(1) "
+    f"| rejectattr(0, 'in', {sorted(REGULAR)}) | rejectattr(1, 'eq', 'incremental') | list %}}"
+    "{% if asked and flow.name == 'replicate' %}retry this run: no other run does what it was asked for"
+    "{% else %}the next run repairs it{% endif %}"
 )
 PIPELINE = "{{ flow_run.parameters.request.pipeline }}"
 
@@ -75,7 +82,7 @@ def _of_runs(watched: Watched) -> Iterator[AutomationCore]:
         watched,
         "crashed",
         f"{{{{ flow.name }}}} {PIPELINE} crashed: its process ended without a word.\nReason:   {CRASH_REASON}",
-        "the next run repairs it; if it happens again, see whether memory suffices and the image starts.",
+        f"{AFTER_CRASH}; if it happens again, see whether memory suffices (exit code 137) and the image starts.",
         _reactive("Crashed", watched.flows),
     )
     yield _alert(

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
 import dataframely as dy
 import polars as pl
@@ -32,7 +30,7 @@ from millrace.naming import column_name
 from millrace.pipeline import Pipeline
 from millrace.shape.computed import computed, stored
 from millrace.shape.row_hash import with_hashes
-from millrace.space import temporary_space
+from millrace.space import TemporaryFolder, temporary_space
 from millrace.types import polars_type
 
 
@@ -247,8 +245,8 @@ class _Output:
 
 def _read(batch: Batch, part: Part, store: ObjectStore) -> Iterator[pl.DataFrame]:
     """The rows of a file. Raises FatalError when it is not the one that was written."""
-    with tempfile.TemporaryDirectory(prefix="millrace-") as directory, temporary_space(part.key):
-        path = Path(directory) / "part"
+    with TemporaryFolder() as directory, temporary_space(part.key):
+        path = directory / "part"
         store.get_file(part.key, path)
         with path.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != part.sha256:

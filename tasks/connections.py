@@ -5,8 +5,9 @@ What does not belong here: the blocks (blocks/), and what is done through the co
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from blocks.load import (
     load_landing,
@@ -22,6 +23,7 @@ from millrace.capture.mongo import MongoSource
 from millrace.capture.mysql import MySQLSource
 from millrace.capture.postgres import PostgresSource
 from millrace.collected import CollectedSource
+from millrace.database import database_errors
 from millrace.extract import Landing, Progress
 from millrace.pipeline import Pipeline, Stream
 from millrace.warehouse.dialect import dialect_for
@@ -65,7 +67,19 @@ async def open_landing(pipeline: Pipeline, warehouse: Warehouse, progress: Progr
 
 
 async def open_warehouse(pipeline: Pipeline) -> Warehouse:
-    """The warehouse that the pipeline names, or the common one. Connects at its first use."""
+    """The warehouse that the pipeline names. Connects at its first use; that it cannot be reached is said of the
+    warehouse, not of the stream whose turn it was."""
     block = await load_warehouse(pipeline.warehouse)
     dialect = dialect_for(driver_of(block.connector))
-    return Warehouse(opener(block.connector), dialect, block.iam_role)
+    place = f"warehouse (block {block.get_block_type_slug()}/{block._block_document_name})"
+    return Warehouse(_named(opener(block.connector), place), dialect, block.iam_role)
+
+
+def _named(connect: Callable[[], Any], place: str) -> Callable[[], Any]:
+    """The same, whose failures name ``place``."""
+
+    def named() -> Any:
+        with database_errors(place):
+            return connect()
+
+    return named

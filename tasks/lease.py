@@ -61,10 +61,12 @@ async def held(warehouse: Warehouse, pipeline: Pipeline, batches: Sequence[Batch
 
 async def give_back(pipeline: Pipeline, manifests: Sequence[str]) -> None:
     """Give back the leases of landed batches that are not going to be loaded."""
-    store, warehouse = await load_landing(), await open_warehouse(pipeline)
-    batches = await asyncio.to_thread(lambda: [Batch.load(store, manifest) for manifest in manifests])
-    async with held(warehouse, pipeline, batches):
-        pass
+    # Else they end by themselves, two minutes later; that must not hide why nothing is loaded.
+    with suppress(MillraceError):
+        store, warehouse = await load_landing(), await open_warehouse(pipeline)
+        batches = await asyncio.to_thread(lambda: [Batch.load(store, manifest) for manifest in manifests])
+        async with held(warehouse, pipeline, batches):
+            pass
 
 
 async def _release(worker: Worker, warehouse: Warehouse, pipeline: Pipeline, tokens: Mapping[str, int]) -> None:

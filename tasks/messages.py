@@ -16,8 +16,13 @@ from prefect.utilities.urls import url_for
 
 from millrace.errors import MillraceError, TooManyRejects
 from millrace.redact import redact
+from millrace.visible import visible
+from tasks.failures import causes, words
 
 LISTED_FAILURES = 50
+RETRY = "Remedy: retry this run, once the reason is gone; no other run does what it was asked for."
+REGULAR = frozenset({"pipeline", "streams", "load"})
+"""What a scheduled run of `replicate` may be asked for, beside the mode `incremental`."""
 
 
 @dataclass(frozen=True)
@@ -39,22 +44,24 @@ class Breach:
 
 def failed(flow_name: str, flow_run: FlowRun, error: BaseException | None) -> Message:
     """A run ended as Failed. ``error`` is what it raised: one error, or a group of them."""
-    failures = list(_leaves(error)) if error is not None else []
+    failures = causes([error]) if error is not None else []
     threshold = bool(failures) and all(isinstance(one, TooManyRejects) for one in failures)
     what = "stopped: too many rejected rows" if threshold else "failed"
     pipeline = pipeline_of(flow_run)
-    lines = [f"{flow_name} {pipeline} {what}.", *_run_lines(flow_run), "", *_failure_lines(failures)]
+    again = ["", RETRY] if is_one_off(flow_name, flow_run) else []
+    lines = [f"{flow_name} {pipeline} {what}.", *_run_lines(flow_run), "", *_failure_lines(failures), *again]
     return _message(f"{pipeline}: {flow_name} {what}", lines)
 
 
 def cancelled(flow_name: str, flow_run: FlowRun) -> Message:
     """A run was cancelled while it ran."""
     pipeline = pipeline_of(flow_run)
+    next_run = "Remedy: none is needed; the next run goes on where the last load ended."
     lines = [
         f"{flow_name} {pipeline} was cancelled while it ran.",
         *_run_lines(flow_run),
         "",
-        "What was loaded before stays. Remedy: none is needed; the next run goes on where the last load ended.",
+        f"What was loaded before stays. {RETRY if is_one_off(flow_name, flow_run) else next_run}",
     ]
     return _message(f"{pipeline}: {flow_name} was cancelled", lines)
 
@@ -81,6 +88,15 @@ def pipeline_of(flow_run: FlowRun) -> str:
     return str(request.get("pipeline") or "") if isinstance(request, dict) else ""
 
 
+def is_one_off(flow_name: str, flow_run: FlowRun) -> bool:
+    """Whether it is a run of `replicate` that the next scheduled one does not repeat: a backfill, a sweep, a replay."""
+    request = flow_run.parameters.get("request")
+    if flow_name != "replicate" or not isinstance(request, dict):
+        return False
+    asked = {name: value for name, value in request.items() if value and name not in REGULAR}
+    return asked.pop("mode", "incremental") != "incremental" or bool(asked)
+
+
 def run_link(flow_run_id: object) -> str:
     """The run's page in Prefect's UI (PREFECT_UI_URL, or PREFECT_API_URL without /api)."""
     if flow_run_id is None:
@@ -99,8 +115,8 @@ def minutes(age: timedelta | float) -> str:
 
 def _run_lines(flow_run: FlowRun) -> list[str]:
     return [
-        f"Pipeline: {pipeline_of(flow_run) or '-'}",
-        f"Run:      {flow_run.name}",
+        f"Pipeline: {visible(pipeline_of(flow_run)) or '-'}",
+        f"Run:      {visible(flow_run.name)}",
         f"Link:     {run_link(flow_run.id)}",
     ]
 
@@ -116,19 +132,12 @@ def _failure_lines(failures: Sequence[BaseException]) -> Iterator[str]:
 
 def _words(failure: BaseException) -> str:
     if not isinstance(failure, MillraceError):
-        return f"an unexpected {type(failure).__name__}. Remedy: the run's log holds its words; report it."
+        return words(failure)
     where = f"{failure.place}: " if failure.place else ""
     remedy = f"\n   Remedy: {failure.remedy}" if failure.remedy else ""
     return f"{where}{failure.problem}{remedy}"
 
 
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for one in error.exceptions:
-            yield from _leaves(one)
-    else:
-        yield error
-
-
 def _message(subject: str, lines: Sequence[str]) -> Message:
-    return Message(redact(f"[millrace] {subject.removeprefix(': ')}"), redact("\n".join(lines)) + "\n")
+    told = visible(redact(f"[millrace] {subject.removeprefix(': ')}")), visible(redact("\n".join(lines)), keep="\n")
+    return Message(told[0], told[1] + "\n")

@@ -6,22 +6,27 @@ What does not belong here: how any of it is found out (millrace/).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from prefect import task
+from prefect import get_run_logger, task
+from prefect.artifacts import acreate_markdown_artifact
 
+from millrace import Model, Pipeline, Stream
 from millrace.reads import Route
 from millrace.run import Bounds, choose
+from millrace.visible import markdown, markdown_code, visible
 from pipelines import find
 from tasks.connections import open_landing, open_source, open_warehouse
-from tasks.policy import STEP
+from tasks.failures import words
+from tasks.policy import STEP, artifact_key
 
 
 @dataclass(frozen=True)
 class StreamPlan:
     """Of a stream, or of a model (``source`` are its inputs, and ``query`` is empty). ``reads`` is the kind of batch a
     run would make; ``lower`` and ``upper`` bound its window (None: open); ``query`` is what the source is asked;
-    ``changes`` what the target lacks; ``statements`` what a load would run."""
+    ``changes`` what the target lacks; ``statements`` what a load would run. ``reason`` says why there is no plan."""
 
     stream: str
     source: str
@@ -32,6 +37,27 @@ class StreamPlan:
     query: str
     changes: tuple[str, ...]
     statements: tuple[str, ...]
+    reason: str = ""
+
+    @property
+    def span(self) -> str:
+        """Which window is read, for people; '' for a model."""
+        return f"{self.reads} from {self.lower or 'the beginning'} to {self.upper or 'now'}" if self.query else ""
+
+    @property
+    def load(self) -> str:
+        """The statements as one script."""
+        return ";\n".join(self.statements) + ";" if self.statements else ""
+
+
+def no_plan(pipeline: Pipeline, member: Stream | Model, error: Exception) -> StreamPlan:
+    """Of a stream or model whose run would be refused, or whose plan could not be made."""
+    source, schema, table = (
+        (member.source, pipeline.target_schema, member.table)
+        if isinstance(member, Stream)
+        else (", ".join(member.inputs), pipeline.target_model_schema, member.name)
+    )
+    return StreamPlan(member.name, source, f"{schema}.{table}", "", None, None, "", (), (), words(error))
 
 
 @task(name="plan", task_run_name="plan {stream}", **STEP)
@@ -60,3 +86,40 @@ async def plan_model(pipeline: str, model: str) -> StreamPlan:
     changes, statements = await asyncio.to_thread(warehouse.plan, declared, own, own.columns)
     target, inputs = f"{declared.target_model_schema}.{model}", ", ".join(own.inputs)
     return StreamPlan(model, inputs, target, "model", None, None, "", tuple(changes), tuple(statements))
+
+
+@task(name="publish-plans", **STEP)
+async def publish_plans(pipeline: str, plans: Sequence[StreamPlan]) -> None:
+    """Write a Markdown artifact `plan-<pipeline>-<stream>` for each, and the same into the log."""
+    logger = get_run_logger()
+    for plan in plans:
+        logger.info("%s", "\n".join(_lines(plan)))
+        await acreate_markdown_artifact(
+            key=artifact_key("plan", pipeline, plan.stream),
+            markdown="\n\n".join(_paragraphs(plan)),
+            description=f"What a run of `{pipeline}` would do to `{plan.stream}`. Nothing was changed.",
+        )
+
+
+def _lines(plan: StreamPlan) -> Iterator[str]:
+    yield visible(f"{plan.stream}: {plan.source} → {plan.target}")
+    if plan.reason:
+        yield visible(f"refused: {plan.reason}")
+        return
+    yield plan.span
+    yield visible(f"schema changes: {'; '.join(plan.changes) or 'none'}")
+    yield from (visible(text, keep="\n\t") for text in (plan.query, plan.load) if text)
+
+
+def _paragraphs(plan: StreamPlan) -> Iterator[str]:
+    yield f"## {markdown(plan.stream)}: {markdown(plan.source)} → {markdown(plan.target)}"
+    if plan.reason:
+        yield f"**Refused.** {markdown(plan.reason)}"
+        return
+    if plan.query:
+        yield f"**Reads** {markdown(plan.span)}"
+        yield markdown_code(plan.query, "sql")
+    yield "**Schema changes** " + ("; ".join(map(markdown, plan.changes)) or "none")
+    if plan.statements:
+        yield "**Load**"
+        yield markdown_code(plan.load, "sql")

@@ -1,10 +1,12 @@
-"""How every task of ours behaves: no caching, because all have side effects; retries for what passes by itself.
+"""How every task of ours behaves: no caching, because all have side effects; retries for what passes by itself; no
+traceback of an error that says itself what is wrong.
 
 What does not belong here: the tasks.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from prefect.cache_policies import NO_CACHE
@@ -12,11 +14,21 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task, exponential_backoff
 
 from millrace.errors import RetryableError
+from tasks.failures import log_known_errors_without_traceback
+
+_NOT_IN_KEYS = re.compile(r"[^a-z0-9]+")
+
+log_known_errors_without_traceback()
 
 
 def passes_by_itself(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
     """Whether a failure may be gone at the next try."""
     return isinstance(state.data, RetryableError)
+
+
+def artifact_key(*parts: str) -> str:
+    """Of lower-case letters, digits and dashes, as Prefect wants them."""
+    return _NOT_IN_KEYS.sub("-", "-".join(parts).lower()).strip("-")
 
 
 STEP: dict[str, Any] = {

@@ -7,13 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from prefect import task
 from prefect.artifacts import acreate_table_artifact
 
+from millrace import Pipeline
+from millrace.visible import visible
 from millrace.warehouse.ledger import LoadResult
+from tasks.failures import Failure, causes, status_of, words
 from tasks.plan import StreamPlan
-from tasks.policy import STEP
+from tasks.policy import STEP, artifact_key
+
+Status = Literal["loaded", "landed", "nothing new", Failure]
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,7 @@ class StreamReport:
     """One stream's (or model's) run: ``read`` = ``loaded`` + ``unchanged`` + ``rejected``. ``kind`` is the batch's:
     window, sweep, snapshot, replay, model; '' when there was nothing to read. ``silent`` of the changed rows did not
     move their stamp; of the others the ages tell how old they were, in seconds, when they became visible (None: there
-    were none, or it was the first load)."""
+    were none, or it was the first load). ``reason`` says why it was not loaded, '' if it was."""
 
     stream: str
     target: str
@@ -40,6 +46,8 @@ class StreamReport:
     age_max_seconds: float | None = None
     changes: tuple[str, ...] = ()
     note: str = ""
+    status: Status = "nothing new"
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,14 +80,59 @@ def report_of(result: LoadResult, seconds: float) -> StreamReport:
         fresh.max_seconds if fresh else None,
         result.changes,
         "; ".join(result.warnings),
+        "loaded" if result.loaded or result.deleted or result.rejected or result.changes else "nothing new",
     )
+
+
+def unloaded(pipeline: Pipeline, stream: str, status: Status = "nothing new", reason: str = "") -> StreamReport:
+    """The row of a stream of which nothing was loaded."""
+    target = f"{pipeline.target_schema}.{pipeline.stream(stream).table}"
+    return StreamReport(stream, target, status=status, reason=reason)
+
+
+def failed(pipeline: Pipeline, stream: str, error: Exception) -> StreamReport:
+    """The row of a stream that could not be read or loaded."""
+    return unloaded(pipeline, stream, status_of(error), words(error))
+
+
+class RunFailed(ExceptionGroup[Exception]):
+    """Some of a run failed: every cause once, and ``report``, which has a row for each stream."""
+
+    report: RunReport
+
+    def __new__(cls, message: str, causes: Sequence[Exception], report: RunReport | None = None) -> RunFailed:
+        """As ExceptionGroup, with the report."""
+        group = super().__new__(cls, message, causes)
+        group.report = report or RunReport("")
+        return group
+
+    def __str__(self) -> str:
+        return str(self.message)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}: {self.message}"
+
+
+def run_failed(report: RunReport, failures: Sequence[Exception]) -> RunFailed:
+    """Its message names the streams that were not loaded (or planned), and why."""
+    rows: list[StreamReport | StreamPlan] = [*report.streams, *report.plans]
+    names = ", ".join(row.stream for row in rows if row.reason)
+    reasons = [one for one in causes(failures) if isinstance(one, Exception)]
+    return RunFailed(f"failed: {names}. {' '.join(map(words, reasons))}", reasons, report)
 
 
 @task(name="report", **STEP)
 async def publish_report(pipeline: str, streams: Sequence[StreamReport]) -> None:
     """Write the table artifact `millrace-<pipeline>`."""
     await acreate_table_artifact(
-        key=f"millrace-{pipeline.replace('_', '-')}",
-        table=[{**asdict(stream), "changes": "; ".join(stream.changes)} for stream in streams],
+        key=artifact_key("millrace", pipeline),
+        table=[_cells(stream) for stream in streams],
         description=f"Pipeline `{pipeline}`: per stream read = loaded + unchanged + rejected.",
     )
+
+
+def _cells(row: StreamReport) -> dict[str, Any]:
+    """What matters most comes first."""
+    cells = {name: visible(value) if isinstance(value, str) else value for name, value in asdict(row).items()}
+    first = {name: cells.pop(name) for name in ("stream", "status", "reason")}
+    return {**first, **cells, "changes": visible("; ".join(row.changes))}

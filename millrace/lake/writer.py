@@ -8,7 +8,6 @@ What does not belong here: the values (they are final), their form (formats.py),
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +17,7 @@ import polars as pl
 from millrace.lake.batch import Part
 from millrace.lake.formats import FORMATS, Format, OpenFile, typed
 from millrace.lake.store import ObjectStore
-from millrace.space import temporary_space
+from millrace.space import TemporaryFolder, temporary_space
 from millrace.types import Column
 
 
@@ -38,7 +37,7 @@ class PartWriter:
         self.parts: list[Part] = []
         self._store, self._stem, self._form = store, f"{prefix}/{stem}", form
         self._part_bytes = form.part_bytes if part_bytes is None else part_bytes
-        self._directory = tempfile.TemporaryDirectory(prefix="millrace-")
+        self._directory = TemporaryFolder()
         self._file: OpenFile | None = None
         self._columns: list[Column] = []
         self._rows = 0
@@ -51,7 +50,7 @@ class PartWriter:
     ) -> None:
         if self._file is not None:
             self._file.close()
-        self._directory.cleanup()
+        self._directory.remove()
 
     def write(self, frame: pl.DataFrame, columns: Sequence[Column]) -> None:
         """Add rows; ``columns`` type them, and the frame may hold more (the row hash, as text)."""
@@ -86,4 +85,4 @@ class PartWriter:
 
     @property
     def _path(self) -> Path:
-        return Path(self._directory.name) / "part"
+        return self._directory.path / "part"

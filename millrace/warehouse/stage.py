@@ -6,11 +6,9 @@ What does not belong here: applying the stage to the target (loader.py).
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -24,7 +22,7 @@ from millrace.load_modes import VERSION_HASH_COLUMN
 from millrace.naming import ROW_HASH, VERSION_HASH
 from millrace.redact import redact
 from millrace.shape.row_hash import HASH_LENGTH
-from millrace.space import temporary_space
+from millrace.space import TemporaryFolder, temporary_space
 from millrace.types import Column, Kind, identity_column, text
 from millrace.warehouse import statements
 from millrace.warehouse.dialect import Dialect
@@ -152,8 +150,8 @@ class Stage:
     def _send(self, files: Files, columns: Sequence[str], part: Part) -> int:
         kinds = {column.name: column.type.kind for column in files.columns}
         sent = [_as_csv(name, kinds.get(name)) for name in columns]
-        with tempfile.TemporaryDirectory(prefix="millrace-") as directory:
-            path, rows = Path(directory) / "part.parquet", Path(directory) / "part.csv"
+        with TemporaryFolder() as directory:
+            path, rows = directory / "part.parquet", directory / "part.csv"
             with temporary_space(files.place):
                 self._store.get_file(part.key, path)
                 pl.scan_parquet(path).select(sent).sink_csv(rows, include_header=False)

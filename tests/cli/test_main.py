@@ -150,16 +150,58 @@ def streams(report: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_a_missing_table_is_named_without_a_traceback(environment_of_a_user: dict[str, str], tmp_path: Path) -> None:
-    name = unique("absent")
-    module = tmp_path / "shop.py"
-    module.write_text(
-        "from millrace import Incremental, Pipeline, Stream\n"
-        f"shop = Pipeline('shop', [Stream('{name}', source='postgres:public.{name}', key='id', "
-        "capture=Incremental('changed'))])\n"
+@pytest.fixture
+def shop_without_a_table(environment_of_a_user: dict[str, str], tmp_path: Path) -> tuple[str, str, str]:
+    """A pipeline by its path, its stream that is there, and the one that is not."""
+    present, absent = unique("present"), unique("absent")
+    with closing(psycopg2.connect(environment_of_a_user["SOURCE_POSTGRES_URL"])) as connection, connection:
+        connection.cursor().execute(
+            f"CREATE TABLE {present} AS SELECT i AS id, now() AS changed FROM generate_series(1, 1234) AS i"
+        )
+    streams = ", ".join(
+        f"Stream('{name}', source='postgres:public.{name}', key='id', capture=Incremental('changed'))"
+        for name in (present, absent)
     )
-    done = millrace("run", f"{module}:shop", environment=environment_of_a_user)
+    module = tmp_path / "shop.py"
+    module.write_text(f"from millrace import Incremental, Pipeline, Stream\nshop = Pipeline('shop', [{streams}])\n")
+    return f"{module}:shop", present, absent
+
+
+def test_a_failure_is_a_line_and_every_stream_has_its_row(
+    environment_of_a_user: dict[str, str], shop_without_a_table: tuple[str, str, str]
+) -> None:
+    """In a process of its own, with the logs of Prefect as a user has them."""
+    pipeline, present, absent = shop_without_a_table
+    done = millrace("run", pipeline, environment=environment_of_a_user)
     assert done.returncode == 2
-    assert f"stream {name} (postgres:public.{name})" in done.stderr
-    assert "\nmillrace: stream" in done.stderr
-    assert "Remedy:" in done.stderr
+    assert "Traceback" not in done.stderr
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("millrace: "))
+    assert f"millrace: stream {absent} (postgres:public.{absent}): " in line
+    assert "Remedy:" in line
+    rows = {row.split()[1]: row for row in done.stdout.splitlines() if row.startswith("│")}
+    assert "│ loaded " in rows[present]
+    assert "1,234" in rows[present]
+    assert "│ refused " in rows[absent]
+    assert line.removeprefix("millrace: ") in rows[absent]
+
+
+def test_json_and_plan_tell_of_every_stream_too(shop_without_a_table: tuple[str, str, str]) -> None:
+    pipeline, present, absent = shop_without_a_table
+    code, out, told = invoked("plan", pipeline)
+    assert code == 2
+    assert f'FROM "public"."{present}"' in out
+    assert f"refused: stream {absent} " in out
+    assert told.count(f"millrace: stream {absent} ") == 1
+    code, out, told = invoked("run", pipeline, "--json")
+    assert code == 2
+    assert {one["stream"]: one["status"] for one in streams(out)} == {present: "loaded", absent: "refused"}
+
+
+def test_tracebacks_are_for_those_who_ask(
+    environment_of_a_user: dict[str, str], shop_without_a_table: tuple[str, str, str]
+) -> None:
+    pipeline, present, _ = shop_without_a_table
+    done = millrace("run", pipeline, "--debug", environment=environment_of_a_user)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert present in done.stdout

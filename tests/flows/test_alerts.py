@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any, ClassVar
+from uuid import uuid4
 
 import pytest
 from prefect import flow
 from prefect.blocks.abstract import NotificationBlock
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_UI_URL, temporary_settings
 from sqlalchemy.engine import make_url
@@ -23,7 +25,7 @@ from local.prefect_server import PrefectServer
 from local.stack import Stack
 from millrace.errors import MillraceError, TooManyRejects, Unreachable
 from tasks.alerts import alert_breach
-from tasks.messages import Breach
+from tasks.messages import RETRY, Breach, cancelled, failed
 from tests.flows.inbox import Inbox, Mail
 from tests.saved_blocks import save_blocks
 
@@ -89,6 +91,40 @@ async def test_a_failure_tells_link_streams_reasons_and_remedies(inbox: Inbox, p
     assert "1. stream staff: postgresql://reader:***@db/bank refuses\n   Remedy: see the database" in mail.body
     assert "2. stream design: no key\n   Remedy: password=*** is old" in mail.body
     assert SECRET not in mail.text
+
+
+async def test_a_cause_of_many_streams_is_told_once(inbox: Inbox) -> None:
+    failures = [Unreachable("it is down", place="warehouse (block w)", remedy="start it") for _ in range(3)]
+    await run_that_raises(ExceptionGroup("failed", failures))
+    assert inbox.read()[0].body.count("warehouse (block w): it is down") == 1
+
+
+async def test_names_from_a_source_forge_no_line(inbox: Inbox) -> None:
+    await run_that_raises(MillraceError("no column a\nRemedy: none\x1b[2J\u202e", place="stream b"))
+    body = inbox.read()[0].body
+    assert "1. stream b: no column a\\nRemedy: none\\x1b[2J\\u202e" in body
+    assert body.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize(
+    ("request_", "one_off"),
+    [
+        ({"pipeline": "stori", "mode": "incremental", "window": None, "dry_run": False}, False),
+        ({"pipeline": "stori", "streams": ["trades"], "load": True}, False),
+        ({"pipeline": "stori", "mode": "sweep"}, True),
+        ({"pipeline": "stori", "mode": "replay"}, True),
+        ({"window": {"start": "2026-01-01T00:00:00Z", "end": None}}, True),
+        ({"accept_rejects": True}, True),
+        (None, False),
+    ],
+)
+def test_the_remedy_fits_what_the_run_was_asked_for(request_: dict[str, Any] | None, one_off: bool) -> None:
+    """No other run repeats a backfill, a sweep on demand or a replay."""
+    run = FlowRun(flow_id=uuid4(), name="stori", parameters={"request": request_} if request_ else {})
+    assert (RETRY in failed("replicate", run, None).body) == one_off
+    stopped = cancelled("replicate", run).body
+    assert (RETRY in stopped) == one_off
+    assert ("the next run goes on" in stopped) != one_off
 
 
 async def test_the_link_leads_to_the_ui_that_is_set(inbox: Inbox) -> None:

@@ -8,11 +8,7 @@ import pytest
 
 from flows.replicate import RunReport, replicate
 from flows.request import ReplicateRequest
-from millrace.errors import StreamBusy
 from millrace.run import Mode
-from pipelines import find
-from tasks.connections import open_warehouse
-from tasks.extract import extract_postgres_stream
 from tasks.rejects import list_rejects
 from tasks.report import StreamReport
 from tests.flows.conftest import Places
@@ -88,21 +84,6 @@ async def test_rejects_are_listed_and_a_replay_closes_them(sales: Places, tmp_pa
     assert (replayed.kind, replayed.read, replayed.inserted) == ("replay", 1, 1)
     assert await list_rejects(pipeline, ["sales"]) == []
     assert sales.warehouse("SELECT count(*) FROM shop.sales") == [(3,)]
-
-
-async def test_a_twin_is_kept_out_and_says_who_holds_the_stream(
-    sales: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(extract_postgres_stream, "retry_delay_seconds", [0, 0, 0])
-    pipeline = declare(tmp_path)
-    declared = find(pipeline)
-    warehouse = await open_warehouse(declared)
-    held = warehouse.lease(declared, declared.stream("sales"), "flow run of somebody else")
-    with held, pytest.raises(ExceptionGroup) as raised:
-        await run(pipeline)
-    (reason,) = raised.value.exceptions
-    assert isinstance(reason, StreamBusy)
-    assert "flow run of somebody else holds the stream" in str(reason)
 
 
 async def test_a_run_gives_its_leases_back(sales: Places, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from local.star import StarCompared, compare_star
 from millrace.errors import ConfigurationError
 from pipelines.totesys import pipeline
 from seed_data.totesys.simulation import Simulation, install
-from tasks.report import RunReport, StreamReport
+from tasks.report import RunFailed, RunReport, StreamReport
 from tasks.views import create_views
 from tests.conftest import unique
 from tests.saved_blocks import save_blocks
@@ -177,8 +177,11 @@ async def test_a_table_that_cannot_be_read_leaves_the_whole_warehouse_as_it_was(
     office.live(hours=12)
     before, ledger = office.everything(), office.warehouse("SELECT count(*) FROM millrace.batches")
     office.change("REVOKE SELECT ON payment FROM totesys_reader")
-    with pytest.raises(ExceptionGroup, match="payment"):
+    with pytest.raises(RunFailed, match="payment") as failure:
         await replicate(REQUEST)
+    rows = {one.stream: (one.status, one.reason.partition(",")[0]) for one in failure.value.report.streams}
+    assert rows.pop("payment")[0] == "refused"
+    assert rows == dict.fromkeys(set(STREAMS) - {"payment"}, ("failed", "read"))
     assert office.everything() == before
     assert office.warehouse("SELECT count(*) FROM millrace.batches") == ledger
     office.change("GRANT SELECT ON payment TO totesys_reader")

@@ -1,0 +1,81 @@
+"""Prefect's API: whether it answers, and what it says in words for people.
+
+Everything needs it: blocks are kept there, and runs are told there. So it is asked first, in one request.
+What does not belong here: what is kept there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL
+
+from millrace.errors import ConfigurationError, MillraceError, Unreachable
+from millrace.redact import redact
+
+DENIED = frozenset({401, 403})
+SERVER_ERROR = 500
+_UNREACHABLE = ("Failed to reach API", "ephemeral Prefect API server", "incompatible versions")
+"""What Prefect's client raises as RuntimeError."""
+_SERVER = "set PREFECT_API_URL to the address of a server that runs, with /api at its end (`make up` prints one)"
+_OWN_SERVER = f"{_SERVER}, or raise PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
+_KEY = "set PREFECT_API_KEY (for Prefect Cloud) or PREFECT_API_AUTH_STRING (for a server of one's own)"
+
+
+async def check_api() -> None:
+    """Raises Unreachable if Prefect's API does not answer, ConfigurationError if its address or key is wrong."""
+    try:
+        async with get_client() as client:
+            await client.read_flows(limit=1)
+    except Exception as error:
+        known = translated(error)
+        if not isinstance(known, MillraceError):
+            answer = (
+                f"HTTP {error.response.status_code}"
+                if isinstance(error, httpx.HTTPStatusError)
+                else type(error).__name__
+            )
+            known = ConfigurationError(f"what answers is no Prefect API ({answer})", place=_place(), remedy=_SERVER)
+        raise known from None
+
+
+@contextmanager
+def api_errors() -> Iterator[None]:
+    """Within it, errors of Prefect's API become the engine's."""
+    try:
+        yield
+    except Exception as error:
+        known = translated(error)
+        if known is error:
+            raise
+        raise known from None
+
+
+def translated(error: BaseException) -> BaseException:
+    """An error of Prefect's API as the engine's; any other as it is."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return _answered(error.response.status_code) or error
+    if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
+        return ConfigurationError("this is no address", place=_place(), remedy=_SERVER)
+    if isinstance(error, httpx.TransportError) or any(words in str(error) for words in _UNREACHABLE):
+        problem = f"it cannot be reached ({type(error).__name__}: {redact(error)})"
+        return Unreachable(problem, place=_place(), remedy=_SERVER if PREFECT_API_URL.value() else _OWN_SERVER)
+    if "No Prefect API URL provided" in str(error):
+        return ConfigurationError("there is no address of it", place=_place(), remedy=_SERVER)
+    return error
+
+
+def _answered(status: int) -> MillraceError | None:
+    if status in DENIED:
+        return ConfigurationError(f"it denies access (HTTP {status})", place=_place(), remedy=_KEY)
+    if status >= SERVER_ERROR:
+        return Unreachable(f"it fails (HTTP {status})", place=_place(), remedy="see the server's log, then run again")
+    return None
+
+
+def _place() -> str:
+    address = PREFECT_API_URL.value()
+    return f"Prefect's API ({redact(address)})" if address else "Prefect's API (a server of this process)"

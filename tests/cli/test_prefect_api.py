@@ -1,0 +1,129 @@
+"""Prefect's API that does not answer, or is none, or denies access: one line with its remedy, for every command."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
+    PREFECT_HOME,
+    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
+    temporary_settings,
+)
+from typer.testing import CliRunner
+
+from blocks.bootstrap import bootstrap
+from cli.main import application
+from flows.automations import apply_automations
+from local.prefect_server import PrefectServer
+from local.processes import free_port
+from millrace.errors import Unreachable
+
+COMMANDS = [
+    ("run", "stori"),
+    ("run", "stori", "--json"),
+    ("plan", "stori"),
+    ("sweep", "stori"),
+    ("replay", "stori"),
+    ("rejects", "stori"),
+    ("views", "totesys"),
+    ("collect", "events"),
+    ("chart", "events"),
+    ("seed", "stori"),
+    ("seed", "totesys"),
+    ("simulate", "events"),
+]
+
+
+def told(*arguments: str) -> tuple[int, str]:
+    """Exit code, and the one line on stderr; nothing is on stdout."""
+    done = CliRunner().invoke(application, arguments)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("millrace: ")]
+    assert "Traceback" not in done.stderr
+    assert (len(lines), done.stdout) == (1, ""), done.stderr
+    return done.exit_code, lines[0]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_server_that_does_not_answer(command: tuple[str, ...]) -> None:
+    address = f"http://user:s3cr3t@127.0.0.1:{free_port()}/api"
+    with temporary_settings({PREFECT_API_URL: address}):
+        code, line = told(*command)
+    assert code == 1
+    assert re.search(r"Prefect's API \(http://user:\*\*\*@127.0.0.1:\d+/api\): it cannot be reached.*Remedy: set", line)
+
+
+@pytest.mark.parametrize("path", ["", "/api/nowhere", "/nowhere"])
+def test_an_address_that_is_no_api(prefect_server: PrefectServer, path: str) -> None:
+    with temporary_settings({PREFECT_API_URL: f"{prefect_server.ui_url}{path}"}):
+        code, line = told("run", "stori")
+    assert code == 2
+    assert "what answers is no Prefect API" in line
+    assert "with /api at its end" in line
+
+
+@pytest.fixture
+def answering(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a server that answers everything with this status."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(request.param)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_GET = do_POST  # noqa: N815
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/api"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("answering", "code", "words"),
+    [
+        (401, 2, "it denies access (HTTP 401). Remedy: set PREFECT_API_KEY"),
+        (403, 2, "it denies access (HTTP 403). Remedy: set PREFECT_API_KEY"),
+        (500, 1, "it fails (HTTP 500)"),
+        (200, 2, "what answers is no Prefect API"),
+    ],
+    indirect=["answering"],
+)
+def test_an_answer_that_is_none(answering: str, code: int, words: str) -> None:
+    with temporary_settings({PREFECT_API_URL: answering, PREFECT_CLIENT_MAX_RETRIES: 0}):
+        ended, line = told("rejects", "stori")
+    assert ended == code
+    assert words in line
+
+
+@pytest.mark.parametrize("address", ["localhost:4200/api", "ftp://localhost/api", "http://"])
+def test_an_address_that_is_none(address: str) -> None:
+    with temporary_settings({PREFECT_API_URL: address}):
+        code, line = told("run", "stori")
+    assert code in {1, 2}
+    assert "Remedy: set PREFECT_API_URL" in line
+
+
+def test_a_temporary_server_that_starts_too_slowly(tmp_path: Path) -> None:
+    settings = {PREFECT_API_URL: None, PREFECT_HOME: tmp_path, PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 0}
+    with temporary_settings(settings, restore_defaults={PREFECT_API_URL}):
+        code, line = told("run", "stori")
+    assert code == 1
+    assert "raise PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS" in line
+
+
+async def test_what_else_talks_to_it_says_the_same() -> None:
+    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}):
+        for work in (bootstrap({}), apply_automations(fresh_within={})):
+            with pytest.raises(Unreachable, match="Prefect's API"):
+                await work
