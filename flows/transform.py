@@ -19,7 +19,7 @@ from tasks.alerts import alert_breach
 from tasks.events import emit_loaded
 from tasks.load import load_batches
 from tasks.messages import Breach
-from tasks.report import RunReport, StreamReport, publish_report, report_of
+from tasks.report import RunReport, StreamReport, failed, publish_report, report_of, run_failed
 from tasks.transform import transform_batches
 
 
@@ -41,14 +41,28 @@ DEFAULT_REQUEST = TransformRequest()
     on_cancellation=[alert_cancellation],
 )
 async def transform(request: TransformRequest = DEFAULT_REQUEST) -> RunReport:
-    """Transform and load; all tables of the run become visible together, or none."""
+    """Transform and load; all tables of the run become visible together, or none.
+
+    Raises RunFailed, after every stream was reported.
+    """
     pipeline = asked_pipeline(request.pipeline)
-    manifests = await transform_batches(request.pipeline, request.manifests)
-    loaded = await load_batches(request.pipeline, manifests)
+    try:
+        manifests = await transform_batches(request.pipeline, request.manifests)
+        loaded = await load_batches(request.pipeline, manifests)
+    except Exception as error:
+        rows = [failed(pipeline, stream, error) for stream in _streams_of(pipeline, request.manifests)]
+        await publish_report(pipeline.name, rows)
+        raise run_failed(RunReport(request.pipeline, tuple(rows)), [error]) from error
     reports = [report_of(result, 0) for result in loaded.results]
     await publish_report(pipeline.name, reports)
     await conclude(pipeline, reports, is_complete=True)
     return RunReport(request.pipeline, tuple(reports))
+
+
+def _streams_of(pipeline: Pipeline, manifests: Sequence[str]) -> list[str]:
+    """By the keys of the batches, which may be what cannot be read."""
+    named = {part for key in manifests for part in key.split("/")[1:2]}
+    return [stream.name for stream in pipeline.streams if stream.name in named]
 
 
 async def conclude(pipeline: Pipeline, reports: Sequence[StreamReport], *, is_complete: bool) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from millrace.blockers import blockers_of
 from millrace.errors import (
+    WRONG_CREDENTIALS,
     ConfigurationError,
     Conflict,
     FatalError,
@@ -112,7 +113,7 @@ _MEANINGS = (
     ),
     _Meaning(
         ConfigurationError,
-        "correct user and password in the block (see README, environment)",
+        WRONG_CREDENTIALS,
         states=("28000", "28P01"),
         signs=("authentication failed",),
     ),

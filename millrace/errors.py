@@ -24,6 +24,12 @@ from __future__ import annotations
 
 from millrace.visible import visible
 
+WRONG_CREDENTIALS = (
+    "correct user and password in this connection's variable, and run `python -m blocks.bootstrap`; a deployed "
+    "environment keeps them as a secret (docs/runbook.md, rotate a secret)"
+)
+"""The remedy when a server refuses them."""
+
 
 class MillraceError(Exception):
     """Base of all errors raised on purpose.

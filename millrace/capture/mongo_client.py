@@ -14,7 +14,14 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import errors
 from pymongo.uri_parser import split_options
 
-from millrace.errors import ConfigurationError, FatalError, MillraceError, RetryableError, Unreachable
+from millrace.errors import (
+    WRONG_CREDENTIALS,
+    ConfigurationError,
+    FatalError,
+    MillraceError,
+    RetryableError,
+    Unreachable,
+)
 from millrace.redact import redact
 
 MongoClient: TypeAlias = AsyncIOMotorClient[dict[str, Any]]
@@ -92,7 +99,7 @@ def translate(error: errors.PyMongoError, place: str) -> MillraceError:
 def _operation_failure(error: errors.OperationFailure, place: str) -> MillraceError:
     code = error.code
     if code in CREDENTIALS_CODES:
-        return ConfigurationError("user or password is refused", place=place, remedy=CORRECT_THE_BLOCK)
+        return ConfigurationError("user or password is refused", place=place, remedy=WRONG_CREDENTIALS)
     if code == PERMISSION_CODE:
         return ConfigurationError("not authorized", place=place, remedy="grant the role `read` on the database")
     if code == TIMEOUT_CODE or any(error.has_error_label(label) for label in RETRYABLE_LABELS):

@@ -15,6 +15,7 @@ from pymysql.constants import CR, ER
 from sqlalchemy.exc import DBAPIError
 
 from millrace.errors import (
+    WRONG_CREDENTIALS,
     ConfigurationError,
     FatalError,
     MillraceError,
@@ -75,9 +76,7 @@ def translate(error: BaseException, place: str) -> MillraceError:
     code, problem = code_of(error), str(error.args[-1] if error.args else error) or type(error).__name__
     problem = redact(problem if code in _NAMES_ONLY else _QUOTED.sub(r"\1…\1", problem))
     if code in _CREDENTIALS:
-        return ConfigurationError(
-            problem, place=place, remedy="correct user and password in the block (see README, environment)"
-        )
+        return ConfigurationError(problem, place=place, remedy=WRONG_CREDENTIALS)
     if code == CR.CR_SSL_CONNECTION_ERROR or _NOT_VERIFIED in problem:
         return ConfigurationError(
             problem, place=place, remedy="name the server's authority in ssl_ca, or ask for less with ssl_mode"

@@ -195,6 +195,9 @@ async def test_a_landed_ingest_is_loaded_by_another_run_and_only_once(office: Of
     assert office.warehouse("SELECT count(*) FROM information_schema.tables WHERE table_schema = 'totesys'") == [(0,)]
     landing = await load_landing()
     manifests = [key for name in STREAMS for key in await keys(landing, name) if key.endswith("batch.json")]
+    with pytest.raises(RunFailed) as failure:
+        await transform(TransformRequest(pipeline="totesys", manifests=["totesys/payment/gone/batch.json"]))
+    assert [(one.stream, one.status) for one in failure.value.report.streams] == [("payment", "refused")]
     request = TransformRequest(pipeline="totesys", manifests=manifests)
     first = await transform(request)
     assert loaded(first) > 0
