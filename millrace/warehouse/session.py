@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from millrace.database import database_errors
-from millrace.errors import Conflict
+import psycopg2
+
+from millrace.database import database_errors, translate
+from millrace.errors import Conflict, Unreachable
 from millrace.poolers import refuse_shared_sessions
 from millrace.settings import MINUTE, is_redshift, settle_session
 
@@ -26,9 +28,10 @@ Done = TypeVar("Done")
 @contextmanager
 def session(connect: Callable[[], Any], place: str) -> Iterator[Any]:
     """A connection that is closed at the end, in a session of the server's own and with our settings; the driver's
-    errors as ours, naming ``place``. Raises ConfigurationError where a pooler lends a session for a transaction only.
+    errors as ours, naming ``place``; of a lost connection, the warehouse too, as the place of a stream names its source.
+    Raises ConfigurationError where a pooler lends a session for a transaction only.
     """
-    with database_errors(place):
+    with database_errors(place), _losses(f"warehouse, {place}"):
         connection = connect()
         try:
             refuse_shared_sessions(connection, connect, place)
@@ -36,6 +39,16 @@ def session(connect: Callable[[], Any], place: str) -> Iterator[Any]:
             yield connection
         finally:
             connection.close()
+
+
+@contextmanager
+def _losses(place: str) -> Iterator[None]:
+    try:
+        yield
+    except psycopg2.Error as error:
+        if isinstance(lost := translate(error, place), Unreachable):
+            raise lost from None
+        raise
 
 
 def patiently(connection: Any, step: Callable[[], Done]) -> Done:

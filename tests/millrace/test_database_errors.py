@@ -8,7 +8,8 @@ import psycopg2
 import pytest
 
 from millrace.database import database_errors
-from millrace.errors import FatalError, SourceMissing
+from millrace.errors import FatalError, SourceMissing, Unreachable
+from millrace.warehouse.session import session
 
 
 def run(url: str, statement: str) -> None:
@@ -26,3 +27,15 @@ def test_a_data_error_does_not_quote_the_value(postgres_database: str) -> None:
 def test_a_missing_table_is_still_named(postgres_database: str) -> None:
     with pytest.raises(SourceMissing, match='relation "absent" does not exist'):
         run(postgres_database, "SELECT * FROM absent")
+
+
+def test_a_warehouse_that_is_lost_is_named(postgres_database: str) -> None:
+    """The place of a stream names its source, which is well."""
+    place = "stream shop.notes (postgres:public.notes)"
+    with (
+        pytest.raises(Unreachable) as lost,
+        session(lambda: psycopg2.connect(postgres_database), place) as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    assert lost.value.place == f"warehouse, {place}"
