@@ -7,6 +7,7 @@ invoked in this process, which is spared the seconds that Prefect takes to be im
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from typer.testing import CliRunner
 
 from cli.main import application
 from local.prefect_server import PrefectServer
+from tasks.report import RunFailed
 from tests.conftest import unique
 
 ROOT = Path(__file__).parents[2]
@@ -197,11 +199,23 @@ def test_json_and_plan_tell_of_every_stream_too(shop_without_a_table: tuple[str,
     assert {one["stream"]: one["status"] for one in streams(out)} == {present: "loaded", absent: "refused"}
 
 
+@pytest.mark.parametrize("place", [0, 1, 3])
 def test_tracebacks_are_for_those_who_ask(
-    environment_of_a_user: dict[str, str], shop_without_a_table: tuple[str, str, str]
+    shop_without_a_table: tuple[str, str, str],
+    place: int,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pipeline, present, _ = shop_without_a_table
-    done = millrace("run", pipeline, "--debug", environment=environment_of_a_user)
-    assert done.returncode == 1
-    assert "Traceback" in done.stderr
-    assert present in done.stdout
+    """`--debug` may stand anywhere."""
+    monkeypatch.setenv("PREFECT_LOGGING_LEVEL", "")
+    level = logging.getLogger("prefect").level
+    arguments = ["plan", shop_without_a_table[0], "--json"]
+    assert invoked(*arguments)[0] == 2
+    assert not [record for record in caplog.records if record.exc_info]
+    arguments.insert(place, "--debug")
+    try:
+        done = CliRunner().invoke(application, arguments)
+    finally:
+        logging.getLogger("prefect").setLevel(level)
+    assert isinstance(done.exception, RunFailed)
+    assert [record for record in caplog.records if record.exc_info]
