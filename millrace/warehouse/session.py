@@ -28,8 +28,8 @@ Done = TypeVar("Done")
 @contextmanager
 def session(connect: Callable[[], Any], place: str) -> Iterator[Any]:
     """A connection that is closed at the end, in a session of the server's own and with our settings; the driver's
-    errors as ours, naming ``place``; of a lost connection, the warehouse too, as the place of a stream names its source.
-    Raises ConfigurationError where a pooler lends a session for a transaction only.
+    errors as ours, naming ``place``; of a lost connection the warehouse too, as the place of a stream names its
+    source. Raises ConfigurationError where a pooler lends a session for a transaction only.
     """
     with database_errors(place), _losses(f"warehouse, {place}"):
         connection = connect()

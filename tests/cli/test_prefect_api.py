@@ -122,8 +122,8 @@ def test_a_temporary_server_that_starts_too_slowly(tmp_path: Path) -> None:
     assert "raise PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS" in line
 
 
-async def test_what_else_talks_to_it_says_the_same() -> None:
+async def test_what_else_talks_to_it_says_the_same(environment: dict[str, str]) -> None:
     with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}):
-        for work in (bootstrap({}), apply_automations(fresh_within={})):
+        for work in (lambda: bootstrap(environment), lambda: apply_automations(fresh_within={})):
             with pytest.raises(Unreachable, match="Prefect's API"):
-                await work
+                await work()
