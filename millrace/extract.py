@@ -72,7 +72,7 @@ class Extraction:
     """Builds one batch of a stream: ``add`` chunks, ``remove`` keys, then ``finish``. A context manager.
 
     ``known`` are the target's columns, ``lower`` the bound that the read began from, ``previous`` the moment of the
-    last read that was applied, ``consent`` what a person allows this run to do.
+    last read that was applied, ``consent`` what a person allows this run to do, ``by_value`` as in ``Batch``.
     """
 
     def __init__(
@@ -85,6 +85,8 @@ class Extraction:
         lower: str | None = None,
         previous: datetime | None = None,
         consent: Consent = NO_CONSENT,
+        *,
+        by_value: bool = False,
     ) -> None:
         self._landing, self._stream, self._read, self._kind, self._known = landing, stream, read, kind, known
         self._lower, self._begun_at, self._consent = lower, datetime.now(UTC), consent
@@ -105,6 +107,7 @@ class Extraction:
         self._ahead = timedelta(0)
         self._source_rows: int | None = None
         self._told: list[str] = []
+        self._by_value = by_value
 
     def __enter__(self) -> Extraction:
         return self
@@ -298,6 +301,7 @@ class Extraction:
             collected=self._read.collected,
             consent=self._consent,
             zones=self._read.zones,
+            by_value=self._by_value,
         )
 
     @property

@@ -56,16 +56,23 @@ class Route:
         return (await self.standing()).columns
 
 
-async def window(route: Route, selected: Window, kind: BatchKind = "window", *, moves: bool = True) -> Batch | None:
+async def window(
+    route: Route, selected: Window, kind: BatchKind = "window", *, moves: bool = True, by_value: bool = False
+) -> Batch | None:
     """Read a window; None when there was nothing. ``moves`` is False for a backfill, whose start a person chose: it
-    leaves the position alone, because what lies before was not read."""
+    leaves the position alone, because what lies before was not read. Backfills and reads of everything are compared
+    ``by_value``, and so is a snapshot if that is asked; where the target lost a column everything is read."""
     known = await route.known()
+    lost = (await route.standing()).lost
+    selected = whole_if_lost(lost, selected) if moves else selected
+    by_value = by_value or not moves or bool(lost) or (kind == "window" and selected == Window())
     async with route.source.read(route.stream, known, selected) as reading:
         read = reading.read if moves else replace(reading.read, position=None)
         previous = (await route.standing()).last_read
         with Extraction(
-            route.landing, route.stream, read, kind, known, selected.lower, previous, route.consent
+            route.landing, route.stream, read, kind, known, selected.lower, previous, route.consent, by_value=by_value
         ) as extraction:
+            tell_lost(extraction, lost)
             taken = await take(reading, extraction)
             if selected == Window():
                 await require_all(route, reading, taken)
@@ -73,6 +80,17 @@ async def window(route: Route, selected: Window, kind: BatchKind = "window", *, 
                 rows, sample = await reading.sample(route.stream.reconcile.rows)
                 await asyncio.to_thread(extraction.expect, rows, sample)
             return await asyncio.to_thread(extraction.finish)
+
+
+def whole_if_lost(lost: Sequence[str], selected: Window) -> Window:
+    """What is read: everything, where the target lost a column that its rows had."""
+    return Window() if lost else selected
+
+
+def tell_lost(extraction: Extraction, lost: Sequence[str]) -> None:
+    """That columns were missing in the target, and what was done about it."""
+    if lost:
+        extraction.tell(f"the target had lost {', '.join(lost)}: all rows were read and compared value by value")
 
 
 async def replay(route: Route) -> Batch | None:

@@ -15,7 +15,7 @@ from millrace.consent import NO_CONSENT, Consent
 from millrace.declared import Queue
 from millrace.lake.batch import Batch, BatchKind
 from millrace.pipeline import Stream
-from millrace.reads import Route, replay, window
+from millrace.reads import Route, replay, whole_if_lost, window
 from millrace.schedule import is_due
 from millrace.sweep import sweep
 
@@ -25,11 +25,12 @@ Mode = Literal["incremental", "full", "sweep", "replay"]
 @dataclass(frozen=True)
 class Bounds:
     """What is asked for: by ``mode``, or the span of times from ``start`` to ``end`` (positions; None: open).
-    ``consent`` is what a person allows this run to do."""
+    ``deep``: a sweep looks at the target's own values too. ``consent`` is what a person allows this run to do."""
 
     mode: Mode = "incremental"
     start: str | None = None
     end: str | None = None
+    deep: bool = False
     consent: Consent = NO_CONSENT
 
     def __post_init__(self) -> None:
@@ -38,18 +39,19 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Choice:
-    """What a run does. ``moves``: the position moves with it."""
+    """What a run does. ``moves``: the position moves with it. ``by_value`` as in ``Batch``."""
 
     kind: BatchKind
     window: Window = field(default_factory=Window)
     moves: bool = True
+    by_value: bool = False
 
 
 async def choose(route: Route, bounds: Bounds) -> Choice:
     """A due sweep takes the place of the window; a stream that was never loaded is read as a whole instead. A snapshot
     is all of these at once."""
     if route.stream.is_snapshot:
-        return Choice("snapshot")
+        return Choice("snapshot", by_value=bounds.mode == "full" or bounds.deep)
     if bounds.mode == "sweep" and isinstance(route.stream.capture, Queue):
         bounds = Bounds()
     if bounds.start is not None or bounds.end is not None:
@@ -59,12 +61,12 @@ async def choose(route: Route, bounds: Bounds) -> Choice:
         return Choice("replay")
     standing = await route.standing()
     if bounds.mode == "sweep" and standing.columns:
-        return Choice("sweep")
+        return Choice("sweep", by_value=bounds.deep)
     if bounds.mode != "incremental" or standing.position is None:
         return Choice("window")
     if is_due(route.stream.sweep, standing.last_sweep, datetime.now(UTC)):
         return Choice("sweep")
-    return Choice("window", Window(standing.position))
+    return Choice("window", whole_if_lost(standing.lost, Window(standing.position)))
 
 
 def _now(stream: Stream) -> str | None:
@@ -77,7 +79,7 @@ async def read(route: Route, bounds: Bounds) -> Batch | None:
     route = replace(route, consent=bounds.consent)
     choice = await choose(route, bounds)
     if choice.kind == "sweep":
-        return await sweep(route)
+        return await sweep(route, deep=choice.by_value)
     if choice.kind == "replay":
         return await replay(route)
-    return await window(route, choice.window, choice.kind, moves=choice.moves)
+    return await window(route, choice.window, choice.kind, moves=choice.moves, by_value=choice.by_value)

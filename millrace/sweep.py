@@ -23,7 +23,8 @@ from millrace.lake.batch import Batch
 from millrace.lake.writer import PartWriter
 from millrace.look_up import LookUps
 from millrace.naming import ROW_HASH, column_name
-from millrace.reads import Route, require_all, window
+from millrace.reads import Route, require_all, tell_lost, window
+from millrace.shape.content_hash import CONTENT_HASH, with_content_hash
 from millrace.shape.row_hash import with_row_hash
 from millrace.types import Column, Kind, identity_column
 from millrace.warehouse.compare import Scan
@@ -38,9 +39,10 @@ CANARIES, CANARIES_OF_A_CHUNK = 100, 10
 """Keys that the scan saw and that every look-up must find."""
 
 
-async def sweep(route: Route) -> Batch | None:
+async def sweep(route: Route, *, deep: bool = False) -> Batch | None:
     """Compare the whole table with the target, and read again what differs; None when both are empty.
 
+    A ``deep`` sweep compares with the target's own values, not only with the hashes that are stored beside them.
     Without a target there is nothing to compare with: the batch is then a window of everything.
     """
     known = await route.known()
@@ -48,7 +50,7 @@ async def sweep(route: Route) -> Batch | None:
         return await window(route, Window())
     async with AsyncExitStack() as stack:
         async with route.source.read(route.stream, known, Window()) as reading:
-            previous = (await route.standing()).last_read
+            standing = await route.standing()
             extraction = stack.enter_context(
                 Extraction(
                     route.landing,
@@ -56,18 +58,20 @@ async def sweep(route: Route) -> Batch | None:
                     reading.read,
                     "sweep",
                     known,
-                    previous=previous,
+                    previous=standing.last_read,
                     consent=route.consent,
+                    by_value=deep or bool(standing.lost),
                 )
             )
-            scan = await _scan(route, known, reading, extraction)
+            tell_lost(extraction, standing.lost)
+            scan = await _scan(route, known, reading, extraction, deep=deep)
         matched = await _read_again(route, known, scan, extraction)
         return await asyncio.to_thread(lambda: extraction.finish(matched=matched))
 
 
-async def _scan(route: Route, known: Sequence[Column], reading: Reading, extraction: Extraction) -> Scan:
+async def _scan(route: Route, known: Sequence[Column], reading: Reading, extraction: Extraction, *, deep: bool) -> Scan:
     """The table's keys and row hashes, in the lake; rows that cannot be decoded are rejects already."""
-    narrowing = _Narrowing(route, known, reading.read)
+    narrowing = _Narrowing(route, known, reading.read, deep=deep)
     with PartWriter(route.landing.scans, extraction.prefix, "scan") as writer:
         rows = 0
         async with aclosing(reading.chunks()) as chunks:
@@ -83,9 +87,12 @@ async def _scan(route: Route, known: Sequence[Column], reading: Reading, extract
 
 
 class _Narrowing:
-    """Keeps of every row its key, what identifies it in its source, and its hash."""
+    """Keeps of every row its key, what identifies it in its source, and its hash; of a ``deep`` sweep also the hash of
+    its content."""
 
-    def __init__(self, route: Route, known: Sequence[Column], read: Read) -> None:
+    def __init__(self, route: Route, known: Sequence[Column], read: Read, *, deep: bool) -> None:
+        self._deep = deep
+        self._carried: dict[str, Column] = {}
         self._stream, self._limits, self._identity = route.stream, route.landing.limits, read.identity
         self._keys = [column_name(key) for key in route.stream.keys]
         self._coordinates = list(read.coordinates) or self._keys
@@ -100,7 +107,11 @@ class _Narrowing:
         self._refuse_incomparable()
         keys = [column for column in self._chosen if column.name in self._keys]
         frame, too_long = within_limits(chunk.frame, keys, self._coordinates, self._limits)
-        narrow = with_row_hash(frame, chunk.columns).select(*self._names, ROW_HASH)
+        self._carried |= {column.name: column for column in chunk.columns}
+        hashed = with_row_hash(frame, chunk.columns)
+        if self._deep:
+            hashed = with_content_hash(hashed, chunk.columns)
+        narrow = hashed.select(*self._names, ROW_HASH, *([CONTENT_HASH] if self._deep else []))
         if len(self._canaries) < CANARIES:
             self._canaries += narrow.select(self._keys).head(CANARIES_OF_A_CHUNK).rows()
         for name, length in measure(narrow, self._chosen).items():
@@ -118,6 +129,7 @@ class _Narrowing:
             identity=self._identity,
             longest_bytes=dict(self._longest_bytes),
             canaries=tuple(self._canaries),
+            carried=tuple(self._carried.values()) if self._deep else (),
         )
 
     def _refuse_incomparable(self) -> None:
@@ -144,7 +156,10 @@ async def _read_again(route: Route, known: Sequence[Column], scan: Scan, extract
     columns = [column for name in scan.keys for column in scan.columns if column.name == name]
     look_ups = LookUps(route, known, columns, scan.canaries, extraction)
     with Worker(f"compare-{route.stream.name}") as worker:
-        comparison = route.warehouse.compare(route.pipeline, route.stream, scan, route.landing.scans)
+        lost = (await route.standing()).lost
+        comparison = route.warehouse.compare(
+            route.pipeline, route.stream, scan, route.landing.scans, known, trusts_hashes=not lost
+        )
         async with worker.within(comparison) as compared:
             async with aclosing(worker.each(compared.blocks())) as blocks:
                 async for rows in blocks:
@@ -152,4 +167,6 @@ async def _read_again(route: Route, known: Sequence[Column], scan: Scan, extract
                     missing = [key for *key, was_scanned in rows if not was_scanned]
                     await look_ups.look_up([*map(tuple, scanned)], [*map(tuple, missing)])
             await look_ups.settle()
+            if compared.altered:
+                extraction.tell(f"{compared.altered} rows of the target did not hold what their hash says")
             return compared.matched

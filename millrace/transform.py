@@ -177,6 +177,7 @@ class _Transform:
             is_whole=True,
             is_complete=self._is_complete(model),
             zones=tuple(sorted({zone for batch in sources for zone in batch.zones})),
+            by_value=any(batch.by_value for batch in sources),
         )
 
     def _is_complete(self, model: Model) -> bool:

@@ -61,7 +61,8 @@ class Batch:
     of the read by the runner's clock, as ``read_at`` is by the source's. ``effective_at``: since when what it shows is
     taken to be so, where rows do not say it themselves (docs/decisions/0010-versions.md). ``origin`` is the manifest,
     in the landing zone, of the batch that this one is a copy of in the processed zone. ``collected``, ``zones`` as in
-    ``Read``. ``consent`` is what a person allowed the run to do."""
+    ``Read``. ``consent`` is what a person allowed the run to do. ``by_value``: rows are compared with the target value
+    by value, whatever the hashes say that the target holds (docs/decisions/0018-stored-hash-is-a-claim.md)."""
 
     pipeline: str
     stream: str
@@ -94,6 +95,7 @@ class Batch:
     note: str = ""
     collected: tuple[str, ...] = ()
     zones: tuple[str, ...] = ()
+    by_value: bool = False
     consent: Consent = NO_CONSENT
 
     @property

@@ -5,20 +5,27 @@ What does not belong here: reading the source, and what is done about a differen
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from millrace.capture.chunk import blocks
+from millrace.contract.check import measure
 from millrace.declared import follows_deletes
 from millrace.lake.batch import Part
-from millrace.types import Column
+from millrace.lake.writer import PartWriter
+from millrace.shape.content_hash import CONTENT_HASH
+from millrace.shape.row_hash import HASH_LENGTH
+from millrace.types import Column, text
 from millrace.warehouse import statements
+from millrace.warehouse.contents import Contents
 from millrace.warehouse.modes import mode_of
 from millrace.warehouse.session import count
 from millrace.warehouse.stage import HASH_COLUMN, Files, Stage
 from millrace.warehouse.target import Target
 
+CONTENT_COLUMN = Column(CONTENT_HASH, CONTENT_HASH, text(HASH_LENGTH))
 FETCHED_ROWS = 1_000
 """The most that a Redshift of one node gives at once."""
 
@@ -26,7 +33,8 @@ FETCHED_ROWS = 1_000
 @dataclass(frozen=True)
 class Scan:
     """A whole table as ``keys``, what identifies a row in its source, and hashes, in files under ``prefix``.
-    ``canaries`` are some of its keys, which every look-up in the source must find."""
+    ``canaries`` are some of its keys, which every look-up in the source must find. ``carried`` are the columns that its
+    content hashes are made of; none where the sweep is not deep."""
 
     columns: tuple[Column, ...]
     keys: tuple[str, ...]
@@ -35,13 +43,16 @@ class Scan:
     identity: str
     longest_bytes: Mapping[str, int]
     canaries: tuple[tuple[Any, ...], ...] = ()
+    carried: tuple[Column, ...] = ()
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """``matched`` keys have the same row in source and target; the others come out of ``blocks``."""
+    """``matched`` keys have the same row in source and target; the others come out of ``blocks``. Among those
+    ``altered`` rows of the target have the right hash and other values."""
 
     matched: int
+    altered: int
     _connection: Any
 
     def blocks(self) -> Generator[list[tuple[Any, ...]], None, None]:
@@ -59,23 +70,44 @@ class Comparison:
             return list(cursor.fetchall())
 
 
-def compare(connection: Any, stage: Stage, scan: Scan, target: Target) -> Comparison:
+def compare(
+    connection: Any, stage: Stage, scan: Scan, target: Target, contents: Contents | None, *, trusts_hashes: bool
+) -> Comparison:
     """Stage the scan and open the cursor; the connection is in a transaction afterwards.
 
-    The target's policy decides which keys that the source lacks are wanted. Raises KeyViolation.
+    The target's policy decides which keys that the source lacks are wanted. With ``contents`` the target's own values
+    are compared as well; without ``trusts_hashes`` every key differs. Raises KeyViolation.
     """
-    columns = [*scan.columns, HASH_COLUMN]
+    columns = [*scan.columns, HASH_COLUMN, *([CONTENT_COLUMN] if contents else [])]
     files = Files(statements.SCAN, columns, scan.parts, scan.longest_bytes, scan.prefix, target.place)
     stage.fill(files)
     stage.check_keys(files, scan.keys, scan.identity)
+    if contents:
+        stage.fill(_hashes_of(contents, scan, target))
     deletes, marks_deleted = target.deletes, target.marks_deleted
     present = mode_of(target).present
-    differing = statements.differing_keys(present, scan.keys, marks_deleted=marks_deleted)
+    differs = statements.differs(scan.keys, marks_deleted=marks_deleted) if trusts_hashes else "1 = 1"
+    differing = statements.differing_keys(present, scan.keys, differs, is_deep=contents is not None)
     missing = statements.missing_keys(present, scan.keys, marks_deleted=marks_deleted and deletes == "soft")
     scanned = count(connection, statements.count_keys(statements.SCAN, scan.keys))
     matched = scanned - count(connection, statements.count(differing))
+    altered = count(connection, statements.count_altered(present, scan.keys, differs)) if contents else 0
     with connection.cursor() as cursor:
         # The driver gives moments in the session's time zone, and knows no year 0 or 10,000.
         cursor.execute("SET TimeZone = 'UTC'")
         cursor.execute(statements.declare_cursor(differing, *([missing] if follows_deletes(deletes) else [])))
-    return Comparison(matched, connection)
+    return Comparison(matched, altered, connection)
+
+
+def _hashes_of(contents: Contents, scan: Scan, target: Target) -> Files:
+    """Key and content hash of the target's rows, in the lake."""
+    keys = [column for column in contents.columns if column.name in scan.keys]
+    longest_bytes: Counter[str] = Counter()
+    with PartWriter(contents.store, scan.prefix, "content") as writer:
+        for hashes in contents.hashes(scan.keys, scan.carried):
+            writer.write(hashes, keys)
+            for name, length in measure(hashes, keys).items():
+                longest_bytes[name] = max(length, longest_bytes[name])
+        writer.close()
+    columns = [*keys, CONTENT_COLUMN]
+    return Files(statements.CONTENT, columns, writer.parts, longest_bytes, scan.prefix, target.place)

@@ -26,7 +26,8 @@ class Dialect:
     ``catalog``: the view that lists columns. ``clock``: the server's time in UTC, as a TIMESTAMP.
     ``view_binding``: what stands behind a view's definition, so that the columns it reads may still be widened.
     ``sorting``: what stands behind a table's definition, so that it is kept sorted by a column.
-    ``number_of_hex``: the BIGINT that up to 15 hexadecimal digits are."""
+    ``number_of_hex``: the BIGINT that up to 15 hexadecimal digits are. ``compared``: kinds that are compared in another
+    form, and the SQL that gives it."""
 
     name: str
     type_names: Mapping[Kind, str]
@@ -40,6 +41,7 @@ class Dialect:
     view_binding: str = ""
     sorting: str = ""
     staged: Mapping[Kind, tuple[str, str]] = field(default_factory=dict)
+    compared: Mapping[Kind, str] = field(default_factory=dict)
 
     def target_type(self, data_type: DataType, longest_bytes: int) -> str:
         """The column's type when it is created: wide enough for its declaration and for what was measured."""
@@ -55,6 +57,19 @@ class Dialect:
         if data_type.kind not in self.staged:
             return quoted
         return self.staged[data_type.kind][1].format(quoted)
+
+    def unlike(self, data_type: DataType, held: str, arriving: str) -> str:
+        """The condition that two values of a type are not the same. What ``<>`` does not tell is told beside it: blanks
+        at the end of a text, and the sign of a zero."""
+        form = self.compared.get(data_type.kind, "{}")
+        one, other = form.format(held), form.format(arriving)
+        conditions = [f"{one} <> {other}", f"{held} IS NULL AND {arriving} IS NOT NULL"]
+        conditions.append(f"{held} IS NOT NULL AND {arriving} IS NULL")
+        if data_type.kind is Kind.TEXT:
+            conditions.append(f"octet_length({held}) <> octet_length({arriving})")
+        if data_type.kind in {Kind.FLOAT32, Kind.FLOAT64}:
+            conditions.append(f"{held}::VARCHAR <> {arriving}::VARCHAR")
+        return " OR ".join(conditions)
 
     def sized(self, data_type: DataType, longest_bytes: int) -> DataType:
         """The type with a length in bytes, where this warehouse measures lengths."""
@@ -83,6 +98,7 @@ REDSHIFT_DIALECT = Dialect(
     view_binding=" WITH NO SCHEMA BINDING",
     sorting=" SORTKEY ({})",
     staged={Kind.DOCUMENT: ("VARBYTE({length})", "JSON_PARSE({})"), Kind.TIME: ("VARCHAR(21)", "{}::TIME")},
+    compared={Kind.DOCUMENT: "JSON_SERIALIZE_TO_VARBYTE({})"},
 )
 
 POSTGRES_DIALECT = Dialect(

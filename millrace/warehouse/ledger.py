@@ -7,7 +7,7 @@ What does not belong here: applying rows (apply.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -255,24 +255,35 @@ class Ledger:
                     (batch.batch_id, batch.pipeline, batch.stream, rejects.reason, rejects.field, rejects.rows),
                 )
 
-    def record_columns(self, batch: Batch, keys: Sequence[str], *, is_new: bool) -> None:
+    def expect_columns(self, pipeline: str, stream: str, names: Sequence[str]) -> None:
+        """Note that the source has columns again that had left it. Commits."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE millrace.columns SET left_at = NULL WHERE pipeline = %s AND stream = %s AND name IN %s",
+                (pipeline, stream, tuple(names)),
+            )
+        self._connection.commit()
+
+    def record_columns(self, batch: Batch, keys: Sequence[str], *, is_new: bool, held: Collection[str]) -> None:
         """Note which columns the target has now (``is_new``: it was made for this batch), and which the source has no
-        more; the caller commits."""
+        more: also those that are not ``held`` by the target any more and that a read of everything did not bring; the
+        caller commits."""
         own = (batch.pipeline, batch.stream)
-        held = {} if is_new else self.columns(*own)
+        recorded = {} if is_new else self.columns(*own)
         arriving = {column.name for column in batch.columns}
         with self._connection.cursor() as cursor:
             if is_new:
                 cursor.execute("DELETE FROM millrace.columns WHERE pipeline = %s AND stream = %s", own)
             for column in batch.columns:
-                if column.name not in held:
+                if column.name not in recorded:
                     cursor.execute(
                         "INSERT INTO millrace.columns (pipeline, stream, name, path, is_key) "
                         "VALUES (%s, %s, %s, %s, %s)",
                         (*own, column.name, column.path, column.name in keys),
                     )
-            for name, known in held.items():
-                has_left = batch.is_whole and name not in arriving
+            for name, known in recorded.items():
+                is_shown = batch.is_whole or (batch.by_value and batch.reads_all and name not in held)
+                has_left = is_shown and name not in arriving
                 if known.has_left != has_left and (has_left or name in arriving):
                     cursor.execute(
                         "UPDATE millrace.columns SET left_at = %s WHERE pipeline = %s AND stream = %s AND name = %s",

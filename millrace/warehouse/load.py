@@ -9,7 +9,7 @@ can do (dialect.py).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -19,6 +19,7 @@ from millrace.database import database_errors
 from millrace.lake.batch import Batch
 from millrace.naming import DELETED_AT
 from millrace.types import Column
+from millrace.warehouse.added import refuse_unfilled, unfilled
 from millrace.warehouse.apply import apply
 from millrace.warehouse.bind import Changed, bind_facts
 from millrace.warehouse.catalog import Catalog
@@ -38,7 +39,8 @@ from millrace.warehouse.times import doubtful_times
 
 @dataclass(frozen=True)
 class Work:
-    """A batch on its way into its target. ``warnings`` are what was found while it was applied."""
+    """A batch on its way into its target, whose columns are ``held``. ``warnings`` are what was found while it was
+    applied."""
 
     target: Target
     batch: Batch
@@ -46,6 +48,7 @@ class Work:
     applied: Applied = field(default_factory=Applied)
     warnings: tuple[str, ...] = ()
     is_there: bool = True
+    held: Collection[str] = ()
 
 
 def load(connection: Any, stage: Stage, works: Sequence[Work], models: Mapping[str, Target]) -> list[LoadResult]:
@@ -93,6 +96,7 @@ def _make_room(connection: Any, catalog: Catalog, work: Work) -> Sequence[Change
         )
         if changes:
             catalog.forget()
+            refuse_unfilled(connection, work.target, batch, changes)
             make_room(connection, changes, work.target.schema_policy, work.target.place)
         return changes
 
@@ -169,7 +173,7 @@ def _apply(connection: Any, catalog: Catalog, work: Work, applied_at: datetime) 
     target = replace(work.target, marks_deleted=DELETED_AT in (held or {}))
     with database_errors(target.place):
         applied = apply(connection, target, work.batch, applied_at, held)
-    return replace(work, target=target, applied=applied, is_there=held is not None)
+    return replace(work, target=target, applied=applied, is_there=held is not None, held=held or ())
 
 
 def _changed(works: Sequence[Work]) -> Changed:
@@ -201,6 +205,7 @@ def _record(connection: Any, ledger: Ledger, work: Work, applied_at: datetime) -
         warnings=(
             *filter(None, [batch.note]),
             *work.warnings,
+            *unfilled(batch, work.changes),
             *reconcile(connection, target, batch, _rejected(ledger, batch), is_there=work.is_there),
         ),
         freshness=measure(connection, target, batch, position, datetime.now(UTC)),
@@ -208,7 +213,7 @@ def _record(connection: Any, ledger: Ledger, work: Work, applied_at: datetime) -
     ledger.record(batch, result, applied_at)
     if batch.written:
         is_new = any(isinstance(change, CreateTable) for change in work.changes)
-        ledger.record_columns(batch, target.keys, is_new=is_new)
+        ledger.record_columns(batch, target.keys, is_new=is_new, held=work.held)
     return result
 
 

@@ -20,6 +20,7 @@ from millrace.types import Column
 from millrace.warehouse import lease
 from millrace.warehouse.catalog import Catalog, held_columns
 from millrace.warehouse.compare import Comparison, Scan, compare
+from millrace.warehouse.contents import Contents
 from millrace.warehouse.dialect import Dialect
 from millrace.warehouse.lease import LEASE_SECONDS
 from millrace.warehouse.ledger import Ledger, LoadResult, OpenRejects
@@ -36,12 +37,14 @@ from millrace.warehouse.views import make_views
 class Standing:
     """Of a stream in the warehouse: its target's columns, each with the path it holds (none before the first load);
     where the next read starts, None from the beginning, also when the target was dropped; when the source was last read
-    as a whole, by a sweep or by the first load, None: never; when the last read was that was applied."""
+    as a whole, by a sweep or by the first load, None: never; when the last read was that was applied. ``lost`` are
+    columns that were loaded and that the target has no more, though the source may have them."""
 
     columns: tuple[Column, ...] = ()
     position: str | None = None
     last_sweep: datetime | None = None
     last_read: datetime | None = None
+    lost: tuple[str, ...] = ()
 
 
 NOTHING = Standing()
@@ -61,13 +64,15 @@ class Warehouse:
             if held is None:
                 return NOTHING
             ledger, own = Ledger(connection), (pipeline.name, stream.name)
-            paths = {name: column.path for name, column in ledger.columns(*own).items()}
+            recorded = ledger.columns(*own)
+            paths = {name: column.path for name, column in recorded.items()}
             columns = tuple(
                 Column(name, paths.get(name, name), data_type)
                 for name, data_type in held.items()
                 if data_type is not None and name not in RESERVED | target.own
             )
-            return Standing(columns, ledger.position(*own), ledger.last_sweep(*own), ledger.last_read(*own))
+            lost = tuple(sorted(name for name, one in recorded.items() if name not in held and not one.has_left))
+            return Standing(columns, ledger.position(*own), ledger.last_sweep(*own), ledger.last_read(*own), lost)
 
     def open_rejects(self, pipeline: Pipeline, stream: Stream) -> list[OpenRejects]:
         """What was rejected and not read again since, the latest first."""
@@ -109,13 +114,26 @@ class Warehouse:
             patiently(connection, lambda: lease.extend(connection, self.dialect.clock, pipeline.name, tokens, seconds))
 
     @contextmanager
-    def compare(self, pipeline: Pipeline, stream: Stream, scan: Scan, store: ObjectStore) -> Iterator[Comparison]:
-        """A scan of the whole source, in files of ``store``, against the target, which must be there."""
+    def compare(
+        self,
+        pipeline: Pipeline,
+        stream: Stream,
+        scan: Scan,
+        store: ObjectStore,
+        known: Sequence[Column] = (),
+        *,
+        trusts_hashes: bool = True,
+    ) -> Iterator[Comparison]:
+        """A scan of the whole source, in files of ``store``, against the target, which must be there and holds the
+        ``known`` columns; a deep scan is compared with their values."""
         target = self._target(pipeline, stream)
         with self._session(target) as connection:
             held = held_columns(connection, target) or {}
+            target = replace(target, marks_deleted=DELETED_AT in held)
             stage = Stage(connection, store, self.dialect, self._iam_role)
-            yield compare(connection, stage, scan, replace(target, marks_deleted=DELETED_AT in held))
+            relation, own = mode_of(target).present, (connection, self.dialect, store, self._iam_role)
+            contents = Contents(*own, scan.prefix, stream, relation, tuple(known)) if scan.carried else None
+            yield compare(connection, stage, scan, target, contents, trusts_hashes=trusts_hashes)
 
     def plan(
         self, pipeline: Pipeline, member: Stream | Model, columns: Sequence[Column]

@@ -21,6 +21,7 @@ from millrace.lake.store import ObjectStore
 from millrace.load_modes import VERSION_HASH_COLUMN
 from millrace.naming import ROW_HASH, VERSION_HASH
 from millrace.redact import redact
+from millrace.shape.content_hash import CONTENT_HASH
 from millrace.shape.row_hash import HASH_LENGTH
 from millrace.space import TemporaryFolder, temporary_space
 from millrace.types import Column, Kind, identity_column, text
@@ -47,7 +48,7 @@ class Files:
     place: str
 
 
-HASH_BYTES = {ROW_HASH: HASH_LENGTH, VERSION_HASH: HASH_LENGTH}
+HASH_BYTES = {ROW_HASH: HASH_LENGTH, VERSION_HASH: HASH_LENGTH, CONTENT_HASH: HASH_LENGTH}
 HASH_COLUMN = Column(ROW_HASH, ROW_HASH, text(HASH_LENGTH))
 
 

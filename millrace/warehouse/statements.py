@@ -11,14 +11,18 @@ from collections.abc import Mapping, Sequence
 
 from millrace.naming import DELETED_AT, LOADED_AT, ROW_HASH, literal, quote, quote_list
 from millrace.settings import ENCODING
+from millrace.shape.content_hash import CONTENT_HASH
 from millrace.types import Column, Kind
 from millrace.warehouse.dialect import Dialect
 from millrace.warehouse.target import Target
 
-SCAN = "millrace_scan"
+SCAN, CONTENT = "millrace_scan", "millrace_content"
 IS_NEW, ORDINAL, WAS_SCANNED = "_is_new", "_ordinal", "_was_scanned"
 CURSOR = "millrace_differences"
 MIDDLE_SHARE, OLDEST_SHARE = 0.5, 0.05
+
+
+_OTHER_CONTENT = f"(c.{quote(CONTENT_HASH)} IS NULL OR c.{quote(CONTENT_HASH)} <> s.{quote(CONTENT_HASH)})"
 
 
 def create_stage(table: str, columns: Sequence[Column], longest_bytes: Mapping[str, int], dialect: Dialect) -> str:
@@ -56,9 +60,11 @@ def count_repeated_keys(table: str, keys: Sequence[str], identity: str) -> str:
     return f"SELECT count(*) FROM ({grouped}) AS repeated"
 
 
-def create_delta(target: Target, columns: Sequence[Column], latest: str | None, *, only_new: bool = False) -> str:
-    """What differs from the target, decided by the row hash (``only_new``: what it lacks). ``latest`` (a column) is
-    given where one row may have been read twice: then its latest reading counts."""
+def create_delta(
+    target: Target, columns: Sequence[Column], latest: str | None, *, only_new: bool = False, by_value: bool = False
+) -> str:
+    """What differs from the target, decided by the row hash (``only_new``: what it lacks), or ``by_value`` as well.
+    ``latest`` (a column) is given where one row may have been read twice: then its latest reading counts."""
     values = staged_values(target, columns)
     own = [f"{value} AS {quote(name)}" for name, value in values.items()]
     matches = " AND ".join(f"t.{quote(key)} = {values[key]}" for key in target.keys)
@@ -66,10 +72,22 @@ def create_delta(target: Target, columns: Sequence[Column], latest: str | None, 
     is_new = f"CASE WHEN {is_absent} THEN 1 ELSE 0 END AS {quote(IS_NEW)}"
     row_hash = quote(ROW_HASH)
     where = is_absent if only_new else differs(target.keys, marks_deleted=target.marks_deleted)
+    if by_value:
+        is_altered = holds_other_values(target, columns, "t", values)
+        where += f" OR (t.{row_hash} = s.{row_hash} AND ({is_altered}))"
     return (
         f"CREATE TEMPORARY TABLE {quote(target.delta)} AS SELECT {', '.join(own)}, s.{row_hash} AS {row_hash}, "
         f"{is_new} FROM {staged_rows(target, latest)} AS s LEFT JOIN {target.quoted} AS t ON {matches} WHERE {where}"
     )
+
+
+def holds_other_values(target: Target, columns: Sequence[Column], held: str, arriving: Mapping[str, str]) -> str:
+    """A condition: a row ``held`` of the target has another value than the one arriving, whatever the hashes say."""
+    kept = [column for column in columns if column.name not in {*target.keys, *target.consumed}]
+    unlike = [
+        target.dialect.unlike(column.type, f"{held}.{quote(column.name)}", arriving[column.name]) for column in kept
+    ]
+    return " OR ".join(unlike) or "1 = 0"
 
 
 def staged_values(target: Target, columns: Sequence[Column]) -> dict[str, str]:
@@ -207,11 +225,21 @@ def count_keys(table: str, keys: Sequence[str]) -> str:
     return f"SELECT count(*) FROM (SELECT DISTINCT {quote_list(keys)} FROM {quote(table)}) AS keys"
 
 
-def differing_keys(target: str, keys: Sequence[str], *, marks_deleted: bool) -> str:
-    """Keys of the scan that the target lacks, or holds with another hash; with 1, because the scan has them."""
+def differing_keys(target: str, keys: Sequence[str], differs: str, *, is_deep: bool) -> str:
+    """Keys of the scan whose row ``differs``, or (``is_deep``) whose content does; with 1: the scan has them."""
+    content = f" LEFT JOIN {quote(CONTENT)} AS c ON {match('c', 's', keys)}" if is_deep else ""
+    condition = f"{differs} OR {_OTHER_CONTENT}" if is_deep else differs
     return (
         f"SELECT DISTINCT {quote_list(keys, 's.')}, 1 AS {quote(WAS_SCANNED)} FROM {quote(SCAN)} AS s "
-        f"LEFT JOIN {target} AS t ON {match('t', 's', keys)} WHERE {differs(keys, marks_deleted=marks_deleted)}"
+        f"LEFT JOIN {target} AS t ON {match('t', 's', keys)}{content} WHERE {condition}"
+    )
+
+
+def count_altered(target: str, keys: Sequence[str], differs: str) -> str:
+    """Rows of the target that do not differ from the scan but for their content."""
+    return (
+        f"SELECT count(*) FROM {quote(SCAN)} AS s JOIN {target} AS t ON {match('t', 's', keys)} "
+        f"LEFT JOIN {quote(CONTENT)} AS c ON {match('c', 's', keys)} WHERE NOT {differs} AND {_OTHER_CONTENT}"
     )
 
 

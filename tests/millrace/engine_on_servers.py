@@ -71,9 +71,9 @@ class Engine:
         """What a run does, by default one that is asked nothing: a window, a sweep that is due, or a snapshot."""
         return await self._through(stream, lambda route: read(route, bounds))
 
-    async def sweep(self, stream: Stream) -> LoadResult | None:
+    async def sweep(self, stream: Stream, *, deep: bool = False) -> LoadResult | None:
         """Compare the whole stream with its target and load what differs; None when both are empty."""
-        return await self._through(stream, sweep)
+        return await self._through(stream, lambda route: sweep(route, deep=deep))
 
     async def replay(self, stream: Stream) -> LoadResult | None:
         """Read the open rejects again; None when there are none."""

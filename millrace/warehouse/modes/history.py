@@ -35,9 +35,10 @@ class HistoryMode(Mode):
 
     def put_in(self, cursor: Any, batch: Batch, applied_at: datetime) -> Applied:
         """Raises FatalError when a key has more versions than can be numbered."""
-        cursor.execute(self._create_delta(batch.columns))
+        cursor.execute(self._create_delta(batch.columns, by_value=batch.by_value))
         inserted, changed = self.count_delta(cursor)
         if changed:
+            cursor.execute(self._delete_altered())
             self._check_numbers(cursor, self._count_too_many())
             cursor.execute(self._insert_delta(batch.columns), (applied_at,))
             self.check(f"{changed} rows were to be put in and {cursor.rowcount} were", holds=cursor.rowcount == changed)
@@ -68,19 +69,29 @@ class HistoryMode(Mode):
     def _latest(self, table: str) -> str:
         return statements.first_of_each(table, self.target.keys, f"{quote(VERSION)} DESC")
 
-    def _create_delta(self, columns: Sequence[Column]) -> str:
+    def _create_delta(self, columns: Sequence[Column], *, by_value: bool = False) -> str:
+        """Further versions; ``by_value`` also those that are there and whose values were altered, as they should be."""
         target, (key,) = self.target, self.target.keys
         values = statements.staged_values(target, columns)
         own = ", ".join(f"{value} AS {quote(name)}" for name, value in values.items())
         concerned = f"(SELECT * FROM {target.quoted} WHERE {statements.among(target.keys, target.stage)})"
+        differs = statements.differs(target.keys, marks_deleted=target.marks_deleted)
+        is_altered = statements.holds_other_values(target, columns, "t", values) if by_value else "1 = 0"
         return (
             f"CREATE TEMPORARY TABLE {quote(target.delta)} AS SELECT {own}, "
-            f"coalesce(t.{quote(VERSION)}, 0) + 1 AS {quote(VERSION)}, s.{quote(ROW_HASH)} AS {quote(ROW_HASH)}, "
+            f"coalesce(t.{quote(VERSION)}, 0) + CASE WHEN {differs} THEN 1 ELSE 0 END AS {quote(VERSION)}, "
+            f"s.{quote(ROW_HASH)} AS {quote(ROW_HASH)}, "
             f"CASE WHEN t.{quote(key)} IS NULL THEN 1 ELSE 0 END AS {quote(statements.IS_NEW)} "
             f"FROM {quote(target.stage)} AS s LEFT JOIN {self._latest(f'{concerned} AS c')} AS t "
             f"ON t.{quote(key)} = {values[key]} "
-            f"WHERE {statements.differs(target.keys, marks_deleted=target.marks_deleted)}"
+            f"WHERE {differs} OR {is_altered}"
         )
+
+    def _delete_altered(self) -> str:
+        """Take out the versions that the delta holds as they should be."""
+        target = self.target
+        same = f"{statements.match(target.quoted, 'd', target.keys)} AND {target.quoted}.{quote(VERSION)}"
+        return f"DELETE FROM {target.quoted} USING {quote(target.delta)} AS d WHERE {same} = d.{quote(VERSION)}"
 
     def _insert_delta(self, columns: Sequence[Column]) -> str:
         target = self.target

@@ -6,6 +6,7 @@ What does not belong here: modes that keep versions.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, assert_never
 
@@ -15,28 +16,30 @@ from millrace.warehouse import statements
 from millrace.warehouse.modes.mode import Applied, Mode, one
 
 
+def _put_in_delta(mode: Mode, cursor: Any, batch: Batch, applied_at: datetime) -> Applied:
+    """The delta's rows take the place of the target's. Raises CountMismatch."""
+    inserted, changed = mode.count_delta(cursor)
+    if changed > inserted:
+        repeated = one(cursor, statements.count_repeated_in_target(mode.target))
+        cursor.execute(statements.delete_changed(mode.target))
+        updated, found = changed - inserted, cursor.rowcount
+        mode.check(
+            f"{updated} rows were to be replaced and {found} were found", holds=not repeated and found == updated
+        )
+    if changed:
+        cursor.execute(statements.insert_delta(mode.target, batch.columns), (applied_at,))
+        mode.check(f"{changed} rows were to be put in and {cursor.rowcount} were", holds=cursor.rowcount == changed)
+    return Applied(inserted, changed - inserted)
+
+
 class MergeMode(Mode):
     """What differs takes the place of what was there."""
 
     def put_in(self, cursor: Any, batch: Batch, applied_at: datetime) -> Applied:
         """Raises CountMismatch when the statements did not find what they were to replace."""
         target = self.target
-        cursor.execute(statements.create_delta(target, batch.columns, self.latest(batch)))
-        inserted, changed = self.count_delta(cursor)
-        if changed > inserted:
-            self._take_out_changed(cursor, changed - inserted)
-        if changed:
-            cursor.execute(statements.insert_delta(target, batch.columns), (applied_at,))
-            self.check(f"{changed} rows were to be put in and {cursor.rowcount} were", holds=cursor.rowcount == changed)
-        return Applied(inserted, changed - inserted)
-
-    def _take_out_changed(self, cursor: Any, changed: int) -> None:
-        repeated = one(cursor, statements.count_repeated_in_target(self.target))
-        cursor.execute(statements.delete_changed(self.target))
-        found = cursor.rowcount
-        self.check(
-            f"{changed} rows were to be replaced and {found} were found", holds=not repeated and found == changed
-        )
+        cursor.execute(statements.create_delta(target, batch.columns, self.latest(batch), by_value=batch.by_value))
+        return _put_in_delta(self, cursor, batch, applied_at)
 
     def take_out(self, cursor: Any, batch: Batch, applied_at: datetime, held: Collection[str]) -> int:
         """Deleted, or marked."""
@@ -60,18 +63,16 @@ class MergeMode(Mode):
 
 
 class AppendMode(Mode):
-    """What is new is put in, and nothing else is ever done."""
+    """What is new is put in; a row that was altered in the target is put back, and nothing else is ever done."""
 
     def put_in(self, cursor: Any, batch: Batch, applied_at: datetime) -> Applied:
         """Rows that come again otherwise are a warning."""
         target = self.target
         unlike = one(cursor, statements.count_unlike_held(target, batch.columns))
-        cursor.execute(statements.create_delta(target, batch.columns, self.latest(batch), only_new=True))
-        inserted, _ = self.count_delta(cursor)
-        cursor.execute(statements.insert_delta(target, batch.columns), (applied_at,))
-        self.check(f"{inserted} rows were to be put in and {cursor.rowcount} were", holds=cursor.rowcount == inserted)
+        latest = self.latest(batch)
+        cursor.execute(statements.create_delta(target, batch.columns, latest, only_new=True, by_value=batch.by_value))
         told = f"{unlike} rows differ from what was appended before: the source changes rows (declare Merge)"
-        return Applied(inserted, warnings=(told,) if unlike else ())
+        return replace(_put_in_delta(self, cursor, batch, applied_at), warnings=(told,) if unlike else ())
 
     def take_out(self, cursor: Any, batch: Batch, applied_at: datetime, held: Collection[str]) -> int:
         """Nothing."""

@@ -25,10 +25,11 @@ class ReplaceMode(Mode):
         del held
         done = self.put_in(cursor, batch, applied_at) if batch.written else Applied()
         gone = self.find_gone(cursor, batch)
-        if done.inserted or gone:
+        if done.inserted or gone or (batch.by_value and batch.written):
             cursor.execute(f"DELETE FROM {self.target.quoted}")
             self._fill(cursor, batch, applied_at)
-        return Applied(done.inserted, deleted=gone, gone=gone)
+        told = (_WRITTEN_AGAIN,) if batch.by_value and batch.written else ()
+        return Applied(done.inserted, deleted=gone, gone=gone, warnings=told)
 
     def put_in(self, cursor: Any, batch: Batch, applied_at: datetime) -> Applied:
         """The rows that the table lacks; all are written once it is empty."""
@@ -77,6 +78,7 @@ class ReplaceMode(Mode):
         )
 
 
+_WRITTEN_AGAIN = "the table was written again; its rows have no key, so those with altered values are not counted"
 _HASH, _ORDINAL = quote(ROW_HASH), quote(statements.ORDINAL)
 _SAME = f"t.{_HASH} = s.{_HASH} AND t.{_ORDINAL} = s.{_ORDINAL}"
 

@@ -53,7 +53,8 @@ class Scd2Mode(Mode):
     def put_in(self, cursor: Any, batch: Batch, applied_at: datetime) -> Applied:
         """Raises FatalError when two versions have one surrogate key."""
         target = self.target
-        cursor.execute(self._create_delta(batch.columns, batch.effective_at, self.latest(batch)))
+        delta = self._create_delta(batch.columns, batch.effective_at, self.latest(batch), by_value=batch.by_value)
+        cursor.execute(delta)
         inserted, changed = self.count_delta(cursor)
         if changed:
             self._take_out_replaced(cursor)
@@ -109,9 +110,14 @@ class Scd2Mode(Mode):
             f"SELECT {self._keys}, {self._start} AS {quote(SINCE)} FROM {target.quoted} WHERE 1 = 0"
         )
 
-    def _create_delta(self, columns: Sequence[Column], effective_at: datetime, latest: str | None) -> str:
+    def _create_delta(
+        self, columns: Sequence[Column], effective_at: datetime, latest: str | None, *, by_value: bool = False
+    ) -> str:
         """The rows that are new versions, or take the place of one."""
         target = self.target
+        arriving = {column.name: f"a.{quote(column.name)}" for column in columns}
+        is_altered = statements.holds_other_values(target, columns, "h", arriving) if by_value else "1 = 0"
+        held = f"{target.quoted} AS h ON {match('h', 'i', target.keys)} AND h.{self._start} = i.{_BEGINS}"
         names = quote_list((column.name for column in columns), "a.")
         surrogate = f"{self._surrogate(columns)} AS {quote(self.load.surrogate)}"
         return (
@@ -124,7 +130,7 @@ class Scd2Mode(Mode):
             f"SELECT {names}, a.{_ROW}, a.{_VERSION}, a.{quote(IS_NEW)}, i.{_EXISTS}, i.{_DELETED}, "
             f"i.{_BEGINS} AS {self._start}, {surrogate} FROM islands AS i "
             f"JOIN arrived AS a ON {match('a', 'i', target.keys)} AND a.{_START} = i.{_START} "
-            f"WHERE i.{_EXISTS} = 0 OR i.{_HELD_HASH} <> a.{_ROW}"
+            f"LEFT JOIN {held} WHERE i.{_EXISTS} = 0 OR i.{_HELD_HASH} <> a.{_ROW} OR {is_altered}"
         )
 
     def _arrived(self, columns: Sequence[Column], effective_at: datetime, latest: str | None) -> str:

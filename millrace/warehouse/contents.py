@@ -1,0 +1,124 @@
+"""What a target really holds: its rows as typed frames, in bounded memory, whatever its stored hashes say.
+
+Two ways out, by the dialect's capability: Redshift unloads Parquet into the lake, Postgres sends rows through the
+connection, as it does as a source.
+What does not belong here: what the rows are compared with (compare.py).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from millrace.capture.pipe import CHUNK_BYTES
+from millrace.capture.postgres import Postgres
+from millrace.capture.postgres_values import render
+from millrace.capture.rows import SourceColumn, decode
+from millrace.lake.formats import FORMATS
+from millrace.lake.store import ObjectStore
+from millrace.naming import literal, quote
+from millrace.pipeline import Stream
+from millrace.shape.content_hash import CONTENT_HASH, with_content_hash
+from millrace.space import temporary_space
+from millrace.types import POSTGRES, Column, Kind, polars_type
+from millrace.warehouse.dialect import Dialect
+from millrace.warehouse.widening import supertype
+
+UNKNOWN = ""
+"""The content hash of a row with a value that the source's type cannot hold: it is like no other."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Rows of ``relation`` (SQL, of a stream's target), as the ``columns`` that the target holds."""
+
+    connection: Any
+    dialect: Dialect
+    store: ObjectStore
+    iam_role: str
+    prefix: str
+    stream: Stream
+    relation: str
+    columns: tuple[Column, ...]
+
+    def frames(self) -> Iterator[pl.DataFrame]:
+        """All rows. On Postgres a row with a value that no column type of ours holds (an infinite date) is left out."""
+        return self._unloaded() if self.dialect.copies_from_lake else self._sent()
+
+    def hashes(self, keys: Sequence[str], wanted: Sequence[Column]) -> Iterator[pl.DataFrame]:
+        """Key and content hash of all rows, made of the ``wanted`` columns in the types they have in the source."""
+        held = {column.name: column for column in self.columns}
+        present = [column for column in wanted if column.name in held]
+        fitted = [_as_wanted(held[column.name], column) for column in present]
+        misfits = [_misfit(held[column.name], column) for column in present]
+        is_misfit = pl.any_horizontal(pl.lit(value=False), *misfits).alias("is misfit")
+        for frame in self.frames():
+            hashes = with_content_hash(frame.select(fitted), present)[CONTENT_HASH]
+            told = frame.with_columns(is_misfit)["is misfit"]
+            yield frame.select(keys).with_columns(hashes.set(told, UNKNOWN))
+
+    def _sent(self) -> Iterator[pl.DataFrame]:
+        columns = tuple(
+            SourceColumn(column, render(quote(column.name), POSTGRES[column.type.kind].lower(), column.type.kind))
+            for column in self.columns
+        )
+        query = f"SELECT {', '.join(column.rendered for column in columns)} FROM {self.relation} AS t"
+        with self.connection.cursor() as cursor:
+            cursor.execute("SET TimeZone = 'UTC'; SET extra_float_digits = 1")
+        with closing(Postgres().sent(self.connection, query, CHUNK_BYTES)) as blocks:
+            for block in blocks:
+                yield decode(block, columns, self.stream).frame
+
+    def _unloaded(self) -> Iterator[pl.DataFrame]:
+        values = ", ".join(
+            f"{quote(column.name)}::VARCHAR AS {quote(column.name)}"
+            if column.type.kind is Kind.TIME
+            else quote(column.name)
+            for column in self.columns
+        )
+        query = f"SELECT {values} FROM {self.relation} AS t"
+        role = "DEFAULT" if self.iam_role.lower() == "default" else literal(self.iam_role)
+        files = f"{self.prefix}/unload-"
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"UNLOAD ({literal(query)}) TO {literal(self.store.uri(files))} IAM_ROLE {role} FORMAT AS PARQUET"
+            )
+        for key in self.store.list_keys(files):
+            with tempfile.TemporaryDirectory(prefix="millrace-") as directory, temporary_space(files):
+                path = Path(directory) / "part.parquet"
+                self.store.get_file(key, path)
+                yield from FORMATS["parquet"].read(path, self.columns)
+
+
+def _as_wanted(held: Column, wanted: Column) -> pl.Expr:
+    """The value in the kind that the source's hash is made of: a float's and a whole number's differ."""
+    value = pl.col(held.name)
+    if _is_of_one_form(held.type.kind, wanted.type.kind):
+        return value
+    return value.cast(polars_type(wanted.type), strict=False)
+
+
+def _misfit(held: Column, wanted: Column) -> pl.Expr:
+    """Whether the value is none that the source's type has."""
+    value = pl.col(held.name)
+    if supertype(held.type, wanted.type) is None:
+        return pl.lit(value=True)
+    if _is_of_one_form(held.type.kind, wanted.type.kind):
+        return pl.lit(value=False)
+    back = _as_wanted(held, wanted).cast(polars_type(held.type), strict=False)
+    return (value.is_not_null() & (back.is_null() | (back != value))).fill_null(value=True)
+
+
+_WHOLE = frozenset({Kind.INT16, Kind.INT32, Kind.INT64, Kind.DECIMAL})
+_FLOATS = frozenset({Kind.FLOAT32, Kind.FLOAT64})
+
+
+def _is_of_one_form(one: Kind, other: Kind) -> bool:
+    """Kinds whose equal values have equal hashes."""
+    return one is other or {one, other} <= _WHOLE or {one, other} <= _FLOATS
