@@ -73,6 +73,9 @@ RUN_OPTIONS = {
 }
 """Options and arguments by the field of the form that they are called otherwise."""
 Debug = Annotated[bool, typer.Option(DEBUG, help="Log everything, with tracebacks.")]
+Deep = Annotated[
+    bool, typer.Option("--deep", help="Read the warehouse's own values too: finds what was altered there by hand.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 
 
@@ -111,12 +114,13 @@ def plan(
 def sweep(
     pipeline: PipelineName,
     stream: StreamNames = None,
+    deep: Deep = False,
     accept_rejects: AcceptRejects = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare source and warehouse as a whole: bring silent updates and deletes."""
-    request = _request(pipeline, stream, "sweep", dry_run=dry_run, accept_rejects=accept_rejects)
+    request = _request(pipeline, stream, "sweep", dry_run=dry_run, deep=deep, accept_rejects=accept_rejects)
     _replicate(request, as_json)
 
 
@@ -229,14 +233,14 @@ def _request(
     start: datetime | None = None,
     end: datetime | None = None,
     dry_run: bool = False,
-    **consent: bool,
+    **options: bool,
 ) -> ReplicateRequest:
-    """``consent``: the fields of `Consent`."""
+    """``options``: ``deep``, and the fields of `Consent`."""
     from flows.request import ReplicateRequest
 
     window = {"start": start, "end": end} if start or end else None
     asked = {"pipeline": absolute(pipeline), "streams": streams, "mode": mode, "window": window, "dry_run": dry_run}
-    return valid(ReplicateRequest, {**asked, **consent}, RUN_OPTIONS)
+    return valid(ReplicateRequest, {**asked, **options}, RUN_OPTIONS)
 
 
 def _replicate(request: ReplicateRequest, as_json: bool) -> None:

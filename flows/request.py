@@ -48,6 +48,10 @@ class ReplicateRequest(Form):
         description="`incremental` goes on where the last run ended (or sweeps, where a sweep is due); `full` reads "
         "everything; `sweep` compares source and target as a whole; `replay` reads rejected rows again.",
     )
+    deep: bool = Field(
+        default=False,
+        description="Of a sweep: read the warehouse's own values too, and compare them, not only the stored hashes.",
+    )
     window: Window | None = Field(default=None, description="Only this span of time, instead of the mode.")
     load: bool = Field(
         default=True,
@@ -63,6 +67,8 @@ class ReplicateRequest(Form):
     def _one_way(self) -> ReplicateRequest:
         if self.window is not None and self.mode != "incremental":
             raise ValueError(f"a {self.mode} has no window: leave out `window` or `mode`")
+        if self.deep and self.mode != "sweep":
+            raise ValueError("only a sweep can be deep: leave out `deep`, or choose the mode `sweep`")
         return self
 
     def chosen(self, pipeline: Pipeline) -> list[Stream]:
@@ -91,7 +97,7 @@ class ReplicateRequest(Form):
         """What is read of each stream."""
         if self.window is not None:
             return Bounds(start=_text(self.window.start), end=_text(self.window.end), consent=self.consent)
-        return Bounds(self.mode, consent=self.consent)
+        return Bounds(self.mode, deep=self.deep, consent=self.consent)
 
     @property
     def consent(self) -> Consent:
@@ -103,7 +109,7 @@ class ReplicateRequest(Form):
         if self.window is not None:
             span = f"{_minute(self.window.start) or 'beginning'} to {_minute(self.window.end) or _minute(until)}"
         else:
-            span = f"{SPANS[self.mode]} until {_minute(until)}"
+            span = f"{'deep ' if self.deep else ''}{SPANS[self.mode]} until {_minute(until)}"
         return f"{self.pipeline}: {span}{' (dry run)' if self.dry_run else ''}"
 
 

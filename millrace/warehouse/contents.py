@@ -15,21 +15,27 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import psycopg2
 
 from millrace.capture.pipe import CHUNK_BYTES
 from millrace.capture.postgres import Postgres
 from millrace.capture.postgres_values import render
 from millrace.capture.rows import SourceColumn, decode
+from millrace.errors import FatalError
 from millrace.lake.formats import FORMATS
 from millrace.lake.store import ObjectStore
-from millrace.naming import literal, quote
+from millrace.naming import quote
 from millrace.pipeline import Stream
+from millrace.redact import redact
 from millrace.shape.content_hash import CONTENT_HASH, with_content_hash
 from millrace.space import temporary_space
 from millrace.types import POSTGRES, Column, Kind, polars_type
 from millrace.warehouse.dialect import Dialect
+from millrace.warehouse.statements import unload_to_lake
 from millrace.warehouse.widening import supertype
 
+UNLOADED = "unload-"
+"""How the files begin that Redshift unloads; its role may write no others."""
 UNKNOWN = ""
 """The content hash of a row with a value that the source's type cannot hold: it is like no other."""
 
@@ -83,17 +89,25 @@ class Contents:
             for column in self.columns
         )
         query = f"SELECT {values} FROM {self.relation} AS t"
-        role = "DEFAULT" if self.iam_role.lower() == "default" else literal(self.iam_role)
-        files = f"{self.prefix}/unload-"
-        with self.connection.cursor() as cursor:
-            cursor.execute(
-                f"UNLOAD ({literal(query)}) TO {literal(self.store.uri(files))} IAM_ROLE {role} FORMAT AS PARQUET"
-            )
+        files = f"{self.prefix}/{UNLOADED}"
+        self._unload(query, files)
         for key in self.store.list_keys(files):
             with tempfile.TemporaryDirectory(prefix="millrace-") as directory, temporary_space(files):
                 path = Path(directory) / "part.parquet"
                 self.store.get_file(key, path)
                 yield from FORMATS["parquet"].read(path, self.columns)
+
+    def _unload(self, query: str, files: str) -> None:
+        try:
+            with self.connection.cursor() as cursor:
+                cursor.execute(unload_to_lake(query, self.store.uri(files), self.iam_role))
+        except psycopg2.InternalError as error:
+            said = redact(f"{error.diag.message_primary} {error.diag.message_detail or ''}")
+            raise FatalError(
+                f"UNLOAD failed: {said}",
+                place=f"stream {self.stream.name}, {self.store.uri(files)}*",
+                remedy="allow WAREHOUSE_IAM_ROLE s3:PutObject there (docs/security.md)",
+            ) from None
 
 
 def _as_wanted(held: Column, wanted: Column) -> pl.Expr:

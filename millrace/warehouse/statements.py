@@ -36,11 +36,19 @@ def create_stage(table: str, columns: Sequence[Column], longest_bytes: Mapping[s
 
 def copy_from_lake(table: str, columns: Sequence[str], manifest_uri: str, iam_role: str) -> str:
     """Redshift's COPY; columns map by position, so the list is that of the very files."""
-    role = "DEFAULT" if iam_role.lower() == "default" else literal(iam_role)
     return (
         f"COPY {quote(table)} ({quote_list(columns)}) FROM {literal(manifest_uri)} "
-        f"IAM_ROLE {role} FORMAT AS PARQUET MANIFEST"
+        f"IAM_ROLE {_role(iam_role)} FORMAT AS PARQUET MANIFEST"
     )
+
+
+def unload_to_lake(query: str, uri: str, iam_role: str) -> str:
+    """Redshift's UNLOAD into files whose addresses begin so, each small enough for a temporary file."""
+    return f"UNLOAD ({literal(query)}) TO {literal(uri)} IAM_ROLE {_role(iam_role)} FORMAT AS PARQUET MAXFILESIZE 64 MB"
+
+
+def _role(iam_role: str) -> str:
+    return "DEFAULT" if iam_role.lower() == "default" else literal(iam_role)
 
 
 def copy_from_client(table: str, columns: Sequence[str]) -> str:

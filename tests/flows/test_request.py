@@ -36,7 +36,7 @@ UNTIL = datetime(2026, 3, 4, 5, 20, tzinfo=UTC)
 def test_the_form_has_every_field_with_its_meaning_and_needs_none() -> None:
     schema = parameter_schema(replicate).model_dump()
     fields = schema["definitions"]["ReplicateRequest"]["properties"]
-    assert list(fields) == ["pipeline", "streams", "mode", "window", "load", "accept_rejects", "dry_run"]
+    assert list(fields) == ["pipeline", "streams", "mode", "deep", "window", "load", "accept_rejects", "dry_run"]
     assert all(field["description"] for field in fields.values())
     assert fields["mode"]["enum"] == ["incremental", "full", "sweep", "replay"]
     assert schema["required"] == []
@@ -48,6 +48,7 @@ def test_the_form_has_every_field_with_its_meaning_and_needs_none() -> None:
         (ReplicateRequest(), "stori: changes until 2026-03-04 05:20"),
         (ReplicateRequest(mode="full", dry_run=True), "stori: all until 2026-03-04 05:20 (dry run)"),
         (ReplicateRequest(mode="sweep"), "stori: sweep until 2026-03-04 05:20"),
+        (ReplicateRequest(mode="sweep", deep=True), "stori: deep sweep until 2026-03-04 05:20"),
         (ReplicateRequest(mode="replay"), "stori: replay of rejects until 2026-03-04 05:20"),
         (ReplicateRequest(window=Window(start=UNTIL)), "stori: 2026-03-04 05:20 to 2026-03-04 05:20"),
         (ReplicateRequest(window=Window(end=UNTIL)), "stori: beginning to 2026-03-04 05:20"),
@@ -68,6 +69,13 @@ def test_a_window_without_a_zone_is_utc_and_another_zone_is_converted() -> None:
 def test_neither_a_full_run_nor_a_sweep_nor_a_replay_has_a_window(mode: Mode) -> None:
     with pytest.raises(ValidationError, match=f"a {mode} has no window"):
         ReplicateRequest(mode=mode, window=Window(start=UNTIL))
+
+
+@pytest.mark.parametrize("mode", ["incremental", "full", "replay"])
+def test_only_a_sweep_is_deep(mode: Mode) -> None:
+    assert ReplicateRequest(mode="sweep", deep=True).bounds == Bounds("sweep", deep=True)
+    with pytest.raises(ValidationError, match="only a sweep can be deep"):
+        ReplicateRequest(mode=mode, deep=True)
 
 
 def test_a_window_that_ends_before_it_starts_is_refused() -> None:

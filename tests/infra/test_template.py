@@ -11,6 +11,7 @@ import yaml
 
 from infra.work_pool import TEMPLATE as BASE_JOB_TEMPLATE
 from infra.work_pool import is_secret
+from millrace.warehouse.contents import UNLOADED
 
 PATH = BASE_JOB_TEMPLATE.with_name("stack.yaml")
 OUTPUTS = {
@@ -170,9 +171,11 @@ def test_flows_delete_nothing_but_messages_and_use_the_lake_the_queue_and_the_to
     }  # fmt: skip
 
 
-def test_the_warehouse_only_reads_the_lake() -> None:
-    assert set(rights("WarehouseRole")) == {"s3:ListBucket", "s3:GetObject"}
+def test_the_warehouse_only_reads_the_lake_and_unloads_into_it() -> None:
+    assert set(rights("WarehouseRole")) == {"s3:ListBucket", "s3:GetObject", "s3:PutObject"}
     assert "Results" not in str(rights("WarehouseRole"))
+    written = [one["Fn::Sub"] for one in rights("WarehouseRole")["s3:PutObject"]]
+    assert written == [f"${{{bucket}.Arn}}/*/{UNLOADED}*" for bucket in ("LandingBucket", "ProcessedBucket")]
 
 
 def test_the_worker_gives_away_no_role_but_those_of_flows_and_runs_nothing_but_flows() -> None:
