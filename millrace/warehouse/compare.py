@@ -6,13 +6,14 @@ What does not belong here: reading the source, and what is done about a differen
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from millrace.capture.chunk import blocks
 from millrace.contract.check import measure
 from millrace.declared import follows_deletes
+from millrace.errors import CountMismatch
 from millrace.lake.batch import Part
 from millrace.lake.writer import PartWriter
 from millrace.shape.content_hash import CONTENT_HASH
@@ -76,7 +77,7 @@ def compare(
     """Stage the scan and open the cursor; the connection is in a transaction afterwards.
 
     The target's policy decides which keys that the source lacks are wanted. With ``contents`` the target's own values
-    are compared as well; without ``trusts_hashes`` every key differs. Raises KeyViolation.
+    are compared as well; without ``trusts_hashes`` every key differs. Raises KeyViolation, CountMismatch.
     """
     columns = [*scan.columns, HASH_COLUMN, *([CONTENT_COLUMN] if contents else [])]
     files = Files(statements.SCAN, columns, scan.parts, scan.longest_bytes, scan.prefix, target.place)
@@ -86,6 +87,7 @@ def compare(
         stage.fill(_hashes_of(contents, scan, target))
     deletes, marks_deleted = target.deletes, target.marks_deleted
     present = mode_of(target).present
+    _refuse_repeated(connection, present, scan.keys, target)
     differs = statements.differs(scan.keys, marks_deleted=marks_deleted) if trusts_hashes else "1 = 1"
     differing = statements.differing_keys(present, scan.keys, differs, is_deep=contents is not None)
     missing = statements.missing_keys(present, scan.keys, marks_deleted=marks_deleted and deletes == "soft")
@@ -97,6 +99,16 @@ def compare(
         cursor.execute("SET TimeZone = 'UTC'")
         cursor.execute(statements.declare_cursor(differing, *([missing] if follows_deletes(deletes) else [])))
     return Comparison(matched, altered, connection)
+
+
+def _refuse_repeated(connection: Any, present: str, keys: Sequence[str], target: Target) -> None:
+    """Raises CountMismatch when the target holds a key more than once, which no comparison by key can tell."""
+    if repeated := count(connection, statements.count_keys_held_twice(present, keys)):
+        raise CountMismatch(
+            f"the target holds {repeated} keys more than once",
+            place=target.place,
+            remedy="delete the surplus rows, or drop the target: the next run loads all of it",
+        )
 
 
 def _hashes_of(contents: Contents, scan: Scan, target: Target) -> Files:

@@ -233,6 +233,11 @@ def count_keys(table: str, keys: Sequence[str]) -> str:
     return f"SELECT count(*) FROM (SELECT DISTINCT {quote_list(keys)} FROM {quote(table)}) AS keys"
 
 
+def count_keys_held_twice(target: str, keys: Sequence[str]) -> str:
+    """Keys that the target holds in several rows."""
+    return count(f"SELECT 1 AS one FROM {target} AS t GROUP BY {quote_list(keys)} HAVING count(*) > 1")
+
+
 def differing_keys(target: str, keys: Sequence[str], differs: str, *, is_deep: bool) -> str:
     """Keys of the scan whose row ``differs``, or (``is_deep``) whose content does; with 1: the scan has them."""
     content = f" LEFT JOIN {quote(CONTENT)} AS c ON {match('c', 's', keys)}" if is_deep else ""

@@ -20,7 +20,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from millrace import Append, Incremental, Replace, Scd2, Snapshot, Stream
-from millrace.errors import Conflict, SchemaConflict
+from millrace.errors import Conflict, CountMismatch, SchemaConflict
 from millrace.lake.batch import Batch
 from millrace.naming import quote
 from millrace.run import Bounds
@@ -139,6 +139,14 @@ async def test_damage_is_found_by(either: Engine, name: str, way: str) -> None:
     assert values(either) == ROWS
     assert counts(await either.run(T, DEEP)) == {"read": 10, "unchanged": 10}
     assert counts(await either.run(T, SWEEP)) == {"read": 10, "unchanged": 10}
+
+
+@pytest.mark.parametrize("bounds", [SWEEP, DEEP], ids=["sweep", "deep"])
+async def test_a_row_that_was_doubled_is_told(either: Engine, bounds: Bounds) -> None:
+    await fill(either)
+    alter(either, "INSERT INTO engine.t SELECT * FROM engine.t WHERE id < 4")
+    with pytest.raises(CountMismatch, match="the target holds 3 keys more than once"):
+        await either.run(T, bounds)
 
 
 async def test_a_deep_sweep_tells_how_many_hashes_were_wrong(either: Engine) -> None:

@@ -242,7 +242,8 @@ from millrace.reads import Route
 from millrace.sweep import sweep
 from millrace.warehouse.compare import Comparison
 from millrace.warehouse.dialect import POSTGRES_DIALECT
-from millrace.warehouse.loader import NOTHING
+from millrace.types import INT64, Column
+from millrace.warehouse.loader import Standing
 from contextlib import contextmanager
 
 class Discard:
@@ -255,16 +256,17 @@ stream = Stream("big", source=f"postgres:public.big_{rows}", key="id", capture=I
 
 class Unequal(Comparison):
     def blocks(self):
-        yield from blocks((key,) for key in range(1, int(rows) + 1))
+        yield from blocks((key, 1) for key in range(1, int(rows) + 1))
 
 class Warehouse:
-    def standing(self, pipeline, stream): return NOTHING
+    def standing(self, pipeline, stream): return Standing((Column("id", "id", INT64),))
     @contextmanager
-    def compare(self, pipeline, stream, scan, store): yield Unequal(0, None)
+    def compare(self, pipeline, stream, scan, store, known, trusts_hashes): yield Unequal(0, 0, None)
 
 landing = Landing("test", Discard(), POSTGRES_DIALECT.limits)
 route = Route(PostgresSource(lambda: psycopg2.connect(url)), landing, Warehouse(), Pipeline("test", [stream]), stream)
-assert asyncio.run(sweep(route)).read == int(rows)
+swept = asyncio.run(sweep(route, deep=True))
+assert (swept.kind, swept.read) == ("sweep", int(rows))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 
