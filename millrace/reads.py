@@ -72,7 +72,7 @@ async def window(
         with Extraction(
             route.landing, route.stream, read, kind, known, selected.lower, previous, route.consent, by_value=by_value
         ) as extraction:
-            tell_lost(extraction, lost)
+            tell_lost(extraction, lost if moves else ())
             taken = await take(reading, extraction)
             if selected == Window():
                 await require_all(route, reading, taken)
