@@ -75,8 +75,6 @@ class Contents:
             for column in self.columns
         )
         query = f"SELECT {', '.join(column.rendered for column in columns)} FROM {self.relation} AS t"
-        with self.connection.cursor() as cursor:
-            cursor.execute("SET TimeZone = 'UTC'; SET extra_float_digits = 1")
         with closing(Postgres().sent(self.connection, query, CHUNK_BYTES)) as blocks:
             for block in blocks:
                 yield decode(block, columns, self.stream).frame
