@@ -37,10 +37,11 @@ class Places:
 
     def everything(self) -> dict[str, list[tuple[Any, ...]]]:
         """Every row of every table of ours in the warehouse: targets, and what the ledger holds; not who holds a
-        stream, nor that a ledger without any row was made."""
+        stream, nor that a ledger was made that holds no more than its version."""
         tables = self.warehouse(
             "SELECT table_schema, table_name FROM information_schema.tables "
-            "WHERE table_schema IN ('stori', 'millrace', 'shop') AND table_name <> 'leases' ORDER BY 1, 2"
+            "WHERE table_schema IN ('stori', 'millrace', 'shop') AND table_name NOT IN ('leases', 'version') "
+            "ORDER BY 1, 2"
         )
         rows = {name: sorted(self.warehouse(f'SELECT * FROM "{name[0]}"."{name[1]}"'), key=repr) for name in tables}
         return {f"{name[0]}.{name[1]}": found for name, found in rows.items() if found or name[0] != "millrace"}
