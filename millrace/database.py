@@ -62,6 +62,8 @@ _LOST_IN_COPY = "no message from the libpq"
 """What psycopg2 says, as a bare DatabaseError, when the line breaks in the middle of a COPY."""
 
 _MEANINGS = (
+    # SQLSTATE 42701 as well, and no race.
+    _Meaning(ConfigurationError, "give the column another name", signs=("conflicts with a system column name",)),
     _Meaning(
         Conflict,
         "run again; another session made it meanwhile",

@@ -28,7 +28,7 @@ from millrace.lake.store import ObjectStore
 from millrace.lake.writer import PartWriter
 from millrace.naming import MESSAGE, ROW_HASH, column_name
 from millrace.pipeline import Stream
-from millrace.rejects import NOWHERE
+from millrace.rejects import NO_KEY, NOWHERE, because, split
 from millrace.shape.row_hash import with_hashes, with_row_hash
 from millrace.stamps import note_of_stamps_ahead, stamped_ahead
 from millrace.types import Column, identity_column, polars_type
@@ -99,6 +99,7 @@ class Extraction:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"write-{stream.name}")
         self._writing: Future[None] | None = None
         self._columns: dict[str, Column] = {}
+        self._found = {column.name: column for column in known}
         self._longest_bytes: Counter[str] = Counter()
         self._reject_files: list[str] = []
         self._reject_counts: Counter[tuple[str, str]] = Counter()
@@ -123,6 +124,8 @@ class Extraction:
         """Check, hash and hand over to the writing thread, which is one chunk behind at most."""
         accepted, columns, rejected = self._accept(self.fitted(chunk))
         self.keep_rejects(rejected)
+        if not accepted.height and not set(self._keys) <= {column.name for column in columns}:
+            return  # Nothing but rejects, of which nobody can tell the key's type.
         hashed = with_hashes(accepted, columns, self._stream.load, self._keys)
         self._columns |= {column.name: column for column in columns}
         self._measure(accepted, [*columns, *identity_column(self._read.identity)])
@@ -216,33 +219,54 @@ class Extraction:
         Raises KeyViolation when no row has the key.
         """
         self._require_key(chunk.frame)
-        chunk = replace(chunk, frame=self._rewritten(chunk.frame))
-        if self._stream.schema_policy != "quarantine":
+        chunk = self._keyed(replace(chunk, frame=self._rewritten(chunk.frame)))
+        if self._stream.schema_policy == "quarantine":
+            frame, columns, rejected = fits_target(
+                chunk.frame, chunk.columns, self._known, self._keys, self._coordinates(chunk.frame)
+            )
+            chunk = Chunk(frame, columns, pl.concat([chunk.rejected, rejected]))
+        self._found = {column.name: column for column in chunk.columns} | self._found
+        return chunk
+
+    @property
+    def known(self) -> Sequence[Column]:
+        """The target's columns and those that were met since: what this batch reads again becomes the same rows."""
+        return tuple(self._found.values())
+
+    def _keyed(self, chunk: Chunk) -> Chunk:
+        """Documents without a key are rejected one by one; tables declare their keys."""
+        if not self._stream.is_of_documents or not chunk.frame.height:
             return chunk
-        frame, columns, rejected = fits_target(chunk.frame, chunk.columns, self._known, self._keys, self._coordinates)
-        return Chunk(frame, columns, pl.concat([chunk.rejected, rejected]))
+        verdicts = [because(self._reason_without(key), key, pl.col(key).is_null()) for key in self._keys]
+        frame, rejected = split(chunk.frame, verdicts, self._coordinates(chunk.frame))
+        return replace(chunk, frame=frame, rejected=pl.concat([chunk.rejected, rejected]))
+
+    def _reason_without(self, key: str) -> str:
+        """The contract's own reason where the contract asks for the key."""
+        declared = self._stream.contract.columns().get(key) if self._stream.contract else None
+        return NO_KEY if declared is None or declared.nullable else "contract_nullability"
 
     def _rewritten(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Each in the type it had."""
         values = {name: value for name, value in self._stream.rewritten.items() if name in frame.columns}
         return frame.with_columns(value.cast(frame.schema[name]).alias(name) for name, value in values.items())
 
-    @property
-    def _coordinates(self) -> list[str]:
-        """Columns that tell where a rejected row is."""
-        return list(self._read.coordinates) or self._keys
+    def _coordinates(self, frame: pl.DataFrame) -> list[str]:
+        """Columns that tell where a rejected row is; the key where no column of the frame does better."""
+        return [name for name in self._read.coordinates if name in frame.columns] or self._keys
 
     def _accept(self, chunk: Chunk) -> tuple[pl.DataFrame, tuple[Column, ...], pl.DataFrame]:
         """Rows and columns for the target, and every row that cannot go there."""
-        accepted, too_long = within_limits(chunk.frame, chunk.columns, self._coordinates, self._landing.limits)
+        coordinates = self._coordinates(chunk.frame)
+        accepted, too_long = within_limits(chunk.frame, chunk.columns, coordinates, self._landing.limits)
         rejected = [chunk.rejected, too_long]
         if self._stream.contract is not None:
-            accepted, broken = meets_contract(accepted, self._stream.contract, self._stream, self._coordinates)
+            accepted, broken = meets_contract(accepted, self._stream.contract, self._stream, coordinates)
             rejected.append(broken)
         return accepted.drop(MESSAGE, strict=False), chunk.columns, pl.concat(rejected)
 
     def _require_key(self, frame: pl.DataFrame) -> None:
-        if absent := [key for key in self._keys if key not in frame.columns]:
+        if frame.height and (absent := [key for key in self._keys if key not in frame.columns]):
             raise KeyViolation(
                 f"no row has the key ({', '.join(absent)})",
                 place=self._place,

@@ -17,6 +17,7 @@ import polars as pl
 from bson import json_util
 
 from millrace.capture.chunk import Keys, Reading, Source, Window, blocks
+from millrace.capture.mongo_values import AS_IT_WAS
 from millrace.consent import NO_CONSENT, Consent
 from millrace.declared import Queue
 from millrace.errors import FatalError, RetryableError
@@ -110,7 +111,7 @@ async def replay(route: Route) -> Batch | None:
         extraction.keep_rejects(rejected.filter(pl.col("coordinates") == NOWHERE).select(*REJECT_SCHEMA))
         gone = 0
         for keys in _blocks(route.stream, rejected["coordinates"]):
-            async with route.source.read(route.stream, known, keys) as reading:
+            async with route.source.read(route.stream, extraction.known, keys) as reading:
                 found = await take(reading, extraction)
             if found < len(keys.rows) and not isinstance(route.stream.capture, Queue):
                 gone += await _refuse_unfound(route, known, keys, found)
@@ -174,7 +175,8 @@ def broken_look_up(route: Route, keys: int, kinds: str) -> FatalError:
 async def _refuse_unfound(route: Route, known: Sequence[Column], asked: Keys, found: int) -> int:
     """Of the keys that were asked for, as text, only so many rows were found: how many are gone. Raises FatalError when
     a pass over all keys of the source sees more of them."""
-    wanted, seen = pl.DataFrame(asked.rows, orient="row", schema=dict.fromkeys(asked.names, pl.String)), 0
+    texts = [tuple(map(str, row)) for row in asked.rows]
+    wanted, seen = pl.DataFrame(texts, orient="row", schema=dict.fromkeys(asked.names, pl.String)), 0
     async with aclosing(route.source.keys(route.stream, known)) as frames:
         async for frame in frames:
             if set(asked.names) <= set(frame.columns):
@@ -186,7 +188,7 @@ async def _refuse_unfound(route: Route, known: Sequence[Column], asked: Keys, fo
 
 def _blocks(stream: Stream, coordinates: pl.Series) -> Iterator[Keys]:
     """Coordinates as keys, each once, in blocks that name the same fields. A table reads its keys from text."""
-    parse = json_util.loads if stream.reference.kind == "mongo" else _texts
+    parse = _values if stream.reference.kind == "mongo" else _texts
     by_names: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
     for text in coordinates.unique(maintain_order=True):
         place: dict[str, Any] = parse(text)
@@ -194,6 +196,12 @@ def _blocks(stream: Stream, coordinates: pl.Series) -> Iterator[Keys]:
     by_names.pop((), None)
     for names, rows in by_names.items():
         yield from (Keys(names, block) for block in blocks({repr(row): row for row in rows}.values()))
+
+
+def _values(coordinates: str) -> dict[str, Any]:
+    """Those of a document, with their types, as they were rejected."""
+    values: dict[str, Any] = json_util.loads(coordinates, json_options=AS_IT_WAS)
+    return values
 
 
 def _texts(coordinates: str) -> dict[str, str]:

@@ -21,6 +21,8 @@ REJECT_SCHEMA: Mapping[str, pl.DataType] = {
 
 NOWHERE = "{}"
 """Coordinates of a row whose key could not be read either."""
+NO_KEY = "no_key"
+"""The reason of a document or message that lacks a field of the key."""
 HEX = "\\x"
 """Before the hexadecimal digits of binary values, as SQL spells them."""
 SEPARATOR = "\x1f"

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from ctypes import c_float
 from datetime import date, datetime, time
-from decimal import Context, Decimal
+from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Any
 
 import orjson
@@ -21,12 +21,13 @@ from bson import Decimal128, Int64, ObjectId, Regex, Timestamp
 from bson.binary import Binary
 from bson.datetime_ms import DatetimeMS
 
+from millrace.capture.json_numbers import FloatInFull
 from millrace.capture.json_text import NUL_ESCAPE
 from millrace.types import BSON, MAX_PRECISION, DataType, Kind
 
 EXACT_FLOAT_INTEGERS = 2**53
-EVERY_DIGIT = Context(prec=60)
-"""normalize() rounds to its context: a Decimal128 has 34 digits."""
+DOCUMENT_DIGITS, DOCUMENT_EXPONENT = MAX_PRECISION, 308
+"""Most digits, and the greatest power of ten, of a number inside a document: what both warehouses hold exactly."""
 
 
 class Unfit(ValueError):
@@ -60,18 +61,19 @@ def exact_float(value: int) -> float:
     return float(value)
 
 
-def decimal_text(precision: int, scale: int) -> Callable[[Decimal128 | int | str], str]:
+def decimal_text(precision: int, scale: int) -> Callable[[Decimal128 | Decimal | int | str], str]:
     """A conversion into the digits of a decimal; a text must be one of digits."""
+    last_digit, exactly = Decimal(1).scaleb(-scale), Context(precision, traps=[Inexact, InvalidOperation])
 
-    def convert(value: Decimal128 | int | str) -> str:
+    def convert(value: Decimal128 | Decimal | int | str) -> str:
         number = value.to_decimal() if isinstance(value, Decimal128) else Decimal(value)
-        if not number.is_finite():
+        try:
+            held = number.quantize(last_digit, context=exactly)
+        except (Inexact, InvalidOperation):
+            raise Unfit("number_does_not_fit") from None
+        if not held.is_finite():
             raise Unfit("number_does_not_fit")
-        text = f"{number.normalize(EVERY_DIGIT):f}"
-        whole, _, fraction = text.lstrip("-").partition(".")
-        if len(whole.lstrip("0")) > precision - scale or len(fraction) > scale:
-            raise Unfit("number_does_not_fit")
-        return text
+        return f"{held:f}"
 
     return convert
 
@@ -92,13 +94,13 @@ def _out_of_range(_: DatetimeMS) -> None:
     raise Unfit("date_out_of_range")
 
 
-def _regex(value: Any) -> str:
+REGEX_FLAGS = {"i": re.I, "l": re.L, "m": re.M, "s": re.S, "u": re.U, "x": re.X}
+
+
+def regex_text(value: Any) -> str:
     """As MongoDB writes it: ``/pattern/i``."""
-    letters = "".join(letter for letter, flag in _REGEX_FLAGS.items() if value.flags & flag)
+    letters = "".join(letter for letter, flag in REGEX_FLAGS.items() if value.flags & flag)
     return f"/{value.pattern}/{letters}"
-
-
-_REGEX_FLAGS = {"i": re.I, "l": re.L, "m": re.M, "s": re.S, "u": re.U, "x": re.X}
 
 
 def float32(value: float) -> float:
@@ -114,8 +116,17 @@ def _day(value: datetime) -> date:
     return value.date()
 
 
-def _timestamp(value: Timestamp) -> str:
+def timestamp_text(value: Timestamp) -> str:
+    """Seconds and ordinal: ``1700000000.7``."""
     return f"{value.time}.{value.inc}"
+
+
+def _number(value: Decimal) -> orjson.Fragment:
+    """All of its digits, as a number of JSON."""
+    is_moderate = value.is_finite() and abs(value.adjusted()) <= DOCUMENT_EXPONENT
+    if not is_moderate or len(value.as_tuple().digits) > DOCUMENT_DIGITS:
+        raise Unfit("number_does_not_fit")
+    return orjson.Fragment(str(value))
 
 
 _CANONICAL = orjson.OPT_SORT_KEYS | orjson.OPT_NAIVE_UTC | orjson.OPT_PASSTHROUGH_SUBCLASS
@@ -151,8 +162,8 @@ def _refuse_not_a_number(value: Any) -> None:
 
 
 _EMBEDDED: Mapping[type, Callable[[Any], Any]] = {
-    Int64: int, ObjectId: str, Decimal128: str, uuid.UUID: str, Timestamp: _timestamp, Regex: _regex,
-    DatetimeMS: _out_of_range,
+    Int64: int, ObjectId: str, Decimal128: str, uuid.UUID: str, Timestamp: timestamp_text, Regex: regex_text,
+    DatetimeMS: _out_of_range, Decimal: _number, FloatInFull: _number,
     bytes: lambda value: base64.b64encode(value).decode(),
     Binary: lambda value: base64.b64encode(value).decode(),
 }  # fmt: skip
@@ -175,7 +186,7 @@ _ACCEPTED: Mapping[Kind, Converters] = {
     Kind.INT64: {int: None, Int64: None, float: integral},
     Kind.FLOAT32: {float: float32},
     Kind.FLOAT64: {float: None, int: exact_float, Int64: exact_float},
-    Kind.TEXT: {str: None, ObjectId: str, uuid.UUID: str, Regex: _regex, Timestamp: _timestamp},
+    Kind.TEXT: {str: None, ObjectId: str, uuid.UUID: str, Regex: regex_text, Timestamp: timestamp_text},
     Kind.DATE: {datetime: _day, DatetimeMS: _out_of_range},
     Kind.TIMESTAMP: {datetime: None, DatetimeMS: _out_of_range},
     Kind.TIMESTAMP_UTC: {datetime: None, DatetimeMS: _out_of_range},

@@ -1,7 +1,9 @@
 """How documents become columns: flatten, name, type, and reject row by row what a column cannot hold exactly.
 
-Documents are taken apart column by column. A column's type is, in this order: the stream's declaration, the contract,
-the target's column, what the first documents hold; a value of another type is converted only where nothing is lost.
+Documents are taken apart column by column. Which columns a document fills depends on the document, the declaration and
+the target's columns alone, never on other documents, so that its row is the same by every way of reading
+(docs/decisions/0015-documents.md). A column's type is, in this order: the stream's declaration, the contract, the
+target's column, what the first documents hold; a value of another type is converted only where nothing is lost.
 What does not belong here: how bytes become documents (mongo_values.py, messages.py), single values (bson_values.py,
 json_values.py).
 """
@@ -9,14 +11,14 @@ json_values.py).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from itertools import chain
 from operator import itemgetter
 from typing import Any
 
 import polars as pl
 
-from millrace.capture.bson_values import TYPE_OF, Converters, Unfit
+from millrace.capture.bson_values import Converters, Unfit
 from millrace.naming import column_name, column_names
 from millrace.pipeline import Stream
 from millrace.types import FLOAT64, MOMENTS, Column, DataType, Kind, from_polars, polars_type
@@ -31,19 +33,23 @@ class Documents:
     """Takes apart the documents of one read; a path keeps the column it was given first.
 
     ``known`` are the target's columns: their fields keep these names, and these types unless the contract says other.
-    ``accepted`` gives the Python types that go into a column, each with its conversion; ``parsed`` makes moments of
-    texts, null where one is none, for documents that know moments as texts only.
+    ``type_of`` gives the type of a column by the Python type of its values, ``accepted`` the Python types that go into
+    a column, each with its conversion; ``parsed`` makes moments of texts, null where one is none, for documents that
+    know moments as texts only.
     """
 
     def __init__(
         self,
         stream: Stream,
         known: Sequence[Column],
+        type_of: Mapping[type, DataType],
         accepted: Callable[[DataType], Converters],
         parsed: Callable[[pl.Series, DataType], pl.Series] | None = None,
     ) -> None:
-        self._stream, self._accepted, self._parsed = stream, accepted, parsed
-        self._known = {column.name: column.type for column in known} | of_contract(stream)
+        self._stream, self._type_of, self._accepted, self._parsed = stream, type_of, accepted, parsed
+        self._contract = of_contract(stream)
+        self._known = {column.name: column.type for column in known} | self._contract
+        self._held = {column.path: column.type for column in known}
         self._columns: dict[str, Column] = {}
         self._names = {column.path: column.name for column in known}
 
@@ -69,27 +75,50 @@ class Documents:
     def _flatten(
         self, documents: Sequence[Mapping[str, Any] | None], prefix: str, depth: int, into: dict[str, list[Any]]
     ) -> None:
-        """Fill ``into`` with one list of values per path; embedded documents open up ``depth`` levels."""
+        """Fill ``into`` with one list of values per path; embedded documents open up ``depth`` levels.
+
+        What is no document stays at the path itself, beside the columns of the documents there.
+        """
         for field in dict.fromkeys(chain.from_iterable(document for document in documents if document)):
             path = f"{prefix}{_escaped(field)}"
             if path in self._stream.omitted:
                 continue
             values = _values_of(field, documents)
-            if depth and dict in set(map(type, values)) and not self._is_document(path):
-                embedded = [value if type(value) is dict else None for value in values]
-                self._flatten(embedded, f"{path}.", depth - 1, into)
-                values = [None if type(value) is dict else value for value in values]
+            values = self._without_omitted(path, values)
+            if depth and dict in set(map(type, values)) and not self._is_declared_whole(path):
+                if self._is_held_whole(path):
+                    values = [None if _is_void(value, depth) else value for value in values]
+                else:
+                    embedded = [value if type(value) is dict else None for value in values]
+                    self._flatten(embedded, f"{path}.", depth - 1, into)
+                    values = [None if type(value) is dict else value for value in values]
             into[path] = values
 
-    def _is_document(self, path: str) -> bool:
-        declared = self._stream.types.get(path) or self._known.get(column_name(path))
+    def _is_declared_whole(self, path: str) -> bool:
+        declared = self._declared(path)
         return declared is not None and declared.kind is Kind.DOCUMENT
+
+    def _is_held_whole(self, path: str) -> bool:
+        """Whether the target has a column of documents at this path, and none of their fields."""
+        held = None if self._declared(path) else self._held.get(path)
+        is_opened = any(one.startswith(f"{path}.") for one in self._held)
+        return held is not None and held.kind is Kind.DOCUMENT and not is_opened
+
+    def _declared(self, path: str) -> DataType | None:
+        return self._stream.types.get(path) or self._contract.get(column_name(path))
+
+    def _without_omitted(self, path: str, values: list[Any]) -> list[Any]:
+        """Omitted fields are left out of documents that stay whole as well."""
+        if not any(one.startswith(f"{path}.") for one in self._stream.omitted):
+            return values
+        return [_pruned(value, path, self._stream.omitted) for value in values]
 
     def _series(self, path: str, values: list[Any], rejected: Rejected) -> pl.Series | None:
         kinds = set(map(type, values)) - {type(None)}
-        if not kinds and path not in self._columns:
+        if path not in self._columns and not self._may_become(path, kinds):
+            _reject_all(values, path, rejected)
             return None
-        column = self._columns.get(path) or self._register(path, _infer(values))
+        column = self._columns.get(path) or self._register(path, self._infer(values))
         converters = self._accepted(column.type)
         if any(converters.get(kind, _convert) is not None for kind in kinds):
             values = _convert(values, converters, column, rejected)
@@ -98,6 +127,20 @@ class Documents:
             for index in series.str.contains(NUL, literal=True).fill_null(False).arg_true():
                 rejected.setdefault(index, ("nul_character", path))
         return series
+
+    def _may_become(self, path: str, kinds: Set[type]) -> bool:
+        """Whether values of these types tell, or somebody else has told, the type of a column."""
+        is_known = path in self._stream.types or self._names[path] in self._known
+        return bool(kinds & self._type_of.keys()) or (is_known and bool(kinds))
+
+    def _infer(self, values: list[Any]) -> DataType | None:
+        """The type most values have; whole numbers among fractions are fractions."""
+        counted = Counter(self._type_of[type(value)] for value in values if type(value) in self._type_of)
+        if not counted:
+            return None
+        if {data_type.kind for data_type in counted} == {Kind.INT64, Kind.FLOAT64}:
+            return FLOAT64
+        return counted.most_common(1)[0][0]
 
     def _typed(self, values: list[Any], column: Column, rejected: Rejected) -> pl.Series:
         if self._parsed is None or column.type.kind not in MOMENTS:
@@ -112,9 +155,9 @@ class Documents:
         """Give new paths their columns' names, whatever the order in which fields appear."""
         self._names |= column_names(paths, self._names)
 
-    def _register(self, path: str, inferred: DataType) -> Column:
+    def _register(self, path: str, inferred: DataType | None) -> Column:
         name = self._names[path]
-        data_type = self._stream.types.get(path) or self._known.get(name) or inferred
+        data_type = self._stream.types.get(path) or self._known.get(name) or inferred or DataType(Kind.DOCUMENT)
         return self._columns.setdefault(path, Column(name, path, data_type))
 
     def _complete(self, series: Sequence[pl.Series], height: int) -> pl.DataFrame:
@@ -150,15 +193,28 @@ def _escaped(field: str) -> str:
     return field.replace("\\", "\\\\").replace(".", "\\.") if "." in field or "\\" in field else field
 
 
-def _infer(values: list[Any]) -> DataType:
-    """The type most values have; whole numbers among fractions are fractions."""
-    counted = Counter(TYPE_OF.get(type(value)) for value in values if value is not None)
-    counted.pop(None, None)
-    if not counted:
-        return DataType(Kind.DOCUMENT)
-    if {kind.kind for kind in counted if kind} == {Kind.INT64, Kind.FLOAT64}:
-        return FLOAT64
-    return next(data_type for data_type, _ in counted.most_common(1) if data_type)
+def _is_void(value: Any, depth: int) -> bool:
+    """Whether a document would fill no column if it opened: then it is NULL, whole or opened."""
+    if type(value) is dict:
+        return depth > 0 and all(_is_void(one, depth - 1) for one in value.values())
+    return value is None
+
+
+def _pruned(value: Any, path: str, omitted: Collection[str]) -> Any:
+    """The value without omitted fields, those of documents in arrays as well."""
+    if type(value) is list:
+        return [_pruned(one, path, omitted) for one in value]
+    if type(value) is not dict:
+        return value
+    inner = {field: f"{path}.{_escaped(field)}" for field in value}
+    return {field: _pruned(value[field], inner[field], omitted) for field in value if inner[field] not in omitted}
+
+
+def _reject_all(values: list[Any], path: str, rejected: Rejected) -> None:
+    """Values of which no column is made."""
+    for index, value in enumerate(values):
+        if value is not None:
+            rejected.setdefault(index, ("type_mismatch", path))
 
 
 def _convert(values: list[Any], converters: Converters, column: Column, rejected: Rejected) -> list[Any]:

@@ -11,6 +11,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -26,15 +27,29 @@ from millrace.capture.bson_values import (
     integral,
     ranged,
 )
-from millrace.types import BOOLEAN, DOCUMENT, FLOAT64, INT64, MAX_PRECISION, MOMENTS, TEXT, DataType, Kind
+from millrace.capture.json_numbers import FloatInFull
+from millrace.types import (
+    BOOLEAN,
+    DOCUMENT,
+    FLOAT64,
+    INT64,
+    MAX_PRECISION,
+    MOMENTS,
+    TEXT,
+    UNCONSTRAINED_NUMERIC,
+    DataType,
+    Kind,
+)
 
 TYPE_OF: Mapping[type, DataType] = {
     bool: BOOLEAN, int: INT64, float: FLOAT64, str: TEXT, list: DOCUMENT, dict: DOCUMENT,
+    FloatInFull: FLOAT64, Decimal: UNCONSTRAINED_NUMERIC,
 }  # fmt: skip
 """The type of a column whose values are of this Python type."""
 
 _DIGITS = re.compile(r"-?(0|[1-9][0-9]*)", re.ASCII)
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", re.ASCII)
+_DIGITS_OF_64_BITS = 19
 _DATE = r"^\d{4}-\d{2}-\d{2}$"
 _LOCAL = r"^\d{4}-\d{2}-\d{2}T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?$"
 _OFFSET = r"[+-]\d{2}:?\d{2}$"
@@ -45,7 +60,11 @@ def accepted(data_type: DataType) -> Converters:
     """The Python types that go into a column, each with its conversion (None: as it is)."""
     if data_type.kind is Kind.DECIMAL:
         convert = decimal_text(data_type.precision or MAX_PRECISION, data_type.scale or 0)
-        return {int: convert, float: lambda value: convert(repr(value)), str: lambda value: convert(_decimal(value))}
+        return {
+            **dict.fromkeys((int, Decimal, FloatInFull), convert),
+            float: lambda value: convert(repr(value)),
+            str: lambda value: convert(_decimal(value)),
+        }
     return _ACCEPTED.get(data_type.kind, {})
 
 
@@ -70,7 +89,20 @@ def _where(moments: pl.Series, is_right: pl.Series) -> pl.Series:
 def _whole(bits: int, text: str) -> int:
     if not _DIGITS.fullmatch(text):
         raise Unfit("type_mismatch")
-    return ranged(bits)(int(text))
+    return _integer(bits, Decimal(text))
+
+
+def _integer(bits: int, number: Decimal) -> int:
+    """A whole number; one of very many digits is never written out."""
+    if not number.is_finite() or number.adjusted() >= _DIGITS_OF_64_BITS:
+        raise Unfit("number_does_not_fit")
+    if number != number.to_integral_value():
+        raise Unfit("type_mismatch")
+    return ranged(bits)(int(number))
+
+
+def _no_float(_: Decimal) -> float:
+    raise Unfit("number_does_not_fit")
 
 
 def _decimal(text: str) -> str:
@@ -88,7 +120,14 @@ def _bytes(text: str) -> bytes:
 
 def _integers(bits: int) -> Mapping[type, Callable[[Any], Any]]:
     in_range = ranged(bits)
-    return {int: in_range, float: lambda value: in_range(integral(value)), str: partial(_whole, bits)}
+    exact = partial(_integer, bits)
+    return {
+        int: in_range,
+        float: lambda value: in_range(integral(value)),
+        str: partial(_whole, bits),
+        Decimal: exact,
+        FloatInFull: exact,
+    }
 
 
 _ACCEPTED: Mapping[Kind, Converters] = {
@@ -96,8 +135,13 @@ _ACCEPTED: Mapping[Kind, Converters] = {
     Kind.INT16: _integers(16),
     Kind.INT32: _integers(32),
     Kind.INT64: _integers(64),
-    Kind.FLOAT32: {float: float32, int: lambda value: float32(exact_float(value))},
-    Kind.FLOAT64: {float: None, int: exact_float},
+    Kind.FLOAT32: {
+        float: float32,
+        int: lambda value: float32(exact_float(value)),
+        FloatInFull: lambda value: float32(float(value)),
+        Decimal: _no_float,
+    },
+    Kind.FLOAT64: {float: None, int: exact_float, FloatInFull: float, Decimal: _no_float},
     Kind.TEXT: {str: None},
     **{kind: {str: None} for kind in MOMENTS},
     Kind.BINARY: {str: _bytes},

@@ -13,7 +13,8 @@ import polars as pl
 
 from millrace.capture.chunk import Chunk
 from millrace.capture.documents import Documents, of_contract
-from millrace.capture.json_values import accepted, parsed
+from millrace.capture.json_numbers import loads
+from millrace.capture.json_values import TYPE_OF, accepted, parsed
 from millrace.naming import IDENTITY, MESSAGE, column_name
 from millrace.pipeline import Stream
 from millrace.rejects import REJECT_SCHEMA, SEPARATOR
@@ -24,7 +25,7 @@ class MessageDecoder:
     """Decodes the messages of one read."""
 
     def __init__(self, stream: Stream, known: Sequence[Column]) -> None:
-        self._documents = Documents(stream, known, accepted, parsed)
+        self._documents = Documents(stream, known, TYPE_OF, accepted, parsed)
         self._contract = of_contract(stream)
         self._keys = [column_name(key) for key in stream.keys]
 
@@ -40,8 +41,9 @@ class MessageDecoder:
         columns = self._columns()
         missing = [column for column in columns if column.name not in frame.columns]
         frame = frame.with_columns(pl.lit(None, dtype=polars_type(one.type)).alias(one.name) for one in missing)
-        if set(self._keys) <= set(frame.columns):
-            frame = frame.with_columns(self._identity())
+        absent = [key for key in self._keys if key not in frame.columns]
+        frame = frame.with_columns(pl.lit(None, dtype=pl.String).alias(key) for key in absent)
+        frame = frame.with_columns(self._identity())
         rejected = reasons | {
             index: (document, "") for index, document in enumerate(parsed) if isinstance(document, str)
         }
@@ -63,8 +65,8 @@ class MessageDecoder:
 def _parsed(body: str) -> dict[str, Any] | str:
     """The object, or why there is none."""
     try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        value = loads(body)
+    except ValueError:
         return "not_json"
     return value if isinstance(value, dict) else "not_an_object"
 

@@ -1,85 +1,106 @@
 """Capture from MongoDB and DocumentDB: one cursor over a selection, in raw batches.
 
 The server tells nothing about open transactions to an ordinary user, so the position is the read's own moment by
-the server's clock, less an overlap as long as a transaction may live (docs/decisions/0003-position.md). There is
-no snapshot either: a document that moves while it is read may come twice, which the load tells by ``_id``.
-What does not belong here: decoding (mongo_values.py).
+the server's clock, less an overlap as long as a transaction may live (docs/decisions/0003-position.md). It is read
+what a majority of the members has, from the primary unless the URL says otherwise; the position is never later than
+what the member that answers shows (docs/decisions/0015-documents.md). There is no snapshot: a document that moves
+while it is read may come twice, which the load tells by ``_id``.
+What does not belong here: what is asked (mongo_queries.py), decoding (mongo_values.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
 import polars as pl
-from bson import Decimal128, ObjectId
-from bson.binary import Binary
-from bson.errors import InvalidId
+from bson import Timestamp
+from pymongo import ReadPreference
+from pymongo.read_concern import ReadConcern
 
 from millrace.capture.chunk import Chunk, Keys, Read, Window
 from millrace.capture.mongo_client import MongoClient, mongo_errors
+from millrace.capture.mongo_queries import Query, among, key_fields, within
 from millrace.capture.mongo_values import DOCUMENT_KEY, Decoder
 from millrace.capture.position import bounded_position, joined, not_in_future
 from millrace.errors import SourceMissing
 from millrace.naming import IDENTITY, column_name
 from millrace.pipeline import Stream
-from millrace.rejects import HEX
 from millrace.types import Column
 
 BATCH_DOCUMENTS = 20_000
+MAJORITY, ROUTER = "majority", "isdbgrid"
+LATEST = "9999-12-31T00:00:00+00:00"
+CAUSAL_LEVELS = frozenset({MAJORITY, "local"})
+UNKNOWN_LAG = (
+    "the member of MongoDB that was read does not tell how far it has followed its primary, so changes may be missing "
+    "until a sweep: read from the primary"
+)
 DEFAULT_OVERLAP = timedelta(seconds=60)
 """transactionLifetimeLimitSeconds, unless the server is configured otherwise."""
-
-FORMS_OF_TEXT: tuple[Callable[[str], Any], ...] = (
-    ObjectId,
-    lambda text: Binary.from_uuid(UUID(text)),
-    datetime.fromisoformat,
-    Decimal128,
-    lambda text: bytes.fromhex(text.removeprefix(HEX)),
-)
-
-Query = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class MongoSource:
-    """A MongoDB server; the client is the caller's to close."""
+    """A MongoDB server; the client is the caller's to close. Its reads are causally consistent: whichever member
+    answers, it shows no less than what was read before."""
 
     client: MongoClient
+    _sessions: list[Any] = field(default_factory=list, repr=False, compare=False)
 
     @asynccontextmanager
     async def read(
         self, stream: Stream, known: Sequence[Column], selection: Window | Keys
     ) -> AsyncIterator[MongoReading]:
         """As ``Source.read``."""
-        read = await _begin(self.client, stream, selection)
+        read = await _begin(self, stream, selection)
         selection, told = not_in_future(selection, read.read_at)
-        read = replace(read, note=joined(told, read.note))
-        yield MongoReading(read, self.client, stream, known, _query(stream, selection))
+        query = await _query(self.client, stream, selection)
+        yield MongoReading(replace(read, note=joined(told, read.note)), self, stream, known, query)
 
     async def existing(self, stream: Stream, known: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
         """As ``Source.existing``."""
-        async with aclosing(_find(self.client, stream, known, _query(stream, keys), _only_keys(stream))) as chunks:
+        found = _find(self, stream, known, await _query(self.client, stream, keys), key_fields(stream))
+        async with aclosing(found) as chunks:
             return {row async for chunk in chunks for row in _rows(chunk, keys.names)}
 
     async def keys(self, stream: Stream, known: Sequence[Column]) -> AsyncGenerator[pl.DataFrame, None]:
         """As ``Source.keys``."""
         names = [column_name(key) for key in stream.keys]
-        async with aclosing(_find(self.client, stream, known, {}, _only_keys(stream))) as chunks:
+        async with aclosing(_find(self, stream, known, {}, key_fields(stream))) as chunks:
             async for chunk in chunks:
                 if set(names) <= set(chunk.frame.columns):
                     yield chunk.frame.select(names)
 
     async def plan(self, stream: Stream, _known: Sequence[Column], window: Window, /) -> tuple[str, tuple[Column, ...]]:
         """As ``Source.plan``; documents have no columns before they are read."""
-        return f"db.{stream.reference.name}.find({json.dumps(_query(stream, window), default=str)})", ()
+        query = await _query(self.client, stream, window)
+        return f"db.{stream.reference.name}.find({json.dumps(query, default=str)})", ()
+
+    async def hello(self) -> dict[str, Any]:
+        """What the member says of itself that answers reads; reads that follow show what it shows."""
+        answer: dict[str, Any] = await self.client.admin.command("hello", read_preference=self.client.read_preference)
+        last = _last_write(answer, self.client)
+        if last and _level(self.client) in CAUSAL_LEVELS:
+            if not self._sessions:
+                self._sessions.append(await self.client.start_session())
+            self.session.advance_operation_time(last.ordinal)
+        return answer
+
+    @property
+    def session(self) -> Any:
+        """That of all reads; None where the server keeps none."""
+        return next(iter(self._sessions), None)
+
+    def collection(self, stream: Stream) -> Any:
+        """The stream's collection, read as the URL says, or as far as a majority of the members has it."""
+        source, concern = stream.reference, ReadConcern(_level(self.client))
+        return self.client[source.schema].get_collection(source.name, read_concern=concern)
 
 
 @dataclass(frozen=True)
@@ -87,102 +108,122 @@ class MongoReading:
     """A read that has begun; its chunks come from one cursor."""
 
     read: Read
-    _client: MongoClient
+    _source: MongoSource
     _stream: Stream
     _known: Sequence[Column]
     _query: Query
 
     def chunks(self) -> AsyncGenerator[Chunk, None]:
         """The selected documents, in the order of the index."""
-        return _find(self._client, self._stream, self._known, self._query)
+        return _find(self._source, self._stream, self._known, self._query)
 
     async def count(self) -> int:
         """Counted after the read, not in its snapshot: there is none."""
         with mongo_errors(_place(self._stream)):
-            collection = self._client[self._stream.reference.schema][self._stream.reference.name]
-            found: int = await collection.count_documents({})
+            collection, session = self._source.collection(self._stream), self._source.session
+            found: int = await collection.count_documents({}, session=session)
             return found
 
     async def sample(self, rows: int) -> tuple[int, list[Chunk]]:
         """Counted and drawn after the read, not in its snapshot: there is none."""
         decoder = Decoder(self._stream, self._known)
         with mongo_errors(_place(self._stream)):
-            collection = self._client[self._stream.reference.schema][self._stream.reference.name]
-            count = await collection.count_documents({})
-            drawn = collection.aggregate_raw_batches([{"$sample": {"size": rows}}])
+            collection, session = self._source.collection(self._stream), self._source.session
+            count = await collection.count_documents({}, session=session)
+            drawn = collection.aggregate_raw_batches([{"$sample": {"size": rows}}], session=session)
             return count, [decoder.decode(raw) async for raw in drawn]
 
 
-async def _begin(client: MongoClient, stream: Stream, selection: Window | Keys) -> Read:
-    source, place = stream.reference, _place(stream)
+async def _begin(source: MongoSource, stream: Stream, selection: Window | Keys) -> Read:
+    reference, place = stream.reference, _place(stream)
     with mongo_errors(place):
-        if not await client[source.schema].list_collection_names(filter={"name": source.name}):
+        database = source.client[reference.schema]
+        if not await database.list_collection_names(filter={"name": reference.name}):
             raise SourceMissing(
                 "there is no such collection", place=place, remedy="create it, or correct the stream's source"
             )
-        hello: dict[str, Any] = await client.admin.command("hello")
+        hello = await source.hello()
     read_at: datetime = hello["localTime"].replace(tzinfo=UTC)
     overlap = max(DEFAULT_OVERLAP, stream.capture.overlap or DEFAULT_OVERLAP)
     moves = isinstance(selection, Window) and selection.upper is None
-    position, note = bounded_position(read_at, overlap) if moves else (None, "")
-    return Read(read_at, position, identity=IDENTITY, coordinates=(column_name(DOCUMENT_KEY),), note=note)
+    shown_until, note = shown(hello, source.client)
+    position, doubt = bounded_position(min(read_at, shown_until), overlap) if moves else (None, "")
+    coordinates = (column_name(DOCUMENT_KEY),)
+    return Read(read_at, position, identity=IDENTITY, coordinates=coordinates, note=joined(doubt, note))
+
+
+def shown(hello: Mapping[str, Any], client: MongoClient) -> tuple[datetime, str]:
+    """Up to which moment the member that said ``hello`` shows every write, and a note where it does not tell."""
+    now: datetime = hello["localTime"].replace(tzinfo=UTC)
+    if last := _last_write(hello, client):
+        return last.at, ""
+    is_primary = hello.get("isWritablePrimary", hello.get("ismaster", False))
+    asks_router = hello.get("msg") == ROUTER and client.read_preference.mode != ReadPreference.PRIMARY.mode
+    return now, "" if is_primary and not asks_router else UNKNOWN_LAG
+
+
+@dataclass(frozen=True)
+class _Write:
+    """When it was made, by the server's ordinal and by the primary's clock."""
+
+    ordinal: Timestamp
+    at: datetime
+
+
+def _last_write(hello: Mapping[str, Any], client: MongoClient) -> _Write | None:
+    """The newest write that reads show; None where the server does not tell."""
+    last = hello.get("lastWrite", {})
+    is_local = _level(client) in {"local", "available"}
+    ordinal, at = ("opTime", "lastWriteDate") if is_local else ("majorityOpTime", "majorityWriteDate")
+    return _Write(last[ordinal]["ts"], last[at].replace(tzinfo=UTC)) if {ordinal, at} <= last.keys() else None
+
+
+def _level(client: MongoClient) -> str:
+    return client.read_concern.level or MAJORITY
+
+
+async def _query(client: MongoClient, stream: Stream, selection: Window | Keys) -> Query:
+    if isinstance(selection, Keys):
+        return among(stream, selection)
+    asks_for_all = selection.lower is None or selection.upper is not None
+    return within(stream, selection, with_arrays=asks_for_all or not await _is_without_arrays(client, stream))
+
+
+async def _is_without_arrays(client: MongoClient, stream: Stream) -> bool:
+    """Whether an index of the stamp says that no document has an array there."""
+    source = stream.reference
+    later = within(stream, Window(upper=LATEST))
+    command = {"explain": {"find": source.name, "filter": later}, "verbosity": "queryPlanner"}
+    with mongo_errors(_place(stream)):
+        plan = await client[source.schema].command(command, read_preference=client.read_preference)
+    indexes = list(_scans(plan.get("queryPlanner", {}).get("winningPlan")))
+    return bool(indexes) and not any(index["isMultiKey"] or index.get("isPartial", False) for index in indexes)
+
+
+def _scans(plan: Any) -> Iterator[Mapping[str, Any]]:
+    """The scans of indexes, wherever they are in a plan."""
+    if isinstance(plan, Mapping):
+        yield from [plan] if "isMultiKey" in plan else []
+        plan = list(plan.values())
+    if isinstance(plan, list):
+        for one in plan:
+            yield from _scans(one)
 
 
 async def _find(
-    client: MongoClient, stream: Stream, known: Sequence[Column], query: Query, projection: Query | None = None
+    source: MongoSource, stream: Stream, known: Sequence[Column], query: Query, projection: Query | None = None
 ) -> AsyncGenerator[Chunk, None]:
     """Decoding runs in a thread while the next batch is on its way."""
-    source = stream.reference
     decoder = Decoder(stream, known)
     with mongo_errors(_place(stream)):
-        cursor = client[source.schema][source.name].find_raw_batches(query, projection, batch_size=BATCH_DOCUMENTS)
+        cursor = source.collection(stream).find_raw_batches(
+            query, projection, batch_size=BATCH_DOCUMENTS, session=source.session
+        )
         try:
             async for raw in _ahead(cursor):
                 yield await asyncio.to_thread(decoder.decode, raw)
         finally:
             await cursor.close()
-
-
-def _query(stream: Stream, selection: Window | Keys) -> Query:
-    return _among(stream, selection) if isinstance(selection, Keys) else _within(stream, selection)
-
-
-def _only_keys(stream: Stream) -> Query:
-    """A projection."""
-    return {DOCUMENT_KEY: 0} | dict.fromkeys(stream.keys, 1)
-
-
-def _within(stream: Stream, window: Window) -> Query:
-    """Documents that were never stamped are in every window but a backfill's."""
-    name = stream.capture.cursor
-    bounds = {
-        operator: datetime.fromisoformat(bound)
-        for operator, bound in (("$gte", window.lower), ("$lt", window.upper))
-        if bound is not None
-    }
-    if window.upper is not None:
-        return {name: bounds}
-    return {"$or": [{name: bounds}, {name: None}]} if bounds else {}
-
-
-def _among(stream: Stream, keys: Keys) -> Query:
-    paths = {column_name(path): path for path in (DOCUMENT_KEY, *stream.keys)}
-    chosen = [paths[name] for name in keys.names]
-    if len(chosen) == 1:
-        return {chosen[0]: {"$in": [form for (value,) in keys.rows for form in _forms(value)]}}
-    rows = ({path: {"$in": _forms(value)} for path, value in zip(chosen, row, strict=True)} for row in keys.rows)
-    return {"$or": list(rows)}
-
-
-def _forms(value: Any) -> list[Any]:
-    """What a column's value, or its text in a reject's coordinates, may have been in the document."""
-    if not isinstance(value, str):
-        return [Decimal128(value) if isinstance(value, Decimal) else value]
-    forms: list[Any] = [value]
-    for form in FORMS_OF_TEXT:
-        with suppress(ValueError, ArithmeticError, InvalidId):
-            forms.append(form(value))
-    return forms
 
 
 def _rows(chunk: Chunk, names: Sequence[str]) -> list[tuple[Any, ...]]:

@@ -16,7 +16,7 @@ from bson.binary import UuidRepresentation
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError
 
-from millrace.capture.bson_values import accepted
+from millrace.capture.bson_values import TYPE_OF, accepted
 from millrace.capture.chunk import Chunk
 from millrace.capture.documents import Documents
 from millrace.naming import IDENTITY
@@ -33,6 +33,8 @@ EXTENDED_JSON = json_util.JSONOptions(
     uuid_representation=UuidRepresentation.STANDARD,
 )
 """How rejected documents are kept, so that every value can be read back as it was."""
+AS_IT_WAS = json_util.JSONOptions(datetime_conversion=DatetimeConversion.DATETIME_AUTO)
+"""How their keys are read back: binary keeps its subtype, of UUIDs as well."""
 DOCUMENT_KEY = "_id"
 SIZE_BYTES, SMALLEST_BYTES = 4, 5
 STRING = b"\x02"
@@ -44,7 +46,7 @@ class Decoder:
     """Decodes the raw batches of one read."""
 
     def __init__(self, stream: Stream, known: Sequence[Column]) -> None:
-        self._documents = Documents(stream, known, accepted)
+        self._documents = Documents(stream, known, TYPE_OF, accepted)
         self._documents.declare(stream.capture.cursor, TIMESTAMP_UTC)
 
     def decode(self, raw: bytes) -> Chunk:

@@ -14,6 +14,7 @@ from math import floor
 from typing import Any
 
 from millrace.lake.batch import Batch
+from millrace.types import MOMENTS
 from millrace.warehouse import statements
 from millrace.warehouse.target import Target
 
@@ -33,9 +34,10 @@ class Freshness:
 def measure(
     connection: Any, target: Target, batch: Batch, position: str | None, visible_at: datetime
 ) -> Freshness | None:
-    """Of the delta that was just applied; None for a first load, a backfill, and where rows have no stamp. ``position``
-    is where the read before this one ended."""
-    if not target.stamp or not batch.written or position is None or batch.position is None:
+    """Of the delta that was just applied; None for a first load, a backfill, and where rows have no stamp that is a
+    moment. ``position`` is where the read before this one ended."""
+    is_stamped = any(column.name == target.stamp and column.type.kind in MOMENTS for column in batch.columns)
+    if not is_stamped or not batch.written or position is None or batch.position is None:
         return None
     with connection.cursor() as cursor:
         # Redshift gives whole seconds of a stamp, so that the bound must be one too.

@@ -126,10 +126,11 @@ def differs(keys: Sequence[str], *, marks_deleted: bool) -> str:
 
 
 def staged_rows(target: Target, latest: str | None) -> str:
-    """The stage as a relation, of repeated readings the one that counts."""
+    """The stage as a relation, of repeated readings the one that counts: the latest, or any one where '' says that rows
+    have no stamp."""
     if latest is None:
         return quote(target.stage)
-    order = f"{quote(latest)} DESC NULLS LAST, {quote(ROW_HASH)}"
+    order = f"{quote(latest)} DESC NULLS LAST, {quote(ROW_HASH)}" if latest else quote(ROW_HASH)
     return first_of_each(quote(target.stage), target.keys, order)
 
 

@@ -90,8 +90,11 @@ class Mode(ABC):
         return int(inserted), int(changed)
 
     def latest(self, batch: Batch) -> str | None:
-        """The column by which the latest reading of a row is known, where one may have been read twice."""
-        return self.target.stamp if batch.identity else None
+        """The column by which the latest reading of a row is known, where one may have been read twice: '' if no row
+        has a stamp."""
+        if not batch.identity:
+            return None
+        return self.target.stamp if any(column.name == self.target.stamp for column in batch.columns) else ""
 
 
 def one(cursor: Any, question: str) -> int:

@@ -1,0 +1,114 @@
+"""Messages without a key, and streams of messages without a stamp: one odd message stops no other."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import dataframely as dy
+import pytest
+from engine_on_servers import PIPELINE, Engine
+
+from millrace import Append, Merge, Queue, Stream
+from millrace.errors import TooManyRejects
+from millrace.lake.messages import collected_prefix, put_messages
+from millrace.load_modes import LoadMode
+
+HOUR_AGO = datetime.now(UTC) - timedelta(hours=1)
+ORDERS = Stream("orders", "sqs/orders", "id", Queue(stamp="at"), load=Merge(), max_reject_share=1.0)
+
+
+def collect(engine: Engine, *bodies: str, minutes: int = 0) -> None:
+    prefix = collected_prefix(PIPELINE, "orders")
+    put_messages(engine.store, prefix, [(uuid4().hex, body) for body in bodies], HOUR_AGO + timedelta(minutes=minutes))
+
+
+def reasons(engine: Engine) -> list[tuple[str, str]]:
+    return [(one["reason"], one["field"]) for one in engine.rejects()]
+
+
+WITHOUT_A_KEY = {
+    '{"v":1}': ("no_key", "id"),
+    "{}": ("no_key", "id"),
+    '{"id":null}': ("no_key", "id"),
+    '{"id":{}}': ("no_key", "id"),
+    '{"id":{"a":1}}': ("no_key", "id"),
+    '{"id":5}': ("type_mismatch", "id"),
+    '{"id":["a"]}': ("type_mismatch", "id"),
+    '{"id":"a\\u0000"}': ("nul_character", "id"),
+}
+
+
+@pytest.mark.parametrize("load", [Append(), Merge()], ids=["append", "merge"])
+async def test_a_message_without_a_key_is_rejected_alone_and_stops_no_other(engine: Engine, load: LoadMode) -> None:
+    stream = Stream(**{**vars(ORDERS), "load": load})
+    collect(engine, '{"id":"a"}', *WITHOUT_A_KEY, '{"id":"b"}', '{"id":"c"}')
+    result = await engine.run(stream)
+    assert result is not None
+    assert (result.inserted, result.rejected) == (3, len(WITHOUT_A_KEY))
+    assert Counter(reasons(engine)) == Counter(WITHOUT_A_KEY.values())
+    collect(engine, '{"id":"d"}', minutes=1)
+    again = await engine.run(stream)
+    assert again is not None
+    assert (again.read, again.inserted) == (1, 1)
+    assert [key for (key,) in engine.rows("orders", "id")] == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("bodies", [['{"v":1}'], ["{"], ["[]", '{"id":null}'], ['{"id":"a\\u0000"}']])
+async def test_a_queue_that_begins_with_messages_without_a_key_goes_on(engine: Engine, bodies: list[str]) -> None:
+    collect(engine, *bodies)
+    with suppress(TooManyRejects):
+        await engine.run(ORDERS)
+    collect(engine, '{"id":"a"}', minutes=1)
+    result = await engine.run(ORDERS)
+    assert result is not None
+    assert result.inserted == 1
+    assert engine.rows("orders", "id") == [("a",)]
+
+
+async def test_each_field_of_a_key_is_asked_for(engine: Engine) -> None:
+    stream = Stream(**{**vars(ORDERS), "key": ["shop.id", "no"]})
+    collect(engine, '{"shop":{"id":1},"no":1}', '{"shop":{},"no":1}', '{"shop":{"id":1}}', '{"shop":[],"no":1}')
+    result = await engine.run(stream)
+    assert result is not None
+    assert (result.inserted, result.rejected) == (1, 3)
+    assert Counter(reasons(engine)) == {("no_key", "shop_id"): 2, ("no_key", "no"): 1}
+
+
+async def test_a_contract_that_asks_for_the_key_says_so_itself(engine: Engine) -> None:
+    class Order(dy.Schema):
+        id = dy.String(nullable=False)
+
+    collect(engine, '{"id":"a"}', '{"v":1}')
+    result = await engine.run(Stream(**{**vars(ORDERS), "contract": Order}))
+    assert result is not None
+    assert (result.inserted, result.rejected) == (1, 1)
+    assert reasons(engine) == [("contract_nullability", "id")]
+
+
+@pytest.mark.parametrize("load", [Append(), Merge()], ids=["append", "merge"])
+@pytest.mark.parametrize("capture", [Queue(), Queue(stamp="never_there"), Queue(stamp="v")], ids=str)
+async def test_a_queue_needs_no_stamp(either: Engine, capture: Queue, load: LoadMode) -> None:
+    """None is declared, no message has it, or it is no moment."""
+    stream = Stream(**{**vars(ORDERS), "capture": capture, "load": load})
+    collect(either, '{"id":"a","v":"x"}', '{"id":"b","v":"x"}', '{"id":"a","v":"x"}')
+    first = await either.run(stream)
+    collect(either, '{"id":"a","v":"x"}', '{"id":"c","v":"x"}', minutes=1)
+    second = await either.run(stream)
+    assert first is not None
+    assert second is not None
+    assert (first.inserted, first.unchanged, second.inserted, second.unchanged) == (2, 1, 1, 1)
+    assert either.rows("orders", "id", "v") == [("a", "x"), ("b", "x"), ("c", "x")]
+
+
+@pytest.mark.parametrize("name", ["xmin", "xmax", "cmin", "cmax", "ctid", "tableoid", "XMIN"])
+async def test_a_field_may_be_called_as_a_system_column(either: Engine, name: str) -> None:
+    message: dict[str, Any] = {"id": "a", name: 5}
+    collect(either, json.dumps(message))
+    await either.run(ORDERS)
+    column = next(column.name for column in either.batches[-1].columns if column.path == name)
+    assert either.rows("orders", "id", column) == [("a", 5)]
