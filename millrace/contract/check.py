@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dataframely as dy
-import orjson
 import polars as pl
 
+from millrace.capture.json_numbers import loads
 from millrace.contract_rules import KEY_RULE
 from millrace.errors import SchemaConflict
 from millrace.rejects import SEPARATOR, as_rejects, because, no_rejects, split
@@ -74,7 +74,7 @@ def _longest_text(column: Column, limit: int) -> pl.Expr:
         lengths = documents.str.len_bytes().fill_null(0)
         return pl.Series(
             [
-                max(_text_bytes(orjson.loads(document)), default=0) if length > limit else 0
+                max(_text_bytes(loads(document)), default=0) if length > limit else 0
                 for document, length in zip(documents, lengths, strict=True)
             ],
             dtype=pl.Int64,

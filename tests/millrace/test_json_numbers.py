@@ -18,9 +18,11 @@ from millrace import Merge, Queue, Stream
 from millrace.capture.chunk import Chunk
 from millrace.capture.json_numbers import FloatInFull, loads
 from millrace.capture.messages import MessageDecoder
+from millrace.contract.check import within_limits
 from millrace.lake.messages import collected_prefix, put_messages
 from millrace.naming import MESSAGE
-from millrace.types import DOCUMENT, FLOAT32, FLOAT64, INT16, INT64, TEXT, TIMESTAMP_UTC, DataType, decimal
+from millrace.types import DOCUMENT, FLOAT32, FLOAT64, INT16, INT64, TEXT, TIMESTAMP_UTC, Column, DataType, decimal
+from millrace.warehouse.dialect import REDSHIFT_DIALECT
 
 MISMATCH, UNFIT = "type_mismatch", "number_does_not_fit"
 RECENTLY = datetime.now(UTC) - timedelta(hours=1)
@@ -155,6 +157,15 @@ def decode(*bodies: str, **options: Any) -> Chunk:
     stream = Stream("orders", "sqs/orders", "id", Queue(), load=Merge(), **options)
     messages = pl.DataFrame({MESSAGE: [str(place) for place in range(len(bodies))], "body": bodies})
     return MessageDecoder(stream, ()).decode(messages)
+
+
+def test_a_long_document_with_a_number_beyond_every_float_is_measured_like_others() -> None:
+    long = "x" * 70_000
+    frame = pl.DataFrame({"id": [1, 2], "d": [f'[1e400,"{long}"]', f"[{'1' * 5_000},{'1' * 66_000}]"]})
+    columns = (Column("id", "id", INT64), Column("d", "d", DOCUMENT))
+    accepted, rejected = within_limits(frame, columns, ["id"], REDSHIFT_DIALECT.limits)
+    assert accepted["id"].to_list() == [2]
+    assert rejected["reason"].to_list() == ["too_long"]
 
 
 async def test_numbers_of_a_message_arrive_exactly_in_either_warehouse(either: Engine) -> None:
