@@ -82,8 +82,9 @@ class MySQL:
     def begin(self, connection: Any) -> Moment:
         """As ``Dialect.begin``."""
         connection.autocommit(True)
+        (given_zone,) = _row(connection, "SELECT @@SESSION.time_zone")
         _run(connection, *SETTINGS)
-        moment = _look(connection)
+        moment = _look(connection, given_zone)
         # Once more: a proxy may have chosen another connection to the server for the transaction.
         _run(connection, *SNAPSHOT, *SETTINGS)
         return moment
@@ -153,8 +154,9 @@ def _row(connection: Any, query: str) -> Any:
         return cursor.fetchone()
 
 
-def _look(connection: Any) -> Moment:
-    """The clock, then what runs, then whom the server follows, then the open transactions."""
+def _look(connection: Any, given_zone: str) -> Moment:
+    """The clock, then what runs, then whom the server follows, then the open transactions. ``given_zone`` is the time
+    zone that the session had before it was set to UTC."""
     read_at = _row(connection, "SELECT UTC_TIMESTAMP(6)")[0].replace(tzinfo=UTC)
     running, has_appliers = _row(connection, statement("mysql_running_statements"))
     with connection.cursor() as cursor:
@@ -168,7 +170,7 @@ def _look(connection: Any) -> Moment:
         blind=joined(server.blind, blind),
         replayed_until=None if server.behind is None else read_at - server.behind,
         halted=server.halted,
-        zones=_zones_of(variables),
+        zones=_zones_of(variables, given_zone),
     )
 
 
@@ -190,10 +192,10 @@ def _oldest_transaction(connection: Any) -> tuple[datetime | None, str]:
     return None, STALE
 
 
-def _zones_of(variables: Mapping[str, str]) -> tuple[str, ...]:
-    """Other than UTC."""
-    name = variables["time_zone"]
-    return other_than_utc([variables["system_time_zone"] if name == "SYSTEM" else name])
+def _zones_of(variables: Mapping[str, str], given: str) -> tuple[str, ...]:
+    """Those that the server gives to sessions, by default and by its init_connect, other than UTC."""
+    names = {variables["time_zone"], given}
+    return other_than_utc({variables["system_time_zone"] if name == "SYSTEM" else name for name in names})
 
 
 def _joined(fields: Sequence[str]) -> str:

@@ -175,12 +175,12 @@ async def test_a_backfill_is_of_the_zones_days(engine: Engine) -> None:
     assert await read_ids(engine, stream, other, end.isoformat()) == [1], "a bound may be in any zone"
 
 
-@pytest.fixture
-def western(mysql: MySQLServer) -> Iterator[MySQLServer]:
-    """MySQL with five hours behind UTC for every session."""
-    mysql.execute("SET GLOBAL time_zone = '-05:00'")
+@pytest.fixture(params=["time_zone = '-05:00'", "init_connect = 'SET time_zone = \"-05:00\"'"])
+def western(mysql: MySQLServer, request: pytest.FixtureRequest) -> Iterator[MySQLServer]:
+    """MySQL with five hours behind UTC for every session, by either way."""
+    mysql.execute(f"SET GLOBAL {request.param}")
     yield mysql
-    mysql.execute("SET GLOBAL time_zone = 'SYSTEM'")
+    mysql.execute("SET GLOBAL time_zone = 'SYSTEM', GLOBAL init_connect = ''")
 
 
 @pytest.mark.parametrize("declared", ["", "Etc/GMT+5"])
