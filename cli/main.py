@@ -63,6 +63,12 @@ EndDay = Annotated[
 AcceptRejects = Annotated[
     bool, typer.Option("--accept-rejects", help="Commit also where more rows were rejected than a stream allows.")
 ]
+AllowDeletes = Annotated[
+    bool, typer.Option("--allow-deletes", help="Commit also where more rows would be deleted than a stream allows.")
+]
+AcceptSource = Annotated[
+    bool, typer.Option("--accept-source", help="Go on with a stream's new source, compared with its target.")
+]
 RUN_OPTIONS = {
     "pipeline": "PIPELINE",
     "streams": "--stream",
@@ -87,12 +93,24 @@ def run(
     start: Start = None,
     end: End = None,
     accept_rejects: AcceptRejects = False,
+    allow_deletes: AllowDeletes = False,
+    accept_source: AcceptSource = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Bring what changed into the warehouse."""
     mode: Mode = "full" if full else "incremental"
-    request = _request(pipeline, stream, mode, start, end, dry_run, accept_rejects=accept_rejects)
+    request = _request(
+        pipeline,
+        stream,
+        mode,
+        start,
+        end,
+        dry_run,
+        accept_rejects=accept_rejects,
+        allow_deletes=allow_deletes,
+        accept_source=accept_source,
+    )
     _replicate(request, as_json)
 
 
@@ -116,11 +134,22 @@ def sweep(
     stream: StreamNames = None,
     deep: Deep = False,
     accept_rejects: AcceptRejects = False,
+    allow_deletes: AllowDeletes = False,
+    accept_source: AcceptSource = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare source and warehouse as a whole: bring silent updates and deletes."""
-    request = _request(pipeline, stream, "sweep", dry_run=dry_run, deep=deep, accept_rejects=accept_rejects)
+    request = _request(
+        pipeline,
+        stream,
+        "sweep",
+        dry_run=dry_run,
+        deep=deep,
+        accept_rejects=accept_rejects,
+        allow_deletes=allow_deletes,
+        accept_source=accept_source,
+    )
     _replicate(request, as_json)
 
 

@@ -61,6 +61,14 @@ class ReplicateRequest(Form):
     accept_rejects: bool = Field(
         default=False, description="Commit what was read also where more rows were rejected than a stream allows."
     )
+    allow_deletes: bool = Field(
+        default=False, description="Commit also where more rows would be deleted than a stream or model allows."
+    )
+    accept_source: bool = Field(
+        default=False,
+        description="A stream whose declared source changed goes on with the new one, compared with the target as a "
+        "whole.",
+    )
     dry_run: bool = Field(default=False, description="Show window, queries and schema changes; change nothing.")
 
     @model_validator(mode="after")
@@ -102,7 +110,7 @@ class ReplicateRequest(Form):
     @property
     def consent(self) -> Consent:
         """What the run is allowed to do."""
-        return Consent(accept_rejects=self.accept_rejects)
+        return Consent(self.accept_rejects, self.allow_deletes, self.accept_source)
 
     def describe(self, until: datetime) -> str:
         """For the run's name: the pipeline and its window."""

@@ -13,9 +13,13 @@ class Consent:
     """Nothing is allowed unless it is said.
 
     ``accept_rejects``: the batch is committed however many of its rows were rejected.
+    ``allow_deletes``: the batch is committed however many rows of the target it deletes.
+    ``accept_source``: a stream whose declared source changed goes on with the new one, compared with the target.
     """
 
     accept_rejects: bool = False
+    allow_deletes: bool = False
+    accept_source: bool = False
 
 
 NO_CONSENT = Consent()

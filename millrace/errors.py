@@ -8,12 +8,14 @@
     │   ├── KeyViolation       a declared key is NULL or repeated in the source
     │   ├── CountMismatch      counts that must add up do not
     │   ├── SchemaConflict     the source's shape and the target's cannot be brought together under the policy
-    │   └── TooManyRejects     more rows were rejected than the stream allows
+    │   ├── TooManyRejects     more rows were rejected than the stream allows
+    │   └── TooManyDeletes     more rows would be deleted than the stream or model allows
     ├── RetryableError         the same work may succeed later: connection lost, throttled, serialization conflict
     │   ├── Unreachable        a server does not answer
     │   ├── Conflict           another transaction won; repeat the whole transaction
     │   └── StreamBusy         another run holds the stream
-    └── Superseded             a later read was applied already: this batch must not be; stop without writing
+    ├── Superseded             a later read was applied already: this batch must not be; stop without writing
+    └── TargetLost             the target is not there any more, or empty, and the batch is only a part of its rows
 
 A row that breaks its contract raises nothing: it goes to quarantine with a reason (see contract/).
 A message names the stream, the place and the remedy, and never a secret or a value of a row.
@@ -79,6 +81,10 @@ class TooManyRejects(FatalError):
     """More rows were rejected than the stream allows."""
 
 
+class TooManyDeletes(FatalError):
+    """More rows of the target would be deleted than the stream or model allows."""
+
+
 class RetryableError(MillraceError):
     """The same work may succeed later."""
 
@@ -97,3 +103,7 @@ class StreamBusy(RetryableError):
 
 class Superseded(MillraceError):
     """A later read of the stream was applied already; applying this batch would go back in time."""
+
+
+class TargetLost(MillraceError):
+    """The target was dropped or emptied, and the batch holds only a part of its rows."""

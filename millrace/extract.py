@@ -326,6 +326,7 @@ class Extraction:
             consent=self._consent,
             zones=self._read.zones,
             by_value=self._by_value,
+            source=self._stream.source,
         )
 
     @property

@@ -15,7 +15,7 @@ from typing import Any
 import dataframely
 import polars
 
-from millrace.checks import Text, check_distinct, check_fields
+from millrace.checks import Share, Text, check_distinct, check_fields
 from millrace.declared import Bind, DeletePolicy
 from millrace.errors import ConfigurationError, UnmappableType
 from millrace.load_modes import AnyLoadMode, History, Merge
@@ -30,7 +30,7 @@ class Model:
     ``schema`` (dataframely) is the table: names, types, which columns are never NULL; ``key`` names its key;
     ``references`` maps columns to the models (dimensions) whose key they hold. A key that the dimension lacks gets a
     row there, with the dimension's ``unknown`` values (None: NULL). ``binds`` are further columns, which hold keys of
-    versions. Raises ConfigurationError.
+    versions. ``max_delete_share`` as of a stream. Raises ConfigurationError.
     """
 
     function: Callable[..., polars.DataFrame]
@@ -41,6 +41,7 @@ class Model:
     references: Mapping[Text, Text] = field(default_factory=dict)
     unknown: Mapping[Text, Any] = field(default_factory=dict)
     binds: Sequence[Bind] = ()
+    max_delete_share: Share = 0.5
 
     def __post_init__(self) -> None:
         if not isinstance(self.function, FunctionType):

@@ -89,6 +89,8 @@ class Stream:
     documents and messages are not replicated; ``sorted_by`` is the column by which the target is sorted.
     ``stamps_in`` is the IANA time zone in which stamps that say no zone are written (``''``: UTC, as far as the source
     does not say otherwise): the cursor's, and those that date versions and bindings. Their values arrive unchanged.
+    ``max_delete_share`` is the share of a target of more than 100 rows beyond which a run that would delete (mark or
+    close) them fails before it commits.
     """
 
     name: str
@@ -110,6 +112,7 @@ class Stream:
     omitted: Names = ()
     sorted_by: str = ""
     stamps_in: str = ""
+    max_delete_share: Share = 0.5
 
     def __post_init__(self) -> None:
         check_fields(self, f"stream {self.name}")

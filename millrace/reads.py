@@ -16,7 +16,7 @@ import orjson
 import polars as pl
 from bson import json_util
 
-from millrace.capture.chunk import Keys, Reading, Source, Window, blocks
+from millrace.capture.chunk import Keys, Read, Reading, Source, Window, blocks
 from millrace.capture.mongo_values import AS_IT_WAS
 from millrace.consent import NO_CONSENT, Consent
 from millrace.declared import Queue
@@ -52,6 +52,11 @@ class Route:
             self._asked.append(await asyncio.to_thread(self.warehouse.standing, self.pipeline, self.stream))
         return self._asked[0]
 
+    async def told(self, read: Read) -> Read:
+        """The read, with what an operator should know about the position that it may have begun from."""
+        notes = (read.note, (await self.standing()).note)
+        return replace(read, note="; ".join(filter(None, notes)))
+
     async def known(self) -> Sequence[Column]:
         """The target's columns."""
         return (await self.standing()).columns
@@ -68,7 +73,8 @@ async def window(
     selected = whole_if_lost(lost, selected) if moves else selected
     by_value = by_value or not moves or bool(lost) or (kind == "window" and selected == Window())
     async with route.source.read(route.stream, known, selected) as reading:
-        read = reading.read if moves else replace(reading.read, position=None)
+        read = await route.told(reading.read)
+        read = read if moves else replace(read, position=None)
         previous = (await route.standing()).last_read
         with Extraction(
             route.landing, route.stream, read, kind, known, selected.lower, previous, route.consent, by_value=by_value

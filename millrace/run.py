@@ -18,6 +18,7 @@ from millrace.pipeline import Stream
 from millrace.reads import Route, replay, whole_if_lost, window
 from millrace.schedule import is_due
 from millrace.sweep import sweep
+from millrace.warehouse.ledger import check_source
 
 Mode = Literal["incremental", "full", "sweep", "replay"]
 
@@ -50,8 +51,11 @@ class Choice:
 async def choose(route: Route, bounds: Bounds) -> Choice:
     """A due sweep takes the place of the window; a stream that was never loaded is read as a whole instead. A snapshot
     is all of these at once."""
+    is_accepted = await _is_accepted(route, bounds.consent)
     if route.stream.is_snapshot:
         return Choice("snapshot", by_value=bounds.mode == "full" or bounds.deep)
+    if is_accepted and not isinstance(route.stream.capture, Queue):
+        return Choice("sweep", by_value=bounds.deep)
     if bounds.mode == "sweep" and isinstance(route.stream.capture, Queue):
         bounds = Bounds()
     if bounds.start is not None or bounds.end is not None:
@@ -67,6 +71,15 @@ async def choose(route: Route, bounds: Bounds) -> Choice:
     if is_due(route.stream.sweep, standing.last_sweep, datetime.now(UTC)):
         return Choice("sweep")
     return Choice("window", whole_if_lost(standing.lost, Window(standing.position)))
+
+
+async def _is_accepted(route: Route, consent: Consent) -> bool:
+    """Whether the stream goes on with another source than the target's rows come from. Raises ConfigurationError where
+    it has another and nobody accepted that."""
+    recorded, declared = (await route.standing()).source, route.stream.source
+    if not consent.accept_source:
+        check_source(recorded, declared, f"stream {route.pipeline.name}.{route.stream.name}")
+    return bool(recorded) and recorded != declared
 
 
 def _now(stream: Stream) -> str | None:

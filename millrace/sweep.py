@@ -55,7 +55,7 @@ async def sweep(route: Route, *, deep: bool = False) -> Batch | None:
                 Extraction(
                     route.landing,
                     route.stream,
-                    reading.read,
+                    await route.told(reading.read),
                     "sweep",
                     known,
                     previous=standing.last_read,

@@ -18,6 +18,7 @@ from dataclasses import replace
 import dataframely as dy
 import polars as pl
 
+from millrace.consent import NO_CONSENT, Consent
 from millrace.contract.check import measure
 from millrace.errors import ConfigurationError, FatalError
 from millrace.lake.batch import Batch, Part, batch_prefix
@@ -178,6 +179,8 @@ class _Transform:
             is_complete=self._is_complete(model),
             zones=tuple(sorted({zone for batch in sources for zone in batch.zones})),
             by_value=any(batch.by_value for batch in sources),
+            is_of_all=all(batch.holds_all for batch in sources),
+            consent=Consent(**{name: any(vars(batch.consent)[name] for batch in sources) for name in vars(NO_CONSENT)}),
         )
 
     def _is_complete(self, model: Model) -> bool:

@@ -62,7 +62,9 @@ class Batch:
     taken to be so, where rows do not say it themselves (docs/decisions/0010-versions.md). ``origin`` is the manifest,
     in the landing zone, of the batch that this one is a copy of in the processed zone. ``collected``, ``zones`` as in
     ``Read``. ``consent`` is what a person allowed the run to do. ``by_value``: rows are compared with the target value
-    by value, whatever the hashes say that the target holds (docs/decisions/0018-stored-hash-is-a-claim.md)."""
+    by value, whatever the hashes say that the target holds (docs/decisions/0018-stored-hash-is-a-claim.md). ``source``
+    is that of the stream's declaration ('': of a model, or not recorded). ``is_of_all``: of a model, computed from
+    batches that hold all rows."""
 
     pipeline: str
     stream: str
@@ -97,6 +99,8 @@ class Batch:
     zones: tuple[str, ...] = ()
     by_value: bool = False
     consent: Consent = NO_CONSENT
+    source: str = ""
+    is_of_all: bool = False
 
     @property
     def written(self) -> int:
@@ -118,6 +122,11 @@ class Batch:
         """Every row of the source was looked at: what was rejected before is among this batch's rejects, or mended."""
         is_first = self.kind == "window" and self.lower is None and self.position is not None
         return is_first or self.kind in {"sweep", "snapshot"}
+
+    @property
+    def holds_all(self) -> bool:
+        """Its files hold every row there is, so that a target may be made of it alone. A sweep holds differences."""
+        return self.is_of_all or self.is_complete or (self.reads_all and self.kind != "sweep")
 
     def save(self, store: ObjectStore) -> str:
         """Write the manifest; from now on the batch exists. Returns its key."""

@@ -1,4 +1,4 @@
-"""Applying a staged batch to its target. Runs inside the caller's transaction.
+"""Applying a staged batch to its target, and the bound of what it may delete. Runs inside the caller's transaction.
 
 What does not belong here: what a load mode does (modes/), staging, the ledger, the transaction (load.py).
 """
@@ -9,10 +9,15 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
+from millrace.errors import TooManyDeletes
 from millrace.lake.batch import Batch
+from millrace.warehouse import statements
 from millrace.warehouse.modes import mode_of
-from millrace.warehouse.modes.mode import Applied
+from millrace.warehouse.modes.mode import Applied, one
 from millrace.warehouse.target import Target
+
+SMALL_ROWS = 100
+"""Of a target with so few rows a run may delete any share."""
 
 
 def apply(connection: Any, target: Target, batch: Batch, applied_at: datetime, held: Collection[str] | None) -> Applied:
@@ -20,9 +25,27 @@ def apply(connection: Any, target: Target, batch: Batch, applied_at: datetime, h
     rejected or there was none.
 
     Raises CountMismatch when the statements did not find what they were to replace, FatalError when the mode cannot
-    number a row.
+    number a row, TooManyDeletes when it deleted more than it may.
     """
     if held is None:
         return Applied()
+    mode = mode_of(target)
     with connection.cursor() as cursor:
-        return mode_of(target).apply(cursor, batch, applied_at, held)
+        may_delete = batch.deleted or batch.kind == "snapshot" or batch.is_complete
+        present = one(cursor, statements.count_rows(target, mode.present)) if may_delete else 0
+        done = mode.apply(cursor, batch, applied_at, held)
+    if not batch.consent.allow_deletes:
+        _refuse_too_many_deletes(target, present, mode.lost(done))
+    return done
+
+
+def _refuse_too_many_deletes(target: Target, present: int, lost: int) -> None:
+    if present <= SMALL_ROWS or lost <= target.max_delete_share * present:
+        return
+    raise TooManyDeletes(
+        f"{lost} of the {present} rows of {target.name} are not in the source any more; a run may delete "
+        f"{target.max_delete_share:.0%} (max_delete_share). Nothing was committed",
+        place=target.place,
+        remedy="see whether the source is whole (emptied, half restored, another filter or partition, rows hidden from "
+        "this user); if the deletes are right, run again with --allow-deletes (run parameter allow_deletes)",
+    )

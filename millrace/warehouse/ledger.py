@@ -21,6 +21,10 @@ from millrace.warehouse.schema import RecordedColumn
 from millrace.warehouse.session import lock
 
 ROWS_OF_A_STATEMENT = 500
+_OF_STREAM = "pipeline = %s AND stream = %s"
+_NEWEST_FIRST = "ORDER BY token DESC, applied_at DESC"
+"""Tokens grow with every lease; a batch under none (token 0) is told by the order of commits."""
+_POSITIONS = f"SELECT position FROM millrace.batches WHERE {_OF_STREAM} AND position IS NOT NULL"
 _FRESHNESS = "rows_stamped, rows_silent, age_p50_seconds, age_p95_seconds, age_max_seconds"
 _COUNTS = "rows_read, rows_inserted, rows_updated, rows_deleted, rows_unchanged, rows_rejected"
 
@@ -98,29 +102,49 @@ class Ledger:
         lock(self._connection, LEDGER)
 
     def position(self, pipeline: str, stream: str) -> str | None:
-        """Where the next read of a stream starts; None for a stream that was never loaded."""
-        row = self._first(
-            "SELECT position FROM millrace.batches WHERE pipeline = %s AND stream = %s AND position IS NOT NULL "
-            "ORDER BY read_at DESC LIMIT 1",
-            (pipeline, stream),
-        )
+        """That of the newest batch which has one, whatever its source's clock said; None for a stream that was never
+        loaded."""
+        row = self._first(f"{_POSITIONS} {_NEWEST_FIRST} LIMIT 1", (pipeline, stream))
         return str(row[0]) if row else None
 
-    def last_sweep(self, pipeline: str, stream: str) -> datetime | None:
-        """When the stream was last read as a whole: by its latest sweep, else by its first load; None before that."""
+    def position_until(self, pipeline: str, stream: str, now: datetime) -> str | None:
+        """Where the next read starts: the newest position that is not after ``now``."""
+        newest = self.position(pipeline, stream)
+        if newest is None or not _is_after(newest, now):
+            return newest
+        rows = self._all(f"{_POSITIONS} {_NEWEST_FIRST}", (pipeline, stream))
+        return next((position for (position,) in rows if not _is_after(position, now)), None)
+
+    def last_sweep(self, pipeline: str, stream: str, now: datetime) -> datetime | None:
+        """When the stream was last read as a whole: by its latest sweep, else by its first load; None before that. What
+        was read after ``now``, by a source's clock that was ahead, does not count."""
         row = self._first(
             "SELECT coalesce(max(CASE WHEN kind = 'sweep' THEN read_at END), min(read_at)) FROM millrace.batches "
-            "WHERE pipeline = %s AND stream = %s AND position IS NOT NULL",
-            (pipeline, stream),
+            "WHERE pipeline = %s AND stream = %s AND position IS NOT NULL AND read_at <= %s",
+            (pipeline, stream, now),
         )
         return row[0] if row else None
 
-    def last_read(self, pipeline: str, stream: str) -> datetime | None:
-        """The moment of the latest read that was applied; None before the first."""
+    def last_read(self, pipeline: str, stream: str, now: datetime) -> datetime | None:
+        """The moment of the newest batch that was not read after ``now``; None before the first."""
         row = self._first(
-            "SELECT max(read_at) FROM millrace.batches WHERE pipeline = %s AND stream = %s", (pipeline, stream)
+            f"SELECT read_at FROM millrace.batches WHERE {_OF_STREAM} AND read_at <= %s {_NEWEST_FIRST} LIMIT 1",
+            (pipeline, stream, now),
         )
         return row[0] if row else None
+
+    def source(self, pipeline: str, stream: str) -> str:
+        """Where the rows of a stream's target come from; '' where that was not recorded."""
+        rows = self._all(f"SELECT source FROM millrace.sources WHERE {_OF_STREAM}", (pipeline, stream), since=2)
+        return str(rows[0][0]) if rows else ""
+
+    def has_rows(self, pipeline: str, stream: str) -> bool:
+        """Whether more rows were put into the stream's target than were deleted from it."""
+        row = self._first(
+            f"SELECT coalesce(sum(rows_inserted - rows_deleted), 0) FROM millrace.batches WHERE {_OF_STREAM}",
+            (pipeline, stream),
+        )
+        return bool(row and row[0] > 0)
 
     def collected(self, pipeline: str, stream: str, since: str) -> dict[str, str]:
         """The objects with messages that were applied, of those from the name ``since`` on, with the batch that was the
@@ -145,7 +169,7 @@ class Ledger:
             "SELECT r.reason, r.field, r.rows_rejected, b.read_at, b.batch_id, b.manifest FROM millrace.rejects AS r "
             "JOIN millrace.batches AS b ON b.batch_id = r.batch_id "
             "WHERE r.pipeline = %s AND r.stream = %s AND r.closed_by IS NULL "
-            "ORDER BY b.read_at DESC, r.reason, r.field",
+            "ORDER BY b.token DESC, b.applied_at DESC, b.batch_id, r.reason, r.field",
             (pipeline, stream),
         )
         return [OpenRejects(*row) for row in rows]
@@ -170,15 +194,19 @@ class Ledger:
         return replace(result, was_applied_before=True)
 
     def refuse_superseded(self, batch: Batch) -> None:
-        """Raises Superseded when a later read of the stream was applied (this batch would go back in time), or when
-        another run has taken the stream over."""
+        """Raises Superseded when a batch of a later lease was applied (this one would go back in time), or when another
+        run has taken the stream over. What is later is never told by the source's clock."""
         place = f"pipeline {batch.pipeline}, stream {batch.stream}"
-        latest = self.last_read(batch.pipeline, batch.stream)
-        if latest is not None and latest > batch.read_at:
+        row = self._first(
+            f"SELECT max(token) FROM millrace.batches WHERE {_OF_STREAM} AND batch_id <> %s",
+            (batch.pipeline, batch.stream, batch.batch_id),
+        )
+        latest = row[0] if row and row[0] else 0
+        if latest > batch.token or latest == batch.token > 0:
             raise Superseded(
                 f"batch {batch.batch_id} was read before one that is already applied",
                 place=place,
-                remedy="nothing to do: the later read holds its changes; run again for what changed since",
+                remedy="run again: the next read starts where the applied one ended",
             )
         if lease.newest(self._connection, batch.pipeline, batch.stream) > batch.token:
             raise Superseded(
@@ -201,6 +229,12 @@ class Ledger:
                 remedy="give the stream another target, or the pipeline another schema",
             )
 
+    def refuse_other_source(self, batch: Batch) -> None:
+        """Raises ConfigurationError when the target holds rows of another source, and nobody accepted this one."""
+        recorded = self.source(batch.pipeline, batch.stream)
+        if not batch.consent.accept_source:
+            check_source(recorded, batch.source, f"pipeline {batch.pipeline}, stream {batch.stream}")
+
     def record(self, batch: Batch, result: LoadResult, applied_at: datetime) -> None:
         """Write what the ledger keeps of the batch; the caller commits it together with the rows."""
         result.check()
@@ -216,8 +250,19 @@ class Ledger:
                     *(vars(result.freshness).values() if result.freshness else [None] * 5),
                 ),
             )  # fmt: skip
+        self._record_source(batch)
         self._record_rejects(batch)
         self._record_collected(batch)
+
+    def _record_source(self, batch: Batch) -> None:
+        own = (batch.pipeline, batch.stream)
+        if not batch.source or batch.source == self.source(*own):
+            return
+        with self._connection.cursor() as cursor:
+            cursor.execute(f"DELETE FROM millrace.sources WHERE {_OF_STREAM}", own)
+            cursor.execute(
+                "INSERT INTO millrace.sources (pipeline, stream, source) VALUES (%s, %s, %s)", (*own, batch.source)
+            )
 
     def _record_collected(self, batch: Batch) -> None:
         """Those that were not applied before."""
@@ -289,3 +334,23 @@ class Ledger:
                         "UPDATE millrace.columns SET left_at = %s WHERE pipeline = %s AND stream = %s AND name = %s",
                         (batch.read_at if has_left else None, *own, name),
                     )
+
+
+def check_source(recorded: str, declared: str, place: str) -> None:
+    """Raises ConfigurationError when a target holds rows of another source than the one declared; '': not known."""
+    if recorded and declared and recorded != declared:
+        raise ConfigurationError(
+            f"its target holds rows of {recorded}, and the declared source is {declared}: their rows would mix, and a "
+            "sweep would delete those of the former",
+            place=place,
+            remedy="give the new source a stream or a target of its own; or, if it takes the place of the former one, "
+            "run once with --accept-source (run parameter accept_source), which compares it with the target",
+        )
+
+
+def _is_after(position: str, now: datetime) -> bool:
+    """Positions that are no times are never after any."""
+    try:
+        return datetime.fromisoformat(position) > now
+    except ValueError:
+        return False

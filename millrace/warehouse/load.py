@@ -16,9 +16,11 @@ from functools import partial
 from typing import Any
 
 from millrace.database import database_errors
+from millrace.errors import TargetLost
 from millrace.lake.batch import Batch
 from millrace.naming import DELETED_AT
 from millrace.types import Column
+from millrace.warehouse import statements
 from millrace.warehouse.added import refuse_unfilled, unfilled
 from millrace.warehouse.apply import apply
 from millrace.warehouse.bind import Changed, bind_facts
@@ -31,7 +33,7 @@ from millrace.warehouse.reconcile import reconcile
 from millrace.warehouse.references import complete_dimensions
 from millrace.warehouse.room import make_room
 from millrace.warehouse.schema import changes_for
-from millrace.warehouse.session import patiently
+from millrace.warehouse.session import count, patiently
 from millrace.warehouse.stage import Stage, files_of
 from millrace.warehouse.target import Target
 from millrace.warehouse.times import doubtful_times
@@ -65,10 +67,10 @@ def load(connection: Any, stage: Stage, works: Sequence[Work], models: Mapping[s
         _stage(stage, work)
     if pending:
         catalog = Catalog(connection, [*(work.target for work in pending), *models.values()])
-        pending = [replace(work, changes=_make_room(connection, catalog, work)) for work in pending]
+        pending = [replace(work, changes=_make_room(connection, ledger, catalog, work)) for work in pending]
         _make_dimensions(connection, catalog, pending, models)
         patiently(connection, ledger.ensure)
-        done |= patiently(connection, lambda: _commit_together(connection, ledger, catalog, pending, models))
+        done |= patiently(connection, lambda: _commit_together(connection, ledger, catalog, works, pending, models))
     return [done[work.batch.batch_id] for work in works]
 
 
@@ -84,7 +86,7 @@ def _stage(stage: Stage, work: Work) -> None:
             stage.check_keys(files, work.target.keys, work.batch.identity, work.target.load.dated_by)
 
 
-def _make_room(connection: Any, catalog: Catalog, work: Work) -> Sequence[Change]:
+def _make_room(connection: Any, ledger: Ledger, catalog: Catalog, work: Work) -> Sequence[Change]:
     batch = work.batch
     if not (batch.written or batch.deleted or batch.is_complete):
         return ()
@@ -94,6 +96,8 @@ def _make_room(connection: Any, catalog: Catalog, work: Work) -> Sequence[Change
         changes = needed_changes(
             connection, catalog, work.target, batch.columns, batch.longest_bytes, is_whole=is_whole
         )
+        if any(isinstance(change, CreateTable) for change in changes):
+            _refuse_part(ledger, batch, work.target, "is not there any more")
         if changes:
             catalog.forget()
             refuse_unfilled(connection, work.target, batch, changes)
@@ -115,6 +119,18 @@ def _make_dimension(connection: Any, catalog: Catalog, target: Target) -> None:
         changes = needed_changes(connection, catalog, target, target.columns, {}, is_whole=False)
         catalog.forget()
         make_room(connection, changes, target.schema_policy, target.place)
+
+
+def _refuse_part(ledger: Ledger, batch: Batch, target: Target, problem: str) -> None:
+    """Raises TargetLost when rows were loaded into the target before and the batch does not hold them again: the others
+    would be missing, and the position would say that they are there."""
+    if batch.holds_all or not ledger.has_rows(batch.pipeline, batch.stream):
+        return
+    raise TargetLost(
+        f"{target.name} {problem}, and this batch holds only what changed",
+        place=target.place,
+        remedy=f"run `millrace run {batch.pipeline} --full`, which reads everything",
+    )
 
 
 def needed_changes(
@@ -146,15 +162,26 @@ def needed_changes(
 
 
 def _commit_together(
-    connection: Any, ledger: Ledger, catalog: Catalog, pending: Sequence[Work], models: Mapping[str, Target]
+    connection: Any,
+    ledger: Ledger,
+    catalog: Catalog,
+    works: Sequence[Work],
+    pending: Sequence[Work],
+    models: Mapping[str, Target],
 ) -> dict[str, LoadResult]:
     ledger.lock()
     catalog.forget()
     done = _applied_before(ledger, pending)
     pending = [work for work in pending if work.batch.batch_id not in done]
-    for work in pending:
+    # A model has no lease: it is as old as the batches beside it, also those that were applied before.
+    dating = works if any(work.batch.kind == "model" for work in pending) else pending
+    for work in dating:
         ledger.refuse_superseded(work.batch)
+    for work in pending:
         ledger.refuse_foreign(work.batch, work.target.name)
+        _refuse_lost(connection, ledger, catalog, work)
+        if not _is_made(work):
+            ledger.refuse_other_source(work.batch)
     applied_at = datetime.now(UTC)
     pending = [_apply(connection, catalog, work, applied_at) for work in pending]
     unbound = bind_facts(connection, catalog, models, _changed(pending), applied_at)
@@ -166,6 +193,25 @@ def _commit_together(
         done[work.batch.batch_id] = _record(connection, ledger, replace(work, warnings=warnings), applied_at)
     connection.commit()
     return done
+
+
+def _is_made(work: Work) -> bool:
+    """The target was made for this batch."""
+    return any(isinstance(change, CreateTable) for change in work.changes)
+
+
+def _refuse_lost(connection: Any, ledger: Ledger, catalog: Catalog, work: Work) -> None:
+    """Raises TargetLost when the target was emptied, or dropped since room was made, and the batch is only a part."""
+    batch, target = work.batch, work.target
+    if not (batch.written or batch.deleted):
+        return
+    if catalog.held(target) is None:
+        raise TargetLost(f"{target.name} was dropped while it was loaded", place=target.place, remedy="run again")
+    is_repair = batch.kind == "sweep" and not batch.matched
+    if _is_made(work) or batch.holds_all or is_repair:
+        return
+    if count(connection, statements.count_first(target.quoted)) == 0:
+        _refuse_part(ledger, batch, target, "has no row any more")
 
 
 def _apply(connection: Any, catalog: Catalog, work: Work, applied_at: datetime) -> Work:
@@ -212,8 +258,7 @@ def _record(connection: Any, ledger: Ledger, work: Work, applied_at: datetime) -
     )
     ledger.record(batch, result, applied_at)
     if batch.written:
-        is_new = any(isinstance(change, CreateTable) for change in work.changes)
-        ledger.record_columns(batch, target.keys, is_new=is_new, held=work.held)
+        ledger.record_columns(batch, target.keys, is_new=_is_made(work), held=work.held)
     return result
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from millrace.lake.batch import Batch
@@ -19,6 +19,7 @@ from millrace.pipeline import Pipeline, Stream
 from millrace.types import Column
 from millrace.warehouse import lease
 from millrace.warehouse.catalog import Catalog, held_columns
+from millrace.warehouse.changes import TargetTable
 from millrace.warehouse.compare import Comparison, Scan, compare
 from millrace.warehouse.contents import Contents
 from millrace.warehouse.dialect import Dialect
@@ -26,7 +27,8 @@ from millrace.warehouse.lease import LEASE_SECONDS
 from millrace.warehouse.ledger import Ledger, LoadResult, OpenRejects
 from millrace.warehouse.load import Work, load, needed_changes
 from millrace.warehouse.modes import mode_of
-from millrace.warehouse.room import allows
+from millrace.warehouse.room import allows, refuse
+from millrace.warehouse.schema import incompatible
 from millrace.warehouse.session import patiently, session
 from millrace.warehouse.stage import Stage
 from millrace.warehouse.target import Target, target_of
@@ -38,13 +40,16 @@ class Standing:
     """Of a stream in the warehouse: its target's columns, each with the path it holds (none before the first load);
     where the next read starts, None from the beginning, also when the target was dropped; when the source was last read
     as a whole, by a sweep or by the first load, None: never; when the last read was that was applied. ``lost`` are
-    columns that were loaded and that the target has no more, though the source may have them."""
+    columns that were loaded and that the target has no more, though the source may have them. ``source`` is where its
+    rows come from ('': not recorded), ``note`` what an operator should know about the position."""
 
     columns: tuple[Column, ...] = ()
     position: str | None = None
     last_sweep: datetime | None = None
     last_read: datetime | None = None
     lost: tuple[str, ...] = ()
+    source: str = ""
+    note: str = ""
 
 
 NOTHING = Standing()
@@ -72,7 +77,17 @@ class Warehouse:
                 if data_type is not None and name not in RESERVED | target.own
             )
             lost = tuple(sorted(name for name, one in recorded.items() if name not in held and not one.has_left))
-            return Standing(columns, ledger.position(*own), ledger.last_sweep(*own), ledger.last_read(*own), lost)
+            now = self._now(connection)
+            position = ledger.position_until(*own, now)
+            return Standing(
+                columns,
+                position,
+                ledger.last_sweep(*own, now),
+                ledger.last_read(*own, now),
+                lost,
+                ledger.source(*own),
+                _note(ledger.position(*own), position),
+            )
 
     def open_rejects(self, pipeline: Pipeline, stream: Stream) -> list[OpenRejects]:
         """What was rejected and not read again since, the latest first."""
@@ -129,6 +144,9 @@ class Warehouse:
         target = self._target(pipeline, stream)
         with self._session(target) as connection:
             held = held_columns(connection, target) or {}
+            keys = [column for column in scan.columns if column.name in scan.keys]
+            table = TargetTable(target.schema, target.table, target.dialect)
+            refuse(incompatible(table, held, keys), target.schema_policy, target.place)
             target = replace(target, marks_deleted=DELETED_AT in held)
             stage = Stage(connection, store, self.dialect, self._iam_role)
             relation, own = mode_of(target).present, (connection, self.dialect, store, self._iam_role)
@@ -173,6 +191,13 @@ class Warehouse:
         with session(self._connect, place) as connection:
             return load(connection, Stage(connection, store, self.dialect, self._iam_role), works, models)
 
+    def _now(self, connection: Any) -> datetime:
+        """By the later of this machine's clock and the warehouse's: a slow one must not make positions seem to come."""
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT {self.dialect.clock}")
+            at_warehouse: datetime = cursor.fetchone()[0]
+        return max(datetime.now(UTC), at_warehouse.replace(tzinfo=UTC))
+
     def _target(self, pipeline: Pipeline, member: Stream | Model) -> Target:
         return target_of(pipeline, member, self.dialect)
 
@@ -180,3 +205,12 @@ class Warehouse:
     def _session(self, target: Target) -> Iterator[Any]:
         with session(self._connect, target.place) as connection:
             yield connection
+
+
+def _note(newest: str | None, position: str | None) -> str:
+    if newest == position:
+        return ""
+    return (
+        f"the last position, {newest}, lies in the future (the source's clock was ahead) and is not used; the latest "
+        f"one before now is {position or 'none, so that everything is read'}"
+    )

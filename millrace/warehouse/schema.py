@@ -107,6 +107,14 @@ def _change(
     return None
 
 
+def incompatible(
+    target: TargetTable, held_columns: Mapping[str, DataType | None], columns: Sequence[Column]
+) -> list[Incompatible]:
+    """The columns that the target cannot hold, nor be compared with."""
+    changes = (_change(target, held_columns, column, 0) for column in columns if column.name in held_columns)
+    return [change for change in changes if isinstance(change, Incompatible)]
+
+
 def _key_change(
     target: TargetTable, keys: Sequence[str], recorded: Mapping[str, RecordedColumn]
 ) -> Iterator[KeyChanged]:

@@ -281,6 +281,11 @@ def fetch(rows: int) -> str:
     return f"FETCH FORWARD {rows} FROM {CURSOR}"
 
 
+def count_first(table: str) -> str:
+    """1 when a table (quoted) has rows, else 0."""
+    return f"SELECT count(*) FROM (SELECT 1 AS one FROM {table} LIMIT 1) AS first_row"
+
+
 def count_rows(target: Target, present: str) -> str:
     """The target's rows (those ``present``), without those marked as deleted."""
     there = f" WHERE {quote(DELETED_AT)} IS NULL" if target.marks_deleted else ""

@@ -27,7 +27,7 @@ class Target:
     ``binds`` are columns that hold keys of versions. ``consumed`` columns of a batch are not kept.
     The table is sorted by ``sorted_by``. ``number`` tells apart the temporary tables of targets that are loaded
     together. ``marks_deleted``: the table has the column that marks deleted rows. ``stamps_in`` is the time zone of
-    times that say none ('': UTC)."""
+    times that say none ('': UTC). ``max_delete_share`` is the share of its rows that one batch may delete."""
 
     pipeline: str
     member: str
@@ -52,6 +52,7 @@ class Target:
     number: int = 0
     marks_deleted: bool = False
     stamps_in: str = ""
+    max_delete_share: float = 1.0
 
     @property
     def name(self) -> str:
@@ -152,6 +153,7 @@ def _of_stream(pipeline: Pipeline, stream: Stream, dialect: Dialect, number: int
         schema_policy=stream.schema_policy,
         stamp=column_name(stream.capture.stamp) if stream.capture.stamp else "",
         reconcile=stream.reconcile,
+        max_delete_share=stream.max_delete_share,
         sorted_by=stream.sorted_by,
         rank=2,
         number=number,
@@ -176,6 +178,7 @@ def _of_model(pipeline: Pipeline, model: Model, dialect: Dialect, number: int) -
         references=model.references,
         unknown=model.unknown,
         binds=tuple(model.binds),
+        max_delete_share=model.max_delete_share,
         consumed=frozenset(filter(None, [model.load.effective])),
         rank=1 if model.references or model.binds else 0,
         number=number,

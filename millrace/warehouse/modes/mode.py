@@ -70,6 +70,10 @@ class Mode(ABC):
     def take_out(self, cursor: Any, batch: Batch, applied_at: datetime, held: Collection[str]) -> int:
         """See to the keys in ``gone``; the number of rows that changed."""
 
+    def lost(self, done: Applied) -> int:
+        """How many rows less the target shows, by what was applied."""
+        return done.deleted
+
     @abstractmethod
     def planned(self, columns: Sequence[Column]) -> list[str]:
         """The statements that put in rows of these columns, for people."""

@@ -51,6 +51,10 @@ class ReplaceMode(Mode):
         del cursor, batch, applied_at, held
         return 0
 
+    def lost(self, done: Applied) -> int:
+        """A row that changed is one that is gone and one that is new."""
+        return done.deleted - done.inserted
+
     def planned(self, columns: Sequence[Column]) -> list[str]:
         """As ``Mode.planned``."""
         return [self._create_delta(columns), f"DELETE FROM {self.target.quoted}", self._insert(columns)]
