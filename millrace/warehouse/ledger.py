@@ -202,13 +202,15 @@ class Ledger:
             (batch.pipeline, batch.stream, batch.batch_id),
         )
         latest = row[0] if row and row[0] else 0
-        if latest > batch.token or latest == batch.token > 0:
+        newest = lease.newest(self._connection, batch.pipeline, batch.stream)
+        # Above the newest: leases were deleted by hand after the read, and tokens went on from the applied batches.
+        if latest > batch.token or latest == batch.token > 0 or batch.token > newest > 0:
             raise Superseded(
-                f"batch {batch.batch_id} was read before one that is already applied",
+                f"batch {batch.batch_id} was read before one that is already applied, or that is to come",
                 place=place,
                 remedy="run again: the next read starts where the applied one ended",
             )
-        if lease.newest(self._connection, batch.pipeline, batch.stream) > batch.token:
+        if newest > batch.token:
             raise Superseded(
                 f"another run took the stream over after batch {batch.batch_id} was read",
                 place=place,
