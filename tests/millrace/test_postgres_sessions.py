@@ -358,6 +358,16 @@ def test_a_session_has_its_own_settings_whatever_the_database_has(
     }
 
 
+def test_redshift_is_asked_for_settings_that_it_has(engine: Engine) -> None:
+    with session.session(engine.connect_warehouse, "test") as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('search_path')")
+        assert cursor.fetchone() == (settings.NOTHING_ELSE,)
+        for name in ("bytea_output", "row_security", "lock_timeout", "idle_in_transaction_session_timeout"):
+            with pytest.raises(psycopg2.Error, match=f'unrecognized configuration parameter "{name}"'):
+                cursor.execute(f"SET {name} = 0")
+            connection.rollback()
+
+
 # Waiting -------------------------------------------------------------------------------------------------------------
 
 
