@@ -50,7 +50,8 @@ INSUFFICIENT_PRIVILEGE = "42501"
 _LOCK_TIMEOUT = "55P03"
 _DATA_CLASS = "22"
 """Its messages quote the value that was wrong."""
-_QUOTED = re.compile(r'".*"', re.DOTALL)
+_QUOTED = re.compile('["„“”«»].*["„“”«»]', re.DOTALL)
+"""As servers quote in one language or another."""
 REDSHIFT_CONFLICT = "1023"
 _CONFLICT = _Meaning(Conflict, "run again; the transaction was rolled back whole", states=("40001", "40P01"))
 _UNREACHABLE = _Meaning(
@@ -118,6 +119,13 @@ _MEANINGS = (
         WRONG_CREDENTIALS,
         states=("28000", "28P01"),
         signs=("authentication failed",),
+    ),
+    _Meaning(
+        FatalError,
+        "run the query that `millrace plan` shows by hand to see what it says",
+        # PL/pgSQL's own: whoever wrote RAISE may have put a row's values into the text.
+        states=("P0",),
+        instead="a function in the database raised an exception",
     ),
     _Meaning(RetryableError, "run again, or raise the statement timeout", states=("57014",)),
     _UNREACHABLE,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from contextlib import closing
+from types import SimpleNamespace
+from typing import cast
 
 import psycopg2
 import pytest
 
-from millrace.database import database_errors
-from millrace.errors import FatalError, SourceMissing, Unreachable
+from local.stack import Stack
+from millrace.database import database_errors, translate
+from millrace.errors import ConfigurationError, Conflict, FatalError, RetryableError, SourceMissing, Unreachable
 from millrace.warehouse.session import session
 
 
@@ -22,6 +25,39 @@ def test_a_data_error_does_not_quote_the_value(postgres_database: str) -> None:
         run(postgres_database, "SELECT 'John \"Jack\" Smith, born 1970'::int")
     assert "Smith" not in str(failure.value)
     assert "Jack" not in str(failure.value)
+
+
+def test_the_text_of_an_exception_that_a_function_raised_is_not_passed_on(postgres_database: str) -> None:
+    with pytest.raises(FatalError, match=r"a function in the database raised an exception.*by hand") as failure:
+        run(postgres_database, "DO $$ BEGIN RAISE EXCEPTION 'no such customer: Smith'; END $$")
+    assert "Smith" not in str(failure.value)
+
+
+@pytest.mark.parametrize("quoted", ['"Smith"', "»Smith«", "«Smith»", "„Smith“", "“Smith”"])
+def test_a_data_error_in_another_language_does_not_quote_the_value(quoted: str) -> None:
+    error = SimpleNamespace(pgcode="22P02", diag=SimpleNamespace(message_primary=f"ungültig: {quoted}"))
+    assert "Smith" not in str(translate(cast("Exception", error), "somewhere"))
+
+
+@pytest.mark.parametrize("code", ["25P03", "25P04", "57P05", "55P03", "57P01", "40001", "57014"])
+def test_what_passes_by_itself_is_tried_again(code: str) -> None:
+    error = SimpleNamespace(pgcode=code, diag=SimpleNamespace(message_primary="it ended"))
+    assert isinstance(translate(cast("Exception", error), "somewhere"), RetryableError)
+
+
+@pytest.mark.parametrize("text", ["could not complete because of conflict with concurrent transaction", "1023"])
+def test_a_conflict_of_redshift_is_repeated(text: str) -> None:
+    error = SimpleNamespace(pgcode="XX000", diag=SimpleNamespace(message_primary=text))
+    assert isinstance(translate(cast("Exception", error), "somewhere"), Conflict)
+
+
+def test_who_may_not_connect_is_told_so(stack: Stack, postgres_database: str) -> None:
+    name = postgres_database.rpartition("/")[2]
+    stack.postgres.execute(
+        f'REVOKE CONNECT ON DATABASE "{name}" FROM PUBLIC; ALTER DATABASE "{name}" OWNER TO postgres'
+    )
+    with pytest.raises(ConfigurationError, match=r"permission denied for database.*grant it"), database_errors("there"):
+        psycopg2.connect(postgres_database)
 
 
 def test_a_missing_table_is_still_named(postgres_database: str) -> None:

@@ -26,6 +26,7 @@ from local.stack import Stack
 from millrace import Incremental, Merge, Snapshot, Stream, settings
 from millrace.database import database_errors
 from millrace.errors import ConfigurationError, RetryableError
+from millrace.types import text
 from millrace.warehouse import session
 from tests.conftest import unique
 
@@ -85,7 +86,7 @@ async def test_rows_that_a_policy_hides_in_the_warehouse_are_not_put_in_again(po
     await postgres_engine.deliver(THINGS)
     for verb in ("ENABLE", "FORCE"):
         run(postgres_engine.connect_warehouse, f"ALTER TABLE engine.things {verb} ROW LEVEL SECURITY")
-    with pytest.raises(ConfigurationError, match="row-level security policy"):
+    with pytest.raises(ConfigurationError, match="would be affected by row-level security policy"):
         await postgres_engine.sweep(THINGS)
 
 
@@ -160,6 +161,15 @@ async def test_a_warehouse_behind_a_pooler_that_gives_sessions_is_loaded(
         behind = engine_between(stack, postgres_engine.store, postgres_engine.postgres_url, pooler.url)
         result = await behind.deliver(THINGS)
         assert result and result.inserted == 1
+
+
+def test_a_pooler_takes_what_is_sent_when_a_connection_is_made(pooled: Pooled, postgres_database: str) -> None:
+    with (
+        pooled(postgres_database, "transaction") as pooler,
+        closing(opener(postgres_connector(pooler.url, place="test"))()) as connection,
+    ):
+        settings.begin_reading(connection, "REPEATABLE READ")
+        assert connection.encoding == "UTF8"
 
 
 def test_an_option_that_a_pooler_refuses_is_named(pooled: Pooled, postgres_database: str) -> None:
@@ -317,13 +327,15 @@ async def test_a_type_that_is_called_as_one_of_the_servers_is_not_taken_for_it(e
     assert engine.rows("things", "id", "doc") == [("one", '{"a":2,"b":"y"}')]
 
 
-async def test_a_key_of_an_extensions_type_is_compared_as_text(engine: Engine, stack: Stack) -> None:
-    stack.postgres.execute("CREATE EXTENSION citext", database=database_of(engine.postgres_url))
-    engine.source("CREATE TABLE things (id citext PRIMARY KEY, body text, changed timestamptz DEFAULT now())")
+@pytest.mark.parametrize("extension", ["citext", "ltree"])
+async def test_a_key_of_an_extensions_type_is_compared_as_text(engine: Engine, stack: Stack, extension: str) -> None:
+    stack.postgres.execute(f"CREATE EXTENSION {extension}", database=database_of(engine.postgres_url))
+    engine.source(f"CREATE TABLE things (id {extension} PRIMARY KEY, body text, changed timestamptz DEFAULT now())")
     engine.source("INSERT INTO things VALUES ('Abc', 'x')")
-    await engine.deliver(THINGS)
+    stream = replace(THINGS, types={"id": text()})
+    await engine.deliver(stream)
     engine.source("UPDATE things SET body = 'y'")
-    swept = await engine.sweep(THINGS)
+    swept = await engine.sweep(stream)
     assert swept and (swept.updated, swept.deleted) == (1, 0)
 
 
@@ -428,8 +440,11 @@ async def read():
     stream = Stream("things", "postgres:public.things", "id", Incremental("changed"))
     source = PostgresSource(lambda: psycopg2.connect(sys.argv[1]), 1024)
     async with source.read(stream, (), Window()) as reading:
-        if sys.argv[2] == "tcp_user_timeout":
-            await anext(reading.chunks())
+        chunks = reading.chunks()
+        await anext(chunks)
+        if sys.argv[2] != "tcp_user_timeout":
+            async for _ in chunks:
+                pass
         os.kill(os.getpid(), signal.SIGSTOP)
 
 asyncio.run(read())
