@@ -71,7 +71,7 @@ VARIABLES = (
     Variable(
         "WAREHOUSE_URL",
         "the warehouse: Redshift, or Postgres (postgresql://); WAREHOUSE_<NAME>_URL is that of pipelines with "
-        '`warehouse="<name>"`, else they use this one',
+        '`warehouse="<name>"`',
         "redshift://loader:password@cluster.example.com:5439/warehouse",
         "always",
         secret=True,

@@ -44,9 +44,12 @@ async def load_source_queue(connection: str = "") -> Queue:
 
 
 async def load_warehouse(connection: str = "") -> Warehouse:
-    """The warehouse of this connection; the common one where the connection has none of its own."""
-    own = await _find(Warehouse, names.warehouse_name(connection)) if connection else None
-    return own or await _load(Warehouse, names.warehouse_name())
+    """The warehouse of this connection; '' is the common one."""
+    found = await _find(Warehouse, names.warehouse_name(connection))
+    if found is None and connection:
+        variable = f"WAREHOUSE_{connection.upper().replace('-', '_')}_URL"
+        raise _wrong(Warehouse, names.warehouse_name(connection), "is not there", f"set {variable}, and ")
+    return found or await _load(Warehouse, names.warehouse_name())
 
 
 async def load_landing() -> BucketStore:
@@ -77,6 +80,6 @@ async def _find(block_type: type[AnyBlock], name: str) -> AnyBlock | None:
         raise _wrong(block_type, name, "does not fit its type") from None
 
 
-def _wrong(block_type: type[Block], name: str, problem: str) -> ConfigurationError:
+def _wrong(block_type: type[Block], name: str, problem: str, first: str = "") -> ConfigurationError:
     place = f"block {block_type.get_block_type_slug()}/{name}"
-    return ConfigurationError(problem, place=place, remedy="run `python -m blocks.bootstrap`")
+    return ConfigurationError(problem, place=place, remedy=f"{first}run `python -m blocks.bootstrap`")

@@ -23,7 +23,7 @@ from prefect.utilities.callables import parameter_schema
 from infra import image as images
 from infra.change import Action, Change
 from infra.commands import ROOT, output
-from infra.settings import required_by
+from infra.settings import variables_of
 from infra.target import Target
 from pipelines import find
 
@@ -105,7 +105,7 @@ def _left_out(target: Target, one: Declared) -> str | None:
     settings, is_sample = target.settings, SAMPLE_DATA in one.content["tags"]
     if one.pipeline not in settings.pipelines or (is_sample and not settings.sample_data):
         return ""
-    if missing := sorted(required_by(find(one.pipeline)) - target.secret_arns.keys()):
+    if missing := sorted(variables_of(find(one.pipeline)) - target.secret_arns.keys()):
         return f"{', '.join(missing)} has no value"
     return None
 

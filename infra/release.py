@@ -20,7 +20,7 @@ from infra.cloudformation import Progress
 from infra.deployments import apply_deployments
 from infra.pool import apply_pool, template
 from infra.secret_values import apply_secrets
-from infra.settings import required_by, runnable
+from infra.settings import runnable, variables_of
 from infra.target import Target
 from pipelines import find
 
@@ -77,12 +77,11 @@ def _automations(target: Target, dry_run: bool) -> list[Change]:
 def described(target: Target) -> dict[str, str]:
     """The environment of a task, secrets by reference: what the blocks are made of.
 
-    What a pipeline requires is referred to before it has a value; a warehouse of its own only if it has one, as the
-    common one is used otherwise.
+    What a pipeline requires is referred to before it has a value.
     """
     container = template(target)["job_configuration"]["task_definition"]["containerDefinitions"][0]
     plain = {one["name"]: one["value"] for one in container["environment"]}
-    required = {name for pipeline in target.settings.pipelines for name in required_by(find(pipeline))}
+    required = {name for pipeline in target.settings.pipelines for name in variables_of(find(pipeline))}
     secrets = {name: reference(name) for name in required | {one["name"] for one in container["secrets"]}}
     return plain | secrets | {"AWS_DEFAULT_REGION": target.session.region_name} | target.emulator()
 

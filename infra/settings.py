@@ -94,21 +94,15 @@ class Settings(BaseModel):
 
 
 def variables_of(pipeline: Pipeline) -> set[str]:
-    """Variables of the URLs that a pipeline connects to. A queue's is no secret; a warehouse of its own may be left
-    without a value, then the common one is used."""
+    """Variables of the URLs that a pipeline connects to, without which it cannot run. A queue's is no secret."""
     sources = {stream.reference for stream in pipeline.streams}
     found = {_variable(f"SOURCE_{one.kind}", one.connection) for one in sources if one.kind != "sqs"}
     return found | {"WAREHOUSE_URL", _variable("WAREHOUSE", pipeline.warehouse)}
 
 
-def required_by(pipeline: Pipeline) -> set[str]:
-    """Without which of them it cannot run."""
-    return {name for name in variables_of(pipeline) if name == "WAREHOUSE_URL" or not name.startswith("WAREHOUSE_")}
-
-
 def runnable(pipelines: Iterable[str], known: Collection[str]) -> list[str]:
     """Those whose required variables are all among the known ones."""
-    return [name for name in pipelines if required_by(find(name)) <= set(known)]
+    return [name for name in pipelines if variables_of(find(name)) <= set(known)]
 
 
 def _variable(prefix: str, connection: str) -> str:

@@ -16,7 +16,7 @@ from infra import cloudformation, work_pool
 from infra.deployments import declared, read
 from infra.pool import find_pool
 from infra.secret_values import apply_secrets
-from infra.settings import required_by
+from infra.settings import variables_of
 from infra.target import Target
 from pipelines import find
 
@@ -62,7 +62,7 @@ def _worker(target: Target) -> Iterator[Line]:
 def _secrets(target: Target) -> Iterator[Line]:
     """One without which no pipeline of the environment runs less may stay empty."""
     apply_secrets(target, overwrite=False, dry_run=True)
-    required = {variable for name in target.settings.pipelines for variable in required_by(find(name))}
+    required = {variable for name in target.settings.pipelines for variable in variables_of(find(name))}
     wanted = [*target.settings.secret_variables(), target.settings.prefect_credential]
     for variable in wanted:
         if variable != "none":

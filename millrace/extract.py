@@ -20,17 +20,20 @@ from millrace.capture.chunk import Chunk, Read
 from millrace.consent import NO_CONSENT, Consent
 from millrace.contract.check import Limits, measure, meets_contract, within_limits
 from millrace.contract.target import fits_target
+from millrace.contract_rules import is_row_by_row
 from millrace.declared import Dated, LandingFormat
-from millrace.errors import KeyViolation, TooManyRejects
+from millrace.errors import ConfigurationError, KeyViolation
 from millrace.lake.batch import Batch, BatchKind, RejectCount, batch_prefix, new_batch_id
 from millrace.lake.formats import FORMATS
 from millrace.lake.store import ObjectStore
 from millrace.lake.writer import PartWriter
+from millrace.met import Met
 from millrace.naming import MESSAGE, ROW_HASH, column_name
 from millrace.pipeline import Stream
 from millrace.rejects import NO_KEY, NOWHERE, because, split
 from millrace.shape.row_hash import with_hashes, with_row_hash
 from millrace.stamps import note_of_stamps_ahead, stamped_ahead
+from millrace.tolerance import check_rejects
 from millrace.types import Column, identity_column, polars_type
 
 Progress = Callable[[int], None]
@@ -104,6 +107,8 @@ class Extraction:
         self._reject_files: list[str] = []
         self._reject_counts: Counter[tuple[str, str]] = Counter()
         self._met: set[str] = set()
+        self._met_fields = Met(stream)
+        self._row_by_row: set[str] = set()
         self._accepted = 0
         self._ahead = timedelta(0)
         self._source_rows: int | None = None
@@ -190,7 +195,9 @@ class Extraction:
         read = self._accepted + self._rejected + matched + sum(part.rows for part in self._deletes.parts)
         if not read and not closes and self._kind != "snapshot":
             return None
-        self._check_rejects(read)
+        self._check_rejects(self._accepted + self._rejected + matched)
+        if not self._known:
+            self._met_fields.refuse_unsorted()
         batch = self._batch(read, matched, tuple(closes))
         batch.save(self._landing.store)
         return batch
@@ -219,6 +226,7 @@ class Extraction:
         Raises KeyViolation when no row has the key.
         """
         self._require_key(chunk.frame)
+        self._met_fields.add(chunk)
         chunk = self._keyed(replace(chunk, frame=self._rewritten(chunk.frame)))
         if self._stream.schema_policy == "quarantine":
             frame, columns, rejected = fits_target(
@@ -249,7 +257,29 @@ class Extraction:
     def _rewritten(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Each in the type it had."""
         values = {name: value for name, value in self._stream.rewritten.items() if name in frame.columns}
-        return frame.with_columns(value.cast(frame.schema[name]).alias(name) for name, value in values.items())
+        try:
+            for name, value in values.items():
+                self._require_row_by_row(name, value, frame)
+            return frame.with_columns(value.cast(frame.schema[name]).alias(name) for name, value in values.items())
+        except pl.exceptions.PolarsError as error:
+            # Its own words may hold a row's values.
+            raise ConfigurationError(
+                f"rewritten ({', '.join(values)}) cannot be computed ({type(error).__name__})",
+                place=self._place,
+                remedy="use columns that every read has, and give values of the type that the column has",
+            ) from None
+
+    def _require_row_by_row(self, name: str, value: pl.Expr, frame: pl.DataFrame) -> None:
+        if name in self._row_by_row:
+            return
+        if not is_row_by_row(value, frame.schema):
+            raise ConfigurationError(
+                f"rewritten[{name!r}] looks at several rows, and a row is rewritten by itself",
+                place=self._place,
+                remedy="rewrite it in a model. For a function of Polars' map_batches, say is_elementwise=True where it "
+                "is so",
+            )
+        self._row_by_row.add(name)
 
     def _coordinates(self, frame: pl.DataFrame) -> list[str]:
         """Columns that tell where a rejected row is; the key where no column of the frame does better."""
@@ -278,14 +308,17 @@ class Extraction:
             self._longest_bytes[name] = max(length, self._longest_bytes[name])
 
     def _check_rejects(self, read: int) -> None:
-        allowed = min(self._stream.max_rejects, int(self._stream.max_reject_share * read))
-        if self._rejected > allowed and not self._consent.accept_rejects:
-            raise TooManyRejects(
-                f"{self._rejected} of {read} rows were rejected, {allowed} are allowed",
-                place=self._place,
-                remedy=f"see {self._landing.store.uri(self.prefix)}/rejects-*.ndjson, then fix the data or the "
-                "contract, or let this batch through with --accept-rejects (accept_rejects of the run's parameters)",
-            )
+        """A replay reads again what was accepted as rejected before."""
+        if self._kind == "replay" or self._consent.accept_rejects:
+            return
+        files = f"{self._landing.store.uri(self.prefix)}/rejects-*.ndjson"
+        check_rejects(self._stream, self._reject_counts, read, is_everything=self._is_everything, files=files)
+
+    @property
+    def _is_everything(self) -> bool:
+        """Every row of the source was read, or the target begins with this batch."""
+        is_first = self._kind == "window" and self._lower is None
+        return is_first or self._kind in {"sweep", "snapshot"} or not self._known
 
     def _wait(self) -> None:
         if self._writing is not None:
@@ -335,4 +368,5 @@ class Extraction:
             "rows were rejected, so nothing is taken for deleted" if self._kind == "snapshot" and self._rejected else ""
         )
         ahead = note_of_stamps_ahead(self._stream, self._ahead)
-        return "; ".join(filter(None, (self._read.note, ahead, kept, *self._told)))
+        unmet = self._met_fields.note if self._is_everything else ""
+        return "; ".join(filter(None, (self._read.note, ahead, kept, unmet, *self._told)))

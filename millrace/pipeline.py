@@ -43,6 +43,8 @@ SOURCE_KINDS: tuple[SourceKind, ...] = ("postgres", "mysql", "mongo", "sqs")
 
 _PLACE = rf"(?P<kind>[a-z]+)(/(?P<connection>{CONNECTION}))?"
 _SOURCE = re.compile(rf"{_PLACE}:(?P<schema>[^.]+)\.(?P<name>.+)")
+_STEP = re.compile(r"(?<!\\)\.")
+"""Between two fields of a path; a dot within a field's name is written with a backslash before it."""
 _QUEUE = re.compile(rf"{_PLACE}(?P<schema>)(?P<name>)")
 
 
@@ -82,7 +84,8 @@ class Stream:
     ``key`` names the column(s) that identify a row (with ``Replace`` it may be empty); ``contract`` a dataframely
     schema that rows must meet (rows that do not go to quarantine); ``types`` overrides the warehouse type of single
     fields, by source path; ``max_rejects`` and ``max_reject_share`` are the number of rejected rows, and their share of
-    the rows read (0 to 1), beyond which a run fails before it commits; ``flatten_depth`` how many levels of embedded
+    the rows read (0 to 1; ten rows are allowed whatever their share is), beyond which a run fails before it commits, 0
+    of either allows none; ``flatten_depth`` how many levels of embedded
     documents become columns (deeper ones stay documents). ``sweep`` says when source and target are compared as a
     whole: ``""`` (on demand only), ``every run``, ``daily``, or a cron expression (UTC).
     ``rewritten`` gives columns other values, of the same type, before the contract looks at them; ``omitted`` fields of
@@ -102,7 +105,7 @@ class Stream:
     types: Mapping[Text, DataType] = field(default_factory=dict)
     target: str = ""
     max_rejects: Count = 1_000
-    max_reject_share: Share = 1.0
+    max_reject_share: Share = 0.1
     flatten_depth: Count = 2
     sweep: str = ""
     deletes: DeletePolicy = "hard"
@@ -185,6 +188,13 @@ class Stream:
             if any(path == one or path.startswith(f"{one}.") for one in self.omitted):
                 raise ConfigurationError(
                     f"field {path!r} is declared and omitted", place=place, remedy="take it out of omitted"
+                )
+        for path in self.types:
+            if self.is_of_documents and len(_STEP.split(path)) > self.flatten_depth + 1:
+                raise ConfigurationError(
+                    f"field {path!r} lies deeper than flatten_depth={self.flatten_depth} opens documents",
+                    place=place,
+                    remedy="name the document that holds it, or raise flatten_depth",
                 )
         for path, data_type in self.types.items():
             if not is_declarable(data_type):

@@ -79,7 +79,7 @@ def report_of(result: LoadResult, seconds: float) -> StreamReport:
         fresh.p95_seconds if fresh else None,
         fresh.max_seconds if fresh else None,
         result.changes,
-        "; ".join(result.warnings),
+        "; ".join((*result.warnings, *_rejects_told(result))),
         "loaded" if result.loaded or result.deleted or result.rejected or result.changes else "nothing new",
     )
 
@@ -119,6 +119,13 @@ def run_failed(report: RunReport, failures: Sequence[Exception]) -> RunFailed:
     names = ", ".join(row.stream for row in rows if row.reason)
     reasons = [one for one in causes(failures) if isinstance(one, Exception)]
     return RunFailed(f"failed: {names}. {' '.join(map(words, reasons))}", reasons, report)
+
+
+def _rejects_told(result: LoadResult) -> tuple[str, ...]:
+    """A green run tells what it left behind."""
+    rows = "row was" if result.rejected == 1 else "rows were"
+    told = f"{result.rejected:,} {rows} rejected: millrace rejects {result.pipeline}"
+    return (told,) if result.rejected else ()
 
 
 @task(name="report", **STEP)

@@ -82,11 +82,13 @@ class Read:
 @dataclass(frozen=True)
 class Chunk:
     """A bounded number of rows: accepted so far in ``frame`` (columns named and typed by ``columns``), and those
-    that could not even be decoded in ``rejected`` (REJECT_SCHEMA)."""
+    that could not even be decoded in ``rejected`` (REJECT_SCHEMA). ``omitted`` are the paths that the stream omits and
+    that the rows had."""
 
     frame: pl.DataFrame
     columns: tuple[Column, ...]
     rejected: pl.DataFrame = field(default_factory=no_rejects)
+    omitted: frozenset[str] = frozenset()
 
 
 class Reading(Protocol):

@@ -50,6 +50,7 @@ class Documents:
         self._contract = of_contract(stream)
         self._known = {column.name: column.type for column in known} | self._contract
         self._held = {column.path: column.type for column in known}
+        self.omitted: frozenset[str] = frozenset()
         self._columns: dict[str, Column] = {}
         self._names = {column.path: column.name for column in known}
 
@@ -82,6 +83,7 @@ class Documents:
         for field in dict.fromkeys(chain.from_iterable(document for document in documents if document)):
             path = f"{prefix}{_escaped(field)}"
             if path in self._stream.omitted:
+                self.omitted |= {path}
                 continue
             values = _values_of(field, documents)
             values = self._without_omitted(path, values)
@@ -109,8 +111,14 @@ class Documents:
 
     def _without_omitted(self, path: str, values: list[Any]) -> list[Any]:
         """Omitted fields are left out of documents that stay whole as well."""
-        if not any(one.startswith(f"{path}.") for one in self._stream.omitted):
+        nested = [one for one in self._stream.omitted if one.startswith(f"{path}.")]
+        if not nested:
             return values
+        self.omitted |= {
+            one
+            for one in nested
+            if one not in self.omitted and any(_pruned(value, path, {one}) != value for value in values)
+        }
         return [_pruned(value, path, self._stream.omitted) for value in values]
 
     def _series(self, path: str, values: list[Any], rejected: Rejected) -> pl.Series | None:

@@ -48,9 +48,9 @@ class MessageDecoder:
             index: (document, "") for index, document in enumerate(parsed) if isinstance(document, str)
         }
         if not rejected:
-            return Chunk(frame, columns)
+            return Chunk(frame, columns, omitted=self._documents.omitted)
         keep = pl.Series([index not in rejected for index in range(len(parsed))], dtype=pl.Boolean)
-        return Chunk(frame.filter(keep), columns, _rejects(messages, rejected))
+        return Chunk(frame.filter(keep), columns, _rejects(messages, rejected), self._documents.omitted)
 
     def _columns(self) -> tuple[Column, ...]:
         """Those of the contract first, whether a message had them or not."""

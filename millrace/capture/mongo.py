@@ -25,6 +25,7 @@ from pymongo.read_concern import ReadConcern
 
 from millrace.capture.chunk import Chunk, Keys, Read, Window
 from millrace.capture.mongo_client import MongoClient, mongo_errors
+from millrace.capture.mongo_cursor import refuse_undated
 from millrace.capture.mongo_queries import Query, among, key_fields, within
 from millrace.capture.mongo_values import DOCUMENT_KEY, Decoder
 from millrace.capture.position import bounded_position, joined, not_in_future
@@ -59,6 +60,8 @@ class MongoSource:
     ) -> AsyncIterator[MongoReading]:
         """As ``Source.read``."""
         read = await _begin(self, stream, selection)
+        if selection == Window():
+            await self._check_cursor(stream)
         selection, told = not_in_future(selection, read.read_at)
         query = await _query(self.client, stream, selection)
         yield MongoReading(replace(read, note=joined(told, read.note)), self, stream, known, query)
@@ -79,6 +82,7 @@ class MongoSource:
 
     async def plan(self, stream: Stream, _known: Sequence[Column], window: Window, /) -> tuple[str, tuple[Column, ...]]:
         """As ``Source.plan``; documents have no columns before they are read."""
+        await self._check_cursor(stream)
         query = await _query(self.client, stream, window)
         return f"db.{stream.reference.name}.find({json.dumps(query, default=str)})", ()
 
@@ -101,6 +105,10 @@ class MongoSource:
         """The stream's collection, read as the URL says, or as far as a majority of the members has it."""
         source, concern = stream.reference, ReadConcern(_level(self.client))
         return self.client[source.schema].get_collection(source.name, read_concern=concern)
+
+    async def _check_cursor(self, stream: Stream) -> None:
+        with mongo_errors(_place(stream)):
+            await refuse_undated(self.collection(stream), stream, _place(stream))
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,8 @@ class Decoder:
             keep = pl.Series([index not in rejected for index in range(len(documents))], dtype=pl.Boolean)
             frame = frame.filter(keep)
         rows = [_reject(documents[index], *why) for index, why in rejected.items()] + undecodable
-        return Chunk(frame, self._documents.columns, pl.DataFrame(rows, schema=dict(REJECT_SCHEMA)))
+        rejects = pl.DataFrame(rows, schema=dict(REJECT_SCHEMA))
+        return Chunk(frame, self._documents.columns, rejects, self._documents.omitted)
 
 
 def _identity(document: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ differently (postgres.py, mysql.py).
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
@@ -290,3 +290,19 @@ def _check_declared(stream: Stream, columns: tuple[SourceColumn, ...]) -> None:
             place=place_of(stream),
             remedy="use a timestamp that every insert and update sets",
         )
+    names = [column.column.name for column in columns]
+    contract = stream.contract.column_names() if stream.contract else []
+    _refuse_unknown(stream, "types", "column", stream.types, by_path)
+    _refuse_unknown(stream, "rewritten", "column of the target", stream.rewritten, names)
+    _refuse_unknown(stream, "sorted_by", "column of the target", filter(None, [stream.sorted_by]), names)
+    _refuse_unknown(stream, "contract", "column of the target", contract, names)
+
+
+def _refuse_unknown(stream: Stream, where: str, what: str, named: Iterable[str], known: Collection[str]) -> None:
+    for name in named:
+        if name not in known:
+            raise SourceMissing(
+                f"{where} names {name!r}, and there is no such {what}",
+                place=place_of(stream),
+                remedy=f"choose from {', '.join(known)}",
+            )

@@ -1,4 +1,4 @@
-"""A pipeline's own warehouse: named by variables, found by the name, the common one where there is none."""
+"""A pipeline's own warehouse: named by variables, found by the name, and refused where there is none."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_what_is_wrong_or_missing_is_named(
     assert SECRET not in str(raised.value)
 
 
-async def test_a_pipeline_is_loaded_where_it_says_else_to_the_common_warehouse(
+async def test_a_pipeline_is_loaded_where_it_says_and_nowhere_else(
     prefect_server: PrefectServer, environment: dict[str, str]
 ) -> None:
     await bootstrap(environment | {"WAREHOUSE_STARS_URL": POSTGRES})
@@ -55,16 +55,17 @@ async def test_a_pipeline_is_loaded_where_it_says_else_to_the_common_warehouse(
     assert driver_of(named.connector) == "postgresql+psycopg2"
     assert named.connector.connection_info.host == "stars.example.com"
     assert common.is_redshift
-    assert (await load_warehouse("nowhere")).connector.connection_info == common.connector.connection_info
     assert (await open_warehouse(pipeline("stars"))).dialect.name == "postgres"
-    for name in ("", "nowhere"):
-        assert (await open_warehouse(pipeline(name))).dialect.name == "redshift"
+    assert (await open_warehouse(pipeline(""))).dialect.name == "redshift"
+    for name in ("nowhere", "star", "stars-2"):
+        told = f"warehouse-{name}: is not there. Remedy: set WAREHOUSE_{name.upper().replace('-', '_')}_URL, and run"
+        with pytest.raises(ConfigurationError, match=told):
+            await open_warehouse(pipeline(name))
 
 
 async def test_a_document_of_another_shape_is_no_reason_to_load_elsewhere(
     prefect_server: PrefectServer,
 ) -> None:
-    """Only a document that is not there lets a pipeline load into the common warehouse."""
     await Warehouse(connector=warehouse_connector(POSTGRES, place="test")).asave("warehouse-bent", overwrite=True)
     async with get_client() as client:
         document = await client.read_block_document_by_name("warehouse-bent", "millrace-warehouse")

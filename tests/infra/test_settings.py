@@ -12,7 +12,7 @@ from blocks.environment import documents
 from infra.cloudformation import TEMPLATE
 from infra.deploy import application
 from infra.release import described
-from infra.settings import ENVIRONMENTS, read_settings, required_by, runnable, variables_of
+from infra.settings import ENVIRONMENTS, read_settings, runnable, variables_of
 from infra.target import Target
 from local.stack import Stack
 from millrace.errors import ConfigurationError
@@ -41,9 +41,11 @@ def test_production_asks_for_what_its_pipelines_connect_to() -> None:
     ]
 
 
-def test_a_warehouse_of_its_own_is_no_requirement() -> None:
-    stocks = find("stocks")
-    assert variables_of(stocks) - required_by(stocks) == {"WAREHOUSE_STOCKS_URL"}
+def test_a_pipeline_that_names_a_warehouse_cannot_run_without_it() -> None:
+    needed = variables_of(find("stocks"))
+    assert needed == {"SOURCE_MYSQL_STOCKS_URL", "WAREHOUSE_STOCKS_URL", "WAREHOUSE_URL"}
+    assert runnable(["stocks"], needed - {"WAREHOUSE_STOCKS_URL"}) == []
+    assert runnable(["stocks"], needed) == ["stocks"]
     assert runnable(["stocks", "events"], {"WAREHOUSE_URL"}) == ["events"]
 
 
@@ -86,8 +88,7 @@ def test_the_command_names_the_environments_there_are() -> None:
 
 
 def test_blocks_are_made_before_their_secrets_have_values(stack: Stack) -> None:
-    """But for a warehouse of its own: a block for it would keep the common one from being used."""
     target = Target(read_settings("prod"), stack.aws.environment(), outputs=dict(OUTPUTS))
     made = {name for name, _ in documents(described(target))}
     assert {"warehouse", "source-postgres", "source-postgres-totesys", "source-mongo", "source-mysql-stocks"} <= made
-    assert "warehouse-stocks" not in made
+    assert "warehouse-stocks" in made

@@ -26,6 +26,7 @@ from millrace.capture.pipe import CHUNK_BYTES
 from millrace.capture.postgres import PostgresSource
 from millrace.capture.tables import TableSource
 from millrace.collected import CollectedSource
+from millrace.consent import Consent
 from millrace.extract import Landing
 from millrace.lake.batch import Batch
 from millrace.lake.store import ObjectStore
@@ -42,6 +43,8 @@ PIPELINE = "engine"
 """Name of the pipeline that every delivered stream is in, and of the schema of its targets."""
 
 NOW = Bounds()
+ANY_REJECTS = Consent(accept_rejects=True)
+"""Of tests of what is rejected and why; ``run`` is as strict as a run is."""
 """What a run that is asked nothing reads."""
 
 Way = Callable[[Route], Awaitable[Batch | None]]
@@ -168,7 +171,8 @@ class Engine:
     async def _batch(self, stream: Stream, way: Way, token: int) -> Batch | None:
         landing = self.landing(token)
         with self._source(stream) as source:
-            batch = await way(Route(source, landing, self.warehouse, pipeline_of(stream), stream))
+            route = Route(source, landing, self.warehouse, pipeline_of(stream), stream, consent=ANY_REJECTS)
+            batch = await way(route)
         self.batches += [batch] if batch else []
         return batch
 

@@ -208,7 +208,7 @@ async def test_more_bad_rows_than_allowed_fail_the_run_before_it_commits(engine:
     before = everything(engine)
     engine.source("UPDATE notes SET amount = 'NaN', changed = now() WHERE id <= 3")
     with pytest.raises(TooManyRejects, match="3 of 3 rows were rejected, 2 are allowed"):
-        await engine.deliver(replace(NOTES, max_rejects=2))
+        await engine.run(replace(NOTES, max_rejects=2))
     assert everything(engine) == before
 
 

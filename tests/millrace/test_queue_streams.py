@@ -199,7 +199,7 @@ MALFORMED = {
 
 async def test_what_is_malformed_goes_to_quarantine_with_its_reason(engine: Engine) -> None:
     name = collect(engine, order("good"), *MALFORMED)
-    result = await engine.run(ORDERS)
+    result = await engine.run(replace(ORDERS, max_reject_share=1.0))
     assert result and (result.read, result.inserted, result.rejected) == (12, 1, 11)
     rejects = engine.rejects()
     found = {json.loads(one["coordinates"])["_message"]: (one["reason"], one["field"]) for one in rejects}

@@ -1,0 +1,28 @@
+"""Whether a stream's cursor can be one in MongoDB, where a field has no type of its own: the first documents tell.
+
+What does not belong here: single stamps that are no date, which reject their documents (mongo.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from millrace.errors import ConfigurationError
+from millrace.pipeline import Stream
+
+SAMPLED_DOCUMENTS = 1_000
+
+
+async def refuse_undated(collection: Any, stream: Stream, place: str) -> None:
+    """Raises ConfigurationError when documents have the cursor and in none of the first ones it is a date: then every
+    row would be rejected. ``collection`` is Motor's."""
+    path = stream.capture.cursor
+    types = {"$group": {"_id": {"$type": f"${path}"}, "documents": {"$sum": 1}}}
+    counted = collection.aggregate([{"$limit": SAMPLED_DOCUMENTS}, types, {"$sort": {"documents": -1}}])
+    found = [one["_id"] async for one in counted if one["_id"] not in {"missing", "null", "undefined"}]
+    if found and "date" not in found:
+        raise ConfigurationError(
+            f"cursor {path!r} is of type {' and '.join(found)}",
+            place=place,
+            remedy="use a field of type date that every insert and update sets",
+        )

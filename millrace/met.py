@@ -1,0 +1,77 @@
+"""Which declared fields a read of documents or messages met: one that no row had is told.
+
+A document may lack any field by right, so only a read of everything shows that a name is likely misspelt.
+What does not belong here: the columns of tables, which are known before the first row (capture/tables.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from millrace.capture.chunk import Chunk
+from millrace.errors import ConfigurationError
+from millrace.pipeline import Stream
+from millrace.types import MOMENTS, Column
+
+
+class Met:
+    """Collects chunk by chunk what had a value."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._names: set[str] = set()
+        self._paths: set[str] = set()
+        self._omitted: frozenset[str] = frozenset()
+        self._rows = 0
+
+    def add(self, chunk: Chunk) -> None:
+        """A chunk as it was captured."""
+        if not self._stream.is_of_documents:
+            return
+        had = [one for one in chunk.columns if chunk.frame[one.name].null_count() < chunk.frame.height]
+        self._names.update(column.name for column in had)
+        self._paths.update(column.path for column in had)
+        self._omitted |= chunk.omitted
+        self._rows += chunk.frame.height
+        self.refuse_undated(had)
+
+    def refuse_undated(self, columns: Sequence[Column]) -> None:
+        """Raises ConfigurationError when the field that says when a row was changed holds no moments."""
+        stamp = self._stream.capture.stamp
+        for column in columns:
+            if stamp and column.path == stamp and column.type.kind not in MOMENTS:
+                raise ConfigurationError(
+                    f"stamp {stamp!r} is of type {column.type.kind}",
+                    place=f"stream {self._stream.name} ({self._stream.source})",
+                    remedy="use a field of dates; of messages declare its type (types or contract)",
+                )
+
+    def refuse_unsorted(self) -> None:
+        """Raises ConfigurationError when the column by which a target is to be sorted, which is made now, had no value:
+        the table would be made without it."""
+        name = self._stream.sorted_by
+        if name and self._rows and name not in self._names:
+            raise ConfigurationError(
+                f"sorted_by names {name!r}, and there is no such column",
+                place=f"stream {self._stream.name} ({self._stream.source})",
+                remedy=f"choose from {', '.join(sorted(self._names))}",
+            )
+
+    @property
+    def note(self) -> str:
+        """What was declared and met in no row; '' where all was."""
+        missing = list(self._missing()) if self._rows else []
+        return f"no row had a value of {', '.join(missing)}: is the name misspelt?" if missing else ""
+
+    def _missing(self) -> Iterator[str]:
+        stream = self._stream
+        contract = stream.contract.column_names() if stream.contract else []
+        for where, named, met in (
+            ("cursor", filter(None, [stream.capture.stamp]), self._paths),
+            ("types", stream.types, self._paths),
+            ("omitted", sorted(stream.omitted), self._omitted),
+            ("rewritten", stream.rewritten, self._names),
+            ("sorted_by", filter(None, [stream.sorted_by]), self._names),
+            ("contract", contract, self._names),
+        ):
+            yield from (f"{name!r} ({where})" for name in named if name not in met)

@@ -1,0 +1,50 @@
+"""How many rejected rows a run may leave behind: more of them stop it before it commits.
+
+What does not belong here: why a row is rejected (contract/, capture/), and keeping rejected rows (extract.py).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from millrace.errors import TooManyRejects
+from millrace.pipeline import Stream
+
+FLOOR_ROWS = 10
+"""So many are allowed whatever their share is: in a window of few rows one bad row is a large share."""
+TOLD_REASONS = 3
+
+
+def check_rejects(
+    stream: Stream, reasons: Counter[tuple[str, str]], read: int, *, is_everything: bool, files: str
+) -> None:
+    """Raises TooManyRejects when more of ``read`` rows were rejected than the stream allows, or all of them where the
+    read was of everything: then not the rows are wrong but the declaration, or the source as a whole.
+
+    ``reasons`` counts rejected rows by reason and field; ``files`` is where they are.
+    """
+    rejected, allowed = reasons.total(), allowed_rejects(stream, read)
+    if is_everything and rejected and rejected >= read:
+        problem = f"all {read:,} rows were rejected"
+    elif rejected > allowed:
+        problem = f"{rejected:,} of {read:,} rows were rejected, {allowed:,} are allowed"
+    else:
+        return
+    told = ", ".join(_told(*why, rows) for why, rows in reasons.most_common(TOLD_REASONS))
+    raise TooManyRejects(
+        f"{problem}: {told}",
+        place=f"stream {stream.name} ({stream.source})",
+        remedy=f"see {files}, then fix the data, the contract or the stream's types, or allow more (max_rejects, "
+        "max_reject_share); to let this batch through once: --accept-rejects (accept_rejects of the run's parameters)",
+    )
+
+
+def allowed_rejects(stream: Stream, read: int) -> int:
+    """Of so many rows; 0 where the stream allows none."""
+    if not stream.max_rejects or not stream.max_reject_share:
+        return 0
+    return min(stream.max_rejects, max(FLOOR_ROWS, int(stream.max_reject_share * read)))
+
+
+def _told(reason: str, field: str, rows: int) -> str:
+    return f"{rows:,} {reason} of {field}" if field else f"{rows:,} {reason}"

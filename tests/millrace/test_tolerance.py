@@ -1,0 +1,132 @@
+"""How many rejected rows a run may leave behind: by default one in ten, ten at least, and never all of everything."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import dataframely as dy
+import pytest
+from engine_on_servers import PIPELINE, Engine
+
+from millrace import Append, Incremental, Queue, Replace, Snapshot, Stream
+from millrace.consent import Consent
+from millrace.errors import TooManyRejects
+from millrace.lake.messages import collected_prefix, put_messages
+from millrace.run import Bounds
+from millrace.tolerance import allowed_rejects
+from millrace.types import INT64
+
+
+class Positive(dy.Schema):
+    """Amounts are above zero."""
+
+    id = dy.Int64(nullable=False)
+    amount = dy.Int32(nullable=True, min_exclusive=0)
+
+
+SUMS = Stream("sums", "postgres:public.sums", "id", Incremental("changed", timedelta(0)), contract=Positive)
+YESTERDAY = datetime.now(UTC) - timedelta(days=1)
+ACCEPTED = Consent(accept_rejects=True)
+
+
+@pytest.mark.parametrize(
+    ("declared", "read", "allowed"),
+    [
+        ({}, 1, 10),
+        ({}, 99, 10),
+        ({}, 250, 25),
+        ({}, 10_000, 1_000),
+        ({}, 1_000_000, 1_000),
+        ({"max_rejects": 3}, 1_000, 3),
+        ({"max_rejects": 0}, 1_000, 0),
+        ({"max_reject_share": 0}, 1_000, 0),
+        ({"max_reject_share": 1.0}, 20, 20),
+        ({"max_reject_share": 0.001}, 20_000, 20),
+    ],
+)
+def test_so_many_are_allowed(declared: dict[str, Any], read: int, allowed: int) -> None:
+    assert allowed_rejects(replace(SUMS, **declared), read) == allowed
+
+
+def fill(engine: Engine, good: int, bad: int) -> None:
+    engine.source(
+        "CREATE TABLE IF NOT EXISTS sums"
+        "(id bigserial PRIMARY KEY, amount int, changed timestamptz DEFAULT clock_timestamp());"
+        f"INSERT INTO sums (amount) SELECT 1 FROM generate_series(1, {good});"
+        f"INSERT INTO sums (amount) SELECT -1 FROM generate_series(1, {bad})"
+    )
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        SUMS,
+        replace(SUMS, max_reject_share=1.0),
+        replace(SUMS, capture=Snapshot()),
+        replace(SUMS, capture=Snapshot(), load=Replace(), key=()),
+        replace(SUMS, load=Append()),
+    ],
+    ids=["window", "any share", "snapshot", "replace", "append"],
+)
+async def test_a_read_of_everything_whose_rows_are_all_rejected_fails(engine: Engine, stream: Stream) -> None:
+    fill(engine, 0, 3)
+    with pytest.raises(TooManyRejects, match="all 3 rows were rejected: 3 contract_min_exclusive of amount"):
+        await engine.run(stream)
+    assert engine.query("SELECT count(*) FROM millrace.batches") == [(0,)]
+    result = await engine.run(stream, Bounds(consent=ACCEPTED))
+    assert result and result.rejected == 3
+
+
+async def test_so_does_every_later_one(engine: Engine) -> None:
+    fill(engine, 2, 1)
+    await engine.run(SUMS)
+    engine.source("UPDATE sums SET amount = -1")
+    for bounds in (Bounds("full"), Bounds("sweep")):
+        with pytest.raises(TooManyRejects, match="all 3 rows were rejected"):
+            await engine.run(SUMS, bounds)
+    assert engine.rows("sums", "id", "amount") == [(1, 1), (2, 1)]
+
+
+async def test_a_window_of_few_rows_may_be_rejected_whole_and_tells_it(engine: Engine) -> None:
+    """Else two bad rows would stop a stream for ever; more of them are more than chance."""
+    fill(engine, 2, 0)
+    await engine.run(SUMS)
+    fill(engine, 0, 2)
+    result = await engine.run(SUMS)
+    assert result and (result.read, result.rejected) == (2, 2)
+    fill(engine, 0, 11)
+    with pytest.raises(TooManyRejects, match="11 of 11 rows were rejected, 10 are allowed: 11 contract_min_exclusive"):
+        await engine.run(SUMS)
+
+
+async def test_by_default_a_tenth_may_be_rejected(engine: Engine) -> None:
+    fill(engine, 180, 20)
+    result = await engine.run(SUMS)
+    assert result and (result.read, result.rejected) == (200, 20)
+    fill(engine, 189, 22)
+    with pytest.raises(TooManyRejects, match="22 of 211 rows were rejected, 21 are allowed"):
+        await engine.run(SUMS)
+
+
+async def test_a_replay_of_what_stays_rejected_is_no_failure(engine: Engine) -> None:
+    fill(engine, 0, 30)
+    await engine.run(SUMS, Bounds(consent=ACCEPTED))
+    result = await engine.run(SUMS, Bounds("replay"))
+    assert result and (result.read, result.rejected) == (30, 30)
+
+
+async def test_messages_that_are_all_malformed_fail_too(engine: Engine) -> None:
+    stream = Stream("orders", "sqs/orders", "id", Queue(), load=Append(), types={"count": INT64})
+    prefix = collected_prefix(PIPELINE, "orders")
+    put_messages(
+        engine.store, prefix, [(uuid4().hex, body) for body in ("{", "[]", '{"id": "a", "count": "x"}')], YESTERDAY
+    )
+    told = "all 3 rows were rejected: 1 not_json, 1 not_an_object, 1 type_mismatch of count"
+    with pytest.raises(TooManyRejects, match=told):
+        await engine.run(stream)
+    put_messages(engine.store, prefix, [(uuid4().hex, '{"id": "a"}')], YESTERDAY)
+    result = await engine.run(stream)
+    assert result and (result.read, result.inserted, result.rejected) == (4, 1, 3)
