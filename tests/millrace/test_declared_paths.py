@@ -1,4 +1,4 @@
-"""Paths of a declaration are compared with what the source has: at once where it has columns, else after a read of all."""
+"""Paths of a declaration are compared with what the source has: at once where it has columns, else after a full read."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ async def test_a_table_is_not_made_without_the_column_it_is_sorted_by(
 ) -> None:
     stream, collection = papers
     collection.insert_one({"_id": 1, "changed": YESTERDAY})
-    with pytest.raises(ConfigurationError, match="sorted_by names 'chnaged'.*choose from _id, changed"):
+    with pytest.raises(ConfigurationError, match=r"sorted_by names 'chnaged'.*choose from _id, changed"):
         await engine.run(replace(stream, sorted_by="chnaged"))
 
 

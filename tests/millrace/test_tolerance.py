@@ -17,7 +17,7 @@ from millrace.errors import TooManyRejects
 from millrace.lake.messages import collected_prefix, put_messages
 from millrace.run import Bounds
 from millrace.tolerance import allowed_rejects
-from millrace.types import INT64
+from millrace.types import INT64, TIMESTAMP_UTC
 
 
 class Positive(dy.Schema):
@@ -119,7 +119,9 @@ async def test_a_replay_of_what_stays_rejected_is_no_failure(engine: Engine) -> 
 
 
 async def test_messages_that_are_all_malformed_fail_too(engine: Engine) -> None:
-    stream = Stream("orders", "sqs/orders", "id", Queue(), load=Append(), types={"count": INT64})
+    stream = Stream(
+        "orders", "sqs/orders", "id", Queue(stamp="at"), load=Append(), types={"count": INT64, "at": TIMESTAMP_UTC}
+    )
     prefix = collected_prefix(PIPELINE, "orders")
     put_messages(
         engine.store, prefix, [(uuid4().hex, body) for body in ("{", "[]", '{"id": "a", "count": "x"}')], YESTERDAY
