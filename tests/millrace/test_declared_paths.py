@@ -1,4 +1,4 @@
-"""Paths of a declaration are compared with what the source has: at once where it has columns, else after a full read."""
+"""Paths of a declaration are compared with what the source has: at once where it has columns, else after a read."""
 
 from __future__ import annotations
 
