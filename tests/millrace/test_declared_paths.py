@@ -114,10 +114,19 @@ async def test_a_field_that_no_document_has_is_told_by_each_read_of_everything(
 async def test_fields_that_a_document_has_are_not_told(engine: Engine, papers: tuple[Stream, Any]) -> None:
     stream, collection = papers
     declared = replace(
-        stream, omitted=["email", "who.email", "who.address.zip"], types={"who.address": DOCUMENT, "n": INT64}, sorted_by="changed"
+        stream,
+        omitted=["email", "who.email", "who.address.zip"],
+        types={"who.address": DOCUMENT, "n": INT64},
+        sorted_by="changed",
     )
     collection.insert_one(
-        {"_id": 1, "email": "a", "who": {"email": "a", "address": {"city": "x", "zip": 1}}, "n": 1, "changed": YESTERDAY}
+        {
+            "_id": 1,
+            "email": "a",
+            "who": {"email": "a", "address": {"city": "x", "zip": 1}},
+            "n": 1,
+            "changed": YESTERDAY,
+        }
     )
     collection.insert_one({"_id": 2, "changed": YESTERDAY})
     for bounds in (Bounds(), Bounds("full"), Bounds("sweep")):
