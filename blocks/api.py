@@ -16,12 +16,16 @@ from prefect.settings import PREFECT_API_URL
 from millrace.errors import ConfigurationError, MillraceError, Unreachable
 from millrace.redact import redact
 
+PLACE = "Prefect's API"
 DENIED = frozenset({401, 403})
 SERVER_ERROR = 500
 _UNREACHABLE = ("Failed to reach API", "ephemeral Prefect API server", "incompatible versions")
 """What Prefect's client raises as RuntimeError."""
-_SERVER = "set PREFECT_API_URL to the address of a server that runs, with /api at its end (`make up` prints one)"
-_OWN_SERVER = f"{_SERVER}, or raise PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
+_SERVER = "see that PREFECT_API_URL is right and the server runs; the address ends in /api"
+_OWN_SERVER = (
+    "set PREFECT_API_URL to the address of a server that runs (`make up` prints one), or raise "
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
+)
 _KEY = "set PREFECT_API_KEY (for Prefect Cloud) or PREFECT_API_AUTH_STRING (for a server of one's own)"
 
 
@@ -34,11 +38,9 @@ async def check_api() -> None:
         known = translated(error)
         if not isinstance(known, MillraceError):
             answer = (
-                f"HTTP {error.response.status_code}"
-                if isinstance(error, httpx.HTTPStatusError)
-                else type(error).__name__
+                str(error.response.status_code) if isinstance(error, httpx.HTTPStatusError) else type(error).__name__
             )
-            known = ConfigurationError(f"what answers is no Prefect API ({answer})", place=_place(), remedy=_SERVER)
+            known = ConfigurationError(f"what answers at {_address()} is none ({answer})", place=PLACE, remedy=_SERVER)
         raise known from None
 
 
@@ -59,23 +61,24 @@ def translated(error: BaseException) -> BaseException:
     if isinstance(error, httpx.HTTPStatusError):
         return _answered(error.response.status_code) or error
     if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
-        return ConfigurationError("this is no address", place=_place(), remedy=_SERVER)
+        return ConfigurationError(f"{_address()} is no address", place=PLACE, remedy=_SERVER)
     if isinstance(error, httpx.TransportError) or any(words in str(error) for words in _UNREACHABLE):
-        problem = f"it cannot be reached ({type(error).__name__}: {redact(error)})"
-        return Unreachable(problem, place=_place(), remedy=_SERVER if PREFECT_API_URL.value() else _OWN_SERVER)
+        problem = f"{_address()} cannot be reached ({type(error).__name__}: {redact(error)})"
+        return Unreachable(problem, place=PLACE, remedy=_SERVER if PREFECT_API_URL.value() else _OWN_SERVER)
     if "No Prefect API URL provided" in str(error):
-        return ConfigurationError("there is no address of it", place=_place(), remedy=_SERVER)
+        return ConfigurationError("there is no address of it", place=PLACE, remedy=_OWN_SERVER)
     return error
 
 
 def _answered(status: int) -> MillraceError | None:
     if status in DENIED:
-        return ConfigurationError(f"it denies access (HTTP {status})", place=_place(), remedy=_KEY)
+        return ConfigurationError(f"{_address()} denies access (HTTP {status})", place=PLACE, remedy=_KEY)
     if status >= SERVER_ERROR:
-        return Unreachable(f"it fails (HTTP {status})", place=_place(), remedy="see the server's log, then run again")
+        remedy = "see the server's log, then run again"
+        return Unreachable(f"{_address()} fails (HTTP {status})", place=PLACE, remedy=remedy)
     return None
 
 
-def _place() -> str:
+def _address() -> str:
     address = PREFECT_API_URL.value()
-    return f"Prefect's API ({redact(address)})" if address else "Prefect's API (a server of this process)"
+    return redact(address) if address else "the server that Prefect starts for this process"

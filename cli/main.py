@@ -76,6 +76,7 @@ RUN_OPTIONS = {
     "window": "--from and --to",
     "window.start": "--from",
     "window.end": "--to",
+    "deep": "--deep",
 }
 """Options and arguments by the field of the form that they are called otherwise."""
 Debug = Annotated[bool, typer.Option(DEBUG, help="Log everything, with tracebacks.")]

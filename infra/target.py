@@ -17,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_API_URL
 
+from blocks.api import translated
 from infra.settings import Settings
 from millrace.errors import ConfigurationError, Unreachable
 from millrace.redact import redact
@@ -127,7 +128,5 @@ def told() -> Iterator[None]:
             place="Prefect's API",
             remedy="see that PREFECT_API_URL, and PREFECT_API_KEY or PREFECT_API_AUTH_STRING, are right",
         ) from None
-    except httpx.TransportError as error:
-        raise Unreachable(
-            redact(error), place="Prefect's API", remedy="see that PREFECT_API_URL is right and the server runs"
-        ) from None
+    except (httpx.TransportError, RuntimeError) as error:
+        raise translated(error) from None

@@ -56,7 +56,9 @@ def test_a_server_that_does_not_answer(command: tuple[str, ...]) -> None:
     with temporary_settings({PREFECT_API_URL: address}):
         code, line = told(*command)
     assert code == 1
-    assert re.search(r"Prefect's API \(http://user:\*\*\*@127.0.0.1:\d+/api\): it cannot be reached.*Remedy: set", line)
+    assert re.search(
+        r"Prefect's API: http://user:\*\*\*@127.0.0.1:\d+/api cannot be reached.*Remedy: see that PREFECT_API_URL", line
+    )
 
 
 @pytest.mark.parametrize("path", ["", "/api/nowhere", "/nowhere"])
@@ -64,8 +66,8 @@ def test_an_address_that_is_no_api(prefect_server: PrefectServer, path: str) -> 
     with temporary_settings({PREFECT_API_URL: f"{prefect_server.ui_url}{path}"}):
         code, line = told("run", "stori")
     assert code == 2
-    assert "what answers is no Prefect API" in line
-    assert "with /api at its end" in line
+    assert "what answers at" in line
+    assert "the address ends in /api" in line
 
 
 @pytest.fixture
@@ -92,10 +94,10 @@ def answering(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("answering", "code", "words"),
     [
-        (401, 2, "it denies access (HTTP 401). Remedy: set PREFECT_API_KEY"),
-        (403, 2, "it denies access (HTTP 403). Remedy: set PREFECT_API_KEY"),
-        (500, 1, "it fails (HTTP 500)"),
-        (200, 2, "what answers is no Prefect API"),
+        (401, 2, "denies access (HTTP 401). Remedy: set PREFECT_API_KEY"),
+        (403, 2, "denies access (HTTP 403). Remedy: set PREFECT_API_KEY"),
+        (500, 1, "fails (HTTP 500)"),
+        (200, 2, "is none ("),
     ],
     indirect=["answering"],
 )
@@ -111,7 +113,7 @@ def test_an_address_that_is_none(address: str) -> None:
     with temporary_settings({PREFECT_API_URL: address}):
         code, line = told("run", "stori")
     assert code in {1, 2}
-    assert "Remedy: set PREFECT_API_URL" in line
+    assert "Remedy: see that PREFECT_API_URL is right" in line
 
 
 def test_a_temporary_server_that_starts_too_slowly(tmp_path: Path) -> None:
