@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -56,9 +55,9 @@ def test_a_server_that_does_not_answer(command: tuple[str, ...]) -> None:
     with temporary_settings({PREFECT_API_URL: address}):
         code, line = told(*command)
     assert code == 1
-    assert re.search(
-        r"Prefect's API: http://user:\*\*\*@127.0.0.1:\d+/api cannot be reached.*Remedy: see that PREFECT_API_URL", line
-    )
+    assert "Prefect's API: http://user:***@127.0.0.1:" in line
+    assert "/api cannot be reached" in line
+    assert "Remedy: see that PREFECT_API_URL is right" in line
 
 
 @pytest.mark.parametrize("path", ["", "/api/nowhere", "/nowhere"])
