@@ -38,7 +38,7 @@ class ChartRequest(Form):
             if self.days:
                 raise ValueError("`start`, `end` and `days`: two of them say which days")
             if not DAY <= self.end - self.start <= MOST_DAYS * DAY:
-                raise ValueError(f"from `start` to `end` are 1 to {MOST_DAYS} days")
+                raise ValueError(f"from start to end are 1 to {MOST_DAYS} days (`start`, `end`)")
         return self
 
     def span(self, today: date) -> Days:

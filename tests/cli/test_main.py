@@ -48,7 +48,7 @@ WRONG = [
     (("collect", "totesys", "--stream", "staff"), "it does not come from a queue. Remedy: choose other --stream"),
     (("collect", "events", "--seconds", "-1"), "--seconds: Input should be greater than 0"),
     (("collect", "events", "--flush-seconds", "nan"), "--flush-seconds: Input should be a finite number"),
-    (("chart", "events", "--from", "2026-01-02", "--to", "2026-01-01"), "from --from to --to are 1 to 92 days"),
+    (("chart", "events", "--from", "2026-01-02", "--to", "2026-01-01"), "1 to 92 days (--from, --to)"),
     (("chart", "events", "--from", "2026-01-01", "--to", "2026-01-02", "--days", "1"), "--from, --to and --days: two"),
     (("simulate", "totesys", "--speed", "inf"), "--speed: Input should be"),
     (("sweep", "stori", "--stream", "nope"), "choose from transactions, trades"),

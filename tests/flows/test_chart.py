@@ -272,7 +272,10 @@ def test_a_request_that_makes_no_sense_is_refused(asked: dict[str, Any], why: st
     [
         (("stocks",), "millrace: there is no chart of 'stocks'. Remedy: choose events"),
         (("events", "--days", "0"), "millrace: --days: Input should be greater than or equal to 1"),
-        (("events", "--from", "2026-11-07", "--to", "2026-11-02"), "millrace: Value error, from start to end are"),
+        (
+            ("events", "--from", "2026-11-07", "--to", "2026-11-02"),
+            "millrace: from start to end are 1 to 92 days (--from, --to)",
+        ),
         (("events", "--from", "today"), "Invalid value for '--from'"),
     ],
 )
