@@ -7,6 +7,7 @@ What it collects is loaded by the next run of `replicate`. What does not belong 
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 from prefect import flow
 from prefect.artifacts import acreate_table_artifact
@@ -14,11 +15,13 @@ from pydantic import Field
 
 from flows.alerts import alert_cancellation, alert_failure
 from flows.form import Form, asked_pipeline, pipeline_field
-from flows.together import raise_all, together
+from flows.together import outcomes, raise_all
 from millrace import Pipeline, Queue, Stream
 from millrace.collect import Budget, Collected, Pace
 from millrace.errors import ConfigurationError
 from tasks.collect import collect_messages
+from tasks.failures import status_of, words
+from tasks.policy import artifact_key
 
 
 class CollectRequest(Form):
@@ -89,14 +92,23 @@ async def extract_queue(request: CollectRequest = DEFAULT_REQUEST) -> dict[str, 
     """
     pipeline = asked_pipeline(request.pipeline)
     names = [stream.name for stream in request.chosen(pipeline)]
-    collected, failures = await together(
-        collect_messages(request.pipeline, name, request.budget, request.pace) for name in names
+    ended = dict(
+        zip(
+            names,
+            await outcomes(collect_messages(request.pipeline, name, request.budget, request.pace) for name in names),
+            strict=True,
+        )
     )
-    raise_all(failures)
-    by_stream = dict(zip(names, collected, strict=True))
     await acreate_table_artifact(
-        key=f"collected-{pipeline.name}",
-        table=[{"stream": name, **asdict(one)} for name, one in by_stream.items()],
+        key=artifact_key("collected", pipeline.name),
+        table=[_row(name, outcome) for name, outcome in ended.items()],
         description="Messages that were collected into the lake.",
     )
-    return by_stream
+    raise_all(outcome for outcome in ended.values() if isinstance(outcome, Exception))
+    return {name: outcome for name, outcome in ended.items() if not isinstance(outcome, Exception)}
+
+
+def _row(stream: str, outcome: Collected | Exception) -> dict[str, Any]:
+    if isinstance(outcome, Exception):
+        return {"stream": stream, "status": status_of(outcome), "reason": words(outcome)}
+    return {"stream": stream, "status": "collected", "reason": "", **asdict(outcome)}

@@ -5,7 +5,6 @@ What does not belong here: the steps themselves (tasks/seeding.py).
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import asdict, dataclass
 
 from prefect import flow
@@ -13,6 +12,7 @@ from prefect.artifacts import acreate_table_artifact
 from pydantic import Field
 
 from flows.form import Form
+from flows.together import raise_all, together
 from seed_data.stori.generate import Header
 from seed_data.stori.outcome import Outcome
 from tasks.seeding import import_landed_trades, import_landed_transactions, land_trades, land_transactions
@@ -47,11 +47,11 @@ async def seed(request: SeedRequest = DEFAULT_REQUEST) -> SeedReport:
 
     Raises the error of an import that failed (an ExceptionGroup if both did), after the other has ended.
     """
-    transactions, trades = await asyncio.gather(
-        _seed_transactions(request), _seed_trades(request), return_exceptions=True
-    )
-    if isinstance(transactions, BaseException) or isinstance(trades, BaseException):
-        raise _failure([result for result in (transactions, trades) if isinstance(result, BaseException)])
+    imported, failures = await together([_seed_transactions(request), _seed_trades(request)])
+    if len(failures) == 1:
+        raise failures[0]
+    raise_all(failures)
+    transactions, trades = imported
     await acreate_table_artifact(
         key=ARTIFACT_KEY,
         table=[{"read": outcome.read, **asdict(outcome)} for outcome in (transactions, trades)],
@@ -67,9 +67,3 @@ async def _seed_transactions(request: SeedRequest) -> Outcome:
 
 async def _seed_trades(request: SeedRequest) -> Outcome:
     return await import_landed_trades(await land_trades(request.documents, request.seed))
-
-
-def _failure(failures: list[BaseException]) -> BaseException:
-    if len(failures) == 1:
-        return failures[0]
-    return BaseExceptionGroup("; ".join(str(failure) for failure in failures), failures)

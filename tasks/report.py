@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.artifacts import acreate_table_artifact
 
 from millrace import Pipeline
@@ -130,7 +130,10 @@ def _rejects_told(result: LoadResult) -> tuple[str, ...]:
 
 @task(name="report", **STEP)
 async def publish_report(pipeline: str, streams: Sequence[StreamReport]) -> None:
-    """Write the table artifact `millrace-<pipeline>`."""
+    """Write the table artifact `millrace-<pipeline>`, and a line for each row into the log."""
+    for row in streams:
+        counts = f"read {row.read:,}, loaded {row.loaded:,}, rejected {row.rejected:,}, {row.seconds:.1f} s"
+        get_run_logger().info("%s: %s, %s", row.stream, row.status, counts)
     await acreate_table_artifact(
         key=artifact_key("millrace", pipeline),
         table=[_cells(stream) for stream in streams],
