@@ -11,10 +11,13 @@ import time
 from contextlib import closing
 from datetime import UTC, datetime
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import psycopg2
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
 from blocks.load import load_source_queue
 from flows.collect import CollectRequest, extract_queue
@@ -121,6 +124,28 @@ async def test_sigterm_writes_what_is_in_hand(events: dict[str, str]) -> None:
 async def test_a_pipeline_without_a_queue_is_refused(events: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError, match="no stream from a queue"):
         await extract_queue(CollectRequest(pipeline="stori", **QUICK))
+
+
+async def test_what_was_collected_is_reported_though_another_queue_is_not_there(
+    events: dict[str, str], tmp_path: Path
+) -> None:
+    module = tmp_path / "shop.py"
+    streams = (f"Stream('{name}', source='sqs/{name}', key='id', capture=Queue())" for name in ("events", "absent"))
+    module.write_text(
+        "from millrace import Pipeline, Queue, Stream\n"
+        f"pipeline = Pipeline('web_shop', schema='shop', streams=[{', '.join(streams)}])\n"
+    )
+    await simulate_events(SimulateEventsRequest(count=20, rate=RATE, start=START))
+    state = await extract_queue(CollectRequest(pipeline=str(module), **QUICK), return_state=True)
+    assert state.is_failed()
+    only = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]))
+    async with get_client() as client:
+        (artifact,) = await client.read_artifacts(artifact_filter=only)
+    assert artifact.key == "collected-web-shop"
+    rows = {row["stream"]: row for row in json.loads(artifact.data)}
+    assert (rows["events"]["status"], rows["events"]["messages"]) == ("collected", 20)
+    assert rows["absent"]["status"] == "refused"
+    assert "source-sqs-absent" in rows["absent"]["reason"]
 
 
 async def test_a_plan_names_what_was_collected(events: dict[str, str]) -> None:
