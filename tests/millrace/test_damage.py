@@ -219,8 +219,6 @@ async def test_a_field_that_no_document_has_any_more_is_asked_for_once(engine: E
     with MongoClient(engine.mongo_url) as client:
         collection = client[mongo_database]["t"]
         stream = Stream("t", f"mongo:{mongo_database}.t", "_id", Incremental("changed"))
-        long_ago = Bounds().start
-        del long_ago
         collection.insert_many([{"_id": n, "v": n, "w": n} for n in range(3)])
         await engine.run(stream)
         collection.update_many({}, {"$unset": {"v": 1}})

@@ -12,6 +12,7 @@ from shop import FACT_ORDER, ORDERS, SHOP, fill, versions
 from millrace import Incremental
 from millrace.errors import FatalError
 from millrace.lake.batch import Batch
+from millrace.run import Bounds
 
 LONE = replace(SHOP, streams=[ORDERS], models=[replace(FACT_ORDER, references={})])
 """Orders and their history, nothing else."""
@@ -78,6 +79,33 @@ async def test_a_row_that_is_read_again_unchanged_is_no_version(on_redshift: Tog
         "fact_order": (6, 6),
     }
     assert on_redshift.engine.query("SELECT * FROM shop.fact_order ORDER BY 1") == before
+
+
+async def test_altered_values_are_put_right_by_a_full_run_and_make_no_version(together: Together) -> None:
+    await run_all(together)
+    before = history(together)
+    together.engine.query("UPDATE shop.fact_order SET units = 7 WHERE record_id IN (10005, 30001)")
+    together.engine.query("UPDATE shop_source.orders SET units = 7 WHERE order_id = 3")
+    results = await together.run(LONE, bounds=Bounds("full"))
+    assert {name: (one.inserted, one.updated) for name, one in results.items()} == {
+        "orders": (0, 1),
+        "fact_order": (0, 2),
+    }
+    assert history(together) == before
+
+
+async def test_a_column_that_a_model_lost_is_filled_by_a_full_run_alone(on_redshift: Together) -> None:
+    await run_all(on_redshift)
+    before = history(on_redshift)
+    on_redshift.engine.query("ALTER TABLE shop.fact_order DROP COLUMN units")
+    on_redshift.engine.source("UPDATE orders SET units = 5 WHERE order_id = 4")
+    with pytest.raises(FatalError, match=r"the target has lost units, .* run the pipeline with --full"):
+        await on_redshift.run(LONE)
+    on_redshift.engine.source("UPDATE orders SET units = 40 WHERE order_id = 4")
+    await on_redshift.run(LONE, bounds=Bounds("full"))
+    latest = "SELECT units FROM shop.fact_order WHERE record_id IN (10005, 20002, 30001) ORDER BY record_id"
+    assert on_redshift.engine.query(latest) == [(10,), (-1,), (30,)]
+    assert len(history(on_redshift)) == len(before)
 
 
 async def test_what_is_loaded_or_transformed_twice_is_there_once(together: Together) -> None:
