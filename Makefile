@@ -121,7 +121,7 @@ podman:
 HISTORIES ?= 1000
 FIRST ?= 0
 
-torture: $(STAMP)
+torture: $(STAMP) pgbouncer
 	$(BIN)/python -m tests.torture --histories $(HISTORIES) --seed $(or $(SEED),1) --first $(FIRST)
 
 lock:

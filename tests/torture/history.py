@@ -9,12 +9,23 @@ import asyncio
 from collections.abc import Callable, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from unittest.mock import patch
 
 from bson import json_util
 
 from millrace import Stream
-from millrace.errors import FatalError, MillraceError, RetryableError, StreamBusy, Superseded
+from millrace.consent import NO_CONSENT, Consent
+from millrace.errors import (
+    FatalError,
+    MillraceError,
+    RetryableError,
+    StreamBusy,
+    Superseded,
+    TooManyDeletes,
+    TooManyRejects,
+)
 from millrace.lake.batch import Batch
+from millrace.warehouse import apply
 from tests.torture.crash import Killed
 from tests.torture.judge import Divergence, Judge, Kind, Truth
 from tests.torture.places import FIRST_HOLDER, Places, TrappedEngine
@@ -24,6 +35,8 @@ from tests.torture.source import Stamp, Transaction
 from tests.torture.values import Key, Row
 from tests.torture.warehouse import Held, Line, WarehouseView
 
+FULL_CONSENT = Consent(accept_rejects=True, allow_deletes=True)
+"""Of every run that is not about what a person must allow."""
 Ended = Batch | Exception | Killed | None
 """How a run ended: with a batch, with none, or not."""
 
@@ -43,7 +56,8 @@ class History:
 
     def __init__(self, places: Places, setting: Setting, name: str) -> None:
         self.setting = setting
-        self.engine = places.engine(setting.warehouse, "" if setting.is_zone_declared else setting.zone)
+        zone = "" if setting.is_zone_declared else setting.zone
+        self.engine = replace(places.engine(setting.warehouse, zone, is_pooled=setting.is_pooled), consent=FULL_CONSENT)
         self.source = source_of(places, setting, name)
         self.unseen: set[Key] = set()
         self.rejected: set[Key] = set()
@@ -120,6 +134,20 @@ class History:
         is_told = cut is not None and isinstance(ended, FatalError) and "not found by their key" in str(ended)
         self.judge(kind, truth, *(() if is_told else (ended,)), free=free)
         return _word(ended)
+
+    def refused(self, kind: Kind) -> str:
+        """A run that may neither reject nor delete a row: it does not, or nothing is committed. Then a run that may."""
+        self.view.expire_lease()
+        kind = kind if kind == "replay" or self.has_target() else "window"
+        truth, known = self.truth(), {line.batch_id for line in self._lines}
+        engine = replace(self.engine, batches=[], consent=NO_CONSENT)
+        with patch.object(apply, "SMALL_ROWS", 0):
+            ended = self._attempt(engine, kind, replace(self.stream, max_rejects=0, max_delete_share=0))
+        is_refused = isinstance(ended, TooManyRejects | TooManyDeletes)
+        self.judge(kind, truth, *(() if is_refused else (ended,)))
+        if any(line.deleted or line.rejected for line in self._lines if line.batch_id not in known):
+            raise Divergence("rows were rejected or deleted, and nobody had allowed it")
+        return f"{_word(ended)}, {self.run(kind)}" if is_refused else _word(ended)
 
     def twins(self, kinds: tuple[Kind, Kind]) -> str:
         """Two runs at once; a sweep owes more than a window."""
@@ -201,10 +229,10 @@ class History:
         for key in transaction.touched if commit else ():
             self.noticed(key, "now")
 
-    def _attempt(self, engine: TrappedEngine, kind: Kind) -> Ended:
+    def _attempt(self, engine: TrappedEngine, kind: Kind, stream: Stream | None = None) -> Ended:
         way = {"window": engine.deliver, "sweep": engine.sweep, "replay": engine.replay}[kind]
         try:
-            asyncio.run(way(self.stream))
+            asyncio.run(way(stream or self.stream))
         except (MillraceError, Killed) as error:
             return error
         return engine.batches[-1] if engine.batches else None

@@ -8,15 +8,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from urllib.parse import quote
 
+from local.pgbouncer import start_pgbouncer
 from local.stack import WAREHOUSE_IAM_ROLE, Stack
 from millrace import Stream
 from millrace.capture.chunk import Source
+from millrace.consent import NO_CONSENT, Consent
+from millrace.lake.batch import Batch
 from millrace.warehouse.loader import Warehouse
-from tests.millrace.engine_on_servers import Engine, bucket_store, engine_between
+from tests.millrace.engine_on_servers import Engine, Way, bucket_store, engine_between
 from tests.torture.crash import Trap, TrappedStore, trapped
 from tests.torture.short import Cut, ShortSource
 
@@ -29,11 +32,12 @@ FIRST_HOLDER = "first"
 @dataclass
 class TrappedEngine(Engine):
     """An engine whose statements and objects are steps of ``trap``; ``connect_plainly`` reaches its warehouse past
-    it. ``cut``: which of its source's answers are cut short."""
+    it. ``cut``: which of its source's answers are cut short; ``consent``: what a person allows."""
 
     trap: Trap = field(default_factory=Trap)
     connect_plainly: Callable[[], Any] = lambda: None
     cut: Cut | None = None
+    consent: Consent = NO_CONSENT
 
     def connect_source(self) -> Any:
         """A connection to the Postgres source."""
@@ -43,6 +47,9 @@ class TrappedEngine(Engine):
     def _source(self, stream: Stream) -> Iterator[Source]:
         with super()._source(stream) as source:
             yield ShortSource(source, self.cut) if self.cut else source
+
+    async def _batch(self, stream: Stream, way: Way, token: int) -> Batch | None:
+        return await super()._batch(stream, lambda route: way(replace(route, consent=self.consent)), token)
 
     def inject(self, fault: dict[str, str | int]) -> None:
         """Let the stand-in for Redshift fail (local/redshift/inject.py)."""
@@ -64,10 +71,12 @@ class TrappedEngine(Engine):
 
 @dataclass(frozen=True)
 class Places:
-    """One source of each kind, one warehouse of each kind, one lake."""
+    """One source of each kind, one warehouse of each kind, one lake. ``pooled_url`` reaches the Postgres source through
+    a pooler that may change the session behind every transaction."""
 
     stack: Stack
     postgres_url: str
+    pooled_url: str
     warehouse_urls: dict[WarehouseKind, str]
     bucket: str
 
@@ -76,9 +85,13 @@ class Places:
         """Of the server."""
         return self.stack.mongo.url
 
-    def engine(self, kind: WarehouseKind, zone: str = "") -> TrappedEngine:
-        """Between these places; the Postgres source gives its sessions this time zone, by default UTC."""
+    def engine(self, kind: WarehouseKind, zone: str = "", *, is_pooled: bool = False) -> TrappedEngine:
+        """Between these places; the Postgres source gives its sessions this time zone, by default UTC. With a zone it
+        is reached without the pooler, which takes no options."""
         trap = Trap()
+        source_url = self.pooled_url if is_pooled else self.postgres_url
+        if zone:
+            source_url = f"{self.postgres_url}?options={quote(f'-c TimeZone={zone}')}"
         plain = engine_between(
             self.stack, bucket_store(self.stack, self.bucket), self.postgres_url, self.warehouse_urls[kind]
         )
@@ -89,7 +102,7 @@ class Places:
             store,
             warehouse,
             connect,
-            f"{self.postgres_url}?options={quote(f'-c TimeZone={zone}')}" if zone else self.postgres_url,
+            source_url,
             self.mongo_url,
             holder=FIRST_HOLDER,
             trap=trap,
@@ -97,11 +110,16 @@ class Places:
         )
 
 
-def places_on(stack: Stack, name: str) -> Places:
-    """Fresh databases and a bucket on a running stack."""
-    return Places(
-        stack,
-        stack.postgres.create_database(f"{name}_source"),
-        {"postgres": stack.postgres.create_database(f"{name}_warehouse"), "redshift": stack.warehouse.url},
-        stack.aws.create_bucket(name.replace("_", "-")),
-    )
+@contextmanager
+def places_on(stack: Stack, name: str) -> Iterator[Places]:
+    """Fresh databases, a pooler and a bucket on a running stack."""
+    source_url = stack.postgres.create_database(f"{name}_source")
+    directory = stack.directory / f"{name}_pooler"
+    with start_pgbouncer(directory, source_url, "transaction", pool_size=20, round_robin=True) as pooler:
+        yield Places(
+            stack,
+            source_url,
+            pooler.url,
+            {"postgres": stack.postgres.create_database(f"{name}_warehouse"), "redshift": stack.warehouse.url},
+            stack.aws.create_bucket(name.replace("_", "-")),
+        )

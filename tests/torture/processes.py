@@ -21,8 +21,7 @@ def torture(seed: int, numbers: range, telling: Connection) -> None:
     One that is played alone is shortened when it goes wrong.
     """
     logging.disable(logging.ERROR)
-    with Stack(prefect=False) as stack:
-        places = places_on(stack, "torture")
+    with Stack(prefect=False) as stack, places_on(stack, "torture") as places:
         for number in numbers:
             plan, name = plan_of(seed, number), f"history_{number}"
             outcome = play(places, plan, name, number)

@@ -46,6 +46,7 @@ class Setting:
     is_naive: bool = False
     zone: str = ""
     is_zone_declared: bool = False
+    is_pooled: bool = False
     reconciles: bool = False
 
 
@@ -62,6 +63,7 @@ def setting_of(dice: Random, source: SourceKind | None = None, warehouse: Wareho
         reconciles=dice.random() < 0.2,
         zone=dice.choice(ZONES),
         is_zone_declared=dice.random() < 0.5,
+        is_pooled=dice.random() < 0.3,
     )
 
 

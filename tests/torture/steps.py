@@ -170,6 +170,11 @@ def cut_short(history: History, dice: Random) -> str:
     return f"{cut}: {ended}"
 
 
+def refuse(history: History, dice: Random) -> str:
+    """A batch that is refused, then allowed."""
+    return history.refused(dice.choice(("window", "sweep", "sweep")))
+
+
 def usurp(history: History, dice: Random) -> str:
     """Another holder comes: it waits for a lease that is held, and takes over one that has expired."""
     if dice.random() < 0.5:
@@ -208,6 +213,7 @@ WEIGHTS: Mapping[Step, int] = {
     insert: 10, update: 10, update_silently: 5, delete: 5, bring_back: 3, spoil: 5, mend: 4, write_late: 8,
     commit_late: 6, roll_back: 1, change_shape: 5, window: 9, sweep: 3, replay: 3, crash: 5, fault: 2, usurp: 2,
     twins: 2, run_while_written: 2, extract: 4, load_late: 4, cut_short: 3,
+    refuse: 3,
 }  # fmt: skip
 """How often each is taken, out of their sum."""
 

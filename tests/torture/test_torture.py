@@ -17,6 +17,8 @@ from hypothesis.strategies import integers
 from local.stack import Stack
 from millrace.extract import Extraction
 from millrace.look_up import LookUps
+from millrace.warehouse import apply
+from tests.conftest import unique
 from tests.torture.driver import BY_NAME, STEPS, Plan, plan_of, play, shortened
 from tests.torture.history import History
 from tests.torture.places import Places, WarehouseKind, places_on
@@ -42,9 +44,8 @@ PROFILE = settings(
 def places(stack: Stack) -> Iterator[Places]:
     """One for all histories."""
     stack.warehouse.clear()
-    yield places_on(stack, "torture")
-    for name in ("torture_source", "torture_warehouse"):
-        stack.postgres.drop_database(name)
+    with places_on(stack, unique("torture")) as fresh:
+        yield fresh
 
 
 def _rule(name: str) -> Any:
@@ -130,3 +131,16 @@ def test_a_row_that_a_cut_answer_deletes_is_found(places: Places, monkeypatch: p
     assert play(places, plan, "told", 0).problem == ""
     monkeypatch.setattr(LookUps, "_seen_again", sees_none)
     assert "lost 1" in play(places, plan, "deleted", 0).problem
+
+
+def test_a_delete_that_nobody_allowed_is_found(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine itself: an engine without the bound of deletes."""
+
+    def refuse(history: History, dice: Random) -> str:
+        return history.refused("sweep")
+
+    monkeypatch.setitem(BY_NAME, "refuse", refuse)
+    plan = Plan(Setting("postgres", "postgres"), tuple((name, 1) for name in ("insert", "window", "delete", "refuse")))
+    assert play(places, plan, "bounded", 0).problem == ""
+    monkeypatch.setattr(apply, "_refuse_too_many_deletes", lambda *_: None)
+    assert "nobody had allowed it" in play(places, plan, "unbounded", 0).problem

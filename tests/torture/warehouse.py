@@ -46,6 +46,16 @@ class Line:
     counts: tuple[int, ...]
     open_rejects: int
 
+    @property
+    def deleted(self) -> int:
+        """Rows that the batch took out of the target, or marked."""
+        return self.counts[3]
+
+    @property
+    def rejected(self) -> int:
+        """Rows that the batch rejected."""
+        return self.counts[5]
+
 
 class WarehouseView:
     """Of one stream; ``connect`` opens a connection that nothing happens to, ``clock`` is the dialect's."""
