@@ -18,7 +18,7 @@ import polars as pl
 
 from millrace.capture.chunk import Chunk, Read
 from millrace.consent import NO_CONSENT, Consent
-from millrace.contract.check import Limits, measure, meets_contract, within_limits
+from millrace.contract.check import Limits, measure, meets_contract, with_room, within_limits
 from millrace.contract.target import fits_target
 from millrace.contract_rules import is_row_by_row
 from millrace.declared import Dated, LandingFormat
@@ -233,6 +233,7 @@ class Extraction:
                 chunk.frame, chunk.columns, self._known, self._keys, self._coordinates(chunk.frame)
             )
             chunk = Chunk(frame, columns, pl.concat([chunk.rejected, rejected]))
+        chunk = Chunk(*with_room(chunk.frame, chunk.columns, self._landing.limits), chunk.rejected)
         self._found = {column.name: column for column in chunk.columns} | self._found
         return chunk
 

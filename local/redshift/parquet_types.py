@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -18,6 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 INTEGERS = {"smallint": ("INT32", 16), "integer": ("INT32", 32), "bigint": ("INT64", 64)}
+EIGHT_BYTE_DIGITS = 19
+"""A decimal of so many digits is kept in eight bytes: 19 nines overflow."""
 PHYSICAL = {"real": "FLOAT", "double precision": "DOUBLE", "boolean": "BOOLEAN"}
 ARROW = {
     "smallint": pa.int16(), "integer": pa.int32(), "bigint": pa.int64(), "real": pa.float32(),
@@ -167,7 +170,16 @@ def _converted(column: TargetColumn, array: pa.Array) -> pa.Array:
         return _zoned(array)
     if column.type == "timestamp without time zone":
         return array.cast(pa.timestamp("us"))
+    if (column.type, column.precision) == ("numeric", EIGHT_BYTE_DIGITS):
+        _check_overflow(column, array)
     return array.cast(ARROW[column.type]) if column.type in ARROW else array
+
+
+def _check_overflow(column: TargetColumn, numbers: pa.Array) -> None:
+    greatest = pa.scalar(Decimal(2**63 - 1).scaleb(-column.scale), pa.decimal128(38, column.scale))
+    is_over = pc.greater(pc.abs(numbers.cast(pa.decimal128(38, column.scale))), greatest)
+    if pc.any(is_over).as_py():
+        raise BadValue(f"Numeric overflow in column {column.name}", pc.index(is_over, True).as_py())
 
 
 def _zoned(array: pa.Array) -> pa.Array:

@@ -6,7 +6,7 @@ What does not belong here: the contracts themselves (pipelines/) and the limits'
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import dataframely as dy
@@ -16,7 +16,7 @@ from millrace.capture.json_numbers import loads
 from millrace.contract_rules import KEY_RULE
 from millrace.errors import SchemaConflict
 from millrace.rejects import SEPARATOR, as_rejects, because, no_rejects, split
-from millrace.types import Column, Kind
+from millrace.types import Column, DataType, Kind, polars_type
 
 if TYPE_CHECKING:
     from millrace.pipeline import Stream
@@ -28,12 +28,20 @@ _RULES_SUFFIX = "|"
 @dataclass(frozen=True)
 class Limits:
     """What the longest value of a kind may measure in a warehouse, in bytes. ``document_text_bytes``: a single text
-    within a document."""
+    within a document. ``overflowing_digits``: a decimal of so many digits overflows below its greatest number and is
+    kept with one digit more (0: none does)."""
 
     text_bytes: int
     binary_bytes: int
     document_bytes: int
     document_text_bytes: int
+    overflowing_digits: int = 0
+
+    def roomy(self, data_type: DataType) -> DataType:
+        """The type that holds every number of this one."""
+        if data_type.kind is not Kind.DECIMAL or data_type.precision != (self.overflowing_digits or None):
+            return data_type
+        return replace(data_type, precision=self.overflowing_digits + 1)
 
 
 _MEASURED = {Kind.TEXT: "text_bytes", Kind.BINARY: "binary_bytes", Kind.DOCUMENT: "document_bytes"}
@@ -43,6 +51,15 @@ def measure(frame: pl.DataFrame, columns: Sequence[Column]) -> dict[str, int]:
     """The longest value of every text, binary and document column, in bytes."""
     lengths = [_length(column).max().fill_null(0) for column in columns if column.type.kind in _MEASURED]
     return frame.select(lengths).row(0, named=True) if lengths and frame.height else {}
+
+
+def with_room(
+    frame: pl.DataFrame, columns: tuple[Column, ...], limits: Limits
+) -> tuple[pl.DataFrame, tuple[Column, ...]]:
+    """The same values in types that hold every number of theirs."""
+    roomy = tuple(replace(column, type=limits.roomy(column.type)) for column in columns)
+    changed = [new for new, old in zip(roomy, columns, strict=True) if new != old]
+    return frame.with_columns(pl.col(column.name).cast(polars_type(column.type)) for column in changed), roomy
 
 
 def within_limits(

@@ -10,7 +10,6 @@ from itertools import groupby
 from typing import Any
 
 from millrace.types import DataType
-from millrace.warehouse.dialect import from_catalog
 from millrace.warehouse.target import Target
 
 Held = dict[str, DataType | None]
@@ -35,16 +34,17 @@ class Catalog:
         self._held = None
 
     def _ask(self) -> dict[tuple[str, str], Held]:
+        dialect = self._targets[0].dialect
         with self._connection.cursor() as cursor:
             cursor.execute(
                 "SELECT table_schema, table_name, column_name, data_type, character_maximum_length, "
-                f"numeric_precision, numeric_scale FROM {self._targets[0].dialect.catalog} "
+                f"numeric_precision, numeric_scale FROM {dialect.catalog} "
                 "WHERE table_schema IN %s AND table_name IN %s ORDER BY table_schema, table_name, ordinal_position",
                 (tuple({one.schema for one in self._targets}), tuple({one.table for one in self._targets})),
             )
             rows = cursor.fetchall()
         tables = groupby(rows, key=lambda row: (row[0], row[1]))
-        return {table: {name: from_catalog(*described) for _, _, name, *described in rows} for table, rows in tables}
+        return {table: {name: dialect.held(*described) for _, _, name, *described in rows} for table, rows in tables}
 
 
 def held_columns(connection: Any, target: Target) -> Held | None:

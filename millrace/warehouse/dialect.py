@@ -7,7 +7,7 @@ ALTER TABLE. What does not belong here: statements (statements.py), connections.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from millrace.contract.check import Limits
 from millrace.errors import ConfigurationError
@@ -15,6 +15,8 @@ from millrace.types import MAX_PRECISION, POSTGRES, REDSHIFT, DataType, Kind, de
 
 MINIMUM_TEXT_BYTES = 256
 GIGABYTE = 1024**3
+EIGHT_BYTE_DIGITS = 19
+"""Redshift keeps a decimal of up to 19 digits in eight bytes, where 19 nines overflow."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,16 @@ class Dialect:
             conditions.append(f"{held}::VARCHAR <> {arriving}::VARCHAR")
         return " OR ".join(conditions)
 
+    def held(self, type_name: str, length: int | None, precision: int | None, scale: int | None) -> DataType | None:
+        """As ``from_catalog``; a decimal that overflows is one of the digits that it holds."""
+        found = from_catalog(type_name, length, precision, scale)
+        if found is None or found == self.limits.roomy(found) or found.precision == found.scale:
+            return found
+        return replace(found, precision=self.limits.overflowing_digits - 1)
+
     def sized(self, data_type: DataType, longest_bytes: int) -> DataType:
         """The type with a length in bytes, where this warehouse measures lengths."""
+        data_type = self.limits.roomy(data_type)
         if not self.measures_text or data_type.kind not in {Kind.TEXT, Kind.BINARY}:
             return data_type
         limit = self.limits.text_bytes if data_type.kind is Kind.TEXT else self.limits.binary_bytes
@@ -88,7 +98,13 @@ def _next_power_of_two(number: int) -> int:
 REDSHIFT_DIALECT = Dialect(
     name="redshift",
     type_names=REDSHIFT,
-    limits=Limits(text_bytes=65_535, binary_bytes=16_777_216, document_bytes=16_000_000, document_text_bytes=65_535),
+    limits=Limits(
+        text_bytes=65_535,
+        binary_bytes=16_777_216,
+        document_bytes=16_000_000,
+        document_text_bytes=65_535,
+        overflowing_digits=EIGHT_BYTE_DIGITS,
+    ),
     copies_from_lake=True,
     measures_text=True,
     alters_types=False,

@@ -16,7 +16,6 @@ from millrace.declared import SchemaPolicy
 from millrace.errors import Conflict, SchemaConflict
 from millrace.redact import redact
 from millrace.warehouse.changes import Change, ColumnLeft, CreateTable, Step, WidenType
-from millrace.warehouse.dialect import from_catalog
 from millrace.warehouse.session import lock
 
 _OTHERS_DEPEND_ON_IT = frozenset({"2BP01", "0A000"})
@@ -89,7 +88,7 @@ def _refuse_outdated(cursor: Any, change: WidenType, place: str) -> None:
     """What another load made wider still must not become narrower again: that would round its values silently."""
     cursor.execute(change.target.describe(change.name))
     described = cursor.fetchone()
-    if described is None or from_catalog(*described) != change.held:
+    if described is None or change.target.dialect.held(*described) != change.held:
         raise Conflict(
             f"column {change.name} of {change.target} was changed by another load",
             place=place,
