@@ -25,11 +25,13 @@ from local import mysql, postgres
 from local.mysql import MySQLServer
 from local.postgres import PostgresServer, start_postgres
 from local.processes import as_user
+from local.stack import Stack
 from millrace import Incremental, Stream
 from millrace.capture.chunk import Read, Window
 from millrace.capture.mysql import MySQLSource
 from millrace.capture.mysql_replica import CLUSTER, HALTED, LAG_UNKNOWN, REPLICA, Following, following
 from millrace.capture.postgres import PostgresSource
+from tests.conftest import unique
 
 NOTES = Stream("notes", "postgres:public.notes", "id", Incremental("changed", timedelta(0)))
 BLIND = timedelta(minutes=15)
@@ -39,11 +41,10 @@ WAITS = 200
 
 
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PostgresServer, PostgresServer]]:
+def servers(stack: Stack) -> Iterator[tuple[PostgresServer, PostgresServer]]:
     """A primary with an empty table, and a streaming replica of it."""
-    directory = tmp_path_factory.mktemp("replicas")
-    for parent in (directory, directory.parent, directory.parent.parent):
-        parent.chmod(0o755)
+    directory = stack.directory / unique("replicas")
+    directory.mkdir(mode=0o755)
     primary = start_postgres(directory / "primary")
     replica = None
     try:
@@ -208,11 +209,10 @@ async def test_a_long_autovacuum_holds_nothing_back(primary: PostgresServer) -> 
 
 
 @pytest.fixture(scope="module")
-def mysql_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[MySQLServer, MySQLServer]]:
+def mysql_servers(stack: Stack) -> Iterator[tuple[MySQLServer, MySQLServer]]:
     """A primary with an empty table, and a replica that may be written to, as owners of replicas set them up."""
-    directory = tmp_path_factory.mktemp("followers")
-    for parent in (directory, directory.parent, directory.parent.parent):
-        parent.chmod(0o755)
+    directory = stack.directory / unique("followers")
+    directory.mkdir(mode=0o755)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(mysql.URL_VARIABLE, raising=False)
         patch.delitem(mysql.SETTINGS, "skip-log-bin")
