@@ -28,7 +28,7 @@ from millrace.lake.batch import Batch
 from millrace.naming import IDENTITY
 
 ROWS = [(field, value, expected) for field, values in FIELDS.items() for value, expected in values]
-THINGS = Stream("things", "mongo:finance.things", "_id", Incremental("at"))
+THINGS = Stream("things", "mongo:finance.things", "_id", Incremental("at"), max_reject_share=1.0)
 NOW = datetime(2024, 5, 6, 7, 8, 9, 123_000, tzinfo=UTC)
 
 

@@ -99,7 +99,9 @@ async def test_what_comes_twice_is_one_row(engine: Engine) -> None:
     collect(engine, order("a"), order("b"), order("a"))
     collect(engine, order("b"), json.dumps(dict(reversed(json.loads(order("a")).items()))))
     first = await engine.run(ORDERS)
-    assert first and (first.read, first.inserted, first.unchanged, first.warnings) == (5, 2, 3, ())
+    assert first and (first.read, first.inserted, first.unchanged) == (5, 2, 3)
+    (told,) = first.warnings
+    assert told.startswith("no row had a value of 'note' (types), 'token' (omitted), 'country' (rewritten)")
     collect(engine, order("a"), order("c"), at=NOON + timedelta(minutes=1))
     second = await engine.run(ORDERS)
     assert second and (second.read, second.inserted, second.unchanged) == (2, 1, 1)
