@@ -181,6 +181,17 @@ async def test_a_sweep_by_a_key_that_cannot_be_compared_is_refused(engine: Engin
     assert engine.query("SELECT count(*) FROM engine.hours") == [(1,)]
 
 
+async def test_a_sweep_goes_on_past_a_key_that_is_too_long_for_the_warehouse(engine: Engine) -> None:
+    engine.source("CREATE TABLE words (word text PRIMARY KEY, n int, changed timestamptz DEFAULT now())")
+    engine.source("INSERT INTO words VALUES ('a', 1), ('b', 1), ('c', 1)")
+    stream = Stream("words", source="postgres:public.words", key="word", capture=Incremental("changed"))
+    await engine.deliver(stream)
+    engine.source("INSERT INTO words VALUES (repeat('x', 70000), 1)")
+    engine.source("DELETE FROM words WHERE word = 'a'; UPDATE words SET n = 2 WHERE word = 'b'")
+    assert counts(await engine.sweep(stream)) == {"read": 4, "updated": 1, "deleted": 1, "unchanged": 1, "rejected": 1}
+    assert [reject["reason"] for reject in engine.rejects()] == ["too_long"]
+
+
 async def test_keys_of_a_case_insensitive_type_are_told_apart(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each key in a block of its own: the source must not give one row for both spellings."""
     monkeypatch.setattr(chunk, "BLOCK_ROWS", 1)
