@@ -36,7 +36,8 @@ UNTIL = datetime(2026, 3, 4, 5, 20, tzinfo=UTC)
 def test_the_form_has_every_field_with_its_meaning_and_needs_none() -> None:
     schema = parameter_schema(replicate).model_dump()
     fields = schema["definitions"]["ReplicateRequest"]["properties"]
-    assert list(fields) == ["pipeline", "streams", "mode", "deep", "window", "load", "accept_rejects", "dry_run"]
+    consents = ["accept_rejects", "allow_deletes", "accept_source"]
+    assert list(fields) == ["pipeline", "streams", "mode", "deep", "window", "load", *consents, "dry_run"]
     assert all(field["description"] for field in fields.values())
     assert fields["mode"]["enum"] == ["incremental", "full", "sweep", "replay"]
     assert schema["required"] == []
