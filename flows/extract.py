@@ -12,8 +12,8 @@ from typing import Any
 from prefect import flow
 
 from flows.together import outcomes
-from millrace.pipeline import SourceKind
 from millrace.run import Bounds
+from millrace.stream import SourceKind
 from tasks.extract import (
     Extracted,
     extract_mongo_stream,

@@ -6,7 +6,8 @@ What does not belong here: Prefect, connections, anything that runs.
 from millrace.declared import Bind, Dated, Incremental, Queue, Reconcile, Snapshot
 from millrace.load_modes import Append, History, Merge, Replace, Scd2
 from millrace.model import Model
-from millrace.pipeline import Pipeline, Stream
+from millrace.pipeline import Pipeline
+from millrace.stream import Stream
 from millrace.types import decimal, text
 
 __all__ = [

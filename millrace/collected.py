@@ -23,7 +23,8 @@ from millrace.errors import FatalError
 from millrace.lake.messages import SENT, collected_prefix, first_name, get_messages, names, object_of, time_of
 from millrace.lake.store import ObjectStore
 from millrace.naming import IDENTITY, MESSAGE
-from millrace.pipeline import Pipeline, Stream
+from millrace.pipeline import Pipeline
+from millrace.stream import Stream
 from millrace.types import Column
 
 OVERLAP = timedelta(days=1)

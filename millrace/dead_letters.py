@@ -16,9 +16,10 @@ from millrace.lake.batch import Batch
 from millrace.lake.messages import BODY, collected_prefix, get_messages, object_of
 from millrace.lake.store import ObjectStore
 from millrace.naming import MESSAGE
-from millrace.pipeline import Pipeline, Stream
+from millrace.pipeline import Pipeline
 from millrace.queue import MessageQueue
 from millrace.rejects import read_rejects
+from millrace.stream import Stream
 from millrace.warehouse.loader import Warehouse
 
 LATEST = timedelta(hours=1)

@@ -1,6 +1,6 @@
 """Small words of a declaration: how changes are found, what becomes of what left the source, when data is from.
 
-What does not belong here: what is replicated (pipeline.py, model.py), how rows are applied (load_modes.py).
+What does not belong here: what is replicated (stream.py, pipeline.py, model.py), how rows are applied (load_modes.py).
 """
 
 from __future__ import annotations

@@ -29,10 +29,10 @@ from millrace.lake.store import ObjectStore
 from millrace.lake.writer import PartWriter
 from millrace.met import Met
 from millrace.naming import MESSAGE, ROW_HASH, column_name
-from millrace.pipeline import Stream
 from millrace.rejects import NO_KEY, NOWHERE, because, split
 from millrace.shape.row_hash import with_hashes, with_row_hash
 from millrace.stamps import note_of_stamps_ahead, stamped_ahead
+from millrace.stream import Stream
 from millrace.tolerance import check_rejects
 from millrace.types import Column, identity_column, polars_type
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from millrace.capture.chunk import Chunk
 from millrace.errors import ConfigurationError
-from millrace.pipeline import Stream
+from millrace.stream import Stream
 from millrace.types import MOMENTS, Column
 
 

@@ -25,8 +25,9 @@ from millrace.extract import Extraction, Landing
 from millrace.lake.batch import Batch, BatchKind
 from millrace.lake.store import ObjectStore
 from millrace.naming import column_name
-from millrace.pipeline import Pipeline, Stream
+from millrace.pipeline import Pipeline
 from millrace.rejects import NOWHERE, REJECT_SCHEMA, no_rejects, read_rejects
+from millrace.stream import Stream
 from millrace.types import Column
 from millrace.warehouse.loader import Standing, Warehouse
 

@@ -14,9 +14,9 @@ from millrace.checks import check_fields
 from millrace.consent import NO_CONSENT, Consent
 from millrace.declared import Queue
 from millrace.lake.batch import Batch, BatchKind
-from millrace.pipeline import Stream
 from millrace.reads import Route, replay, whole_if_lost, window
 from millrace.schedule import is_due
+from millrace.stream import Stream
 from millrace.sweep import sweep
 from millrace.warehouse.ledger import check_source
 

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from millrace.pipeline import Stream
+from millrace.stream import Stream
 from millrace.types import Column, Kind
 
 TOLERANCE = timedelta(hours=1)

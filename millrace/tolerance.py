@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 
 from millrace.errors import TooManyRejects
-from millrace.pipeline import Stream
+from millrace.stream import Stream
 
 FLOOR_ROWS = 10
 """So many are allowed whatever their share is: in a window of few rows one bad row is a large share."""

@@ -1,6 +1,6 @@
 """Time zones of stamps that say none: what a declaration or a server calls a zone, and wall clocks of instants.
 
-What does not belong here: which stream's stamps are in which zone (pipeline.py), SQL of the warehouse.
+What does not belong here: which stream's stamps are in which zone (stream.py), SQL of the warehouse.
 """
 
 from __future__ import annotations

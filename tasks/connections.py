@@ -25,7 +25,8 @@ from millrace.capture.postgres import PostgresSource
 from millrace.collected import CollectedSource
 from millrace.database import database_errors
 from millrace.extract import Landing, Progress
-from millrace.pipeline import Pipeline, Stream
+from millrace.pipeline import Pipeline
+from millrace.stream import Stream
 from millrace.warehouse.dialect import dialect_for
 from millrace.warehouse.loader import Warehouse
 

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from millrace.pipeline import Stream
 from millrace.rejects import no_rejects
+from millrace.stream import Stream
 from millrace.types import Column
 
 BLOCK_ROWS, BLOCK_BYTES = 20_000, 2 * 1024 * 1024

@@ -20,7 +20,7 @@ import polars as pl
 
 from millrace.capture.bson_values import Converters, Unfit
 from millrace.naming import column_name, column_names
-from millrace.pipeline import Stream
+from millrace.stream import Stream
 from millrace.types import FLOAT64, MOMENTS, Column, DataType, Kind, from_polars, polars_type
 
 NUL = "\x00"

@@ -16,8 +16,8 @@ from millrace.capture.documents import Documents, of_contract
 from millrace.capture.json_numbers import loads
 from millrace.capture.json_values import TYPE_OF, accepted, parsed
 from millrace.naming import IDENTITY, MESSAGE, column_name
-from millrace.pipeline import Stream
 from millrace.rejects import REJECT_SCHEMA, SEPARATOR
+from millrace.stream import Stream
 from millrace.types import Column, polars_type
 
 

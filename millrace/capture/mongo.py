@@ -31,7 +31,7 @@ from millrace.capture.mongo_values import DOCUMENT_KEY, Decoder
 from millrace.capture.position import bounded_position, joined, not_in_future
 from millrace.errors import SourceMissing
 from millrace.naming import IDENTITY, column_name
-from millrace.pipeline import Stream
+from millrace.stream import Stream
 from millrace.types import Column
 
 BATCH_DOCUMENTS = 20_000

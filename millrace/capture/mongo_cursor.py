@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from millrace.errors import ConfigurationError
-from millrace.pipeline import Stream
+from millrace.stream import Stream
 
 SAMPLED_DOCUMENTS = 1_000
 

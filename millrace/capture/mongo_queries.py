@@ -22,8 +22,8 @@ from millrace.capture.chunk import Keys, Window
 from millrace.capture.mongo_values import DOCUMENT_KEY
 from millrace.errors import ConfigurationError
 from millrace.naming import column_name
-from millrace.pipeline import Stream
 from millrace.rejects import HEX
+from millrace.stream import Stream
 
 Query = dict[str, Any]
 

@@ -20,8 +20,8 @@ from millrace.capture.bson_values import TYPE_OF, accepted
 from millrace.capture.chunk import Chunk
 from millrace.capture.documents import Documents
 from millrace.naming import IDENTITY
-from millrace.pipeline import Stream
 from millrace.rejects import NOWHERE, REJECT_SCHEMA
+from millrace.stream import Stream
 from millrace.types import TIMESTAMP_UTC, Column
 
 OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(

@@ -28,8 +28,8 @@ from millrace.capture.tables import Connect, TableSource
 from millrace.database import statement
 from millrace.errors import ConfigurationError
 from millrace.naming import literal, quote_in_backticks
-from millrace.pipeline import Stream
 from millrace.rejects import HEX
+from millrace.stream import Stream
 from millrace.types import Column, Kind
 from millrace.zones import other_than_utc
 

@@ -13,7 +13,7 @@ from millrace.capture.rows import SourceColumn
 from millrace.database import statement
 from millrace.errors import ConfigurationError, SourceMissing, UnmappableType
 from millrace.naming import column_names, quote_in_backticks
-from millrace.pipeline import Stream
+from millrace.stream import Stream
 from millrace.types import INT16, MAX_PRECISION, MAX_SCALE, Column, DataType, Kind, from_mysql, mysql_type_name
 
 COLLATED = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set"})

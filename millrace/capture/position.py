@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from millrace.capture.chunk import Keys, Window
-from millrace.pipeline import Stream
+from millrace.stream import Stream
 
 DEFAULT_OVERLAP = timedelta(seconds=1)
 """Covers the moment between a transaction's start and its appearance in the server's list."""

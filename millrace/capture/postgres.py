@@ -18,9 +18,9 @@ from millrace.capture.tables import Connect, TableSource
 from millrace.database import database_errors, statement
 from millrace.errors import ConfigurationError
 from millrace.naming import literal, quote
-from millrace.pipeline import Stream
 from millrace.poolers import transactions
 from millrace.settings import ENCODING, begin_reading
+from millrace.stream import Stream
 from millrace.types import Column, Kind
 from millrace.zones import other_than_utc
 

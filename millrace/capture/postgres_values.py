@@ -12,7 +12,7 @@ from millrace.capture.rows import YEARS, SourceColumn
 from millrace.database import statement
 from millrace.errors import ConfigurationError, UnmappableType
 from millrace.naming import column_names, quote
-from millrace.pipeline import Stream
+from millrace.stream import Stream
 from millrace.types import Column, DataType, Kind, from_postgres, numeric_measures
 
 PLAIN_TEXT = frozenset({"text", "varchar", "name", "citext"})

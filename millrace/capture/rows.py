@@ -17,8 +17,8 @@ import polars as pl
 from millrace.capture.chunk import Chunk
 from millrace.capture.json_text import unfit
 from millrace.errors import FatalError
-from millrace.pipeline import Stream
 from millrace.rejects import HEX, because, because_of, split
+from millrace.stream import Stream
 from millrace.types import Column, Kind, polars_type
 
 YEARS = ("0001-01-01", "10000-01-01")

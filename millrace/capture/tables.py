@@ -20,7 +20,7 @@ from millrace.capture.position import Moment, as_utc, joined, next_position, not
 from millrace.capture.rows import SourceColumn, decode, nothing
 from millrace.errors import ConfigurationError, SourceMissing
 from millrace.naming import column_name
-from millrace.pipeline import Stream
+from millrace.stream import Stream
 from millrace.types import Column, Kind
 from millrace.worker import Worker
 from millrace.zones import earliest_wall_clock, latest_wall_clock, possible_zones

@@ -19,7 +19,7 @@ from millrace.rejects import SEPARATOR, as_rejects, because, no_rejects, split
 from millrace.types import Column, DataType, Kind, polars_type
 
 if TYPE_CHECKING:
-    from millrace.pipeline import Stream
+    from millrace.stream import Stream
 
 _ROW = "row of the chunk"
 _RULES_SUFFIX = "|"

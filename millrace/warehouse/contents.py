@@ -25,10 +25,10 @@ from millrace.errors import FatalError
 from millrace.lake.formats import FORMATS
 from millrace.lake.store import ObjectStore
 from millrace.naming import quote
-from millrace.pipeline import Stream
 from millrace.redact import redact
 from millrace.shape.content_hash import CONTENT_HASH, with_content_hash
 from millrace.space import temporary_space
+from millrace.stream import Stream
 from millrace.types import POSTGRES, Column, Kind, polars_type
 from millrace.warehouse.dialect import Dialect
 from millrace.warehouse.statements import unload_to_lake

@@ -15,7 +15,8 @@ from millrace.lake.batch import Batch
 from millrace.lake.store import ObjectStore
 from millrace.model import Model
 from millrace.naming import DELETED_AT, RESERVED
-from millrace.pipeline import Pipeline, Stream
+from millrace.pipeline import Pipeline
+from millrace.stream import Stream
 from millrace.types import Column
 from millrace.warehouse import lease
 from millrace.warehouse.catalog import Catalog, held_columns

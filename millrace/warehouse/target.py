@@ -14,7 +14,8 @@ from millrace.errors import ConfigurationError
 from millrace.load_modes import LoadMode, Merge
 from millrace.model import Model
 from millrace.naming import column_name, quote
-from millrace.pipeline import Pipeline, Stream
+from millrace.pipeline import Pipeline
+from millrace.stream import Stream
 from millrace.types import INT64, MOMENTS, Column, Kind
 from millrace.warehouse.dialect import Dialect
 
