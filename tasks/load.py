@@ -14,7 +14,7 @@ from prefect import task
 
 from blocks.load import load_landing, load_processed
 from millrace.lake.batch import Batch
-from millrace.warehouse.ledger import LoadResult
+from millrace.warehouse.load_result import LoadResult
 from pipelines import find
 from tasks.connections import open_warehouse
 from tasks.lease import held

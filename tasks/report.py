@@ -14,7 +14,7 @@ from prefect.artifacts import acreate_table_artifact
 
 from millrace import Pipeline
 from millrace.visible import visible
-from millrace.warehouse.ledger import LoadResult
+from millrace.warehouse.load_result import LoadResult
 from tasks.failures import Failure, causes, status_of, words
 from tasks.plan import StreamPlan
 from tasks.policy import STEP, artifact_key

@@ -7,16 +7,16 @@ What does not belong here: applying rows (apply.py).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from millrace.errors import ConfigurationError, CountMismatch, Superseded
+from millrace.errors import ConfigurationError, Superseded
 from millrace.lake.batch import Batch
 from millrace.warehouse import lease
-from millrace.warehouse.freshness import Freshness
 from millrace.warehouse.ledger_version import LEDGER, VERSION, upgrade, version_of
+from millrace.warehouse.load_result import LoadResult
 from millrace.warehouse.schema import RecordedColumn
 from millrace.warehouse.session import lock
 
@@ -27,42 +27,6 @@ _NEWEST_FIRST = "ORDER BY token DESC, applied_at DESC"
 _POSITIONS = f"SELECT position FROM millrace.batches WHERE {_OF_STREAM} AND position IS NOT NULL"
 _FRESHNESS = "rows_stamped, rows_silent, age_p50_seconds, age_p95_seconds, age_max_seconds"
 _COUNTS = "rows_read, rows_inserted, rows_updated, rows_deleted, rows_unchanged, rows_rejected"
-
-
-@dataclass(frozen=True)
-class LoadResult:
-    """What a load did. ``read`` = ``loaded`` + ``unchanged`` + ``rejected``; ``changes`` are the schema changes,
-    ``warnings`` what a person should look at."""
-
-    pipeline: str
-    stream: str
-    target: str
-    batch_id: str
-    kind: str
-    read: int = 0
-    inserted: int = 0
-    updated: int = 0
-    deleted: int = 0
-    unchanged: int = 0
-    rejected: int = 0
-    changes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    freshness: Freshness | None = None
-    was_applied_before: bool = False
-
-    @property
-    def loaded(self) -> int:
-        """Rows that changed the target."""
-        return self.inserted + self.updated + self.deleted
-
-    def check(self) -> None:
-        """Raises CountMismatch unless the counts add up (promise 6)."""
-        if self.read != self.loaded + self.unchanged + self.rejected:
-            raise CountMismatch(
-                f"read {self.read} is not loaded {self.loaded} + unchanged {self.unchanged} + rejected {self.rejected}",
-                place=f"stream {self.stream}, batch {self.batch_id}",
-                remedy="nothing was committed; report it with the batch's manifest",
-            )
 
 
 @dataclass(frozen=True)
@@ -120,7 +84,7 @@ class Ledger:
         was read after ``now``, by a source's clock that was ahead, does not count."""
         row = self._first(
             "SELECT coalesce(max(CASE WHEN kind = 'sweep' THEN read_at END), min(read_at)) FROM millrace.batches "
-            "WHERE pipeline = %s AND stream = %s AND position IS NOT NULL AND read_at <= %s",
+            f"WHERE {_OF_STREAM} AND position IS NOT NULL AND read_at <= %s",
             (pipeline, stream, now),
         )
         return row[0] if row else None
@@ -150,7 +114,7 @@ class Ledger:
         """The objects with messages that were applied, of those from the name ``since`` on, with the batch that was the
         first to read each."""
         rows = self._all(
-            "SELECT name, batch_id FROM millrace.collected WHERE pipeline = %s AND stream = %s AND name >= %s",
+            f"SELECT name, batch_id FROM millrace.collected WHERE {_OF_STREAM} AND name >= %s",
             (pipeline, stream, since),
         )
         return dict(row for row in rows)
@@ -158,7 +122,7 @@ class Ledger:
     def columns(self, pipeline: str, stream: str) -> dict[str, RecordedColumn]:
         """Every column a batch of the stream has brought, by name."""
         rows = self._all(
-            "SELECT name, path, is_key, left_at IS NOT NULL FROM millrace.columns WHERE pipeline = %s AND stream = %s",
+            f"SELECT name, path, is_key, left_at IS NOT NULL FROM millrace.columns WHERE {_OF_STREAM}",
             (pipeline, stream),
         )
         return {name: RecordedColumn(name, path, is_key, has_left) for name, path, is_key, has_left in rows}
@@ -286,8 +250,7 @@ class Ledger:
         with self._connection.cursor() as cursor:
             if batch.reads_all:
                 cursor.execute(
-                    "UPDATE millrace.rejects SET closed_by = %s "
-                    "WHERE pipeline = %s AND stream = %s AND closed_by IS NULL",
+                    f"UPDATE millrace.rejects SET closed_by = %s WHERE {_OF_STREAM} AND closed_by IS NULL",
                     (batch.batch_id, batch.pipeline, batch.stream),
                 )
             for closed in batch.closes:
@@ -306,7 +269,7 @@ class Ledger:
         """Note that the source has columns again that had left it. Commits."""
         with self._connection.cursor() as cursor:
             cursor.execute(
-                "UPDATE millrace.columns SET left_at = NULL WHERE pipeline = %s AND stream = %s AND name IN %s",
+                f"UPDATE millrace.columns SET left_at = NULL WHERE {_OF_STREAM} AND name IN %s",
                 (pipeline, stream, tuple(names)),
             )
         self._connection.commit()
@@ -317,10 +280,9 @@ class Ledger:
         caller commits."""
         own = (batch.pipeline, batch.stream)
         recorded = {} if is_new else self.columns(*own)
-        arriving = {column.name for column in batch.columns}
         with self._connection.cursor() as cursor:
             if is_new:
-                cursor.execute("DELETE FROM millrace.columns WHERE pipeline = %s AND stream = %s", own)
+                cursor.execute(f"DELETE FROM millrace.columns WHERE {_OF_STREAM}", own)
             for column in batch.columns:
                 if column.name not in recorded:
                     cursor.execute(
@@ -328,14 +290,24 @@ class Ledger:
                         "VALUES (%s, %s, %s, %s, %s)",
                         (*own, column.name, column.path, column.name in keys),
                     )
-            for name, known in recorded.items():
-                is_shown = batch.is_whole or (batch.by_value and batch.reads_all and name not in held)
-                has_left = is_shown and name not in arriving
-                if known.has_left != has_left and (has_left or name in arriving):
-                    cursor.execute(
-                        "UPDATE millrace.columns SET left_at = %s WHERE pipeline = %s AND stream = %s AND name = %s",
-                        (batch.read_at if has_left else None, *own, name),
-                    )
+            for name, left_at in _left_or_back(batch, recorded, held):
+                cursor.execute(
+                    f"UPDATE millrace.columns SET left_at = %s WHERE {_OF_STREAM} AND name = %s", (left_at, *own, name)
+                )
+
+
+def _left_or_back(
+    batch: Batch, recorded: Mapping[str, RecordedColumn], held: Collection[str]
+) -> Iterator[tuple[str, datetime | None]]:
+    """Recorded columns that this batch shows to have left the source, each with the moment of its read; and those that
+    it brings back, with None."""
+    arriving = {column.name for column in batch.columns}
+    for name, known in recorded.items():
+        is_shown = batch.is_whole or (batch.by_value and batch.reads_all and name not in held)
+        if known.has_left and name in arriving:
+            yield name, None
+        elif not known.has_left and is_shown and name not in arriving:
+            yield name, batch.read_at
 
 
 def check_source(recorded: str, declared: str, place: str) -> None:

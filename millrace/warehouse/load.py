@@ -27,7 +27,8 @@ from millrace.warehouse.bind import Changed, bind_facts
 from millrace.warehouse.catalog import Catalog
 from millrace.warehouse.changes import Change, CreateTable
 from millrace.warehouse.freshness import measure
-from millrace.warehouse.ledger import Ledger, LoadResult
+from millrace.warehouse.ledger import Ledger
+from millrace.warehouse.load_result import LoadResult
 from millrace.warehouse.modes.mode import Applied
 from millrace.warehouse.reconcile import reconcile
 from millrace.warehouse.references import complete_dimensions

@@ -25,8 +25,9 @@ from millrace.warehouse.compare import Comparison, Scan, compare
 from millrace.warehouse.contents import Contents
 from millrace.warehouse.dialect import Dialect
 from millrace.warehouse.lease import LEASE_SECONDS
-from millrace.warehouse.ledger import Ledger, LoadResult, OpenRejects
+from millrace.warehouse.ledger import Ledger, OpenRejects
 from millrace.warehouse.load import Work, load, needed_changes
+from millrace.warehouse.load_result import LoadResult
 from millrace.warehouse.modes import mode_of
 from millrace.warehouse.room import allows, refuse
 from millrace.warehouse.schema import incompatible

@@ -15,7 +15,7 @@ from engine_on_servers import Engine, Together, bucket_store, engine_between
 
 from blocks.store import BucketStore
 from local.stack import Stack
-from millrace.warehouse.ledger import LoadResult
+from millrace.warehouse.load_result import LoadResult
 from millrace.warehouse.loader import Warehouse
 
 

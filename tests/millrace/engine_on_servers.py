@@ -36,7 +36,7 @@ from millrace.run import Bounds, read
 from millrace.sweep import sweep
 from millrace.transform import transform
 from millrace.warehouse.dialect import dialect_for
-from millrace.warehouse.ledger import LoadResult
+from millrace.warehouse.load_result import LoadResult
 from millrace.warehouse.loader import Warehouse
 
 PIPELINE = "engine"

@@ -33,7 +33,7 @@ from millrace.capture.postgres import PostgresSource
 from millrace.declared import DeletePolicy
 from millrace.errors import CountMismatch, StreamBusy, Superseded, TooManyRejects
 from millrace.lake.batch import Batch
-from millrace.warehouse.ledger import LoadResult
+from millrace.warehouse.load_result import LoadResult
 
 NOTES = Stream("notes", "postgres:public.notes", "id", Incremental("changed", overlap=timedelta(0)))
 """No overlap: what only an overlap would bring does not arrive."""

@@ -25,7 +25,7 @@ from millrace.lake.batch import Batch
 from millrace.naming import quote
 from millrace.run import Bounds
 from millrace.shape.content_hash import same_document
-from millrace.warehouse.ledger import LoadResult
+from millrace.warehouse.load_result import LoadResult
 
 T = Stream("t", "postgres:public.t", "id", Incremental("changed", overlap=timedelta(0)))
 SNAPSHOT = replace(T, capture=Snapshot())

@@ -27,7 +27,7 @@ from millrace import Incremental, Stream
 from millrace.errors import UnmappableType
 from millrace.naming import column_names, quote
 from millrace.types import decimal, text
-from millrace.warehouse.ledger import LoadResult
+from millrace.warehouse.load_result import LoadResult
 
 FOREIGN_SETTINGS = {
     "TimeZone": "Asia/Kathmandu", "DateStyle": "SQL, DMY", "IntervalStyle": "sql_standard", "bytea_output": "escape",

@@ -28,7 +28,7 @@ from millrace.capture.mysql import MySQLSource
 from millrace.capture.pipe import CHUNK_BYTES
 from millrace.errors import RetryableError, SourceMissing, Unreachable
 from millrace.naming import quote_in_backticks
-from millrace.warehouse.ledger import LoadResult
+from millrace.warehouse.load_result import LoadResult
 
 WAITS = 100
 """How often a server is asked whether it has noticed, a tenth of a second apart."""

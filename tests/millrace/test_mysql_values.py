@@ -33,7 +33,7 @@ from millrace.capture.pipe import CHUNK_BYTES
 from millrace.errors import ConfigurationError, UnmappableType
 from millrace.naming import column_names, quote, quote_in_backticks
 from millrace.types import INT16, INT64, TIMESTAMP, DataType, decimal, text
-from millrace.warehouse.ledger import LoadResult
+from millrace.warehouse.load_result import LoadResult
 
 BY_NAME = {case.name: case for case in CASES if case.values}
 ROWS = [(case, value) for case in CASES for value in (*case.values, *case.rejected)]

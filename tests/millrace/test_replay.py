@@ -19,7 +19,7 @@ from millrace.lake.batch import Batch
 from millrace.reads import open_rejects
 from millrace.run import Bounds, Mode
 from millrace.types import INT64
-from millrace.warehouse.ledger import LoadResult
+from millrace.warehouse.load_result import LoadResult
 
 
 class Positive(dy.Schema):

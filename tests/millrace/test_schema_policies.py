@@ -21,7 +21,7 @@ from millrace.capture.mongo_client import open_client
 from millrace.declared import SchemaPolicy
 from millrace.errors import SchemaConflict
 from millrace.types import decimal
-from millrace.warehouse.ledger import LoadResult
+from millrace.warehouse.load_result import LoadResult
 
 POLICIES: tuple[SchemaPolicy, ...] = ("evolve", "freeze", "quarantine")
 ORDERS = Stream(

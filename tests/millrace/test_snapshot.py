@@ -9,7 +9,7 @@ from engine_on_servers import Engine, Together
 from shop import DESIGN, DIM_DESIGN, ORDERS, SHOP, fill
 
 from millrace import Pipeline, Stream
-from millrace.warehouse.ledger import LoadResult
+from millrace.warehouse.load_result import LoadResult
 
 
 class Named(dy.Schema):

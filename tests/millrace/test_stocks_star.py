@@ -20,7 +20,7 @@ from millrace.capture.mysql import MySQLSource
 from millrace.extract import Landing
 from millrace.reads import Route
 from millrace.run import Bounds, read
-from millrace.warehouse.ledger import LoadResult
+from millrace.warehouse.load_result import LoadResult
 from pipelines.stocks import pipeline
 from seed_data.stocks.script import SUFFIX
 from seed_data.stocks.simulation import Simulation, install

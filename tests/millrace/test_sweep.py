@@ -18,7 +18,7 @@ from millrace import Incremental, Snapshot, Stream
 from millrace.capture import chunk
 from millrace.declared import DeletePolicy
 from millrace.errors import ConfigurationError
-from millrace.warehouse.ledger import LoadResult
+from millrace.warehouse.load_result import LoadResult
 from millrace.warehouse.loader import Warehouse
 
 NOTES = Stream("notes", source="postgres:public.notes", key="id", capture=Incremental("changed", overlap=timedelta(0)))

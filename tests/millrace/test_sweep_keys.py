@@ -33,7 +33,7 @@ from local.stack import Stack
 from local.warehouse import WarehouseServer
 from millrace import Incremental, Stream
 from millrace.errors import ConfigurationError
-from millrace.warehouse.ledger import LoadResult
+from millrace.warehouse.load_result import LoadResult
 
 Counts = tuple[int, int, int, int, int]
 Documents = tuple[MongoClient[dict[str, Any]], str]
