@@ -1,4 +1,4 @@
-"""JSON texts that are well-formed and that no warehouse can hold: U+0000, and halves of surrogate pairs.
+"""JSON texts that a source takes and no warehouse can hold: U+0000, halves of surrogate pairs, what MariaDB calls JSON.
 
 What does not belong here: making JSON (bson_values.py, the SELECT of postgres_values.py).
 """
@@ -11,13 +11,15 @@ import re
 import polars as pl
 
 NUL_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
-_SUSPICIOUS = r"\\u(?:0000|[dD][89a-fA-F])"
+_NOT_OF_JSON = r'\\[^"\\/bfnrtu]|(?:^|[\[:,])\s*-?[0-9]*(?:\.[0-9]*)?(?:-|[0-9]\.|[0-9][eE][-+]?)(?:[^0-9+-]|$)'
+"""MariaDB takes ``1.``, ``-``, ``1e`` and ``"\\x"``: a number without the digits that must follow, any escape."""
+_SUSPICIOUS = rf"\\u(?:0000|[dD][89a-fA-F])|{_NOT_OF_JSON}"
 
 
 def unfit(texts: pl.Series) -> pl.Series:
     """The reason (``nul_character``, ``no_json_form``) of every text that does not fit, null of the others.
 
-    Nearly all texts hold no escape of the kind and are not looked at twice.
+    Nearly all texts hold nothing suspicious and are not looked at twice.
     """
     suspects = texts.str.contains(_SUSPICIOUS).fill_null(False).arg_true()
     reasons = pl.repeat(None, len(texts), dtype=pl.String, eager=True)
@@ -29,6 +31,8 @@ def _reason(text: str) -> str | None:
         return "nul_character"
     try:
         json.dumps(json.loads(text), ensure_ascii=False).encode()
-    except UnicodeEncodeError:
+    except RecursionError:
+        return None
+    except ValueError:
         return "no_json_form"
     return None

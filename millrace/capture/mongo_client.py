@@ -31,7 +31,8 @@ SERVER_SELECTION_TIMEOUT_SECONDS = 10.0
 SOCKET_TIMEOUT_SECONDS = 300.0
 CREDENTIALS_CODES = frozenset({18, 8000})
 PERMISSION_CODE = 13
-TIMEOUT_CODE = 50
+PASSING_CODES = frozenset({43, 50, 91, 133, 136, 175, 189, 237, 262, 11600, 11601})
+"""A cursor or query that was ended, a time limit, a member that shuts down or steps down, no member to read from."""
 RETRYABLE_LABELS = ("RetryableError", "TransientTransactionError", "ResumableChangeStreamError")
 CORRECT_THE_BLOCK = "correct the URL and options of the MongoDB block"
 
@@ -102,7 +103,7 @@ def _operation_failure(error: errors.OperationFailure, place: str) -> MillraceEr
         return ConfigurationError("user or password is refused", place=place, remedy=WRONG_CREDENTIALS)
     if code == PERMISSION_CODE:
         return ConfigurationError("not authorized", place=place, remedy="grant the role `read` on the database")
-    if code == TIMEOUT_CODE or any(error.has_error_label(label) for label in RETRYABLE_LABELS):
+    if code in PASSING_CODES or any(error.has_error_label(label) for label in RETRYABLE_LABELS):
         return RetryableError(f"MongoDB error {code}", place=place, remedy="run again, or raise the time limit")
     name = (error.details or {}).get("codeName", "")
     return FatalError(f"MongoDB error {code} {name}".rstrip(), place=place, remedy="look at the server's log")

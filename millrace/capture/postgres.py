@@ -30,6 +30,7 @@ BLIND = {
     "replica": "this server is a replica, and hides those of the primary",
     "prepared": "there are prepared transactions, which do not say when they began: end them",
     "not granted": "grant pg_read_all_stats",
+    "not tracked": "a session has track_activities = off",
 }
 """Why open transactions cannot be seen, by what the server is asked."""
 

@@ -1,6 +1,7 @@
 -- Run outside a transaction, before the snapshot is taken: now() is this statement's start, so every transaction
 -- that the scan does not see starts later.
 -- Autovacuum writes no rows, nor does a walsender that has no transaction id: however long, they hold nothing back.
+-- A session with track_activities = off does not say when its transaction began; its state is then `disabled`.
 -- A prepared transaction does not say when it began, but when it was prepared.
 -- A replica sees its own sessions, which do not write. It says until when it replayed the primary's commits; after a
 -- restart with nothing replayed yet, the checkpoint that it started from does.
@@ -23,6 +24,15 @@ SELECT
         WHEN pg_is_in_recovery() THEN 'replica'
         WHEN NOT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') THEN 'not granted'
         WHEN EXISTS (SELECT 1 FROM pg_catalog.pg_prepared_xacts WHERE database = current_database()) THEN 'prepared'
+        WHEN EXISTS (
+            SELECT 1
+            FROM pg_catalog.pg_stat_activity AS activity
+            WHERE
+                activity.datname = current_database()
+                AND activity.pid <> pg_backend_pid()
+                AND activity.backend_type IS DISTINCT FROM 'autovacuum worker'
+                AND activity.state = 'disabled'
+        ) THEN 'not tracked'
         ELSE ''
     END AS why_blind,
     CASE WHEN pg_is_in_recovery() THEN coalesce(

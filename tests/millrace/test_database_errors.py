@@ -8,8 +8,10 @@ from typing import cast
 
 import psycopg2
 import pytest
+from pymongo import errors
 
 from local.stack import Stack
+from millrace.capture import mongo_client
 from millrace.database import database_errors, translate
 from millrace.errors import ConfigurationError, Conflict, FatalError, RetryableError, SourceMissing, Unreachable
 from millrace.warehouse.session import session
@@ -43,6 +45,12 @@ def test_a_data_error_in_another_language_does_not_quote_the_value(quoted: str) 
 def test_what_passes_by_itself_is_tried_again(code: str) -> None:
     error = SimpleNamespace(pgcode=code, diag=SimpleNamespace(message_primary="it ended"))
     assert isinstance(translate(cast("Exception", error), "somewhere"), RetryableError)
+
+
+@pytest.mark.parametrize("code", [43, 50, 91, 133, 136, 175, 189, 237, 262, 11600, 11601])
+def test_what_passes_by_itself_in_mongodb_is_tried_again(code: int) -> None:
+    kind = errors.CursorNotFound if code == 43 else errors.OperationFailure
+    assert isinstance(mongo_client.translate(kind("it ended", code), "somewhere"), RetryableError)
 
 
 @pytest.mark.parametrize("text", ["could not complete because of conflict with concurrent transaction", "1023"])

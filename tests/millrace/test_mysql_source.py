@@ -369,3 +369,17 @@ async def test_a_sample_is_drawn_in_the_snapshot_of_the_read(shop: Engine, notes
         count, sample = await reading.sample(400)
     assert count == 4096
     assert 200 < sum(len(chunk.frame) for chunk in sample) < 600
+
+
+async def test_what_mariadb_alone_calls_json_is_rejected_alone(engine: Engine, mysql_database: str) -> None:
+    engine.mysql_url = mysql_database
+    texts = ["1.", "[-1.5e+]", '{"a": -}', '"\\x"', '{"a":"x, - y"}', "[1.5e-3, -0.0]"]
+    engine.mysql(
+        "CREATE TABLE notes (id int primary key, body json, changed timestamp(6) default now(6))",
+        *(f"INSERT INTO notes(id, body) VALUES ({n}, X'{text.encode().hex()}')" for n, text in enumerate(texts)),
+        "COMMIT",
+    )
+    stream = Stream("notes", f"mysql:{mysql_database.rpartition('/')[2]}.notes", "id", Incremental("changed"))
+    await engine.deliver(stream)
+    assert [(one["reason"], one["field"]) for one in engine.rejects()] == [("no_json_form", "body")] * 4
+    assert engine.rows("notes", "id") == [(4,), (5,)]

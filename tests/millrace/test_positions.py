@@ -116,6 +116,16 @@ async def test_a_transaction_that_a_blind_read_sees_holds_the_position_as_well(b
     assert started(read) == begun - timedelta(minutes=15)
 
 
+async def test_a_session_that_hides_its_transaction_makes_the_read_blind(notes: Engine, stack: Stack) -> None:
+    name = notes.postgres_url.rpartition("/")[2]
+    stack.postgres.execute(f'ALTER DATABASE "{name}" SET track_activities = off')
+    with closing(notes.connect_source()) as late, late.cursor() as cursor:
+        cursor.execute("INSERT INTO notes VALUES (2)")
+        read, _ = await read_of(notes, NOTES)
+    assert started(read) == read.read_at - timedelta(minutes=15)
+    assert "track_activities" in read.note
+
+
 async def test_a_prepared_transaction_holds_the_position_as_long_as_it_is_there(notes: Engine) -> None:
     name = notes.postgres_url.rpartition("/")[2]
     with closing(notes.connect_source()) as session, session.cursor() as cursor:
