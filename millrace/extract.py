@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any
@@ -18,22 +18,19 @@ import polars as pl
 
 from millrace.capture.chunk import Chunk, Read
 from millrace.consent import NO_CONSENT, Consent
-from millrace.contract.check import Limits, measure, meets_contract, with_room, within_limits
-from millrace.contract.target import fits_target
-from millrace.contract_rules import is_row_by_row
+from millrace.contract.check import Limits, measure
+from millrace.contract.fitting import Fitting
+from millrace.contract.tolerance import check_rejects
 from millrace.declared import Dated, LandingFormat
-from millrace.errors import ConfigurationError, KeyViolation
 from millrace.lake.batch import Batch, BatchKind, RejectCount, batch_prefix, new_batch_id
 from millrace.lake.formats import FORMATS
 from millrace.lake.store import ObjectStore
 from millrace.lake.writer import PartWriter
-from millrace.met import Met
-from millrace.naming import MESSAGE, ROW_HASH, column_name
-from millrace.rejects import NO_KEY, NOWHERE, because, split
+from millrace.naming import ROW_HASH, column_name
+from millrace.rejects import NOWHERE
 from millrace.shape.row_hash import with_hashes, with_row_hash
 from millrace.stamps import note_of_stamps_ahead, stamped_ahead
 from millrace.stream import Stream
-from millrace.tolerance import check_rejects
 from millrace.types import Column, identity_column, polars_type
 
 Progress = Callable[[int], None]
@@ -76,6 +73,7 @@ class Extraction:
 
     ``known`` are the target's columns, ``lower`` the bound that the read began from, ``previous`` the moment of the
     last read that was applied, ``consent`` what a person allows this run to do, ``by_value`` as in ``Batch``.
+    ``fitting`` is what its chunks go through.
     """
 
     def __init__(
@@ -102,13 +100,11 @@ class Extraction:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"write-{stream.name}")
         self._writing: Future[None] | None = None
         self._columns: dict[str, Column] = {}
-        self._found = {column.name: column for column in known}
         self._longest_bytes: Counter[str] = Counter()
         self._reject_files: list[str] = []
         self._reject_counts: Counter[tuple[str, str]] = Counter()
         self._met: set[str] = set()
-        self._met_fields = Met(stream)
-        self._row_by_row: set[str] = set()
+        self.fitting = Fitting(stream, landing.limits, known, read.coordinates)
         self._accepted = 0
         self._ahead = timedelta(0)
         self._source_rows: int | None = None
@@ -127,7 +123,7 @@ class Extraction:
 
     def add(self, chunk: Chunk) -> None:
         """Check, hash and hand over to the writing thread, which is one chunk behind at most."""
-        accepted, columns, rejected = self._accept(self.fitted(chunk))
+        accepted, columns, rejected = self.fitting.accept(self.fitting.fit(chunk))
         self.keep_rejects(rejected)
         if not accepted.height and not set(self._keys) <= {column.name for column in columns}:
             return  # Nothing but rejects, of which nobody can tell the key's type.
@@ -169,7 +165,7 @@ class Extraction:
         """What the target is to be compared with once the batch is applied: a number of rows, and row hashes."""
         self._source_rows = source_rows
         for chunk in sample:
-            accepted, columns, _ = self._accept(self.fitted(chunk))
+            accepted, columns, _ = self.fitting.accept(self.fitting.fit(chunk))
             keys = [column for column in columns if column.name in self._keys]
             self._measure(accepted, keys)
             self._sample.write(with_row_hash(accepted, columns).select(*self._keys, ROW_HASH), keys)
@@ -197,7 +193,7 @@ class Extraction:
             return None
         self._check_rejects(self._accepted + self._rejected + matched)
         if not self._known:
-            self._met_fields.refuse_unsorted()
+            self.fitting.met.refuse_unsorted()
         batch = self._batch(read, matched, tuple(closes))
         batch.save(self._landing.store)
         return batch
@@ -214,95 +210,6 @@ class Extraction:
     @property
     def _rejected(self) -> int:
         return self._reject_counts.total()
-
-    @property
-    def _place(self) -> str:
-        return f"stream {self._stream.name} ({self._stream.source})"
-
-    def fitted(self, chunk: Chunk) -> Chunk:
-        """The chunk with what the stream rewrites, and as the target takes it, where the stream's schema policy says
-        that the target stays as it is.
-
-        Raises KeyViolation when no row has the key.
-        """
-        self._require_key(chunk.frame)
-        self._met_fields.add(chunk)
-        chunk = self._keyed(replace(chunk, frame=self._rewritten(chunk.frame)))
-        if self._stream.schema_policy == "quarantine":
-            frame, columns, rejected = fits_target(
-                chunk.frame, chunk.columns, self._known, self._keys, self._coordinates(chunk.frame)
-            )
-            chunk = Chunk(frame, columns, pl.concat([chunk.rejected, rejected]))
-        chunk = Chunk(*with_room(chunk.frame, chunk.columns, self._landing.limits), chunk.rejected)
-        self._found = {column.name: column for column in chunk.columns} | self._found
-        return chunk
-
-    @property
-    def known(self) -> Sequence[Column]:
-        """The target's columns and those that were met since: what this batch reads again becomes the same rows."""
-        return tuple(self._found.values())
-
-    def _keyed(self, chunk: Chunk) -> Chunk:
-        """Documents without a key are rejected one by one; tables declare their keys."""
-        if not self._stream.is_of_documents or not chunk.frame.height:
-            return chunk
-        verdicts = [because(self._reason_without(key), key, pl.col(key).is_null()) for key in self._keys]
-        frame, rejected = split(chunk.frame, verdicts, self._coordinates(chunk.frame))
-        return replace(chunk, frame=frame, rejected=pl.concat([chunk.rejected, rejected]))
-
-    def _reason_without(self, key: str) -> str:
-        """The contract's own reason where the contract asks for the key."""
-        declared = self._stream.contract.columns().get(key) if self._stream.contract else None
-        return NO_KEY if declared is None or declared.nullable else "contract_nullability"
-
-    def _rewritten(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Each in the type it had."""
-        values = {name: value for name, value in self._stream.rewritten.items() if name in frame.columns}
-        try:
-            for name, value in values.items():
-                self._require_row_by_row(name, value, frame)
-            return frame.with_columns(value.cast(frame.schema[name]).alias(name) for name, value in values.items())
-        except pl.exceptions.PolarsError as error:
-            # Its own words may hold a row's values.
-            raise ConfigurationError(
-                f"rewritten ({', '.join(values)}) cannot be computed ({type(error).__name__})",
-                place=self._place,
-                remedy="use columns that every read has, and give values of the type that the column has",
-            ) from None
-
-    def _require_row_by_row(self, name: str, value: pl.Expr, frame: pl.DataFrame) -> None:
-        if name in self._row_by_row:
-            return
-        if not is_row_by_row(value, frame.schema):
-            raise ConfigurationError(
-                f"rewritten[{name!r}] looks at several rows, and a row is rewritten by itself",
-                place=self._place,
-                remedy="rewrite it in a model. For a function of Polars' map_batches, say is_elementwise=True where it "
-                "is so",
-            )
-        self._row_by_row.add(name)
-
-    def _coordinates(self, frame: pl.DataFrame) -> list[str]:
-        """Columns that tell where a rejected row is; the key where no column of the frame does better."""
-        return [name for name in self._read.coordinates if name in frame.columns] or self._keys
-
-    def _accept(self, chunk: Chunk) -> tuple[pl.DataFrame, tuple[Column, ...], pl.DataFrame]:
-        """Rows and columns for the target, and every row that cannot go there."""
-        coordinates = self._coordinates(chunk.frame)
-        accepted, too_long = within_limits(chunk.frame, chunk.columns, coordinates, self._landing.limits)
-        rejected = [chunk.rejected, too_long]
-        if self._stream.contract is not None:
-            accepted, broken = meets_contract(accepted, self._stream.contract, self._stream, coordinates)
-            rejected.append(broken)
-        return accepted.drop(MESSAGE, strict=False), chunk.columns, pl.concat(rejected)
-
-    def _require_key(self, frame: pl.DataFrame) -> None:
-        if frame.height and (absent := [key for key in self._keys if key not in frame.columns]):
-            raise KeyViolation(
-                f"no row has the key ({', '.join(absent)})",
-                place=self._place,
-                remedy="declare a key that every row has",
-            )
 
     def _measure(self, frame: pl.DataFrame, columns: Sequence[Column]) -> None:
         for name, length in measure(frame, columns).items():
@@ -369,5 +276,5 @@ class Extraction:
             "rows were rejected, so nothing is taken for deleted" if self._kind == "snapshot" and self._rejected else ""
         )
         ahead = note_of_stamps_ahead(self._stream, self._ahead)
-        unmet = self._met_fields.note if self._is_everything else ""
+        unmet = self.fitting.met.note if self._is_everything else ""
         return "; ".join(filter(None, (self._read.note, ahead, kept, unmet, *self._told)))

@@ -118,7 +118,7 @@ async def replay(route: Route) -> Batch | None:
         extraction.keep_rejects(rejected.filter(pl.col("coordinates") == NOWHERE).select(*REJECT_SCHEMA))
         gone = 0
         for keys in _blocks(route.stream, rejected["coordinates"]):
-            async with route.source.read(route.stream, extraction.known, keys) as reading:
+            async with route.source.read(route.stream, extraction.fitting.known, keys) as reading:
                 found = await take(reading, extraction)
             if found < len(keys.rows) and not isinstance(route.stream.capture, Queue):
                 gone += await _refuse_unfound(route, known, keys, found)

@@ -77,7 +77,7 @@ async def _scan(route: Route, known: Sequence[Column], reading: Reading, extract
         async with aclosing(reading.chunks()) as chunks:
             async for chunk in chunks:
                 rows += chunk.frame.height + chunk.rejected.height
-                fitted = await asyncio.to_thread(extraction.fitted, chunk)
+                fitted = await asyncio.to_thread(extraction.fitting.fit, chunk)
                 too_long = await asyncio.to_thread(narrowing.write, fitted, writer)
                 await asyncio.to_thread(extraction.keep_rejects, pl.concat([fitted.rejected, too_long]))
                 extraction.report(narrowing.rows)

@@ -13,10 +13,10 @@ from engine_on_servers import PIPELINE, Engine
 
 from millrace import Append, Incremental, Queue, Replace, Snapshot, Stream
 from millrace.consent import Consent
+from millrace.contract.tolerance import allowed_rejects
 from millrace.errors import TooManyRejects
 from millrace.lake.messages import collected_prefix, put_messages
 from millrace.run import Bounds
-from millrace.tolerance import allowed_rejects
 from millrace.types import INT64, TIMESTAMP_UTC
 
 

@@ -1,0 +1,126 @@
+"""Chunks as a target takes them: rewritten, without what the schema policy forbids, with rejected rows set apart.
+
+What does not belong here: single rules (check.py, target.py), writing what was accepted (extract.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import polars as pl
+
+from millrace.capture.chunk import Chunk
+from millrace.contract.check import Limits, meets_contract, with_room, within_limits
+from millrace.contract.met import Met
+from millrace.contract.target import fits_target
+from millrace.contract_rules import is_row_by_row
+from millrace.errors import ConfigurationError, KeyViolation
+from millrace.naming import MESSAGE, column_name
+from millrace.rejects import NO_KEY, because, split
+from millrace.stream import Stream
+from millrace.types import Column
+
+
+class Fitting:
+    """Fits the chunks of one read to the target: ``fit``, then ``accept``.
+
+    ``known`` are the target's columns, ``limits`` the greatest sizes of its values, ``coordinates`` the columns that
+    say where a row is in the source. ``met`` collects the declared fields that had a value.
+    """
+
+    def __init__(self, stream: Stream, limits: Limits, known: Sequence[Column], coordinates: Sequence[str]) -> None:
+        self._stream, self._limits, self._known, self._in_source = stream, limits, known, coordinates
+        self._keys = [column_name(key) for key in stream.keys]
+        self._found = {column.name: column for column in known}
+        self._row_by_row: set[str] = set()
+        self.met = Met(stream)
+
+    def fit(self, chunk: Chunk) -> Chunk:
+        """The chunk with what the stream rewrites, and as the target takes it, where the stream's schema policy says
+        that the target stays as it is.
+
+        Raises KeyViolation when no row has the key.
+        """
+        self._require_key(chunk.frame)
+        self.met.add(chunk)
+        chunk = self._keyed(replace(chunk, frame=self._rewritten(chunk.frame)))
+        if self._stream.schema_policy == "quarantine":
+            frame, columns, rejected = fits_target(
+                chunk.frame, chunk.columns, self._known, self._keys, self._coordinates(chunk.frame)
+            )
+            chunk = Chunk(frame, columns, pl.concat([chunk.rejected, rejected]))
+        chunk = Chunk(*with_room(chunk.frame, chunk.columns, self._limits), chunk.rejected)
+        self._found = {column.name: column for column in chunk.columns} | self._found
+        return chunk
+
+    def accept(self, chunk: Chunk) -> tuple[pl.DataFrame, tuple[Column, ...], pl.DataFrame]:
+        """Rows and columns for the target, and every row that cannot go there."""
+        coordinates = self._coordinates(chunk.frame)
+        accepted, too_long = within_limits(chunk.frame, chunk.columns, coordinates, self._limits)
+        rejected = [chunk.rejected, too_long]
+        if self._stream.contract is not None:
+            accepted, broken = meets_contract(accepted, self._stream.contract, self._stream, coordinates)
+            rejected.append(broken)
+        return accepted.drop(MESSAGE, strict=False), chunk.columns, pl.concat(rejected)
+
+    @property
+    def known(self) -> Sequence[Column]:
+        """The target's columns and those that were met since: what this batch reads again becomes the same rows."""
+        return tuple(self._found.values())
+
+    def _keyed(self, chunk: Chunk) -> Chunk:
+        """Documents without a key are rejected one by one; tables declare their keys."""
+        if not self._stream.is_of_documents or not chunk.frame.height:
+            return chunk
+        verdicts = [because(self._reason_without(key), key, pl.col(key).is_null()) for key in self._keys]
+        frame, rejected = split(chunk.frame, verdicts, self._coordinates(chunk.frame))
+        return replace(chunk, frame=frame, rejected=pl.concat([chunk.rejected, rejected]))
+
+    def _reason_without(self, key: str) -> str:
+        """The contract's own reason where the contract asks for the key."""
+        declared = self._stream.contract.columns().get(key) if self._stream.contract else None
+        return NO_KEY if declared is None or declared.nullable else "contract_nullability"
+
+    def _rewritten(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Each in the type it had."""
+        values = {name: value for name, value in self._stream.rewritten.items() if name in frame.columns}
+        try:
+            for name, value in values.items():
+                self._require_row_by_row(name, value, frame)
+            return frame.with_columns(value.cast(frame.schema[name]).alias(name) for name, value in values.items())
+        except pl.exceptions.PolarsError as error:
+            # Its own words may hold a row's values.
+            raise ConfigurationError(
+                f"rewritten ({', '.join(values)}) cannot be computed ({type(error).__name__})",
+                place=self._place,
+                remedy="use columns that every read has, and give values of the type that the column has",
+            ) from None
+
+    def _require_row_by_row(self, name: str, value: pl.Expr, frame: pl.DataFrame) -> None:
+        if name in self._row_by_row:
+            return
+        if not is_row_by_row(value, frame.schema):
+            raise ConfigurationError(
+                f"rewritten[{name!r}] looks at several rows, and a row is rewritten by itself",
+                place=self._place,
+                remedy="rewrite it in a model. For a function of Polars' map_batches, say is_elementwise=True where it "
+                "is so",
+            )
+        self._row_by_row.add(name)
+
+    def _coordinates(self, frame: pl.DataFrame) -> list[str]:
+        """Columns that tell where a rejected row is; the key where no column of the frame does better."""
+        return [name for name in self._in_source if name in frame.columns] or self._keys
+
+    def _require_key(self, frame: pl.DataFrame) -> None:
+        if frame.height and (absent := [key for key in self._keys if key not in frame.columns]):
+            raise KeyViolation(
+                f"no row has the key ({', '.join(absent)})",
+                place=self._place,
+                remedy="declare a key that every row has",
+            )
+
+    @property
+    def _place(self) -> str:
+        return f"stream {self._stream.name} ({self._stream.source})"
