@@ -85,8 +85,9 @@ def _checker(declaration: type[DataclassInstance]) -> TypeAdapter[Any]:
 
 def _told(name: str, value: Any, hint: Any, found: Sequence[Any]) -> tuple[str, str]:
     """What is wrong, and what would be right."""
-    if isinstance(value, Mapping) and len(found[0]["loc"]) > 1:
-        name, value = f"{name}[{found[0]['loc'][1]!r}]", found[0]["input"]
+    inner = found[0]["loc"][1:2]
+    if isinstance(value, Mapping) and inner and inner[0] in value:
+        name, value = f"{name}[{inner[0]!r}]", found[0]["input"]
     if choices := _choices(hint):
         return f"{name} is {_short.repr(value)}", f"choose from {', '.join(map(str, choices))}"
     expected = dict.fromkeys(_EXPECTED.get(one["type"]) or one["msg"].removeprefix("Input should be ") for one in found)

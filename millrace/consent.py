@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from millrace.checks import check_fields
+
 
 @dataclass(frozen=True)
 class Consent:
@@ -20,6 +22,9 @@ class Consent:
     accept_rejects: bool = False
     allow_deletes: bool = False
     accept_source: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self, "what a person allows")
 
 
 NO_CONSENT = Consent()

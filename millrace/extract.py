@@ -180,7 +180,7 @@ class Extraction:
             self._landing.progress(rows)
 
     def finish(self, *, matched: int = 0, closes: Sequence[str] = ()) -> Batch | None:
-        """The batch, its manifest written; None when nothing at all was read.
+        """The batch, its manifest written; None when nothing at all was read, unless it records an accepted source.
 
         ``matched`` are rows that were compared and found equal, ``closes`` the batches whose rejects this one reads
         again. Raises TooManyRejects, after the rejects were kept, when there are more than the stream allows.
@@ -189,7 +189,7 @@ class Extraction:
         for writer in (self._rows, self._deletes, self._sample):
             writer.close()
         read = self._accepted + self._rejected + matched + sum(part.rows for part in self._deletes.parts)
-        if not read and not closes and self._kind != "snapshot":
+        if not read and not closes and self._kind != "snapshot" and not self._consent.accept_source:
             return None
         self._check_rejects(self._accepted + self._rejected + matched)
         if not self._known:

@@ -21,7 +21,7 @@ from millrace.errors import ConfigurationError
 from millrace.load_modes import AnyLoadMode, Append, History, Merge, Replace, Scd2
 from millrace.naming import column_name, declared_name
 from millrace.schedule import check_schedule
-from millrace.types import DataType, is_declarable
+from millrace.types import DataType, Kind, is_declarable
 from millrace.zones import check_zone
 
 SourceKind = Literal["postgres", "mysql", "mongo", "sqs"]
@@ -160,6 +160,11 @@ class Stream:
             problem, remedy = "Replace needs the whole table at every run", "declare capture=Snapshot()"
         elif isinstance(self.capture, Queue) and not isinstance(self.load, Append | Merge):
             problem, remedy = "messages come twice and in any order", "declare Append or Merge"
+        elif (isinstance(self.load, Replace) and self.deletes != "hard") or (
+            isinstance(self.load, Append) and self.deletes == "soft"
+        ):
+            problem = f"{type(self.load).__name__} does not do deletes={self.deletes!r}"
+            remedy = "leave deletes out, or declare Merge()"
         elif isinstance(self.load, Scd2) and self.load.changes:
             problem, remedy = "what is read of a table are states, not changes", "declare a model of its rows"
         else:
@@ -170,24 +175,36 @@ class Stream:
         """Of fields in the source."""
         place = f"stream {self.name}"
         check_distinct(map(column_name, self.keys), "key column", place)
-        for path in (*self.keys, *self.types):
-            if any(path == one or path.startswith(f"{one}.") for one in self.omitted):
+        for path in (*self.keys, *filter(None, [self.capture.stamp]), *self.types):
+            if any(_is_at_or_below(path, one) for one in self.omitted):
                 raise ConfigurationError(
                     f"field {path!r} is declared and omitted", place=place, remedy="take it out of omitted"
                 )
-        for path in self.types:
-            if self.is_of_documents and len(_STEP.split(path)) > self.flatten_depth + 1:
-                raise ConfigurationError(
-                    f"field {path!r} lies deeper than flatten_depth={self.flatten_depth} opens documents",
-                    place=place,
-                    remedy="name the document that holds it, or raise flatten_depth",
-                )
+        for path in self.types if self.is_of_documents else ():
+            self._check_depth(path)
         for path, data_type in self.types.items():
             if not is_declarable(data_type):
                 raise ConfigurationError(
                     f"types[{path!r}] is {data_type}, which no column can be",
                     place=place,
                     remedy="a decimal has 1 to 38 digits, at most 37 of them a fraction; a length is at least 1",
+                )
+
+    def _check_depth(self, path: str) -> None:
+        """A type is declared of a field that becomes a column."""
+        place = f"stream {self.name}"
+        if len(_STEP.split(path)) > self.flatten_depth + 1:
+            raise ConfigurationError(
+                f"field {path!r} lies deeper than flatten_depth={self.flatten_depth} opens documents",
+                place=place,
+                remedy="name the document that holds it, or raise flatten_depth",
+            )
+        for other, data_type in self.types.items():
+            if data_type.kind is Kind.DOCUMENT and path != other and _is_at_or_below(path, other):
+                raise ConfigurationError(
+                    f"field {path!r} lies in {other!r}, which types declares a document that stays whole",
+                    place=place,
+                    remedy="declare one of the two",
                 )
 
     def _check_columns(self) -> None:
@@ -232,3 +249,7 @@ class Stream:
     def table(self) -> str:
         """Name of the target table."""
         return self.target or self.name
+
+
+def _is_at_or_below(path: str, other: str) -> bool:
+    return path == other or path.startswith(f"{other}.")

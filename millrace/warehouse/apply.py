@@ -35,15 +35,16 @@ def apply(connection: Any, target: Target, batch: Batch, applied_at: datetime, h
         present = one(cursor, statements.count_rows(target, mode.present)) if may_delete else 0
         done = mode.apply(cursor, batch, applied_at, held)
     if not batch.consent.allow_deletes:
-        _refuse_too_many_deletes(target, present, mode.lost(done))
+        _refuse_too_many_deletes(target, present, mode.lost(done), batch.rejected)
     return done
 
 
-def _refuse_too_many_deletes(target: Target, present: int, lost: int) -> None:
+def _refuse_too_many_deletes(target: Target, present: int, lost: int, rejected: int) -> None:
     if present <= SMALL_ROWS or lost <= target.max_delete_share * present:
         return
+    told = f" ({rejected} rows of it were rejected)" if rejected else ""
     raise TooManyDeletes(
-        f"{lost} of the {present} rows of {target.name} are not in the source any more; a run may delete "
+        f"{lost} of the {present} rows of {target.name} are not in the source any more{told}; a run may delete "
         f"{target.max_delete_share:.0%} (max_delete_share). Nothing was committed",
         place=target.place,
         remedy="see whether the source is whole (emptied, half restored, another filter or partition, rows hidden from "

@@ -102,10 +102,12 @@ class Ledger:
         rows = self._all(f"SELECT source FROM millrace.sources WHERE {_OF_STREAM}", (pipeline, stream), since=2)
         return str(rows[0][0]) if rows else ""
 
-    def has_rows(self, pipeline: str, stream: str) -> bool:
-        """Whether more rows were put into the stream's target than were deleted from it."""
+    def has_rows(self, pipeline: str, stream: str, *, keeps_deleted: bool) -> bool:
+        """Whether more rows were put into the stream's target than were taken out of it; none are where it
+        ``keeps_deleted`` ones."""
+        rows = "rows_inserted" if keeps_deleted else "rows_inserted - rows_deleted"
         row = self._first(
-            f"SELECT coalesce(sum(rows_inserted - rows_deleted), 0) FROM millrace.batches WHERE {_OF_STREAM}",
+            f"SELECT coalesce(sum({rows}), 0) FROM millrace.batches WHERE {_OF_STREAM}",
             (pipeline, stream),
         )
         return bool(row and row[0] > 0)

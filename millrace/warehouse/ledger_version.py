@@ -35,7 +35,8 @@ def version_of(connection: Any) -> int:
     Raises ConfigurationError when it is newer than this program knows.
     """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT table_name FROM information_schema.tables WHERE table_schema = 'millrace'")
+        # Also those that this user may not read: information_schema leaves them out, and the ledger would seem older.
+        cursor.execute("SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = 'millrace'")
         tables = {name for (name,) in cursor.fetchall()}
         if "version" not in tables:
             return 1 if tables >= _TABLES_OF_VERSION_1 else 0

@@ -125,7 +125,7 @@ def _make_dimension(connection: Any, catalog: Catalog, target: Target) -> None:
 def _refuse_part(ledger: Ledger, batch: Batch, target: Target, problem: str) -> None:
     """Raises TargetLost when rows were loaded into the target before and the batch does not hold them again: the others
     would be missing, and the position would say that they are there."""
-    if batch.holds_all or not ledger.has_rows(batch.pipeline, batch.stream):
+    if batch.holds_all or not ledger.has_rows(batch.pipeline, batch.stream, keeps_deleted=target.keeps_deleted):
         return
     raise TargetLost(
         f"{target.name} {problem}, and this batch holds only what changed",

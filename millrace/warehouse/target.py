@@ -77,6 +77,11 @@ class Target:
         return (*bound, *self.load.trailing(self.deletes))
 
     @property
+    def keeps_deleted(self) -> bool:
+        """Rows that left the source stay in the table, marked or as they were."""
+        return self.deletes != "hard" or self.load.keeps_versions
+
+    @property
     def dimensions(self) -> frozenset[str]:
         """The models that its rows refer or are bound to."""
         return frozenset([*self.references.values(), *(bind.dimension for bind in self.binds)])

@@ -12,12 +12,13 @@ import dataframely as dy
 import polars as pl
 import pytest
 
-from millrace import Append, Incremental, Merge, Pipeline, Queue, Scd2, Snapshot, Stream
+from millrace import Append, Incremental, Merge, Pipeline, Queue, Replace, Scd2, Snapshot, Stream
+from millrace.consent import Consent
 from millrace.declared import Bind, Dated, DeletePolicy, LandingFormat, Reconcile, SchemaPolicy
 from millrace.errors import ConfigurationError
 from millrace.load_modes import History
 from millrace.model import Model
-from millrace.types import INT64, DataType, Kind, decimal, text
+from millrace.types import DOCUMENT, INT64, DataType, Kind, decimal, text
 
 
 class Prices(dy.Schema):
@@ -48,6 +49,7 @@ DECLARATIONS = (
     Bind("price_key", "prices", "id", "at"),
     Scd2("price_key"),
     History("record_id"),
+    Consent(),
 )
 FIELDS = [(declaration, field.name) for declaration in DECLARATIONS for field in fields(declaration)]
 
@@ -104,6 +106,10 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
     (STREAM, {"key": ["a.b", "a_b"]}, "key column 'a_b' is declared twice"),
     (STREAM, {"key": ["id", ""]}, "key is"),
     (STREAM, {"key": ""}, "no key is declared"),
+    (STREAM, {"key": {"id": 1}}, "key is {'id': 1}"),
+    (STREAM, {"load": Append(), "deletes": "soft"}, "Append does not do deletes='soft'"),
+    (STREAM, {"capture": Snapshot(), "load": Replace(), "deletes": "ignore"}, "Replace does not do deletes='ignore'"),
+    (STREAM, {"capture": Snapshot(), "load": Replace(), "deletes": "soft"}, "Replace does not do deletes='soft'"),
     (STREAM, {"source": None}, "source is None"),
     (STREAM, {"sweep": "dayly"}, "'dayly' is no schedule"),
     (STREAM, {"sweep": "0 0 0 * * *"}, "Wrong number of fields"),
@@ -118,6 +124,14 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
     (PAPERS, {"omitted": ["_id"]}, "'_id' is declared and omitted"),
     (PAPERS, {"key": "who.id", "omitted": {"who"}}, "'who.id' is declared and omitted"),
     (PAPERS, {"types": {"who.name": text()}, "omitted": ("who",)}, "'who.name' is declared and omitted"),
+    (PAPERS, {"omitted": ["changed"]}, "'changed' is declared and omitted"),
+    (MESSAGES, {"capture": Queue(stamp="at.sent"), "omitted": ["at"]}, "'at.sent' is declared and omitted"),
+    (
+        PAPERS,
+        {"types": {"who": DOCUMENT, "who.age": INT64}},
+        "'who.age' lies in 'who', which types declares a document",
+    ),
+    (MESSAGES, {"types": {"who.at.x": text(), "who": DOCUMENT}}, "'who.at.x' lies in 'who'"),
     (MESSAGES, {"capture": Queue(dead_letters="orders")}, "its dead_letters are the queue itself"),
     (PIPELINE, {"streams": STREAM}, "streams is"),
     (PIPELINE, {"streams": [MODEL]}, "must be an instance of Stream"),
@@ -147,6 +161,8 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
     (Scd2("price_key"), {"untracked": "price"}, "it must be a list of texts"),
     (Scd2("price_key"), {"changes": 1}, "it must be True or False"),
     (Scd2("price_key"), {"open_end": datetime(9999, 12, 31, tzinfo=UTC)}, "a datetime without tzinfo"),
+    (Consent(), {"allow_deletes": "no"}, "allow_deletes is 'no'. Remedy: it must be True or False"),
+    (Consent(), {"accept_rejects": 1}, "it must be True or False"),
     (Queue(), {"dead_letters": "Not a name"}, "is not the name of a connection"),
 ]
 

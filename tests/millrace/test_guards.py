@@ -9,7 +9,7 @@ import pytest
 import shop
 from engine_on_servers import Engine, Together, pipeline_of
 
-from millrace import Append, Incremental, Merge, Replace, Scd2, Snapshot, Stream
+from millrace import Append, Incremental, Merge, Queue, Replace, Scd2, Snapshot, Stream
 from millrace.consent import Consent
 from millrace.errors import ConfigurationError, SchemaConflict, Superseded, TargetLost, TooManyDeletes
 from millrace.load_modes import LoadMode
@@ -164,6 +164,21 @@ async def test_a_sweep_that_was_read_before_the_target_was_lost_does_not_make_it
             engine.load(NOTES, batch)
 
 
+async def test_rows_that_were_marked_and_came_back_count_as_rows_that_a_target_lost(engine: Engine) -> None:
+    """They were marked once each and never put in again: counts of rows alone would say that none is there."""
+    stream = replace(NOTES, deletes="soft")
+    fill(engine)
+    await engine.run(stream)
+    engine.source("CREATE TABLE kept AS TABLE notes; DELETE FROM notes")
+    await engine.run(stream, replace(ALLOW_DELETES, mode="sweep"))
+    engine.source("INSERT INTO notes SELECT id, body, clock_timestamp() FROM kept")
+    await engine.run(stream)
+    lose(engine, "DELETE FROM engine.notes")
+    engine.source("INSERT INTO notes VALUES (1000, 'new')")
+    with pytest.raises(TargetLost):
+        await engine.run(stream)
+
+
 async def test_a_backfill_does_not_make_a_target_that_was_dropped(engine: Engine) -> None:
     """The position stays, and the next run would start from it."""
     fill(engine)
@@ -258,6 +273,20 @@ async def test_a_source_that_is_accepted_is_compared_with_the_target(either: Eng
     result = await either.run(other)
     assert result is not None
     assert (result.kind, result.inserted) == ("window", 1), "from now on it is the stream's source"
+
+
+async def test_a_queue_that_is_accepted_before_it_has_a_message_is_accepted(engine: Engine) -> None:
+    from test_queue_streams import collect, order  # noqa: PLC0415
+
+    stream = Stream("orders", "sqs/orders", "id", Queue(), load=Append())
+    collect(engine, order("a"))
+    await engine.run(stream)
+    moved = replace(stream, source="sqs/orders-of-today")
+    await engine.run(moved, ACCEPT_SOURCE)
+    collect(engine, order("b"))
+    result = await engine.run(moved)
+    assert result is not None
+    assert result.inserted == 1
 
 
 async def test_an_accepted_source_may_not_delete_most_rows_by_that_alone(engine: Engine) -> None:

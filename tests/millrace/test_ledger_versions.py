@@ -166,6 +166,20 @@ def test_a_user_who_may_not_upgrade_is_told_who_can(stack: Stack, postgres_engin
         Ledger(connection).ensure()
 
 
+def test_a_ledger_whose_new_tables_a_user_may_not_read_is_not_taken_for_an_old_one(
+    stack: Stack, postgres_engine: Engine
+) -> None:
+    """It would be read without what the new tables say."""
+    with closing(postgres_engine.connect_warehouse()) as connection:
+        upgrade(connection)
+    database = postgres_engine.query("SELECT current_database()")[0][0]
+    with closing(psycopg2.connect(stack.postgres.url(database))) as admin, admin, admin.cursor() as cursor:
+        for table in ("version", "sources"):
+            cursor.execute(f"ALTER TABLE millrace.{table} OWNER TO CURRENT_USER")
+    with pytest.raises(ConfigurationError, match="permission denied for table version"):
+        postgres_engine.warehouse.open_rejects(pipeline_of(NOTES), NOTES)
+
+
 def in_thread(step: Callable[[], None]) -> threading.Thread:
     thread = threading.Thread(target=step, daemon=True)
     thread.start()
