@@ -7,7 +7,7 @@ afterwards (warehouse/).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -35,6 +35,8 @@ from millrace.types import Column, identity_column, polars_type
 
 Progress = Callable[[int], None]
 """Told the number of rows read so far."""
+RejectedBefore = Callable[[Collection[str]], int]
+"""How many of the rows with these coordinates were rejected by a batch before, and not accepted since."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Extraction:
 
     ``known`` are the target's columns, ``lower`` the bound that the read began from, ``previous`` the moment of the
     last read that was applied, ``consent`` what a person allows this run to do, ``by_value`` as in ``Batch``.
-    ``fitting`` is what its chunks go through.
+    ``fitting`` is what its chunks go through; ``rejected_before`` is asked where a window rejected too many rows.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Extraction:
         consent: Consent = NO_CONSENT,
         *,
         by_value: bool = False,
+        rejected_before: RejectedBefore = lambda _: 0,
     ) -> None:
         self._landing, self._stream, self._read, self._kind, self._known = landing, stream, read, kind, known
         self._lower, self._begun_at, self._consent = lower, datetime.now(UTC), consent
@@ -109,7 +112,7 @@ class Extraction:
         self._ahead = timedelta(0)
         self._source_rows: int | None = None
         self._told: list[str] = []
-        self._by_value = by_value
+        self._by_value, self._rejected_before = by_value, rejected_before
 
     def __enter__(self) -> Extraction:
         return self
@@ -220,7 +223,14 @@ class Extraction:
         if self._kind == "replay" or self._consent.accept_rejects:
             return
         files = f"{self._landing.store.uri(self.prefix)}/rejects-*.ndjson"
-        check_rejects(self._stream, self._reject_counts, read, is_everything=self._is_everything, files=files)
+        check_rejects(
+            self._stream,
+            self._reject_counts,
+            read,
+            is_everything=self._is_everything,
+            files=files,
+            rejected_before=lambda: self._rejected_before(self._met),
+        )
 
     @property
     def _is_everything(self) -> bool:

@@ -7,9 +7,11 @@ What does not belong here: where connections come from, the sweep (sweep.py), an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -33,6 +35,9 @@ from millrace.warehouse.loader import Standing, Warehouse
 
 WRITTEN_MEANWHILE = 0.01
 """Share of the rows that may be new when a source without snapshots is counted after it was read."""
+
+LATEST_BATCHES = 20
+"""A row that every window reads was rejected by one of so many."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,16 @@ async def window(
         read = read if moves else replace(read, position=None)
         previous = (await route.standing()).last_read
         with Extraction(
-            route.landing, route.stream, read, kind, known, selected.lower, previous, route.consent, by_value=by_value
+            route.landing,
+            route.stream,
+            read,
+            kind,
+            known,
+            selected.lower,
+            previous,
+            route.consent,
+            by_value=by_value,
+            rejected_before=partial(rejected_before, route),
         ) as extraction:
             tell_lost(extraction, lost if moves else ())
             taken = await take(reading, extraction)
@@ -99,6 +113,18 @@ def tell_lost(extraction: Extraction, lost: Sequence[str]) -> None:
     """That columns were missing in the target, and what was done about it."""
     if lost:
         extraction.tell(f"the target had lost {', '.join(lost)}: all rows were read and compared value by value")
+
+
+def rejected_before(route: Route, coordinates: Collection[str]) -> int:
+    """How many of these rows the latest batches with open rejects rejected, too."""
+    left, store = set(coordinates), route.landing.store
+    manifests = dict.fromkeys(one.manifest for one in route.warehouse.open_rejects(route.pipeline, route.stream))
+    for manifest in islice(manifests, LATEST_BATCHES):
+        if not left:
+            break
+        for key in Batch.load(store, manifest).rejects:
+            left.difference_update(read_rejects(store.get_bytes(key))["coordinates"])
+    return len(coordinates) - len(left)
 
 
 async def replay(route: Route) -> Batch | None:

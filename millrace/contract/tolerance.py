@@ -6,6 +6,7 @@ What does not belong here: why a row is rejected (contract/, capture/), and keep
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 from millrace.errors import TooManyRejects
 from millrace.stream import Stream
@@ -16,18 +17,31 @@ TOLD_REASONS = 3
 
 
 def check_rejects(
-    stream: Stream, reasons: Counter[tuple[str, str]], read: int, *, is_everything: bool, files: str
+    stream: Stream,
+    reasons: Counter[tuple[str, str]],
+    read: int,
+    *,
+    is_everything: bool,
+    files: str,
+    rejected_before: Callable[[], int],
 ) -> None:
     """Raises TooManyRejects when more of ``read`` rows were rejected than the stream allows, or all of them where the
     read was of everything: then not the rows are wrong but the declaration, or the source as a whole.
 
-    ``reasons`` counts rejected rows by reason and field; ``files`` is where they are.
+    ``reasons`` counts rejected rows by reason and field; ``files`` is where they are. Rows that were
+    ``rejected_before`` are not counted again by a window: those without a stamp are in every one.
     """
     rejected, allowed = reasons.total(), allowed_rejects(stream, read)
     if is_everything and rejected and rejected >= read:
         problem = f"all {read:,} rows were rejected"
     elif rejected > allowed:
+        before = 0 if is_everything else rejected_before()
+        rejected, read = rejected - before, read - before
+        allowed = allowed_rejects(stream, read)
+        if rejected <= allowed:
+            return
         problem = f"{rejected:,} of {read:,} rows were rejected, {allowed:,} are allowed"
+        problem += f" ({before:,} others were rejected before)" if before else ""
     else:
         return
     told = ", ".join(_told(*why, rows) for why, rows in reasons.most_common(TOLD_REASONS))

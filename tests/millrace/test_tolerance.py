@@ -10,6 +10,7 @@ from uuid import uuid4
 import dataframely as dy
 import pytest
 from engine_on_servers import PIPELINE, Engine
+from pymongo import MongoClient
 
 from millrace import Append, Incremental, Queue, Replace, Snapshot, Stream
 from millrace.consent import Consent
@@ -100,6 +101,33 @@ async def test_a_window_of_few_rows_may_be_rejected_whole_and_tells_it(engine: E
     fill(engine, 0, 11)
     with pytest.raises(TooManyRejects, match="11 of 11 rows were rejected, 10 are allowed: 11 contract_min_exclusive"):
         await engine.run(SUMS)
+
+
+async def test_rows_without_a_stamp_are_judged_once_though_every_window_reads_them(engine: Engine) -> None:
+    fill(engine, 280, 20)
+    engine.source("UPDATE sums SET changed = NULL WHERE amount < 0")
+    result = await engine.run(SUMS)
+    assert result and (result.read, result.rejected) == (300, 20)
+    for good in (1, 2):
+        fill(engine, good, 0)
+        result = await engine.run(SUMS)
+        assert result and (result.inserted, result.rejected) == (good, 20)
+    fill(engine, 0, 11)
+    told = r"11 of 11 rows were rejected, 10 are allowed \(20 others were rejected before\)"
+    with pytest.raises(TooManyRejects, match=told):
+        await engine.run(SUMS)
+
+
+async def test_documents_whose_stamp_is_no_date_are_judged_once(engine: Engine, mongo_database: str) -> None:
+    stream = Stream("papers", f"mongo:{mongo_database}.papers", "_id", Incremental("changed", timedelta(0)))
+    with MongoClient[dict[str, Any]](engine.mongo_url) as client:
+        papers = client[mongo_database]["papers"]
+        papers.insert_many([{"_id": i, "changed": YESTERDAY if i % 20 else "yesterday"} for i in range(400)])
+        result = await engine.run(stream)
+        assert result and (result.inserted, result.rejected) == (380, 20)
+        papers.insert_one({"_id": 1000, "changed": datetime.now(UTC)})
+        result = await engine.run(stream)
+        assert result and (result.inserted, result.rejected) == (1, 20)
 
 
 async def test_by_default_a_tenth_may_be_rejected(engine: Engine) -> None:
