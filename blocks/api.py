@@ -1,6 +1,6 @@
 """Prefect's API: whether it answers, and what it says in words for people.
 
-Everything needs it: blocks are kept there, and runs are told there. So it is asked first, in one request.
+Everything needs it: it keeps the blocks and the state of runs. So it is asked first, in one request.
 What does not belong here: what is kept there.
 """
 

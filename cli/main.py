@@ -161,7 +161,7 @@ def replay(
     accept_rejects: AcceptRejects = False,
     as_json: AsJson = False,
 ) -> None:
-    """Read rejected rows again, after the contract or the data was mended."""
+    """Read rejected rows again, after the contract or the data was fixed."""
     _replicate(_request(pipeline, stream, "replay", accept_rejects=accept_rejects), as_json)
 
 

@@ -1,6 +1,6 @@
 """``python -m flows.automations``: makes Prefect's automations what the code declares.
 
-Safe to repeat: what is equal is left alone, as an update would start its watches anew. Automations are known by name;
+Safe to repeat: what is equal is left alone, as an update would start its watches again. Automations are known by name;
 one of ours that the code no longer declares is removed, those of others are never touched. One that somebody paused
 in the UI stays paused.
 What does not belong here: which automations there are (watch.py).

@@ -165,7 +165,7 @@ async def _load_together(
 def _held_up(
     pipeline: Pipeline, stream: str, outcome: Extracted | Exception, read: Mapping[str, Extracted | Exception]
 ) -> StreamReport:
-    """The row of a stream of which nothing is loaded, because it or another one was not read."""
+    """The row of a stream that loads nothing, because it or another one could not be read."""
     if isinstance(outcome, Exception):
         return failed(pipeline, stream, outcome)
     unread = {name: one for name, one in read.items() if isinstance(one, Exception)}

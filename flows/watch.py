@@ -114,7 +114,7 @@ def _of_silence(watched: Watched) -> Iterator[AutomationCore]:
         trigger = EventTrigger(
             posture=Posture.Proactive,
             match={RUN_ID: pipeline_resource(pipeline)[RUN_ID]},
-            # After it has told, the watch begins anew with the next load: an outage is told once.
+            # After an alert the watch begins again with the next load: an outage is reported once.
             after={WATCHED, LOADED},
             expect={LOADED},
             within=within,

@@ -63,7 +63,7 @@ def check_fields(declaration: DataclassInstance, place: str) -> None:
         found = error.errors(include_url=False, include_context=False)
         name = str(found[0]["loc"][0])
         hint = get_type_hints(type(declaration), include_extras=True)[name]
-        problem, remedy = _told(name, values[name], hint, [one for one in found if one["loc"][0] == name])
+        problem, remedy = _described(name, values[name], hint, [one for one in found if one["loc"][0] == name])
         raise ConfigurationError(problem, place=place, remedy=remedy) from None
 
 
@@ -83,7 +83,7 @@ def _checker(declaration: type[DataclassInstance]) -> TypeAdapter[Any]:
     return TypeAdapter(with_config(ConfigDict(strict=True, arbitrary_types_allowed=True))(typed))
 
 
-def _told(name: str, value: Any, hint: Any, found: Sequence[Any]) -> tuple[str, str]:
+def _described(name: str, value: Any, hint: Any, found: Sequence[Any]) -> tuple[str, str]:
     """What is wrong, and what would be right."""
     inner = found[0]["loc"][1:2]
     if isinstance(value, Mapping) and inner and inner[0] in value:

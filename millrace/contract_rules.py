@@ -37,7 +37,7 @@ def check_contract(contract: type[dy.Schema], keys: Sequence[str], place: str) -
             raise ConfigurationError(
                 f"rule {name!r} of the contract looks at several rows, and a row is checked by itself",
                 place=place,
-                remedy="leave the rule out and check it on the target; a repeated key is told without it. For a "
+                remedy="leave the rule out and check it on the target; a repeated key is reported without it. For a "
                 "function of Polars' map_batches, say is_elementwise=True where it is so",
             )
 
@@ -45,7 +45,7 @@ def check_contract(contract: type[dy.Schema], keys: Sequence[str], place: str) -
 def is_row_by_row(expression: pl.Expr, schema: Mapping[str, pl.DataType | type[pl.DataType]]) -> bool:
     """Whether what it gives for a row depends on that row alone: only then does Polars compute it after a slice
     instead of before. Raises PolarsError when the expression does not fit ``schema``."""
-    plan = pl.LazyFrame(schema=dict(schema)).with_columns(expression.alias("_told")).slice(1, 1).explain()
+    plan = pl.LazyFrame(schema=dict(schema)).with_columns(expression.alias("_given")).slice(1, 1).explain()
     return not plan.startswith("SLICE")
 
 
@@ -54,7 +54,7 @@ def _check_column(name: str, column: dy.Column, place: str) -> None:
         raise ConfigurationError(
             f"the contract's column {name!r} is no name of a column of the target",
             place=place,
-            remedy=f"write {column_name(name)!r}, as docs/naming.md tells",
+            remedy=f"write {column_name(name)!r}, see docs/naming.md",
         )
     try:
         from_polars(column.dtype)

@@ -1,7 +1,7 @@
 """Every error the engine raises, grouped by what to do about it.
 
     MillraceError
-    ├── ConfigurationError     a declaration, setting or permission is wrong: a person mends it, then runs again
+    ├── ConfigurationError     a declaration, setting or permission is wrong: a person fixes it, then runs again
     │   ├── UnmappableType     a source column has no type in the warehouse
     │   └── SourceMissing      the declared table, collection or queue is not there
     ├── FatalError             the data or the code contradict themselves: do not retry, look first

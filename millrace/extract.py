@@ -34,7 +34,7 @@ from millrace.stream import Stream
 from millrace.types import Column, identity_column, polars_type
 
 Progress = Callable[[int], None]
-"""Told the number of rows read so far."""
+"""Is called with the number of rows read so far."""
 RejectedBefore = Callable[[Collection[str]], int]
 """How many of the rows with these coordinates were rejected by a batch before, and not accepted since."""
 
@@ -111,7 +111,7 @@ class Extraction:
         self._accepted = 0
         self._ahead = timedelta(0)
         self._source_rows: int | None = None
-        self._told: list[str] = []
+        self._notes: list[str] = []
         self._by_value, self._rejected_before = by_value, rejected_before
 
     def __enter__(self) -> Extraction:
@@ -129,7 +129,7 @@ class Extraction:
         accepted, columns, rejected = self.fitting.accept(self.fitting.fit(chunk))
         self.keep_rejects(rejected)
         if not accepted.height and not set(self._keys) <= {column.name for column in columns}:
-            return  # Nothing but rejects, of which nobody can tell the key's type.
+            return  # Nothing but rejects, whose key has no known type.
         hashed = with_hashes(accepted, columns, self._stream.load, self._keys)
         self._columns |= {column.name: column for column in columns}
         self._measure(accepted, [*columns, *identity_column(self._read.identity)])
@@ -173,12 +173,12 @@ class Extraction:
             self._measure(accepted, keys)
             self._sample.write(with_row_hash(accepted, columns).select(*self._keys, ROW_HASH), keys)
 
-    def tell(self, remark: str) -> None:
-        """What a person should know of this batch."""
-        self._told.append(remark)
+    def add_note(self, note: str) -> None:
+        """Add what a person should know of this batch to its report."""
+        self._notes.append(note)
 
     def report(self, rows: int) -> None:
-        """Tell the progress."""
+        """Report the progress."""
         if self._landing.progress:
             self._landing.progress(rows)
 
@@ -196,7 +196,7 @@ class Extraction:
             return None
         self._check_rejects(self._accepted + self._rejected + matched)
         if not self._known:
-            self.fitting.met.refuse_unsorted()
+            self.fitting.seen.refuse_unsorted()
         batch = self._batch(read, matched, tuple(closes))
         batch.save(self._landing.store)
         return batch
@@ -286,5 +286,5 @@ class Extraction:
             "rows were rejected, so nothing is taken for deleted" if self._kind == "snapshot" and self._rejected else ""
         )
         ahead = note_of_stamps_ahead(self._stream, self._ahead)
-        unmet = self.fitting.met.note if self._is_everything else ""
-        return "; ".join(filter(None, (self._read.note, ahead, kept, unmet, *self._told)))
+        unmet = self.fitting.seen.note if self._is_everything else ""
+        return "; ".join(filter(None, (self._read.note, ahead, kept, unmet, *self._notes)))

@@ -58,7 +58,7 @@ class Route:
             self._asked.append(await asyncio.to_thread(self.warehouse.standing, self.pipeline, self.stream))
         return self._asked[0]
 
-    async def told(self, read: Read) -> Read:
+    async def with_note(self, read: Read) -> Read:
         """The read, with what an operator should know about the position that it may have begun from."""
         notes = (read.note, (await self.standing()).note)
         return replace(read, note="; ".join(filter(None, notes)))
@@ -79,7 +79,7 @@ async def window(
     selected = whole_if_lost(lost, selected) if moves else selected
     by_value = by_value or not moves or bool(lost) or (kind == "window" and selected == Window())
     async with route.source.read(route.stream, known, selected) as reading:
-        read = await route.told(reading.read)
+        read = await route.with_note(reading.read)
         read = read if moves else replace(read, position=None)
         previous = (await route.standing()).last_read
         with Extraction(
@@ -94,7 +94,7 @@ async def window(
             by_value=by_value,
             rejected_before=partial(rejected_before, route),
         ) as extraction:
-            tell_lost(extraction, lost if moves else ())
+            note_lost(extraction, lost if moves else ())
             taken = await take(reading, extraction)
             if selected == Window():
                 await require_all(route, reading, taken)
@@ -109,10 +109,10 @@ def whole_if_lost(lost: Sequence[str], selected: Window) -> Window:
     return Window() if lost else selected
 
 
-def tell_lost(extraction: Extraction, lost: Sequence[str]) -> None:
-    """That columns were missing in the target, and what was done about it."""
+def note_lost(extraction: Extraction, lost: Sequence[str]) -> None:
+    """Report that columns were missing in the target, and what was done about it."""
     if lost:
-        extraction.tell(f"the target had lost {', '.join(lost)}: all rows were read and compared value by value")
+        extraction.add_note(f"the target had lost {', '.join(lost)}: all rows were read and compared value by value")
 
 
 def rejected_before(route: Route, coordinates: Collection[str]) -> int:
@@ -149,7 +149,7 @@ async def replay(route: Route) -> Batch | None:
             if found < len(keys.rows) and not isinstance(route.stream.capture, Queue):
                 gone += await _refuse_unfound(route, known, keys, found)
         if gone:
-            extraction.tell(f"{gone} rejected rows have left the source")
+            extraction.add_note(f"{gone} rejected rows have left the source")
         return await asyncio.to_thread(lambda: extraction.finish(closes=closes))
 
 

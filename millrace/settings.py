@@ -72,7 +72,7 @@ REDSHIFT_WAREHOUSE: Mapping[str, str] = {
 _SINCE = {"tcp_user_timeout": 120_000, "idle_session_timeout": 140_000, "transaction_timeout": 170_000}
 """The first server version that knows a setting."""
 _OLDEST_POSTGRES = 90_000
-"""Redshift gives itself out for 8.0."""
+"""Redshift reports the version 8.0."""
 
 
 def is_redshift(connection: Any) -> bool:

@@ -15,7 +15,7 @@ from millrace.stream import Stream
 from millrace.types import Column, Kind
 
 TOLERANCE = timedelta(hours=1)
-"""The smallest difference that is told: that of neighbouring time zones."""
+"""Smaller differences are not reported; that of neighbouring time zones is."""
 
 
 def stamped_ahead(frame: pl.DataFrame, columns: Sequence[Column], stream: Stream, read_at: datetime) -> timedelta:

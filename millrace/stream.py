@@ -215,7 +215,7 @@ class Stream:
                 raise ConfigurationError(
                     f"{name!r} is no name of a column of the target",
                     place=place,
-                    remedy=f"write {column_name(name)!r}, as docs/naming.md tells",
+                    remedy=f"write {column_name(name)!r}, see docs/naming.md",
                 )
         for name in map(column_name, self.keys):
             if name in self.rewritten:

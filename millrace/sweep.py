@@ -23,7 +23,7 @@ from millrace.lake.batch import Batch
 from millrace.lake.writer import PartWriter
 from millrace.look_up import LookUps
 from millrace.naming import ROW_HASH, column_name
-from millrace.reads import Route, require_all, tell_lost, window
+from millrace.reads import Route, note_lost, require_all, window
 from millrace.shape.content_hash import CONTENT_HASH, with_content_hash
 from millrace.shape.row_hash import with_row_hash
 from millrace.types import Column, Kind, identity_column
@@ -55,7 +55,7 @@ async def sweep(route: Route, *, deep: bool = False) -> Batch | None:
                 Extraction(
                     route.landing,
                     route.stream,
-                    await route.told(reading.read),
+                    await route.with_note(reading.read),
                     "sweep",
                     known,
                     previous=standing.last_read,
@@ -63,7 +63,7 @@ async def sweep(route: Route, *, deep: bool = False) -> Batch | None:
                     by_value=deep or bool(standing.lost),
                 )
             )
-            tell_lost(extraction, standing.lost)
+            note_lost(extraction, standing.lost)
             scan = await _scan(route, known, reading, extraction, deep=deep)
         matched = await _read_again(route, known, scan, extraction)
         return await asyncio.to_thread(lambda: extraction.finish(matched=matched))
@@ -168,5 +168,5 @@ async def _read_again(route: Route, known: Sequence[Column], scan: Scan, extract
                     await look_ups.look_up([*map(tuple, scanned)], [*map(tuple, missing)])
             await look_ups.settle()
             if compared.altered:
-                extraction.tell(f"{compared.altered} rows of the target did not hold what their hash says")
+                extraction.add_note(f"{compared.altered} rows of the target did not hold what their hash says")
             return compared.matched

@@ -136,7 +136,7 @@ class _Transform:
 
     def _is_possible(self, model: Model) -> bool:
         """Whether its snapshots were read. Without them a model of snapshots waits for the next run, which reads all
-        anew; but changes come once."""
+        again; but changes come once."""
         snapshots = [stream.name for stream in self._pipeline.streams if stream.is_snapshot]
         lacking = [name for name in model.inputs if name in snapshots and name not in self._batches]
         changed = [batch.stream for batch in self._sources(model) if batch.stream not in snapshots]
@@ -257,7 +257,7 @@ def _read(batch: Batch, part: Part, store: ObjectStore) -> Iterator[pl.DataFrame
                 raise FatalError(
                     "the object is not the one that was written: its checksum differs",
                     place=store.uri(part.key),
-                    remedy="find out who changed it; run again to read the same changes anew",
+                    remedy="find out who changed it; run again to read the same changes again",
                 )
         yield from FORMATS[batch.form].read(path, typed(part.columns, batch.columns))
 

@@ -1,7 +1,7 @@
 """What failed, in words for people: each cause once, however many streams it stopped.
 
-The words of an error that is not the engine's own may hold a secret or a value of a row, so only its type is told.
-What does not belong here: how errors are raised, and to whom they are told.
+The words of an error that is not the engine's own may hold a secret or a value of a row, so only its type is shown.
+What does not belong here: how errors are raised, and who gets to know of them.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def status_of(error: BaseException) -> Failure:
 
 
 class _WithoutTraceback(logging.Filter):
-    """An error that was made for people says where and why; where the code raised it is told at debug level only."""
+    """An error that was made for people says where and why; where the code raised it is logged at debug level only."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None

@@ -79,13 +79,13 @@ def report_of(result: LoadResult, seconds: float) -> StreamReport:
         fresh.p95_seconds if fresh else None,
         fresh.max_seconds if fresh else None,
         result.changes,
-        "; ".join((*result.warnings, *_rejects_told(result))),
+        "; ".join((*result.warnings, *_note_of_rejects(result))),
         "loaded" if result.loaded or result.deleted or result.rejected or result.changes else "nothing new",
     )
 
 
 def unloaded(pipeline: Pipeline, stream: str, status: Status = "nothing new", reason: str = "") -> StreamReport:
-    """The row of a stream of which nothing was loaded."""
+    """The row of a stream that loaded nothing."""
     target = f"{pipeline.target_schema}.{pipeline.stream(stream).table}"
     return StreamReport(stream, target, status=status, reason=reason)
 
@@ -121,11 +121,11 @@ def run_failed(report: RunReport, failures: Sequence[Exception]) -> RunFailed:
     return RunFailed(f"failed: {names}. {' '.join(map(words, reasons))}", reasons, report)
 
 
-def _rejects_told(result: LoadResult) -> tuple[str, ...]:
-    """A green run tells what it left behind."""
+def _note_of_rejects(result: LoadResult) -> tuple[str, ...]:
+    """That rows were rejected, and how to see them: a green run names what it left behind."""
     rows = "row was" if result.rejected == 1 else "rows were"
-    told = f"{result.rejected:,} {rows} rejected: millrace rejects {result.pipeline}"
-    return (told,) if result.rejected else ()
+    note = f"{result.rejected:,} {rows} rejected: millrace rejects {result.pipeline}"
+    return (note,) if result.rejected else ()
 
 
 @task(name="report", **STEP)

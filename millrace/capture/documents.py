@@ -219,7 +219,7 @@ def _pruned(value: Any, path: str, omitted: Collection[str]) -> Any:
 
 
 def _reject_all(values: list[Any], path: str, rejected: Rejected) -> None:
-    """Values of which no column is made."""
+    """Rejects the documents with such values: no column can hold them."""
     for index, value in enumerate(values):
         if value is not None:
             rejected.setdefault(index, ("type_mismatch", path))

@@ -1,4 +1,4 @@
-"""PyMySQL's errors as ours: which are the person's to mend, which pass by themselves.
+"""PyMySQL's errors as ours: which a person has to fix, which pass by themselves.
 
 What does not belong here: psycopg2's (database.py), retrying, and statements.
 """

@@ -1,4 +1,4 @@
-"""boto3's errors about a queue as ours: which are the person's to mend, which pass by themselves.
+"""boto3's errors about a queue as ours: which a person has to fix, which pass by themselves.
 
 What does not belong here: retrying, and what is asked of the queue.
 """

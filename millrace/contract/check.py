@@ -157,7 +157,7 @@ def _check_shape(frame: pl.DataFrame, contract: type[dy.Schema], stream: Stream)
         place = f"stream {stream.name} ({stream.source}), column {name}"
         if name not in frame.columns:
             raise SchemaConflict(
-                "the contract names it and the source has it not", place=place, remedy="mend contract or source"
+                "the contract names it and the source has it not", place=place, remedy="fix the contract or the source"
             )
         if not declared.validate_dtype(frame.schema[name]):
             raise SchemaConflict(

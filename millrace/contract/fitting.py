@@ -12,7 +12,7 @@ import polars as pl
 
 from millrace.capture.chunk import Chunk
 from millrace.contract.check import Limits, meets_contract, with_room, within_limits
-from millrace.contract.met import Met
+from millrace.contract.seen_fields import SeenFields
 from millrace.contract.target import fits_target
 from millrace.contract_rules import is_row_by_row
 from millrace.errors import ConfigurationError, KeyViolation
@@ -26,7 +26,7 @@ class Fitting:
     """Fits the chunks of one read to the target: ``fit``, then ``accept``.
 
     ``known`` are the target's columns, ``limits`` the greatest sizes of its values, ``coordinates`` the columns that
-    say where a row is in the source. ``met`` collects the declared fields that had a value.
+    say where a row is in the source. ``seen`` collects the fields that had a value.
     """
 
     def __init__(self, stream: Stream, limits: Limits, known: Sequence[Column], coordinates: Sequence[str]) -> None:
@@ -34,7 +34,7 @@ class Fitting:
         self._keys = [column_name(key) for key in stream.keys]
         self._found = {column.name: column for column in known}
         self._row_by_row: set[str] = set()
-        self.met = Met(stream)
+        self.seen = SeenFields(stream)
 
     def fit(self, chunk: Chunk) -> Chunk:
         """The chunk with what the stream rewrites, and as the target takes it, where the stream's schema policy says
@@ -43,7 +43,7 @@ class Fitting:
         Raises KeyViolation when no row has the key.
         """
         self._require_key(chunk.frame)
-        self.met.add(chunk)
+        self.seen.add(chunk)
         chunk = self._keyed(replace(chunk, frame=self._rewritten(chunk.frame)))
         if self._stream.schema_policy == "quarantine":
             frame, columns, rejected = fits_target(

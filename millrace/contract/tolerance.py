@@ -13,7 +13,7 @@ from millrace.stream import Stream
 
 FLOOR_ROWS = 10
 """So many are allowed whatever their share is: in a window of few rows one bad row is a large share."""
-TOLD_REASONS = 3
+SHOWN_REASONS = 3
 
 
 def check_rejects(
@@ -44,9 +44,9 @@ def check_rejects(
         problem += f" ({before:,} others were rejected before)" if before else ""
     else:
         return
-    told = ", ".join(_told(*why, rows) for why, rows in reasons.most_common(TOLD_REASONS))
+    described = ", ".join(_described(*why, rows) for why, rows in reasons.most_common(SHOWN_REASONS))
     raise TooManyRejects(
-        f"{problem}: {told}",
+        f"{problem}: {described}",
         place=f"stream {stream.name} ({stream.source})",
         remedy=f"see {files}, then fix the data, the contract or the stream's types, or allow more (max_rejects, "
         "max_reject_share); to let this batch through once: --accept-rejects (accept_rejects of the run's parameters)",
@@ -60,5 +60,5 @@ def allowed_rejects(stream: Stream, read: int) -> int:
     return min(stream.max_rejects, max(FLOOR_ROWS, int(stream.max_reject_share * read)))
 
 
-def _told(reason: str, field: str, rows: int) -> str:
+def _described(reason: str, field: str, rows: int) -> str:
     return f"{rows:,} {reason} of {field}" if field else f"{rows:,} {reason}"

@@ -119,7 +119,7 @@ class Batch:
 
     @property
     def reads_all(self) -> bool:
-        """Every row of the source was looked at: what was rejected before is among this batch's rejects, or mended."""
+        """Every row of the source was read: what was rejected before is right now, or rejected by this batch again."""
         is_first = self.kind == "window" and self.lower is None and self.position is not None
         return is_first or self.kind in {"sweep", "snapshot"}
 

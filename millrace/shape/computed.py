@@ -42,7 +42,7 @@ def computed(model: Model, inputs: Mapping[str, pl.DataFrame], place: str) -> pl
         raise FatalError(f"it gives other columns than its schema: {difference}", place=place) from None
     if len(failure):
         rules = ", ".join(f"{rule} by {broken}" for rule, broken in failure.counts().items())
-        raise FatalError(f"its rows break its schema: {rules}", place=place, remedy="mend the model or its contract")
+        raise FatalError(f"its rows break its schema: {rules}", place=place, remedy="fix the model or its contract")
     return rows.select(model.schema.column_names())
 
 

@@ -1,7 +1,7 @@
 """Binding: facts hold the key of the dimension's version that was valid at their own time.
 
 Runs when the tables of a run are applied, in the same transaction: rows that arrived are bound, and those that a
-changed version concerns are bound anew, so that a fact may come before its dimension (decision 10).
+changed version concerns are bound again, so that a fact may come before its dimension (decision 10).
 What does not belong here: which columns bind to which dimension (pipelines/), versions (modes/scd2.py).
 """
 

@@ -168,7 +168,9 @@ class Incompatible(Change):
     held: str
     wanted: str
     additive: ClassVar[bool] = False
-    remedy: ClassVar[str] = "declare the column's type in the stream's types, change the target by hand, or load anew"
+    remedy: ClassVar[str] = (
+        "declare the column's type in the stream's types, change the target by hand, or load it again"
+    )
 
     def __str__(self) -> str:
         return f"column {self.name} of {self.target} is {self.held} and cannot hold {self.wanted}"
@@ -181,7 +183,7 @@ class KeyChanged(Change):
     loaded: tuple[str, ...]
     declared: tuple[str, ...]
     additive: ClassVar[bool] = False
-    remedy: ClassVar[str] = "declare the former key, or another target in the stream and load all of it anew"
+    remedy: ClassVar[str] = "declare the former key, or another target in the stream and load all of it again"
 
     def __str__(self) -> str:
         loaded, declared = ", ".join(self.loaded), ", ".join(self.declared)

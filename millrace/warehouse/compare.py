@@ -95,8 +95,6 @@ def compare(
     matched = scanned - count(connection, statements.count(differing))
     altered = count(connection, statements.count_altered(present, scan.keys, differs)) if contents else 0
     with connection.cursor() as cursor:
-        # The driver gives moments in the session's time zone, and knows no year 0 or 10,000.
-        cursor.execute("SET TimeZone = 'UTC'")
         cursor.execute(statements.declare_cursor(differing, *([missing] if follows_deletes(deletes) else [])))
     return Comparison(matched, altered, connection)
 

@@ -23,7 +23,7 @@ from millrace.warehouse.session import lock
 ROWS_OF_A_STATEMENT = 500
 _OF_STREAM = "pipeline = %s AND stream = %s"
 _NEWEST_FIRST = "ORDER BY token DESC, applied_at DESC"
-"""Tokens grow with every lease; a batch under none (token 0) is told by the order of commits."""
+"""Tokens grow with every lease; batches without one (token 0) are in the order of their commits."""
 _POSITIONS = f"SELECT position FROM millrace.batches WHERE {_OF_STREAM} AND position IS NOT NULL"
 _FRESHNESS = "rows_stamped, rows_silent, age_p50_seconds, age_p95_seconds, age_max_seconds"
 _COUNTS = "rows_read, rows_inserted, rows_updated, rows_deleted, rows_unchanged, rows_rejected"
@@ -161,7 +161,7 @@ class Ledger:
 
     def refuse_superseded(self, batch: Batch) -> None:
         """Raises Superseded when a batch of a later lease was applied (this one would go back in time), or when another
-        run has taken the stream over. What is later is never told by the source's clock."""
+        run has taken the stream over. The source's clock never decides which is later."""
         place = f"pipeline {batch.pipeline}, stream {batch.stream}"
         row = self._first(
             f"SELECT max(token) FROM millrace.batches WHERE {_OF_STREAM} AND batch_id <> %s",

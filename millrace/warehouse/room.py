@@ -1,7 +1,7 @@
 """Making room: the schema changes a load needs, as far as the stream's policy allows them.
 
 All are refused before any is made. Each step is a transaction of its own, ahead of the load's: a crash between two of
-them leaves a target that holds what it held, and the next load asks the catalog anew.
+them leaves a target that holds what it held, and the next load reads the catalog again.
 What does not belong here: which changes there are (schema.py) and their SQL (changes.py).
 """
 
@@ -92,7 +92,7 @@ def _refuse_outdated(cursor: Any, change: WidenType, place: str) -> None:
         raise Conflict(
             f"column {change.name} of {change.target} was changed by another load",
             place=place,
-            remedy="run again; it is looked at anew",
+            remedy="run again; the catalog is read again",
         )
 
 
@@ -101,6 +101,6 @@ def _depended_on(error: psycopg2.Error, change: Change, place: str) -> SchemaCon
     return SchemaConflict(
         f"{change}: {said}",
         place=place,
-        remedy="drop the view or key that depends on the column, run again and make it anew; "
+        remedy="drop the view or key that depends on the column, run again and make it again; "
         "on Redshift a view WITH NO SCHEMA BINDING does not depend on columns",
     )

@@ -115,7 +115,7 @@ class Stage:
                 raise KeyViolation(
                     f"{count} {problem} ({', '.join(keys)})",
                     place=files.place,
-                    remedy="declare a key that is unique and never NULL, or mend the source",
+                    remedy="declare a key that is unique and never NULL, or fix the source",
                 )
 
     def _load(self, files: Files, index: int, columns: Sequence[str], parts: Sequence[Part]) -> int:

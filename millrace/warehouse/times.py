@@ -1,5 +1,5 @@
 """Times without zone that decide versions and bindings, where nobody declared the zone and the source has another one
-than UTC: they are taken for UTC, which a person must be told.
+than UTC: they are taken for UTC, and the report says so.
 
 What does not belong here: the cursor's bounds (capture/tables.py), stamps that are ahead of the clock (stamps.py).
 """

@@ -1,6 +1,6 @@
 """`Replace`: the table holds the rows of the last snapshot, told apart by their content and how often it occurs.
 
-Written anew only if it differs, because an empty run changes nothing.
+Written again only if it differs, because an empty run changes nothing.
 What does not belong here: modes with a key.
 """
 

@@ -1,4 +1,4 @@
-"""Which declared fields a read of documents or messages met: one that no row had is told.
+"""Which declared fields had a value in a read of documents or messages; the report names those that had none.
 
 A document may lack any field by right, so only a read of everything shows that a name is likely misspelt.
 What does not belong here: the columns of tables, which are known before the first row (capture/tables.py).
@@ -14,8 +14,8 @@ from millrace.stream import Stream
 from millrace.types import MOMENTS, Column
 
 
-class Met:
-    """Collects chunk by chunk what had a value."""
+class SeenFields:
+    """Collects, chunk by chunk, the columns and fields that had a value."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
@@ -25,7 +25,7 @@ class Met:
         self._rows = 0
 
     def add(self, chunk: Chunk) -> None:
-        """A chunk as it was captured."""
+        """Add a chunk as it was captured. Raises ConfigurationError when its stamp holds no moments."""
         if not self._stream.is_of_documents:
             return
         had = [one for one in chunk.columns if chunk.frame[one.name].null_count() < chunk.frame.height]
@@ -59,7 +59,7 @@ class Met:
 
     @property
     def note(self) -> str:
-        """What was declared and met in no row; '' where all was."""
+        """The declared fields that had a value in no row, for people; '' when there are none."""
         missing = list(self._missing()) if self._rows else []
         return f"no row had a value of {', '.join(missing)}: is the name misspelt?" if missing else ""
 
