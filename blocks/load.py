@@ -45,11 +45,7 @@ async def load_source_queue(connection: str = "") -> Queue:
 
 async def load_warehouse(connection: str = "") -> Warehouse:
     """The warehouse of this connection; '' is the common one."""
-    found = await _find(Warehouse, names.warehouse_name(connection))
-    if found is None and connection:
-        variable = f"WAREHOUSE_{connection.upper().replace('-', '_')}_URL"
-        raise _wrong(Warehouse, names.warehouse_name(connection), "is not there", f"set {variable}, and ")
-    return found or await _load(Warehouse, names.warehouse_name())
+    return await _load(Warehouse, names.warehouse_name(connection))
 
 
 async def load_landing() -> BucketStore:
@@ -65,7 +61,7 @@ async def load_processed() -> BucketStore:
 async def _load(block_type: type[AnyBlock], name: str) -> AnyBlock:
     found = await _find(block_type, name)
     if found is None:
-        raise _wrong(block_type, name, "is not there")
+        raise _wrong(block_type, name, "is not there", f"set {names.variable_name(name)}, and ")
     return found
 
 

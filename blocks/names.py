@@ -26,3 +26,9 @@ def dead_letter(connection: str = "") -> str:
 def warehouse_name(connection: str = "") -> str:
     """``warehouse``, or ``warehouse-<connection>`` for a named connection."""
     return f"{WAREHOUSE}-{connection}" if connection else WAREHOUSE
+
+
+def variable_name(document: str) -> str:
+    """The variable that describes a source, a warehouse or a zone of the lake: ``SOURCE_POSTGRES_URL``."""
+    kind = "BUCKET" if document in {LANDING, PROCESSED} else "URL"
+    return f"{document}_{kind}".upper().replace("-", "_")

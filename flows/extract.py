@@ -40,6 +40,12 @@ class StreamsFailed(ExceptionGroup[Exception]):
         group.by_stream = by_stream
         return group
 
+    def __str__(self) -> str:
+        return str(self.message)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}: {self.message}"
+
 
 @flow(name="extract-postgres", flow_run_name="extract {pipeline} from Postgres", persist_result=False)
 async def extract_postgres(pipeline: str, streams: list[str], bounds: Bounds) -> list[Extracted]:

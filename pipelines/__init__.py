@@ -9,11 +9,15 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from traceback import extract_tb
 from types import ModuleType
 
 from millrace import Pipeline
-from millrace.errors import ConfigurationError
+from millrace.errors import ConfigurationError, MillraceError
+from millrace.redact import redact
 
 ATTRIBUTE = "pipeline"
 PARTS = ("_contracts", "_models", "_schemas")
@@ -24,7 +28,7 @@ def find(name: str) -> Pipeline:
     """``stori`` → the pipeline of this package; ``path/to/module.py:attribute`` → a user's own (``:attribute`` may
     be left out where it is `pipeline`).
 
-    Raises ConfigurationError when there is none, or when it is not a Pipeline.
+    Raises ConfigurationError when there is none, when its module cannot be imported, or when it is not a Pipeline.
     """
     file, attribute = split_path(name) if is_path(name) else ("", ATTRIBUTE)
     module = _from_file(Path(file)) if file else _from_package(name)
@@ -60,7 +64,8 @@ def _from_package(name: str) -> ModuleType:
             f"there is no pipeline {name!r}",
             remedy=f"choose from {', '.join(names())}, or give path/to/module.py:attribute",
         )
-    return importlib.import_module(f"{__name__}.{name}")
+    with _told_by_line(Path(__path__[0])):
+        return importlib.import_module(f"{__name__}.{name}")
 
 
 def _from_file(path: Path) -> ModuleType:
@@ -72,5 +77,23 @@ def _from_file(path: Path) -> ModuleType:
         raise ConfigurationError("this is no Python module", place=str(path), remedy="its name must end in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
-    spec.loader.exec_module(module)
+    with _told_by_line(path.parent):
+        spec.loader.exec_module(module)
     return module
+
+
+@contextmanager
+def _told_by_line(folder: Path) -> Iterator[None]:
+    """Whatever a module of a pipeline raises is an error of its declaration, at a line of a file in its folder."""
+    try:
+        yield
+    except MillraceError:
+        raise
+    except Exception as error:
+        lines = [(one.filename, one.lineno) for one in extract_tb(error.__traceback__)]
+        if isinstance(error, SyntaxError):
+            lines.append((error.filename or "", error.lineno))
+        own = [(file, line) for file, line in lines if Path(file).parent == folder]
+        place = "{}, line {}".format(*own[-1]) if own else str(folder)
+        problem = f"it cannot be imported ({type(error).__name__}: {redact(error)})"
+        raise ConfigurationError(problem, place=place, remedy="correct it there") from error

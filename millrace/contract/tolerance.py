@@ -32,6 +32,7 @@ def check_rejects(
     ``rejected_before`` are not counted again by a window: those without a stamp are in every one.
     """
     rejected, allowed = reasons.total(), allowed_rejects(stream, read)
+    fix = "fix the data, the contract or the stream's types"
     if is_everything and rejected and rejected >= read:
         problem = f"all {read:,} rows were rejected"
     elif rejected > allowed:
@@ -42,14 +43,15 @@ def check_rejects(
             return
         problem = f"{rejected:,} of {read:,} rows were rejected, {allowed:,} are allowed"
         problem += f" ({before:,} others were rejected before)" if before else ""
+        fix += ", or allow more (max_rejects, max_reject_share)"
     else:
         return
     described = ", ".join(_described(*why, rows) for why, rows in reasons.most_common(SHOWN_REASONS))
     raise TooManyRejects(
         f"{problem}: {described}",
         place=f"stream {stream.name} ({stream.source})",
-        remedy=f"see {files}, then fix the data, the contract or the stream's types, or allow more (max_rejects, "
-        "max_reject_share); to let this batch through once: --accept-rejects (accept_rejects of the run's parameters)",
+        remedy=f"see {files}, then {fix}; to let this batch through once: --accept-rejects (accept_rejects of the "
+        "run's parameters)",
     )
 
 

@@ -8,7 +8,8 @@ from prefect.client.schemas.actions import BlockDocumentUpdate
 
 from blocks.bootstrap import bootstrap
 from blocks.environment import documents
-from blocks.load import load_warehouse
+from blocks.load import load_source_postgres, load_source_queue, load_warehouse
+from blocks.names import dead_letter
 from blocks.sql import Warehouse, driver_of, warehouse_connector
 from local.prefect_server import PrefectServer
 from millrace import Incremental, Pipeline, Stream
@@ -61,6 +62,13 @@ async def test_a_pipeline_is_loaded_where_it_says_and_nowhere_else(
         told = f"warehouse-{name}: is not there. Remedy: set WAREHOUSE_{name.upper().replace('-', '_')}_URL, and run"
         with pytest.raises(ConfigurationError, match=told):
             await open_warehouse(pipeline(name))
+
+
+async def test_a_source_that_is_not_there_is_told_with_its_variable(prefect_server: PrefectServer) -> None:
+    with pytest.raises(ConfigurationError, match="set SOURCE_POSTGRES_SHOPP_URL, and run"):
+        await load_source_postgres("shopp")
+    with pytest.raises(ConfigurationError, match="set SOURCE_SQS_EVENT_DEAD_LETTER_URL, and run"):
+        await load_source_queue(dead_letter("event"))
 
 
 async def test_a_document_of_another_shape_is_no_reason_to_load_elsewhere(
