@@ -30,8 +30,8 @@ PositiveCount = Annotated[int, Field(ge=1)]
 """A whole number from 1 on."""
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 """From 0 to 1."""
-Duration = Annotated[timedelta, Field(ge=timedelta(0))]
-"""Zero or longer."""
+Duration = Annotated[timedelta, Field(ge=timedelta(0), le=timedelta(days=36_500))]
+"""From zero to a hundred years: no date is so early that it could not be subtracted."""
 PositiveDuration = Annotated[timedelta, Field(gt=timedelta(0))]
 """Longer than zero."""
 Names = Sequence[Text] | set[Text] | frozenset[Text]

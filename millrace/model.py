@@ -58,6 +58,7 @@ class Model:
             if column not in self.schema.column_names():
                 raise self._wrong(f"its schema has no column {column!r}")
         self._check_columns()
+        self._check_unknown_values()
         self._check_own_columns()
         self._check_binds()
         if isinstance(self.load, History):
@@ -73,6 +74,19 @@ class Model:
                 raise self._wrong(f"column {name}: {error.problem}") from None
             if data_type.kind is Kind.DOCUMENT:
                 raise self._wrong(f"its column {name} is nested: give it as text, or as columns of its own")
+
+    def _check_unknown_values(self) -> None:
+        """Numbers: the warehouse would refuse a wrong one at night, when the first key is missing."""
+        for name, value in self.unknown.items():
+            dtype = self.schema.columns()[name].dtype
+            if value is None or not dtype.is_numeric():
+                continue
+            try:
+                is_number = not isinstance(value, bool) and bool(polars.Series([str(value)]).cast(dtype).len())
+            except polars.exceptions.PolarsError:
+                is_number = False
+            if not is_number:
+                raise self._wrong(f"unknown[{name!r}] is {value!r}, and the column is of type {dtype}")
 
     def _check_history(self) -> None:
         if len(self.keys) != 1 or not self.schema.columns()[self.keys[0]].dtype.is_integer():

@@ -149,10 +149,14 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
     (PIPELINE, {"model_schema": "pg_temp"}, "or of the warehouse itself"),
     (PIPELINE, {"schema": "information_schema"}, "or of the warehouse itself"),
     (MODEL, {"key": ["id", "id"]}, "key column 'id' is declared twice"),
+    (MODEL, {"unknown": {"price": "none"}}, "unknown['price'] is 'none', and the column is of type Int64"),
+    (MODEL, {"unknown": {"price": 1.5}}, "unknown['price'] is 1.5"),
+    (MODEL, {"unknown": {"price": True}}, "unknown['price'] is True"),
     (MODEL, {"references": {"price": 5}}, "references['price'] is 5"),
     (MODEL, {"binds": ["price_key"]}, "instance of Bind"),
     (Incremental("changed"), {"cursor": ""}, "a text that is not empty"),
     (Incremental("changed"), {"overlap": timedelta(seconds=-1)}, "overlap is"),
+    (Incremental("changed"), {"overlap": timedelta.max}, "less than or equal to 36500 days"),
     (Incremental("changed"), {"overlap": 60}, "it must be a timedelta"),
     (Reconcile(), {"rows": 0}, "rows is 0. Remedy: it must be greater than or equal to 1"),
     (Dated("root"), {"days_before": 0.5}, "it must be a whole number"),
@@ -180,6 +184,8 @@ def test_what_is_right_is_taken_in_each_of_its_forms() -> None:
         assert replace(PAPERS, omitted=omitted).omitted == omitted
     for load in (Append(), Merge()):
         assert replace(STREAM, load=load, max_reject_share=1, sweep="0 3 * * 1-5").load == load
+    for price in (None, 0, "0"):
+        assert replace(MODEL, unknown={"price": price}).unknown == {"price": price}
     assert replace(STREAM, key=("a", "b"), types={"a": decimal(38, 37), "b": text(1)}).keys == ("a", "b")
 
 
