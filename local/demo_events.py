@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Annotated
@@ -30,6 +30,7 @@ from flows.chart import ChartRequest, chart
 from flows.replicate import replicate
 from flows.request import ReplicateRequest
 from flows.simulate import SimulateEventsRequest, simulate_events
+from millrace.errors import FatalError
 from seed_data.events.stream import DUPLICATE, VALID, Message, messages
 
 DAYS, MORNING, BUSY = 20, timedelta(hours=6), timedelta(hours=12)
@@ -58,7 +59,7 @@ async def demo(count: int, duplicates: float, malformed: float) -> bool:
     queue, days = await load_source_queue("events"), list(_days(count, duplicates, malformed))
     _say(f"{count:,} messages and two consumers (millrace simulate events; millrace collect events, twice)")
     consumers = [await _consumer() for _ in range(2)]
-    await _send(queue, days, consumers[0])
+    await _send(queue, days, consumers)
     await asyncio.gather(*(consumer.wait() for consumer in consumers))
     while await asyncio.to_thread(_left, queue):
         await (await _consumer()).wait()
@@ -91,15 +92,18 @@ def _sent_of(day: SimulateEventsRequest) -> Iterator[Message]:
     )
 
 
-async def _send(queue: Queue, days: Sequence[SimulateEventsRequest], victim: asyncio.subprocess.Process) -> None:
+async def _send(
+    queue: Queue, days: Sequence[SimulateEventsRequest], consumers: list[asyncio.subprocess.Process]
+) -> None:
     """Day by day; in the middle of it a consumer is killed."""
     with Progress(TextColumn("days sent"), BarColumn(), MofNCompleteColumn(), console=console()) as progress:
         for number, day in enumerate(progress.track(days)):
             await simulate_events(day)
             if number == len(days) // 2:
                 progress.console.print("A consumer is killed (SIGKILL): what it had in hand comes to the other.")
-                victim.kill()
-            await asyncio.to_thread(_wait_until_few, queue)
+                with suppress(ProcessLookupError):
+                    consumers[0].kill()
+            await _wait_until_few(queue, consumers)
 
 
 async def _consumer() -> asyncio.subprocess.Process:
@@ -108,9 +112,15 @@ async def _consumer() -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(*CONSUMER, stdout=quiet, stderr=quiet)
 
 
-def _wait_until_few(queue: Queue) -> None:
-    while _left(queue) > MESSAGES_WAITING:
-        time.sleep(PAUSE_SECONDS)
+async def _wait_until_few(queue: Queue, consumers: list[asyncio.subprocess.Process]) -> None:
+    """A consumer ends when the queue is empty, as it may be on a slow machine: another one follows the last."""
+    while await asyncio.to_thread(_left, queue) > MESSAGES_WAITING:
+        ended = [one.returncode for one in consumers if one.returncode is not None]
+        if any(code > 0 for code in ended):
+            raise FatalError("a consumer failed", place="demo", remedy="see why with `millrace collect events`")
+        if len(ended) == len(consumers):
+            consumers.append(await _consumer())
+        await asyncio.sleep(PAUSE_SECONDS)
 
 
 def _left(queue: Queue) -> int:
