@@ -58,6 +58,8 @@ class Postgres:
             begin_reading(connection, "READ COMMITTED")
         with connection.cursor() as cursor:
             clock = _own_clock(cursor)
+            # The server then tells as well who chose the zone that this session was given.
+            cursor.execute("SET LOCAL TimeZone TO DEFAULT")
             cursor.execute(statement("postgres_open_transactions"))
             read_at, oldest_start, why_blind, replayed_until, zones = cursor.fetchone()
             if replayed_until is not None:

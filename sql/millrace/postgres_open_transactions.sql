@@ -5,7 +5,8 @@
 -- A prepared transaction does not say when it began, but when it was prepared.
 -- A replica sees its own sessions, which do not write. It says until when it replayed the primary's commits; after a
 -- restart with nothing replayed yet, the checkpoint that it started from does.
--- Zones: what this session was given before it was set to UTC, and what other roles are given in this database.
+-- Zones: what this session was given, and what other roles are given in this database. What the client asked for
+-- (PGTZ) hides the server's own zone, which may then be any.
 SELECT
     now() AS read_at,
     CASE WHEN NOT pg_is_in_recovery() THEN least(
@@ -39,7 +40,9 @@ SELECT
         pg_last_xact_replay_timestamp(), (SELECT checkpoint_time FROM pg_catalog.pg_control_checkpoint())
     ) END AS replayed_until,
     ARRAY(
-        SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'TimeZone'
+        SELECT CASE WHEN source = 'client' THEN 'a zone that PGTZ or an option hides' ELSE setting END
+        FROM pg_catalog.pg_settings
+        WHERE name = 'TimeZone'
         UNION
         SELECT split_part(setting, '=', 2)
         FROM pg_catalog.pg_db_role_setting, unnest(setconfig) AS setting

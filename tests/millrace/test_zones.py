@@ -74,6 +74,22 @@ async def test_a_stamp_of_the_servers_own_zone_is_not_passed_over(engine: Engine
     assert any(zone in warning and "stamps_in" in warning for warning in result.warnings)
 
 
+@pytest.mark.parametrize("variable", [{"PGTZ": "UTC"}, {"PGOPTIONS": "-c timezone=UTC"}], ids=["PGTZ", "PGOPTIONS"])
+async def test_a_zone_of_the_runner_does_not_hide_that_of_the_server(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, variable: dict[str, str]
+) -> None:
+    of_the_server = f"changed timestamp DEFAULT (clock_timestamp() AT TIME ZONE '{WEST}')"
+    engine.source(f"CREATE TABLE notes (id int primary key, {of_the_server}); INSERT INTO notes VALUES (1)")
+    for name, value in variable.items():
+        monkeypatch.setenv(name, value)
+    await engine.deliver(NOTES)
+    engine.source("INSERT INTO notes VALUES (2)")
+    result = await engine.deliver(NOTES)
+    assert result is not None
+    assert result.inserted == 1
+    assert any("PGTZ" in warning and "stamps_in" in warning for warning in result.warnings)
+
+
 async def test_stamps_in_utc_on_a_server_of_another_zone_are_not_passed_over(engine: Engine) -> None:
     of_the_database(engine, EAST)
     make_notes(engine)
