@@ -188,3 +188,16 @@ class KeyChanged(Change):
     def __str__(self) -> str:
         loaded, declared = ", ".join(self.loaded), ", ".join(self.declared)
         return f"{self.target} was loaded with the key ({loaded}), the stream declares ({declared})"
+
+
+@dataclass(frozen=True)
+class OwnColumnsLost(Change):
+    """The target lacks columns without which its rows are not told apart: filled with NULL, every row would come
+    twice."""
+
+    names: tuple[str, ...]
+    additive: ClassVar[bool] = False
+    remedy: ClassVar[str] = "put the column back with its values, or drop the target: the next run loads all of it"
+
+    def __str__(self) -> str:
+        return f"{self.target} has no column {', '.join(self.names)}, which a load needs"

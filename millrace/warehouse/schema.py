@@ -20,6 +20,7 @@ from millrace.warehouse.changes import (
     CreateTable,
     Incompatible,
     KeyChanged,
+    OwnColumnsLost,
     TargetTable,
     WidenText,
     WidenType,
@@ -73,7 +74,8 @@ def changes_for(
         return [replace(_create(target, own, refuse_null, longest_bytes), sorted_by=sorted_by)]
     needed = (_change(target, held, column, longest_bytes.get(column.name, 0)) for column in own)
     left = _left(target, held, columns, recorded) if is_whole and columns else ()
-    return [*_key_change(target, keys, recorded), *(change for change in needed if change), *left]
+    lost = _lost(target, held, [*keys, *(column.name for column in leading)])
+    return [*_key_change(target, keys, recorded), *lost, *(change for change in needed if change), *left]
 
 
 def _create(
@@ -121,6 +123,11 @@ def _key_change(
     loaded = tuple(name for name, column in recorded.items() if column.is_key)
     if loaded and set(loaded) != set(keys):
         yield KeyChanged(target, loaded, tuple(keys))
+
+
+def _lost(target: TargetTable, held: Collection[str], needed: Sequence[str]) -> Iterator[OwnColumnsLost]:
+    if names := tuple(name for name in needed if name not in held):
+        yield OwnColumnsLost(target, names)
 
 
 def _left(

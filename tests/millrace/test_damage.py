@@ -181,6 +181,20 @@ async def test_a_column_that_was_dropped_by_hand_is_filled_by_the_next_run(eithe
     assert again is None or (again.loaded, again.warnings) == (0, ())
 
 
+@pytest.mark.parametrize("column", ["id", "version_key"])
+async def test_a_target_without_a_column_that_tells_its_rows_apart_is_refused(engine: Engine, column: str) -> None:
+    stream = SCD2 if column == "version_key" else T
+    await fill(engine, stream)
+    alter(engine, f"ALTER TABLE engine.t DROP COLUMN {quote(column)}")
+    engine.source("INSERT INTO t VALUES (11, 'value 11', 11.5)")
+    with pytest.raises(SchemaConflict, match=rf"engine\.t has no column {column}.* drop the target"):
+        await engine.run(stream)
+    assert engine.query("SELECT count(*) FROM engine.t") == [(10,)]
+    alter(engine, "DROP TABLE engine.t")
+    await engine.run(stream)
+    assert [number for number, *_ in values(engine)] == list(range(1, 12))
+
+
 async def test_a_column_dropped_between_read_and_load_is_not_left_empty(engine: Engine) -> None:
     await fill(engine)
     engine.source("INSERT INTO t VALUES (11, 'value 11', 11.5)")
