@@ -54,6 +54,10 @@ class Pipeline:
     def __post_init__(self) -> None:
         check_fields(self, f"pipeline {self.name}")
         declared_name(self.name, "pipeline")
+        if not self.streams:
+            raise ConfigurationError(
+                "it has no streams", place=f"pipeline {self.name}", remedy="declare what it replicates"
+            )
         if self.stamps_in:
             check_zone(self.stamps_in, f"pipeline {self.name}: stamps_in")
             streams = [replace(stream, stamps_in=stream.stamps_in or self.stamps_in) for stream in self.streams]

@@ -133,6 +133,7 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
     ),
     (MESSAGES, {"types": {"who.at.x": text(), "who": DOCUMENT}}, "'who.at.x' lies in 'who'"),
     (MESSAGES, {"capture": Queue(dead_letters="orders")}, "its dead_letters are the queue itself"),
+    (PIPELINE, {"streams": []}, "it has no streams"),
     (PIPELINE, {"streams": STREAM}, "streams is"),
     (PIPELINE, {"streams": [MODEL]}, "must be an instance of Stream"),
     (PIPELINE, {"models": [STREAM]}, "must be an instance of Model"),
