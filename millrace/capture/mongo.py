@@ -108,7 +108,7 @@ class MongoSource:
 
     async def _check_cursor(self, stream: Stream) -> None:
         with mongo_errors(_place(stream)):
-            await refuse_undated(self.collection(stream), stream, _place(stream))
+            await refuse_undated(self.collection(stream), self.session, stream, _place(stream))
 
 
 @dataclass(frozen=True)

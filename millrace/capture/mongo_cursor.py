@@ -13,12 +13,13 @@ from millrace.stream import Stream
 SAMPLED_DOCUMENTS = 1_000
 
 
-async def refuse_undated(collection: Any, stream: Stream, place: str) -> None:
+async def refuse_undated(collection: Any, session: Any, stream: Stream, place: str) -> None:
     """Raises ConfigurationError when documents have the cursor and in none of the first ones it is a date: then every
-    row would be rejected. ``collection`` is Motor's."""
+    row would be rejected. ``collection`` and ``session`` (or None) are Motor's."""
     path = stream.capture.cursor
     types = {"$group": {"_id": {"$type": f"${path}"}, "documents": {"$sum": 1}}}
-    counted = collection.aggregate([{"$limit": SAMPLED_DOCUMENTS}, types, {"$sort": {"documents": -1}}])
+    steps = [{"$limit": SAMPLED_DOCUMENTS}, types, {"$sort": {"documents": -1}}]
+    counted = collection.aggregate(steps, session=session)
     found = [one["_id"] async for one in counted if one["_id"] not in {"missing", "null", "undefined"}]
     if found and "date" not in found:
         raise ConfigurationError(
