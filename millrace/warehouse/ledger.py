@@ -172,7 +172,7 @@ class Ledger:
         # Above the newest: leases were deleted by hand after the read, and tokens went on from the applied batches.
         if latest > batch.token or latest == batch.token > 0 or batch.token > newest > 0:
             raise Superseded(
-                f"batch {batch.batch_id} was read before one that is already applied, or that is to come",
+                f"batch {batch.batch_id} is older, by its lease, than one that is already applied or will be",
                 place=place,
                 remedy="run again: the next read starts where the applied one ended",
             )

@@ -455,7 +455,7 @@ async def test_a_first_run_that_lost_its_lease_stops_though_it_read_later(engine
         add(engine, 100)
         late = await twin.extract(NOTES)
         assert late is not None
-        with pytest.raises(Superseded, match="another run took the stream over"):
+        with pytest.raises(Superseded, match="older, by its lease, than one that is already applied"):
             engine.load(NOTES, replace(late, token=token))
     assert 100 not in ids(engine)
 

@@ -142,6 +142,6 @@ async def test_one_batch_that_was_superseded_stops_all(on_redshift: Together) ->
     on_redshift.load(SHOP, taken)
     before = state(on_redshift)
     renewed = [replace(batch, token=1_000 if batch.token else 0) for batch in paused]
-    with pytest.raises(Superseded, match="was read before one that is already applied"):
+    with pytest.raises(Superseded, match="older, by its lease, than one that is already applied"):
         on_redshift.load(SHOP, renewed)
     assert state(on_redshift) == before
