@@ -66,7 +66,7 @@ class HistoryMachine(RuleBasedStateMachine):
     def begin(self, seed: int) -> None:
         dice = _dice(seed)
         setting = setting_of(dice, self._source, self._warehouse)
-        self.history = History(self._places, setting, f"machine_{seed}")
+        self.history = History(self._places, setting, f"machine_{self._source}_{seed}")
         BY_NAME["insert"](self.history, dice)
 
     for _step, _weight in WEIGHTS.items():
