@@ -136,16 +136,19 @@ class History:
         return _word(ended)
 
     def refused(self, kind: Kind) -> str:
-        """A run that may neither reject nor delete a row: it does not, or nothing is committed. Then a run that may."""
+        """A run that may neither reject nor delete a row: it does not, or nothing is committed. Then a run that may. A
+        window may reject again what was rejected before."""
         self.view.expire_lease()
         kind = kind if kind == "replay" or self.has_target() else "window"
         truth, known = self.truth(), {line.batch_id for line in self._lines}
+        rejected_before = self._open_rejects if kind == "window" else 0
         engine = replace(self.engine, batches=[], consent=NO_CONSENT)
         with patch.object(apply, "SMALL_ROWS", 0):
             ended = self._attempt(engine, kind, replace(self.stream, max_rejects=0, max_delete_share=0))
         is_refused = isinstance(ended, TooManyRejects | TooManyDeletes)
         self.judge(kind, truth, *(() if is_refused else (ended,)))
-        if any(line.deleted or line.rejected for line in self._lines if line.batch_id not in known):
+        fresh = [line for line in self._lines if line.batch_id not in known]
+        if any(line.deleted or line.rejected > rejected_before for line in fresh):
             raise Divergence("rows were rejected or deleted, and nobody had allowed it")
         return f"{_word(ended)}, {self.run(kind)}" if is_refused else _word(ended)
 
