@@ -113,7 +113,7 @@ async def test_an_earlier_read_does_not_undo_a_later_one(engine: Engine) -> None
     assert late is not None
     engine.load(NOTES, late)
     rows = engine.rows("notes")
-    with pytest.raises(Superseded, match="read before"):
+    with pytest.raises(Superseded, match="older, by its lease"):
         engine.load(NOTES, replace(early, token=late.token))
     assert engine.rows("notes") == rows
 
