@@ -68,8 +68,8 @@ _MEANINGS = (
     _Meaning(
         Conflict,
         "run again; another session made it meanwhile",
-        # Schema, table, column: IF NOT EXISTS loses against a session that makes the same thing at the same moment.
-        states=("42P06", "42P07", "42701"),
+        # Schema, table, column, row type: IF NOT EXISTS loses against a session that makes the same at the same moment.
+        states=("42P06", "42P07", "42701", "42710"),
         signs=('unique constraint "pg_', "tuple concurrently updated", "conflict with concurrent transaction"),
     ),
     _CONFLICT,
