@@ -65,12 +65,9 @@ class CollectedSource:
         del known, keys
         raise FatalError("what was collected of a queue has no keys to ask for", place=f"stream {stream.name}")
 
-    async def keys(self, stream: Stream, known: Sequence[Column]) -> AsyncGenerator[pl.DataFrame, None]:
-        """None: a stream of messages is not swept."""
-        del stream, known
-        frames: tuple[pl.DataFrame, ...] = ()
-        for frame in frames:
-            yield frame
+    async def seen(self, stream: Stream, _known: Sequence[Column], _keys: Keys, /) -> set[int]:
+        """As ``existing``: nobody asks."""
+        raise FatalError("what was collected of a queue has no keys to look for", place=f"stream {stream.name}")
 
     async def plan(self, stream: Stream, known: Sequence[Column], window: Window, /) -> tuple[str, tuple[Column, ...]]:
         """As ``Source.plan``; messages have no columns before they are read."""

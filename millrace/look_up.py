@@ -14,14 +14,12 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-import polars as pl
-
 from millrace.capture.chunk import Keys
 from millrace.declared import follows_deletes
 from millrace.errors import FatalError
 from millrace.extract import Extraction
 from millrace.reads import Route, broken_look_up
-from millrace.types import Column, polars_type
+from millrace.types import Column
 
 Key = tuple[Any, ...]
 
@@ -126,15 +124,9 @@ class LookUps:
             await asyncio.to_thread(self._extraction.remove, self._columns, keys)
 
     async def _seen_again(self, keys: Sequence[Key]) -> list[Key]:
-        """Those of the keys that a pass over all keys of the source sees."""
-        schema = {column.name: polars_type(column.type) for column in self._columns}
-        wanted = pl.DataFrame(keys, schema=schema, orient="row")
-        seen: set[Key] = set()
-        async with aclosing(self._route.source.keys(self._route.stream, self._known)) as frames:
-            async for frame in frames:
-                same = wanted.select(pl.col(name).cast(frame.schema[name], strict=False) for name in self._names)
-                seen.update(frame.join(same, on=self._names, how="semi").select(self._names).rows())
-        return [key for key in keys if key in seen]
+        """Those of the keys that a pass over all rows of the source sees."""
+        seen = await self._route.source.seen(self._route.stream, self._known, Keys(self._names, keys))
+        return [keys[index] for index in sorted(seen)]
 
     def _broken(self, keys: int) -> FatalError:
         kinds = ", ".join(f"{column.name} {column.type}" for column in self._columns)

@@ -143,7 +143,7 @@ async def replay(route: Route) -> Batch | None:
     ) as extraction:
         extraction.keep_rejects(rejected.filter(pl.col("coordinates") == NOWHERE).select(*REJECT_SCHEMA))
         gone = 0
-        for keys in _blocks(route.stream, rejected["coordinates"]):
+        for keys in keys_of_coordinates(route.stream, rejected["coordinates"]):
             async with route.source.read(route.stream, extraction.fitting.known, keys) as reading:
                 found = await take(reading, extraction)
             if found < len(keys.rows) and not isinstance(route.stream.capture, Queue):
@@ -206,20 +206,15 @@ def broken_look_up(route: Route, keys: int, kinds: str) -> FatalError:
 
 
 async def _refuse_unfound(route: Route, known: Sequence[Column], asked: Keys, found: int) -> int:
-    """Of the keys that were asked for, as text, only so many rows were found: how many are gone. Raises FatalError when
-    a pass over all keys of the source sees more of them."""
-    texts = [tuple(map(str, row)) for row in asked.rows]
-    wanted, seen = pl.DataFrame(texts, orient="row", schema=dict.fromkeys(asked.names, pl.String)), 0
-    async with aclosing(route.source.keys(route.stream, known)) as frames:
-        async for frame in frames:
-            if set(asked.names) <= set(frame.columns):
-                seen += frame.cast(pl.String).join(wanted, on=asked.names, how="semi").height
+    """Of the keys that were asked for, only so many rows were found: how many are gone. Raises FatalError when a pass
+    over all rows of the source sees more of them."""
+    seen = len(await route.source.seen(route.stream, known, asked))
     if seen > found:
         raise broken_look_up(route, seen - found, ", ".join(asked.names))
     return len(asked.rows) - found
 
 
-def _blocks(stream: Stream, coordinates: pl.Series) -> Iterator[Keys]:
+def keys_of_coordinates(stream: Stream, coordinates: pl.Series) -> Iterator[Keys]:
     """Coordinates as keys, each once, in blocks that name the same fields. A table reads its keys from text."""
     parse = _values if stream.reference.kind == "mongo" else _texts
     by_names: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}

@@ -130,8 +130,9 @@ class Source(Protocol):
         decoded count as well."""
         ...
 
-    def keys(self, stream: Stream, known: Sequence[Column]) -> AsyncGenerator[pl.DataFrame, None]:
-        """The key of every row that the source holds now, in bounded frames, read as ``existing`` reads it."""
+    async def seen(self, stream: Stream, known: Sequence[Column], keys: Keys, /) -> set[int]:
+        """Which of these keys (their indexes) a pass over all rows sees, whatever a look-up by key finds. A key that
+        cannot be compared counts as seen."""
         ...
 
     async def plan(self, stream: Stream, known: Sequence[Column], window: Window, /) -> tuple[str, tuple[Column, ...]]:

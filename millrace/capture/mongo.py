@@ -18,7 +18,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import polars as pl
 from bson import Timestamp
 from pymongo import ReadPreference
 from pymongo.read_concern import ReadConcern
@@ -26,8 +25,9 @@ from pymongo.read_concern import ReadConcern
 from millrace.capture.chunk import Chunk, Keys, Read, Window
 from millrace.capture.mongo_client import MongoClient, mongo_errors
 from millrace.capture.mongo_cursor import refuse_undated
-from millrace.capture.mongo_queries import Query, among, key_fields, within
-from millrace.capture.mongo_values import DOCUMENT_KEY, Decoder
+from millrace.capture.mongo_passes import WantedKeys
+from millrace.capture.mongo_queries import Query, among, only, paths_of, within
+from millrace.capture.mongo_values import DOCUMENT_KEY, Decoder, decode_documents
 from millrace.capture.position import bounded_position, joined, not_in_future
 from millrace.errors import SourceMissing
 from millrace.naming import IDENTITY, column_name
@@ -68,17 +68,18 @@ class MongoSource:
 
     async def existing(self, stream: Stream, known: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
         """As ``Source.existing``."""
-        found = _find(self, stream, known, await _query(self.client, stream, keys), key_fields(stream))
+        found = _find(self, stream, known, await _query(self.client, stream, keys), only(stream.keys))
         async with aclosing(found) as chunks:
             return {row async for chunk in chunks for row in _rows(chunk, keys.names)}
 
-    async def keys(self, stream: Stream, known: Sequence[Column]) -> AsyncGenerator[pl.DataFrame, None]:
-        """As ``Source.keys``."""
-        names = [column_name(key) for key in stream.keys]
-        async with aclosing(_find(self, stream, known, {}, key_fields(stream))) as chunks:
-            async for chunk in chunks:
-                if set(names) <= set(chunk.frame.columns):
-                    yield chunk.frame.select(names)
+    async def seen(self, stream: Stream, _known: Sequence[Column], keys: Keys, /) -> set[int]:
+        """As ``Source.seen``; in the forms that a look-up asks for."""
+        paths = paths_of(stream, keys)
+        wanted = WantedKeys(paths, keys)
+        async with aclosing(_raw(self, stream, {}, only(paths))) as batches:
+            async for raw in batches:
+                await asyncio.to_thread(wanted.compare, decode_documents(raw)[0])
+        return wanted.seen
 
     async def plan(self, stream: Stream, _known: Sequence[Column], window: Window, /) -> tuple[str, tuple[Column, ...]]:
         """As ``Source.plan``; documents have no columns before they are read."""
@@ -223,13 +224,22 @@ async def _find(
 ) -> AsyncGenerator[Chunk, None]:
     """Decoding runs in a thread while the next batch is on its way."""
     decoder = Decoder(stream, known)
+    async with aclosing(_raw(source, stream, query, projection)) as batches:
+        async for raw in batches:
+            yield await asyncio.to_thread(decoder.decode, raw)
+
+
+async def _raw(
+    source: MongoSource, stream: Stream, query: Query, projection: Query | None
+) -> AsyncGenerator[bytes, None]:
+    """Raw batches of a cursor."""
     with mongo_errors(_place(stream)):
         cursor = source.collection(stream).find_raw_batches(
             query, projection, batch_size=BATCH_DOCUMENTS, session=source.session
         )
         try:
             async for raw in _ahead(cursor):
-                yield await asyncio.to_thread(decoder.decode, raw)
+                yield raw
         finally:
             await cursor.close()
 

@@ -61,18 +61,23 @@ def within(stream: Stream, window: Window, *, with_arrays: bool = True) -> Query
 
 def among(stream: Stream, keys: Keys) -> Query:
     """Documents that have one of the keys."""
-    paths = {column_name(path): _plain(stream, path) for path in (DOCUMENT_KEY, *stream.keys)}
-    chosen = [paths[name] for name in keys.names]
+    chosen = paths_of(stream, keys)
     if len(chosen) == 1:
         return _one_of(chosen[0], [form for (value,) in keys.rows for form in forms(value)])
     rows = ([_one_of(path, forms(value)) for path, value in zip(chosen, row, strict=True)] for row in keys.rows)
     return {"$or": [{"$and": row} for row in rows]}
 
 
-def key_fields(stream: Stream) -> Query:
-    """The projection of the key alone."""
-    has_id = any(path.split(".")[0] == DOCUMENT_KEY for path in stream.keys)
-    return ({} if has_id else {DOCUMENT_KEY: 0}) | dict.fromkeys(stream.keys, 1)
+def paths_of(stream: Stream, keys: Keys) -> list[str]:
+    """The paths of the fields that keys are made of, as MongoDB takes them."""
+    paths = {column_name(path): _plain(stream, path) for path in (DOCUMENT_KEY, *stream.keys)}
+    return [paths[name] for name in keys.names]
+
+
+def only(paths: Sequence[str]) -> Query:
+    """The projection of these fields alone."""
+    has_id = any(path.split(".")[0] == DOCUMENT_KEY for path in paths)
+    return ({} if has_id else {DOCUMENT_KEY: 0}) | dict.fromkeys(paths, 1)
 
 
 def forms(value: Any) -> list[Any]:

@@ -51,7 +51,7 @@ class Decoder:
 
     def decode(self, raw: bytes) -> Chunk:
         """One raw batch as typed rows and rejects."""
-        documents, undecodable = _decode(raw)
+        documents, undecodable = decode_documents(raw)
         frame, rejected = self._documents.frame(documents)
         frame = frame.with_columns(pl.Series(IDENTITY, [_identity(one) for one in documents], dtype=pl.String))
         if rejected:
@@ -68,7 +68,7 @@ def _identity(document: Mapping[str, Any]) -> str:
     return f"{type(value).__name__}:{value}"
 
 
-def _decode(raw: bytes) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+def decode_documents(raw: bytes) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """Documents, and as rejects those that are no valid BSON (found one by one only when the batch fails)."""
     try:
         return bson.decode_all(raw, OPTIONS), []

@@ -7,7 +7,7 @@ differently (postgres.py, mysql.py).
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Generator, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, aclosing, asynccontextmanager, closing, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Protocol
@@ -16,10 +16,10 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from millrace.capture.chunk import Chunk, Keys, Read, Window
+from millrace.capture.passes import seen_in
 from millrace.capture.position import Moment, as_utc, joined, next_position, not_in_future
 from millrace.capture.rows import SourceColumn, decode, nothing
 from millrace.errors import ConfigurationError, SourceMissing
-from millrace.naming import column_name
 from millrace.stream import Stream
 from millrace.types import Column, Kind
 from millrace.worker import Worker
@@ -100,16 +100,15 @@ class TableSource:
         with Worker(f"ask-{stream.name}") as worker:
             return await worker.run(ask)
 
-    async def keys(self, stream: Stream, known: Sequence[Column]) -> AsyncGenerator[pl.DataFrame, None]:
-        """As ``Source.keys``."""
-        names = [column_name(key) for key in stream.keys]
+    async def seen(self, stream: Stream, known: Sequence[Column], keys: Keys, /) -> set[int]:
+        """As ``Source.seen``."""
+
+        def look() -> set[int]:
+            with self._session(stream, known) as session:
+                return seen_in(session.frames(keys.names, ""), keys)
+
         with Worker(f"keys-{stream.name}") as worker:
-            async with (
-                worker.within(self._session(stream, known)) as session,
-                aclosing(worker.each(session.frames(names, ""))) as frames,
-            ):
-                async for frame in frames:
-                    yield frame
+            return await worker.run(look)
 
     async def plan(self, stream: Stream, known: Sequence[Column], window: Window, /) -> tuple[str, tuple[Column, ...]]:
         """As ``Source.plan``."""

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dataframely as dy
+import polars as pl
 import pytest
 from bson import Binary, Code, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from bson.datetime_ms import DatetimeMS
@@ -20,9 +21,10 @@ from local.stack import Stack
 from millrace import Incremental, Stream
 from millrace.capture import bson_values
 from millrace.capture.bson_values import accepted
-from millrace.capture.chunk import Keys, Window
+from millrace.capture.chunk import Chunk, Keys, Window
 from millrace.capture.mongo_queries import among, forms, within
-from millrace.errors import ConfigurationError
+from millrace.capture.mongo_values import Decoder
+from millrace.errors import ConfigurationError, FatalError
 from millrace.sweep import COMPARABLE
 from millrace.types import BINARY, DATE, INT16, INT32, INT64, TIMESTAMP, DataType, Kind, decimal
 
@@ -194,6 +196,28 @@ async def test_a_replay_finds_what_was_rejected(engine_of_keys: Engine, database
     assert result is not None
     odd = len(case.keys) - 1
     assert (first.inserted, first.rejected, result.inserted, result.rejected) == (1, odd, odd, 0)
+
+
+@pytest.mark.parametrize("breach", ["contract", "capture"])
+@pytest.mark.parametrize("case", CASES + INCOMPARABLE, ids=lambda case: case.name)
+async def test_a_rejected_document_that_a_look_up_does_not_find_stays_rejected(
+    engine_of_keys: Engine, database: Any, monkeypatch: pytest.MonkeyPatch, case: Case, breach: str
+) -> None:
+    """A pass over the collection decides; what has left it is closed and reported."""
+    stream, collection = keyed(database, case, "_id", contract=Small)
+    odd = 10 if breach == "contract" else "\x00"
+    collection.insert_many([document("_id", key, number=n, v=odd if n else 1) for n, key in enumerate(case.keys)])
+    await engine_of_keys.deliver(stream)
+    with monkeypatch.context() as patch:
+        patch.setattr(Decoder, "decode", lambda *_: Chunk(pl.DataFrame(), ()))
+        with pytest.raises(FatalError, match=f"{len(case.keys) - 1} rows .* are not found by their key"):
+            await engine_of_keys.replay(stream)
+    collection.delete_one({"number": 1})
+    collection.update_many({}, {"$set": {"v": 1}})
+    result = await engine_of_keys.replay(stream)
+    assert result is not None
+    assert (result.inserted, result.rejected) == (len(case.keys) - 2, 0)
+    assert result.warnings == ("1 rejected rows have left the source",)
 
 
 @pytest.mark.parametrize("key", [MinKey(), MaxKey(), Code("f()")], ids=repr)

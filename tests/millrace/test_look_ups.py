@@ -66,8 +66,8 @@ class Lying:
         self._once()
         return self.keys_found(await self.source.existing(stream, known, keys))
 
-    def keys(self, stream: Stream, known: Any) -> Any:
-        return self.source.keys(stream, known)
+    async def seen(self, stream: Stream, known: Any, keys: Keys, /) -> set[int]:
+        return await self.source.seen(stream, known, keys)
 
     def _once(self) -> None:
         self.before, before = (lambda: None), self.before
