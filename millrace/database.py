@@ -68,9 +68,16 @@ _MEANINGS = (
     _Meaning(
         Conflict,
         "run again; another session made it meanwhile",
-        # Schema, table, column, row type: IF NOT EXISTS loses against a session that makes the same at the same moment.
-        states=("42P06", "42P07", "42701", "42710"),
+        # Schema, table, column: IF NOT EXISTS loses against a session that makes the same thing at the same moment.
+        states=("42P06", "42P07", "42701"),
         signs=('unique constraint "pg_', "tuple concurrently updated", "conflict with concurrent transaction"),
+    ),
+    _Meaning(
+        Conflict,
+        "run again; another session made the table meanwhile. If it stays: a type of this name is there, so drop it "
+        "or give the stream another target",
+        # Every table has a row type of its name.
+        states=("42710",),
     ),
     _CONFLICT,
     _Meaning(

@@ -59,6 +59,14 @@ def test_a_conflict_of_redshift_is_repeated(text: str) -> None:
     assert isinstance(translate(cast("Exception", error), "somewhere"), Conflict)
 
 
+def test_a_type_of_the_tables_name_is_a_conflict_that_says_what_to_do_if_it_stays(postgres_database: str) -> None:
+    """Two sessions that make one table meet as well at the type of its rows."""
+    with pytest.raises(
+        Conflict, match=r"already exists\. Remedy: run again.*If it stays: a type of this name is there"
+    ):
+        run(postgres_database, "CREATE TYPE notes AS ENUM ('a'); CREATE TABLE notes (id int)")
+
+
 def test_who_may_not_connect_is_told_so(stack: Stack, postgres_database: str) -> None:
     name = postgres_database.rpartition("/")[2]
     stack.postgres.execute(
