@@ -43,9 +43,9 @@ PIPELINE = "engine"
 """Name of the pipeline that every delivered stream is in, and of the schema of its targets."""
 
 NOW = Bounds()
+"""What a run that is asked nothing reads."""
 ANY_REJECTS = Consent(accept_rejects=True)
 """Of tests of what is rejected and why; ``run`` is as strict as a run is."""
-"""What a run that is asked nothing reads."""
 
 Way = Callable[[Route], Awaitable[Batch | None]]
 """A way to a batch: a window, a sweep, a replay."""
@@ -218,6 +218,11 @@ class Together:
 def pipeline_of(stream: Stream) -> Pipeline:
     """The stream alone in a pipeline."""
     return Pipeline(PIPELINE, streams=[stream])
+
+
+def database_of(url: str) -> str:
+    """Name of the database of a URL."""
+    return url.rpartition("/")[2]
 
 
 def fetch(connect: Callable[[], Any], sql: str) -> list[tuple[Any, ...]]:

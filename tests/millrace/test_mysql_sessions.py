@@ -1,6 +1,6 @@
 """Settings of a MySQL server that cut or bend results, and its waits: what a session of ours sets against them.
 
-What does not belong here: Postgres and warehouses (test_postgres_sessions.py).
+What does not belong here: Postgres and warehouses (test_postgres_sessions.py and what it names).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Where the next read starts: open transactions that are seen or not, overlaps, clocks that are wrong.
 
-What does not belong here: stamps without zone (test_zones.py), replicas (test_replicas.py).
+What does not belong here: stamps without zone (test_zones.py), replicas (test_postgres_replicas.py).
 """
 
 from __future__ import annotations

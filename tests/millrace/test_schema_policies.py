@@ -1,29 +1,25 @@
-"""Promise 10 on whole runs: what the source changes, under each policy, into both warehouses.
+"""Promise 10 on whole runs: what a Postgres source changes, under each policy, into both warehouses.
 
 A table has a column for each case and two rows for each, all delivered before the change. Then the first of a case's
 rows gets a value that the target holds as it is, the second one that it does not.
+What does not belong here: documents, whose fields come and go one by one (test_schema_policies_of_documents.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from decimal import Decimal
 from typing import Any
 
 import pytest
-from bson import Decimal128
 from engine_on_servers import Engine
+from policies import POLICIES, delivered, rejects
 
 from millrace import Incremental, Stream
-from millrace.capture.mongo_client import open_client
 from millrace.declared import SchemaPolicy
 from millrace.errors import SchemaConflict
-from millrace.types import decimal
-from millrace.warehouse.load_result import LoadResult
 
-POLICIES: tuple[SchemaPolicy, ...] = ("evolve", "freeze", "quarantine")
 ORDERS = Stream(
     "orders", source="postgres:public.orders", key="id", capture=Incremental("changed", overlap=timedelta(0))
 )
@@ -91,12 +87,6 @@ def under(policy: SchemaPolicy, **further: Any) -> Stream:
     return replace(ORDERS, schema_policy=policy, **further)
 
 
-async def delivered(engine: Engine, stream: Stream) -> LoadResult:
-    result = await engine.deliver(stream)
-    assert result is not None
-    return result
-
-
 def shape(engine: Engine) -> list[tuple[Any, ...]]:
     catalog = engine.warehouse.dialect.catalog
     return engine.query(
@@ -115,10 +105,6 @@ def assert_same(engine: Engine, cases: Sequence[Case], where: str = "TRUE") -> N
     columns = ", ".join(["id", *(case.column for case in cases)])
     found = engine.query(f"SELECT {columns} FROM engine.orders WHERE {where} ORDER BY id")
     assert found == engine.source(f"SELECT {columns} FROM orders WHERE {where} ORDER BY id")
-
-
-def rejects(engine: Engine) -> list[tuple[str, str, str]]:
-    return [(one["coordinates"], one["reason"], one["field"]) for one in engine.rejects()]
 
 
 async def test_evolve_makes_room_and_keeps_every_value(either: Engine) -> None:
@@ -331,94 +317,3 @@ async def test_soft_deletes_that_are_declared_later_get_their_column(notes: Engi
     result = await delivered(notes, under("evolve", deletes="soft"))
     assert result.changes == ("add column _deleted_at TIMESTAMPTZ to engine.orders",)
     assert notes.rows("orders", "id", "_deleted_at") == [(1, None), (2, None), (3, None)]
-
-
-# MongoDB: fields come and go document by document. Documents without a cursor are in every window.
-
-Put = Callable[..., Awaitable[None]]
-
-
-@pytest.fixture
-async def put(mongo_url: str, mongo_database: str) -> AsyncIterator[Put]:
-    """Puts documents into the collection, in place of those of the same ``_id``."""
-    client = open_client(mongo_url)
-
-    async def replace_all(*documents: dict[str, Any]) -> None:
-        for document in documents:
-            await client[mongo_database]["trades"].replace_one({"_id": document["_id"]}, document, upsert=True)
-
-    yield replace_all
-    client.close()
-
-
-def trades(database: str, policy: SchemaPolicy, **further: Any) -> Stream:
-    source = f"mongo:{database}.trades"
-    return Stream("trades", source, "_id", Incremental("at"), schema_policy=policy, **further)
-
-
-@pytest.mark.parametrize("policy", POLICIES)
-async def test_a_field_that_appears(engine: Engine, mongo_database: str, put: Put, policy: SchemaPolicy) -> None:
-    stream = trades(mongo_database, policy)
-    await put({"_id": 1, "n": 1}, {"_id": 2, "n": 2})
-    await engine.deliver(stream)
-    await put({"_id": 2, "n": 3, "note": None}, {"_id": 3, "n": 3, "note": "new"})
-    if policy == "freeze":
-        with pytest.raises(SchemaConflict, match=r"add column note .*freeze"):
-            await engine.deliver(stream)
-        return
-    result = await delivered(engine, stream)
-    if policy == "evolve":
-        assert [change.startswith("add column note ") for change in result.changes] == [True]
-        assert engine.rows("trades", "_id", "n", "note") == [(1, 1, None), (2, 3, None), (3, 3, "new")]
-    else:
-        assert (result.rejected, result.updated, result.changes) == (1, 1, ())
-        assert rejects(engine) == [('{"_id":3}', "schema_new_column", "note")]
-        assert engine.rows("trades", "_id", "n") == [(1, 1), (2, 3)]
-
-
-@pytest.mark.parametrize("policy", POLICIES)
-async def test_a_field_that_disappears_is_null(
-    engine: Engine, mongo_database: str, put: Put, policy: SchemaPolicy
-) -> None:
-    stream = trades(mongo_database, policy)
-    await put({"_id": 1, "n": 1}, {"_id": 2, "n": 2})
-    await engine.deliver(stream)
-    await put({"_id": 1}, {"_id": 2})
-    result = await delivered(engine, stream)
-    assert (result.updated, result.changes) == (2, ())
-    assert engine.rows("trades", "_id", "n") == [(1, None), (2, None)]
-
-
-@pytest.mark.parametrize("policy", POLICIES)
-async def test_a_field_that_changes_its_type_keeps_the_columns(
-    engine: Engine, mongo_database: str, put: Put, policy: SchemaPolicy
-) -> None:
-    stream = trades(mongo_database, policy)
-    await put({"_id": 1, "n": 1}, {"_id": 2, "n": 2}, {"_id": 3, "n": 3})
-    await engine.deliver(stream)
-    await put({"_id": 1, "n": 2.0}, {"_id": 2, "n": 2.5}, {"_id": 3, "n": "three"})
-    result = await delivered(engine, stream)
-    assert (result.updated, result.rejected, result.changes) == (1, 2, ())
-    assert {(reason, field) for _, reason, field in rejects(engine)} == {("type_mismatch", "n")}
-    assert engine.rows("trades", "_id", "n") == [(1, 2), (2, 2), (3, 3)]
-
-
-@pytest.mark.parametrize("policy", POLICIES)
-async def test_a_field_is_widened_by_its_declaration(
-    engine: Engine, mongo_database: str, put: Put, policy: SchemaPolicy
-) -> None:
-    await put({"_id": 1, "n": 2**62}, {"_id": 2, "n": 2})
-    await engine.deliver(trades(mongo_database, policy))
-    stream = trades(mongo_database, policy, types={"n": decimal(38, 9)})
-    await put({"_id": 2, "n": Decimal128("0.25")})
-    if policy == "freeze":
-        with pytest.raises(SchemaConflict, match=r"widen column n .*freeze"):
-            await engine.deliver(stream)
-        return
-    result = await delivered(engine, stream)
-    if policy == "evolve":
-        assert engine.rows("trades", "_id", "n") == [(1, 2**62), (2, Decimal("0.25"))]
-        assert (result.updated, result.unchanged) == (1, 1)
-    else:
-        assert rejects(engine) == [('{"_id":2}', "schema_type", "n")]
-        assert engine.rows("trades", "_id", "n") == [(1, 2**62), (2, 2)]

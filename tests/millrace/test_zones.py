@@ -1,7 +1,7 @@
 """Stamps that say no time zone, on servers of many zones: windows, backfills, what is told.
 
 What does not belong here: versions and bindings by such stamps (test_bind.py), open transactions and replicas
-(test_positions.py, test_replicas.py).
+(test_positions.py, test_postgres_replicas.py, test_mysql_replicas.py).
 """
 
 from __future__ import annotations
