@@ -79,7 +79,8 @@ def check_distinct(names: Iterable[Hashable], what: str, place: str) -> None:
 @cache
 def _checker(declaration: type[DataclassInstance]) -> TypeAdapter[Any]:
     hints = get_type_hints(declaration, include_extras=True)
-    typed = TypedDict(declaration.__name__, {one.name: hints[one.name] for one in fields(declaration)})  # type: ignore[misc]
+    items = {one.name: hints[one.name] for one in fields(declaration)}
+    typed = TypedDict(declaration.__name__, items)  # type: ignore[misc]  # its keys are known at run time only
     return TypeAdapter(with_config(ConfigDict(strict=True, arbitrary_types_allowed=True))(typed))
 
 

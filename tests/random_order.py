@@ -26,7 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Shuffle the files, and the tests of each file."""
-    chance = random.Random(os.environ[VARIABLE])  # noqa: S311
+    chance = random.Random(os.environ[VARIABLE])  # noqa: S311 (it must be repeatable, not secret)
     files: dict[Path, list[pytest.Item]] = defaultdict(list)
     for item in items:
         files[item.path].append(item)

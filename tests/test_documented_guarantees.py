@@ -9,8 +9,16 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
-NAMED = sorted(set(re.findall(r"`(test_\w+)`", PAGE)))
-SOURCES = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+
+
+def named() -> list[tuple[str, str]]:
+    """Tests, each with the file that is named last before it."""
+    found, file = set(), ""
+    for path, test in re.findall(r"`(?:(tests/[\w/.]+)|(test_\w+))`", PAGE):
+        file = path or file
+        if test:
+            found.add((file, test))
+    return sorted(found)
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"`(tests/[\w/.]+)`", PAGE))))
@@ -18,9 +26,9 @@ def test_the_files_it_names_exist(path: str) -> None:
     assert (ROOT / path).exists()
 
 
-@pytest.mark.parametrize("name", NAMED)
-def test_the_tests_it_names_exist(name: str) -> None:
-    assert re.search(rf"def {name}\(", SOURCES)
+@pytest.mark.parametrize(("file", "name"), named())
+def test_the_tests_it_names_are_in_the_file_named_before_them(file: str, name: str) -> None:
+    assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8")
 
 
 def test_every_promise_names_what_holds_it() -> None:

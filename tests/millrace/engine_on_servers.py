@@ -220,6 +220,13 @@ def pipeline_of(stream: Stream) -> Pipeline:
     return Pipeline(PIPELINE, streams=[stream])
 
 
+def counts(result: LoadResult | None) -> dict[str, int]:
+    """What a load read and did to rows, by name; only what is not 0."""
+    assert result is not None
+    names = ("read", "inserted", "updated", "deleted", "unchanged", "rejected")
+    return {name: count for name in names if (count := getattr(result, name))}
+
+
 def database_of(url: str) -> str:
     """Name of the database of a URL."""
     return url.rpartition("/")[2]

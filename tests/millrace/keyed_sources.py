@@ -5,7 +5,6 @@ What does not belong here: the keys (key_cases.py), and what is expected (test_s
 
 from __future__ import annotations
 
-import secrets
 from abc import ABC, abstractmethod
 from datetime import UTC, datetime
 from typing import Any
@@ -15,13 +14,9 @@ from key_cases import DocumentKeys, TableKeys
 from pymongo import MongoClient
 
 from millrace import Incremental, Stream
+from tests.conftest import unique
 
 OLD = datetime(2001, 1, 1, tzinfo=UTC)
-
-
-def unique(prefix: str) -> str:
-    """A name nobody else has."""
-    return f"{prefix}_{secrets.token_hex(4)}"
 
 
 class Keyed(ABC):

@@ -13,7 +13,7 @@ from millrace.capture.chunk import Read
 
 BLIND = timedelta(minutes=15)
 HOUR = timedelta(hours=1)
-WAITS = 200
+WAITS = 600
 """How often a server is asked whether it has come so far, a twentieth of a second apart."""
 
 

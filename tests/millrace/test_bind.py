@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import dataframely as dy
 import polars as pl
 import pytest
-from engine_on_servers import Together
+from engine_on_servers import Together, database_of
 
 from millrace import Append, Bind, History, Incremental, Merge, Model, Pipeline, Scd2, Snapshot, Stream
 from millrace.errors import ConfigurationError
@@ -220,7 +220,7 @@ async def test_of_an_hour_that_comes_twice_the_second_is_taken(together: Togethe
 
 async def test_times_that_decide_and_say_no_zone_are_told(on_redshift: Together) -> None:
     """A snapshot has no cursor to be read by, and its versions are as doubtful."""
-    name = on_redshift.engine.postgres_url.rpartition("/")[2]
+    name = database_of(on_redshift.engine.postgres_url)
     on_redshift.engine.source(f"ALTER DATABASE \"{name}\" SET timezone = 'Asia/Ho_Chi_Minh'")
     fill_market(on_redshift)
     on_redshift.engine.source("INSERT INTO trades VALUES (1, 'a', '2024-03-01 09:00')")

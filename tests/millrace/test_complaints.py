@@ -1,6 +1,7 @@
 """What users of other tools complain of, each as a test here. The issues named are public ones of those projects.
 
-The table in docs/complaints.md says what is done about each, and names the test.
+The table in docs/complaints.md says what is done about each, and names the test. It is one page, and so is this file,
+though it is long: both are read from top to bottom, and each test needs only the few helpers below.
 What does not belong here: complaints of our own users, which become tests beside the module that they are about.
 """
 
@@ -22,7 +23,7 @@ from typing import Any
 
 import psycopg2
 import pytest
-from engine_on_servers import Engine, pipeline_of
+from engine_on_servers import Engine, counts, pipeline_of
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
@@ -33,7 +34,6 @@ from millrace.capture.postgres import PostgresSource
 from millrace.declared import DeletePolicy
 from millrace.errors import CountMismatch, StreamBusy, Superseded, TooManyRejects
 from millrace.lake.batch import Batch
-from millrace.warehouse.load_result import LoadResult
 
 NOTES = Stream("notes", "postgres:public.notes", "id", Incremental("changed", overlap=timedelta(0)))
 """No overlap: what only an overlap would bring does not arrive."""
@@ -54,13 +54,6 @@ def add(engine: Engine, *ids: int) -> None:
 
 def ids(engine: Engine) -> list[int]:
     return [number for (number,) in engine.rows("notes", "id")]
-
-
-def counts(result: LoadResult | None) -> dict[str, int]:
-    """Those that are not 0."""
-    assert result is not None
-    names = ("read", "inserted", "updated", "deleted", "unchanged", "rejected")
-    return {name: value for name in names if (value := getattr(result, name))}
 
 
 def everything(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:

@@ -190,11 +190,16 @@ def test_rejects_of_every_origin_fit_together() -> None:
     assert pl.concat([no_rejects(), contract, limits]).height == 2
 
 
-class Keyed(dy.Schema):
+class KeyedLine(dy.Schema):
     """Names its key."""
 
     id = dy.Int64(primary_key=True)
     line = dy.Int64(primary_key=True)
+
+
+class Keyed(KeyedLine):
+    """With a rule besides."""
+
     amount = dy.Int64(nullable=True, min=0)
 
 
@@ -283,7 +288,7 @@ class Misspelt(dy.Schema):
 
 
 class NoColumn(dy.Schema):
-    eMail = dy.String(nullable=True)  # noqa: N815
+    eMail = dy.String(nullable=True)  # noqa: N815 (as a source spells it)
 
 
 class NoType(dy.Schema):
@@ -315,15 +320,10 @@ async def test_a_key_that_a_source_repeats_is_told_and_not_rejected(engine: Engi
     engine.source("CREATE TABLE lines (id bigint, line bigint, changed timestamptz DEFAULT now())")
     engine.source("INSERT INTO lines VALUES (1, 1), (1, 1)")
     table = Stream("lines", "postgres:public.lines", ("id", "line"), Incremental("changed"), contract=KeyedLine)
-    with MongoClient(engine.mongo_url) as client:
+    with MongoClient[dict[str, Any]](engine.mongo_url) as client:
         documents = ({"_id": number, "id": 1, "line": 1, "changed": YESTERDAY} for number in (1, 2))
         client[mongo_database]["lines"].insert_many(documents)
-    for stream in (table, replace(table, source=f"mongo:{mongo_database}.lines", contract=KeyedLine)):
+    for stream in (table, replace(table, source=f"mongo:{mongo_database}.lines")):
         with pytest.raises(KeyViolation):
             await engine.deliver(stream)
         assert not engine.batches[-1].rejected
-
-
-class KeyedLine(dy.Schema):
-    id = dy.Int64(primary_key=True)
-    line = dy.Int64(primary_key=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from bson.errors import BSONError
-from engine_on_servers import Engine
+from engine_on_servers import Engine, counts
 from mongo_cases import FIELDS
 from postgres_cases import CASES, PREPARE
 from pymongo import MongoClient
@@ -25,7 +25,6 @@ from millrace.lake.batch import Batch
 from millrace.naming import quote
 from millrace.run import Bounds
 from millrace.shape.content_hash import same_document
-from millrace.warehouse.load_result import LoadResult
 
 T = Stream("t", "postgres:public.t", "id", Incremental("changed", overlap=timedelta(0)))
 SNAPSHOT = replace(T, capture=Snapshot())
@@ -49,93 +48,60 @@ def values(engine: Engine) -> list[Any]:
     return engine.rows("t", "id", "v", "n")
 
 
-def counts(result: LoadResult | None) -> dict[str, int]:
-    assert result is not None
-    names = ("read", "inserted", "updated", "deleted", "unchanged", "rejected")
-    return {name: getattr(result, name) for name in names if getattr(result, name)}
-
-
 @dataclass(frozen=True)
 class Damage:
-    """What is done to the target, and the counts of what puts it right (None: it is not found)."""
+    """What is done to the target, the counts of a run that puts it right, and the runs that do not find it."""
 
     done: tuple[str, ...]
-    by_sweep: dict[str, int] | None
-    by_full: dict[str, int] | None
-    by_deep: dict[str, int]
+    repaired: dict[str, int]
+    missed_by: tuple[str, ...] = ()
 
 
-NOTHING_FOUND = None
+RUNS = {"sweep": SWEEP, "full": FULL, "deep": DEEP}
 DAMAGES = {
     "altered values": Damage(
         ("UPDATE engine.t SET v = 'DAMAGED' WHERE id = 1", "UPDATE engine.t SET n = NULL WHERE id = 2"),
-        NOTHING_FOUND,
         {"read": 10, "updated": 2, "unchanged": 8},
-        {"read": 10, "updated": 2, "unchanged": 8},
+        missed_by=("sweep",),
     ),
     "blanks at the end": Damage(
         ("UPDATE engine.t SET v = v || ' ' WHERE id = 1",),
-        NOTHING_FOUND,
         {"read": 10, "updated": 1, "unchanged": 9},
-        {"read": 10, "updated": 1, "unchanged": 9},
+        missed_by=("sweep",),
     ),
     "an altered hash": Damage(
-        ("UPDATE engine.t SET \"_row_hash\" = '' WHERE id = 1",),
-        {"read": 10, "updated": 1, "unchanged": 9},
-        {"read": 10, "updated": 1, "unchanged": 9},
-        {"read": 10, "updated": 1, "unchanged": 9},
+        ("UPDATE engine.t SET \"_row_hash\" = '' WHERE id = 1",), {"read": 10, "updated": 1, "unchanged": 9}
     ),
-    "a dropped column": Damage(
-        ("ALTER TABLE engine.t DROP COLUMN v",),
-        {"read": 10, "updated": 10},
-        {"read": 10, "updated": 10},
-        {"read": 10, "updated": 10},
-    ),
+    "a dropped column": Damage(("ALTER TABLE engine.t DROP COLUMN v",), {"read": 10, "updated": 10}),
     "a column made again": Damage(
         ("ALTER TABLE engine.t DROP COLUMN n", "ALTER TABLE engine.t ADD COLUMN n DOUBLE PRECISION"),
-        NOTHING_FOUND,
         {"read": 10, "updated": 10},
-        {"read": 10, "updated": 10},
+        missed_by=("sweep",),
     ),
     "rows that are missing": Damage(
-        ("DELETE FROM engine.t WHERE id < 4",),
-        {"read": 10, "inserted": 3, "unchanged": 7},
-        {"read": 10, "inserted": 3, "unchanged": 7},
-        {"read": 10, "inserted": 3, "unchanged": 7},
+        ("DELETE FROM engine.t WHERE id < 4",), {"read": 10, "inserted": 3, "unchanged": 7}
     ),
-    "an empty table": Damage(
-        ("DELETE FROM engine.t",),
-        {"read": 10, "inserted": 10},
-        {"read": 10, "inserted": 10},
-        {"read": 10, "inserted": 10},
-    ),
+    "an empty table": Damage(("DELETE FROM engine.t",), {"read": 10, "inserted": 10}),
     "rows of another key": Damage(
         ("UPDATE engine.t SET id = 99 WHERE id = 5",),
         {"read": 11, "inserted": 1, "deleted": 1, "unchanged": 9},
-        NOTHING_FOUND,
-        {"read": 11, "inserted": 1, "deleted": 1, "unchanged": 9},
+        missed_by=("full",),
     ),
 }
 
 
-@pytest.mark.parametrize("way", ["sweep", "full", "deep"])
-@pytest.mark.parametrize("name", DAMAGES)
-async def test_damage_is_found_by(either: Engine, name: str, way: str) -> None:
-    """What a way does not find is found by the deep sweep after it."""
-    damage = DAMAGES[name]
+@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+async def test_damage_is_repaired_by_the_runs_that_can_find_it(either: Engine, damage: Damage, run: str) -> None:
+    """What a run misses is found by the deep sweep after it."""
     await fill(either)
     alter(either, *damage.done)
-    bounds, expected = {
-        "sweep": (SWEEP, damage.by_sweep),
-        "full": (FULL, damage.by_full),
-        "deep": (DEEP, damage.by_deep),
-    }[way]
-    result = await either.run(T, bounds)
-    if expected is NOTHING_FOUND:
+    result = await either.run(T, RUNS[run])
+    if run in damage.missed_by:
         assert values(either) != ROWS
         await either.run(T, DEEP)
     else:
-        assert counts(result) == expected
+        assert counts(result) == damage.repaired
     assert values(either) == ROWS
     assert counts(await either.run(T, DEEP)) == {"read": 10, "unchanged": 10}
     assert counts(await either.run(T, SWEEP)) == {"read": 10, "unchanged": 10}
@@ -230,7 +196,7 @@ async def test_a_column_dropped_at_both_ends_is_not_asked_for_again(engine: Engi
 
 
 async def test_a_field_that_no_document_has_any_more_is_asked_for_once(engine: Engine, mongo_database: str) -> None:
-    with MongoClient(engine.mongo_url) as client:
+    with MongoClient[dict[str, Any]](engine.mongo_url) as client:
         collection = client[mongo_database]["t"]
         stream = Stream("t", f"mongo:{mongo_database}.t", "_id", Incremental("changed"))
         collection.insert_many([{"_id": n, "v": n, "w": n} for n in range(3)])
@@ -243,7 +209,7 @@ async def test_a_field_that_no_document_has_any_more_is_asked_for_once(engine: E
     assert (len(first.warnings), second.warnings) == (1, ())
 
 
-async def test_a_new_column_of_old_rows_is_told(engine: Engine) -> None:
+async def test_a_new_column_that_is_null_in_old_rows_is_reported(engine: Engine) -> None:
     """ADD COLUMN … DEFAULT at the source moves no stamp."""
     await fill(engine)
     engine.source("ALTER TABLE t ADD COLUMN w int DEFAULT 7; UPDATE t SET changed = clock_timestamp() WHERE id = 1")
@@ -252,7 +218,9 @@ async def test_a_new_column_of_old_rows_is_told(engine: Engine) -> None:
     assert result.warnings == (
         "rows loaded before are NULL in the new w until they are read again: `millrace sweep`, or a due sweep, does it",
     )
-    assert (await engine.run(T, SWEEP)).warnings == ()  # type: ignore[union-attr]
+    swept = await engine.run(T, SWEEP)
+    assert swept is not None
+    assert swept.warnings == ()
     assert engine.query("SELECT DISTINCT w FROM engine.t") == [(7,)]
 
 
@@ -341,7 +309,7 @@ async def test_every_value_is_the_same_on_its_way_back(either: Engine, every_typ
 async def test_every_field_of_a_document_is_the_same_on_its_way_back(either: Engine, mongo_database: str) -> None:
     stream = Stream("t", f"mongo:{mongo_database}.t", "_id", Incremental("changed"), max_reject_share=1)
     fields = [(field, value) for field, values in FIELDS.items() for value, _ in values]
-    with MongoClient(either.mongo_url) as client:
+    with MongoClient[dict[str, Any]](either.mongo_url) as client:
         for row, (field, value) in enumerate(fields):
             with suppress(PyMongoError, BSONError):
                 client[mongo_database]["t"].insert_one({"_id": row, field: value})
@@ -362,12 +330,12 @@ async def test_every_field_of_a_document_is_the_same_on_its_way_back(either: Eng
         ("12345678901234567890123", "1.2345678901234567890123e22"),
     ],
 )
-def test_texts_of_one_document_are_one(one: str, other: str) -> None:
+def test_texts_that_mean_one_document_are_the_same(one: str, other: str) -> None:
     assert same_document(one) == same_document(other)
 
 
 @pytest.mark.parametrize(
     ("one", "other"), [('{"a": 1}', '{"a": "1"}'), ("[1, 2]", "[2, 1]"), ("0.1", "0.2"), ('""', "null"), ("1", "true")]
 )
-def test_texts_of_two_documents_are_two(one: str, other: str) -> None:
+def test_texts_that_mean_two_documents_differ(one: str, other: str) -> None:
     assert same_document(one) != same_document(other)

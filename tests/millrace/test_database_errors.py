@@ -8,6 +8,7 @@ from typing import cast
 
 import psycopg2
 import pytest
+from engine_on_servers import database_of
 from pymongo import errors
 
 from local.stack import Stack
@@ -68,7 +69,7 @@ def test_a_type_of_the_tables_name_is_a_conflict_that_says_what_to_do_if_it_stay
 
 
 def test_who_may_not_connect_is_told_so(stack: Stack, postgres_database: str) -> None:
-    name = postgres_database.rpartition("/")[2]
+    name = database_of(postgres_database)
     stack.postgres.execute(
         f'REVOKE CONNECT ON DATABASE "{name}" FROM PUBLIC; ALTER DATABASE "{name}" OWNER TO postgres'
     )

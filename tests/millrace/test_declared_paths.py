@@ -13,6 +13,7 @@ import pytest
 from bson import ObjectId
 from engine_on_servers import Engine
 from pymongo import MongoClient
+from queue_messages import collect, order
 
 from millrace import Append, Incremental, Queue, Snapshot, Stream
 from millrace.capture.chunk import Window
@@ -32,7 +33,7 @@ class Misspelt(dy.Schema):
 
 @pytest.fixture
 def papers(engine: Engine, mongo_database: str) -> Iterator[tuple[Stream, Any]]:
-    with MongoClient(engine.mongo_url) as client:
+    with MongoClient[dict[str, Any]](engine.mongo_url) as client:
         stream = Stream("papers", f"mongo:{mongo_database}.papers", "_id", Incremental("changed", timedelta(0)))
         yield stream, client[mongo_database]["papers"]
 
@@ -58,7 +59,7 @@ async def test_an_unknown_column_of_a_table_is_refused_and_by_a_plan_as_well(
             await engine.table_source(stream).plan(stream, (), Window())
 
 
-async def test_known_columns_are_taken(engine: Engine) -> None:
+async def test_declared_columns_that_the_table_has_are_accepted(engine: Engine) -> None:
     engine.source('CREATE TABLE items (id bigint PRIMARY KEY, "eMail" text, changed timestamptz)')
     engine.source("INSERT INTO items VALUES (1, 'Ann@x', now())")
     rewritten = {"e_mail": pl.col("e_mail").str.to_lowercase()}
@@ -181,9 +182,7 @@ async def test_a_cursor_that_is_a_date_in_one_document_is_taken(engine: Engine, 
     assert result and (result.read, result.rejected) == (3, 1)
 
 
-async def test_a_stamp_of_messages_needs_a_type(engine: Engine) -> None:
-    from test_queue_streams import collect, order  # noqa: PLC0415
-
+async def test_a_stamp_of_messages_without_a_declared_type_is_refused(engine: Engine) -> None:
     stream = Stream("orders", "sqs/orders", "id", Queue(stamp="placed_at"), load=Append())
     collect(engine, order("a"))
     with pytest.raises(ConfigurationError, match="stamp 'placed_at' is of type text"):

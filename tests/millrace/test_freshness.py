@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dataframely as dy
 import pytest
+from clocks import clock_that_is_off
 from engine_on_servers import Together
 from shop import DESIGN, ORDERS, SHOP, fill
 
@@ -27,15 +28,6 @@ class Sold(dy.Schema):
     """An order must have units."""
 
     units = dy.Int32(nullable=False)
-
-
-class YearBehind(datetime):
-    """A clock that is a year behind."""
-
-    @classmethod
-    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]  # an ordinary datetime will do
-        """A year ago."""
-        return datetime.now(tz) - YEAR
 
 
 def recorded(together: Together, stream: str) -> list[tuple[Any, ...]]:
@@ -73,7 +65,7 @@ async def test_a_runner_whose_clock_is_wrong_finds_the_same_ages(
     await on_redshift.run(PLAIN)
     on_redshift.engine.source("UPDATE orders SET units = 0, changed = clock_timestamp()")
     for module in (extract, load):
-        monkeypatch.setattr(module, "datetime", YearBehind)
+        monkeypatch.setattr(module, "datetime", clock_that_is_off(-YEAR))
     found = (await on_redshift.run(PLAIN))["orders"].freshness
     assert found is not None
     assert found.stamped == 6

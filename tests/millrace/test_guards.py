@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 import shop
 from engine_on_servers import Engine, Together, pipeline_of
+from queue_messages import collect, order
 
 from millrace import Append, Incremental, Merge, Queue, Replace, Scd2, Snapshot, Stream
 from millrace.consent import Consent
@@ -110,7 +111,7 @@ async def test_a_stream_sets_its_own_share(engine: Engine, share: float, gone: i
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan"), True, "0.5", None])
-def test_a_share_that_is_none_is_refused(share: object) -> None:
+def test_a_delete_share_that_is_no_share_is_refused(share: object) -> None:
     with pytest.raises(ConfigurationError, match="max_delete_share"):
         replace(NOTES, max_delete_share=share)
 
@@ -149,7 +150,7 @@ def lose(engine: Engine, loss: str) -> None:
         text = "VARCHAR(256)" if engine.warehouse.dialect.measures_text else "TEXT"
         own = f"id INT, body {text}, changed TIMESTAMPTZ, _row_hash VARCHAR(64), _loaded_at TIMESTAMPTZ"
         loss = f"DROP TABLE engine.notes; CREATE TABLE engine.notes ({own})"
-    engine.query(f"{loss}; SELECT 1")
+    engine.query(loss)
 
 
 async def test_a_sweep_that_was_read_before_the_target_was_lost_does_not_make_it(engine: Engine) -> None:
@@ -196,20 +197,20 @@ async def test_a_first_load_by_backfill_makes_its_target(engine: Engine) -> None
     assert engine.warehouse.standing(pipeline_of(NOTES), NOTES).position is None
 
 
-async def test_a_sweep_fills_a_target_that_was_emptied(either: Engine) -> None:
+@pytest.mark.parametrize(
+    ("loss", "mode"),
+    [
+        ("DELETE FROM engine.notes", "sweep"),
+        ("DROP TABLE engine.notes", "sweep"),
+        ("DROP TABLE engine.notes", "incremental"),
+    ],
+)
+async def test_a_run_that_reads_everything_fills_a_target_that_was_lost(either: Engine, loss: str, mode: Mode) -> None:
+    """An incremental run reads everything when the target is not there."""
     fill(either)
     await either.deliver(NOTES)
-    lose(either, "DELETE FROM engine.notes")
-    result = await either.sweep(NOTES)
-    assert result is not None
-    assert result.inserted == ROWS
-
-
-async def test_a_run_after_a_target_was_dropped_reads_everything(engine: Engine) -> None:
-    fill(engine)
-    await engine.deliver(NOTES)
-    lose(engine, "DROP TABLE engine.notes")
-    result = await engine.run(NOTES)
+    lose(either, loss)
+    result = await either.run(NOTES, Bounds(mode))
     assert result is not None
     assert result.inserted == ROWS
 
@@ -276,8 +277,6 @@ async def test_a_source_that_is_accepted_is_compared_with_the_target(either: Eng
 
 
 async def test_a_queue_that_is_accepted_before_it_has_a_message_is_accepted(engine: Engine) -> None:
-    from test_queue_streams import collect, order  # noqa: PLC0415
-
     stream = Stream("orders", "sqs/orders", "id", Queue(), load=Append())
     collect(engine, order("a"))
     await engine.run(stream)
@@ -337,7 +336,7 @@ async def test_a_stream_whose_target_is_gone_takes_its_new_source(engine: Engine
 async def test_a_ledger_that_holds_no_source_takes_the_first_that_comes(engine: Engine) -> None:
     fill(engine)
     await engine.run(NOTES)
-    engine.query("DELETE FROM millrace.sources; SELECT 1")
+    engine.query("DELETE FROM millrace.sources")
     engine.source("INSERT INTO notes VALUES (1000, 'new')")
     await engine.run(NOTES)
     assert engine.query("SELECT source FROM millrace.sources") == [("postgres:public.notes",)]
@@ -375,7 +374,7 @@ async def test_a_models_table_that_was_dropped_is_not_made_of_changes_alone(on_r
     engine = on_redshift.engine
     shop.fill(engine)
     await on_redshift.run(shop.SHOP)
-    engine.query("DROP TABLE shop.fact_order; SELECT 1")
+    engine.query("DROP TABLE shop.fact_order")
     engine.source("INSERT INTO orders VALUES (7, 1, 70, '2024-03-07')")
     with pytest.raises(TargetLost, match=r"shop\.fact_order is not there any more.*--full"):
         await on_redshift.run(shop.SHOP)

@@ -14,7 +14,6 @@ import pytest
 from bson import Binary, Code, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from bson.datetime_ms import DatetimeMS
 from engine_on_servers import Engine, bucket_store, engine_between
-from keyed_sources import unique
 from pymongo import MongoClient
 
 from local.stack import Stack
@@ -27,6 +26,7 @@ from millrace.capture.mongo_values import Decoder
 from millrace.errors import ConfigurationError, FatalError
 from millrace.sweep import COMPARABLE
 from millrace.types import BINARY, DATE, INT16, INT32, INT64, TIMESTAMP, DataType, Kind, decimal
+from tests.conftest import unique
 
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 UUIDS = [uuid.UUID(int=number) for number in (7, 2**128 - 1, 0)]

@@ -31,23 +31,17 @@ SOURCE = (
     "INSERT INTO notes VALUES (1, 'one', 1.5, '2026-01-01', '2026-11-01+00'), "
     "(2, 'zwei – ü', 999999999999999.9999, NULL, '2026-11-02+00'), (3, NULL, NULL, 'infinity', '2026-11-03+00')"
 )
-LATER = "clock_timestamp()"
 
 
 def install(engine: Engine) -> None:
     """The warehouse and the lake as they were, and their source."""
     engine.source(SOURCE)
     text = "VARCHAR(256)" if engine.warehouse.dialect.measures_text else "TEXT"
-    run(engine, (OLD / "ledger.sql").read_text())
-    run(engine, (OLD / "rows.sql").read_text().replace("{text}", text))
+    engine.query((OLD / "ledger.sql").read_text())
+    engine.query((OLD / "rows.sql").read_text().replace("{text}", text))
     lake = OLD / "lake"
     for path in (path for path in lake.rglob("*") if path.is_file()):
         engine.store.put_bytes(path.read_bytes(), str(path.relative_to(lake)))
-
-
-def run(engine: Engine, sql: str) -> None:
-    with closing(engine.connect_warehouse()) as connection, connection, connection.cursor() as cursor:
-        cursor.execute(sql)
 
 
 def version(engine: Engine) -> int:
@@ -58,7 +52,7 @@ def version(engine: Engine) -> int:
 async def test_a_stream_goes_on_from_the_position_that_an_earlier_version_left(either: Engine) -> None:
     install(either)
     assert version(either) == 1
-    either.source(f"INSERT INTO notes VALUES (4, 'new', 4, NULL, {LATER})")
+    either.source("INSERT INTO notes VALUES (4, 'new', 4, NULL, clock_timestamp())")
     result = await either.deliver(NOTES)
     assert result is not None
     assert either.batches[-1].lower == "2025-11-30T07:56:25.783037+00:00"
@@ -141,7 +135,7 @@ def test_two_runs_that_upgrade_at_once_do_it_once(either: Engine) -> None:
 def test_a_newer_ledger_is_refused_with_the_remedy(either: Engine) -> None:
     with closing(either.connect_warehouse()) as connection:
         upgrade(connection)
-    run(either, f"INSERT INTO millrace.version VALUES ({VERSION + 1}, '2030-01-01+00')")
+    either.query(f"INSERT INTO millrace.version VALUES ({VERSION + 1}, '2030-01-01+00')")
     refusal = rf"has version {VERSION + 1}.*versions up to {VERSION}.*Remedy: run the version of Millrace"
     with pytest.raises(ConfigurationError, match=refusal):
         either.warehouse.open_rejects(pipeline_of(NOTES), NOTES)

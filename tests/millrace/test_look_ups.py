@@ -1,35 +1,27 @@
 """A look-up by key that does not find what the source holds is an error of the look-up, never a delete.
 
-The source is a real one whose answers are made worse on their way: what a limit of the server, a driver or a type
-without a way back does.
+The source is a real one whose answers are made worse on their way (altered_source.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
 import pytest
+from altered_source import Alter, AlteredSource
 from engine_on_servers import Engine
 from pymongo import MongoClient
 
 from millrace import Append, Incremental, Snapshot, Stream
-from millrace.capture.chunk import Keys, Source, Window
 from millrace.declared import DeletePolicy
 from millrace.errors import FatalError, RetryableError
 
 T = Stream("t", "postgres:public.t", "id", Incremental("changed", overlap=timedelta(0)))
-
-Rows = Callable[[pl.DataFrame], pl.DataFrame]
-KeysFound = Callable[[set[tuple[Any, ...]]], set[tuple[Any, ...]]]
-
-
-def as_it_is(answer: Any) -> Any:
-    return answer
 
 
 def nothing(answer: Any) -> Any:
@@ -44,70 +36,19 @@ def as_texts(answer: Any) -> Any:
     return answer if isinstance(answer, pl.DataFrame) else {tuple(map(str, row)) for row in answer}
 
 
-@dataclass
-class Lying:
-    """A source whose look-ups (rows, keys) and scans answer less than there is, or otherwise."""
-
-    source: Source
-    rows: Rows = as_it_is
-    keys_found: KeysFound = as_it_is
-    scanned: Rows = as_it_is
-    before: Callable[[], object] = lambda: None
-    """Done once, before the first look-up."""
-
-    @asynccontextmanager
-    async def read(self, stream: Stream, known: Any, selection: Window | Keys) -> AsyncIterator[Any]:
-        if isinstance(selection, Keys):
-            self._once()
-        async with self.source.read(stream, known, selection) as reading:
-            yield LyingReading(reading, self.rows if isinstance(selection, Keys) else self.scanned)
-
-    async def existing(self, stream: Stream, known: Any, keys: Keys) -> set[tuple[Any, ...]]:
-        self._once()
-        return self.keys_found(await self.source.existing(stream, known, keys))
-
-    async def seen(self, stream: Stream, known: Any, keys: Keys, /) -> set[int]:
-        return await self.source.seen(stream, known, keys)
-
-    def _once(self) -> None:
-        self.before, before = (lambda: None), self.before
-        before()
-
-
-@dataclass
-class LyingReading:
-    reading: Any
-    bend: Rows
-
-    @property
-    def read(self) -> Any:
-        return self.reading.read
-
-    async def chunks(self) -> Any:
-        async for chunk in self.reading.chunks():
-            yield replace(chunk, frame=self.bend(chunk.frame))
-
-    async def count(self) -> int | None:
-        found: int | None = await self.reading.count()
-        return found
-
-    async def sample(self, rows: int) -> Any:
-        return await self.reading.sample(rows)
-
-
 Lie = Callable[..., None]
 
 
 @pytest.fixture
 def lie(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Lie:
-    """From now on the engine's sources answer so."""
+    """``lie(rows=…, keys=…, scan=…, before=…)``: from now on the engine's sources answer so."""
     honest = engine._source
 
-    def begin(**answers: Any) -> None:
+    def begin(before: Callable[[], object] = lambda: None, **answers: Any) -> None:
         @contextmanager
         def source(stream: Stream) -> Iterator[Any]:
             with honest(stream) as real:
-                yield Lying(real, **answers)
+                yield AlteredSource(real, answers, before)
 
         monkeypatch.setattr(engine, "_source", source)
 
@@ -130,14 +71,14 @@ def ids(engine: Engine) -> list[int]:
 @pytest.mark.parametrize("deletes", ["hard", "soft", "ignore"])
 @pytest.mark.parametrize("answer", [nothing, three, as_texts])
 async def test_a_look_up_that_finds_less_than_the_scan_saw_is_an_error(
-    engine: Engine, lie: Lie, answer: Rows, deletes: DeletePolicy
+    engine: Engine, lie: Lie, answer: Alter, deletes: DeletePolicy
 ) -> None:
     stream = replace(T, deletes=deletes)
     fill(engine)
     await engine.deliver(stream)
     before = engine.rows("t")
     alter_silently(engine, 1, 2, 3, 4, 5)
-    lie(rows=answer, keys_found=answer)
+    lie(rows=answer, keys=answer)
     with pytest.raises(
         FatalError, match=r"stream t \(postgres:public.t\): \d+ rows .* by their key \(id int32\)"
     ) as it:
@@ -146,7 +87,7 @@ async def test_a_look_up_that_finds_less_than_the_scan_saw_is_an_error(
     assert engine.rows("t") == before
 
 
-@pytest.mark.parametrize("answers", [{"rows": nothing}, {"keys_found": three}, {"keys_found": nothing}])
+@pytest.mark.parametrize("answers", [{"rows": nothing}, {"keys": three}, {"keys": nothing}])
 async def test_one_of_the_two_questions_by_key_is_enough_to_find_it(
     engine: Engine, lie: Lie, answers: dict[str, Any]
 ) -> None:
@@ -163,7 +104,7 @@ async def test_a_look_up_that_finds_nothing_confirms_no_delete(engine: Engine, l
     fill(engine)
     await engine.deliver(T)
     engine.source("DELETE FROM t WHERE id > 8")
-    lie(keys_found=nothing)
+    lie(keys=nothing)
     with pytest.raises(FatalError, match=r"8 rows .* are not found by their key"):
         await engine.sweep(T)
     assert ids(engine) == list(range(1, 11))
@@ -197,8 +138,8 @@ async def test_rows_that_come_back_after_the_look_up_are_no_deletes(engine: Engi
     fill(engine)
     await engine.deliver(T)
     alter_silently(engine, 1)
-    asked = iter([set()])
-    lie(rows=as_it_is, keys_found=lambda found: next(asked, found))
+    at_first_none: Iterator[set[tuple[Any, ...]]] = iter([set()])
+    lie(keys=lambda found: next(at_first_none, found))
     result = await engine.sweep(T)
     assert result is not None
     assert (result.updated, result.deleted) == (1, 0)
@@ -210,7 +151,7 @@ async def test_a_read_of_everything_that_was_cut_short_deletes_nothing(
 ) -> None:
     fill(engine)
     await engine.run(stream)
-    lie(scanned=three)
+    lie(scan=three)
     with pytest.raises(RetryableError, match="the source holds 10 rows and gave 3 when all were read"):
         await (engine.run(stream) if stream.is_snapshot else engine.sweep(stream))
     assert ids(engine) == list(range(1, 11))
@@ -218,7 +159,7 @@ async def test_a_read_of_everything_that_was_cut_short_deletes_nothing(
 
 async def test_a_first_load_that_was_cut_short_moves_no_position(engine: Engine, lie: Lie) -> None:
     fill(engine)
-    lie(scanned=three)
+    lie(scan=three)
     with pytest.raises(RetryableError, match="gave 3"):
         await engine.run(T)
     lie()
@@ -227,10 +168,14 @@ async def test_a_first_load_that_was_cut_short_moves_no_position(engine: Engine,
     assert result.inserted == 10
 
 
-async def test_a_rejected_row_that_is_not_found_by_its_key_stays_rejected(engine: Engine, lie: Lie) -> None:
+async def deliver_with_two_rejects(engine: Engine) -> None:
     fill(engine)
     engine.source("ALTER TABLE t ADD COLUMN n numeric; UPDATE t SET n = 'NaN' WHERE id < 3")
     await engine.deliver(T)
+
+
+async def test_a_rejected_row_that_is_not_found_by_its_key_stays_rejected(engine: Engine, lie: Lie) -> None:
+    await deliver_with_two_rejects(engine)
     engine.source("UPDATE t SET n = 1")
     lie(rows=nothing)
     with pytest.raises(FatalError, match="2 rows that the source holds are not found by their key"):
@@ -242,9 +187,7 @@ async def test_a_rejected_row_that_is_not_found_by_its_key_stays_rejected(engine
 
 
 async def test_a_rejected_row_that_has_left_the_source_is_told(engine: Engine) -> None:
-    fill(engine)
-    engine.source("ALTER TABLE t ADD COLUMN n numeric; UPDATE t SET n = 'NaN' WHERE id < 3")
-    await engine.deliver(T)
+    await deliver_with_two_rejects(engine)
     engine.source("DELETE FROM t WHERE id = 1; UPDATE t SET n = 1")
     result = await engine.replay(T)
     assert result is not None
@@ -253,7 +196,7 @@ async def test_a_rejected_row_that_has_left_the_source_is_told(engine: Engine) -
 
 @pytest.fixture
 def things(engine: Engine, mongo_database: str) -> Iterator[tuple[Stream, Any]]:
-    with MongoClient(engine.mongo_url) as client:
+    with MongoClient[dict[str, Any]](engine.mongo_url) as client:
         yield Stream("t", f"mongo:{mongo_database}.t", "_id", Incremental("at")), client[mongo_database]["t"]
 
 
@@ -266,10 +209,10 @@ async def test_documents_that_a_look_up_does_not_find_are_not_deleted(
     collection.insert_many([{"_id": key, "n": 1, "at": at} for key in keys])
     await engine.deliver(stream)
     collection.update_many({}, {"$set": {"n": 2}})
-    lie(rows=three, keys_found=three)
+    lie(rows=three, keys=three)
     with pytest.raises(FatalError, match=r"rows .* by their key \(_id "):
         await engine.sweep(stream)
-    lie(scanned=three)
+    lie(scan=three)
     with pytest.raises(RetryableError, match="the source holds 10 rows and gave 3"):
         await engine.sweep(stream)
     lie()
@@ -285,7 +228,7 @@ async def test_a_row_that_the_scan_rejected_is_not_taken_for_deleted(engine: Eng
     await engine.deliver(T)
     engine.source("UPDATE t SET amount = 'NaN' WHERE id = 1")
     engine.source("DELETE FROM t WHERE id = 2")
-    lie(keys_found=lambda found: found - {(1,)})
+    lie(keys=lambda found: found - {(1,)})
     with pytest.raises(FatalError, match="1 rows that the source holds are not found by their key"):
         await engine.sweep(T)
     assert len(ids(engine)) == 10

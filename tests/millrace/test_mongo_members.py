@@ -132,7 +132,7 @@ SILENT = {"localTime": NOW, "isWritablePrimary": True}
 
 
 @pytest.mark.parametrize(
-    ("hello", "options", "moment", "is_told"),
+    ("hello", "options", "moment", "is_known"),
     [
         (SILENT, "", NOW, True),
         (SILENT | {"isWritablePrimary": False, "secondary": True}, "?readPreference=secondary", NOW, False),
@@ -146,9 +146,9 @@ SILENT = {"localTime": NOW, "isWritablePrimary": True}
         (SILENT | {"lastWrite": {"lastWriteDate": NOW}}, "", NOW, True),
     ],
 )
-async def test_how_far_each_kind_of_server_is_trusted(
-    hello: dict[str, Any], options: str, moment: datetime, is_told: bool
+async def test_a_position_goes_as_far_as_each_kind_of_server_shows(
+    hello: dict[str, Any], options: str, moment: datetime, is_known: bool
 ) -> None:
     client = open_client(f"mongodb://127.0.0.1:1/{options}")
-    assert shown(hello, client) == (moment, "" if is_told else mongo.UNKNOWN_LAG)
+    assert shown(hello, client) == (moment, "" if is_known else mongo.UNKNOWN_LAG)
     client.close()

@@ -68,7 +68,9 @@ async def test_a_setting_of_the_server_cuts_and_bends_nothing(engine: Engine, th
     assert engine.rows("lists", "bodies", "numbers") == [(",".join(f"é{number}" for number in range(1, 11)), 10)]
 
 
-async def test_a_limit_for_everybody_is_no_delete(engine: Engine, things: Stream, mysql: MySQLServer) -> None:
+async def test_rows_that_a_limit_of_the_server_hides_are_not_taken_for_deleted(
+    engine: Engine, things: Stream, mysql: MySQLServer
+) -> None:
     await engine.deliver(things)
     mysql.execute("SET GLOBAL sql_select_limit = 3")
     try:

@@ -16,9 +16,9 @@ from typing import Any
 
 import polars as pl
 import pytest
-from engine_on_servers import Engine, bucket_store, engine_between
+from engine_on_servers import Engine, bucket_store, counts, engine_between
 from key_cases import MYSQL_TABLES
-from keyed_sources import KeyedMySQLTable, unique
+from keyed_sources import KeyedMySQLTable
 
 from local.mysql import MySQLServer, connect
 from local.stack import Stack
@@ -28,7 +28,7 @@ from millrace.capture.mysql import MySQLSource
 from millrace.capture.pipe import CHUNK_BYTES
 from millrace.errors import RetryableError, SourceMissing, Unreachable
 from millrace.naming import quote_in_backticks
-from millrace.warehouse.load_result import LoadResult
+from tests.conftest import unique
 
 WAITS = 100
 """How often a server is asked whether it has noticed, a tenth of a second apart."""
@@ -94,12 +94,6 @@ def fill(engine: Engine, stream: Stream, doublings: int, body: str = "'note'") -
         for power in range(doublings)
     ]
     engine.mysql(f"INSERT INTO {stream.name} VALUES (0, {body}, '2024-02-29 12:00:00')", *again)
-
-
-def counts(result: LoadResult | None) -> dict[str, int]:
-    assert result is not None
-    names = ("read", "inserted", "updated", "deleted", "unchanged", "rejected")
-    return {name: getattr(result, name) for name in names if getattr(result, name)}
 
 
 def source_at(url: str, chunk_bytes: int = CHUNK_BYTES) -> MySQLSource:

@@ -5,26 +5,18 @@ from __future__ import annotations
 import json
 from collections import Counter
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
 
 import dataframely as dy
 import pytest
-from engine_on_servers import PIPELINE, Engine
+from engine_on_servers import Engine
+from queue_messages import LATER, collect
 
 from millrace import Append, Merge, Queue, Stream
 from millrace.errors import TooManyRejects
-from millrace.lake.messages import collected_prefix, put_messages
 from millrace.load_modes import LoadMode
 
-HOUR_AGO = datetime.now(UTC) - timedelta(hours=1)
 ORDERS = Stream("orders", "sqs/orders", "id", Queue(stamp="at"), load=Merge(), max_reject_share=1.0)
-
-
-def collect(engine: Engine, *bodies: str, minutes: int = 0) -> None:
-    prefix = collected_prefix(PIPELINE, "orders")
-    put_messages(engine.store, prefix, [(uuid4().hex, body) for body in bodies], HOUR_AGO + timedelta(minutes=minutes))
 
 
 def reasons(engine: Engine) -> list[tuple[str, str]]:
@@ -51,7 +43,7 @@ async def test_a_message_without_a_key_is_rejected_alone_and_stops_no_other(engi
     assert result is not None
     assert (result.inserted, result.rejected) == (3, len(WITHOUT_A_KEY))
     assert Counter(reasons(engine)) == Counter(WITHOUT_A_KEY.values())
-    collect(engine, '{"id":"d"}', minutes=1)
+    collect(engine, '{"id":"d"}', at=LATER)
     again = await engine.run(stream)
     assert again is not None
     assert (again.read, again.inserted) == (1, 1)
@@ -63,14 +55,14 @@ async def test_a_queue_that_begins_with_messages_without_a_key_goes_on(engine: E
     collect(engine, *bodies)
     with suppress(TooManyRejects):
         await engine.run(ORDERS)
-    collect(engine, '{"id":"a"}', minutes=1)
+    collect(engine, '{"id":"a"}', at=LATER)
     result = await engine.run(ORDERS)
     assert result is not None
     assert result.inserted == 1
     assert engine.rows("orders", "id") == [("a",)]
 
 
-async def test_each_field_of_a_key_is_asked_for(engine: Engine) -> None:
+async def test_a_message_that_lacks_one_field_of_its_key_is_rejected(engine: Engine) -> None:
     stream = Stream(**{**vars(ORDERS), "key": ["shop.id", "no"]})
     collect(engine, '{"shop":{"id":1},"no":1}', '{"shop":{},"no":1}', '{"shop":{"id":1}}', '{"shop":[],"no":1}')
     result = await engine.run(stream)
@@ -92,12 +84,12 @@ async def test_a_contract_that_asks_for_the_key_says_so_itself(engine: Engine) -
 
 @pytest.mark.parametrize("load", [Append(), Merge()], ids=["append", "merge"])
 @pytest.mark.parametrize("capture", [Queue(), Queue(stamp="never_there")], ids=str)
-async def test_a_queue_needs_no_stamp(either: Engine, capture: Queue, load: LoadMode) -> None:
+async def test_messages_without_a_stamp_are_loaded(either: Engine, capture: Queue, load: LoadMode) -> None:
     """None is declared, or no message has it."""
     stream = Stream(**{**vars(ORDERS), "capture": capture, "load": load})
     collect(either, '{"id":"a","v":"x"}', '{"id":"b","v":"x"}', '{"id":"a","v":"x"}')
     first = await either.run(stream)
-    collect(either, '{"id":"a","v":"x"}', '{"id":"c","v":"x"}', minutes=1)
+    collect(either, '{"id":"a","v":"x"}', '{"id":"c","v":"x"}', at=LATER)
     second = await either.run(stream)
     assert first is not None
     assert second is not None

@@ -89,12 +89,14 @@ asyncio.run(read())
 """
 
 
-@pytest.mark.parametrize("setting", ["tcp_user_timeout", "idle_in_transaction_session_timeout"])
-def test_a_frozen_run_does_not_hold_its_table_for_ever(engine: Engine, setting: str) -> None:
-    """Stopped while rows are on their way, and between two statements."""
+@pytest.mark.parametrize(
+    ("setting", "rows"), [("tcp_user_timeout", 20_000), ("idle_in_transaction_session_timeout", 1)]
+)
+def test_a_frozen_run_does_not_hold_its_table_for_ever(engine: Engine, setting: str, rows: int) -> None:
+    """Stopped while rows are on their way, more than the buffers of a connection hold, and between two statements."""
     engine.source(
         "CREATE TABLE things AS SELECT i AS id, now() AS changed, repeat('x', 1000) AS body "
-        "FROM generate_series(1, 20000) AS i"
+        f"FROM generate_series(1, {rows}) AS i"
     )
     frozen = subprocess.Popen([sys.executable, "-c", FROZEN, engine.postgres_url, setting], cwd=ROOT)
     try:

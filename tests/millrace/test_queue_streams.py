@@ -8,22 +8,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
 
 import dataframely as dy
 import polars as pl
 import pytest
 from engine_on_servers import PIPELINE, Engine, pipeline_of
+from queue_messages import LATER, NOON, collect, collect_identified, order
 
 from millrace import Append, Incremental, Merge, Pipeline, Queue, Snapshot, Stream, text
 from millrace.dead_letters import send_dead_letters
 from millrace.declared import Reconcile
 from millrace.errors import ConfigurationError
-from millrace.lake.messages import collected_prefix, put_messages
 from millrace.load_modes import LoadMode, Replace
 from millrace.queue import Message
-
-NOON = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=2)
 
 
 class Order(dy.Schema):
@@ -49,20 +46,6 @@ ORDERS = Stream(
     omitted=["token"],
     sorted_by="placed_at",
 )
-
-
-def order(key: str, **fields: Any) -> str:
-    return json.dumps({"id": key, "placed_at": "2026-01-05T10:00:00.123+0100", **fields})
-
-
-def collect(engine: Engine, *messages: str, at: datetime = NOON) -> str:
-    """As a consumer does; the object's name."""
-    return deliver(engine, [(uuid4().hex, message) for message in messages], at)
-
-
-def deliver(engine: Engine, messages: Sequence[tuple[str, str]], at: datetime) -> str:
-    """The same of messages with their identities."""
-    return put_messages(engine.store, collected_prefix(PIPELINE, "orders"), messages, at)
 
 
 async def test_messages_become_rows_of_the_contract_and_what_they_bring_besides(engine: Engine) -> None:
@@ -102,7 +85,7 @@ async def test_what_comes_twice_is_one_row(engine: Engine) -> None:
     assert first and (first.read, first.inserted, first.unchanged) == (5, 2, 3)
     (told,) = first.warnings
     assert told.startswith("no row had a value of 'note' (types), 'token' (omitted), 'country' (rewritten)")
-    collect(engine, order("a"), order("c"), at=NOON + timedelta(minutes=1))
+    collect(engine, order("a"), order("c"), at=LATER)
     second = await engine.run(ORDERS)
     assert second and (second.read, second.inserted, second.unchanged) == (2, 1, 1)
     assert [key for (key,) in engine.rows("orders", "id")] == ["a", "b", "c"]
@@ -124,7 +107,7 @@ async def test_what_comes_twice_is_one_row_also_where_the_contract_names_the_key
     collect(engine, order("b"), order("a"))
     first = await engine.run(stream)
     assert first and (first.read, first.inserted, first.unchanged, first.rejected) == (7, 3, 3, 1)
-    collect(engine, order("a"), order("a"), order("d"), at=NOON + timedelta(minutes=1))
+    collect(engine, order("a"), order("a"), order("d"), at=LATER)
     second = await engine.run(stream)
     assert second and (second.read, second.inserted, second.unchanged, second.rejected) == (3, 1, 2, 0)
     assert [key for (key,) in engine.rows("orders", "id")] == ["a", "b", "c", "d"]
@@ -133,17 +116,18 @@ async def test_what_comes_twice_is_one_row_also_where_the_contract_names_the_key
 async def test_a_message_that_is_delivered_twice_is_one_message(engine: Engine) -> None:
     """Also one that is rejected: a consumer died after it was stored and before it was deleted."""
     messages = [("1", order("a")), ("2", "{"), ("3", "{")]
-    deliver(engine, messages, NOON)
-    deliver(engine, [*messages, *messages[:2]], NOON + timedelta(minutes=1))
+    collect_identified(engine, messages)
+    collect_identified(engine, [*messages, *messages[:2]], LATER)
     result = await engine.run(ORDERS)
     assert result and (result.read, result.inserted, result.rejected) == (3, 1, 2)
 
 
 async def test_every_object_is_read_once_though_it_appears_out_of_order(engine: Engine) -> None:
     """A consumer that is slow finishes an object that was named before others which are applied already."""
-    collect(engine, order("a"), at=NOON)
+    collect(engine, order("a"))
     collect(engine, order("b"), at=NOON + timedelta(minutes=10))
-    assert (await engine.run(ORDERS)).read == 2  # type: ignore[union-attr]  # None fails as well
+    first = await engine.run(ORDERS)
+    assert first and first.read == 2
     collect(engine, order("late"), at=NOON - timedelta(hours=20))
     result = await engine.run(ORDERS)
     assert result and (result.read, result.inserted) == (1, 1)
@@ -152,7 +136,7 @@ async def test_every_object_is_read_once_though_it_appears_out_of_order(engine: 
 
 
 async def test_reading_everything_finds_what_appeared_too_late(engine: Engine) -> None:
-    collect(engine, order("a"), at=NOON)
+    collect(engine, order("a"))
     await engine.run(ORDERS)
     collect(engine, order("lost"), at=NOON - timedelta(days=3))
     assert await engine.run(ORDERS) is None
@@ -252,7 +236,7 @@ async def test_dead_letters_are_sent_once(engine: Engine) -> None:
         await act(ORDERS)
         send_dead_letters(own, ORDERS, engine.warehouse, engine.store, box)
         assert box.bodies == ["{", order("negative", quantity=-1)]
-    collect(engine, "[]", at=NOON + timedelta(minutes=1))
+    collect(engine, "[]", at=LATER)
     await engine.run(ORDERS)
     assert send_dead_letters(own, ORDERS, engine.warehouse, engine.store, box) == 1
     assert box.bodies[2:] == ["[]"]
@@ -289,7 +273,7 @@ async def test_a_message_with_the_key_of_another(engine: Engine, load: LoadMode)
     stream = Stream(**{**vars(ORDERS), "load": load})
     collect(engine, order("a", quantity=1))
     await engine.run(stream)
-    collect(engine, order("a", quantity=2, placed_at="2026-01-06T10:00:00Z"), at=NOON + timedelta(minutes=1))
+    collect(engine, order("a", quantity=2, placed_at="2026-01-06T10:00:00Z"), at=LATER)
     result = await engine.run(stream)
     assert result
     is_append = isinstance(load, Append)

@@ -9,7 +9,7 @@ from typing import Any
 import dataframely as dy
 import pytest
 from bson import ObjectId
-from engine_on_servers import Engine, pipeline_of
+from engine_on_servers import Engine, counts, pipeline_of
 from pymongo import MongoClient
 
 from millrace import Incremental, Stream
@@ -19,7 +19,6 @@ from millrace.lake.batch import Batch
 from millrace.reads import open_rejects
 from millrace.run import Bounds, Mode
 from millrace.types import INT64
-from millrace.warehouse.load_result import LoadResult
 
 
 class Positive(dy.Schema):
@@ -51,12 +50,6 @@ def fill(engine: Engine, amounts: list[int]) -> None:
     )
     for number, amount in enumerate(amounts, start=1):
         engine.source(f"INSERT INTO sums VALUES ({number}, {amount})")
-
-
-def counts(result: LoadResult | None) -> dict[str, int]:
-    assert result is not None
-    names = ("read", "inserted", "updated", "deleted", "unchanged", "rejected")
-    return {name: getattr(result, name) for name in names if getattr(result, name)}
 
 
 def still_open(engine: Engine, stream: Stream = STREAM) -> list[tuple[Any, ...]]:

@@ -42,7 +42,9 @@ def trades(database: str, policy: SchemaPolicy, **further: Any) -> Stream:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-async def test_a_field_that_appears(engine: Engine, mongo_database: str, put: Put, policy: SchemaPolicy) -> None:
+async def test_a_field_that_appears_is_added_or_refused_as_the_policy_says(
+    engine: Engine, mongo_database: str, put: Put, policy: SchemaPolicy
+) -> None:
     stream = trades(mongo_database, policy)
     await put({"_id": 1, "n": 1}, {"_id": 2, "n": 2})
     await engine.deliver(stream)

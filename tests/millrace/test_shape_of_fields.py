@@ -11,15 +11,15 @@ from typing import Any
 import bson
 import pytest
 from bson import Decimal128, Int64, ObjectId, Timestamp
-from engine_on_servers import PIPELINE, Engine
+from engine_on_servers import Engine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymongo import MongoClient
+from queue_messages import collect
 
 from millrace import Incremental, Merge, Queue, Stream
 from millrace.capture.chunk import Chunk
 from millrace.capture.mongo_values import OPTIONS, Decoder
-from millrace.lake.messages import collected_prefix, put_messages
 from millrace.naming import ROW_HASH
 from millrace.shape.row_hash import with_row_hash
 from millrace.types import DOCUMENT, Column
@@ -46,7 +46,8 @@ def decode(decoder: Decoder, documents: Documents) -> Chunk:
 
 def read(documents: Documents, sizes: Sequence[int], known: Sequence[Column]) -> tuple[Rows, tuple[Column, ...]]:
     """Every document's row hash, or that it is rejected, when they are read in chunks of these sizes."""
-    decoder, outcome, begin = Decoder(PAPERS, known), {}, 0
+    decoder, begin = Decoder(PAPERS, known), 0
+    outcome: dict[Any, Any] = {}
     columns: tuple[Column, ...] = ()
     for size in [*sizes, len(documents)]:
         if not (part := documents[begin : begin + size]):
@@ -180,18 +181,13 @@ def test_a_field_of_which_no_value_can_be_held_gets_no_column() -> None:
 
 async def test_messages_of_any_shape_beside_each_other_become_the_same_rows(engine: Engine) -> None:
     stream = Stream("orders", "sqs/orders", "id", Queue(), load=Merge())
-    bodies = [{"id": str(n), **one} for n, one in enumerate(VARIED)]
-
-    def collect(*messages: dict[str, Any]) -> None:
-        sent = [(json.dumps(one), json.dumps(one)) for one in messages]
-        put_messages(engine.store, collected_prefix(PIPELINE, "orders"), sent, YESTERDAY)
-
-    collect(*bodies[:4])
-    collect(*bodies[4:])
+    bodies = [json.dumps({"id": str(n), **one}) for n, one in enumerate(VARIED)]
+    collect(engine, *bodies[:4])
+    collect(engine, *bodies[4:])
     first = await engine.run(stream)
     assert first is not None
     for body in bodies:
-        collect(body)
+        collect(engine, body)
     again = await engine.run(stream)
     assert again is not None
     assert (again.inserted, again.updated, again.unchanged) == (0, 0, first.inserted)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import dataframely as dy
-from engine_on_servers import Engine, Together
+from engine_on_servers import Engine, Together, counts
 from shop import DESIGN, DIM_DESIGN, ORDERS, SHOP, fill
 
 from millrace import Pipeline, Stream
-from millrace.warehouse.load_result import LoadResult
 
 
 class Named(dy.Schema):
@@ -27,11 +26,6 @@ class Sold(dy.Schema):
 CHECKED = replace(DESIGN, contract=Named)
 DESIGNS = replace(SHOP, streams=[CHECKED], models=[DIM_DESIGN])
 """Designs and their dimension, nothing else."""
-
-
-def counts(result: LoadResult) -> dict[str, int]:
-    names = ("read", "inserted", "updated", "deleted", "unchanged", "rejected")
-    return {name: getattr(result, name) for name in names if getattr(result, name)}
 
 
 def dimension(engine: Engine) -> list[tuple[object, ...]]:

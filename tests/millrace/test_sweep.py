@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_on_servers import Engine
+from engine_on_servers import Engine, counts
 from pymongo import MongoClient
 
 from local.stack import WAREHOUSE_IAM_ROLE
@@ -18,7 +18,6 @@ from millrace import Incremental, Snapshot, Stream
 from millrace.capture import chunk
 from millrace.declared import DeletePolicy
 from millrace.errors import ConfigurationError
-from millrace.warehouse.load_result import LoadResult
 from millrace.warehouse.loader import Warehouse
 
 NOTES = Stream("notes", source="postgres:public.notes", key="id", capture=Incremental("changed", overlap=timedelta(0)))
@@ -30,12 +29,6 @@ def fill(engine: Engine, rows: int = 10) -> None:
         "CREATE TABLE notes (id bigint PRIMARY KEY, body text, changed timestamptz); "
         f"INSERT INTO notes SELECT i, 'note ' || i, clock_timestamp() FROM generate_series(1, {rows}) AS i"
     )
-
-
-def counts(result: LoadResult | None) -> dict[str, int]:
-    assert result is not None
-    names = ("read", "inserted", "updated", "deleted", "unchanged", "rejected")
-    return {name: getattr(result, name) for name in names if getattr(result, name)}
 
 
 async def test_silent_updates_inserts_and_deletes_arrive(either: Engine) -> None:

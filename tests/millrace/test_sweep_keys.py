@@ -25,7 +25,7 @@ from key_cases import (
     TABLES,
     TABLES_OF_EACH_KIND,
 )
-from keyed_sources import Keyed, KeyedCollection, KeyedMySQLTable, KeyedTable, unique
+from keyed_sources import Keyed, KeyedCollection, KeyedMySQLTable, KeyedTable
 from pymongo import MongoClient
 
 from local.mysql import MySQLServer
@@ -34,6 +34,7 @@ from local.warehouse import WarehouseServer
 from millrace import Incremental, Stream
 from millrace.errors import ConfigurationError
 from millrace.warehouse.load_result import LoadResult
+from tests.conftest import unique
 
 Counts = tuple[int, int, int, int, int]
 Documents = tuple[MongoClient[dict[str, Any]], str]

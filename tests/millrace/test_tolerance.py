@@ -5,18 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
 
 import dataframely as dy
 import pytest
-from engine_on_servers import PIPELINE, Engine
+from engine_on_servers import Engine
 from pymongo import MongoClient
+from queue_messages import collect
 
 from millrace import Append, Incremental, Queue, Replace, Snapshot, Stream
 from millrace.consent import Consent
 from millrace.contract.tolerance import allowed_rejects
 from millrace.errors import TooManyRejects
-from millrace.lake.messages import collected_prefix, put_messages
 from millrace.run import Bounds
 from millrace.types import INT64, TIMESTAMP_UTC
 
@@ -48,7 +47,9 @@ ACCEPTED = Consent(accept_rejects=True)
         ({"max_reject_share": 0.001}, 20_000, 20),
     ],
 )
-def test_so_many_are_allowed(declared: dict[str, Any], read: int, allowed: int) -> None:
+def test_a_tenth_is_allowed_but_ten_rows_at_least_and_a_thousand_at_most_unless_declared(
+    declared: dict[str, Any], read: int, allowed: int
+) -> None:
     assert allowed_rejects(replace(SUMS, **declared), read) == allowed
 
 
@@ -82,7 +83,7 @@ async def test_a_read_of_everything_whose_rows_are_all_rejected_fails(engine: En
     assert result and result.rejected == 3
 
 
-async def test_so_does_every_later_one(engine: Engine) -> None:
+async def test_a_later_read_of_everything_whose_rows_are_all_rejected_fails_too(engine: Engine) -> None:
     fill(engine, 2, 1)
     await engine.run(SUMS)
     engine.source("UPDATE sums SET amount = -1")
@@ -151,13 +152,10 @@ async def test_messages_that_are_all_malformed_fail_too(engine: Engine) -> None:
     stream = Stream(
         "orders", "sqs/orders", "id", Queue(stamp="at"), load=Append(), types={"count": INT64, "at": TIMESTAMP_UTC}
     )
-    prefix = collected_prefix(PIPELINE, "orders")
-    put_messages(
-        engine.store, prefix, [(uuid4().hex, body) for body in ("{", "[]", '{"id": "a", "count": "x"}')], YESTERDAY
-    )
+    collect(engine, "{", "[]", '{"id": "a", "count": "x"}')
     told = "all 3 rows were rejected: 1 not_json, 1 not_an_object, 1 type_mismatch of count"
     with pytest.raises(TooManyRejects, match=told):
         await engine.run(stream)
-    put_messages(engine.store, prefix, [(uuid4().hex, '{"id": "a"}')], YESTERDAY)
+    collect(engine, '{"id": "a"}')
     result = await engine.run(stream)
     assert result and (result.read, result.inserted, result.rejected) == (4, 1, 3)

@@ -10,20 +10,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
-from engine_on_servers import PIPELINE, Engine
+from engine_on_servers import Engine, database_of
 from pymongo import MongoClient
+from queue_messages import collect
 
 from local.mysql import MySQLServer
 from millrace import Incremental, Merge, Pipeline, Queue, Stream
 from millrace.capture.chunk import Window
 from millrace.errors import ConfigurationError
 from millrace.lake.batch import Batch
-from millrace.lake.messages import collected_prefix, put_messages
 from millrace.types import TIMESTAMP
+from millrace.warehouse.load_result import LoadResult
 from millrace.zones import earliest_wall_clock, latest_wall_clock, other_than_utc, possible_zones
 
 NOTES = Stream("notes", "postgres:public.notes", "id", Incremental("changed", timedelta(0)))
@@ -33,7 +33,7 @@ SetZone = Callable[[Engine, str], None]
 
 
 def of_the_database(engine: Engine, zone: str) -> None:
-    name = engine.postgres_url.rpartition("/")[2]
+    name = database_of(engine.postgres_url)
     engine.source(f"ALTER DATABASE \"{name}\" SET timezone = '{zone}'")
 
 
@@ -42,7 +42,7 @@ def of_the_role(engine: Engine, zone: str) -> None:
 
 
 def of_the_role_in_the_database(engine: Engine, zone: str) -> None:
-    name = engine.postgres_url.rpartition("/")[2]
+    name = database_of(engine.postgres_url)
     engine.source(f"ALTER ROLE CURRENT_USER IN DATABASE \"{name}\" SET timezone = '{zone}'")
 
 
@@ -51,8 +51,13 @@ def make_notes(engine: Engine) -> None:
     engine.source("INSERT INTO notes VALUES (1)")
 
 
-def ids(engine: Engine) -> list[int]:
-    return [number for (number,) in engine.rows("notes", "id", order="id")]
+async def insert_between(engine: Engine, stream: Stream = NOTES, values: str = "2") -> LoadResult:
+    """Deliver, insert a row, deliver again: what the second run says."""
+    await engine.deliver(stream)
+    engine.source(f"INSERT INTO notes VALUES ({values})")
+    result = await engine.deliver(stream)
+    assert result is not None
+    return result
 
 
 async def read_ids(engine: Engine, stream: Stream, lower: str | None, upper: str | None = None) -> list[int]:
@@ -66,10 +71,7 @@ async def read_ids(engine: Engine, stream: Stream, lower: str | None, upper: str
 async def test_a_stamp_of_the_servers_own_zone_is_not_passed_over(engine: Engine, set_zone: SetZone, zone: str) -> None:
     set_zone(engine, zone)
     make_notes(engine)
-    await engine.deliver(NOTES)
-    engine.source("INSERT INTO notes VALUES (2)")
-    result = await engine.deliver(NOTES)
-    assert result is not None
+    result = await insert_between(engine)
     assert result.inserted == 1
     assert any(zone in warning and "stamps_in" in warning for warning in result.warnings)
 
@@ -82,10 +84,7 @@ async def test_a_zone_of_the_runner_does_not_hide_that_of_the_server(
     engine.source(f"CREATE TABLE notes (id int primary key, {of_the_server}); INSERT INTO notes VALUES (1)")
     for name, value in variable.items():
         monkeypatch.setenv(name, value)
-    await engine.deliver(NOTES)
-    engine.source("INSERT INTO notes VALUES (2)")
-    result = await engine.deliver(NOTES)
-    assert result is not None
+    result = await insert_between(engine)
     assert result.inserted == 1
     assert any("PGTZ" in warning and "stamps_in" in warning for warning in result.warnings)
 
@@ -93,33 +92,24 @@ async def test_a_zone_of_the_runner_does_not_hide_that_of_the_server(
 async def test_stamps_in_utc_on_a_server_of_another_zone_are_not_passed_over(engine: Engine) -> None:
     of_the_database(engine, EAST)
     make_notes(engine)
-    await engine.deliver(NOTES)
-    engine.source("INSERT INTO notes VALUES (2, clock_timestamp() AT TIME ZONE 'UTC')")
-    result = await engine.deliver(NOTES)
-    assert result is not None
+    result = await insert_between(engine, values="2, clock_timestamp() AT TIME ZONE 'UTC'")
     assert result.inserted == 1
 
 
 async def test_the_zone_that_other_roles_write_in_is_told(engine: Engine) -> None:
     """The reader's own session is in UTC."""
     make_notes(engine)
-    name = engine.postgres_url.rpartition("/")[2]
-    engine.source(f"ALTER ROLE CURRENT_USER IN DATABASE \"{name}\" SET timezone = '{WEST}'")
-    stream = replace(NOTES, stamps_in="")
-    source = engine.table_source(stream)
-    async with source.read(stream, (), Window()) as reading:
+    of_the_role_in_the_database(engine, WEST)
+    async with engine.table_source(NOTES).read(NOTES, (), Window()) as reading:
         assert reading.read.zones == (WEST,)
 
 
 @pytest.mark.parametrize("zone", [WEST, EAST])
-async def test_a_declared_zone_is_exact_and_needs_no_word(engine: Engine, zone: str) -> None:
+async def test_a_declared_zone_is_exact_and_needs_no_warning(engine: Engine, zone: str) -> None:
     of_the_database(engine, zone)
     make_notes(engine)
     stream = replace(NOTES, stamps_in=zone)
-    await engine.deliver(stream)
-    engine.source("INSERT INTO notes VALUES (2)")
-    result = await engine.deliver(stream)
-    assert result is not None
+    result = await insert_between(engine, stream)
     assert (result.inserted, result.unchanged, result.warnings) == (1, 0, ())
     assert result.freshness is not None
     assert result.freshness.stamped == 1
@@ -137,7 +127,7 @@ async def test_who_declares_utc_is_believed(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Etc/UTC", "GMT", "Africa/Abidjan"])
-async def test_a_server_in_utc_by_any_name_is_no_word_worth(engine: Engine, zone: str) -> None:
+async def test_a_server_in_utc_by_any_name_needs_no_warning(engine: Engine, zone: str) -> None:
     of_the_database(engine, zone)
     make_notes(engine)
     result = await engine.deliver(NOTES)
@@ -145,14 +135,11 @@ async def test_a_server_in_utc_by_any_name_is_no_word_worth(engine: Engine, zone
     assert result.warnings == ()
 
 
-async def test_a_stamp_with_a_zone_needs_none(engine: Engine) -> None:
+async def test_a_stamp_with_its_own_zone_needs_no_declared_one(engine: Engine) -> None:
     of_the_database(engine, WEST)
     engine.source("CREATE TABLE notes (id int primary key, changed timestamptz DEFAULT now(), other timestamp)")
     engine.source("INSERT INTO notes VALUES (1)")
-    await engine.deliver(NOTES)
-    engine.source("INSERT INTO notes VALUES (2)")
-    result = await engine.deliver(NOTES)
-    assert result is not None
+    result = await insert_between(engine)
     assert (result.inserted, result.unchanged, result.warnings) == (1, 0, ())
 
 
@@ -205,7 +192,7 @@ async def test_a_datetime_of_the_servers_zone_is_not_passed_over(
 ) -> None:
     del western
     engine.mysql_url = mysql_database
-    name = mysql_database.rpartition("/")[2]
+    name = database_of(mysql_database)
     stream = replace(NOTES, source=f"mysql:{name}.notes", stamps_in=declared)
     engine.mysql("CREATE TABLE notes (id int primary key, changed datetime(6) DEFAULT now(6))")
     engine.mysql("INSERT INTO notes (id) VALUES (1)")
@@ -241,8 +228,7 @@ async def test_documents_stamped_hours_ahead_are_told(engine: Engine, mongo_data
 @pytest.mark.parametrize(("zone", "is_told"), [("", True), (EAST, False)])
 async def test_messages_stamped_hours_ahead_are_told(engine: Engine, zone: str, is_told: bool) -> None:
     at = datetime.now(ZoneInfo(EAST)).replace(tzinfo=None).isoformat()
-    messages = [(uuid4().hex, f'{{"id": "a", "at": "{at}"}}')]
-    put_messages(engine.store, collected_prefix(PIPELINE, "orders"), messages, datetime.now(UTC) - timedelta(days=1))
+    collect(engine, f'{{"id": "a", "at": "{at}"}}')
     stream = Stream("orders", "sqs/orders", "id", Queue(stamp="at"), Merge(), types={"at": TIMESTAMP}, stamps_in=zone)
     result = await engine.run(stream)
     assert result is not None
@@ -267,7 +253,7 @@ def test_the_pipelines_zone_is_that_of_streams_that_declare_none() -> None:
 
 
 def test_no_later_instant_shows_less_and_no_earlier_one_more() -> None:
-    """Minute by minute around both changes of the clock, in zones that change it by half an hour, an hour, a day."""
+    """Hour by hour through a year, in zones that set their clocks by half an hour, by an hour, by a day and never."""
     changes = [("Australia/Lord_Howe", 2024), (WEST, 2024), ("Pacific/Kwajalein", 1969), ("Asia/Ho_Chi_Minh", 2024)]
     for name, year in changes:
         zone = ZoneInfo(name)
@@ -298,7 +284,7 @@ def test_a_zone_that_is_not_understood_may_be_any() -> None:
     assert other_than_utc(["UTC", "+00:00", "<+07>-07", "Europe/London"]) == ("<+07>-07", "Europe/London")
 
 
-async def test_a_manifest_of_before_is_read_as_it_is(engine: Engine) -> None:
+async def test_a_manifest_without_zones_is_read(engine: Engine) -> None:
     make_notes(engine)
     batch = await engine.extract(NOTES)
     assert batch is not None

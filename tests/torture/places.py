@@ -21,7 +21,7 @@ from millrace.lake.batch import Batch
 from millrace.warehouse.loader import Warehouse
 from tests.millrace.engine_on_servers import Engine, Way, bucket_store, engine_between
 from tests.torture.crash import Trap, TrappedStore, trapped
-from tests.torture.short import Cut, ShortSource
+from tests.torture.short import Cut
 
 WarehouseKind = Literal["postgres", "redshift"]
 MONGO_DATABASE = "torture"
@@ -46,7 +46,7 @@ class TrappedEngine(Engine):
     @contextmanager
     def _source(self, stream: Stream) -> Iterator[Source]:
         with super()._source(stream) as source:
-            yield ShortSource(source, self.cut) if self.cut else source
+            yield self.cut.applied_to(source) if self.cut else source
 
     async def _batch(self, stream: Stream, way: Way, token: int) -> Batch | None:
         return await super()._batch(stream, lambda route: way(replace(route, consent=self.consent)), token)

@@ -1,0 +1,65 @@
+"""A real source whose answers are altered on their way: what a limit of its server, a driver or a type does to them.
+
+What does not belong here: what must come of it (test_look_ups.py, the judge of tests/torture).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, Literal
+
+from millrace.capture.chunk import Keys, Source, Window
+
+Question = Literal["rows", "keys", "scan"]
+"""Of a source: the rows of these keys, which of these keys there are, or all rows."""
+Alter = Callable[[Any], Any]
+"""Makes another answer of an answer: a frame of rows, or a set of keys."""
+
+
+class AlteredSource:
+    """A source whose answers to some questions are altered, chunk by chunk. A window is not: nobody knows how many rows
+    it should have. ``before`` is called once, before the first question by key."""
+
+    def __init__(
+        self, source: Source, answers: Mapping[Question, Alter], before: Callable[[], object] = lambda: None
+    ) -> None:
+        self._source, self._answers, self._before = source, answers, before
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    @asynccontextmanager
+    async def read(self, stream: Any, known: Any, selection: Window | Keys) -> AsyncIterator[Any]:
+        """As the source, altered."""
+        alter: Alter | None = None
+        if isinstance(selection, Keys):
+            self._begin()
+            alter = self._answers.get("rows")
+        elif selection == Window():
+            alter = self._answers.get("scan")
+        async with self._source.read(stream, known, selection) as reading:
+            yield _AlteredReading(reading, alter) if alter else reading
+
+    async def existing(self, stream: Any, known: Any, keys: Keys) -> Any:
+        """As the source, altered."""
+        self._begin()
+        found = await self._source.existing(stream, known, keys)
+        return self._answers["keys"](found) if "keys" in self._answers else found
+
+    def _begin(self) -> None:
+        self._before, before = (lambda: None), self._before
+        before()
+
+
+class _AlteredReading:
+    def __init__(self, reading: Any, alter: Alter) -> None:
+        self._reading, self._alter = reading, alter
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reading, name)
+
+    async def chunks(self) -> AsyncIterator[Any]:
+        async for chunk in self._reading.chunks():
+            yield replace(chunk, frame=self._alter(chunk.frame))
