@@ -13,7 +13,8 @@ from millrace.errors import TooManyDeletes
 from millrace.lake.batch import Batch
 from millrace.warehouse import statements
 from millrace.warehouse.modes import mode_of
-from millrace.warehouse.modes.mode import Applied, one
+from millrace.warehouse.modes.mode import Applied
+from millrace.warehouse.session import count
 from millrace.warehouse.target import Target
 
 SMALL_ROWS = 100
@@ -31,8 +32,7 @@ def apply(connection: Any, target: Target, batch: Batch, applied_at: datetime, h
         return Applied()
     mode = mode_of(target)
     with connection.cursor() as cursor:
-        may_delete = batch.deleted or batch.kind == "snapshot" or batch.is_complete
-        present = one(cursor, statements.count_rows(target, mode.present)) if may_delete else 0
+        present = count(cursor, statements.count_rows(target, mode.present)) if mode.may_delete(batch) else 0
         done = mode.apply(cursor, batch, applied_at, held)
     if not batch.consent.allow_deletes:
         _refuse_too_many_deletes(target, present, mode.lost(done), batch.rejected)
@@ -42,9 +42,9 @@ def apply(connection: Any, target: Target, batch: Batch, applied_at: datetime, h
 def _refuse_too_many_deletes(target: Target, present: int, lost: int, rejected: int) -> None:
     if present <= SMALL_ROWS or lost <= target.max_delete_share * present:
         return
-    told = f" ({rejected} rows of it were rejected)" if rejected else ""
+    and_rejected = f" ({rejected} rows of it were rejected)" if rejected else ""
     raise TooManyDeletes(
-        f"{lost} of the {present} rows of {target.name} are not in the source any more{told}; a run may delete "
+        f"{lost} of the {present} rows of {target.name} are not in the source any more{and_rejected}; a run may delete "
         f"{target.max_delete_share:.0%} (max_delete_share). Nothing was committed",
         place=target.place,
         remedy="see whether the source is whole (emptied, half restored, another filter or partition, rows hidden from "

@@ -60,12 +60,12 @@ def _bind(connection: Any, fact: Target, binding: _Binding, changed: Changed, ap
     has_arrived, is_touched = fact.member in changed.arrived, binding.dimension.member in changed.touched
     scopes = [binding.touched] if is_touched else []
     scopes += [binding.arrived] if has_arrived else []
-    for scope in scopes:
-        with connection.cursor() as cursor:
+    with connection.cursor() as cursor:
+        for scope in scopes:
             cursor.execute(statements.drop_temporary(fact.bound))
             cursor.execute(binding.find(scope))
             cursor.execute(binding.write(), (applied_at,))
-    unbound = count(connection, binding.count_unbound()) if has_arrived else 0
+        unbound = count(cursor, binding.count_unbound()) if has_arrived else 0
     if not unbound:
         return ""
     return f"{unbound} rows have no version in {binding.dimension.name} yet for their {', '.join(binding.bind.keys)}"

@@ -91,17 +91,19 @@ def compare(
     differs = statements.differs(scan.keys, marks_deleted=marks_deleted) if trusts_hashes else "1 = 1"
     differing = statements.differing_keys(present, scan.keys, differs, is_deep=contents is not None)
     missing = statements.missing_keys(present, scan.keys, marks_deleted=marks_deleted and deletes == "soft")
-    scanned = count(connection, statements.count_keys(statements.SCAN, scan.keys))
-    matched = scanned - count(connection, statements.count(differing))
-    altered = count(connection, statements.count_altered(present, scan.keys, differs)) if contents else 0
     with connection.cursor() as cursor:
+        scanned = count(cursor, statements.count_keys(statements.SCAN, scan.keys))
+        matched = scanned - count(cursor, statements.count(differing))
+        altered = count(cursor, statements.count_altered(present, scan.keys, differs)) if contents else 0
         cursor.execute(statements.declare_cursor(differing, *([missing] if follows_deletes(deletes) else [])))
     return Comparison(matched, altered, connection)
 
 
 def _refuse_repeated(connection: Any, present: str, keys: Sequence[str], target: Target) -> None:
     """Raises CountMismatch when the target holds a key more than once, which no comparison by key can tell."""
-    if repeated := count(connection, statements.count_keys_held_twice(present, keys)):
+    with connection.cursor() as cursor:
+        repeated = count(cursor, statements.count_keys_held_twice(present, keys))
+    if repeated:
         raise CountMismatch(
             f"the target holds {repeated} keys more than once",
             place=target.place,

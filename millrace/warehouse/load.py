@@ -211,7 +211,9 @@ def _refuse_lost(connection: Any, ledger: Ledger, catalog: Catalog, work: Work) 
     is_repair = batch.kind == "sweep" and not batch.matched
     if _is_made(work) or batch.holds_all or is_repair:
         return
-    if count(connection, statements.count_first(target.quoted)) == 0:
+    with connection.cursor() as cursor:
+        is_empty = count(cursor, statements.count_first(target.quoted)) == 0
+    if is_empty:
         _refuse_part(ledger, batch, target, "has no row any more")
 
 

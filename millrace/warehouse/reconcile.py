@@ -37,12 +37,14 @@ def reconcile(connection: Any, target: Target, batch: Batch, rejected: int, *, i
 
 def _differences(connection: Any, target: Target, batch: Batch, rejected: int) -> list[str]:
     found, present = [], mode_of(target).present
-    rows = count(connection, statements.count_rows(target, present))
+    sampled = sum(part.rows for part in batch.sample)
+    with connection.cursor() as cursor:
+        rows = count(cursor, statements.count_rows(target, present))
+        unlike = count(cursor, statements.count_unlike_sample(target, present)) if sampled else 0
     expected = batch.source_rows or 0
     keeps_deleted = not follows_deletes(target.deletes)
     if rows < expected - rejected or (rows > expected and not keeps_deleted):
         found.append(f"the source held {expected} rows, the target holds {rows} ({rejected} rejected ones are open)")
-    sampled = sum(part.rows for part in batch.sample)
-    if sampled and (unlike := count(connection, statements.count_unlike_sample(target, present))):
+    if unlike:
         found.append(f"{unlike} of {sampled} sampled rows differ")
     return found

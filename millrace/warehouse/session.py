@@ -82,8 +82,7 @@ def lock(connection: Any, table: str) -> None:
             cursor.execute(f"SET LOCAL idle_in_transaction_session_timeout = {LOCKED_IDLE_MILLISECONDS}")
 
 
-def count(connection: Any, question: str) -> int:
+def count(cursor: Any, question: str) -> int:
     """The number that a query gives."""
-    with connection.cursor() as cursor:
-        cursor.execute(question)
-        return int(cursor.fetchone()[0])
+    cursor.execute(question)
+    return int(cursor.fetchone()[0])

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+import dataframely as dy
 import pytest
 import shop
 from engine_on_servers import Engine, Together, pipeline_of
 from queue_messages import collect, order
 
-from millrace import Append, Incremental, Merge, Queue, Replace, Scd2, Snapshot, Stream
+from millrace import Append, Incremental, Merge, Model, Queue, Replace, Scd2, Snapshot, Stream
 from millrace.consent import Consent
 from millrace.errors import ConfigurationError, SchemaConflict, Superseded, TargetLost, TooManyDeletes
 from millrace.load_modes import LoadMode
@@ -368,6 +369,25 @@ async def test_a_model_deletes_most_of_its_rows_only_if_a_person_allows_it(on_re
     assert engine.query("SELECT count(*) FROM shop_source.design") == [(ROWS,)], "all or nothing"
     done = await on_redshift.run(pipeline, bounds=ALLOW_DELETES)
     assert done["dim_design"].deleted == ROWS - 20
+
+
+async def test_a_model_that_is_replaced_is_guarded_though_rows_of_its_snapshot_were_rejected(
+    on_redshift: Together,
+) -> None:
+    """The batch is not complete then, and yet what it lacks is not written again."""
+
+    class Named(dy.Schema):
+        name = dy.String(nullable=False)
+
+    engine = on_redshift.engine
+    shop.fill(engine, designs=ROWS)
+    design = replace(shop.DESIGN, contract=Named, max_reject_share=1)
+    listed = Model(shop.dim_design, shop.DimDesign, "design_id", load=Replace())
+    pipeline = replace(shop.SHOP, streams=[design], models=[listed])
+    await on_redshift.run(pipeline)
+    engine.source("UPDATE design SET name = NULL WHERE design_id > 20")
+    with pytest.raises(TooManyDeletes, match=r"180 of the 200 rows of shop\.dim_design"):
+        await on_redshift.run(pipeline)
 
 
 async def test_a_models_table_that_was_dropped_is_not_made_of_changes_alone(on_redshift: Together) -> None:

@@ -15,7 +15,8 @@ from millrace.load_modes import History
 from millrace.naming import DELETED_AT, LOADED_AT, ROW_HASH, VERSION, quote, quote_list
 from millrace.types import Column
 from millrace.warehouse import statements
-from millrace.warehouse.modes.mode import Applied, Mode, one
+from millrace.warehouse.modes.mode import Applied, Mode
+from millrace.warehouse.session import count
 from millrace.warehouse.target import Target
 
 VERSIONS_OF_A_KEY = 10_000
@@ -59,7 +60,7 @@ class HistoryMode(Mode):
 
     def _check_numbers(self, cursor: Any, question: str) -> None:
         """The last number of a key is followed by the first of the next key."""
-        if too_many := one(cursor, question):
+        if too_many := count(cursor, question):
             raise FatalError(
                 f"{too_many} keys have {VERSIONS_OF_A_KEY - 1:,} versions, and a record id for no more",
                 place=self.target.place,

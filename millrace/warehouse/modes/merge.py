@@ -13,14 +13,15 @@ from typing import Any, assert_never
 from millrace.lake.batch import Batch
 from millrace.types import Column
 from millrace.warehouse import statements
-from millrace.warehouse.modes.mode import Applied, Mode, one
+from millrace.warehouse.modes.mode import Applied, Mode
+from millrace.warehouse.session import count
 
 
 def _put_in_delta(mode: Mode, cursor: Any, batch: Batch, applied_at: datetime) -> Applied:
     """The delta's rows take the place of the target's. Raises CountMismatch."""
     inserted, changed = mode.count_delta(cursor)
     if changed > inserted:
-        repeated = one(cursor, statements.count_repeated_in_target(mode.target))
+        repeated = count(cursor, statements.count_repeated_in_target(mode.target))
         cursor.execute(statements.delete_changed(mode.target))
         updated, found = changed - inserted, cursor.rowcount
         mode.check(
@@ -68,7 +69,7 @@ class AppendMode(Mode):
     def put_in(self, cursor: Any, batch: Batch, applied_at: datetime) -> Applied:
         """Rows that come again otherwise are a warning."""
         target = self.target
-        unlike = one(cursor, statements.count_unlike_held(target, batch.columns))
+        unlike = count(cursor, statements.count_unlike_held(target, batch.columns))
         latest = self.latest(batch)
         cursor.execute(statements.create_delta(target, batch.columns, latest, only_new=True, by_value=batch.by_value))
         told = f"{unlike} rows differ from what was appended before: the source changes rows (declare Merge)"

@@ -16,6 +16,7 @@ from millrace.errors import CountMismatch
 from millrace.lake.batch import Batch
 from millrace.types import Column
 from millrace.warehouse import statements
+from millrace.warehouse.session import count
 from millrace.warehouse.target import Target
 
 
@@ -56,6 +57,10 @@ class Mode(ABC):
         deleted = self.take_out(cursor, batch, applied_at, held) if batch.deleted or gone else 0
         return replace(done, deleted=deleted, gone=gone)
 
+    def may_delete(self, batch: Batch) -> bool:
+        """Whether applying the batch may take rows away."""
+        return batch.deleted > 0 or batch.is_complete
+
     @abstractmethod
     def put_in(self, cursor: Any, batch: Batch, applied_at: datetime) -> Applied:
         """Put in what is staged; the temporary table ``delta`` then holds what was."""
@@ -64,7 +69,7 @@ class Mode(ABC):
         """The keys that a complete batch lacks, into the temporary table ``gone``; how many."""
         target = self.target
         cursor.execute(statements.find_gone(target, self.present, is_staged=batch.written > 0))
-        return one(cursor, statements.count_keys(target.gone, target.keys))
+        return count(cursor, statements.count_keys(target.gone, target.keys))
 
     @abstractmethod
     def take_out(self, cursor: Any, batch: Batch, applied_at: datetime, held: Collection[str]) -> int:
@@ -99,9 +104,3 @@ class Mode(ABC):
         if not batch.identity:
             return None
         return self.target.stamp if any(column.name == self.target.stamp for column in batch.columns) else ""
-
-
-def one(cursor: Any, question: str) -> int:
-    """The number that a query gives."""
-    cursor.execute(question)
-    return int(cursor.fetchone()[0])

@@ -14,11 +14,17 @@ from millrace.lake.batch import Batch
 from millrace.naming import LOADED_AT, ROW_HASH, quote, quote_list
 from millrace.types import Column
 from millrace.warehouse import statements
-from millrace.warehouse.modes.mode import Applied, Mode, one
+from millrace.warehouse.modes.mode import Applied, Mode
+from millrace.warehouse.session import count
 
 
 class ReplaceMode(Mode):
     """All of it, or nothing."""
+
+    def may_delete(self, batch: Batch) -> bool:
+        """Always: what the batch lacks is not written again."""
+        del batch
+        return True
 
     def apply(self, cursor: Any, batch: Batch, applied_at: datetime, held: Collection[str]) -> Applied:
         """Whether the snapshot rejected rows or not. Raises CountMismatch."""
@@ -35,14 +41,14 @@ class ReplaceMode(Mode):
         """The rows that the table lacks; all are written once it is empty."""
         del applied_at
         cursor.execute(self._create_delta(batch.columns))
-        return Applied(one(cursor, f"SELECT count(*) FROM {quote(self.target.delta)}"))
+        return Applied(count(cursor, f"SELECT count(*) FROM {quote(self.target.delta)}"))
 
     def find_gone(self, cursor: Any, batch: Batch) -> int:
         """Rows of the table that the snapshot lacks."""
         if not batch.written:
-            return one(cursor, f"SELECT count(*) FROM {self.target.quoted}")
+            return count(cursor, f"SELECT count(*) FROM {self.target.quoted}")
         held, staged = _numbered(self.target.quoted), _numbered(quote(self.target.stage))
-        return one(
+        return count(
             cursor, f"SELECT count(*) FROM {held} AS t LEFT JOIN {staged} AS s ON {_SAME} WHERE s.{_HASH} IS NULL"
         )
 

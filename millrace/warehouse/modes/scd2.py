@@ -18,7 +18,8 @@ from millrace.load_modes import Scd2
 from millrace.naming import DELETED_AT, LOADED_AT, ROW_HASH, VERSION_HASH, literal, quote, quote_list
 from millrace.types import Column, Kind
 from millrace.warehouse import statements
-from millrace.warehouse.modes.mode import Applied, Mode, one
+from millrace.warehouse.modes.mode import Applied, Mode
+from millrace.warehouse.session import count
 from millrace.warehouse.statements import IS_NEW, among, match
 from millrace.warehouse.target import Target
 
@@ -87,7 +88,7 @@ class Scd2Mode(Mode):
         return [self._create_touched(), delta, self._delete_replaced(), self._insert_delta(columns), self._settle()]
 
     def _take_out_replaced(self, cursor: Any) -> None:
-        replaced = one(cursor, f"SELECT coalesce(sum({_EXISTS}), 0) FROM {quote(self.target.delta)}")
+        replaced = count(cursor, f"SELECT coalesce(sum({_EXISTS}), 0) FROM {quote(self.target.delta)}")
         cursor.execute(self._delete_replaced())
         found = cursor.rowcount
         self.check(f"{replaced} versions were to be replaced and {found} were found", holds=found == replaced)
@@ -96,7 +97,7 @@ class Scd2Mode(Mode):
         surrogate, delta = quote(self.load.surrogate), quote(self.target.delta)
         twice = f"SELECT 1 AS one FROM {delta} GROUP BY {surrogate} HAVING count(*) > 1"
         taken = f"SELECT 1 AS one FROM {delta} AS d JOIN {self.target.quoted} AS t ON t.{surrogate} = d.{surrogate}"
-        if shared := one(cursor, statements.count(f"{twice} UNION ALL {taken}")):
+        if shared := count(cursor, statements.count(f"{twice} UNION ALL {taken}")):
             raise FatalError(
                 f"{shared} versions would have the surrogate key of another",
                 place=self.target.place,
