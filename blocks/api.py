@@ -40,7 +40,9 @@ async def check_api() -> None:
             answer = (
                 str(error.response.status_code) if isinstance(error, httpx.HTTPStatusError) else type(error).__name__
             )
-            known = ConfigurationError(f"what answers at {_address()} is none ({answer})", place=PLACE, remedy=_SERVER)
+            known = ConfigurationError(
+                f"what answers at {_address()} is not Prefect's API ({answer})", place=PLACE, remedy=_SERVER
+            )
         raise known from None
 
 
@@ -61,12 +63,12 @@ def translated(error: BaseException) -> BaseException:
     if isinstance(error, httpx.HTTPStatusError):
         return _answered(error.response.status_code) or error
     if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
-        return ConfigurationError(f"{_address()} is no address", place=PLACE, remedy=_SERVER)
+        return ConfigurationError(f"{_address()} is not a web address", place=PLACE, remedy=_SERVER)
     if isinstance(error, httpx.TransportError) or any(words in str(error) for words in _UNREACHABLE):
         problem = f"{_address()} cannot be reached ({type(error).__name__}: {redact(error)})"
         return Unreachable(problem, place=PLACE, remedy=_SERVER if PREFECT_API_URL.value() else _OWN_SERVER)
     if "No Prefect API URL provided" in str(error):
-        return ConfigurationError("there is no address of it", place=PLACE, remedy=_OWN_SERVER)
+        return ConfigurationError("its address is not set", place=PLACE, remedy=_OWN_SERVER)
     return error
 
 

@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from cli import sample
 from cli.asking import AsJson, absolute, as_typed, awaited, fail, tell, valid
+from millrace.consent import NO_CONSENT, Consent
 from millrace.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -101,18 +102,8 @@ def run(
 ) -> None:
     """Bring what changed into the warehouse."""
     mode: Mode = "full" if full else "incremental"
-    request = _request(
-        pipeline,
-        stream,
-        mode,
-        start,
-        end,
-        dry_run,
-        accept_rejects=accept_rejects,
-        allow_deletes=allow_deletes,
-        accept_source=accept_source,
-    )
-    _replicate(request, as_json)
+    consent = Consent(accept_rejects, allow_deletes, accept_source)
+    _replicate(_request(pipeline, stream, mode, start, end, dry_run, consent), as_json)
 
 
 @application.command()
@@ -141,16 +132,8 @@ def sweep(
     as_json: AsJson = False,
 ) -> None:
     """Compare source and warehouse as a whole: bring silent updates and deletes."""
-    request = _request(
-        pipeline,
-        stream,
-        "sweep",
-        dry_run=dry_run,
-        deep=deep,
-        accept_rejects=accept_rejects,
-        allow_deletes=allow_deletes,
-        accept_source=accept_source,
-    )
+    consent = Consent(accept_rejects, allow_deletes, accept_source)
+    request = _request(pipeline, stream, "sweep", dry_run=dry_run, consent=consent, deep=deep)
     _replicate(request, as_json)
 
 
@@ -162,7 +145,7 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Read rejected rows again, after the contract or the data was fixed."""
-    _replicate(_request(pipeline, stream, "replay", accept_rejects=accept_rejects), as_json)
+    _replicate(_request(pipeline, stream, "replay", consent=Consent(accept_rejects)), as_json)
 
 
 @application.command()
@@ -263,14 +246,14 @@ def _request(
     start: datetime | None = None,
     end: datetime | None = None,
     dry_run: bool = False,
-    **options: bool,
+    consent: Consent = NO_CONSENT,
+    deep: bool = False,
 ) -> ReplicateRequest:
-    """``options``: ``deep``, and the fields of `Consent`."""
     from flows.request import ReplicateRequest
 
     window = {"start": start, "end": end} if start or end else None
-    asked = {"pipeline": absolute(pipeline), "streams": streams, "mode": mode, "window": window, "dry_run": dry_run}
-    return valid(ReplicateRequest, {**asked, **options}, RUN_OPTIONS)
+    asked = {"pipeline": absolute(pipeline), "streams": streams, "mode": mode, "window": window, "deep": deep}
+    return valid(ReplicateRequest, {**asked, "dry_run": dry_run, **vars(consent)}, RUN_OPTIONS)
 
 
 def _replicate(request: ReplicateRequest, as_json: bool) -> None:

@@ -34,6 +34,7 @@ from tasks.report import (
     Status,
     StreamReport,
     failed,
+    noted,
     publish_report,
     report_of,
     run_failed,
@@ -65,6 +66,7 @@ async def replicate(request: ReplicateRequest = DEFAULT_REQUEST) -> RunReport:
     read = await _extract(request.pipeline, streams, request.bounds)
     load = _load_together if pipeline.is_transformed else _load_each
     rows, failures = await load(request, pipeline, read)
+    rows = [noted(row, request.consent.note) for row in rows]
     report = RunReport(request.pipeline, tuple(rows))
     await publish_report(pipeline.name, rows)
     # A stream that another run holds waits for the next run, if that will read the same.

@@ -26,5 +26,11 @@ class Consent:
     def __post_init__(self) -> None:
         check_fields(self, "what a person allows")
 
+    @property
+    def note(self) -> str:
+        """For the report: what the run was allowed to do; '' where that is nothing."""
+        allowed = [name for name, is_allowed in vars(self).items() if is_allowed]
+        return f"run with {', '.join(allowed)}" if allowed else ""
+
 
 NO_CONSENT = Consent()

@@ -15,7 +15,7 @@
     │   ├── Conflict           another transaction won; repeat the whole transaction
     │   └── StreamBusy         another run holds the stream
     ├── Superseded             a later read was applied already: this batch must not be; stop without writing
-    └── TargetLost             the target is not there any more, or empty, and the batch is only a part of its rows
+    └── TargetLost             the target, its rows or a column of it are gone, and the batch holds only some rows
 
 A row that breaks its contract raises nothing: it goes to quarantine with a reason (see contract/).
 A message names the stream, the place and the remedy, and never a secret or a value of a row.
@@ -106,4 +106,4 @@ class Superseded(MillraceError):
 
 
 class TargetLost(MillraceError):
-    """The target was dropped or emptied, and the batch holds only a part of its rows."""
+    """The target was dropped or emptied or has lost a column, and the batch holds only a part of its rows."""

@@ -6,8 +6,8 @@ What does not belong here: the blocks (blocks/), and what is done through the co
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import asynccontextmanager, closing
+from typing import Any, assert_never
 
 from blocks.load import (
     load_landing,
@@ -36,20 +36,18 @@ async def open_source(pipeline: Pipeline, stream: Stream, warehouse: Warehouse) 
     """The source that a stream names; closed at the end. Of a queue it is what was collected, less what ``warehouse``
     has already."""
     reference = stream.reference
-    if reference.kind == "sqs":
-        yield CollectedSource(await load_landing(), pipeline, warehouse.collected)
-        return
-    if reference.kind == "postgres":
-        yield PostgresSource(opener(await load_source_postgres(reference.connection)))
-        return
-    if reference.kind == "mysql":
-        yield MySQLSource(opener(await load_source_mysql(reference.connection)))
-        return
-    client = (await load_source_mongo(reference.connection)).get_client()
-    try:
-        yield MongoSource(client)
-    finally:
-        client.close()
+    match reference.kind:
+        case "sqs":
+            yield CollectedSource(await load_landing(), pipeline, warehouse.collected)
+        case "postgres":
+            yield PostgresSource(opener(await load_source_postgres(reference.connection)))
+        case "mysql":
+            yield MySQLSource(opener(await load_source_mysql(reference.connection)))
+        case "mongo":
+            with closing((await load_source_mongo(reference.connection)).get_client()) as client:
+                yield MongoSource(client)
+        case _:
+            assert_never(reference.kind)
 
 
 async def open_landing(pipeline: Pipeline, warehouse: Warehouse, progress: Progress | None = None) -> Landing:

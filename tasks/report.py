@@ -6,7 +6,7 @@ What does not belong here: counting (the apply transaction does).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from prefect import get_run_logger, task
@@ -93,6 +93,11 @@ def unloaded(pipeline: Pipeline, stream: str, status: Status = "nothing new", re
 def failed(pipeline: Pipeline, stream: str, error: Exception) -> StreamReport:
     """The row of a stream that could not be read or loaded."""
     return unloaded(pipeline, stream, status_of(error), words(error))
+
+
+def noted(row: StreamReport, note: str) -> StreamReport:
+    """The row with a further note, unless it has that already."""
+    return row if note in row.note else replace(row, note="; ".join(filter(None, [row.note, note])))
 
 
 class RunFailed(ExceptionGroup[Exception]):

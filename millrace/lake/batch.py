@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import orjson
 
@@ -144,6 +144,8 @@ class Batch:
             value = orjson.loads(store.get_bytes(manifest_key))
             if value.pop("version") != MANIFEST_VERSION:
                 raise ValueError("unknown version")
+            if value["kind"] not in get_args(BatchKind) or value["form"] not in get_args(LandingFormat):
+                raise ValueError("unknown kind or form")
             return cls(**value | _restored(value))
         except (ValueError, KeyError, TypeError) as error:
             raise FatalError(

@@ -8,21 +8,19 @@ What does not belong here: which columns are missing (schema.py), adding them (r
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-from millrace.errors import Conflict, FatalError
+from millrace.errors import FatalError, TargetLost
 from millrace.lake.batch import Batch
 from millrace.warehouse.changes import AddColumn, Change
 from millrace.warehouse.ledger import Ledger
 from millrace.warehouse.target import Target
 
 
-def refuse_unfilled(connection: Any, target: Target, batch: Batch, changes: Sequence[Change]) -> None:
-    """Raises Conflict when a column that was loaded before would be added and left empty: the next read of the stream
+def refuse_unfilled(ledger: Ledger, target: Target, batch: Batch, changes: Sequence[Change]) -> None:
+    """Raises TargetLost when a column that was loaded before would be added and left empty: the next read of the stream
     reads everything. For a model FatalError, because a person has to ask for that."""
     if batch.by_value and (batch.reads_all or batch.kind == "model"):
         return
-    ledger = Ledger(connection)
     lost = sorted(_added(changes) & ledger.columns(batch.pipeline, batch.stream).keys())
     if not lost:
         return
@@ -30,7 +28,7 @@ def refuse_unfilled(connection: Any, target: Target, batch: Batch, changes: Sequ
     if batch.kind == "model":
         raise FatalError(problem, place=target.place, remedy="run the pipeline with --full, which fills the column")
     ledger.expect_columns(batch.pipeline, batch.stream, lost)
-    raise Conflict(problem, place=target.place, remedy="run again: everything is read then")
+    raise TargetLost(problem, place=target.place, remedy="run again: everything is read then")
 
 
 def unfilled(batch: Batch, changes: Sequence[Change]) -> Iterator[str]:

@@ -66,8 +66,8 @@ class Contents:
         is_misfit = pl.any_horizontal(pl.lit(value=False), *misfits).alias("is misfit")
         for frame in self.frames():
             hashes = with_content_hash(frame.select(fitted), present)[CONTENT_HASH]
-            told = frame.with_columns(is_misfit)["is misfit"]
-            yield frame.select(keys).with_columns(hashes.set(told, UNKNOWN))
+            misfit = frame.with_columns(is_misfit)["is misfit"]
+            yield frame.select(keys).with_columns(hashes.set(misfit, UNKNOWN))
 
     def _sent(self) -> Iterator[pl.DataFrame]:
         columns = tuple(

@@ -61,8 +61,8 @@ class Dialect:
         return self.staged[data_type.kind][1].format(quoted)
 
     def unlike(self, data_type: DataType, held: str, arriving: str) -> str:
-        """The condition that two values of a type are not the same. What ``<>`` does not tell is told beside it: blanks
-        at the end of a text, and the sign of a zero."""
+        """The condition that two values of a type are not the same. ``<>`` does not see blanks at the end of a text or
+        the sign of a zero: these have conditions of their own."""
         form = self.compared.get(data_type.kind, "{}")
         one, other = form.format(held), form.format(arriving)
         conditions = [f"{one} <> {other}", f"{held} IS NULL AND {arriving} IS NOT NULL"]

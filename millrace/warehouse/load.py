@@ -69,7 +69,7 @@ def load(connection: Any, stage: Stage, works: Sequence[Work], models: Mapping[s
     if pending:
         catalog = Catalog(connection, [*(work.target for work in pending), *models.values()])
         pending = [replace(work, changes=_make_room(connection, ledger, catalog, work)) for work in pending]
-        _make_dimensions(connection, catalog, pending, models)
+        _make_dimensions(connection, ledger, catalog, pending, models)
         patiently(connection, ledger.ensure)
         done |= patiently(connection, lambda: _commit_together(connection, ledger, catalog, works, pending, models))
     return [done[work.batch.batch_id] for work in works]
@@ -94,30 +94,30 @@ def _make_room(connection: Any, ledger: Ledger, catalog: Catalog, work: Work) ->
 
     def make() -> list[Change]:
         is_whole = batch.is_whole and batch.written > 0
-        changes = needed_changes(
-            connection, catalog, work.target, batch.columns, batch.longest_bytes, is_whole=is_whole
-        )
+        changes = needed_changes(ledger, catalog, work.target, batch.columns, batch.longest_bytes, is_whole=is_whole)
         if any(isinstance(change, CreateTable) for change in changes):
             _refuse_part(ledger, batch, work.target, "is not there any more")
         if changes:
             catalog.forget()
-            refuse_unfilled(connection, work.target, batch, changes)
+            refuse_unfilled(ledger, work.target, batch, changes)
             make_room(connection, changes, work.target.schema_policy, work.target.place)
         return changes
 
     return patiently(connection, make)
 
 
-def _make_dimensions(connection: Any, catalog: Catalog, works: Sequence[Work], models: Mapping[str, Target]) -> None:
+def _make_dimensions(
+    connection: Any, ledger: Ledger, catalog: Catalog, works: Sequence[Work], models: Mapping[str, Target]
+) -> None:
     """Those that are referred to, or bound to, and were never loaded."""
     here = {work.target.member for work in works}
     for name in {name for work in works for name in work.target.dimensions} - here:
-        patiently(connection, partial(_make_dimension, connection, catalog, models[name]))
+        patiently(connection, partial(_make_dimension, connection, ledger, catalog, models[name]))
 
 
-def _make_dimension(connection: Any, catalog: Catalog, target: Target) -> None:
+def _make_dimension(connection: Any, ledger: Ledger, catalog: Catalog, target: Target) -> None:
     if catalog.held(target) is None:
-        changes = needed_changes(connection, catalog, target, target.columns, {}, is_whole=False)
+        changes = needed_changes(ledger, catalog, target, target.columns, {}, is_whole=False)
         catalog.forget()
         make_room(connection, changes, target.schema_policy, target.place)
 
@@ -135,7 +135,7 @@ def _refuse_part(ledger: Ledger, batch: Batch, target: Target, problem: str) -> 
 
 
 def needed_changes(
-    connection: Any,
+    ledger: Ledger,
     catalog: Catalog,
     target: Target,
     columns: Sequence[Column],
@@ -157,7 +157,7 @@ def needed_changes(
         trailing=target.trailing,
         required=target.required,
         sorted_by=target.sorted_by,
-        recorded=Ledger(connection).columns(target.pipeline, target.member),
+        recorded=ledger.columns(target.pipeline, target.member),
         is_whole=is_whole,
     )
 
@@ -252,7 +252,7 @@ def _record(connection: Any, ledger: Ledger, work: Work, applied_at: datetime) -
         rejected=batch.rejected,
         changes=tuple(map(str, work.changes)),
         warnings=(
-            *filter(None, [batch.note]),
+            *filter(None, [batch.note, batch.consent.note]),
             *work.warnings,
             *unfilled(batch, work.changes),
             *reconcile(connection, target, batch, _rejected(ledger, batch), is_there=work.is_there),

@@ -161,9 +161,8 @@ class Warehouse:
         """The schema changes that loading these columns would make, and every statement of the load. Runs none."""
         target = self._target(pipeline, member)
         with self._session(target) as connection:
-            changes = needed_changes(
-                connection, Catalog(connection, [target]), target, columns, {}, is_whole=bool(columns)
-            )
+            ledger, catalog = Ledger(connection), Catalog(connection, [target])
+            changes = needed_changes(ledger, catalog, target, columns, {}, is_whole=bool(columns))
         commands = [command for change in changes for command in change.sql()]
         if columns:
             commands += mode_of(target).planned(columns)
@@ -181,8 +180,8 @@ class Warehouse:
     def load(self, pipeline: Pipeline, batches: Sequence[Batch], store: ObjectStore) -> list[LoadResult]:
         """Apply batches of ``store`` in one commit and exactly once, however often this is called with them.
 
-        Raises Superseded, KeyViolation, CountMismatch, SchemaConflict, ConfigurationError, Unreachable, Conflict: each
-        leaves targets, ledger and positions as they were.
+        Raises Superseded, TargetLost, TooManyDeletes, KeyViolation, CountMismatch, SchemaConflict, ConfigurationError,
+        Unreachable, Conflict: each leaves targets, ledger and positions as they were.
         """
         models = {model.name: self._target(pipeline, model) for model in pipeline.models}
         works = [

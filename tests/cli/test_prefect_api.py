@@ -96,7 +96,7 @@ def answering(request: pytest.FixtureRequest) -> Iterator[str]:
         (401, 2, "denies access (HTTP 401). Remedy: set PREFECT_API_KEY"),
         (403, 2, "denies access (HTTP 403). Remedy: set PREFECT_API_KEY"),
         (500, 1, "fails (HTTP 500)"),
-        (200, 2, "is none ("),
+        (200, 2, "is not Prefect's API ("),
     ],
     indirect=["answering"],
 )

@@ -131,6 +131,19 @@ async def test_a_busy_stream_fails_a_run_that_nothing_repeats(places: Places, sh
     }
 
 
+async def test_what_a_run_was_allowed_to_do_stands_in_every_row(places: Places, shop: str) -> None:
+    await ended(shop)
+    places.source("INSERT INTO orders VALUES (2)")
+    state = await ended(shop, allow_deletes=True, accept_rejects=True)
+    artifact = (await artifacts(state.state_details.flow_run_id))["millrace-shop"]
+    shown = {row["stream"]: row["note"] for row in json.loads(artifact.data)}
+    assert {row.stream: row.note for row in (await state.aresult()).streams} == shown
+    assert {name: note.count("run with accept_rejects, allow_deletes") for name, note in shown.items()} == {
+        "orders": 1,
+        "customers": 1,
+    }
+
+
 async def test_a_dry_run_shows_its_plan_beside_the_run_and_in_the_log(
     places: Places, shop: str, caplog: pytest.LogCaptureFixture
 ) -> None:

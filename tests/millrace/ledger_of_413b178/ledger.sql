@@ -1,3 +1,4 @@
+-- As the program of 413b178 made it; kept as it was, whatever becomes of sql/millrace/ledger.
 -- The ledger. Valid on Redshift and on Postgres; keys are checked by the program, as Redshift enforces none.
 CREATE SCHEMA IF NOT EXISTS millrace;
 
