@@ -59,7 +59,9 @@ def api_errors() -> Iterator[None]:
 
 
 def translated(error: BaseException) -> BaseException:
-    """An error of Prefect's API as the engine's; any other as it is."""
+    """An error of Prefect's API as the engine's; any other, and the engine's own, as it is."""
+    if isinstance(error, MillraceError):
+        return error
     if isinstance(error, httpx.HTTPStatusError):
         return _answered(error.response.status_code) or error
     if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):

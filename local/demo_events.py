@@ -60,9 +60,8 @@ async def demo(count: int, duplicates: float, malformed: float) -> bool:
     _say(f"{count:,} messages and two consumers (millrace simulate events; millrace collect events, twice)")
     consumers = [await _consumer() for _ in range(2)]
     await _send(queue, days, consumers)
+    await collect_until(queue, 0, consumers)
     await asyncio.gather(*(consumer.wait() for consumer in consumers))
-    while await asyncio.to_thread(_left, queue):
-        await (await _consumer()).wait()
     _say("The load (millrace run events)")
     print_report(await replicate(REQUEST))
     checks = await _checks([message for day in days for message in _sent_of(day)], queue)
@@ -103,7 +102,7 @@ async def _send(
                 progress.console.print("A consumer is killed (SIGKILL): what it had in hand comes to the other.")
                 with suppress(ProcessLookupError):
                     consumers[0].kill()
-            await _wait_until_few(queue, consumers)
+            await collect_until(queue, MESSAGES_WAITING, consumers)
 
 
 async def _consumer() -> asyncio.subprocess.Process:
@@ -112,13 +111,17 @@ async def _consumer() -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(*CONSUMER, stdout=quiet, stderr=quiet)
 
 
-async def _wait_until_few(queue: Queue, consumers: list[asyncio.subprocess.Process]) -> None:
-    """A consumer ends when the queue is empty, as it may be on a slow machine: another one follows the last."""
-    while await asyncio.to_thread(_left, queue) > MESSAGES_WAITING:
-        ended = [one.returncode for one in consumers if one.returncode is not None]
-        if any(code > 0 for code in ended):
+async def collect_until(queue: Queue, at_most: int, consumers: list[asyncio.subprocess.Process]) -> None:
+    """Wait until the queue holds no more messages than that. A consumer ends when it finds nothing for some seconds, as
+    it may on a slow machine: when all of them have ended, another one is started.
+
+    Raises FatalError if one failed: the others would fail as well, for ever.
+    """
+    while await asyncio.to_thread(_left, queue) > at_most:
+        codes = [one.returncode for one in consumers]
+        if any(code is not None and code > 0 for code in codes):
             raise FatalError("a consumer failed", place="demo", remedy="see why with `millrace collect events`")
-        if len(ended) == len(consumers):
+        if None not in codes:
             consumers.append(await _consumer())
         await asyncio.sleep(PAUSE_SECONDS)
 
