@@ -36,20 +36,34 @@ def refuse_shared_sessions(connection: Any, connect: Callable[[], Any], place: s
 
 
 @contextmanager
-def transactions(connection: Any) -> Iterator[None]:
-    """Within it a transaction is begun. Raises ConfigurationError where a pooler has none: it closes the connection
-    without a word."""
+def transactions(connection: Any, connect: Callable[[], Any]) -> Iterator[None]:
+    """Within it a transaction is begun. Raises ConfigurationError where a pooler has none, which closes the connection
+    of whoever begins one, and the driver's error where the connection was lost."""
     is_pooled = _is_pooled(connection)
     try:
         yield
     except psycopg2.OperationalError:
-        if not (is_pooled and connection.closed):
-            raise
-        raise ConfigurationError(
-            "a pooler in between runs every statement in another session (statement pooling)",
-            place="source",
-            remedy="use transaction or session pooling, or the server's own address",
-        ) from None
+        if is_pooled and connection.closed and _refuses_transactions(connect):
+            raise ConfigurationError(
+                "a pooler in between runs every statement in another session (statement pooling)",
+                place="source",
+                remedy="use transaction or session pooling, or the server's own address",
+            ) from None
+        raise
+
+
+def _refuses_transactions(connect: Callable[[], Any]) -> bool:
+    """Whether a statement alone is answered, and the next one, in a transaction, closes the connection: PgBouncer's
+    client is told no reason, and a connection that is lost at that moment looks the same once, but not twice."""
+    with closing(connect()) as other:
+        _process_of(other)
+        other.autocommit = False
+        try:
+            with other.cursor() as cursor:
+                cursor.execute("SELECT 1")
+        except psycopg2.OperationalError:
+            return bool(other.closed)
+        return False
 
 
 def _is_pooled(connection: Any) -> bool:

@@ -79,8 +79,9 @@ class MySQL:
         """As ``Dialect.errors``."""
         return mysql_errors(place)
 
-    def begin(self, connection: Any) -> Moment:
+    def begin(self, connection: Any, connect: Connect) -> Moment:
         """As ``Dialect.begin``."""
+        del connect
         connection.autocommit(True)
         (given_zone,) = _row(connection, "SELECT @@SESSION.time_zone")
         _run(connection, *SETTINGS)

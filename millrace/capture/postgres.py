@@ -51,10 +51,10 @@ class Postgres:
         """As ``Dialect.errors``."""
         return database_errors(place)
 
-    def begin(self, connection: Any) -> Moment:
+    def begin(self, connection: Any, connect: Connect) -> Moment:
         """As ``Dialect.begin``."""
         _refuse_old(connection)
-        with transactions(connection):
+        with transactions(connection, connect):
             begin_reading(connection, "READ COMMITTED")
         with connection.cursor() as cursor:
             clock = _own_clock(cursor)

@@ -43,8 +43,9 @@ class Dialect(Protocol):
         """Within it, the driver's errors become the engine's, naming ``place``."""
         ...
 
-    def begin(self, connection: Any) -> Moment:
-        """Settle how values are written, look at open transactions, then take the snapshot of all that follows."""
+    def begin(self, connection: Any, connect: Connect) -> Moment:
+        """Settle how values are written, look at open transactions, then take the snapshot of all that follows.
+        ``connect`` opens another connection, by which a pooler in between shows itself."""
         ...
 
     def describe(self, connection: Any, stream: Stream, known: Sequence[Column]) -> tuple[SourceColumn, ...]:
@@ -128,7 +129,7 @@ class TableSource:
             connection = self._connect()
         try:
             with dialect.errors(place):
-                moment = dialect.begin(connection)
+                moment = dialect.begin(connection, self._connect)
                 columns = dialect.describe(connection, stream, known)
                 _check_declared(stream, columns)
                 yield _Session(dialect, connection, stream, moment, columns, self._chunk_bytes)

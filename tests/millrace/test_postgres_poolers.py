@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from local.pgbouncer import PgBouncer, PoolMode, start_pgbouncer
 from local.stack import Stack
 from millrace import settings
 from millrace.database import database_errors
-from millrace.errors import ConfigurationError
+from millrace.errors import ConfigurationError, Unreachable
 from tests.conftest import unique
+from tests.torture.crash import Trap, trapped
 
 Pooled = Callable[..., AbstractContextManager[PgBouncer]]
 
@@ -74,6 +76,27 @@ async def test_statement_pooling_is_refused_by_name(engine: Engine, pooled: Pool
         engine.postgres_url = pooler.url
         with pytest.raises(ConfigurationError, match=r"statement pooling.* Remedy: use transaction or session pooling"):
             await engine.deliver(THINGS)
+
+
+async def test_a_connection_that_is_lost_behind_a_pooler_is_worth_another_run(
+    engine: Engine, pooled: Pooled, postgres_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At whatever statement, the first of a transaction included, where a statement pooler closes it."""
+    engine.source(f"{NUMBERS}; INSERT INTO things VALUES (1)")
+    trap, lost = Trap(), []
+    with pooled(postgres_database, "transaction") as pooler:
+        engine.postgres_url = pooler.url
+        monkeypatch.setattr(engine, "connect_source", trapped(engine.connect_source, trap))
+        for step in count(2):  # the first one opens the connection
+            trap.arm(step, "cut")
+            try:
+                await engine.deliver(THINGS)
+            except Unreachable:
+                lost.append(trap.struck)
+            if not trap.struck:
+                break
+    assert "SET" in lost and len(lost) > 6
+    assert len(engine.rows("things")) == 1
 
 
 @pytest.mark.parametrize("round_robin", [False, True])
