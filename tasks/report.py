@@ -96,8 +96,8 @@ def failed(pipeline: Pipeline, stream: str, error: Exception) -> StreamReport:
 
 
 def noted(row: StreamReport, note: str) -> StreamReport:
-    """The row with a further note, unless it has that already."""
-    return row if note in row.note else replace(row, note="; ".join(filter(None, [row.note, note])))
+    """The row with a further note; '' adds nothing."""
+    return replace(row, note="; ".join(filter(None, [row.note, note])))
 
 
 class RunFailed(ExceptionGroup[Exception]):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import queue
 import socket
+import struct
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
@@ -16,6 +17,9 @@ from contextlib import suppress
 CHUNK_BYTES = 4 * 1024 * 1024
 """Larger ones cost memory and gain no speed: 2, 4 and 8 MiB read a million rows in the same time."""
 QUEUE_CHUNKS = 2
+RESET = struct.pack("ii", 1, 0)
+"""Closed so, a connection is reset. Else a server that waits to send more may wait for another minute, its transaction
+open: the window that it was told last stays closed (measured on Linux)."""
 
 
 def piped(
@@ -66,10 +70,11 @@ class Pipe:
             self._queue.put(error)
 
     def abandon(self, descriptor: int | None) -> None:
-        """Stop a driver whose caller has gone, by cutting its line."""
+        """Stop a driver whose caller has gone, by cutting its line; the server is told when the driver closes it."""
         self._abandoned = True
         if descriptor is not None:
             with socket.socket(fileno=os.dup(descriptor)) as line, suppress(OSError):
+                line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
                 line.shutdown(socket.SHUT_RDWR)
         while not self._queue.empty():
             self._queue.get_nowait()

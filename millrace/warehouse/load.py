@@ -252,7 +252,7 @@ def _record(connection: Any, ledger: Ledger, work: Work, applied_at: datetime) -
         rejected=batch.rejected,
         changes=tuple(map(str, work.changes)),
         warnings=(
-            *filter(None, [batch.note, batch.consent.note]),
+            *filter(None, [batch.note]),
             *work.warnings,
             *unfilled(batch, work.changes),
             *reconcile(connection, target, batch, _rejected(ledger, batch), is_there=work.is_there),

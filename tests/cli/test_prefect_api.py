@@ -108,7 +108,7 @@ def test_an_answer_that_denies_access_or_fails_is_told_with_its_status(answering
 
 
 @pytest.mark.parametrize(
-    ("address", "expected"), [("localhost:4200/api", 1), ("ftp://localhost/api", 1), ("http://", 1)]
+    ("address", "expected"), [("localhost:4200/api", 2), ("ftp://localhost/api", 2), ("http://", 1)]
 )
 def test_an_address_that_is_no_url_is_told_with_its_remedy(address: str, expected: int) -> None:
     with temporary_settings({PREFECT_API_URL: address}):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, tzinfo
-from typing import Self
+from typing import Self, cast
 
 
 def clock_that_is_off(by: timedelta) -> type[datetime]:
@@ -12,6 +12,6 @@ def clock_that_is_off(by: timedelta) -> type[datetime]:
     class Off(datetime):
         @classmethod
         def now(cls, tz: tzinfo | None = None) -> Self:
-            return super().now(tz) + by
+            return cast("Self", datetime.now(tz) + by)  # an ordinary one, as others serialize it
 
     return Off
