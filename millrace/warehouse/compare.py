@@ -6,8 +6,9 @@ What does not belong here: reading the source, and what is done about a differen
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from millrace.capture.chunk import blocks
@@ -16,6 +17,7 @@ from millrace.declared import follows_deletes
 from millrace.errors import CountMismatch
 from millrace.lake.batch import Part
 from millrace.lake.writer import PartWriter
+from millrace.naming import DELETED_AT, quote
 from millrace.shape.content_hash import CONTENT_HASH
 from millrace.shape.row_hash import HASH_LENGTH
 from millrace.types import Column, text
@@ -85,27 +87,43 @@ def compare(
     stage.check_keys(files, scan.keys, scan.identity)
     if contents:
         stage.fill(_hashes_of(contents, scan, target))
-    deletes, marks_deleted = target.deletes, target.marks_deleted
     present = mode_of(target).present
-    _refuse_repeated(connection, present, scan.keys, target)
-    differs = statements.differs(scan.keys, marks_deleted=marks_deleted) if trusts_hashes else "1 = 1"
-    differing = statements.differing_keys(present, scan.keys, differs, is_deep=contents is not None)
-    missing = statements.missing_keys(present, scan.keys, marks_deleted=marks_deleted and deletes == "soft")
+    differs = statements.differs(scan.keys, marks_deleted=target.marks_deleted) if trusts_hashes else "1 = 1"
+    differing = partial(statements.differing_keys, present, scan.keys, differs, is_deep=contents is not None)
     with connection.cursor() as cursor:
-        scanned = count(cursor, statements.count_keys(statements.SCAN, scan.keys))
-        matched = scanned - count(cursor, statements.count(differing))
+        in_scan, in_target = _count_sides(cursor, differing("1 = 1"))
+        matched = _count_keys(cursor, scan) - in_scan
+        _refuse_repeated(count(cursor, statements.count_all(present)) - matched - in_target, target)
         altered = count(cursor, statements.count_altered(present, scan.keys, differs)) if contents else 0
-        cursor.execute(statements.declare_cursor(differing, *([missing] if follows_deletes(deletes) else [])))
+        cursor.execute(statements.declare_cursor(differing(_wanted_missing(target)), scan.keys))
     return Comparison(matched, altered, connection)
 
 
-def _refuse_repeated(connection: Any, present: str, keys: Sequence[str], target: Target) -> None:
+def _count_sides(cursor: Any, differing: str) -> tuple[int, int]:
+    cursor.execute(statements.count_sides(differing))
+    in_scan, in_target = cursor.fetchone()
+    return int(in_scan), int(in_target)
+
+
+def _count_keys(cursor: Any, scan: Scan) -> int:
+    """A row that is read twice has its key twice in the scan."""
+    if scan.identity:
+        return count(cursor, statements.count_keys(statements.SCAN, scan.keys))
+    return sum(part.rows for part in scan.parts)
+
+
+def _wanted_missing(target: Target) -> str:
+    """A condition: a row of the target that the scan lacks is to be deleted, and not marked as deleted already."""
+    if not follows_deletes(target.deletes):
+        return "1 = 0"
+    return f"t.{quote(DELETED_AT)} IS NULL" if target.marks_deleted and target.deletes == "soft" else "1 = 1"
+
+
+def _refuse_repeated(surplus_rows: int, target: Target) -> None:
     """Raises CountMismatch when the target holds a key more than once, which no comparison by key can tell."""
-    with connection.cursor() as cursor:
-        repeated = count(cursor, statements.count_keys_held_twice(present, keys))
-    if repeated:
+    if surplus_rows:
         raise CountMismatch(
-            f"the target holds {repeated} keys more than once",
+            f"the target holds {surplus_rows} rows whose key another of its rows has",
             place=target.place,
             remedy="delete the surplus rows, or drop the target: the next run loads all of it",
         )

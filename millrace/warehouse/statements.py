@@ -234,18 +234,27 @@ def count_keys(table: str, keys: Sequence[str]) -> str:
     return f"SELECT count(*) FROM (SELECT DISTINCT {quote_list(keys)} FROM {quote(table)}) AS keys"
 
 
-def count_keys_held_twice(target: str, keys: Sequence[str]) -> str:
-    """Keys that the target holds in several rows."""
-    return count(f"SELECT 1 AS one FROM {target} AS t GROUP BY {quote_list(keys)} HAVING count(*) > 1")
-
-
-def differing_keys(target: str, keys: Sequence[str], differs: str, *, is_deep: bool) -> str:
-    """Keys of the scan whose row ``differs``, or (``is_deep``) whose content does; with 1: the scan has them."""
+def differing_keys(target: str, keys: Sequence[str], differs: str, missing: str, *, is_deep: bool) -> str:
+    """Keys, each once, of the scan whose row ``differs``, or (``is_deep``) whose content does; and of rows ``t`` of the
+    target that the scan lacks, as far as they are ``missing`` (a condition). Tells with 1 and 0 which of them the scan
+    has, and which of those are new to the target."""
+    key = quote(keys[0])
+    names = ", ".join(f"coalesce(s.{quote(name)}, t.{quote(name)}) AS {quote(name)}" for name in keys)
     content = f" LEFT JOIN {quote(CONTENT)} AS c ON {match('c', 's', keys)}" if is_deep else ""
     condition = f"{differs} OR {_OTHER_CONTENT}" if is_deep else differs
     return (
-        f"SELECT DISTINCT {quote_list(keys, 's.')}, 1 AS {quote(WAS_SCANNED)} FROM {quote(SCAN)} AS s "
-        f"LEFT JOIN {target} AS t ON {match('t', 's', keys)}{content} WHERE {condition}"
+        f"SELECT DISTINCT {names}, CASE WHEN s.{key} IS NULL THEN 0 ELSE 1 END AS {quote(WAS_SCANNED)}, "
+        f"CASE WHEN s.{key} IS NOT NULL AND t.{key} IS NULL THEN 1 ELSE 0 END AS {quote(IS_NEW)} "
+        f"FROM {quote(SCAN)} AS s FULL JOIN {target} AS t ON {match('t', 's', keys)}{content} "
+        f"WHERE (s.{key} IS NOT NULL AND ({condition})) OR (s.{key} IS NULL AND {missing})"
+    )
+
+
+def count_sides(differing: str) -> str:
+    """How many of the ``differing_keys`` the scan has, and how many the target."""
+    return (
+        f"SELECT coalesce(sum({quote(WAS_SCANNED)}), 0), count(*) - coalesce(sum({quote(IS_NEW)}), 0) "
+        f"FROM ({differing}) AS differing"
     )
 
 
@@ -257,23 +266,19 @@ def count_altered(target: str, keys: Sequence[str], differs: str) -> str:
     )
 
 
-def missing_keys(target: str, keys: Sequence[str], *, marks_deleted: bool) -> str:
-    """Keys of the target that the scan lacks, with 0; not those that are marked as deleted already."""
-    known = f" AND t.{quote(DELETED_AT)} IS NULL" if marks_deleted else ""
-    return (
-        f"SELECT {quote_list(keys, 't.')}, 0 AS {quote(WAS_SCANNED)} FROM {target} AS t LEFT JOIN {quote(SCAN)} AS s "
-        f"ON {match('t', 's', keys)} WHERE s.{quote(keys[0])} IS NULL{known}"
-    )
-
-
 def count(query: str) -> str:
     """The number of rows of a query."""
     return f"SELECT count(*) FROM ({query}) AS counted"
 
 
-def declare_cursor(*queries: str) -> str:
-    """A cursor over the rows of queries that have the same columns."""
-    return f"DECLARE {CURSOR} CURSOR FOR {' UNION ALL '.join(queries)}"
+def count_all(relation: str) -> str:
+    """The number of rows of a relation (a quoted table, or a query in parentheses)."""
+    return f"SELECT count(*) FROM {relation} AS t"
+
+
+def declare_cursor(differing: str, keys: Sequence[str]) -> str:
+    """A cursor over ``differing_keys``, without whether they are new."""
+    return f"DECLARE {CURSOR} CURSOR FOR SELECT {quote_list([*keys, WAS_SCANNED])} FROM ({differing}) AS differing"
 
 
 def fetch(rows: int) -> str:
