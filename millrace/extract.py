@@ -22,7 +22,7 @@ from millrace.contract.check import Limits, measure
 from millrace.contract.fitting import Fitting
 from millrace.contract.tolerance import check_rejects
 from millrace.declared import Dated, LandingFormat
-from millrace.lake.batch import Batch, BatchKind, RejectCount, batch_prefix, new_batch_id
+from millrace.lake.batch import SCANS, Batch, BatchKind, RejectCount, batch_prefix, new_batch_id
 from millrace.lake.formats import FORMATS
 from millrace.lake.store import ObjectStore
 from millrace.lake.writer import PartWriter
@@ -172,6 +172,11 @@ class Extraction:
             keys = [column for column in columns if column.name in self._keys]
             self._measure(accepted, keys)
             self._sample.write(with_row_hash(accepted, columns).select(*self._keys, ROW_HASH), keys)
+
+    @property
+    def scan_prefix(self) -> str:
+        """Where the scan of a sweep lies, which no batch keeps; rules of the buckets delete it after a week."""
+        return f"{SCANS}/{self.prefix}"
 
     def add_note(self, note: str) -> None:
         """Add what a person should know of this batch to its report."""

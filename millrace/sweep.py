@@ -72,7 +72,7 @@ async def sweep(route: Route, *, deep: bool = False) -> Batch | None:
 async def _scan(route: Route, known: Sequence[Column], reading: Reading, extraction: Extraction, *, deep: bool) -> Scan:
     """The table's keys and row hashes, in the lake; rows that cannot be decoded are rejects already."""
     narrowing = _Narrowing(route, known, reading.read, deep=deep)
-    with PartWriter(route.landing.scans, extraction.prefix, "scan") as writer:
+    with PartWriter(route.landing.scans, extraction.scan_prefix, "scan") as writer:
         rows = 0
         async with aclosing(reading.chunks()) as chunks:
             async for chunk in chunks:
@@ -83,7 +83,7 @@ async def _scan(route: Route, known: Sequence[Column], reading: Reading, extract
                 extraction.report(narrowing.rows)
         await asyncio.to_thread(writer.close)
         await require_all(route, reading, rows)
-    return narrowing.scan(writer, extraction.prefix)
+    return narrowing.scan(writer, extraction.scan_prefix)
 
 
 class _Narrowing:

@@ -23,6 +23,9 @@ from millrace.types import Column, DataType
 
 MANIFEST_VERSION = 5
 MANIFEST_NAME = "batch.json"
+SCANS = "sweep-scans"
+"""The first part of the keys of objects that a sweep needs and no batch keeps: no name of a pipeline, which has no
+hyphen. infra/stack.yaml has the rules that delete them."""
 
 BatchKind = Literal["window", "sweep", "replay", "snapshot", "model"]
 """How a batch came about (docs/decisions/0007-sweep-lease-replay.md, 0009-models.md)."""

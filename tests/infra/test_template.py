@@ -11,6 +11,9 @@ import yaml
 
 from infra.work_pool import TEMPLATE as BASE_JOB_TEMPLATE
 from infra.work_pool import is_secret
+from millrace.errors import ConfigurationError
+from millrace.lake.batch import SCANS
+from millrace.naming import declared_name
 from millrace.warehouse.contents import UNLOADED
 
 PATH = BASE_JOB_TEMPLATE.with_name("stack.yaml")
@@ -117,10 +120,13 @@ def test_an_upload_that_was_broken_off_is_cleared_away(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["LandingBucket", "ProcessedBucket"])
-def test_the_lake_is_kept(name: str) -> None:
+def test_the_lake_is_kept_but_for_the_scans_of_sweeps(name: str) -> None:
     said = properties(name)
     assert said["VersioningConfiguration"] == {"Status": "Enabled"}
-    assert not any("ExpirationInDays" in rule for rule in said["LifecycleConfiguration"]["Rules"])
+    expiring = [rule for rule in said["LifecycleConfiguration"]["Rules"] if "ExpirationInDays" in rule]
+    assert [rule["Prefix"] for rule in expiring] == [f"{SCANS}/"]
+    with pytest.raises(ConfigurationError, match=SCANS):
+        declared_name(SCANS, "pipeline")
 
 
 @pytest.mark.parametrize(

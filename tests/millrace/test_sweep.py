@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_on_servers import Engine, counts
+from engine_on_servers import NOW, Engine, counts
 from pymongo import MongoClient
 
 from local.stack import WAREHOUSE_IAM_ROLE
@@ -18,6 +18,8 @@ from millrace import Incremental, Snapshot, Stream
 from millrace.capture import chunk
 from millrace.declared import DeletePolicy
 from millrace.errors import ConfigurationError
+from millrace.lake.batch import MANIFEST_NAME, SCANS
+from millrace.run import Bounds
 from millrace.warehouse.loader import Warehouse
 
 NOTES = Stream("notes", source="postgres:public.notes", key="id", capture=Incremental("changed", overlap=timedelta(0)))
@@ -29,6 +31,11 @@ def fill(engine: Engine, rows: int = 10) -> None:
         "CREATE TABLE notes (id bigint PRIMARY KEY, body text, changed timestamptz); "
         f"INSERT INTO notes SELECT i, 'note ' || i, clock_timestamp() FROM generate_series(1, {rows}) AS i"
     )
+
+
+def kept_objects(engine: Engine) -> set[str]:
+    """Keys of the lake but for the scans of sweeps, which expire."""
+    return {key for key in engine.store.list_keys("") if not key.startswith(f"{SCANS}/")}
 
 
 async def test_silent_updates_inserts_and_deletes_arrive(either: Engine) -> None:
@@ -50,6 +57,28 @@ async def test_a_second_sweep_finds_everything_unchanged_and_rewrites_nothing(ei
     before = either.rows("notes")
     assert counts(await either.sweep(NOTES)) == {"read": 10, "unchanged": 10}
     assert either.rows("notes") == before
+
+
+@pytest.mark.parametrize(
+    ("stream", "mode", "files"),
+    [
+        (NOTES, Bounds("sweep"), [MANIFEST_NAME]),
+        (NOTES, Bounds("sweep", deep=True), [MANIFEST_NAME]),
+        (replace(NOTES, capture=Snapshot()), NOW, [MANIFEST_NAME, "part-00000.parquet"]),
+    ],
+    ids=["sweep", "deep sweep", "snapshot"],
+)
+async def test_what_finds_nothing_leaves_a_row_in_the_ledger_and(
+    either: Engine, stream: Stream, mode: Bounds, files: list[str]
+) -> None:
+    """Its manifest; a snapshot its rows, too, and the list of them that COPY reads. The scan of a sweep expires."""
+    fill(either)
+    await either.run(stream)
+    batches, kept = either.query("SELECT count(*) FROM millrace.batches"), kept_objects(either)
+    assert counts(await either.run(stream, mode)) == {"read": 10, "unchanged": 10}
+    assert either.query("SELECT count(*) FROM millrace.batches") == [(batches[0][0] + 1,)]
+    names = [key.rpartition("/")[2] for key in sorted(kept_objects(either) - kept)]
+    assert [name for name in names if not name.startswith("copy-")] == files
 
 
 async def test_a_sweep_moves_the_position_as_a_window_does(engine: Engine) -> None:
