@@ -195,7 +195,7 @@ def rejects(
     rows: Annotated[bool, typer.Option("--rows", help="Every row: its key and the file that holds it.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what was rejected and not replayed since, by reason and field."""
+    """Show what was rejected and not replayed since, also by a batch that was refused for it, by reason and field."""
     from cli.show import print_json, print_rejects
     from tasks.rejects import list_rejects
 

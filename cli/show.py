@@ -121,10 +121,11 @@ def print_rejects(found: Sequence[Rejects]) -> None:
     table = Table()
     _add_texts(table, "stream", "reason", "field")
     _add_numbers(table, "rows")
-    _add_texts(table, "last read", "where")
+    _add_texts(table, "batch", "last read", "where")
     for one in found:
         where = f"{one.coordinates} in {one.file}" if one.coordinates else one.file
-        _add_row(table, one.stream, one.reason, one.field, one.rows, f"{one.read_at:%Y-%m-%d %H:%M:%S}", where)
+        batch = "refused" if one.is_refused else "loaded"
+        _add_row(table, one.stream, one.reason, one.field, one.rows, batch, f"{one.read_at:%Y-%m-%d %H:%M:%S}", where)
     print_table(table) if found else print_lines(["No rejected rows are open."])
 
 

@@ -22,6 +22,7 @@ from millrace.contract.check import Limits, measure
 from millrace.contract.fitting import Fitting
 from millrace.contract.tolerance import check_rejects
 from millrace.declared import Dated, LandingFormat
+from millrace.errors import TooManyRejects
 from millrace.lake.batch import SCANS, Batch, BatchKind, RejectCount, batch_prefix, new_batch_id
 from millrace.lake.formats import FORMATS
 from millrace.lake.store import ObjectStore
@@ -35,8 +36,9 @@ from millrace.types import Column, identity_column, polars_type
 
 Progress = Callable[[int], None]
 """Is called with the number of rows read so far."""
-RejectedBefore = Callable[[Collection[str]], int]
-"""How many of the rows with these coordinates were rejected by a batch before, and not accepted since."""
+RejectedBefore = Callable[[Collection[str], bool], int]
+"""How many of the rows with these coordinates were rejected by a batch before and count no more; whether the read is of
+everything."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Extraction:
 
     ``known`` are the target's columns, ``lower`` the bound that the read began from, ``previous`` the moment of the
     last read that was applied, ``consent`` what a person allows this run to do, ``by_value`` as in ``Batch``.
-    ``fitting`` is what its chunks go through; ``rejected_before`` is asked where a window rejected too many rows.
+    ``fitting`` is what its chunks go through; ``rejected_before`` is asked where too many rows were rejected.
     """
 
     def __init__(
@@ -90,7 +92,7 @@ class Extraction:
         consent: Consent = NO_CONSENT,
         *,
         by_value: bool = False,
-        rejected_before: RejectedBefore = lambda _: 0,
+        rejected_before: RejectedBefore = lambda *_: 0,
     ) -> None:
         self._landing, self._stream, self._read, self._kind, self._known = landing, stream, read, kind, known
         self._lower, self._begun_at, self._consent = lower, datetime.now(UTC), consent
@@ -199,7 +201,11 @@ class Extraction:
         read = self._accepted + self._rejected + matched + sum(part.rows for part in self._deletes.parts)
         if not read and not closes and self._kind != "snapshot" and not self._consent.accept_source:
             return None
-        self._check_rejects(self._accepted + self._rejected + matched)
+        try:
+            self._check_rejects(self._accepted + self._rejected + matched)
+        except TooManyRejects:
+            self._batch(read, matched, tuple(closes)).save_refused(self._landing.store)
+            raise
         if not self._known:
             self.fitting.seen.refuse_unsorted()
         batch = self._batch(read, matched, tuple(closes))
@@ -227,14 +233,14 @@ class Extraction:
         """A replay reads again what was accepted as rejected before."""
         if self._kind == "replay" or self._consent.accept_rejects:
             return
-        files = f"{self._landing.store.uri(self.prefix)}/rejects-*.ndjson"
+        command = f"millrace rejects {self._landing.pipeline} --stream {self._stream.name}"
         check_rejects(
             self._stream,
             self._reject_counts,
             read,
             is_everything=self._is_everything,
-            files=files,
-            rejected_before=lambda: self._rejected_before(self._met),
+            where=f"`{command}` ({self._landing.store.uri(self.prefix)}/rejects-*.ndjson)",
+            rejected_before=lambda: self._rejected_before(self._met, self._is_everything),
         )
 
     @property

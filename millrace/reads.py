@@ -7,11 +7,10 @@ What does not belong here: where connections come from, the sweep (sweep.py), an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import orjson
@@ -25,19 +24,16 @@ from millrace.declared import Queue
 from millrace.errors import FatalError, RetryableError
 from millrace.extract import Extraction, Landing
 from millrace.lake.batch import Batch, BatchKind
-from millrace.lake.store import ObjectStore
 from millrace.naming import column_name
 from millrace.pipeline import Pipeline
-from millrace.rejects import NOWHERE, REJECT_SCHEMA, no_rejects, read_rejects
+from millrace.quarantine import open_rejects, rejected_before
+from millrace.rejects import FILE_IS_GONE, NOWHERE, REJECT_SCHEMA
 from millrace.stream import Stream
 from millrace.types import Column
 from millrace.warehouse.loader import Standing, Warehouse
 
 WRITTEN_MEANWHILE = 0.01
 """Share of the rows that may be new when a source without snapshots is counted after it was read."""
-
-LATEST_BATCHES = 20
-"""A row that every window reads was rejected by one of so many."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +88,9 @@ async def window(
             previous,
             route.consent,
             by_value=by_value,
-            rejected_before=partial(rejected_before, route),
+            rejected_before=partial(
+                rejected_before, route.warehouse, route.landing.store, route.pipeline, route.stream, read
+            ),
         ) as extraction:
             note_lost(extraction, lost if moves else ())
             taken = await take(reading, extraction)
@@ -115,18 +113,6 @@ def note_lost(extraction: Extraction, lost: Sequence[str]) -> None:
         extraction.add_note(f"the target had lost {', '.join(lost)}: all rows were read and compared value by value")
 
 
-def rejected_before(route: Route, coordinates: Collection[str]) -> int:
-    """How many of these rows the latest batches with open rejects rejected, too."""
-    left, store = set(coordinates), route.landing.store
-    manifests = dict.fromkeys(one.manifest for one in route.warehouse.open_rejects(route.pipeline, route.stream))
-    for manifest in islice(manifests, LATEST_BATCHES):
-        if not left:
-            break
-        for key in Batch.load(store, manifest).rejects:
-            left.difference_update(read_rejects(store.get_bytes(key))["coordinates"])
-    return len(coordinates) - len(left)
-
-
 async def replay(route: Route) -> Batch | None:
     """Read the rows of all open rejects as they are now; None when there are none."""
     known = await route.known()
@@ -142,6 +128,7 @@ async def replay(route: Route) -> Batch | None:
         route.landing, route.stream, read, "replay", known, previous=previous, consent=route.consent
     ) as extraction:
         extraction.keep_rejects(rejected.filter(pl.col("coordinates") == NOWHERE).select(*REJECT_SCHEMA))
+        _note_lost_files(extraction, rejected)
         gone = 0
         for keys in keys_of_coordinates(route.stream, rejected["coordinates"]):
             async with route.source.read(route.stream, extraction.fitting.known, keys) as reading:
@@ -153,22 +140,13 @@ async def replay(route: Route) -> Batch | None:
         return await asyncio.to_thread(lambda: extraction.finish(closes=closes))
 
 
-def open_rejects(
-    warehouse: Warehouse, store: ObjectStore, pipeline: Pipeline, stream: Stream
-) -> tuple[list[str], pl.DataFrame]:
-    """The batches that have open rejects, and the rejected rows, each once as it was met last: REJECT_SCHEMA with the
-    moment of the read (``read_at``) and the file that holds the row (``file``)."""
-    found = {one.batch_id: one.manifest for one in warehouse.open_rejects(pipeline, stream)}
-    batches = [Batch.load(store, manifest) for manifest in found.values()]
-    frames = [
-        read_rejects(store.get_bytes(key)).with_columns(read_at=batch.read_at, file=pl.lit(store.uri(key)))
-        for batch in batches
-        for key in batch.rejects
-    ]
-    rows = pl.concat(frames) if frames else no_rejects().with_columns(read_at=None, file=pl.lit(""))
-    is_nowhere = pl.col("coordinates") == NOWHERE
-    placed = rows.filter(~is_nowhere).unique("coordinates", keep="first", maintain_order=True)
-    return list(found), pl.concat([placed, rows.filter(is_nowhere)])
+def _note_lost_files(extraction: Extraction, rejected: pl.DataFrame) -> None:
+    files = rejected.filter(pl.col("reason") == FILE_IS_GONE)["row"].unique(maintain_order=True).to_list()
+    if files:
+        extraction.add_note(
+            f"files with rejected rows are gone from the lake ({', '.join(map(str, files[:3]))}): these rows are read "
+            "again by a sweep or by a run of everything (--full)"
+        )
 
 
 async def take(reading: Reading, extraction: Extraction) -> int:

@@ -13,7 +13,7 @@ from datetime import datetime
 import polars as pl
 
 from blocks.load import load_landing
-from millrace.reads import open_rejects
+from millrace.quarantine import open_rejects, refused_rejects
 from pipelines import find
 from tasks.connections import open_warehouse
 
@@ -21,7 +21,8 @@ from tasks.connections import open_warehouse
 @dataclass(frozen=True)
 class Rejects:
     """Rows of a stream rejected for one reason and field: how many, when last, and the latest ``file`` that holds them
-    whole. ``coordinates`` is the key of a single row, '' where there are several."""
+    whole. ``coordinates`` is the key of a single row, '' where there are several. ``is_refused``: the batch was refused
+    for its rejects, so that nothing of it is loaded."""
 
     stream: str
     reason: str
@@ -30,18 +31,27 @@ class Rejects:
     read_at: datetime
     file: str
     coordinates: str = ""
+    is_refused: bool = False
 
 
 async def list_rejects(pipeline: str, streams: Sequence[str], *, each: bool = False) -> list[Rejects]:
-    """Open rejects of these streams, the most frequent reason first; ``each``: row by row."""
+    """Open rejects of these streams, and those of a batch that was refused and on which nothing went on; the most
+    frequent reason first; ``each``: row by row."""
     declared = find(pipeline)
     warehouse, store = await open_warehouse(declared), await load_landing()
-    by = ["reason", "field", "coordinates"] if each else ["reason", "field"]
     found: list[Rejects] = []
     for stream in streams:
-        _, rows = await asyncio.to_thread(open_rejects, warehouse, store, declared, declared.stream(stream))
-        grouped = rows.group_by(by, maintain_order=True).agg(
-            pl.len().alias("rows"), pl.col("read_at").max(), pl.col("file").last()
-        )
-        found += [Rejects(stream, **row) for row in grouped.sort("rows", descending=True).to_dicts()]
+        own = (warehouse, store, declared, declared.stream(stream))
+        _, applied = await asyncio.to_thread(open_rejects, *own)
+        refused = await asyncio.to_thread(refused_rejects, *own)
+        found += _grouped(stream, applied, each=each)
+        found += _grouped(stream, refused, each=each, is_refused=True)
     return found
+
+
+def _grouped(stream: str, rows: pl.DataFrame, *, each: bool, is_refused: bool = False) -> list[Rejects]:
+    by = ["reason", "field", "coordinates"] if each else ["reason", "field"]
+    grouped = rows.group_by(by, maintain_order=True).agg(
+        pl.len().alias("rows"), pl.col("read_at").max(), pl.col("file").last()
+    )
+    return [Rejects(stream, **row, is_refused=is_refused) for row in grouped.sort("rows", descending=True).to_dicts()]

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from millrace.declared import Queue
 from millrace.errors import TooManyRejects
 from millrace.stream import Stream
 
 FLOOR_ROWS = 10
 """So many are allowed whatever their share is: in a window of few rows one bad row is a large share."""
 SHOWN_REASONS = 3
+MESSAGES_GO_ON = ", or wait for messages that are right: then these are set aside"
 
 
 def check_rejects(
@@ -22,21 +24,22 @@ def check_rejects(
     read: int,
     *,
     is_everything: bool,
-    files: str,
+    where: str,
     rejected_before: Callable[[], int],
 ) -> None:
     """Raises TooManyRejects when more of ``read`` rows were rejected than the stream allows, or all of them where the
     read was of everything: then not the rows are wrong but the declaration, or the source as a whole.
 
-    ``reasons`` counts rejected rows by reason and field; ``files`` is where they are. Rows that were
-    ``rejected_before`` are not counted again by a window: those without a stamp are in every one.
+    ``reasons`` counts rejected rows by reason and field; ``where`` tells how to see them. Rows that were
+    ``rejected_before`` are not counted again: those without a stamp are in every window.
     """
     rejected, allowed = reasons.total(), allowed_rejects(stream, read)
-    fix = "fix the data, the contract or the stream's types"
+    is_of_messages = isinstance(stream.capture, Queue)
+    fix = f"fix {'' if is_of_messages else 'the data, '}the contract or the stream's types"
     if is_everything and rejected and rejected >= read:
         problem = f"all {read:,} rows were rejected"
     elif rejected > allowed:
-        before = 0 if is_everything else rejected_before()
+        before = rejected_before()
         rejected, read = rejected - before, read - before
         allowed = allowed_rejects(stream, read)
         if rejected <= allowed:
@@ -50,8 +53,8 @@ def check_rejects(
     raise TooManyRejects(
         f"{problem}: {described}",
         place=f"stream {stream.name} ({stream.source})",
-        remedy=f"see {files}, then {fix}; to let this batch through once: --accept-rejects (accept_rejects of the "
-        "run's parameters)",
+        remedy=f"see {where}, then {fix}{MESSAGES_GO_ON if is_of_messages else ''}; to let this batch through once: "
+        "--accept-rejects (accept_rejects of the run's parameters)",
     )
 
 

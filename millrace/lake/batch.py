@@ -26,6 +26,7 @@ MANIFEST_NAME = "batch.json"
 SCANS = "sweep-scans"
 """The first part of the keys of objects that a sweep needs and no batch keeps: no name of a pipeline, which has no
 hyphen. infra/stack.yaml has the rules that delete them."""
+REFUSED = "refused"
 
 BatchKind = Literal["window", "sweep", "replay", "snapshot", "model"]
 """How a batch came about (docs/decisions/0007-sweep-lease-replay.md, 0009-models.md)."""
@@ -133,8 +134,15 @@ class Batch:
 
     def save(self, store: ObjectStore) -> str:
         """Write the manifest; from now on the batch exists. Returns its key."""
-        store.put_bytes(orjson.dumps(self._as_json(), option=orjson.OPT_INDENT_2), self.manifest_key)
-        return self.manifest_key
+        return self._put(store, self.manifest_key)
+
+    def save_refused(self, store: ObjectStore) -> str:
+        """Write that the batch was refused for its rejects, and where they are; it never exists. Returns the key."""
+        return self._put(store, f"{refused_prefix(self.pipeline, self.stream)}/{self.batch_id}.json")
+
+    def _put(self, store: ObjectStore, key: str) -> str:
+        store.put_bytes(orjson.dumps(self._as_json(), option=orjson.OPT_INDENT_2), key)
+        return key
 
     def _as_json(self) -> dict[str, Any]:
         columns = [{"name": column.name, "path": column.path, **column.type.as_json()} for column in self.columns]
@@ -191,3 +199,8 @@ def new_batch_id(read_at: datetime) -> str:
 def batch_prefix(pipeline: str, stream: str, read_at: datetime, batch_id: str) -> str:
     """Where a batch's objects lie; keys of a stream sort by time."""
     return f"{pipeline}/{stream}/{read_at.astimezone(UTC):%Y/%m/%d}/{batch_id}"
+
+
+def refused_prefix(pipeline: str, stream: str) -> str:
+    """Where it is written which batches of a stream were refused; keys sort by the moment of the read."""
+    return f"{pipeline}/{stream}/{REFUSED}"

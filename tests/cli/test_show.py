@@ -51,6 +51,14 @@ def test_keys_and_field_names_are_shown_as_text(text: str, capsys: pytest.Captur
     assert as_printed(printed).count(as_printed(visible(text))) >= 8
 
 
+def test_rejects_of_a_refused_batch_are_marked(capsys: pytest.CaptureFixture[str]) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    loaded, refused = (Rejects("sales", "too_long", "body", 1, now, "f", is_refused=one) for one in (False, True))
+    show.print_rejects([loaded, refused])
+    lines = [line for line in capsys.readouterr().out.splitlines() if "too_long" in line]
+    assert ["refused" in line for line in lines] == [False, True]
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_json_means_the_same_and_is_safe_to_look_at(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     show.print_json({"key": text})

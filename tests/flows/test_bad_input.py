@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator
+from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterName
+from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import TaskRunSort
 from sqlalchemy.engine import make_url
 
@@ -25,6 +27,7 @@ from millrace.errors import (
     Unreachable,
 )
 from tasks.extract import extract_postgres_stream
+from tasks.messages import failed
 from tests.flows.conftest import MONGO_DATABASE, OwnPipeline, Places
 from tests.saved_blocks import save_blocks
 
@@ -138,6 +141,9 @@ async def test_more_rejects_than_allowed(places: Places, own_pipeline: OwnPipeli
     reason = await failure(own_pipeline("notes", "id"))
     assert isinstance(reason, TooManyRejects)
     assert "rejects-*.ndjson" in reason.remedy
+    told = failed("replicate", FlowRun(flow_id=uuid4(), name="run"), reason)
+    assert "1,001 number_does_not_fit of amount" in told.body
+    assert "millrace rejects" in told.body
 
 
 async def test_a_pipeline_that_is_none(places: Places) -> None:

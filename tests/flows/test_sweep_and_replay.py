@@ -10,7 +10,7 @@ from flows.replicate import RunReport, replicate
 from flows.request import ReplicateRequest
 from millrace.run import Mode
 from tasks.rejects import list_rejects
-from tasks.report import StreamReport
+from tasks.report import RunFailed, StreamReport
 from tests.flows.conftest import Places
 
 DECLARED = """
@@ -33,8 +33,8 @@ def declare(path: Path, sweep: str = "", floor: int = 0) -> str:
     return f"{module}:shop"
 
 
-async def run(pipeline: str, mode: Mode = "incremental") -> StreamReport:
-    report: RunReport = await replicate(ReplicateRequest(pipeline=pipeline, mode=mode))
+async def run(pipeline: str, mode: Mode = "incremental", **allowed: bool) -> StreamReport:
+    report: RunReport = await replicate(ReplicateRequest(pipeline=pipeline, mode=mode, **allowed))
     (stream,) = report.streams
     return stream
 
@@ -84,6 +84,24 @@ async def test_rejects_are_listed_and_a_replay_closes_them(sales: Places, tmp_pa
     assert (replayed.kind, replayed.read, replayed.inserted) == ("replay", 1, 1)
     assert await list_rejects(pipeline, ["sales"]) == []
     assert sales.warehouse("SELECT count(*) FROM shop.sales") == [(3,)]
+
+
+async def test_what_a_refused_batch_rejected_is_listed_until_a_person_lets_it_through(
+    sales: Places, tmp_path: Path
+) -> None:
+    pipeline = declare(tmp_path)
+    sales.source("INSERT INTO sales SELECT i, -i FROM generate_series(10, 29) AS i")
+    with pytest.raises(RunFailed, match=r"21 of 23 rows were rejected.*21 contract_min_exclusive of amount") as raised:
+        await run(pipeline)
+    assert "`millrace rejects shop --stream sales`" in str(raised.value)
+    (listed,) = await list_rejects(pipeline, ["sales"])
+    assert (listed.reason, listed.field, listed.rows) == ("contract_min_exclusive", "amount", 21)
+    assert listed.is_refused
+    assert len(await list_rejects(pipeline, ["sales"], each=True)) == 21
+    accepted = await run(pipeline, accept_rejects=True)
+    assert (accepted.inserted, accepted.rejected) == (2, 21)
+    (listed,) = await list_rejects(pipeline, ["sales"])
+    assert (listed.rows, listed.is_refused) == (21, False)
 
 
 async def test_a_run_gives_its_leases_back(sales: Places, tmp_path: Path) -> None:

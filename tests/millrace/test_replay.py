@@ -14,9 +14,10 @@ from pymongo import MongoClient
 
 from millrace import Incremental, Stream
 from millrace.consent import Consent
-from millrace.errors import TooManyRejects
+from millrace.errors import SourceMissing, TooManyRejects
 from millrace.lake.batch import Batch
-from millrace.reads import open_rejects
+from millrace.lake.store import ObjectStore
+from millrace.quarantine import open_rejects
 from millrace.run import Bounds, Mode
 from millrace.types import INT64
 
@@ -159,6 +160,54 @@ async def test_a_person_can_let_a_batch_through_that_has_too_many_rejects(engine
 async def test_a_share_that_is_not_exceeded_passes(engine: Engine) -> None:
     fill(engine, [1, -2, 3, -4])
     assert counts(await engine.run(replace(STREAM, max_reject_share=0.5)))["rejected"] == 2
+
+
+@pytest.mark.parametrize("lost", ["a file of rejects", "a manifest"])
+async def test_a_file_of_rejects_that_is_gone_stops_no_replay_of_the_others(engine: Engine, lost: str) -> None:
+    fill(engine, [1, -2, -3])
+    await engine.deliver(STREAM)
+    engine.source("INSERT INTO sums VALUES (4, -4)")
+    await engine.deliver(STREAM)
+    first, second = engine.batches
+    assert (first.rejected, second.rejected) == (2, 1)
+    key = first.rejects[0] if lost == "a file of rejects" else first.manifest_key
+    store = replace_without(engine, key)
+    _, rows = open_rejects(engine.warehouse, store, pipeline_of(STREAM), STREAM)
+    assert sorted(rows["reason"]) == ["contract_min_exclusive", "file_is_gone", "file_is_gone"]
+    assert set(rows.filter(reason="file_is_gone")["file"]) == {engine.store.uri(key)}
+    lenient = replace(STREAM, contract=Lenient)
+    for _ in range(2):
+        result = await engine.replay(lenient)
+        assert result and result.rejected == 2, "what is lost stays open"
+        assert engine.store.uri(key) in result.warnings[0]
+    assert engine.rows("sums", "id") == [(1,), (4,)]
+    await engine.sweep(lenient)
+    assert engine.rows("sums", "id") == [(1,), (2,), (3,), (4,)]
+    assert still_open(engine) == []
+
+
+def replace_without(engine: Engine, lost: str) -> ObjectStore:
+    """The lake of the engine, of which a person deleted an object."""
+    engine.store = WithoutObject(engine.store, lost)
+    return engine.store
+
+
+class WithoutObject:
+    """A store in which one object is not there any more."""
+
+    def __init__(self, store: ObjectStore, lost: str) -> None:
+        self._store, self._lost = store, lost
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def exists(self, key: str) -> bool:
+        return key != self._lost and self._store.exists(key)
+
+    def get_bytes(self, key: str) -> bytes:
+        if key == self._lost:
+            raise SourceMissing("there is no such object", place=self._store.uri(key))
+        return self._store.get_bytes(key)
 
 
 async def test_documents_are_replayed_by_their_id_whatever_its_type(

@@ -1,0 +1,115 @@
+"""Rejected rows as they lie in the lake: those of applied batches that are open, and those of the batch refused last.
+
+What does not belong here: when a batch is refused (contract/tolerance.py), and reading rejected rows again (reads.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from itertools import groupby, islice
+
+import orjson
+import polars as pl
+
+from millrace.capture.chunk import Read
+from millrace.errors import SourceMissing
+from millrace.lake.batch import Batch, refused_prefix
+from millrace.lake.store import ObjectStore
+from millrace.pipeline import Pipeline
+from millrace.rejects import FILE_IS_GONE, NOWHERE, no_rejects, read_rejects
+from millrace.stream import Stream
+from millrace.warehouse.ledger import OpenRejects
+from millrace.warehouse.loader import Warehouse
+
+LATEST_BATCHES = 20
+"""A row that every window reads was rejected by one of so many."""
+
+
+def open_rejects(
+    warehouse: Warehouse, store: ObjectStore, pipeline: Pipeline, stream: Stream
+) -> tuple[list[str], pl.DataFrame]:
+    """The batches that have open rejects, and the rejected rows, each once as it was met last: REJECT_SCHEMA with the
+    moment of the read (``read_at``) and the file that holds the row (``file``). A row whose file is not in the lake any
+    more has the reason FILE_IS_GONE and no coordinates."""
+    found = [(one, rows) for one, rows in _by_batch(warehouse.open_rejects(pipeline, stream))]
+    return [one.batch_id for one, _ in found], _each_once([_rows_of(store, one, rows) for one, rows in found])
+
+
+def refused_rejects(warehouse: Warehouse, store: ObjectStore, pipeline: Pipeline, stream: Stream) -> pl.DataFrame:
+    """What the batch rejected that was refused last, in the same form; nothing once a run went on."""
+    batch = latest_refused(warehouse, store, pipeline, stream)
+    return _each_once([_read_all(store, batch)] if batch else [])
+
+
+def latest_refused(warehouse: Warehouse, store: ObjectStore, pipeline: Pipeline, stream: Stream) -> Batch | None:
+    """The batch that was refused last for its rejects; None once the stream went on from its position."""
+    keys = list(store.list_keys(f"{refused_prefix(pipeline.name, stream.name)}/"))
+    batch = Batch.load(store, keys[-1]) if keys else None
+    return batch if batch and batch.token > warehouse.newest_token(pipeline, stream) else None
+
+
+def rejected_before(
+    warehouse: Warehouse,
+    store: ObjectStore,
+    pipeline: Pipeline,
+    stream: Stream,
+    read: Read,
+    coordinates: Collection[str],
+    is_everything: bool,
+) -> int:
+    """How many of these rows count no more: those that the latest batches with open rejects rejected, too, unless
+    everything was read; and, once messages came after them, those for which a batch was refused: nobody can change
+    what was collected, so it must not stop what comes later."""
+    left = set(coordinates)
+    if not is_everything:
+        for one, _ in islice(_by_batch(warehouse.open_rejects(pipeline, stream)), LATEST_BATCHES if left else 0):
+            left.difference_update(_rows_of(store, one, 0)["coordinates"])
+    refused = latest_refused(warehouse, store, pipeline, stream) if read.collected else None
+    if refused and set(read.collected) - set(refused.collected):
+        left.difference_update(_read_all(store, refused)["coordinates"])
+    return len(coordinates) - len(left)
+
+
+def _by_batch(opened: Sequence[OpenRejects]) -> Iterator[tuple[OpenRejects, int]]:
+    """One of each batch, with the number of its rejected rows."""
+    for _, ones in groupby(opened, key=lambda one: one.batch_id):
+        first, *others = ones
+        yield first, first.rows + sum(one.rows for one in others)
+
+
+def _rows_of(store: ObjectStore, one: OpenRejects, rows: int) -> pl.DataFrame:
+    """Those that a batch rejected; so many ``rows`` there are, and what is missing of them is gone."""
+    try:
+        batch = Batch.load(store, one.manifest)
+    except SourceMissing:
+        return _gone(store, one.manifest, one, rows)
+    found = _read_all(store, batch)
+    missing = [key for key in batch.rejects if not store.exists(key)] if found.height < rows else []
+    return pl.concat([found, *(_gone(store, key, one, rows - found.height) for key in missing[:1])])
+
+
+def _read_all(store: ObjectStore, batch: Batch) -> pl.DataFrame:
+    """The rows of those files of a batch that are there."""
+    frames = [no_rejects().with_columns(read_at=pl.lit(batch.read_at), file=pl.lit(""))]
+    for key in batch.rejects:
+        try:
+            rows = read_rejects(store.get_bytes(key))
+        except SourceMissing:
+            continue
+        frames.append(rows.with_columns(read_at=pl.lit(batch.read_at), file=pl.lit(store.uri(key))))
+    return pl.concat(frames)
+
+
+def _gone(store: ObjectStore, key: str, one: OpenRejects, rows: int) -> pl.DataFrame:
+    """So many rows of which nothing is known but the file that held them."""
+    uri = store.uri(key)
+    lost = {"reason": FILE_IS_GONE, "field": "", "coordinates": NOWHERE, "row": orjson.dumps({"file": uri}).decode()}
+    frame = pl.DataFrame([lost] * rows, schema=dict(no_rejects().schema))
+    return frame.with_columns(read_at=pl.lit(one.read_at), file=pl.lit(uri))
+
+
+def _each_once(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    rows = pl.concat(frames) if frames else no_rejects().with_columns(read_at=None, file=pl.lit(""))
+    is_nowhere = pl.col("coordinates") == NOWHERE
+    placed = rows.filter(~is_nowhere).unique("coordinates", keep="first", maintain_order=True)
+    return pl.concat([placed, rows.filter(is_nowhere)])
