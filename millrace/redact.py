@@ -1,7 +1,8 @@
 """Takes secrets out of any text before it is logged, raised or shown.
 
-It works on text alone, so it also covers messages of drivers and services that quote a URL or a statement.
-What does not belong here: which texts are shown.
+It works on text alone, so it also covers messages of drivers and services that quote a URL or a statement. Where a form
+is ambiguous more is masked, not less.
+What does not belong here: values of rows (server_words.py), and which texts are shown.
 """
 
 from __future__ import annotations
@@ -11,31 +12,71 @@ import re
 MASK = "***"
 
 _NAMES = (
-    r"[\w-]*(?:password|passwd|passphrase|pwd|secret|secret[_-]?key|secret[_-]?access[_-]?key|access[_-]?key[_-]?id"
-    r"|session[_-]?token|security[_-]?token|token|api[_-]?key|private[_-]?key|credential[s]?|signature)"
+    r"(?<![\w-])[\w-]*(?:password|passwd|passphrase|passcode|pwd|secret|secret[ _-]?(?:access[ _-]?)?key"
+    r"|(?:shared[ _-]?)?access[ _-]?key(?:[ _-]?id)?|(?:account|api|private|encryption|signing|master|webhook)[ _-]?key"
+    r"|token|credentials?|signature)"
 )
+_SEPARATOR = r"(?:\\*[\"'])?\s*(?:=>|:=|=|:|%3D)\s*"
+
+_QUOTED = (
+    # In a JSON text within a JSON text; in a SQL literal within one; JSON and shell; libpq and SQL. An end that is
+    # missing was cut off.
+    r"(?:\\+\"(?:(?!\\+\").)*(?:\\+\"|\Z)|''(?=[^'\s,;)])(?:''''|[^'])*(?:''|\Z)"
+    r"|\"(?:\\.|\"\"|[^\"\\])*(?:\"|\Z)|'(?:\\.|''|[^'\\])*(?:'|\Z))"
+)
+_VALUE = rf"(?!(?:YES|NO)\))(?:\w*\(?\s*{_QUOTED}|(?:[^\s\"'<>]|[\"'](?=[^\s,;:)}}\]]))+)"
+"""Of a name: quoted, as an argument (``SecretStr('…')``), or all up to the next blank. MySQL tells whether
+one was used, not which: ``(using password: YES)``."""
+
+_NOT_TOKENS = r"(?!(?:auth\w*|credentials?|tokens?|realm|scheme|access|operations?|settings?)\b)"
 
 _RULES: tuple[tuple[str, str], ...] = (
-    # scheme://user:password@host, up to the last @: an unescaped password may hold one.
-    (r"\b([a-z][a-z0-9+.-]*://[^\s:/@?#]*):[^\s/]+@", rf"\1:{MASK}@"),
-    # The same where the password holds an unescaped slash; not after a port, as a path may hold an @ as well.
-    (r"\b([a-z][a-z0-9+.-]*://[^\s:/@?#]+):(?!\d+/)[^\s@'\"]+@", rf"\1:{MASK}@"),
-    # Presigned URLs, plain or percent-encoded.
-    (r"(X-Amz-[\w-]+(?:=|%3D))[^&\s\"'<>;)]+", rf"\1{MASK}"),
-    (r"([?&](?:AWSAccessKeyId|Signature|sig)=)[^&\s\"'<>]+", rf"\1{MASK}"),
-    (r"\b(Authorization[\"']?\s*[:=]\s*[\"']?)[^\"'\r\n]+", rf"\1{MASK}"),
-    (r"\b(Bearer|Basic)\s+[A-Za-z0-9+/=_.~-]{8,}", rf"\1 {MASK}"),
-    # name=value, name: value, "name": "value".
-    (rf"\b({_NAMES}[\"']?\s*[=:]\s*)(?:\"[^\"]*\"|'[^']*'|[^\s,;&)}}\]\"']+)", rf"\1{MASK}"),
-    # SQL: PASSWORD 'value', IDENTIFIED BY 'value', ACCESS_KEY_ID 'value'.
-    (rf"\b({_NAMES}|IDENTIFIED\s+BY)(\s+)'(?:[^']|'')*'", rf"\1\2'{MASK}'"),
-    # Keys that are recognisable by themselves: of AWS, of Prefect, JSON web tokens, PEM blocks.
+    # Before the names, which would take the head of a key's block for its value.
+    (r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\Z)", MASK),
+    # scheme://user:password@host, up to the last @: an unescaped password may hold one, and a slash.
+    (r"\b((?!https?:)[a-z][a-z0-9+.-]*://[^\s:/@?#]*):\S+@", rf"\1:{MASK}@"),
+    # A page's path may hold an @ as well, after a port.
+    (r"\b(https?://[^\s:/@?#]*):(?:[^\s/]+|(?!\d+/)[^\s@'\"]+)@", rf"\1:{MASK}@"),
+    # https://token@host.
+    (r"\b((?:[a-z]+\+)?https?://)[^\s:/@?#]+@", rf"\1{MASK}@"),
+    # Addresses that are secrets themselves: whoever knows one may post there.
+    (r"\b(https?://[^\s/\"']+/(?:[^\s?#\"']*/)?(?:web)?hooks?(?:b2)?/)[^\s\"'<>)]+", rf"\1{MASK}"),
+    (
+        r"\b(https?://(?:hooks\.slack\.com|[\w.-]+\.logic\.azure\.com|[\w.-]+\.powerplatform\.com"
+        r"|[\w.-]*pagerduty\.com/integration|api\.telegram\.org)(?::\d+)?/)[^\s\"'<>)]+",
+        rf"\1{MASK}",
+    ),
+    (
+        r"\b((?:slack|discord|tgram|msteams|workflows|mmosts?|pagerduty|opsgenie|pover|pbul|sendgrid|mailgun|twilio"
+        r"|gchat|rockets?|ntfys?|zulip|wxteams|ifttt)://)[^\s\"'<>)]+",
+        rf"\1{MASK}",
+    ),
+    # Parameters whose names are secret in an address only.
+    (r"([?&#](?:AWSAccessKeyId|sig|key|code|auth|access)=)[^&\s\"'<>]+", rf"\1{MASK}"),
+    (r"\b((?:Authorization|(?:Set-)?Cookie)(?:\\*[\"'])?\s*[:=]\s*(?:\\*[\"'])?)[^\"'\r\n]+", rf"\1{MASK}"),
+    (rf"\b(Bearer|Basic)\s+{_NOT_TOKENS}[A-Za-z0-9+/=_.~-]{{8,}}", rf"\1 {MASK}"),
+    # name=value, name: value, "name": "value"; --name value; <name>value</name>.
+    (rf"({_NAMES}{_SEPARATOR}){_VALUE}", rf"\1{MASK}"),
+    (rf"((?<![\w-])(?:[\w-]+[_-])?pass\s*=\s*){_VALUE}", rf"\1{MASK}"),
+    (rf"((?=--){_NAMES}\s+)(?!-){_VALUE}", rf"\1{MASK}"),
+    (rf"(<{_NAMES}>)[^<]*", rf"\1{MASK}"),
+    # SQL: PASSWORD 'value', IDENTIFIED WITH plugin BY 'value', SET PASSWORD FOR user = 'value'.
+    (
+        rf"((?:{_NAMES}|\bIDENTIFIED(?:\s+WITH\s+\S+)?\s+(?:BY|AS)(?:\s+PASSWORD)?)\s+|\bPASSWORD\s+FOR\s+\S+\s*=\s*)"
+        rf"{_QUOTED}",
+        rf"\1'{MASK}'",
+    ),
+    # Keys that are recognisable by themselves: of AWS, of Prefect, JSON web tokens, and of others.
     (r"\b(?-i:AKIA|ASIA)[A-Z0-9]{12,}\b", MASK),
     (r"\bpn[ub]_[a-z0-9]{20,}\b", MASK),
     (r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*", MASK),
-    (r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?s:.*?)(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", MASK),
+    (
+        r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[a-z]-|AIza|sk[_-](?:live_|test_)?|npm_|SG\.)"
+        r"(?=[\w.-]*\d)[\w.-]{16,}",
+        MASK,
+    ),
 )
-_COMPILED = tuple((re.compile(pattern, re.IGNORECASE), replacement) for pattern, replacement in _RULES)
+_COMPILED = tuple((re.compile(pattern, re.IGNORECASE | re.DOTALL), replacement) for pattern, replacement in _RULES)
 
 
 def redact(text: object) -> str:
