@@ -65,7 +65,7 @@ class CollectedSource:
         del known, keys
         raise FatalError("what was collected of a queue has no keys to ask for", place=f"stream {stream.name}")
 
-    async def seen(self, stream: Stream, _known: Sequence[Column], _keys: Keys, /) -> set[int]:
+    async def seen(self, stream: Stream, _known: Sequence[Column], _keys: Keys, /) -> list[set[int]]:
         """As ``existing``: nobody asks."""
         raise FatalError("what was collected of a queue has no keys to look for", place=f"stream {stream.name}")
 

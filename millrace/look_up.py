@@ -126,7 +126,7 @@ class LookUps:
     async def _seen_again(self, keys: Sequence[Key]) -> list[Key]:
         """Those of the keys that a pass over all rows of the source sees."""
         seen = await self._route.source.seen(self._route.stream, self._known, Keys(self._names, keys))
-        return [keys[index] for index in sorted(seen)]
+        return [keys[index] for index in sorted(set().union(*seen))]
 
     def _broken(self, keys: int) -> FatalError:
         kinds = ", ".join(f"{column.name} {column.type}" for column in self._columns)

@@ -184,12 +184,12 @@ def broken_look_up(route: Route, keys: int, kinds: str) -> FatalError:
 
 
 async def _refuse_unfound(route: Route, known: Sequence[Column], asked: Keys, found: int) -> int:
-    """Of the keys that were asked for, only so many rows were found: how many are gone. Raises FatalError when a pass
-    over all rows of the source sees more of them."""
-    seen = len(await route.source.seen(route.stream, known, asked))
-    if seen > found:
-        raise broken_look_up(route, seen - found, ", ".join(asked.names))
-    return len(asked.rows) - found
+    """Of the keys that were asked for, only so many rows were found: how many keys are gone. Raises FatalError when a
+    pass over all rows of the source sees more rows with such a key."""
+    seen = await route.source.seen(route.stream, known, asked)
+    if len(seen) > found:
+        raise broken_look_up(route, len(seen) - found, ", ".join(asked.names))
+    return len(asked.rows) - len(set().union(*seen))
 
 
 def keys_of_coordinates(stream: Stream, coordinates: pl.Series) -> Iterator[Keys]:

@@ -130,9 +130,10 @@ class Source(Protocol):
         decoded count as well."""
         ...
 
-    async def seen(self, stream: Stream, known: Sequence[Column], keys: Keys, /) -> set[int]:
-        """Which of these keys (their indexes) a pass over all rows sees, whatever a look-up by key finds. A key that
-        cannot be compared counts as seen."""
+    async def seen(self, stream: Stream, known: Sequence[Column], keys: Keys, /) -> list[set[int]]:
+        """The rows with one of these keys that a pass over all rows sees, whatever a look-up by key finds: of each the
+        indexes of the keys it has, as one key may be spelled in several ways. A key that cannot be compared counts as
+        the key of a row."""
         ...
 
     async def plan(self, stream: Stream, known: Sequence[Column], window: Window, /) -> tuple[str, tuple[Column, ...]]:

@@ -72,7 +72,7 @@ class MongoSource:
         async with aclosing(found) as chunks:
             return {row async for chunk in chunks for row in _rows(chunk, keys.names)}
 
-    async def seen(self, stream: Stream, _known: Sequence[Column], keys: Keys, /) -> set[int]:
+    async def seen(self, stream: Stream, _known: Sequence[Column], keys: Keys, /) -> list[set[int]]:
         """As ``Source.seen``; in the forms that a look-up asks for."""
         paths = paths_of(stream, keys)
         wanted = WantedKeys(paths, keys)

@@ -20,26 +20,27 @@ _NOWHERE: frozenset[int] = frozenset()
 
 
 class WantedKeys:
-    """Compares documents with keys in every form in which a look-up asks for them; ``seen`` are the indexes of those
-    that a document has. ``paths`` are the fields of ``keys``."""
+    """Compares documents with keys in every form in which a look-up asks for them; ``seen`` has the indexes of the
+    keys of each document that has one. ``paths`` are the fields of ``keys``."""
 
     def __init__(self, paths: Sequence[str], keys: Keys) -> None:
         self._paths = [path.split(".") for path in paths]
         self._indexes: list[dict[Hashable, set[int]]] = [{} for _ in paths]
-        self.seen: set[int] = set()
+        self.seen: list[set[int]] = []
         for index, row in enumerate(keys.rows):
             for by_value, value in zip(self._indexes, row, strict=True):
                 for form in forms(value):
                     by_value.setdefault(_comparable(form), set()).add(index)
 
     def compare(self, documents: Sequence[Mapping[str, Any]]) -> None:
-        """Add the keys that these documents have to ``seen``."""
+        """Add to ``seen`` what these documents have."""
         for document in documents:
             matches = [
                 by_value.get(_comparable(_value_at(document, path)), _NOWHERE)
                 for path, by_value in zip(self._paths, self._indexes, strict=True)
             ]
-            self.seen.update(set.intersection(*map(set, matches)))
+            if has := set.intersection(*map(set, matches)):
+                self.seen.append(has)
 
 
 def _value_at(document: Mapping[str, Any], path: Sequence[str]) -> Any:

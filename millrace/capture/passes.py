@@ -16,20 +16,22 @@ INDEX = "index of the key"
 _TRUTHS = {"true": True, "false": False, "1": True, "0": False}
 
 
-def seen_in(frames: Iterable[pl.DataFrame], keys: Keys) -> set[int]:
-    """The indexes of the keys that the frames hold, or that are no values of their types and cannot be compared.
+def seen_in(frames: Iterable[pl.DataFrame], keys: Keys) -> list[set[int]]:
+    """The rows of the frames that have one of the keys, as ``Source.seen`` gives them.
 
     A key's values are as a warehouse's driver gives them, or as text.
     """
     given = pl.DataFrame(list(keys.rows), schema=list(keys.names), orient="row", infer_schema_length=None)
     given = given.with_row_index(INDEX)
-    seen: set[int] = set()
+    seen: list[set[int]] = []
+    incomparable: set[int] = set()
     for frame in frames:
         typed = given.select(INDEX, *(_typed(given.schema[name], frame.schema[name], name) for name in keys.names))
         lost = [typed[name].is_null() & given[name].is_not_null() for name in keys.names]
-        seen.update(typed.filter(pl.any_horizontal(lost))[INDEX])
-        seen.update(typed.join(frame, on=keys.names, how="semi")[INDEX])
-    return seen
+        incomparable.update(typed.filter(pl.any_horizontal(lost))[INDEX])
+        by_value = typed.group_by(keys.names).agg(INDEX)
+        seen += map(set, by_value.join(frame, on=keys.names)[INDEX])
+    return [*seen, *({index} for index in incomparable)]
 
 
 def _typed(given: pl.DataType, wanted: pl.DataType, name: str) -> pl.Expr:

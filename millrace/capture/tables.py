@@ -101,10 +101,10 @@ class TableSource:
         with Worker(f"ask-{stream.name}") as worker:
             return await worker.run(ask)
 
-    async def seen(self, stream: Stream, known: Sequence[Column], keys: Keys, /) -> set[int]:
+    async def seen(self, stream: Stream, known: Sequence[Column], keys: Keys, /) -> list[set[int]]:
         """As ``Source.seen``."""
 
-        def look() -> set[int]:
+        def look() -> list[set[int]]:
             with self._session(stream, known) as session:
                 return seen_in(session.frames(keys.names, ""), keys)
 

@@ -220,6 +220,26 @@ async def test_a_rejected_document_that_a_look_up_does_not_find_stays_rejected(
     assert result.warnings == ("1 rejected rows have left the source",)
 
 
+@pytest.mark.parametrize(
+    "case", [*(case for case in CASES if is_held(case, "_id")), *INCOMPARABLE], ids=lambda one: one.name
+)
+async def test_a_document_that_was_rejected_in_both_ways_is_one_document(
+    engine_of_keys: Engine, database: Any, case: Case
+) -> None:
+    """By its contract, which knows its key as the column has it, and then by its value, with its typed key."""
+    stream, collection = keyed(database, case, "_id", contract=Small)
+    collection.insert_many([document("_id", key, number=n, v=10 if n else 1) for n, key in enumerate(case.keys)])
+    await engine_of_keys.deliver(stream)
+    later = {"changed": datetime.now(UTC)}
+    collection.update_many({"number": {"$gt": 0}}, {"$set": {"v": "\x00", **later}})
+    await engine_of_keys.deliver(stream)
+    collection.delete_one({"number": 1})
+    collection.update_many({}, {"$set": {"v": 1}})
+    result = await engine_of_keys.replay(stream)
+    assert result is not None
+    assert (result.inserted, result.rejected) == (len(case.keys) - 2, 0)
+
+
 @pytest.mark.parametrize("key", [MinKey(), MaxKey(), Code("f()")], ids=repr)
 async def test_a_key_that_no_column_holds_is_rejected_alone(engine_of_keys: Engine, database: Any, key: Any) -> None:
     stream, collection = keyed(database, Case("odd", [key]), "code")
