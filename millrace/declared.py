@@ -38,6 +38,17 @@ def follows_deletes(policy: DeletePolicy) -> bool:
             assert_never(policy)
 
 
+def rejects_changes(policy: SchemaPolicy) -> bool:
+    """Whether rows are rejected that would need a change of the target. An unknown policy raises AssertionError."""
+    match policy:
+        case "quarantine":
+            return True
+        case "evolve" | "freeze":
+            return False
+        case _:
+            assert_never(policy)
+
+
 @dataclass(frozen=True)
 class Incremental:
     """Capture by cursor: rows whose ``cursor`` is at or after the position, and rows where it is NULL.

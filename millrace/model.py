@@ -18,7 +18,7 @@ import polars
 from millrace.checks import Share, Text, check_distinct, check_fields
 from millrace.declared import Bind, DeletePolicy
 from millrace.errors import ConfigurationError, UnmappableType
-from millrace.load_modes import AnyLoadMode, History, Merge
+from millrace.load_modes import AnyLoadMode, History, Merge, Replace
 from millrace.naming import column_name, declared_name
 from millrace.types import MOMENTS, Column, Kind, from_polars
 
@@ -63,6 +63,8 @@ class Model:
         self._check_binds()
         if isinstance(self.load, History):
             self._check_history()
+        if isinstance(self.load, Replace) and self.deletes == "ignore":
+            raise self._wrong("Replace does not do deletes='ignore': leave deletes out, or declare Merge()")
 
     def _check_columns(self) -> None:
         for name, column in self.schema.columns().items():

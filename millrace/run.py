@@ -7,20 +7,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, assert_never
 
 from millrace.capture.chunk import Window
 from millrace.checks import check_fields
 from millrace.consent import NO_CONSENT, Consent
 from millrace.declared import Queue
-from millrace.lake.batch import Batch, BatchKind
+from millrace.lake.batch import Batch
 from millrace.reads import Route, replay, whole_if_lost, window
 from millrace.schedule import is_due
 from millrace.stream import Stream
 from millrace.sweep import sweep
 from millrace.warehouse.ledger import check_source
+from millrace.warehouse.loader import Standing
 
 Mode = Literal["incremental", "full", "sweep", "replay"]
+ReadKind = Literal["window", "sweep", "replay", "snapshot"]
+"""Of the batches that are read; a model's is computed."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Bounds:
 class Choice:
     """What a run does. ``moves``: the position moves with it. ``by_value`` as in ``Batch``."""
 
-    kind: BatchKind
+    kind: ReadKind
     window: Window = field(default_factory=Window)
     moves: bool = True
     by_value: bool = False
@@ -61,12 +64,23 @@ async def choose(route: Route, bounds: Bounds) -> Choice:
     if bounds.start is not None or bounds.end is not None:
         chosen = Window(bounds.start, bounds.end or _now(route.stream), is_chosen=True)
         return Choice("window", chosen, moves=False)
-    if bounds.mode == "replay":
-        return Choice("replay")
     standing = await route.standing()
-    if bounds.mode == "sweep" and standing.columns:
-        return Choice("sweep", by_value=bounds.deep)
-    if bounds.mode != "incremental" or standing.position is None:
+    match bounds.mode:
+        case "replay":
+            return Choice("replay")
+        case "sweep" if standing.columns:
+            return Choice("sweep", by_value=bounds.deep)
+        case "sweep" | "full":
+            return Choice("window")
+        case "incremental":
+            return _next(route, standing)
+        case unknown:
+            assert_never(unknown)
+
+
+def _next(route: Route, standing: Standing) -> Choice:
+    """Where the last run ended, this one goes on."""
+    if standing.position is None:
         return Choice("window")
     if is_due(route.stream.sweep, standing.last_sweep, datetime.now(UTC)):
         return Choice("sweep")
@@ -91,8 +105,12 @@ async def read(route: Route, bounds: Bounds) -> Batch | None:
     """The batch of one run; None when there was nothing to read."""
     route = replace(route, consent=bounds.consent)
     choice = await choose(route, bounds)
-    if choice.kind == "sweep":
-        return await sweep(route, deep=choice.by_value)
-    if choice.kind == "replay":
-        return await replay(route)
-    return await window(route, choice.window, choice.kind, moves=choice.moves, by_value=choice.by_value)
+    match choice.kind:
+        case "sweep":
+            return await sweep(route, deep=choice.by_value)
+        case "replay":
+            return await replay(route)
+        case "window" | "snapshot":
+            return await window(route, choice.window, choice.kind, moves=choice.moves, by_value=choice.by_value)
+        case unknown:
+            assert_never(unknown)

@@ -48,7 +48,7 @@ class Following:
 
 def following(connection: Any, variables: Mapping[str, str], *, has_appliers: bool) -> Following:
     """What a server says of itself. ``variables`` are its global ones; ``has_appliers``: threads of replication run."""
-    is_read_only = any(variables.get(name, "OFF") not in {"OFF", "0"} for name in READ_ONLY)
+    is_read_only = any(_is_on(variables, name) for name in READ_ONLY)
     if is_read_only and "aurora_server_id" in variables:
         return _aurora_reader(connection)
     seconds = _seconds_behind(connection)
@@ -66,8 +66,13 @@ def following(connection: Any, variables: Mapping[str, str], *, has_appliers: bo
 
 def _is_in_cluster(variables: Mapping[str, str]) -> bool:
     """Galera, or group replication."""
-    galera = variables.get("wsrep_on") == "ON" and variables.get(CLUSTER_ADDRESS, "")
+    galera = _is_on(variables, "wsrep_on") and variables.get(CLUSTER_ADDRESS, "")
     return bool(galera or variables.get(GROUP_NAME, ""))
+
+
+def _is_on(variables: Mapping[str, str], name: str) -> bool:
+    """Whether a switch that the server has is not off: versions have further words for on."""
+    return variables.get(name, "OFF").upper() not in {"OFF", "0"}
 
 
 def _aurora_reader(connection: Any) -> Following:

@@ -15,6 +15,7 @@ from millrace.contract.check import Limits, meets_contract, with_room, within_li
 from millrace.contract.seen_fields import SeenFields
 from millrace.contract.target import fits_target
 from millrace.contract_rules import is_row_by_row
+from millrace.declared import rejects_changes
 from millrace.errors import ConfigurationError, KeyViolation
 from millrace.naming import MESSAGE, column_name
 from millrace.rejects import NO_KEY, because, split
@@ -45,7 +46,7 @@ class Fitting:
         self._require_key(chunk.frame)
         self.seen.add(chunk)
         chunk = self._keyed(replace(chunk, frame=self._rewritten(chunk.frame)))
-        if self._stream.schema_policy == "quarantine":
+        if rejects_changes(self._stream.schema_policy):
             frame, columns, rejected = fits_target(
                 chunk.frame, chunk.columns, self._known, self._keys, self._coordinates(chunk.frame)
             )

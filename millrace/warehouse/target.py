@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from millrace.declared import Bind, DeletePolicy, Reconcile, SchemaPolicy
+from millrace.declared import Bind, DeletePolicy, Reconcile, SchemaPolicy, follows_deletes
 from millrace.errors import ConfigurationError
 from millrace.load_modes import LoadMode, Merge
 from millrace.model import Model
@@ -139,7 +139,8 @@ class Target:
 
 
 def target_of(pipeline: Pipeline, member: Stream | Model, dialect: Dialect, number: int = 0) -> Target:
-    """The target of a stream or model."""
+    """The target of a stream or model. An unknown delete policy raises AssertionError, whatever the load mode is."""
+    follows_deletes(member.deletes)
     if isinstance(member, Model):
         return _of_model(pipeline, member, dialect, number)
     return _of_stream(pipeline, member, dialect, number)

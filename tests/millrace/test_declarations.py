@@ -149,6 +149,7 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
     (PIPELINE, {"schema": "pg_catalog"}, "or of the warehouse itself"),
     (PIPELINE, {"model_schema": "pg_temp"}, "or of the warehouse itself"),
     (PIPELINE, {"schema": "information_schema"}, "or of the warehouse itself"),
+    (MODEL, {"load": Replace(), "deletes": "ignore"}, "Replace does not do deletes='ignore'"),
     (MODEL, {"key": ["id", "id"]}, "key column 'id' is declared twice"),
     (MODEL, {"unknown": {"price": "none"}}, "unknown['price'] is 'none', and the column is of type Int64"),
     (MODEL, {"unknown": {"price": 1.5}}, "unknown['price'] is 1.5"),

@@ -208,6 +208,12 @@ SERVERS = [
         Following(REPLICA, halted=HALTED),
     ),
     ("a node of Galera", {"wsrep_on": "ON", "wsrep_cluster_address": "gcomm://a"}, NOBODY, Following(CLUSTER)),
+    (
+        "a node of Galera, in another word for on",
+        {"wsrep_on": "1", "wsrep_cluster_address": "gcomm://a"},
+        NOBODY,
+        Following(CLUSTER),
+    ),
     ("Galera that is switched off", {"wsrep_on": "OFF", "wsrep_cluster_address": ""}, NOBODY, Following()),
     ("a member of a group", {"group_replication_group_name": "aaaa"}, NOBODY, Following(CLUSTER)),
 ]

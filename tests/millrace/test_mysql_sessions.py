@@ -97,7 +97,7 @@ async def test_a_snapshot_is_not_kept_for_a_run_that_is_frozen(
     settings = tuple(one.replace(f"= {dialect.IDLE_SECONDS}", "= 1") for one in dialect.SETTINGS)
     monkeypatch.setattr(dialect, "SETTINGS", settings)
     with closing(connect(engine.mysql_url)) as frozen:
-        dialect.MySQL().begin(frozen)
+        dialect.MySQL().begin(frozen, lambda: connect(engine.mysql_url))
         with frozen.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM things")
         engine.mysql("SET SESSION lock_wait_timeout = 10", "DROP TABLE things")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 import pytest
@@ -26,6 +26,7 @@ from millrace import Incremental, Stream
 from millrace.capture.chunk import Keys, Read, Window
 from millrace.capture.mysql import MySQLSource
 from millrace.capture.pipe import CHUNK_BYTES
+from millrace.database import statement
 from millrace.errors import RetryableError, SourceMissing, Unreachable
 from millrace.naming import quote_in_backticks
 from tests.conftest import unique
@@ -169,6 +170,54 @@ async def test_a_statement_that_waits_holds_the_position_back(shop: Engine, note
         waiter.join()
     assert read.position is not None
     assert datetime.fromisoformat(read.position) <= seen <= read.read_at
+
+
+async def test_an_event_that_waits_holds_the_position_back(shop: Engine, mysql: MySQLServer, notes: Stream) -> None:
+    """The server shows its statement under a name that connections have which do nothing yet."""
+    ((former,),) = mysql.execute("SELECT @@GLOBAL.event_scheduler")
+    mysql.execute("SET GLOBAL event_scheduler = ON")
+    try:
+        with closing(connect(shop.mysql_url)) as holder:
+            execute(holder, f"SELECT GET_LOCK('{notes.name}', 0)")
+            wait = f"DO GET_LOCK('{notes.name}', 60)"
+            mysql.execute(f"CREATE EVENT {database(shop)}.late ON SCHEDULE AT CURRENT_TIMESTAMP DO {wait}")
+            waits = "SELECT 1 FROM information_schema.processlist WHERE state = 'User lock' AND command = 'Connect'"
+            assert wait_until(lambda: mysql.execute(waits) != [])
+            seen = datetime.now(UTC)
+            read, _ = await taken(source_at(shop.mysql_url), notes)
+    finally:
+        mysql.execute(f"SET GLOBAL event_scheduler = {former}")
+    assert read.position is not None
+    assert datetime.fromisoformat(read.position) <= seen <= read.read_at
+
+
+@pytest.mark.parametrize(
+    ("command", "info", "user", "holds"),
+    [
+        ("Query", "'INSERT'", "app", True),
+        ("Execute", "NULL", "app", True),
+        ("Bulk_execute", "NULL", "app", True),
+        ("a word of a later version", "NULL", "app", True),
+        ("Connect", "'INSERT'", "app", True),
+        ("Connect", "NULL", "unauthenticated user", False),
+        ("Sleep", "NULL", "app", False),
+        ("Daemon", "NULL", "event_scheduler", False),
+        ("Binlog Dump", "NULL", "replica", False),
+        ("Query", "'INSERT'", "system user", False),
+    ],
+)
+def test_only_threads_known_to_do_nothing_hold_no_position_back(
+    mysql: MySQLServer, command: str, info: str, user: str, holds: bool
+) -> None:
+    shown = f"(SELECT 0 AS id, '{user}' AS user, '{command}' AS command, {info} AS info, 0 AS time)"
+    assert (oldest_statement(mysql, shown) is not None) == holds
+
+
+def oldest_statement(mysql: MySQLServer, processes: str) -> datetime | None:
+    """When the oldest statement of these began, as a read sees it."""
+    query = statement("mysql_running_statements").replace("information_schema.processlist", processes)
+    ((began, _),) = mysql.execute(query)
+    return cast("datetime | None", began)
 
 
 async def test_many_reads_at_once_all_see_transactions(shop: Engine, notes: Stream) -> None:
