@@ -6,6 +6,7 @@ What does not belong here: the flows (flows/simulate.py, flows/seed.py), how res
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,6 +27,9 @@ def seed(
     pipeline: Annotated[str, typer.Argument(help="stori, totesys or stocks.")],
     rows: Annotated[int | None, typer.Option(min=1, help="stori: bank transactions.", show_default="116201")] = None,
     documents: Annotated[int | None, typer.Option(min=1, help="stori: trades.", show_default="20000")] = None,
+    file: Annotated[
+        list[Path] | None, typer.Option(help="stori: import this txns.csv or trades.json instead; may be repeated.")
+    ] = None,
     days: Annotated[
         int | None, typer.Option(min=1, help="totesys, stocks: simulated days.", show_default="730 and 30")
     ] = None,
@@ -40,24 +44,29 @@ def seed(
     rare_rate: RareRate = None,
     as_json: AsJson = False,
 ) -> None:
-    """Generate sample data and import it into the sources."""
+    """Generate sample data, or take files, and import them into the sources."""
     from cli.show import print_json, print_seeded, print_simulated
-    from flows.seed import SeedRequest
+    from flows.seed import ImportRequest, SeedRequest, import_files
     from flows.seed import seed as seed_flow
     from flows.simulate import FillRequest, FillStocksRequest, fill, fill_stocks
 
     own, history = {"rows": rows, "documents": documents}, {"days": days, "start": start and start.date()}
+    files = {"file": file or None}
     silent, rare = {"silent_rate": silent_rate}, {"rare_rate": rare_rate}
     if pipeline == "stori":
         refuse({**history, **silent, **rare}, "stori is not simulated")
-        report = awaited(seed_flow(valid(SeedRequest, {"seed": seed, **own})))
+        if file:
+            refuse(own, "a file is imported as it is")
+            report = awaited(import_files(valid(ImportRequest, {"files": file}, {"files": "--file"})))
+        else:
+            report = awaited(seed_flow(valid(SeedRequest, {"seed": seed, **own})))
         print_json(report) if as_json else print_seeded(report)
     elif pipeline == "totesys":
-        refuse({**own, **rare}, "totesys is measured in days, its quiet events by --silent-rate")
+        refuse({**own, **files, **rare}, "totesys is measured in days, its quiet events by --silent-rate")
         filled = awaited(fill(valid(FillRequest, {"seed": seed, **history, **silent})))
         print_json(filled) if as_json else print_simulated(filled)
     elif pipeline == "stocks":
-        refuse({**own, **silent}, "stocks is measured in days, its rare events by --rare-rate")
+        refuse({**own, **files, **silent}, "stocks is measured in days, its rare events by --rare-rate")
         filled = awaited(fill_stocks(valid(FillStocksRequest, {"seed": seed, **history, **rare})))
         print_json(filled) if as_json else print_simulated(filled)
     else:

@@ -130,13 +130,20 @@ def print_rejects(found: Sequence[Rejects]) -> None:
 
 
 def print_seeded(report: SeedReport) -> None:
-    """A row per file."""
-    table = Table()
+    """A row per file, then a row per reason for which records were rejected."""
+    table, rejects = Table(), Table()
     _add_texts(table, "file")
     _add_numbers(table, "read", "imported", "updated", "unchanged", "rejected")
-    for one in (report.transactions, report.trades):
+    _add_texts(rejects, "file", "reason")
+    _add_numbers(rejects, "rejected", "first at")
+    for one in report.files:
         _add_row(table, one.file, one.read, one.imported, one.updated, one.unchanged, one.rejected)
+        for why in one.reasons:
+            _add_row(rejects, one.file, why.reason, why.records, why.first)
     print_table(table)
+    if rejects.row_count:
+        print_table(rejects)
+        print_lines([f"Rejected records: {one.rejects_key}" for one in report.files if one.rejects_key])
 
 
 def print_simulated(simulated: Simulated) -> None:

@@ -1,21 +1,25 @@
-"""The flow `seed`: sample data of the pipeline `stori`, generated, landed and imported into its two sources.
+"""Files of the pipeline `stori`, landed and imported into its two sources: the flow `seed` generates them, the flow
+`import-files` takes a user's own.
 
 What does not belong here: the steps themselves (tasks/seeding.py).
 """
 
 from __future__ import annotations
 
+from collections.abc import Coroutine, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 from prefect import flow
 from prefect.artifacts import acreate_table_artifact
-from pydantic import Field
+from pydantic import Field, FilePath, field_validator
 
 from flows.form import Form
 from flows.together import raise_all, together
 from seed_data.stori.generate import Header
 from seed_data.stori.outcome import Outcome
-from tasks.seeding import import_landed_trades, import_landed_transactions, land_trades, land_transactions
+from tasks.seeding import import_landed_trades, import_landed_transactions, land_file, land_trades, land_transactions
 
 ARTIFACT_KEY = "seed-stori"
 
@@ -31,14 +35,31 @@ class SeedRequest(Form):
 
 
 DEFAULT_REQUEST = SeedRequest()
+IMPORTERS = {".csv": import_landed_transactions, ".json": import_landed_trades}
+"""By the ending of a file's name."""
+
+
+class ImportRequest(Form):
+    """Whole files, as the makers of the data give them. A file is imported once."""
+
+    files: tuple[FilePath, ...] = Field(
+        min_length=1, description="Bank transactions (.csv) and trades (.json), where the flow runs."
+    )
+
+    @field_validator("files")
+    @classmethod
+    def _check_endings(cls, files: tuple[Path, ...]) -> tuple[Path, ...]:
+        for path in files:
+            if path.suffix.lower() not in IMPORTERS:
+                raise ValueError(f"{path.name} is neither a .csv file (transactions) nor a .json file (trades)")
+        return files
 
 
 @dataclass(frozen=True)
 class SeedReport:
-    """What became of the two files."""
+    """What became of each file."""
 
-    transactions: Outcome
-    trades: Outcome
+    files: tuple[Outcome, ...]
 
 
 @flow(name="seed", flow_run_name="stori: {request.rows} transactions, {request.documents} trades", persist_result=False)
@@ -47,17 +68,31 @@ async def seed(request: SeedRequest = DEFAULT_REQUEST) -> SeedReport:
 
     Raises the error of an import that failed (an ExceptionGroup if both did), after the other has ended.
     """
-    imported, failures = await together([_seed_transactions(request), _seed_trades(request)])
+    return await _report([_seed_transactions(request), _seed_trades(request)])
+
+
+@flow(name="import-files", flow_run_name="stori: files", persist_result=False)
+async def import_files(request: ImportRequest) -> SeedReport:
+    """Land files and import them side by side. Raises as `seed` does."""
+    return await _report([_import(path) for path in request.files])
+
+
+async def _report(imports: Sequence[Coroutine[Any, Any, Outcome]]) -> SeedReport:
+    outcomes, failures = await together(imports)
     if len(failures) == 1:
         raise failures[0]
     raise_all(failures)
-    transactions, trades = imported
     await acreate_table_artifact(
         key=ARTIFACT_KEY,
-        table=[{"read": outcome.read, **asdict(outcome)} for outcome in (transactions, trades)],
-        description="Records of each generated file. Rejected ones are kept in the landing zone with their reasons.",
+        table=[_row(outcome) for outcome in outcomes],
+        description="Records of each file. Rejected ones are kept in the landing zone with their reasons.",
     )
-    return SeedReport(transactions, trades)
+    return SeedReport(tuple(outcomes))
+
+
+def _row(outcome: Outcome) -> dict[str, Any]:
+    reasons = "; ".join(f"{one.records} {one.reason}" for one in outcome.reasons)
+    return {"read": outcome.read, **asdict(outcome), "reasons": reasons}
 
 
 async def _seed_transactions(request: SeedRequest) -> Outcome:
@@ -67,3 +102,7 @@ async def _seed_transactions(request: SeedRequest) -> Outcome:
 
 async def _seed_trades(request: SeedRequest) -> Outcome:
     return await import_landed_trades(await land_trades(request.documents, request.seed))
+
+
+async def _import(path: Path) -> Outcome:
+    return await IMPORTERS[path.suffix.lower()](await land_file(str(path)))

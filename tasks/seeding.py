@@ -21,7 +21,7 @@ from blocks.sql import opener
 from blocks.store import BucketStore
 from millrace.database import database_errors
 from seed_data.stori.generate import Header, generate_trades, generate_transactions
-from seed_data.stori.outcome import Outcome, sha256_of
+from seed_data.stori.outcome import Outcome, sha256_of, with_reasons
 from seed_data.stori.trade_validator import install_collection
 from seed_data.stori.trades import import_trades
 from seed_data.stori.transactions import PLACE, import_transactions, install_source
@@ -45,6 +45,12 @@ async def land_trades(documents: int, seed: int) -> str:
     return await asyncio.to_thread(_land, await load_landing(), generate, TRADES_FILE)
 
 
+@task(name="land-file", task_run_name="land {path}", **STEP)
+async def land_file(path: str) -> str:
+    """Put a file of this machine into the landing zone; returns its key."""
+    return await asyncio.to_thread(_put, await load_landing(), Path(path))
+
+
 @task(name="import-transactions", task_run_name="import {key}", **STEP)
 async def import_landed_transactions(key: str) -> Outcome:
     """Import a landed CSV file into the Postgres source, making its tables where they are missing."""
@@ -61,7 +67,8 @@ async def import_landed_trades(key: str) -> Outcome:
         await install_collection(client[DATABASE])
         with tempfile.TemporaryDirectory() as directory:
             path = await asyncio.to_thread(_fetch, store, key, Path(directory))
-            return await import_trades(client[DATABASE], path, store)
+            outcome = await import_trades(client[DATABASE], path, store)
+            return await asyncio.to_thread(with_reasons, outcome, store)
     finally:
         client.close()
 
@@ -71,8 +78,12 @@ def _land(store: BucketStore, generate: Callable[[Path], None], name: str) -> st
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / name
         generate(path)
-        key = f"stori/imports/{sha256_of(path)}/{name}"
-        store.put_file(path, key)
+        return _put(store, path)
+
+
+def _put(store: BucketStore, path: Path) -> str:
+    key = f"stori/imports/{sha256_of(path)}/{path.name}"
+    store.put_file(path, key)
     return key
 
 
@@ -87,4 +98,4 @@ def _import_transactions(connect: Callable[[], Any], store: BucketStore, key: st
         path = _fetch(store, key, Path(directory))
         with database_errors(PLACE), closing(connect()) as connection:
             install_source(connection)
-            return import_transactions(connection, path, store)
+            return with_reasons(import_transactions(connection, path, store), store)

@@ -6,17 +6,29 @@ What does not belong here: reading, judging and writing of records.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import orjson
+
 from millrace.lake.store import ObjectStore
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why so many ``records`` of a file were rejected. ``first`` is the place of one of them: its line in a CSV file,
+    its number among the records of a JSON document, both counted from 1."""
+
+    reason: str
+    records: int
+    first: int
 
 
 @dataclass(frozen=True)
 class Outcome:
     """Records of one file, counted: ``read`` is the sum of the four others.
 
-    ``rejects_key`` is the object in the landing zone that holds the rejected records with their reasons, as
+    ``rejects_key`` is the object in the landing zone that holds the rejected records with their ``reasons``, as
     NDJSON; empty when none was rejected.
     """
 
@@ -26,6 +38,7 @@ class Outcome:
     unchanged: int = 0
     rejected: int = 0
     rejects_key: str = ""
+    reasons: tuple[Reason, ...] = ()
 
     @property
     def read(self) -> int:
@@ -37,6 +50,19 @@ def sha256_of(path: Path) -> str:
     """Hex digest of a file's content, which is what a file is known by."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def with_reasons(outcome: Outcome, store: ObjectStore) -> Outcome:
+    """The outcome with the reasons that are kept beside its rejected records, the most frequent one first."""
+    if not outcome.rejects_key:
+        return outcome
+    rejects = map(orjson.loads, store.get_bytes(outcome.rejects_key).splitlines())
+    places: dict[str, list[int]] = {}
+    for one in rejects:
+        for reason in one["reasons"]:
+            places.setdefault(reason, []).append(one["line"] if "line" in one else one["position"])
+    reasons = (Reason(reason, len(found), min(found)) for reason, found in places.items())
+    return replace(outcome, reasons=tuple(sorted(reasons, key=lambda one: (-one.records, one.reason))))
 
 
 def keep_rejects(rejects: Path, store: ObjectStore, name: str, source_sha256: str) -> str:

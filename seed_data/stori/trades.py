@@ -61,7 +61,9 @@ async def import_trades(database: Any, path: Path, store: ObjectStore) -> Outcom
                     counts.update(await _import_batch(database[COLLECTION], batch, path.name, kept))
         sha256 = await asyncio.to_thread(sha256_of, path)
         key = await asyncio.to_thread(keep_rejects, rejects, store, COLLECTION, sha256)
-    return Outcome(path.name, **counts, rejects_key=key)
+    return Outcome(
+        path.name, counts["imported"], counts["updated"], counts["unchanged"], counts["rejected"], rejects_key=key
+    )
 
 
 async def _import_batch(collection: Any, batch: Sequence[Trade], file: str, kept: BinaryIO) -> dict[str, int]:

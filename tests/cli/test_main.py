@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from cli.main import application
 from local.prefect_server import PrefectServer
+from seed_data.stori.generate import HEADERS
 from tasks.report import RunFailed
 from tests.conftest import unique
 
@@ -54,6 +55,10 @@ WRONG = [
     (("sweep", "stori", "--stream", "nope"), "choose from transactions, trades"),
     (("rejects", "nope"), "there is no pipeline 'nope'"),
     (("seed", "events"), "there is no sample data for 'events'"),
+    (("seed", "stori", "--file", "nope.csv"), "--file: Path does not point to a file"),
+    (("seed", "stori", "--file", "Makefile"), "--file: Makefile is neither a .csv file (transactions) nor a .json"),
+    (("seed", "stori", "--file", "Makefile", "--rows", "5"), "--rows says nothing here: a file is imported as it is"),
+    (("seed", "totesys", "--file", "Makefile"), "--file says nothing here"),
 ]
 
 
@@ -98,6 +103,17 @@ def test_a_wrong_request_ends_the_process_without_a_traceback() -> None:
 def environment_of_a_user(bootstrapped: dict[str, str], prefect_server: PrefectServer) -> dict[str, str]:
     """What `make up` prints."""
     return bootstrapped | {"PREFECT_API_URL": prefect_server.api_url, "PREFECT_HOME": str(prefect_server.home)}
+
+
+@pytest.mark.usefixtures("environment_of_a_user")
+def test_a_file_is_imported_and_its_rejects_are_listed(tmp_path: Path) -> None:
+    own = tmp_path / "own.csv"
+    own.write_text(f"{HEADERS['spaced']}\n1,31-Jun-17,no such day,True,29-Jun-17,,5.00,5.00\n")
+    code, out, told = invoked("seed", "stori", "--file", str(own))
+    assert code == 0, told
+    reasons, keys = out.split("first at")[1].split("Rejected records:")
+    assert ["own.csv", "date|parse", "1", "2"] in [line.replace("│", " ").split() for line in reasons.splitlines()]
+    assert keys.strip().startswith("rejects/stori/transactions/")
 
 
 def test_run_plan_and_seed(environment_of_a_user: dict[str, str]) -> None:

@@ -6,6 +6,8 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import closing
+from dataclasses import astuple
+from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -18,11 +20,11 @@ from pydantic import SecretStr, ValidationError
 from blocks.load import load_landing
 from blocks.mongo import MongoDB
 from blocks.store import BucketStore
-from flows.seed import SeedReport, SeedRequest, seed
+from flows.seed import ImportRequest, SeedReport, SeedRequest, import_files, seed
 from local.stack import Stack
 from millrace.capture.mongo_client import open_client
 from millrace.errors import ConfigurationError, Unreachable
-from seed_data.stori.generate import generate_trades
+from seed_data.stori.generate import generate_trades, generate_transactions
 from seed_data.stori.outcome import Outcome
 from tasks.seeding import import_landed_trades, import_landed_transactions
 
@@ -52,10 +54,10 @@ async def trades(url: str) -> list[dict[str, Any]]:
 async def test_seeding_fills_both_sources_and_seeding_again_changes_nothing(
     store: BucketStore, postgres_database: str, mongo_url: str
 ) -> None:
-    assert await seed(SMALL) == SeedReport(Outcome("txns.csv", imported=300), Outcome("trades.json", imported=200))
+    assert await seed(SMALL) == SeedReport((Outcome("txns.csv", imported=300), Outcome("trades.json", imported=200)))
     before = transactions(postgres_database), await trades(mongo_url)
     assert (len(before[0]), len(before[1])) == (300, 200)
-    assert await seed(SMALL) == SeedReport(Outcome("txns.csv", unchanged=300), Outcome("trades.json", unchanged=200))
+    assert await seed(SMALL) == SeedReport((Outcome("txns.csv", unchanged=300), Outcome("trades.json", unchanged=200)))
     assert (transactions(postgres_database), await trades(mongo_url)) == before
     assert [key.split("/")[-1] for key in store.list_keys("stori/imports/")] in (
         ["txns.csv", "trades.json"],
@@ -78,6 +80,41 @@ async def test_run_name_and_artifact_say_what_was_seeded(store: BucketStore) -> 
         ("txns.csv", 300, 0),
         ("trades.json", 200, 0),
     ]
+
+
+async def test_a_users_own_files_are_imported_once_and_what_is_wrong_in_them_is_told(
+    store: BucketStore, postgres_database: str, mongo_url: str, tmp_path: Path
+) -> None:
+    transactions_file, trades_file = tmp_path / "bank.CSV", tmp_path / "my trades.json"
+    generate_transactions(transactions_file, 5, header="underscored")
+    with transactions_file.open("a") as file:
+        file.write("1,31-Jun-17,no such day,,29-Jun-17,,5.00,5.00\n1,29-Jun-17,no amount,,29-Jun-17,,,5.00\n")
+    generate_trades(trades_file, 3)
+    data = json.loads(trades_file.read_text())
+    data["data"].append({"id": "no id", "price": 1})
+    trades_file.write_text(json.dumps(data))
+    request = ImportRequest(files=(transactions_file, trades_file))
+    bank, own = (await import_files(request)).files
+    assert (bank.file, bank.imported, bank.rejected) == ("bank.CSV", 5, 2)
+    assert ("date|parse", 1, 7) in {astuple(one) for one in bank.reasons}
+    assert (own.file, own.imported, own.rejected) == ("my trades.json", 3, 1)
+    assert {one.first for one in own.reasons} == {4}
+    assert len(transactions(postgres_database)) == 5
+    assert len(await trades(mongo_url)) == 3
+    again = (await import_files(request)).files
+    assert [(one.imported, one.unchanged, one.rejected, one.reasons) for one in again] == [
+        (0, 5, 2, bank.reasons),
+        (0, 3, 1, own.reasons),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("missing.csv", "does not point to a file"), ("rows.xlsx", "neither a .csv file")]
+)
+def test_a_file_that_is_not_there_or_of_another_kind_is_refused(tmp_path: Path, name: str, told: str) -> None:
+    (tmp_path / "rows.xlsx").write_bytes(b"")
+    with pytest.raises(ValidationError, match=told):
+        ImportRequest(files=(tmp_path / name,))
 
 
 async def test_a_damaged_file_fails_its_task_once_and_leaves_the_other_alone(
