@@ -79,7 +79,7 @@ def report_of(result: LoadResult, seconds: float) -> StreamReport:
         fresh.p95_seconds if fresh else None,
         fresh.max_seconds if fresh else None,
         result.changes,
-        "; ".join((*result.warnings, *_note_of_rejects(result))),
+        "; ".join((*result.warnings, *_note_of_deletes(result), *_note_of_rejects(result))),
         "loaded" if result.loaded or result.deleted or result.rejected or result.changes else "nothing new",
     )
 
@@ -124,6 +124,14 @@ def run_failed(report: RunReport, failures: Sequence[Exception]) -> RunFailed:
     names = ", ".join(row.stream for row in rows if row.reason)
     reasons = [one for one in causes(failures) if isinstance(one, Exception)]
     return RunFailed(f"failed: {names}. {' '.join(map(words, reasons))}", reasons, report)
+
+
+def _note_of_deletes(result: LoadResult) -> tuple[str, ...]:
+    """How many rows the source really gave: a deleted row was looked for and counts as read, so that counts add up."""
+    one, all_ = "deleted one that it lacks counts", f"{result.deleted:,} deleted ones that it lacks count"
+    those = one if result.deleted == 1 else all_
+    note = f"the source gave {result.read - result.deleted:,} rows; the {those} as read"
+    return (note,) if result.deleted else ()
 
 
 def _note_of_rejects(result: LoadResult) -> tuple[str, ...]:

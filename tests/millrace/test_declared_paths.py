@@ -182,6 +182,36 @@ async def test_a_cursor_that_is_a_date_in_one_document_is_taken(engine: Engine, 
     assert result and (result.read, result.rejected) == (3, 1)
 
 
+@pytest.mark.parametrize(
+    ("declared", "told"),
+    [
+        ({"omitted": ["emial"]}, "'emial' (omitted)"),
+        ({"types": {"emial": text()}}, "'emial' (types)"),
+        ({"types": {"who.emial": text()}}, "'who.emial' (types)"),
+        ({"rewritten": {"emial": pl.lit("x")}}, "'emial' (rewritten)"),
+        ({"contract": Misspelt}, "'emial' (contract)"),
+        ({"capture": Queue(stamp="plcaed_at")}, "'plcaed_at' (cursor)"),
+    ],
+)
+async def test_a_field_that_no_message_has_is_told_by_each_read_of_everything(
+    engine: Engine, declared: dict[str, Any], told: str
+) -> None:
+    stream = replace(Stream("orders", "sqs/orders", "id", Queue(), load=Append()), **declared)
+    collect(engine, order("a", email="a", who={"email": "a"}))
+    for bounds in (Bounds(), Bounds("full")):
+        result = await engine.run(stream, bounds)
+        assert result and any(told in warning for warning in result.warnings), bounds
+    collect(engine, order("b"))
+    result = await engine.run(stream)
+    assert result and not any("misspelt" in warning for warning in result.warnings)
+
+
+async def test_a_table_of_messages_is_not_made_without_the_column_it_is_sorted_by(engine: Engine) -> None:
+    collect(engine, order("a"))
+    with pytest.raises(ConfigurationError, match=r"sorted_by names 'plcaed_at'.*choose from id, placed_at"):
+        await engine.run(Stream("orders", "sqs/orders", "id", Queue(), load=Append(), sorted_by="plcaed_at"))
+
+
 async def test_a_stamp_of_messages_without_a_declared_type_is_refused(engine: Engine) -> None:
     stream = Stream("orders", "sqs/orders", "id", Queue(stamp="placed_at"), load=Append())
     collect(engine, order("a"))

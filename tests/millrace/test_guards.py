@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import dataframely as dy
 import pytest
 import shop
 from engine_on_servers import Engine, Together, pipeline_of
+from pymongo import MongoClient
 from queue_messages import collect, order
 
 from millrace import Append, Incremental, Merge, Model, Queue, Replace, Scd2, Snapshot, Stream
@@ -253,6 +254,30 @@ async def test_another_source_of_a_stream_is_refused_before_anything_is_read(eit
         with pytest.raises(ConfigurationError, match=told):
             await either.run(other, bounds)
     assert (everything(either), len(either.batches)) == (before, batches)
+
+
+@pytest.mark.parametrize("kind", ["collection", "queue"])
+async def test_another_collection_or_queue_of_a_stream_is_refused_until_it_is_accepted(
+    either: Engine, mongo_database: str, kind: str
+) -> None:
+    if kind == "queue":
+        stream = Stream("orders", "sqs/orders", "id", Queue(), load=Append())
+        other = replace(stream, source="sqs/orders-of-today")
+        collect(either, order("a"))
+    else:
+        stream = Stream("orders", f"mongo:{mongo_database}.orders", "_id", Incremental("changed"))
+        other = replace(stream, source=f"mongo:{mongo_database}.others")
+        with MongoClient[dict[str, object]](either.mongo_url) as client:
+            for name in ("orders", "others"):
+                client[mongo_database][name].insert_one({"_id": name, "changed": datetime.now(UTC)})
+    await either.run(stream)
+    before = either.query("SELECT batch_id FROM millrace.batches"), either.rows("orders"), len(either.batches)
+    for bounds in (Bounds(), Bounds("full"), Bounds("replay")):
+        with pytest.raises(ConfigurationError, match=f"holds rows of {stream.source}.*--accept-source"):
+            await either.run(other, bounds)
+    assert before == (either.query("SELECT batch_id FROM millrace.batches"), either.rows("orders"), len(either.batches))
+    await either.run(other, replace(ACCEPT_SOURCE, consent=Consent(accept_source=True, allow_deletes=True)))
+    assert either.query("SELECT source FROM millrace.sources") == [(other.source,)]
 
 
 @pytest.mark.parametrize("source", ["postgres/archive:public.notes", "postgres:another.notes", "mongo:public.notes"])
