@@ -30,7 +30,11 @@ BLIND = {
     "replica": "this server is a replica, and hides those of the primary",
     "prepared": "there are prepared transactions, which do not say when they began: end them",
     "not granted": "grant pg_read_all_stats",
-    "not tracked": "a session has track_activities = off",
+    "not tracked": "a session does not say when its transaction began, as with track_activities = off",
+    "subscriber": (
+        "this database subscribes to another server, hides those of that one and does not say how far behind it is; "
+        "read from that server, or declare an overlap longer than the lag"
+    ),
 }
 """Why open transactions cannot be seen, by what the server is asked."""
 

@@ -1,7 +1,9 @@
 -- Run outside a transaction, before the snapshot is taken: now() is this statement's start, so every transaction
 -- that the scan does not see starts later.
 -- Autovacuum writes no rows, nor does a walsender that has no transaction id: however long, they hold nothing back.
--- A session with track_activities = off does not say when its transaction began; its state is then `disabled`.
+-- A session with track_activities = off does not say when its transaction began; its state is then `disabled`. Nor
+-- does, from Postgres 18 on, a walsender, which may write as well and then has a transaction id.
+-- A subscription brings rows that were stamped when they were written on the server that it follows.
 -- A prepared transaction does not say when it began, but when it was prepared.
 -- A replica sees its own sessions, which do not write. It says until when it replayed the primary's commits; after a
 -- restart with nothing replayed yet, the checkpoint that it started from does.
@@ -32,8 +34,17 @@ SELECT
                 activity.datname = current_database()
                 AND activity.pid <> pg_backend_pid()
                 AND activity.backend_type IS DISTINCT FROM 'autovacuum worker'
-                AND activity.state = 'disabled'
+                AND (
+                    activity.state = 'disabled'
+                    OR (activity.xact_start IS NULL AND activity.backend_xid IS NOT NULL)
+                )
         ) THEN 'not tracked'
+        WHEN EXISTS (
+            SELECT 1
+            FROM pg_catalog.pg_subscription AS subscription
+            JOIN pg_catalog.pg_database AS own ON own.oid = subscription.subdbid
+            WHERE own.datname = current_database()
+        ) THEN 'subscriber'
         ELSE ''
     END AS why_blind,
     CASE WHEN pg_is_in_recovery() THEN coalesce(

@@ -25,6 +25,7 @@ from millrace.capture import position
 from millrace.capture.chunk import Keys, Read, Window
 from millrace.capture.mongo import MongoSource
 from millrace.capture.mongo_client import open_client
+from millrace.database import statement
 
 NOTES = Stream("notes", "postgres:public.notes", "id", Incremental("changed", timedelta(0)))
 AHEAD = timedelta(days=1)
@@ -148,6 +149,69 @@ async def test_a_walsender_holds_nothing_back(notes: Engine, stack: Stack) -> No
         ((begun,),) = cursor.fetchall()
         read, _ = await read_of(notes, NOTES)
         assert started(read) > begun
+
+
+@pytest.mark.parametrize(
+    ("backend", "holds", "why"),
+    [
+        ("'client backend', NULL, 'idle in transaction'", True, ""),
+        ("'client backend', '7', 'active'", True, ""),
+        ("'logical replication parallel worker', '7', 'active'", True, ""),
+        ("'of a later version', NULL, NULL", True, ""),
+        ("'walsender', '7', 'active'", True, ""),
+        ("'walsender', NULL, 'active'", False, ""),
+        ("'autovacuum worker', '7', 'active'", False, ""),
+        ("'client backend', '7', 'disabled'", True, "not tracked"),
+    ],
+)
+def test_only_sessions_known_to_write_nothing_hold_no_position_back(
+    notes: Engine, backend: str, holds: bool, why: str
+) -> None:
+    assert seen_of(notes, backend, "'2026-01-01T00:00:00Z'") == (holds, why)
+
+
+def test_a_transaction_that_does_not_say_when_it_began_makes_the_read_blind(notes: Engine) -> None:
+    assert seen_of(notes, "'walsender', '7', 'active'", "NULL") == (False, "not tracked")
+    assert seen_of(notes, "'walsender', NULL, 'active'", "NULL") == (False, "")
+    assert seen_of(notes, "'client backend', NULL, 'idle'", "NULL") == (False, "")
+
+
+def seen_of(engine: Engine, backend: str, start: str) -> tuple[bool, str]:
+    """Whether a session (its type, transaction id and state) that began then is seen, and why the read is blind."""
+    kind, transaction, state = backend.rsplit(", ", 2)
+    shown = (
+        f"(SELECT 0 AS pid, current_database() AS datname, {kind} AS backend_type, {transaction}::xid AS backend_xid, "
+        f"{state} AS state, {start}::timestamptz AS xact_start)"
+    )
+    query = statement("postgres_open_transactions").replace("pg_catalog.pg_stat_activity", shown)
+    ((_, oldest_start, why_blind, _, _),) = engine.source(query)
+    return oldest_start is not None, why_blind
+
+
+async def test_a_transaction_of_a_walsender_that_writes_is_not_passed_over(notes: Engine, stack: Stack) -> None:
+    url = stack.postgres.url(database_of(notes.postgres_url))
+    with closing(psycopg2.connect(url, connection_factory=LogicalReplicationConnection)) as sender:
+        cursor = sender.cursor()
+        cursor.execute("BEGIN")
+        cursor.execute("INSERT INTO notes VALUES (2) RETURNING changed")
+        ((stamped,),) = cursor.fetchall()
+        read, _ = await read_of(notes, NOTES)
+    assert started(read) <= stamped
+
+
+async def test_rows_of_a_subscription_come_later_than_their_stamps(notes: Engine, stack: Stack) -> None:
+    """Whether it is enabled or not: once it is, it brings what was written before."""
+    name = database_of(notes.postgres_url)
+    options = "WITH (connect = false, slot_name = NONE)"
+    stack.postgres.execute(
+        f"CREATE SUBSCRIPTION {name} CONNECTION 'host=nowhere.invalid' PUBLICATION p {options}", database=name
+    )
+    try:
+        read, _ = await read_of(notes, NOTES)
+    finally:
+        stack.postgres.execute(f"DROP SUBSCRIPTION {name}", database=name)
+    assert started(read) == read.read_at - timedelta(minutes=15)
+    assert "subscribes to another server" in read.note
 
 
 async def test_a_source_whose_clock_is_ahead_is_not_believed(notes: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
