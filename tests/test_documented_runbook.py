@@ -1,0 +1,65 @@
+"""docs/runbook.md and docs/upgrading.md are true in what can be checked: every error has a section, every link its
+heading, every message its words in the code, and every command of this program its options."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+
+import millrace.errors
+from cli.main import application
+
+ROOT = Path(__file__).parents[1]
+RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
+UPGRADING = (ROOT / "docs" / "upgrading.md").read_text(encoding="utf-8")
+INDEX = RUNBOOK.partition("## Find your message")[2].partition("\n## ")[0]
+GROUPS = {"MillraceError"}
+"""Errors that are raised only as one of their kinds."""
+
+
+def anchors(page: str) -> set[str]:
+    """As GitHub makes them of headings."""
+    headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def code() -> str:
+    """The text of all modules; literals that go over several lines are one."""
+    folders = ("millrace", "tasks", "flows", "blocks", "cli")
+    text = "\n".join(path.read_text(encoding="utf-8") for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    return re.sub(r'"\s*\n\s*f?"', "", text)
+
+
+def test_every_error_is_in_the_table_of_messages() -> None:
+    errors = {name for name, value in vars(millrace.errors).items() if isinstance(value, type)}
+    documented = {
+        name for cell in re.findall(r"^\| ([^|]+) \|", INDEX, re.MULTILINE) for name in re.findall(r"\w+", cell)
+    }
+    assert errors - GROUPS - documented == set()
+
+
+def test_every_link_has_its_heading() -> None:
+    pages = {"": RUNBOOK, "upgrading.md": UPGRADING, "runbook.md": RUNBOOK}
+    links = [(page, *link) for page in (RUNBOOK, UPGRADING) for link in re.findall(r"\]\(([\w.]*)#([\w-]+)\)", page)]
+    wrong = [link for page, file, link in links if link not in anchors(pages[file] if file else page)]
+    assert wrong == []
+
+
+def test_the_words_of_every_message_are_in_the_code() -> None:
+    rows = re.findall(r"^\| [^|]*\| (`[^|]+) \|", INDEX, re.MULTILINE)
+    words = [one for row in rows for one in re.findall(r"`([^`]+)`", row)]
+    text = code()
+    assert len(words) > 20
+    assert [one for one in words if one not in text] == []
+
+
+@pytest.mark.parametrize("page", [RUNBOOK, UPGRADING], ids=["runbook", "upgrading"])
+def test_every_command_of_this_program_has_its_options(page: str) -> None:
+    commands = typer.main.get_command(application).commands  # type: ignore[attr-defined]
+    for command, arguments in re.findall(r"millrace(?: --debug)? ([a-z]+)((?: [\w-]+)*)", page):
+        if command in commands:
+            known = {option for one in commands[command].params for option in one.opts}
+            assert set(re.findall(r"--[\w-]+", arguments)) <= known, (command, arguments)
