@@ -220,9 +220,16 @@ def chart(
     start: FirstDay = None,
     end: EndDay = None,
     days: Annotated[int | None, typer.Option(help="How many days.", show_default="14, or from start to end")] = None,
+    event: Annotated[
+        list[str] | None,
+        typer.Option(help="An event's name; may be repeated.", show_default="submissions and registrations"),
+    ] = None,
+    platform: Annotated[
+        list[str] | None, typer.Option(help="ios or android; may be repeated.", show_default="both")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw submissions and registrations by UTC day and platform, into the lake; prints where the pictures are."""
+    """Draw events by UTC day and platform, into the lake; prints where the pictures are."""
     from cli.show import print_json, print_lines
     from flows.chart import ChartRequest
     from flows.chart import chart as chart_flow
@@ -230,7 +237,9 @@ def chart(
     if pipeline != "events":
         fail(ConfigurationError(f"there is no chart of {pipeline!r}", remedy="choose events"))
     asked = {"start": start and start.date(), "end": end and end.date(), "days": days}
-    request = valid(ChartRequest, asked, {"start": "--from", "end": "--to", "days": "--days"})
+    chosen = {"events": event or None, "platforms": platform or None}
+    options = {"start": "--from", "end": "--to", "days": "--days", "events": "--event", "platforms": "--platform"}
+    request = valid(ChartRequest, {**asked, **chosen}, options)
     drawn = awaited(chart_flow(request))
     print_json(drawn) if as_json else print_lines([drawn.png, drawn.svg])
 

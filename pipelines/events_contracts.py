@@ -5,11 +5,15 @@ What does not belong here: the stream itself (events.py).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal
+
 import dataframely as dy
 import polars as pl
 
 UPPER_CASE_UUID = r"^[0-9A-F]{8}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{12}$"
-PLATFORMS = {"ios": "iOS", "android": "Android"}
+Platform = Literal["ios", "android"]
+PLATFORMS: Mapping[Platform, str] = {"ios": "iOS", "android": "Android"}
 """By the type of a device, the name of its system."""
 SECOND, MILLISECOND = pl.duration(seconds=1), pl.duration(milliseconds=1)
 """``sent_at`` is cut to whole seconds, ``original_timestamp`` to thousandths: what is told by them is off by less."""

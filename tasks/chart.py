@@ -14,8 +14,8 @@ from prefect import task
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 
 from blocks.load import load_processed
-from pipelines.events_contracts import PLATFORMS
-from tasks.event_counts import KINDS, EventCounts
+from pipelines.events_contracts import PLATFORMS, Platform
+from tasks.event_counts import EventCounts
 from tasks.event_picture import Form, draw, title_of
 from tasks.policy import STEP
 
@@ -63,8 +63,9 @@ async def publish_numbers(numbers: EventCounts) -> None:
     await acreate_table_artifact(key=NUMBERS_KEY, table=table[::-1], description=title_of(numbers))
 
 
-def _columns(numbers: EventCounts) -> dict[tuple[str, str], list[int]]:
-    return {(kind, platform): numbers.by_day(kind, platform) for kind in KINDS for platform in PLATFORMS}
+def _columns(numbers: EventCounts) -> dict[tuple[str, Platform], list[int]]:
+    shown = numbers.shown
+    return {(kind, platform): numbers.by_day(kind, platform) for kind in shown.kinds for platform in shown.platforms}
 
 
 def _markdown(chart: Chart, png: bytes) -> str:

@@ -57,14 +57,15 @@ def draw(counts: EventCounts, form: Form) -> bytes:
 
 def title_of(counts: EventCounts) -> str:
     """What is shown, and of which days."""
-    return f"Submissions and registrations by UTC day, {_span(counts.days.each)}"
+    what = "Submissions and registrations" if counts.shown.kinds == KINDS else "Events"
+    return f"{what} by UTC day, {_span(counts.days.each)}"
 
 
 def _figure(counts: EventCounts) -> Figure:
     figure = Figure(figsize=INCHES, dpi=DOTS_PER_INCH, layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.1))
     figure.suptitle(title_of(counts), fontsize=15, fontweight="bold", x=0.0125, ha="left")
-    panels = figure.subplots(len(KINDS), sharex=True, squeeze=False)[:, 0]
-    for panel, kind in zip(panels, KINDS, strict=True):
+    panels = figure.subplots(len(counts.shown.kinds), sharex=True, squeeze=False)[:, 0]
+    for panel, kind in zip(panels, counts.shown.kinds, strict=True):
         _panel(panel, counts, kind)
     _label_days(panels[-1], counts.days.each)
     figure.align_ylabels(panels)
@@ -75,9 +76,9 @@ def _figure(counts: EventCounts) -> Figure:
 
 
 def _panel(panel: Axes, counts: EventCounts, kind: str) -> None:
-    width = GROUP_WIDTH / len(PLATFORMS)
+    width = GROUP_WIDTH / len(counts.shown.platforms)
     totals = []
-    for number, (platform, name) in enumerate(PLATFORMS.items()):
+    for number, platform in enumerate(counts.shown.platforms):
         heights = counts.by_day(kind, platform)
         places = [day - GROUP_WIDTH / 2 + width * (number + 0.5) for day in range(len(heights))]
         bars = panel.bar(places, heights, width * 0.94, color=COLOURS[platform])
@@ -85,16 +86,20 @@ def _panel(panel: Axes, counts: EventCounts, kind: str) -> None:
             if day == counts.incomplete:
                 bar.set(alpha=0.55, hatch=HATCH, edgecolor="white", linewidth=0)
         _mark_zeros(panel, places, heights, COLOURS[platform])
-        totals.append(f"{name} {sum(heights):,}")
+        totals.append(f"{PLATFORMS[platform]} {sum(heights):,}")
     if not any(one.events for one in counts.counts if one.kind == kind):
         panel.set_ylim(top=1)
         panel.text(0.5, 0.5, "none on these days", transform=panel.transAxes, ha="center", color=GREY)
-    panel.set_title(f"{TITLES[kind]} ({kind}): {', '.join(totals)}", loc="left", fontsize=11)
+    panel.set_title(f"{_titled(kind)}: {', '.join(totals)}", loc="left", fontsize=11)
     panel.set_ylabel("events per UTC day")
     panel.margins(y=0.1)
     panel.set_ylim(bottom=0)
     panel.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     panel.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+
+
+def _titled(kind: str) -> str:
+    return f"{TITLES[kind]} ({kind})" if kind in TITLES else kind
 
 
 def _mark_zeros(panel: Axes, places: Sequence[float], heights: Sequence[int], colour: str) -> None:
@@ -114,7 +119,7 @@ def _label_days(panel: Axes, days: Sequence[date]) -> None:
 
 
 def _legend(counts: EventCounts) -> list[Patch]:
-    handles = [Patch(color=COLOURS[platform], label=name) for platform, name in PLATFORMS.items()]
+    handles = [Patch(color=COLOURS[platform], label=PLATFORMS[platform]) for platform in counts.shown.platforms]
     if counts.incomplete is None:
         return handles
     until = f"today, until {counts.until:%H:%M} UTC"

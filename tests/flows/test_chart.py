@@ -201,12 +201,22 @@ def test_the_command_prints_where_the_pictures_are(events: Events) -> None:
     assert code == 0, told
     report = json.loads(out)
     assert report["png"] > png
-    assert report["numbers"]["days"] == {"start": "2026-11-02", "end": "2026-11-07"}
+    assert report["numbers"]["shown"]["days"] == {"start": "2026-11-02", "end": "2026-11-07"}
     each = {
         (date.fromisoformat(one["day"]), one["kind"], one["platform"]): one["events"]
         for one in report["numbers"]["counts"]
     }
     assert each == expected(rows)
+
+    code, out, told = invoked(
+        "events", "--from", "2026-11-02", "--days", "5", "--event", "another_event", "--platform", "ios", "--json"
+    )
+    assert code == 0, told
+    found = [one["events"] for one in json.loads(out)["numbers"]["counts"]]
+    days = [START + timedelta(days=number) for number in range(5)]
+    others = Counter(when.date() for when, *of in rows if of == ["another_event", "ios"])
+    assert found == [others[day] for day in days]
+    assert sum(found) > 0
 
     events.add((FIRST, KINDS[0], "web"))
     code, out, told = invoked("events", "--from", "2026-11-02", "--days", "5")
@@ -232,7 +242,7 @@ TODAY = date(2026, 11, 21)
     ],
 )
 def test_the_days_that_are_meant(asked: dict[str, Any], first: date, last: date) -> None:
-    each = ChartRequest(**asked).span(TODAY).each
+    each = ChartRequest(**asked).shown(TODAY).days.each
     assert (each[0], each[-1], len(each)) == (first, last, (last - first).days + 1)
 
 
@@ -247,12 +257,17 @@ def test_the_days_that_are_meant(asked: dict[str, Any], first: date, last: date)
 )
 def test_days_that_have_not_come_or_are_too_many_are_told(asked: dict[str, Any], why: str) -> None:
     with pytest.raises(ConfigurationError, match=why):
-        ChartRequest(**asked).span(TODAY)
+        ChartRequest(**asked).shown(TODAY)
 
 
 @pytest.mark.parametrize(
     ("asked", "why"),
     [
+        ({"events": ["Submission"]}, "should match pattern"),
+        ({"events": []}, "at least 1 item"),
+        ({"events": list("abcde")}, "at most 4 items"),
+        ({"events": [*KINDS, KINDS[0]]}, "each name once"),
+        ({"platforms": ["windows"]}, "should be 'ios' or 'android'"),
         ({"days": 0}, "greater than or equal to 1"),
         ({"days": 93}, "less than or equal to 92"),
         ({"start": START, "end": START}, "from start to end are 1 to 92 days"),

@@ -13,7 +13,7 @@ import matplotlib
 import pytest
 from matplotlib.textpath import TextPath
 
-from tasks.event_counts import KINDS, Count, Days, EventCounts
+from tasks.event_counts import KINDS, Count, Days, EventCounts, Shown
 from tasks.event_picture import Form, draw, title_of
 
 UNTIL = datetime(2026, 11, 21, 14, 5, 59, tzinfo=UTC)
@@ -34,7 +34,7 @@ def counts(days: int, number: Callable[[int, str, str], int], last: date = TODAY
         for kind in KINDS
         for platform in PLATFORMS
     ]
-    return EventCounts(span, UNTIL, tuple(each))
+    return EventCounts(Shown(span), UNTIL, tuple(each))
 
 
 def uneven(day: int, kind: str, platform: str) -> int:
@@ -167,3 +167,12 @@ def test_the_png_is_1200_by_700_dots() -> None:
     png = draw(counts(14, uneven), "png")
     assert png[:8] == b"\x89PNG\r\n\x1a\n"
     assert struct.unpack(">II", png[16:24]) == (1200, 700)
+
+
+def test_other_events_and_one_platform_are_drawn() -> None:
+    start = TODAY - timedelta(days=3)
+    each = tuple(Count(start + timedelta(days=day), "another_event", "android", day) for day in range(3))
+    drawn = texts(parsed(EventCounts(Shown(Days(start, TODAY), ("another_event",), ("android",)), UNTIL, each)))
+    assert any(one.startswith("Events by UTC day") for one in drawn)
+    assert "another_event: Android 3" in drawn
+    assert "iOS" not in drawn
