@@ -23,6 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from prefect_aws import AwsCredentials, MinIOCredentials
 from prefect_aws.s3 import S3Bucket
 
+from millrace.capture.queue_errors import LOOK_AT_AWS
 from millrace.errors import ConfigurationError, FatalError, MillraceError, SourceMissing, Unreachable
 from millrace.redact import redact
 
@@ -221,4 +222,5 @@ def _connection_error(error: Exception, place: str) -> MillraceError:
         )
     if isinstance(error, PASSING_ERRORS):
         return Unreachable(redact(error), place=place, remedy="see that the endpoint and the network are right")
-    return FatalError(f"{type(error).__name__}: {redact(error)}", place=place)
+    # Its words may hold what was sent or received.
+    return FatalError(f"{type(error).__name__} of boto3", place=place, remedy=LOOK_AT_AWS)

@@ -5,7 +5,6 @@ What does not belong here: retrying, and statements.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from millrace.errors import (
     SourceMissing,
     Unreachable,
 )
-from millrace.redact import redact
+from millrace.server_words import is_raised, postgres_said, postgres_words
 
 SQL_DIRECTORY = Path(__file__).parent.parent / "sql" / "millrace"
 
@@ -48,11 +47,9 @@ class _Meaning:
 
 INSUFFICIENT_PRIVILEGE = "42501"
 _LOCK_TIMEOUT = "55P03"
-_DATA_CLASS = "22"
-"""Its messages quote the value that was wrong."""
-_QUOTED = re.compile('["„“”«»].*["„“”«»]', re.DOTALL)
-"""As servers quote in one language or another."""
+_INTERNAL = "XX"
 REDSHIFT_CONFLICT = "1023"
+_LOOK = "run the statement by hand: `millrace plan` shows it, and the server's log has its words whole"
 _CONFLICT = _Meaning(Conflict, "run again; the transaction was rolled back whole", states=("40001", "40P01"))
 _UNREACHABLE = _Meaning(
     Unreachable,
@@ -158,26 +155,22 @@ def database_errors(place: str) -> Iterator[None]:
 
 
 def translate(error: Exception, place: str) -> MillraceError:
-    """The engine's error for a driver's error. Its text is redacted; values of rows (DETAIL) are left out."""
-    code = getattr(error, "pgcode", None) or ""
-    diagnostics = getattr(error, "diag", None)
-    problem = redact(getattr(diagnostics, "message_primary", None) or str(error).strip().split("\n")[0])
-    if code.startswith(_DATA_CLASS):
-        problem = _QUOTED.sub('"…"', problem)
+    """The engine's error for a driver's error: what failed, without secrets and values of rows."""
+    code, problem = getattr(error, "pgcode", None) or "", postgres_words(error)
     if code == _LOCK_TIMEOUT:
         return _waited_in_vain(error, problem, place)
-    meaning = _meaning_of(error, code, problem, getattr(diagnostics, "message_detail", None) or "")
+    meaning = _meaning_of(error, code)
     if meaning is None:
-        return FatalError(
-            f"{problem} (SQLSTATE {code or 'unknown'})", place=place, remedy="look at the statement named"
-        )
+        return FatalError(f"{problem} (SQLSTATE {code or 'unknown'})", place=place, remedy=_LOOK)
     return meaning.kind(meaning.instead or problem, place=place, remedy=meaning.remedy)
 
 
-def _meaning_of(error: Exception, code: str, problem: str, detail: str) -> _Meaning | None:
-    if REDSHIFT_CONFLICT in f"{problem} {detail}".split():
+def _meaning_of(error: Exception, code: str) -> _Meaning | None:
+    said = "" if is_raised(error) else postgres_said(error)
+    detail = getattr(getattr(error, "diag", None), "message_detail", None) or ""
+    if code.startswith(_INTERNAL) and REDSHIFT_CONFLICT in f"{said} {detail}".split():
         return _CONFLICT
-    found = next((meaning for meaning in _MEANINGS if meaning.is_of(code, problem)), None)
+    found = next((meaning for meaning in _MEANINGS if meaning.is_of(code, said)), None)
     return found or (_UNREACHABLE if _is_connection_error(error, code) else None)
 
 

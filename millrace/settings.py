@@ -71,6 +71,7 @@ REDSHIFT_WAREHOUSE: Mapping[str, str] = {
 
 _SINCE = {"tcp_user_timeout": 120_000, "idle_session_timeout": 140_000, "transaction_timeout": 170_000}
 """The first server version that knows a setting."""
+_PARAMETERS_ARE_GRANTED = 150_000
 _OLDEST_POSTGRES = 90_000
 """Redshift reports the version 8.0."""
 
@@ -87,6 +88,8 @@ def settle_session(connection: Any) -> None:
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute(_statements(connection, settings, "SET"))
+        if settings is POSTGRES_WAREHOUSE:
+            _ask_for_english(connection, cursor, is_local=False)
     connection.autocommit = False
 
 
@@ -98,6 +101,17 @@ def begin_reading(connection: Any, isolation_level: str) -> None:
     connection.set_session(isolation_level=isolation_level, readonly=True, autocommit=False)
     with connection.cursor() as cursor:
         cursor.execute(_statements(connection, SOURCE, "SET LOCAL"))
+        _ask_for_english(connection, cursor, is_local=True)
+
+
+def _ask_for_english(connection: Any, cursor: Any, *, is_local: bool) -> None:
+    """Messages in the language that server_words.py knows, where this user may choose it."""
+    may = (
+        "has_parameter_privilege('lc_messages', 'SET')"
+        if connection.server_version >= _PARAMETERS_ARE_GRANTED
+        else ("current_setting('is_superuser')::boolean")
+    )
+    cursor.execute(f"SELECT set_config('lc_messages', 'C', {is_local}) WHERE {may}")
 
 
 def _set_encoding(connection: Any) -> None:

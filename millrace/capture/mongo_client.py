@@ -84,6 +84,8 @@ def mongo_errors(place: str) -> Iterator[None]:
 
 def translate(error: errors.PyMongoError, place: str) -> MillraceError:
     """The engine's error for PyMongo's; server messages of failed statements may hold values and are left out."""
+    if isinstance(error, errors.NotPrimaryError):
+        return Unreachable("the member that answered is no primary any more", place=place, remedy="run again")
     if isinstance(error, errors.ConnectionFailure):
         return Unreachable(
             redact(str(error).split(", Timeout:")[0]),
@@ -106,4 +108,6 @@ def _operation_failure(error: errors.OperationFailure, place: str) -> MillraceEr
     if code in PASSING_CODES or any(error.has_error_label(label) for label in RETRYABLE_LABELS):
         return RetryableError(f"MongoDB error {code}", place=place, remedy="run again, or raise the time limit")
     name = (error.details or {}).get("codeName", "")
-    return FatalError(f"MongoDB error {code} {name}".rstrip(), place=place, remedy="look at the server's log")
+    return FatalError(
+        f"a command failed: MongoDB error {code} {name}".rstrip(), place=place, remedy="look at the server's log"
+    )

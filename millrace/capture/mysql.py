@@ -41,7 +41,7 @@ LOCK_SECONDS = 60
 NO_LIMIT = 18_446_744_073_709_551_615
 SETTINGS = (
     f"SET NAMES {UTF8}",
-    "SET SESSION sql_mode = 'NO_BACKSLASH_ESCAPES', time_zone = '+00:00', sql_auto_is_null = 0, "
+    "SET SESSION sql_mode = 'NO_BACKSLASH_ESCAPES', time_zone = '+00:00', sql_auto_is_null = 0, lc_messages = 'en_US', "
     # The first of these three changes the second. DEFAULT would be what the server sets for everybody.
     f"max_join_size = {NO_LIMIT}, sql_big_selects = 1, sql_select_limit = {NO_LIMIT}, "
     f"group_concat_max_len = {2**32 - 1}, lock_wait_timeout = {LOCK_SECONDS}, "

@@ -5,7 +5,6 @@ What does not belong here: psycopg2's (database.py), retrying, and statements.
 
 from __future__ import annotations
 
-import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from millrace.errors import (
     Unreachable,
 )
 from millrace.redact import redact
+from millrace.server_words import mysql_words
 
 ACCOUNT_HAS_EXPIRED_PASSWORD, MUST_CHANGE_PASSWORD, ACCESS_DENIED_NO_PASSWORD, ACCOUNT_LOCKED = 1862, 1820, 1698, 3118
 STATEMENT_TIMEOUT_OF_MARIADB, STATEMENT_TIMEOUT_OF_MYSQL = 1969, 3024
@@ -49,11 +49,11 @@ _CONNECTION = frozenset(
     | {ER.NORMAL_SHUTDOWN, ER.NET_READ_ERROR, ER.NET_READ_INTERRUPTED, ER.NET_ERROR_ON_WRITE, ER.NET_WRITE_INTERRUPTED}
     | {ER.ABORTING_CONNECTION, ER.NEW_ABORTING_CONNECTION, IDLE_TOO_LONG, 0}
 )
-_NAMES_ONLY = _CREDENTIALS | _PERMISSION | _MISSING | _CONNECTION
-"""Errors whose messages quote names of users, hosts and tables; others may quote values of rows."""
+_OF_CONNECTIONS = _CREDENTIALS | _CONNECTION
+"""Their messages come before the language is set, and name users and hosts."""
+_LOOK = "run the query by hand: `millrace plan` shows it, and what the server says then names the value"
 _NOT_VERIFIED = "CERTIFICATE_VERIFY_FAILED"
 """What Python says of a certificate, within the driver's error of the connection."""
-_QUOTED = re.compile(r"(['\"`]).*\1", re.DOTALL)
 
 
 @contextmanager
@@ -72,12 +72,14 @@ def mysql_errors(place: str) -> Iterator[None]:
 
 
 def translate(error: BaseException, place: str) -> MillraceError:
-    """The engine's error for a driver's error. Its text is redacted; values of rows are left out."""
+    """The engine's error for a driver's error. Secrets and values of rows are left out."""
     code, problem = code_of(error), str(error.args[-1] if error.args else error) or type(error).__name__
-    problem = redact(problem if code in _NAMES_ONLY else _QUOTED.sub(r"\1…\1", problem))
+    is_certificate = code == CR.CR_SSL_CONNECTION_ERROR or _NOT_VERIFIED in problem
+    is_of_driver = code in _OF_CONNECTIONS or is_certificate or CR.CR_ERROR_FIRST <= code <= CR.CR_ERROR_LAST
+    problem = redact(problem) if is_of_driver else mysql_words(code, problem)
     if code in _CREDENTIALS:
         return ConfigurationError(problem, place=place, remedy=WRONG_CREDENTIALS)
-    if code == CR.CR_SSL_CONNECTION_ERROR or _NOT_VERIFIED in problem:
+    if is_certificate:
         return ConfigurationError(
             problem, place=place, remedy="name the server's authority in ssl_ca, or ask for less with ssl_mode"
         )
@@ -95,7 +97,7 @@ def translate(error: BaseException, place: str) -> MillraceError:
         return RetryableError(problem, place=place, remedy="run again, or raise the statement timeout")
     if code in _CONNECTION:
         return Unreachable(problem, place=place, remedy="see that the server runs and that host and port are right")
-    return FatalError(f"{problem} (MySQL error {code})", place=place, remedy="look at the statement named")
+    return FatalError(f"a statement failed: {problem} (MySQL error {code})", place=place, remedy=_LOOK)
 
 
 def code_of(error: BaseException) -> int:

@@ -21,6 +21,9 @@ PASSING_CODES = frozenset({"RequestThrottled", "Throttling", "ThrottlingExceptio
 PASSING_ERRORS = (exceptions.ConnectionError, exceptions.HTTPClientError)
 
 
+LOOK_AT_AWS = "see that the AWS block, and the AWS variables and files of the place where this runs, are right"
+
+
 @contextmanager
 def queue_errors(place: str) -> Iterator[None]:
     """Within it, errors of boto3 become the engine's, naming ``place``: the queue."""
@@ -42,7 +45,7 @@ def _refusal(error: ClientError, place: str) -> MillraceError:
         return Unreachable(answer, place=place, remedy="run again later")
     if code in REFUSED_CODES or status in FORBIDDEN_STATUSES:
         return ConfigurationError(answer, place=place, remedy="see that role or keys may use this queue")
-    return FatalError(answer, place=place)
+    return FatalError(answer, place=place, remedy="see what SQS means by this code, and that the block's URL is right")
 
 
 def _failure(error: BotoCoreError, place: str) -> MillraceError:
@@ -54,4 +57,5 @@ def _failure(error: BotoCoreError, place: str) -> MillraceError:
         return ConfigurationError("no region is known", place=place, remedy="set AWS_DEFAULT_REGION, and bootstrap")
     if isinstance(error, PASSING_ERRORS):
         return Unreachable(redact(error), place=place, remedy="see that the endpoint and the network are right")
-    return FatalError(f"{type(error).__name__}: {redact(error)}", place=place)
+    # Its words may hold what was sent or received.
+    return FatalError(f"{type(error).__name__} of boto3", place=place, remedy=LOOK_AT_AWS)

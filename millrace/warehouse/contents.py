@@ -26,6 +26,7 @@ from millrace.lake.formats import FORMATS
 from millrace.lake.store import ObjectStore
 from millrace.naming import quote
 from millrace.redact import redact
+from millrace.server_words import without_quoted
 from millrace.shape.content_hash import CONTENT_HASH, with_content_hash
 from millrace.space import temporary_space
 from millrace.stream import Stream
@@ -100,7 +101,7 @@ class Contents:
             with self.connection.cursor() as cursor:
                 cursor.execute(unload_to_lake(query, self.store.uri(files), self.iam_role))
         except psycopg2.InternalError as error:
-            said = redact(f"{error.diag.message_primary} {error.diag.message_detail or ''}")
+            said = redact(without_quoted(f"{error.diag.message_primary} {error.diag.message_detail or ''}"))
             raise FatalError(
                 f"UNLOAD failed: {said}",
                 place=f"stream {self.stream.name}, {self.store.uri(files)}*",

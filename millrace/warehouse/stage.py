@@ -21,6 +21,7 @@ from millrace.lake.store import ObjectStore
 from millrace.load_modes import VERSION_HASH_COLUMN
 from millrace.naming import ROW_HASH, VERSION_HASH
 from millrace.redact import redact
+from millrace.server_words import without_quoted
 from millrace.shape.content_hash import CONTENT_HASH
 from millrace.shape.row_hash import HASH_LENGTH
 from millrace.space import TemporaryFolder, temporary_space
@@ -140,8 +141,13 @@ class Stage:
         self._connection.rollback()
         with self._connection.cursor() as cursor:
             cursor.execute(_LOAD_ERRORS)
-            recorded = [" ".join(str(value).strip() for value in row) for row in cursor.fetchall()]
-        problem = "; ".join(recorded) or f"{error.diag.message_primary} {error.diag.message_detail or ''}"
+            recorded = [
+                " ".join((*(str(one).strip() for one in place), without_quoted(str(said).strip())))
+                for *place, said in cursor.fetchall()
+            ]
+        problem = "; ".join(recorded) or without_quoted(
+            f"{error.diag.message_primary} {error.diag.message_detail or ''}"
+        )
         return FatalError(
             f"COPY failed: {redact(problem)}",
             place=f"{files.place}, {self._store.uri(files.prefix)}",

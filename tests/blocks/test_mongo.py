@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from pydantic import SecretStr, ValidationError
-from pymongo.errors import AutoReconnect, OperationFailure
+from pymongo.errors import AutoReconnect, NotPrimaryError, OperationFailure
 
 from blocks.mongo import MongoDB
 from millrace.capture.mongo_client import mongo_errors
@@ -70,6 +70,8 @@ def test_a_timeout_of_nothing_is_refused() -> None:
     ("error", "expected"),
     [
         (AutoReconnect("connection closed"), Unreachable),
+        (NotPrimaryError(f"ended {SECRET}", {"errmsg": f"ended {SECRET}", "code": 11602}), Unreachable),
+        (OperationFailure(f"$convert: '{SECRET}' is no date", 241, {"codeName": "ConversionFailure"}), FatalError),
         (OperationFailure("Authentication failed.", 18), ConfigurationError),
         (OperationFailure("not authorized on finance", 13), ConfigurationError),
         (OperationFailure("operation exceeded time limit", 50), RetryableError),

@@ -18,7 +18,7 @@ from local.mysql import MySQLServer
 from local.prefect_server import PrefectServer
 from local.stack import Stack
 from millrace.capture.mysql_errors import mysql_errors
-from millrace.errors import ConfigurationError
+from millrace.errors import ConfigurationError, FatalError, MillraceError
 
 SECRET = "s3cr3t-W0rd"
 
@@ -151,3 +151,50 @@ def test_an_opened_connection_is_ones_own(mysql: MySQLServer) -> None:
     second.close()
     with connect() as third:
         assert len(identifiers | {third.thread_id()}) == 3
+
+
+CUSTOMERS = (
+    "CREATE TABLE customers (id int PRIMARY KEY, name varchar(6), j json, born date)",
+    "INSERT INTO customers VALUES (1, 'Smith', NULL, NULL)",
+    "SET SESSION sql_mode = 'STRICT_ALL_TABLES'",
+)
+SIGNAL = "BEGIN NOT ATOMIC SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'no Smith here', MYSQL_ERRNO = {}; END"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        *map(SIGNAL.format, (1644, 1146, 1062, 1142, 1213, 1366, 31000)),
+        "INSERT INTO customers (id) VALUES ('Smith')",
+        "INSERT INTO customers (id) VALUES ('Smith'' for column ''Smith')",
+        "INSERT INTO customers VALUES (1, 'Smith', NULL, NULL)",
+        "INSERT INTO customers VALUES (2, 'Smith Smith', NULL, NULL)",
+        "INSERT INTO customers VALUES (3, NULL, 'Smith', NULL)",
+        "INSERT INTO customers VALUES (4, NULL, NULL, 'Smith')",
+        "UPDATE customers SET id = 'Smith' WHERE name = 'Smith'",
+        "SELECT * FROM customers WHERE name REGEXP '(Smith'",
+        "SELECT ExtractValue('<a/>', 'Smith(')",
+        "SELECT Smith(1)",
+        "SELECT 'Smith' 'x' y z",
+        "SET SESSION max_join_size = 'Smith'",
+        "SET SESSION time_zone = 'Smith'",
+    ],
+)
+def test_no_value_is_in_an_error_of_mysql(statement: str, mysql_database: str) -> None:
+    connection = opener(mysql_connector(mysql_database, place="test"))()
+    with connection, connection.cursor() as cursor:
+        for one in CUSTOMERS:
+            cursor.execute(one)
+        with pytest.raises(MillraceError, match=r"^stream price: .*Remedy") as failure, mysql_errors("stream price"):
+            cursor.execute(statement)
+    assert "Smith" not in str(failure.value)
+
+
+def test_the_column_of_a_value_that_does_not_fit_is_told(mysql_database: str) -> None:
+    connection = opener(mysql_connector(mysql_database, place="test"))()
+    with connection, connection.cursor() as cursor:
+        for one in CUSTOMERS:
+            cursor.execute(one)
+        told = r"a statement failed: Incorrect integer value: '…' for column .*id.* at row 1"
+        with pytest.raises(FatalError, match=told), mysql_errors("stream price"):
+            cursor.execute("INSERT INTO customers (id) VALUES ('Smith'' for column ''Smith')")

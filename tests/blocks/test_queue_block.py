@@ -151,3 +151,10 @@ def test_no_answer_is_unreachable_and_shows_no_secret() -> None:
 def test_what_a_queue_does_not_understand_is_fatal_and_not_told_as_rights(stack: Stack) -> None:
     with pytest.raises(FatalError, match="SQS answers 400"), queue_errors(stack.queue_url):
         stack.aws.client("sqs").delete_message(QueueUrl=stack.queue_url, ReceiptHandle="no handle")
+
+
+def test_what_the_client_refuses_to_send_is_not_shown() -> None:
+    client = described(URL, AWS_ENDPOINT_URL="http://127.0.0.1:9").credentials.get_client("sqs")
+    with pytest.raises(FatalError, match=r"ParamValidationError of boto3\. Remedy") as raised, queue_errors(URL):
+        client.send_message(QueueUrl=URL, MessageBody={"email": "smith@example.com"})
+    assert "smith" not in str(raised.value)
