@@ -21,10 +21,12 @@ from millrace.errors import (
     FatalError,
     MillraceError,
     RetryableError,
+    SchemaConflict,
     SourceMissing,
     Unreachable,
 )
 from millrace.server_words import is_raised, postgres_said, postgres_words
+from millrace.width import NARROWER
 
 SQL_DIRECTORY = Path(__file__).parent.parent / "sql" / "millrace"
 
@@ -62,6 +64,12 @@ _LOST_IN_COPY = "no message from the libpq"
 _MEANINGS = (
     # SQLSTATE 42701 as well, and no race.
     _Meaning(ConfigurationError, "give the column another name", signs=("conflicts with a system column name",)),
+    _Meaning(
+        SchemaConflict,
+        f"{NARROWER}; columns that were dropped or replaced count as well, until the table is made again",
+        states=("54011",),
+        signs=("row is too big",),
+    ),
     _Meaning(
         Conflict,
         "run again; another session made it meanwhile",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from millrace.errors import ConfigurationError
@@ -55,9 +56,11 @@ def column_names(paths: Iterable[str], held: Mapping[str, str] | None = None) ->
     ordered, names = list(paths), dict(held or {})
     new = [path for path in ordered if path not in names]
     used = set(names.values())
-    for path in sorted(new, key=lambda path: column_name(path) != path):
-        name = column_name(path)
-        rivals = sum(column_name(other) == name for other in new) > 1 and name != path
+    plain = {path: column_name(path) for path in new}
+    counted = Counter(plain[path] for path in new)
+    for path in sorted(new, key=lambda path: plain[path] != path):
+        name = plain[path]
+        rivals = counted[name] > 1 and name != path
         names[path] = distinct_column_name(path) if name in used or rivals else name
         used.add(names[path])
     return {path: names[path] for path in ordered}

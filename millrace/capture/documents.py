@@ -22,6 +22,7 @@ from millrace.capture.bson_values import Converters, Unfit
 from millrace.naming import column_name, column_names
 from millrace.stream import Stream
 from millrace.types import FLOAT64, MOMENTS, Column, DataType, Kind, from_polars, polars_type
+from millrace.width import MAX_COLUMNS, refuse_too_many
 
 NUL = "\x00"
 
@@ -95,6 +96,9 @@ class Documents:
                     self._flatten(embedded, f"{path}.", depth - 1, into)
                     values = [None if type(value) is dict else value for value in values]
             into[path] = values
+            if len(into) % MAX_COLUMNS == 0 and self._stream.schema_policy != "quarantine":
+                # Before there are so many that memory does not hold them.
+                refuse_too_many(self._stream, [one for one, held in into.items() if held.count(None) < len(held)])
 
     def _is_declared_whole(self, path: str) -> bool:
         declared = self._declared(path)

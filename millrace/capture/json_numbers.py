@@ -16,7 +16,7 @@ import orjson
 
 _SUSPICIOUS = re.compile(r"(?:^|[:,\[\s])-?[0-9.]*(?:[0-9.]{17}|[0-9.]{16}[eE]|[0-9][eE][-+]?[0-9]{3})")
 """What may be a number that a parser of floats changes: of 16 digits or more, or with an exponent of three digits."""
-_STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*"|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?', re.ASCII)
+STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*"|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?', re.ASCII)
 _INTEGER_CHARACTERS = 20
 """Of the longest number of 64 bits; Python refuses to read very long ones."""
 
@@ -32,7 +32,7 @@ def loads(text: str) -> Any:
     """
     if not _SUSPICIOUS.search(text):
         return orjson.loads(text)
-    orjson.loads(_STRING_OR_NUMBER.sub(_without_digits, text))
+    orjson.loads(STRING_OR_NUMBER.sub(_without_digits, text))
     try:
         return json.loads(text, parse_float=_fraction, parse_int=_whole)
     except RecursionError:

@@ -5,18 +5,18 @@ What does not belong here: the contracts themselves (pipelines/) and the limits'
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dataframely as dy
 import polars as pl
 
-from millrace.capture.json_numbers import loads
+from millrace.contract.document_limits import TOO_LONG, DocumentLimits
 from millrace.contract_rules import KEY_RULE
 from millrace.errors import SchemaConflict
-from millrace.rejects import SEPARATOR, as_rejects, because, no_rejects, split
-from millrace.types import Column, DataType, Kind, polars_type
+from millrace.rejects import SEPARATOR, as_rejects, because, because_of, no_rejects, split
+from millrace.types import MAX_PRECISION, Column, DataType, Kind, polars_type
 
 if TYPE_CHECKING:
     from millrace.stream import Stream
@@ -28,14 +28,25 @@ _RULES_SUFFIX = "|"
 @dataclass(frozen=True)
 class Limits:
     """What the longest value of a kind may measure in a warehouse, in bytes. ``document_text_bytes``: a single text
-    within a document. ``overflowing_digits``: a decimal of so many digits overflows below its greatest number and is
-    kept with one digit more (0: none does)."""
+    within a document. ``document_levels``: how deep arrays and objects lie in each other there; ``document_digits``,
+    ``document_exponent``: the digits of a number there, and its power of ten either way. ``overflowing_digits``: a
+    decimal of so many digits overflows below its greatest number and is kept with one digit more (0: none does)."""
 
     text_bytes: int
     binary_bytes: int
     document_bytes: int
     document_text_bytes: int
+    document_levels: int = 1_000
+    document_digits: int = MAX_PRECISION
+    document_exponent: int = 308
     overflowing_digits: int = 0
+
+    @property
+    def documents(self) -> DocumentLimits:
+        """Those of what is within a document."""
+        return DocumentLimits(
+            self.document_text_bytes, self.document_levels, self.document_digits, self.document_exponent
+        )
 
     def roomy(self, data_type: DataType) -> DataType:
         """The type that holds every number of this one."""
@@ -65,51 +76,22 @@ def with_room(
 def within_limits(
     frame: pl.DataFrame, columns: Sequence[Column], keys: Sequence[str], limits: Limits
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The rows whose values the warehouse can hold, and the others as rejects (``too_long``)."""
+    """The rows whose values the warehouse can hold, and the others as rejects."""
     longest = measure(frame, columns)
     limit = {
         column.name: int(getattr(limits, _MEASURED[column.type.kind])) for column in columns if column.name in longest
     }
     verdicts = [
-        because("too_long", column.path, _length(column) > limit[column.name])
+        because(TOO_LONG, column.path, _length(column) > limit[column.name])
         for column in columns
         if longest.get(column.name, 0) > limit.get(column.name, 0)
     ]
-    inner = limits.document_text_bytes
     verdicts += [
-        because("too_long", column.path, _longest_text(column, inner) > inner)
+        because_of(pl.col(column.name).map_batches(limits.documents.unfit, return_dtype=pl.String), column.path)
         for column in columns
-        if column.type.kind is Kind.DOCUMENT and longest.get(column.name, 0) > inner
+        if column.type.kind is Kind.DOCUMENT
     ]
     return split(frame, verdicts, keys)
-
-
-def _longest_text(column: Column, limit: int) -> pl.Expr:
-    """Bytes of the longest text or field name in each document that is longer than ``limit`` as a whole, else 0."""
-
-    def measured(documents: pl.Series) -> pl.Series:
-        lengths = documents.str.len_bytes().fill_null(0)
-        return pl.Series(
-            [
-                max(_text_bytes(loads(document)), default=0) if length > limit else 0
-                for document, length in zip(documents, lengths, strict=True)
-            ],
-            dtype=pl.Int64,
-        )
-
-    return pl.col(column.name).map_batches(measured, return_dtype=pl.Int64)
-
-
-def _text_bytes(value: Any) -> Iterator[int]:
-    if isinstance(value, str):
-        yield len(value.encode())
-    elif isinstance(value, list):
-        for one in value:
-            yield from _text_bytes(one)
-    elif isinstance(value, dict):
-        for name, one in value.items():
-            yield len(name.encode())
-            yield from _text_bytes(one)
 
 
 def meets_contract(

@@ -21,6 +21,7 @@ from millrace.naming import MESSAGE, column_name
 from millrace.rejects import NO_KEY, because, split
 from millrace.stream import Stream
 from millrace.types import Column
+from millrace.width import refuse_too_many
 
 
 class Fitting:
@@ -41,7 +42,7 @@ class Fitting:
         """The chunk with what the stream rewrites, and as the target takes it, where the stream's schema policy says
         that the target stays as it is.
 
-        Raises KeyViolation when no row has the key.
+        Raises KeyViolation when no row has the key, SchemaConflict when there are more columns than a table takes.
         """
         self._require_key(chunk.frame)
         self.seen.add(chunk)
@@ -53,6 +54,7 @@ class Fitting:
             chunk = Chunk(frame, columns, pl.concat([chunk.rejected, rejected]))
         chunk = Chunk(*with_room(chunk.frame, chunk.columns, self._limits), chunk.rejected)
         self._found = {column.name: column for column in chunk.columns} | self._found
+        refuse_too_many(self._stream, [column.path for column in self._found.values()])
         return chunk
 
     def accept(self, chunk: Chunk) -> tuple[pl.DataFrame, tuple[Column, ...], pl.DataFrame]:

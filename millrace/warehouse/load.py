@@ -103,7 +103,7 @@ def _make_room(connection: Any, ledger: Ledger, catalog: Catalog, work: Work) ->
             make_room(connection, changes, work.target.schema_policy, work.target.place)
         return changes
 
-    return patiently(connection, make)
+    return patiently(connection, make, work.target.place)
 
 
 def _make_dimensions(
@@ -112,7 +112,7 @@ def _make_dimensions(
     """Those that are referred to, or bound to, and were never loaded."""
     here = {work.target.member for work in works}
     for name in {name for work in works for name in work.target.dimensions} - here:
-        patiently(connection, partial(_make_dimension, connection, ledger, catalog, models[name]))
+        patiently(connection, partial(_make_dimension, connection, ledger, catalog, models[name]), models[name].place)
 
 
 def _make_dimension(connection: Any, ledger: Ledger, catalog: Catalog, target: Target) -> None:

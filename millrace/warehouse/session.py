@@ -51,14 +51,14 @@ def _losses(place: str) -> Iterator[None]:
         raise
 
 
-def patiently(connection: Any, step: Callable[[], Done]) -> Done:
+def patiently(connection: Any, step: Callable[[], Done], place: str = "warehouse") -> Done:
     """Repeat a whole step when another session won, with a growing, random pause.
 
     Two loads that create the same schema at once conflict as well: whoever comes second finds it there.
     """
     for attempt in range(ATTEMPTS):
         try:
-            with database_errors("warehouse"):
+            with database_errors(place):
                 return step()
         except Conflict:
             connection.rollback()

@@ -1,0 +1,94 @@
+"""Documents that a warehouse cannot hold: a text in them that is too long, too many levels, a number beyond its range.
+
+A document is looked at only where its text, searched by Polars, may be one of them: nearly none is.
+What does not belong here: the limits' numbers (warehouse/dialect.py), a document as a whole (check.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from itertools import accumulate
+from typing import Any
+
+import polars as pl
+
+from millrace.capture.json_numbers import STRING_OR_NUMBER, loads
+
+TOO_LONG, TOO_DEEP, UNFIT_NUMBER = "too_long", "too_deep", "number_does_not_fit"
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_OPENING = r"[\[{]"
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_ODD_NUMBER = r"[0-9.]{38}|[0-9.][eE][-+]?[0-9]{3}"
+"""What may be a number of too many digits or with too large an exponent; texts are met as well."""
+_NO_BRACKETS = bytes(set(range(256)) - set(_STEPS))
+
+
+@dataclass(frozen=True)
+class DocumentLimits:
+    """Of one text within a document, in bytes; of levels of arrays and objects; of the digits of a number that no float
+    holds, and of the power of ten that any number may have, either way."""
+
+    text_bytes: int
+    levels: int
+    digits: int
+    exponent: int
+
+    def unfit(self, documents: pl.Series) -> pl.Series:
+        """The reason of every document that the warehouse cannot hold, null of the others."""
+        lengths = documents.str.len_bytes()
+        may_be_deep = documents.set(lengths <= 2 * self.levels, None).str.count_matches(_OPENING) > self.levels
+        suspects = (may_be_deep | (lengths > self.text_bytes) | documents.str.contains(_ODD_NUMBER)).arg_true()
+        reasons = pl.repeat(None, len(documents), dtype=pl.String, eager=True)
+        return reasons.scatter(suspects, [self._reason(documents[i]) for i in suspects]) if len(suspects) else reasons
+
+    def _reason(self, document: str) -> str | None:
+        if document.count("[") + document.count("{") > self.levels and levels(document) > self.levels:
+            return TOO_DEEP
+        if len(document.encode()) > self.text_bytes and self._longest_text(document) > self.text_bytes:
+            return TOO_LONG
+        return None if all(map(self._holds, STRING_OR_NUMBER.findall(document))) else UNFIT_NUMBER
+
+    def _longest_text(self, document: str) -> int:
+        """Bytes of the longest text or name of a field; of what is written where no parser goes so deep."""
+        try:
+            return max(_text_bytes(loads(document)), default=0)
+        except ValueError:
+            return max((len(text.encode()) - 2 for text in _STRING.findall(document)), default=0)
+
+    def _holds(self, token: str) -> bool:
+        """A number in its float's shortest form is held as that float."""
+        if token.startswith('"') or _is_moderate(token):
+            return True
+        try:
+            number = Decimal(token)
+        except InvalidOperation:
+            return False
+        if number and not -self.exponent <= number.adjusted() <= self.exponent:
+            return Decimal(repr(float(token))) == number
+        _, digits, power = number.as_tuple()
+        return len(digits) <= self.digits and -int(power) <= self.exponent
+
+
+def levels(document: str) -> int:
+    """How deep arrays and objects of a JSON text lie in each other."""
+    brackets = _STRING.sub("", document).encode().translate(None, _NO_BRACKETS)
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0)
+
+
+def _is_moderate(token: str) -> bool:
+    return len(token) <= 20 and "e" not in token and "E" not in token
+
+
+def _text_bytes(value: Any) -> Iterator[int]:
+    if isinstance(value, str):
+        yield len(value.encode())
+    elif isinstance(value, list):
+        for one in value:
+            yield from _text_bytes(one)
+    elif isinstance(value, dict):
+        for name, one in value.items():
+            yield len(name.encode())
+            yield from _text_bytes(one)
