@@ -9,7 +9,7 @@ What does not belong here: which keys are asked for, and why (sweep.py, reads.py
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -23,8 +23,8 @@ from millrace.types import Column
 
 Key = tuple[Any, ...]
 
-UNSETTLED_KEYS = 100_000
-"""So many keys are held that a second pass has to decide about."""
+UNSETTLED_KEYS, UNSETTLED_BYTES = 100_000, 64 * 1024 * 1024
+"""So many keys, or so much text in them, are held that a second pass has to decide about."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class LookUps:
         self._columns, self._names = columns, tuple(column.name for column in columns)
         self._canaries = canaries
         self._unsettled: dict[Key, bool] = {}
+        self._unsettled_bytes = 0
 
     async def look_up(self, scanned: Sequence[Key], missing: Sequence[Key]) -> None:
         """Read rows by keys that the scan saw, and by keys that only the target has, which are deletes if the source
@@ -62,20 +63,24 @@ class LookUps:
         absent = [key for key in missing if key not in here]
         if self._extraction.has_rejects:
             # The scan may have seen one of these as a row that it rejected.
-            self._unsettled |= dict.fromkeys(absent, True)
+            self._hold(dict.fromkeys(absent, True))
         else:
             await self._remove(absent)
-        self._unsettled |= {key: True for key in scanned if key not in here}
-        self._unsettled |= {key: False for key in canaries if key not in here and key not in self._unsettled}
-        if len(self._unsettled) >= UNSETTLED_KEYS:
+        self._hold({key: True for key in scanned if key not in here})
+        self._hold({key: False for key in canaries if key not in here and key not in self._unsettled})
+        if len(self._unsettled) >= UNSETTLED_KEYS or self._unsettled_bytes >= UNSETTLED_BYTES:
             await self.settle()
+
+    def _hold(self, keys: Mapping[Key, bool]) -> None:
+        self._unsettled |= keys
+        self._unsettled_bytes += sum(len(value) for key in keys for value in key if isinstance(value, str))
 
     async def settle(self) -> None:
         """Decide about the keys that the scan saw and no look-up found. Raises FatalError when they are still there.
 
         What is found when it is asked for a second time was written meanwhile: the next read brings it.
         """
-        unsettled, self._unsettled = self._unsettled, {}
+        unsettled, self._unsettled, self._unsettled_bytes = self._unsettled, {}, 0
         if not unsettled:
             return
         still = await self._seen_again(list(unsettled))

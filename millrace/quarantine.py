@@ -6,6 +6,7 @@ What does not belong here: when a batch is refused (contract/tolerance.py), and 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby, islice
 
 import orjson
@@ -23,6 +24,8 @@ from millrace.warehouse.loader import Warehouse
 
 LATEST_BATCHES = 20
 """A row that every window reads was rejected by one of so many."""
+BATCHES_AT_ONCE = 8
+"""Whose files are fetched side by side: each is small, and the way to the lake is long."""
 
 
 def open_rejects(
@@ -31,8 +34,10 @@ def open_rejects(
     """The batches that have open rejects, and the rejected rows, each once as it was met last: REJECT_SCHEMA with the
     moment of the read (``read_at``) and the file that holds the row (``file``). A row whose file is not in the lake any
     more has the reason FILE_IS_GONE and no coordinates."""
-    found = [(one, rows) for one, rows in _by_batch(warehouse.open_rejects(pipeline, stream))]
-    return [one.batch_id for one, _ in found], _each_once([_rows_of(store, one, rows) for one, rows in found])
+    found = list(_by_batch(warehouse.open_rejects(pipeline, stream)))
+    with ThreadPoolExecutor(BATCHES_AT_ONCE, thread_name_prefix=f"rejects-{stream.name}") as pool:
+        frames = list(pool.map(lambda one: _rows_of(store, *one), found))
+    return [one.batch_id for one, _ in found], _each_once(frames)
 
 
 def refused_rejects(warehouse: Warehouse, store: ObjectStore, pipeline: Pipeline, stream: Stream) -> pl.DataFrame:
@@ -62,7 +67,9 @@ def rejected_before(
     what was collected, so it must not stop what comes later."""
     left = set(coordinates)
     if not is_everything:
-        for one, _ in islice(_by_batch(warehouse.open_rejects(pipeline, stream)), LATEST_BATCHES if left else 0):
+        for one, _ in islice(_by_batch(warehouse.open_rejects(pipeline, stream)), LATEST_BATCHES):
+            if not left:
+                break
             left.difference_update(_rows_of(store, one, 0)["coordinates"])
     refused = latest_refused(warehouse, store, pipeline, stream) if read.collected else None
     if refused and set(read.collected) - set(refused.collected):

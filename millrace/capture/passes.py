@@ -43,9 +43,7 @@ def _typed(given: pl.DataType, wanted: pl.DataType, name: str) -> pl.Expr:
         moment = value.str.replace("T", " ").str.replace(r"(Z|\+00:00)$", "")
         return moment.str.to_datetime(time_unit="us", strict=False).dt.replace_time_zone(wanted.time_zone)
     if wanted == pl.Boolean:
-        return value.str.to_lowercase().replace_strict(
-            {"true": True, "false": False, "1": True, "0": False}, default=None
-        )
+        return value.str.to_lowercase().replace_strict(_TRUTHS, default=None)
     if wanted == pl.Binary:
         return value.str.strip_prefix(HEX).str.decode("hex", strict=False)
     return value.str.to_date(strict=False) if wanted == pl.Date else value.cast(wanted, strict=False)

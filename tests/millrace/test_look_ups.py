@@ -17,7 +17,9 @@ from altered_source import Alter, AlteredSource
 from engine_on_servers import Engine
 from pymongo import MongoClient
 
-from millrace import Append, Incremental, Snapshot, Stream
+from millrace import Append, Incremental, Snapshot, Stream, look_up
+from millrace.capture import chunk
+from millrace.capture.tables import TableSource
 from millrace.declared import DeletePolicy
 from millrace.errors import FatalError, RetryableError
 
@@ -108,6 +110,32 @@ async def test_a_look_up_that_finds_nothing_confirms_no_delete(engine: Engine, l
     with pytest.raises(FatalError, match=r"8 rows .* are not found by their key"):
         await engine.sweep(T)
     assert ids(engine) == list(range(1, 11))
+
+
+@pytest.mark.parametrize("bound", ["UNSETTLED_KEYS", "UNSETTLED_BYTES"])
+async def test_keys_that_wait_for_the_second_pass_are_bounded_in_number_and_in_size(
+    engine: Engine, lie: Lie, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    """Every block of two keys loses both of them; texts of fifty characters."""
+    engine.source("CREATE TABLE t (id text PRIMARY KEY, changed timestamptz DEFAULT now(), v int)")
+    engine.source("INSERT INTO t SELECT lpad(i::text, 50, '0') FROM generate_series(1, 8) AS i")
+    await engine.deliver(T)
+    engine.source("UPDATE t SET v = 1")
+    monkeypatch.setattr(chunk, "BLOCK_ROWS", 2)
+    monkeypatch.setattr(look_up, bound, {"UNSETTLED_KEYS": 2, "UNSETTLED_BYTES": 100}[bound])
+    passes: list[int] = []
+    seen = TableSource.seen
+
+    async def counted(source: TableSource, stream: Any, known: Any, keys: chunk.Keys, /) -> set[int]:
+        passes.append(len(keys.rows))
+        return await seen(source, stream, known, keys)
+
+    monkeypatch.setattr(TableSource, "seen", counted)
+    lie(before=lambda: engine.source("DELETE FROM t"))
+    result = await engine.sweep(T)
+    assert result is not None
+    assert result.deleted == 8
+    assert len(passes) == 4
 
 
 async def test_rows_that_leave_between_scan_and_look_up_are_deletes(engine: Engine, lie: Lie) -> None:

@@ -93,6 +93,12 @@ async def test_a_later_read_of_everything_whose_rows_are_all_rejected_fails_too(
     assert engine.rows("sums", "id", "amount") == [(1, 1), (2, 1)]
 
 
+async def test_a_backfill_that_makes_the_target_fails_too_where_all_its_rows_are_rejected(engine: Engine) -> None:
+    fill(engine, 0, 3)
+    with pytest.raises(TooManyRejects, match="all 3 rows were rejected"):
+        await engine.run(SUMS, Bounds(start="2020-01-01T00:00:00+00:00"))
+
+
 async def test_a_window_of_few_rows_may_be_rejected_whole_and_tells_it(engine: Engine) -> None:
     """Else two bad rows would stop a stream for ever; more of them are more than chance."""
     fill(engine, 2, 0)
