@@ -16,6 +16,7 @@ from millrace.types import Column, Kind
 
 TOLERANCE = timedelta(hours=1)
 """Smaller differences are not reported; that of neighbouring time zones is."""
+_DECLARE = "declare stamps_in with the time zone in which stamps are written"
 
 
 def stamped_ahead(frame: pl.DataFrame, columns: Sequence[Column], stream: Stream, read_at: datetime) -> timedelta:
@@ -35,7 +36,8 @@ def note_of_stamps_ahead(stream: Stream, ahead: timedelta) -> str:
     """What an operator should know; '' where the difference is small."""
     if ahead <= TOLERANCE:
         return ""
+    declared = f"see that stamps are written in {stream.stamps_in} (stamps_in)" if stream.stamps_in else _DECLARE
     return (
         f"the latest {stream.capture.stamp} is {timedelta(seconds=round(ahead.total_seconds()))} ahead of the source's "
-        "clock: declare stamps_in with the time zone in which stamps are written, or correct the clock that wrote it"
+        f"clock: {declared}, or correct the clock that wrote it"
     )

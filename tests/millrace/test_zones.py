@@ -214,6 +214,10 @@ async def test_stamps_hours_ahead_of_the_source_are_told(engine: Engine) -> None
     result = await engine.deliver(replace(NOTES, stamps_in=EAST))
     assert result is not None
     assert result.warnings == ()
+    engine.source("UPDATE notes SET changed = changed + interval '2 hours'")
+    result = await engine.deliver(replace(NOTES, stamps_in=EAST))
+    assert result is not None
+    assert any(f"see that stamps are written in {EAST}" in warning for warning in result.warnings)
 
 
 async def test_documents_stamped_hours_ahead_are_told(engine: Engine, mongo_database: str) -> None:
