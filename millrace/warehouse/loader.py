@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from millrace.errors import SchemaConflict
 from millrace.lake.batch import Batch
 from millrace.lake.store import ObjectStore
 from millrace.model import Model
@@ -19,7 +20,7 @@ from millrace.pipeline import Pipeline
 from millrace.stream import Stream
 from millrace.types import Column
 from millrace.warehouse import lease
-from millrace.warehouse.catalog import Catalog, held_columns
+from millrace.warehouse.catalog import Catalog, Held, held_columns
 from millrace.warehouse.changes import TargetTable
 from millrace.warehouse.compare import Comparison, Scan, compare
 from millrace.warehouse.contents import Contents
@@ -30,7 +31,7 @@ from millrace.warehouse.load import Work, load, needed_changes
 from millrace.warehouse.load_result import LoadResult
 from millrace.warehouse.modes import mode_of
 from millrace.warehouse.room import allows, refuse
-from millrace.warehouse.schema import incompatible
+from millrace.warehouse.schema import RecordedColumn, incompatible
 from millrace.warehouse.session import patiently, session
 from millrace.warehouse.stage import Stage
 from millrace.warehouse.target import Target, target_of
@@ -64,7 +65,8 @@ class Warehouse:
         self._connect, self.dialect, self._iam_role = connect, dialect, iam_role
 
     def standing(self, pipeline: Pipeline, stream: Stream) -> Standing:
-        """How far the stream has come."""
+        """How far the stream has come. Raises SchemaConflict when somebody gave a column of its target another type, of
+        which nothing is known here."""
         target = self._target(pipeline, stream)
         with self._session(target) as connection:
             held = held_columns(connection, target)
@@ -72,6 +74,7 @@ class Warehouse:
                 return NOTHING
             ledger, own = Ledger(connection), (pipeline.name, stream.name)
             recorded = ledger.columns(*own)
+            _refuse_unknown_types(target, held, recorded)
             paths = {name: column.path for name, column in recorded.items()}
             columns = tuple(
                 Column(name, paths.get(name, name), data_type)
@@ -211,6 +214,16 @@ class Warehouse:
     def _session(self, target: Target) -> Iterator[Any]:
         with session(self._connect, target.place) as connection:
             yield connection
+
+
+def _refuse_unknown_types(target: Target, held: Held, recorded: Mapping[str, RecordedColumn]) -> None:
+    for name, column in recorded.items():
+        if name in held and held[name] is None and not column.has_left:
+            raise SchemaConflict(
+                f"column {name} of {target.name} is of a type unknown here, so that nothing can be compared with it",
+                place=target.place,
+                remedy="drop the column: the next run makes it again, reads everything and fills it",
+            )
 
 
 def _note(newest: str | None, position: str | None) -> str:

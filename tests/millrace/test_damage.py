@@ -272,6 +272,20 @@ async def test_a_column_made_again_with_another_type_is_refused(either: Engine) 
         await either.run(T, DEEP)
 
 
+@pytest.mark.parametrize("bounds", [Bounds(), SWEEP, FULL, DEEP], ids=["window", "sweep", "full", "deep"])
+async def test_a_column_made_again_with_a_type_that_nobody_knows_is_refused_by_every_run(
+    either: Engine, bounds: Bounds
+) -> None:
+    """Nothing could be compared with it, and its rows would count as unchanged."""
+    await fill(either)
+    alter(either, "ALTER TABLE engine.t DROP COLUMN v", "ALTER TABLE engine.t ADD COLUMN v TIMETZ")
+    with pytest.raises(SchemaConflict, match=r"column v of engine\.t is of a type unknown here.*drop the column"):
+        await either.run(T, bounds)
+    alter(either, "ALTER TABLE engine.t DROP COLUMN v", "ALTER TABLE engine.t ADD COLUMN remark TIMETZ")
+    await either.run(T)
+    assert values(either) == ROWS, "an analyst's own column may be of any type"
+
+
 async def test_a_column_that_left_the_source_is_no_damage(engine: Engine) -> None:
     await fill(engine)
     engine.source("ALTER TABLE t DROP COLUMN n")

@@ -59,6 +59,27 @@ async def test_an_unknown_column_of_a_table_is_refused_and_by_a_plan_as_well(
             await engine.table_source(stream).plan(stream, (), Window())
 
 
+@pytest.mark.parametrize(
+    ("capture", "told"),
+    [
+        (Incremental("id"), "cursor 'id' is of type int64"),
+        (Incremental("eMail"), "cursor 'eMail' is of type text"),
+        (Incremental("day"), "cursor 'day' is of type date"),
+        (Snapshot("id"), "cursor 'id' is of type int64"),
+    ],
+)
+async def test_a_column_that_holds_no_moments_is_no_cursor_of_a_table(
+    engine: Engine, capture: Incremental | Snapshot, told: str
+) -> None:
+    engine.source('CREATE TABLE items (id bigint PRIMARY KEY, "eMail" text, day date)')
+    engine.source("INSERT INTO items VALUES (1, 'x', '2026-01-01')")
+    stream = replace(ITEMS, capture=capture)
+    with pytest.raises(ConfigurationError, match=f"{told}.*use a timestamp"):
+        await engine.run(stream)
+    with pytest.raises(ConfigurationError, match=told):
+        await engine.table_source(stream).plan(stream, (), Window())
+
+
 async def test_declared_columns_that_the_table_has_are_accepted(engine: Engine) -> None:
     engine.source('CREATE TABLE items (id bigint PRIMARY KEY, "eMail" text, changed timestamptz)')
     engine.source("INSERT INTO items VALUES (1, 'Ann@x', now())")
@@ -110,6 +131,16 @@ async def test_a_field_that_no_document_has_is_told_by_each_read_of_everything(
     collection.insert_one({"_id": 2, "changed": datetime.now(UTC)})
     result = await engine.run(misspelt)
     assert result and not any("misspelt" in warning for warning in result.warnings)
+
+
+async def test_a_column_to_sort_by_that_no_document_has_is_told_also_where_the_table_is_there(
+    engine: Engine, papers: tuple[Stream, Any]
+) -> None:
+    stream, collection = papers
+    collection.insert_one({"_id": 1, "changed": YESTERDAY})
+    await engine.run(stream)
+    result = await engine.run(replace(stream, sorted_by="chnaged"), Bounds("full"))
+    assert result and any("'chnaged' (sorted_by)" in warning for warning in result.warnings)
 
 
 async def test_fields_that_a_document_has_are_not_told(engine: Engine, papers: tuple[Stream, Any]) -> None:
