@@ -24,9 +24,11 @@ IDENTITY = "_identity"
 """Of files in the lake only: tells whether two rows of one key are one row of the source that was read twice."""
 MESSAGE = "_message"
 """Of frames only: tells where in the lake a message lies."""
-SYSTEM_COLUMNS = frozenset({"ctid", "cmin", "cmax", "xmin", "xmax", "tableoid"})
-"""Of every table of a warehouse, unseen: no column of that name can be made."""
-RESERVED = SYSTEM_COLUMNS | {ROW_HASH, LOADED_AT, DELETED_AT, VERSION, VERSION_HASH, IDENTITY, MESSAGE}
+SYSTEM_COLUMNS = frozenset({"ctid", "cmin", "cmax", "xmin", "xmax", "tableoid", "oid", "insertxid", "deletexid"})
+"""Of every table of a warehouse, unseen (the last three: of Redshift): no column of that name can be made there."""
+OWN = frozenset({ROW_HASH, LOADED_AT, DELETED_AT, VERSION, VERSION_HASH, IDENTITY, MESSAGE})
+"""Columns of this program's own."""
+RESERVED = SYSTEM_COLUMNS | OWN
 """Names that are taken; a source field of that name gets a digest behind it."""
 
 _LOWER_THEN_UPPER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")

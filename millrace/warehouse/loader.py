@@ -15,7 +15,7 @@ from millrace.errors import SchemaConflict
 from millrace.lake.batch import Batch
 from millrace.lake.store import ObjectStore
 from millrace.model import Model
-from millrace.naming import DELETED_AT, RESERVED
+from millrace.naming import DELETED_AT, OWN
 from millrace.pipeline import Pipeline
 from millrace.stream import Stream
 from millrace.types import Column
@@ -79,7 +79,7 @@ class Warehouse:
             columns = tuple(
                 Column(name, paths.get(name, name), data_type)
                 for name, data_type in held.items()
-                if data_type is not None and name not in RESERVED | target.own
+                if data_type is not None and name not in OWN | target.own
             )
             lost = tuple(sorted(name for name, one in recorded.items() if name not in held and not one.has_left))
             now = self._now(connection)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections import Counter
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import dataframely as dy
 import pytest
-from engine_on_servers import Engine
+from engine_on_servers import Engine, database_of
+from pymongo import MongoClient
 from queue_messages import LATER, collect
 
-from millrace import Append, Merge, Queue, Stream
+from millrace import Append, Incremental, Merge, Queue, Stream, naming
 from millrace.errors import TooManyRejects
 from millrace.load_modes import LoadMode
 
@@ -97,10 +99,63 @@ async def test_messages_without_a_stamp_are_loaded(either: Engine, capture: Queu
     assert either.rows("orders", "id", "v") == [("a", "x"), ("b", "x"), ("c", "x")]
 
 
-@pytest.mark.parametrize("name", ["xmin", "xmax", "cmin", "cmax", "ctid", "tableoid", "XMIN"])
+SYSTEM_COLUMNS = ["xmin", "xmax", "cmin", "cmax", "ctid", "tableoid", "oid", "insertxid", "deletexid"]
+
+
+@pytest.mark.parametrize("name", [*SYSTEM_COLUMNS, "XMIN"])
 async def test_a_field_may_be_called_as_a_system_column(either: Engine, name: str) -> None:
     message: dict[str, Any] = {"id": "a", name: 5}
     collect(either, json.dumps(message))
     await either.run(ORDERS)
     column = next(column.name for column in either.batches[-1].columns if column.path == name)
+    assert column.startswith(f"{name.lower()}_")
     assert either.rows("orders", "id", column) == [("a", 5)]
+
+
+@pytest.mark.parametrize("kind", ["postgres", "mysql", "mongo"])
+async def test_rows_of_any_source_may_have_every_system_column(
+    engine: Engine, mysql_database: str, mongo_database: str, kind: str
+) -> None:
+    """As far as the source itself takes such columns; as keys as well, and by a sweep."""
+    names = SYSTEM_COLUMNS[-3:] if kind == "postgres" else SYSTEM_COLUMNS
+    engine.mysql_url = mysql_database
+    schema = database_of(mysql_database)
+    sources = {"postgres": "postgres:public", "mysql": f"mysql:{schema}", "mongo": f"mongo:{mongo_database}"}
+    stream = Stream("boxes", f"{sources[kind]}.boxes", "oid", Incremental("changed"))
+    columns = ", ".join(f"{name} int" for name in names)
+    values, moved = ", ".join("5" for _ in names), "insertxid"
+    if kind == "mongo":
+        with MongoClient[dict[str, Any]](engine.mongo_url) as client:
+            boxes = client[mongo_database]["boxes"]
+            boxes.insert_one({"_id": 1, **dict.fromkeys(names, 5), "changed": datetime.now(UTC)})
+            await engine.deliver(stream)
+            boxes.update_one({}, {"$set": {moved: 6}})
+    elif kind == "mysql":
+        engine.mysql(f"CREATE TABLE boxes ({columns}, changed timestamp(6) DEFAULT now(6))")
+        engine.mysql(f"INSERT INTO boxes VALUES ({values}, now(6))", "COMMIT")
+        await engine.deliver(stream)
+        engine.mysql(f"UPDATE boxes SET {moved} = 6, changed = changed", "COMMIT")
+    else:
+        engine.source(f"CREATE TABLE boxes ({columns}, changed timestamptz DEFAULT now())")
+        engine.source(f"INSERT INTO boxes VALUES ({values})")
+        await engine.deliver(stream)
+        engine.source(f"UPDATE boxes SET {moved} = 6")
+    swept = await engine.sweep(stream)
+    assert swept and (swept.updated, swept.deleted) == (1, 0)
+    held = {column.path: column.name for column in engine.batches[-1].columns}
+    [row] = engine.rows("boxes", *(held[name] for name in names))
+    assert row == tuple(6 if name == moved else 5 for name in names)
+
+
+async def test_a_target_that_has_a_column_of_such_a_name_keeps_it(
+    postgres_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An earlier version made it, in a Postgres warehouse."""
+    with monkeypatch.context() as earlier:
+        earlier.setattr(naming, "RESERVED", naming.RESERVED - {"oid"})
+        collect(postgres_engine, '{"id":"a","oid":5}')
+        await postgres_engine.run(ORDERS)
+    collect(postgres_engine, '{"id":"b","oid":6}', at=LATER)
+    result = await postgres_engine.run(ORDERS)
+    assert result and result.changes == ()
+    assert postgres_engine.rows("orders", "id", "oid") == [("a", 5), ("b", 6)]
