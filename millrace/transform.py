@@ -32,7 +32,7 @@ from millrace.pipeline import Pipeline
 from millrace.shape.computed import computed, stored
 from millrace.shape.row_hash import with_hashes
 from millrace.space import TemporaryFolder, temporary_space
-from millrace.types import polars_type
+from millrace.types import Column, polars_type
 
 
 def transform(
@@ -110,7 +110,7 @@ class _Transform:
                 self._streams[batch.stream].deletes.write(frame, batch.columns)
                 for model in self._models:
                     if batch.stream in model.inputs and sorted(model.keys) == sorted(keys):
-                        self._outputs[model.name].deletes.write(frame.select(model.keys), model.columns)
+                        self._outputs[model.name].remove(frame)
         for part in batch.sample:
             for frame in _read(batch, part, self._landing):
                 self._streams[batch.stream].sample.write(frame, batch.columns)
@@ -213,15 +213,25 @@ class _Output:
     def add(self, rows: pl.DataFrame) -> None:
         """Rows of a model."""
         columns = self._batch.columns
-        frame = rows.select(stored(rows, column) for column in columns)
-        for name, length in measure(frame, columns).items():
-            self._longest_bytes[name] = max(length, self._longest_bytes[name])
+        frame = self._measured(rows, columns)
         self.rows.write(with_hashes(frame, columns, self._load, self._keys), columns)
+
+    def remove(self, rows: pl.DataFrame) -> None:
+        """Keys that a model has no more; ``rows`` have other columns as well."""
+        keys = [column for column in self._batch.columns if column.name in self._keys]
+        self.deletes.write(self._measured(rows, keys), keys)
 
     def keep(self, rows: pl.DataFrame) -> None:
         """Rows of a model that may come again with another chunk."""
         told_by = [*self._keys, *filter(None, [self._load.dated_by])]
         self._kept = [pl.concat([*self._kept, rows]).unique(told_by, keep="last", maintain_order=True)]
+
+    def _measured(self, rows: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
+        """The columns as they are stored. Whatever is staged is as wide as the longest value of either file."""
+        frame = rows.select(stored(rows, column) for column in columns)
+        for name, length in measure(frame, columns).items():
+            self._longest_bytes[name] = max(length, self._longest_bytes[name])
+        return frame
 
     def finish(self) -> Batch | None:
         """Close the files and save the manifest; None when a model gave nothing."""
