@@ -58,6 +58,9 @@ async def load_processed() -> BucketStore:
     return BucketStore(await _load(S3Bucket, names.PROCESSED))
 
 
+_DEPLOYED = "; of a deployed environment, give its secret a value and run `python -m infra.deploy up` (docs/runbook.md)"
+
+
 async def _load(block_type: type[AnyBlock], name: str) -> AnyBlock:
     found = await _find(block_type, name)
     if found is None:
@@ -78,4 +81,4 @@ async def _find(block_type: type[AnyBlock], name: str) -> AnyBlock | None:
 
 def _wrong(block_type: type[Block], name: str, problem: str, first: str = "") -> ConfigurationError:
     place = f"block {block_type.get_block_type_slug()}/{name}"
-    return ConfigurationError(problem, place=place, remedy=f"{first}run `python -m blocks.bootstrap`")
+    return ConfigurationError(problem, place=place, remedy=f"{first}run `python -m blocks.bootstrap`{_DEPLOYED}")

@@ -51,12 +51,14 @@ INSUFFICIENT_PRIVILEGE = "42501"
 _LOCK_TIMEOUT = "55P03"
 _INTERNAL = "XX"
 REDSHIFT_CONFLICT = "1023"
-_LOOK = "run the statement by hand: `millrace plan` shows it, and the server's log has its words whole"
 _CONFLICT = _Meaning(Conflict, "run again; the transaction was rolled back whole", states=("40001", "40P01"))
 _UNREACHABLE = _Meaning(
     Unreachable,
     "see that the server runs and that host and port are right",
-    states=("57P01", "57P02", "57P03", "08", "53"),
+    states=("57P01", "57P02", "57P03", "08"),
+)
+_UNKNOWN = _Meaning(
+    FatalError, "run the statement by hand: `millrace plan` shows it, and the server's log has its words whole"
 )
 _LOST_IN_COPY = "no message from the libpq"
 """What psycopg2 says, as a bare DatabaseError, when the line breaks in the middle of a COPY."""
@@ -139,7 +141,28 @@ _MEANINGS = (
         states=("P0",),
         instead="a function in the database raised an exception",
     ),
+    _Meaning(
+        ConfigurationError,
+        "REFRESH MATERIALIZED VIEW fills it; or declare a source that is no materialized view",
+        signs=("has not been populated",),
+    ),
+    _Meaning(
+        ConfigurationError,
+        "open fewer fields of documents: declare the one that has many names as a whole (types), or a smaller "
+        "flatten_depth; of a table, read a view with fewer columns",
+        states=("54011",),
+    ),
+    _Meaning(
+        FatalError,
+        "find the value with the query that `millrace plan` shows, and correct it; or read a view that converts it",
+        states=("22",),
+    ),
     _Meaning(RetryableError, "run again, or raise the statement timeout", states=("57014",)),
+    _Meaning(
+        Unreachable,
+        "run again later; the server has no connection, memory or disk left for it",
+        states=("53",),
+    ),
     _UNREACHABLE,
 )
 """The first one that fits an error is what it means."""
@@ -168,18 +191,18 @@ def translate(error: Exception, place: str) -> MillraceError:
     if code == _LOCK_TIMEOUT:
         return _waited_in_vain(error, problem, place)
     meaning = _meaning_of(error, code)
-    if meaning is None:
-        return FatalError(f"{problem} (SQLSTATE {code or 'unknown'})", place=place, remedy=_LOOK)
+    if meaning.kind is FatalError:
+        problem = f"{problem} (SQLSTATE {code or 'unknown'})"
     return meaning.kind(meaning.instead or problem, place=place, remedy=meaning.remedy)
 
 
-def _meaning_of(error: Exception, code: str) -> _Meaning | None:
+def _meaning_of(error: Exception, code: str) -> _Meaning:
     said = "" if is_raised(error) else postgres_said(error)
     detail = getattr(getattr(error, "diag", None), "message_detail", None) or ""
     if code.startswith(_INTERNAL) and REDSHIFT_CONFLICT in f"{said} {detail}".split():
         return _CONFLICT
     found = next((meaning for meaning in _MEANINGS if meaning.is_of(code, said)), None)
-    return found or (_UNREACHABLE if _is_connection_error(error, code) else None)
+    return found or (_UNREACHABLE if _is_connection_error(error, code) else _UNKNOWN)
 
 
 def _waited_in_vain(error: Exception, problem: str, place: str) -> RetryableError:

@@ -22,7 +22,7 @@ _QUOTED = re.compile("(['\"`„“”«»‹›‘’「」]).*['\"`„“”«�
 """As servers quote in one language or another. From the first to the last: a value may hold quotes itself."""
 
 _NAMES_ONLY = (
-    *("08", "0B", "23", "24", "25", "26", "28", "2B", "2D", "34", "3B", "3D", "40", "42", "44"),
+    *("08", "0B", "23", "24", "25", "26", "28", "2B", "2D", "34", "3B", "3D", "3F", "40", "42", "44"),
     *("53", "54", "55", "57", "58", "F0"),
 )
 """Classes of SQLSTATE whose messages name connections, settings, tables, columns and constraints."""
@@ -109,7 +109,7 @@ def mysql_words(code: int, said: str) -> str:
     for form, shown in _ENGLISH_OF_MYSQL:
         if found := form.fullmatch(said):
             return redact(found.expand(shown))
-    return f"{_NAMES_OF_MYSQL.get(code, f'error {code}')} ({HIDDEN})"
+    return f"{_NAMES_OF_MYSQL.get(code, 'an error of its own')} ({HIDDEN})"
 
 
 def _shown(error: Exception, code: str, said: str) -> str:
@@ -141,6 +141,7 @@ def _doing(error: Exception) -> str:
     return f"{', '.join(words)}: " if words else ""
 
 
+_SIGNALLED = 1644
 _NAMES_OF_MYSQL = {
     number: name.lower().replace("_", " ") for name, number in vars(ER).items() if isinstance(number, int)
-}
+} | {_SIGNALLED: "a function, procedure or trigger signalled an error"}

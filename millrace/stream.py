@@ -34,6 +34,22 @@ _STEP = re.compile(r"(?<!\\)\.")
 _QUEUE = re.compile(rf"{_PLACE}(?P<schema>)(?P<name>)")
 
 
+def _not_understood(text: str, place: str) -> ConfigurationError:
+    kind, slash, connection = text.partition(":")[0].partition("/")
+    if kind in SOURCE_KINDS and slash and not re.fullmatch(CONNECTION, connection):
+        return ConfigurationError(
+            f"{connection!r} in source {text!r} is not the name of a connection",
+            place=place,
+            remedy="use lower-case letters, digits and hyphens: the variable SOURCE_POSTGRES_MY_SHOP_URL is the "
+            "connection postgres/my-shop",
+        )
+    return ConfigurationError(
+        f"source {text!r} is not understood",
+        place=place,
+        remedy=f"write kind:schema.name, with {', '.join(SOURCE_KINDS[:-1])} as kind, or sqs/connection",
+    )
+
+
 @dataclass(frozen=True)
 class SourceReference:
     """Where a stream comes from: ``postgres:public.transactions``, ``mongo/archive:finance.trades``, ``sqs/events``.
@@ -48,15 +64,12 @@ class SourceReference:
     name: str
 
     @classmethod
-    def parse(cls, text: str) -> SourceReference:
-        """Raises ConfigurationError when ``text`` is not ``kind:schema.name``, or ``sqs``."""
+    def parse(cls, text: str, place: str = "") -> SourceReference:
+        """Raises ConfigurationError, naming ``place``, when ``text`` is not ``kind:schema.name``, or ``sqs``."""
         match = (_QUEUE if text.startswith("sqs") else _SOURCE).fullmatch(text)
         kind = next((kind for kind in SOURCE_KINDS if match and match["kind"] == kind), None)
         if match is None or kind is None:
-            raise ConfigurationError(
-                f"source {text!r} is not understood",
-                remedy=f"write kind:schema.name, with {', '.join(SOURCE_KINDS[:-1])} as kind, or sqs/connection",
-            )
+            raise _not_understood(text, place)
         return cls(kind, match["connection"] or "", match["schema"], match["name"])
 
     def __str__(self) -> str:
@@ -119,7 +132,7 @@ class Stream:
         if self.is_snapshot:
             self._check_snapshot()
         try:
-            SourceReference.parse(self.source)
+            SourceReference.parse(self.source, f"stream {self.name}")
             check_schedule(self.sweep)
         except ConfigurationError as error:
             raise ConfigurationError(error.problem, place=f"stream {self.name}", remedy=error.remedy) from error

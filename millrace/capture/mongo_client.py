@@ -109,5 +109,7 @@ def _operation_failure(error: errors.OperationFailure, place: str) -> MillraceEr
         return RetryableError(f"MongoDB error {code}", place=place, remedy="run again, or raise the time limit")
     name = (error.details or {}).get("codeName", "")
     return FatalError(
-        f"a command failed: MongoDB error {code} {name}".rstrip(), place=place, remedy="look at the server's log"
+        f"a command failed: MongoDB error {code} {name}".rstrip(),
+        place=place,
+        remedy="look at the server's log, which has its words whole",
     )

@@ -169,7 +169,8 @@ class Incompatible(Change):
     wanted: str
     additive: ClassVar[bool] = False
     remedy: ClassVar[str] = (
-        "declare the column's type in the stream's types, change the target by hand, or load it again"
+        "declare the type that the target has in the stream's types; or, for the source's own, drop the target: the "
+        "next run loads all of it"
     )
 
     def __str__(self) -> str:
