@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 import pymysql
 import pytest
@@ -66,6 +67,51 @@ async def test_a_setting_of_the_server_cuts_and_bends_nothing(engine: Engine, th
     assert swept and (swept.deleted, swept.updated, swept.unchanged) == (0, 0, 10)
     assert engine.rows("things", "id", "body") == [(number, f"é{number}") for number in range(1, 11)]
     assert engine.rows("lists", "bodies", "numbers") == [(",".join(f"é{number}" for number in range(1, 11)), 10)]
+
+
+SET: dict[str, tuple[int | str, int | str]] = {
+    "sql_select_limit": (3, dialect.NO_LIMIT),
+    "max_join_size": (3, dialect.NO_LIMIT),
+    "sql_big_selects": (0, 1),
+    "sql_auto_is_null": (1, 0),
+    "max_recursive_iterations": (2, 2**32 - 1),
+    "in_predicate_conversion_threshold": (2, 0),
+    "lock_wait_timeout": (7, 60),
+    "net_write_timeout": (7, 900),
+    "wait_timeout": (7, 900),
+    "idle_transaction_timeout": (7, 900),
+    "idle_readonly_transaction_timeout": (7, 900),
+    "time_zone": ("'+07:00'", "+00:00"),
+    "sql_mode": ("'ANSI_QUOTES'", "NO_BACKSLASH_ESCAPES"),
+    "character_set_client": ("latin1", "utf8mb4"),
+    "character_set_connection": ("latin1", "utf8mb4"),
+    "character_set_results": ("latin1", "utf8mb4"),
+}
+"""What a server may give to a session, and what a read works with."""
+BENT = [f"SET SESSION {name} = {given}" for name, (given, _) in SET.items()]
+
+
+@pytest.mark.parametrize("is_given_later", [False, True], ids=["a session", "another one of a proxy's"])
+def test_a_session_has_its_own_settings_whatever_the_server_gives(
+    mysql_database: str, monkeypatch: pytest.MonkeyPatch, is_given_later: bool
+) -> None:
+    """A proxy may take another session of the server for the transaction, so that all is set in it once more."""
+    look = dialect._look
+
+    def look_then_change_sessions(connection: Any, given_zone: str) -> Any:
+        moment = look(connection, given_zone)
+        monkeypatch.setattr(dialect, "SNAPSHOT", (*BENT, *dialect.SNAPSHOT))
+        return moment
+
+    with closing(connect(mysql_database)) as connection, connection.cursor() as cursor:
+        if is_given_later:
+            monkeypatch.setattr(dialect, "_look", look_then_change_sessions)
+        else:
+            for one in BENT:
+                cursor.execute(one)
+        dialect.MySQL().begin(connection, lambda: connect(mysql_database))
+        cursor.execute(f"SELECT {', '.join(f'@@SESSION.{name}' for name in SET)}")
+        assert dict(zip(SET, cursor.fetchone(), strict=True)) == {name: right for name, (_, right) in SET.items()}
 
 
 async def test_rows_that_a_limit_of_the_server_hides_are_not_taken_for_deleted(
