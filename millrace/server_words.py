@@ -15,6 +15,7 @@ from psycopg2 import errorcodes
 from pymysql.constants import ER
 
 from millrace.redact import redact
+from millrace.settings import is_redshift
 
 HIDDEN = "the server's own words may hold a row's values and are not shown"
 
@@ -114,13 +115,20 @@ def mysql_words(code: int, said: str) -> str:
 
 def _shown(error: Exception, code: str, said: str) -> str:
     if not is_raised(error):
-        position = getattr(getattr(error, "diag", None), "statement_position", None)
-        if code.startswith(_NAMES_ONLY) and (code not in _LOOKED_UP or position):
+        if code.startswith(_NAMES_ONLY) and (code not in _LOOKED_UP or _is_in_statement(error)):
             return said
         if _ENGLISH.fullmatch(masked := without_quoted(said)):
             return masked
     where = ", in a function of the database" if is_raised(error) else ""
     return f"{_condition(code)}{where} ({HIDDEN})"
+
+
+def _is_in_statement(error: Exception) -> bool:
+    """Whether what was not found stands in the statement. Redshift tells no position, and looks up no value."""
+    connection = getattr(getattr(error, "cursor", None), "connection", None)
+    if connection is not None and is_redshift(connection):
+        return True
+    return bool(getattr(getattr(error, "diag", None), "statement_position", None))
 
 
 def _condition(code: str) -> str:
