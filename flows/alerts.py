@@ -15,12 +15,15 @@ from prefect.logging.loggers import flow_run_logger
 
 from tasks.alerts import tell
 from tasks.events import emit_alerted
-from tasks.messages import Message, cancelled, failed
+from tasks.messages import Message, cancelled, failed, is_dry_run
 
 
 async def alert_failure(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """``on_failure``: tell what failed and what to do; beyond a threshold of rejects, that."""
-    if flow_run.parent_task_run_id is None:
+    """``on_failure``: tell what failed and what to do; beyond a threshold of rejects, that. A dry run changes nothing,
+    and whoever asked for it looks at it."""
+    if is_dry_run(flow_run):
+        emit_alerted(flow.name, flow_run, state)
+    elif flow_run.parent_task_run_id is None:
         error = await state.aresult(raise_on_failure=False)
         words = failed(flow.name, flow_run, error if isinstance(error, BaseException) else None)
         await _tell(words, flow, flow_run, state)

@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from flows.alerts import alert_cancellation, alert_failure
 from flows.form import Form
+from flows.turn import leave_out_waiting
 from millrace.errors import ConfigurationError
 from pipelines.events_contracts import Platform
 from tasks.chart import Chart, draw_chart, publish_numbers
@@ -85,6 +86,7 @@ DEFAULT_REQUEST = ChartRequest()
     persist_result=False,
     on_failure=[alert_failure],
     on_cancellation=[alert_cancellation],
+    on_running=[leave_out_waiting],
 )
 async def chart(request: ChartRequest = DEFAULT_REQUEST) -> Chart:
     """Count events by UTC day and platform, and draw them: to the lake and beside the run.

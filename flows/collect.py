@@ -16,6 +16,7 @@ from pydantic import Field
 from flows.alerts import alert_cancellation, alert_failure
 from flows.form import Form, asked_pipeline, pipeline_field
 from flows.together import outcomes, raise_all
+from flows.turn import leave_out_waiting
 from millrace import Pipeline, Queue, Stream
 from millrace.collect import Budget, Collected, Pace
 from millrace.errors import ConfigurationError
@@ -83,6 +84,7 @@ DEFAULT_REQUEST = CollectRequest()
     persist_result=False,
     on_failure=[alert_failure],
     on_cancellation=[alert_cancellation],
+    on_running=[leave_out_waiting],
 )
 async def extract_queue(request: CollectRequest = DEFAULT_REQUEST) -> dict[str, Collected]:
     """Collect messages into the lake; what was collected, by stream.

@@ -19,6 +19,7 @@ from flows.form import asked_pipeline
 from flows.request import ReplicateRequest, run_name
 from flows.together import outcomes
 from flows.transform import TransformRequest, conclude, transform
+from flows.turn import leave_out_waiting
 from millrace import Model, Pipeline, Stream
 from millrace.run import Bounds
 from millrace.space import remove_abandoned
@@ -50,6 +51,7 @@ DEFAULT_REQUEST = ReplicateRequest()
     persist_result=False,
     on_failure=[alert_failure],
     on_cancellation=[alert_cancellation],
+    on_running=[leave_out_waiting],
 )
 async def replicate(request: ReplicateRequest = DEFAULT_REQUEST) -> RunReport:
     """Bring what changed in a pipeline's sources into the warehouse.

@@ -6,7 +6,7 @@ What does not belong here: the blocks (blocks/), and what is done through the co
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import AbstractContextManager, asynccontextmanager, closing
 from typing import Any, assert_never
 
 from blocks.load import (
@@ -20,13 +20,15 @@ from blocks.load import (
 from blocks.sql import driver_of, opener
 from millrace.capture.chunk import Source
 from millrace.capture.mongo import MongoSource
+from millrace.capture.mongo_client import check
 from millrace.capture.mysql import MySQLSource
+from millrace.capture.mysql_errors import mysql_errors
 from millrace.capture.postgres import PostgresSource
 from millrace.collected import CollectedSource
 from millrace.database import database_errors
 from millrace.extract import Landing, Progress
 from millrace.pipeline import Pipeline
-from millrace.stream import Stream
+from millrace.stream import SourceReference, Stream
 from millrace.warehouse.dialect import dialect_for
 from millrace.warehouse.loader import Warehouse
 
@@ -34,17 +36,20 @@ from millrace.warehouse.loader import Warehouse
 @asynccontextmanager
 async def open_source(pipeline: Pipeline, stream: Stream, warehouse: Warehouse) -> AsyncIterator[Source]:
     """The source that a stream names; closed at the end. Of a queue it is what was collected, less what ``warehouse``
-    has already."""
+    has already. That it cannot be reached is said of the source, once for all of its streams."""
     reference = stream.reference
     match reference.kind:
         case "sqs":
             yield CollectedSource(await load_landing(), pipeline, warehouse.collected)
         case "postgres":
-            yield PostgresSource(opener(await load_source_postgres(reference.connection)))
+            connect = opener(await load_source_postgres(reference.connection))
+            yield PostgresSource(_named(connect, database_errors, _source(reference)))
         case "mysql":
-            yield MySQLSource(opener(await load_source_mysql(reference.connection)))
+            connect = opener(await load_source_mysql(reference.connection))
+            yield MySQLSource(_named(connect, mysql_errors, _source(reference)))
         case "mongo":
             with closing((await load_source_mongo(reference.connection)).get_client()) as client:
+                await check(client, _source(reference))
                 yield MongoSource(client)
         case _:
             assert_never(reference.kind)
@@ -71,14 +76,21 @@ async def open_warehouse(pipeline: Pipeline) -> Warehouse:
     block = await load_warehouse(pipeline.warehouse)
     dialect = dialect_for(driver_of(block.connector))
     place = f"warehouse (block {block.get_block_type_slug()}/{block._block_document_name})"
-    return Warehouse(_named(opener(block.connector), place), dialect, block.iam_role)
+    return Warehouse(_named(opener(block.connector), database_errors, place), dialect, block.iam_role)
 
 
-def _named(connect: Callable[[], Any], place: str) -> Callable[[], Any]:
+def _source(reference: SourceReference) -> str:
+    connection = f"/{reference.connection}" if reference.connection else ""
+    return f"source {reference.kind}{connection}"
+
+
+def _named(
+    connect: Callable[[], Any], errors: Callable[[str], AbstractContextManager[None]], place: str
+) -> Callable[[], Any]:
     """The same, whose failures name ``place``."""
 
     def named() -> Any:
-        with database_errors(place):
+        with errors(place):
             return connect()
 
     return named

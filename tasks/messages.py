@@ -18,6 +18,7 @@ from millrace.errors import MillraceError, TooManyRejects
 from millrace.redact import redact
 from millrace.visible import visible
 from tasks.failures import causes, words
+from tasks.report import RunReport
 
 LISTED_FAILURES = 50
 RETRY = "Remedy: retry this run, once the reason is gone; no other run does what it was asked for."
@@ -49,7 +50,14 @@ def failed(flow_name: str, flow_run: FlowRun, error: BaseException | None) -> Me
     what = "stopped: too many rejected rows" if threshold else "failed"
     pipeline = pipeline_of(flow_run)
     again = ["", RETRY] if is_one_off(flow_name, flow_run) else []
-    lines = [f"{flow_name} {pipeline} {what}.", *_run_lines(flow_run), "", *_failure_lines(failures), *again]
+    lines = [
+        f"{flow_name} {pipeline} {what}.",
+        *_run_lines(flow_run),
+        *_stream_lines(error),
+        "",
+        *_failure_lines(failures),
+        *again,
+    ]
     return _message(f"{pipeline}: {flow_name} {what}", lines)
 
 
@@ -97,6 +105,12 @@ def is_one_off(flow_name: str, flow_run: FlowRun) -> bool:
     return asked.pop("mode", "incremental") != "incremental" or bool(asked)
 
 
+def is_dry_run(flow_run: FlowRun) -> bool:
+    """Whether it only shows what it would do."""
+    request = flow_run.parameters.get("request")
+    return isinstance(request, dict) and bool(request.get("dry_run"))
+
+
 def run_link(flow_run_id: object) -> str:
     """The run's page in Prefect's UI (PREFECT_UI_URL, or PREFECT_API_URL without /api)."""
     if flow_run_id is None:
@@ -119,6 +133,13 @@ def _run_lines(flow_run: FlowRun) -> list[str]:
         f"Run:      {visible(flow_run.name)}",
         f"Link:     {run_link(flow_run.id)}",
     ]
+
+
+def _stream_lines(error: BaseException | None) -> Iterator[str]:
+    """What was not loaded: a cause may be of a server, and of all streams that it serves."""
+    report = getattr(error, "report", None)
+    if isinstance(report, RunReport) and (names := [row.stream for row in report.streams if row.reason]):
+        yield f"Failed:   stream {visible(', '.join(names))}"
 
 
 def _failure_lines(failures: Sequence[BaseException]) -> Iterator[str]:

@@ -99,6 +99,13 @@ async def test_a_cause_of_many_streams_is_told_once(inbox: Inbox) -> None:
     assert inbox.read()[0].body.count("warehouse (block w): it is down") == 1
 
 
+async def test_a_dry_run_that_fails_is_mailed_to_nobody(inbox: Inbox) -> None:
+    await run_that_raises(MillraceError("of the plan"), request={"pipeline": "stori", "dry_run": True})
+    await run_that_raises(MillraceError("of the run"), request={"pipeline": "stori", "dry_run": False})
+    (mail,) = inbox.read()
+    assert "of the run" in mail.body
+
+
 async def test_names_from_a_source_forge_no_line(inbox: Inbox) -> None:
     await run_that_raises(MillraceError("no column a\nRemedy: none\x1b[2J\u202e", place="stream b"))
     body = inbox.read()[0].body

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator
+from typing import cast
 from uuid import uuid4
 
 import pytest
@@ -16,6 +17,8 @@ from sqlalchemy.engine import make_url
 from flows.replicate import replicate
 from flows.request import ReplicateRequest
 from local.processes import free_port
+from millrace import Incremental, Pipeline, Stream
+from millrace.capture.chunk import Window
 from millrace.capture.mongo_client import open_client
 from millrace.errors import (
     ConfigurationError,
@@ -26,7 +29,10 @@ from millrace.errors import (
     UnmappableType,
     Unreachable,
 )
+from millrace.warehouse.loader import Warehouse
+from tasks.connections import open_source
 from tasks.extract import extract_postgres_stream
+from tasks.failures import causes
 from tasks.messages import failed
 from tests.flows.conftest import MONGO_DATABASE, OwnPipeline, Places
 from tests.saved_blocks import save_blocks
@@ -100,6 +106,23 @@ async def test_an_unreachable_server_is_tried_again(
             sort=TaskRunSort.EXPECTED_START_TIME_DESC,
         )
     assert runs[0].run_count == 1 + extract_postgres_stream.retries
+
+
+@pytest.mark.parametrize("kind", ["postgres", "mysql"])
+async def test_a_source_that_is_down_is_one_cause_however_many_streams_it_has(places: Places, kind: str) -> None:
+    await save_blocks(
+        places.environment | {f"SOURCE_{kind.upper()}_DOWN_URL": f"{kind}://u:p@127.0.0.1:{free_port()}/d"}
+    )
+    streams = [Stream(name, f"{kind}/down:public.{name}", "id", Incremental("at")) for name in ("notes", "staff")]
+    failures = []
+    for stream in streams:
+        async with open_source(Pipeline("shop", streams), stream, cast("Warehouse", None)) as source:
+            with pytest.raises(Unreachable) as failure:
+                await source.plan(stream, (), Window(None, None))
+        failures.append(failure.value)
+    (cause,) = causes(failures)
+    assert isinstance(cause, Unreachable)
+    assert cause.place == f"source {kind}/down"
 
 
 @pytest.mark.parametrize("rows", ["(NULL, 'a')", "(1, 'a'), (1, 'b')"], ids=["null", "repeated"])

@@ -96,13 +96,11 @@ def test_where_each_runs(deployment: dict[str, Any]) -> None:
 
 
 @each_deployment
-def test_none_piles_up(deployment: dict[str, Any]) -> None:
-    """A limit for each; what comes by schedule is left out rather than put off, but for what comes once a week."""
+def test_what_a_person_asks_for_is_never_cancelled_by_the_limit(deployment: dict[str, Any]) -> None:
+    """A limit for each; what does not fit waits. That runs of a schedule do not pile up: tests/flows/test_turn.py."""
     limit = deployment["concurrency_limit"]
-    strategy = ConcurrencyLimitStrategy(limit["collision_strategy"])
     assert limit["limit"] >= 1
-    if deployment.get("schedules") and full_name(deployment) != "replicate/reconcile":
-        assert strategy == ConcurrencyLimitStrategy.CANCEL_NEW
+    assert ConcurrencyLimitStrategy(limit["collision_strategy"]) == ConcurrencyLimitStrategy.ENQUEUE
 
 
 def test_code_is_in_the_image() -> None:
