@@ -7,11 +7,9 @@ What does not belong here: the limits' numbers (warehouse/dialect.py), a documen
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from itertools import accumulate
-from typing import Any
 
 import polars as pl
 
@@ -19,6 +17,8 @@ from millrace.capture.json_numbers import STRING_OR_NUMBER, loads
 
 TOO_LONG, TOO_DEEP, UNFIT_NUMBER = "too_long", "too_deep", "number_does_not_fit"
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_MOST_BYTES = 4
+"""Of a character in UTF-8."""
 _OPENING = r"[\[{]"
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _ODD_NUMBER = r"[0-9.]{38}|[0-9.][eE][-+]?[0-9]{3}"
@@ -39,8 +39,10 @@ class DocumentLimits:
     def unfit(self, documents: pl.Series) -> pl.Series:
         """The reason of every document that the warehouse cannot hold, null of the others."""
         lengths = documents.str.len_bytes()
-        may_be_deep = documents.set(lengths <= 2 * self.levels, None).str.count_matches(_OPENING) > self.levels
-        suspects = (may_be_deep | (lengths > self.text_bytes) | documents.str.contains(_ODD_NUMBER)).arg_true()
+        suspects = (lengths > self.text_bytes) | documents.str.contains(_ODD_NUMBER)
+        if (lengths > 2 * self.levels).any():
+            suspects |= documents.str.count_matches(_OPENING) > self.levels
+        suspects = suspects.arg_true()
         reasons = pl.repeat(None, len(documents), dtype=pl.String, eager=True)
         return reasons.scatter(suspects, [self._reason(documents[i]) for i in suspects]) if len(suspects) else reasons
 
@@ -49,14 +51,15 @@ class DocumentLimits:
             return TOO_DEEP
         if len(document.encode()) > self.text_bytes and self._longest_text(document) > self.text_bytes:
             return TOO_LONG
-        return None if all(map(self._holds, STRING_OR_NUMBER.findall(document))) else UNFIT_NUMBER
+        tokens = STRING_OR_NUMBER.finditer(document)
+        return None if all(self._holds(token[0]) for token in tokens) else UNFIT_NUMBER
 
     def _longest_text(self, document: str) -> int:
-        """Bytes of the longest text or name of a field; of what is written where no parser goes so deep."""
-        try:
-            return max(_text_bytes(loads(document)), default=0)
-        except ValueError:
-            return max((len(text.encode()) - 2 for text in _STRING.findall(document)), default=0)
+        """Bytes of the longest text or name of a field, as far as one may be too long; the document is not parsed as a
+        whole, because what a parser makes of a large one is many times as large."""
+        found = (match.span() for match in _STRING.finditer(document))
+        long = (document[start:end] for start, end in found if (end - start) * _MOST_BYTES > self.text_bytes)
+        return max(map(_text_bytes, long), default=0)
 
     def _holds(self, token: str) -> bool:
         """A number in its float's shortest form is held as that float."""
@@ -82,13 +85,9 @@ def _is_moderate(token: str) -> bool:
     return len(token) <= 20 and "e" not in token and "E" not in token
 
 
-def _text_bytes(value: Any) -> Iterator[int]:
-    if isinstance(value, str):
-        yield len(value.encode())
-    elif isinstance(value, list):
-        for one in value:
-            yield from _text_bytes(one)
-    elif isinstance(value, dict):
-        for name, one in value.items():
-            yield len(name.encode())
-            yield from _text_bytes(one)
+def _text_bytes(written: str) -> int:
+    """Of a text as JSON writes it."""
+    try:
+        return len(loads(written).encode())
+    except ValueError:
+        return len(written.encode()) - len('""')
