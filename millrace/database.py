@@ -147,12 +147,6 @@ _MEANINGS = (
         signs=("has not been populated",),
     ),
     _Meaning(
-        ConfigurationError,
-        "open fewer fields of documents: declare the one that has many names as a whole (types), or a smaller "
-        "flatten_depth; of a table, read a view with fewer columns",
-        states=("54011",),
-    ),
-    _Meaning(
         FatalError,
         "find the value with the query that `millrace plan` shows, and correct it; or read a view that converts it",
         states=("22",),

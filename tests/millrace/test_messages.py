@@ -20,13 +20,6 @@ def run(url: str, *statements: str) -> None:
             cursor.execute(statement)
 
 
-def test_too_many_columns_name_what_takes_fewer(postgres_database: str) -> None:
-    columns = ", ".join(f"c{number} int" for number in range(1601))
-    told = r"^stream shop\.notes .*CREATE TABLE: tables can have at most 1600 columns\. Remedy: .*types.*flatten_depth"
-    with pytest.raises(ConfigurationError, match=told):
-        run(postgres_database, f"CREATE TABLE wide ({columns})")
-
-
 def test_a_view_that_was_never_filled_says_so(postgres_database: str) -> None:
     with pytest.raises(ConfigurationError, match=r"SELECT: .*has not been populated.*Remedy: REFRESH MATER"):
         run(postgres_database, "CREATE MATERIALIZED VIEW v AS SELECT 1 WITH NO DATA", "SELECT * FROM v")
