@@ -17,13 +17,13 @@ import polars as pl
 from millrace.shape.row_hash import with_row_hash
 from millrace.types import Column, Kind
 
-CONTENT_HASH = "_content_hash"
+CONTENT_HASH = "content_hash$"
 INT64_END = 2**63
 TOO_DEEP = "too deep"
 
 
 def with_content_hash(frame: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
-    """The frame with a last column ``_content_hash`` of these columns."""
+    """The frame with a last column `CONTENT_HASH` of these columns."""
     forms = [form for column in columns if (form := _form(column)) is not None]
     hashed = with_row_hash(frame.with_columns(forms), columns, CONTENT_HASH)
     return frame.with_columns(hashed[CONTENT_HASH])

@@ -92,28 +92,28 @@ class _Binding:
     def touched(self) -> str:
         """Joins the rows that a changed version may concern."""
         keys = quote_list(self.dimension.keys)
-        rows = f"SELECT {keys}, min({quote(SINCE)}) AS since FROM {quote(self.dimension.touched)} GROUP BY {keys}"
-        return f"({rows}) AS c ON {self._same('c')} AND {self._at} >= c.since"
+        rows = f"SELECT {keys}, min({quote(SINCE)}) AS since$ FROM {quote(self.dimension.touched)} GROUP BY {keys}"
+        return f"({rows}) AS c ON {self._same('c')} AND {self._at} >= c.since$"
 
     def find(self, scope: str) -> str:
         """Rows whose version is another than they say; those of ``scope`` alone."""
         fact, column = self.fact, quote(self.bind.column)
         valid = (
-            f"{self._same('v')} AND {self._at} >= v.starts AND (v.next_start IS NULL OR {self._at} < v.next_start) "
-            f"AND (v.gone IS NULL OR {self._at} < v.gone)"
+            f"{self._same('v')} AND {self._at} >= v.starts$ AND (v.next_start$ IS NULL OR {self._at} < v.next_start$) "
+            f"AND (v.gone$ IS NULL OR {self._at} < v.gone$)"
         )
         return (
-            f"CREATE TEMPORARY TABLE {quote(fact.bound)} AS SELECT {quote_list(fact.keys, 'f.')}, v.version "
+            f"CREATE TEMPORARY TABLE {quote(fact.bound)} AS SELECT {quote_list(fact.keys, 'f.')}, v.version$ "
             f"FROM {fact.quoted} AS f JOIN {scope} LEFT JOIN ({self._versions()}) AS v ON {valid} "
-            f"WHERE coalesce(f.{column}, {_NEVER_A_KEY}) <> coalesce(v.version, {_NEVER_A_KEY})"
+            f"WHERE coalesce(f.{column}, {_NEVER_A_KEY}) <> coalesce(v.version$, {_NEVER_A_KEY})"
         )
 
     def write(self) -> str:
         """Into the rows that were found. One parameter: the load time."""
         fact = self.fact
         return (
-            f"UPDATE {fact.quoted} SET {quote(self.bind.column)} = b.version, {quote(LOADED_AT)} = %s::TIMESTAMPTZ "
-            f"FROM {quote(fact.bound)} AS b WHERE {match(fact.quoted, 'b', fact.keys)}"
+            f"UPDATE {fact.quoted} SET {quote(self.bind.column)} = b$.version$, {quote(LOADED_AT)} = %s::TIMESTAMPTZ "
+            f"FROM {quote(fact.bound)} AS b$ WHERE {match(fact.quoted, 'b$', fact.keys)}"
         )
 
     def count_unbound(self) -> str:
@@ -128,9 +128,9 @@ class _Binding:
         """Each until its successor starts, whatever convention its end follows."""
         keys, start = quote_list(self.dimension.keys), quote(self._load.start)
         return (
-            f"SELECT {keys}, {quote(self._load.surrogate)} AS version, {start} AS starts, "
-            f"lead({start}) OVER (PARTITION BY {keys} ORDER BY {start}) AS next_start, "
-            f"{quote(DELETED_AT)} AT TIME ZONE 'UTC' AS gone FROM {self.dimension.quoted}"
+            f"SELECT {keys}, {quote(self._load.surrogate)} AS version$, {start} AS starts$, "
+            f"lead({start}) OVER (PARTITION BY {keys} ORDER BY {start}) AS next_start$, "
+            f"{quote(DELETED_AT)} AT TIME ZONE 'UTC' AS gone$ FROM {self.dimension.quoted}"
         )
 
     def _same(self, other: str) -> str:

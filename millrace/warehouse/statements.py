@@ -17,7 +17,8 @@ from millrace.warehouse.dialect import Dialect
 from millrace.warehouse.target import Target
 
 SCAN, CONTENT = "millrace_scan", "millrace_content"
-IS_NEW, ORDINAL, WAS_SCANNED = "_is_new", "_ordinal", "_was_scanned"
+IS_NEW, ORDINAL, WAS_SCANNED = "is_new$", "ordinal$", "was_scanned$"
+"""Helper columns. No column or table of a user has a $ in its name, so nothing of theirs can be taken for ours."""
 CURSOR = "millrace_differences"
 MIDDLE_SHARE, OLDEST_SHARE = 0.5, 0.05
 
@@ -158,8 +159,8 @@ def count_repeated_in_target(target: Target) -> str:
 
 def delete_changed(target: Target) -> str:
     """Take out the old version of every changed row."""
-    matches = match(target.quoted, "d", target.keys)
-    return f"DELETE FROM {target.quoted} USING {quote(target.delta)} AS d WHERE {matches} AND d.{quote(IS_NEW)} = 0"
+    matches = match(target.quoted, "d$", target.keys)
+    return f"DELETE FROM {target.quoted} USING {quote(target.delta)} AS d$ WHERE {matches} AND d$.{quote(IS_NEW)} = 0"
 
 
 def insert_delta(target: Target, columns: Sequence[Column]) -> str:
@@ -167,7 +168,7 @@ def insert_delta(target: Target, columns: Sequence[Column]) -> str:
     names = [*(column.name for column in columns), ROW_HASH]
     return (
         f"INSERT INTO {target.quoted} ({quote_list([*names, LOADED_AT])}) "
-        f"SELECT {quote_list(names, 'd.')}, %s::TIMESTAMPTZ FROM {quote(target.delta)} AS d"
+        f"SELECT {quote_list(names, 'd$.')}, %s::TIMESTAMPTZ FROM {quote(target.delta)} AS d$"
     )
 
 
@@ -187,14 +188,16 @@ def find_gone(target: Target, present: str, *, is_staged: bool) -> str:
 
 def delete_gone(target: Target) -> str:
     """Take out the rows that left the source."""
-    return f"DELETE FROM {target.quoted} USING {quote(target.gone)} AS d WHERE {match(target.quoted, 'd', target.keys)}"
+    return (
+        f"DELETE FROM {target.quoted} USING {quote(target.gone)} AS d$ WHERE {match(target.quoted, 'd$', target.keys)}"
+    )
 
 
 def mark_gone(target: Target) -> str:
     """Mark the rows that left the source. Two parameters: the load time, twice."""
     marks = f"{quote(DELETED_AT)} = %s::TIMESTAMPTZ, {quote(LOADED_AT)} = %s::TIMESTAMPTZ"
-    matches = f"{match(target.quoted, 'd', target.keys)} AND {target.quoted}.{quote(DELETED_AT)} IS NULL"
-    return f"UPDATE {target.quoted} SET {marks} FROM {quote(target.gone)} AS d WHERE {matches}"
+    matches = f"{match(target.quoted, 'd$', target.keys)} AND {target.quoted}.{quote(DELETED_AT)} IS NULL"
+    return f"UPDATE {target.quoted} SET {marks} FROM {quote(target.gone)} AS d$ WHERE {matches}"
 
 
 def insert_unknown(target: Target, column: str, dimension: Target, types: Mapping[str, str]) -> str:

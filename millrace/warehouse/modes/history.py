@@ -91,16 +91,16 @@ class HistoryMode(Mode):
     def _delete_altered(self) -> str:
         """Take out the versions that the delta holds as they should be."""
         target = self.target
-        same = f"{statements.match(target.quoted, 'd', target.keys)} AND {target.quoted}.{quote(VERSION)}"
-        return f"DELETE FROM {target.quoted} USING {quote(target.delta)} AS d WHERE {same} = d.{quote(VERSION)}"
+        same = f"{statements.match(target.quoted, 'd$', target.keys)} AND {target.quoted}.{quote(VERSION)}"
+        return f"DELETE FROM {target.quoted} USING {quote(target.delta)} AS d$ WHERE {same} = d$.{quote(VERSION)}"
 
     def _insert_delta(self, columns: Sequence[Column]) -> str:
         target = self.target
         names = [*(column.name for column in columns), ROW_HASH, VERSION]
         return (
             f"INSERT INTO {target.quoted} ({quote_list([*names, LOADED_AT, self.record_id])}) "
-            f"SELECT {quote_list(names, 'd.')}, %s::TIMESTAMPTZ, {self._record_id('d', f'd.{quote(VERSION)}')} "
-            f"FROM {quote(target.delta)} AS d"
+            f"SELECT {quote_list(names, 'd$.')}, %s::TIMESTAMPTZ, {self._record_id('d$', f'd$.{quote(VERSION)}')} "
+            f"FROM {quote(target.delta)} AS d$"
         )
 
     def _record_id(self, row: str, version: str) -> str:
@@ -115,8 +115,8 @@ class HistoryMode(Mode):
         """Rows that left the source, for which no number is left."""
         target = self.target
         return (
-            f"SELECT count(*) FROM {target.quoted} AS t JOIN {quote(target.gone)} AS d "
-            f"ON {statements.match('t', 'd', target.keys)} "
+            f"SELECT count(*) FROM {target.quoted} AS t JOIN {quote(target.gone)} AS d$ "
+            f"ON {statements.match('t', 'd$', target.keys)} "
             f"WHERE t.{quote(DELETED_AT)} IS NULL AND t.{quote(VERSION)} >= {VERSIONS_OF_A_KEY} - 1"
         )
 
@@ -127,6 +127,6 @@ class HistoryMode(Mode):
         return (
             f"INSERT INTO {target.quoted} ({quote_list(names)}) SELECT {quote_list(columns, 't.')}, {version}, "
             f"{self._record_id('t', f'({version})')}, %s::TIMESTAMPTZ, %s::TIMESTAMPTZ FROM {self.present} AS t "
-            f"JOIN {quote(target.gone)} AS d ON {statements.match('t', 'd', target.keys)} "
+            f"JOIN {quote(target.gone)} AS d$ ON {statements.match('t', 'd$', target.keys)} "
             f"WHERE t.{quote(DELETED_AT)} IS NULL"
         )

@@ -24,10 +24,10 @@ from millrace.warehouse.statements import IS_NEW, among, match
 from millrace.warehouse.target import Target
 
 _START, _EXISTS, _HELD_HASH, _ARRIVED, _BEGINS, _ISLAND = (
-    quote(name) for name in ("_start", "_exists", "_held_hash", "_arrived", "_begins", "_island")
+    quote(name) for name in ("start$", "exists$", "held_hash$", "arrived$", "begins$", "island$")
 )
 _ROW, _VERSION, _DELETED = quote(ROW_HASH), quote(VERSION_HASH), quote(DELETED_AT)
-SINCE = "_since"
+SINCE = "since$"
 """Of the table of keys that were touched: from when on their versions changed."""
 
 
@@ -72,11 +72,11 @@ class Scd2Mode(Mode):
         """The versions that were valid are closed, whatever the policy for other tables is."""
         del applied_at, held
         target, since = self.target, _literal(batch.effective_at)
-        alive = f"{target.quoted}.{quote(self.load.current)} AND {match(target.quoted, 'd', target.keys)}"
+        alive = f"{target.quoted}.{quote(self.load.current)} AND {match(target.quoted, 'd$', target.keys)}"
         later = f"{target.quoted}.{self._start} + INTERVAL '1 second'"
         cursor.execute(
             f"UPDATE {target.quoted} SET {_DELETED} = (CASE WHEN {since} > {target.quoted}.{self._start} "
-            f"THEN {since} ELSE {later} END) AT TIME ZONE 'UTC' FROM {quote(target.gone)} AS d WHERE {alive}"
+            f"THEN {since} ELSE {later} END) AT TIME ZONE 'UTC' FROM {quote(target.gone)} AS d$ WHERE {alive}"
         )
         closed = int(cursor.rowcount)
         cursor.execute(f"INSERT INTO {quote(target.touched)} SELECT {self._keys}, {since} FROM {quote(target.gone)}")
@@ -96,7 +96,7 @@ class Scd2Mode(Mode):
     def _check_surrogates(self, cursor: Any) -> None:
         surrogate, delta = quote(self.load.surrogate), quote(self.target.delta)
         twice = f"SELECT 1 AS one FROM {delta} GROUP BY {surrogate} HAVING count(*) > 1"
-        taken = f"SELECT 1 AS one FROM {delta} AS d JOIN {self.target.quoted} AS t ON t.{surrogate} = d.{surrogate}"
+        taken = f"SELECT 1 AS one FROM {delta} AS d$ JOIN {self.target.quoted} AS t ON t.{surrogate} = d$.{surrogate}"
         if shared := count(cursor, statements.count(f"{twice} UNION ALL {taken}")):
             raise FatalError(
                 f"{shared} versions would have the surrogate key of another",
@@ -213,8 +213,8 @@ class Scd2Mode(Mode):
 
     def _delete_replaced(self) -> str:
         target = self.target
-        same = f"{match(target.quoted, 'd', target.keys)} AND {target.quoted}.{self._start} = d.{self._start}"
-        return f"DELETE FROM {target.quoted} USING {quote(target.delta)} AS d WHERE {same} AND d.{_EXISTS} = 1"
+        same = f"{match(target.quoted, 'd$', target.keys)} AND {target.quoted}.{self._start} = d$.{self._start}"
+        return f"DELETE FROM {target.quoted} USING {quote(target.delta)} AS d$ WHERE {same} AND d$.{_EXISTS} = 1"
 
     def _insert_delta(self, columns: Sequence[Column]) -> str:
         """One parameter: the load time. Ends are settled afterwards."""
@@ -223,8 +223,8 @@ class Scd2Mode(Mode):
         names = [*stored, ROW_HASH, VERSION_HASH, load.surrogate, load.start]
         return (
             f"INSERT INTO {target.quoted} ({quote_list([*names, DELETED_AT, load.end, load.current, LOADED_AT])}) "
-            f"SELECT {quote_list(names, 'd.')}, d.{_DELETED} AT TIME ZONE 'UTC', {_moment_literal(load.open_end)}, "
-            f"TRUE, %s::TIMESTAMPTZ FROM {quote(target.delta)} AS d"
+            f"SELECT {quote_list(names, 'd$.')}, d$.{_DELETED} AT TIME ZONE 'UTC', {_moment_literal(load.open_end)}, "
+            f"TRUE, %s::TIMESTAMPTZ FROM {quote(target.delta)} AS d$"
         )
 
     def _settle(self) -> str:
@@ -234,26 +234,26 @@ class Scd2Mode(Mode):
         end, current = quote(load.end), quote(load.current)
         over = f"PARTITION BY {self._keys} ORDER BY {self._start}"
         ordered = (
-            f"SELECT {self._keys}, {self._start}, lead({self._start}) OVER ({over}) AS next_start, "
+            f"SELECT {self._keys}, {self._start}, lead({self._start}) OVER ({over}) AS next_start$, "
             f"max({_DELETED} AT TIME ZONE 'UTC') OVER ({over} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) "
-            f"AS gone FROM {table} WHERE {among(target.keys, target.touched)}"
+            f"AS gone$ FROM {table} WHERE {among(target.keys, target.touched)}"
         )
         owned = (
-            f"SELECT {self._keys}, {self._start}, next_start, CASE WHEN gone > {self._start} "
-            f"AND (next_start IS NULL OR gone <= next_start) THEN gone END AS gone FROM ({ordered}) AS o"
+            f"SELECT {self._keys}, {self._start}, next_start$, CASE WHEN gone$ > {self._start} "
+            f"AND (next_start$ IS NULL OR gone$ <= next_start$) THEN gone$ END AS gone$ FROM ({ordered}) AS o"
         )
         gap = f"INTERVAL '{_seconds(load.gap)} seconds'"
         settled = (
-            f"SELECT {self._keys}, {self._start}, gone, CASE WHEN gone IS NULL AND next_start IS NULL THEN TRUE "
-            f"ELSE FALSE END AS is_last, CASE WHEN gone IS NULL AND next_start IS NULL "
-            f"THEN {_moment_literal(load.open_end)} ELSE greatest({self._start}, coalesce(gone, next_start) - {gap}) "
-            f"END AS ends FROM ({owned}) AS w"
+            f"SELECT {self._keys}, {self._start}, gone$, CASE WHEN gone$ IS NULL AND next_start$ IS NULL THEN TRUE "
+            f"ELSE FALSE END AS is_last$, CASE WHEN gone$ IS NULL AND next_start$ IS NULL "
+            f"THEN {_moment_literal(load.open_end)} ELSE greatest({self._start}, coalesce(gone$, next_start$) - {gap}) "
+            f"END AS ends$ FROM ({owned}) AS w"
         )
-        same = f"{match(table, 'n', target.keys)} AND {table}.{self._start} = n.{self._start}"
-        changed = f"{table}.{end} <> n.ends OR {table}.{current} <> n.is_last"
+        same = f"{match(table, 'n$', target.keys)} AND {table}.{self._start} = n$.{self._start}"
+        changed = f"{table}.{end} <> n$.ends$ OR {table}.{current} <> n$.is_last$"
         return (
-            f"UPDATE {table} SET {end} = n.ends, {current} = n.is_last, {_DELETED} = n.gone AT TIME ZONE 'UTC', "
-            f"{quote(LOADED_AT)} = %s::TIMESTAMPTZ FROM ({settled}) AS n WHERE {same} AND ({changed})"
+            f"UPDATE {table} SET {end} = n$.ends$, {current} = n$.is_last$, {_DELETED} = n$.gone$ AT TIME ZONE 'UTC', "
+            f"{quote(LOADED_AT)} = %s::TIMESTAMPTZ FROM ({settled}) AS n$ WHERE {same} AND ({changed})"
         )
 
 
