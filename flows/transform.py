@@ -17,6 +17,7 @@ from flows.form import Form, asked_pipeline, pipeline_field
 from millrace import Pipeline
 from tasks.alerts import alert_breach
 from tasks.events import emit_loaded
+from tasks.lease import give_back
 from tasks.load import load_batches
 from tasks.messages import Breach
 from tasks.report import RunReport, StreamReport, failed, publish_report, report_of, run_failed
@@ -50,6 +51,7 @@ async def transform(request: TransformRequest = DEFAULT_REQUEST) -> RunReport:
         manifests = await transform_batches(request.pipeline, request.manifests)
         loaded = await load_batches(request.pipeline, manifests)
     except Exception as error:
+        await give_back(pipeline, request.manifests)
         rows = [failed(pipeline, stream, error) for stream in _streams_of(pipeline, request.manifests)]
         await publish_report(pipeline.name, rows)
         raise run_failed(RunReport(request.pipeline, tuple(rows)), [error]) from error

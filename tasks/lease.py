@@ -50,13 +50,23 @@ async def leased(warehouse: Warehouse, pipeline: Pipeline, stream: Stream) -> As
 @asynccontextmanager
 async def held(warehouse: Warehouse, pipeline: Pipeline, batches: Sequence[Batch]) -> AsyncIterator[None]:
     """Within it the leases that the batches were read under go on; they are given back at the end."""
-    tokens = {batch.stream: batch.token for batch in batches if batch.token}
+    async with kept(warehouse, pipeline, batches) as worker:
+        try:
+            yield
+        finally:
+            await _release(worker, warehouse, pipeline, _tokens(batches))
+
+
+@asynccontextmanager
+async def kept(warehouse: Warehouse, pipeline: Pipeline, batches: Sequence[Batch]) -> AsyncIterator[Worker]:
+    """Within it the leases that the batches were read under go on; the task that comes next has them."""
     with Worker(f"lease-{pipeline.name}") as worker:
-        async with worker.within(warehouse.hold(pipeline, tokens)):
-            try:
-                yield
-            finally:
-                await _release(worker, warehouse, pipeline, tokens)
+        async with worker.within(warehouse.hold(pipeline, _tokens(batches))):
+            yield worker
+
+
+def _tokens(batches: Sequence[Batch]) -> dict[str, int]:
+    return {batch.stream: batch.token for batch in batches if batch.token}
 
 
 async def give_back(pipeline: Pipeline, manifests: Sequence[str]) -> None:

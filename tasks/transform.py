@@ -14,6 +14,8 @@ from blocks.load import load_landing, load_processed
 from millrace.lake.batch import Batch
 from millrace.transform import transform
 from pipelines import find
+from tasks.connections import open_warehouse
+from tasks.lease import kept
 from tasks.policy import STEP
 
 
@@ -21,10 +23,9 @@ from tasks.policy import STEP
 async def transform_batches(pipeline: str, manifests: Sequence[str]) -> list[str]:
     """Keys of the manifests in the processed zone, of those in the landing zone. Safe to repeat: a second try makes
     batches of the same ids."""
-    landing, processed = await load_landing(), await load_processed()
-
-    def work() -> list[str]:
-        batches = [Batch.load(landing, manifest) for manifest in manifests]
-        return [batch.manifest_key for batch in transform(find(pipeline), batches, landing, processed)]
-
-    return await asyncio.to_thread(work)
+    declared, landing, processed = find(pipeline), await load_landing(), await load_processed()
+    warehouse = await open_warehouse(declared)
+    batches = await asyncio.to_thread(lambda: [Batch.load(landing, manifest) for manifest in manifests])
+    async with kept(warehouse, declared, batches):
+        made = await asyncio.to_thread(transform, declared, batches, landing, processed)
+    return [batch.manifest_key for batch in made]

@@ -26,6 +26,20 @@ shop = Pipeline("shop", [
 ])
 """
 
+BROKEN = """
+import dataframely as dy
+from millrace import Incremental, Model, Pipeline, Stream
+
+class Doubled(dy.Schema):
+    id = dy.Int32(nullable=False)
+
+def doubled(sales):
+    raise ValueError("a bug")
+
+sales = Stream("sales", source="postgres:public.sales", key="id", capture=Incremental("changed"))
+shop = Pipeline("shop", [sales], models=[Model(doubled, Doubled, "id")], schema="shop_source")
+"""
+
 
 def declare(path: Path, sweep: str = "", floor: int = 0) -> str:
     module = path / "shop.py"
@@ -109,3 +123,11 @@ async def test_a_run_gives_its_leases_back(sales: Places, tmp_path: Path) -> Non
     for _ in range(2):
         await run(pipeline)
     assert sales.warehouse("SELECT token, expires_at <= GETDATE() FROM millrace.leases") == [(2, True)]
+
+
+async def test_a_run_whose_model_fails_gives_its_leases_back(sales: Places, tmp_path: Path) -> None:
+    """The next run, after the model was corrected, need not wait until they end by themselves."""
+    (tmp_path / "broken.py").write_text(BROKEN)
+    with pytest.raises(RunFailed, match="doubled"):
+        await run(f"{tmp_path / 'broken.py'}:shop")
+    assert sales.warehouse("SELECT token, expires_at <= GETDATE() FROM millrace.leases") == [(1, True)]

@@ -90,7 +90,7 @@ async def test_a_failure_at_the_last_table_leaves_nothing_of_the_first(together:
     )
     before = state(together)
     engine.source("UPDATE design SET name = 'changed'; UPDATE orders SET units = NULL WHERE order_id = 1")
-    with pytest.raises(FatalError, match=r"^stream shop\.orders \(postgres:public\.orders\): null value in .*units"):
+    with pytest.raises(FatalError, match=r"^stream shop\.orders .*: INSERT: null value in .*units"):
         await together.run(SHOP)
     assert state(together) == before
     engine.source("UPDATE orders SET units = 1 WHERE order_id = 1")
