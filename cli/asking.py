@@ -9,8 +9,8 @@ import asyncio
 import logging
 import re
 import sys
-from collections.abc import Callable, Coroutine, Mapping
-from contextlib import closing
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 FAILED, WRONG_REQUEST = 1, 2
 NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
+_FAILURE = re.compile(r"Encountered exception during execution|Finished in state (Failed|Crashed)")
 _FIELD = re.compile(r"`([a-z_.]+)`")
 Result = TypeVar("Result")
 Request = TypeVar("Request", bound="BaseModel")
@@ -94,13 +95,38 @@ def awaited(flow_run: Coroutine[Any, Any, Result], show: Callable[[RunReport], N
             return await flow_run
 
     try:
-        return asyncio.run(wait())
+        with _told_once():
+            return asyncio.run(wait())
     except Exception as error:
         if isinstance(error, RunFailed) and show is not None:
             show(error.report)
         if _is_debugged():
             raise
         fail(*causes(translated(cause) for cause in causes([error])))
+
+
+class _ToldAtTheEnd(logging.Filter):
+    """Leaves out that a task or flow failed, which Prefect logs at each level that the error passes. With a traceback
+    it stays: then nobody expected the error."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return bool(record.exc_info) or _is_debugged() or not _FAILURE.match(record.getMessage())
+
+
+@contextmanager
+def _told_once() -> Iterator[None]:
+    """Within it the terminal is not told of failures by the log; the run's own log in Prefect has them all."""
+    from prefect.logging.handlers import PrefectConsoleHandler
+
+    consoles = [one for one in logging.getLogger().handlers if isinstance(one, PrefectConsoleHandler)]
+    told_at_the_end = _ToldAtTheEnd()
+    for console in consoles:
+        console.addFilter(told_at_the_end)
+    try:
+        yield
+    finally:
+        for console in consoles:
+            console.removeFilter(told_at_the_end)
 
 
 def _is_debugged() -> bool:

@@ -165,7 +165,7 @@ async def test_another_meaning_is_refused(either: Engine, policy: SchemaPolicy) 
     await either.deliver(under(policy))
     before = state(either)
     happen(either, REFUSED)
-    with pytest.raises(SchemaConflict, match="Remedy: declare the column's type") as refused:
+    with pytest.raises(SchemaConflict, match="Remedy: declare the type that the target has") as refused:
         await either.deliver(under(policy))
     assert refused.value.problem.count(" and cannot hold ") == len(REFUSED)
     assert state(either) == before
