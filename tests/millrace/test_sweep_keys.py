@@ -204,6 +204,7 @@ async def assert_refused(engine: Engine, keyed: Keyed) -> None:
     """Naming stream and remedy, with the warehouse as it was."""
     keyed.insert(0)
     with closing(engine.connect_warehouse()) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {PIPELINE}")
         cursor.execute(f"CREATE TABLE {PIPELINE}.{keyed.stream.table} (note VARCHAR(9))")
     before = engine.query("SELECT * FROM millrace.batches ORDER BY batch_id")
     with pytest.raises(ConfigurationError, match="a sweep cannot compare keys of type") as refused:
