@@ -33,6 +33,7 @@ from local.stack import Stack
 from local.warehouse import WarehouseServer
 from millrace import Incremental, Stream
 from millrace.errors import ConfigurationError
+from millrace.warehouse.ledger import Ledger
 from millrace.warehouse.load_result import LoadResult
 from tests.conftest import unique
 
@@ -204,6 +205,7 @@ async def assert_refused(engine: Engine, keyed: Keyed) -> None:
     """Naming stream and remedy, with the warehouse as it was."""
     keyed.insert(0)
     with closing(engine.connect_warehouse()) as connection, connection, connection.cursor() as cursor:
+        Ledger(connection).ensure()
         cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {PIPELINE}")
         cursor.execute(f"CREATE TABLE {PIPELINE}.{keyed.stream.table} (note VARCHAR(9))")
     before = engine.query("SELECT * FROM millrace.batches ORDER BY batch_id")
