@@ -50,7 +50,7 @@ CASES = (
     Case("smallint", "smallint", ("-32768", "-1", "0", "32767")),
     Case("integer", "integer", ("-2147483648", "0", "2147483647")),
     Case("bigint", "bigint", ("-9223372036854775808", "0", "9007199254740993", "9223372036854775807")),
-    Case("oid", "oid", ("0", "4294967295"), as_target="{}::bigint"),
+    Case("object_id", "oid", ("0", "4294967295"), as_target="{}::bigint"),
     Case("boolean", "boolean", ("true", "false")),
     Case(
         "real",
