@@ -21,8 +21,9 @@ _MOST_BYTES = 4
 """Of a character in UTF-8."""
 _OPENING = r"[\[{]"
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
-_ODD_NUMBER = r"[0-9.]{38}|[0-9.][eE][-+]?[0-9]{3}"
-"""What may be a number of too many digits or with too large an exponent; texts are met as well."""
+_ODD_NUMBER = r"(?:^|[\[:,\s])-?(?:[0-9.]{38}|[0-9.]+[eE][-+]?[0-9]{3})"
+"""What may be a number of too many digits or with too large an exponent. Some texts are met as well; those that are all
+hexadecimal digits are not, because of them every fourth would be."""
 _NO_BRACKETS = bytes(set(range(256)) - set(_STEPS))
 
 
