@@ -114,6 +114,10 @@ class Chain:
         self._awaited(lambda: self._state(run).is_final())
         return self._state(run)
 
+    def wait_for_state(self, run: UUID, name: str) -> None:
+        """Until the run is in the state of that name."""
+        self._awaited(lambda: self._state(run).name == name)
+
     def _state(self, run: UUID) -> State:
         state = self.flow_run(run).state
         assert state is not None
