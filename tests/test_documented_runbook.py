@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.core import TyperGroup
 
 import millrace.errors
 from cli.main import application
@@ -87,7 +88,9 @@ def test_every_message_of_the_sections_is_one_of_the_code() -> None:
 
 @pytest.mark.parametrize("page", [RUNBOOK, UPGRADING], ids=["runbook", "upgrading"])
 def test_every_command_of_this_program_has_its_options(page: str) -> None:
-    commands = typer.main.get_command(application).commands  # type: ignore[attr-defined]
+    group = typer.main.get_command(application)
+    assert isinstance(group, TyperGroup)
+    commands = group.commands
     for command, arguments in re.findall(r"millrace(?: --debug)? ([a-z]+)((?: [\w-]+)*)", page):
         if command in commands:
             known = {option for one in commands[command].params for option in one.opts}
