@@ -5,10 +5,13 @@ What does not belong here: reading (millrace/capture/mysql.py).
 
 from __future__ import annotations
 
+import inspect
 import ipaddress
 from typing import Any
 
+import pymysql
 from prefect_sqlalchemy import SqlAlchemyConnector
+from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
 from sqlalchemy.engine import URL
 
 from blocks.connector import MYSQL_DRIVER, connector_of, parsed
@@ -40,6 +43,7 @@ TLS_MODES: dict[str, dict[str, Any]] = {
 }
 """By ``ssl_mode`` of the URL, in MySQL's own words, the driver's arguments."""
 TLS_FILES = ("ssl_ca", "ssl_cert", "ssl_key")
+OPTIONS = frozenset(inspect.signature(pymysql.Connection).parameters)
 
 
 def mysql_connector(url: str, *, place: str) -> SqlAlchemyConnector:
@@ -52,7 +56,22 @@ def mysql_connector(url: str, *, place: str) -> SqlAlchemyConnector:
     own = parsed(url, place, MYSQL_DRIVER)
     tls = _tls(own, place)
     plain = own.difference_update_query([name for name in own.query if _is_of_tls(name) or name in CHARACTER_SET])
+    _check_options(plain, place)
     return connector_of(plain, CONNECT_ARGUMENTS | CHARACTER_SET | tls)
+
+
+def _check_options(url: URL, place: str) -> None:
+    """The driver would end a run with an error of Python's, for which nobody is named."""
+    try:
+        MySQLDialect_pymysql().create_connect_args(url)
+    except ValueError:
+        wrong = "an option of the URL has a value of another type"
+    else:
+        unknown = sorted(url.query.keys() - OPTIONS)
+        if not unknown:
+            return
+        wrong = f"the driver knows no option {', '.join(unknown)}"
+    raise ConfigurationError(wrong, place=place, remedy="correct what stands behind the question mark, or leave it out")
 
 
 def _tls(url: URL, place: str) -> dict[str, Any]:

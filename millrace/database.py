@@ -5,6 +5,7 @@ What does not belong here: retrying, and statements.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,8 +34,8 @@ SQL_DIRECTORY = Path(__file__).parent.parent / "sql" / "millrace"
 
 @dataclass(frozen=True)
 class _Meaning:
-    """What errors mean: of these SQLSTATEs (or of all that begin so), or with one of these ``signs`` in their text.
-    ``instead``: what is said in place of the server's words."""
+    """What errors mean: of these SQLSTATEs (or of all that begin so), or with one of these ``signs`` (regular
+    expressions) in their text. ``instead``: what is said in place of the server's words."""
 
     kind: type[MillraceError]
     remedy: str
@@ -44,7 +45,7 @@ class _Meaning:
 
     def is_of(self, code: str, text: str) -> bool:
         """Whether an error means this."""
-        return any(code.startswith(state) for state in self.states) or any(sign in text for sign in self.signs)
+        return any(code.startswith(state) for state in self.states) or any(re.search(sign, text) for sign in self.signs)
 
 
 INSUFFICIENT_PRIVILEGE = "42501"
@@ -132,7 +133,6 @@ _MEANINGS = (
         ConfigurationError,
         WRONG_CREDENTIALS,
         states=("28000", "28P01"),
-        signs=("authentication failed",),
     ),
     _Meaning(
         FatalError,
@@ -160,6 +160,62 @@ _MEANINGS = (
     _UNREACHABLE,
 )
 """The first one that fits an error is what it means."""
+_OF_CONNECTIONS = (
+    _Meaning(
+        ConfigurationError,
+        WRONG_CREDENTIALS,
+        signs=(
+            "authentication failed",
+            "no password supplied",
+            'role "[^"]*" does not exist',
+            "is not permitted to log in",
+            "no such user",
+            "(password that was provided|no credentials) for the role",
+        ),
+    ),
+    _Meaning(
+        ConfigurationError,
+        "let this user in from here (pg_hba.conf), or ask for TLS as the server does (sslmode)",
+        signs=("pg_hba.conf",),
+    ),
+    _Meaning(
+        SourceMissing,
+        "create it, or correct the database in the URL",
+        signs=('database "[^"]*" does not exist', "no such database"),
+    ),
+    _Meaning(
+        ConfigurationError,
+        "correct sslmode and the files of sslrootcert, sslcert and sslkey in the URL",
+        signs=(
+            "does not support SSL",
+            "certificate verify failed",
+            "certificate file",
+            "private key file",
+            "does not match host name",
+            "invalid sslmode",
+        ),
+    ),
+    _Meaning(
+        ConfigurationError,
+        "correct this connection's URL",
+        signs=(
+            "invalid (dsn|connection option|integer value|[a-z_]+ value|port number)",
+            "definition of service",
+            "unrecognized configuration parameter",
+            "invalid value for parameter",
+            "GSSAPI encryption required",
+        ),
+    ),
+    _Meaning(Unreachable, "run again later; the server has no connection left", signs=("too many|connection slots",)),
+    _Meaning(
+        Unreachable,
+        "the server answers, and refuses the connection: see what it says, whether user, password and database of the "
+        "URL are right, and run again",
+        # Severity and text stand behind two blanks. Before it is connected, the server chooses the language.
+        signs=("failed: [^ ]+:  (?!the database system)",),
+    ),
+)
+"""What an error without a SQLSTATE means, which a connection gives that could not be opened, after those above."""
 
 
 def statement(name: str) -> str:
@@ -195,7 +251,8 @@ def _meaning_of(error: Exception, code: str) -> _Meaning:
     detail = getattr(getattr(error, "diag", None), "message_detail", None) or ""
     if code.startswith(_INTERNAL) and REDSHIFT_CONFLICT in f"{said} {detail}".split():
         return _CONFLICT
-    found = next((meaning for meaning in _MEANINGS if meaning.is_of(code, said)), None)
+    meanings = _MEANINGS if code else (*_MEANINGS, *_OF_CONNECTIONS)
+    found = next((meaning for meaning in meanings if meaning.is_of(code, said)), None)
     return found or (_UNREACHABLE if _is_connection_error(error, code) else _UNKNOWN)
 
 

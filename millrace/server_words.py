@@ -94,9 +94,14 @@ def postgres_words(error: Exception) -> str:
 
 
 def postgres_said(error: Exception) -> str:
-    """The server's words as they are, to look for signs in, not to show."""
+    """The server's words as they are, to look for signs in, not to show. Of a connection that could not be opened they
+    are those of every attempt: a name may stand for several addresses, and each is tried with TLS and without."""
     diagnostics = getattr(error, "diag", None)
-    return str(getattr(diagnostics, "message_primary", None) or str(error).strip().split("\n")[0])
+    if said := getattr(diagnostics, "message_primary", None):
+        return str(said)
+    first, *others = str(error).strip().split("\n")
+    attempts = [first, *(line for line in others if line.startswith("connection to server"))]
+    return "; ".join(dict.fromkeys(attempts))
 
 
 def is_raised(error: Exception) -> bool:

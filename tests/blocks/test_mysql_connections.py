@@ -87,6 +87,8 @@ def test_a_named_authority_must_be_there_and_is_the_only_one(content: str | None
     ("url", "problem"),
     [
         (f"postgresql://u:{SECRET}@h/d", "begins with postgresql://"),
+        (f"mysql://u:{SECRET}@h/d?conect_timeout=3&charset=utf8", "knows no option conect_timeout"),
+        (f"mysql://u:{SECRET}@h/d?connect_timeout={SECRET}", "value of another type"),
         (f"mysql+asyncmy://u:{SECRET}@h/d", r"begins with mysql\+asyncmy://"),
         (f"mysql://u:{SECRET}@h:port/d", "not a database URL"),
         (f"mysql://u:{SECRET}@h", "no host or no database"),

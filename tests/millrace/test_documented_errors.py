@@ -83,7 +83,9 @@ def test_an_example_has_place_and_remedy_and_no_secret(row: list[str]) -> None:
 def of_postgres(code: str, said: str, place: str) -> MillraceError:
     diagnostics = SimpleNamespace(message_primary=said, message_detail=VALUE, statement_position="1", context=None)
     cursor = SimpleNamespace(query=b"SELECT 1")
-    return database.translate(cast("Exception", SimpleNamespace(pgcode=code, diag=diagnostics, cursor=cursor)), place)
+    return database.translate(
+        cast("Exception", SimpleNamespace(pgcode=code.replace("none", ""), diag=diagnostics, cursor=cursor)), place
+    )
 
 
 def of_mysql(code: str, said: str, place: str) -> MillraceError:
