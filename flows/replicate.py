@@ -141,7 +141,7 @@ async def _load(name: str, pipeline: Pipeline, extracted: Extracted | Exception)
     loaded = await load(name, [extracted.manifest])
     if dead_letters := dead_letters_of(pipeline, extracted.stream):
         await forward_dead_letters(name, extracted.stream, dead_letters)
-    return report_of(loaded.results[0], extracted.seconds + loaded.seconds)
+    return report_of(pipeline, loaded.results[0], extracted.seconds + loaded.seconds)
 
 
 async def _load_together(

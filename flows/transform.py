@@ -55,7 +55,7 @@ async def transform(request: TransformRequest = DEFAULT_REQUEST) -> RunReport:
         rows = [failed(pipeline, stream, error) for stream in _streams_of(pipeline, request.manifests)]
         await publish_report(pipeline.name, rows)
         raise run_failed(RunReport(request.pipeline, tuple(rows)), [error]) from error
-    reports = [report_of(result, 0) for result in loaded.results]
+    reports = [report_of(pipeline, result, 0) for result in loaded.results]
     await publish_report(pipeline.name, reports)
     await conclude(pipeline, reports, is_complete=True)
     return RunReport(request.pipeline, tuple(reports))

@@ -45,7 +45,7 @@ everything."""
 class Landing:
     """Where batches of a pipeline go, what the warehouse behind them can hold, and the lease's token they carry (0:
     none was taken). ``working`` is where files go that no batch keeps, if that is another place. ``dated`` says which
-    date a read is of, if that is declared."""
+    date a read is of, if that is declared. ``called`` is how a command names the pipeline, if not so."""
 
     pipeline: str
     store: ObjectStore
@@ -55,6 +55,7 @@ class Landing:
     form: LandingFormat = "parquet"
     working: ObjectStore | None = None
     dated: Dated | None = None
+    called: str = ""
 
     def effective_at(self, read_at: datetime, previous: datetime | None) -> datetime:
         """Since when what a read shows, and the ``previous`` one did not, is taken to be so."""
@@ -233,7 +234,8 @@ class Extraction:
         """A replay reads again what was accepted as rejected before."""
         if self._kind == "replay" or self._consent.accept_rejects:
             return
-        command = f"millrace rejects {self._landing.pipeline} --stream {self._stream.name}"
+        pipeline = self._landing.called or self._landing.pipeline
+        command = f"millrace rejects {pipeline} --stream {self._stream.name}"
         check_rejects(
             self._stream,
             self._reject_counts,

@@ -8,8 +8,11 @@ connections (blocks/) and how anything is done.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from millrace.checks import PositiveDuration, check_distinct, check_fields
 from millrace.declared import CONNECTION, Dated, LandingFormat
@@ -50,6 +53,7 @@ class Pipeline:
     warehouse: str = ""
     dated: Dated | None = None
     stamps_in: str = ""
+    _path: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         check_fields(self, f"pipeline {self.name}")
@@ -85,6 +89,17 @@ class Pipeline:
             self._check_binds(model)
             self._check_replaced(model)
             self._check_stamps(model)
+
+    def called_by(self, path: str) -> Pipeline:
+        """The same, which commands name by this path of its file."""
+        pipeline = copy(self)
+        object.__setattr__(pipeline, "_path", shlex.quote(path))
+        return pipeline
+
+    @property
+    def called(self) -> str:
+        """How a command names it: by its name, or by the path of its file."""
+        return self._path or self.name
 
     @property
     def target_schema(self) -> str:

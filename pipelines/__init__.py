@@ -39,7 +39,7 @@ def find(name: str) -> Pipeline:
             place=f"pipeline {name}",
             remedy="write `pipeline = Pipeline(...)` in that module",
         )
-    return found
+    return found.called_by(name) if file else found
 
 
 def is_path(name: str) -> bool:

@@ -67,6 +67,7 @@ async def open_landing(pipeline: Pipeline, warehouse: Warehouse, progress: Progr
         form=pipeline.landing,
         working=working,
         dated=pipeline.dated,
+        called=pipeline.called,
     )
 
 

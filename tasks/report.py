@@ -59,7 +59,7 @@ class RunReport:
     plans: tuple[StreamPlan, ...] = ()
 
 
-def report_of(result: LoadResult, seconds: float) -> StreamReport:
+def report_of(pipeline: Pipeline, result: LoadResult, seconds: float) -> StreamReport:
     """The row of one batch that was loaded; ``seconds`` is what reading and loading it alone took."""
     fresh = result.freshness
     return StreamReport(
@@ -79,7 +79,7 @@ def report_of(result: LoadResult, seconds: float) -> StreamReport:
         fresh.p95_seconds if fresh else None,
         fresh.max_seconds if fresh else None,
         result.changes,
-        "; ".join((*result.warnings, *_note_of_deletes(result), *_note_of_rejects(result))),
+        "; ".join((*result.warnings, *_note_of_deletes(result), *_note_of_rejects(pipeline, result))),
         "loaded" if result.loaded or result.deleted or result.rejected or result.changes else "nothing new",
     )
 
@@ -134,10 +134,10 @@ def _note_of_deletes(result: LoadResult) -> tuple[str, ...]:
     return (note,) if result.deleted else ()
 
 
-def _note_of_rejects(result: LoadResult) -> tuple[str, ...]:
+def _note_of_rejects(pipeline: Pipeline, result: LoadResult) -> tuple[str, ...]:
     """That rows were rejected, and how to see them: a green run names what it left behind."""
     rows = "row was" if result.rejected == 1 else "rows were"
-    note = f"{result.rejected:,} {rows} rejected: millrace rejects {result.pipeline}"
+    note = f"{result.rejected:,} {rows} rejected: millrace rejects {pipeline.called}"
     return (note,) if result.rejected else ()
 
 

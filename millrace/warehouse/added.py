@@ -26,17 +26,20 @@ def refuse_unfilled(ledger: Ledger, target: Target, batch: Batch, changes: Seque
         return
     problem = f"the target has lost {', '.join(lost)}, and this batch holds only some of its rows"
     if batch.kind == "model":
-        raise FatalError(problem, place=target.place, remedy="run the pipeline with --full, which fills the column")
+        raise FatalError(
+            problem, place=target.place, remedy=f"run `millrace run {target.called} --full`, which fills the column"
+        )
     ledger.expect_columns(batch.pipeline, batch.stream, lost)
     raise TargetLost(problem, place=target.place, remedy="run again: everything is read then")
 
 
-def unfilled(batch: Batch, changes: Sequence[Change]) -> Iterator[str]:
+def unfilled(target: Target, batch: Batch, changes: Sequence[Change]) -> Iterator[str]:
     """What a person should know of columns that are new in the source."""
     arriving = {column.name for column in batch.columns}
     added = sorted(_added(changes) & arriving)
     if added and not batch.reads_all and not batch.by_value:
-        way = "`millrace run --full`" if batch.kind == "model" else "`millrace sweep`, or a due sweep,"
+        full, sweep = f"`millrace run {target.called} --full`", f"`millrace sweep {target.called}`, or a due sweep,"
+        way = full if batch.kind == "model" else sweep
         yield f"rows loaded before are NULL in the new {', '.join(added)} until they are read again: {way} does it"
 
 

@@ -130,7 +130,7 @@ def _refuse_part(ledger: Ledger, batch: Batch, target: Target, problem: str) -> 
     raise TargetLost(
         f"{target.name} {problem}, and this batch holds only what changed",
         place=target.place,
-        remedy=f"run `millrace run {batch.pipeline} --full`, which reads everything",
+        remedy=f"run `millrace run {target.called} --full`, which reads everything",
     )
 
 
@@ -254,7 +254,7 @@ def _record(connection: Any, ledger: Ledger, work: Work, applied_at: datetime) -
         warnings=(
             *filter(None, [batch.note]),
             *work.warnings,
-            *unfilled(batch, work.changes),
+            *unfilled(target, batch, work.changes),
             *reconcile(connection, target, batch, _rejected(ledger, batch), is_there=work.is_there),
         ),
         freshness=measure(connection, target, batch, position, datetime.now(UTC)),

@@ -28,7 +28,8 @@ class Target:
     ``binds`` are columns that hold keys of versions. ``consumed`` columns of a batch are not kept.
     The table is sorted by ``sorted_by``. ``number`` tells apart the temporary tables of targets that are loaded
     together. ``marks_deleted``: the table has the column that marks deleted rows. ``stamps_in`` is the time zone of
-    times that say none ('': UTC). ``max_delete_share`` is the share of its rows that one batch may delete."""
+    times that say none ('': UTC). ``max_delete_share`` is the share of its rows that one batch may delete.
+    ``called`` is how a command names the pipeline."""
 
     pipeline: str
     member: str
@@ -54,6 +55,7 @@ class Target:
     marks_deleted: bool = False
     stamps_in: str = ""
     max_delete_share: float = 1.0
+    called: str = ""
 
     @property
     def name(self) -> str:
@@ -165,6 +167,7 @@ def _of_stream(pipeline: Pipeline, stream: Stream, dialect: Dialect, number: int
         rank=2,
         number=number,
         stamps_in=stream.stamps_in,
+        called=pipeline.called,
     )
 
 
@@ -190,4 +193,5 @@ def _of_model(pipeline: Pipeline, model: Model, dialect: Dialect, number: int) -
         rank=1 if model.references or model.binds else 0,
         number=number,
         stamps_in=pipeline.stamps_of(model),
+        called=pipeline.called,
     )

@@ -161,12 +161,13 @@ async def test_a_type_nobody_can_map(places: Places, own_pipeline: OwnPipeline) 
 async def test_more_rejects_than_allowed(places: Places, own_pipeline: OwnPipeline) -> None:
     places.source("CREATE TABLE notes (id int PRIMARY KEY, amount numeric, changed timestamptz)")
     places.source("INSERT INTO notes SELECT i, 'NaN', now() FROM generate_series(1, 1001) AS i")
-    reason = await failure(own_pipeline("notes", "id"))
+    pipeline = own_pipeline("notes", "id")
+    reason = await failure(pipeline)
     assert isinstance(reason, TooManyRejects)
     assert "rejects-*.ndjson" in reason.remedy
     told = failed("replicate", FlowRun(flow_id=uuid4(), name="run"), reason)
     assert "1,001 number_does_not_fit of amount" in told.body
-    assert "millrace rejects" in told.body
+    assert f"`millrace rejects {pipeline} --stream notes`" in told.body
 
 
 async def test_a_pipeline_that_is_none(places: Places) -> None:

@@ -216,7 +216,8 @@ async def test_a_new_column_that_is_null_in_old_rows_is_reported(engine: Engine)
     result = await engine.run(T)
     assert result is not None
     assert result.warnings == (
-        "rows loaded before are NULL in the new w until they are read again: `millrace sweep`, or a due sweep, does it",
+        "rows loaded before are NULL in the new w until they are read again: "
+        "`millrace sweep engine`, or a due sweep, does it",
     )
     swept = await engine.run(T, SWEEP)
     assert swept is not None

@@ -12,7 +12,7 @@ from pipelines import find, names
 
 @pytest.mark.parametrize("name", names())
 def test_a_name_is_a_pipelines(name: str) -> None:
-    assert find(name).name == name
+    assert (find(name).name, find(name).called) == (name, name)
 
 
 @pytest.mark.parametrize("name", names())

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from millrace import Incremental, Pipeline, Stream
 from millrace.warehouse.load_result import LoadResult
 from tasks.report import report_of
 
+SHOP = Pipeline("shop", [Stream("sales", "postgres:public.sales", "id", Incremental("at"))])
 
-def note_of(**counts: int) -> str:
-    return report_of(LoadResult("shop", "sales", "shop.sales", "batch", "sweep", **counts), seconds=1).note
+
+def note_of(pipeline: Pipeline = SHOP, **counts: int) -> str:
+    return report_of(pipeline, LoadResult("shop", "sales", "shop.sales", "batch", "sweep", **counts), seconds=1).note
 
 
 @pytest.mark.parametrize(
@@ -36,3 +39,8 @@ def test_rows_that_the_source_lacks_are_not_said_to_be_read_from_it(counts: dict
 
 def test_a_run_that_left_nothing_behind_needs_no_note() -> None:
     assert note_of(read=10, inserted=4, updated=3, unchanged=3) == ""
+
+
+def test_a_pipeline_of_a_file_is_called_by_its_path_as_a_shell_takes_it() -> None:
+    told = note_of(SHOP.called_by("/home/me/my files/shop.py:shop"), read=1, rejected=1)
+    assert told == "1 row was rejected: millrace rejects '/home/me/my files/shop.py:shop'"
