@@ -33,6 +33,7 @@ REMEMBERED_CHUNKS = 50
 """Messages among which one is told that was delivered twice: it is so within minutes, or hours at most."""
 OBJECTS_AT_ONCE = 8
 """That are fetched side by side and held; each has as many messages as a consumer collects at once."""
+REPORT = "report it with the stream's declaration"
 
 Applied = Callable[[Pipeline, Stream, str], Collection[str]]
 """The objects of a stream that were applied, of those from a name on."""
@@ -63,11 +64,15 @@ class CollectedSource:
     async def existing(self, stream: Stream, known: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
         """Nobody asks: a stream of messages is not swept."""
         del known, keys
-        raise FatalError("what was collected of a queue has no keys to ask for", place=f"stream {stream.name}")
+        raise FatalError(
+            "what was collected of a queue has no keys to ask for", place=f"stream {stream.name}", remedy=REPORT
+        )
 
     async def seen(self, stream: Stream, _known: Sequence[Column], _keys: Keys, /) -> list[set[int]]:
         """As ``existing``: nobody asks."""
-        raise FatalError("what was collected of a queue has no keys to look for", place=f"stream {stream.name}")
+        raise FatalError(
+            "what was collected of a queue has no keys to look for", place=f"stream {stream.name}", remedy=REPORT
+        )
 
     async def plan(self, stream: Stream, known: Sequence[Column], window: Window, /) -> tuple[str, tuple[Column, ...]]:
         """As ``Source.plan``; messages have no columns before they are read."""
@@ -116,7 +121,9 @@ class CollectedReading:
     async def sample(self, rows: int) -> tuple[int, list[Chunk]]:
         """Nobody asks: a stream of messages is not reconciled."""
         del rows
-        raise FatalError("what was collected of a queue is not sampled", place=f"stream {self._stream.name}")
+        raise FatalError(
+            "what was collected of a queue is not sampled", place=f"stream {self._stream.name}", remedy=REPORT
+        )
 
     async def _fetched(self) -> AsyncGenerator[list[pl.DataFrame], None]:
         """Blocks of objects, with the one after it already on its way."""

@@ -163,14 +163,18 @@ class Scd2(LoadMode):
         check_fields(self, "Scd2")
         for name in self.named:
             if column_name(name) != name:
-                raise ConfigurationError(f"{name!r} is no name of a column (docs/naming.md)", place="Scd2")
+                raise ConfigurationError(f"{name!r} is no name of a column ", place="Scd2", remedy="see docs/naming.md")
         check_distinct(self.untracked, "untracked column", "Scd2")
         if len(set(self.named)) < len(self.named) or self.effective_from in self.named:
-            raise ConfigurationError("two of its columns have one name", place="Scd2")
+            raise ConfigurationError("two of its columns have one name", place="Scd2", remedy="give each its own")
         if self.beginning >= self.open_end:
-            raise ConfigurationError("it ends before it begins", place="Scd2")
+            raise ConfigurationError(
+                "it ends before it begins", place="Scd2", remedy="declare beginning before open_end"
+            )
         if self.changes and not self.effective_from:
-            raise ConfigurationError("changes need the column that dates them (effective_from)", place="Scd2")
+            raise ConfigurationError(
+                "changes need the column that dates them", place="Scd2", remedy="declare it as effective_from"
+            )
 
     @property
     def named(self) -> tuple[str, ...]:

@@ -149,15 +149,18 @@ class Model:
         """Raises ConfigurationError unless a row can be made of a key alone."""
         lacking = self.required - {name for name, value in self.unknown.items() if value is not None} - {*self.keys}
         if self.deletes == "hard":
-            raise self._wrong("it is referred to, so that its rows must stay: declare deletes='soft' or 'ignore'")
+            raise self._wrong("it is referred to, so that its rows must stay", "declare deletes='soft' or 'ignore'")
         if self.load.keeps_versions:
-            raise self._wrong("it is referred to, so that it must hold one row of a key: declare load=Merge()")
+            raise self._wrong("it is referred to, so that it must hold one row of a key", "declare load=Merge()")
         if len(self.keys) != 1:
-            raise self._wrong("it is referred to by one column, so that its key must be one")
+            raise self._wrong(
+                "it is referred to by one column, so that its key must be one", "declare a key of one column"
+            )
         if lacking:
             raise self._wrong(
-                f"it is referred to, and a row of its key alone needs values for {', '.join(sorted(lacking))}"
+                f"it is referred to, and a row of its key alone needs values for {', '.join(sorted(lacking))}",
+                "give them in unknown={…}, or let these columns be NULL",
             )
 
-    def _wrong(self, problem: str) -> ConfigurationError:
-        return ConfigurationError(problem, place=f"model {self.name}")
+    def _wrong(self, problem: str, remedy: str) -> ConfigurationError:
+        return ConfigurationError(problem, place=f"model {self.name}", remedy=remedy)

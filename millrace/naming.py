@@ -114,7 +114,7 @@ def quote_list(identifiers: Iterable[str], prefix: str = "") -> str:
 def literal(text: str) -> str:
     """A SQL string literal for statements that take no parameters (COPY, catalog comments)."""
     if "\x00" in text or "\\" in text:
-        raise ConfigurationError("a SQL literal may hold neither NUL nor backslash")
+        raise ConfigurationError("a SQL literal may hold neither NUL nor backslash", remedy="leave them out")
     return "'" + text.replace("'", "''") + "'"
 
 

@@ -168,6 +168,7 @@ class Pipeline:
                 raise ConfigurationError(
                     f"it refers to a model {name!r} that is not there",
                     place=f"pipeline {self.name}, model {model.name}",
+                    remedy=f"choose from {', '.join(one.name for one in self.models)}",
                 )
             dimension.check_unknown()
 

@@ -39,7 +39,12 @@ def computed(model: Model, inputs: Mapping[str, pl.DataFrame], place: str) -> pl
         _, failure = model.schema.filter(rows)
     except dy.exc.SchemaError as error:
         difference = str(error).partition(_PLAN)[0].strip()
-        raise FatalError(f"it gives other columns than its schema: {difference}", place=place) from None
+        raise FatalError(
+            f"it gives other columns than its schema: {difference}",
+            place=place,
+            remedy=f"make names and types agree in the function and {model.schema.__name__}; after an update of "
+            "Millrace see docs/upgrading.md",
+        ) from None
     if len(failure):
         rules = ", ".join(f"{rule} by {broken}" for rule, broken in failure.counts().items())
         raise FatalError(f"its rows break its schema: {rules}", place=place, remedy="fix the model or its contract")

@@ -92,7 +92,9 @@ class Producer:
             failed = self.client.send_message_batch(QueueUrl=self.url, Entries=entries).get("Failed", [])
         for entry in failed:
             if entry["SenderFault"]:
-                raise FatalError(f"SQS takes no such message: {entry['Code']}", place=self.url)
+                raise FatalError(
+                    f"SQS takes no such message: {entry['Code']}", place=self.url, remedy="see what SQS means by it"
+                )
         return [batch[int(entry["Id"])] for entry in failed]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import cast
 from uuid import uuid4
 
@@ -22,6 +23,7 @@ from millrace.capture.chunk import Window
 from millrace.capture.mongo_client import open_client
 from millrace.errors import (
     ConfigurationError,
+    FatalError,
     KeyViolation,
     MillraceError,
     SourceMissing,
@@ -34,6 +36,7 @@ from tasks.connections import open_source
 from tasks.extract import extract_postgres_stream
 from tasks.failures import causes
 from tasks.messages import failed
+from tasks.views import create_views
 from tests.flows.conftest import MONGO_DATABASE, OwnPipeline, Places
 from tests.saved_blocks import save_blocks
 
@@ -168,6 +171,26 @@ async def test_more_rejects_than_allowed(places: Places, own_pipeline: OwnPipeli
     told = failed("replicate", FlowRun(flow_id=uuid4(), name="run"), reason)
     assert "1,001 number_does_not_fit of amount" in told.body
     assert f"`millrace rejects {pipeline} --stream notes`" in told.body
+
+
+@pytest.mark.parametrize("pipeline", ["totesys", "stori"])
+async def test_views_of_tables_that_are_not_there_yet(places: Places, pipeline: str) -> None:
+    """Or of a pipeline that has none."""
+    with pytest.raises(ConfigurationError) as raised:
+        await create_views(pipeline)
+    assert ("`millrace run totesys`" if pipeline == "totesys" else "name a file") in raised.value.remedy
+
+
+async def test_views_whose_statement_is_wrong(places: Places, tmp_path: Path) -> None:
+    views, module = tmp_path / "views.sql", tmp_path / "shop.py"
+    views.write_text("CREATE OR REPLACE VIEW public.one AS\nSELEKT 1;\n")
+    module.write_text(
+        "from millrace import Pipeline, Snapshot, Stream\n"
+        f"pipeline = Pipeline('shop', [Stream('a', 'postgres:public.a', 'id', Snapshot())], views={str(views)!r})\n"
+    )
+    with pytest.raises(FatalError, match="CREATE OR REPLACE VIEW: syntax error") as raised:
+        await create_views(str(module))
+    assert str(views) in raised.value.remedy
 
 
 async def test_a_pipeline_that_is_none(places: Places) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +26,8 @@ from millrace.redact import redact
 from tasks.failures import status_of
 from tasks.policy import passes_by_itself
 
-PAGE = (Path(__file__).parents[2] / "docs" / "errors.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
 VALUE = "Smith"
 """Stands in what a server says, and must not stand in what a user reads."""
 REFUSED_BY_SQS = re.compile(r"(\d{3}) (\w+)")
@@ -124,6 +126,17 @@ def test_what_a_user_reads_of_a_servers_error_is_what_the_page_says(server: str,
     assert (f"`{type(error).__name__}`", str(error)) == (name, read)
     assert VALUE not in read
     assert error.remedy
+
+
+def test_every_error_that_is_raised_has_a_remedy() -> None:
+    """Those of the command line's options say themselves which is wrong."""
+    names = {kind.__name__ for kind in classes()}
+    for package in ("millrace", "pipelines", "blocks", "tasks", "flows", "seed_data", "infra"):
+        for path in sorted(ROOT.glob(f"{package}/**/*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names:
+                    given = [keyword.arg for keyword in node.keywords]
+                    assert "remedy" in given, f"{path.relative_to(ROOT)}, line {node.lineno}"
 
 
 def test_every_group_of_codes_has_a_row() -> None:

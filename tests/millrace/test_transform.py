@@ -353,6 +353,7 @@ def test_a_function_that_fails_tells_where_and_never_a_value(
     before = list(processed.list_keys(""))
     with pytest.raises(FatalError, match=rf"^model shop\.{function.__name__}: {because}") as failure:
         transform(own, [designs, orders], store, processed)
+    assert failure.value.remedy
     told = "".join(traceback.format_exception(failure.value))
     assert SECRET not in told
     assert "RESOLVING" not in told
