@@ -22,6 +22,8 @@ from millrace.load_modes import AnyLoadMode, History, Merge, Replace
 from millrace.naming import column_name, declared_name
 from millrace.types import MOMENTS, Column, Kind, from_polars
 
+_MOMENT = "name a column of type date or datetime"
+
 
 @dataclass(frozen=True)
 class Model:
@@ -52,11 +54,13 @@ class Model:
         declared_name(self.name, "model")
         check_distinct(self.keys, "key column", f"model {self.name}")
         check_distinct((bind.column for bind in self.binds), "bound column", f"model {self.name}")
-        if not self.inputs or not self.keys:
-            raise self._wrong("it has no input (its function no parameter)" if self.keys else "no key is declared")
+        if not self.inputs:
+            raise self._wrong("it has no input", "name streams or models as the parameters of its function")
+        if not self.keys:
+            raise self._wrong("no key is declared", "declare key=, one column or several")
         for column in (*self.keys, *self.references, *self.unknown):
             if column not in self.schema.column_names():
-                raise self._wrong(f"its schema has no column {column!r}")
+                raise self._wrong(f"its schema has no column {column!r}", "add it, or name another one")
         self._check_columns()
         self._check_unknown_values()
         self._check_own_columns()
@@ -64,18 +68,18 @@ class Model:
         if isinstance(self.load, History):
             self._check_history()
         if isinstance(self.load, Replace) and self.deletes == "ignore":
-            raise self._wrong("Replace does not do deletes='ignore': leave deletes out, or declare Merge()")
+            raise self._wrong("Replace does not do deletes='ignore'", "leave deletes out, or declare Merge()")
 
     def _check_columns(self) -> None:
         for name, column in self.schema.columns().items():
             if column_name(name) != name:
-                raise self._wrong(f"its column {name!r} is no name, or one of our own (docs/naming.md)")
+                raise self._wrong(f"its column {name!r} is no name, or one of our own", "see docs/naming.md")
             try:
                 data_type = from_polars(column.dtype)
             except UnmappableType as error:
-                raise self._wrong(f"column {name}: {error.problem}") from None
+                raise self._wrong(f"column {name}: {error.problem}", error.remedy) from None
             if data_type.kind is Kind.DOCUMENT:
-                raise self._wrong(f"its column {name} is nested: give it as text, or as columns of its own")
+                raise self._wrong(f"its column {name} is nested", "give it as text, or as columns of its own")
 
     def _check_unknown_values(self) -> None:
         """Numbers: the warehouse would refuse a wrong one at night, when the first key is missing."""
@@ -88,33 +92,44 @@ class Model:
             except polars.exceptions.PolarsError:
                 is_number = False
             if not is_number:
-                raise self._wrong(f"unknown[{name!r}] is {value!r}, and the column is of type {dtype}")
+                raise self._wrong(
+                    f"unknown[{name!r}] is {value!r}, and the column is of type {dtype}", "give a number that fits"
+                )
 
     def _check_history(self) -> None:
         if len(self.keys) != 1 or not self.schema.columns()[self.keys[0]].dtype.is_integer():
-            raise self._wrong("a history needs a key of one integer column, which its record ids are made of")
+            raise self._wrong(
+                "a history needs a key of one integer column, which its record ids are made of", "declare such a key"
+            )
 
     def _check_own_columns(self) -> None:
         """Those that the load mode names, and those that are bound."""
         names = self.schema.column_names()
         for name in (*(bind.column for bind in self.binds), *self.load.named):
             if column_name(name) != name or name in names:
-                raise self._wrong(f"its column {name!r} is no name, or one that its schema or this program has")
+                raise self._wrong(
+                    f"its column {name!r} is no name, or one that its schema or this program has", "choose another name"
+                )
         for name in self.load.asked:
             if name not in names:
-                raise self._wrong(f"its schema has no column {name!r}, which its load mode asks for")
+                raise self._wrong(
+                    f"its schema has no column {name!r}, which its load mode asks for", "add it, or name another one"
+                )
         if self.load.effective and self.load.effective not in self._moments:
-            raise self._wrong(f"its column {self.load.effective!r} is no date and no timestamp")
+            raise self._wrong(f"its column {self.load.effective!r} is no date and no timestamp", _MOMENT)
 
     def _check_binds(self) -> None:
         if self.binds and self.load.keeps_versions:
-            raise self._wrong("it keeps versions, and so cannot be bound to others: declare Append() or Merge()")
+            raise self._wrong("it keeps versions, and so cannot be bound to others", "declare Append() or Merge()")
         for bind in self.binds:
             for column in (*bind.keys, bind.at):
                 if column not in self.schema.column_names():
-                    raise self._wrong(f"its schema has no column {column!r}, by which {bind.column!r} is bound")
+                    raise self._wrong(
+                        f"its schema has no column {column!r}, by which {bind.column!r} is bound",
+                        "name one that it has",
+                    )
             if bind.at not in self._moments:
-                raise self._wrong(f"its column {bind.at!r} is no date and no timestamp")
+                raise self._wrong(f"its column {bind.at!r} is no date and no timestamp", _MOMENT)
 
     @property
     def _moments(self) -> list[str]:

@@ -129,7 +129,7 @@ def test_what_a_user_reads_of_a_servers_error_is_what_the_page_says(server: str,
 
 
 def test_every_error_that_is_raised_has_a_remedy() -> None:
-    """Those of the command line's options say themselves which is wrong."""
+    """Those of the command line's options say themselves which is wrong; helpers that raise ask for it."""
     names = {kind.__name__ for kind in classes()}
     for package in ("millrace", "pipelines", "blocks", "tasks", "flows", "seed_data", "infra"):
         for path in sorted(ROOT.glob(f"{package}/**/*.py")):

@@ -99,7 +99,7 @@ async def test_a_column_that_a_model_lost_is_filled_by_a_full_run_alone(on_redsh
     before = history(on_redshift)
     on_redshift.engine.query("ALTER TABLE shop.fact_order DROP COLUMN units")
     on_redshift.engine.source("UPDATE orders SET units = 5 WHERE order_id = 4")
-    with pytest.raises(FatalError, match=r"the target has lost units, .* run the pipeline with --full"):
+    with pytest.raises(FatalError, match=r"the target has lost units, .* `millrace run shop --full`"):
         await on_redshift.run(LONE)
     on_redshift.engine.source("UPDATE orders SET units = 40 WHERE order_id = 4")
     await on_redshift.run(LONE, bounds=Bounds("full"))

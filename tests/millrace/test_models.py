@@ -103,6 +103,7 @@ def test_a_wrong_model_is_refused(wrong: dict[str, Any], because: str) -> None:
     with pytest.raises(ConfigurationError) as failure:
         Model(**declaration)
     assert f"model {declaration['function'].__name__}: {because}" in str(failure.value)
+    assert failure.value.remedy
 
 
 def test_a_function_without_a_name_is_refused() -> None:
@@ -139,8 +140,8 @@ def test_models_that_do_not_fit_together_are_refused(models: tuple[Model, ...], 
     [
         ({"unknown": {}}, "a row of its key alone needs values for title"),
         ({"unknown": {"title": None}}, "a row of its key alone needs values for title"),
-        ({"deletes": "hard"}, "its rows must stay: declare deletes='soft' or 'ignore'"),
-        ({"load": History("record_id")}, "it must hold one row of a key: declare load=Merge"),
+        ({"deletes": "hard"}, "its rows must stay. Remedy: declare deletes='soft' or 'ignore'"),
+        ({"load": History("record_id")}, "it must hold one row of a key. Remedy: declare load=Merge"),
         ({"key": ("design_id", "title")}, "it is referred to by one column, so that its key must be one"),
     ],
 )
