@@ -127,6 +127,11 @@ class Target:
         return self._temporary("millrace_touched")
 
     @property
+    def moved(self) -> str:
+        """Of the versions that start at another time than they said."""
+        return self._temporary("millrace_moved")
+
+    @property
     def bound(self) -> str:
         """Of the rows that are to be bound to another version."""
         return self._temporary("millrace_bound")

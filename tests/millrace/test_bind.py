@@ -120,6 +120,23 @@ async def test_a_fact_that_comes_before_its_dimension_is_bound_when_that_comes(t
     assert bound(together) == {1: None, 2: "late", 3: "other"}
 
 
+@pytest.mark.parametrize("is_log", [False, True], ids=["states", "log"])
+async def test_a_time_in_the_future_keeps_no_facts_from_later_versions(together: Together, is_log: bool) -> None:
+    load = Scd2("person_key", effective_from="since", changes=is_log)
+    sales = replace(SALES, models=[replace(PERSON, load=load), MADE])
+    fill(together)
+    a_person(together, "first", "01")
+    await together.run(sales)
+    together.engine.source("UPDATE people SET mail = 'from 2999', stamp = '2999-01-01'")
+    await together.run(sales)
+    together.engine.source("UPDATE people SET mail = 'honest', stamp = clock_timestamp()")
+    await together.run(sales)
+    an_order(together, "05")
+    together.engine.source("INSERT INTO orders (country, person, ordered) VALUES ('a', 1, clock_timestamp())")
+    await together.run(sales)
+    assert bound(together) == {1: "first", 2: "honest"}
+
+
 async def test_a_late_version_takes_over_the_facts_of_its_time(together: Together) -> None:
     fill(together)
     a_person(together, "first", "01")

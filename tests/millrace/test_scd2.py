@@ -183,15 +183,50 @@ async def test_an_unstamped_row_is_valid_from_the_beginning(together: Together) 
     assert versions(together)[0] == (1, "1900-01-01 00:00:00", day(2, "11:59:59"), False)
 
 
-async def test_a_correction_stays_in_its_place(together: Together) -> None:
-    """A version that starts later than the batch is effective: its values change, and its key does not."""
+@pytest.mark.parametrize(("stream", "load"), [(PRICES, STATES), (LOG, LOGGED)], ids=["states", "log"])
+async def test_a_time_after_the_read_is_effective_when_it_was_read(
+    together: Together, stream: Stream, load: Scd2
+) -> None:
+    """Of a first version and of a further one; the honest change after it is a version of its own."""
     fill(together, ("x", "a", 1, 1))
     together.engine.source("UPDATE prices SET stamp = '2999-01-01'")
+    (model,) = (one for name, one in (await together.run(market(stream, load))).items() if name == "price_of")
+    assert "1 rows have a time in since that lies after their read" in " ".join(model.warnings)
+    ((_, first, end, is_current),) = versions(together, "a", "price", "start_date", "end_date::text")
+    assert (end, is_current) == (OPEN, True)
+    assert now() - timedelta(minutes=1) < first < now()
+    if stream is LOG:
+        together.engine.source("INSERT INTO prices (market, code, price, stamp) VALUES ('x', 'a', 2, now())")
+    else:
+        together.engine.source("UPDATE prices SET price = 2, stamp = now()")
+    honest = (await together.run(market(stream, load)))["price_of"]
+    assert not honest.warnings
+    assert [(row[0], row[-1]) for row in versions(together)] == [(1, False), (2, True)]
+    together.engine.source("INSERT INTO prices (market, code, price, stamp) VALUES ('x', 'b', 1, '2024-03-01')")
+    await together.run(market(stream, load))
+    assert versions(together, "b")[0][1] == "2024-03-01 00:00:00", "other rows are believed"
+
+
+async def test_versions_that_begin_in_the_future_do_not_keep_new_states_out(together: Together) -> None:
+    """As a former version of this program left them: they begin when they were loaded."""
+    fill(together, ("x", "a", 1, 1), ("x", "b", 1, 1), ("x", "c", 1, 1))
     await together.run(market())
-    ((key, *_),) = versions(together, "a", "price_key", "price")
-    change(together, "price = 2")
+    change(together, "price = 2", 2, "true")
     await together.run(market())
-    assert versions(together, "a", "price_key", "price") == [(key, 2, True)]
+    loaded = now()
+    together.engine.query("UPDATE market.price_of SET start_date = '2999-01-01' WHERE price = 2")
+    together.engine.query("UPDATE market.price_of SET end_date = '2998-12-31 23:59:59' WHERE price = 1")
+    together.engine.source("UPDATE prices SET price = 3, stamp = clock_timestamp() WHERE code = 'a'")
+    together.engine.source("UPDATE prices SET note = 'seen again' WHERE code = 'b'")
+    together.engine.source("DELETE FROM prices WHERE code = 'c'")
+    told = (await together.run(market()))["price_of"].warnings
+    assert "2 versions started after they were read" in " ".join(told)
+    assert [(row[0], row[-1]) for row in versions(together)] == [(1, False), (2, False), (3, True)]
+    assert [(row[0], row[-1]) for row in versions(together, "b")] == [(1, False), (2, True)]
+    assert [(row[0], row[-1]) for row in versions(together, "c")] == [(1, False), (2, False)]
+    starts = together.engine.query("SELECT start_date, end_date FROM market.price_of WHERE price = 2")
+    assert all(loaded - timedelta(minutes=1) < start < loaded for start, _ in starts)
+    assert len(together.engine.query("SELECT DISTINCT price_key FROM market.price_of")) == 7
 
 
 async def test_changes_of_one_key_in_one_batch_are_versions_in_order(together: Together) -> None:

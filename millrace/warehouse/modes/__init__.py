@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from millrace.load_modes import Append, History, Merge, Replace, Scd2
 from millrace.warehouse.modes.history import HistoryMode
+from millrace.warehouse.modes.logs import LogsMode
 from millrace.warehouse.modes.merge import AppendMode, MergeMode
 from millrace.warehouse.modes.mode import Mode
 from millrace.warehouse.modes.replace import ReplaceMode
-from millrace.warehouse.modes.scd2 import Scd2Mode
+from millrace.warehouse.modes.states import StatesMode
 from millrace.warehouse.target import Target
 
 
@@ -20,7 +21,7 @@ def mode_of(target: Target) -> Mode:
         case History() as load:
             return HistoryMode(target, load)
         case Scd2() as load:
-            return Scd2Mode(target, load)
+            return LogsMode(target, load) if load.changes else StatesMode(target, load)
         case Append():
             return AppendMode(target)
         case Replace():

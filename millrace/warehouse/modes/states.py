@@ -1,0 +1,167 @@
+"""`Scd2` of states: of each key the row that was read last is true now.
+
+What arrives is compared with the latest version of its key: it is that version still, or a correction of it, or the
+next one (docs/decisions/0010-versions.md).
+What does not belong here: rows that are changes, each for ever true of its time (logs.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from millrace.lake.batch import Batch
+from millrace.naming import LOADED_AT, quote, quote_list
+from millrace.types import Column
+from millrace.warehouse import statements
+from millrace.warehouse.modes.mode import Applied
+from millrace.warehouse.modes.scd2 import (
+    DELETED,
+    EXISTS,
+    ROW,
+    UNBELIEVED,
+    VERSION,
+    Scd2Mode,
+    moment_literal,
+    utc_literal,
+)
+from millrace.warehouse.session import count
+from millrace.warehouse.statements import IS_NEW, among, match
+
+_AT, _HELD_START, _HELD_VERSION, _HELD_ROW, _GONE = (
+    quote(name) for name in ("at$", "held_start$", "held_version$", "held_hash$", "gone$")
+)
+
+
+class StatesMode(Scd2Mode):
+    """Rows are states."""
+
+    def put_in(self, cursor: Any, batch: Batch, applied_at: datetime) -> Applied:
+        """Raises FatalError when two versions have one surrogate key."""
+        target = self.target
+        warnings = self._begin_now(cursor, batch, target.stage)
+        read_at, effective_at = batch.read_at, batch.effective_at
+        delta = self._create_delta(batch.columns, read_at, effective_at, self.latest(batch), by_value=batch.by_value)
+        cursor.execute(delta)
+        inserted, changed = self.count_delta(cursor)
+        if changed:
+            self._replace(cursor, batch.columns, applied_at)
+            unbelieved = count(cursor, f"SELECT coalesce(sum({UNBELIEVED}), 0) FROM {quote(target.delta)}")
+            warnings += self._told_unbelieved(unbelieved, batch)
+        return Applied(inserted, changed - inserted, warnings=warnings)
+
+    def take_out(self, cursor: Any, batch: Batch, applied_at: datetime, held: Collection[str]) -> int:
+        """The versions that were valid are closed, whatever the policy for other tables is."""
+        del applied_at, held
+        target, since = self.target, utc_literal(batch.effective_at)
+        self._begin_now(cursor, batch, target.gone)
+        alive = f"{target.quoted}.{quote(self.load.current)} AND {match(target.quoted, 'd$', target.keys)}"
+        later = f"{target.quoted}.{self._start} + INTERVAL '1 second'"
+        cursor.execute(
+            f"UPDATE {target.quoted} SET {DELETED} = (CASE WHEN {since} > {target.quoted}.{self._start} "
+            f"THEN {since} ELSE {later} END) AT TIME ZONE 'UTC' FROM {quote(target.gone)} AS d$ WHERE {alive}"
+        )
+        closed = int(cursor.rowcount)
+        cursor.execute(f"INSERT INTO {quote(target.touched)} SELECT {self._keys}, {since} FROM {quote(target.gone)}")
+        return closed
+
+    def planned(self, columns: Sequence[Column]) -> list[str]:
+        """As ``Mode.planned``."""
+        now = datetime.now(UTC)
+        delta = self._create_delta(columns, now, now, None)
+        return [self._create_touched(), delta, self._delete_replaced(), self._insert_delta(columns), self._settle()]
+
+    def _create_delta(
+        self,
+        columns: Sequence[Column],
+        read_at: datetime,
+        effective_at: datetime,
+        latest: str | None,
+        *,
+        by_value: bool = False,
+    ) -> str:
+        """The rows that are new versions, or take the place of one."""
+        target = self.target
+        arriving = {column.name: f"a.{quote(column.name)}" for column in columns}
+        is_altered = statements.holds_other_values(target, columns, "h", arriving) if by_value else "1 = 0"
+        names = quote_list((column.name for column in columns), "a.")
+        start = f"CASE WHEN a.{EXISTS} = 1 THEN a.{_HELD_START} ELSE a.{_AT} END"
+        surrogate = f"{self._surrogate(columns, 'a', start)} AS {quote(self.load.surrogate)}"
+        is_there = f"({_GONE} IS NULL AND {_HELD_VERSION} = {VERSION}) OR {_HELD_START} = {_AT}"
+        held = f"{target.quoted} AS h ON {match('h', 'a', target.keys)} AND h.{self._start} = a.{_HELD_START}"
+        return (
+            f"CREATE TEMPORARY TABLE {quote(target.delta)} AS "
+            f"WITH arrived AS ({self._arrived(columns, read_at, effective_at, latest)}), "
+            f"compared AS (SELECT *, CASE WHEN {is_there} THEN 1 ELSE 0 END AS {EXISTS} FROM arrived) "
+            f"SELECT {names}, a.{ROW}, a.{VERSION}, a.{quote(IS_NEW)}, a.{UNBELIEVED}, a.{EXISTS}, "
+            f"NULL::TIMESTAMP AS {DELETED}, {start} AS {self._start}, {surrogate} "
+            f"FROM compared AS a LEFT JOIN {held} WHERE a.{EXISTS} = 0 OR a.{_HELD_ROW} <> a.{ROW} OR {is_altered}"
+        )
+
+    def _arrived(self, columns: Sequence[Column], read_at: datetime, effective_at: datetime, latest: str | None) -> str:
+        """The staged rows, each with the time from which it holds, and the latest version of its key."""
+        target, values, stated = self.target, statements.staged_values(self.target, columns), self._stated(columns)
+        own = ", ".join(f"{value} AS {quote(name)}" for name, value in values.items())
+        matches = " AND ".join(f"l.{quote(key)} = {values[key]}" for key in target.keys)
+        is_new = f"CASE WHEN l.{quote(target.keys[0])} IS NULL THEN 1 ELSE 0 END"
+        concerned = f"{target.quoted} WHERE {among(target.keys, target.stage)}"
+        held = statements.first_of_each(concerned, target.keys, f"{self._start} DESC")
+        return (
+            f"SELECT {own}, s.{ROW}, s.{VERSION}, {is_new} AS {quote(IS_NEW)}, "
+            f"CASE WHEN {stated} > {utc_literal(read_at)} THEN 1 ELSE 0 END AS {UNBELIEVED}, "
+            f"{self._since(stated, utc_literal(read_at), utc_literal(effective_at))} AS {_AT}, "
+            f"l.{self._start} AS {_HELD_START}, l.{VERSION} AS {_HELD_VERSION}, l.{ROW} AS {_HELD_ROW}, "
+            f"l.{DELETED} AS {_GONE} "
+            f"FROM {statements.staged_rows(target, latest)} AS s LEFT JOIN {held} AS l ON {matches}"
+        )
+
+    def _since(self, stated: str, read_at: str, effective_at: str) -> str:
+        """From when a row holds, by the rules of decision 10. ``l`` is the latest version of its key, if any."""
+        unknown = moment_literal(self.load.beginning) if self.load.effective_from else effective_at
+        gone = f"l.{DELETED} AT TIME ZONE 'UTC'"
+        first = f"CASE WHEN {stated} > {read_at} THEN {effective_at} ELSE coalesce({stated}, {unknown}) END"
+        is_later = f"{stated} > l.{self._start} AND (l.{DELETED} IS NULL OR {stated} >= {gone})"
+        return (
+            f"CASE WHEN l.{quote(self.target.keys[0])} IS NULL THEN {first} "
+            f"WHEN {stated} <= {read_at} AND {is_later} THEN {stated} "
+            f"ELSE greatest({effective_at}, l.{self._start}, {gone}) END"
+        )
+
+    def _begin_now(self, cursor: Any, batch: Batch, keys: str) -> tuple[str, ...]:
+        """Versions that start after the read, which an earlier version of this program believed, start when they were
+        loaded; of several of a key only the last one stays. Of the keys of a table; what a person should know."""
+        target, start, read_at = self.target, self._start, utc_literal(batch.read_at)
+        concerned = f"{target.quoted} WHERE {among(target.keys, keys)}"
+        if not count(cursor, f"SELECT count(*) FROM {concerned} AND {start} > {read_at}"):
+            return ()
+        cursor.execute(statements.drop_temporary(target.moved))
+        cursor.execute(self._create_moved(batch, concerned))
+        own, surrogate = f"{target.quoted}.{start}", quote(self.load.surrogate)
+        same, moved = match(target.quoted, "m$", target.keys), f"{quote(target.moved)} AS m$"
+        cursor.execute(
+            f"DELETE FROM {target.quoted} USING {moved} WHERE {same} AND {own} > {read_at} AND {own} < m$.{start}"
+        )
+        gone = f"CASE WHEN {target.quoted}.{DELETED} IS NULL THEN NULL ELSE m$.{_AT} + INTERVAL '1 second' END"
+        cursor.execute(
+            f"UPDATE {target.quoted} SET {start} = m$.{_AT}, {surrogate} = m$.{surrogate}, "
+            f"{DELETED} = ({gone}) AT TIME ZONE 'UTC' FROM {moved} WHERE {same} AND {own} = m$.{start}"
+        )
+        rows = int(cursor.rowcount)
+        cursor.execute(f"INSERT INTO {quote(target.touched)} SELECT {self._keys}, {_AT} FROM {quote(target.moved)}")
+        return (f"{rows} versions started after they were read, and start now when they were loaded",)
+
+    def _create_moved(self, batch: Batch, concerned: str) -> str:
+        """The last version of each key, if it starts after the read, and when it starts from now on: not before the
+        version that is valid."""
+        keys, start, read_at = self.target.keys, self._start, utc_literal(batch.read_at)
+        before = f"max(CASE WHEN {start} <= {read_at} THEN {start} END) OVER (PARTITION BY {self._keys}) AS before$"
+        latest = statements.first_of_each(f"(SELECT *, {before} FROM {concerned}) AS c", keys, f"{start} DESC")
+        loaded = f"least({quote(LOADED_AT)} AT TIME ZONE 'UTC', {utc_literal(batch.effective_at)})"
+        at = f"greatest({loaded}, before$ + INTERVAL '0.000001 seconds') AS {_AT}"
+        found = f"SELECT {self._keys}, {start}, {at} FROM {latest} AS l WHERE {start} > {read_at}"
+        surrogate = f"{self._surrogate(batch.columns, 'f', f'f.{_AT}')} AS {quote(self.load.surrogate)}"
+        return (
+            f"CREATE TEMPORARY TABLE {quote(self.target.moved)} AS "
+            f"SELECT {quote_list(keys, 'f.')}, f.{start}, f.{_AT}, {surrogate} FROM ({found}) AS f"
+        )
