@@ -42,13 +42,13 @@ IMPORTERS = {".csv": import_landed_transactions, ".json": import_landed_trades}
 class ImportRequest(Form):
     """Whole files, as the makers of the data give them. A file is imported once."""
 
-    files: tuple[FilePath, ...] = Field(
-        min_length=1, description="Bank transactions (.csv) and trades (.json), where the flow runs."
-    )
+    files: tuple[FilePath, ...] = Field(description="Bank transactions (.csv) and trades (.json), where the flow runs.")
 
     @field_validator("files")
     @classmethod
     def _check_endings(cls, files: tuple[Path, ...]) -> tuple[Path, ...]:
+        if not files:
+            raise ValueError("name a file at least")
         for path in files:
             if path.suffix.lower() not in IMPORTERS:
                 raise ValueError(f"{path.name} is neither a .csv file (transactions) nor a .json file (trades)")

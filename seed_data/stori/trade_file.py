@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import bson
 import ijson
@@ -27,6 +28,11 @@ FORMAT_REMEDY = 'give one complete JSON document {"data": [...]}; nothing of thi
 STORED_ONLY = frozenset({"_id", "updatedAt"})
 """Fields that the collection adds to a record."""
 
+_LARGEST_BYTES = 16 * 1024**2 - 1024
+"""What MongoDB takes, less the fields that the collection adds."""
+_LEVELS = 100
+"""So deep may a document of MongoDB be nested."""
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _DOUBLES = ("asks", "bids")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,3})?(Z|[+-]\d\d:\d\d)")
 
@@ -50,9 +56,9 @@ def check_complete(path: Path) -> None:
     """Read the file to its end. Raises ConfigurationError when it is not a whole ``{"data": […]}``."""
     records = 0
     try:
-        with path.open("rb") as file:
+        with _opened(path) as file:
             has_data = any(event == ("data", "start_array", None) for event in ijson.parse(file))
-            file.seek(0)
+        with _opened(path) as file:
             for _ in ijson.items(file, "data.item"):
                 records += 1
     except ijson.JSONError:
@@ -66,9 +72,18 @@ def check_complete(path: Path) -> None:
 
 def read_trades(path: Path) -> Iterator[Trade]:
     """The records of a file that check_complete has passed."""
-    with path.open("rb") as file:
+    with _opened(path) as file:
         for position, record in enumerate(ijson.items(file, "data.item"), 1):
             yield as_trade(position, record)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The file behind its byte order mark, if it has one."""
+    with path.open("rb") as file:
+        if file.read(len(_BYTE_ORDER_MARK)) != _BYTE_ORDER_MARK:
+            file.seek(0)
+        yield file
 
 
 def as_trade(position: int, record: Any) -> Trade:
@@ -90,18 +105,22 @@ def _document(record: Any) -> Document:
     _coerce_doubles(document.get("details"))
     _coerce_date(document.get("time"))
     try:
-        bson.encode(document)
+        is_too_large = len(bson.encode(document)) > _LARGEST_BYTES
     except (bson.errors.InvalidDocument, OverflowError, UnicodeEncodeError):
         raise _Refused("record|not_representable") from None
+    if is_too_large:
+        raise _Refused("record|too_large")
     return document
 
 
-def _with_doubles(value: Any) -> Any:
+def _with_doubles(value: Any, level: int = 1) -> Any:
     """A copy in which decimals are doubles. The parser reads decimals, so no number ends the whole file."""
+    if isinstance(value, dict | list) and level > _LEVELS:
+        raise _Refused("record|nested_too_deep")
     if isinstance(value, dict):
-        return {name: _with_doubles(held) for name, held in value.items()}
+        return {name: _with_doubles(held, level + 1) for name, held in value.items()}
     if isinstance(value, list):
-        return [_with_doubles(held) for held in value]
+        return [_with_doubles(held, level + 1) for held in value]
     if not isinstance(value, Decimal):
         return value
     if math.isinf(number := float(value)):

@@ -161,7 +161,12 @@ def _keep(kept: BinaryIO, file: str, batch: Sequence[Trade], reasons: dict[int, 
     for trade in batch:
         if trade.position in reasons:
             coordinates = {"file": file, "position": trade.position, "reasons": reasons[trade.position]}
-            kept.write(json.dumps({**coordinates, "record": trade.record}, default=_as_json).encode() + b"\n")
+            try:
+                line = json.dumps({**coordinates, "record": trade.record}, default=_as_json)
+            except RecursionError:
+                # So deep that no line can be made of it; the landed file has it.
+                line = json.dumps({**coordinates, "record": None})
+            kept.write(line.encode() + b"\n")
 
 
 def _as_json(number: Decimal) -> float | str:

@@ -106,6 +106,10 @@ def _header(path: Path) -> list[str]:
         text = "\0"
     if "\0" in text:
         raise ConfigurationError("is not a text file", place=f"{path.name}, line 1", remedy=FORMAT_REMEDY)
+    if "\r" in text.rstrip("\r\n"):
+        raise ConfigurationError(
+            "its lines end with CR alone", place=path.name, remedy="end them with LF, or CR and LF"
+        )
     names = ["_".join(name.lower().split()) for name in next(csv.reader([text]), [])]
     if sorted(names) != sorted(COLUMNS):
         wrong = sorted(set(COLUMNS) - set(names))

@@ -109,12 +109,18 @@ async def test_a_users_own_files_are_imported_once_and_what_is_wrong_in_them_is_
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("missing.csv", "does not point to a file"), ("rows.xlsx", "neither a .csv file")]
+    ("name", "told"),
+    [
+        ("missing.csv", "does not point to a file"),
+        (".", "does not point to a file"),
+        ("rows.xlsx", "neither a .csv file"),
+    ],
 )
 def test_a_file_that_is_not_there_or_of_another_kind_is_refused(tmp_path: Path, name: str, told: str) -> None:
     (tmp_path / "rows.xlsx").write_bytes(b"")
-    with pytest.raises(ValidationError, match=told):
+    with pytest.raises(ValidationError, match=told) as raised:
         ImportRequest(files=(tmp_path / name,))
+    assert raised.value.error_count() == 1
 
 
 async def test_a_damaged_file_fails_its_task_once_and_leaves_the_other_alone(

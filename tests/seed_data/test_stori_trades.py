@@ -97,6 +97,13 @@ async def test_after_a_crash_half_way_the_next_import_adds_the_rest(
     assert await import_trades(mongo, path, store) == Outcome("trades.json", imported=500, unchanged=700)
 
 
+def nested(levels: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 def bad(**changes: Any) -> dict[str, Any]:
     details = {"asks": [1, 2.5, 3.0], "bids": [1.0, 2.0, 3.0, 4.0], "lag": 1, "system": "AJ"}
     time = {"date": "2020-01-01T00:00:00.000Z"}
@@ -123,6 +130,8 @@ def bad(**changes: Any) -> dict[str, Any]:
         ),
         (bad(time={}), ["time.date|required"]),
         (bad(ticket=104), ["ticket|bsonType"]),
+        (bad(ticket=nested(120)), ["record|nested_too_deep"]),
+        (bad(ticket="x" * 16 * 1024**2), ["record|too_large"]),
     ],
 )
 async def test_a_bad_record_is_kept_with_its_reasons_and_the_others_go_in(
@@ -134,6 +143,21 @@ async def test_a_bad_record_is_kept_with_its_reasons_and_the_others_go_in(
     [reject] = map(json.loads, store.get_bytes(outcome.rejects_key).splitlines())
     assert reject == {"file": "trades.json", "position": 2, "reasons": reasons, "record": record}
     assert len(await stored(mongo)) == 2
+
+
+async def test_a_record_deeper_than_any_json_is_written_is_kept_by_its_place(
+    mongo: Any, store: DirectoryStore, tmp_path: Path
+) -> None:
+    deep = '{"id": "a", "n": ' + "[" * 5_000 + "]" * 5_000 + "}"
+    (tmp_path / "trades.json").write_text(f'{{"data": [{json.dumps(bad())}, {deep}]}}')
+    outcome = await import_trades(mongo, tmp_path / "trades.json", store)
+    assert (outcome.imported, outcome.rejected) == (1, 1)
+    assert b'"position": 2, "reasons": ["record|nested_too_deep"]' in store.get_bytes(outcome.rejects_key)
+
+
+async def test_a_byte_order_mark_is_no_part_of_the_file(mongo: Any, path: Path, store: DirectoryStore) -> None:
+    damage(path, lambda text: b"\xef\xbb\xbf" + text)
+    assert (await import_trades(mongo, path, store)).rejected == 0
 
 
 async def test_a_bad_new_version_of_a_document_is_rejected_and_the_old_one_stays(

@@ -117,3 +117,9 @@ def test_what_is_no_csv_of_transactions_is_refused_whole(content: bytes, place: 
     assert place in caught.value.place
     assert "comma-separated UTF-8" in caught.value.remedy
     assert "secret" not in str(caught.value)
+
+
+def test_lines_that_end_with_cr_alone_are_refused_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(f"{HEADERS['spaced']}\n{GOOD}".replace("\n", "\r").encode())
+    with pytest.raises(ConfigurationError, match=r"a\.csv: its lines end with CR alone.*LF"):
+        read_whole(tmp_path / "a.csv")
