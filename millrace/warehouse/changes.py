@@ -52,12 +52,18 @@ class Change:
     """A difference between a target and what is to be loaded into it; as text, what a person is told of it.
 
     ``additive``: nothing that was there is lost, neither a value nor a meaning. The others are never made;
-    ``remedy`` says what a person can do instead.
+    ``remedy`` says what a person can do instead. ``of_columns``: columns of the table change, or their types.
     """
 
     target: TargetTable
     additive: ClassVar[bool] = True
-    remedy: ClassVar[str] = ""
+    of_columns: ClassVar[bool] = True
+    way_out: ClassVar[str] = ""
+
+    @property
+    def remedy(self) -> str:
+        """What a person can do where it is refused."""
+        return self.way_out
 
     def steps(self) -> list[Step]:
         """How it is made, none where nothing is done."""
@@ -168,7 +174,7 @@ class Incompatible(Change):
     held: str
     wanted: str
     additive: ClassVar[bool] = False
-    remedy: ClassVar[str] = (
+    way_out: ClassVar[str] = (
         "declare the type that the target has in the stream's types; or, for the source's own, drop the target: the "
         "next run loads all of it"
     )
@@ -184,11 +190,11 @@ class KeyChanged(Change):
     loaded: tuple[str, ...]
     declared: tuple[str, ...]
     additive: ClassVar[bool] = False
-    remedy: ClassVar[str] = "declare the former key, or another target in the stream and load all of it again"
+    way_out: ClassVar[str] = "declare the former key, or another target in the stream and load all of it again"
 
     def __str__(self) -> str:
         loaded, declared = ", ".join(self.loaded), ", ".join(self.declared)
-        return f"{self.target} was loaded with the key ({loaded}), the stream declares ({declared})"
+        return f"{self.target} was loaded with the key ({loaded}), and the declaration says the key ({declared})"
 
 
 @dataclass(frozen=True)
@@ -198,7 +204,7 @@ class OwnColumnsLost(Change):
 
     names: tuple[str, ...]
     additive: ClassVar[bool] = False
-    remedy: ClassVar[str] = "put the column back with its values, or drop the target: the next run loads all of it"
+    way_out: ClassVar[str] = "put the column back with its values, or drop the target: the next run loads all of it"
 
     def __str__(self) -> str:
         return f"{self.target} has no column {', '.join(self.names)}, which a load needs"

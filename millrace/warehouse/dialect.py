@@ -24,6 +24,7 @@ class Dialect:
     """``copies_from_lake``: rows come by COPY from S3, else they are sent through the connection.
     ``measures_text``: VARCHAR has a length in bytes that is widened as needed, else text is unlimited.
     ``alters_types``: a column's type is changed in place, else a wider column takes the place of the old one.
+    ``drops_not_null``: a column that refuses NULL can be altered so that it does not.
     ``staged``: kinds that lie in the stage as another type, and the SQL that turns them into their own.
     ``catalog``: the view that lists columns. ``clock``: the server's time in UTC, as a TIMESTAMP.
     ``view_binding``: what stands behind a view's definition, so that the columns it reads may still be widened.
@@ -37,6 +38,7 @@ class Dialect:
     copies_from_lake: bool
     measures_text: bool
     alters_types: bool
+    drops_not_null: bool
     catalog: str
     clock: str
     number_of_hex: str
@@ -108,6 +110,7 @@ REDSHIFT_DIALECT = Dialect(
     copies_from_lake=True,
     measures_text=True,
     alters_types=False,
+    drops_not_null=False,
     catalog="svv_columns",
     clock="GETDATE()",
     number_of_hex="strtol({}, 16)",
@@ -132,6 +135,7 @@ POSTGRES_DIALECT = Dialect(
     copies_from_lake=False,
     measures_text=False,
     alters_types=True,
+    drops_not_null=True,
     catalog="information_schema.columns",
     clock="(clock_timestamp() AT TIME ZONE 'UTC')",
     number_of_hex="('x0' || {})::bit(64)::bigint",

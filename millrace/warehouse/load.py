@@ -19,21 +19,21 @@ from millrace.database import database_errors
 from millrace.errors import TargetLost
 from millrace.lake.batch import Batch
 from millrace.naming import DELETED_AT
-from millrace.types import Column
 from millrace.warehouse import statements
 from millrace.warehouse.added import refuse_unfilled, unfilled
 from millrace.warehouse.apply import apply
 from millrace.warehouse.bind import Changed, bind_facts
 from millrace.warehouse.catalog import Catalog
 from millrace.warehouse.changes import Change, CreateTable
+from millrace.warehouse.form import form_of
 from millrace.warehouse.freshness import measure
 from millrace.warehouse.ledger import Ledger
 from millrace.warehouse.load_result import LoadResult
 from millrace.warehouse.modes.mode import Applied
+from millrace.warehouse.needed import Needs, needs_of
 from millrace.warehouse.reconcile import reconcile
 from millrace.warehouse.references import complete_dimensions
 from millrace.warehouse.room import make_room
-from millrace.warehouse.schema import changes_for
 from millrace.warehouse.session import count, patiently
 from millrace.warehouse.stage import Stage, files_of
 from millrace.warehouse.target import Target
@@ -43,7 +43,7 @@ from millrace.warehouse.times import doubtful_times
 @dataclass(frozen=True)
 class Work:
     """A batch on its way into its target, whose columns are ``held``. ``warnings`` are what was found while it was
-    applied."""
+    applied, ``told`` what was changed in other tables of the pipeline."""
 
     target: Target
     batch: Batch
@@ -52,6 +52,7 @@ class Work:
     warnings: tuple[str, ...] = ()
     is_there: bool = True
     held: Collection[str] = ()
+    told: tuple[str, ...] = ()
 
 
 def load(connection: Any, stage: Stage, works: Sequence[Work], models: Mapping[str, Target]) -> list[LoadResult]:
@@ -67,11 +68,10 @@ def load(connection: Any, stage: Stage, works: Sequence[Work], models: Mapping[s
     for work in pending:
         _stage(stage, work)
     if pending:
-        catalog = Catalog(connection, [*(work.target for work in pending), *models.values()])
-        pending = [replace(work, changes=_make_room(connection, ledger, catalog, work)) for work in pending]
-        _make_dimensions(connection, ledger, catalog, pending, models)
+        needs = needs_of(connection, ledger, [*(work.target for work in pending), *models.values()])
+        pending = _make_all_room(connection, needs, pending, models)
         patiently(connection, ledger.ensure)
-        done |= patiently(connection, lambda: _commit_together(connection, ledger, catalog, works, pending, models))
+        done |= patiently(connection, lambda: _commit_together(connection, needs, works, pending, models))
     return [done[work.batch.batch_id] for work in works]
 
 
@@ -87,39 +87,49 @@ def _stage(stage: Stage, work: Work) -> None:
             stage.check_keys(files, work.target.keys, work.batch.identity, work.target.load.dated_by)
 
 
-def _make_room(connection: Any, ledger: Ledger, catalog: Catalog, work: Work) -> Sequence[Change]:
-    batch = work.batch
+def _make_all_room(connection: Any, needs: Needs, pending: Sequence[Work], models: Mapping[str, Target]) -> list[Work]:
+    """Of the works' targets, and of all other models: rows of these may be bound, or refer to what is loaded. What was
+    changed in those is told with the first work."""
+    here = {work.target.member: work for work in pending}
+    others = [target for target in models.values() if target.member not in here]
+    targets = sorted([*(work.target for work in pending), *others], key=lambda target: target.rank)
+    referred = {name for target in targets if target.member in here for name in target.dimensions}
+    made: dict[str, Sequence[Change]] = {}
+    for target in targets:
+        step = (
+            partial(_make_room, connection, needs, here[target.member])
+            if target.member in here
+            else partial(_make_other, connection, needs, target, is_referred=target.member in referred)
+        )
+        made[target.member] = patiently(connection, step, target.place)
+    told = tuple(str(change) for name, changes in made.items() if name not in here for change in changes)
+    works = [replace(work, changes=made[work.target.member]) for work in pending]
+    return [replace(works[0], told=told), *works[1:]]
+
+
+def _make_room(connection: Any, needs: Needs, work: Work) -> Sequence[Change]:
+    batch, target = work.batch, work.target
     if not (batch.written or batch.deleted or batch.is_complete):
-        return ()
-
-    def make() -> list[Change]:
-        is_whole = batch.is_whole and batch.written > 0
-        changes = needed_changes(ledger, catalog, work.target, batch.columns, batch.longest_bytes, is_whole=is_whole)
-        if any(isinstance(change, CreateTable) for change in changes):
-            _refuse_part(ledger, batch, work.target, "is not there any more")
-        if changes:
-            catalog.forget()
-            refuse_unfilled(ledger, work.target, batch, changes)
-            make_room(connection, changes, work.target.schema_policy, work.target.place)
-        return changes
-
-    return patiently(connection, make, work.target.place)
-
-
-def _make_dimensions(
-    connection: Any, ledger: Ledger, catalog: Catalog, works: Sequence[Work], models: Mapping[str, Target]
-) -> None:
-    """Those that are referred to, or bound to, and were never loaded."""
-    here = {work.target.member for work in works}
-    for name in {name for work in works for name in work.target.dimensions} - here:
-        patiently(connection, partial(_make_dimension, connection, ledger, catalog, models[name]), models[name].place)
-
-
-def _make_dimension(connection: Any, ledger: Ledger, catalog: Catalog, target: Target) -> None:
-    if catalog.held(target) is None:
-        changes = needed_changes(ledger, catalog, target, target.columns, {}, is_whole=False)
-        catalog.forget()
+        return needs.prepare(connection, target)
+    is_whole = batch.is_whole and batch.written > 0
+    changes = needs.changes(target, batch.columns, batch.longest_bytes, is_whole=is_whole)
+    if any(isinstance(change, CreateTable) for change in changes):
+        _refuse_part(needs.ledger, batch, target, "is not there any more")
+    if changes:
+        needs.catalog.forget()
+        refuse_unfilled(needs.ledger, target, batch, changes)
         make_room(connection, changes, target.schema_policy, target.place)
+    return changes
+
+
+def _make_other(connection: Any, needs: Needs, target: Target, *, is_referred: bool) -> Sequence[Change]:
+    """A dimension that is referred to, or bound to, and was never loaded is made."""
+    if needs.catalog.held(target) is None and is_referred:
+        changes = needs.changes(target, target.columns)
+        needs.catalog.forget()
+        make_room(connection, changes, target.schema_policy, target.place)
+        return ()
+    return needs.prepare(connection, target)
 
 
 def _refuse_part(ledger: Ledger, batch: Batch, target: Target, problem: str) -> None:
@@ -134,42 +144,14 @@ def _refuse_part(ledger: Ledger, batch: Batch, target: Target, problem: str) -> 
     )
 
 
-def needed_changes(
-    ledger: Ledger,
-    catalog: Catalog,
-    target: Target,
-    columns: Sequence[Column],
-    longest_bytes: Mapping[str, int],
-    *,
-    is_whole: bool,
-) -> list[Change]:
-    """The schema changes with which a target takes these columns. Raises ConfigurationError if it cannot."""
-    target.check_columns(columns)
-    return changes_for(
-        target.schema,
-        target.table,
-        catalog.held(target),
-        [column for column in columns if column.name not in target.consumed],
-        target.keys,
-        longest_bytes,
-        target.dialect,
-        leading=target.leading,
-        trailing=target.trailing,
-        required=target.required,
-        sorted_by=target.sorted_by,
-        recorded=ledger.columns(target.pipeline, target.member),
-        is_whole=is_whole,
-    )
-
-
 def _commit_together(
     connection: Any,
-    ledger: Ledger,
-    catalog: Catalog,
+    needs: Needs,
     works: Sequence[Work],
     pending: Sequence[Work],
     models: Mapping[str, Target],
 ) -> dict[str, LoadResult]:
+    ledger, catalog = needs.ledger, needs.catalog
     ledger.lock()
     catalog.forget()
     done = _applied_before(ledger, pending)
@@ -192,6 +174,9 @@ def _commit_together(
         if work.batch.written:
             warnings += complete_dimensions(connection, catalog, work.target, models, applied_at)
         done[work.batch.batch_id] = _record(connection, ledger, replace(work, warnings=warnings), applied_at)
+    for target in {**models, **{work.target.member: work.target for work in pending}}.values():
+        if catalog.held(target) is not None:
+            needs.forms.record(target, form_of(target), applied_at)
     connection.commit()
     return done
 
@@ -250,7 +235,7 @@ def _record(connection: Any, ledger: Ledger, work: Work, applied_at: datetime) -
         deleted=rows.deleted,
         unchanged=batch.matched + batch.written + batch.deleted + rows.gone - rows.changed,
         rejected=batch.rejected,
-        changes=tuple(map(str, work.changes)),
+        changes=(*map(str, work.changes), *work.told),
         warnings=(
             *filter(None, [batch.note]),
             *work.warnings,

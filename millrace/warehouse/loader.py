@@ -20,17 +20,19 @@ from millrace.pipeline import Pipeline
 from millrace.stream import Stream
 from millrace.types import Column
 from millrace.warehouse import lease
-from millrace.warehouse.catalog import Catalog, Held, held_columns
+from millrace.warehouse.catalog import Held, held_columns
 from millrace.warehouse.changes import TargetTable
 from millrace.warehouse.compare import Comparison, Scan, compare
 from millrace.warehouse.contents import Contents
 from millrace.warehouse.dialect import Dialect
 from millrace.warehouse.lease import LEASE_SECONDS
 from millrace.warehouse.ledger import Ledger, OpenRejects
-from millrace.warehouse.load import Work, load, needed_changes
+from millrace.warehouse.load import Work, load
 from millrace.warehouse.load_result import LoadResult
 from millrace.warehouse.modes import mode_of
-from millrace.warehouse.room import allows, refuse
+from millrace.warehouse.needed import needs_of
+from millrace.warehouse.recorded_forms import RecordedForms
+from millrace.warehouse.room import allows, refuse, remedy_of
 from millrace.warehouse.schema import RecordedColumn, incompatible
 from millrace.warehouse.session import patiently, session
 from millrace.warehouse.stage import Stage
@@ -76,10 +78,12 @@ class Warehouse:
             recorded = ledger.columns(*own)
             _refuse_unknown_types(target, held, recorded)
             paths = {name: column.path for name, column in recorded.items()}
+            form = RecordedForms(connection, ledger, pipeline.name).of(target)
+            our_own = OWN | target.own | (form.named if form else frozenset())
             columns = tuple(
                 Column(name, paths.get(name, name), data_type)
                 for name, data_type in held.items()
-                if data_type is not None and name not in OWN | target.own
+                if data_type is not None and name not in our_own
             )
             lost = tuple(sorted(name for name, one in recorded.items() if name not in held and not one.has_left))
             now = self._now(connection)
@@ -153,7 +157,9 @@ class Warehouse:
         ``known`` columns; a deep scan is compared with their values."""
         target = self._target(pipeline, stream)
         with self._session(target) as connection:
-            held = held_columns(connection, target) or {}
+            needs = needs_of(connection, Ledger(connection), [target])
+            patiently(connection, lambda: needs.prepare(connection, target), target.place)
+            held = needs.catalog.held(target) or {}
             keys = [column for column in scan.columns if column.name in scan.keys]
             table = TargetTable(target.schema, target.table, target.dialect)
             refuse(incompatible(table, held, keys), target.schema_policy, target.place)
@@ -169,13 +175,15 @@ class Warehouse:
         """The schema changes that loading these columns would make, and every statement of the load. Runs none."""
         target = self._target(pipeline, member)
         with self._session(target) as connection:
-            ledger, catalog = Ledger(connection), Catalog(connection, [target])
-            changes = needed_changes(ledger, catalog, target, columns, {}, is_whole=bool(columns))
+            needs = needs_of(connection, Ledger(connection), [target])
+            changes = needs.changes(target, columns, is_whole=bool(columns))
         commands = [command for change in changes for command in change.sql()]
         if columns:
             commands += mode_of(target).planned(columns)
         told = [
-            str(change) if allows(target.schema_policy, change) else f"{change}: the load would be refused"
+            str(change)
+            if allows(target.schema_policy, change)
+            else f"{change}: the load would be refused ({remedy_of(change, target.schema_policy)})"
             for change in changes
         ]
         return told, commands

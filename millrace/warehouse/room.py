@@ -42,12 +42,14 @@ def refuse(changes: Sequence[Change], policy: SchemaPolicy, place: str) -> None:
     refused = [change for change in changes if not allows(policy, change)]
     if not refused:
         return
-    remedies = dict.fromkeys(_remedy(change, policy) for change in refused)
+    remedies = dict.fromkeys(remedy_of(change, policy) for change in refused)
     raise SchemaConflict("; ".join(map(str, refused)), place=place, remedy="; ".join(remedies))
 
 
 def allows(policy: SchemaPolicy, change: Change) -> bool:
-    """Whether a load makes this change, or fails for it."""
+    """Whether a load makes this change, or fails for it. Policies are of columns."""
+    if not change.of_columns:
+        return change.additive
     match policy:
         case "evolve":
             return change.additive
@@ -59,7 +61,8 @@ def allows(policy: SchemaPolicy, change: Change) -> bool:
             assert_never(policy)
 
 
-def _remedy(change: Change, policy: SchemaPolicy) -> str:
+def remedy_of(change: Change, policy: SchemaPolicy) -> str:
+    """What a person can do about a change that the policy does not allow."""
     own = f"the schema policy is {policy}: change the target by hand, or run once with schema_policy='evolve'"
     return own if change.additive else change.remedy
 

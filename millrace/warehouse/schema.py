@@ -6,7 +6,7 @@ What does not belong here: the changes and their SQL (changes.py), making them (
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -55,6 +55,7 @@ def changes_for(
     leading: Sequence[Column] = (),
     trailing: Sequence[Column] = (),
     required: Collection[str] = (),
+    needed: Sequence[str] = (),
     sorted_by: str = "",
     recorded: Mapping[str, RecordedColumn] = _NOTHING_RECORDED,
     is_whole: bool = False,
@@ -63,7 +64,8 @@ def changes_for(
     one this program never makes), takes ``columns`` with values as long as ``longest_bytes``.
 
     ``leading`` and ``trailing`` are columns of our own that stand before and behind them when the table is made;
-    ``required`` ones refuse NULL, as the key and the leading ones do; the table is sorted by ``sorted_by``.
+    ``required`` ones refuse NULL, as the key and the leading ones do; ``needed`` ones are never added to a table that
+    is there, as the key and the leading ones are not. The table is sorted by ``sorted_by``.
     ``recorded`` is what the ledger knows of the target's columns by name; ``is_whole`` says that ``columns`` are all
     that the source has, so that a column which is missing among them has left.
     """
@@ -72,10 +74,10 @@ def changes_for(
     if held is None:
         refuse_null = {*keys, *required, *(column.name for column in leading)}
         return [replace(_create(target, own, refuse_null, longest_bytes), sorted_by=sorted_by)]
-    needed = (_change(target, held, column, longest_bytes.get(column.name, 0)) for column in own)
+    changed = (_change(target, held, column, longest_bytes.get(column.name, 0)) for column in own)
     left = _left(target, held, columns, recorded) if is_whole and columns else ()
-    lost = _lost(target, held, [*keys, *(column.name for column in leading)])
-    return [*_key_change(target, keys, recorded), *lost, *(change for change in needed if change), *left]
+    lost = _lost(target, held, dict.fromkeys([*keys, *(column.name for column in leading), *needed]))
+    return [*_key_change(target, keys, recorded), *lost, *(change for change in changed if change), *left]
 
 
 def _create(
@@ -125,7 +127,7 @@ def _key_change(
         yield KeyChanged(target, loaded, tuple(keys))
 
 
-def _lost(target: TargetTable, held: Collection[str], needed: Sequence[str]) -> Iterator[OwnColumnsLost]:
+def _lost(target: TargetTable, held: Collection[str], needed: Iterable[str]) -> Iterator[OwnColumnsLost]:
     if names := tuple(name for name in needed if name not in held):
         yield OwnColumnsLost(target, names)
 

@@ -56,6 +56,7 @@ class Target:
     stamps_in: str = ""
     max_delete_share: float = 1.0
     called: str = ""
+    is_model: bool = False
 
     @property
     def name(self) -> str:
@@ -77,6 +78,12 @@ class Target:
         """Columns of our own that stand behind the others."""
         bound = (Column(bind.column, bind.column, INT64) for bind in self.binds)
         return (*bound, *self.load.trailing(self.deletes))
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Columns without which its rows are not told apart: the key, and those that tell versions."""
+        own = (*self.leading, *(self.load.trailing(self.deletes) if self.load.keeps_versions else ()))
+        return (*self.keys, *(column.name for column in own))
 
     @property
     def keeps_deleted(self) -> bool:
@@ -194,6 +201,7 @@ def _of_model(pipeline: Pipeline, model: Model, dialect: Dialect, number: int) -
         unknown=model.unknown,
         binds=tuple(model.binds),
         max_delete_share=model.max_delete_share,
+        is_model=True,
         consumed=frozenset(filter(None, [model.load.effective])),
         rank=1 if model.references or model.binds else 0,
         number=number,

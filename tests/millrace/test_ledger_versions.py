@@ -58,6 +58,7 @@ async def test_a_stream_goes_on_from_the_position_that_an_earlier_version_left(e
     assert either.batches[-1].lower == "2025-11-30T07:56:25.783037+00:00"
     assert (result.inserted, result.updated, version(either)) == (1, 0, VERSION)
     assert either.query("SELECT max(token) FROM millrace.batches") == [(3,)], "tokens go on as well"
+    assert either.query("SELECT pipeline, member FROM millrace.forms") == [("engine", "notes")]
 
 
 async def test_a_sweep_of_rows_that_an_earlier_version_loaded_finds_them_unchanged(either: Engine) -> None:

@@ -200,6 +200,6 @@ def test_every_refused_change_is_named_with_its_remedy() -> None:
     assert refused.value.problem == f"{BENT}; {OTHER_KEY}"
     assert refused.value.remedy == f"{BENT.remedy}; {OTHER_KEY.remedy}"
     assert str(BENT) == "column n of shop.orders is int32 and cannot hold text"
-    assert str(OTHER_KEY) == "shop.orders was loaded with the key (id), the stream declares (id, line)"
+    assert str(OTHER_KEY) == "shop.orders was loaded with the key (id), and the declaration says the key (id, line)"
     with pytest.raises(SchemaConflict, match=r"add column note .*; column n .*schema_policy='evolve'"):
         refuse([ADDED, BENT], "freeze", "stream orders")

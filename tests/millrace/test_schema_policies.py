@@ -286,7 +286,7 @@ async def test_another_key_is_refused(notes: Engine, policy: SchemaPolicy) -> No
     await notes.deliver(under(policy))
     before = state(notes)
     touch(notes, 2, n=20)
-    with pytest.raises(SchemaConflict, match=r"loaded with the key \(id\), the stream declares \(id, n\)"):
+    with pytest.raises(SchemaConflict, match=r"loaded with the key \(id\), and the declaration says the key \(id, n\)"):
         await notes.deliver(under(policy, key=("id", "n")))
     assert state(notes) == before
     assert (await delivered(notes, under(policy))).updated == 1

@@ -124,16 +124,20 @@ class Scd2Mode(Mode):
             f"TRUE, %s::TIMESTAMPTZ FROM {quote(target.delta)} AS d$"
         )
 
-    def _settle(self) -> str:
-        """Ends of the touched keys' versions: at the successor's start or at the deletion, which belongs to the version
-        that was valid then. One parameter: the load time."""
+    def settle_all(self) -> str:
+        """Sets all ends of versions that are not as the gap and the open end say."""
+        return self._settle("1 = 1", f"({self.target.dialect.clock} AT TIME ZONE 'UTC')")
+
+    def _settle(self, concerned: str = "", loaded_at: str = "%s::TIMESTAMPTZ") -> str:
+        """Ends of the versions of the keys ``concerned`` (by default the touched ones): at the successor's start or at
+        the deletion, which belongs to the version that was valid then. One parameter: the load time."""
         target, load, table = self.target, self.load, self.target.quoted
         end, current = quote(load.end), quote(load.current)
         over = f"PARTITION BY {self._keys} ORDER BY {self._start}"
         ordered = (
             f"SELECT {self._keys}, {self._start}, lead({self._start}) OVER ({over}) AS next_start$, "
             f"max({DELETED} AT TIME ZONE 'UTC') OVER ({over} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) "
-            f"AS gone$ FROM {table} WHERE {among(target.keys, target.touched)}"
+            f"AS gone$ FROM {table} WHERE {concerned or among(target.keys, target.touched)}"
         )
         owned = (
             f"SELECT {self._keys}, {self._start}, next_start$, CASE WHEN gone$ > {self._start} "
@@ -150,7 +154,7 @@ class Scd2Mode(Mode):
         changed = f"{table}.{end} <> n$.ends$ OR {table}.{current} <> n$.is_last$"
         return (
             f"UPDATE {table} SET {end} = n$.ends$, {current} = n$.is_last$, {DELETED} = n$.gone$ AT TIME ZONE 'UTC', "
-            f"{quote(LOADED_AT)} = %s::TIMESTAMPTZ FROM ({settled}) AS n$ WHERE {same} AND ({changed})"
+            f"{quote(LOADED_AT)} = {loaded_at} FROM ({settled}) AS n$ WHERE {same} AND ({changed})"
         )
 
 

@@ -1,0 +1,232 @@
+"""The form of a table: what it was made by. A declaration of another form changes the table, as another schema does.
+
+A form holds the load mode with its options, key, policy of deletes, binds, references, and of a model the columns of
+its result. It is recorded when rows are loaded (recorded_forms.py); a table without a record tells by its own columns
+which mode made it (docs/decisions/0019-models-that-cannot-be-declared-wrongly.md).
+What does not belong here: columns of the source that change (schema.py), and making changes (room.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+
+from millrace.load_modes import LoadMode, Scd2
+from millrace.naming import DELETED_AT, VERSION, VERSION_HASH
+from millrace.warehouse.changes import Change, TargetTable
+from millrace.warehouse.changes_of_form import AllowNull, OtherForm, RenameColumn, SettleEnds, Told
+from millrace.warehouse.modes import mode_of
+from millrace.warehouse.modes.scd2 import Scd2Mode
+from millrace.warehouse.target import Target
+
+NAMES = ("record_id", "surrogate", "start", "end", "current")
+"""Options that name columns of our own: the column is renamed."""
+ENDS = ("gap", "open_end")
+"""Options that say where versions end: all ends are settled again."""
+_TELLING = {"Scd2": VERSION_HASH, "History": VERSION}
+"""By mode, a column that tables of this mode alone have."""
+_ONE_ROW_PER_KEY = {"Append", "Merge"}
+
+
+@dataclass(frozen=True)
+class Form:
+    """``options`` are those of the mode ``load``. ``binds`` are by column, ``references`` the dimension by column.
+    ``result`` is a hash of a model's columns ('': of a stream), ``required`` are those of them that refuse NULL."""
+
+    load: str
+    options: Mapping[str, Any]
+    key: Sequence[str]
+    deletes: str
+    binds: Mapping[str, Any] = field(default_factory=dict)
+    references: Mapping[str, str] = field(default_factory=dict)
+    result: str = ""
+    required: Sequence[str] = ()
+
+    def as_json(self) -> str:
+        """As it is recorded; equal forms give equal texts."""
+        return orjson.dumps(asdict(self), option=orjson.OPT_SORT_KEYS).decode()
+
+    @classmethod
+    def from_json(cls, text: str) -> Form:
+        """As it was recorded."""
+        known = {one.name for one in fields(cls)}
+        return cls(**{name: value for name, value in orjson.loads(text).items() if name in known})
+
+    @property
+    def named(self) -> frozenset[str]:
+        """Names of the columns that the options name."""
+        return frozenset(self.options[name] for name in NAMES if name in self.options)
+
+
+def form_of(target: Target) -> Form:
+    """As declared."""
+    return Form(
+        load=type(target.load).__name__,
+        options=_options(target.load),
+        key=target.keys,
+        deletes=target.deletes,
+        binds={bind.column: _plain(vars(bind) | {"by": bind.keys}) for bind in target.binds},
+        references=dict(target.references),
+        result=_hash_of_result(target),
+        required=sorted(target.required),
+    )
+
+
+def form_changes(target: Target, held: Collection[str], recorded: Form | None) -> list[Change]:
+    """What has to change in a table, whose columns are ``held``, so that it is of the declared form; only what is
+    refused, if anything is."""
+    table = TargetTable(target.schema, target.table, target.dialect)
+    if recorded is None:
+        return list(_unrecorded(target, table, held))
+    declared = form_of(target)
+    changes = list(_other_mode(target, table, held, recorded, declared))
+    if recorded.load == declared.load:
+        changes += _other_options(target, table, held, recorded, declared)
+        changes += _other_result(target, table, held, recorded, declared)
+    return [change for change in changes if not change.additive] or changes
+
+
+def renamed(held: Mapping[str, Any], changes: Sequence[Change]) -> dict[str, Any]:
+    """The columns as they are called once the changes are made."""
+    names = {change.old: change.new for change in changes if isinstance(change, RenameColumn)}
+    return {names.get(name, name): value for name, value in held.items()}
+
+
+def _unrecorded(target: Target, table: TargetTable, held: Collection[str]) -> Iterator[Change]:
+    """Of a table that an earlier version of this program made."""
+    declared = type(target.load).__name__
+    made = next((mode for mode, column in _TELLING.items() if column in held), "")
+    if made != (declared if declared in _TELLING else ""):
+        yield _refused(target, table, f"was loaded by {made or 'a mode without versions'}", f"load={declared}", "load")
+        return
+    own = [column.name for column in (*target.load.leading, *target.load.trailing(target.deletes))]
+    lacking = [name for name in own if name not in held] if made else []
+    if lacking:
+        was = f"has no column {', '.join(lacking)}, and what it was loaded by is not recorded yet"
+        yield OtherForm(
+            table,
+            was,
+            f"{', '.join(lacking)} as columns of {declared}",
+            "declare the names that the table has and run once, which records them: then they may be changed; or "
+            f"{_again(target)}",
+        )
+    elif isinstance(target.load, Scd2):
+        yield from _settle(target, table)
+
+
+def _other_mode(
+    target: Target, table: TargetTable, held: Collection[str], recorded: Form, declared: Form
+) -> Iterator[Change]:
+    if recorded.load != declared.load:
+        to_append = declared.load == "Append"
+        if {recorded.load, declared.load} == _ONE_ROW_PER_KEY and not (to_append and DELETED_AT in held):
+            yield Told(
+                table,
+                f"rows of {table} stay as they are from now on"
+                if to_append
+                else f"rows of {table} that changed before stay as they came first until they are read again "
+                "(`millrace run --full`, or a sweep)",
+            )
+        else:
+            yield _refused(target, table, f"was loaded by {recorded.load}", f"load={declared.load}", "load")
+    # Versions of Scd2 are numbered by their key, column by column.
+    ordered = tuple if declared.load == "Scd2" else frozenset
+    if ordered(recorded.key) != ordered(declared.key):
+        made, wanted = (f"the key ({', '.join(one.key)})" for one in (recorded, declared))
+        yield _refused(target, table, f"was loaded with {made}", wanted, "the key")
+    if (recorded.deletes, declared.deletes) == ("soft", "hard") and DELETED_AT in held:
+        yield Told(table, f"rows of {table} that are marked as deleted stay; rows that leave from now on are taken out")
+
+
+def _other_options(
+    target: Target, table: TargetTable, held: Collection[str], recorded: Form, declared: Form
+) -> Iterator[Change]:
+    # An option that came after the record had the default then.
+    made = {one.name: _plain(one.default) for one in fields(target.load)} | dict(recorded.options)
+    others = [name for name, value in declared.options.items() if made[name] != value]
+    yield from _renames(table, held, {made[name]: declared.options[name] for name in others if name in NAMES})
+    for name in others:
+        if name not in {*NAMES, *ENDS}:
+            was = f"was loaded with {name}={made[name]!r}"
+            yield _refused(target, table, was, f"{name}={declared.options[name]!r}", name)
+    if {*others} & {*ENDS}:
+        yield from _settle(target, table)
+
+
+def _renames(table: TargetTable, held: Collection[str], names: Mapping[str, str]) -> Iterator[Change]:
+    """Of columns that are still called as before: a run that did not end may have renamed some."""
+    for old, new in names.items():
+        if old in held and new in held:
+            wanted = f"that name for {old}"
+            yield OtherForm(table, f"has a column {new} already", wanted, "declare a name that no column of it has")
+        elif old in held:
+            yield RenameColumn(table, old, new)
+
+
+def _other_result(
+    target: Target, table: TargetTable, held: Collection[str], recorded: Form, declared: Form
+) -> Iterator[Change]:
+    if not recorded.result or recorded.result == declared.result:
+        return
+    yield Told(
+        table,
+        f"the columns of the model's result are others: rows of {table} are as its function gave them before, NULL in "
+        f"added columns, until they are computed again (`millrace run {target.called} --full`; or {_again(target)})",
+    )
+    arriving = {column.name for column in target.columns}
+    for name in recorded.required:
+        if name in held and name not in {*declared.required, *declared.key}:
+            if target.dialect.drops_not_null:
+                yield AllowNull(table, name)
+            else:
+                wanted = f"{name} {'that may be NULL' if name in arriving else 'no more'}"
+                yield _refused(target, table, f"has a column {name} that is never NULL", wanted, name)
+
+
+def _refused(target: Target, table: TargetTable, was: str, declared: str, what: str) -> OtherForm:
+    return OtherForm(table, was, declared, f"declare {what} as before, or {_again(target)}")
+
+
+def _again(target: Target) -> str:
+    """How the table is made again by another form."""
+    if target.is_model:
+        return f"make the table again: `millrace reload {target.called} {target.member}`"
+    return f"give the stream another target, or drop {target.name}: the next run loads all of it"
+
+
+def _settle(target: Target, table: TargetTable) -> Iterator[Change]:
+    mode = mode_of(target)
+    if isinstance(mode, Scd2Mode):
+        yield SettleEnds(table, mode.settle_all())
+
+
+def _hash_of_result(target: Target) -> str:
+    if not target.is_model:
+        return ""
+    lines = sorted(f"{one.name} {one.type} {one.name in target.required}" for one in target.columns)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def _options(load: LoadMode) -> dict[str, Any]:
+    options = {one.name: _plain(getattr(load, one.name)) for one in fields(load)}
+    return {name: sorted(value) if name == "untracked" else value for name, value in options.items()}
+
+
+def _plain(value: Any) -> Any:
+    """As JSON holds it."""
+    match value:
+        case Mapping():
+            return {name: _plain(one) for name, one in value.items()}
+        case tuple() | list():
+            return [_plain(one) for one in value]
+        case timedelta():
+            return value.total_seconds()
+        case datetime():
+            return value.isoformat()
+        case _:
+            return value

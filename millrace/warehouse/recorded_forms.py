@@ -1,0 +1,52 @@
+"""The forms of a pipeline's tables as the ledger has them.
+
+What does not belong here: what a form is, and what becomes of a declaration of another one (form.py).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from millrace.warehouse.form import Form
+from millrace.warehouse.ledger import Ledger
+from millrace.warehouse.target import Target
+
+SINCE_VERSION = 3
+"""Of the ledger."""
+
+
+class RecordedForms:
+    """Of one pipeline, asked once."""
+
+    def __init__(self, connection: Any, ledger: Ledger, pipeline: str) -> None:
+        self._connection, self._ledger, self._pipeline = connection, ledger, pipeline
+        self._texts: dict[str, str] | None = None
+
+    def of(self, target: Target) -> Form | None:
+        """None where it was not recorded."""
+        text = self._held().get(target.member)
+        return Form.from_json(text) if text else None
+
+    def record(self, target: Target, form: Form, at: datetime) -> None:
+        """Unless it is recorded; the caller commits."""
+        text, own = form.as_json(), (self._pipeline, target.member)
+        if self._held().get(target.member) == text:
+            return
+        with self._connection.cursor() as cursor:
+            cursor.execute("DELETE FROM millrace.forms WHERE pipeline = %s AND member = %s", own)
+            cursor.execute(
+                "INSERT INTO millrace.forms (pipeline, member, form, since) VALUES (%s, %s, %s, %s)", (*own, text, at)
+            )
+
+    def _held(self) -> dict[str, str]:
+        if self._texts is None:
+            self._texts = self._ask()
+        return self._texts
+
+    def _ask(self) -> dict[str, str]:
+        if self._ledger.version < SINCE_VERSION:
+            return {}
+        with self._connection.cursor() as cursor:
+            cursor.execute("SELECT member, form FROM millrace.forms WHERE pipeline = %s", (self._pipeline,))
+            return dict(cursor.fetchall())
