@@ -33,13 +33,13 @@ def put_messages(store: ObjectStore, prefix: str, messages: Sequence[tuple[str, 
     name, written = new_batch_id(now), io.BytesIO()
     frame = pl.DataFrame(messages, schema={SENT: pl.String, BODY: pl.String}, orient="row")
     frame.write_parquet(written, compression="zstd")
-    store.put_bytes(written.getvalue(), _key(prefix, name))
+    store.put_bytes(written.getvalue(), key_of(prefix, name))
     return name
 
 
 def get_messages(store: ObjectStore, prefix: str, name: str) -> pl.DataFrame:
     """The messages of an object, and where each lies (MESSAGE)."""
-    messages = pl.read_parquet(io.BytesIO(store.get_bytes(_key(prefix, name))))
+    messages = pl.read_parquet(io.BytesIO(store.get_bytes(key_of(prefix, name))))
     places = pl.format("{}#{}", pl.lit(name), pl.int_range(pl.len())).alias(MESSAGE)
     return messages.select(places, SENT, BODY)
 
@@ -77,5 +77,6 @@ def _days(prefix: str, start: datetime, end: datetime | None) -> Iterator[str]:
         day += DAY
 
 
-def _key(prefix: str, name: str) -> str:
+def key_of(prefix: str, name: str) -> str:
+    """Of an object with messages."""
     return f"{prefix}/{time_of(name):%Y/%m/%d}/{name}{SUFFIX}"

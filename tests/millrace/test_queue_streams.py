@@ -13,12 +13,14 @@ import dataframely as dy
 import polars as pl
 import pytest
 from engine_on_servers import PIPELINE, Engine, pipeline_of
+from lost_objects import replace_without
 from queue_messages import LATER, NOON, collect, collect_identified, order
 
 from millrace import Append, Incremental, Merge, Pipeline, Queue, Snapshot, Stream, text
 from millrace.dead_letters import send_dead_letters
 from millrace.declared import Reconcile
 from millrace.errors import ConfigurationError
+from millrace.lake.messages import collected_prefix, key_of
 from millrace.load_modes import LoadMode, Replace
 from millrace.queue import Message
 
@@ -238,8 +240,25 @@ async def test_dead_letters_are_sent_once(engine: Engine) -> None:
         assert box.bodies == ["{", order("negative", quantity=-1)]
     collect(engine, "[]", at=LATER)
     await engine.run(ORDERS)
-    assert send_dead_letters(own, ORDERS, engine.warehouse, engine.store, box) == 1
+    assert send_dead_letters(own, ORDERS, engine.warehouse, engine.store, box) == (1, [])
     assert box.bodies[2:] == ["[]"]
+
+
+@pytest.mark.parametrize("lost", ["the rejects", "the manifest", "the messages"])
+async def test_a_file_that_is_gone_stops_no_dead_letters_of_the_others(engine: Engine, lost: str) -> None:
+    box, own = Box(), pipeline_of(ORDERS)
+    name = collect(engine, "{", order("good"))
+    await engine.run(ORDERS)
+    collect(engine, "[]", at=LATER)
+    await engine.run(ORDERS)
+    first = engine.batches[0]
+    messages = key_of(collected_prefix(own.name, ORDERS.name), name)
+    key = {"the rejects": first.rejects[0], "the manifest": first.manifest_key, "the messages": messages}[lost]
+    assert engine.store.exists(key)
+    store = replace_without(engine, key)
+    sent, gone = send_dead_letters(own, ORDERS, engine.warehouse, store, box)
+    assert (sent, box.bodies) == (1, ["[]"])
+    assert gone == [store.uri(key)]
 
 
 async def test_the_target_is_sorted(engine: Engine) -> None:

@@ -10,13 +10,13 @@ import dataframely as dy
 import pytest
 from bson import ObjectId
 from engine_on_servers import Engine, counts, pipeline_of
+from lost_objects import replace_without
 from pymongo import MongoClient
 
 from millrace import Incremental, Stream
 from millrace.consent import Consent
-from millrace.errors import SourceMissing, TooManyRejects
+from millrace.errors import TooManyRejects
 from millrace.lake.batch import Batch
-from millrace.lake.store import ObjectStore
 from millrace.quarantine import open_rejects
 from millrace.run import Bounds, Mode
 from millrace.types import INT64
@@ -184,30 +184,6 @@ async def test_a_file_of_rejects_that_is_gone_stops_no_replay_of_the_others(engi
     await engine.sweep(lenient)
     assert engine.rows("sums", "id") == [(1,), (2,), (3,), (4,)]
     assert still_open(engine) == []
-
-
-def replace_without(engine: Engine, lost: str) -> ObjectStore:
-    """The lake of the engine, of which a person deleted an object."""
-    engine.store = WithoutObject(engine.store, lost)
-    return engine.store
-
-
-class WithoutObject:
-    """A store in which one object is not there any more."""
-
-    def __init__(self, store: ObjectStore, lost: str) -> None:
-        self._store, self._lost = store, lost
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    def exists(self, key: str) -> bool:
-        return key != self._lost and self._store.exists(key)
-
-    def get_bytes(self, key: str) -> bytes:
-        if key == self._lost:
-            raise SourceMissing("there is no such object", place=self._store.uri(key))
-        return self._store.get_bytes(key)
 
 
 async def test_documents_are_replayed_by_their_id_whatever_its_type(
