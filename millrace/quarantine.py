@@ -47,10 +47,17 @@ def refused_rejects(warehouse: Warehouse, store: ObjectStore, pipeline: Pipeline
 
 
 def latest_refused(warehouse: Warehouse, store: ObjectStore, pipeline: Pipeline, stream: Stream) -> Batch | None:
-    """The batch that was refused last for its rejects; None once the stream went on from its position."""
+    """The batch that was refused last for its rejects; None once the stream went on from its position. One that moves
+    no position, as a backfill's, counts until any other was read and applied."""
     keys = list(store.list_keys(f"{refused_prefix(pipeline.name, stream.name)}/"))
-    batch = Batch.load(store, keys[-1]) if keys else None
-    return batch if batch and batch.token > warehouse.newest_token(pipeline, stream) else None
+    moved, applied = warehouse.newest_tokens(pipeline, stream) if keys else (0, 0)
+    for key in reversed(keys):
+        batch = Batch.load(store, key)
+        if batch.token <= moved:
+            return None
+        if batch.position is not None or batch.token > applied:
+            return batch
+    return None
 
 
 def rejected_before(

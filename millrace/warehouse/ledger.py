@@ -71,12 +71,16 @@ class Ledger:
         row = self._first(f"{_POSITIONS} {_NEWEST_FIRST} LIMIT 1", (pipeline, stream))
         return str(row[0]) if row else None
 
-    def newest_token(self, pipeline: str, stream: str) -> int:
-        """That of the newest batch which moved the position; 0 before the first."""
+    def newest_tokens(self, pipeline: str, stream: str) -> tuple[int, int]:
+        """That of the newest batch which moved the position, and that of the newest which read anything but rejects
+        again; 0 before the first."""
         row = self._first(
-            f"SELECT max(token) FROM millrace.batches WHERE {_OF_STREAM} AND position IS NOT NULL", (pipeline, stream)
+            "SELECT max(CASE WHEN position IS NOT NULL THEN token END), max(CASE WHEN kind <> 'replay' THEN token END) "
+            f"FROM millrace.batches WHERE {_OF_STREAM}",
+            (pipeline, stream),
         )
-        return int(row[0]) if row and row[0] else 0
+        moved, applied = row or (None, None)
+        return int(moved or 0), int(applied or 0)
 
     def position_until(self, pipeline: str, stream: str, now: datetime) -> str | None:
         """Where the next read starts: the newest position that is not after ``now``."""

@@ -103,10 +103,11 @@ class Warehouse:
         with self._session(self._target(pipeline, stream)) as connection:
             return Ledger(connection).open_rejects(pipeline.name, stream.name)
 
-    def newest_token(self, pipeline: Pipeline, stream: Stream) -> int:
-        """That of the newest batch which moved the stream's position; 0 before the first."""
+    def newest_tokens(self, pipeline: Pipeline, stream: Stream) -> tuple[int, int]:
+        """That of the newest batch which moved the stream's position, and that of the newest which read anything but
+        rejects again; 0 before the first."""
         with self._session(self._target(pipeline, stream)) as connection:
-            return Ledger(connection).newest_token(pipeline.name, stream.name)
+            return Ledger(connection).newest_tokens(pipeline.name, stream.name)
 
     def collected(self, pipeline: Pipeline, stream: Stream, since: str) -> dict[str, str]:
         """The objects with messages of a queue that were applied, of those from the name ``since`` on, with the batch

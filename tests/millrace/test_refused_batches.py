@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import dataframely as dy
@@ -130,3 +131,25 @@ async def test_rows_of_a_table_that_were_refused_are_listed_until_the_stream_goe
     result = await engine.run(SUMS, Bounds(mode))
     assert result and result.rejected == 0
     assert refused(engine, SUMS) == []
+
+
+async def test_a_backfill_that_was_refused_is_listed_until_it_is_let_through_and_hides_no_other(
+    engine: Engine,
+) -> None:
+    engine.source(
+        "CREATE TABLE sums (id bigserial PRIMARY KEY, amount int, changed timestamptz DEFAULT clock_timestamp());"
+        "INSERT INTO sums (amount, changed) SELECT -1, '2020-01-01' FROM generate_series(1, 11);"
+        "INSERT INTO sums (amount) SELECT 1 FROM generate_series(1, 5)"
+    )
+    await engine.run(SUMS, Bounds(consent=ACCEPTED))
+    engine.source("UPDATE sums SET amount = -2 WHERE amount < 0; INSERT INTO sums (amount) SELECT -3 FROM sums")
+    with pytest.raises(TooManyRejects):
+        await engine.run(SUMS)
+    assert refused(engine, SUMS) == [("contract_min_exclusive", "amount", 16)]
+    backfill = Bounds(start="2019-01-01T00:00:00+00:00", end="2021-01-01T00:00:00+00:00")
+    engine.source("INSERT INTO sums (amount, changed) SELECT -4, '2020-01-02' FROM generate_series(1, 13)")
+    with pytest.raises(TooManyRejects):
+        await engine.run(SUMS, backfill)
+    assert refused(engine, SUMS) == [("contract_min_exclusive", "amount", 24)]
+    await engine.run(SUMS, replace(backfill, consent=ACCEPTED))
+    assert refused(engine, SUMS) == [("contract_min_exclusive", "amount", 16)], "the regular run's is still refused"
