@@ -21,6 +21,11 @@ DELETED_COLUMN = Column(DELETED_AT, DELETED_AT, TIMESTAMP_UTC)
 """When a row was deleted at the source, NULL while it is there."""
 VERSION_HASH_COLUMN = Column(VERSION_HASH, VERSION_HASH, text(39))
 """Of the tracked columns of a version."""
+EVENTS = "$events"
+"""Behind the name of a table: the table of the events that its versions are computed from."""
+EVENT_STATED, EVENT_AT, EVENT_AFTER = "stated$", "at$", "after$"
+"""Columns of an event: its time as the row says it, the time from which it holds, and the last deletion of its key that
+had been seen when it came. All in UTC."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +61,18 @@ class LoadMode:
         return ()
 
     @property
+    def beside(self) -> dict[str, LoadMode]:
+        """What further tables are, by what stands behind the table's name in theirs."""
+        return {}
+
+    @property
     def asked(self) -> tuple[str, ...]:
         """Columns that a row must have beside its key."""
         return ()
 
     @property
     def dated_by(self) -> str:
-        """The column by which several rows of one key in a batch are told apart; '' where a key comes once."""
+        """The column that dates several rows of one key in a batch; '' where a key comes once."""
         return ""
 
     def tracked_of(self, names: Sequence[str], keys: Sequence[str]) -> list[str] | None:
@@ -137,6 +147,22 @@ class History(LoadMode):
 
 
 @dataclass(frozen=True)
+class Events(LoadMode):
+    """Every row of a log as it came, and every deletion."""
+
+    def trailing(self, deletes: DeletePolicy) -> tuple[Column, ...]:
+        """Times, and what tells versions."""
+        del deletes
+        moments = (Column(name, name, TIMESTAMP) for name in (EVENT_STATED, EVENT_AT, EVENT_AFTER))
+        return (*moments, VERSION_HASH_COLUMN)
+
+    @property
+    def keeps_versions(self) -> bool:
+        """A key has several events."""
+        return True
+
+
+@dataclass(frozen=True)
 class Scd2(LoadMode):
     """Slowly changing dimension, type 2: every version of a row with the time it was valid in. Rules:
     docs/decisions/0010-versions.md.
@@ -146,6 +172,7 @@ class Scd2(LoadMode):
     columns change in place. ``changes``: rows are a log of changes, each for ever true of its time; otherwise they are
     states, of which the one that was read last is true now. A version ends ``gap`` before its successor starts, the
     last one at ``open_end``; where it is unknown since when a new key is as it is, it is so since ``beginning``.
+    ``tie_breaker`` is a column of a log: of changes of one key and time the one with the greatest value there counts.
     """
 
     surrogate: Text
@@ -158,6 +185,7 @@ class Scd2(LoadMode):
     open_end: NaiveDatetime = datetime(9999, 12, 31, 23, 59, 59)  # noqa: DTZ001 - UTC, as the columns are
     gap: Duration = timedelta(seconds=1)
     beginning: NaiveDatetime = datetime(1900, 1, 1)  # noqa: DTZ001 - the same
+    tie_breaker: str = ""
 
     def __post_init__(self) -> None:
         check_fields(self, "Scd2")
@@ -165,7 +193,7 @@ class Scd2(LoadMode):
             if column_name(name) != name:
                 raise ConfigurationError(f"{name!r} is no name of a column ", place="Scd2", remedy="see docs/naming.md")
         check_distinct(self.untracked, "untracked column", "Scd2")
-        if len(set(self.named)) < len(self.named) or self.effective_from in self.named:
+        if len(set(self.named)) < len(self.named) or {self.effective_from, self.tie_breaker} & {*self.named}:
             raise ConfigurationError("two of its columns have one name", place="Scd2", remedy="give each its own")
         if self.beginning >= self.open_end:
             raise ConfigurationError(
@@ -174,6 +202,18 @@ class Scd2(LoadMode):
         if self.changes and not self.effective_from:
             raise ConfigurationError(
                 "changes need the column that dates them", place="Scd2", remedy="declare it as effective_from"
+            )
+        if self.tie_breaker and not self.changes:
+            raise ConfigurationError(
+                "tie_breaker orders changes of one time, and rows are states",
+                place="Scd2",
+                remedy="declare changes=True, or no tie_breaker",
+            )
+        if self.tie_breaker and self.tie_breaker == self.effective_from:
+            raise ConfigurationError(
+                "tie_breaker is effective_from: it is the same where that is",
+                place="Scd2",
+                remedy="name a column that tells changes of one time apart",
             )
 
     @property
@@ -184,7 +224,7 @@ class Scd2(LoadMode):
     @property
     def asked(self) -> tuple[str, ...]:
         """The time, and what is untracked."""
-        return (*filter(None, [self.effective_from]), *self.untracked)
+        return (*filter(None, [self.effective_from, self.tie_breaker]), *self.untracked)
 
     @property
     def leading(self) -> tuple[Column, ...]:
@@ -201,6 +241,11 @@ class Scd2(LoadMode):
     def keeps_versions(self) -> bool:
         """It does."""
         return True
+
+    @property
+    def beside(self) -> dict[str, LoadMode]:
+        """The events of a log."""
+        return {EVENTS: Events()} if self.changes else {}
 
     @property
     def effective(self) -> str:

@@ -223,7 +223,7 @@ class _Output:
 
     def keep(self, rows: pl.DataFrame) -> None:
         """Rows of a model that may come again with another chunk."""
-        told_by = [*self._keys, *filter(None, [self._load.dated_by])]
+        told_by = None if self._load.dated_by else list(self._keys)
         self._kept = [pl.concat([*self._kept, rows]).unique(told_by, keep="last", maintain_order=True)]
 
     def _measured(self, rows: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:

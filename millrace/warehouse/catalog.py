@@ -17,10 +17,11 @@ Held = dict[str, DataType | None]
 
 
 class Catalog:
-    """Of ``targets``, as one connection sees it; what it said is kept until ``forget``."""
+    """Of ``targets`` and the tables beside them, as one connection sees it; what it said is kept until ``forget``."""
 
     def __init__(self, connection: Any, targets: Iterable[Target]) -> None:
-        self._connection, self._targets = connection, list(targets)
+        self._connection = connection
+        self._targets = [table for target in targets for table in (target, *target.beside)]
         self._held: dict[tuple[str, str], Held] | None = None
 
     def held(self, target: Target) -> Held | None:

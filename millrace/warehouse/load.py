@@ -84,7 +84,8 @@ def _stage(stage: Stage, work: Work) -> None:
     for files in files_of(work.batch, work.target):
         stage.fill(files)
         if files.table == work.target.stage and work.target.keys:
-            stage.check_keys(files, work.target.keys, work.batch.identity, work.target.load.dated_by)
+            is_unique = not work.target.load.dated_by
+            stage.check_keys(files, work.target.keys, work.batch.identity, is_unique=is_unique)
 
 
 def _make_all_room(connection: Any, needs: Needs, pending: Sequence[Work], models: Mapping[str, Target]) -> list[Work]:
@@ -113,7 +114,7 @@ def _make_room(connection: Any, needs: Needs, work: Work) -> Sequence[Change]:
         return needs.prepare(connection, target)
     is_whole = batch.is_whole and batch.written > 0
     changes = needs.changes(target, batch.columns, batch.longest_bytes, is_whole=is_whole)
-    if any(isinstance(change, CreateTable) for change in changes):
+    if _makes(changes, target):
         _refuse_part(needs.ledger, batch, target, "is not there any more")
     if changes:
         needs.catalog.forget()
@@ -183,7 +184,11 @@ def _commit_together(
 
 def _is_made(work: Work) -> bool:
     """The target was made for this batch."""
-    return any(isinstance(change, CreateTable) for change in work.changes)
+    return _makes(work.changes, work.target)
+
+
+def _makes(changes: Sequence[Change], target: Target) -> bool:
+    return any(isinstance(change, CreateTable) and change.target.table == target.table for change in changes)
 
 
 def _refuse_lost(connection: Any, ledger: Ledger, catalog: Catalog, work: Work) -> None:

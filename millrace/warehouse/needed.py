@@ -43,6 +43,7 @@ class Needs:
         """The changes with which a target takes these columns (none: as it is to be whatever is loaded). Raises
         ConfigurationError if it cannot take them."""
         target.check_columns(columns)
+        beside = [change for table in target.beside for change in self._beside(table, columns, longest_bytes)]
         held = self.catalog.held(target)
         of_form = [] if held is None else form_changes(target, held, self.forms.of(target))
         if any(not change.additive for change in of_form):
@@ -65,7 +66,23 @@ class Needs:
                 recorded=self.ledger.columns(target.pipeline, target.member) if columns else {},
                 is_whole=is_whole,
             ),
+            *beside,
         ]
+
+    def _beside(self, table: Target, columns: Sequence[Column], longest_bytes: Mapping[str, int]) -> list[Change]:
+        """Of a table that a load mode keeps beside its target; it is made with the first rows."""
+        if not columns:
+            return []
+        return changes_for(
+            table.schema,
+            table.table,
+            self.catalog.held(table),
+            [column for column in columns if column.name not in table.consumed],
+            table.keys,
+            longest_bytes,
+            table.dialect,
+            trailing=table.trailing,
+        )
 
     def prepare(self, connection: Any, target: Target) -> list[Change]:
         """Make the changes that a table needs before it is read, whatever is loaded into it; they are none where there

@@ -101,14 +101,13 @@ class Stage:
             )
         self._connection.commit()
 
-    def check_keys(self, files: Files, keys: Sequence[str], identity: str, dated_by: str = "") -> None:
-        """Raises KeyViolation when a key is NULL, or belongs to two rows of the source (of one time, where rows are
-        changes ``dated_by`` a column)."""
-        told_by = [*keys, *filter(None, [dated_by])]
-        for question, problem in (
-            (statements.count_null_keys(files.table, keys), "rows have a NULL in the key"),
-            (statements.count_repeated_keys(files.table, told_by, identity), "keys are repeated in the source"),
-        ):
+    def check_keys(self, files: Files, keys: Sequence[str], identity: str, *, is_unique: bool = True) -> None:
+        """Raises KeyViolation when a key is NULL, or (``is_unique``) belongs to two rows of the source."""
+        questions = [(statements.count_null_keys(files.table, keys), "rows have a NULL in the key")]
+        if is_unique:
+            repeated = statements.count_repeated_keys(files.table, keys, identity)
+            questions.append((repeated, "keys are repeated in the source"))
+        for question, problem in questions:
             with self._connection.cursor() as cursor:
                 cursor.execute(question)
                 count = cursor.fetchone()[0]

@@ -6,7 +6,7 @@ What does not belong here: the SQL (statements.py) and what the table holds now 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from millrace.declared import Bind, DeletePolicy, Reconcile, SchemaPolicy, follows_deletes
@@ -96,6 +96,14 @@ class Target:
         return frozenset([*self.references.values(), *(bind.dimension for bind in self.binds)])
 
     @property
+    def beside(self) -> tuple[Target, ...]:
+        """Tables that the load mode keeps beside this one."""
+        return tuple(
+            replace(self, table=f"{self.table}{suffix}", load=load, required=frozenset(), binds=(), references={})
+            for suffix, load in self.load.beside.items()
+        )
+
+    @property
     def own(self) -> frozenset[str]:
         """Names of all columns of our own."""
         return frozenset(column.name for column in (*self.leading, *self.trailing))
@@ -137,6 +145,26 @@ class Target:
     def moved(self) -> str:
         """Of the versions that start at another time than they said."""
         return self._temporary("millrace_moved")
+
+    @property
+    def concerned(self) -> str:
+        """Of the keys whose versions are computed again."""
+        return self._temporary("millrace_concerned")
+
+    @property
+    def arrived(self) -> str:
+        """Of the events that arrived."""
+        return self._temporary("millrace_arrived")
+
+    @property
+    def computed(self) -> str:
+        """Of the versions that were computed."""
+        return self._temporary("millrace_computed")
+
+    @property
+    def vanished(self) -> str:
+        """Of the versions that are none any more."""
+        return self._temporary("millrace_vanished")
 
     @property
     def bound(self) -> str:

@@ -12,7 +12,7 @@ import pytest
 from engine_on_servers import Together
 
 from millrace import Dated, Incremental, Model, Pipeline, Scd2, Snapshot, Stream
-from millrace.errors import ConfigurationError, FatalError, KeyViolation
+from millrace.errors import ConfigurationError, FatalError
 from millrace.run import Bounds
 
 OPEN = "9999-12-31 23:59:59"
@@ -255,12 +255,6 @@ async def test_a_late_change_is_put_in_its_place(together: Together) -> None:
     assert [row[0] for row in versions(together)] == [0, 5, 9], "the same again is none, one of the same time corrects"
     held = {price: key for price, key, _ in versions(together, "a", "price", "price_key")}
     assert (held[0], held[9]) == (keys[1], keys[9]), "and no surrogate key moves"
-
-
-async def test_two_changes_of_one_time_are_refused(together: Together) -> None:
-    fill(together, ("x", "a", 1, 1), ("x", "a", 2, 1))
-    with pytest.raises(KeyViolation, match="keys are repeated"):
-        await together.run(market(LOG, LOGGED))
 
 
 async def test_the_convention_is_chosen(together: Together) -> None:

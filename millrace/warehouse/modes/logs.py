@@ -1,116 +1,203 @@
 """`Scd2` of a log of changes: each row is for ever true of its time, and a late one is put in its place.
 
-Rows that arrive and versions that are there stand on one timeline per key; a row that starts an island of equal tracked
-content is a version, with the values of the island's last row (docs/decisions/0010-versions.md).
+The versions of the keys that a batch touches are computed from all events of these keys (events.py), so that they do
+not depend on the order in which rows came. Events of a key stand in the order of their times; one that starts an island
+of equal tracked content is a version, with the values of the island's last event
+(docs/decisions/0010-versions.md, 0019-models-that-cannot-be-declared-wrongly.md).
 What does not belong here: rows that are states, of which the one that was read last is true now (states.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
+from millrace.lake.batch import Batch
+from millrace.load_modes import Scd2
 from millrace.naming import quote, quote_list
 from millrace.types import Column
 from millrace.warehouse import statements
-from millrace.warehouse.modes.scd2 import DELETED, EXISTS, ROW, UNBELIEVED, VERSION, moment_literal, utc_literal
-from millrace.warehouse.modes.states import StatesMode
+from millrace.warehouse.modes.events import AFTER, AT, DELETION, Arrived, Events
+from millrace.warehouse.modes.mode import Applied
+from millrace.warehouse.modes.scd2 import DELETED, EXISTS, ROW, VERSION, Scd2Mode, moment_literal
 from millrace.warehouse.statements import IS_NEW, among, match
+from millrace.warehouse.target import Target
 
-_START, _HELD_HASH, _ARRIVED, _BEGINS, _ISLAND = (
-    quote(name) for name in ("start$", "held_hash$", "arrived$", "begins$", "island$")
-)
+_ORDINAL = quote(statements.ORDINAL)
 
 
-class LogsMode(StatesMode):
+class LogsMode(Scd2Mode):
     """Rows are changes."""
 
-    def _create_delta(
-        self,
-        columns: Sequence[Column],
-        read_at: datetime,
-        effective_at: datetime,
-        latest: str | None,
-        *,
-        by_value: bool = False,
-    ) -> str:
-        """The rows that are new versions, or take the place of one."""
+    def __init__(self, target: Target, load: Scd2) -> None:
+        super().__init__(target, load)
+        self._columns = target.columns
+        self._events = Events(target, load, [column.name for column in target.columns])
+
+    def apply(self, cursor: Any, batch: Batch, applied_at: datetime, held: Collection[str]) -> Applied:
+        """As ``Mode.apply``: first the events, then the versions of their keys."""
+        cursor.execute(self._create_touched())
+        if not (batch.written or batch.deleted or batch.is_complete):
+            return Applied()
+        cursor.execute(self._create_concerned())
+        self._events.prepare(cursor, batch)
+        done = super().apply(cursor, batch, applied_at, held)
+        cursor.execute(self._create_computed())
+        vanished = self._take_out_vanished(cursor)
+        cursor.execute(self._create_delta(by_value=batch.by_value))
+        inserted, changed = self.count_delta(cursor)
+        if changed:
+            self._replace(cursor, self._columns, applied_at)
+        cursor.execute(self._write_ends(quote(self.target.computed)), (applied_at,))
+        # One row may change two versions, and counts once.
+        inserted, changed = min(inserted, batch.written), min(changed + vanished, batch.written)
+        return replace(done, inserted=inserted, updated=changed - inserted)
+
+    def put_in(self, cursor: Any, batch: Batch, applied_at: datetime) -> Applied:
+        """The events; versions follow."""
+        values = statements.staged_values(self.target, batch.columns)
+        keys = ", ".join(values[key] for key in self.target.keys)
+        cursor.execute(
+            f"INSERT INTO {quote(self.target.concerned)} SELECT DISTINCT {keys} FROM {quote(self.target.stage)} AS s"
+        )
+        return Applied(warnings=self._told(self._events.add(cursor, batch, applied_at), batch))
+
+    def take_out(self, cursor: Any, batch: Batch, applied_at: datetime, held: Collection[str]) -> int:
+        """A deletion is an event, whatever the policy for other tables is."""
+        del held
+        closed = self._events.close(cursor, batch, applied_at)
+        gone = quote(self.target.gone)
+        cursor.execute(f"INSERT INTO {quote(self.target.concerned)} SELECT {self._keys} FROM {gone}")
+        return closed
+
+    def planned(self, columns: Sequence[Column]) -> list[str]:
+        """As ``Mode.planned``."""
+        del columns
+        computed = [self._create_concerned(), self._create_computed(), self._create_vanished(), self._delete_vanished()]
+        written = [self._create_delta(), self._delete_replaced(), self._insert_delta(self._columns)]
+        return [self._create_touched(), *computed, *written, self._write_ends(quote(self.target.computed))]
+
+    def _told(self, arrived: Arrived, batch: Batch) -> tuple[str, ...]:
+        own = self.load.effective_from
+        told = [*self._told_unbelieved(arrived.unbelieved, batch)]
+        if arrived.undated:
+            told.append(
+                f"{arrived.undated} rows have no time in {own}: they stand before all others of their key, "
+                f"since {self.load.beginning:%Y-%m-%d}"
+            )
+        if arrived.rejected:
+            told.append(
+                f"{arrived.rejected} rows were rejected: another row of this batch has the same key and the same time "
+                f"in {own} and other content, and nothing says which came later: declare a column that does "
+                "(tie_breaker)"
+            )
+        return tuple(told)
+
+    def _create_concerned(self) -> str:
         target = self.target
-        arriving = {column.name: f"a.{quote(column.name)}" for column in columns}
-        is_altered = statements.holds_other_values(target, columns, "h", arriving) if by_value else "1 = 0"
-        held = f"{target.quoted} AS h ON {match('h', 'i', target.keys)} AND h.{self._start} = i.{_BEGINS}"
-        names = quote_list((column.name for column in columns), "a.")
-        surrogate = f"{self._surrogate(columns, 'a', f'i.{_BEGINS}')} AS {quote(self.load.surrogate)}"
         return (
-            f"CREATE TEMPORARY TABLE {quote(target.delta)} AS "
-            f"WITH arrived AS ({self._arrived(columns, read_at, effective_at, latest)}), "
-            f"timeline AS ({self._timeline()}), "
-            f"marked AS (SELECT *, {self._begins()} AS {_BEGINS} FROM timeline), "
-            f"numbered AS (SELECT *, sum({_BEGINS}) OVER ({self._before()} AND CURRENT ROW) AS {_ISLAND} FROM marked), "
-            f"islands AS ({self._islands()}) "
-            f"SELECT {names}, a.{ROW}, a.{VERSION}, a.{quote(IS_NEW)}, i.{EXISTS}, i.{DELETED}, a.{UNBELIEVED}, "
-            f"i.{_BEGINS} AS {self._start}, {surrogate} FROM islands AS i "
-            f"JOIN arrived AS a ON {match('a', 'i', target.keys)} AND a.{_START} = i.{_START} "
-            f"LEFT JOIN {held} WHERE i.{EXISTS} = 0 OR i.{_HELD_HASH} <> a.{ROW} OR {is_altered}"
+            f"CREATE TEMPORARY TABLE {quote(target.concerned)} AS SELECT {self._keys} FROM {target.quoted} WHERE 1 = 0"
         )
 
-    def _arrived(self, columns: Sequence[Column], read_at: datetime, effective_at: datetime, latest: str | None) -> str:
-        """The staged rows, each with the time from which it holds, and the latest version of its key."""
-        target, values, stated = self.target, statements.staged_values(self.target, columns), self._stated(columns)
-        own = ", ".join(f"{value} AS {quote(name)}" for name, value in values.items())
-        matches = " AND ".join(f"l.{quote(key)} = {values[key]}" for key in target.keys)
-        is_new = f"CASE WHEN l.{quote(target.keys[0])} IS NULL THEN 1 ELSE 0 END"
-        concerned = f"{target.quoted} WHERE {among(target.keys, target.stage)}"
-        held = statements.first_of_each(concerned, target.keys, f"{self._start} DESC")
+    def _create_computed(self) -> str:
+        """All versions of the keys that the batch concerns."""
+        target, load = self.target, self.load
+        names = quote_list((column.name for column in self._columns), "v.")
+        open_end = moment_literal(load.open_end)
+        gone = f"CASE WHEN v.next_hash$ = {DELETION} THEN v.next_start$ END"
+        ends = (
+            f"CASE WHEN v.next_start$ IS NULL THEN {open_end} ELSE {self._end_before('v.start$', 'v.next_start$')} END"
+        )
+        is_last = "CASE WHEN v.next_start$ IS NULL THEN TRUE ELSE FALSE END"
         return (
-            f"SELECT {own}, s.{ROW}, s.{VERSION}, {is_new} AS {quote(IS_NEW)}, "
-            f"CASE WHEN {stated} > {utc_literal(read_at)} THEN 1 ELSE 0 END AS {UNBELIEVED}, "
-            f"{self._since(stated, utc_literal(read_at), utc_literal(effective_at))} AS {_START} "
-            f"FROM {statements.staged_rows(target, latest)} AS s LEFT JOIN {held} AS l ON {matches}"
+            f"CREATE TEMPORARY TABLE {quote(target.computed)} AS WITH events AS ({self._concerned_events()}), "
+            f"placed AS ({self._placed()}), timeline AS ({self._timeline()}), islands AS ({self._islands()}) "
+            f"SELECT {names}, v.{ROW}, v.{VERSION}, {self._surrogate(self._columns, 'v', 'v.start$')} "
+            f"AS {quote(load.surrogate)}, v.start$ AS {self._start}, {gone} AS {DELETED}, "
+            f"{ends} AS {quote(load.end)}, {is_last} AS {quote(load.current)} "
+            f"FROM ({self._versions()}) AS v WHERE v.{VERSION} <> {DELETION}"
         )
 
-    def _since(self, stated: str, read_at: str, effective_at: str) -> str:
-        """From when a row holds, by the rules of decision 10. ``l`` is the latest version of its key, if any."""
-        now = f"greatest({effective_at}, l.{self._start}, l.{DELETED} AT TIME ZONE 'UTC')"
+    def _concerned_events(self) -> str:
+        return f"SELECT * FROM {self._events.quoted} WHERE {among(self.target.keys, self.target.concerned)}"
+
+    def _placed(self) -> str:
+        """The events, each where it stands. The last of those that came after a deletion was seen says that the key is
+        there again, so that it does not stand before the deletion. A deletion stands before a row of the same time."""
+        latest = f"row_number() OVER (PARTITION BY {self._keys}, {AFTER} ORDER BY {AT} DESC, {self._events.order})"
         return (
-            f"CASE WHEN {stated} <= {read_at} THEN {stated} WHEN l.{quote(self.target.keys[0])} IS NOT NULL THEN {now} "
-            f"WHEN {stated} IS NULL THEN {moment_literal(self.load.beginning)} ELSE {effective_at} END"
+            f"SELECT *, CASE WHEN {AFTER} > {AT} AND {latest} = 1 THEN {AFTER} ELSE {AT} END AS place$, "
+            f"CASE WHEN {VERSION} = {DELETION} THEN 0 ELSE 1 END AS is_row$ FROM events"
         )
 
     def _timeline(self) -> str:
-        """What arrived, and the versions of the same keys but for those that start when a row does."""
-        target = self.target
-        keys_and_start = f"{match('t', 'a', target.keys)} AND t.{self._start} = a.{_START}"
-        deleted = f"t.{DELETED} AT TIME ZONE 'UTC' AS {DELETED}"
-        first = quote(target.keys[0])
+        """One event for each place, and whether it starts an island."""
+        same = f"PARTITION BY {self._keys}, place$, is_row$"
+        numbered = f"SELECT *, row_number() OVER ({same} ORDER BY {self._events.order}) AS {_ORDINAL} FROM placed"
+        before = f"lag({VERSION}) OVER (PARTITION BY {self._keys} ORDER BY place$, is_row$)"
         return (
-            f"SELECT {quote_list(target.keys, 'a.')}, a.{_START}, a.{VERSION}, t.{ROW} AS {_HELD_HASH}, {deleted}, "
-            f"1 AS {_ARRIVED}, CASE WHEN t.{first} IS NULL THEN 0 ELSE 1 END AS {EXISTS} "
-            f"FROM arrived AS a LEFT JOIN {target.quoted} AS t ON {keys_and_start} UNION ALL "
-            f"SELECT {quote_list(target.keys, 't.')}, t.{self._start}, t.{VERSION}, t.{ROW}, {deleted}, 0, 1 "
-            f"FROM {target.quoted} AS t LEFT JOIN arrived AS a ON {keys_and_start} "
-            f"WHERE a.{first} IS NULL AND {among(target.keys, target.stage, 't.')}"
+            f"SELECT *, CASE WHEN {before} = {VERSION} THEN 0 ELSE 1 END AS begins$ "
+            f"FROM ({numbered}) AS n WHERE {_ORDINAL} = 1"
         )
-
-    def _begins(self) -> str:
-        """Whether a row of the timeline starts an island: a version that is there, or what differs from the row before
-        it, or follows a deletion."""
-        over = f"OVER (PARTITION BY {self._keys} ORDER BY {_START})"
-        gone = f"max({DELETED}) OVER ({self._before()} AND 1 PRECEDING)"
-        differs = f"lag({VERSION}) {over} IS NULL OR lag({VERSION}) {over} <> {VERSION}"
-        after_gap = f"({gone} <= {_START} AND {gone} > lag({_START}) {over})"
-        return f"CASE WHEN {EXISTS} = 1 OR {differs} OR {after_gap} THEN 1 ELSE 0 END"
-
-    def _before(self) -> str:
-        return f"PARTITION BY {self._keys} ORDER BY {_START} ROWS BETWEEN UNBOUNDED PRECEDING"
 
     def _islands(self) -> str:
-        """Per island that something arrived in: its start, its last row, and the version that it is already."""
-        island = f"PARTITION BY {self._keys}, {_ISLAND}"
+        over = f"PARTITION BY {self._keys} ORDER BY place$, is_row$ ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
+        names = quote_list(column.name for column in self._columns)
+        return f"SELECT {names}, {ROW}, {VERSION}, place$, sum(begins$) OVER ({over}) AS island$ FROM timeline"
+
+    def _versions(self) -> str:
+        """The last event of each island, with the island's start, and what follows it."""
+        island = f"PARTITION BY {self._keys}, island$"
         numbered = (
-            f"SELECT {self._keys}, {_START}, {_ARRIVED}, min({_START}) OVER ({island}) AS {_BEGINS}, "
-            f"max({EXISTS}) OVER ({island}) AS {EXISTS}, max({_HELD_HASH}) OVER ({island}) AS {_HELD_HASH}, "
-            f"max({DELETED}) OVER ({island}) AS {DELETED}, "
-            f"row_number() OVER ({island} ORDER BY {_START} DESC) AS {quote(statements.ORDINAL)} FROM numbered"
+            f"SELECT *, min(place$) OVER ({island}) AS start$, "
+            f"row_number() OVER ({island} ORDER BY place$ DESC) AS last$ FROM islands"
         )
-        return f"SELECT * FROM ({numbered}) AS n WHERE {quote(statements.ORDINAL)} = 1 AND {_ARRIVED} = 1"
+        next_of = f"OVER (PARTITION BY {self._keys} ORDER BY island$)"
+        return (
+            f"SELECT *, lead(start$) {next_of} AS next_start$, lead({VERSION}) {next_of} AS next_hash$ "
+            f"FROM ({numbered}) AS l WHERE last$ = 1"
+        )
+
+    def _take_out_vanished(self, cursor: Any) -> int:
+        """Versions that are none any more; how many."""
+        cursor.execute(self._create_vanished())
+        cursor.execute(self._delete_vanished())
+        vanished = int(cursor.rowcount)
+        cursor.execute(
+            f"INSERT INTO {quote(self.target.touched)} SELECT {self._keys}, {self._start} "
+            f"FROM {quote(self.target.vanished)}"
+        )
+        return vanished
+
+    def _create_vanished(self) -> str:
+        target = self.target
+        same = f"{match('c', 't', target.keys)} AND c.{self._start} = t.{self._start}"
+        return (
+            f"CREATE TEMPORARY TABLE {quote(target.vanished)} AS SELECT {quote_list(target.keys, 't.')}, "
+            f"t.{self._start} FROM {target.quoted} AS t LEFT JOIN {quote(target.computed)} AS c ON {same} "
+            f"WHERE {among(target.keys, target.concerned, 't.')} AND c.{quote(target.keys[0])} IS NULL"
+        )
+
+    def _delete_vanished(self) -> str:
+        target = self.target
+        same = f"{match(target.quoted, 'v$', target.keys)} AND {target.quoted}.{self._start} = v$.{self._start}"
+        return f"DELETE FROM {target.quoted} USING {quote(target.vanished)} AS v$ WHERE {same}"
+
+    def _create_delta(self, *, by_value: bool = False) -> str:
+        """Versions that the table lacks, or holds with other values."""
+        target = self.target
+        computed = {column.name: f"c.{quote(column.name)}" for column in self._columns}
+        is_altered = statements.holds_other_values(target, self._columns, "h", computed) if by_value else "1 = 0"
+        held = f"(SELECT * FROM {target.quoted} WHERE {among(target.keys, target.concerned)})"
+        known = f"(SELECT DISTINCT {self._keys} FROM {target.quoted} WHERE {among(target.keys, target.concerned)})"
+        first = quote(target.keys[0])
+        return (
+            f"CREATE TEMPORARY TABLE {quote(target.delta)} AS SELECT c.*, "
+            f"CASE WHEN h.{first} IS NULL THEN 0 ELSE 1 END AS {EXISTS}, "
+            f"CASE WHEN k.{first} IS NULL THEN 1 ELSE 0 END AS {quote(IS_NEW)} FROM {quote(target.computed)} AS c "
+            f"LEFT JOIN {held} AS h ON {match('h', 'c', target.keys)} AND h.{self._start} = c.{self._start} "
+            f"LEFT JOIN {known} AS k ON {match('k', 'c', target.keys)} "
+            f"WHERE h.{first} IS NULL OR h.{ROW} <> c.{ROW} OR {is_altered}"
+        )

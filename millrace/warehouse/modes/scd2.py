@@ -6,7 +6,7 @@ What does not belong here: which rows are versions (states.py, logs.py), facts t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,7 +16,7 @@ from millrace.load_modes import Scd2
 from millrace.naming import DELETED_AT, LOADED_AT, ROW_HASH, VERSION_HASH, literal, quote, quote_list
 from millrace.types import Column, Kind
 from millrace.warehouse import statements
-from millrace.warehouse.modes.mode import Applied, Mode
+from millrace.warehouse.modes.mode import Mode
 from millrace.warehouse.session import count
 from millrace.warehouse.statements import among, match
 from millrace.warehouse.target import Target
@@ -42,13 +42,6 @@ class Scd2Mode(Mode):
     def present(self) -> str:
         """The versions that are valid now."""
         return f"(SELECT * FROM {self.target.quoted} WHERE {quote(self.load.current)})"
-
-    def apply(self, cursor: Any, batch: Batch, applied_at: datetime, held: Collection[str]) -> Applied:
-        """As ``Mode.apply``; the temporary table ``touched`` holds the keys whose versions changed, and since when."""
-        cursor.execute(self._create_touched())
-        done = super().apply(cursor, batch, applied_at, held)
-        cursor.execute(self._settle(), (applied_at,))
-        return done
 
     def _replace(self, cursor: Any, columns: Sequence[Column], applied_at: datetime) -> None:
         """Put the delta in, in place of the versions that start when one of its rows does. Raises FatalError when two
@@ -95,11 +88,6 @@ class Scd2Mode(Mode):
             f"SELECT {self._keys}, {self._start} AS {quote(SINCE)} FROM {target.quoted} WHERE 1 = 0"
         )
 
-    def _stated(self, columns: Sequence[Column]) -> str:
-        """Of a row ``s`` of the stage: since when it says that it is so, in UTC; NULL where it does not say it."""
-        kinds, own = _kinds(columns), self.load.effective_from
-        return moment(f"s.{quote(own)}", kinds[own], self.target.stamps_in) if own in kinds else "NULL::TIMESTAMP"
-
     def _surrogate(self, columns: Sequence[Column], row: str, start: str) -> str:
         """Made of the natural key of a ``row``, each column with its length before it, and the start."""
         kinds = _kinds([*self.target.columns, *columns])
@@ -114,14 +102,14 @@ class Scd2Mode(Mode):
         return f"DELETE FROM {target.quoted} USING {quote(target.delta)} AS d$ WHERE {same} AND d$.{EXISTS} = 1"
 
     def _insert_delta(self, columns: Sequence[Column]) -> str:
-        """One parameter: the load time. Ends are settled afterwards."""
+        """One parameter: the load time."""
         target, load = self.target, self.load
         stored = [column.name for column in columns if column.name not in target.consumed]
-        names = [*stored, ROW_HASH, VERSION_HASH, load.surrogate, load.start]
+        names = [*stored, ROW_HASH, VERSION_HASH, load.surrogate, load.start, load.end, load.current]
         return (
-            f"INSERT INTO {target.quoted} ({quote_list([*names, DELETED_AT, load.end, load.current, LOADED_AT])}) "
-            f"SELECT {quote_list(names, 'd$.')}, d$.{DELETED} AT TIME ZONE 'UTC', {moment_literal(load.open_end)}, "
-            f"TRUE, %s::TIMESTAMPTZ FROM {quote(target.delta)} AS d$"
+            f"INSERT INTO {target.quoted} ({quote_list([*names, DELETED_AT, LOADED_AT])}) SELECT "
+            f"{quote_list(names, 'd$.')}, d$.{DELETED} AT TIME ZONE 'UTC', %s::TIMESTAMPTZ "
+            f"FROM {quote(target.delta)} AS d$"
         )
 
     def settle_all(self) -> str:
@@ -131,31 +119,52 @@ class Scd2Mode(Mode):
     def _settle(self, concerned: str = "", loaded_at: str = "%s::TIMESTAMPTZ") -> str:
         """Ends of the versions of the keys ``concerned`` (by default the touched ones): at the successor's start or at
         the deletion, which belongs to the version that was valid then. One parameter: the load time."""
-        target, load, table = self.target, self.load, self.target.quoted
-        end, current = quote(load.end), quote(load.current)
+        target, load = self.target, self.load
         over = f"PARTITION BY {self._keys} ORDER BY {self._start}"
         ordered = (
             f"SELECT {self._keys}, {self._start}, lead({self._start}) OVER ({over}) AS next_start$, "
             f"max({DELETED} AT TIME ZONE 'UTC') OVER ({over} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) "
-            f"AS gone$ FROM {table} WHERE {concerned or among(target.keys, target.touched)}"
+            f"AS gone$ FROM {target.quoted} WHERE {concerned or among(target.keys, target.touched)}"
         )
         owned = (
             f"SELECT {self._keys}, {self._start}, next_start$, CASE WHEN gone$ > {self._start} "
             f"AND (next_start$ IS NULL OR gone$ <= next_start$) THEN gone$ END AS gone$ FROM ({ordered}) AS o"
         )
-        gap = f"INTERVAL '{_seconds(load.gap)} seconds'"
+        is_last = "gone$ IS NULL AND next_start$ IS NULL"
+        ends = self._end_before(self._start, "coalesce(gone$, next_start$)")
         settled = (
-            f"SELECT {self._keys}, {self._start}, gone$, CASE WHEN gone$ IS NULL AND next_start$ IS NULL THEN TRUE "
-            f"ELSE FALSE END AS is_last$, CASE WHEN gone$ IS NULL AND next_start$ IS NULL "
-            f"THEN {moment_literal(load.open_end)} ELSE greatest({self._start}, coalesce(gone$, next_start$) - {gap}) "
-            f"END AS ends$ FROM ({owned}) AS w"
+            f"SELECT {self._keys}, {self._start}, gone$ AS {DELETED}, "
+            f"CASE WHEN {is_last} THEN TRUE ELSE FALSE END AS {quote(load.current)}, "
+            f"CASE WHEN {is_last} THEN {moment_literal(load.open_end)} ELSE {ends} END AS {quote(load.end)} "
+            f"FROM ({owned}) AS w"
         )
-        same = f"{match(table, 'n$', target.keys)} AND {table}.{self._start} = n$.{self._start}"
-        changed = f"{table}.{end} <> n$.ends$ OR {table}.{current} <> n$.is_last$"
+        return self._write_ends(f"({settled})", loaded_at)
+
+    def _end_before(self, start: str, successor: str) -> str:
+        return f"greatest({start}, {successor} - INTERVAL '{_seconds(self.load.gap)} seconds')"
+
+    def _write_ends(self, versions: str, loaded_at: str = "%s::TIMESTAMPTZ") -> str:
+        """Into the versions whose ends are others than a relation says. One parameter: the load time."""
+        load, table = self.load, self.target.quoted
+        end, current = quote(load.end), quote(load.current)
+        same = f"{match(table, 'n$', self.target.keys)} AND {table}.{self._start} = n$.{self._start}"
+        changed = f"{table}.{end} <> n$.{end} OR {table}.{current} <> n$.{current}"
         return (
-            f"UPDATE {table} SET {end} = n$.ends$, {current} = n$.is_last$, {DELETED} = n$.gone$ AT TIME ZONE 'UTC', "
-            f"{quote(LOADED_AT)} = {loaded_at} FROM ({settled}) AS n$ WHERE {same} AND ({changed})"
+            f"UPDATE {table} SET {end} = n$.{end}, {current} = n$.{current}, "
+            f"{DELETED} = n$.{DELETED} AT TIME ZONE 'UTC', {quote(LOADED_AT)} = {loaded_at} "
+            f"FROM {versions} AS n$ WHERE {same} AND ({changed})"
         )
+
+
+def stated_time(target: Target, load: Scd2, columns: Sequence[Column]) -> str:
+    """Of a row ``s`` of the stage: since when it says that it is so, in UTC; NULL where it does not say it."""
+    kinds, own = _kinds(columns), load.effective_from
+    return moment(f"s.{quote(own)}", kinds[own], target.stamps_in) if own in kinds else "NULL::TIMESTAMP"
+
+
+def unbelieved(stated: str, read_at: datetime) -> str:
+    """A condition: a time lies after the read of its row, and so is not believed."""
+    return f"{stated} > {utc_literal(read_at)}"
 
 
 def utc_literal(moment: datetime) -> str:

@@ -24,6 +24,8 @@ from millrace.warehouse.modes.scd2 import (
     VERSION,
     Scd2Mode,
     moment_literal,
+    stated_time,
+    unbelieved,
     utc_literal,
 )
 from millrace.warehouse.session import count
@@ -36,6 +38,14 @@ _AT, _HELD_START, _HELD_VERSION, _HELD_ROW, _GONE = (
 
 class StatesMode(Scd2Mode):
     """Rows are states."""
+
+    def apply(self, cursor: Any, batch: Batch, applied_at: datetime, held: Collection[str]) -> Applied:
+        """As ``Mode.apply``; then the ends of the versions that it touched."""
+        cursor.execute(self._create_touched())
+        done = super().apply(cursor, batch, applied_at, held)
+        if count(cursor, statements.count_first(quote(self.target.touched))):
+            cursor.execute(self._settle(), (applied_at,))
+        return done
 
     def put_in(self, cursor: Any, batch: Batch, applied_at: datetime) -> Applied:
         """Raises FatalError when two versions have one surrogate key."""
@@ -95,13 +105,18 @@ class StatesMode(Scd2Mode):
             f"WITH arrived AS ({self._arrived(columns, read_at, effective_at, latest)}), "
             f"compared AS (SELECT *, CASE WHEN {is_there} THEN 1 ELSE 0 END AS {EXISTS} FROM arrived) "
             f"SELECT {names}, a.{ROW}, a.{VERSION}, a.{quote(IS_NEW)}, a.{UNBELIEVED}, a.{EXISTS}, "
-            f"NULL::TIMESTAMP AS {DELETED}, {start} AS {self._start}, {surrogate} "
+            f"{start} AS {self._start}, {surrogate}, NULL::TIMESTAMP AS {DELETED}, "
+            f"{moment_literal(self.load.open_end)} AS {quote(self.load.end)}, TRUE AS {quote(self.load.current)} "
             f"FROM compared AS a LEFT JOIN {held} WHERE a.{EXISTS} = 0 OR a.{_HELD_ROW} <> a.{ROW} OR {is_altered}"
         )
 
     def _arrived(self, columns: Sequence[Column], read_at: datetime, effective_at: datetime, latest: str | None) -> str:
         """The staged rows, each with the time from which it holds, and the latest version of its key."""
-        target, values, stated = self.target, statements.staged_values(self.target, columns), self._stated(columns)
+        target, values, stated = (
+            self.target,
+            statements.staged_values(self.target, columns),
+            stated_time(self.target, self.load, columns),
+        )
         own = ", ".join(f"{value} AS {quote(name)}" for name, value in values.items())
         matches = " AND ".join(f"l.{quote(key)} = {values[key]}" for key in target.keys)
         is_new = f"CASE WHEN l.{quote(target.keys[0])} IS NULL THEN 1 ELSE 0 END"
@@ -109,7 +124,7 @@ class StatesMode(Scd2Mode):
         held = statements.first_of_each(concerned, target.keys, f"{self._start} DESC")
         return (
             f"SELECT {own}, s.{ROW}, s.{VERSION}, {is_new} AS {quote(IS_NEW)}, "
-            f"CASE WHEN {stated} > {utc_literal(read_at)} THEN 1 ELSE 0 END AS {UNBELIEVED}, "
+            f"CASE WHEN {unbelieved(stated, read_at)} THEN 1 ELSE 0 END AS {UNBELIEVED}, "
             f"{self._since(stated, utc_literal(read_at), utc_literal(effective_at))} AS {_AT}, "
             f"l.{self._start} AS {_HELD_START}, l.{VERSION} AS {_HELD_VERSION}, l.{ROW} AS {_HELD_ROW}, "
             f"l.{DELETED} AS {_GONE} "

@@ -1,0 +1,176 @@
+"""Events: every row of a log that ever came, and every deletion, in a table beside the model's (``<model>$events``).
+
+What does not belong here: the versions that are computed from them (logs.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from millrace.lake.batch import Batch
+from millrace.load_modes import EVENT_AFTER, EVENT_AT, EVENT_STATED, Scd2
+from millrace.naming import LOADED_AT, ROW_HASH, VERSION_HASH, literal, quote, quote_list
+from millrace.warehouse import statements
+from millrace.warehouse.modes.scd2 import DELETED, ROW, VERSION, moment_literal, stated_time, unbelieved, utc_literal
+from millrace.warehouse.session import count
+from millrace.warehouse.statements import among, match
+from millrace.warehouse.target import Target
+
+STATED, AT, AFTER = quote(EVENT_STATED), quote(EVENT_AT), quote(EVENT_AFTER)
+DELETION = literal("-")
+"""What a deletion has in place of the hash of tracked columns: no hash is like it."""
+_NEVER = moment_literal(datetime(1, 1, 1))  # noqa: DTZ001 - stands for NULL, where times are compared
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """``rejected`` rows have the key and the time of another row of their batch, and other content."""
+
+    unbelieved: int
+    undated: int
+    rejected: int
+
+
+class Events:
+    """Of one target, whose columns ``names`` they hold."""
+
+    def __init__(self, target: Target, load: Scd2, names: Sequence[str]) -> None:
+        (self._table,) = target.beside
+        self._target, self._load, self._names = target, load, list(names)
+        self._keys = quote_list(target.keys)
+
+    @property
+    def quoted(self) -> str:
+        """For SQL."""
+        return self._table.quoted
+
+    @property
+    def order(self) -> str:
+        """Of events of one key and place, the one that counts comes first: of the latest time that was stated, then of
+        the greatest tie-breaker; without one the event that came last."""
+        tie = self._load.tie_breaker
+        decides = f"{quote(tie)} DESC NULLS LAST" if tie else f"{quote(LOADED_AT)} DESC"
+        return f"{STATED} DESC NULLS LAST, {decides}, {ROW} DESC"
+
+    def prepare(self, cursor: Any, batch: Batch) -> None:
+        """The versions of a table that an earlier version of this program loaded, without events, become events. Those
+        of a table that was emptied by hand are taken out."""
+        has_versions = count(cursor, statements.count_first(self._target.quoted))
+        has_events = count(cursor, statements.count_first(self.quoted))
+        if has_events and not has_versions:
+            cursor.execute(f"DELETE FROM {self.quoted}")
+        if has_versions and not has_events:
+            cursor.execute(self._insert_versions(batch))
+            cursor.execute(self._insert_ends_of_versions(batch))
+
+    def add(self, cursor: Any, batch: Batch, applied_at: datetime) -> Arrived:
+        """What is staged; an event that is there already stays one."""
+        cursor.execute(self.create_arrived(batch))
+        cursor.execute(self._insert_arrived(), (applied_at,))
+        counted = ("is_unbelieved$", "is_undated$", "is_rejected$")
+        sums = ", ".join(f"coalesce(sum({quote(name)}), 0)" for name in counted)
+        cursor.execute(f"SELECT {sums} FROM {quote(self._target.arrived)}")
+        return Arrived(*map(int, cursor.fetchone()))
+
+    def close(self, cursor: Any, batch: Batch, applied_at: datetime) -> int:
+        """A deletion of each key that is gone and has a version that is valid, after all of its events; how many."""
+        target, since = self._target, utc_literal(batch.effective_at)
+        last = f"SELECT {self._keys}, max({AT}) AS last$ FROM {self._of(target.gone)} GROUP BY {self._keys}"
+        at = f"CASE WHEN {since} > e.last$ THEN {since} ELSE e.last$ + INTERVAL '1 second' END"
+        cursor.execute(
+            f"INSERT INTO {self.quoted} ({quote_list([*self._names, EVENT_AT, ROW_HASH, VERSION_HASH, LOADED_AT])}) "
+            f"SELECT {quote_list(self._names, 't.')}, {at}, t.{ROW}, {DELETION}, %s::TIMESTAMPTZ "
+            f"FROM {target.quoted} AS t JOIN ({last}) AS e ON {match('t', 'e', target.keys)} "
+            f"WHERE t.{quote(self._load.current)}",
+            (applied_at,),
+        )
+        return int(cursor.rowcount)
+
+    def create_arrived(self, batch: Batch) -> str:
+        """The rows of the stage that may be events, with what becomes of them. Identical ones are one."""
+        target, load, values = self._target, self._load, statements.staged_values(self._target, batch.columns)
+        own = ", ".join(f"{value} AS {quote(name)}" for name, value in values.items() if name in self._names)
+        stated = stated_time(target, load, batch.columns)
+        staged = f"SELECT DISTINCT {own}, {stated} AS {STATED}, s.{ROW}, s.{VERSION} FROM {quote(target.stage)} AS s"
+        is_late, effective = unbelieved(f"a.{STATED}", batch.read_at), utc_literal(batch.effective_at)
+        at = f"CASE WHEN {is_late} THEN {effective} ELSE coalesce(a.{STATED}, {moment_literal(load.beginning)}) END"
+        known = " AND ".join(
+            [
+                match("e", "a", target.keys),
+                f"e.{ROW} = a.{ROW} AND e.{VERSION} <> {DELETION}",
+                f"coalesce(e.{STATED}, {_NEVER}) = coalesce(a.{STATED}, {_NEVER})",
+                f"coalesce(e.{AFTER}, {_NEVER}) = coalesce(l.after$, {_NEVER})",
+            ]
+        )
+        is_fresh = f"e.{quote(target.keys[0])} IS NULL AND a.is_rejected$ = 0"
+        return (
+            f"CREATE TEMPORARY TABLE {quote(target.arrived)} AS WITH staged AS ({staged}), "
+            f"events AS (SELECT * FROM {self._of(target.stage)}), arrived AS ({self._chosen()}) "
+            f"SELECT {quote_list(self._names, 'a.')}, a.{STATED}, a.{ROW}, a.{VERSION}, {at} AS {AT}, "
+            f"l.after$ AS {AFTER}, a.is_rejected$, CASE WHEN {is_fresh} THEN 1 ELSE 0 END AS is_fresh$, "
+            f"CASE WHEN {is_fresh} AND {is_late} THEN 1 ELSE 0 END AS is_unbelieved$, "
+            f"CASE WHEN {is_fresh} AND a.{STATED} IS NULL THEN 1 ELSE 0 END AS is_undated$ FROM arrived AS a "
+            f"LEFT JOIN ({self._last_deletions()}) AS l ON {match('l', 'a', target.keys)} "
+            f"LEFT JOIN events AS e ON {known}"
+        )
+
+    def _chosen(self) -> str:
+        """Of staged rows of one key and time: the one that counts, and those that nothing tells to be before or after
+        it. These are rejected."""
+        same = f"PARTITION BY {self._keys}, {STATED}"
+        tie = f"{quote(self._load.tie_breaker)} DESC NULLS LAST" if self._load.tie_breaker else ""
+        is_tied = f"rank() OVER ({same} ORDER BY {tie})" if tie else "1"
+        order = ", ".join(filter(None, [tie, f"{ROW} DESC"]))
+        ranked = (
+            f"SELECT *, {is_tied} AS tie$, row_number() OVER ({same} ORDER BY {order}) AS {quote(statements.ORDINAL)} "
+            "FROM staged"
+        )
+        rejected = f"CASE WHEN {quote(statements.ORDINAL)} > 1 THEN 1 ELSE 0 END AS is_rejected$"
+        return f"SELECT *, {rejected} FROM ({ranked}) AS r WHERE tie$ = 1"
+
+    def _last_deletions(self) -> str:
+        """Of each key, that an event may be a return from."""
+        return (
+            f"SELECT {self._keys}, max({AT}) AS after$ FROM events WHERE {VERSION} = {DELETION} GROUP BY {self._keys}"
+        )
+
+    def _insert_arrived(self) -> str:
+        """One parameter: the load time."""
+        names = quote_list([*self._names, EVENT_STATED, EVENT_AT, EVENT_AFTER, ROW_HASH, VERSION_HASH])
+        return (
+            f"INSERT INTO {self.quoted} ({names}, {quote(LOADED_AT)}) "
+            f"SELECT {names}, %s::TIMESTAMPTZ FROM {quote(self._target.arrived)} WHERE is_fresh$ = 1"
+        )
+
+    def _insert_versions(self, batch: Batch) -> str:
+        start = quote(self._load.start)
+        stated = f"CASE WHEN {start} = {moment_literal(self._load.beginning)} THEN NULL ELSE {start} END"
+        gone = f"max({DELETED} AT TIME ZONE 'UTC') OVER (PARTITION BY {self._keys} ORDER BY {start} "
+        after = f"{gone} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
+        names = [*self._names, EVENT_STATED, EVENT_AT, EVENT_AFTER, ROW_HASH, VERSION_HASH, LOADED_AT]
+        return (
+            f"INSERT INTO {self.quoted} ({quote_list(names)}) SELECT {quote_list(self._names)}, {stated}, "
+            f"{self._begun(batch)}, {after}, {ROW}, {VERSION}, {quote(LOADED_AT)} FROM {self._target.quoted}"
+        )
+
+    def _insert_ends_of_versions(self, batch: Batch) -> str:
+        gone, begun = f"{DELETED} AT TIME ZONE 'UTC'", self._begun(batch)
+        at = f"CASE WHEN {gone} > {utc_literal(batch.read_at)} THEN {begun} + INTERVAL '1 second' ELSE {gone} END"
+        names = [*self._names, EVENT_AT, ROW_HASH, VERSION_HASH, LOADED_AT]
+        return (
+            f"INSERT INTO {self.quoted} ({quote_list(names)}) SELECT {quote_list(self._names)}, {at}, "
+            f"{ROW}, {DELETION}, {quote(LOADED_AT)} FROM {self._target.quoted} WHERE {DELETED} IS NOT NULL"
+        )
+
+    def _begun(self, batch: Batch) -> str:
+        """When a version began: when it was loaded, where its start was believed though it lies after the read."""
+        start, loaded = quote(self._load.start), f"{quote(LOADED_AT)} AT TIME ZONE 'UTC'"
+        is_late, effective = unbelieved(start, batch.read_at), utc_literal(batch.effective_at)
+        return f"CASE WHEN {is_late} THEN least({loaded}, {effective}) ELSE {start} END"
+
+    def _of(self, keys: str) -> str:
+        """The events of the keys in a table."""
+        return f"{self.quoted} WHERE {among(self._target.keys, keys)}"
