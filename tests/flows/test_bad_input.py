@@ -15,6 +15,8 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import TaskRunSort
 from sqlalchemy.engine import make_url
 
+from blocks.load import load_source_mongo
+from blocks.names import source_name
 from flows.replicate import replicate
 from flows.request import ReplicateRequest
 from local.processes import free_port
@@ -40,6 +42,7 @@ from tasks.views import create_views
 from tests.flows.conftest import MONGO_DATABASE, OwnPipeline, Places
 from tests.saved_blocks import save_blocks
 
+SCHEMES = {"postgres": "postgres", "mysql": "mysql", "mongo": "mongodb"}
 NOTES = "CREATE TABLE notes (id int, body text, changed timestamptz DEFAULT clock_timestamp())"
 
 
@@ -111,16 +114,20 @@ async def test_an_unreachable_server_is_tried_again(
     assert runs[0].run_count == 1 + extract_postgres_stream.retries
 
 
-@pytest.mark.parametrize("kind", ["postgres", "mysql"])
+@pytest.mark.parametrize("kind", ["postgres", "mysql", "mongo"])
 async def test_a_source_that_is_down_is_one_cause_however_many_streams_it_has(places: Places, kind: str) -> None:
     await save_blocks(
-        places.environment | {f"SOURCE_{kind.upper()}_DOWN_URL": f"{kind}://u:p@127.0.0.1:{free_port()}/d"}
+        places.environment | {f"SOURCE_{kind.upper()}_DOWN_URL": f"{SCHEMES[kind]}://u:p@127.0.0.1:{free_port()}/d"}
     )
+    if kind == "mongo":
+        impatient = await load_source_mongo("down")
+        impatient.server_selection_timeout_seconds = 0.2
+        await impatient.save(source_name(kind, "down"), overwrite=True)
     streams = [Stream(name, f"{kind}/down:public.{name}", "id", Incremental("at")) for name in ("notes", "staff")]
     failures = []
     for stream in streams:
-        async with open_source(Pipeline("shop", streams), stream, cast("Warehouse", None)) as source:
-            with pytest.raises(Unreachable) as failure:
+        with pytest.raises(Unreachable) as failure:
+            async with open_source(Pipeline("shop", streams), stream, cast("Warehouse", None)) as source:
                 await source.plan(stream, (), Window(None, None))
         failures.append(failure.value)
     (cause,) = causes(failures)
