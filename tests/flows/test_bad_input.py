@@ -170,12 +170,16 @@ async def test_a_type_nobody_can_map(places: Places, own_pipeline: OwnPipeline) 
 
 async def test_more_rejects_than_allowed(places: Places, own_pipeline: OwnPipeline) -> None:
     places.source("CREATE TABLE notes (id int PRIMARY KEY, amount numeric, changed timestamptz)")
-    places.source("INSERT INTO notes SELECT i, 'NaN', now() FROM generate_series(1, 1001) AS i")
+    places.source(
+        "INSERT INTO notes SELECT i, CASE WHEN i > 60 THEN 'NaN'::numeric END, now() FROM generate_series(1, 1061) AS i"
+    )
     pipeline = own_pipeline("notes", "id")
     reason = await failure(pipeline)
     assert isinstance(reason, TooManyRejects)
+    assert "1,001 of 1,061 rows were rejected, 106 are allowed" in reason.problem
     assert "rejects-*.ndjson" in reason.remedy
     told = failed("replicate", FlowRun(flow_id=uuid4(), name="run"), reason)
+    assert "stopped: too many rejected rows" in told.subject
     assert "1,001 number_does_not_fit of amount" in told.body
     assert f"`millrace rejects {pipeline} --stream notes`" in told.body
 
