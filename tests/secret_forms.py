@@ -25,6 +25,10 @@ URLS = (
     "postgresql://h/d?user=u&password={}",
     "postgresql://h/d?sslpassword={}&sslmode=require",
     "mongodb://h/?authMechanismProperties=AWS_SESSION_TOKEN:{}",
+    "https://{}:x-oauth-basic@github.example.com/o/r.git",
+    "https://{}:@github.example.com/o/r.git",
+    "https://h/?next=postgresql%3A%2F%2Fu%3A{}%40h%2Fd",
+    "[reader:{}@db.example.com:5432]",
 )
 
 SIGNED = (
@@ -100,6 +104,22 @@ NAMED = (
     "private_key_passphrase = {}",
     "password => '{}'",
     "pass={} host=h",
+    '{{"pass": "{}"}}',
+    '{{"password": {{"value": "{}"}}, "user": "u"}}',
+    '{{"password": {{"a": {{"b": 1}}, "c": "{}"}}}}',
+    '{{"passwords": ["a", "{}"]}}',
+    '{{"name": "POSTGRES_PASSWORD", "value": "{}"}}',
+    '{{\\"Name\\": \\"api_key\\", \\"Value\\": \\"{}\\"}}',
+    "- name: DB_PASSWORD\n  value: {}",
+    "password={{a}},{} host=h",
+    "password\\u003d{}",
+    "password%3A{}",
+    "Passwort: {}",
+    "contraseña={}",
+    "mot de passe : {}",
+    "mysql -u root -p{} shop",
+    "curl -u user:{} https://h",
+    "curl --user user:{} https://h",
 )
 
 HEADERS = (
@@ -122,6 +142,9 @@ STATEMENTS = (
     "CREATE USER u IDENTIFIED BY PASSWORD '{}'",
     "SET PASSWORD FOR u = '{}'",
     "SET PASSWORD = PASSWORD('{}')",
+    "SET PASSWORD FOR 'u'@'%' = PASSWORD('{}')",
+    "ALTER ROLE u PASSWORD $${}$$",
+    "rolpassword is SCRAM-SHA-256$4096:{}",
     "CREATE USER MAPPING FOR u SERVER s OPTIONS (user 'x', password '{}')",
     "CREATE SUBSCRIPTION s CONNECTION 'host=h password={}' PUBLICATION p",
     "CREATE SUBSCRIPTION s CONNECTION 'host=h password=''a {}''' PUBLICATION p",

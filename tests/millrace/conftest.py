@@ -12,6 +12,13 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 from engine_on_servers import Engine, Together, bucket_store, engine_between
+from mysql_places import (  # noqa: F401 (fixtures)
+    blind_mysql_url,
+    mysql_many,
+    mysql_notes,
+    mysql_shop,
+    mysql_source_url,
+)
 
 from blocks.store import BucketStore
 from local.stack import Stack

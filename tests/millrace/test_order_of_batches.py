@@ -6,7 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from engine_on_servers import Engine, pipeline_of
+import shop
+from engine_on_servers import Engine, Together, pipeline_of
 
 from millrace import Incremental, Stream
 from millrace.errors import Superseded
@@ -133,3 +134,16 @@ async def test_rejects_of_the_newest_batch_come_first_whatever_the_clocks_said(e
     await engine.run(NOTES, Bounds("incremental"))
     found = engine.warehouse.open_rejects(pipeline_of(NOTES), NOTES)
     assert found[0].batch_id == engine.batches[-1].batch_id
+
+
+async def test_a_model_of_a_batch_that_is_not_the_newest_any_more_is_refused(on_redshift: Together) -> None:
+    """The model was declared after its stream's batch was applied, and is computed from that batch again."""
+    engine = on_redshift.engine
+    shop.fill(engine)
+    small = replace(shop.SHOP, models=[])
+    old = await on_redshift.read(small)
+    on_redshift.load(small, on_redshift.transform(small, old))
+    engine.source("UPDATE orders SET units = 99, changed = clock_timestamp()")
+    await on_redshift.run(small)
+    with pytest.raises(Superseded):
+        on_redshift.load(shop.SHOP, on_redshift.transform(shop.SHOP, old))

@@ -167,7 +167,7 @@ async def test_a_sweep_finds_every_key_of_a_postgres_warehouse(keyed_postgres_en
 
 @pytest.mark.parametrize("kind", ["text that its collation takes for another", "compound of many kinds"])
 async def test_a_sweep_and_a_replay_of_mysql(keyed_mysql_engine: Engine, kind: str) -> None:
-    """What the server takes for which key, of every kind, is tested without a warehouse (test_mysql_source.py)."""
+    """What the server takes for which key, of every kind, is tested without a warehouse (test_mysql_names.py)."""
     keys = MYSQL_TABLES[kind]
     await assert_swept(keyed_mysql_engine, KeyedMySQLTable(keyed_mysql_engine, keys))
     await assert_replayed_after_a_value_that_does_not_fit(keyed_mysql_engine, KeyedMySQLTable(keyed_mysql_engine, keys))
