@@ -7,7 +7,7 @@ afterwards (warehouse/).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ from millrace.capture.chunk import Chunk, Read
 from millrace.consent import NO_CONSENT, Consent
 from millrace.contract.check import Limits, measure
 from millrace.contract.fitting import Fitting
-from millrace.contract.tolerance import check_rejects
+from millrace.contract.tolerance import Rejected, check_rejects
 from millrace.declared import Dated, LandingFormat
 from millrace.errors import TooManyRejects
 from millrace.lake.batch import SCANS, Batch, BatchKind, RejectCount, batch_prefix, new_batch_id
@@ -100,8 +100,9 @@ class Extraction:
         self._effective_at = landing.effective_at(read.read_at, previous)
         self._batch_id = new_batch_id(read.read_at)
         self.prefix = landing.prefix(stream.name, read.read_at, self._batch_id)
-        self._rows, self._deletes, self._sample = (
-            PartWriter(landing.store, self.prefix, stem, FORMATS[landing.form]) for stem in ("part", "delete", "sample")
+        self._rows, self._deletes, self._sample, self._former = (
+            PartWriter(landing.store, self.prefix, stem, FORMATS[landing.form])
+            for stem in ("part", "delete", "sample", "former")
         )
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"write-{stream.name}")
         self._writing: Future[None] | None = None
@@ -112,6 +113,7 @@ class Extraction:
         self._met: set[str] = set()
         self.fitting = Fitting(stream, landing.limits, known, read.coordinates)
         self._accepted = 0
+        self._accepted_keys: list[pl.DataFrame] = []
         self._ahead = timedelta(0)
         self._source_rows: int | None = None
         self._notes: list[str] = []
@@ -124,7 +126,7 @@ class Extraction:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
-        for writer in (self._rows, self._deletes, self._sample):
+        for writer in (self._rows, self._deletes, self._sample, self._former):
             writer.__exit__(kind, error, traceback)
 
     def add(self, chunk: Chunk) -> None:
@@ -140,6 +142,8 @@ class Extraction:
         self._wait()
         self._writing = self._pool.submit(self._rows.write, hashed, columns)
         self._accepted += accepted.height
+        if self._kind == "snapshot":
+            self._accepted_keys.append(accepted.select(self._keys))
         self.report(self._accepted + self._rejected)
 
     def keep_rejects(self, rejected: pl.DataFrame) -> None:
@@ -176,6 +180,17 @@ class Extraction:
             self._measure(accepted, keys)
             self._sample.write(with_row_hash(accepted, columns).select(*self._keys, ROW_HASH), keys)
 
+    def keep_former(self, frames: Iterable[pl.DataFrame]) -> None:
+        """Rows of the target that are not among those that were accepted: they stay as they are."""
+        columns = tuple(self._columns.values()) or tuple(self._known)
+        for frame in frames:
+            own = [column for column in columns if column.name in frame.columns]
+            rows = frame.select(pl.col(column.name).cast(polars_type(column.type), strict=False) for column in own)
+            for keys in self._accepted_keys:
+                rows = rows.join(keys, on=self._keys, how="anti")
+            self._former.write(rows, own)
+        self._columns = self._columns or {column.name: column for column in columns}
+
     @property
     def scan_prefix(self) -> str:
         """Where the scan of a sweep lies, which no batch keeps; rules of the buckets delete it after a week."""
@@ -197,7 +212,7 @@ class Extraction:
         again. Raises TooManyRejects, after the rejects were kept, when there are more than the stream allows.
         """
         self._wait()
-        for writer in (self._rows, self._deletes, self._sample):
+        for writer in (self._rows, self._deletes, self._sample, self._former):
             writer.close()
         read = self._accepted + self._rejected + matched + sum(part.rows for part in self._deletes.parts)
         if not read and not closes and self._kind != "snapshot" and not self._consent.accept_source:
@@ -236,14 +251,14 @@ class Extraction:
             return
         pipeline = self._landing.called or self._landing.pipeline
         command = f"millrace rejects {pipeline} --stream {self._stream.name}"
-        check_rejects(
-            self._stream,
+        rejected = Rejected(
             self._reject_counts,
             read,
-            is_everything=self._is_everything,
-            where=f"`{command}` ({self._landing.store.uri(self.prefix)}/rejects-*.ndjson)",
-            rejected_before=lambda: self._rejected_before(self._met, self._is_everything),
+            self._is_everything,
+            f"`{command}` ({self._landing.store.uri(self.prefix)}/rejects-*.ndjson)",
+            lambda: self._rejected_before(self._met, self._is_everything),
         )
+        check_rejects(self._stream, rejected)
 
     @property
     def _is_everything(self) -> bool:
@@ -272,6 +287,7 @@ class Extraction:
             parts=tuple(self._rows.parts),
             deletes=tuple(self._deletes.parts),
             sample=tuple(self._sample.parts),
+            former=tuple(self._former.parts),
             source_rows=self._source_rows,
             read=read,
             matched=matched,

@@ -28,6 +28,10 @@ EVENT_STATED, EVENT_AT, EVENT_AFTER = "stated$", "at$", "after$"
 had been seen when it came. All in UTC."""
 
 
+VERSIONS_OF_A_KEY = 10_000
+"""Record ids of a history leave room for so many versions of a key."""
+
+
 @dataclass(frozen=True)
 class LoadMode:
     """What every mode says of itself."""
@@ -124,6 +128,11 @@ class History(LoadMode):
 
     def __post_init__(self) -> None:
         check_fields(self, "History")
+
+    @property
+    def greatest_key(self) -> int:
+        """Of a greater one, or less than its negative, no record id can be made."""
+        return (2**63 - 1) // VERSIONS_OF_A_KEY - 1
 
     @property
     def named(self) -> tuple[str, ...]:

@@ -15,10 +15,10 @@ from typing import Any
 import dataframely
 import polars
 
-from millrace.checks import Share, Text, check_distinct, check_fields
+from millrace.checks import Count, Share, Text, check_distinct, check_fields
 from millrace.declared import Bind, DeletePolicy
 from millrace.errors import ConfigurationError, UnmappableType
-from millrace.load_modes import AnyLoadMode, History, Merge, Replace
+from millrace.load_modes import AnyLoadMode, Append, History, Merge, Replace, Scd2
 from millrace.naming import column_name, declared_name
 from millrace.types import MOMENTS, Column, Kind, from_polars
 
@@ -32,7 +32,12 @@ class Model:
     ``schema`` (dataframely) is the table: names, types, which columns are never NULL; ``key`` names its key;
     ``references`` maps columns to the models (dimensions) whose key they hold. A key that the dimension lacks gets a
     row there, with the dimension's ``unknown`` values (None: NULL). ``binds`` are further columns, which hold keys of
-    versions. ``max_delete_share`` as of a stream. Raises ConfigurationError.
+    versions. ``max_delete_share``, ``max_rejects`` and ``max_reject_share`` as of a stream.
+
+    A model of changes holds the key of the stream that changes, in columns of the same names, or in those that
+    ``root_key`` names (column of the model → column of the stream's key): by it rows leave the model. ``union``: its
+    inputs change apart, and it is called with the rows of one of them at a time, the others empty. Rules:
+    docs/decisions/0019-models-that-cannot-be-declared-wrongly.md. Raises ConfigurationError.
     """
 
     function: Callable[..., polars.DataFrame]
@@ -44,6 +49,10 @@ class Model:
     unknown: Mapping[Text, Any] = field(default_factory=dict)
     binds: Sequence[Bind] = ()
     max_delete_share: Share = 0.5
+    root_key: Mapping[Text, Text] = field(default_factory=dict)
+    union: bool = False
+    max_rejects: Count = 1_000
+    max_reject_share: Share = 0.1
 
     def __post_init__(self) -> None:
         if not isinstance(self.function, FunctionType):
@@ -58,7 +67,7 @@ class Model:
             raise self._wrong("it has no input", "name streams or models as the parameters of its function")
         if not self.keys:
             raise self._wrong("no key is declared", "declare key=, one column or several")
-        for column in (*self.keys, *self.references, *self.unknown):
+        for column in (*self.keys, *self.references, *self.unknown, *self.root_key):
             if column not in self.schema.column_names():
                 raise self._wrong(f"its schema has no column {column!r}", "add it, or name another one")
         self._check_columns()
@@ -130,6 +139,16 @@ class Model:
                     )
             if bind.at not in self._moments:
                 raise self._wrong(f"its column {bind.at!r} is no date and no timestamp", _MOMENT)
+
+    @property
+    def keeps_rows(self) -> bool:
+        """Rows never leave it, whatever becomes of the rows that they were made of."""
+        return self.deletes == "ignore" or isinstance(self.load, Append)
+
+    @property
+    def is_log(self) -> bool:
+        """Its rows are changes, each for ever true of its time."""
+        return isinstance(self.load, Scd2) and self.load.changes
 
     @property
     def _moments(self) -> list[str]:

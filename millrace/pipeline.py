@@ -17,9 +17,10 @@ from typing import ClassVar
 from millrace.checks import PositiveDuration, check_distinct, check_fields
 from millrace.declared import CONNECTION, Dated, LandingFormat
 from millrace.errors import ConfigurationError
-from millrace.load_modes import Replace, Scd2
+from millrace.load_modes import Scd2
 from millrace.model import Model
 from millrace.naming import declared_name
+from millrace.roots import Roots
 from millrace.schedule import check_cron
 from millrace.stream import SOURCE_KINDS, SourceKind, Stream
 from millrace.zones import check_zone
@@ -83,11 +84,10 @@ class Pipeline:
         own += [f"{self.target_model_schema}.{model.name}" for model in self.models]
         check_distinct((one.name for one in self.members), "name", f"pipeline {self.name}")
         check_distinct(own, "table", f"pipeline {self.name}")
-        for index, model in enumerate(self.models):
-            self._check_inputs(model, self.models[:index])
+        for model in self.models:
+            self.roots.check(model)
             self._check_references(model)
             self._check_binds(model)
-            self._check_replaced(model)
             self._check_stamps(model)
 
     def called_by(self, path: str) -> Pipeline:
@@ -135,30 +135,17 @@ class Pipeline:
         """Streams, then models."""
         return [*self.streams, *self.models]
 
+    @property
+    def roots(self) -> Roots:
+        """The streams that each model is computed from."""
+        return Roots(self.streams, self.models, f"pipeline {self.name}")
+
     def _refuse_reserved(self, schema: str) -> None:
         if schema in RESERVED_SCHEMAS or schema.startswith("pg_"):
             raise ConfigurationError(
                 f"schema {schema!r} holds tables of this program or of the warehouse itself",
                 place=f"pipeline {self.name}",
                 remedy="declare schema= and model_schema= with other names",
-            )
-
-    def _check_inputs(self, model: Model, before: Sequence[Model]) -> None:
-        known = {stream.name for stream in self.streams} | {one.name for one in before}
-        for name in model.inputs:
-            if name not in known:
-                raise ConfigurationError(
-                    f"its parameter {name!r} is neither a stream nor a model declared before it",
-                    place=f"pipeline {self.name}, model {model.name}",
-                    remedy=f"choose from {', '.join(sorted(known))}",
-                )
-        changes = [one.name for one in self.streams if one.name in model.inputs and not one.is_snapshot]
-        others = [one.name for one in before if one.name in model.inputs]
-        if changes and len(changes + others) > 1:
-            raise ConfigurationError(
-                f"it is computed from the changes of {' and '.join(changes + others)}, which do not change together",
-                place=f"pipeline {self.name}, model {model.name}",
-                remedy="use one stream's changes; capture the others as Snapshot, or join models in a view",
             )
 
     def _check_references(self, model: Model) -> None:
@@ -190,15 +177,6 @@ class Pipeline:
                     remedy="name a column for each of the key's",
                 )
 
-    def _check_replaced(self, model: Model) -> None:
-        changes = [one.name for one in self.streams if one.name in self._streams_of(model) and not one.is_snapshot]
-        if isinstance(model.load, Replace) and changes:
-            raise ConfigurationError(
-                f"it is computed from the changes of {changes[0]}, and Replace needs all rows",
-                place=f"pipeline {self.name}, model {model.name}",
-                remedy="declare Merge, or capture=Snapshot() for that stream",
-            )
-
     def _check_stamps(self, model: Model) -> None:
         zones = self._zones_of(model)
         if len(zones) > 1 and (model.load.effective or model.binds):
@@ -214,10 +192,5 @@ class Pipeline:
 
     def _zones_of(self, model: Model) -> list[str]:
         """An undeclared one is UTC."""
-        zones = {one.stamps_in for one in self.streams if one.name in self._streams_of(model)}
+        zones = {one.stamps_in for one in self.streams if one.name in self.roots.of(model)}
         return sorted({zone or "UTC" for zone in zones}) if any(zones) else []
-
-    def _streams_of(self, model: Model) -> set[str]:
-        """The streams that a model is computed from, by whatever way."""
-        above = [one for one in self.models if one.name in model.inputs]
-        return {*model.inputs, *(name for one in above for name in self._streams_of(one))}

@@ -59,6 +59,11 @@ class Route:
         notes = (read.note, (await self.standing()).note)
         return replace(read, note="; ".join(filter(None, notes)))
 
+    @property
+    def feeds_models(self) -> bool:
+        """Whether a model is computed from the stream."""
+        return any(self.stream.name in model.inputs for model in self.pipeline.models)
+
     async def known(self) -> Sequence[Column]:
         """The target's columns."""
         return (await self.standing()).columns
@@ -99,6 +104,11 @@ async def window(
             if route.stream.reconcile is not None and read.position is not None:
                 rows, sample = await reading.sample(route.stream.reconcile.rows)
                 await asyncio.to_thread(extraction.expect, rows, sample)
+            if kind == "snapshot" and extraction.has_rejects and route.feeds_models:
+                held = route.warehouse.rows(
+                    route.pipeline, route.stream, route.landing.scans, extraction.scan_prefix, known
+                )
+                await asyncio.to_thread(extraction.keep_former, held)
             return await asyncio.to_thread(extraction.finish)
 
 

@@ -9,42 +9,43 @@ What does not belong here: any particular model (pipelines/), and what becomes o
 from __future__ import annotations
 
 import hashlib
-import secrets
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from typing import Literal
 
-import dataframely as dy
 import polars as pl
 
 from millrace.consent import NO_CONSENT, Consent
-from millrace.contract.check import measure
+from millrace.contract.check import Limits
 from millrace.errors import ConfigurationError, FatalError
-from millrace.lake.batch import Batch, Part, batch_prefix
+from millrace.lake.batch import Batch, Part
 from millrace.lake.formats import FORMATS, typed
 from millrace.lake.store import ObjectStore
-from millrace.lake.writer import PartWriter
-from millrace.load_modes import LoadMode, Merge
 from millrace.model import Model
 from millrace.naming import column_name
+from millrace.outputs import ModelOutput, StreamOutput
 from millrace.pipeline import Pipeline
-from millrace.shape.computed import computed, stored
-from millrace.shape.row_hash import with_hashes
+from millrace.shape.computed import Computed, compute
+from millrace.shape.root_key import RootKey, check_additive
 from millrace.space import TemporaryFolder, temporary_space
-from millrace.types import Column, polars_type
+from millrace.types import polars_type
 
 
 def transform(
-    pipeline: Pipeline, batches: Sequence[Batch], landing: ObjectStore, processed: ObjectStore
+    pipeline: Pipeline,
+    batches: Sequence[Batch],
+    landing: ObjectStore,
+    processed: ObjectStore,
+    limits: Limits | None = None,
 ) -> list[Batch]:
     """The batches of ``landing`` as they lie in ``processed``, and one of every model whose inputs are among them.
+    Rows of models that ``limits`` of the warehouse do not allow are rejected.
 
     Raises FatalError when a file is not what its manifest says, or a model fails or gives other than its schema;
-    ConfigurationError when changes were read without a snapshot that their model needs.
+    ConfigurationError when changes were read without a snapshot that their model needs; TooManyRejects.
     """
     with ExitStack() as stack:
-        run = _Transform(pipeline, batches, landing, processed, stack)
+        run = _Transform(pipeline, batches, landing, processed, limits, stack)
         run.take_snapshots()
         run.take_changes()
         return run.finish()
@@ -57,82 +58,174 @@ class _Transform:
         batches: Sequence[Batch],
         landing: ObjectStore,
         processed: ObjectStore,
+        limits: Limits | None,
         stack: ExitStack,
     ) -> None:
-        self._pipeline, self._landing = pipeline, landing
+        self._pipeline, self._roots = pipeline, pipeline.roots
+        self._landing, self._processed = landing, processed
         self._batches = {batch.stream: batch for batch in batches}
-        self._streams = {batch.stream: _Output(batch, processed, stack) for batch in batches}
-        self._snapshots: dict[str, pl.DataFrame] = {}
+        self._streams = {batch.stream: StreamOutput(batch, processed, stack) for batch in batches}
+        self._whole: dict[str, pl.DataFrame] = {}
+        self._short: dict[str, str] = {}
         self._models: list[Model] = []
         for model in pipeline.models:
             self._models += [model] if self._is_possible(model) else []
+        self._root_keys = {model.name: self._root_key(model) for model in self._models}
         self._outputs = {
-            model.name: _Output(self._model_batch(model), processed, stack, model)
+            model.name: ModelOutput(
+                self._model_batch(model), processed, stack, model, self._root_keys[model.name], limits
+            )
             for model in self._models
             if self._sources(model)
         }
 
     def take_snapshots(self) -> None:
-        """Hold them, and compute what needs nothing else."""
+        """Hold them, and compute what needs nothing else: each model once, with all of its inputs whole."""
         for name, batch in self._batches.items():
             if self._pipeline.stream(name).is_snapshot:
-                self._snapshots[name] = pl.concat([_without_rows(batch), *self._rows(batch)])
+                self._whole[name] = pl.concat([_without_rows(batch), *self._rows(batch), *self._former(batch)])
         for model in self._models:
-            if all(name in self._snapshots for name in model.inputs):
-                self._give(model, {})
+            if self._waits(model):
+                del self._outputs[model.name]
+            elif all(name in self._whole for name in model.inputs):
+                output, given = self._outputs[model.name], self._computed(model, self._whole)
+                output.add(given.rows)
+                self._whole[model.name] = given.rows
+                self._short |= {model.name: model.name} if output.has_rejects else {}
 
     def take_changes(self) -> None:
-        """Everything else, chunk by chunk."""
+        """Everything else, chunk by chunk: all models of a root, each after its inputs."""
         for name, batch in self._batches.items():
-            if name not in self._snapshots:
-                for frame in self._rows(batch):
-                    self._hand_on(name, frame)
-            self._remove(batch)
+            deleted = pl.concat([_without_rows(batch), *self._copied(batch, "deletes")], how="diagonal")
+            list(self._copied(batch, "sample"))
+            if name in self._whole:
+                continue
+            models = [one for one in self._models if name in self._roots.of(one)]
+            for frame in self._rows(batch):
+                self._take_chunk(name, self._without(name, frame, deleted), models)
+            for model in models:
+                if deleted.height and (key := self._root_keys[model.name]):
+                    output, keys = self._outputs[model.name], key.of_source(deleted, _dtypes(model))
+                    (output.remove if self._is_keyed_by_root(model) else output.leave)(keys)
 
     def finish(self) -> list[Batch]:
-        """Close and save every batch; of a model that had nothing to do there is none."""
-        finished = (output.finish() for output in (*self._streams.values(), *self._outputs.values()))
-        return [batch for batch in finished if batch]
+        """Close every batch, then save all; of a model that had nothing to do there is none."""
+        models = [output.finish() for output in self._outputs.values()]
+        streams = [output.finish() for output in self._streams.values()]
+        finished = [*streams, *(batch for batch in models if batch)]
+        for batch in finished:
+            batch.save(self._processed)
+        return finished
 
     def _rows(self, batch: Batch) -> Iterator[pl.DataFrame]:
         """The rows of a batch with all of its columns, each chunk written to the processed zone on its way."""
         whole = _without_rows(batch)
-        for part in batch.parts:
+        for frame in self._copied(batch, "rows"):
+            yield pl.concat([whole, frame], how="diagonal").select(whole.columns)
+
+    def _former(self, batch: Batch) -> Iterator[pl.DataFrame]:
+        """The rows that the target keeps of those that were not let in."""
+        whole = _without_rows(batch)
+        for part in batch.former:
             for frame in _read(batch, part, self._landing):
-                self._streams[batch.stream].rows.write(frame, batch.columns)
                 yield pl.concat([whole, frame], how="diagonal").select(whole.columns)
 
-    def _remove(self, batch: Batch) -> None:
-        """Keys that left the source, also from the models that have this key."""
-        keys = [column_name(key) for key in self._pipeline.stream(batch.stream).keys]
-        for part in batch.deletes:
+    def _copied(self, batch: Batch, kind: Literal["rows", "deletes", "sample"]) -> Iterator[pl.DataFrame]:
+        """The frames of a batch's files of one kind, each after it was written to the processed zone."""
+        output = self._streams[batch.stream]
+        parts, writer = {
+            "rows": (batch.parts, output.rows),
+            "deletes": (batch.deletes, output.deletes),
+            "sample": (batch.sample, output.sample),
+        }[kind]
+        for part in parts:
             for frame in _read(batch, part, self._landing):
-                self._streams[batch.stream].deletes.write(frame, batch.columns)
-                for model in self._models:
-                    if batch.stream in model.inputs and sorted(model.keys) == sorted(keys):
-                        self._outputs[model.name].remove(frame)
-        for part in batch.sample:
-            for frame in _read(batch, part, self._landing):
-                self._streams[batch.stream].sample.write(frame, batch.columns)
+                writer.write(frame, batch.columns)
+                yield frame
 
-    def _hand_on(self, name: str, frame: pl.DataFrame) -> None:
-        """Rows of a stream or model to the models that are computed from them."""
-        for model in self._models:
-            if name in model.inputs and model.name in self._outputs:
-                self._give(model, {name: frame})
+    def _without(self, root: str, frame: pl.DataFrame, deleted: pl.DataFrame) -> pl.DataFrame:
+        """The rows that are still there: that a key is gone was seen after rows were read."""
+        keys = [column_name(key) for key in self._pipeline.stream(root).keys]
+        return frame.join(deleted.select(keys), on=keys, how="anti") if deleted.height else frame
 
-    def _give(self, model: Model, given: Mapping[str, pl.DataFrame]) -> None:
-        schemas = {one.name: one.schema for one in self._pipeline.models}
-        inputs = {
-            name: given[name] if name in given else self._snapshots.get(name, _empty(schemas.get(name)))
-            for name in model.inputs
-        }
-        rows = computed(model, inputs, f"model {self._pipeline.name}.{model.name}")
-        if any(name in schemas for name in model.inputs):
-            self._outputs[model.name].keep(rows)
+    def _take_chunk(self, root: str, chunk: pl.DataFrame, models: Sequence[Model]) -> None:
+        frames = {root: chunk}
+        for model in models:
+            if model.union:
+                self._take_each(model, frames)
+            else:
+                frames[model.name] = self._take(model, root, frames, chunk)
+
+    def _take(self, model: Model, root: str, frames: Mapping[str, pl.DataFrame], chunk: pl.DataFrame) -> pl.DataFrame:
+        """What a model makes of a chunk of its root, whose rows are also in ``frames`` as its inputs made them."""
+        output, key = self._outputs[model.name], self._root_keys[model.name]
+        check_additive(chunk, lambda part: self._composed(model, root, part), key, self._place(model))
+        given = self._computed(model, {**self._whole, **frames})
+        if key is not None:
+            key.check(chunk, given.rows)
+            output.leave(key.left(chunk, given, self._is_keyed_by_root(model)))
+            output.add(given.rows)
+        elif _may_come_again(model, self._pipeline.models):
+            output.keep(given.rows)
         else:
-            self._outputs[model.name].add(rows)
-        self._hand_on(model.name, rows)
+            output.add(given.rows)
+        return given.rows
+
+    def _take_each(self, model: Model, frames: Mapping[str, pl.DataFrame]) -> None:
+        """A union is given its inputs one at a time."""
+        for name in model.inputs:
+            if name in frames:
+                empty = {other: self._empty(other) for other in model.inputs if other not in self._whole}
+                given = self._computed(model, {**self._whole, **empty, name: frames[name]})
+                self._outputs[model.name].keep(given.rows)
+
+    def _computed(self, model: Model, inputs: Mapping[str, pl.DataFrame]) -> Computed:
+        return self._outputs[model.name].admit(self._call(model, inputs))
+
+    def _call(self, model: Model, inputs: Mapping[str, pl.DataFrame]) -> Computed:
+        key = self._root_keys[model.name]
+        known_by = key.columns if key else {name: name for name in model.keys}
+        return compute(model, {name: inputs[name] for name in model.inputs}, self._place(model), known_by)
+
+    def _composed(self, model: Model, root: str, part: pl.DataFrame) -> pl.DataFrame:
+        """What a model gives for some rows of its root, by way of the models between them."""
+        models = {one.name: one for one in self._models}
+        between = [name for name in model.inputs if name not in self._whole and name != root]
+        inputs = {name: self._composed(models[name], root, part) for name in between}
+        return self._call(model, {**self._whole, root: part, **inputs}).rows
+
+    def _waits(self, model: Model) -> bool:
+        """Whether an input is a model that rejected rows, or waits itself: without these rows it would give others than
+        it should. What is computed from snapshots waits for a run in which they are right."""
+        short = {self._short[name] for name in model.inputs if name in self._short}
+        for name in sorted(short):
+            if self._roots.changing(model):
+                raise FatalError(
+                    f"{name}, which it is computed from, rejected rows, and the changes beside it come once",
+                    place=self._place(model),
+                    remedy=f"see `millrace rejects {self._pipeline.name} --stream {name}`, then fix the model or the "
+                    "data; nothing was loaded, and the changes will be read again",
+                )
+            self._outputs[name].add_note(f"it rejected rows: {model.name} is computed from it, and stays as it was")
+            self._short[model.name] = name
+        return bool(short)
+
+    def _empty(self, name: str) -> pl.DataFrame:
+        """The input of that name without rows."""
+        if name in self._batches:
+            return _without_rows(self._batches[name])
+        schemas = {one.name: one.schema for one in self._pipeline.models}
+        return schemas[name].create_empty() if name in schemas else pl.DataFrame()
+
+    def _root_key(self, model: Model) -> RootKey | None:
+        columns = self._roots.key_columns(model)
+        return RootKey(columns, self._roots.changing(model)[0].name, self._place(model)) if columns else None
+
+    def _is_keyed_by_root(self, model: Model) -> bool:
+        return self._roots.key_columns(model).keys() == set(model.keys)
+
+    def _place(self, model: Model) -> str:
+        return f"model {self._pipeline.name}.{model.name}"
 
     def _is_possible(self, model: Model) -> bool:
         """Whether its snapshots were read. Without them a model of snapshots waits for the next run, which reads all
@@ -194,69 +287,6 @@ class _Transform:
         )
 
 
-class _Output:
-    """The files of a batch in the processed zone, a stream's or a model's. ``batch`` is what is known before."""
-
-    def __init__(self, batch: Batch, store: ObjectStore, stack: ExitStack, model: Model | None = None) -> None:
-        self._batch, self._store, self._model = batch, store, model
-        self._load: LoadMode = model.load if model else Merge()
-        self._keys = model.keys if model else ()
-        # Of its own for every attempt: an object is never written twice.
-        attempt = f"{batch.batch_id}-{secrets.token_hex(4)}"
-        self._prefix = batch_prefix(batch.pipeline, batch.stream, batch.read_at, attempt)
-        self.rows, self.deletes, self.sample = (
-            stack.enter_context(PartWriter(store, self._prefix, stem)) for stem in ("part", "delete", "sample")
-        )
-        self._longest_bytes: Counter[str] = Counter(batch.longest_bytes)
-        self._kept: list[pl.DataFrame] = []
-
-    def add(self, rows: pl.DataFrame) -> None:
-        """Rows of a model."""
-        columns = self._batch.columns
-        frame = self._measured(rows, columns)
-        self.rows.write(with_hashes(frame, columns, self._load, self._keys), columns)
-
-    def remove(self, rows: pl.DataFrame) -> None:
-        """Keys that a model has no more; ``rows`` have other columns as well."""
-        keys = [column for column in self._batch.columns if column.name in self._keys]
-        self.deletes.write(self._measured(rows, keys), keys)
-
-    def keep(self, rows: pl.DataFrame) -> None:
-        """Rows of a model that may come again with another chunk."""
-        told_by = None if self._load.dated_by else list(self._keys)
-        self._kept = [pl.concat([*self._kept, rows]).unique(told_by, keep="last", maintain_order=True)]
-
-    def _measured(self, rows: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
-        """The columns as they are stored. Whatever is staged is as wide as the longest value of either file."""
-        frame = rows.select(stored(rows, column) for column in columns)
-        for name, length in measure(frame, columns).items():
-            self._longest_bytes[name] = max(length, self._longest_bytes[name])
-        return frame
-
-    def finish(self) -> Batch | None:
-        """Close the files and save the manifest; None when a model gave nothing."""
-        for rows in self._kept:
-            self.add(rows)
-        for writer in (self.rows, self.deletes, self.sample):
-            writer.close()
-        batch = replace(
-            self._batch,
-            form="parquet",
-            prefix=self._prefix,
-            parts=tuple(self.rows.parts),
-            deletes=tuple(self.deletes.parts),
-            sample=tuple(self.sample.parts),
-            longest_bytes=dict(self._longest_bytes),
-            origin=self._batch.manifest_key if self._batch.prefix else "",
-        )
-        if self._model:
-            batch = replace(batch, read=batch.written + batch.deleted)
-            if not batch.read and not batch.is_complete:
-                return None
-        batch.save(self._store)
-        return batch
-
-
 def _read(batch: Batch, part: Part, store: ObjectStore) -> Iterator[pl.DataFrame]:
     """The rows of a file. Raises FatalError when it is not the one that was written."""
     with TemporaryFolder() as directory, temporary_space(part.key):
@@ -276,5 +306,10 @@ def _without_rows(batch: Batch) -> pl.DataFrame:
     return pl.DataFrame(schema={column.name: polars_type(column.type) for column in batch.columns})
 
 
-def _empty(schema: type[dy.Schema] | None) -> pl.DataFrame:
-    return pl.DataFrame() if schema is None else schema.create_empty()
+def _dtypes(model: Model) -> dict[str, pl.DataType]:
+    return {name: column.dtype for name, column in model.schema.columns().items()}
+
+
+def _may_come_again(model: Model, models: Sequence[Model]) -> bool:
+    """Whether a row may be given with several chunks, as its key is not one of the root's."""
+    return model.deletes == "ignore" or any(one.name in model.inputs for one in models)

@@ -117,6 +117,6 @@ pipeline = Pipeline(
             payment_type_id="dim_payment_type",
         ),
         # A date that no fact uses any more is still a date.
-        Model(models.dim_date, schemas.DimDate, "date_id", deletes="ignore"),
+        Model(models.dim_date, schemas.DimDate, "date_id", deletes="ignore", union=True),
     ],
 )

@@ -104,6 +104,14 @@ def meets_contract(
     """
     checked = _complete(frame, contract, stream)
     _check_shape(checked, contract, stream)
+    return by_rules(frame, checked, contract, keys)
+
+
+def by_rules(
+    frame: pl.DataFrame, checked: pl.DataFrame, contract: type[dy.Schema], keys: Sequence[str]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows of ``frame`` that meet the rules of a schema, and the others as rejects. ``checked`` are the same rows
+    with every column of the schema, in its types."""
     indexed: type[dy.Schema] = type(contract.__name__, (contract,), {"row": dy.UInt32(alias=_ROW)})
     numbered = frame.with_row_index(_ROW)
     _, failure = indexed.filter(checked.with_row_index(_ROW).select(_ROW, *contract.column_names()))

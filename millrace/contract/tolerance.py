@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from millrace.declared import Queue
 from millrace.errors import TooManyRejects
+from millrace.model import Model
 from millrace.stream import Stream
 
 FLOOR_ROWS = 10
@@ -18,51 +20,63 @@ SHOWN_REASONS = 3
 MESSAGES_GO_ON = ", or wait for messages that are right: then these are set aside"
 
 
-def check_rejects(
-    stream: Stream,
-    reasons: Counter[tuple[str, str]],
-    read: int,
-    *,
-    is_everything: bool,
-    where: str,
-    rejected_before: Callable[[], int],
-) -> None:
-    """Raises TooManyRejects when more of ``read`` rows were rejected than the stream allows, or all of them where the
-    read was of everything: then not the rows are wrong but the declaration, or the source as a whole.
+@dataclass(frozen=True)
+class Rejected:
+    """What a batch of ``read`` rows rejected: rows by reason and field. ``is_everything``: it was made of all rows of
+    the source. ``where`` tells how to see them; ``before`` how many of them were rejected before, and are not counted
+    again: rows without a stamp are in every window."""
 
-    ``reasons`` counts rejected rows by reason and field; ``where`` tells how to see them. Rows that were
-    ``rejected_before`` are not counted again: those without a stamp are in every window.
-    """
-    rejected, allowed = reasons.total(), allowed_rejects(stream, read)
+    reasons: Counter[tuple[str, str]]
+    read: int
+    is_everything: bool
+    where: str
+    before: Callable[[], int] = lambda: 0
+
+
+def check_rejects(stream: Stream, rejected: Rejected) -> None:
+    """Raises TooManyRejects when more rows were rejected than the stream allows, or all of them where the read was of
+    everything: then not the rows are wrong but the declaration, or the source as a whole."""
     is_of_messages = isinstance(stream.capture, Queue)
     fix = f"fix {'' if is_of_messages else 'the data, '}the contract or the stream's types"
-    if is_everything and rejected and rejected >= read:
+    otherwise = MESSAGES_GO_ON if is_of_messages else ""
+    _check(stream, f"stream {stream.name} ({stream.source})", rejected, fix, otherwise)
+
+
+def check_model_rejects(model: Model, place: str, rejected: Rejected) -> None:
+    """The same of the rows that a model gave."""
+    _check(model, place, rejected, "fix the model, or the contracts of its streams")
+
+
+def _check(member: Stream | Model, place: str, rejected: Rejected, fix: str, otherwise: str = "") -> None:
+    rows, read = rejected.reasons.total(), rejected.read
+    allowed = allowed_rejects(member, read)
+    if rejected.is_everything and rows and rows >= read:
         problem = f"all {read:,} rows were rejected"
-    elif rejected > allowed:
-        before = rejected_before()
-        rejected, read = rejected - before, read - before
-        allowed = allowed_rejects(stream, read)
-        if rejected <= allowed:
+    elif rows > allowed:
+        before = rejected.before()
+        rows, read = rows - before, read - before
+        allowed = allowed_rejects(member, read)
+        if rows <= allowed:
             return
-        problem = f"{rejected:,} of {read:,} rows were rejected, {allowed:,} are allowed"
+        problem = f"{rows:,} of {read:,} rows were rejected, {allowed:,} are allowed"
         problem += f" ({before:,} others were rejected before)" if before else ""
         fix += ", or allow more (max_rejects, max_reject_share)"
     else:
         return
-    described = ", ".join(_described(*why, rows) for why, rows in reasons.most_common(SHOWN_REASONS))
+    described = ", ".join(_described(*why, rows) for why, rows in rejected.reasons.most_common(SHOWN_REASONS))
     raise TooManyRejects(
         f"{problem}: {described}",
-        place=f"stream {stream.name} ({stream.source})",
-        remedy=f"see {where}, then {fix}{MESSAGES_GO_ON if is_of_messages else ''}; to let this batch through once: "
-        "--accept-rejects (accept_rejects of the run's parameters)",
+        place=place,
+        remedy=f"see {rejected.where}, then {fix}{otherwise}; to let this batch through once: --accept-rejects "
+        "(accept_rejects of the run's parameters)",
     )
 
 
-def allowed_rejects(stream: Stream, read: int) -> int:
-    """Of so many rows; 0 where the stream allows none."""
-    if not stream.max_rejects or not stream.max_reject_share:
+def allowed_rejects(member: Stream | Model, read: int) -> int:
+    """Of so many rows; 0 where the stream or model allows none."""
+    if not member.max_rejects or not member.max_reject_share:
         return 0
-    return min(stream.max_rejects, max(FLOOR_ROWS, int(stream.max_reject_share * read)))
+    return min(member.max_rejects, max(FLOOR_ROWS, int(member.max_reject_share * read)))
 
 
 def _described(reason: str, field: str, rows: int) -> str:

@@ -27,6 +27,8 @@ SCANS = "sweep-scans"
 """The first part of the keys of objects that a sweep needs and no batch keeps: no name of a pipeline, which has no
 hyphen. infra/stack.yaml has the rules that delete them."""
 REFUSED = "refused"
+PART_NAMES = ("parts", "deletes", "sample", "former", "root_keys")
+"""Fields of a batch that are files; earlier versions have only the first three."""
 
 BatchKind = Literal["window", "sweep", "replay", "snapshot", "model"]
 """How a batch came about (docs/decisions/0007-sweep-lease-replay.md, 0009-models.md)."""
@@ -68,7 +70,9 @@ class Batch:
     ``Read``. ``consent`` is what a person allowed the run to do. ``by_value``: rows are compared with the target value
     by value, whatever the hashes say that the target holds (docs/decisions/0018-stored-hash-is-a-claim.md). ``source``
     is that of the stream's declaration ('': of a model, or not recorded). ``is_of_all``: of a model, computed from
-    batches that hold all rows."""
+    batches that hold all rows. ``former`` are the rows that the target of a snapshot keeps because they were rejected
+    or not read; models are given them too. ``root_keys``, of a model, are keys of its root: rows that hold one of them
+    and whose own key is not in ``parts`` have left."""
 
     pipeline: str
     stream: str
@@ -105,6 +109,8 @@ class Batch:
     consent: Consent = NO_CONSENT
     source: str = ""
     is_of_all: bool = False
+    former: tuple[Part, ...] = ()
+    root_keys: tuple[Part, ...] = ()
 
     @property
     def written(self) -> int:
@@ -125,7 +131,7 @@ class Batch:
     def reads_all(self) -> bool:
         """Every row of the source was read: what was rejected before is right now, or rejected by this batch again."""
         is_first = self.kind == "window" and self.lower is None and self.position is not None
-        return is_first or self.kind in {"sweep", "snapshot"}
+        return is_first or self.kind in {"sweep", "snapshot"} or (self.kind == "model" and self.is_of_all)
 
     @property
     def holds_all(self) -> bool:
@@ -170,7 +176,7 @@ def _restored(value: dict[str, Any]) -> dict[str, Any]:
     return {
         **{name: datetime.fromisoformat(value[name]) for name in ("read_at", "begun_at", "effective_at")},
         "columns": tuple(_column(column) for column in value["columns"]),
-        **{name: tuple(_part(part) for part in value[name]) for name in ("parts", "deletes", "sample")},
+        **{name: tuple(_part(part) for part in value.get(name, ())) for name in PART_NAMES},
         "rejects": tuple(value["rejects"]),
         "reject_counts": tuple(RejectCount(**count) for count in value["reject_counts"]),
         **{name: tuple(value.get(name, ())) for name in ("closes", "collected", "zones")},

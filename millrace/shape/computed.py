@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import dataframely as dy
+import orjson
 import polars as pl
 
+from millrace.contract.check import by_rules
 from millrace.errors import FatalError
 from millrace.model import Model
 from millrace.types import Column, Kind, polars_type
@@ -22,8 +25,20 @@ _PLAN = "Resolved plan"
 """What Polars adds to the message of a schema error."""
 
 
-def computed(model: Model, inputs: Mapping[str, pl.DataFrame], place: str) -> pl.DataFrame:
-    """What the function gives, as its schema has it. Raises FatalError that names ``place``."""
+@dataclass(frozen=True)
+class Computed:
+    """What a function gave: the rows that meet the model's schema, and the others as rejects, and as they are."""
+
+    rows: pl.DataFrame
+    rejects: pl.DataFrame
+    rejected: pl.DataFrame
+
+
+def compute(model: Model, inputs: Mapping[str, pl.DataFrame], place: str, known_by: Mapping[str, str]) -> Computed:
+    """Call the function. A rejected row is ``known_by`` these columns, under the names they are given there.
+
+    Raises FatalError that names ``place``.
+    """
     try:
         rows: object = model.function(**inputs)
     # It is somebody's function: whatever it raises, its message may hold a value, and its place tells enough.
@@ -36,7 +51,7 @@ def computed(model: Model, inputs: Mapping[str, pl.DataFrame], place: str) -> pl
     if not isinstance(rows, pl.DataFrame):
         raise FatalError(f"it gives a {type(rows).__name__}", place=place, remedy="give a polars.DataFrame")
     try:
-        _, failure = model.schema.filter(rows)
+        model.schema.filter(rows.head(0))
     except dy.exc.SchemaError as error:
         difference = str(error).partition(_PLAN)[0].strip()
         raise FatalError(
@@ -45,10 +60,22 @@ def computed(model: Model, inputs: Mapping[str, pl.DataFrame], place: str) -> pl
             remedy=f"make names and types agree in the function and {model.schema.__name__}; after an update of "
             "Millrace see docs/upgrading.md",
         ) from None
-    if len(failure):
-        rules = ", ".join(f"{rule} by {broken}" for rule, broken in failure.counts().items())
-        raise FatalError(f"its rows break its schema: {rules}", place=place, remedy="fix the model or its contract")
-    return rows.select(model.schema.column_names())
+    own = rows.select(model.schema.column_names())
+    rows, rejects = by_rules(own, own, model.schema, list(known_by))
+    rejected = own.join(rows, on=own.columns, how="anti", nulls_equal=True) if rejects.height else own.head(0)
+    return Computed(rows, rejects.with_columns(_renamed(rejects["coordinates"], known_by)), rejected)
+
+
+def _renamed(coordinates: pl.Series, names: Mapping[str, str]) -> pl.Series:
+    """Coordinates under the names of the root's key."""
+    if all(name == other for name, other in names.items()):
+        return coordinates
+    given = (orjson.loads(text) for text in coordinates)
+    return pl.Series(
+        coordinates.name,
+        [orjson.dumps({names[name]: value for name, value in one.items()}).decode() for one in given],
+        pl.String,
+    )
 
 
 def _raised_at(error: Exception, model: Model) -> str:

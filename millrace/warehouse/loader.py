@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import polars as pl
+
 from millrace.errors import SchemaConflict
 from millrace.lake.batch import Batch
 from millrace.lake.store import ObjectStore
 from millrace.model import Model
-from millrace.naming import DELETED_AT, OWN
+from millrace.naming import DELETED_AT, OWN, quote
 from millrace.pipeline import Pipeline
 from millrace.stream import Stream
 from millrace.types import Column
@@ -169,6 +171,21 @@ class Warehouse:
             relation, own = mode_of(target).present, (connection, self.dialect, store, self._iam_role)
             contents = Contents(*own, scan.prefix, stream, relation, tuple(known)) if scan.carried else None
             yield compare(connection, stage, scan, target, contents, trusts_hashes=trusts_hashes)
+
+    def rows(
+        self, pipeline: Pipeline, stream: Stream, store: ObjectStore, prefix: str, known: Sequence[Column]
+    ) -> Iterator[pl.DataFrame]:
+        """The rows that the stream's target holds and that are not marked as deleted, as its ``known`` columns. What
+        the warehouse unloads goes to ``prefix``."""
+        if not known:
+            return
+        target = self._target(pipeline, stream)
+        with self._session(target) as connection:
+            held = held_columns(connection, target) or {}
+            there = f" WHERE {quote(DELETED_AT)} IS NULL" if DELETED_AT in held else ""
+            relation = f"(SELECT * FROM {mode_of(target).present} AS p{there})"
+            own = (connection, self.dialect, store, self._iam_role)
+            yield from Contents(*own, prefix, stream, relation, tuple(known)).frames()
 
     def plan(
         self, pipeline: Pipeline, member: Stream | Model, columns: Sequence[Column]

@@ -56,11 +56,13 @@ HASH_COLUMN = Column(ROW_HASH, ROW_HASH, text(HASH_LENGTH))
 def files_of(batch: Batch, target: Target) -> list[Files]:
     """The tables that a batch is applied from."""
     key_columns = [column for column in batch.columns if column.name in target.keys]
-    place = f"stream {batch.stream}, batch {batch.batch_id}"
+    root_columns = [column for column in batch.columns if column.name in target.root_columns]
+    place = f"{target.place}, batch {batch.batch_id}"
     hashes = [HASH_COLUMN, *(column for column in target.trailing if column == VERSION_HASH_COLUMN)]
     tables = (
         (target.stage, [*batch.columns, *identity_column(batch.identity), *hashes], batch.parts),
         (target.gone, key_columns, batch.deletes),
+        (target.left, root_columns, batch.root_keys),
         (target.sample, [*key_columns, HASH_COLUMN], batch.sample),
     )
     return [

@@ -186,6 +186,18 @@ def find_gone(target: Target, present: str, *, is_staged: bool) -> str:
     )
 
 
+def find_left(target: Target, present: str, *, is_staged: bool, is_new: bool) -> str:
+    """Keys of the target (of its rows ``present``) whose row holds one of the root's keys in ``left``, and that are not
+    staged; to those in ``gone``, if that is not ``is_new``."""
+    join = f" LEFT JOIN {quote(target.stage)} AS s ON {match('t', 's', target.keys)}" if is_staged else ""
+    lacking = [f"s.{quote(target.keys[0])} IS NULL"] if is_staged else []
+    there = [f"t.{quote(DELETED_AT)} IS NULL"] if target.marks_deleted else []
+    where = f" WHERE {' AND '.join([*lacking, *there])}" if lacking or there else ""
+    into = f"CREATE TEMPORARY TABLE {quote(target.gone)} AS" if is_new else f"INSERT INTO {quote(target.gone)}"
+    roots = f"JOIN {quote(target.left)} AS l ON {match('t', 'l', target.root_columns)}"
+    return f"{into} SELECT DISTINCT {quote_list(target.keys, 't.')} FROM {present} AS t {roots}{join}{where}"
+
+
 def delete_gone(target: Target) -> str:
     """Take out the rows that left the source."""
     return (

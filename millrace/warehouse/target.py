@@ -28,8 +28,9 @@ class Target:
     ``binds`` are columns that hold keys of versions. ``consumed`` columns of a batch are not kept.
     The table is sorted by ``sorted_by``. ``number`` tells apart the temporary tables of targets that are loaded
     together. ``marks_deleted``: the table has the column that marks deleted rows. ``stamps_in`` is the time zone of
-    times that say none ('': UTC). ``max_delete_share`` is the share of its rows that one batch may delete.
-    ``called`` is how a command names the pipeline."""
+    times that say none ('': UTC). ``root_columns`` hold the key of the stream that a model's row was made of.
+    ``max_delete_share`` is the share of its rows that one batch may delete. ``called`` is how a command names the
+    pipeline."""
 
     pipeline: str
     member: str
@@ -57,6 +58,7 @@ class Target:
     max_delete_share: float = 1.0
     called: str = ""
     is_model: bool = False
+    root_columns: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -135,6 +137,11 @@ class Target:
     def gone(self) -> str:
         """Of the keys that left the source."""
         return self._temporary("millrace_deletes")
+
+    @property
+    def left(self) -> str:
+        """Of the keys of its root whose rows may have left."""
+        return self._temporary("millrace_left")
 
     @property
     def touched(self) -> str:
@@ -230,6 +237,7 @@ def _of_model(pipeline: Pipeline, model: Model, dialect: Dialect, number: int) -
         binds=tuple(model.binds),
         max_delete_share=model.max_delete_share,
         is_model=True,
+        root_columns=tuple(pipeline.roots.key_columns(model)),
         consumed=frozenset(filter(None, [model.load.effective])),
         rank=1 if model.references or model.binds else 0,
         number=number,

@@ -11,15 +11,13 @@ from typing import Any
 
 from millrace.errors import FatalError
 from millrace.lake.batch import Batch
-from millrace.load_modes import History
+from millrace.load_modes import VERSIONS_OF_A_KEY, History
 from millrace.naming import DELETED_AT, LOADED_AT, ROW_HASH, VERSION, quote, quote_list
 from millrace.types import Column
 from millrace.warehouse import statements
 from millrace.warehouse.modes.mode import Applied, Mode
 from millrace.warehouse.session import count
 from millrace.warehouse.target import Target
-
-VERSIONS_OF_A_KEY = 10_000
 
 
 class HistoryMode(Mode):

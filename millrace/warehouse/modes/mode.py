@@ -53,13 +53,13 @@ class Mode(ABC):
         done = self.put_in(cursor, batch, applied_at) if batch.written else Applied()
         if not follows_deletes(self.target.deletes):
             return done
-        gone = self.find_gone(cursor, batch) if batch.is_complete else 0
+        gone = self.find_gone(cursor, batch) if batch.is_complete else self.find_left(cursor, batch)
         deleted = self.take_out(cursor, batch, applied_at, held) if batch.deleted or gone else 0
         return replace(done, deleted=deleted, gone=gone)
 
     def may_delete(self, batch: Batch) -> bool:
         """Whether applying the batch may take rows away."""
-        return batch.deleted > 0 or batch.is_complete
+        return batch.deleted > 0 or batch.is_complete or bool(batch.root_keys)
 
     @abstractmethod
     def put_in(self, cursor: Any, batch: Batch, applied_at: datetime) -> Applied:
@@ -70,6 +70,17 @@ class Mode(ABC):
         target = self.target
         cursor.execute(statements.find_gone(target, self.present, is_staged=batch.written > 0))
         return count(cursor, statements.count_keys(target.gone, target.keys))
+
+    def find_left(self, cursor: Any, batch: Batch) -> int:
+        """The keys of rows that a row of the root gave before and does not give now, into ``gone``, where the keys of
+        deletes may be already; how many."""
+        if not batch.root_keys:
+            return 0
+        target = self.target
+        cursor.execute(
+            statements.find_left(target, self.present, is_staged=batch.written > 0, is_new=not batch.deletes)
+        )
+        return count(cursor, statements.count_keys(target.gone, target.keys)) - batch.deleted
 
     @abstractmethod
     def take_out(self, cursor: Any, batch: Batch, applied_at: datetime, held: Collection[str]) -> int:
