@@ -199,8 +199,7 @@ def rejects(
     from cli.show import print_json, print_rejects
     from tasks.rejects import list_rejects
 
-    request = _request(pipeline, stream, "replay")
-    found = awaited(list_rejects(request.pipeline, _chosen(request), each=rows))
+    found = awaited(list_rejects(absolute(pipeline), stream or (), each=rows))
     print_json(found) if as_json else print_rejects(found)
 
 

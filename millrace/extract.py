@@ -44,7 +44,8 @@ everything."""
 @dataclass(frozen=True)
 class Landing:
     """Where batches of a pipeline go, what the warehouse behind them can hold, and the lease's token they carry (0:
-    none was taken). ``working`` is where files go that no batch keeps, if that is another place. ``dated`` says which
+    none was taken). ``processed`` is where batches of models lie, and files that no batch
+    keeps, if that is another place. ``dated`` says which
     date a read is of, if that is declared. ``called`` is how a command names the pipeline, if not so."""
 
     pipeline: str
@@ -53,7 +54,7 @@ class Landing:
     progress: Progress | None = None
     token: int = 0
     form: LandingFormat = "parquet"
-    working: ObjectStore | None = None
+    processed: ObjectStore | None = None
     dated: Dated | None = None
     called: str = ""
 
@@ -68,9 +69,9 @@ class Landing:
         return batch_prefix(self.pipeline, stream, read_at, batch_id)
 
     @property
-    def scans(self) -> ObjectStore:
-        """Where the scans of sweeps go."""
-        return self.working or self.store
+    def working(self) -> ObjectStore:
+        """Where files go that are no landed batch's."""
+        return self.processed or self.store
 
 
 class Extraction:

@@ -22,7 +22,7 @@ from millrace.lake.writer import PartWriter
 from millrace.load_modes import History
 from millrace.model import Model
 from millrace.rejects import because, split
-from millrace.shape.computed import Computed, stored
+from millrace.shape.computed import Computed, as_known_by, stored
 from millrace.shape.root_key import RootKey
 from millrace.shape.row_hash import with_hashes
 from millrace.types import Column
@@ -61,7 +61,7 @@ class StreamOutput:
 
 class ModelOutput:
     """The files of a model's batch. ``batch`` is what is known before, ``root_key`` how rows that leave are told, if
-    they do, ``limits`` what the warehouse can hold."""
+    they do, ``limits`` what the warehouse can hold, ``called`` how a command names the pipeline."""
 
     def __init__(
         self,
@@ -71,8 +71,10 @@ class ModelOutput:
         model: Model,
         root_key: RootKey | None,
         limits: Limits | None,
+        called: str,
     ) -> None:
         self._batch, self._store, self._model, self._root_key, self._limits = batch, store, model, root_key, limits
+        self._called = called
         attempt = f"{batch.batch_id}-{secrets.token_hex(4)}"
         self._prefix = batch_prefix(batch.pipeline, batch.stream, batch.read_at, attempt)
         self._rows, self._deletes, self._root_keys = (
@@ -86,12 +88,12 @@ class ModelOutput:
     def admit(self, given: Computed) -> Computed:
         """What a function gave; of its rows those that the warehouse and the load mode can hold. The others are kept as
         rejects."""
-        keys = list(self._root_key.columns) if self._root_key else list(self._model.keys)
-        rows, rejects = split(given.rows, self._verdicts(), keys)
-        refused = [given.rejects, rejects]
+        known_by = self._root_key.columns if self._root_key else {key: key for key in self._model.keys}
+        rows, unnumbered = split(given.rows, self._verdicts(), list(known_by))
+        refused = [given.rejects, as_known_by(unnumbered, known_by)]
         if self._limits is not None:
-            rows, rejects = within_limits(rows, self._batch.columns, keys, self._limits)
-            refused.append(rejects)
+            rows, too_long = within_limits(rows, self._batch.columns, list(known_by), self._limits)
+            refused.append(as_known_by(too_long, known_by))
         for one in refused:
             self._reject(one)
         others = given.rows.join(rows, on=rows.columns, how="anti", nulls_equal=True)
@@ -170,7 +172,7 @@ class ModelOutput:
     def _refuse_too_many(self, batch: Batch) -> None:
         if batch.consent.accept_rejects:
             return
-        command = f"millrace rejects {batch.pipeline} --stream {batch.stream}"
+        command = f"millrace rejects {self._called} --stream {batch.stream}"
         where = f"`{command}` ({self._store.uri(self._prefix)}/rejects-*.ndjson)"
         place = f"model {batch.pipeline}.{batch.stream}"
         try:

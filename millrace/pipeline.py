@@ -128,7 +128,13 @@ class Pipeline:
 
     def find(self, name: str) -> Stream | Model:
         """The stream or model of that name. Raises ConfigurationError when there is none."""
-        return next((model for model in self.models if model.name == name), None) or self.stream(name)
+        for member in self.members:
+            if member.name == name:
+                return member
+        known = ", ".join(member.name for member in self.members)
+        raise ConfigurationError(
+            f"there is no stream or model {name!r}", place=f"pipeline {self.name}", remedy=f"choose from {known}"
+        )
 
     @property
     def members(self) -> list[Stream | Model]:

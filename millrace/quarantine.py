@@ -16,6 +16,7 @@ from millrace.capture.chunk import Read
 from millrace.errors import SourceMissing
 from millrace.lake.batch import Batch, refused_prefix
 from millrace.lake.store import ObjectStore
+from millrace.model import Model
 from millrace.pipeline import Pipeline
 from millrace.rejects import FILE_IS_GONE, NOWHERE, no_rejects, read_rejects
 from millrace.stream import Stream
@@ -29,28 +30,36 @@ BATCHES_AT_ONCE = 8
 
 
 def open_rejects(
-    warehouse: Warehouse, store: ObjectStore, pipeline: Pipeline, stream: Stream
+    warehouse: Warehouse, store: ObjectStore, pipeline: Pipeline, member: Stream | Model
 ) -> tuple[list[str], pl.DataFrame]:
     """The batches that have open rejects, and the rejected rows, each once as it was met last: REJECT_SCHEMA with the
     moment of the read (``read_at``) and the file that holds the row (``file``). A row whose file is not in the lake any
     more has the reason FILE_IS_GONE and no coordinates."""
-    found = list(_by_batch(warehouse.open_rejects(pipeline, stream)))
-    with ThreadPoolExecutor(BATCHES_AT_ONCE, thread_name_prefix=f"rejects-{stream.name}") as pool:
+    found = list(_by_batch(warehouse.open_rejects(pipeline, member)))
+    with ThreadPoolExecutor(BATCHES_AT_ONCE, thread_name_prefix=f"rejects-{member.name}") as pool:
         frames = list(pool.map(lambda one: _rows_of(store, *one), found))
     return [one.batch_id for one, _ in found], _each_once(frames)
 
 
-def refused_rejects(warehouse: Warehouse, store: ObjectStore, pipeline: Pipeline, stream: Stream) -> pl.DataFrame:
+def refused_rejects(
+    warehouse: Warehouse, store: ObjectStore, pipeline: Pipeline, member: Stream | Model
+) -> pl.DataFrame:
     """What the batch rejected that was refused last, in the same form; nothing once a run went on."""
-    batch = latest_refused(warehouse, store, pipeline, stream)
+    batch = latest_refused(warehouse, store, pipeline, member)
     return _each_once([_read_all(store, batch)] if batch else [])
 
 
-def latest_refused(warehouse: Warehouse, store: ObjectStore, pipeline: Pipeline, stream: Stream) -> Batch | None:
-    """The batch that was refused last for its rejects; None once the stream went on from its position. One that moves
-    no position, as a backfill's, counts until any other was read and applied."""
-    keys = list(store.list_keys(f"{refused_prefix(pipeline.name, stream.name)}/"))
-    moved, applied = warehouse.newest_tokens(pipeline, stream) if keys else (0, 0)
+def latest_refused(
+    warehouse: Warehouse, store: ObjectStore, pipeline: Pipeline, member: Stream | Model
+) -> Batch | None:
+    """The batch that was refused last for its rejects; None once the stream went on from its position, or a later batch
+    of the model was applied. One that moves no position, as a backfill's, counts until any other was read and
+    applied."""
+    keys = list(store.list_keys(f"{refused_prefix(pipeline.name, member.name)}/"))
+    if keys and isinstance(member, Model):
+        batch, last = Batch.load(store, keys[-1]), warehouse.last_read(pipeline, member)
+        return batch if last is None or batch.read_at > last else None
+    moved, applied = warehouse.newest_tokens(pipeline, member) if keys else (0, 0)
     for key in reversed(keys):
         batch = Batch.load(store, key)
         if batch.token <= moved:

@@ -25,6 +25,7 @@ from millrace.errors import FatalError, RetryableError
 from millrace.extract import Extraction, Landing
 from millrace.lake.batch import Batch, BatchKind
 from millrace.naming import column_name
+from millrace.model import Model
 from millrace.pipeline import Pipeline
 from millrace.quarantine import open_rejects, rejected_before
 from millrace.rejects import FILE_IS_GONE, NOWHERE, REJECT_SCHEMA
@@ -58,6 +59,12 @@ class Route:
         """The read, with what an operator should know about the position that it may have begun from."""
         notes = (read.note, (await self.standing()).note)
         return replace(read, note="; ".join(filter(None, notes)))
+
+    @property
+    def models(self) -> list[Model]:
+        """Those that are computed from the stream, and whose rows hold its key."""
+        roots = self.pipeline.roots
+        return [one for one in self.pipeline.models if roots.of(one) >= {self.stream.name} and roots.key_columns(one)]
 
     @property
     def feeds_models(self) -> bool:
@@ -106,7 +113,7 @@ async def window(
                 await asyncio.to_thread(extraction.expect, rows, sample)
             if kind == "snapshot" and extraction.has_rejects and route.feeds_models:
                 held = route.warehouse.rows(
-                    route.pipeline, route.stream, route.landing.scans, extraction.scan_prefix, known
+                    route.pipeline, route.stream, route.landing.working, extraction.scan_prefix, known
                 )
                 await asyncio.to_thread(extraction.keep_former, held)
             return await asyncio.to_thread(extraction.finish)
@@ -124,11 +131,14 @@ def note_lost(extraction: Extraction, lost: Sequence[str]) -> None:
 
 
 async def replay(route: Route) -> Batch | None:
-    """Read the rows of all open rejects as they are now; None when there are none."""
+    """Read the rows of all open rejects as they are now, also those of which a model's rows were rejected; None when
+    there are none."""
     known = await route.known()
     closes, rejected = await asyncio.to_thread(
         open_rejects, route.warehouse, route.landing.store, route.pipeline, route.stream
     )
+    of_models = [await asyncio.to_thread(_open_rejects_of, route, model) for model in route.models]
+    closes += [batch for batches, _ in of_models for batch in batches]
     if not closes:
         return None
     async with route.source.read(route.stream, known, Keys((), ())) as reading:
@@ -140,7 +150,8 @@ async def replay(route: Route) -> Batch | None:
         extraction.keep_rejects(rejected.filter(pl.col("coordinates") == NOWHERE).select(*REJECT_SCHEMA))
         _note_lost_files(extraction, rejected)
         gone = 0
-        for keys in keys_of_coordinates(route.stream, rejected["coordinates"]):
+        coordinates = pl.concat([rejected["coordinates"], *(rows["coordinates"] for _, rows in of_models)])
+        for keys in keys_of_coordinates(route.stream, coordinates):
             async with route.source.read(route.stream, extraction.fitting.known, keys) as reading:
                 found = await take(reading, extraction)
             if found < len(keys.rows) and not isinstance(route.stream.capture, Queue):
@@ -148,6 +159,11 @@ async def replay(route: Route) -> Batch | None:
         if gone:
             extraction.add_note(f"{gone} rejected rows have left the source")
         return await asyncio.to_thread(lambda: extraction.finish(closes=closes))
+
+
+def _open_rejects_of(route: Route, model: Model) -> tuple[list[str], pl.DataFrame]:
+    """Those of a model, known by the key of the stream."""
+    return open_rejects(route.warehouse, route.landing.working, route.pipeline, model)
 
 
 def _note_lost_files(extraction: Extraction, rejected: pl.DataFrame) -> None:

@@ -72,7 +72,7 @@ async def sweep(route: Route, *, deep: bool = False) -> Batch | None:
 async def _scan(route: Route, known: Sequence[Column], reading: Reading, extraction: Extraction, *, deep: bool) -> Scan:
     """The table's keys and row hashes, in the lake; rows that cannot be decoded are rejects already."""
     narrowing = _Narrowing(route, known, reading.read, deep=deep)
-    with PartWriter(route.landing.scans, extraction.scan_prefix, "scan") as writer:
+    with PartWriter(route.landing.working, extraction.scan_prefix, "scan") as writer:
         rows = 0
         async with aclosing(reading.chunks()) as chunks:
             async for chunk in chunks:
@@ -158,7 +158,7 @@ async def _read_again(route: Route, known: Sequence[Column], scan: Scan, extract
     with Worker(f"compare-{route.stream.name}") as worker:
         lost = (await route.standing()).lost
         comparison = route.warehouse.compare(
-            route.pipeline, route.stream, scan, route.landing.scans, known, trusts_hashes=not lost
+            route.pipeline, route.stream, scan, route.landing.working, known, trusts_hashes=not lost
         )
         async with worker.within(comparison) as compared:
             async with aclosing(worker.each(compared.blocks())) as blocks:

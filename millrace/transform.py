@@ -73,7 +73,7 @@ class _Transform:
         self._root_keys = {model.name: self._root_key(model) for model in self._models}
         self._outputs = {
             model.name: ModelOutput(
-                self._model_batch(model), processed, stack, model, self._root_keys[model.name], limits
+                self._model_batch(model), processed, stack, model, self._root_keys[model.name], limits, pipeline.called
             )
             for model in self._models
             if self._sources(model)
@@ -203,7 +203,7 @@ class _Transform:
                 raise FatalError(
                     f"{name}, which it is computed from, rejected rows, and the changes beside it come once",
                     place=self._place(model),
-                    remedy=f"see `millrace rejects {self._pipeline.name} --stream {name}`, then fix the model or the "
+                    remedy=f"see `millrace rejects {self._pipeline.called} --stream {name}`, then fix the model or the "
                     "data; nothing was loaded, and the changes will be read again",
                 )
             self._outputs[name].add_note(f"it rejected rows: {model.name} is computed from it, and stays as it was")

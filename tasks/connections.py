@@ -56,8 +56,8 @@ async def open_source(pipeline: Pipeline, stream: Stream, warehouse: Warehouse) 
 
 
 async def open_landing(pipeline: Pipeline, warehouse: Warehouse, progress: Progress | None = None) -> Landing:
-    """Where the batches of a pipeline go. In a landing zone of CSV nothing lies but batches."""
-    working = await load_processed() if pipeline.landing == "csv" else None
+    """Where the batches of a pipeline go."""
+    processed = await load_processed() if pipeline.is_transformed else None
     limits = warehouse.dialect.limits
     return Landing(
         pipeline.name,
@@ -65,7 +65,7 @@ async def open_landing(pipeline: Pipeline, warehouse: Warehouse, progress: Progr
         limits,
         progress,
         form=pipeline.landing,
-        working=working,
+        processed=processed,
         dated=pipeline.dated,
         called=pipeline.called,
     )

@@ -12,7 +12,8 @@ from datetime import datetime
 
 import polars as pl
 
-from blocks.load import load_landing
+from blocks.load import load_landing, load_processed
+from millrace import Stream
 from millrace.quarantine import open_rejects, refused_rejects
 from pipelines import find
 from tasks.connections import open_warehouse
@@ -20,8 +21,8 @@ from tasks.connections import open_warehouse
 
 @dataclass(frozen=True)
 class Rejects:
-    """Rows of a stream rejected for one reason and field: how many, when last, and the latest ``file`` that holds them
-    whole. ``coordinates`` is the key of a single row, '' where there are several. ``is_refused``: the batch was refused
+    """Rows of a stream or model rejected for one reason and field: how many, when last, and the latest ``file`` that
+    holds them whole. ``coordinates`` is the key of a single row, '' where there are several. ``is_refused``: the batch was refused
     for its rejects, so that nothing of it is loaded."""
 
     stream: str
@@ -34,18 +35,20 @@ class Rejects:
     is_refused: bool = False
 
 
-async def list_rejects(pipeline: str, streams: Sequence[str], *, each: bool = False) -> list[Rejects]:
-    """Open rejects of these streams, and those of a batch that was refused and on which nothing went on; the most
-    frequent reason first; ``each``: row by row."""
+async def list_rejects(pipeline: str, names: Sequence[str] = (), *, each: bool = False) -> list[Rejects]:
+    """Open rejects of these streams and models (of all, if none is named), and those of a batch that was refused and on
+    which nothing went on; the most frequent reason first; ``each``: row by row. Raises ConfigurationError."""
     declared = find(pipeline)
-    warehouse, store = await open_warehouse(declared), await load_landing()
+    members = [declared.find(name) for name in names] or declared.members
+    warehouse, landing = await open_warehouse(declared), await load_landing()
+    processed = await load_processed() if declared.models else landing
     found: list[Rejects] = []
-    for stream in streams:
-        own = (warehouse, store, declared, declared.stream(stream))
+    for member in members:
+        own = (warehouse, landing if isinstance(member, Stream) else processed, declared, member)
         _, applied = await asyncio.to_thread(open_rejects, *own)
         refused = await asyncio.to_thread(refused_rejects, *own)
-        found += _grouped(stream, applied, each=each)
-        found += _grouped(stream, refused, each=each, is_refused=True)
+        found += _grouped(member.name, applied, each=each)
+        found += _grouped(member.name, refused, each=each, is_refused=True)
     return found
 
 

@@ -27,5 +27,5 @@ async def transform_batches(pipeline: str, manifests: Sequence[str]) -> list[str
     warehouse = await open_warehouse(declared)
     batches = await asyncio.to_thread(lambda: [Batch.load(landing, manifest) for manifest in manifests])
     async with kept(warehouse, declared, batches):
-        made = await asyncio.to_thread(transform, declared, batches, landing, processed)
+        made = await asyncio.to_thread(transform, declared, batches, landing, processed, warehouse.dialect.limits)
     return [batch.manifest_key for batch in made]

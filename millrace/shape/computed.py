@@ -63,19 +63,14 @@ def compute(model: Model, inputs: Mapping[str, pl.DataFrame], place: str, known_
     own = rows.select(model.schema.column_names())
     rows, rejects = by_rules(own, own, model.schema, list(known_by))
     rejected = own.join(rows, on=own.columns, how="anti", nulls_equal=True) if rejects.height else own.head(0)
-    return Computed(rows, rejects.with_columns(_renamed(rejects["coordinates"], known_by)), rejected)
+    return Computed(rows, as_known_by(rejects, known_by), rejected)
 
 
-def _renamed(coordinates: pl.Series, names: Mapping[str, str]) -> pl.Series:
-    """Coordinates under the names of the root's key."""
-    if all(name == other for name, other in names.items()):
-        return coordinates
-    given = (orjson.loads(text) for text in coordinates)
-    return pl.Series(
-        coordinates.name,
-        [orjson.dumps({names[name]: value for name, value in one.items()}).decode() for one in given],
-        pl.String,
-    )
+def as_known_by(rejects: pl.DataFrame, names: Mapping[str, str]) -> pl.DataFrame:
+    """Rejects whose coordinates are columns of the model, with these names for them: those of the root's key."""
+    given = [orjson.loads(text) for text in rejects["coordinates"]]
+    renamed = [orjson.dumps({names[name]: value for name, value in one.items()}).decode() for one in given]
+    return rejects.with_columns(pl.Series("coordinates", renamed, pl.String))
 
 
 def _raised_at(error: Exception, model: Model) -> str:

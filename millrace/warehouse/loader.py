@@ -100,16 +100,21 @@ class Warehouse:
                 _note(ledger.position(*own), position),
             )
 
-    def open_rejects(self, pipeline: Pipeline, stream: Stream) -> list[OpenRejects]:
+    def open_rejects(self, pipeline: Pipeline, member: Stream | Model) -> list[OpenRejects]:
         """What was rejected and not read again since, the latest first."""
-        with self._session(self._target(pipeline, stream)) as connection:
-            return Ledger(connection).open_rejects(pipeline.name, stream.name)
+        with self._session(self._target(pipeline, member)) as connection:
+            return Ledger(connection).open_rejects(pipeline.name, member.name)
 
-    def newest_tokens(self, pipeline: Pipeline, stream: Stream) -> tuple[int, int]:
+    def last_read(self, pipeline: Pipeline, member: Stream | Model) -> datetime | None:
+        """The moment of the newest batch; None before the first."""
+        with self._session(self._target(pipeline, member)) as connection:
+            return Ledger(connection).last_read(pipeline.name, member.name, self._now(connection))
+
+    def newest_tokens(self, pipeline: Pipeline, member: Stream | Model) -> tuple[int, int]:
         """That of the newest batch which moved the stream's position, and that of the newest which read anything but
         rejects again; 0 before the first."""
-        with self._session(self._target(pipeline, stream)) as connection:
-            return Ledger(connection).newest_tokens(pipeline.name, stream.name)
+        with self._session(self._target(pipeline, member)) as connection:
+            return Ledger(connection).newest_tokens(pipeline.name, member.name)
 
     def collected(self, pipeline: Pipeline, stream: Stream, since: str) -> dict[str, str]:
         """The objects with messages of a queue that were applied, of those from the name ``since`` on, with the batch

@@ -199,7 +199,8 @@ class Together:
 
     def transform(self, pipeline: Pipeline, batches: Sequence[Batch]) -> list[Batch]:
         """Batches in the processed zone, those of models too."""
-        return transform(pipeline, batches, self.engine.store, self.processed)
+        limits = self.engine.warehouse.dialect.limits
+        return transform(pipeline, batches, self.engine.store, self.processed, limits)
 
     def load(self, pipeline: Pipeline, batches: Sequence[Batch]) -> dict[str, LoadResult]:
         """What the one commit did, by stream and model."""
