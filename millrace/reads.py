@@ -24,8 +24,8 @@ from millrace.declared import Queue
 from millrace.errors import FatalError, RetryableError
 from millrace.extract import Extraction, Landing
 from millrace.lake.batch import Batch, BatchKind
-from millrace.naming import column_name
 from millrace.model import Model
+from millrace.naming import column_name
 from millrace.pipeline import Pipeline
 from millrace.quarantine import open_rejects, rejected_before
 from millrace.rejects import FILE_IS_GONE, NOWHERE, REJECT_SCHEMA
