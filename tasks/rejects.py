@@ -22,8 +22,8 @@ from tasks.connections import open_warehouse
 @dataclass(frozen=True)
 class Rejects:
     """Rows of a stream or model rejected for one reason and field: how many, when last, and the latest ``file`` that
-    holds them whole. ``coordinates`` is the key of a single row, '' where there are several. ``is_refused``: the batch was refused
-    for its rejects, so that nothing of it is loaded."""
+    holds them whole. ``coordinates`` is the key of a single row of the source, '' where there are several.
+    ``is_refused``: the batch was refused for its rejects, so that nothing of it is loaded."""
 
     stream: str
     reason: str
