@@ -46,7 +46,11 @@ def valid(kind: type[Request], given: Mapping[str, object], options: Mapping[str
     try:
         return kind(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        fail(*(_wrong(str(one["msg"]), one["loc"], options) for one in error.errors()))
+        found = error.errors()
+        # Of a list with a wrong item pydantic says as well that it is too short.
+        items = {one["loc"][:-1] for one in found}
+        causes = [one for one in found if one["type"] != "too_short" or one["loc"] not in items]
+        fail(*(_wrong(str(one["msg"]), one["loc"], options) for one in causes))
 
 
 def _wrong(message: str, location: tuple[int | str, ...], options: Mapping[str, str]) -> ConfigurationError:

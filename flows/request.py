@@ -6,9 +6,10 @@ What does not belong here: doing it.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Annotated
 
 from prefect.runtime import flow_run
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from flows.form import Form, pipeline_field
 from millrace import Pipeline, Stream
@@ -20,11 +21,21 @@ SPANS: dict[Mode, str] = {"incremental": "changes", "full": "all", "sweep": "swe
 """How a run is called."""
 
 
+def _no_number(value: object) -> object:
+    """A number would be read as seconds since 1970, and 20260101 is a day of that year."""
+    if isinstance(value, int | float) or (isinstance(value, str) and value.strip().lstrip("+-").isdigit()):
+        raise ValueError("write a moment as 2026-01-31T12:00:00Z")
+    return value
+
+
+Moment = Annotated[datetime, BeforeValidator(_no_number)]
+
+
 class Window(Form):
     """A span of the cursor's time, for backfills. Such a run leaves the position where it is."""
 
-    start: datetime | None = Field(default=None, description="First moment (inclusive); empty: from the beginning.")
-    end: datetime | None = Field(default=None, description="Last moment (exclusive); empty: open.")
+    start: Moment | None = Field(default=None, description="First moment (inclusive); empty: from the beginning.")
+    end: Moment | None = Field(default=None, description="Last moment (exclusive); empty: open.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Window:

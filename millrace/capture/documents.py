@@ -20,11 +20,16 @@ import polars as pl
 
 from millrace.capture.bson_values import Converters, Unfit
 from millrace.naming import column_name, column_names
+from millrace.rejects import NAME_TOO_LONG
 from millrace.stream import Stream
 from millrace.types import FLOAT64, MOMENTS, Column, DataType, Kind, from_polars, polars_type
 from millrace.width import MAX_COLUMNS, refuse_too_many
 
 NUL = "\x00"
+MAX_PATH_BYTES = 65_535
+"""Of the path of a column, as the ledger holds it."""
+SHOWN_CHARACTERS = 100
+"""Of a longer one."""
 
 Rejected = dict[int, tuple[str, str]]
 """Reason and field by index of the document."""
@@ -69,8 +74,11 @@ class Documents:
         """A row for each document, with every column known so far; and which of them are rejected."""
         values: dict[str, list[Any]] = {}
         self._flatten(documents, "", self._stream.flatten_depth, values)
-        self._name(values)
         rejected: Rejected = {}
+        for path in [path for path in values if len(path) > MAX_PATH_BYTES // 4]:
+            if len(path.encode()) > MAX_PATH_BYTES:
+                _reject_all(values.pop(path), f"{path[:SHOWN_CHARACTERS]}…", rejected, NAME_TOO_LONG)
+        self._name(values)
         series = [self._series(path, column, rejected) for path, column in values.items()]
         return self._complete([one for one in series if one is not None], len(documents)), rejected
 
@@ -222,11 +230,11 @@ def _pruned(value: Any, path: str, omitted: Collection[str]) -> Any:
     return {field: _pruned(value[field], inner[field], omitted) for field in value if inner[field] not in omitted}
 
 
-def _reject_all(values: list[Any], path: str, rejected: Rejected) -> None:
+def _reject_all(values: list[Any], path: str, rejected: Rejected, reason: str = "type_mismatch") -> None:
     """Rejects the documents with such values: no column can hold them."""
     for index, value in enumerate(values):
         if value is not None:
-            rejected.setdefault(index, ("type_mismatch", path))
+            rejected.setdefault(index, (reason, path))
 
 
 def _convert(values: list[Any], converters: Converters, column: Column, rejected: Rejected) -> list[Any]:

@@ -39,7 +39,7 @@ def unfilled(target: Target, batch: Batch, changes: Sequence[Change]) -> Iterato
     added = sorted(_added(changes) & arriving)
     if added and not batch.reads_all and not batch.by_value:
         full, sweep = f"`millrace run {target.called} --full`", f"`millrace sweep {target.called}`, or a due sweep,"
-        way = full if batch.kind == "model" else sweep
+        way = full if batch.kind == "model" or batch.collected else sweep
         yield f"rows loaded before are NULL in the new {', '.join(added)} until they are read again: {way} does it"
 
 

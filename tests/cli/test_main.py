@@ -51,6 +51,7 @@ WRONG = [
     (("collect", "events", "--flush-seconds", "nan"), "--flush-seconds: Input should be a finite number"),
     (("chart", "events", "--from", "2026-01-02", "--to", "2026-01-01"), "1 to 92 days (--from, --to)"),
     (("chart", "events", "--from", "2026-01-01", "--to", "2026-01-02", "--days", "1"), "--from, --to and --days: two"),
+    (("chart", "events", "--platform", "web"), "--platform: Input should be 'ios' or 'android'"),
     (("simulate", "totesys", "--speed", "inf"), "--speed: Input should be"),
     (("sweep", "stori", "--stream", "nope"), "choose from transactions, trades"),
     (("rejects", "nope"), "there is no pipeline 'nope'"),
@@ -89,6 +90,7 @@ def test_a_wrong_request_is_one_clear_line(
     code, out, told = invoked(*arguments)
     assert (code, out) == (2, "")
     assert message in told
+    assert told.count("\n") == 1
 
 
 def test_a_wrong_request_ends_the_process_without_a_traceback() -> None:

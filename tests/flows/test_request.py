@@ -95,6 +95,12 @@ def test_a_window_without_bounds_is_refused() -> None:
         ReplicateRequest.model_validate({"window": {}})
 
 
+@pytest.mark.parametrize("moment", [20260101, 1.7e12, "20260101", "-5", True])
+def test_a_number_is_no_moment(moment: object) -> None:
+    with pytest.raises(ValidationError, match="write a moment as 2026-01-31T12:00:00Z"):
+        Window.model_validate({"start": moment})
+
+
 def test_a_moment_out_of_range_is_refused() -> None:
     with pytest.raises(ValidationError, match="out of range"):
         Window(end=datetime.min.replace(tzinfo=timezone(timedelta(hours=7))))

@@ -19,7 +19,7 @@ from millrace.capture.postgres_values import describe
 from millrace.capture.rows import TOO_LARGE
 from millrace.contract.document_limits import TOO_DEEP
 from millrace.errors import UnmappableType
-from millrace.rejects import FILE_IS_GONE, NO_KEY
+from millrace.rejects import FILE_IS_GONE, NAME_TOO_LONG, NO_KEY
 from millrace.types import BSON, DataType, from_mysql, from_postgres
 from millrace.warehouse.dialect import POSTGRES_DIALECT, REDSHIFT_DIALECT
 
@@ -105,7 +105,15 @@ def test_reasons() -> None:
     tested = {reason for case in CASES for reason in case.rejected.values()}
     tested |= {reason for case in mysql_cases.CASES for reason in case.rejected.values()}
     tested |= {value.reason for values in FIELDS.values() for _, value in values if isinstance(value, Rejected)}
-    assert documented == tested | {"undecodable", TOO_DEEP, TOO_LARGE, NO_KEY, FILE_IS_GONE, "contract_<rule>"}
+    assert documented == tested | {
+        "undecodable",
+        TOO_DEEP,
+        TOO_LARGE,
+        NO_KEY,
+        NAME_TOO_LONG,
+        FILE_IS_GONE,
+        "contract_<rule>",
+    }
     pages = section("From Postgres") + section("From MySQL") + section("From MongoDB")
     mentioned = set(re.findall(r"`((?:\w+_)+\w+)`", pages))
     assert mentioned - {"flatten_depth", "pg_lsn", "max_allowed_packet"} <= documented

@@ -17,6 +17,7 @@ from queue_messages import LATER, collect
 from millrace import Append, Incremental, Merge, Queue, Stream, naming
 from millrace.errors import TooManyRejects
 from millrace.load_modes import LoadMode
+from millrace.run import Bounds
 
 ORDERS = Stream("orders", "sqs/orders", "id", Queue(stamp="at"), load=Merge(), max_reject_share=1.0)
 
@@ -62,6 +63,31 @@ async def test_a_queue_that_begins_with_messages_without_a_key_goes_on(engine: E
     assert result is not None
     assert result.inserted == 1
     assert engine.rows("orders", "id") == [("a",)]
+
+
+async def test_a_field_whose_name_is_longer_than_the_ledger_holds_is_rejected_alone(either: Engine) -> None:
+    longest, longer = "x" * 65_535, "é" * 32_768
+    collect(either, '{"id":"a"}', f'{{"id":"b","{longest}":1}}', f'{{"id":"c","{longer}":1}}')
+    result = await either.run(ORDERS)
+    assert result is not None
+    assert (result.inserted, result.rejected) == (2, 1)
+    assert reasons(either) == [("name_too_long", "é" * 100 + "…")]
+    collect(either, f'{{"id":"d","{longer}":{{"{longest}":2}}}}', '{"id":"e"}', at=LATER)
+    again = await either.run(ORDERS)
+    assert again is not None
+    assert (again.inserted, again.rejected) == (1, 1)
+
+
+async def test_a_new_field_names_the_run_that_fills_it_in_messages_loaded_before(engine: Engine) -> None:
+    collect(engine, '{"id":"a","v":1}')
+    await engine.run(Stream(**{**vars(ORDERS), "omitted": ["v"]}))
+    collect(engine, '{"id":"b","v":2}', at=LATER)
+    result = await engine.run(ORDERS)
+    assert result is not None
+    (told,) = result.warnings
+    assert "NULL in the new v until they are read again: `millrace run engine --full` does it" in told
+    await engine.run(ORDERS, Bounds("full"))
+    assert engine.rows("orders", "id", "v") == [("a", 1), ("b", 2)]
 
 
 async def test_a_message_that_lacks_one_field_of_its_key_is_rejected(engine: Engine) -> None:
