@@ -23,6 +23,8 @@ SchemaPolicy = Literal["evolve", "freeze", "quarantine"]
 need a change are rejected."""
 LandingFormat = Literal["parquet", "csv"]
 """Of a batch's files in the landing zone."""
+LEAST_UNKNOWN = -1_000_000
+"""The least number that stands for no version: surrogate keys are positive."""
 CONNECTION = r"[a-z0-9-]+"
 """A pattern: how connections are named."""
 
@@ -162,16 +164,24 @@ class Bind:
     """``column`` of a model holds the surrogate key of the version of ``dimension`` (a model that keeps versions) that
     was valid at the time in the column ``at``. ``by`` names the columns that hold the dimension's natural key.
 
-    Rows whose version is not there yet are bound when it comes.
+    Rows whose version is not there yet are bound when it comes; until then, and where no version is of their time, the
+    column holds ``unknown`` (None: NULL), a number below 1, as no version has one.
     """
 
     column: Text
     dimension: Text
     by: Text | Sequence[Text]
     at: Text
+    unknown: int | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, f"Bind {self.column!r}")
+        if self.unknown is not None and not LEAST_UNKNOWN <= self.unknown <= 0:
+            raise ConfigurationError(
+                f"unknown is {self.unknown}, which a version may have",
+                place=f"Bind {self.column!r}",
+                remedy="declare a number from -1,000,000 to 0, or None for NULL",
+            )
         check_distinct(self.keys, "column", f"Bind {self.column!r}")
 
     @property

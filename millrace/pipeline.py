@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -23,6 +23,7 @@ from millrace.naming import declared_name
 from millrace.roots import Roots
 from millrace.schedule import check_cron
 from millrace.stream import SOURCE_KINDS, SourceKind, Stream
+from millrace.types import EXACT_NUMBERS
 from millrace.zones import check_zone
 
 __all__ = ["SOURCE_KINDS", "Pipeline", "SourceKind", "Stream"]
@@ -164,6 +165,9 @@ class Pipeline:
                     remedy=f"choose from {', '.join(one.name for one in self.models)}",
                 )
             dimension.check_unknown()
+        for column, name in model.references.items():
+            dimension = next(one for one in self.models if one.name == name)
+            self._check_types(model, name, {column: dimension.keys[0]})
 
     def _check_binds(self, model: Model) -> None:
         place = f"pipeline {self.name}, model {model.name}"
@@ -181,6 +185,19 @@ class Pipeline:
                     f"{', '.join(dimension.keys)}",
                     place=place,
                     remedy="name a column for each of the key's",
+                )
+            self._check_types(model, bind.dimension, dict(zip(bind.keys, dimension.keys, strict=True)))
+
+    def _check_types(self, model: Model, name: str, keys: Mapping[str, str]) -> None:
+        """Columns of a model are compared with the key of another one, which a warehouse does not do across types."""
+        dimension = next(one for one in self.models if one.name == name)
+        kinds, others = ({column.name: column.type.kind for column in one.columns} for one in (model, dimension))
+        for own, key in keys.items():
+            if kinds[own] != others[key] and not {kinds[own], others[key]} <= EXACT_NUMBERS:
+                raise ConfigurationError(
+                    f"its column {own} is {kinds[own]}, and {key}, the key of {name}, is {others[key]}",
+                    place=f"pipeline {self.name}, model {model.name}",
+                    remedy="give both the same type in their schemas",
                 )
 
     def _check_stamps(self, model: Model) -> None:

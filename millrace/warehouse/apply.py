@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
+from math import ceil
 from typing import Any
 
 from millrace.errors import TooManyDeletes
 from millrace.lake.batch import Batch
 from millrace.warehouse import statements
 from millrace.warehouse.modes import mode_of
-from millrace.warehouse.modes.mode import Applied
+from millrace.warehouse.modes.mode import Applied, Mode
 from millrace.warehouse.session import count
 from millrace.warehouse.target import Target
 
@@ -32,14 +33,20 @@ def apply(connection: Any, target: Target, batch: Batch, applied_at: datetime, h
         return Applied()
     mode = mode_of(target)
     with connection.cursor() as cursor:
-        present = count(cursor, statements.count_rows(target, mode.present)) if mode.may_delete(batch) else 0
         done = mode.apply(cursor, batch, applied_at, held)
-    if not batch.consent.allow_deletes:
-        _refuse_too_many_deletes(target, present, mode.lost(done), batch.rejected)
+        if mode.lost(done) > 0 and not batch.consent.allow_deletes:
+            _refuse_too_many_deletes(cursor, target, mode, done, batch.rejected)
     return done
 
 
-def _refuse_too_many_deletes(target: Target, present: int, lost: int, rejected: int) -> None:
+def _refuse_too_many_deletes(cursor: Any, target: Target, mode: Mode, done: Applied, rejected: int) -> None:
+    """Rows are counted only as far as they decide."""
+    lost, put_in_or_out = mode.lost(done), done.deleted - done.inserted
+    enough = max(SMALL_ROWS + 1, ceil(lost / target.max_delete_share) if target.max_delete_share else 0)
+    counted = count(cursor, statements.count_rows(target, mode.present, at_most=enough + done.inserted))
+    if counted + put_in_or_out >= enough and lost <= target.max_delete_share * enough:
+        return
+    present = count(cursor, statements.count_rows(target, mode.present)) + put_in_or_out
     if present <= SMALL_ROWS or lost <= target.max_delete_share * present:
         return
     and_rejected = f" ({rejected} rows of it were rejected)" if rejected else ""

@@ -6,10 +6,11 @@ What does not belong here: which changes a target needs (schema.py), which a str
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from millrace.naming import distinct_column_name, literal, quote
+from millrace.naming import distinct_column_name, literal, quote, quote_list
 from millrace.types import DataType
 from millrace.warehouse.dialect import Dialect
 
@@ -37,6 +38,11 @@ class TargetTable:
             f"FROM {self.dialect.catalog} WHERE table_schema = {literal(self.schema)} "
             f"AND table_name = {literal(self.table)} AND column_name = {literal(column)}"
         )
+
+
+def create_index(target: TargetTable, columns: Sequence[str], where: str) -> str:
+    """On columns, of the rows of a condition ('': of all)."""
+    return f"CREATE INDEX ON {target.quoted} ({quote_list(columns)}){where and f' WHERE {where}'}"
 
 
 @dataclass(frozen=True)
@@ -76,10 +82,12 @@ class Change:
 
 @dataclass(frozen=True)
 class CreateTable(Change):
-    """The target does not exist. ``columns``: name, type, whether NULL is refused; ``sorted_by``: one, if any."""
+    """The target does not exist. ``columns``: name, type, whether NULL is refused; ``sorted_by``: one, if any;
+    ``indexes``: of columns each, and of which rows ('': all)."""
 
     columns: tuple[tuple[str, str, bool], ...]
     sorted_by: str = ""
+    indexes: tuple[tuple[tuple[str, ...], str], ...] = ()
 
     def steps(self) -> list[Step]:
         """Safe to repeat."""
@@ -89,7 +97,12 @@ class CreateTable(Change):
         sorting = self.target.dialect.sorting.format(quote(self.sorted_by)) if self.sorted_by else ""
         return [
             Step((f"CREATE SCHEMA IF NOT EXISTS {quote(self.target.schema)}",)),
-            Step((f"CREATE TABLE IF NOT EXISTS {self.target.quoted} (\n    {columns}\n){sorting}",)),
+            Step(
+                (
+                    f"CREATE TABLE IF NOT EXISTS {self.target.quoted} (\n    {columns}\n){sorting}",
+                    *(create_index(self.target, names, where) for names, where in self.indexes),
+                )
+            ),
         ]
 
     def __str__(self) -> str:

@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from millrace.naming import quote
-from millrace.warehouse.changes import Change, Step
+from millrace.warehouse.changes import Change, Step, create_index
+from millrace.warehouse.statements import ORDINAL
+
+ROWS_OF_A_STEP = 500_000
+"""Of a table that is written again in steps."""
 
 
 @dataclass(frozen=True)
@@ -86,3 +90,80 @@ class OtherForm(Change):
 
     def __str__(self) -> str:
         return f"{self.target} {self.was}, and the declaration says {self.declared}"
+
+
+@dataclass(frozen=True)
+class BindRows(Change):
+    """A bind is new, or another one, and the ``rows`` that are there are not bound by it. ``find`` lists those that
+    are to be written, numbered from 1, in a temporary table; ``write`` writes them."""
+
+    column: str
+    dimension: str
+    rows: int
+    drop: str
+    find: str
+    write: str
+    of_columns: ClassVar[bool] = False
+
+    def steps(self) -> list[Step]:
+        """So many rows in a transaction each; all may be repeated."""
+        firsts = range(0, max(self.rows, 1), ROWS_OF_A_STEP)
+        last = firsts[-1]
+        bounds = [
+            f"b$.{ORDINAL} > {first}" + ("" if first == last else f" AND b$.{ORDINAL} <= {first + ROWS_OF_A_STEP}")
+            for first in firsts
+        ]
+        return [
+            Step((self.drop, self.find)),
+            *(Step((f"{self.write} AND {bound}",)) for bound in bounds),
+            Step((self.drop,)),
+        ]
+
+    def __str__(self) -> str:
+        return f"bind {self.column} of all {self.rows} rows of {self.target} to {self.dimension}"
+
+
+@dataclass(frozen=True)
+class CompleteReference(Change):
+    """A reference is new, or to another dimension: keys of rows that are there may be missing in it. They are put in
+    with what is loaded."""
+
+    column: str
+    dimension: str
+    of_columns: ClassVar[bool] = False
+
+    def __str__(self) -> str:
+        return f"add the keys in {self.column} of all rows of {self.target} that {self.dimension} lacks"
+
+
+@dataclass(frozen=True)
+class CreateIndex(Change):
+    """The target has no index on columns by which its rows are found. ``where``: of which rows, '' of all."""
+
+    columns: tuple[str, ...]
+    where: str = ""
+    of_columns: ClassVar[bool] = False
+
+    def steps(self) -> list[Step]:
+        """One statement, in which writers wait."""
+        return [Step((create_index(self.target, self.columns, self.where),))]
+
+    def __str__(self) -> str:
+        return f"create an index on {self.target} ({', '.join(self.columns)})"
+
+
+@dataclass(frozen=True)
+class DropIndex(Change):
+    """The target's index cannot hold a text that is to come."""
+
+    index: str
+    columns: tuple[str, ...]
+    of_columns: ClassVar[bool] = False
+
+    def steps(self) -> list[Step]:
+        """One statement."""
+        return [Step((f"DROP INDEX IF EXISTS {quote(self.target.schema, self.index)}",))]
+
+    def __str__(self) -> str:
+        names = ", ".join(self.columns)
+        return f"drop the index on {self.target} ({names}): a text is longer than an index holds"

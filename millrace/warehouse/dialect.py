@@ -25,6 +25,7 @@ class Dialect:
     ``measures_text``: VARCHAR has a length in bytes that is widened as needed, else text is unlimited.
     ``alters_types``: a column's type is changed in place, else a wider column takes the place of the old one.
     ``drops_not_null``: a column that refuses NULL can be altered so that it does not.
+    ``has_indexes``: tables have indexes; ``analyzes``: the server does not know what a new temporary table holds.
     ``staged``: kinds that lie in the stage as another type, and the SQL that turns them into their own.
     ``catalog``: the view that lists columns. ``clock``: the server's time in UTC, as a TIMESTAMP.
     ``view_binding``: what stands behind a view's definition, so that the columns it reads may still be widened.
@@ -44,6 +45,8 @@ class Dialect:
     number_of_hex: str
     view_binding: str = ""
     sorting: str = ""
+    has_indexes: bool = False
+    analyzes: bool = False
     staged: Mapping[Kind, tuple[str, str]] = field(default_factory=dict)
     compared: Mapping[Kind, str] = field(default_factory=dict)
 
@@ -136,6 +139,8 @@ POSTGRES_DIALECT = Dialect(
     measures_text=False,
     alters_types=True,
     drops_not_null=True,
+    has_indexes=True,
+    analyzes=True,
     catalog="information_schema.columns",
     clock="(clock_timestamp() AT TIME ZONE 'UTC')",
     number_of_hex="('x0' || {})::bit(64)::bigint",

@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from millrace.declared import Bind
 from millrace.load_modes import LoadMode, Scd2
 from millrace.naming import DELETED_AT, VERSION, VERSION_HASH
 from millrace.warehouse.changes import Change, TargetTable
@@ -36,7 +37,8 @@ _ONE_ROW_PER_KEY = {"Append", "Merge"}
 @dataclass(frozen=True)
 class Form:
     """``options`` are those of the mode ``load``. ``binds`` are by column, ``references`` the dimension by column.
-    ``result`` is a hash of a model's columns ('': of a stream), ``required`` are those of them that refuse NULL."""
+    ``result`` is a hash of a model's columns ('': of a stream), ``required`` are those of them that refuse NULL.
+    ``indexes`` are the states of indexes by their columns."""
 
     load: str
     options: Mapping[str, Any]
@@ -46,6 +48,7 @@ class Form:
     references: Mapping[str, str] = field(default_factory=dict)
     result: str = ""
     required: Sequence[str] = ()
+    indexes: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> str:
         """As it is recorded; equal forms give equal texts."""
@@ -70,11 +73,16 @@ def form_of(target: Target) -> Form:
         options=_options(target.load),
         key=target.keys,
         deletes=target.deletes,
-        binds={bind.column: _plain(vars(bind) | {"by": bind.keys}) for bind in target.binds},
+        binds={bind.column: bind_form(bind) for bind in target.binds},
         references=dict(target.references),
         result=_hash_of_result(target),
         required=sorted(target.required),
     )
+
+
+def bind_form(bind: Bind) -> dict[str, Any]:
+    """As it is recorded."""
+    return {"dimension": bind.dimension, "by": list(bind.keys), "at": bind.at, "unknown": bind.unknown}
 
 
 def form_changes(target: Target, held: Collection[str], recorded: Form | None) -> list[Change]:
@@ -93,8 +101,22 @@ def form_changes(target: Target, held: Collection[str], recorded: Form | None) -
 
 def renamed(held: Mapping[str, Any], changes: Sequence[Change]) -> dict[str, Any]:
     """The columns as they are called once the changes are made."""
-    names = {change.old: change.new for change in changes if isinstance(change, RenameColumn)}
+    names = _names(changes)
     return {names.get(name, name): value for name, value in held.items()}
+
+
+def renamed_indexes(recorded: Form | None, changes: Sequence[Change]) -> dict[str, str]:
+    """The states of indexes as they are recorded once the changes are made."""
+    names = _names(changes)
+    found = {}
+    for index, state in (recorded.indexes if recorded else {}).items():
+        table, _, columns = index.partition(":")
+        found[f"{table}:{','.join(names.get(one, one) for one in columns.split(','))}"] = state
+    return found
+
+
+def _names(changes: Sequence[Change]) -> dict[str, str]:
+    return {change.old: change.new for change in changes if isinstance(change, RenameColumn)}
 
 
 def _unrecorded(target: Target, table: TargetTable, held: Collection[str]) -> Iterator[Change]:

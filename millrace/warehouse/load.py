@@ -18,14 +18,13 @@ from typing import Any
 from millrace.database import database_errors
 from millrace.errors import TargetLost
 from millrace.lake.batch import Batch
-from millrace.naming import DELETED_AT
+from millrace.naming import DELETED_AT, quote
 from millrace.warehouse import statements
 from millrace.warehouse.added import refuse_unfilled, unfilled
 from millrace.warehouse.apply import apply
-from millrace.warehouse.bind import Changed, bind_facts
+from millrace.warehouse.bind import Changed, bind_facts, with_joins
 from millrace.warehouse.catalog import Catalog
 from millrace.warehouse.changes import Change, CreateTable
-from millrace.warehouse.form import form_of
 from millrace.warehouse.freshness import measure
 from millrace.warehouse.ledger import Ledger
 from millrace.warehouse.load_result import LoadResult
@@ -33,7 +32,6 @@ from millrace.warehouse.modes.mode import Applied
 from millrace.warehouse.needed import Needs, needs_of
 from millrace.warehouse.reconcile import reconcile
 from millrace.warehouse.references import complete_dimensions
-from millrace.warehouse.room import make_room
 from millrace.warehouse.session import count, patiently
 from millrace.warehouse.stage import Stage, files_of
 from millrace.warehouse.target import Target
@@ -68,10 +66,10 @@ def load(connection: Any, stage: Stage, works: Sequence[Work], models: Mapping[s
     for work in pending:
         _stage(stage, work)
     if pending:
-        needs = needs_of(connection, ledger, [*(work.target for work in pending), *models.values()])
-        pending = _make_all_room(connection, needs, pending, models)
+        needs = needs_of(connection, ledger, [work.target for work in pending], models)
+        pending = _make_all_room(needs, pending)
         patiently(connection, ledger.ensure)
-        done |= patiently(connection, lambda: _commit_together(connection, needs, works, pending, models))
+        done |= patiently(connection, lambda: _commit_together(connection, needs, works, pending))
     return [done[work.batch.batch_id] for work in works]
 
 
@@ -88,49 +86,48 @@ def _stage(stage: Stage, work: Work) -> None:
             stage.check_keys(files, work.target.keys, work.batch.identity, is_unique=is_unique)
 
 
-def _make_all_room(connection: Any, needs: Needs, pending: Sequence[Work], models: Mapping[str, Target]) -> list[Work]:
+def _make_all_room(needs: Needs, pending: Sequence[Work]) -> list[Work]:
     """Of the works' targets, and of all other models: rows of these may be bound, or refer to what is loaded. What was
     changed in those is told with the first work."""
     here = {work.target.member: work for work in pending}
-    others = [target for target in models.values() if target.member not in here]
+    others = [target for target in needs.models.values() if target.member not in here]
     targets = sorted([*(work.target for work in pending), *others], key=lambda target: target.rank)
-    referred = {name for target in targets if target.member in here for name in target.dimensions}
+    facts = [target for target in targets if target.member in here or needs.catalog.held(target) is not None]
+    referred = {name for fact in facts for name in fact.dimensions}
+    for fact in facts:
+        needs.refer(fact, here[fact.member].batch.longest_bytes if fact.member in here else {})
     made: dict[str, Sequence[Change]] = {}
     for target in targets:
         step = (
-            partial(_make_room, connection, needs, here[target.member])
+            partial(_make_room, needs, here[target.member])
             if target.member in here
-            else partial(_make_other, connection, needs, target, is_referred=target.member in referred)
+            else partial(_make_other, needs, target, is_referred=target.member in referred)
         )
-        made[target.member] = patiently(connection, step, target.place)
+        made[target.member] = patiently(needs.connection, step, target.place)
     told = tuple(str(change) for name, changes in made.items() if name not in here for change in changes)
     works = [replace(work, changes=made[work.target.member]) for work in pending]
     return [replace(works[0], told=told), *works[1:]]
 
 
-def _make_room(connection: Any, needs: Needs, work: Work) -> Sequence[Change]:
+def _make_room(needs: Needs, work: Work) -> Sequence[Change]:
     batch, target = work.batch, work.target
     if not (batch.written or batch.deleted or batch.is_complete):
-        return needs.prepare(connection, target)
+        return needs.prepare(target)
     is_whole = batch.is_whole and batch.written > 0
     changes = needs.changes(target, batch.columns, batch.longest_bytes, is_whole=is_whole)
     if _makes(changes, target):
         _refuse_part(needs.ledger, batch, target, "is not there any more")
-    if changes:
-        needs.catalog.forget()
-        refuse_unfilled(needs.ledger, target, batch, changes)
-        make_room(connection, changes, target.schema_policy, target.place)
+    refuse_unfilled(needs.ledger, target, batch, changes)
+    needs.make(target, changes)
     return changes
 
 
-def _make_other(connection: Any, needs: Needs, target: Target, *, is_referred: bool) -> Sequence[Change]:
+def _make_other(needs: Needs, target: Target, *, is_referred: bool) -> Sequence[Change]:
     """A dimension that is referred to, or bound to, and was never loaded is made."""
     if needs.catalog.held(target) is None and is_referred:
-        changes = needs.changes(target, target.columns)
-        needs.catalog.forget()
-        make_room(connection, changes, target.schema_policy, target.place)
+        needs.make(target, needs.changes(target, target.columns))
         return ()
-    return needs.prepare(connection, target)
+    return needs.prepare(target)
 
 
 def _refuse_part(ledger: Ledger, batch: Batch, target: Target, problem: str) -> None:
@@ -146,13 +143,9 @@ def _refuse_part(ledger: Ledger, batch: Batch, target: Target, problem: str) -> 
 
 
 def _commit_together(
-    connection: Any,
-    needs: Needs,
-    works: Sequence[Work],
-    pending: Sequence[Work],
-    models: Mapping[str, Target],
+    connection: Any, needs: Needs, works: Sequence[Work], pending: Sequence[Work]
 ) -> dict[str, LoadResult]:
-    ledger, catalog = needs.ledger, needs.catalog
+    ledger, catalog, models = needs.ledger, needs.catalog, needs.models
     ledger.lock()
     catalog.forget()
     done = _applied_before(ledger, pending)
@@ -167,17 +160,16 @@ def _commit_together(
         if not _is_made(work):
             ledger.refuse_other_source(work.batch)
     applied_at = datetime.now(UTC)
-    pending = [_apply(connection, catalog, work, applied_at) for work in pending]
+    pending = [_apply(connection, needs, work, applied_at) for work in pending]
     unbound = bind_facts(connection, catalog, models, _changed(pending), applied_at)
-    for work in pending:
-        warnings = (*work.applied.warnings, *unbound.get(work.target.member, ()))
-        warnings += doubtful_times(work.target, work.batch)
-        if work.batch.written:
-            warnings += complete_dimensions(connection, catalog, work.target, models, applied_at)
-        done[work.batch.batch_id] = _record(connection, ledger, replace(work, warnings=warnings), applied_at)
+    completed = _complete(needs, pending, applied_at)
+    told = {name: (*unbound.get(name, ()), *completed[name]) for name in models}
+    for work in _told_of_others(pending, told):
+        own = (*work.applied.warnings, *told.get(work.target.member, ()), *doubtful_times(work.target, work.batch))
+        own += work.warnings
+        done[work.batch.batch_id] = _record(connection, ledger, replace(work, warnings=own), applied_at)
     for target in {**models, **{work.target.member: work.target for work in pending}}.values():
-        if catalog.held(target) is not None:
-            needs.forms.record(target, form_of(target), applied_at)
+        needs.record(target, applied_at)
     connection.commit()
     return done
 
@@ -207,9 +199,9 @@ def _refuse_lost(connection: Any, ledger: Ledger, catalog: Catalog, work: Work) 
         _refuse_part(ledger, batch, target, "has no row any more")
 
 
-def _apply(connection: Any, catalog: Catalog, work: Work, applied_at: datetime) -> Work:
-    held = catalog.held(work.target)
-    target = replace(work.target, marks_deleted=DELETED_AT in (held or {}))
+def _apply(connection: Any, needs: Needs, work: Work, applied_at: datetime) -> Work:
+    held = needs.catalog.held(work.target)
+    target = replace(with_joins(work.target, needs.models), marks_deleted=DELETED_AT in (held or {}))
     with database_errors(target.place):
         applied = apply(connection, target, work.batch, applied_at, held)
     return replace(work, target=target, applied=applied, is_there=held is not None, held=held or ())
@@ -219,9 +211,31 @@ def _changed(works: Sequence[Work]) -> Changed:
     """What facts may have to be bound for."""
     there = [work for work in works if work.is_there]
     return Changed(
-        arrived={work.target.member: work.target for work in there if work.batch.written},
         touched={work.target.member: work.target for work in there},
+        repaired=frozenset(work.target.member for work in there if work.batch.by_value and not _is_made(work)),
     )
+
+
+def _complete(needs: Needs, works: Sequence[Work], applied_at: datetime) -> dict[str, tuple[str, ...]]:
+    """Rows for keys that facts refer to and their dimensions lack: of facts that were put in; of all, where everything
+    was read or the reference is new. By model, what was done."""
+    here = {work.target.member: work for work in works if work.is_there}
+    told = {}
+    for name, fact in needs.models.items():
+        work = here.get(name)
+        whole = fact.references if work and work.batch.by_value else needs.completed.get(name, ())
+        columns = dict.fromkeys(whole, fact.quoted)
+        if work and work.batch.written:
+            columns = {column: quote(work.target.delta) for column in fact.references} | columns
+        told[name] = complete_dimensions(needs.connection, needs.catalog, fact, needs.models, applied_at, columns)
+    return told
+
+
+def _told_of_others(works: Sequence[Work], told: Mapping[str, Sequence[str]]) -> list[Work]:
+    """What is told of models into which nothing was loaded is told with the first work."""
+    here = {work.target.member for work in works}
+    others = (f"{name}: {text}" for name, texts in told.items() if name not in here for text in texts)
+    return [replace(work, warnings=tuple(others) if work is works[0] else ()) for work in works]
 
 
 def _record(connection: Any, ledger: Ledger, work: Work, applied_at: datetime) -> LoadResult:

@@ -165,8 +165,8 @@ class Warehouse:
         ``known`` columns; a deep scan is compared with their values."""
         target = self._target(pipeline, stream)
         with self._session(target) as connection:
-            needs = needs_of(connection, Ledger(connection), [target])
-            patiently(connection, lambda: needs.prepare(connection, target), target.place)
+            needs = needs_of(connection, Ledger(connection), [target], {})
+            patiently(connection, lambda: needs.prepare(target), target.place)
             held = needs.catalog.held(target) or {}
             keys = [column for column in scan.columns if column.name in scan.keys]
             table = TargetTable(target.schema, target.table, target.dialect)
@@ -198,7 +198,7 @@ class Warehouse:
         """The schema changes that loading these columns would make, and every statement of the load. Runs none."""
         target = self._target(pipeline, member)
         with self._session(target) as connection:
-            needs = needs_of(connection, Ledger(connection), [target])
+            needs = needs_of(connection, Ledger(connection), [target], self._models(pipeline))
             changes = needs.changes(target, columns, is_whole=bool(columns))
         commands = [command for change in changes for command in change.sql()]
         if columns:
@@ -222,7 +222,7 @@ class Warehouse:
         Raises Superseded, TargetLost, TooManyDeletes, KeyViolation, CountMismatch, SchemaConflict, ConfigurationError,
         Unreachable, Conflict: each leaves targets, ledger and positions as they were.
         """
-        models = {model.name: self._target(pipeline, model) for model in pipeline.models}
+        models = self._models(pipeline)
         works = [
             Work(target_of(pipeline, pipeline.find(batch.stream), self.dialect, number), batch)
             for number, batch in enumerate(batches)
@@ -240,6 +240,9 @@ class Warehouse:
 
     def _target(self, pipeline: Pipeline, member: Stream | Model) -> Target:
         return target_of(pipeline, member, self.dialect)
+
+    def _models(self, pipeline: Pipeline) -> dict[str, Target]:
+        return {model.name: self._target(pipeline, model) for model in pipeline.models}
 
     @contextmanager
     def _session(self, target: Target) -> Iterator[Any]:

@@ -20,20 +20,26 @@ from millrace.warehouse.target import Target
 
 
 def complete_dimensions(
-    connection: Any, catalog: Catalog, target: Target, dimensions: Mapping[str, Target], applied_at: datetime
+    connection: Any,
+    catalog: Catalog,
+    target: Target,
+    dimensions: Mapping[str, Target],
+    applied_at: datetime,
+    columns: Mapping[str, str],
 ) -> tuple[str, ...]:
-    """Rows for the keys that the delta of a target refers to and its dimensions lack; what was done, for people."""
+    """Rows for the keys that ``columns`` of a target refer to, and its dimensions lack; what was done, for people. Each
+    column has the relation whose rows are looked at: those that were put in, or all."""
     made = []
-    for column, name in target.references.items():
-        dimension = dimensions[name]
-        rows = _insert_unknown(connection, target, column, dimension, catalog.held(dimension) or {}, applied_at)
+    for column, relation in columns.items():
+        dimension = dimensions[target.references[column]]
+        rows = _insert_unknown(connection, relation, column, dimension, catalog.held(dimension) or {}, applied_at)
         if rows:
             made.append(f"{rows} keys in {column} are not in {dimension.name} yet")
     return tuple(made)
 
 
 def _insert_unknown(
-    connection: Any, target: Target, column: str, dimension: Target, held: Held, applied_at: datetime
+    connection: Any, relation: str, column: str, dimension: Target, held: Held, applied_at: datetime
 ) -> int:
     """Rows that were made."""
     given = {one: str(value) for one, value in dimension.unknown.items() if value is not None}
@@ -43,6 +49,6 @@ def _insert_unknown(
     marked = replace(dimension, marks_deleted=DELETED_AT in held)
     moments = [applied_at] * (2 if marked.marks_deleted else 1)
     with connection.cursor() as cursor:
-        statement = statements.insert_unknown(target, column, marked, types)
+        statement = statements.insert_unknown(relation, column, marked, types)
         cursor.execute(statement, [*(given[one] for one in types), *moments])
         return int(cursor.rowcount)

@@ -15,8 +15,10 @@ import psycopg2
 
 from millrace.database import database_errors, translate
 from millrace.errors import Conflict, Unreachable
+from millrace.naming import quote
 from millrace.poolers import refuse_shared_sessions
 from millrace.settings import MINUTE, is_redshift, settle_session
+from millrace.warehouse.dialect import Dialect
 
 ATTEMPTS = 6
 FIRST_PAUSE_SECONDS = 0.2
@@ -86,3 +88,10 @@ def count(cursor: Any, question: str) -> int:
     """The number that a query gives."""
     cursor.execute(question)
     return int(cursor.fetchone()[0])
+
+
+def analyze(cursor: Any, dialect: Dialect, table: str) -> None:
+    """Count what a temporary table holds, where the server does not do it by itself: otherwise it takes a few rows for
+    many, and reads a whole table to find their counterparts."""
+    if dialect.analyzes:
+        cursor.execute(f"ANALYZE {quote(table)}")

@@ -28,6 +28,7 @@ from millrace.space import TemporaryFolder, temporary_space
 from millrace.types import Column, Kind, identity_column, text
 from millrace.warehouse import statements
 from millrace.warehouse.dialect import Dialect
+from millrace.warehouse.session import analyze
 from millrace.warehouse.target import Target
 
 _LOAD_ERRORS = (
@@ -101,6 +102,8 @@ class Stage:
                 place=files.place,
                 remedy="nothing was committed; run again, and report it if it stays",
             )
+        with self._connection.cursor() as cursor:
+            analyze(cursor, self._dialect, files.table)
         self._connection.commit()
 
     def check_keys(self, files: Files, keys: Sequence[str], identity: str, *, is_unique: bool = True) -> None:

@@ -164,11 +164,18 @@ def delete_changed(target: Target) -> str:
 
 
 def insert_delta(target: Target, columns: Sequence[Column]) -> str:
-    """Put in new and changed rows. One parameter: the batch's load time."""
-    names = [*(column.name for column in columns), ROW_HASH]
+    """Put in new and changed rows, and the columns that are joined to them. One parameter: the batch's load time."""
+    return insert_rows(target, [*(column.name for column in columns), ROW_HASH], quote(target.delta))
+
+
+def insert_rows(target: Target, names: Sequence[str], rows: str) -> str:
+    """Put in these columns of a relation. One parameter: the batch's load time."""
+    joined = target.joins
+    values = [f"d$.{quote(name)}" for name in names] + [one.value for one in joined]
+    joins = "".join(f" {one.join}" for one in joined)
     return (
-        f"INSERT INTO {target.quoted} ({quote_list([*names, LOADED_AT])}) "
-        f"SELECT {quote_list(names, 'd$.')}, %s::TIMESTAMPTZ FROM {quote(target.delta)} AS d$"
+        f"INSERT INTO {target.quoted} ({quote_list([*names, *(one.column for one in joined), LOADED_AT])}) "
+        f"SELECT {', '.join(values)}, %s::TIMESTAMPTZ FROM {rows} AS d${joins}"
     )
 
 
@@ -212,8 +219,8 @@ def mark_gone(target: Target) -> str:
     return f"UPDATE {target.quoted} SET {marks} FROM {quote(target.gone)} AS d$ WHERE {matches}"
 
 
-def insert_unknown(target: Target, column: str, dimension: Target, types: Mapping[str, str]) -> str:
-    """Rows of a dimension for keys in ``column`` of the delta that it lacks. Parameters: a value for each column of
+def insert_unknown(rows: str, column: str, dimension: Target, types: Mapping[str, str]) -> str:
+    """Rows of a dimension for keys in ``column`` of a relation that it lacks. Parameters: a value for each column of
     ``types``, then the load time, twice if the dimension marks deleted rows."""
     key = quote(dimension.keys[0])
     given = {name: f"CAST(%s AS {type_name})" for name, type_name in types.items()}
@@ -221,7 +228,7 @@ def insert_unknown(target: Target, column: str, dimension: Target, types: Mappin
     given |= {DELETED_AT: "%s::TIMESTAMPTZ"} if dimension.marks_deleted else {}
     return (
         f"INSERT INTO {dimension.quoted} ({quote_list([dimension.keys[0], *given])}) "
-        f"SELECT DISTINCT f.{quote(column)}, {', '.join(given.values())} FROM {quote(target.delta)} AS f "
+        f"SELECT DISTINCT f.{quote(column)}, {', '.join(given.values())} FROM {rows} AS f "
         f"LEFT JOIN {dimension.quoted} AS t ON t.{key} = f.{quote(column)} "
         f"WHERE t.{key} IS NULL AND f.{quote(column)} IS NOT NULL"
     )
@@ -306,9 +313,11 @@ def count_first(table: str) -> str:
     return f"SELECT count(*) FROM (SELECT 1 AS one FROM {table} LIMIT 1) AS first_row"
 
 
-def count_rows(target: Target, present: str) -> str:
-    """The target's rows (those ``present``), without those marked as deleted."""
+def count_rows(target: Target, present: str, at_most: int = 0) -> str:
+    """The target's rows (those ``present``), without those marked as deleted; of more than ``at_most`` only so many."""
     there = f" WHERE {quote(DELETED_AT)} IS NULL" if target.marks_deleted else ""
+    if at_most:
+        return f"SELECT count(*) FROM (SELECT 1 AS one FROM {present} AS t{there} LIMIT {at_most}) AS counted"
     return f"SELECT count(*) FROM {present} AS t{there}"
 
 

@@ -21,6 +21,15 @@ from millrace.warehouse.dialect import Dialect
 
 
 @dataclass(frozen=True)
+class Joined:
+    """A column whose values come, as rows ``d$`` are put in, from what is joined to them."""
+
+    column: str
+    value: str
+    join: str
+
+
+@dataclass(frozen=True)
 class Target:
     """``member`` is the stream or model that fills the table; ``columns`` are a model's; ``required`` ones are never
     NULL, as the key is not; ``stamp`` is the column that says when a row was changed ('': none). ``references`` maps
@@ -30,7 +39,7 @@ class Target:
     together. ``marks_deleted``: the table has the column that marks deleted rows. ``stamps_in`` is the time zone of
     times that say none ('': UTC). ``root_columns`` hold the key of the stream that a model's row was made of.
     ``max_delete_share`` is the share of its rows that one batch may delete. ``called`` is how a command names the
-    pipeline."""
+    pipeline. ``joins`` give columns that rows do not bring."""
 
     pipeline: str
     member: str
@@ -57,6 +66,7 @@ class Target:
     stamps_in: str = ""
     max_delete_share: float = 1.0
     called: str = ""
+    joins: tuple[Joined, ...] = ()
     is_model: bool = False
     root_columns: tuple[str, ...] = ()
 
@@ -239,6 +249,7 @@ def _of_model(pipeline: Pipeline, model: Model, dialect: Dialect, number: int) -
         is_model=True,
         root_columns=tuple(pipeline.roots.key_columns(model)),
         consumed=frozenset(filter(None, [model.load.effective])),
+        sorted_by=model.binds[0].at if model.binds else model.keys[0] if model.load.keeps_versions else "",
         rank=1 if model.references or model.binds else 0,
         number=number,
         stamps_in=pipeline.stamps_of(model),

@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import dataframely as dy
 import polars as pl
+import pytest
 from engine_on_servers import Engine, Together
-from shop import DIM_DESIGN, FACT_ORDER, SHOP, fill
+from shop import DIM_DESIGN, FACT_ORDER, NO_OVERLAP, SHOP, fill
 
-from millrace import Model, Pipeline
+from millrace import Incremental, Model, Pipeline, Snapshot, Stream
+from millrace.errors import ConfigurationError
+from millrace.run import Bounds
 
 HOSTILE = "100 % of O'Keefe\\'s \"%s\""
 
@@ -91,3 +94,102 @@ async def test_two_facts_and_two_columns_that_miss_one_key_have_one_row_for_it(o
     on_redshift.engine.source("INSERT INTO orders VALUES (1, 5, 5, '2024-03-07'), (2, 6, 5, '2024-03-07')")
     await on_redshift.run(pipeline)
     assert dimension(on_redshift.engine) == [(1, "DESIGN 1", True), (5, "Unknown", False), (6, "Unknown", False)]
+
+
+UNREFERRED = replace(SHOP, models=[DIM_DESIGN, replace(FACT_ORDER, references={})])
+
+
+async def test_a_reference_that_is_declared_later_completes_its_dimension_for_the_rows_that_are_there(
+    together: Together,
+) -> None:
+    """Also in a run in which no fact is read."""
+    engine = together.engine
+    fill(engine, designs=1)
+    engine.source(
+        "UPDATE orders SET design_id = 9 WHERE order_id > 4; UPDATE orders SET design_id = 8 WHERE order_id = 1"
+    )
+    await together.run(UNREFERRED)
+    text = "add the keys in design_id of all rows of shop.fact_order that shop.dim_design lacks"
+    assert text in engine.warehouse.plan(SHOP, FACT_ORDER, FACT_ORDER.columns)[0]
+    results = await together.run(SHOP)
+    assert text in [change for one in results.values() for change in one.changes]
+    assert "2 keys in design_id are not in shop.dim_design yet" in " ".join(
+        warning for one in results.values() for warning in one.warnings
+    )
+    assert dimension(engine) == [(1, "DESIGN 1", True), (8, "Unknown", False), (9, "Unknown", False)]
+    results = await together.run(SHOP)
+    assert not [change for one in results.values() for change in one.changes]
+
+
+async def test_a_full_run_puts_back_rows_of_a_dimension_that_facts_refer_to(on_redshift: Together) -> None:
+    engine = on_redshift.engine
+    fill(engine, designs=1)
+    await on_redshift.run(SHOP)
+    engine.source("INSERT INTO orders VALUES (7, 9, 70, '2024-03-07')")
+    await on_redshift.run(SHOP)
+    engine.query("DELETE FROM shop.dim_design WHERE design_id = 9")
+    await on_redshift.run(SHOP, bounds=Bounds("full"))
+    assert dimension(engine) == [(1, "DESIGN 1", True), (9, "Unknown", False)]
+
+
+class Coded(dy.Schema):
+    """By a text."""
+
+    code = dy.String(nullable=False)
+    name = dy.String(nullable=True)
+
+
+class Sold(dy.Schema):
+    """What, and when."""
+
+    sale_id = dy.Int64(nullable=False)
+    code = dy.String(nullable=True)
+
+
+def coded(codes: pl.DataFrame) -> pl.DataFrame:
+    """As they are."""
+    return codes
+
+
+def sold(sales: pl.DataFrame) -> pl.DataFrame:
+    """As they are."""
+    return sales.select("sale_id", "code")
+
+
+@pytest.mark.parametrize("is_declared_later", [True, False])
+async def test_a_key_that_is_longer_than_the_dimensions_column_widens_it(
+    together: Together, *, is_declared_later: bool
+) -> None:
+    engine = together.engine
+    engine.source(
+        "CREATE TABLE codes (code text PRIMARY KEY, name text); INSERT INTO codes VALUES ('a', 'one'); "
+        "CREATE TABLE sales (sale_id bigint PRIMARY KEY, code text, changed timestamptz DEFAULT clock_timestamp())"
+    )
+    pipeline = Pipeline(
+        "coded",
+        streams=[
+            Stream("codes", "postgres:public.codes", "code", Snapshot()),
+            Stream("sales", "postgres:public.sales", "sale_id", Incremental("changed", NO_OVERLAP)),
+        ],
+        schema="coded_source",
+        models=[Model(coded, Coded, "code"), Model(sold, Sold, "sale_id", references={"code": "coded"})],
+    )
+    unreferred = replace(pipeline, models=[pipeline.models[0], replace(pipeline.models[1], references={})])
+    await together.run(pipeline)
+    engine.source(f"INSERT INTO sales VALUES (1, '{'x' * 300}')")
+    await together.run(unreferred if is_declared_later else pipeline)
+    await together.run(pipeline)
+    assert engine.query("SELECT length(code) FROM coded.coded ORDER BY 1") == [(1,), (300,)]
+
+
+class Numbered(Sold):
+    """By a number."""
+
+    code = dy.Int32(nullable=True)
+
+
+def test_a_reference_of_another_type_is_refused_when_it_is_declared() -> None:
+    models = [Model(coded, Coded, "code"), Model(sold, Numbered, "sale_id", references={"code": "coded"})]
+    streams = [Stream(name, f"postgres:public.{name}", "id", Snapshot()) for name in ("codes", "sales")]
+    with pytest.raises(ConfigurationError, match="its column code is int32, and code, the key of coded, is text"):
+        Pipeline("coded", streams=streams, models=models)

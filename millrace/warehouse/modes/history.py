@@ -122,9 +122,11 @@ class HistoryMode(Mode):
         """A last version of the rows that left the source, with the values they had. Parameters: load time, twice."""
         target, version = self.target, f"t.{quote(VERSION)} + 1"
         names = [*columns, VERSION, self.record_id, LOADED_AT, DELETED_AT]
+        concerned = f"(SELECT * FROM {target.quoted} WHERE {statements.among(target.keys, target.gone)})"
+        latest = self._latest(f"{concerned} AS c")
         return (
             f"INSERT INTO {target.quoted} ({quote_list(names)}) SELECT {quote_list(columns, 't.')}, {version}, "
-            f"{self._record_id('t', f'({version})')}, %s::TIMESTAMPTZ, %s::TIMESTAMPTZ FROM {self.present} AS t "
+            f"{self._record_id('t', f'({version})')}, %s::TIMESTAMPTZ, %s::TIMESTAMPTZ FROM {latest} AS t "
             f"JOIN {quote(target.gone)} AS d$ ON {statements.match('t', 'd$', target.keys)} "
             f"WHERE t.{quote(DELETED_AT)} IS NULL"
         )

@@ -22,6 +22,7 @@ from millrace.warehouse import statements
 from millrace.warehouse.modes.events import AFTER, AT, DELETION, Arrived, Events
 from millrace.warehouse.modes.mode import Applied
 from millrace.warehouse.modes.scd2 import DELETED, EXISTS, ROW, VERSION, Scd2Mode, moment_literal
+from millrace.warehouse.session import analyze
 from millrace.warehouse.statements import IS_NEW, among, match
 from millrace.warehouse.target import Target
 
@@ -44,7 +45,9 @@ class LogsMode(Scd2Mode):
         cursor.execute(self._create_concerned())
         self._events.prepare(cursor, batch)
         done = super().apply(cursor, batch, applied_at, held)
+        analyze(cursor, self.target.dialect, self.target.concerned)
         cursor.execute(self._create_computed())
+        analyze(cursor, self.target.dialect, self.target.computed)
         vanished = self._take_out_vanished(cursor)
         cursor.execute(self._create_delta(by_value=batch.by_value))
         inserted, changed = self.count_delta(cursor)

@@ -16,7 +16,7 @@ from millrace.errors import CountMismatch
 from millrace.lake.batch import Batch
 from millrace.types import Column
 from millrace.warehouse import statements
-from millrace.warehouse.session import count
+from millrace.warehouse.session import analyze, count
 from millrace.warehouse.target import Target
 
 
@@ -57,10 +57,6 @@ class Mode(ABC):
         deleted = self.take_out(cursor, batch, applied_at, held) if batch.deleted or gone else 0
         return replace(done, deleted=deleted, gone=gone)
 
-    def may_delete(self, batch: Batch) -> bool:
-        """Whether applying the batch may take rows away."""
-        return batch.deleted > 0 or batch.is_complete or bool(batch.root_keys)
-
     @abstractmethod
     def put_in(self, cursor: Any, batch: Batch, applied_at: datetime) -> Applied:
         """Put in what is staged; the temporary table ``delta`` then holds what was."""
@@ -69,6 +65,7 @@ class Mode(ABC):
         """The keys that a complete batch lacks, into the temporary table ``gone``; how many."""
         target = self.target
         cursor.execute(statements.find_gone(target, self.present, is_staged=batch.written > 0))
+        analyze(cursor, target.dialect, target.gone)
         return count(cursor, statements.count_keys(target.gone, target.keys))
 
     def find_left(self, cursor: Any, batch: Batch) -> int:
@@ -80,6 +77,7 @@ class Mode(ABC):
         cursor.execute(
             statements.find_left(target, self.present, is_staged=batch.written > 0, is_new=not batch.deletes)
         )
+        analyze(cursor, target.dialect, target.gone)
         return count(cursor, statements.count_keys(target.gone, target.keys)) - batch.deleted
 
     @abstractmethod
@@ -105,6 +103,7 @@ class Mode(ABC):
 
     def count_delta(self, cursor: Any) -> tuple[int, int]:
         """Rows of new keys, and all rows of the delta."""
+        analyze(cursor, self.target.dialect, self.target.delta)
         cursor.execute(statements.count_delta(self.target))
         inserted, changed = cursor.fetchone()
         return int(inserted), int(changed)

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from millrace.lake.batch import Batch
-from millrace.naming import LOADED_AT, ROW_HASH, quote, quote_list
+from millrace.naming import ROW_HASH, quote
 from millrace.types import Column
 from millrace.warehouse import statements
 from millrace.warehouse.modes.mode import Applied, Mode
@@ -20,11 +20,6 @@ from millrace.warehouse.session import count
 
 class ReplaceMode(Mode):
     """All of it, or nothing."""
-
-    def may_delete(self, batch: Batch) -> bool:
-        """Always: what the batch lacks is not written again."""
-        del batch
-        return True
 
     def apply(self, cursor: Any, batch: Batch, applied_at: datetime, held: Collection[str]) -> Applied:
         """Whether the snapshot rejected rows or not. Raises CountMismatch."""
@@ -73,10 +68,9 @@ class ReplaceMode(Mode):
 
     def _insert(self, columns: Sequence[Column]) -> str:
         values = statements.staged_values(self.target, columns)
-        return (
-            f"INSERT INTO {self.target.quoted} ({quote_list([*values, ROW_HASH, LOADED_AT])}) "
-            f"SELECT {', '.join(values.values())}, s.{_HASH}, %s::TIMESTAMPTZ FROM {quote(self.target.stage)} AS s"
-        )
+        own = ", ".join(f"{value} AS {quote(name)}" for name, value in values.items())
+        rows = f"(SELECT {own}, s.{_HASH} FROM {quote(self.target.stage)} AS s)"
+        return statements.insert_rows(self.target, [*values, ROW_HASH], rows)
 
     def _create_delta(self, columns: Sequence[Column]) -> str:
         values = statements.staged_values(self.target, columns)

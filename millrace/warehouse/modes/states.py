@@ -28,7 +28,7 @@ from millrace.warehouse.modes.scd2 import (
     unbelieved,
     utc_literal,
 )
-from millrace.warehouse.session import count
+from millrace.warehouse.session import analyze, count
 from millrace.warehouse.statements import IS_NEW, among, match
 
 _AT, _HELD_START, _HELD_VERSION, _HELD_ROW, _GONE = (
@@ -44,6 +44,7 @@ class StatesMode(Scd2Mode):
         cursor.execute(self._create_touched())
         done = super().apply(cursor, batch, applied_at, held)
         if count(cursor, statements.count_first(quote(self.target.touched))):
+            analyze(cursor, self.target.dialect, self.target.touched)
             cursor.execute(self._settle(), (applied_at,))
         return done
 

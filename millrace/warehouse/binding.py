@@ -1,0 +1,141 @@
+"""The SQL of one bind: which version of a dimension is valid at the time of a fact.
+
+Only versions of the keys in question are looked at, and facts of these keys from the time on that changed, so that the
+cost does not grow with either table (docs/decisions/0019-models-that-cannot-be-declared-wrongly.md).
+What does not belong here: when facts are bound (bind.py), versions (modes/scd2.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from millrace.declared import Bind
+from millrace.load_modes import Replace, Scd2
+from millrace.naming import DELETED_AT, LOADED_AT, literal, quote, quote_list
+from millrace.types import Kind
+from millrace.warehouse.modes.scd2 import SINCE, moment
+from millrace.warehouse.statements import ORDINAL, match
+from millrace.warehouse.target import Joined, Target
+
+NEVER_A_KEY = -(2**63)
+"""Stands for NULL where keys are compared: no surrogate key is negative, and no declared value is this one."""
+EVERY_KEY = "1 = 1"
+_OF_ONE_DAY = "INTERVAL '1 day'"
+
+
+@dataclass(frozen=True)
+class Binding:
+    """Of a column of ``fact`` to the versions of ``dimension``."""
+
+    fact: Target
+    bind: Bind
+    dimension: Target
+
+    def joined(self, number: int) -> Joined:
+        """What gives the column for rows ``d$`` that are about to be put in."""
+        versions = f"v{number}$"
+        # A table that is replaced is put in from the stage, of which there may be several forms of a key.
+        concerned = EVERY_KEY if isinstance(self.fact.load, Replace) else self._among(self.fact.delta, self.bind.keys)
+        return Joined(
+            self.bind.column,
+            self._value(versions),
+            f"LEFT JOIN ({self._versions(concerned)}) AS {versions} ON {self._is_valid('d$', versions)}",
+        )
+
+    def find_touched(self) -> str:
+        """Into a temporary table: facts that a changed version concerns and that are bound to another one."""
+        touched = self.dimension.touched
+        keys = quote_list(self.dimension.keys)
+        rows = f"SELECT {keys}, min({quote(SINCE)}) AS since$ FROM {quote(touched)} GROUP BY {keys}"
+        scope = f"({rows}) AS c JOIN {self.fact.quoted} AS f ON {self._same('f', 'c')} AND {self._is_since('c.since$')}"
+        return self._find(scope, self._among(touched, self.dimension.keys))
+
+    def find_all(self) -> str:
+        """The same of all facts."""
+        return self._find(f"{self.fact.quoted} AS f", EVERY_KEY)
+
+    def write(self, loaded_at: str, where: str = EVERY_KEY) -> str:
+        """Into the facts that were found, as far as ``where`` says. ``loaded_at`` is the load time as SQL."""
+        fact = self.fact
+        return (
+            f"UPDATE {fact.quoted} SET {quote(self.bind.column)} = b$.version$, {quote(LOADED_AT)} = {loaded_at} "
+            f"FROM {quote(fact.bound)} AS b$ WHERE {match(fact.quoted, 'b$', fact.keys)} AND {where}"
+        )
+
+    def count_unbound(self) -> str:
+        """Facts that name a key and are not bound."""
+        return f"SELECT count(*) FROM {self.fact.quoted} WHERE {unbound(self.bind)}"
+
+    def _find(self, scope: str, concerned: str) -> str:
+        fact, value, column = self.fact, self._value("v"), f"f.{quote(self.bind.column)}"
+        number = f"row_number() OVER (ORDER BY {quote_list(fact.keys, 'f.')}) AS {quote(ORDINAL)}"
+        return (
+            f"CREATE TEMPORARY TABLE {quote(fact.bound)} AS SELECT {quote_list(fact.keys, 'f.')}, {value} AS version$, "
+            f"{number} FROM {scope} LEFT JOIN ({self._versions(concerned)}) AS v ON {self._is_valid('f', 'v')} "
+            f"WHERE coalesce({column}, {NEVER_A_KEY}) <> coalesce({value}, {NEVER_A_KEY})"
+        )
+
+    def _versions(self, concerned: str) -> str:
+        """Each until its successor starts, whatever convention its end follows; of the keys ``concerned``."""
+        load = self.dimension.load
+        if not isinstance(load, Scd2):
+            raise TypeError("a pipeline refuses such a declaration")
+        keys, start = quote_list(self.dimension.keys), quote(load.start)
+        return (
+            f"SELECT {keys}, {quote(load.surrogate)} AS version$, {start} AS starts$, "
+            f"lead({start}) OVER (PARTITION BY {keys} ORDER BY {start}) AS next_start$, "
+            f"{quote(DELETED_AT)} AT TIME ZONE 'UTC' AS gone$ FROM {self.dimension.quoted} WHERE {concerned}"
+        )
+
+    def _among(self, table: str, columns: Sequence[str]) -> str:
+        """Versions of the keys that these columns of a table hold."""
+        return f"({quote_list(self.dimension.keys)}) IN (SELECT {quote_list(columns)} FROM {quote(table)})"
+
+    def _value(self, versions: str) -> str:
+        known = f"{versions}.version$"
+        return known if self.bind.unknown is None else f"coalesce({known}, {self.bind.unknown})"
+
+    def _is_valid(self, fact: str, versions: str) -> str:
+        at = self._at(fact)
+        return (
+            f"{self._same(fact, versions)} AND {at} >= {versions}.starts$ "
+            f"AND ({versions}.next_start$ IS NULL OR {at} < {versions}.next_start$) "
+            f"AND ({versions}.gone$ IS NULL OR {at} < {versions}.gone$)"
+        )
+
+    def _is_since(self, since: str) -> str:
+        """The time of a fact is not before a moment. Said of the column as it is as well, and there with a day to
+        spare, so that an index or a sort key finds the rows."""
+        column, kind = f"f.{quote(self.bind.at)}", self._kind
+        if kind is Kind.TIMESTAMP_UTC:
+            bound = f"{since} AT TIME ZONE 'UTC'"
+        elif self.fact.stamps_in:
+            bound = f"(({since} AT TIME ZONE 'UTC') AT TIME ZONE {literal(self.fact.stamps_in)}) - {_OF_ONE_DAY}"
+        else:
+            bound = f"{since} - {_OF_ONE_DAY}"
+        bound = f"({bound})::DATE" if kind is Kind.DATE else bound
+        return f"{column} >= {bound} AND {self._at('f')} >= {since}"
+
+    def _at(self, fact: str) -> str:
+        return moment(f"{fact}.{quote(self.bind.at)}", self._kind, self.fact.stamps_in)
+
+    @property
+    def _kind(self) -> Kind:
+        return next(column.type.kind for column in self.fact.columns if column.name == self.bind.at)
+
+    def _same(self, fact: str, other: str) -> str:
+        pairs = zip(self.bind.keys, self.dimension.keys, strict=True)
+        return " AND ".join(f"{fact}.{quote(own)} = {other}.{quote(key)}" for own, key in pairs)
+
+
+def unbound(bind: Bind) -> str:
+    """A condition: a fact names a key and is not bound."""
+    column = quote(bind.column)
+    is_unbound = f"{column} IS NULL" if bind.unknown is None else f"{column} = {bind.unknown}"
+    return " AND ".join([is_unbound, *(f"{quote(key)} IS NOT NULL" for key in bind.keys)])
+
+
+def bindings_of(fact: Target, models: Mapping[str, Target]) -> list[Binding]:
+    """Of all of a fact's binds."""
+    return [Binding(fact, bind, models[bind.dimension]) for bind in fact.binds]
