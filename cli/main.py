@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from datetime import datetime
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -312,6 +314,10 @@ def options(debug: Debug = False) -> None:
 
 def main() -> None:
     """Entry point of the installed command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # A terminal or pipe of another encoding than UTF-8 gets what it lacks as an escape.
+            stream.reconfigure(errors="backslashreplace")
     application()
 
 

@@ -6,6 +6,7 @@ invoked in this process, which is spared the seconds that Prefect takes to be im
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -19,7 +20,8 @@ import psycopg2
 import pytest
 from typer.testing import CliRunner
 
-from cli.main import application
+from cli.main import application, main
+from cli.show import print_lines
 from local.prefect_server import PrefectServer
 from seed_data.stori.generate import HEADERS
 from tasks.report import RunFailed
@@ -68,6 +70,15 @@ def millrace(*arguments: str, environment: dict[str, str] | None = None) -> subp
     return subprocess.run(
         command, cwd=ROOT, env=os.environ | (environment or {}), capture_output=True, text=True, check=False
     )
+
+
+def test_a_terminal_that_knows_no_such_character_gets_an_escape(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    monkeypatch.setattr("cli.main.application", lambda: print_lines(["café"]))
+    main()
+    sys.stdout.flush()
+    assert written.getvalue() == b"caf\\xe9\n"
 
 
 def test_help_names_the_commands() -> None:
