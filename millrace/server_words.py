@@ -27,7 +27,7 @@ _NAMES_ONLY = (
     *("53", "54", "55", "57", "58", "F0"),
 )
 """Classes of SQLSTATE whose messages name connections, settings, tables, columns and constraints."""
-_LOOKED_UP = ("0A000", "3F000", "42601", "42602", "42704", "42725", "42883", "42P01")
+_LOOKED_UP = ("0A000", "3D000", "3F000", "42601", "42602", "42703", "42704", "42725", "42883", "42P01")
 """Those that a value meets as well, which a query reads as a name or as a search (``name::regclass``). A name that
 stands in the statement has a position there."""
 
