@@ -153,6 +153,9 @@ _MEANINGS = (
     ),
     _Meaning(RetryableError, "run again, or raise the statement timeout", states=("57014",)),
     _Meaning(
+        RetryableError, "run again; the server no longer keeps rows as they were (old_snapshot)", states=("72000",)
+    ),
+    _Meaning(
         Unreachable,
         "run again later; the server has no connection, memory or disk left for it",
         states=("53",),

@@ -31,8 +31,14 @@ SERVER_SELECTION_TIMEOUT_SECONDS = 10.0
 SOCKET_TIMEOUT_SECONDS = 300.0
 CREDENTIALS_CODES = frozenset({18, 8000})
 PERMISSION_CODE = 13
-PASSING_CODES = frozenset({43, 50, 91, 133, 136, 175, 189, 237, 262, 11600, 11601})
-"""A cursor or query that was ended, a time limit, a member that shuts down or steps down, no member to read from."""
+PASSING_CODES = frozenset(
+    {43, 50, 91, 133, 136, 175, 189, 237, 262, 11600, 11601, 11602, 10107, 13435, 13436}
+    | {24, 46, 112, 134, 239, 246}
+    | {6, 7, 63, 89, 150, 202, 279, 317, 384, 9001, 10058, 13388}
+)
+"""A cursor or query that was ended, a time limit, a member that shuts down or steps down, no member to read from; a
+lock, a conflict or a snapshot that is gone; what a router says of a member that it does not reach, or knows of no
+more."""
 RETRYABLE_LABELS = ("RetryableError", "TransientTransactionError", "ResumableChangeStreamError")
 CORRECT_THE_BLOCK = "correct the URL and options of the MongoDB block"
 

@@ -28,6 +28,9 @@ from millrace.server_words import mysql_words
 ACCOUNT_HAS_EXPIRED_PASSWORD, MUST_CHANGE_PASSWORD, ACCESS_DENIED_NO_PASSWORD, ACCOUNT_LOCKED = 1862, 1820, 1698, 3118
 STATEMENT_TIMEOUT_OF_MARIADB, STATEMENT_TIMEOUT_OF_MYSQL = 1969, 3024
 KILLED, IDLE_TOO_LONG = 1927, 4031
+TOO_MANY_TRANSACTIONS = 1637
+NOT_PREPARED = ER.UNKNOWN_COM_ERROR
+"""What a member of a Galera cluster answers that is not in step with the others yet."""
 
 _CREDENTIALS = frozenset(
     {ER.ACCESS_DENIED_ERROR, ER.HOST_NOT_PRIVILEGED, ER.HOST_IS_BLOCKED, ACCOUNT_HAS_EXPIRED_PASSWORD}
@@ -40,16 +43,20 @@ _PERMISSION = frozenset(
 )
 _MISSING = frozenset({ER.NO_SUCH_TABLE, ER.BAD_DB_ERROR, ER.BAD_TABLE_ERROR})
 _PASSING = frozenset(
-    {ER.LOCK_DEADLOCK, ER.TABLE_DEF_CHANGED, ER.QUERY_INTERRUPTED, ER.CHECKREAD}
+    {ER.LOCK_DEADLOCK, ER.TABLE_DEF_CHANGED, ER.QUERY_INTERRUPTED, ER.CHECKREAD, NOT_PREPARED}
     | {STATEMENT_TIMEOUT_OF_MARIADB, STATEMENT_TIMEOUT_OF_MYSQL}
+)
+_EXHAUSTED = frozenset(
+    {ER.CON_COUNT_ERROR, ER.TOO_MANY_USER_CONNECTIONS, ER.USER_LIMIT_REACHED, ER.DISK_FULL, ER.OUTOFMEMORY}
+    | {ER.OUT_OF_RESOURCES, ER.CANT_CREATE_THREAD, ER.LOCK_TABLE_FULL, TOO_MANY_TRANSACTIONS}
 )
 _CONNECTION = frozenset(
     {CR.CR_CONNECTION_ERROR, CR.CR_CONN_HOST_ERROR, CR.CR_UNKNOWN_HOST, CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST}
-    | {ER.CON_COUNT_ERROR, ER.TOO_MANY_USER_CONNECTIONS, ER.USER_LIMIT_REACHED, ER.SERVER_SHUTDOWN, KILLED}
+    | {ER.SERVER_SHUTDOWN, KILLED}
     | {ER.NORMAL_SHUTDOWN, ER.NET_READ_ERROR, ER.NET_READ_INTERRUPTED, ER.NET_ERROR_ON_WRITE, ER.NET_WRITE_INTERRUPTED}
     | {ER.ABORTING_CONNECTION, ER.NEW_ABORTING_CONNECTION, IDLE_TOO_LONG, 0}
 )
-_OF_CONNECTIONS = _CREDENTIALS | _CONNECTION
+_OF_CONNECTIONS = _CREDENTIALS | _CONNECTION | _EXHAUSTED
 """Their messages come before the language is set, and name users and hosts."""
 _LOOK = "run the query by hand: `millrace plan` shows it, and what the server says then names the value"
 _NOT_VERIFIED = "CERTIFICATE_VERIFY_FAILED"
@@ -95,6 +102,9 @@ def translate(error: BaseException, place: str) -> MillraceError:
         )
     if code in _PASSING:
         return RetryableError(problem, place=place, remedy="run again, or raise the statement timeout")
+    if code in _EXHAUSTED:
+        remedy = "run again later; the server has no connection, memory or disk left for it"
+        return Unreachable(problem, place=place, remedy=remedy)
     if code in _CONNECTION:
         return Unreachable(problem, place=place, remedy="see that the server runs and that host and port are right")
     return FatalError(f"a statement failed: {problem} (MySQL error {code})", place=place, remedy=_LOOK)

@@ -8,12 +8,13 @@ from types import SimpleNamespace
 from typing import cast
 
 import psycopg2
+import pymysql
 import pytest
 from engine_on_servers import database_of
 from pymongo import errors
 
 from local.stack import Stack
-from millrace.capture import mongo_client
+from millrace.capture import mongo_client, mysql_errors
 from millrace.database import database_errors, translate
 from millrace.errors import (
     ConfigurationError,
@@ -199,13 +200,25 @@ def test_a_data_error_in_another_language_does_not_quote_the_value(quoted: str) 
     assert "Smith" not in str(translate(cast("Exception", error), "somewhere"))
 
 
-@pytest.mark.parametrize("code", ["25P03", "25P04", "57P05", "55P03", "57P01", "40001", "57014"])
+@pytest.mark.parametrize("code", ["25P03", "25P04", "57P05", "55P03", "57P01", "40001", "57014", "72000", "53300"])
 def test_what_passes_by_itself_is_tried_again(code: str) -> None:
     error = SimpleNamespace(pgcode=code, diag=SimpleNamespace(message_primary="it ended"))
     assert isinstance(translate(cast("Exception", error), "somewhere"), RetryableError)
 
 
-@pytest.mark.parametrize("code", [43, 50, 91, 133, 136, 175, 189, 237, 262, 11600, 11601])
+@pytest.mark.parametrize("code", [1021, 1037, 1040, 1041, 1047, 1053, 1135, 1206, 1213, 1226, 1317, 1412, 1637, 4031])
+def test_what_passes_by_itself_in_mysql_is_tried_again(code: int) -> None:
+    error = mysql_errors.translate(pymysql.err.OperationalError(code, "it ended"), "somewhere")
+    assert isinstance(error, RetryableError)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        *(6, 7, 24, 43, 46, 50, 63, 89, 91, 112, 133, 134, 136, 150, 175, 189, 202, 237, 239, 246, 262, 279, 317, 384),
+        *(9001, 10058, 10107, 11600, 11601, 11602, 13388, 13435, 13436),
+    ],
+)
 def test_what_passes_by_itself_in_mongodb_is_tried_again(code: int) -> None:
     kind = errors.CursorNotFound if code == 43 else errors.OperationFailure
     assert isinstance(mongo_client.translate(kind("it ended", code), "somewhere"), RetryableError)

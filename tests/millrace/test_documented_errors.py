@@ -149,7 +149,11 @@ def test_every_group_of_codes_has_a_row() -> None:
     ]
     assert missing == []
     for module, server, groups in (
-        (mysql_errors, "MySQL and MariaDB", ("_CREDENTIALS", "_PERMISSION", "_MISSING", "_PASSING", "_CONNECTION")),
+        (
+            mysql_errors,
+            "MySQL and MariaDB",
+            ("_CREDENTIALS", "_PERMISSION", "_MISSING", "_PASSING", "_EXHAUSTED", "_CONNECTION"),
+        ),
         (mongo_client, "MongoDB", ("CREDENTIALS_CODES", "PASSING_CODES")),
     ):
         codes = {int(row[0]) for row in rows(server) if row[0].isdigit()}
