@@ -13,10 +13,11 @@ import io
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeAlias
 
-from boto3.exceptions import Boto3Error, RetriesExceededError
+from boto3.exceptions import Boto3Error, RetriesExceededError, S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
 from botocore import exceptions
 from botocore.exceptions import BotoCoreError, ClientError
@@ -32,7 +33,7 @@ Credentials: TypeAlias = AwsCredentials | MinIOCredentials
 # Without it the block guesses from Prefect's context, and in a thread of an async flow it guesses wrong.
 SYNC: dict[str, Any] = {"_sync": True}
 UPLOAD = TransferConfig(max_concurrency=4)
-"""Each of the parts in flight lies in memory, 8 MB of it; boto's own choice of ten takes 80."""
+"""Parts of 8 MB in flight at once."""
 CONNECTIONS = 32
 """To S3 at once: of streams that are read side by side, and of objects that are fetched so."""
 USER_AGENT = "millrace-lake"
@@ -86,11 +87,14 @@ class BucketStore:
 
     def put_file(self, path: Path, key: str) -> int:
         """Store a file; returns its size in bytes."""
-        return self._put(lambda: path.open("rb"), key, path.stat().st_size)
+        # From its path boto3 reads a little at a time; of a file object it keeps ten parts in memory.
+        upload = partial(self._bucket.upload_from_path, str(path), key, Config=UPLOAD, **SYNC)
+        return self._put(upload, lambda: path.open("rb"), key, path.stat().st_size)
 
     def put_bytes(self, data: bytes, key: str) -> int:
         """Store bytes; returns their number."""
-        return self._put(lambda: io.BytesIO(data), key, len(data))
+        upload = partial(self._bucket.upload_from_file_object, io.BytesIO(data), key, Config=UPLOAD, **SYNC)
+        return self._put(upload, lambda: io.BytesIO(data), key, len(data))
 
     def get_bytes(self, key: str) -> bytes:
         """The whole object, in one request: small ones would spend their time in boto3's transfers."""
@@ -126,13 +130,13 @@ class BucketStore:
             raise FatalError(f"{key!r} is no plain key", place=f"s3://{self.name}", remedy="write a/b/c")
         return f"{self._folder}/{key}" if self._folder else key
 
-    def _put(self, open_source: Callable[[], BinaryIO], key: str, size_bytes: int) -> int:
+    def _put(self, upload: Callable[[], object], open_source: Callable[[], BinaryIO], key: str, size_bytes: int) -> int:
         self._full(key)
         # Each time: prefect-aws keeps eight clients and may have made this one anew.
         _write_only_if_absent(self._client)
         try:
-            with open_source() as source, self._errors(key):
-                self._bucket.upload_from_file_object(source, key, Config=UPLOAD, **SYNC)
+            with self._errors(key):
+                upload()
         except _Exists:
             self._must_be_same(open_source, key, size_bytes)
         return size_bytes
@@ -162,8 +166,12 @@ class BucketStore:
         place = f"s3://{self.name}/{key}"
         try:
             yield
-        except ClientError as error:
-            raise _translate(error, place) from None
+        except (ClientError, S3UploadFailedError) as error:
+            # Of a file boto3 wraps what S3 answers.
+            answer = error if isinstance(error, ClientError) else error.__context__
+            if not isinstance(answer, ClientError):
+                raise _connection_error(error, place) from None
+            raise _translate(answer, place) from None
         except (BotoCoreError, Boto3Error) as error:
             raise _connection_error(error, place) from None
 

@@ -17,6 +17,7 @@ from typing import Any
 import polars as pl
 
 from millrace.capture.chunk import Chunk, Read
+from millrace.capture.pipe import CHUNK_BYTES
 from millrace.consent import NO_CONSENT, Consent
 from millrace.contract.check import Limits, measure
 from millrace.contract.fitting import Fitting
@@ -27,12 +28,16 @@ from millrace.lake.batch import SCANS, Batch, BatchKind, RejectCount, batch_pref
 from millrace.lake.formats import FORMATS
 from millrace.lake.store import ObjectStore
 from millrace.lake.writer import PartWriter
+from millrace.memory import return_large_blocks
 from millrace.naming import ROW_HASH, column_name
 from millrace.rejects import NOWHERE
 from millrace.shape.row_hash import with_hashes, with_row_hash
 from millrace.stamps import note_of_stamps_ahead, stamped_ahead
 from millrace.stream import Stream
 from millrace.types import Column, identity_column, polars_type
+
+LARGE_BYTES = 2 * CHUNK_BYTES
+"""A chunk of more, which a row of megabytes makes, is written before the next one is read: not two are in memory."""
 
 Progress = Callable[[int], None]
 """Is called with the number of rows read so far."""
@@ -105,6 +110,7 @@ class Extraction:
             PartWriter(landing.store, self.prefix, stem, FORMATS[landing.form])
             for stem in ("part", "delete", "sample", "former")
         )
+        return_large_blocks(LARGE_BYTES)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"write-{stream.name}")
         self._writing: Future[None] | None = None
         self._columns: dict[str, Column] = {}
@@ -142,6 +148,8 @@ class Extraction:
         self._ahead = max(self._ahead, stamped_ahead(accepted, columns, self._stream, self._read.read_at))
         self._wait()
         self._writing = self._pool.submit(self._rows.write, hashed, columns)
+        if hashed.estimated_size() > LARGE_BYTES:
+            self._wait()
         self._accepted += accepted.height
         if self._kind == "snapshot":
             self._accepted_keys.append(accepted.select(self._keys))

@@ -182,6 +182,7 @@ async def take(reading: Reading, extraction: Extraction) -> int:
         async for chunk in chunks:
             await asyncio.to_thread(extraction.add, chunk)
             rows += chunk.frame.height + chunk.rejected.height
+            del chunk  # or it would live until the next one is there
     return rows
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import polars as pl
 
 from millrace.naming import IDENTITY
+from millrace.single_rows import several
 
 REJECT_SCHEMA: Mapping[str, pl.DataType] = {
     "reason": pl.String(),
@@ -65,7 +66,7 @@ def split(
     """
     if not verdicts:
         return frame, no_rejects()
-    verdict = frame.select(pl.coalesce(*verdicts).alias("verdict"))["verdict"]
+    verdict = several(frame).select(pl.coalesce(*verdicts).alias("verdict"))["verdict"].head(frame.height)
     wrong = verdict.is_not_null()
     if not wrong.any():
         return frame, no_rejects()

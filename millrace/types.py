@@ -138,6 +138,7 @@ _POLARS: dict[Kind, pl.DataType] = {
     Kind.DOCUMENT: pl.String(),
 }
 
+# Views, as Polars has them, are written without a copy.
 _ARROW: dict[Kind, pa.DataType] = {
     Kind.BOOLEAN: pa.bool_(),
     Kind.INT16: pa.int16(),
@@ -145,15 +146,15 @@ _ARROW: dict[Kind, pa.DataType] = {
     Kind.INT64: pa.int64(),
     Kind.FLOAT32: pa.float32(),
     Kind.FLOAT64: pa.float64(),
-    Kind.TEXT: pa.large_utf8(),
+    Kind.TEXT: pa.string_view(),
     Kind.DATE: pa.date32(),
-    Kind.TIME: pa.large_utf8(),
+    Kind.TIME: pa.string_view(),
     # Redshift loads microseconds adjusted to UTC, also into TIMESTAMP; unadjusted ones are unproven.
     Kind.TIMESTAMP: pa.timestamp("us", tz="UTC"),
     Kind.TIMESTAMP_UTC: pa.timestamp("us", tz="UTC"),
-    Kind.BINARY: pa.large_binary(),
+    Kind.BINARY: pa.binary_view(),
     # JSON text would land in SUPER as one unparsed string; bytes go through VARBYTE and JSON_PARSE.
-    Kind.DOCUMENT: pa.large_binary(),
+    Kind.DOCUMENT: pa.binary_view(),
 }
 
 

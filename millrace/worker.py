@@ -37,6 +37,7 @@ class Worker:
         try:
             while (item := await self.run(lambda: next(items, None))) is not None:
                 yield item
+                del item  # or it would live until the next one is there
         finally:
             await self.run(items.close)
 

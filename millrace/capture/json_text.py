@@ -10,7 +10,9 @@ import re
 
 import polars as pl
 
-NUL_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+from millrace.single_rows import several_values
+
+NUL_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*+\\u0000")
 _NOT_OF_JSON = r'\\[^"\\/bfnrtu]|(?:^|[\[:,])\s*-?[0-9]*(?:\.[0-9]*)?(?:-|[0-9]\.|[0-9][eE][-+]?)(?:[^0-9+-]|$)'
 """MariaDB takes ``1.``, ``-``, ``1e`` and ``"\\x"``: a number without the digits that must follow, any escape."""
 _SUSPICIOUS = rf"\\u(?:0000|[dD][89a-fA-F])|{_NOT_OF_JSON}"
@@ -21,7 +23,7 @@ def unfit(texts: pl.Series) -> pl.Series:
 
     Nearly all texts hold nothing suspicious and are not looked at twice.
     """
-    suspects = texts.str.contains(_SUSPICIOUS).fill_null(False).arg_true()
+    suspects = several_values(texts).str.contains(_SUSPICIOUS).fill_null(False).arg_true()
     reasons = pl.repeat(None, len(texts), dtype=pl.String, eager=True)
     return reasons.scatter(suspects, [_reason(texts[index]) for index in suspects]) if len(suspects) else reasons
 

@@ -70,10 +70,10 @@ def _values(buffer: bytearray) -> tuple[list[bytes | bytearray], int, bool]:
         if first < NULL:
             values.append(buffer[begin + 1 : following])
         elif size == PART_BYTES:
-            following, payload = _in_parts(buffer, start)
-            if payload is None:
+            following, value = _in_parts(buffer, start, PREFIX_BYTES[first])
+            if value is None:
                 break
-            values.append(payload[PREFIX_BYTES[first] :])
+            values.append(value)
         elif first in PREFIX_BYTES and first != END:
             values.append(buffer[begin + PREFIX_BYTES[first] : following])
         else:
@@ -83,16 +83,18 @@ def _values(buffer: bytearray) -> tuple[list[bytes | bytearray], int, bool]:
     return values, start, False
 
 
-def _in_parts(buffer: bytearray, start: int) -> tuple[int, bytes | None]:
-    """Where the packets of one row end, and what is in them; None while the last is not there."""
+def _in_parts(buffer: bytearray, start: int, prefix_bytes: int) -> tuple[int, bytes | None]:
+    """Where the packets of one row end, and the value in them after its length; None while the last is not there."""
     parts, size = [], PART_BYTES
     while size == PART_BYTES:
         begin, size = start + HEADER_BYTES, int.from_bytes(buffer[start : start + 3], "little")
         start = begin + size
         if max(begin, start) > len(buffer):
             return start, None
-        parts.append(slice(begin, start))
-    return start, b"".join(buffer[part] for part in parts)
+        parts.append(slice(begin + prefix_bytes, start))
+        prefix_bytes = 0
+    with memoryview(buffer) as view:
+        return start, b"".join([view[part] for part in parts])
 
 
 def _check_end(packet: bytearray) -> None:

@@ -7,16 +7,18 @@ What does not belong here: what is sent, and what the bytes mean.
 from __future__ import annotations
 
 import os
-import queue
 import socket
 import struct
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 
 CHUNK_BYTES = 4 * 1024 * 1024
 """Larger ones cost memory and gain no speed: 2, 4 and 8 MiB read a million rows in the same time."""
-QUEUE_CHUNKS = 2
+CHUNKS_AHEAD = 2
+"""The driver receives more while those that wait, and the one that the caller works on, are less than so many chunks:
+while the caller works on a large one, which a row of megabytes makes, no other is in memory."""
 RESET = struct.pack("ii", 1, 0)
 """Closed so, a connection is reset. Else a server that waits to send more may wait for another minute, its transaction
 open: the window that it was told last stays closed (measured on Linux)."""
@@ -47,7 +49,9 @@ class Pipe:
 
     def __init__(self, chunk_bytes: int) -> None:
         self._chunk_bytes = chunk_bytes
-        self._queue: queue.Queue[bytes | BaseException | None] = queue.Queue(QUEUE_CHUNKS)
+        self._queue: deque[bytes | BaseException | None] = deque()
+        self._moved = threading.Condition()
+        self._taken_bytes = 0
         self._rows: list[bytes] = []
         self._size_bytes = 0
         self._abandoned = False
@@ -65,27 +69,52 @@ class Pipe:
         try:
             send(self)
             self._flush()
-            self._queue.put(None)
+            self._put(None)
         except BaseException as error:
-            self._queue.put(error)
+            self._put(error)
 
     def abandon(self, descriptor: int | None) -> None:
         """Stop a driver whose caller has gone, by cutting its line; the server is told when the driver closes it."""
-        self._abandoned = True
+        with self._moved:
+            self._abandoned = True
+            self._queue.clear()
+            self._moved.notify_all()
         if descriptor is not None:
             with socket.socket(fileno=os.dup(descriptor)) as line, suppress(OSError):
                 line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
                 line.shutdown(socket.SHUT_RDWR)
-        while not self._queue.empty():
-            self._queue.get_nowait()
 
     def __iter__(self) -> Iterator[bytes]:
-        while (item := self._queue.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
+        # No variable keeps a chunk alive that the caller has let go.
+        return iter(self._take, None)
+
+    def _take(self) -> bytes | None:
+        with self._moved:
+            self._taken_bytes = 0
+            self._moved.notify_all()
+            self._moved.wait_for(lambda: self._queue)
+            item = self._queue.popleft()
+            self._taken_bytes = _size_bytes(item)
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def _put(self, item: bytes | BaseException | None) -> None:
+        with self._moved:
+            self._queue.append(item)
+            self._moved.notify_all()
+            # Before the driver receives more.
+            self._moved.wait_for(lambda: self._abandoned or self._has_room())
+
+    def _has_room(self) -> bool:
+        return self._taken_bytes + sum(map(_size_bytes, self._queue)) < CHUNKS_AHEAD * self._chunk_bytes
 
     def _flush(self) -> None:
-        if self._rows and not self._abandoned:
-            self._queue.put(b"".join(self._rows))
+        chunk = b"".join(self._rows)
         self._rows, self._size_bytes = [], 0
+        if chunk and not self._abandoned:
+            self._put(chunk)
+
+
+def _size_bytes(item: bytes | BaseException | None) -> int:
+    return len(item) if isinstance(item, bytes) else 0

@@ -18,6 +18,7 @@ from millrace.capture.chunk import Chunk
 from millrace.capture.json_text import unfit
 from millrace.errors import FatalError
 from millrace.rejects import HEX, because, because_of, split
+from millrace.single_rows import several
 from millrace.stream import Stream
 from millrace.types import Column, Kind, polars_type
 
@@ -62,7 +63,8 @@ def decode(data: bytes, columns: tuple[SourceColumn, ...], stream: Stream) -> Ch
         frame = _parse_leniently(data, columns, stream)
     verdicts = list(_verdicts(frame, columns))
     accepted, rejected = split(frame, verdicts, stream.keys, raw=lambda: _raw(data, columns))
-    return Chunk(accepted.select(_finish(column) for column in plain), plain, rejected)
+    finished = several(accepted).select(_finish(column) for column in plain).head(accepted.height)
+    return Chunk(finished, plain, rejected)
 
 
 def _text_of(column: Column) -> str:
@@ -102,8 +104,8 @@ def _parse(data: bytes, columns: tuple[SourceColumn, ...], *, strict: bool) -> p
     wire = {column.column.name: _wire_type(column, strict=strict) for column in columns}
     frame = _read_csv(data, wire) if strict else _read_with_surplus(data, wire)
     tried = [column for column in columns if wire[column.column.name] == pl.String() and _is_tried(column)]
-    texts = [pl.col(column.column.name).alias(_text_of(column.column)) for column in tried]
-    return frame.with_columns(*texts, *map(_tried, tried)) if tried else frame
+    texts = [_before(column).alias(_text_of(column.column)) for column in tried]
+    return several(frame).with_columns(*texts, *map(_tried, tried)).head(frame.height) if tried else frame
 
 
 def _parse_leniently(data: bytes, columns: tuple[SourceColumn, ...], stream: Stream) -> pl.DataFrame:
@@ -123,6 +125,12 @@ def _parse_leniently(data: bytes, columns: tuple[SourceColumn, ...], stream: Str
 
 def _is_tried(column: SourceColumn) -> bool:
     return column.as_bytes or column.column.type.kind in {Kind.DECIMAL} | DAYS | MOMENTS
+
+
+def _before(column: SourceColumn) -> pl.Expr:
+    """The text of a value that is tried; of long ones, in digits, no more than that there is one."""
+    text = pl.col(column.column.name)
+    return pl.when(text.is_not_null()).then(pl.lit("")) if column.as_bytes else text
 
 
 def _tried(column: SourceColumn) -> pl.Expr:

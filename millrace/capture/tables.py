@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection,
 from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from functools import partial
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
@@ -195,12 +196,10 @@ class _Session:
             self.dialect.errors(place_of(self.stream)),
             closing(self.dialect.sent(self.connection, query, self.chunk_bytes)) as blocks,
         ):
-            is_empty = True
-            for data in blocks:
-                is_empty = False
-                yield decode(data, columns, self.stream)
-            if is_empty:
-                yield nothing(columns)
+            # A block is let go when it is decoded, before the chunk is used.
+            chunks = map(partial(decode, columns=columns, stream=self.stream), blocks)
+            yield next(chunks, None) or nothing(columns)
+            yield from chunks
 
     def frames(self, names: Sequence[str], condition: str) -> Generator[pl.DataFrame, None, None]:
         """Of the selected rows only the columns of these names."""

@@ -16,6 +16,7 @@ from millrace.contract.document_limits import TOO_LONG, DocumentLimits
 from millrace.contract_rules import KEY_RULE
 from millrace.errors import SchemaConflict
 from millrace.rejects import SEPARATOR, as_rejects, because, because_of, no_rejects, split
+from millrace.single_rows import several
 from millrace.types import MAX_PRECISION, Column, DataType, Kind, polars_type
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ _MEASURED = {Kind.TEXT: "text_bytes", Kind.BINARY: "binary_bytes", Kind.DOCUMENT
 def measure(frame: pl.DataFrame, columns: Sequence[Column]) -> dict[str, int]:
     """The longest value of every text, binary and document column, in bytes."""
     lengths = [_length(column).max().fill_null(0) for column in columns if column.type.kind in _MEASURED]
-    return frame.select(lengths).row(0, named=True) if lengths and frame.height else {}
+    return several(frame).select(lengths).row(0, named=True) if lengths and frame.height else {}
 
 
 def with_room(
@@ -70,6 +71,8 @@ def with_room(
     """The same values in types that hold every number of theirs."""
     roomy = tuple(replace(column, type=limits.roomy(column.type)) for column in columns)
     changed = [new for new, old in zip(roomy, columns, strict=True) if new != old]
+    if not changed:
+        return frame, columns
     return frame.with_columns(pl.col(column.name).cast(polars_type(column.type)) for column in changed), roomy
 
 

@@ -14,11 +14,15 @@ from itertools import accumulate
 import polars as pl
 
 from millrace.capture.json_numbers import STRING_OR_NUMBER, loads
+from millrace.single_rows import several_values
 
 TOO_LONG, TOO_DEEP, UNFIT_NUMBER = "too_long", "too_deep", "number_does_not_fit"
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
-_MOST_BYTES = 4
-"""Of a character in UTF-8."""
+_STRING = rb'"(?:[^"\\]++|\\.)*+"'
+_STRING_OF_POLARS = r'"(?:[^"\\]|\\.)*"'
+"""Possessive, or Python would remember every character of a long text; Polars knows no such thing and needs none."""
+_BACKSLASH = ord("\\")
+_BYTES_OF_ESCAPE = 6
+"""At most, of what JSON writes for one byte."""
 _OPENING = r"[\[{]"
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _ODD_NUMBER = r"(?:^|[\[:,\s])-?(?:[0-9.]{38}|[0-9.]+[eE][-+]?[0-9]{3})"
@@ -39,28 +43,39 @@ class DocumentLimits:
 
     def unfit(self, documents: pl.Series) -> pl.Series:
         """The reason of every document that the warehouse cannot hold, null of the others."""
-        lengths = documents.str.len_bytes()
-        suspects = (lengths > self.text_bytes) | documents.str.contains(_ODD_NUMBER)
-        if (lengths > 2 * self.levels).any():
-            suspects |= documents.str.count_matches(_OPENING) > self.levels
-        suspects = suspects.arg_true()
         reasons = pl.repeat(None, len(documents), dtype=pl.String, eager=True)
-        return reasons.scatter(suspects, [self._reason(documents[i]) for i in suspects]) if len(suspects) else reasons
+        documents = several_values(documents)
+        lengths = documents.str.len_bytes()
+        suspects = [
+            (UNFIT_NUMBER, documents.str.contains(_ODD_NUMBER), self._has_unfit_number),
+            (TOO_LONG, lengths > self.text_bytes, self._has_long_text),
+        ]
+        if (lengths > 2 * self.levels).any():
+            suspects.append((TOO_DEEP, documents.str.count_matches(_OPENING) > self.levels, self._is_deep))
+        for reason, suspicious, is_unfit in suspects:
+            unfit = [index for index in suspicious.arg_true() if is_unfit(documents, index)]
+            reasons = reasons.scatter(unfit, reason) if unfit else reasons
+        return reasons
 
-    def _reason(self, document: str) -> str | None:
-        if document.count("[") + document.count("{") > self.levels and levels(document) > self.levels:
-            return TOO_DEEP
-        if len(document.encode()) > self.text_bytes and self._longest_text(document) > self.text_bytes:
-            return TOO_LONG
-        tokens = STRING_OR_NUMBER.finditer(document)
-        return None if all(self._holds(token[0]) for token in tokens) else UNFIT_NUMBER
+    def _has_unfit_number(self, documents: pl.Series, index: int) -> bool:
+        return not all(self._holds(token[0]) for token in STRING_OR_NUMBER.finditer(documents[index]))
 
-    def _longest_text(self, document: str) -> int:
-        """Bytes of the longest text or name of a field, as far as one may be too long; the document is not parsed as a
-        whole, because what a parser makes of a large one is many times as large."""
-        found = (match.span() for match in _STRING.finditer(document))
-        long = (document[start:end] for start, end in found if (end - start) * _MOST_BYTES > self.text_bytes)
-        return max(map(_text_bytes, long), default=0)
+    def _has_long_text(self, documents: pl.Series, index: int) -> bool:
+        """Whether a text or a name of a field is too long; the document is not parsed as a whole, because what a
+        parser makes of a large one is many times as large."""
+        written = documents.cast(pl.Binary)[index]
+        return _has_stretch(written, self.text_bytes) and any(
+            self._is_long(*found.span(), written) for found in re.finditer(_STRING, written)
+        )
+
+    def _is_long(self, start: int, end: int, document: bytes) -> bool:
+        bytes_ = end - start - len('""')
+        if not self.text_bytes < bytes_ <= self.text_bytes * _BYTES_OF_ESCAPE:
+            return bytes_ > self.text_bytes
+        return _text_bytes(document[start:end]) > self.text_bytes
+
+    def _is_deep(self, documents: pl.Series, index: int) -> bool:
+        return levels(documents.gather([index])) > self.levels
 
     def _holds(self, token: str) -> bool:
         """A number in its float's shortest form is held as that float."""
@@ -76,19 +91,32 @@ class DocumentLimits:
         return len(digits) <= self.digits and -int(power) <= self.exponent
 
 
-def levels(document: str) -> int:
+def levels(document: pl.Series) -> int:
     """How deep arrays and objects of a JSON text lie in each other."""
-    brackets = _STRING.sub("", document).encode().translate(None, _NO_BRACKETS)
-    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0)
+    bare: bytes = several_values(document).str.replace_all(_STRING_OF_POLARS, "").cast(pl.Binary)[0]
+    return max(accumulate(map(_STEPS.__getitem__, bare.translate(None, _NO_BRACKETS))), default=0)
+
+
+def _has_stretch(document: bytes, length: int) -> bool:
+    """Whether so many bytes in a row hold no quote that may end a text; nearly all bytes of others are jumped over."""
+    start = 0
+    while start + length <= len(document):
+        quote = document.rfind(b'"', start, start + length)
+        while quote > start and document[quote - 1] == _BACKSLASH:
+            quote = document.rfind(b'"', start, quote)
+        if quote < 0:
+            return True
+        start = quote + 1
+    return False
 
 
 def _is_moderate(token: str) -> bool:
     return len(token) <= 20 and "e" not in token and "E" not in token
 
 
-def _text_bytes(written: str) -> int:
+def _text_bytes(written: bytes) -> int:
     """Of a text as JSON writes it."""
     try:
-        return len(loads(written).encode())
+        return len(loads(written.decode()).encode())
     except ValueError:
-        return len(written.encode()) - len('""')
+        return len(written) - len('""')

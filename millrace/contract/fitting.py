@@ -65,7 +65,8 @@ class Fitting:
         if self._stream.contract is not None:
             accepted, broken = meets_contract(accepted, self._stream.contract, self._stream, coordinates)
             rejected.append(broken)
-        return accepted.drop(MESSAGE, strict=False), chunk.columns, pl.concat(rejected)
+        accepted = accepted.drop(MESSAGE) if MESSAGE in accepted.columns else accepted
+        return accepted, chunk.columns, pl.concat(rejected)
 
     @property
     def known(self) -> Sequence[Column]:
@@ -88,6 +89,8 @@ class Fitting:
     def _rewritten(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Each in the type it had."""
         values = {name: value for name, value in self._stream.rewritten.items() if name in frame.columns}
+        if not values:
+            return frame
         try:
             for name, value in values.items():
                 self._require_row_by_row(name, value, frame)

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from millrace.declared import LandingFormat
 from millrace.rejects import HEX
+from millrace.single_rows import several
 from millrace.types import Column, Kind, arrow_type, polars_type, text
 
 CHUNK_ROWS = 50_000
@@ -71,10 +72,17 @@ def typed(names: Sequence[str], columns: Sequence[Column]) -> list[Column]:
 class _ParquetFile:
     def __init__(self, path: Path, columns: Sequence[Column]) -> None:
         self._schema = pa.schema([(column.name, arrow_type(column.type)) for column in columns])
-        self._writer = pq.ParquetWriter(path, self._schema, **PARQUET_OPTIONS)
+        # The greatest and the least of long values would be held several times over, and are of no use to COPY.
+        measured = [
+            column.name for column in columns if column.type.kind not in {Kind.TEXT, Kind.DOCUMENT, Kind.BINARY}
+        ]
+        self._writer = pq.ParquetWriter(
+            path, self._schema, write_statistics=measured, memory_pool=pa.system_memory_pool(), **PARQUET_OPTIONS
+        )
 
     def write(self, frame: pl.DataFrame) -> None:
-        self._writer.write_table(frame.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(self._schema))
+        table = several(frame).to_arrow(compat_level=pl.CompatLevel.newest()).slice(0, frame.height)
+        self._writer.write_table(table.cast(self._schema))
 
     def close(self) -> None:
         self._writer.close()

@@ -18,6 +18,7 @@ import polars_hash as plh
 
 from millrace.load_modes import LoadMode
 from millrace.naming import ROW_HASH, VERSION_HASH
+from millrace.single_rows import several
 from millrace.types import Column, Kind
 
 HASH_LENGTH = 39
@@ -29,9 +30,11 @@ _MEASURED = frozenset({Kind.TEXT, Kind.TIME, Kind.DOCUMENT, Kind.BINARY})
 
 def with_row_hash(frame: pl.DataFrame, columns: Sequence[Column], name: str = ROW_HASH) -> pl.DataFrame:
     """The frame with a last column ``_row_hash`` (decimal text of at most 39 digits), or of another ``name``."""
-    row = pl.concat_str(_parts(frame, columns), ignore_nulls=True).alias(name)
-    hashed = frame.lazy().with_columns(row).collect()
-    return hashed.with_columns(plh.col(name).nchash.xxh3_128().cast(pl.String))
+    parts = _parts(frame, columns)
+    is_complete = not any(frame[column.name].null_count() for column in columns)
+    row = parts[0] if is_complete and parts else pl.concat_str(parts, ignore_nulls=True)
+    hashes = several(frame).select(row.alias(name)).select(plh.col(name).nchash.xxh3_128().cast(pl.String))
+    return frame.hstack([hashes.to_series().head(frame.height)])
 
 
 def with_hashes(frame: pl.DataFrame, columns: Sequence[Column], load: LoadMode, keys: Sequence[str]) -> pl.DataFrame:

@@ -89,6 +89,7 @@ def test_an_object_is_never_rewritten(store: ObjectStore) -> None:
 def test_the_same_content_again_is_fine(store: ObjectStore, tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(b"same")
     assert [store.put_file(tmp_path / "in", "k"), store.put_bytes(b"same", "k")] == [4, 4]
+    assert store.put_file(tmp_path / "in", "k") == 4
 
 
 def test_a_multipart_object_is_never_rewritten(plain: BucketStore, tmp_path: Path) -> None:
@@ -98,6 +99,9 @@ def test_a_multipart_object_is_never_rewritten(plain: BucketStore, tmp_path: Pat
     assert plain.put_bytes(first, "big") == MULTIPART_BYTES
     with pytest.raises(FatalError, match="other content"):
         plain.put_bytes(other, "big")
+    (tmp_path / "other").write_bytes(other)
+    with pytest.raises(FatalError, match="other content"):
+        plain.put_file(tmp_path / "other", "big")
     assert plain.get_bytes("big") == first
 
 

@@ -68,7 +68,7 @@ def test_what_the_documents_of_postgres_hold(document: str, reason: str | None) 
 
 
 def test_brackets_in_texts_are_no_levels() -> None:
-    assert [levels(one) for one in ("1", "[]", '{"[": ["]", {}]}', '["\\\\", ["\\"[["]]')] == [0, 1, 3, 2]
+    assert [levels(pl.Series([one])) for one in ("1", "[]", '{"[": ["]", {}]}', '["\\\\", ["\\"[["]]')] == [0, 1, 3, 2]
 
 
 @pytest.mark.parametrize("kind", ["json", "jsonb"])

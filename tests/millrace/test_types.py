@@ -163,13 +163,13 @@ LOGICAL = [
     (FLOAT64, pl.Float64(), pa.float64(), "DOUBLE PRECISION", "DOUBLE PRECISION"),
     (decimal(12, 2), pl.Decimal(12, 2), pa.decimal128(12, 2), "NUMERIC(12,2)", "NUMERIC(12,2)"),
     (decimal(20, 0), pl.Decimal(20, 0), pa.decimal128(20, 0), "NUMERIC(20,0)", "NUMERIC(20,0)"),
-    (text(10), pl.String(), pa.large_utf8(), "VARCHAR(10)", "TEXT"),
+    (text(10), pl.String(), pa.string_view(), "VARCHAR(10)", "TEXT"),
     (DATE, pl.Date(), pa.date32(), "DATE", "DATE"),
-    (TIME, pl.String(), pa.large_utf8(), "TIME", "TIME"),
+    (TIME, pl.String(), pa.string_view(), "TIME", "TIME"),
     (TIMESTAMP, pl.Datetime("us"), pa.timestamp("us", "UTC"), "TIMESTAMP", "TIMESTAMP"),
     (TIMESTAMP_UTC, pl.Datetime("us", "UTC"), pa.timestamp("us", "UTC"), "TIMESTAMPTZ", "TIMESTAMPTZ"),
-    (DataType(Kind.BINARY, length=7), pl.Binary(), pa.large_binary(), "VARBYTE(7)", "BYTEA"),
-    (DOCUMENT, pl.String(), pa.large_binary(), "SUPER", "JSONB"),
+    (DataType(Kind.BINARY, length=7), pl.Binary(), pa.binary_view(), "VARBYTE(7)", "BYTEA"),
+    (DOCUMENT, pl.String(), pa.binary_view(), "SUPER", "JSONB"),
 ]
 
 
