@@ -180,7 +180,9 @@ class Scd2(LoadMode):
     is as it is ('': since the batch is effective); of a model it is not kept, as ``start`` holds it. ``untracked``
     columns change in place. ``changes``: rows are a log of changes, each for ever true of its time; otherwise they are
     states, of which the one that was read last is true now. A version ends ``gap`` before its successor starts, the
-    last one at ``open_end``; where it is unknown since when a new key is as it is, it is so since ``beginning``.
+    last one at ``open_end`` (None: NULL). The first version of a key starts at ``beginning`` where it is unknown since
+    when it is so, and always if ``from_beginning``. ``deletes_as_versions``: a deletion is a version of its own, with
+    the last values and ``_deleted_at`` set, and is never current; otherwise it only ends the version before it.
     ``tie_breaker`` is a column of a log: of changes of one key and time the one with the greatest value there counts.
     """
 
@@ -191,10 +193,12 @@ class Scd2(LoadMode):
     start: str = "start_date"
     end: str = "end_date"
     current: str = "is_current"
-    open_end: NaiveDatetime = datetime(9999, 12, 31, 23, 59, 59)  # noqa: DTZ001 - UTC, as the columns are
-    gap: Duration = timedelta(seconds=1)
+    open_end: NaiveDatetime | None = datetime(9999, 12, 31, 23, 59, 59)  # noqa: DTZ001 - UTC, as the columns are
+    gap: Duration = timedelta(microseconds=1)
     beginning: NaiveDatetime = datetime(1900, 1, 1)  # noqa: DTZ001 - the same
     tie_breaker: str = ""
+    from_beginning: bool = False
+    deletes_as_versions: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self, "Scd2")
@@ -204,7 +208,7 @@ class Scd2(LoadMode):
         check_distinct(self.untracked, "untracked column", "Scd2")
         if len(set(self.named)) < len(self.named) or {self.effective_from, self.tie_breaker} & {*self.named}:
             raise ConfigurationError("two of its columns have one name", place="Scd2", remedy="give each its own")
-        if self.beginning >= self.open_end:
+        if self.open_end is not None and self.beginning >= self.open_end:
             raise ConfigurationError(
                 "it ends before it begins", place="Scd2", remedy="declare beginning before open_end"
             )

@@ -6,12 +6,16 @@ source must be (stocks_contracts.py), the warehouse's tables (stocks_schemas.py)
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from millrace import Append, Bind, Dated, Incremental, Model, Pipeline, Scd2, Snapshot, Stream
 from pipelines import stocks_contracts as contracts
 from pipelines import stocks_models as models
 from pipelines import stocks_schemas as schemas
 
 SOURCE = "mysql/stocks:stock_db."
+A_SECOND = timedelta(seconds=1)
+"""Before its successor starts, a version ends in this star."""
 
 pipeline = Pipeline(
     name="stocks",
@@ -39,8 +43,13 @@ pipeline = Pipeline(
         ),
     ],
     models=[
-        Model(models.stock_dim, schemas.StockDim, "stock_id", load=Scd2("stock_key")),
-        Model(models.user_dim, schemas.UserDim, "user_id", load=Scd2("user_key", effective_from="updated_at")),
+        Model(models.stock_dim, schemas.StockDim, "stock_id", load=Scd2("stock_key", gap=A_SECOND)),
+        Model(
+            models.user_dim,
+            schemas.UserDim,
+            "user_id",
+            load=Scd2("user_key", effective_from="updated_at", gap=A_SECOND),
+        ),
         Model(
             models.transaction_fact,
             schemas.TransactionFact,

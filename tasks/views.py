@@ -9,6 +9,7 @@ import asyncio
 from pathlib import Path
 
 from millrace.errors import ConfigurationError, FatalError, SourceMissing
+from millrace.load_modes import Scd2
 from pipelines import find
 from tasks.connections import open_warehouse
 
@@ -16,17 +17,18 @@ SQL_DIRECTORY = Path(__file__).parent.parent / "sql"
 
 
 async def create_views(pipeline: str) -> list[str]:
-    """Their names. Raises ConfigurationError when the pipeline declares none or its file is not there, SourceMissing
-    when a table is not there yet."""
+    """Their names; of a view over versions that is not made, why. Raises ConfigurationError when the pipeline has none
+    or its file is not there, SourceMissing when a table is not there yet."""
     declared, place = find(pipeline), f"pipeline {pipeline}"
-    if not declared.views:
+    if not declared.views and not any(isinstance(member.load, Scd2) for member in declared.members):
         raise ConfigurationError("it declares no views", place=place, remedy="name a file in `views`")
     path = SQL_DIRECTORY / declared.views
-    if not path.is_file():
+    if declared.views and not path.is_file():
         raise ConfigurationError(f"{declared.views} is no file below sql/", place=place, remedy="correct `views`")
+    text = path.read_text(encoding="utf-8") if declared.views else ""
     warehouse = await open_warehouse(declared)
     try:
-        return await asyncio.to_thread(warehouse.make_views, declared, path.read_text(encoding="utf-8"))
+        return await asyncio.to_thread(warehouse.make_views, declared, text)
     except SourceMissing as missing:
         remedy = f"run `millrace run {declared.called}`, and again once there is something to load: a table is made "
         raise SourceMissing(missing.problem, place=missing.place, remedy=f"{remedy}with its first row") from None

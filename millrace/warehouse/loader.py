@@ -39,7 +39,8 @@ from millrace.warehouse.schema import RecordedColumn, incompatible
 from millrace.warehouse.session import patiently, session
 from millrace.warehouse.stage import Stage
 from millrace.warehouse.target import Target, target_of
-from millrace.warehouse.views import make_views
+from millrace.warehouse.version_views import make_version_views
+from millrace.warehouse.views import make_views, names_of
 
 
 @dataclass(frozen=True)
@@ -212,9 +213,13 @@ class Warehouse:
         return told, commands
 
     def make_views(self, pipeline: Pipeline, text: str) -> list[str]:
-        """Make or replace the views of a file; their names. Raises SourceMissing when a table is not there yet."""
+        """Make or replace a view of each table of versions, then those of a file; their names, or why one of the former
+        is not made. Raises SourceMissing when a table is not there yet."""
+        targets = [self._target(pipeline, member) for member in pipeline.members]
+        others = [name.replace('"', "").lower() for name in names_of(text)]
         with session(self._connect, f"views of pipeline {pipeline.name}") as connection:
-            return make_views(connection, text, self.dialect)
+            made = make_version_views(connection, targets, others)
+            return [*made, *make_views(connection, text, self.dialect)]
 
     def load(self, pipeline: Pipeline, batches: Sequence[Batch], store: ObjectStore) -> list[LoadResult]:
         """Apply batches of ``store`` in one commit and exactly once, however often this is called with them.

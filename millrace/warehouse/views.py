@@ -18,13 +18,16 @@ _NAME = re.compile(r"CREATE OR REPLACE VIEW\s+(\S+)", re.IGNORECASE)
 def make_views(connection: Any, text: str, dialect: Dialect) -> list[str]:
     """Make or replace every view of ``text``, whose statements end with a semicolon at the end of a line; commits.
     Their names."""
-    made = []
     with connection.cursor() as cursor:
         for statement in statements_of(text):
             cursor.execute(statement + dialect.view_binding)
-            made += _NAME.findall(statement)
     connection.commit()
-    return made
+    return names_of(text)
+
+
+def names_of(text: str) -> list[str]:
+    """Of the views of a file, as they stand there."""
+    return [name for statement in statements_of(text) for name in _NAME.findall(statement)]
 
 
 def statements_of(text: str) -> list[str]:

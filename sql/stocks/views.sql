@@ -20,7 +20,7 @@ LEFT JOIN stocks.user_dim AS u ON u.user_key = f.user_key
 LEFT JOIN stocks.stock_dim AS s ON s.stock_key = f.stock_key;
 
 -- What each user's shares were worth at the end of each day on which anybody traded (days of UTC+7, as trades say
--- them), at the prices of that day. A version is valid until its successor starts, a second after its own end.
+-- them), at the prices of that day: the versions that were valid in its last moment.
 CREATE OR REPLACE VIEW stocks.portfolio_value AS
 WITH trades AS (
     SELECT user_id, stock_id, quantity, transaction_date::DATE AS traded_on
@@ -39,6 +39,6 @@ SELECT
     count(CASE WHEN s.price IS NULL THEN 1 END) AS trades_without_price
 FROM days AS d
 JOIN trades AS t ON t.traded_on <= d.day
-LEFT JOIN stocks.stock_dim AS s
-    ON s.stock_id = t.stock_id AND s.start_date < d.ends AND d.ends <= s.end_date + INTERVAL '1 second'
+LEFT JOIN stocks.stock_dim_at AS s
+    ON s.stock_id = t.stock_id AND s.valid_from < d.ends AND (d.ends <= s.valid_until OR s.valid_until IS NULL)
 GROUP BY d.day, t.user_id;

@@ -218,21 +218,26 @@ async def test_of_different_rows_of_one_time_the_greatest_tie_breaker_counts(
     assert [row[:2] for row in held(on_redshift)] == [("a", 2), ("b", 2)]
 
 
+class Numbered(Rate):
+    """With the key of the log."""
+
+    number = dy.Int32(nullable=False)
+
+
 def as_given(log: pl.DataFrame) -> pl.DataFrame:
     """A model that another one is computed from."""
-    return log.select("code", "seq", "price", "note", "since")
+    return log.select(*Numbered.column_names())
 
 
 def rate_of_model(as_given: pl.DataFrame) -> pl.DataFrame:
     """The same rows."""
-    return as_given.select("code", "price", "note", "seq", "since")
+    return rate(as_given)
 
 
 async def test_a_log_of_a_model_has_all_rows_of_one_time(on_redshift: Together) -> None:
     """The greatest tie-breaker counts, wherever its row stands."""
     make(on_redshift, Row("a", 2, on(1), seq=2), Row("a", 1, on(1), seq=1))
-    first = Model(as_given, Rate, ("code", "seq"))
-    models = [first, Model(rate_of_model, Rate, "code", load=TIED)]
+    models = [Model(as_given, Numbered, "number"), Model(rate_of_model, Rate, "code", load=TIED)]
     await on_redshift.run(Pipeline("rates", streams=[LOG], schema="rates_source", models=models))
     assert on_redshift.engine.query("SELECT price FROM rates.rate_of_model") == [(2,)]
 

@@ -36,7 +36,8 @@ def price_of(prices: pl.DataFrame) -> pl.DataFrame:
 
 
 KEY = ("market", "code")
-STATES = Scd2("price_key", effective_from="since", untracked=["note"])
+A_SECOND = timedelta(seconds=1)
+STATES = Scd2("price_key", effective_from="since", untracked=["note"], gap=A_SECOND)
 LOGGED = replace(STATES, changes=True)
 UNDATED = replace(STATES, effective_from="", untracked=["note", "since"])
 PRICES = Stream("prices", "postgres:public.prices", KEY, Incremental("stamp", NO_OVERLAP), sweep="every run")
@@ -173,6 +174,47 @@ async def test_a_silent_change_is_effective_when_it_was_found(together: Together
     assert len(versions(together)) == 3
 
 
+async def test_a_stamp_that_moves_back_changes_nothing_of_states(together: Together) -> None:
+    """What is known since a day is not known since earlier; a log says when it was so."""
+    fill(together, ("x", "a", 1, 5))
+    await together.run(market())
+    together.engine.source(f"UPDATE prices SET stamp = '{day(3)}+00', read_again = now()")
+    await together.run(market(), bounds=FULL)
+    assert versions(together) == [(1, day(5), OPEN, True)]
+
+
+async def test_an_earlier_row_of_the_same_content_moves_the_start_in_a_log(together: Together) -> None:
+    fill(together, ("x", "a", 1, 5))
+    await together.run(market(LOG, LOGGED))
+    put(together, ("x", "a", 1, 3))
+    await together.run(market(LOG, LOGGED))
+    assert versions(together) == [(1, day(3), OPEN, True)]
+
+
+@pytest.mark.parametrize("load", [STATES, LOGGED], ids=["states", "log"])
+async def test_nothing_is_effective_before_the_version_that_is_there(together: Together, load: Scd2) -> None:
+    """A silent change corrects it, a deletion ends it a second after its start, and what returns follows that."""
+    pipeline, early = market(load=load), datetime.fromisoformat(day(3)).replace(tzinfo=UTC)
+
+    async def run_early() -> None:
+        batches = together.transform(pipeline, await together.read(pipeline))
+        together.load(pipeline, [replace(batch, effective_at=early) for batch in batches])
+
+    fill(together, ("x", "a", 1, 5))
+    await together.run(pipeline)
+    ((key, _, _),) = versions(together, "a", "price_key", "price")
+    change(together, "price = 2")
+    await run_early()
+    assert versions(together, "a", "price_key", "price", "start_date::text") == [(key, 2, day(5), True)]
+    together.engine.source("DELETE FROM prices")
+    await run_early()
+    deleted = "to_char(_deleted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')"
+    assert versions(together, "a", "start_date::text", deleted) == [(day(5), day(5, "12:00:01"), False)]
+    put(together, ("x", "a", 3, 2))
+    await run_early()
+    assert versions(together)[-1] == (3, day(5, "12:00:01"), OPEN, True)
+
+
 async def test_an_unstamped_row_is_valid_from_the_beginning(together: Together) -> None:
     fill(together, ("x", "a", 1, None))
     for _ in range(2):
@@ -267,6 +309,132 @@ async def test_the_convention_is_chosen(together: Together) -> None:
     assert together.engine.query("SELECT price, begins::text, ends::text, valid FROM market.price_of ORDER BY 2") == [
         (1, day(1), day(2), False),
         (2, day(2), "2500-01-01 00:00:00", True),
+    ]
+
+
+@pytest.mark.parametrize("gap", [None, timedelta(0), A_SECOND, timedelta(days=1)], ids=str)
+async def test_a_moment_is_looked_up_in_the_view_of_versions(on_redshift: Together, gap: timedelta | None) -> None:
+    """One version at most is valid, whatever the gap is, also where two changes are half a second apart; by the default
+    gap the columns of the table say the same."""
+    load = replace(LOGGED, gap=gap) if gap is not None else Scd2("price_key", effective_from="since", changes=True)
+    fill(on_redshift, ("x", "a", 1, 1), ("x", "a", 3, 9))
+    on_redshift.engine.source(
+        "INSERT INTO prices (market, code, price, stamp) VALUES ('x', 'a', 2, '2024-03-01 12:00:00.5+00')"
+    )
+    await on_redshift.run(market(LOG, load))
+    assert on_redshift.engine.warehouse.make_views(market(LOG, load), "") == ["market.price_of_at"]
+    moments = {
+        "03-01 11:59:59": [],
+        "03-01 12:00:00": [1],
+        "03-01 12:00:00.499999": [1],
+        "03-01 12:00:00.5": [2],
+        "03-01 12:00:00.7": [2],
+        "03-09 11:59:59.999999": [2],
+        "03-20": [3],
+    }
+    for moment, prices in moments.items():
+        at = f"TIMESTAMP '2024-{moment}'"
+        valid = f"valid_from <= {at} AND ({at} < valid_until OR valid_until IS NULL)"
+        asked = {f"SELECT price FROM market.price_of_at WHERE {valid}"}
+        if gap is None:
+            asked |= {
+                f"SELECT price FROM market.price_of WHERE {at} BETWEEN start_date AND end_date",
+                "SELECT price FROM market.price_of "
+                f"WHERE start_date <= {at} AND {at} < end_date + INTERVAL '0.000001 seconds'",
+            }
+        for question in asked:
+            assert [row[0] for row in on_redshift.engine.query(question)] == prices, (moment, question)
+
+
+async def test_the_view_of_versions_ends_with_a_deletion_and_follows_its_table(together: Together) -> None:
+    fill(together, ("x", "a", 1, 1))
+    await together.run(market())
+    together.engine.source("DELETE FROM prices")
+    await together.run(market())
+    make = together.engine.warehouse.make_views
+    assert make(market(), "") == ["market.price_of_at"]
+    question = "SELECT valid_until = _deleted_at AT TIME ZONE 'UTC', valid_from, code FROM market.price_of_at"
+    assert together.engine.query(question) == [(True, datetime.fromisoformat(day(1)), "a")]
+    together.engine.query("ALTER TABLE market.price_of ADD COLUMN further INTEGER")
+    assert make(market(), "") == ["market.price_of_at"]
+    assert together.engine.query("SELECT further FROM market.price_of_at") == [(None,)]
+
+
+async def test_a_view_of_versions_whose_name_is_taken_is_told(together: Together) -> None:
+    """By a view of the pipeline, by a relation of somebody else, by a column."""
+    pipeline, make = market(), together.engine.warehouse.make_views
+    assert make(pipeline, "") == ["market.price_of_at is not made: market.price_of is not there yet"]
+    fill(together, ("x", "a", 1, 1))
+    await together.run(pipeline)
+    own = "CREATE OR REPLACE VIEW market.price_of_at AS SELECT 1 AS one;\n"
+    told = "market.price_of_at is not made: the pipeline has a table or view of that name"
+    assert make(pipeline, own) == [told, "market.price_of_at"]
+    assert make(pipeline, "") == ["market.price_of_at is not made: something else has that name in the warehouse"]
+    assert together.engine.query("SELECT * FROM market.price_of_at") == [(1,)]
+    together.engine.query("DROP VIEW market.price_of_at")
+    together.engine.query("ALTER TABLE market.price_of ADD COLUMN valid_from INTEGER")
+    assert make(pipeline, "") == ["market.price_of_at is not made: market.price_of has a column valid_from"]
+
+
+async def test_the_end_of_the_current_version_may_be_null(together: Together) -> None:
+    load = replace(STATES, open_end=None)
+    fill(together, ("x", "a", 1, 1), ("x", "b", 5, 1))
+    await together.run(market(load=load))
+    assert versions(together) == [(1, day(1), None, True)]
+    change(together, "price = 2", 2)
+    together.engine.source("DELETE FROM prices WHERE code = 'b'")
+    await together.run(market(load=load))
+    assert versions(together) == [(1, day(1), day(2, "11:59:59"), False), (2, day(2), None, True)]
+    assert versions(together, "b", "end_date IS NULL") == [(False, False)]
+    put(together, ("x", "b", 5, 1))
+    await together.run(market(load=load))
+    assert versions(together, "b", "end_date IS NULL") == [(False, False), (True, True)]
+
+
+@pytest.mark.parametrize("is_log", [False, True], ids=["states", "log"])
+async def test_a_deletion_may_be_a_version_of_its_own(together: Together, is_log: bool) -> None:
+    """With the last values, never current; what returns follows it. A sweep finds nothing in it."""
+    load = replace(STATES, changes=is_log, deletes_as_versions=True, gap=timedelta(0))
+    fill(together, ("x", "a", 1, 1), ("x", "b", 5, 1))
+    await together.run(market(load=load))
+    together.engine.source("DELETE FROM prices WHERE code = 'a'")
+    assert (await together.run(market(load=load)))["price_of"].deleted == 1
+    columns = ("price", "start_date", "end_date", "_deleted_at AT TIME ZONE 'UTC'")
+    first, gone = versions(together, "a", *columns)
+    assert first[2] == gone[1]
+    assert (first[3], first[4]) == (None, False)
+    assert gone == (1, gone[1], datetime.fromisoformat(OPEN), gone[1], False)
+    before = together.engine.query("SELECT * FROM market.price_of ORDER BY 1")
+    assert all(one.loaded == 0 for one in (await together.run(market(load=load))).values())
+    assert together.engine.query("SELECT * FROM market.price_of ORDER BY 1") == before
+    put(together, ("x", "a", 1, 1))
+    await together.run(market(load=load))
+    rows = versions(together, "a", *columns)
+    assert [(row[0], row[3] is None, row[4]) for row in rows] == [(1, True, False), (1, False, False), (1, True, True)]
+    assert rows[1][1] < rows[2][1] == rows[1][2]
+    assert together.engine.query("SELECT count(DISTINCT price_key) FROM market.price_of") == [(4,)]
+
+
+@pytest.mark.parametrize(("stream", "load"), [(PRICES, STATES), (LOG, LOGGED)], ids=["states", "log"])
+async def test_the_first_version_of_a_key_may_begin_at_the_beginning(
+    together: Together, stream: Stream, load: Scd2
+) -> None:
+    """And of a log the first in time, whichever came first."""
+    load = replace(load, from_beginning=True)
+    fill(together, ("x", "a", 5, 5))
+    await together.run(market(stream, load))
+    assert versions(together) == [(5, "1900-01-01 00:00:00", OPEN, True)]
+    if stream is LOG:
+        put(together, ("x", "a", 3, 3))
+        await together.run(market(stream, load))
+        assert versions(together)[0] == (3, "1900-01-01 00:00:00", day(5, "11:59:59"), False)
+        put(together, ("x", "a", 9, 9))
+    else:
+        change(together, "price = 9", 9)
+    await together.run(market(stream, load))
+    assert versions(together)[-2:] == [
+        (5, versions(together)[-2][1], day(9, "11:59:59"), False),
+        (9, day(9), OPEN, True),
     ]
 
 

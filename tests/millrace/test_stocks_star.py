@@ -90,7 +90,7 @@ async def test_the_star_follows_the_platform_and_a_recomputation_agrees(
             again = await run(together, mysql)
             assert all(result.loaded == 0 for result in again.values()), "a rerun changes nothing"
     made = together.engine.warehouse.make_views(pipeline, VIEWS.read_text(encoding="utf-8"))
-    assert made == ["stocks.trade", "stocks.portfolio_value"]
+    assert made == ["stocks.stock_dim_at", "stocks.user_dim_at", "stocks.trade", "stocks.portfolio_value"]
     compared = compare_stocks(mysql.execute, f"`{platform.DATABASE}{SUFFIX}`", runs, together.engine.query)
     assert [(one.table, one.missing, one.extra) for one in compared] == [
         (name, 0, 0) for name in ("stock_dim", "user_dim", "trade", "portfolio_value")

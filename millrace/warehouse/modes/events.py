@@ -12,17 +12,24 @@ from typing import Any
 
 from millrace.lake.batch import Batch
 from millrace.load_modes import EVENT_AFTER, EVENT_AT, EVENT_STATED, Scd2
-from millrace.naming import LOADED_AT, ROW_HASH, VERSION_HASH, literal, quote, quote_list
+from millrace.naming import LOADED_AT, ROW_HASH, VERSION_HASH, quote, quote_list
 from millrace.warehouse import statements
-from millrace.warehouse.modes.scd2 import DELETED, ROW, VERSION, moment_literal, stated_time, unbelieved, utc_literal
+from millrace.warehouse.modes.scd2 import (
+    DELETED,
+    DELETION,
+    NEVER,
+    ROW,
+    VERSION,
+    moment_literal,
+    stated_time,
+    unbelieved,
+    utc_literal,
+)
 from millrace.warehouse.session import count
 from millrace.warehouse.statements import among, match
 from millrace.warehouse.target import Target
 
 STATED, AT, AFTER = quote(EVENT_STATED), quote(EVENT_AT), quote(EVENT_AFTER)
-DELETION = literal("-")
-"""What a deletion has in place of the hash of tracked columns: no hash is like it."""
-_NEVER = moment_literal(datetime(1, 1, 1))  # noqa: DTZ001 - stands for NULL, where times are compared
 
 
 @dataclass(frozen=True)
@@ -101,8 +108,8 @@ class Events:
             [
                 match("e", "a", target.keys),
                 f"e.{ROW} = a.{ROW} AND e.{VERSION} <> {DELETION}",
-                f"coalesce(e.{STATED}, {_NEVER}) = coalesce(a.{STATED}, {_NEVER})",
-                f"coalesce(e.{AFTER}, {_NEVER}) = coalesce(l.after$, {_NEVER})",
+                f"coalesce(e.{STATED}, {NEVER}) = coalesce(a.{STATED}, {NEVER})",
+                f"coalesce(e.{AFTER}, {NEVER}) = coalesce(l.after$, {NEVER})",
             ]
         )
         is_fresh = f"e.{quote(target.keys[0])} IS NULL AND a.is_rejected$ = 0"
@@ -153,7 +160,8 @@ class Events:
         names = [*self._names, EVENT_STATED, EVENT_AT, EVENT_AFTER, ROW_HASH, VERSION_HASH, LOADED_AT]
         return (
             f"INSERT INTO {self.quoted} ({quote_list(names)}) SELECT {quote_list(self._names)}, {stated}, "
-            f"{self._begun(batch)}, {after}, {ROW}, {VERSION}, {quote(LOADED_AT)} FROM {self._target.quoted}"
+            f"{self._begun(batch)}, {after}, {ROW}, {VERSION}, {quote(LOADED_AT)} FROM {self._target.quoted} "
+            f"WHERE {VERSION} <> {DELETION}"
         )
 
     def _insert_ends_of_versions(self, batch: Batch) -> str:

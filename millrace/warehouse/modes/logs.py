@@ -19,9 +19,9 @@ from millrace.load_modes import Scd2
 from millrace.naming import quote, quote_list
 from millrace.types import Column
 from millrace.warehouse import statements
-from millrace.warehouse.modes.events import AFTER, AT, DELETION, Arrived, Events
+from millrace.warehouse.modes.events import AFTER, AT, Arrived, Events
 from millrace.warehouse.modes.mode import Applied
-from millrace.warehouse.modes.scd2 import DELETED, EXISTS, ROW, VERSION, Scd2Mode, moment_literal
+from millrace.warehouse.modes.scd2 import DELETED, DELETION, EXISTS, ROW, VERSION, Scd2Mode, moment_literal
 from millrace.warehouse.session import analyze
 from millrace.warehouse.statements import IS_NEW, among, match
 from millrace.warehouse.target import Target
@@ -40,7 +40,7 @@ class LogsMode(Scd2Mode):
     def apply(self, cursor: Any, batch: Batch, applied_at: datetime, held: Collection[str]) -> Applied:
         """As ``Mode.apply``: first the events, then the versions of their keys."""
         cursor.execute(self._create_touched())
-        if not (batch.written or batch.deleted or batch.is_complete):
+        if not (batch.written or batch.deleted or batch.is_complete or batch.root_keys):
             return Applied()
         cursor.execute(self._create_concerned())
         self._events.prepare(cursor, batch)
@@ -108,30 +108,40 @@ class LogsMode(Scd2Mode):
         """All versions of the keys that the batch concerns."""
         target, load = self.target, self.load
         names = quote_list((column.name for column in self._columns), "v.")
-        open_end = moment_literal(load.open_end)
-        gone = f"CASE WHEN v.next_hash$ = {DELETION} THEN v.next_start$ END"
-        ends = (
-            f"CASE WHEN v.next_start$ IS NULL THEN {open_end} ELSE {self._end_before('v.start$', 'v.next_start$')} END"
-        )
-        is_last = "CASE WHEN v.next_start$ IS NULL THEN TRUE ELSE FALSE END"
+        is_open, is_deletion = "v.next_start$ IS NULL", f"v.{VERSION} = {DELETION}"
+        ends = self._end_before("v.start$", "v.next_start$")
         return (
             f"CREATE TEMPORARY TABLE {quote(target.computed)} AS WITH events AS ({self._concerned_events()}), "
             f"placed AS ({self._placed()}), timeline AS ({self._timeline()}), islands AS ({self._islands()}) "
             f"SELECT {names}, v.{ROW}, v.{VERSION}, {self._surrogate(self._columns, 'v', 'v.start$')} "
-            f"AS {quote(load.surrogate)}, v.start$ AS {self._start}, {gone} AS {DELETED}, "
-            f"{ends} AS {quote(load.end)}, {is_last} AS {quote(load.current)} "
-            f"FROM ({self._versions()}) AS v WHERE v.{VERSION} <> {DELETION}"
+            f"AS {quote(load.surrogate)}, v.start$ AS {self._start}, {self._deleted(is_deletion)} AS {DELETED}, "
+            f"CASE WHEN {is_open} THEN {moment_literal(load.open_end)} ELSE {ends} END AS {quote(load.end)}, "
+            f"CASE WHEN {is_open} AND NOT {is_deletion} THEN TRUE ELSE FALSE END AS {quote(load.current)} "
+            f"FROM ({self._versions()}) AS v WHERE {self._is_version(is_deletion)}"
         )
+
+    def _deleted(self, is_deletion: str) -> str:
+        if self.load.deletes_as_versions:
+            return f"CASE WHEN {is_deletion} THEN v.start$ END"
+        return f"CASE WHEN v.next_hash$ = {DELETION} THEN v.next_start$ END"
+
+    def _is_version(self, is_deletion: str) -> str:
+        """A deletion is one if that is declared and the key did not return at the same time."""
+        if self.load.deletes_as_versions:
+            return f"NOT {is_deletion} OR v.next_start$ IS NULL OR v.next_start$ > v.start$"
+        return f"NOT {is_deletion}"
 
     def _concerned_events(self) -> str:
         return f"SELECT * FROM {self._events.quoted} WHERE {among(self.target.keys, self.target.concerned)}"
 
     def _placed(self) -> str:
         """The events, each where it stands. The last of those that came after a deletion was seen says that the key is
-        there again, so that it does not stand before the deletion. A deletion stands before a row of the same time."""
+        there again, so that it does not stand before the deletion (after it, where that is a version). A deletion
+        stands before a row of the same time."""
         latest = f"row_number() OVER (PARTITION BY {self._keys}, {AFTER} ORDER BY {AT} DESC, {self._events.order})"
+        back = f"{AFTER} + INTERVAL '0.000001 seconds'" if self.load.deletes_as_versions else AFTER
         return (
-            f"SELECT *, CASE WHEN {AFTER} > {AT} AND {latest} = 1 THEN {AFTER} ELSE {AT} END AS place$, "
+            f"SELECT *, CASE WHEN {AFTER} >= {AT} AND {latest} = 1 THEN {back} ELSE {AT} END AS place$, "
             f"CASE WHEN {VERSION} = {DELETION} THEN 0 ELSE 1 END AS is_row$ FROM events"
         )
 
@@ -153,9 +163,12 @@ class LogsMode(Scd2Mode):
     def _versions(self) -> str:
         """The last event of each island, with the island's start, and what follows it."""
         island = f"PARTITION BY {self._keys}, island$"
+        start = f"min(place$) OVER ({island})"
+        if self.load.from_beginning:
+            first = f"least({start}, {moment_literal(self.load.beginning)})"
+            start = f"CASE WHEN island$ = 1 THEN {first} ELSE {start} END"
         numbered = (
-            f"SELECT *, min(place$) OVER ({island}) AS start$, "
-            f"row_number() OVER ({island} ORDER BY place$ DESC) AS last$ FROM islands"
+            f"SELECT *, {start} AS start$, row_number() OVER ({island} ORDER BY place$ DESC) AS last$ FROM islands"
         )
         next_of = f"OVER (PARTITION BY {self._keys} ORDER BY island$)"
         return (

@@ -26,6 +26,8 @@ EXISTS = quote("exists$")
 UNBELIEVED = quote("unbelieved$")
 """Of rows that arrive: 1 where their time lies after their read."""
 ROW, VERSION, DELETED = quote(ROW_HASH), quote(VERSION_HASH), quote(DELETED_AT)
+DELETION = literal("-")
+"""What a deletion has in place of the hash of tracked columns: no hash is like it."""
 SINCE = "since$"
 """Of the table of keys that were touched: from when on their versions changed."""
 
@@ -91,7 +93,7 @@ class Scd2Mode(Mode):
     def _surrogate(self, columns: Sequence[Column], row: str, start: str) -> str:
         """Made of the natural key of a ``row``, each column with its length before it, and the start."""
         kinds = _kinds([*self.target.columns, *columns])
-        texts = [_text(f"{row}.{quote(key)}", kinds[key]) for key in self.target.keys]
+        texts = [_text(f"{row}.{quote(key)}", kinds.get(key)) for key in self.target.keys]
         parts = [f"length({text})::VARCHAR || ':' || {text}" for text in texts]
         moment = f"to_char({start}, 'YYYY-MM-DD HH24:MI:SS.US')"
         return self.target.dialect.number_of_hex.format(f"substring(md5({' || '.join([*parts, moment])}), 1, 15)")
@@ -123,18 +125,20 @@ class Scd2Mode(Mode):
         over = f"PARTITION BY {self._keys} ORDER BY {self._start}"
         ordered = (
             f"SELECT {self._keys}, {self._start}, lead({self._start}) OVER ({over}) AS next_start$, "
+            f"CASE WHEN {VERSION} = {DELETION} THEN 1 ELSE 0 END AS is_deletion$, "
             f"max({DELETED} AT TIME ZONE 'UTC') OVER ({over} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) "
             f"AS gone$ FROM {target.quoted} WHERE {concerned or among(target.keys, target.touched)}"
         )
         owned = (
-            f"SELECT {self._keys}, {self._start}, next_start$, CASE WHEN gone$ > {self._start} "
+            f"SELECT {self._keys}, {self._start}, next_start$, is_deletion$, CASE WHEN gone$ > {self._start} "
             f"AND (next_start$ IS NULL OR gone$ <= next_start$) THEN gone$ END AS gone$ FROM ({ordered}) AS o"
         )
         is_last = "gone$ IS NULL AND next_start$ IS NULL"
+        deleted = f"CASE WHEN is_deletion$ = 1 THEN {self._start} ELSE gone$ END"
         ends = self._end_before(self._start, "coalesce(gone$, next_start$)")
         settled = (
-            f"SELECT {self._keys}, {self._start}, gone$ AS {DELETED}, "
-            f"CASE WHEN {is_last} THEN TRUE ELSE FALSE END AS {quote(load.current)}, "
+            f"SELECT {self._keys}, {self._start}, {deleted} AS {DELETED}, "
+            f"CASE WHEN {is_last} AND is_deletion$ = 0 THEN TRUE ELSE FALSE END AS {quote(load.current)}, "
             f"CASE WHEN {is_last} THEN {moment_literal(load.open_end)} ELSE {ends} END AS {quote(load.end)} "
             f"FROM ({owned}) AS w"
         )
@@ -148,7 +152,9 @@ class Scd2Mode(Mode):
         load, table = self.load, self.target.quoted
         end, current = quote(load.end), quote(load.current)
         same = f"{match(table, 'n$', self.target.keys)} AND {table}.{self._start} = n$.{self._start}"
-        changed = f"{table}.{end} <> n$.{end} OR {table}.{current} <> n$.{current}"
+        changed = (
+            f"coalesce({table}.{end}, {NEVER}) <> coalesce(n$.{end}, {NEVER}) OR {table}.{current} <> n$.{current}"
+        )
         return (
             f"UPDATE {table} SET {end} = n$.{end}, {current} = n$.{current}, "
             f"{DELETED} = n$.{DELETED} AT TIME ZONE 'UTC', {quote(LOADED_AT)} = {loaded_at} "
@@ -172,9 +178,13 @@ def utc_literal(moment: datetime) -> str:
     return moment_literal(moment.astimezone(UTC).replace(tzinfo=None))
 
 
-def moment_literal(moment: datetime) -> str:
-    """A time without zone, as SQL."""
-    return f"{literal(moment.isoformat(sep=' '))}::TIMESTAMP"
+def moment_literal(moment: datetime | None) -> str:
+    """A time without zone, or NULL, as SQL."""
+    return "NULL::TIMESTAMP" if moment is None else f"{literal(moment.isoformat(sep=' '))}::TIMESTAMP"
+
+
+NEVER = moment_literal(datetime(1, 1, 1))  # noqa: DTZ001 - it has no zone
+"""Stands for NULL where times are compared."""
 
 
 def moment(value: str, kind: Kind, zone: str) -> str:
@@ -189,7 +199,7 @@ def _kinds(columns: Sequence[Column]) -> dict[str, Kind]:
     return {column.name: column.type.kind for column in columns}
 
 
-def _text(value: str, kind: Kind) -> str:
+def _text(value: str, kind: Kind | None) -> str:
     return f"CASE WHEN {value} THEN 'true' ELSE 'false' END" if kind is Kind.BOOLEAN else f"{value}::VARCHAR"
 
 

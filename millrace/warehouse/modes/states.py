@@ -12,12 +12,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from millrace.lake.batch import Batch
-from millrace.naming import LOADED_AT, quote, quote_list
+from millrace.naming import DELETED_AT, LOADED_AT, VERSION_HASH, quote, quote_list
 from millrace.types import Column
 from millrace.warehouse import statements
 from millrace.warehouse.modes.mode import Applied
 from millrace.warehouse.modes.scd2 import (
     DELETED,
+    DELETION,
     EXISTS,
     ROW,
     UNBELIEVED,
@@ -64,18 +65,45 @@ class StatesMode(Scd2Mode):
 
     def take_out(self, cursor: Any, batch: Batch, applied_at: datetime, held: Collection[str]) -> int:
         """The versions that were valid are closed, whatever the policy for other tables is."""
-        del applied_at, held
         target, since = self.target, utc_literal(batch.effective_at)
         self._begin_now(cursor, batch, target.gone)
-        alive = f"{target.quoted}.{quote(self.load.current)} AND {match(target.quoted, 'd$', target.keys)}"
-        later = f"{target.quoted}.{self._start} + INTERVAL '1 second'"
-        cursor.execute(
-            f"UPDATE {target.quoted} SET {DELETED} = (CASE WHEN {since} > {target.quoted}.{self._start} "
-            f"THEN {since} ELSE {later} END) AT TIME ZONE 'UTC' FROM {quote(target.gone)} AS d$ WHERE {alive}"
-        )
+        if self.load.deletes_as_versions:
+            cursor.execute(self._insert_deletions(batch.columns, since, held), (applied_at,))
+        else:
+            cursor.execute(self._mark_deletions(since))
         closed = int(cursor.rowcount)
         cursor.execute(f"INSERT INTO {quote(target.touched)} SELECT {self._keys}, {since} FROM {quote(target.gone)}")
         return closed
+
+    def _gone_at(self, version: str, since: str) -> str:
+        """A version that starts later than the batch is effective is there for a second."""
+        start = f"{version}.{self._start}"
+        return f"CASE WHEN {since} > {start} THEN {since} ELSE {start} + INTERVAL '1 second' END"
+
+    def _mark_deletions(self, since: str) -> str:
+        table = self.target.quoted
+        alive = f"{table}.{quote(self.load.current)} AND {match(table, 'd$', self.target.keys)}"
+        return (
+            f"UPDATE {table} SET {DELETED} = ({self._gone_at(table, since)}) AT TIME ZONE 'UTC' "
+            f"FROM {quote(self.target.gone)} AS d$ WHERE {alive}"
+        )
+
+    def _insert_deletions(self, columns: Sequence[Column], since: str, held: Collection[str]) -> str:
+        """A version of each, with the last values. One parameter: the load time."""
+        target, load = self.target, self.load
+        own = {*target.own, LOADED_AT}
+        names = [name for name in held if name not in own]
+        told = [load.start, DELETED_AT, load.end, VERSION_HASH, load.surrogate, load.current, LOADED_AT]
+        surrogate = self._surrogate(columns, "g", "g.at$")
+        gone = (
+            f"SELECT t.*, {self._gone_at('t', since)} AS at$ FROM {target.quoted} AS t "
+            f"JOIN {quote(target.gone)} AS d$ ON {match('t', 'd$', target.keys)} WHERE t.{quote(load.current)}"
+        )
+        return (
+            f"INSERT INTO {target.quoted} ({quote_list([*names, *told])}) SELECT {quote_list(names, 'g.')}, g.at$, "
+            f"g.at$ AT TIME ZONE 'UTC', {moment_literal(load.open_end)}, {DELETION}, {surrogate}, FALSE, "
+            f"%s::TIMESTAMPTZ FROM ({gone}) AS g"
+        )
 
     def planned(self, columns: Sequence[Column]) -> list[str]:
         """As ``Mode.planned``."""
@@ -137,6 +165,8 @@ class StatesMode(Scd2Mode):
         unknown = moment_literal(self.load.beginning) if self.load.effective_from else effective_at
         gone = f"l.{DELETED} AT TIME ZONE 'UTC'"
         first = f"CASE WHEN {stated} > {read_at} THEN {effective_at} ELSE coalesce({stated}, {unknown}) END"
+        if self.load.from_beginning:
+            first = f"least({stated}, {moment_literal(self.load.beginning)})"
         is_later = f"{stated} > l.{self._start} AND (l.{DELETED} IS NULL OR {stated} >= {gone})"
         return (
             f"CASE WHEN l.{quote(self.target.keys[0])} IS NULL THEN {first} "
