@@ -141,7 +141,7 @@ async def test_a_key_that_is_null_or_repeated(places: Places, own_pipeline: OwnP
     places.source(f"INSERT INTO notes (id, body) VALUES (7, 'good'), {rows}")
     reason = await failure(own_pipeline("notes", "id"))
     assert isinstance(reason, KeyViolation)
-    assert "stream notes" in str(reason)
+    assert "stream shop.notes (postgres:public.notes)" in str(reason)
 
 
 async def test_a_repeated_key_in_a_collection(places: Places, own_pipeline: OwnPipeline) -> None:
