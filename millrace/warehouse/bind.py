@@ -18,6 +18,7 @@ from millrace.naming import quote
 from millrace.warehouse import statements
 from millrace.warehouse.binding import Binding, bindings_of
 from millrace.warehouse.catalog import Catalog
+from millrace.warehouse.modes.scd2 import SINCE
 from millrace.warehouse.session import analyze, count
 from millrace.warehouse.target import Target
 
@@ -43,25 +44,28 @@ def bind_facts(
     """Bind what the run concerns; by model, what a person should know."""
     facts = [one for one in models.values() if one.binds and catalog.held(one)]
     with connection.cursor() as cursor:
-        touched = _with_rows(cursor, changed.touched) if facts else {}
+        firsts = _firsts(cursor, changed.touched) if facts else {}
+        dimensions = {**models, **{name: changed.touched[name] for name in firsts}}
         return {
             fact.member: tuple(
                 text
-                for one in bindings_of(fact, {**models, **touched})
-                if (text := _bind(cursor, one, touched, changed.repaired, applied_at))
+                for one in bindings_of(fact, dimensions)
+                if (text := _bind(cursor, one, _find(one, firsts, changed.repaired), applied_at))
             )
             for fact in facts
         }
 
 
-def _bind(
-    cursor: Any, one: Binding, touched: Mapping[str, Target], repaired: frozenset[str], applied_at: datetime
-) -> str:
-    find = ""
+def _find(one: Binding, firsts: Mapping[str, datetime], repaired: frozenset[str]) -> str:
+    """What finds the facts that are to be written; '' where there are none."""
     if one.fact.member in repaired:
-        find = one.find_all()
-    elif one.bind.dimension in touched:
-        find = one.find_touched()
+        return one.find_all()
+    first = firsts.get(one.bind.dimension)
+    return one.find_touched(first) if first else ""
+
+
+def _bind(cursor: Any, one: Binding, find: str, applied_at: datetime) -> str:
+    """What a person should know."""
     if find:
         cursor.execute(statements.drop_temporary(one.fact.bound))
         cursor.execute(find)
@@ -73,10 +77,12 @@ def _bind(
     return f"{unbound} rows have no version in {one.dimension.name} yet for their {', '.join(one.bind.keys)}"
 
 
-def _with_rows(cursor: Any, touched: Mapping[str, Target]) -> dict[str, Target]:
-    """Those whose versions did change."""
-    return {
-        name: target
-        for name, target in touched.items()
-        if isinstance(target.load, Scd2) and count(cursor, statements.count_first(quote(target.touched)))
-    }
+def _firsts(cursor: Any, touched: Mapping[str, Target]) -> dict[str, datetime]:
+    """Of dimensions whose versions did change: the earliest time from which they did."""
+    firsts: dict[str, datetime] = {}
+    for name, target in touched.items():
+        if isinstance(target.load, Scd2):
+            cursor.execute(f"SELECT min({quote(SINCE)}) FROM {quote(target.touched)}")
+            (first,) = cursor.fetchone()
+            firsts |= {name: first} if first else {}
+    return firsts

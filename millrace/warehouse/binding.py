@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from millrace.declared import Bind
 from millrace.load_modes import Replace, Scd2
 from millrace.naming import DELETED_AT, LOADED_AT, literal, quote, quote_list
 from millrace.types import Kind
-from millrace.warehouse.modes.scd2 import SINCE, moment
+from millrace.warehouse.modes.scd2 import SINCE, moment, moment_literal
 from millrace.warehouse.statements import ORDINAL, match
 from millrace.warehouse.target import Joined, Target
 
 NEVER_A_KEY = -(2**63)
 """Stands for NULL where keys are compared: no surrogate key is negative, and no declared value is this one."""
 EVERY_KEY = "1 = 1"
-_OF_ONE_DAY = "INTERVAL '1 day'"
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,15 @@ class Binding:
             f"LEFT JOIN ({self._versions(concerned)}) AS {versions} ON {self._is_valid('d$', versions)}",
         )
 
-    def find_touched(self) -> str:
-        """Into a temporary table: facts that a changed version concerns and that are bound to another one."""
+    def find_touched(self, first: datetime) -> str:
+        """Into a temporary table: facts that a changed version concerns and that are bound to another one. ``first`` is
+        the earliest time from which versions changed, so that the server can tell how many facts there may be."""
         touched = self.dimension.touched
         keys = quote_list(self.dimension.keys)
         rows = f"SELECT {keys}, min({quote(SINCE)}) AS since$ FROM {quote(touched)} GROUP BY {keys}"
-        scope = f"({rows}) AS c JOIN {self.fact.quoted} AS f ON {self._same('f', 'c')} AND {self._is_since('c.since$')}"
+        same = f"{self._same('f', 'c')} AND {self._at('f')} >= c.since$"
+        bound = f"{self._not_before('c.since$')} AND {self._not_before(moment_literal(first))}"
+        scope = f"({rows}) AS c JOIN {self.fact.quoted} AS f ON {same} AND {bound}"
         return self._find(scope, self._among(touched, self.dimension.keys))
 
     def find_all(self) -> str:
@@ -104,18 +107,15 @@ class Binding:
             f"AND ({versions}.gone$ IS NULL OR {at} < {versions}.gone$)"
         )
 
-    def _is_since(self, since: str) -> str:
-        """The time of a fact is not before a moment. Said of the column as it is as well, and there with a day to
-        spare, so that an index or a sort key finds the rows."""
-        column, kind = f"f.{quote(self.bind.at)}", self._kind
+    def _not_before(self, since: str) -> str:
+        """The time of a fact, as it is in its column and with a day to spare, is not before a moment: an index or a
+        sort key finds the rows."""
+        kind, spared = self._kind, f"({since} - INTERVAL '1 day')"
         if kind is Kind.TIMESTAMP_UTC:
-            bound = f"{since} AT TIME ZONE 'UTC'"
+            spared = f"{spared} AT TIME ZONE 'UTC'"
         elif self.fact.stamps_in:
-            bound = f"(({since} AT TIME ZONE 'UTC') AT TIME ZONE {literal(self.fact.stamps_in)}) - {_OF_ONE_DAY}"
-        else:
-            bound = f"{since} - {_OF_ONE_DAY}"
-        bound = f"({bound})::DATE" if kind is Kind.DATE else bound
-        return f"{column} >= {bound} AND {self._at('f')} >= {since}"
+            spared = f"({spared} AT TIME ZONE 'UTC') AT TIME ZONE {literal(self.fact.stamps_in)}"
+        return f"f.{quote(self.bind.at)} >= ({spared})" + ("::DATE" if kind is Kind.DATE else "")
 
     def _at(self, fact: str) -> str:
         return moment(f"{fact}.{quote(self.bind.at)}", self._kind, self.fact.stamps_in)
