@@ -96,6 +96,11 @@ def form_changes(target: Target, held: Collection[str], recorded: Form | None) -
     if recorded.load == declared.load:
         changes += _other_options(target, table, held, recorded, declared)
         changes += _other_result(target, table, held, recorded, declared)
+    changes += (
+        Told(table, f"column {name} of {table} is bound no more; it is NULL in rows that are put in from now on")
+        for name in recorded.binds
+        if name in held and name not in declared.binds
+    )
     return [change for change in changes if not change.additive] or changes
 
 

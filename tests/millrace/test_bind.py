@@ -351,6 +351,14 @@ async def test_another_bind_binds_all_rows_again(on_redshift: Together) -> None:
     a_person(on_redshift, "eight", "01", number=8)
     await on_redshift.run(other)
     assert bound(on_redshift)[5] == "eight"
+    an_order(on_redshift, "02", number=8)
+    result = (await on_redshift.run(UNBOUND))["orders_made"]
+    told = "column person_key of sales.orders_made is bound no more; it is NULL in rows that are put in from now on"
+    assert result.changes == (told,)
+    an_order(on_redshift, "02", number=8)
+    assert (await on_redshift.run(UNBOUND))["orders_made"].changes == ()
+    await on_redshift.run(SALES, bounds=Bounds("full"))
+    assert [bound(on_redshift)[number] for number in (5, 6, 7)] == ["eight"] * 3
 
 
 async def test_binding_that_ended_in_the_middle_is_done_by_the_next_run(

@@ -319,3 +319,39 @@ async def test_a_replaced_table_is_no_merged_one(engine: Engine) -> None:
     change(engine, 5)
     with pytest.raises(SchemaConflict, match="loaded by Replace, and the declaration says load=Merge"):
         await engine.run(snapshot)
+
+
+WAYS = {
+    "states": VERSIONED,
+    "log": replace(VERSIONED, changes=True),
+    "deletions as versions": replace(VERSIONED, deletes_as_versions=True),
+    "log with deletions as versions": replace(VERSIONED, changes=True, deletes_as_versions=True),
+}
+
+
+@pytest.mark.parametrize("load", WAYS.values(), ids=WAYS)
+async def test_ends_that_are_settled_again_are_as_they_were_when_they_are_settled_back(
+    on_redshift: Together, load: Scd2
+) -> None:
+    """Of versions that were followed, and of keys that were deleted; also where an open end is NULL."""
+    engine = on_redshift.engine
+    shown = (
+        "SELECT id, name, start_date, end_date, is_current, _deleted_at FROM shop.item ORDER BY id, start_date, name"
+    )
+    fill(engine)
+    await on_redshift.run(shop(load))
+    change(engine, 5)
+    await on_redshift.run(shop(load))
+    engine.source("DELETE FROM items WHERE id = 2; INSERT INTO items VALUES (3, 'three', '2024-03-01')")
+    await on_redshift.run(shop(load))
+    before = engine.query(shown)
+    engine.source("INSERT INTO items VALUES (0, 'zero', '2024-03-09')")
+    await on_redshift.run(shop(replace(load, gap=timedelta(days=1), open_end=None)))
+    others = [row for row in engine.query(shown) if row[0]]
+    assert [row[3] for row in others if row[4]] == [None, None]
+    assert all(one[:3] == other[:3] and one[4:] == other[4:] for one, other in zip(before, others, strict=True))
+    assert all(one[3] != other[3] for one, other in zip(before, others, strict=True) if one[3] and one[5] is None)
+    change(engine, 7)
+    engine.source("DELETE FROM items WHERE id = 1")
+    await on_redshift.run(shop(load))
+    assert [row for row in engine.query(shown) if row[0] in {2, 3}] == [row for row in before if row[0] in {2, 3}]
