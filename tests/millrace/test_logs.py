@@ -279,6 +279,20 @@ async def test_a_late_row_stands_before_a_deletion_that_came_earlier(together: T
     assert [row[4] for row in held(together)][:2] == [on(5), deleted]
 
 
+async def test_a_deletion_belongs_to_the_version_that_was_valid_whatever_the_gap_is(together: Together) -> None:
+    """A late row comes between a version that is shorter than the gap and its deletion."""
+    pipeline = rates(replace(LOAD, gap=timedelta(days=36_000)), OF_KEYS)
+    make(together, Row("a", 1, on(1)), key="code")
+    await together.run(pipeline)
+    together.engine.source("DELETE FROM log")
+    await together.run(pipeline)
+    together.engine.source("INSERT INTO log (code, price, since) VALUES ('a', 3, clock_timestamp() AT TIME ZONE 'UTC')")
+    await together.run(pipeline)
+    together.engine.source(f"UPDATE log SET price = 2, since = '{on(5)}', arrived_at = clock_timestamp()")
+    await together.run(pipeline)
+    assert held(together, "price", "_deleted_at IS NULL") == [(1, True), (2, False), (3, True)]
+
+
 async def test_a_table_of_an_earlier_version_goes_on_from_its_versions(together: Together) -> None:
     """It has no events: those are its versions and their ends."""
     pipeline = rates(stream=OF_KEYS)

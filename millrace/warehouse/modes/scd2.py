@@ -152,9 +152,10 @@ class Scd2Mode(Mode):
         load, table = self.load, self.target.quoted
         end, current = quote(load.end), quote(load.current)
         same = f"{match(table, 'n$', self.target.keys)} AND {table}.{self._start} = n$.{self._start}"
-        changed = (
-            f"coalesce({table}.{end}, {NEVER}) <> coalesce(n$.{end}, {NEVER}) OR {table}.{current} <> n$.{current}"
-        )
+        ends = f"coalesce({table}.{end}, {NEVER}) <> coalesce(n$.{end}, {NEVER})"
+        # The end of a version that is shorter than the gap may stay, though its deletion is another version's now.
+        gone = f"coalesce({table}.{DELETED} AT TIME ZONE 'UTC', {NEVER}) <> coalesce(n$.{DELETED}, {NEVER})"
+        changed = f"{ends} OR {table}.{current} <> n$.{current} OR {gone}"
         return (
             f"UPDATE {table} SET {end} = n$.{end}, {current} = n$.{current}, "
             f"{DELETED} = n$.{DELETED} AT TIME ZONE 'UTC', {quote(LOADED_AT)} = {loaded_at} "

@@ -97,7 +97,7 @@ class StatesMode(Scd2Mode):
         surrogate = self._surrogate(columns, "g", "g.at$")
         gone = (
             f"SELECT t.*, {self._gone_at('t', since)} AS at$ FROM {target.quoted} AS t "
-            f"JOIN {quote(target.gone)} AS d$ ON {match('t', 'd$', target.keys)} WHERE t.{quote(load.current)}"
+            f"WHERE t.{quote(load.current)} AND {among(target.keys, target.gone, 't.')}"
         )
         return (
             f"INSERT INTO {target.quoted} ({quote_list([*names, *told])}) SELECT {quote_list(names, 'g.')}, g.at$, "
