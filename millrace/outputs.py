@@ -164,7 +164,7 @@ class ModelOutput:
             is_complete=self._batch.is_complete and not rejected,
         )
         batch = replace(batch, read=batch.written + batch.deleted + rejected)
-        if not (batch.read or batch.root_keys or batch.is_complete):
+        if not (batch.read or batch.root_keys or batch.is_complete or batch.is_of_all):
             return None
         self._refuse_too_many(batch)
         return batch

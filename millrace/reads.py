@@ -105,6 +105,7 @@ async def window(
             ),
         ) as extraction:
             note_lost(extraction, lost if moves else ())
+            note_unfilled(extraction, (await route.standing()).unfilled if selected == Window() else ())
             taken = await take(reading, extraction)
             if selected == Window():
                 await require_all(route, reading, taken)
@@ -128,6 +129,12 @@ def note_lost(extraction: Extraction, lost: Sequence[str]) -> None:
     """Report that columns were missing in the target, and what was done about it."""
     if lost:
         extraction.add_note(f"the target had lost {', '.join(lost)}: all rows were read and compared value by value")
+
+
+def note_unfilled(extraction: Extraction, models: Sequence[str]) -> None:
+    """Report that everything was read because of models that were never loaded."""
+    if models:
+        extraction.add_note(f"all rows were read for {', '.join(models)}, which was never loaded")
 
 
 async def replay(route: Route) -> Batch | None:

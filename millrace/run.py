@@ -68,7 +68,7 @@ async def choose(route: Route, bounds: Bounds) -> Choice:
     match bounds.mode:
         case "replay":
             return Choice("replay")
-        case "sweep" if standing.columns:
+        case "sweep" if standing.columns and not standing.unfilled:
             return Choice("sweep", by_value=bounds.deep)
         case "sweep" | "full":
             return Choice("window")
@@ -79,8 +79,8 @@ async def choose(route: Route, bounds: Bounds) -> Choice:
 
 
 def _next(route: Route, standing: Standing) -> Choice:
-    """Where the last run ended, this one goes on."""
-    if standing.position is None:
+    """Where the last run ended, this one goes on; all is read for a model that was never loaded."""
+    if standing.position is None or standing.unfilled:
         return Choice("window")
     if is_due(route.stream.sweep, standing.last_sweep, datetime.now(UTC)):
         return Choice("sweep")

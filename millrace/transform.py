@@ -272,7 +272,7 @@ class _Transform:
             is_complete=self._is_complete(model),
             zones=tuple(sorted({zone for batch in sources for zone in batch.zones})),
             by_value=any(batch.by_value for batch in sources),
-            is_of_all=all(batch.holds_all for batch in sources),
+            is_of_all=all(name in self._batches and self._batches[name].holds_all for name in self._roots.of(model)),
             consent=Consent(**{name: any(vars(batch.consent)[name] for batch in sources) for name in vars(NO_CONSENT)}),
         )
 

@@ -113,6 +113,11 @@ class Ledger:
         rows = self._all(f"SELECT source FROM millrace.sources WHERE {_OF_STREAM}", (pipeline, stream), since=2)
         return str(rows[0][0]) if rows else ""
 
+    def members(self, pipeline: str) -> set[str]:
+        """The streams and models of which a batch was applied."""
+        rows = self._all("SELECT DISTINCT stream FROM millrace.batches WHERE pipeline = %s", (pipeline,))
+        return {name for (name,) in rows}
+
     def has_rows(self, pipeline: str, stream: str, *, keeps_deleted: bool) -> bool:
         """Whether more rows were put into the stream's target than were taken out of it; none are where it
         ``keeps_deleted`` ones."""

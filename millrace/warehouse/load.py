@@ -117,6 +117,7 @@ def _make_room(needs: Needs, work: Work) -> Sequence[Change]:
     changes = needs.changes(target, batch.columns, batch.longest_bytes, is_whole=is_whole)
     if _makes(changes, target):
         _refuse_part(needs.ledger, batch, target, "is not there any more")
+        _refuse_beginning(needs.ledger, batch, target)
     refuse_unfilled(needs.ledger, target, batch, changes)
     needs.make(target, changes)
     return changes
@@ -140,6 +141,16 @@ def _refuse_part(ledger: Ledger, batch: Batch, target: Target, problem: str) -> 
         place=target.place,
         remedy=f"run `millrace run {target.called} --full`, which reads everything",
     )
+
+
+def _refuse_beginning(ledger: Ledger, batch: Batch, target: Target) -> None:
+    """Raises TargetLost when a model would begin with a part of its rows."""
+    if target.begins_whole and not batch.holds_all and batch.stream not in ledger.members(batch.pipeline):
+        raise TargetLost(
+            f"{target.name} was never loaded, and this batch holds only a part of its rows",
+            place=target.place,
+            remedy=f"run `millrace run {target.called}` first, which reads everything for it",
+        )
 
 
 def _commit_together(

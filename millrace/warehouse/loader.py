@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from millrace.declared import Queue
 from millrace.errors import SchemaConflict
 from millrace.lake.batch import Batch
 from millrace.lake.store import ObjectStore
@@ -49,7 +50,8 @@ class Standing:
     where the next read starts, None from the beginning, also when the target was dropped; when the source was last read
     as a whole, by a sweep or by the first load, None: never; when the last read was that was applied. ``lost`` are
     columns that were loaded and that the target has no more, though the source may have them. ``source`` is where its
-    rows come from ('': not recorded), ``note`` what an operator should know about the position."""
+    rows come from ('': not recorded), ``note`` what an operator should know about the position. ``unfilled`` are models
+    of it that were never loaded, though it was."""
 
     columns: tuple[Column, ...] = ()
     position: str | None = None
@@ -58,6 +60,7 @@ class Standing:
     lost: tuple[str, ...] = ()
     source: str = ""
     note: str = ""
+    unfilled: tuple[str, ...] = ()
 
 
 NOTHING = Standing()
@@ -99,6 +102,7 @@ class Warehouse:
                 lost,
                 ledger.source(*own),
                 _note(ledger.position(*own), position),
+                _unfilled(pipeline, stream, ledger),
             )
 
     def open_rejects(self, pipeline: Pipeline, member: Stream | Model) -> list[OpenRejects]:
@@ -263,6 +267,15 @@ def _refuse_unknown_types(target: Target, held: Held, recorded: Mapping[str, Rec
                 place=target.place,
                 remedy="drop the column: the next run makes it again, reads everything and fills it",
             )
+
+
+def _unfilled(pipeline: Pipeline, stream: Stream, ledger: Ledger) -> tuple[str, ...]:
+    """Messages of a queue are not read again: a new model holds those that come from now on."""
+    if isinstance(stream.capture, Queue):
+        return ()
+    loaded = ledger.members(pipeline.name)
+    models = [one for one in pipeline.models if stream in pipeline.roots.changing(one)]
+    return tuple(one.name for one in models if one.name not in loaded)
 
 
 def _note(newest: str | None, position: str | None) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from millrace.declared import Bind, DeletePolicy, Reconcile, SchemaPolicy, follows_deletes
+from millrace.declared import Bind, DeletePolicy, Queue, Reconcile, SchemaPolicy, follows_deletes
 from millrace.errors import ConfigurationError
 from millrace.load_modes import LoadMode, Merge
 from millrace.model import Model
@@ -37,7 +37,8 @@ class Target:
     ``binds`` are columns that hold keys of versions. ``consumed`` columns of a batch are not kept.
     The table is sorted by ``sorted_by``. ``number`` tells apart the temporary tables of targets that are loaded
     together. ``marks_deleted``: the table has the column that marks deleted rows. ``stamps_in`` is the time zone of
-    times that say none ('': UTC). ``root_columns`` hold the key of the stream that a model's row was made of.
+    times that say none ('': UTC). ``root_columns`` hold the key of the stream that a model's row was made of;
+    ``begins_whole``: its first batch must hold all rows there are.
     ``max_delete_share`` is the share of its rows that one batch may delete. ``called`` is how a command names the
     pipeline. ``joins`` give columns that rows do not bring."""
 
@@ -69,6 +70,7 @@ class Target:
     joins: tuple[Joined, ...] = ()
     is_model: bool = False
     root_columns: tuple[str, ...] = ()
+    begins_whole: bool = False
 
     @property
     def name(self) -> str:
@@ -248,6 +250,7 @@ def _of_model(pipeline: Pipeline, model: Model, dialect: Dialect, number: int) -
         max_delete_share=model.max_delete_share,
         is_model=True,
         root_columns=tuple(pipeline.roots.key_columns(model)),
+        begins_whole=not any(isinstance(root.capture, Queue) for root in pipeline.roots.changing(model)),
         consumed=frozenset(filter(None, [model.load.effective])),
         sorted_by=model.binds[0].at if model.binds else model.keys[0] if model.load.keeps_versions else "",
         rank=1 if model.references or model.binds else 0,

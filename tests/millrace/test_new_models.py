@@ -1,0 +1,67 @@
+"""A model that is declared later holds all rows after its first run, not those alone that change from then on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import polars as pl
+import pytest
+from engine_on_servers import Together
+from shop import DAYS, DIM_DESIGN, FACT_ORDER, SHOP, fill
+
+from millrace import Model, Pipeline, Stream
+from millrace.errors import TargetLost
+from millrace.run import Bounds
+
+BEFORE = replace(SHOP, models=[DIM_DESIGN])
+SWEPT_SELDOM = [replace(stream, sweep="") for stream in SHOP.streams]
+
+
+def rows(together: Together, model: str) -> int:
+    ((count,),) = together.engine.query(f"SELECT count(*) FROM shop.{model}")
+    return int(count)
+
+
+@pytest.mark.parametrize("bounds", [Bounds(), Bounds("sweep"), Bounds("full")])
+@pytest.mark.parametrize("streams", [SHOP.streams, SWEPT_SELDOM])
+async def test_a_model_that_is_declared_later_is_filled(
+    on_redshift: Together, streams: Sequence[Stream], bounds: Bounds
+) -> None:
+    await _ran_before(on_redshift, streams)
+    on_redshift.engine.source("UPDATE orders SET units = 7, changed = now() WHERE order_id = 1")
+    own = replace(SHOP, streams=streams, models=[DIM_DESIGN, FACT_ORDER, DAYS])
+    results = await on_redshift.run(own, bounds=bounds)
+    assert (rows(on_redshift, "fact_order"), rows(on_redshift, "days")) == (6, 6)
+    told = "all rows were read for fact_order, days, which was never loaded"
+    assert any(told in one for one in results["orders"].warnings)
+    results = await on_redshift.run(own)
+    assert {name: one.loaded for name, one in results.items() if one.loaded} == {}
+    assert not any("never loaded" in text for one in results.values() for text in one.warnings)
+
+
+async def test_a_model_that_gives_no_row_is_filled_once(on_redshift: Together) -> None:
+    none = Model(_none, FACT_ORDER.schema, "order_id")
+    await _ran_before(on_redshift, SWEPT_SELDOM)
+    own = replace(SHOP, streams=SWEPT_SELDOM, models=[DIM_DESIGN, none])
+    assert (await on_redshift.run(own))["orders"].read == 6
+    again = (await on_redshift.run(own)).get("orders")
+    assert again is None or again.read <= 1
+
+
+async def test_a_part_is_no_beginning(on_redshift: Together) -> None:
+    await _ran_before(on_redshift, SWEPT_SELDOM)
+    own = replace(SHOP, streams=SWEPT_SELDOM, models=[DIM_DESIGN, FACT_ORDER])
+    with pytest.raises(TargetLost, match=r"shop\.fact_order was never loaded.*run `millrace run shop` first"):
+        await on_redshift.run(own, bounds=Bounds(start="2020-01-01T00:00:00+00:00", end="2999-01-01T00:00:00+00:00"))
+
+
+async def _ran_before(together: Together, streams: Sequence[Stream]) -> Pipeline:
+    fill(together.engine)
+    own = replace(BEFORE, streams=streams)
+    await together.run(own)
+    return own
+
+
+def _none(orders: pl.DataFrame) -> pl.DataFrame:
+    return orders.filter(pl.lit(value=False)).select("order_id", "design_id", "units", day=pl.lit(None, dtype=pl.Date))
