@@ -191,6 +191,32 @@ def collect(
 
 
 @application.command()
+def reload(
+    pipeline: PipelineName,
+    model: Annotated[str, typer.Argument(help="A model's name.")],
+    source: Annotated[
+        str, typer.Option("--from", help="landing: every batch that was applied; source: what there is now.")
+    ] = "landing",
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compute a model's table again, and put it in the place of the one that is there."""
+    from cli.show import print_json, print_reload
+    from flows.reload import ReloadRequest
+    from flows.reload import reload as reload_flow
+    from pipelines import find
+
+    asked = {"pipeline": absolute(pipeline), "model": model, "source": source, "dry_run": dry_run}
+    request = valid(ReloadRequest, asked, {"source": "--from"})
+    try:
+        find(request.pipeline).model(model)
+    except ConfigurationError as error:
+        fail(error)
+    done = awaited(reload_flow(request))
+    print_json(done) if as_json else print_reload(done)
+
+
+@application.command()
 def rejects(
     pipeline: PipelineName,
     stream: StreamNames = None,

@@ -17,10 +17,12 @@ from rich.table import Table
 
 from flows.seed import SeedReport
 from millrace.collect import Collected
+from millrace.reload import Reloaded
 from millrace.visible import visible, visible_json
 from seed_data.events.sending import Sent
 from tasks.plan import StreamPlan
 from tasks.rejects import Rejects
+from tasks.reload import ReloadPlan
 from tasks.report import RunReport
 from tasks.simulating import Simulated
 
@@ -32,6 +34,9 @@ UNLIMITED_WIDTH = 1_000_000
 def console(minimum_width: int = MINIMUM_WIDTH) -> Console:
     """At least that wide, also where the output is a pipe. What is printed is text, never markup."""
     return Console(width=max(Console().width, minimum_width), markup=False, emoji=False, highlight=False)
+
+
+_CHANGES = ("inserted", "updated", "deleted", "rejected")
 
 
 def print_json(value: Any) -> None:
@@ -127,6 +132,16 @@ def print_rejects(found: Sequence[Rejects]) -> None:
         batch = "refused" if one.is_refused else "loaded"
         _add_row(table, one.stream, one.reason, one.field, one.rows, batch, f"{one.read_at:%Y-%m-%d %H:%M:%S}", where)
     print_table(table) if found else print_lines(["No rejected rows are open."])
+
+
+def print_reload(done: Reloaded | ReloadPlan) -> None:
+    """What a model was computed from, and what became of its rows; or what it would be computed from."""
+    table = Table()
+    _add_texts(table, "model")
+    _add_numbers(table, "groups of batches", *(("rows to read",) if isinstance(done, ReloadPlan) else _CHANGES))
+    counts = [done.rows] if isinstance(done, ReloadPlan) else [getattr(done, name) for name in _CHANGES]
+    _add_row(table, done.model, done.groups, *counts)
+    print_table(table)
 
 
 def print_seeded(report: SeedReport) -> None:

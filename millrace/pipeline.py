@@ -127,6 +127,18 @@ class Pipeline:
             f"there is no stream {name!r}", place=f"pipeline {self.name}", remedy=f"choose from {known}"
         )
 
+    def model(self, name: str) -> Model:
+        """The model of that name. Raises ConfigurationError when there is none."""
+        for model in self.models:
+            if model.name == name:
+                return model
+        known = ", ".join(model.name for model in self.models)
+        raise ConfigurationError(
+            f"there is no model {name!r}",
+            place=f"pipeline {self.name}",
+            remedy=f"choose from {known}" if known else "reload is of models, and it has none",
+        )
+
     def find(self, name: str) -> Stream | Model:
         """The stream or model of that name. Raises ConfigurationError when there is none."""
         for member in self.members:

@@ -32,6 +32,12 @@ class Roots:
         own = {stream.name for stream in self.streams if stream.name in model.inputs}
         return own.union(*(self.of(one) for one in above))
 
+    def above(self, model: Model) -> list[Model]:
+        """The models that a model is computed from, by whatever way, in declared order."""
+        direct = [one for one in self.models if one.name in model.inputs]
+        names = {one.name for one in direct}.union(*({other.name for other in self.above(one)} for one in direct))
+        return [one for one in self.models if one.name in names]
+
     def changing(self, model: Model) -> list[Stream]:
         """Those that come as changes, in declared order."""
         names = self.of(model)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Literal
 
 import polars as pl
@@ -37,18 +38,21 @@ def transform(
     landing: ObjectStore,
     processed: ObjectStore,
     limits: Limits | None = None,
+    only: Model | None = None,
 ) -> list[Batch]:
-    """The batches of ``landing`` as they lie in ``processed``, and one of every model whose inputs are among them.
-    Rows of models that ``limits`` of the warehouse do not allow are rejected.
+    """The batches of ``landing`` as they lie in ``processed``, and one of every model whose inputs are among them; of
+    ``only`` one model alone. Rows of models that ``limits`` of the warehouse do not allow are rejected.
 
     Raises FatalError when a file is not what its manifest says, or a model fails or gives other than its schema;
     ConfigurationError when changes were read without a snapshot that their model needs; TooManyRejects.
     """
+    if only is not None:
+        pipeline = replace(pipeline, models=[*pipeline.roots.above(only), only])
     with ExitStack() as stack:
-        run = _Transform(pipeline, batches, landing, processed, limits, stack)
+        run = _Transform(pipeline, batches, landing, processed, limits, stack, copies=only is None)
         run.take_snapshots()
         run.take_changes()
-        return run.finish()
+        return [batch for batch in run.finish() if only is None or batch.stream == only.name]
 
 
 class _Transform:
@@ -60,8 +64,10 @@ class _Transform:
         processed: ObjectStore,
         limits: Limits | None,
         stack: ExitStack,
+        *,
+        copies: bool,
     ) -> None:
-        self._pipeline, self._roots = pipeline, pipeline.roots
+        self._pipeline, self._roots, self._copies = pipeline, pipeline.roots, copies
         self._landing, self._processed = landing, processed
         self._batches = {batch.stream: batch for batch in batches}
         self._streams = {batch.stream: StreamOutput(batch, processed, stack) for batch in batches}
@@ -112,7 +118,7 @@ class _Transform:
         """Close every batch, then save all; of a model that had nothing to do there is none."""
         models = [output.finish() for output in self._outputs.values()]
         streams = [output.finish() for output in self._streams.values()]
-        finished = [*streams, *(batch for batch in models if batch)]
+        finished = [*(streams if self._copies else []), *(batch for batch in models if batch)]
         for batch in finished:
             batch.save(self._processed)
         return finished
@@ -140,7 +146,8 @@ class _Transform:
         }[kind]
         for part in parts:
             for frame in _read(batch, part, self._landing):
-                writer.write(frame, batch.columns)
+                if self._copies:
+                    writer.write(frame, batch.columns)
                 yield frame
 
     def _without(self, root: str, frame: pl.DataFrame, deleted: pl.DataFrame) -> pl.DataFrame:

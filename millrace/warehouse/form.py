@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -59,6 +59,12 @@ class Form:
         """As it was recorded."""
         known = {one.name for one in fields(cls)}
         return cls(**{name: value for name, value in orjson.loads(text).items() if name in known})
+
+    def without(self, dimension: str) -> Form:
+        """The form of a table whose rows are not bound to this dimension, and do not refer to it, yet."""
+        binds = {column: bind for column, bind in self.binds.items() if bind["dimension"] != dimension}
+        references = {column: name for column, name in self.references.items() if name != dimension}
+        return replace(self, binds=binds, references=references)
 
     @property
     def named(self) -> frozenset[str]:

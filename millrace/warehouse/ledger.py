@@ -41,6 +41,18 @@ class OpenRejects:
     manifest: str
 
 
+@dataclass(frozen=True)
+class AppliedBatch:
+    """A batch of a stream that was applied: the manifest in the landing zone, the rows that it read, and whether it
+    changed or rejected any."""
+
+    applied_at: datetime
+    stream: str
+    manifest: str
+    rows: int
+    has_changes: bool
+
+
 class Ledger:
     """The ledger as one connection sees it; the caller commits, but for ``ensure``."""
 
@@ -112,6 +124,16 @@ class Ledger:
         """Where the rows of a stream's target come from; '' where that was not recorded."""
         rows = self._all(f"SELECT source FROM millrace.sources WHERE {_OF_STREAM}", (pipeline, stream), since=2)
         return str(rows[0][0]) if rows else ""
+
+    def applied_batches(self, pipeline: str, streams: Sequence[str]) -> list[AppliedBatch]:
+        """Those of some streams in the order in which they were applied."""
+        changes = "rows_inserted + rows_updated + rows_deleted + rows_rejected > 0"
+        rows = self._all(
+            f"SELECT applied_at, stream, manifest, rows_read, {changes} FROM millrace.batches "
+            "WHERE pipeline = %s AND stream IN %s ORDER BY applied_at, token, batch_id",
+            (pipeline, tuple(streams)),
+        )
+        return [AppliedBatch(*row) for row in rows]
 
     def members(self, pipeline: str) -> set[str]:
         """The streams and models of which a batch was applied."""

@@ -29,11 +29,12 @@ from millrace.warehouse.compare import Comparison, Scan, compare
 from millrace.warehouse.contents import Contents
 from millrace.warehouse.dialect import Dialect
 from millrace.warehouse.lease import LEASE_SECONDS
-from millrace.warehouse.ledger import Ledger, OpenRejects
+from millrace.warehouse.ledger import AppliedBatch, Ledger, OpenRejects
 from millrace.warehouse.load import Work, load
 from millrace.warehouse.load_result import LoadResult
 from millrace.warehouse.modes import mode_of
 from millrace.warehouse.needed import needs_of
+from millrace.warehouse.rebuild import Rebuild
 from millrace.warehouse.recorded_forms import RecordedForms
 from millrace.warehouse.room import allows, refuse, remedy_of
 from millrace.warehouse.schema import RecordedColumn, incompatible
@@ -239,6 +240,23 @@ class Warehouse:
         place = works[0].target.place if len(works) == 1 else f"pipeline {pipeline.name}"
         with session(self._connect, place) as connection:
             return load(connection, Stage(connection, store, self.dialect, self._iam_role), works, models)
+
+    def applied(self, pipeline: Pipeline, streams: Sequence[str]) -> list[AppliedBatch]:
+        """The batches of these streams that were applied, in order."""
+        with session(self._connect, f"pipeline {pipeline.name}") as connection:
+            return Ledger(connection).applied_batches(pipeline.name, streams)
+
+    def rebuild(self, pipeline: Pipeline, model: Model, store: ObjectStore, attempt: str) -> Rebuild:
+        """A model's table made again, of batches in ``store``; ``attempt`` is a name that no other attempt has."""
+        models = {one.name: self._target(pipeline, one) for one in pipeline.models}
+        target = models[model.name]
+
+        @contextmanager
+        def open_session() -> Iterator[tuple[Any, Stage]]:
+            with self._session(target) as connection:
+                yield connection, Stage(connection, store, self.dialect, self._iam_role)
+
+        return Rebuild(open_session, target, models, attempt)
 
     def _now(self, connection: Any) -> datetime:
         """By the later of this machine's clock and the warehouse's: a slow one must not make positions seem to come."""

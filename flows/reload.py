@@ -1,0 +1,71 @@
+"""The flow `reload`: a model's table made again, beside the one that is there, and put in its place at the end.
+
+What does not belong here: how (millrace/reload.py).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from prefect import flow, get_run_logger
+from pydantic import Field
+
+from flows.alerts import alert_cancellation, alert_failure
+from flows.extract import EXTRACT
+from flows.form import Form, asked_pipeline, pipeline_field
+from flows.together import outcomes
+from millrace import Model, Pipeline
+from millrace.reload import Reloaded
+from millrace.run import Bounds
+from tasks.lease import give_back
+from tasks.reload import ReloadPlan, plan_reload, reload_applied, reload_landed
+
+
+class ReloadRequest(Form):
+    """Which model is computed again, and from what."""
+
+    pipeline: str = pipeline_field("totesys")
+    model: str = Field(default="", description="Name of the model.")
+    source: Literal["landing", "source"] = Field(
+        default="landing",
+        description="`landing`: every batch that was applied, so that all versions come back; `source`: a read of "
+        "everything there is now.",
+    )
+    dry_run: bool = Field(default=False, description="Only show what it would be computed from.")
+
+
+DEFAULT_REQUEST = ReloadRequest()
+
+
+@flow(
+    name="reload",
+    flow_run_name="{request.pipeline}: reload {request.model}",
+    persist_result=False,
+    on_failure=[alert_failure],
+    on_cancellation=[alert_cancellation],
+)
+async def reload(request: ReloadRequest = DEFAULT_REQUEST) -> Reloaded | ReloadPlan:
+    """Compute a model again. Its table is as it was until the end, and stays so if this fails."""
+    pipeline = asked_pipeline(request.pipeline)
+    model = pipeline.model(request.model)
+    if request.dry_run:
+        return await plan_reload(request.pipeline, model.name)
+    done = await _from_source(request.pipeline, pipeline, model) if request.source == "source" else None
+    done = done or await reload_applied(request.pipeline, model.name)
+    get_run_logger().info("%s", done)
+    return done
+
+
+async def _from_source(name: str, pipeline: Pipeline, model: Model) -> Reloaded:
+    """Read all streams that it is computed from, whole."""
+    roots = [stream for stream in pipeline.streams if stream.name in pipeline.roots.of(model)]
+    kinds = dict.fromkeys(stream.reference.kind for stream in roots)
+    by_kind = {kind: [one.name for one in roots if one.reference.kind == kind] for kind in kinds}
+    ended = await outcomes(EXTRACT[kind](name, names, Bounds("full")) for kind, names in by_kind.items())
+    read = [one for outcome in ended if not isinstance(outcome, Exception) for one in outcome]
+    manifests = [one.manifest for one in read if one.manifest is not None]
+    failures = [one for one in ended if isinstance(one, Exception)]
+    if failures:
+        await give_back(pipeline, manifests)
+        raise failures[0]
+    return await reload_landed(name, model.name, manifests)

@@ -1,0 +1,133 @@
+"""A model's table made again beside the one that is there, and put in its place in one transaction.
+
+Batches are applied to the new table as to any other; until the last step nobody sees it. Where the columns are the
+same, the rows are exchanged, so that grants and views stay; else the tables are.
+What does not belong here: which batches (reload.py), and how they are applied (load.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from millrace.lake.batch import Batch
+from millrace.naming import quote, quote_list
+from millrace.warehouse.catalog import Catalog
+from millrace.warehouse.ledger import Ledger
+from millrace.warehouse.load import Work, load
+from millrace.warehouse.load_result import LoadResult
+from millrace.warehouse.needed import needs_of
+from millrace.warehouse.recorded_forms import RecordedForms
+from millrace.warehouse.session import patiently
+from millrace.warehouse.stage import Stage
+from millrace.warehouse.target import Target
+
+SUFFIX = "$new"
+"""Of the table that is made, and of its entries in the ledger. No name of a user has a $."""
+Sessions = Callable[[], AbstractContextManager[tuple[Any, Stage]]]
+"""Opens a session, with the stage that files are loaded into."""
+_LEDGER = {"batches": "stream", "columns": "stream", "rejects": "stream", "forms": "member"}
+"""Tables of the ledger that have entries of a model, and the column that names it."""
+
+
+class Rebuild:
+    """Of ``target``; ``models`` are all targets of the pipeline's models by name, ``attempt`` tells this one's batches
+    from those that were applied before. Each step has a session of its own, as a load has."""
+
+    def __init__(self, warehouse: Sessions, target: Target, models: Mapping[str, Target], attempt: str) -> None:
+        self._warehouse, self._target, self._attempt = warehouse, target, attempt
+        self._new = replace(target, member=f"{target.member}{SUFFIX}", table=f"{target.table}{SUFFIX}")
+        # Of the others only the dimensions that its rows refer to: nothing of the rest is changed before the end.
+        self._models = {name: models[name] for name in target.dimensions} | {self._new.member: self._new}
+        self._facts = [one for one in models.values() if target.member in one.dimensions]
+
+    def begin(self) -> None:
+        """Remove what an attempt that was broken off has left behind."""
+        with self._warehouse() as (connection, _):
+            ledger = Ledger(connection)
+            patiently(connection, ledger.ensure)
+            patiently(connection, lambda: self._clear(connection, ledger))
+
+    def apply(self, batch: Batch) -> LoadResult:
+        """Apply a batch of the model to the new table."""
+        own = replace(batch, stream=self._new.member, batch_id=f"{batch.batch_id}-{self._attempt}")
+        with self._warehouse() as (connection, stage):
+            return load(connection, stage, [Work(self._new, own)], self._models)[0]
+
+    def finish(self) -> None:
+        """Put the new table in the place of the old one; a model that gave no row has none. Then bind the facts of a
+        dimension again, in steps; a run does that if this is broken off."""
+        with self._warehouse() as (connection, _):
+            ledger = Ledger(connection)
+            patiently(connection, lambda: self._exchange(connection, ledger))
+            needs = needs_of(connection, ledger, [self._target, *self._facts])
+            for fact in self._facts:
+                patiently(connection, partial(needs.prepare, connection, fact), fact.place)
+
+    def _clear(self, connection: Any, ledger: Ledger) -> None:
+        ledger.lock()
+        with connection.cursor() as cursor:
+            for table in _tables(self._new):
+                cursor.execute(f"DROP TABLE IF EXISTS {table.quoted}")
+            for name, column in _LEDGER.items():
+                cursor.execute(
+                    f"DELETE FROM millrace.{name} WHERE pipeline = %s AND {column} = %s",
+                    (self._new.pipeline, self._new.member),
+                )
+        connection.commit()
+
+    def _exchange(self, connection: Any, ledger: Ledger) -> None:
+        ledger.lock()
+        catalog = Catalog(connection, [self._target, self._new])
+        with connection.cursor() as cursor:
+            for old, new in zip(_tables(self._target), _tables(self._new), strict=True):
+                _replace(cursor, catalog, old, new)
+            self._take_over(cursor)
+        forms = RecordedForms(connection, ledger, self._target.pipeline)
+        for fact in self._facts:
+            if (form := forms.of(fact)) is not None:
+                forms.record(fact, form.without(self._target.member), datetime.now(UTC))
+        connection.commit()
+
+    def _take_over(self, cursor: Any) -> None:
+        """What the ledger says of the new table it says of the old one's name. Rejects of before are read again."""
+        pipeline, old, new = self._target.pipeline, self._target.member, self._new.member
+        cursor.execute(
+            "UPDATE millrace.rejects SET closed_by = (SELECT max(batch_id) FROM millrace.batches "
+            "WHERE pipeline = %s AND stream = %s) WHERE pipeline = %s AND stream = %s AND closed_by IS NULL",
+            (pipeline, new, pipeline, old),
+        )
+        for name in ("columns", "forms"):
+            cursor.execute(f"DELETE FROM millrace.{name} WHERE pipeline = %s AND {_LEDGER[name]} = %s", (pipeline, old))
+        cursor.execute(
+            "UPDATE millrace.batches SET target = %s WHERE pipeline = %s AND stream = %s",
+            (self._target.name, pipeline, new),
+        )
+        for name, column in _LEDGER.items():
+            cursor.execute(
+                f"UPDATE millrace.{name} SET {column} = %s WHERE pipeline = %s AND {column} = %s", (old, pipeline, new)
+            )
+
+
+def _tables(target: Target) -> tuple[Target, ...]:
+    return (target, *target.beside)
+
+
+def _replace(cursor: Any, catalog: Catalog, old: Target, new: Target) -> None:
+    held, made = catalog.held(old), catalog.held(new)
+    if held is not None and (made is None or held == made):
+        cursor.execute(f"DELETE FROM {old.quoted}")
+    if made is None:
+        return
+    if held == made:
+        names = quote_list(made)
+        cursor.execute(f"INSERT INTO {old.quoted} ({names}) SELECT {names} FROM {new.quoted}")
+        cursor.execute(f"DROP TABLE {new.quoted}")
+        return
+    if held is not None:
+        cursor.execute(f"DROP TABLE {old.quoted}")
+    cursor.execute(f"ALTER TABLE {new.quoted} RENAME TO {quote(old.table)}")
