@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import Literal
 
 import polars as pl
@@ -46,10 +45,8 @@ def transform(
     Raises FatalError when a file is not what its manifest says, or a model fails or gives other than its schema;
     ConfigurationError when changes were read without a snapshot that their model needs; TooManyRejects.
     """
-    if only is not None:
-        pipeline = replace(pipeline, models=[*pipeline.roots.above(only), only])
     with ExitStack() as stack:
-        run = _Transform(pipeline, batches, landing, processed, limits, stack, copies=only is None)
+        run = _Transform(pipeline, batches, landing, processed, limits, stack, only)
         run.take_snapshots()
         run.take_changes()
         return [batch for batch in run.finish() if only is None or batch.stream == only.name]
@@ -64,17 +61,16 @@ class _Transform:
         processed: ObjectStore,
         limits: Limits | None,
         stack: ExitStack,
-        *,
-        copies: bool,
+        only: Model | None,
     ) -> None:
-        self._pipeline, self._roots, self._copies = pipeline, pipeline.roots, copies
+        self._pipeline, self._roots, self._copies = pipeline, pipeline.roots, only is None
         self._landing, self._processed = landing, processed
         self._batches = {batch.stream: batch for batch in batches}
         self._streams = {batch.stream: StreamOutput(batch, processed, stack) for batch in batches}
         self._whole: dict[str, pl.DataFrame] = {}
         self._short: dict[str, str] = {}
         self._models: list[Model] = []
-        for model in pipeline.models:
+        for model in pipeline.models if only is None else [*self._roots.above(only), only]:
             self._models += [model] if self._is_possible(model) else []
         self._root_keys = {model.name: self._root_key(model) for model in self._models}
         self._outputs = {

@@ -185,6 +185,25 @@ def _commit_together(
     return done
 
 
+def relate(connection: Any, needs: Needs, facts: Sequence[Target]) -> None:
+    """Bind facts to their dimensions, and complete these, where what is recorded says that it was not done: also when
+    nothing is loaded. Commits."""
+    for fact in facts:
+        needs.refer(fact, {})
+        patiently(connection, partial(needs.prepare, fact), fact.place)
+
+    def commit() -> None:
+        needs.ledger.lock()
+        needs.catalog.forget()
+        now = datetime.now(UTC)
+        _complete(needs, [], now)
+        for fact in facts:
+            needs.record(fact, now)
+        connection.commit()
+
+    patiently(connection, commit)
+
+
 def _is_made(work: Work) -> bool:
     """The target was made for this batch."""
     return _makes(work.changes, work.target)

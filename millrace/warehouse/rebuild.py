@@ -11,14 +11,13 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 from millrace.lake.batch import Batch
 from millrace.naming import quote, quote_list
 from millrace.warehouse.catalog import Catalog
 from millrace.warehouse.ledger import Ledger
-from millrace.warehouse.load import Work, load
+from millrace.warehouse.load import Work, load, relate
 from millrace.warehouse.load_result import LoadResult
 from millrace.warehouse.needed import needs_of
 from millrace.warehouse.recorded_forms import RecordedForms
@@ -44,6 +43,7 @@ class Rebuild:
         # Of the others only the dimensions that its rows refer to: nothing of the rest is changed before the end.
         self._models = {name: models[name] for name in target.dimensions} | {self._new.member: self._new}
         self._facts = [one for one in models.values() if target.member in one.dimensions]
+        self._all_models = models
 
     def begin(self) -> None:
         """Remove what an attempt that was broken off has left behind."""
@@ -64,9 +64,8 @@ class Rebuild:
         with self._warehouse() as (connection, _):
             ledger = Ledger(connection)
             patiently(connection, lambda: self._exchange(connection, ledger))
-            needs = needs_of(connection, ledger, [self._target, *self._facts])
-            for fact in self._facts:
-                patiently(connection, partial(needs.prepare, connection, fact), fact.place)
+            if self._facts:
+                relate(connection, needs_of(connection, ledger, self._facts, self._all_models), self._facts)
 
     def _clear(self, connection: Any, ledger: Ledger) -> None:
         ledger.lock()
