@@ -1,0 +1,60 @@
+"""The command `millrace reload` by its flow: from applied batches, from the source, as a plan, and asked wrongly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows.reload import ReloadRequest, reload
+from flows.replicate import replicate
+from flows.request import ReplicateRequest
+from millrace.errors import ConfigurationError
+from millrace.reload import Reloaded
+from tasks.reload import ReloadPlan
+from tests.flows.conftest import Places
+
+DECLARED = """
+import dataframely as dy
+from millrace import History, Incremental, Model, Pipeline, Stream
+
+class Doubled(dy.Schema):
+    id = dy.Int32(nullable=False)
+    amount = dy.Int32(nullable=True)
+
+def doubled(sales):
+    return sales.select("id", amount=sales["amount"] * 2)
+
+sales = Stream("sales", source="postgres:public.sales", key="id", capture=Incremental("changed"))
+shop = Pipeline("shop", [sales], models=[Model(doubled, Doubled, "id", load=History("record"))], schema="shop_source")
+"""
+
+
+async def test_a_model_is_computed_again_on_demand(places: Places, tmp_path: Path) -> None:
+    module = tmp_path / "shop.py"
+    module.write_text(DECLARED)
+    pipeline = f"{module}:shop"
+    places.source(
+        "CREATE TABLE sales (id int PRIMARY KEY, amount int, changed timestamptz DEFAULT clock_timestamp()); "
+        "INSERT INTO sales VALUES (1, 10), (2, 20)"
+    )
+    await replicate(ReplicateRequest(pipeline=pipeline))
+    places.source("UPDATE sales SET amount = 11, changed = now() WHERE id = 1")
+    await replicate(ReplicateRequest(pipeline=pipeline))
+    rows = 'SELECT id, amount, "_version" FROM shop.doubled ORDER BY 1, 3'
+    before = places.warehouse(rows)
+    assert before == [(1, 20, 1), (1, 22, 2), (2, 40, 1)]
+    places.warehouse("DELETE FROM shop.doubled WHERE id = 2; UPDATE shop.doubled SET amount = 0")
+    planned = await reload(ReloadRequest(pipeline=pipeline, model="doubled", dry_run=True))
+    assert isinstance(planned, ReloadPlan)
+    assert (planned.groups, planned.rows >= 3, places.warehouse(rows) == before) == (2, True, False)
+    done = await reload(ReloadRequest(pipeline=pipeline, model="doubled"))
+    assert done == Reloaded("doubled", groups=2, inserted=2, updated=1)
+    assert places.warehouse(rows) == before
+    done = await reload(ReloadRequest(pipeline=pipeline, model="doubled", source="source"))
+    assert done == Reloaded("doubled", groups=1, inserted=2)
+    assert places.warehouse(rows) == [(1, 22, 1), (2, 40, 1)]
+    report = await replicate(ReplicateRequest(pipeline=pipeline))
+    assert [row.loaded for row in report.streams] == [0] * len(report.streams), "leases were given back"
+    with pytest.raises(ConfigurationError, match=r"there is no model 'sales'.*choose from doubled"):
+        await reload(ReloadRequest(pipeline=pipeline, model="sales"))
