@@ -149,7 +149,8 @@ class CreateIndex(Change):
         return [Step((create_index(self.target, self.columns, self.where),))]
 
     def __str__(self) -> str:
-        return f"create an index on {self.target} ({', '.join(self.columns)})"
+        rows = " for rows that are not bound" if self.where else ""
+        return f"create an index on {self.target} ({', '.join(self.columns)}){rows}"
 
 
 @dataclass(frozen=True)

@@ -169,10 +169,11 @@ def _other_mode(
             yield _refused(target, table, f"was loaded by {recorded.load}", f"load={declared.load}", "load")
     # Versions of Scd2 are numbered by their key, column by column.
     ordered = tuple if declared.load == "Scd2" else frozenset
-    if ordered(recorded.key) != ordered(declared.key):
+    if ordered(recorded.key) != ordered(declared.key) and declared.load != "Replace":
         made, wanted = (f"the key ({', '.join(one.key)})" for one in (recorded, declared))
         yield _refused(target, table, f"was loaded with {made}", wanted, "the key")
-    if (recorded.deletes, declared.deletes) == ("soft", "hard") and DELETED_AT in held:
+    is_hard_now = (recorded.deletes, declared.deletes) == ("soft", "hard")
+    if is_hard_now and DELETED_AT in held and not target.load.keeps_versions:
         yield Told(table, f"rows of {table} that are marked as deleted stay; rows that leave from now on are taken out")
 
 

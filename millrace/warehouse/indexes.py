@@ -16,13 +16,17 @@ from millrace.naming import VERSION, quote
 from millrace.types import DataType, Kind
 from millrace.warehouse.binding import unbound
 from millrace.warehouse.changes import Change, TargetTable
-from millrace.warehouse.changes_of_form import CreateIndex, DropIndex
+from millrace.warehouse.changes_of_form import CreateIndex, DropIndex, Told
 from millrace.warehouse.target import Target
 
 INDEX_BYTES = 2_000
 """Of the texts of one row; Postgres's limit is 2,704 with all that belongs to it."""
 MAX_COLUMNS = 8
-MADE, TOO_LONG = "made", "too long"
+MADE, TOO_LONG, NOT_OURS = "made", "too long", "not ours"
+_OWNED = """
+SELECT pg_has_role(t.relowner, 'USAGE') FROM pg_catalog.pg_class AS t
+JOIN pg_catalog.pg_namespace AS n ON n.oid = t.relnamespace WHERE n.nspname = %s AND t.relname = %s
+"""
 
 _HELD = """
 SELECT i.relname, (
@@ -99,7 +103,9 @@ class Indexes:
             elif not state:
                 state = self._state_of_table(connection, one)
                 if state == MADE and not self._held(connection, one):
-                    changes.append(CreateIndex(self._table, one.columns, one.where))
+                    missing = CreateIndex(self._table, one.columns, one.where)
+                    state = MADE if self._is_owned(connection) else NOT_OURS
+                    changes.append(missing if state == MADE else self._told(missing))
             states[one.name] = state
         return changes, states
 
@@ -116,6 +122,19 @@ class Indexes:
             cursor.execute(f"SELECT coalesce(max({lengths}), 0) FROM {self._target.quoted}")
             longest = int(cursor.fetchone()[0])
         return TOO_LONG if max(longest, self._bytes(index)) > INDEX_BYTES else MADE
+
+    def _is_owned(self, connection: Any) -> bool:
+        """Whether this user may make an index: what was given to it to write is not its own."""
+        with connection.cursor() as cursor:
+            cursor.execute(_OWNED, (self._target.schema, self._target.table))
+            return bool(cursor.fetchone()[0])
+
+    def _told(self, missing: CreateIndex) -> Told:
+        statement = missing.sql()[0]
+        return Told(
+            self._table,
+            f"{self._table} belongs to another user, who may make loads cheaper: {statement}",
+        )
 
     def _held(self, connection: Any, index: Index) -> Sequence[str]:
         """Names of those that are there."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import timedelta
 
+import psycopg2
 from engine_on_servers import Engine, pipeline_of
 
+from local.stack import Stack
 from millrace import Incremental, Stream
 
 ITEMS = Stream("items", "postgres:public.items", "code", Incremental("stamp", timedelta(0)))
@@ -80,3 +83,23 @@ async def test_a_table_whose_texts_are_too_long_has_no_index(postgres_engine: En
     await postgres_engine.deliver(ITEMS)
     assert indexes(postgres_engine) == []
     assert postgres_engine.query("SELECT count(*) FROM engine.items") == [(2,)]
+
+
+async def test_a_table_of_another_user_is_loaded_without_an_index(stack: Stack, postgres_engine: Engine) -> None:
+    """It is told once which statement its owner may run."""
+    fill(postgres_engine)
+    await postgres_engine.deliver(ITEMS)
+    name = postgres_engine.query("SELECT indexname FROM pg_indexes WHERE schemaname = 'engine'")[0][0]
+    postgres_engine.query(f'DROP INDEX engine."{name}"; DELETE FROM millrace.forms')
+    database = postgres_engine.query("SELECT current_database()")[0][0]
+    with closing(psycopg2.connect(stack.postgres.url(database))) as admin, admin, admin.cursor() as cursor:
+        cursor.execute("ALTER TABLE engine.items OWNER TO CURRENT_USER; GRANT ALL ON engine.items TO PUBLIC")
+    told = []
+    for code in "bc":
+        postgres_engine.source(f"INSERT INTO items VALUES ('{code}')")
+        result = await postgres_engine.deliver(ITEMS)
+        assert result is not None
+        told.append(result.changes)
+    statement = 'CREATE INDEX ON "engine"."items" ("code")'
+    text = f"engine.items belongs to another user, who may make loads cheaper: {statement}"
+    assert (told, indexes(postgres_engine)) == ([(text,), ()], [])
