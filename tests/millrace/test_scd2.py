@@ -174,6 +174,21 @@ async def test_a_silent_change_is_effective_when_it_was_found(together: Together
     assert len(versions(together)) == 3
 
 
+async def test_a_change_that_says_no_time_is_effective_when_it_was_read(together: Together) -> None:
+    """Of a key that is known; nothing is a change because the time is gone."""
+    fill(together, ("x", "a", 1, 1))
+    await together.run(market())
+    together.engine.source("UPDATE prices SET stamp = NULL")
+    await together.run(market())
+    assert versions(together) == [(1, day(1), OPEN, True)]
+    before = now()
+    change(together, "price = 2")
+    await together.run(market())
+    first, second = versions(together, "a", "price", "start_date", "end_date")
+    assert (first[0], second[0], second[-1]) == (1, 2, True)
+    assert before - timedelta(seconds=1) < second[1] < now()
+
+
 async def test_a_stamp_that_moves_back_changes_nothing_of_states(together: Together) -> None:
     """What is known since a day is not known since earlier; a log says when it was so."""
     fill(together, ("x", "a", 1, 5))
@@ -244,6 +259,13 @@ async def test_a_time_after_the_read_is_effective_when_it_was_read(
     honest = (await together.run(market(stream, load)))["price_of"]
     assert not honest.warnings
     assert [(row[0], row[-1]) for row in versions(together)] == [(1, False), (2, True)]
+    if stream is LOG:
+        together.engine.source("INSERT INTO prices (market, code, price, stamp) VALUES ('x', 'a', 3, '2998-01-01')")
+    else:
+        together.engine.source("UPDATE prices SET price = 3, stamp = '2998-01-01'")
+    assert "1 rows have a time" in " ".join((await together.run(market(stream, load)))["price_of"].warnings)
+    assert [(row[0], row[-1]) for row in versions(together)] == [(1, False), (2, False), (3, True)]
+    assert versions(together, "a", "start_date")[-1][0] < now()
     together.engine.source("INSERT INTO prices (market, code, price, stamp) VALUES ('x', 'b', 1, '2024-03-01')")
     await together.run(market(stream, load))
     assert versions(together, "b")[0][1] == "2024-03-01 00:00:00", "other rows are believed"
@@ -394,7 +416,7 @@ async def test_the_end_of_the_current_version_may_be_null(together: Together) ->
 @pytest.mark.parametrize("is_log", [False, True], ids=["states", "log"])
 async def test_a_deletion_may_be_a_version_of_its_own(together: Together, is_log: bool) -> None:
     """With the last values, never current; what returns follows it. A sweep finds nothing in it."""
-    load = replace(STATES, changes=is_log, deletes_as_versions=True, gap=timedelta(0))
+    load = replace(STATES, changes=is_log, deletes_as_versions=True, gap=timedelta(0), open_end=None)
     fill(together, ("x", "a", 1, 1), ("x", "b", 5, 1))
     await together.run(market(load=load))
     together.engine.source("DELETE FROM prices WHERE code = 'a'")
@@ -403,7 +425,7 @@ async def test_a_deletion_may_be_a_version_of_its_own(together: Together, is_log
     first, gone = versions(together, "a", *columns)
     assert first[2] == gone[1]
     assert (first[3], first[4]) == (None, False)
-    assert gone == (1, gone[1], datetime.fromisoformat(OPEN), gone[1], False)
+    assert gone == (1, gone[1], None, gone[1], False)
     before = together.engine.query("SELECT * FROM market.price_of ORDER BY 1")
     assert all(one.loaded == 0 for one in (await together.run(market(load=load))).values())
     assert together.engine.query("SELECT * FROM market.price_of ORDER BY 1") == before
