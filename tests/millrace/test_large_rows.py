@@ -18,7 +18,7 @@ from pymongo import MongoClient
 
 from millrace.warehouse.dialect import REDSHIFT_DIALECT
 
-ROWS = 4
+ROWS = 3
 MOST_BYTES = 400 * 1000 * 1000
 TEXTS = 250_000
 """Of 32 characters in a document, which so has 9 MB."""
