@@ -118,11 +118,13 @@ podman:
 	$(SUDO) apt-get update -qq
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends podman runc mmdebstrap
 
+# Of rows as they are replicated, or of versions: what models keep of them.
+KIND ?= rows
 HISTORIES ?= 1000
 FIRST ?= 0
 
 torture: $(STAMP) pgbouncer
-	$(BIN)/python -m tests.torture --histories $(HISTORIES) --seed $(or $(SEED),1) --first $(FIRST)
+	$(BIN)/python -m tests.torture --kind $(KIND) --histories $(HISTORIES) --seed $(or $(SEED),1) --first $(FIRST)
 
 lock:
 	$(BIN)/uv pip compile --universal --generate-hashes --quiet pyproject.toml --extra dev -o requirements-dev.txt -p 3.11

@@ -1,4 +1,5 @@
-"""``make torture HISTORIES=1000 SEED=1``: many random histories against the engine.
+"""``make torture HISTORIES=1000 SEED=1``: many random histories against the engine, of replicated rows or, with
+``KIND=versions``, of what models keep of them.
 
 The last line says how many histories and steps there were, and what was lost. The exit code is 1 if anything was.
 What does not belong here: a history (driver.py), and processes (processes.py).
@@ -16,10 +17,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tests.torture.driver import Outcome
-from tests.torture.processes import outcomes
+from tests.torture.processes import Player, outcomes, play_rows
+from tests.versions.places import play_versions
 
-FEWEST_STEPS = 30
-"""Of a history that counts."""
+
+@dataclass(frozen=True)
+class Kind:
+    """Of histories; one of fewer than ``fewest_steps`` does not count."""
+
+    play_all: Player
+    fewest_steps: int
+
+
+KINDS = {"rows": Kind(play_rows, 30), "versions": Kind(play_versions, 6)}
 LINE_SECONDS = 60
 """Between two lines of progress where there is no terminal."""
 
@@ -29,6 +39,7 @@ class Tally:
     """What came of all histories."""
 
     seed: int
+    fewest_steps: int
     started: float = field(default_factory=time.monotonic)
     histories: int = 0
     steps: int = 0
@@ -38,7 +49,7 @@ class Tally:
 
     def add(self, outcome: Outcome) -> None:
         """One more; one that stopped early without a problem would be no history."""
-        assert outcome.problem or outcome.steps >= FEWEST_STEPS, "a history is too short"
+        assert outcome.problem or outcome.steps >= self.fewest_steps, "a history is too short"
         self.histories += 1
         self.steps += outcome.steps
         self.lost += outcome.lost
@@ -53,31 +64,25 @@ class Tally:
         )
 
 
-def show(console: Console, seed: int, outcome: Outcome) -> None:
-    """A history that went wrong, and how to see it again."""
-    console.print(f"history {outcome.number}: {outcome.problem}", markup=False, highlight=False)
-    console.print(*outcome.script, sep="\n", markup=False, highlight=False)
-    again = f"again: make torture HISTORIES=1 SEED={seed} FIRST={outcome.number}"
-    console.print(again, markup=False, highlight=False)
-
-
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="torture", description="Random histories against the engine.")
+    parser.add_argument("--kind", choices=[*KINDS], default="rows")
     parser.add_argument("--histories", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="number of the first history")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     chosen = parser.parse_args()
-    console, tally = Console(), Tally(chosen.seed)
+    kind = KINDS[chosen.kind]
+    console, tally = Console(), Tally(chosen.seed, kind.fewest_steps)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:
         task, told = progress.add_task("histories", total=chosen.histories), time.monotonic()
-        for outcome in outcomes(chosen.seed, chosen.first, chosen.histories, chosen.processes):
+        for outcome in outcomes(kind.play_all, chosen.seed, chosen.first, chosen.histories, chosen.processes):
             tally.add(outcome)
             progress.advance(task)
             if outcome.problem:
-                show(console, chosen.seed, outcome)
+                console.print(outcome.told(chosen.seed), markup=False, highlight=False)
             if not console.is_terminal and time.monotonic() - told > LINE_SECONDS:
                 told = time.monotonic()
                 console.print(str(tally), soft_wrap=True, highlight=False)

@@ -30,14 +30,20 @@ class Plan:
 
 @dataclass
 class Outcome:
-    """How a history ended. ``script``: what was done, for people; ``problem``: '' where all was well."""
+    """How a history of a ``kind`` ended. ``script``: what was done, for people; ``problem``: '' where all was well."""
 
     number: int
+    kind: str = "rows"
     steps: int = 0
     problem: str = ""
     lost: int = 0
     doubled: int = 0
     script: list[str] = field(default_factory=list)
+
+    def told(self, seed: int) -> str:
+        """What went wrong, what was done, and how to see it again."""
+        again = f"again: make torture KIND={self.kind} HISTORIES=1 SEED={seed} FIRST={self.number}"
+        return "\n".join([f"history {self.number}: {self.problem}", *self.script, again])
 
 
 def plan_of(seed: int, number: int) -> Plan:

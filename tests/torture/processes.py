@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection, wait
 
 from local.stack import Stack
 from tests.torture.driver import Outcome, plan_of, play, shortened
 from tests.torture.places import places_on
 
+Player = Callable[[int, range], Iterator[Outcome]]
+"""Plays histories of these numbers from a seed."""
 
-def torture(seed: int, numbers: range, telling: Connection) -> None:
-    """Play these histories on servers of this process's own; each outcome is told as it comes.
+
+def play_rows(seed: int, numbers: range) -> Iterator[Outcome]:
+    """These histories of replicated rows, on servers of this process's own.
 
     One that is played alone is shortened when it goes wrong.
     """
@@ -27,18 +30,24 @@ def torture(seed: int, numbers: range, telling: Connection) -> None:
             outcome = play(places, plan, name, number)
             if outcome.problem and len(numbers) == 1:
                 outcome = shortened(places, plan, name, outcome)
-            telling.send(outcome)
+            yield outcome
+
+
+def _tell(play_all: Player, seed: int, numbers: range, telling: Connection) -> None:
+    """Each outcome as it comes."""
+    for outcome in play_all(seed, numbers):
+        telling.send(outcome)
     telling.close()
 
 
-def outcomes(seed: int, first: int, histories: int, processes: int) -> Iterator[Outcome]:
+def outcomes(play_all: Player, seed: int, first: int, histories: int, processes: int) -> Iterator[Outcome]:
     """Of all histories, in the order in which they end."""
     context = multiprocessing.get_context("spawn")
     open_ends: list[Connection] = []
     for offset in range(min(processes, histories)):
         receiving, telling = context.Pipe(duplex=False)
         numbers = range(first + offset, first + histories, processes)
-        context.Process(target=torture, args=(seed, numbers, telling)).start()
+        context.Process(target=_tell, args=(play_all, seed, numbers, telling)).start()
         telling.close()
         open_ends.append(receiving)
     while open_ends:

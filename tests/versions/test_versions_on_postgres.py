@@ -1,0 +1,24 @@
+"""Random histories of versions, facts and records on a Postgres warehouse, each compared with rules of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from local.stack import Stack
+from tests.conftest import unique
+from tests.millrace.engine_on_servers import Together
+from tests.versions.driver import play
+from tests.versions.places import together_on
+
+HISTORIES = 30
+
+
+@pytest.fixture(scope="module")
+def on_postgres(stack: Stack) -> Together:
+    return together_on(stack, "postgres", unique("versions"))
+
+
+@pytest.mark.parametrize("number", range(HISTORIES))
+async def test_every_version_record_and_bound_fact_is_what_the_rules_say(on_postgres: Together, number: int) -> None:
+    outcome = await play(on_postgres, 1, number)
+    assert not outcome.problem, outcome.told(1)
