@@ -16,6 +16,7 @@ import polars as pl
 from millrace import Append, Bind, Dated, History, Incremental, Merge, Model, Pipeline, Scd2, Snapshot, Stream
 from millrace.load_modes import AnyLoadMode
 from tests.versions.models import TOO_DEAR, renamed
+from tests.versions.rules import OPEN_END
 from tests.versions.setting import Sales, Setting, Table
 
 NO_OVERLAP = timedelta(0)
@@ -143,6 +144,9 @@ def _load(table: Table) -> AnyLoadMode:
                 gap=table.gap,
                 start=table.start,
                 tie_breaker="seq" if table.has_tie_breaker else "",
+                open_end=None if table.is_end_null else OPEN_END,
+                from_beginning=table.from_beginning,
+                deletes_as_versions=table.deletes_as_versions,
             )
 
 
@@ -199,7 +203,8 @@ def _sold(setting: Setting, facts: Sales) -> Model:
         "at": dy.Datetime(time_zone="UTC" if facts.has_zone else None, nullable=True),
     }  # fmt: skip
     binds = [
-        Bind(f"{name}_id", name, by="code" if name == "rate" else setting.key_columns, at="at") for name in facts.binds
+        Bind(f"{name}_id", name, "code" if name == "rate" else setting.key_columns, "at", facts.unknown)
+        for name in facts.binds
     ]
     return Model(
         sold,

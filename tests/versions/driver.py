@@ -35,7 +35,7 @@ async def play(together: Together, seed: int, number: int) -> Outcome:
 async def _take_steps(history: History, setting: Setting, dice: Random, outcome: Outcome) -> None:
     script, edits = outcome.script, edits_of(setting)
     for index in range(setting.runs):
-        for edit in dice.choices([*edits], [*edits.values()], k=dice.randint(1, 6) if index else 0):
+        for edit in dice.choices([*edits], [*edits.values()], k=dice.randint(4, 12) if index else 0):
             script.append(f"{edit.__name__}: {edit(history.tables, dice)}")
         mode = dice.choice(MODES) if index + 1 < setting.runs else "sweep"
         script.append(f"run {mode}")
@@ -46,7 +46,8 @@ async def _take_steps(history: History, setting: Setting, dice: Random, outcome:
             history.load_again()
     script.append("run sweep")
     await history.run_and_find_nothing("sweep")
-    script.append("reload")
+    script.append("look at views, reload")
+    history.check_views()
     history.reload()
     if setting.rate:
         script.append("read the log at once")

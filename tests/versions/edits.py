@@ -232,5 +232,5 @@ def edits_of(setting: Setting) -> dict[Edit, int]:
 
 
 WEIGHTS: dict[Edit, int] = {
-    item: 6, new_item: 2, delete_item: 2, move_item: 1, look: 1, log_row: 4, sale: 4, delete_sale: 1,
+    item: 6, new_item: 3, delete_item: 3, move_item: 1, look: 1, log_row: 4, sale: 4, delete_sale: 1,
 }  # fmt: skip

@@ -37,7 +37,8 @@ from tests.versions.rules import Log, Records, Rows, Rules, States, Taken
 from tests.versions.setting import Sales, Setting, Table
 from tests.versions.source import drop, now
 
-SINGLE = "SELECT table_schema, table_name FROM information_schema.tables WHERE table_schema IN ('{0}', '{0}_source')"
+TABLES = "SELECT table_schema, table_name FROM information_schema.tables "
+TABLES += "WHERE table_schema IN ('{0}', '{0}_source') AND table_type = 'BASE TABLE'"
 
 
 class History:
@@ -136,10 +137,20 @@ class History:
         if self._sold and self.setting.sales:
             self._check_sold(self._sold.rules, self.setting.sales, starts)
 
+    def check_views(self) -> None:
+        """The views in which a moment is looked up. Raises Difference."""
+        self._engine.warehouse.make_views(self.pipeline, "")
+        for table in self.setting.tables:
+            match self._models[table.name].rules:
+                case States() | Log() as rules:
+                    self._judge.moments(f"{self.name}.{table.name}_at", rules)
+                case _:
+                    pass
+
     def observed(self) -> list[tuple[Any, ...]]:
         """All tables, without the moments of loads."""
         found: list[tuple[Any, ...]] = []
-        for schema, table in sorted(self._engine.query(SINGLE.format(self.name))):
+        for schema, table in sorted(self._engine.query(TABLES.format(self.name))):
             with closing(self._engine.connect_warehouse()) as connection, connection.cursor() as cursor:
                 cursor.execute(f'SELECT * FROM {schema}."{table}"')
                 names = [column[0] for column in cursor.description]
@@ -260,7 +271,7 @@ class History:
         for name in sales.binds:
             by, rules = ("code",) if name == "rate" else self.setting.key_columns, self._models[name].rules
             assert isinstance(rules, States | Log)
-            self._judge.binds(table, f"{name}_id", by, rules, starts[name], facts)
+            self._judge.binds(table, f"{name}_id", by, rules, starts[name], facts, sales.unknown)
 
     def _unbelieved_codes(self) -> set[tuple[str]]:
         """What is effective when it was read is so at another time in another read."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.versions.rules import Held, Key, Records, Rows, Versions, shown, valid_at
+from tests.versions.rules import Held, Key, Records, Rows, Versions, followed, shown, valid_at
 
 Query = Callable[[str], list[tuple[Any, ...]]]
 Fact = tuple[Any, ...]
@@ -48,6 +48,21 @@ class Judge:
             raise Difference(f"{table}: a key has two versions that are current: {current}")
         return found
 
+    def moments(self, view: str, rules: Versions) -> None:
+        """Each version half-open, whatever its gap. Raises Difference."""
+        keys, shape = rules.shape.keys, rules.shape
+        found = self._rows(view, [*keys, "valid_from", "valid_until"])
+        if shape.deletes_as_versions:
+            deleted = self._rows(view, [*keys, "valid_from", "_deleted_at"])
+            gone = {row[:-1] for row in deleted if row[-1] is not None}
+            found = [row for row in found if row[:-1] not in gone]
+        expected = [
+            (*key, version.start, version.gone or (successor.start if successor else None))
+            for key, of_key in rules.versions().items()
+            for version, successor in followed(of_key)
+        ]
+        compare(view, found, expected)
+
     def records(self, table: str, record_id: str, columns: Sequence[str], rules: Records) -> None:
         """Of a history. Raises Difference."""
         rows = self._rows(table, [record_id, "_version", *columns, "_deleted_at"])
@@ -81,14 +96,15 @@ class Judge:
         versions: Versions,
         starts: dict[int, tuple[Key, datetime]],
         facts: Rows,
+        unknown: int | None,
     ) -> None:
-        """The version that each fact is bound to. Raises Difference."""
+        """The version that each fact is bound to; ``unknown`` where there is none. Raises Difference."""
         bound = {number: starts.get(surrogate, surrogate) for number, surrogate in self._rows(table, ["sale", column])}
         of_keys, expected = versions.versions(), {}
         for row, _ in facts.rows.values():
             key, at = tuple(row[name] for name in by), plain(row["at"])
             valid = valid_at(of_keys.get(key, []), at) if at is not None and None not in key else None
-            expected[row["sale"]] = (key, valid.start) if valid else None
+            expected[row["sale"]] = (key, valid.start) if valid else unknown
         compare(f"{table}.{column}", bound.items(), expected.items())
 
 

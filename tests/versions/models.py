@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tests.versions.capture import Reading
-from tests.versions.rules import Key, Log, Records, Row, Rows, Rules, Shape, States, Taken
+from tests.versions.rules import OPEN_END, Key, Log, Records, Row, Rows, Rules, Shape, States, Taken
 from tests.versions.setting import Sales, Setting, Table
 
 TOO_DEAR = 5_000
@@ -108,7 +108,17 @@ def oracle_of(setting: Setting, table: Table) -> ModelOracle:
 
 def _rules(table: Table, keys: tuple[str, ...], columns: tuple[str, ...]) -> Rules:
     since = "since" if table.is_dated else ""
-    shape = Shape(keys, columns, since, frozenset(table.untracked), table.gap, "seq" if table.has_tie_breaker else "")
+    shape = Shape(
+        keys,
+        columns,
+        since,
+        frozenset(table.untracked),
+        table.gap,
+        "seq" if table.has_tie_breaker else "",
+        open_end=None if table.is_end_null else OPEN_END,
+        from_beginning=table.from_beginning,
+        deletes_as_versions=table.deletes_as_versions,
+    )
     match table.mode:
         case "states":
             return States(shape)

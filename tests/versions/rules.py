@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import pairwise
 from typing import Any, Protocol
 
 Row = dict[str, Any]
 Key = tuple[Any, ...]
 OPEN_END = datetime(9999, 12, 31, 23, 59, 59)  # noqa: DTZ001 - UTC, as all times here
 BEGINNING = datetime(1900, 1, 1)  # noqa: DTZ001 - the same
+LEAST = timedelta(microseconds=1)
 RECORDS_OF_A_KEY = 10_000
 SECOND = timedelta(seconds=1)
 
@@ -40,8 +40,11 @@ class Shape:
     columns: tuple[str, ...]
     dated_by: str = ""
     untracked: frozenset[str] = frozenset()
-    gap: timedelta = SECOND
+    gap: timedelta = LEAST
     tie_breaker: str = ""
+    open_end: datetime | None = OPEN_END
+    from_beginning: bool = False
+    deletes_as_versions: bool = False
 
     def key_of(self, row: Row) -> Key:
         return tuple(row[name] for name in self.keys)
@@ -58,11 +61,12 @@ class Shape:
 
 @dataclass
 class Version:
-    """``gone``: when its key was deleted while it was valid."""
+    """``gone``: when its key was deleted while it was valid, and with which values (``last``)."""
 
     start: datetime
     row: Row
     gone: datetime | None = None
+    last: Row = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ class Held:
     key: Key
     row: Row
     start: datetime
-    end: datetime
+    end: datetime | None
     is_current: bool
     gone: datetime | None
 
@@ -121,7 +125,8 @@ class States:
         is_believed = stated is not None and stated <= taken.read_at
         if not of_key:
             unknown = BEGINNING if self.shape.dated_by and stated is None else taken.effective_at
-            of_key.append(Version(stated if is_believed else unknown, kept))
+            first = stated if is_believed else unknown
+            of_key.append(Version(BEGINNING if self.shape.from_beginning else first, kept))
             return
         last = of_key[-1]
         if last.gone is None and self.shape.tracked(kept) == self.shape.tracked(last.row):
@@ -138,15 +143,18 @@ class States:
         of_key = self._versions.get(key)
         if of_key and of_key[-1].gone is None:
             of_key[-1].gone = at if at > of_key[-1].start else of_key[-1].start + SECOND
+            of_key[-1].last = of_key[-1].row
 
 
 @dataclass(frozen=True)
 class Event:
-    """A row of a log, or a deletion (no row). ``at``: since when; ``after``: the last deletion that had been seen."""
+    """A row of a log, or a deletion (no row, but the ``last`` one). ``at``: since when; ``after``: the last deletion
+    that had been seen."""
 
     at: datetime
     number: int
     row: Row | None = None
+    last: Row = field(default_factory=dict)
     after: datetime | None = None
     stated: datetime | None = None
 
@@ -165,7 +173,7 @@ class Log:
         for key in taken.gone & present.keys():
             last = max(event.at for event in self._events[key])
             at = taken.effective_at if taken.effective_at > last else last + SECOND
-            self._events[key].append(Event(at, taken.number))
+            self._events[key].append(Event(at, taken.number, last=present[key]))
 
     def present(self) -> dict[Key, Row]:
         versions = self.versions()
@@ -181,7 +189,7 @@ class Log:
         after = max((event.at for event in events if event.row is None), default=None)
         known = [event for event in events if (event.row, event.after, event.stated) == (row, after, stated)]
         if not known:
-            events.append(Event(at, taken.number, row, after, stated))
+            events.append(Event(at, taken.number, row, after=after, stated=stated))
 
     def _rank(self, event: Event) -> tuple[bool, Any]:
         """The greatest counts, of events of one time."""
@@ -200,7 +208,9 @@ class Log:
                 returns[event.after] = event
         for event in events:
             is_return = event.after is not None and returns[event.after] is event
-            at = max(event.at, event.after) if is_return and event.after else event.at
+            at = event.at
+            if is_return and event.after and event.after >= at:
+                at = event.after + LEAST if self.shape.deletes_as_versions else event.after
             place = (at, event.row is not None)
             if place not in places or self._rank(event) > self._rank(places[place]):
                 places[place] = event
@@ -214,7 +224,7 @@ class Log:
         for (at, is_row), event in sorted(placed.items(), key=lambda one: one[0]):
             if not is_row or event.row is None:
                 if island:
-                    island.gone = at
+                    island.gone, island.last = at, event.last
                     yield island
                 island = None
                 continue
@@ -224,7 +234,8 @@ class Log:
                 continue
             if island:
                 yield island
-            island = Version(at, kept)
+            is_first = event is placed[min(placed)]
+            island = Version(min(at, BEGINNING) if is_first and self.shape.from_beginning else at, kept)
         if island:
             yield island
 
@@ -278,23 +289,33 @@ class Rows:
         return {key: row for key, (row, is_deleted) in self.rows.items() if not is_deleted}
 
 
+def followed(of_key: Sequence[Version]) -> Iterable[tuple[Version, Version | None]]:
+    """Each version with the next one."""
+    return zip(of_key, [*of_key[1:], None], strict=False)
+
+
 def shown(rules: Versions) -> list[Held]:
-    """Versions with their ends."""
-    return [held for key, of_key in rules.versions().items() for held in _with_ends(key, of_key, rules.shape.gap)]
+    """Versions with their ends, and deletions where they are versions too."""
+    return [held for key, of_key in rules.versions().items() for held in _with_ends(key, of_key, rules.shape)]
 
 
-def _with_ends(key: Key, of_key: Sequence[Version], gap: timedelta) -> Iterator[Held]:
-    for version, successor in pairwise([*of_key, None]):
-        assert version is not None
-        until = version.gone or (successor.start if successor else None)
-        end = max(version.start, until - gap) if until else OPEN_END
-        yield Held(key, version.row, version.start, end, until is None, version.gone)
+def _with_ends(key: Key, of_key: Sequence[Version], shape: Shape) -> Iterator[Held]:
+    for version, successor in followed(of_key):
+        following, tells = successor.start if successor else None, shape.deletes_as_versions
+        until = version.gone or following
+        gone = None if tells else version.gone
+        yield Held(key, version.row, version.start, _end(version.start, until, shape), until is None, gone)
+        if tells and version.gone:
+            yield Held(key, version.last, version.gone, _end(version.gone, following, shape), False, version.gone)
+
+
+def _end(start: datetime, until: datetime | None, shape: Shape) -> datetime | None:
+    return max(start, until - shape.gap) if until else shape.open_end
 
 
 def valid_at(of_key: Sequence[Version], moment: datetime) -> Version | None:
     """The version to which a fact of this time is bound."""
-    for version, successor in pairwise([*of_key, None]):
-        assert version is not None
+    for version, successor in followed(of_key):
         is_before = successor is None or moment < successor.start
         if version.start <= moment and is_before and (version.gone is None or moment < version.gone):
             return version

@@ -6,7 +6,7 @@ What does not belong here: the pipeline that is declared so (declared.py), and w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from random import Random
 from typing import Literal
@@ -38,6 +38,9 @@ class Table:
     start: str = "start_date"
     deletes: Literal["soft", "hard", "ignore"] = "soft"
     has_tie_breaker: bool = False
+    is_end_null: bool = False
+    from_beginning: bool = False
+    deletes_as_versions: bool = False
 
     @property
     def keeps_versions(self) -> bool:
@@ -54,6 +57,7 @@ class Sales:
     deletes: Literal["soft", "hard"]
     has_zone: bool
     is_swept: bool
+    unknown: int | None
 
 
 @dataclass(frozen=True)
@@ -96,11 +100,13 @@ class Setting:
 
 def setting_of(dice: Random) -> Setting:
     """Any; of few tables, as each costs time in every run."""
-    modes: list[ModeKind] = dice.choices(("states", "changes", "history", "merge"), (5, 3, 2, 2), k=dice.randint(1, 2))
+    modes: list[ModeKind] = dice.choices(("states", "changes", "history", "merge"), (4, 4, 2, 2), k=dice.randint(1, 2))
     tables = [_table(dice, name, mode) for name, mode in zip(("first", "second"), modes, strict=False)]
     if dice.random() < 0.35:
         ties = dice.random() < 0.6
-        tables.append(Table("rate", "changes", untracked=("note", "seq"), gap=dice.choice(GAPS), has_tie_breaker=ties))
+        begins = dice.random() < 0.2
+        rate = Table("rate", "changes", untracked=("note", "seq"), has_tie_breaker=ties, from_beginning=begins)
+        tables.append(replace(rate, gap=dice.choice(GAPS), is_end_null=dice.random() < 0.2))
     return Setting(
         key=tuple(dice.choices(("text", "int", "date"), k=dice.randint(1, 3))),
         items=dice.choice(("snapshot", "swept", "mixed")),
@@ -113,7 +119,7 @@ def setting_of(dice: Random) -> Setting:
         chunk_bytes=dice.choice((200, 1_000, 4_000_000)),
         tables=tuple(tables),
         sales=_sales(dice, tables),
-        runs=dice.choice((2, 2, 3, 3, 4)),
+        runs=dice.choice((2, 3, 3, 3, 4)),
     )
 
 
@@ -127,6 +133,7 @@ def _sales(dice: Random, tables: Sequence[Table]) -> Sales | None:
         deletes=dice.choice(("soft", "hard")),
         has_zone=dice.random() < 0.5,
         is_swept=dice.random() < 0.5,
+        unknown=dice.choice((None, None, 0, -1)),
     )
 
 
@@ -143,8 +150,11 @@ def _table(dice: Random, name: str, mode: ModeKind) -> Table:
         is_dated=mode == "changes" or dice.random() < 0.7,
         untracked=tuple(dice.sample(("note", "price"), dice.choice((0, 0, 1, 1, 2)))) if mode != "merge" else (),
         gap=dice.choice(GAPS),
-        start=dice.choice(("start_date", "valid_from")),
-        deletes=dice.choice(("soft", "soft", "hard", "ignore")),
+        start=dice.choice(("start_date", "begins")),
+        deletes=dice.choice(("soft", "soft", "hard", "hard", "ignore")),
+        is_end_null=dice.random() < 0.2,
+        from_beginning=dice.random() < 0.2,
+        deletes_as_versions=dice.random() < 0.2,
     )
 
 
