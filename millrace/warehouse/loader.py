@@ -38,8 +38,9 @@ from millrace.warehouse.rebuild import Rebuild
 from millrace.warehouse.recorded_forms import RecordedForms
 from millrace.warehouse.room import allows, refuse, remedy_of
 from millrace.warehouse.schema import RecordedColumn, incompatible
-from millrace.warehouse.session import patiently, session
+from millrace.warehouse.session import count, patiently, session
 from millrace.warehouse.stage import Stage
+from millrace.warehouse.statements import count_all
 from millrace.warehouse.target import Target, target_of
 from millrace.warehouse.version_views import make_version_views
 from millrace.warehouse.views import make_views, names_of
@@ -206,6 +207,7 @@ class Warehouse:
         with self._session(target) as connection:
             needs = needs_of(connection, Ledger(connection), [target], self._models(pipeline))
             changes = needs.changes(target, columns, is_whole=bool(columns))
+            fills = [] if isinstance(member, Stream) else self._fills(connection, pipeline, member)
         commands = [command for change in changes for command in change.sql()]
         if columns:
             commands += mode_of(target).planned(columns)
@@ -215,7 +217,18 @@ class Warehouse:
             else f"{change}: the load would be refused ({remedy_of(change, target.schema_policy)})"
             for change in changes
         ]
-        return told, commands
+        return [*told, *fills], commands
+
+    def _fills(self, connection: Any, pipeline: Pipeline, model: Model) -> list[str]:
+        """What the first run of a model reads, where its streams were loaded before."""
+        ledger, told = Ledger(connection), []
+        for root in pipeline.roots.changing(model):
+            target = self._target(pipeline, root)
+            if model.name in _unfilled(pipeline, root, ledger) and held_columns(connection, target) is not None:
+                with connection.cursor() as cursor:
+                    rows = count(cursor, count_all(target.quoted))
+                told.append(f"fill {model.name}: {root.name} is read whole ({rows:,} rows in {target.name})")
+        return told
 
     def make_views(self, pipeline: Pipeline, text: str) -> list[str]:
         """Make or replace a view of each table of versions, then those of a file; their names, or why one of the former

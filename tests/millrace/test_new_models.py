@@ -31,10 +31,13 @@ async def test_a_model_that_is_declared_later_is_filled(
     await _ran_before(on_redshift, streams)
     on_redshift.engine.source("UPDATE orders SET units = 7, changed = now() WHERE order_id = 1")
     own = replace(SHOP, streams=streams, models=[DIM_DESIGN, FACT_ORDER, DAYS])
+    told, _ = on_redshift.engine.warehouse.plan(own, FACT_ORDER, FACT_ORDER.columns)
+    assert told[-1] == "fill fact_order: orders is read whole (6 rows in shop_source.orders)"
     results = await on_redshift.run(own, bounds=bounds)
     assert (rows(on_redshift, "fact_order"), rows(on_redshift, "days")) == (6, 6)
     told = "all rows were read for fact_order, days, which was never loaded"
     assert any(told in one for one in results["orders"].warnings)
+    assert on_redshift.engine.warehouse.plan(own, FACT_ORDER, FACT_ORDER.columns)[0] == []
     results = await on_redshift.run(own)
     assert {name: one.loaded for name, one in results.items() if one.loaded} == {}
     assert not any("never loaded" in text for one in results.values() for text in one.warnings)
