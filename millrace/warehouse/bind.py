@@ -84,5 +84,6 @@ def _firsts(cursor: Any, touched: Mapping[str, Target]) -> dict[str, datetime]:
         if isinstance(target.load, Scd2):
             cursor.execute(f"SELECT min({quote(SINCE)}) FROM {quote(target.touched)}")
             (first,) = cursor.fetchone()
+            analyze(cursor, target.dialect, target.touched)
             firsts |= {name: first} if first else {}
     return firsts

@@ -179,6 +179,7 @@ class LogsMode(Scd2Mode):
     def _take_out_vanished(self, cursor: Any) -> int:
         """Versions that are none any more; how many."""
         cursor.execute(self._create_vanished())
+        analyze(cursor, self.target.dialect, self.target.vanished)
         cursor.execute(self._delete_vanished())
         vanished = int(cursor.rowcount)
         cursor.execute(
