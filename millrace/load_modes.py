@@ -70,6 +70,11 @@ class LoadMode:
         return {}
 
     @property
+    def ordering(self) -> tuple[str, ...]:
+        """Columns that put rows of one key in order."""
+        return ()
+
+    @property
     def asked(self) -> tuple[str, ...]:
         """Columns that a row must have beside its key."""
         return ()
@@ -235,9 +240,14 @@ class Scd2(LoadMode):
         return (self.surrogate, self.start, self.end, self.current)
 
     @property
+    def ordering(self) -> tuple[str, ...]:
+        """The time, and what decides between rows of one time."""
+        return tuple(filter(None, [self.effective_from, self.tie_breaker]))
+
+    @property
     def asked(self) -> tuple[str, ...]:
         """The time, and what is untracked."""
-        return (*filter(None, [self.effective_from, self.tie_breaker]), *self.untracked)
+        return (*self.ordering, *self.untracked)
 
     @property
     def leading(self) -> tuple[Column, ...]:

@@ -124,6 +124,12 @@ class Model:
                 raise self._wrong(
                     f"its schema has no column {name!r}, which its load mode asks for", "add it, or name another one"
                 )
+        for name in self.load.ordering:
+            if name in self.keys:
+                raise self._wrong(
+                    f"its column {name!r} puts rows of one key in order, and is of the key",
+                    "take it out of the key, or name another column",
+                )
         if self.load.effective and self.load.effective not in self._moments:
             raise self._wrong(f"its column {self.load.effective!r} is no date and no timestamp", _MOMENT)
 

@@ -41,15 +41,17 @@ def make_version_views(connection: Any, targets: Sequence[Target], others: Colle
 
 
 def version_view(target: Target, columns: Sequence[str]) -> str:
-    """The statement."""
+    """The statement. Columns of the table that say when a version starts and ends are left out where they are called as
+    the view's own."""
     if not isinstance(target.load, Scd2):
         raise TypeError("it keeps no versions with times")
+    own = {VALID_FROM, VALID_UNTIL}
     start, deleted = quote(target.load.start), f"{quote(DELETED_AT)} AT TIME ZONE 'UTC'"
     successor = f"lead({start}) OVER (PARTITION BY {quote_list(target.keys)} ORDER BY {start})"
     return (
         f"CREATE OR REPLACE VIEW {_view_of(target).quoted} AS SELECT {start} AS {quote(VALID_FROM)}, "
         f"CASE WHEN {deleted} > {start} THEN {deleted} ELSE {successor} END AS {quote(VALID_UNTIL)}, "
-        f"{quote_list(columns)} FROM {target.quoted}"
+        f"{quote_list(column for column in columns if column not in own)} FROM {target.quoted}"
     )
 
 
@@ -64,6 +66,7 @@ def _hindrance(target: Target, held: Collection[str], taken: Collection[str], th
         return "the pipeline has a table or view of that name"
     if there is not None and [*there][:2] != [VALID_FROM, VALID_UNTIL]:
         return "something else has that name in the warehouse"
-    if clashing := sorted({VALID_FROM, VALID_UNTIL} & {*held}):
+    own = {VALID_FROM, VALID_UNTIL} - {*target.load.named}
+    if clashing := sorted(own & {*held}):
         return f"{target.name} has a column {' and '.join(clashing)}"
     return ""

@@ -398,6 +398,26 @@ async def test_a_view_of_versions_whose_name_is_taken_is_told(together: Together
     assert make(pipeline, "") == ["market.price_of_at is not made: market.price_of has a column valid_from"]
 
 
+async def test_a_table_that_calls_its_times_as_the_view_does_has_a_view(together: Together) -> None:
+    load = replace(STATES, start="valid_from", end="valid_until")
+    fill(together, ("x", "a", 1, 1))
+    await together.run(market(load=load))
+    change(together, "price = 2", 2)
+    await together.run(market(load=load))
+    assert together.engine.warehouse.make_views(market(load=load), "") == ["market.price_of_at"]
+    question = "SELECT price, valid_from::text, valid_until::text FROM market.price_of_at ORDER BY price"
+    assert together.engine.query(question) == [(1, day(1), day(2)), (2, day(2), None)]
+
+
+@pytest.mark.parametrize(
+    ("keys", "load"),
+    [(("code", "since"), STATES), (("market", "note"), replace(LOGGED, untracked=(), tie_breaker="note"))],
+)
+def test_what_orders_rows_of_a_key_is_not_of_the_key(keys: tuple[str, ...], load: Scd2) -> None:
+    with pytest.raises(ConfigurationError, match="puts rows of one key in order"):
+        Model(price_of, PriceOf, keys, load=load)
+
+
 async def test_the_end_of_the_current_version_may_be_null(together: Together) -> None:
     load = replace(STATES, open_end=None)
     fill(together, ("x", "a", 1, 1), ("x", "b", 5, 1))

@@ -91,9 +91,10 @@ class LogsMode(Scd2Mode):
                 f"since {self.load.beginning:%Y-%m-%d}"
             )
         if arrived.rejected:
+            same = f"{own} and in {self.load.tie_breaker}" if self.load.tie_breaker else own
             told.append(
-                f"{arrived.rejected} rows were rejected: another row of this batch has the same key and the same time "
-                f"in {own} and other content, and nothing says which came later: declare a column that does "
+                f"{arrived.rejected} rows were rejected: another row of this batch has the same key, the same value in "
+                f"{same}, and other content, and nothing says which came later: declare a column that does "
                 "(tie_breaker)"
             )
         return tuple(told)
