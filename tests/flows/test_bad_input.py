@@ -192,6 +192,15 @@ async def test_views_of_tables_that_are_not_there_yet(places: Places, pipeline: 
     assert ("`millrace run totesys`" if pipeline == "totesys" else "name a file") in raised.value.remedy
 
 
+async def test_a_pipeline_with_versions_needs_no_file_of_views(places: Places, tmp_path: Path) -> None:
+    module = tmp_path / "shop.py"
+    module.write_text(
+        "from millrace import Pipeline, Scd2, Snapshot, Stream\n"
+        "pipeline = Pipeline('shop', [Stream('a', 'postgres:public.a', 'id', Snapshot(), load=Scd2('a_key'))])\n"
+    )
+    assert await create_views(str(module)) == ["shop.a_at is not made: shop.a is not there yet"]
+
+
 async def test_views_whose_statement_is_wrong(places: Places, tmp_path: Path) -> None:
     views, module = tmp_path / "views.sql", tmp_path / "shop.py"
     views.write_text("CREATE OR REPLACE VIEW public.one AS\nSELEKT 1;\n")
