@@ -13,6 +13,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg2.errors
+
+from millrace.errors import SchemaConflict
 from millrace.lake.batch import Batch
 from millrace.naming import quote, quote_list
 from millrace.warehouse.catalog import Catalog
@@ -128,5 +131,17 @@ def _replace(cursor: Any, catalog: Catalog, old: Target, new: Target) -> None:
         cursor.execute(f"DROP TABLE {new.quoted}")
         return
     if held is not None:
-        cursor.execute(f"DROP TABLE {old.quoted}")
+        _drop(cursor, old)
     cursor.execute(f"ALTER TABLE {new.quoted} RENAME TO {quote(old.table)}")
+
+
+def _drop(cursor: Any, table: Target) -> None:
+    """Raises SchemaConflict when something depends on the table, such as a view."""
+    try:
+        cursor.execute(f"DROP TABLE {table.quoted}")
+    except psycopg2.errors.DependentObjectsStillExist:
+        raise SchemaConflict(
+            f"the columns of {table.name} would be others, and views or keys depend on it; nothing was changed",
+            place=table.place,
+            remedy="drop the views over it, reload again, and make them again (`millrace views`)",
+        ) from None

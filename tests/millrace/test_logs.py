@@ -17,6 +17,7 @@ from engine_on_servers import Together
 
 from millrace import Incremental, Model, Pipeline, Scd2, Stream
 from millrace.errors import ConfigurationError
+from millrace.reload import applied_groups, reload
 from millrace.run import Bounds
 
 NO_OVERLAP = timedelta(0)
@@ -333,3 +334,31 @@ def test_a_wrong_tie_breaker_is_refused(wrong: dict[str, Any], because: str) -> 
 def test_a_tie_breaker_must_be_a_column_of_the_model() -> None:
     with pytest.raises(ConfigurationError, match="no column 'sequence'"):
         rates(replace(LOAD, tie_breaker="sequence"))
+
+
+def reload_rate(together: Together, pipeline: Pipeline) -> None:
+    groups = applied_groups(together.engine.warehouse, pipeline, pipeline.models[0])
+    reload(pipeline, pipeline.models[0], groups, together.engine.store, together.processed, together.engine.warehouse)
+
+
+async def test_a_log_that_is_reloaded_has_its_versions_and_its_events(together: Together) -> None:
+    """Also where the rows were states before; its view by moments stays."""
+    states = rates(replace(LOAD, changes=False), OF_KEYS)
+    make(together, Row("a", 1, on(1)), Row("b", 1, on(1)), key="code")
+    await together.run(states)
+    together.engine.source("UPDATE log SET since = '2024-03-05', arrived_at = clock_timestamp()")
+    await together.run(states)
+    together.engine.warehouse.make_views(states, "")
+    pipeline = rates(stream=OF_KEYS)
+    for _ in range(2):
+        reload_rate(together, pipeline)
+        together.engine.query("UPDATE rates.rate SET price = 9")
+    reload_rate(together, pipeline)
+    assert [row[:2] for row in held(together)] == [("a", 1), ("b", 1)]
+    together.engine.source("UPDATE log SET price = 2, since = '2024-03-03', arrived_at = clock_timestamp()")
+    await together.run(pipeline)
+    assert together.engine.query("SELECT price FROM rates.rate_at WHERE code = 'a' ORDER BY valid_from") == [
+        (1,),
+        (2,),
+        (1,),
+    ]

@@ -11,11 +11,12 @@ from engine_on_servers import Together
 from shop import DIM_DESIGN, FACT_ORDER, NO_OVERLAP, SHOP, FactOrder, fill
 
 from millrace import History, Incremental, Merge, Model, Pipeline, Scd2, Stream
-from millrace.errors import ConfigurationError, FatalError
+from millrace.errors import ConfigurationError, FatalError, SchemaConflict
 from millrace.load_modes import AnyLoadMode
 from millrace.reload import Group, applied_groups, reload
 from millrace.run import Bounds
 
+COLUMNS = "SELECT column_name FROM information_schema.columns WHERE table_name = 'fact_order'"
 LOADS: dict[str, AnyLoadMode] = {"merge": Merge(), "scd2": Scd2("order_key"), "history": History("record_id")}
 ORDERS = Stream(
     "orders", "postgres:public.orders", "order_id", Incremental("changed", overlap=NO_OVERLAP), sweep="every run"
@@ -91,6 +92,20 @@ async def test_another_load_mode_is_taken_over_by_a_reload(together: Together) -
     ]
     together.engine.source("UPDATE orders SET units = 70, changed = now() WHERE order_id = 2")
     assert (await together.run(own))["fact_order"].updated == 1
+
+
+async def test_a_reload_into_other_columns_names_the_views_as_what_is_in_its_way(together: Together) -> None:
+    own = shop(Scd2("order_key"))
+    await some_runs(together, own)
+    together.engine.warehouse.make_views(own, "")
+    before = held(together)
+    with pytest.raises(SchemaConflict, match="depend on it") as refused:
+        reload_fact(together, shop(Merge()))
+    assert "drop the views over it" in refused.value.remedy
+    assert held(together) == before
+    together.engine.query("DROP VIEW shop.fact_order_at")
+    reload_fact(together, shop(Merge()))
+    assert "is_current" not in [name for (name,) in together.engine.query(COLUMNS)]
 
 
 async def test_a_reload_that_fails_changes_nothing_and_the_next_one_begins_again(on_redshift: Together) -> None:
