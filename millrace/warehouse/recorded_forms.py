@@ -5,6 +5,7 @@ What does not belong here: what a form is, and what becomes of a declaration of 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +13,8 @@ from millrace.warehouse.form import Form
 from millrace.warehouse.ledger import Ledger
 from millrace.warehouse.target import Target
 
+MAX_FORM_BYTES = 65_535
+"""Of the ledger's column."""
 SINCE_VERSION = 3
 """Of the ledger."""
 
@@ -30,7 +33,7 @@ class RecordedForms:
 
     def record(self, target: Target, form: Form, at: datetime) -> None:
         """Unless it is recorded; the caller commits."""
-        text, own = form.as_json(), (self._pipeline, target.member)
+        text, own = _text(form), (self._pipeline, target.member)
         if self._held().get(target.member) == text:
             return
         with self._connection.cursor() as cursor:
@@ -50,3 +53,9 @@ class RecordedForms:
         with self._connection.cursor() as cursor:
             cursor.execute("SELECT member, form FROM millrace.forms WHERE pipeline = %s", (self._pipeline,))
             return dict(cursor.fetchall())
+
+
+def _text(form: Form) -> str:
+    """A form that does not fit is recorded without which columns refuse NULL: they may be the many ones."""
+    text = form.as_json()
+    return text if len(text.encode()) <= MAX_FORM_BYTES else replace(form, required=()).as_json()

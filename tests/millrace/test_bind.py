@@ -434,3 +434,30 @@ def test_a_bind_of_another_type_is_refused_when_it_is_declared() -> None:
 def test_a_number_that_a_version_may_have_is_none_of_what_is_unknown(unknown: int) -> None:
     with pytest.raises(ConfigurationError, match="which a version may have"):
         replace(BIND, unknown=unknown)
+
+
+class Booked(Trade):
+    """On a day."""
+
+    traded = dy.Date(nullable=True)
+
+
+async def test_facts_of_days_are_bound_again_when_a_version_comes(together: Together) -> None:
+    """A day begins at midnight of the declared zone."""
+
+    def trade(trades: pl.DataFrame) -> pl.DataFrame:
+        return trades.select("trade_id", "stock", "traded")
+
+    fill_market(together, "date")
+    stream = replace(TRADES, capture=Snapshot(), load=Merge())
+    booked = replace(MARKET.models[1], function=trade, schema=Booked, load=Merge())
+    market = replace(MARKET, streams=[QUOTES, stream], models=[MARKET.models[0], booked], stamps_in="Asia/Tokyo")
+    together.engine.source(
+        "INSERT INTO trades VALUES (1, 'a', '2024-03-01'), (2, 'a', '2024-03-02'), (3, 'a', '2024-03-05'), "
+        "(4, 'a', '2024-03-06')"
+    )
+    await together.run(market)
+    assert together.engine.query(PRICED) == [(1, None), (2, 1), (3, 1), (4, 1)]
+    together.engine.source("UPDATE quotes SET price = 2, since = '2024-03-05 00:00'")
+    await together.run(market)
+    assert together.engine.query(PRICED) == [(1, None), (2, 1), (3, 2), (4, 2)]
