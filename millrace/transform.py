@@ -26,6 +26,7 @@ from millrace.naming import column_name
 from millrace.outputs import ModelOutput, StreamOutput
 from millrace.pipeline import Pipeline
 from millrace.shape.computed import Computed, compute
+from millrace.shape.readings import NONE, NUMBER, numbered, outdated
 from millrace.shape.root_key import RootKey, check_additive
 from millrace.space import TemporaryFolder, temporary_space
 from millrace.types import polars_type
@@ -104,7 +105,9 @@ class _Transform:
                 continue
             models = [one for one in self._models if name in self._roots.of(one)]
             for frame in self._rows(batch):
-                self._take_chunk(name, self._without(name, frame, deleted), models)
+                # A function is not asked what it makes of nothing.
+                if (chunk := self._without(name, frame, deleted)).height:
+                    self._take_chunk(name, chunk, models)
             for model in models:
                 if deleted.height and (key := self._root_keys[model.name]):
                     output, keys = self._outputs[model.name], key.of_source(deleted, _dtypes(model))
@@ -120,10 +123,23 @@ class _Transform:
         return finished
 
     def _rows(self, batch: Batch) -> Iterator[pl.DataFrame]:
-        """The rows of a batch with all of its columns, each chunk written to the processed zone on its way."""
-        whole = _without_rows(batch)
-        for frame in self._copied(batch, "rows"):
-            yield pl.concat([whole, frame], how="diagonal").select(whole.columns)
+        """The rows of a batch with all of its columns, each chunk written to the processed zone on its way; of those
+        that were read more than once the one that counts."""
+        whole, outdated = _without_rows(batch), self._outdated(batch)
+        for frame in numbered(self._copied(batch, "rows")):
+            counting = frame.join(outdated, on=NUMBER, how="anti") if outdated.height else frame
+            yield pl.concat([whole, counting], how="diagonal").select(whole.columns)
+
+    def _outdated(self, batch: Batch) -> pl.DataFrame:
+        """The numbers of the rows that a model must not get. Every row of a log is one of its own."""
+        stream = self._pipeline.stream(batch.stream)
+        is_fed = any(stream.name in self._roots.of(model) for model in self._models)
+        if not batch.identity or not is_fed or stream.load.dated_by:
+            return NONE
+        stamp = column_name(stream.capture.stamp) if stream.capture.stamp else ""
+        latest = stamp if stamp in [column.name for column in batch.columns] else ""
+        frames = (frame for part in batch.parts for frame in _read(batch, part, self._landing))
+        return outdated(frames, batch.written, batch.identity, latest)
 
     def _former(self, batch: Batch) -> Iterator[pl.DataFrame]:
         """The rows that the target keeps of those that were not let in."""
@@ -152,27 +168,31 @@ class _Transform:
         return frame.join(deleted.select(keys), on=keys, how="anti") if deleted.height else frame
 
     def _take_chunk(self, root: str, chunk: pl.DataFrame, models: Sequence[Model]) -> None:
-        frames = {root: chunk}
+        frames, wrong = {root: chunk}, {root: chunk.clear()}
         for model in models:
             if model.union:
                 self._take_each(model, frames)
             else:
-                frames[model.name] = self._take(model, root, frames, chunk)
+                known = pl.concat(wrong[name] for name in model.inputs if name in wrong)
+                frames[model.name], wrong[model.name] = self._take(model, root, frames, known)
 
-    def _take(self, model: Model, root: str, frames: Mapping[str, pl.DataFrame], chunk: pl.DataFrame) -> pl.DataFrame:
-        """What a model makes of a chunk of its root, whose rows are also in ``frames`` as its inputs made them."""
-        output, key = self._outputs[model.name], self._root_keys[model.name]
+    def _take(
+        self, model: Model, root: str, frames: Mapping[str, pl.DataFrame], wrong: pl.DataFrame
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """What a model makes of a chunk of its root, whose rows are also in ``frames`` as its inputs made them; and the
+        ``wrong`` rows of the chunk: what was made of them was rejected, here or before, and what was made of them
+        earlier stays."""
+        output, key, chunk = self._outputs[model.name], self._root_keys[model.name], frames[root]
         check_additive(chunk, lambda part: self._composed(model, root, part), key, self._place(model))
         given = self._computed(model, {**self._whole, **frames})
-        if key is not None:
-            key.check(chunk, given.rows)
-            output.leave(key.left(chunk, given, self._is_keyed_by_root(model)))
-            output.add(given.rows)
-        elif _may_come_again(model, self._pipeline.models):
-            output.keep(given.rows)
-        else:
-            output.add(given.rows)
-        return given.rows
+        if key is None:
+            (output.keep if _may_come_again(model, self._pipeline.models) else output.add)(given.rows)
+            return given.rows, chunk if given.rejected.height else wrong
+        key.check(chunk, given.rows)
+        wrong = pl.concat([wrong, key.made_into(chunk, given.rejected)])
+        output.leave(key.left(self._without(root, chunk, wrong), given.rows, self._is_keyed_by_root(model)))
+        output.add(given.rows)
+        return given.rows, wrong
 
     def _take_each(self, model: Model, frames: Mapping[str, pl.DataFrame]) -> None:
         """A union is given its inputs one at a time."""
@@ -231,15 +251,17 @@ class _Transform:
         return f"model {self._pipeline.name}.{model.name}"
 
     def _is_possible(self, model: Model) -> bool:
-        """Whether its snapshots were read. Without them a model of snapshots waits for the next run, which reads all
-        again; but changes come once."""
-        snapshots = [stream.name for stream in self._pipeline.streams if stream.is_snapshot]
-        lacking = [name for name in model.inputs if name in snapshots and name not in self._batches]
-        changed = [batch.stream for batch in self._sources(model) if batch.stream not in snapshots]
+        """Whether the snapshots that it is computed from, by whatever way, were read. Without them a model of snapshots
+        waits for the next run, which reads all again; but changes come once."""
+        roots = self._roots.of(model)
+        lacking = [
+            one.name for one in self._pipeline.streams if one.is_snapshot and one.name in roots - {*self._batches}
+        ]
+        changed = [one.name for one in self._roots.changing(model) if one.name in self._batches]
         if lacking and changed:
             raise ConfigurationError(
-                f"it takes the changes of {changed[0]}, and {lacking[0]} was not read",
-                place=f"model {self._pipeline.name}.{model.name}",
+                f"it takes the changes of {' and '.join(changed)}, and {' and '.join(lacking)} was not read",
+                place=self._place(model),
                 remedy="run both streams together; nothing was loaded, and the changes will be read again",
             )
         return not lacking

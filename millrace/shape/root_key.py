@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import polars as pl
 
 from millrace.errors import FatalError
-from millrace.shape.computed import Computed
 
 SAMPLE_ROWS = 1_000
 """So many rows of a chunk are given to a model once more, in parts."""
 
+_NUMBER = "number$"
 Compute = Callable[[pl.DataFrame], pl.DataFrame]
 """What a model gives for rows of its root, rejected rows left out."""
 
@@ -40,15 +40,16 @@ class RootKey:
         """The keys of the root that rows of the model hold."""
         return rows.select(list(self.columns))
 
-    def left(self, chunk: pl.DataFrame, given: Computed, is_key: bool) -> pl.DataFrame:
+    def left(self, chunk: pl.DataFrame, rows: pl.DataFrame, is_key: bool) -> pl.DataFrame:
         """Of the ``chunk``'s keys those by which rows that left are to be found: where the root's key ``is_key`` of the
-        model, those of which there is no row now; else all. Those of rejected rows, which stay as they were, are left
-        out."""
-        names, keys = list(self.columns), self.of_source(chunk, given.rows.schema)
-        kept = [given.rejected, given.rows] if is_key else [given.rejected]
-        for rows in kept:
-            keys = keys.join(self.of_model(rows), on=names, how="anti")
-        return keys
+        model, those of which there is no row now; else all."""
+        keys = self.of_source(chunk, rows.schema)
+        return keys.join(self.of_model(rows), on=list(self.columns), how="anti") if is_key else keys
+
+    def made_into(self, chunk: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+        """The rows of the ``chunk`` that these ``rows`` of the model were made of."""
+        numbered = self.of_source(chunk, rows.schema).with_row_index(_NUMBER)
+        return chunk[numbered.join(self.of_model(rows), on=list(self.columns), how="semi")[_NUMBER]]
 
     def check(self, chunk: pl.DataFrame, rows: pl.DataFrame) -> None:
         """Raises FatalError when rows hold a key that the rows which they were made of do not have."""

@@ -82,8 +82,8 @@ def _stage(stage: Stage, work: Work) -> None:
     for files in files_of(work.batch, work.target):
         stage.fill(files)
         if files.table == work.target.stage and work.target.keys:
-            is_unique = not work.target.load.dated_by
-            stage.check_keys(files, work.target.keys, work.batch.identity, is_unique=is_unique)
+            target, is_unique = work.target, not work.target.load.dated_by
+            stage.check_keys(files, target.keys, work.batch.identity, is_unique=is_unique, is_model=target.is_model)
 
 
 def _make_all_room(needs: Needs, pending: Sequence[Work]) -> list[Work]:

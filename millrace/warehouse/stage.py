@@ -106,12 +106,23 @@ class Stage:
             analyze(cursor, self._dialect, files.table)
         self._connection.commit()
 
-    def check_keys(self, files: Files, keys: Sequence[str], identity: str, *, is_unique: bool = True) -> None:
-        """Raises KeyViolation when a key is NULL, or (``is_unique``) belongs to two rows of the source."""
+    def check_keys(
+        self, files: Files, keys: Sequence[str], identity: str, *, is_unique: bool = True, is_model: bool = False
+    ) -> None:
+        """Raises KeyViolation when a key is NULL, or (``is_unique``) belongs to two rows of the source, or of what the
+        function of a model gave."""
+        given, remedy = (
+            (
+                "what its function gives",
+                "let the function give one row per key, or declare a key that is unique and never NULL",
+            )
+            if is_model
+            else ("the source", "declare a key that is unique and never NULL, or fix the source")
+        )
         questions = [(statements.count_null_keys(files.table, keys), "rows have a NULL in the key")]
         if is_unique:
             repeated = statements.count_repeated_keys(files.table, keys, identity)
-            questions.append((repeated, "keys are repeated in the source"))
+            questions.append((repeated, f"keys are repeated in {given}"))
         for question, problem in questions:
             with self._connection.cursor() as cursor:
                 cursor.execute(question)
@@ -120,7 +131,7 @@ class Stage:
                 raise KeyViolation(
                     f"{count} {problem} ({', '.join(keys)})",
                     place=files.place,
-                    remedy="declare a key that is unique and never NULL, or fix the source",
+                    remedy=remedy,
                 )
 
     def _load(self, files: Files, index: int, columns: Sequence[str], parts: Sequence[Part]) -> int:

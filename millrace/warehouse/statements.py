@@ -200,7 +200,11 @@ def find_left(target: Target, present: str, *, is_staged: bool, is_new: bool) ->
     lacking = [f"s.{quote(target.keys[0])} IS NULL"] if is_staged else []
     there = [f"t.{quote(DELETED_AT)} IS NULL"] if target.marks_deleted else []
     where = f" WHERE {' AND '.join([*lacking, *there])}" if lacking or there else ""
-    into = f"CREATE TEMPORARY TABLE {quote(target.gone)} AS" if is_new else f"INSERT INTO {quote(target.gone)}"
+    into = (
+        f"CREATE TEMPORARY TABLE {quote(target.gone)} AS"
+        if is_new
+        else f"INSERT INTO {quote(target.gone)} ({quote_list(target.keys)})"
+    )
     roots = f"JOIN {quote(target.left)} AS l ON {match('t', 'l', target.root_columns)}"
     return f"{into} SELECT DISTINCT {quote_list(target.keys, 't.')} FROM {present} AS t {roots}{join}{where}"
 

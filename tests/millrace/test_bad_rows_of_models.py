@@ -90,6 +90,47 @@ async def test_a_bad_row_is_rejected_and_its_former_version_stays(together: Toge
     assert prices(together) == [(1, 11), (3, 33), (4, 40)]
 
 
+class Priced(dy.Schema):
+    """Sales by their price."""
+
+    price = dy.Int32(nullable=True)
+    id = dy.Int64(nullable=False)
+
+
+def by_price(of_net: pl.DataFrame) -> pl.DataFrame:
+    return of_net.select("price", "id")
+
+
+OF_NET = (Model(of_net, Net, "id", root_key={"id": "sale"}), Model(by_price, Priced, "price", root_key={"id": "sale"}))
+
+
+async def test_rows_of_models_of_a_model_stay_while_it_rejects_theirs(together: Together) -> None:
+    """By the root's key and by another one; what is right beside them changes."""
+    own = pipeline(NET, *OF_NET)
+    fill(together)
+    await together.run(own)
+    together.engine.source("UPDATE sales SET price = NULL WHERE sale = 1; UPDATE sales SET price = 21 WHERE sale = 2")
+    await together.run(own)
+    for model in ("net", "of_net", "by_price"):
+        assert prices(together, model) == [(1, 10), (2, 21), (3, 30)]
+    together.engine.source("UPDATE sales SET price = 11 WHERE sale = 1")
+    await together.run(own, bounds=Bounds("replay"))
+    for model in ("net", "of_net", "by_price"):
+        assert prices(together, model) == [(1, 11), (2, 21), (3, 30)]
+
+
+async def test_nothing_leaves_a_model_of_rows_whose_source_rows_are_not_known(on_redshift: Together) -> None:
+    """The model between keeps its rows, and rejected one: any of the others may have been made of it."""
+    own = pipeline(replace(NET, deletes="ignore", root_key={}), *OF_NET)
+    fill(on_redshift)
+    await on_redshift.run(own)
+    on_redshift.engine.source(
+        "UPDATE sales SET price = NULL WHERE sale = 1; UPDATE sales SET price = 21 WHERE sale = 2"
+    )
+    await on_redshift.run(own)
+    assert prices(on_redshift, "of_net") == [(1, 10), (2, 21), (3, 30)]
+
+
 async def test_a_replay_of_what_is_still_bad_stays_open(on_redshift: Together) -> None:
     own = pipeline()
     fill(on_redshift, "(1, NULL, 'a'), (2, 20, 'b')")

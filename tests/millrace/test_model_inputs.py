@@ -14,7 +14,7 @@ from engine_on_servers import Together
 from shop import NO_OVERLAP
 
 from millrace import History, Incremental, Merge, Model, Pipeline, Scd2, Snapshot, Stream
-from millrace.errors import ConfigurationError
+from millrace.errors import ConfigurationError, KeyViolation
 from millrace.load_modes import AnyLoadMode
 from millrace.run import Bounds
 
@@ -189,3 +189,13 @@ async def test_a_row_that_was_never_right_is_looked_up_as_missing(on_redshift: T
     own = pipeline(Model(looked_up, Joined, "id"), right=replace(RIGHT, contract=Good))
     await on_redshift.run(own)
     assert there(on_redshift, "looked_up") == [(1, "left a", None), (2, "left b", "right b")]
+
+
+async def test_rows_of_one_key_are_the_functions_fault(on_redshift: Together) -> None:
+    def twice(left: pl.DataFrame) -> pl.DataFrame:
+        return pl.concat([left, left]).select("id", "v")
+
+    fill(on_redshift)
+    because = r"^model sides.twice, .* 2 keys are repeated in what its function gives \(id\). Remedy: let the function"
+    with pytest.raises(KeyViolation, match=because):
+        await on_redshift.run(pipeline(Model(twice, Side, "id"), left=replace(LEFT, capture=CHANGES)))

@@ -12,17 +12,20 @@ from typing import Any
 import dataframely as dy
 import polars as pl
 import pytest
-from engine_on_servers import PIPELINE, Engine, pipeline_of
+from engine_on_servers import NOW, PIPELINE, Engine, Together, pipeline_of
 from lost_objects import replace_without
 from queue_messages import LATER, NOON, collect, collect_identified, order
 
-from millrace import Append, Incremental, Merge, Pipeline, Queue, Snapshot, Stream, text
+from millrace import Append, Incremental, Merge, Model, Pipeline, Queue, Snapshot, Stream, text
+from millrace.collected import CollectedSource
 from millrace.dead_letters import send_dead_letters
 from millrace.declared import Reconcile
 from millrace.errors import ConfigurationError
 from millrace.lake.messages import collected_prefix, key_of
 from millrace.load_modes import LoadMode, Replace
 from millrace.queue import Message
+from millrace.reads import Route
+from millrace.run import read
 
 
 class Order(dy.Schema):
@@ -91,6 +94,35 @@ async def test_what_comes_twice_is_one_row(engine: Engine) -> None:
     second = await engine.run(ORDERS)
     assert second and (second.read, second.inserted, second.unchanged) == (2, 1, 1)
     assert [key for (key,) in engine.rows("orders", "id")] == ["a", "b", "c"]
+
+
+class Placed(dy.Schema):
+    """An order by its quantity."""
+
+    quantity = dy.Int64(nullable=False)
+    id = dy.String(nullable=False)
+
+
+def placed(orders: pl.DataFrame) -> pl.DataFrame:
+    return orders.select("quantity", "id")
+
+
+async def test_models_are_given_once_what_comes_twice(on_redshift: Together) -> None:
+    """As the stream's own table holds it."""
+    engine = on_redshift.engine
+    own = Pipeline(PIPELINE, [replace(ORDERS, load=Merge())], models=[Model(placed, Placed, "quantity")])
+    collect(engine, order("a", quantity=1), order("b", quantity=2))
+    for messages in ((), (order("a", quantity=3), order("a", quantity=4, placed_at="2026-01-06T10:00:00Z"))):
+        collect(engine, *messages, *messages[:1], at=LATER)
+        source = CollectedSource(engine.store, own, engine.warehouse.collected)
+        with engine.warehouse.lease(own, own.streams[0], engine.holder) as token:
+            batch = await read(Route(source, engine.landing(token), engine.warehouse, own, own.streams[0]), NOW)
+        assert batch is not None
+        on_redshift.load(own, on_redshift.transform(own, [batch]))
+    assert engine.query(f'SELECT quantity, id FROM {PIPELINE}.placed WHERE "_deleted_at" IS NULL ORDER BY 1') == [
+        (2, "b"),
+        (4, "a"),
+    ]
 
 
 class Numbered(Order):

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 import bson
+import dataframely as dy
+import polars as pl
 import pytest
 from bson import ObjectId
-from engine_on_servers import Engine
+from engine_on_servers import PIPELINE, Engine, Together
 from pymongo import MongoClient
 
-from millrace import Incremental, Stream
+from millrace import Incremental, Model, Pipeline, Stream
 from millrace.capture.chunk import Read
 from millrace.capture.mongo_values import Decoder
+from millrace.declared import LandingFormat
 from millrace.errors import KeyViolation
 from millrace.extract import Extraction
 from millrace.lake.batch import Batch
@@ -22,11 +26,12 @@ from millrace.naming import IDENTITY
 THINGS = Stream("things", source="mongo:shop.things", key="id", capture=Incremental("at"))
 
 
-def batch_of(engine: Engine, *readings: dict[str, object]) -> Batch:
+def batch_of(engine: Engine, *readings: dict[str, object], form: LandingFormat = "parquet") -> Batch:
     """One chunk per reading, as a cursor would give them."""
     decoder = Decoder(THINGS, ())
-    read = Read(datetime(2026, 1, 1, tzinfo=UTC), None, identity=IDENTITY)
-    with Extraction(engine.landing(), THINGS, read) as extraction:
+    read = Read(datetime(2026, 1, 1, tzinfo=UTC), "2026-01-01T00:00:00+00:00", identity=IDENTITY)
+    landing = replace(engine.landing(), form=form)
+    with Extraction(landing, THINGS, read) as extraction:
         for reading in readings:
             extraction.add(decoder.decode(bson.encode(reading)))
         batch = extraction.finish()
@@ -44,6 +49,40 @@ def test_the_latest_reading_counts(engine: Engine, latest_first: bool) -> None:
     result = engine.load(THINGS, batch_of(engine, *(reversed(readings) if latest_first else readings)))
     assert (result.read, result.inserted, result.unchanged) == (2, 1, 1)
     assert engine.rows("things", "id", "value") == [("a", "new")]
+
+
+class Thing(dy.Schema):
+    """A document by its value: another reading has another key."""
+
+    value = dy.String(nullable=False)
+    id = dy.String(nullable=False)
+
+
+def thing(things: pl.DataFrame) -> pl.DataFrame:
+    return things.select("value", "id")
+
+
+def of_thing(thing: pl.DataFrame) -> pl.DataFrame:
+    return thing
+
+
+@pytest.mark.parametrize("form", get_args(LandingFormat))
+@pytest.mark.parametrize("latest_first", [False, True])
+def test_models_are_given_the_latest_reading(
+    on_redshift: Together, latest_first: bool, form: LandingFormat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However far apart the readings are."""
+    monkeypatch.setattr("millrace.lake.formats.CHUNK_ROWS", 1)
+    monkeypatch.setattr("millrace.shape.readings.ROWS_AT_ONCE", 2)
+    readings = [reading(1, "old", 1), reading(1, "new", 2)]
+    between = [{**reading(number, f"v{number}", 1), "id": f"n{number}"} for number in (2, 3)]
+    first, last = reversed(readings) if latest_first else readings
+    batch = batch_of(on_redshift.engine, first, *between, last, form=form)
+    models = [Model(function, Thing, "value") for function in (thing, of_thing)]
+    own = Pipeline(PIPELINE, [THINGS], schema="sources", models=models, landing=form)
+    on_redshift.load(own, on_redshift.transform(own, [batch]))
+    for model in ("thing", "of_thing"):
+        assert on_redshift.engine.rows(model, "value") == [("new",), ("v2",), ("v3",)]
 
 
 def test_two_documents_with_one_key_are_an_error(engine: Engine) -> None:

@@ -288,3 +288,37 @@ async def test_the_declared_key_makes_the_same_function_right(on_redshift: Toget
     on_redshift.engine.source("DELETE FROM people WHERE id = 2; UPDATE people SET letters = 7 WHERE id = 1")
     await on_redshift.run(pipeline(model))
     assert held(on_redshift, model, '"_deleted_at" IS NULL') == [(4, 3), (7, 1)]
+
+
+class Places(dy.Schema):
+    """The columns of the key in the order of the source."""
+
+    aisle = dy.Int32(nullable=False)
+    shelf = dy.Int32(nullable=False)
+    things = dy.Int32(nullable=False)
+
+
+def places(shelves: pl.DataFrame) -> pl.DataFrame:
+    """Those that hold something."""
+    return shelves.filter(pl.col("things") > 0).select("aisle", "shelf", "things")
+
+
+@pytest.mark.parametrize("load", ["merge", "scd2"])
+async def test_deletes_and_rows_that_leave_at_once_are_told_by_the_right_columns(together: Together, load: str) -> None:
+    """Whatever the order in which a model names the columns of its key."""
+    mode, there = THERE[load]
+    stream = replace(PEOPLE, name="shelves", source="postgres:public.shelves", key=["aisle", "shelf"])
+    model = Model(places, Places, ["shelf", "aisle"], load=mode)
+    together.engine.source(
+        "CREATE TABLE shelves (aisle int, shelf int, things int, changed timestamptz DEFAULT clock_timestamp(), "
+        "PRIMARY KEY (aisle, shelf)); INSERT INTO shelves SELECT a, s, 5 FROM generate_series(1, 3) AS a, "
+        "generate_series(1, 3) AS s"
+    )
+    own = pipeline(model, stream=stream)
+    await together.run(own)
+    together.engine.source(
+        "UPDATE shelves SET things = 0 WHERE aisle = 1 AND shelf = 2; DELETE FROM shelves WHERE aisle = 2 AND shelf = 3"
+    )
+    await together.run(own)
+    left = {(row[0], row[1]) for row in held(together, model, there)}
+    assert {(a, s) for a in (1, 2, 3) for s in (1, 2, 3)} - left == {(1, 2), (2, 3)}
