@@ -6,7 +6,10 @@ What does not belong here: calling the function (transform.py) and any particula
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import inspect
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FunctionType
@@ -145,6 +148,19 @@ class Model:
                     )
             if bind.at not in self._moments:
                 raise self._wrong(f"its column {bind.at!r} is no date and no timestamp", _MOMENT)
+
+    @property
+    def function_hash(self) -> str:
+        """Of the function's statements, whatever their layout and comments; '' where its source is not there. Functions
+        that it calls are not part of it."""
+        try:
+            tree = ast.parse(textwrap.dedent(inspect.getsource(self.function)))
+        except (OSError, SyntaxError):
+            return ""
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None:
+                node.body = node.body[1:] or [ast.Pass()]
+        return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:16]
 
     @property
     def keeps_rows(self) -> bool:

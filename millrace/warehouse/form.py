@@ -38,7 +38,8 @@ _ONE_ROW_PER_KEY = {"Append", "Merge"}
 class Form:
     """``options`` are those of the mode ``load``. ``binds`` are by column, ``references`` the dimension by column.
     ``result`` is a hash of a model's columns ('': of a stream), ``required`` are those of them that refuse NULL.
-    ``indexes`` are the states of indexes by their columns."""
+    ``indexes`` are the states of indexes by their columns. ``function`` is a hash of the one that all rows of a model
+    were computed by, the last that was ('': of a stream, or not recorded)."""
 
     load: str
     options: Mapping[str, Any]
@@ -49,6 +50,7 @@ class Form:
     result: str = ""
     required: Sequence[str] = ()
     indexes: Mapping[str, str] = field(default_factory=dict)
+    function: str = ""
 
     def as_json(self) -> str:
         """As it is recorded; equal forms give equal texts."""
@@ -83,6 +85,18 @@ def form_of(target: Target) -> Form:
         references=dict(target.references),
         result=_hash_of_result(target),
         required=sorted(target.required),
+        function=target.function,
+    )
+
+
+def other_function(target: Target, recorded: Form | None) -> str:
+    """What a person should know where a model's rows were computed by another function than now; '' if not."""
+    if recorded is None or not recorded.function or recorded.function == target.function:
+        return ""
+    return (
+        f"the function of {target.member} has changed: rows that do not change stay as the former one made them until "
+        f"`millrace run {target.called} --full`, or `millrace reload {target.called} {target.member}`, which computes "
+        "all versions again"
     )
 
 

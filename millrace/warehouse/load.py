@@ -25,6 +25,7 @@ from millrace.warehouse.apply import apply
 from millrace.warehouse.bind import Changed, bind_facts, with_joins
 from millrace.warehouse.catalog import Catalog
 from millrace.warehouse.changes import Change, CreateTable
+from millrace.warehouse.form import other_function
 from millrace.warehouse.freshness import measure
 from millrace.warehouse.ledger import Ledger
 from millrace.warehouse.load_result import LoadResult
@@ -178,9 +179,12 @@ def _commit_together(
     for work in _told_of_others(pending, told):
         own = (*work.applied.warnings, *told.get(work.target.member, ()), *doubtful_times(work.target, work.batch))
         own += work.warnings
+        if not work.batch.is_of_all:
+            own += tuple(filter(None, [other_function(work.target, needs.forms.of(work.target))]))
         done[work.batch.batch_id] = _record(connection, ledger, replace(work, warnings=own), applied_at)
+    of_all = {work.target.member for work in pending if work.batch.is_of_all}
     for target in {**models, **{work.target.member: work.target for work in pending}}.values():
-        needs.record(target, applied_at)
+        needs.record(target, applied_at, is_of_all=target.member in of_all)
     connection.commit()
     return done
 

@@ -28,6 +28,7 @@ from millrace.warehouse.changes import TargetTable
 from millrace.warehouse.compare import Comparison, Scan, compare
 from millrace.warehouse.contents import Contents
 from millrace.warehouse.dialect import Dialect
+from millrace.warehouse.form import other_function
 from millrace.warehouse.lease import LEASE_SECONDS
 from millrace.warehouse.ledger import AppliedBatch, Ledger, OpenRejects
 from millrace.warehouse.load import Work, load
@@ -208,6 +209,7 @@ class Warehouse:
             needs = needs_of(connection, Ledger(connection), [target], self._models(pipeline))
             changes = needs.changes(target, columns, is_whole=bool(columns))
             fills = [] if isinstance(member, Stream) else self._fills(connection, pipeline, member)
+            fills += filter(None, [other_function(target, needs.forms.of(target))])
         commands = [command for change in changes for command in change.sql()]
         if columns:
             commands += mode_of(target).planned(columns)

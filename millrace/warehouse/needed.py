@@ -19,7 +19,7 @@ from millrace.warehouse.binding import Binding
 from millrace.warehouse.catalog import Catalog
 from millrace.warehouse.changes import Change, CreateTable, TargetTable
 from millrace.warehouse.changes_of_form import BindRows, CompleteReference
-from millrace.warehouse.form import bind_form, form_changes, form_of, renamed, renamed_indexes
+from millrace.warehouse.form import bind_form, form_changes, form_of, other_function, renamed, renamed_indexes
 from millrace.warehouse.indexes import MADE, Indexes
 from millrace.warehouse.ledger import Ledger
 from millrace.warehouse.recorded_forms import RecordedForms
@@ -158,11 +158,15 @@ class Needs:
             self.catalog.forget()
             make_room(self.connection, changes, target.schema_policy, target.place)
 
-    def record(self, target: Target, at: datetime) -> None:
-        """The form of a table that is there; the caller commits."""
-        if self.catalog.held(target) is not None:
-            form = replace(form_of(target), indexes=self.indexes.get(target.member, {}))
-            self.forms.record(target, form, at)
+    def record(self, target: Target, at: datetime, *, is_of_all: bool = False) -> None:
+        """The form of a table that is there; the function only where all rows were computed by it. The caller
+        commits."""
+        if self.catalog.held(target) is None:
+            return
+        form, recorded = form_of(target), self.forms.of(target)
+        if recorded is not None and other_function(target, recorded) and not is_of_all:
+            form = replace(form, function=recorded.function)
+        self.forms.record(target, replace(form, indexes=self.indexes.get(target.member, {})), at)
 
     def _of_facts(self, target: Target) -> Iterator[Change]:
         """Binds and references that the rows which are there were not loaded with."""

@@ -12,7 +12,6 @@ from sqlalchemy.engine import make_url
 from blocks.sql import opener, postgres_connector
 from millrace.database import database_errors, translate
 from millrace.errors import ConfigurationError, MillraceError, SourceMissing, Unreachable
-from tests.conftest import unique
 
 TRIED = 'connection to server at "db.example.com" (10.0.0.5), port 5432 failed: '
 REFUSED_FIRST = f"{TRIED}Connection refused\n\tIs the server running on that host?\n"
@@ -67,7 +66,7 @@ def test_what_is_wrong_is_told_whichever_attempt_says_it(
     [
         ({"password": "wrong"}, ConfigurationError),
         ({"username": "nobody"}, ConfigurationError),
-        ({"database": unique("absent")}, SourceMissing),
+        ({"database": "nowhere_to_be_found"}, SourceMissing),
         ({"query": {"sslmode": "require"}}, ConfigurationError),
         ({"query": {"sslmode": "maybe"}}, ConfigurationError),
         ({"query": {"misspelt": "1"}}, ConfigurationError),

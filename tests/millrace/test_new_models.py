@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import dataframely as dy
 import polars as pl
 import pytest
 from engine_on_servers import Together
@@ -57,6 +58,58 @@ async def test_a_part_is_no_beginning(on_redshift: Together) -> None:
     own = replace(SHOP, streams=SWEPT_SELDOM, models=[DIM_DESIGN, FACT_ORDER])
     with pytest.raises(TargetLost, match=r"shop\.fact_order was never loaded.*run `millrace run shop` first"):
         await on_redshift.run(own, bounds=Bounds(start="2020-01-01T00:00:00+00:00", end="2999-01-01T00:00:00+00:00"))
+
+
+async def test_a_function_that_has_changed_is_told_until_all_rows_are_computed_by_it(on_redshift: Together) -> None:
+    fill(on_redshift.engine)
+    former, other = Model(_as_they_are(), Units, "order_id"), Model(_doubled(), Units, "order_id")
+    await on_redshift.run(replace(SHOP, streams=SWEPT_SELDOM, models=[former]))
+    own = replace(SHOP, streams=SWEPT_SELDOM, models=[other])
+    told, _ = on_redshift.engine.warehouse.plan(own, other, other.columns)
+    assert "the function of units has changed" in told[-1]
+    for order in (1, 2):
+        on_redshift.engine.source(f"UPDATE orders SET changed = now() WHERE order_id = {order}")
+        results = await on_redshift.run(own)
+        assert "millrace reload shop units" in results["units"].warnings[-1]
+    assert on_redshift.engine.query("SELECT sum(units) FROM shop.units") == [(10 + 20 + 210,)]
+    results = await on_redshift.run(own, bounds=Bounds("full"))
+    assert results["units"].warnings == ()
+    assert on_redshift.engine.query("SELECT sum(units) FROM shop.units") == [(420,)]
+    on_redshift.engine.source("UPDATE orders SET changed = now() WHERE order_id = 1")
+    assert (await on_redshift.run(own))["units"].warnings == ()
+
+
+class Units(dy.Schema):
+    """Of an order."""
+
+    order_id = dy.Int64(nullable=False)
+    units = dy.Int32(nullable=True)
+
+
+def _as_they_are() -> Callable[[pl.DataFrame], pl.DataFrame]:
+    def units(orders: pl.DataFrame) -> pl.DataFrame:
+        return orders.select("order_id", "units")
+
+    return units
+
+
+def _doubled() -> Callable[[pl.DataFrame], pl.DataFrame]:
+    def units(orders: pl.DataFrame) -> pl.DataFrame:
+        return orders.select("order_id", units=pl.col("units") * 2)
+
+    return units
+
+
+def test_layout_and_comments_are_not_the_function() -> None:
+    def units(orders: pl.DataFrame) -> pl.DataFrame:
+        """As they are."""
+        return orders.select(
+            "order_id",
+            "units",  # of the order
+        )
+
+    one, other, third = (Model(made, Units, "order_id") for made in (units, _as_they_are(), _doubled()))
+    assert one.function_hash == other.function_hash != third.function_hash
 
 
 async def _ran_before(together: Together, streams: Sequence[Stream]) -> Pipeline:
