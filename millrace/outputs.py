@@ -21,7 +21,7 @@ from millrace.lake.store import ObjectStore
 from millrace.lake.writer import PartWriter
 from millrace.load_modes import History
 from millrace.model import Model
-from millrace.rejects import because, split
+from millrace.rejects import NO_KEY, because, split
 from millrace.shape.computed import Computed, as_known_by, stored
 from millrace.shape.root_key import RootKey
 from millrace.shape.row_hash import with_hashes
@@ -183,10 +183,14 @@ class ModelOutput:
             raise
 
     def _verdicts(self) -> list[pl.Expr]:
+        without_key = [because(NO_KEY, key, pl.col(key).is_null()) for key in self._model.keys]
         if not isinstance(self._model.load, History):
-            return []
+            return without_key
         (key,) = self._model.keys
-        return [because(BEYOND_RECORD_IDS, key, pl.col(key).cast(pl.Int128).abs() > self._model.load.greatest_key)]
+        return [
+            *without_key,
+            because(BEYOND_RECORD_IDS, key, pl.col(key).cast(pl.Int128).abs() > self._model.load.greatest_key),
+        ]
 
     def _measured(self, rows: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
         """The columns as they are stored. Whatever is staged is as wide as the longest value of either file."""

@@ -93,6 +93,23 @@ class OtherForm(Change):
 
 
 @dataclass(frozen=True)
+class LeftOut(Change):
+    """The target of a model did not get what was loaded meanwhile. ``ways`` says how to go on."""
+
+    ways: str
+    additive: ClassVar[bool] = False
+    of_columns: ClassVar[bool] = False
+
+    @property
+    def remedy(self) -> str:
+        """The ways."""
+        return self.ways
+
+    def __str__(self) -> str:
+        return f"rows were loaded while the model of {self.target} was not declared, and it lacks them"
+
+
+@dataclass(frozen=True)
 class BindRows(Change):
     """A bind is new, or another one, and the ``rows`` that are there are not bound by it. ``find`` lists those that
     are to be written, numbered from 1, in a temporary table; ``write`` writes them."""

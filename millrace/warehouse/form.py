@@ -20,7 +20,7 @@ from millrace.declared import Bind
 from millrace.load_modes import LoadMode, Scd2
 from millrace.naming import DELETED_AT, VERSION, VERSION_HASH
 from millrace.warehouse.changes import Change, TargetTable
-from millrace.warehouse.changes_of_form import AllowNull, OtherForm, RenameColumn, SettleEnds, Told
+from millrace.warehouse.changes_of_form import AllowNull, LeftOut, OtherForm, RenameColumn, SettleEnds, Told
 from millrace.warehouse.modes import mode_of
 from millrace.warehouse.modes.scd2 import Scd2Mode
 from millrace.warehouse.target import Target
@@ -39,7 +39,8 @@ class Form:
     """``options`` are those of the mode ``load``. ``binds`` are by column, ``references`` the dimension by column.
     ``result`` is a hash of a model's columns ('': of a stream), ``required`` are those of them that refuse NULL.
     ``indexes`` are the states of indexes by their columns. ``function`` is a hash of the one that all rows of a model
-    were computed by, the last that was ('': of a stream, or not recorded)."""
+    were computed by, the last that was ('': of a stream, or not recorded). ``is_left``: rows were loaded into the
+    pipeline's streams while the model was not declared."""
 
     load: str
     options: Mapping[str, Any]
@@ -51,6 +52,7 @@ class Form:
     required: Sequence[str] = ()
     indexes: Mapping[str, str] = field(default_factory=dict)
     function: str = ""
+    is_left: bool = False
 
     def as_json(self) -> str:
         """As it is recorded; equal forms give equal texts."""
@@ -111,6 +113,8 @@ def form_changes(target: Target, held: Collection[str], recorded: Form | None) -
     table = TargetTable(target.schema, target.table, target.dialect)
     if recorded is None:
         return list(_unrecorded(target, table, held))
+    if recorded.is_left:
+        return [LeftOut(table, f"make the table again: `millrace reload {target.called} {target.member}`")]
     declared = form_of(target)
     changes = list(_other_mode(target, table, held, recorded, declared))
     if recorded.load == declared.load:

@@ -176,6 +176,7 @@ def _commit_together(
     unbound = bind_facts(connection, catalog, models, _changed(pending), applied_at)
     completed = _complete(needs, pending, applied_at)
     told = {name: (*unbound.get(name, ()), *completed[name]) for name in models}
+    told |= _left_out(needs, pending, applied_at)
     for work in _told_of_others(pending, told):
         own = (*work.applied.warnings, *told.get(work.target.member, ()), *doubtful_times(work.target, work.batch))
         own += work.warnings
@@ -263,6 +264,15 @@ def _complete(needs: Needs, works: Sequence[Work], applied_at: datetime) -> dict
             columns = {column: quote(work.target.delta) for column in fact.references} | columns
         told[name] = complete_dimensions(needs.connection, needs.catalog, fact, needs.models, applied_at, columns)
     return told
+
+
+def _left_out(needs: Needs, works: Sequence[Work], applied_at: datetime) -> dict[str, tuple[str, ...]]:
+    """What is told of models that are not declared any more and whose streams have new rows."""
+    if not any(work.applied.changed for work in works if not work.target.is_model):
+        return {}
+    declared = {*needs.models, *(work.target.member for work in works)}
+    told = "it is not declared any more: its table stays as it is"
+    return dict.fromkeys(needs.forms.leave(declared, applied_at), (told,))
 
 
 def _told_of_others(works: Sequence[Work], told: Mapping[str, Sequence[str]]) -> list[Work]:

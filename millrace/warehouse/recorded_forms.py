@@ -5,6 +5,7 @@ What does not belong here: what a form is, and what becomes of a declaration of 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -33,8 +34,20 @@ class RecordedForms:
 
     def record(self, target: Target, form: Form, at: datetime) -> None:
         """Unless it is recorded; the caller commits."""
-        text, own = _text(form), (self._pipeline, target.member)
-        if self._held().get(target.member) == text:
+        self._record(target.member, form, at)
+
+    def leave(self, declared: Collection[str], at: datetime) -> list[str]:
+        """Note of the models that are not ``declared`` that rows were loaded without them; the names of those of which
+        this is new. The caller commits."""
+        forms = {member: Form.from_json(text) for member, text in self._held().items() if member not in declared}
+        left = {member: form for member, form in forms.items() if form.result and not form.is_left}
+        for member, form in left.items():
+            self._record(member, replace(form, is_left=True), at)
+        return sorted(left)
+
+    def _record(self, member: str, form: Form, at: datetime) -> None:
+        text, own = _text(form), (self._pipeline, member)
+        if self._held().get(member) == text:
             return
         with self._connection.cursor() as cursor:
             cursor.execute("DELETE FROM millrace.forms WHERE pipeline = %s AND member = %s", own)

@@ -191,6 +191,25 @@ async def test_a_text_that_the_warehouse_cannot_hold_is_a_bad_row(on_redshift: T
     assert rejects(on_redshift, own) == [("too_long", "note", {"sale": 1})]
 
 
+class Noted(dy.Schema):
+    """Sales by their note, which some lack."""
+
+    note = dy.String(nullable=True)
+    id = dy.Int64(nullable=True)
+
+
+def noted(sales: pl.DataFrame) -> pl.DataFrame:
+    return sales.select("note", id="sale")
+
+
+async def test_a_row_without_a_key_is_a_bad_row(on_redshift: Together) -> None:
+    own = pipeline(Model(noted, Noted, "note", root_key={"id": "sale"}))
+    fill(on_redshift, "(1, 1, NULL), (2, 20, 'b')")
+    await on_redshift.run(own)
+    assert on_redshift.engine.query("SELECT note, id FROM market.noted") == [("b", 2)]
+    assert rejects(on_redshift, own, "noted") == [("no_key", "note", {"sale": 1})]
+
+
 async def test_a_key_beyond_record_ids_is_a_bad_row(together: Together) -> None:
     own = pipeline(replace(NET, load=History("record")))
     fill(together, "(1541815603606036480, 1, ''), (922337203685476, 2, ''), (-922337203685478, 3, '')")

@@ -12,7 +12,8 @@ from engine_on_servers import Together
 from shop import DAYS, DIM_DESIGN, FACT_ORDER, SHOP, fill
 
 from millrace import Model, Pipeline, Stream
-from millrace.errors import TargetLost
+from millrace.errors import SchemaConflict, TargetLost
+from millrace.reload import applied_groups, reload
 from millrace.run import Bounds
 
 BEFORE = replace(SHOP, models=[DIM_DESIGN])
@@ -121,3 +122,34 @@ async def _ran_before(together: Together, streams: Sequence[Stream]) -> Pipeline
 
 def _none(orders: pl.DataFrame) -> pl.DataFrame:
     return orders.filter(pl.lit(value=False)).select("order_id", "design_id", "units", day=pl.lit(None, dtype=pl.Date))
+
+
+async def test_a_model_that_was_not_declared_meanwhile_is_computed_again(on_redshift: Together) -> None:
+    """Rows that left the source then would stay in its table; nothing is loaded before."""
+    own = replace(SHOP, models=[DIM_DESIGN, FACT_ORDER])
+    fill(on_redshift.engine)
+    await on_redshift.run(own)
+    without = replace(SHOP, models=[DIM_DESIGN])
+    await on_redshift.run(without)
+    await on_redshift.run(own)
+    on_redshift.engine.source("DELETE FROM orders WHERE order_id = 1; UPDATE orders SET units = 7 WHERE order_id = 2")
+    results = await on_redshift.run(without)
+    told = "fact_order: it is not declared any more: its table stays as it is"
+    assert [text for one in results.values() for text in one.warnings] == [told]
+    because = (
+        "model shop.fact_order: rows were loaded while the model of shop.fact_order was not declared, and it lacks "
+        "them. Remedy: make the table again: `millrace reload shop fact_order`"
+    )
+    for bounds in (Bounds(), Bounds("full")):
+        with pytest.raises(SchemaConflict, match=because):
+            await on_redshift.run(own, bounds=bounds)
+    engine = on_redshift.engine
+    groups = applied_groups(engine.warehouse, own, FACT_ORDER)
+    reload(own, FACT_ORDER, groups, engine.store, on_redshift.processed, engine.warehouse)
+    there = on_redshift.engine.query(
+        'SELECT order_id, units FROM shop.fact_order AS f WHERE "_deleted_at" IS NULL AND "_version" = (SELECT '
+        'max("_version") FROM shop.fact_order AS o WHERE o.order_id = f.order_id) AND order_id < 4 ORDER BY 1'
+    )
+    assert there == [(2, 7), (3, 30)]
+    results = await on_redshift.run(own)
+    assert {name: one.loaded for name, one in results.items() if one.loaded} == {}
