@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import dataframely as dy
 import polars as pl
 import pytest
 from engine_on_servers import Together
@@ -13,6 +14,7 @@ from shop import DIM_DESIGN, FACT_ORDER, NO_OVERLAP, SHOP, FactOrder, fill
 from millrace import History, Incremental, Merge, Model, Pipeline, Scd2, Stream
 from millrace.errors import ConfigurationError, FatalError, SchemaConflict
 from millrace.load_modes import AnyLoadMode
+from millrace.naming import MAX_IDENTIFIER_BYTES
 from millrace.reload import Group, applied_groups, reload
 from millrace.run import Bounds
 
@@ -21,6 +23,14 @@ LOADS: dict[str, AnyLoadMode] = {"merge": Merge(), "scd2": Scd2("order_key"), "h
 ORDERS = Stream(
     "orders", "postgres:public.orders", "order_id", Incremental("changed", overlap=NO_OVERLAP), sweep="every run"
 )
+
+
+class Logged(dy.Schema):
+    """Of an order, since when."""
+
+    order_id = dy.Int64(nullable=False)
+    units = dy.Int32(nullable=True)
+    since = dy.Datetime(nullable=False)
 
 
 def fact_order(orders: pl.DataFrame, design: pl.DataFrame) -> pl.DataFrame:
@@ -79,6 +89,25 @@ async def test_what_a_reload_from_the_landing_zone_gives_is_what_was_there(toget
     assert held(together) == before
 
 
+async def test_the_longest_name_is_told_from_that_of_the_new_table(on_redshift: Together) -> None:
+    """The server cuts longer names silently, and would take the new table for the old one."""
+    name = "f" * (MAX_IDENTIFIER_BYTES - 10)
+
+    def log(orders: pl.DataFrame) -> pl.DataFrame:
+        days = pl.col("ordered").str.to_datetime("%Y-%m-%d", time_unit="us")
+        return orders.select("order_id", "units", since=days)
+
+    log.__name__ = name
+    model = Model(log, Logged, "order_id", load=Scd2("order_key", effective_from="since", changes=True))
+    own = replace(SHOP, models=[model])
+    await some_runs(on_redshift, own)
+    before = held(on_redshift, name)
+    reload_fact(on_redshift, own, name)
+    assert held(on_redshift, name) == before
+    tables = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'shop'"
+    assert on_redshift.engine.query(tables) == [(2,)]
+
+
 async def test_another_load_mode_is_taken_over_by_a_reload(together: Together) -> None:
     await some_runs(together, shop(Merge()))
     own = shop(History("record_id"))
@@ -125,7 +154,7 @@ async def test_a_reload_that_fails_changes_nothing_and_the_next_one_begins_again
     assert held(on_redshift) == before
     reload_fact(on_redshift, own)
     assert held(on_redshift) == before
-    assert on_redshift.engine.query("SELECT count(*) FROM millrace.batches WHERE stream LIKE '%$new'") == [(0,)]
+    assert on_redshift.engine.query("SELECT count(*) FROM millrace.batches WHERE stream LIKE '%$n'") == [(0,)]
 
 
 async def test_a_dimension_that_is_reloaded_keeps_its_facts(together: Together) -> None:
