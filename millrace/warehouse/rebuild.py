@@ -29,8 +29,8 @@ from millrace.warehouse.stage import Stage
 from millrace.warehouse.target import Target
 
 SUFFIX = "$n"
-"""Of the table that is made, and of its entries in the ledger. No name of a user has a $. With that of a table beside it
-(`$events`), the longest name that may be declared has 62 of 63 bytes."""
+"""Of the table that is made, and of its entries in the ledger. No name of a user has a $. With that of a table beside
+it (`$events`), the longest name that may be declared has 62 of 63 bytes."""
 Sessions = Callable[[], AbstractContextManager[tuple[Any, Stage]]]
 """Opens a session, with the stage that files are loaded into."""
 _LEDGER = {"batches": "stream", "columns": "stream", "rejects": "stream", "forms": "member"}
