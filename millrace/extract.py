@@ -17,6 +17,7 @@ from typing import Any
 import polars as pl
 
 from millrace.capture.chunk import Chunk, Read
+from millrace.capture.documents import of_contract
 from millrace.capture.pipe import CHUNK_BYTES
 from millrace.consent import NO_CONSENT, Consent
 from millrace.contract.check import Limits, measure
@@ -308,6 +309,7 @@ class Extraction:
             closes=closes,
             identity=self._read.identity,
             is_whole=self._read.is_whole,
+            absent=self._absent,
             is_complete=self._kind == "snapshot" and not self._rejected,
             form=self._landing.form,
             note=self._note,
@@ -317,6 +319,13 @@ class Extraction:
             by_value=self._by_value,
             source=self._stream.source,
         )
+
+    @property
+    def _absent(self) -> tuple[Column, ...]:
+        """Of a source whose rows bring their own columns, those that no row of this read has."""
+        declared = {name: Column(name, name, data_type) for name, data_type in of_contract(self._stream).items()}
+        known = declared | {column.name: column for column in self._known}
+        return () if self._read.is_whole else tuple(one for name, one in known.items() if name not in self._columns)
 
     @property
     def _note(self) -> str:

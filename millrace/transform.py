@@ -328,7 +328,8 @@ def _read(batch: Batch, part: Part, store: ObjectStore) -> Iterator[pl.DataFrame
 
 
 def _without_rows(batch: Batch) -> pl.DataFrame:
-    return pl.DataFrame(schema={column.name: polars_type(column.type) for column in batch.columns})
+    columns = (*batch.columns, *batch.absent)
+    return pl.DataFrame(schema={column.name: polars_type(column.type) for column in columns})
 
 
 def _dtypes(model: Model) -> dict[str, pl.DataType]:

@@ -72,7 +72,8 @@ class Batch:
     is that of the stream's declaration ('': of a model, or not recorded). ``is_of_all``: of a model, computed from
     batches that hold all rows. ``former`` are the rows that the target of a snapshot keeps because they were rejected
     or not read; models are given them too. ``root_keys``, of a model, are keys of its root: rows that hold one of them
-    and whose own key is not in ``parts`` have left."""
+    and whose own key is not in ``parts`` have left. ``absent`` are columns that the target or the contract has and no
+    row of the batch: they are NULL in what models are given."""
 
     pipeline: str
     stream: str
@@ -111,6 +112,7 @@ class Batch:
     is_of_all: bool = False
     former: tuple[Part, ...] = ()
     root_keys: tuple[Part, ...] = ()
+    absent: tuple[Column, ...] = ()
 
     @property
     def written(self) -> int:
@@ -151,8 +153,8 @@ class Batch:
         return key
 
     def _as_json(self) -> dict[str, Any]:
-        columns = [{"name": column.name, "path": column.path, **column.type.as_json()} for column in self.columns]
-        return {"version": MANIFEST_VERSION, **vars(self), "columns": columns}
+        columns = {name: [_as_json(column) for column in getattr(self, name)] for name in ("columns", "absent")}
+        return {"version": MANIFEST_VERSION, **vars(self), **columns}
 
     @classmethod
     def load(cls, store: ObjectStore, manifest_key: str) -> Batch:
@@ -175,7 +177,7 @@ class Batch:
 def _restored(value: dict[str, Any]) -> dict[str, Any]:
     return {
         **{name: datetime.fromisoformat(value[name]) for name in ("read_at", "begun_at", "effective_at")},
-        "columns": tuple(_column(column) for column in value["columns"]),
+        **{name: tuple(_column(column) for column in value.get(name, ())) for name in ("columns", "absent")},
         **{name: tuple(_part(part) for part in value.get(name, ())) for name in PART_NAMES},
         "rejects": tuple(value["rejects"]),
         "reject_counts": tuple(RejectCount(**count) for count in value["reject_counts"]),
@@ -190,6 +192,10 @@ def _part(value: dict[str, Any]) -> Part:
 
 def _rows(parts: Sequence[Part]) -> int:
     return sum(part.rows for part in parts)
+
+
+def _as_json(column: Column) -> dict[str, Any]:
+    return {"name": column.name, "path": column.path, **column.type.as_json()}
 
 
 def _column(value: dict[str, Any]) -> Column:

@@ -208,8 +208,7 @@ class Together:
 
     async def _read(self, pipeline: Pipeline, stream: Stream, bounds: Bounds) -> Batch | None:
         engine = self.engine
-        source = engine.table_source(stream)
-        with engine.warehouse.lease(pipeline, stream, engine.holder) as token:
+        with engine.warehouse.lease(pipeline, stream, engine.holder) as token, engine._source(stream) as source:
             limits = engine.warehouse.dialect.limits
             form, dated = pipeline.landing, pipeline.dated
             landing = Landing(pipeline.name, engine.store, limits, None, token, form, self.processed, dated)

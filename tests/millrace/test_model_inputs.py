@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import dataframely as dy
 import polars as pl
 import pytest
 from engine_on_servers import Together
+from pymongo import MongoClient
 from shop import NO_OVERLAP
 
 from millrace import History, Incremental, Merge, Model, Pipeline, Scd2, Snapshot, Stream
@@ -205,3 +207,40 @@ async def test_rows_of_one_key_are_the_functions_fault(on_redshift: Together) ->
     because = r"^model sides.twice, .* 2 keys are repeated in what its function gives \(id\). Remedy: let the function"
     with pytest.raises(KeyViolation, match=because):
         await on_redshift.run(pipeline(Model(twice, Side, "id"), left=replace(LEFT, capture=CHANGES)))
+
+
+class Document(dy.Schema):
+    """What some documents have, and what none may have yet."""
+
+    code = dy.String(nullable=False)
+    v = dy.String(nullable=True)
+
+
+class Promised(dy.Schema):
+    """The contract of the collection."""
+
+    code = dy.String(nullable=False)
+    v = dy.String(nullable=True)
+    at = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
+
+
+def documents(left: pl.DataFrame) -> pl.DataFrame:
+    return left.select("code", "v")
+
+
+@pytest.mark.parametrize("promised", [False, True])
+async def test_fields_that_no_document_of_a_read_has_are_null(
+    on_redshift: Together, mongo_database: str, promised: bool
+) -> None:
+    """As in the stream's own table; with a contract also before any document has them."""
+    contract = Promised if promised else None
+    left = Stream("left", f"mongo:{mongo_database}.papers", "code", Incremental("at"), contract=contract)
+    own = Pipeline("sides", [left], schema="sides_source", models=[Model(documents, Document, "code")])
+    with MongoClient[dict[str, Any]](on_redshift.engine.mongo_url) as client:
+        papers = client[mongo_database]["papers"]
+        papers.insert_one({"code": "a", "at": datetime.now(UTC)} | ({} if promised else {"v": "one"}))
+        await on_redshift.run(own)
+        papers.insert_one({"code": "b", "at": datetime.now(UTC)})
+        await on_redshift.run(own)
+    rows = on_redshift.engine.query("SELECT code, v FROM sides.documents ORDER BY 1")
+    assert rows == [("a", None if promised else "one"), ("b", None)]
