@@ -15,13 +15,13 @@ from typing import Literal
 
 import polars as pl
 
-from millrace.consent import NO_CONSENT, Consent
 from millrace.contract.check import Limits
 from millrace.errors import ConfigurationError, FatalError
 from millrace.lake.batch import Batch, Part
 from millrace.lake.formats import FORMATS, typed
 from millrace.lake.store import ObjectStore
 from millrace.model import Model
+from millrace.model_batch import model_batch
 from millrace.naming import column_name
 from millrace.outputs import ModelOutput, StreamOutput
 from millrace.pipeline import Pipeline
@@ -76,10 +76,10 @@ class _Transform:
         self._root_keys = {model.name: self._root_key(model) for model in self._models}
         self._outputs = {
             model.name: ModelOutput(
-                self._model_batch(model), processed, stack, model, self._root_keys[model.name], limits, pipeline.called
+                batch, processed, stack, model, self._root_keys[model.name], limits, pipeline.called
             )
             for model in self._models
-            if self._sources(model)
+            if (batch := model_batch(pipeline, model, self._batches))
         }
 
     def take_snapshots(self) -> None:
@@ -265,51 +265,6 @@ class _Transform:
                 remedy="run both streams together; nothing was loaded, and the changes will be read again",
             )
         return not lacking
-
-    def _sources(self, model: Model) -> list[Batch]:
-        """The batches that a model is computed from, by whatever way."""
-        found = [self._batches[name] for name in model.inputs if name in self._batches]
-        above = [one for one in self._models if one.name in model.inputs]
-        return [*found, *(batch for one in above for batch in self._sources(one))]
-
-    def _model_batch(self, model: Model) -> Batch:
-        """Of the same inputs always under the same id, so that it is applied once; its rows are yet to come."""
-        sources = self._sources(model)
-        read_at = max(batch.read_at for batch in sources)
-        inputs = "\n".join([model.name, *sorted(batch.batch_id for batch in sources)])
-        batch_id = f"{read_at:%Y%m%dT%H%M%S.%fZ}-{hashlib.sha256(inputs.encode()).hexdigest()[:16]}"
-        return Batch(
-            pipeline=self._pipeline.name,
-            stream=model.name,
-            batch_id=batch_id,
-            kind="model",
-            read_at=read_at,
-            begun_at=min(batch.begun_at for batch in sources),
-            effective_at=max(batch.effective_at for batch in sources),
-            lower=None,
-            position=None,
-            columns=model.columns,
-            parts=(),
-            read=0,
-            rejected=0,
-            prefix="",
-            is_whole=True,
-            is_complete=self._is_complete(model),
-            zones=tuple(sorted({zone for batch in sources for zone in batch.zones})),
-            by_value=any(batch.by_value for batch in sources),
-            is_of_all=all(name in self._batches and self._batches[name].holds_all for name in self._roots.of(model)),
-            consent=Consent(**{name: any(vars(batch.consent)[name] for batch in sources) for name in vars(NO_CONSENT)}),
-        )
-
-    def _is_complete(self, model: Model) -> bool:
-        """Whether it is computed from everything there is."""
-        models = {one.name: one for one in self._models}
-        return all(
-            self._batches[name].is_complete
-            if name in self._batches
-            else name in models and self._is_complete(models[name])
-            for name in model.inputs
-        )
 
 
 def _read(batch: Batch, part: Part, store: ObjectStore) -> Iterator[pl.DataFrame]:
