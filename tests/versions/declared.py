@@ -15,7 +15,7 @@ import polars as pl
 
 from millrace import Append, Bind, Dated, History, Incremental, Merge, Model, Pipeline, Scd2, Snapshot, Stream
 from millrace.load_modes import AnyLoadMode
-from tests.versions.models import TOO_DEAR, renamed
+from tests.versions.models import TOO_DEAR, UNKNOWN_LABEL, renamed
 from tests.versions.rules import OPEN_END
 from tests.versions.setting import Sales, Setting, Table
 
@@ -30,6 +30,16 @@ class Good(dy.Schema):
     price = dy.Int32(nullable=True, max=TOO_DEAR - 1)
 
 
+class Labelled(dy.Schema):
+    """The contract of looks."""
+
+    label = dy.String(nullable=True)
+
+    @dy.rule()
+    def label_is_known(cls) -> pl.Expr:
+        return pl.col("label") != UNKNOWN_LABEL
+
+
 def pipeline_of(setting: Setting, name: str) -> Pipeline:
     """Its source's tables are called after it."""
     models = [_model(setting, table) for table in setting.tables]
@@ -41,7 +51,6 @@ def pipeline_of(setting: Setting, name: str) -> Pipeline:
         landing=setting.landing,
         dated=None if days is None else Dated("days", zone="Asia/Jakarta", days_before=days),
         models=[
-            *([_picked(setting)] if setting.is_picked else []),
             *models,
             *([_sold(setting, setting.sales)] if setting.sales else []),
         ],
@@ -62,7 +71,15 @@ def _streams(setting: Setting, name: str) -> list[Stream]:
         max_delete_share=1,
         max_reject_share=1,
     )
-    looks = Stream("looks", f"postgres:public.looks_{name}", "look", Snapshot("changed"), max_delete_share=1)
+    looks = Stream(
+        "looks",
+        f"postgres:public.looks_{name}",
+        "look",
+        Snapshot("changed"),
+        contract=Labelled if setting.has_look_contract else None,
+        max_delete_share=1,
+        max_reject_share=1,
+    )
     log = Stream("log", f"postgres:public.log_{name}", "number", Incremental("changed", NO_OVERLAP), load=Append())
     sales = Stream(
         "sales",
@@ -100,11 +117,11 @@ def _columns(setting: Setting, table: Table) -> dict[str, dy.Column]:
     return columns | ({"since": dy.Datetime(nullable=True)} if table.is_dated else {})
 
 
-def _picked(setting: Setting) -> Model:
+def _picked(setting: Setting, table: Table) -> Model:
     def picked(items: pl.DataFrame) -> pl.DataFrame:
         return items.select(*setting.key_columns, "number", "price", "note", "kind", "look", "since")
 
-    columns = _columns(setting, Table("picked", "merge"))
+    columns = _columns(setting, table)
     own = {"kind": dy.String(nullable=False), "look": dy.Int32(nullable=True)}
     return Model(picked, _schema({**columns, **own}, {}), setting.key_columns, max_delete_share=1)
 
@@ -112,6 +129,8 @@ def _picked(setting: Setting) -> Model:
 def _model(setting: Setting, table: Table) -> Model:
     if table.name == "rate":
         return _rate(table)
+    if table.name == "picked":
+        return _picked(setting, table)
     columns, keys = _columns(setting, table), {renamed(table, name): name for name in setting.key_columns}
     rules: dict[str, Any] = {}
     if table.is_strict:

@@ -6,12 +6,12 @@ What does not belong here: how it is written (source.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from random import Random
 from typing import Any
 
-from tests.versions.models import TOO_DEAR
+from tests.versions.models import TOO_DEAR, UNKNOWN_LABEL
 from tests.versions.rules import Key, Row
 from tests.versions.setting import KINDS, KeyKind, Setting, moment
 from tests.versions.source import SourceTable, now
@@ -21,6 +21,7 @@ POOL = 6
 """Keys of items, of which each has rows now and then."""
 TEXTS = ("", "a", "a b", " Größe", "länger als die anderen", "ß" * 60, "x" * 150)
 CODES = ("", "one", "two words", "drei Wörter und länger")
+DAYS = tuple(datetime(2024, 3, day) for day in (1, 2, 3))  # noqa: DTZ001 - UTC, as all times here
 NEAR = (
     timedelta(0), timedelta(0), timedelta(microseconds=-1), timedelta(milliseconds=1), timedelta(seconds=-0.5),
     timedelta(seconds=-1), timedelta(seconds=1), timedelta(hours=1),
@@ -29,7 +30,8 @@ NEAR = (
 
 @dataclass
 class Tables:
-    """Of one history. ``pool`` are the keys that items may have; ``moments`` are near which facts happen."""
+    """Of one history. ``pool`` are the keys that items may have; ``moments``, by key, are those near which facts
+    happen."""
 
     setting: Setting
     pool: Sequence[Key]
@@ -37,7 +39,7 @@ class Tables:
     looks: SourceTable
     log: SourceTable
     sales: SourceTable
-    moments: list[datetime]
+    moments: dict[Key, list[datetime]] = field(default_factory=dict)
     numbers: int = 0
 
     @property
@@ -71,7 +73,6 @@ def tables_of(setting: Setting, name: str, dice: Random) -> Tables:
         SourceTable(f"looks_{name}", ("look",), looks),
         SourceTable(f"log_{name}", ("number",), log),
         SourceTable(f"sales_{name}", ("sale",), sales),
-        [datetime(2024, 3, day) for day in (1, 2, 3)],  # noqa: DTZ001 - UTC, as all times here
     )
 
 
@@ -94,7 +95,7 @@ def begin(tables: Tables, dice: Random) -> None:
         tables.items.put(_item(tables, key, dice))
     for look in (1, 2):
         tables.looks.put({"look": look, "label": f"label {look}"})
-    for edit in (log_row, log_row, sale, sale):
+    for edit in (log_row, log_row, sale, sale, sale, sale):
         edit(tables, dice)
 
 
@@ -157,10 +158,13 @@ def move_item(tables: Tables, dice: Random) -> str:
 def look(tables: Tables, dice: Random) -> str:
     """A row that others look up."""
     number = dice.randint(1, 3)
-    if number in {key for (key,) in tables.looks.rows} and len(tables.looks.rows) > 1 and dice.random() < 0.3:
+    labels = [None, "", "label", f"label {dice.randint(1, 9)}"]
+    if tables.setting.has_look_contract and number != 1:
+        labels += [UNKNOWN_LABEL, UNKNOWN_LABEL]
+    if number != 1 and (number,) in tables.looks.rows and dice.random() < 0.3:
         tables.looks.delete((number,))
         return f"{number} deleted"
-    tables.looks.put({"look": number, "label": dice.choice((None, "", "label", f"label {dice.randint(1, 9)}"))})
+    tables.looks.put({"look": number, "label": dice.choice(labels)})
     return str(number)
 
 
@@ -186,11 +190,14 @@ def sale(tables: Tables, dice: Random) -> str:
     key: Key = dice.choice(tables.pool)
     if dice.random() < 0.1:
         key = tuple(None for _ in key)
-    at = dice.choice((dice.choice(tables.moments) + dice.choice(NEAR), now(), None))
+    code = dice.choice((None, *CODES))
+    moments = [*DAYS, *tables.moments.get(key, []), *tables.moments.get((code,), [])]
+    near = dice.choice(moments) + dice.choice(NEAR)
+    at = dice.choice((near, near, near, now(), None))
     if at and tables.setting.sales and tables.setting.sales.has_zone:
         at = at.replace(tzinfo=UTC)
     row = dict(zip(tables.items.keys, key, strict=True)) | {
-        "sale": number, "code": dice.choice((None, *CODES)), "amount": dice.randint(1, 3), "at": at,
+        "sale": number, "code": code, "amount": dice.randint(1, 3), "at": at,
     }  # fmt: skip
     tables.sales.put(row)
     return str(row)
@@ -232,5 +239,5 @@ def edits_of(setting: Setting) -> dict[Edit, int]:
 
 
 WEIGHTS: dict[Edit, int] = {
-    item: 6, new_item: 3, delete_item: 3, move_item: 1, look: 1, log_row: 4, sale: 4, delete_sale: 1,
+    item: 6, new_item: 3, delete_item: 3, move_item: 1, look: 1, log_row: 4, sale: 6, delete_sale: 1,
 }  # fmt: skip

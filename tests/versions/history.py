@@ -25,6 +25,7 @@ from tests.versions.judge import Difference, Judge, compare, plain
 from tests.versions.models import (
     ITEM_COLUMNS,
     TOO_DEAR,
+    UNKNOWN_LABEL,
     ModelOracle,
     Times,
     columns_of,
@@ -178,10 +179,13 @@ class History:
         def is_bad(row: dict[str, Any]) -> bool:
             return setting.has_contract and row["price"] is not None and row["price"] >= TOO_DEAR
 
+        def is_unlabelled(row: dict[str, Any]) -> bool:
+            return setting.has_look_contract and row["label"] == UNKNOWN_LABEL
+
         items = Captured(tables.items, setting.items == "snapshot", setting.items == "swept", is_bad=is_bad)
         captured = {
             "items": items,
-            "looks": Captured(tables.looks, is_snapshot=True),
+            "looks": Captured(tables.looks, is_snapshot=True, is_bad=is_unlabelled),
             "log": Captured(tables.log, is_appended=True),
             "sales": Captured(tables.sales, is_swept=bool(setting.sales and setting.sales.is_swept)),
         }
@@ -213,12 +217,17 @@ class History:
             self._take(self._sold, readings["sales"], {}, [times[one] for one in ("sales",) if one in times])
         if self.setting.keeps_versions and "items" in times:
             self._take_stream(readings["items"], times["items"])
-        rules = [oracle.rules for oracle in self._models.values()]
-        starts = {
-            one.start for rule in rules if isinstance(rule, States | Log) for of_key in rule.versions().values()
-            for one in of_key
-        }  # fmt: skip
-        self.tables.moments[3:] = sorted(starts)
+        self._tell_moments()
+
+    def _tell_moments(self) -> None:
+        """At which versions begin and are deleted: facts will be near."""
+        self.tables.moments.clear()
+        for name in self.setting.sales.binds if self.setting.sales else ():
+            rules = self._models[name].rules
+            assert isinstance(rules, States | Log)
+            for key, of_key in rules.versions().items():
+                moments = {one.start for one in of_key} | {one.gone for one in of_key if one.gone}
+                self.tables.moments.setdefault(key, []).extend(sorted(moments))
 
     def _take(
         self, oracle: ModelOracle, reading: Reading, labels: Mapping[int, str], of_inputs: Sequence[Times]

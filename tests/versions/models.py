@@ -13,6 +13,10 @@ from tests.versions.capture import Reading
 from tests.versions.rules import OPEN_END, Key, Log, Records, Row, Rows, Rules, Shape, States, Taken
 from tests.versions.setting import Sales, Setting, Table
 
+PICKED = ("kind", "look")
+"""What the model that stands between items and others has besides."""
+UNKNOWN_LABEL = "?"
+"""A label that the contract of looks does not allow."""
 TOO_DEAR = 5_000
 """A price that the contract of items does not allow."""
 
@@ -78,7 +82,8 @@ class ModelOracle:
 def columns_of(setting: Setting, table: Table) -> tuple[str, ...]:
     """Of a model of items; without the time, which its start holds."""
     keys = tuple(renamed(table, name) for name in setting.key_columns)
-    return (*keys, "number", "price", "note", *(("label",) if table.looks_up else ()))
+    further = PICKED if table.name == "picked" else ("label",) if table.looks_up else ()
+    return (*keys, "number", "price", "note", *further)
 
 
 def oracle_of(setting: Setting, table: Table) -> ModelOracle:
@@ -91,7 +96,7 @@ def oracle_of(setting: Setting, table: Table) -> ModelOracle:
         if table.kinds and row["kind"] not in table.kinds:
             return None
         made = {renamed(table, name): row[name] for name in setting.key_columns}
-        made |= {name: row[name] for name in ("number", "price", "note")}
+        made |= {name: row[name] for name in ("number", "price", "note", *(PICKED if table.name == "picked" else ()))}
         made |= {"label": labels.get(row["look"])} if table.looks_up else {}
         return made | ({"since": row["since"]} if table.is_dated else {})
 

@@ -70,6 +70,7 @@ class Setting:
     stream_untracked: tuple[str, ...]
     is_stream_dated: bool
     has_contract: bool
+    has_look_contract: bool
     landing: Literal["csv", "parquet"]
     days_before: int | None
     chunk_bytes: int
@@ -81,11 +82,6 @@ class Setting:
     def key_columns(self) -> tuple[str, ...]:
         """Of items."""
         return tuple(f"k{index}" for index, _ in enumerate(self.key, 1))
-
-    @property
-    def is_picked(self) -> bool:
-        """A model stands between items and others."""
-        return any(table.over == "picked" for table in self.tables)
 
     @property
     def looks_up(self) -> bool:
@@ -102,6 +98,8 @@ def setting_of(dice: Random) -> Setting:
     """Any; of few tables, as each costs time in every run."""
     modes: list[ModeKind] = dice.choices(("states", "changes", "history", "merge"), (4, 4, 2, 2), k=dice.randint(1, 2))
     tables = [_table(dice, name, mode) for name, mode in zip(("first", "second"), modes, strict=False)]
+    if any(table.over == "picked" for table in tables):
+        tables.insert(0, Table("picked", "merge"))
     if dice.random() < 0.35:
         ties = dice.random() < 0.6
         begins = dice.random() < 0.2
@@ -114,6 +112,7 @@ def setting_of(dice: Random) -> Setting:
         stream_untracked=tuple(dice.sample(("note", "look"), dice.randint(0, 2))),
         is_stream_dated=dice.random() < 0.6,
         has_contract=dice.random() < 0.4,
+        has_look_contract=dice.random() < 0.4,
         landing=dice.choice(("csv", "parquet")),
         days_before=dice.choice((None, None, 0, 1)),
         chunk_bytes=dice.choice((200, 1_000, 4_000_000)),

@@ -10,6 +10,7 @@ import pytest
 from local.stack import Stack
 from millrace.warehouse.binding import Binding
 from millrace.warehouse.modes.history import HistoryMode
+from millrace.warehouse.modes.logs import LogsMode
 from millrace.warehouse.modes.mode import Mode
 from millrace.warehouse.modes.scd2 import Scd2Mode
 from millrace.warehouse.modes.states import StatesMode
@@ -30,6 +31,10 @@ def ends_at_once(mode: Scd2Mode, start: str, successor: str) -> str:
 
 def none_left(mode: Mode, cursor: Any, batch: Any) -> int:
     return 0
+
+
+def in_the_order_of_arrival(mode: LogsMode) -> str:
+    return "SELECT *, at$ AS place$, 1 AS is_row$ FROM events"
 
 
 def never_deleted(binding: Binding, fact: str, versions: str) -> str:
