@@ -266,6 +266,35 @@ async def test_a_key_that_returns_with_its_old_time_is_current_again(together: T
     assert held(together, "*") == before
 
 
+@pytest.mark.parametrize("since", [on(1), None, datetime(2999, 1, 1)], ids=["dated", "undated", "not believed"])  # noqa: DTZ001
+async def test_a_row_that_is_as_it_was_before_a_correction_corrects_it(
+    together: Together, since: datetime | None
+) -> None:
+    """Its time did not move. A row of the source is what it is now, whatever it was meanwhile."""
+    pipeline = rates(stream=OF_KEYS)
+    make(together, Row("a", 1, since), Row("b", 5, on(1)), key="code")
+    await together.run(pipeline)
+    for price in (2, 1, 2, 1):
+        together.engine.source(f"UPDATE log SET price = {price}, arrived_at = clock_timestamp() WHERE code = 'a'")
+        assert (await together.run(pipeline))["rate"].loaded == 1
+        assert [row[1] for row in held(together) if row[-1]] == [price, 5]
+    before = held(together, "*")
+    assert (await together.run(pipeline, bounds=FULL))["rate"].loaded == 0
+    assert held(together, "*") == before
+
+
+async def test_a_row_of_a_log_that_is_read_again_alone_corrects_nothing(on_redshift: Together) -> None:
+    """A later row of its time is in the source as well; a span that was chosen leaves it out."""
+    make(on_redshift, Row("a", 1, on(1)))
+    await on_redshift.run(rates())
+    between = on_redshift.engine.source("SELECT clock_timestamp()::text")[0][0]
+    put(on_redshift, Row("a", 2, on(1)))
+    await on_redshift.run(rates())
+    for bounds in (Bounds(start="2000-01-01T00:00:00+00:00", end=between), FULL):
+        await on_redshift.run(rates(), bounds=bounds)
+        assert [row[1] for row in held(on_redshift)] == [2]
+
+
 async def test_a_late_row_stands_before_a_deletion_that_came_earlier(together: Together) -> None:
     """Once the key is there again; the deletion stays where it is."""
     pipeline = rates(stream=OF_KEYS)

@@ -14,7 +14,7 @@ from tests.versions.edits import edits_of
 from tests.versions.history import History
 from tests.versions.setting import Setting, setting_of
 
-MODES: tuple[Mode, ...] = ("incremental", "incremental", "incremental", "full", "sweep")
+MODES: tuple[Mode, ...] = ("incremental", "incremental", "full", "sweep", "sweep")
 
 
 async def play(together: Together, seed: int, number: int) -> Outcome:
@@ -33,9 +33,9 @@ async def play(together: Together, seed: int, number: int) -> Outcome:
 
 
 async def _take_steps(history: History, setting: Setting, dice: Random, outcome: Outcome) -> None:
-    script, edits = outcome.script, edits_of(setting)
+    script = outcome.script
     for index in range(setting.runs):
-        for edit in dice.choices([*edits], [*edits.values()], k=dice.randint(4, 12) if index else 0):
+        for edit in edits_of(setting, dice) if index else ():
             script.append(f"{edit.__name__}: {edit(history.tables, dice)}")
         mode = dice.choice(MODES) if index + 1 < setting.runs else "sweep"
         script.append(f"run {mode}")

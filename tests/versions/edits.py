@@ -17,7 +17,7 @@ from tests.versions.setting import KINDS, KeyKind, Setting, moment
 from tests.versions.source import SourceTable, now
 
 SQL_TYPES = {"text": "text", "int": "int", "date": "date"}
-POOL = 6
+POOL = 8
 """Keys of items, of which each has rows now and then."""
 TEXTS = ("", "a", "a b", " Größe", "länger als die anderen", "ß" * 60, "x" * 150)
 CODES = ("", "one", "two words", "drei Wörter und länger")
@@ -31,7 +31,7 @@ NEAR = (
 @dataclass
 class Tables:
     """Of one history. ``pool`` are the keys that items may have; ``moments``, by key, are those near which facts
-    happen."""
+    happen; ``deleted`` are items that may come again."""
 
     setting: Setting
     pool: Sequence[Key]
@@ -40,6 +40,7 @@ class Tables:
     log: SourceTable
     sales: SourceTable
     moments: dict[Key, list[datetime]] = field(default_factory=dict)
+    deleted: dict[Key, Row] = field(default_factory=dict)
     numbers: int = 0
 
     @property
@@ -91,11 +92,11 @@ def _pool(kinds: Sequence[KeyKind], dice: Random) -> list[Key]:
 def begin(tables: Tables, dice: Random) -> None:
     """The first rows of every table. The first item stays, and is good, so that no read finds bad rows alone."""
     tables.items.put({**_item(tables, tables.pool[0], dice), "price": 1, "kind": KINDS[0]})
-    for key in tables.pool[1 : dice.randint(2, POOL)]:
+    for key in tables.pool[1 : dice.randint(3, POOL)]:
         tables.items.put(_item(tables, key, dice))
     for look in (1, 2):
         tables.looks.put({"look": look, "label": f"label {look}"})
-    for edit in (log_row, log_row, sale, sale, sale, sale):
+    for edit in (log_row, log_row, sale):
         edit(tables, dice)
 
 
@@ -113,13 +114,19 @@ def item(tables: Tables, dice: Random) -> str:
 
 
 def new_item(tables: Tables, dice: Random) -> str:
-    """A key that is not there comes, perhaps again."""
-    free = [key for key in tables.pool if key not in tables.items.rows]
-    if not free:
-        return "none"
-    row = _item(tables, dice.choice(free), dice)
+    """A key that is not there comes, or comes again, perhaps as it was."""
+    if tables.deleted and dice.random() < 0.7:
+        key = dice.choice(list(tables.deleted))
+        row = tables.deleted.pop(key) if dice.random() < 0.5 else _item(tables, key, dice)
+    else:
+        free = [key for key in tables.pool if key not in tables.items.rows]
+        if not free:
+            return "none"
+        row = _item(tables, dice.choice(free), dice)
+    key = tables.items.key_of(row)
+    tables.deleted.pop(key, None)
     tables.items.put(row)
-    return f"{tables.items.key_of(row)} {_without_key(tables, row)}"
+    return f"{key} {_without_key(tables, row)}"
 
 
 def delete_item(tables: Tables, dice: Random) -> str:
@@ -130,7 +137,9 @@ def delete_item(tables: Tables, dice: Random) -> str:
     key = dice.choice(there)
     row = tables.items.rows[key]
     tables.items.delete(key)
-    if dice.random() < 0.2:
+    if dice.random() < 0.8:
+        tables.deleted[key] = {**row, "number": tables.next_number()}
+    else:
         tables.items.put({**row, "number": tables.next_number()})
         return f"{key} and back"
     return f"{key}"
@@ -152,6 +161,7 @@ def move_item(tables: Tables, dice: Random) -> str:
     # A snapshot that rejects rows shows models the former row as well, and two with one number are refused.
     number = tables.next_number() if tables.setting.has_contract else row["number"]
     tables.items.put({**row, "number": number, **dict(zip(tables.items.keys, other, strict=True))})
+    tables.deleted.pop(other, None)
     return f"{key} -> {other}"
 
 
@@ -184,7 +194,14 @@ def log_row(tables: Tables, dice: Random) -> str:
 
 
 def sale(tables: Tables, dice: Random) -> str:
-    """A fact, new or changed, at a time near one at which a version begins or ends."""
+    """Three facts, new or changed, at times near those at which versions begin or end."""
+    rows = [_sale(tables, dice) for _ in range(3)]
+    for row in rows:
+        tables.sales.put(row)
+    return str(rows)
+
+
+def _sale(tables: Tables, dice: Random) -> Row:
     there = list(tables.sales.rows)
     number = dice.choice(there)[0] if there and dice.random() < 0.25 else tables.next_number()
     key: Key = dice.choice(tables.pool)
@@ -196,11 +213,9 @@ def sale(tables: Tables, dice: Random) -> str:
     at = dice.choice((near, near, near, now(), None))
     if at and tables.setting.sales and tables.setting.sales.has_zone:
         at = at.replace(tzinfo=UTC)
-    row = dict(zip(tables.items.keys, key, strict=True)) | {
+    return dict(zip(tables.items.keys, key, strict=True)) | {
         "sale": number, "code": code, "amount": dice.randint(1, 3), "at": at,
     }  # fmt: skip
-    tables.sales.put(row)
-    return str(row)
 
 
 def delete_sale(tables: Tables, dice: Random) -> str:
@@ -218,7 +233,7 @@ def _item(tables: Tables, key: Key, dice: Random) -> Row:
     held = tables.items.rows.get(key)
     return dict(zip(tables.items.keys, key, strict=True)) | {
         "number": held["number"] if held else tables.next_number(), "price": price,
-        "note": dice.choice((None, "", "n", "ü" * dice.randint(1, 30))), "kind": dice.choice(KINDS),
+        "note": dice.choice((None, "", "n", "ü" * 30)), "kind": dice.choice(KINDS),
         "look": dice.choice((None, 1, 2, 3)), "since": moment(dice, now()),
     }  # fmt: skip
 
@@ -230,14 +245,17 @@ def _without_key(tables: Tables, row: Row) -> Row:
 Edit = Callable[[Tables, Random], str]
 
 
-def edits_of(setting: Setting) -> dict[Edit, int]:
-    """Those that concern a history, each with how often it is to come."""
-    unused = {look} if not setting.looks_up else set[Edit]()
-    unused |= {log_row} if not setting.rate else set()
-    unused |= {sale, delete_sale} if not setting.sales else set()
-    return {edit: weight for edit, weight in WEIGHTS.items() if edit not in unused}
+def edits_of(setting: Setting, dice: Random) -> list[Edit]:
+    """What happens between two runs, of that which concerns a history. Items come, or go, or both, so that what is gone
+    in one run comes again in a later one."""
+    unused: set[Edit] = {dice.choice((new_item, delete_item, move_item))}
+    unused |= set() if setting.looks_up else {look}
+    unused |= set() if setting.rate else {log_row}
+    unused |= set() if setting.sales else {sale, delete_sale}
+    used = {edit: weight for edit, weight in WEIGHTS.items() if edit not in unused}
+    return dice.choices([*used], [*used.values()], k=dice.randint(8, 20))
 
 
 WEIGHTS: dict[Edit, int] = {
-    item: 6, new_item: 3, delete_item: 3, move_item: 1, look: 1, log_row: 4, sale: 6, delete_sale: 1,
+    item: 8, new_item: 4, delete_item: 4, move_item: 1, look: 2, log_row: 4, sale: 4, delete_sale: 1,
 }  # fmt: skip

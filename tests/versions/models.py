@@ -128,7 +128,7 @@ def _rules(table: Table, keys: tuple[str, ...], columns: tuple[str, ...]) -> Rul
         case "states":
             return States(shape)
         case "changes":
-            return Log(shape)
+            return Log(shape, is_keyed_by_source=table.name != "rate")
         case "history":
             return Records(keys)
         case "merge":

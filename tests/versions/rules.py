@@ -161,9 +161,11 @@ class Event:
 
 @dataclass
 class Log:
-    """`Scd2(changes=True)`: each row is for ever true of its time; versions are islands of equal content."""
+    """`Scd2(changes=True)`: each row is for ever true of its time; versions are islands of equal content.
+    ``is_keyed_by_source``: a key is one row of the source, so that a row which is as it was before is a correction."""
 
     shape: Shape
+    is_keyed_by_source: bool = False
     _events: dict[Key, list[Event]] = field(default_factory=dict)
 
     def take(self, taken: Taken) -> None:
@@ -187,8 +189,10 @@ class Log:
         stated = row[self.shape.dated_by]
         at = BEGINNING if stated is None else stated if stated <= taken.read_at else taken.effective_at
         after = max((event.at for event in events if event.row is None), default=None)
-        known = [event for event in events if (event.row, event.after, event.stated) == (row, after, stated)]
-        if not known:
+        same = [event for event in events if event.row and (event.after, event.stated) == (after, stated)]
+        tells_last = self.is_keyed_by_source and not self.shape.tie_breaker
+        known = [event.row for event in (same[-1:] if tells_last else same)]
+        if row not in known:
             events.append(Event(at, taken.number, row, after=after, stated=stated))
 
     def _rank(self, event: Event) -> tuple[bool, Any]:

@@ -107,7 +107,7 @@ def setting_of(dice: Random) -> Setting:
         tables.append(replace(rate, gap=dice.choice(GAPS), is_end_null=dice.random() < 0.2))
     return Setting(
         key=tuple(dice.choices(("text", "int", "date"), k=dice.randint(1, 3))),
-        items=dice.choice(("snapshot", "swept", "mixed")),
+        items=dice.choice(("snapshot", "snapshot", "swept", "swept", "mixed")),
         keeps_versions=dice.random() < 0.3,
         stream_untracked=tuple(dice.sample(("note", "look"), dice.randint(0, 2))),
         is_stream_dated=dice.random() < 0.6,

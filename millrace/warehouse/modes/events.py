@@ -97,7 +97,8 @@ class Events:
         return int(cursor.rowcount)
 
     def create_arrived(self, batch: Batch) -> str:
-        """The rows of the stage that may be events, with what becomes of them. Identical ones are one."""
+        """The rows of the stage that may be events, with what becomes of them. Identical ones are one, but where the
+        source holds one row of a key and time: one that was another meanwhile is a correction of that."""
         target, load, values = self._target, self._load, statements.staged_values(self._target, batch.columns)
         own = ", ".join(f"{value} AS {quote(name)}" for name, value in values.items() if name in self._names)
         stated = stated_time(target, load, batch.columns)
@@ -107,12 +108,14 @@ class Events:
         known = " AND ".join(
             [
                 match("e", "a", target.keys),
-                f"e.{ROW} = a.{ROW} AND e.{VERSION} <> {DELETION}",
+                f"e.{ROW} = a.{ROW}",
                 f"coalesce(e.{STATED}, {NEVER}) = coalesce(a.{STATED}, {NEVER})",
                 f"coalesce(e.{AFTER}, {NEVER}) = coalesce(l.after$, {NEVER})",
             ]
         )
-        is_fresh = f"e.{quote(target.keys[0])} IS NULL AND a.is_rejected$ = 0"
+        tells_last = not load.tie_breaker and (bool(target.root_columns) or batch.holds_all)
+        is_again = "a.is_alone$ = 1 AND e.is_last$ = 0" if tells_last else "1 = 0"
+        is_fresh = f"a.is_rejected$ = 0 AND (e.{quote(target.keys[0])} IS NULL OR {is_again})"
         return (
             f"CREATE TEMPORARY TABLE {quote(target.arrived)} AS WITH staged AS ({staged}), "
             f"events AS (SELECT * FROM {self._of(target.stage)}), arrived AS ({self._chosen()}) "
@@ -121,8 +124,16 @@ class Events:
             f"CASE WHEN {is_fresh} AND {is_late} THEN 1 ELSE 0 END AS is_unbelieved$, "
             f"CASE WHEN {is_fresh} AND a.{STATED} IS NULL THEN 1 ELSE 0 END AS is_undated$ FROM arrived AS a "
             f"LEFT JOIN ({self._last_deletions()}) AS l ON {match('l', 'a', target.keys)} "
-            f"LEFT JOIN events AS e ON {known}"
+            f"LEFT JOIN ({self._known()}) AS e ON {known}"
         )
+
+    def _known(self) -> str:
+        """The rows that are events, each with whether it is the one that came last of its key and time."""
+        same = f"{self._keys}, {STATED}, {AFTER}"
+        last = f"row_number() OVER (PARTITION BY {same} ORDER BY {quote(LOADED_AT)} DESC, {ROW} DESC) AS number$"
+        numbered = f"SELECT {same}, {ROW}, {last} FROM events WHERE {VERSION} <> {DELETION}"
+        is_last = "max(CASE WHEN number$ = 1 THEN 1 ELSE 0 END) AS is_last$"
+        return f"SELECT {same}, {ROW}, {is_last} FROM ({numbered}) AS n GROUP BY {same}, {ROW}"
 
     def _chosen(self) -> str:
         """Of staged rows of one key and time: the one that counts, and those that nothing tells to be before or after
@@ -131,10 +142,9 @@ class Events:
         tie = f"{quote(self._load.tie_breaker)} DESC NULLS LAST" if self._load.tie_breaker else ""
         is_tied = f"rank() OVER ({same} ORDER BY {tie})" if tie else "1"
         order = ", ".join(filter(None, [tie, f"{ROW} DESC"]))
-        ranked = (
-            f"SELECT *, {is_tied} AS tie$, row_number() OVER ({same} ORDER BY {order}) AS {quote(statements.ORDINAL)} "
-            "FROM staged"
-        )
+        is_alone = f"CASE WHEN count(*) OVER ({same}) = 1 THEN 1 ELSE 0 END"
+        number = f"row_number() OVER ({same} ORDER BY {order}) AS {quote(statements.ORDINAL)}"
+        ranked = f"SELECT *, {is_alone} AS is_alone$, {is_tied} AS tie$, {number} FROM staged"
         rejected = f"CASE WHEN {quote(statements.ORDINAL)} > 1 THEN 1 ELSE 0 END AS is_rejected$"
         return f"SELECT *, {rejected} FROM ({ranked}) AS r WHERE tie$ = 1"
 
