@@ -19,7 +19,7 @@ from tests.versions.source import SourceTable, now
 SQL_TYPES = {"text": "text", "int": "int", "date": "date"}
 POOL = 8
 """Keys of items, of which each has rows now and then."""
-TEXTS = ("", "a", "a b", " Größe", "länger als die anderen", "ß" * 60, "x" * 150)
+TEXTS = ("", "a", "a b", "a  b", " Größe", "größe", "länger als die anderen", "0", "NULL", "ß" * 60, "x" * 150)
 CODES = ("", "one", "two words", "drei Wörter und länger")
 DAYS = tuple(datetime(2024, 3, day) for day in (1, 2, 3))  # noqa: DTZ001 - UTC, as all times here
 NEAR = (
