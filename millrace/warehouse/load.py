@@ -172,7 +172,7 @@ def _commit_together(
         if not _is_made(work):
             ledger.refuse_other_source(work.batch)
     applied_at = datetime.now(UTC)
-    pending = [_apply(connection, needs, work, applied_at) for work in pending]
+    pending = [_apply(connection, needs, work, applied_at) for work in _completed(pending)]
     unbound = bind_facts(connection, catalog, models, _changed(pending), applied_at)
     completed = _complete(needs, pending, applied_at)
     told = {name: (*unbound.get(name, ()), *completed[name]) for name in models}
@@ -264,6 +264,25 @@ def _complete(needs: Needs, works: Sequence[Work], applied_at: datetime) -> dict
             columns = {column: quote(work.target.delta) for column in fact.references} | columns
         told[name] = complete_dimensions(needs.connection, needs.catalog, fact, needs.models, applied_at, columns)
     return told
+
+
+def _completed(works: Sequence[Work]) -> list[Work]:
+    """With what is computed from all rows of a stream whose table was made for them: no sweep will find which rows had
+    left before, so that those which its models hold besides have left. Of a first load there are none."""
+    made = {work.target.member for work in works if not work.target.is_model and _is_made(work)}
+    has_rejects = any(work.batch.rejected for work in works)
+    return [_complete_batch(work, made, has_rejects=has_rejects) for work in works]
+
+
+def _complete_batch(work: Work, made: Collection[str], *, has_rejects: bool) -> Work:
+    batch, target = work.batch, work.target
+    if _is_made(work) or not (target.roots & {*made} and target.root_columns and batch.is_of_all) or batch.deletes:
+        return work
+    if not has_rejects:
+        return replace(work, batch=replace(batch, is_complete=True))
+    command = f"`millrace reload {target.called} {target.member} --from source`"
+    told = f"rows were rejected, so nothing is taken for deleted: rows may be left that are gone ({command})"
+    return replace(work, batch=replace(batch, note="; ".join(filter(None, (batch.note, told)))))
 
 
 def _left_out(needs: Needs, works: Sequence[Work], applied_at: datetime) -> dict[str, tuple[str, ...]]:

@@ -37,9 +37,9 @@ class Target:
     ``binds`` are columns that hold keys of versions. ``consumed`` columns of a batch are not kept.
     The table is sorted by ``sorted_by``. ``number`` tells apart the temporary tables of targets that are loaded
     together. ``marks_deleted``: the table has the column that marks deleted rows. ``stamps_in`` is the time zone of
-    times that say none ('': UTC). ``root_columns`` hold the key of the stream that a model's row was made of;
-    ``begins_whole``: its first batch must hold all rows there are. ``function`` is a hash of the one
-    that computes them.
+    times that say none ('': UTC). ``root_columns`` hold the key of the stream that a model's row was made of; ``roots``
+    are its streams that change. ``begins_whole``: its first batch must hold all rows there are. ``function`` is a hash
+    of the one that computes them.
     ``max_delete_share`` is the share of its rows that one batch may delete. ``called`` is how a command names the
     pipeline. ``joins`` give columns that rows do not bring."""
 
@@ -72,6 +72,7 @@ class Target:
     is_model: bool = False
     root_columns: tuple[str, ...] = ()
     begins_whole: bool = False
+    roots: frozenset[str] = frozenset()
     function: str = ""
 
     @property
@@ -252,6 +253,7 @@ def _of_model(pipeline: Pipeline, model: Model, dialect: Dialect, number: int) -
         max_delete_share=model.max_delete_share,
         is_model=True,
         root_columns=tuple(pipeline.roots.key_columns(model)),
+        roots=frozenset(one.name for one in pipeline.roots.changing(model)),
         function=model.function_hash,
         begins_whole=not any(isinstance(root.capture, Queue) for root in pipeline.roots.changing(model)),
         consumed=frozenset(filter(None, [model.load.effective])),
