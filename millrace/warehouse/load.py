@@ -177,9 +177,10 @@ def _commit_together(
     completed = _complete(needs, pending, applied_at)
     told = {name: (*unbound.get(name, ()), *completed[name]) for name in models}
     told |= _left_out(needs, pending, applied_at)
+    members = ledger.members(pending[0].batch.pipeline) if pending else set()
     for work in _told_of_others(pending, told):
         own = (*work.applied.warnings, *told.get(work.target.member, ()), *doubtful_times(work.target, work.batch))
-        own += work.warnings
+        own += work.warnings + _not_filled(work, members)
         if not work.batch.is_of_all:
             own += tuple(filter(None, [other_function(work.target, needs.forms.of(work.target))]))
         done[work.batch.batch_id] = _record(connection, ledger, replace(work, warnings=own), applied_at)
@@ -283,6 +284,17 @@ def _complete_batch(work: Work, made: Collection[str], *, has_rejects: bool) -> 
     command = f"`millrace reload {target.called} {target.member} --from source`"
     told = f"rows were rejected, so nothing is taken for deleted: rows may be left that are gone ({command})"
     return replace(work, batch=replace(batch, note="; ".join(filter(None, (batch.note, told)))))
+
+
+def _not_filled(work: Work, members: Collection[str]) -> tuple[str, ...]:
+    """What is told of a new model of messages: those that were loaded before are not read again."""
+    target = work.target
+    if target.begins_whole or target.member in members or not target.roots & {*members}:
+        return ()
+    command = f"`millrace reload {target.called} {target.member}`"
+    return (
+        f"it was never loaded, and messages are not read again: it holds those from now on ({command} adds the rest)",
+    )
 
 
 def _left_out(needs: Needs, works: Sequence[Work], applied_at: datetime) -> dict[str, tuple[str, ...]]:

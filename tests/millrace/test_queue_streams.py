@@ -26,6 +26,7 @@ from millrace.load_modes import LoadMode, Replace
 from millrace.queue import Message
 from millrace.reads import Route
 from millrace.run import read
+from millrace.warehouse.load_result import LoadResult
 
 
 class Order(dy.Schema):
@@ -107,22 +108,39 @@ def placed(orders: pl.DataFrame) -> pl.DataFrame:
     return orders.select("quantity", "id")
 
 
+async def run_together(together: Together, own: Pipeline) -> dict[str, LoadResult]:
+    engine, (stream,) = together.engine, own.streams
+    source = CollectedSource(engine.store, own, engine.warehouse.collected)
+    with engine.warehouse.lease(own, stream, engine.holder) as token:
+        batch = await read(Route(source, engine.landing(token), engine.warehouse, own, stream), NOW)
+    assert batch is not None
+    return together.load(own, together.transform(own, [batch]))
+
+
 async def test_models_are_given_once_what_comes_twice(on_redshift: Together) -> None:
     """As the stream's own table holds it."""
     engine = on_redshift.engine
     own = Pipeline(PIPELINE, [replace(ORDERS, load=Merge())], models=[Model(placed, Placed, "quantity")])
     collect(engine, order("a", quantity=1), order("b", quantity=2))
-    for messages in ((), (order("a", quantity=3), order("a", quantity=4, placed_at="2026-01-06T10:00:00Z"))):
-        collect(engine, *messages, *messages[:1], at=LATER)
-        source = CollectedSource(engine.store, own, engine.warehouse.collected)
-        with engine.warehouse.lease(own, own.streams[0], engine.holder) as token:
-            batch = await read(Route(source, engine.landing(token), engine.warehouse, own, own.streams[0]), NOW)
-        assert batch is not None
-        on_redshift.load(own, on_redshift.transform(own, [batch]))
+    await run_together(on_redshift, own)
+    twice = (order("a", quantity=3), order("a", quantity=4, placed_at="2026-01-06T10:00:00Z"))
+    collect(engine, *twice, *twice[:1], at=LATER)
+    assert (await run_together(on_redshift, own))["placed"].warnings == ()
     assert engine.query(f'SELECT quantity, id FROM {PIPELINE}.placed WHERE "_deleted_at" IS NULL ORDER BY 1') == [
         (2, "b"),
         (4, "a"),
     ]
+
+
+async def test_a_new_model_of_messages_tells_what_it_lacks(on_redshift: Together) -> None:
+    own = Pipeline(PIPELINE, [replace(ORDERS, load=Merge())], models=[Model(placed, Placed, "quantity")])
+    collect(on_redshift.engine, order("a", quantity=1))
+    await run_together(on_redshift, replace(own, models=[]))
+    collect(on_redshift.engine, order("b", quantity=2), at=LATER)
+    (told,) = (await run_together(on_redshift, own))["placed"].warnings
+    assert told.startswith(
+        "it was never loaded, and messages are not read again: it holds those from now on (`millrace"
+    )
 
 
 class Numbered(Order):
