@@ -69,6 +69,7 @@ class _Transform:
         self._batches = {batch.stream: batch for batch in batches}
         self._streams = {batch.stream: StreamOutput(batch, processed, stack) for batch in batches}
         self._whole: dict[str, pl.DataFrame] = {}
+        self._let_in: dict[str, pl.DataFrame] = {}
         self._short: dict[str, str] = {}
         self._models: list[Model] = []
         for model in pipeline.models if only is None else [*self._roots.above(only), only]:
@@ -86,14 +87,15 @@ class _Transform:
         """Hold them, and compute what needs nothing else: each model once, with all of its inputs whole."""
         for name, batch in self._batches.items():
             if self._pipeline.stream(name).is_snapshot:
-                self._whole[name] = pl.concat([_without_rows(batch), *self._rows(batch), *self._former(batch)])
+                self._let_in[name] = pl.concat([_without_rows(batch), *self._rows(batch)])
+                self._whole[name] = pl.concat([self._let_in[name], *self._former(batch)])
         for model in self._models:
             if self._waits(model):
                 del self._outputs[model.name]
             elif all(name in self._whole for name in model.inputs):
-                output, given = self._outputs[model.name], self._computed(model, self._whole)
-                output.add(given.rows)
-                self._whole[model.name] = given.rows
+                output, rows = self._outputs[model.name], self._computed(model, self._whole).rows
+                self._whole[model.name] = self._without_former_owners(model, rows)
+                output.add(self._whole[model.name])
                 self._short |= {model.name: model.name} if output.has_rejects else {}
 
     def take_changes(self) -> None:
@@ -147,6 +149,23 @@ class _Transform:
         for part in batch.former:
             for frame in _read(batch, part, self._landing):
                 yield pl.concat([whole, frame], how="diagonal").select(whole.columns)
+
+    def _without_former_owners(self, model: Model, rows: pl.DataFrame) -> pl.DataFrame:
+        """The rows of a model without those that only a former row makes, whose key another row has by now."""
+        is_repeated = pl.len().over(list(model.keys)) > 1
+        if not any(self._batches[name].former for name in self._roots.of(model)) or model.load.dated_by:
+            return rows
+        repeated = rows.filter(is_repeated)
+        if not repeated.height:
+            return rows
+        current = repeated.join(self._made_of_let_in(model), on=rows.columns, how="semi", nulls_equal=True)
+        # In one piece: Polars 2.1 panics when it writes out the texts of a frame whose first piece is empty.
+        return pl.concat([rows.filter(~is_repeated), current], rechunk=True)
+
+    def _made_of_let_in(self, model: Model) -> pl.DataFrame:
+        """What a model gives of the rows alone that were let in."""
+        above = {one.name: self._made_of_let_in(one) for one in self._models if one.name in model.inputs}
+        return self._call(model, {**self._let_in, **above}).rows
 
     def _copied(self, batch: Batch, kind: Literal["rows", "deletes", "sample"]) -> Iterator[pl.DataFrame]:
         """The frames of a batch's files of one kind, each after it was written to the processed zone."""

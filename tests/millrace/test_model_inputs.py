@@ -191,6 +191,33 @@ async def test_a_row_of_a_lookup_that_is_rejected_changes_no_other_row(
     assert (await together.run(own, bounds=Bounds("full")))["looked_up"].loaded == 0
 
 
+class ByValue(dy.Schema):
+    """By another column of the source."""
+
+    v = dy.String(nullable=False)
+    id = dy.Int32(nullable=False)
+
+
+def by_value(right: pl.DataFrame) -> pl.DataFrame:
+    return right.select("v", "id")
+
+
+async def test_a_key_that_another_row_took_over_from_a_rejected_or_deleted_one_is_that_rows(
+    on_redshift: Together,
+) -> None:
+    fill(on_redshift)
+    on_redshift.engine.source("INSERT INTO \"right\" VALUES (3, 'c'), (4, 'd')")
+    own = pipeline(Model(by_value, ByValue, "v"), right=replace(RIGHT, contract=Good))
+    await on_redshift.run(own)
+    on_redshift.engine.source(
+        'UPDATE "right" SET v = \'bad\' WHERE id = 1; DELETE FROM "right" WHERE id = 2; '
+        "UPDATE \"right\" SET v = 'right a' WHERE id = 3; UPDATE \"right\" SET v = 'right b' WHERE id = 4"
+    )
+    await on_redshift.run(own)
+    held = "SELECT v, id FROM sides.by_value WHERE v LIKE 'right%' ORDER BY v"
+    assert on_redshift.engine.query(held) == [("right a", 3), ("right b", 4)]
+
+
 async def test_a_row_that_was_never_right_is_looked_up_as_missing(on_redshift: Together) -> None:
     fill(on_redshift)
     on_redshift.engine.source("UPDATE \"right\" SET v = 'bad' WHERE id = 1")
