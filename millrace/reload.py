@@ -98,8 +98,9 @@ def reload(
     rebuild.begin()
     for number, group in enumerate(groups, start=1):
         batches = list(_batches(landing, group, pipeline, model))
-        for batch in transform(pipeline, batches, landing, processed, warehouse.dialect.limits, only=model):
-            done = done.plus(rebuild.apply(batch))
+        closes = [closed for batch in batches for closed in batch.closes]
+        for made in transform(pipeline, batches, landing, processed, warehouse.dialect.limits, only=model):
+            done = done.plus(rebuild.apply(made, closes))
         progress(number, len(groups))
     rebuild.finish()
     return done

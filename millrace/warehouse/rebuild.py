@@ -7,7 +7,7 @@ What does not belong here: which batches (reload.py), and how they are applied (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -56,11 +56,19 @@ class Rebuild:
             patiently(connection, ledger.ensure)
             patiently(connection, lambda: self._clear(connection, ledger))
 
-    def apply(self, batch: Batch) -> LoadResult:
-        """Apply a batch of the model to the new table."""
-        own = replace(batch, stream=self._new.member, batch_id=f"{batch.batch_id}-{self._attempt}")
+    def apply(self, batch: Batch, closes: Iterable[str] = ()) -> LoadResult:
+        """Apply a batch of the model to the new table. ``closes`` are the batches whose rejects it read again."""
+        own = replace(
+            batch,
+            stream=self._new.member,
+            batch_id=self._called(batch.batch_id),
+            closes=tuple(map(self._called, closes)),
+        )
         with self._warehouse() as (connection, stage):
             return load(connection, stage, [Work(self._new, own)], self._models)[0]
+
+    def _called(self, batch_id: str) -> str:
+        return f"{batch_id}-{self._attempt}"
 
     def finish(self) -> None:
         """Put the new table in the place of the old one; a model that gave no row has none. Then bind the facts of a

@@ -16,6 +16,7 @@ from millrace import History, Incremental, Model, Pipeline, Snapshot, Stream
 from millrace.consent import Consent
 from millrace.errors import TooManyRejects
 from millrace.quarantine import open_rejects, refused_rejects
+from millrace.reload import applied_groups, reload
 from millrace.run import Bounds
 
 SALES = Stream("sales", "postgres:public.sales", "sale", Incremental("changed", overlap=NO_OVERLAP), sweep="every run")
@@ -87,6 +88,10 @@ async def test_a_bad_row_is_rejected_and_its_former_version_stays(together: Toge
     assert rejects(together, own) == []
     assert prices(together) == [(1, 11), (2, 20), (3, 33), (4, 40)], "a replay takes nothing out"
     await together.run(own)
+    assert prices(together) == [(1, 11), (3, 33), (4, 40)]
+    engine, groups = together.engine, applied_groups(together.engine.warehouse, own, NET)
+    reload(own, NET, groups, engine.store, together.processed, engine.warehouse)
+    assert rejects(together, own) == [], "a reload closes what was closed"
     assert prices(together) == [(1, 11), (3, 33), (4, 40)]
 
 
