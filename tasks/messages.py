@@ -108,7 +108,7 @@ def is_one_off(flow_name: str, flow_run: FlowRun) -> bool:
 def is_dry_run(flow_run: FlowRun) -> bool:
     """Whether it only shows what it would do."""
     request = flow_run.parameters.get("request")
-    return isinstance(request, dict) and True
+    return isinstance(request, dict) and bool(request.get("dry_run"))
 
 
 def run_link(flow_run_id: object) -> str:

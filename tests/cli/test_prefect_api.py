@@ -55,7 +55,7 @@ def test_every_command_says_in_one_line_that_the_server_does_not_answer(command:
     with temporary_settings({PREFECT_API_URL: address}):
         code, line = told(*command)
     assert code == 1
-    assert "Prefect's API: http://user:***@127.0.0.1:" in line
+    assert "Prefect's API: http://***@127.0.0.1:" in line
     assert "/api cannot be reached" in line
     assert "Remedy: see that PREFECT_API_URL is right" in line
 
