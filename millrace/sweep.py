@@ -161,6 +161,8 @@ async def _read_again(route: Route, known: Sequence[Column], scan: Scan, extract
             route.pipeline, route.stream, scan, route.landing.working, known, trusts_hashes=not lost
         )
         async with worker.within(comparison) as compared:
+            for change in compared.changes:
+                extraction.add_note(change)
             async with aclosing(worker.each(compared.blocks())) as blocks:
                 async for rows in blocks:
                     scanned = [key for *key, was_scanned in rows if was_scanned]

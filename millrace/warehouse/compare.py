@@ -52,11 +52,12 @@ class Scan:
 @dataclass(frozen=True)
 class Comparison:
     """``matched`` keys have the same row in source and target; the others come out of ``blocks``. Among those
-    ``altered`` rows of the target have the right hash and other values."""
+    ``altered`` rows of the target have the right hash and other values. ``changes`` were made in the target before."""
 
     matched: int
     altered: int
     _connection: Any
+    changes: tuple[str, ...] = ()
 
     def blocks(self) -> Generator[list[tuple[Any, ...]], None, None]:
         """Keys that differ, or that one side lacks, each once, in blocks that a source can be asked for. The last value

@@ -174,7 +174,7 @@ class Warehouse:
         target = self._target(pipeline, stream)
         with self._session(target) as connection:
             needs = needs_of(connection, Ledger(connection), [target], {})
-            patiently(connection, lambda: needs.prepare(target), target.place)
+            made = tuple(map(str, patiently(connection, lambda: needs.prepare(target), target.place)))
             held = needs.catalog.held(target) or {}
             keys = [column for column in scan.columns if column.name in scan.keys]
             table = TargetTable(target.schema, target.table, target.dialect)
@@ -183,7 +183,8 @@ class Warehouse:
             stage = Stage(connection, store, self.dialect, self._iam_role)
             relation, own = mode_of(target).present, (connection, self.dialect, store, self._iam_role)
             contents = Contents(*own, scan.prefix, stream, relation, tuple(known)) if scan.carried else None
-            yield compare(connection, stage, scan, target, contents, trusts_hashes=trusts_hashes)
+            compared = compare(connection, stage, scan, target, contents, trusts_hashes=trusts_hashes)
+            yield replace(compared, changes=made)
 
     def rows(
         self, pipeline: Pipeline, stream: Stream, store: ObjectStore, prefix: str, known: Sequence[Column]

@@ -10,7 +10,7 @@ from tests.millrace.engine_on_servers import Together
 from tests.versions.driver import play
 from tests.versions.places import together_on
 
-HISTORIES = 20
+HISTORIES = 10
 
 
 @pytest.fixture(scope="module")
