@@ -1,7 +1,7 @@
 """The SQL of one bind: which version of a dimension is valid at the time of a fact.
 
 Only versions of the keys in question are looked at, and facts of these keys from the time on that changed, so that the
-cost does not grow with either table (docs/decisions/0019-models-that-cannot-be-declared-wrongly.md).
+cost does not grow with either table (docs/decisions/0021-cost-of-a-load.md).
 What does not belong here: when facts are bound (bind.py), versions (modes/scd2.py).
 """
 

@@ -2,7 +2,7 @@
 
 A form holds the load mode with its options, key, policy of deletes, binds, references, and of a model the columns of
 its result. It is recorded when rows are loaded (recorded_forms.py); a table without a record tells by its own columns
-which mode made it (docs/decisions/0019-models-that-cannot-be-declared-wrongly.md).
+which mode made it (docs/decisions/0020-forms-of-tables.md).
 What does not belong here: columns of the source that change (schema.py), and making changes (room.py).
 """
 
