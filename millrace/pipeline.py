@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from millrace.checks import PositiveDuration, check_distinct, check_fields
 from millrace.declared import CONNECTION, Dated, LandingFormat
@@ -27,6 +27,8 @@ from millrace.types import EXACT_NUMBERS
 from millrace.zones import check_zone
 
 __all__ = ["SOURCE_KINDS", "Pipeline", "SourceKind", "Stream"]
+
+Member = TypeVar("Member", Stream, Model, Stream | Model)
 
 RESERVED_SCHEMAS = frozenset({"millrace", "information_schema", "catalog_history"})
 """Where no pipeline may write: the ledger's schema, and the warehouse's own beside those that begin with ``pg_``."""
@@ -119,34 +121,25 @@ class Pipeline:
 
     def stream(self, name: str) -> Stream:
         """The stream of that name. Raises ConfigurationError when there is none."""
-        for stream in self.streams:
-            if stream.name == name:
-                return stream
-        known = ", ".join(stream.name for stream in self.streams)
-        raise ConfigurationError(
-            f"there is no stream {name!r}", place=f"pipeline {self.name}", remedy=f"choose from {known}"
-        )
+        return self._named(self.streams, "stream", name)
 
     def model(self, name: str) -> Model:
         """The model of that name. Raises ConfigurationError when there is none."""
-        for model in self.models:
-            if model.name == name:
-                return model
-        known = ", ".join(model.name for model in self.models)
-        raise ConfigurationError(
-            f"there is no model {name!r}",
-            place=f"pipeline {self.name}",
-            remedy=f"choose from {known}" if known else "reload is of models, and it has none",
-        )
+        return self._named(self.models, "model", name)
 
     def find(self, name: str) -> Stream | Model:
         """The stream or model of that name. Raises ConfigurationError when there is none."""
-        for member in self.members:
+        return self._named(self.members, "stream or model", name)
+
+    def _named(self, members: Sequence[Member], kind: str, name: str) -> Member:
+        for member in members:
             if member.name == name:
                 return member
-        known = ", ".join(member.name for member in self.members)
+        known = ", ".join(member.name for member in members)
         raise ConfigurationError(
-            f"there is no stream or model {name!r}", place=f"pipeline {self.name}", remedy=f"choose from {known}"
+            f"there is no {kind} {name!r}",
+            place=f"pipeline {self.name}",
+            remedy=f"choose from {known}" if known else f"the pipeline has no {kind}",
         )
 
     @property

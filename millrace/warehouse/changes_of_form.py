@@ -73,12 +73,9 @@ class Told(Change):
 
 
 @dataclass(frozen=True)
-class OtherForm(Change):
-    """The target was loaded in another way than is declared, which would mix two kinds of rows. ``was`` says how,
-    ``declared`` what is, ``ways`` how to go on."""
+class RefusedForm(Change):
+    """What is never made. ``ways`` says how a person can go on."""
 
-    was: str
-    declared: str
     ways: str
     additive: ClassVar[bool] = False
     of_columns: ClassVar[bool] = False
@@ -87,23 +84,23 @@ class OtherForm(Change):
     def remedy(self) -> str:
         """The ways."""
         return self.ways
+
+
+@dataclass(frozen=True)
+class OtherForm(RefusedForm):
+    """The target was loaded in another way than is declared, which would mix two kinds of rows. ``was`` says how,
+    ``declared`` what is."""
+
+    was: str
+    declared: str
 
     def __str__(self) -> str:
         return f"{self.target} {self.was}, and the declaration says {self.declared}"
 
 
 @dataclass(frozen=True)
-class LeftOut(Change):
-    """The target of a model did not get what was loaded meanwhile. ``ways`` says how to go on."""
-
-    ways: str
-    additive: ClassVar[bool] = False
-    of_columns: ClassVar[bool] = False
-
-    @property
-    def remedy(self) -> str:
-        """The ways."""
-        return self.ways
+class LeftOut(RefusedForm):
+    """The target of a model did not get what was loaded meanwhile."""
 
     def __str__(self) -> str:
         return f"rows were loaded while the model of {self.target} was not declared, and it lacks them"

@@ -161,10 +161,10 @@ def _unrecorded(target: Target, table: TargetTable, held: Collection[str]) -> It
         was = f"has no column {', '.join(lacking)}, and what it was loaded by is not recorded yet"
         yield OtherForm(
             table,
-            was,
-            f"{', '.join(lacking)} as columns of {declared}",
             "declare the names that the table has and run once, which records them: then they may be changed; or "
             f"{_again(target)}",
+            was,
+            f"{', '.join(lacking)} as columns of {declared}",
         )
     elif isinstance(target.load, Scd2):
         yield from _settle(target, table)
@@ -215,7 +215,7 @@ def _renames(table: TargetTable, held: Collection[str], names: Mapping[str, str]
     for old, new in names.items():
         if old in held and new in held:
             wanted = f"that name for {old}"
-            yield OtherForm(table, f"has a column {new} already", wanted, "declare a name that no column of it has")
+            yield OtherForm(table, "declare a name that no column of it has", f"has a column {new} already", wanted)
         elif old in held:
             yield RenameColumn(table, old, new)
 
@@ -241,7 +241,7 @@ def _other_result(
 
 
 def _refused(target: Target, table: TargetTable, was: str, declared: str, what: str) -> OtherForm:
-    return OtherForm(table, was, declared, f"declare {what} as before, or {_again(target)}")
+    return OtherForm(table, f"declare {what} as before, or {_again(target)}", was, declared)
 
 
 def _again(target: Target) -> str:

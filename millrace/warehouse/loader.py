@@ -272,7 +272,7 @@ class Warehouse:
             with self._session(target) as connection:
                 yield connection, Stage(connection, store, self.dialect, self._iam_role)
 
-        return Rebuild(open_session, target, models, attempt)
+        return Rebuild(open_session, target, models, sorted(pipeline.roots.of(model)), attempt)
 
     def _now(self, connection: Any) -> datetime:
         """By the later of this machine's clock and the warehouse's: a slow one must not make positions seem to come."""

@@ -7,7 +7,7 @@ What does not belong here: which batches (reload.py), and how they are applied (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,11 +15,11 @@ from typing import Any
 
 import psycopg2.errors
 
-from millrace.errors import SchemaConflict
+from millrace.errors import SchemaConflict, Superseded
 from millrace.lake.batch import Batch
 from millrace.naming import quote, quote_list
 from millrace.warehouse.catalog import Catalog
-from millrace.warehouse.ledger import Ledger
+from millrace.warehouse.ledger import AppliedBatch, Ledger
 from millrace.warehouse.load import Work, load, relate
 from millrace.warehouse.load_result import LoadResult
 from millrace.warehouse.needed import needs_of
@@ -39,10 +39,14 @@ _LEDGER = {"batches": "stream", "columns": "stream", "rejects": "stream", "forms
 
 class Rebuild:
     """Of ``target``; ``models`` are all targets of the pipeline's models by name, ``attempt`` tells this one's batches
-    from those that were applied before. Each step has a session of its own, as a load has."""
+    from those that were applied before, ``roots`` are the streams that it is computed from. Each step has a session of
+    its own, as a load has."""
 
-    def __init__(self, warehouse: Sessions, target: Target, models: Mapping[str, Target], attempt: str) -> None:
-        self._warehouse, self._target, self._attempt = warehouse, target, attempt
+    def __init__(
+        self, warehouse: Sessions, target: Target, models: Mapping[str, Target], roots: Sequence[str], attempt: str
+    ) -> None:
+        self._warehouse, self._target, self._roots, self._attempt = warehouse, target, roots, attempt
+        self._applied: list[AppliedBatch] = []
         self._new = replace(target, member=f"{target.member}{SUFFIX}", table=f"{target.table}{SUFFIX}")
         # Of the others only the dimensions that its rows refer to: nothing of the rest is changed before the end.
         self._models = {name: models[name] for name in target.dimensions} | {self._new.member: self._new}
@@ -55,6 +59,7 @@ class Rebuild:
             ledger = Ledger(connection)
             patiently(connection, ledger.ensure)
             patiently(connection, lambda: self._clear(connection, ledger))
+            self._applied = ledger.applied_batches(self._target.pipeline, self._roots)
 
     def apply(self, batch: Batch, closes: Iterable[str] = ()) -> LoadResult:
         """Apply a batch of the model to the new table. ``closes`` are the batches whose rejects it read again."""
@@ -72,7 +77,9 @@ class Rebuild:
 
     def finish(self) -> None:
         """Put the new table in the place of the old one; a model that gave no row has none. Then bind the facts of a
-        dimension again, in steps; a run does that if this is broken off."""
+        dimension again, in steps; a run does that if this is broken off.
+
+        Raises Superseded when rows of its streams were loaded since it began: the new table lacks them."""
         with self._warehouse() as (connection, _):
             ledger = Ledger(connection)
             patiently(connection, lambda: self._exchange(connection, ledger))
@@ -93,6 +100,7 @@ class Rebuild:
 
     def _exchange(self, connection: Any, ledger: Ledger) -> None:
         ledger.lock()
+        self._refuse_late(ledger)
         catalog = Catalog(connection, [self._target, self._new])
         with connection.cursor() as cursor:
             for old, new in zip(_tables(self._target), _tables(self._new), strict=True):
@@ -103,6 +111,16 @@ class Rebuild:
             if (form := forms.of(fact)) is not None:
                 forms.record(fact, form.without(self._target.member), datetime.now(UTC))
         connection.commit()
+
+    def _refuse_late(self, ledger: Ledger) -> None:
+        """The leases of the streams keep others out, unless this process was frozen for longer than they last."""
+        if ledger.applied_batches(self._target.pipeline, self._roots) != self._applied:
+            again = f"millrace reload {self._target.called} {self._target.member}"
+            raise Superseded(
+                f"another run loaded {' or '.join(self._roots)} meanwhile, and the new table lacks its rows",
+                place=self._target.place,
+                remedy=f"the table is as it was: run `{again}` again",
+            )
 
     def _take_over(self, cursor: Any) -> None:
         """What the ledger says of the new table it says of the old one's name. Rejects of before are read again."""

@@ -6,8 +6,8 @@ from contextlib import closing
 from dataclasses import replace
 
 import pytest
+from bound_facts import BIND, MADE, ORDERS, PEOPLE, PERSON, a_person, an_order, fill
 from engine_on_servers import Engine, Together
-from test_bind import BIND, MADE, ORDERS, PEOPLE, PERSON, a_person, an_order, fill
 
 from blocks.store import BucketStore
 from millrace import Append, Merge, Pipeline, Scd2

@@ -80,7 +80,7 @@ OTHER_MODES: dict[str, tuple[LoadMode, LoadMode, str]] = {
     "other untracked": (VERSIONED, replace(VERSIONED, untracked=["name"]), r"untracked=\[\], .* untracked=\['name'\]"),
     "states to a log": (VERSIONED, replace(VERSIONED, changes=True), "changes=False, .* changes=True"),
     "without a time": (VERSIONED, Scd2("item_key"), "effective_from='stamp', .* effective_from=''"),
-    "another beginning": (VERSIONED, replace(VERSIONED, beginning=datetime(1950, 1, 1)), "beginning="),  # noqa: DTZ001
+    "another beginning": (VERSIONED, replace(VERSIONED, beginning=datetime(1950, 1, 1)), "beginning="),  # noqa: DTZ001 - UTC
 }
 
 

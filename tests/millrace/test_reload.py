@@ -12,7 +12,7 @@ from engine_on_servers import Together
 from shop import DIM_DESIGN, FACT_ORDER, NO_OVERLAP, SHOP, FactOrder, fill
 
 from millrace import History, Incremental, Merge, Model, Pipeline, Scd2, Stream
-from millrace.errors import ConfigurationError, FatalError, SchemaConflict
+from millrace.errors import ConfigurationError, FatalError, SchemaConflict, Superseded
 from millrace.load_modes import AnyLoadMode
 from millrace.naming import MAX_IDENTIFIER_BYTES
 from millrace.reload import Group, applied_groups, reload
@@ -155,6 +155,27 @@ async def test_a_reload_that_fails_changes_nothing_and_the_next_one_begins_again
     reload_fact(on_redshift, own)
     assert held(on_redshift) == before
     assert on_redshift.engine.query("SELECT count(*) FROM millrace.batches WHERE stream LIKE '%$n'") == [(0,)]
+
+
+async def test_a_table_that_was_loaded_meanwhile_is_not_replaced(on_redshift: Together) -> None:
+    """As by a run that took over the streams of a reload which was frozen."""
+    own = shop(Merge())
+    await some_runs(on_redshift, own)
+    engine, (model,) = on_redshift.engine, own.models
+    before = held(on_redshift)
+
+    def load_meanwhile(done: int, groups: int) -> None:
+        if done == groups:
+            engine.query(
+                "CREATE TEMPORARY TABLE one AS SELECT * FROM millrace.batches WHERE stream = 'orders' LIMIT 1; "
+                "UPDATE one SET batch_id = 'another', applied_at = now(); "
+                "INSERT INTO millrace.batches SELECT * FROM one"
+            )
+
+    groups = applied_groups(engine.warehouse, own, model)
+    with pytest.raises(Superseded, match="another run loaded design or orders meanwhile"):
+        reload(own, model, groups, engine.store, on_redshift.processed, engine.warehouse, load_meanwhile)
+    assert held(on_redshift) == before
 
 
 async def test_a_dimension_that_is_reloaded_keeps_its_facts(together: Together) -> None:
