@@ -8,16 +8,16 @@ PACKAGES := millrace pipelines blocks tasks flows cli seed_data local infra
 	builder image push test-image containers podman
 
 demo: $(STAMP)
-	$(BIN)/python -m local run -- env PREFECT_LOGGING_LEVEL=WARNING $(BIN)/python -m local.demo
+	$(BIN)/python -m local run -- env PREFECT_LOGGING_LEVEL=WARNING $(BIN)/python -m local.demos.stori_demo
 
 demo-totesys: $(STAMP)
-	$(BIN)/python -m local run -- env PREFECT_LOGGING_LEVEL=WARNING $(BIN)/python -m local.demo_totesys $(DEMO)
+	$(BIN)/python -m local run -- env PREFECT_LOGGING_LEVEL=WARNING $(BIN)/python -m local.demos.totesys_demo $(DEMO)
 
 demo-stocks: $(STAMP) mysql
-	$(BIN)/python -m local run --mysql -- env PREFECT_LOGGING_LEVEL=WARNING $(BIN)/python -m local.demo_stocks $(DEMO)
+	$(BIN)/python -m local run --mysql -- env PREFECT_LOGGING_LEVEL=WARNING $(BIN)/python -m local.demos.stocks_demo $(DEMO)
 
 demo-events: $(STAMP)
-	$(BIN)/python -m local run -- env PREFECT_LOGGING_LEVEL=WARNING $(BIN)/python -m local.demo_events $(DEMO)
+	$(BIN)/python -m local run -- env PREFECT_LOGGING_LEVEL=WARNING $(BIN)/python -m local.demos.events_demo $(DEMO)
 
 up: $(STAMP)
 	$(BIN)/python -m local up

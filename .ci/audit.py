@@ -1,7 +1,6 @@
 """Does the lock hold a version with a known vulnerability? pip-audit asks the OSV database, and its answer is ours.
 
 Where the database cannot be reached this says so and passes, since nobody's change is to blame for that.
-What does not belong here: which versions are locked (`make lock`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """``python -m bench.events``: a consumer beside a bare loop that receives and deletes; a day of events loaded.
 
 The queue is the emulator's, and it slows down with every message that it holds: so consumer and bare loop empty it in
-turn, from the same number of messages. What does not belong here: several consumers at once (local/demo_events.py).
+turn, from the same number of messages.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from prefect_aws import AwsClientParameters, AwsCredentials
 from prefect_aws.s3 import S3Bucket
 from pydantic import SecretStr
 
-from blocks.queue import Queue
-from blocks.sql import opener, warehouse_connector
-from blocks.sqs import SqsQueue
-from blocks.store import BucketStore
 from local.stack import LANDING_BUCKET, WAREHOUSE_IAM_ROLE, Stack
-from millrace.collect import Budget, Pace, collect
-from millrace.collected import CollectedSource
-from millrace.extract import Landing
-from millrace.lake.messages import collected_prefix, put_messages
-from millrace.reads import Route
-from millrace.run import Bounds, read
+from millrace.blocks.queue import Queue
+from millrace.blocks.sql import opener, warehouse_connector
+from millrace.blocks.sqs import SqsQueue
+from millrace.blocks.store import BucketStore
+from millrace.pipelines.events import pipeline
+from millrace.queues.consumer import Budget, Pace, collect
+from millrace.queues.objects import collected_prefix, put_messages
+from millrace.queues.source import CollectedSource
+from millrace.runs.choose import Bounds, read
+from millrace.runs.extract import Landing
+from millrace.runs.reads import Route
+from millrace.seed_data.events.stream import messages
 from millrace.warehouse.dialect import REDSHIFT_DIALECT
-from millrace.warehouse.loader import Warehouse
-from pipelines.events import pipeline
-from seed_data.events.stream import messages
+from millrace.warehouse.warehouse import Warehouse
 
 LANES, WAIT_SECONDS, OBJECT_MESSAGES = 8, 1, 500
 PACE = Pace(lanes=LANES, object_messages=OBJECT_MESSAGES, wait_seconds=WAIT_SECONDS)

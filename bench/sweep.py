@@ -1,7 +1,6 @@
 """``python -m bench.sweep --rows 5000000``: a first load and two sweeps of a table, with time and peak memory of each.
 
 Source, lake and warehouse are the local stack's, on the same machine; each step is a process of its own.
-What does not belong here: comparisons with other tools.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ import psycopg2
 from prefect_aws import AwsClientParameters, AwsCredentials
 from prefect_aws.s3 import S3Bucket
 
-from blocks.sql import driver_of, opener, warehouse_connector
-from blocks.store import BucketStore
 from local.stack import WAREHOUSE_IAM_ROLE, Stack
 from millrace import Incremental, Pipeline, Stream
-from millrace.capture.postgres import PostgresSource
-from millrace.extract import Landing
-from millrace.reads import Route
-from millrace.run import Bounds, Mode, read
+from millrace.blocks.sql import driver_of, opener, warehouse_connector
+from millrace.blocks.store import BucketStore
+from millrace.runs.choose import Bounds, Mode, read
+from millrace.runs.extract import Landing
+from millrace.runs.reads import Route
+from millrace.sources.postgres import PostgresSource
 from millrace.warehouse.dialect import dialect_for
-from millrace.warehouse.loader import Warehouse
+from millrace.warehouse.warehouse import Warehouse
 
 STREAM = Stream("big", source="postgres:public.big", key="id", capture=Incremental("changed"))
 PIPELINE = Pipeline("bench", [STREAM])

@@ -1,7 +1,6 @@
 """``python -m bench.tables --rows 1000000``: one table read from Postgres and from MySQL, to Parquet with row hashes.
 
 Both servers are on this machine; each read is a process of its own, the two kinds in turn. Nothing is uploaded.
-What does not belong here: warehouses (sweep.py), comparisons with other tools.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ import psycopg2
 from local.mysql import connect, start_mysql
 from local.postgres import start_postgres
 from millrace import Incremental, Stream
-from millrace.capture.chunk import Window
-from millrace.capture.mysql import MySQLSource
-from millrace.capture.postgres import PostgresSource
-from millrace.capture.tables import TableSource
-from millrace.extract import Extraction, Landing
 from millrace.lake.batch import Batch
-from millrace.reads import take
+from millrace.runs.extract import Extraction, Landing
+from millrace.runs.reads import take
+from millrace.sources.chunk import Window
+from millrace.sources.mysql import MySQLSource
+from millrace.sources.postgres import PostgresSource
+from millrace.sources.tables import TableSource
 from millrace.warehouse.dialect import REDSHIFT_DIALECT
 
 ROUNDS = 5

@@ -1,7 +1,7 @@
 """How long a run of `totesys` takes: with nothing to do, and with a hundred changes. ``python -m local run -- python -m
 bench.totesys``
 
-On two years of data. What does not belong here: whether what it loads is right (local/demo_totesys.py).
+On two years of data.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 
 import typer
 
-from blocks.bootstrap import bootstrap
-from blocks.load import load_source_postgres
-from blocks.sql import opener
-from flows.replicate import replicate
-from flows.request import ReplicateRequest
-from seed_data.totesys.simulation import Simulation, install
+from millrace.blocks.bootstrap import bootstrap
+from millrace.blocks.load import load_source_postgres
+from millrace.blocks.sql import opener
+from millrace.flows.replicate import replicate
+from millrace.flows.request import ReplicateRequest
+from millrace.seed_data.totesys.simulation import Simulation, install
 
 REQUEST = ReplicateRequest(pipeline="totesys")
 DAYS = 730

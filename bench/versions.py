@@ -3,7 +3,6 @@ number of facts that are there.
 
 Source and warehouse are two databases of a Postgres on this machine, the lake is a folder. The facts that are there are
 put into the warehouse directly, bound to the first versions of their stocks.
-What does not belong here: how fast a first load is (sweep.py, tables.py).
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ import psycopg2
 
 from local.postgres import start_postgres
 from millrace import Append, Bind, Incremental, Model, Pipeline, Scd2, Stream
-from millrace.capture.postgres import PostgresSource
-from millrace.extract import Landing
 from millrace.lake.batch import Batch
-from millrace.reads import Route
-from millrace.run import Bounds, read
-from millrace.transform import transform
+from millrace.models.transform import transform
+from millrace.runs.choose import Bounds, read
+from millrace.runs.extract import Landing
+from millrace.runs.reads import Route
+from millrace.sources.postgres import PostgresSource
 from millrace.warehouse.dialect import POSTGRES_DIALECT
-from millrace.warehouse.loader import Warehouse
+from millrace.warehouse.warehouse import Warehouse
 
 STOCKS = 1_000
 ROUNDS = 5

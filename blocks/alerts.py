@@ -1,7 +1,6 @@
 """Who is told: every notification block document named ``alerts``, of any type.
 
 A further channel (Slack, an e-mail provider, a second topic's type) is a further document, no change of code.
-What does not belong here: what is told, and when.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import BlockDocument
 
-from blocks import names
-from millrace.errors import MillraceError, Unreachable
+from millrace.base.errors import MillraceError, Unreachable
+from millrace.blocks import names
 
 
 async def load_channels() -> list[NotificationBlock]:

@@ -1,7 +1,6 @@
 """Prefect's API: whether it answers, and what it says in words for people.
 
 Everything needs it: it keeps the blocks and the state of runs. So it is asked first, in one request.
-What does not belong here: what is kept there.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ import httpx
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
 
-from millrace.errors import ConfigurationError, MillraceError, Unreachable
-from millrace.redact import redact
+from millrace.base.errors import ConfigurationError, MillraceError, Unreachable
+from millrace.base.redact import redact
 
 PLACE = "Prefect's API"
 DENIED = frozenset({401, 403})

@@ -1,7 +1,6 @@
-"""``python -m blocks.bootstrap``: registers the block types and saves the documents the environment describes.
+"""``python -m millrace.blocks.bootstrap``: registers the block types and saves the documents the environment describes.
 
 Safe to repeat: what is equal already is left alone. Prints names, never values.
-What does not belong here: which documents there are (environment.py).
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from prefect_aws.s3 import S3Bucket
 from prefect_sqlalchemy import SqlAlchemyConnector
 from pydantic import BaseModel, SecretStr
 
-from blocks.api import api_errors
-from blocks.environment import documents
-from blocks.mongo import MongoDB
-from blocks.queue import Queue
-from blocks.sns import SnsNotification
-from blocks.sql import Warehouse
-from millrace.errors import MillraceError
+from millrace.base.errors import MillraceError
+from millrace.blocks.api import api_errors
+from millrace.blocks.environment import documents
+from millrace.blocks.mongo import MongoDB
+from millrace.blocks.queue import Queue
+from millrace.blocks.sns import SnsNotification
+from millrace.blocks.sql import Warehouse
 
 BLOCK_TYPES: tuple[type[Block], ...] = (
     SqlAlchemyConnector,

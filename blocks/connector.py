@@ -1,7 +1,6 @@
 """Connectors of prefect-sqlalchemy from URLs.
 
 They hold components, never a URL string: Prefect would store that in plain text.
-What does not belong here: what a kind of database wants of its connections (sql.py, mysql.py).
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from pydantic import SecretStr
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from millrace.errors import ConfigurationError
+from millrace.base.errors import ConfigurationError
 
 POSTGRES_DRIVER = "postgresql+psycopg2"
 REDSHIFT_DRIVER = "redshift+psycopg2"

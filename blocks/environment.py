@@ -1,7 +1,6 @@
 """Every environment variable the product reads, as data, and the blocks they describe.
 
 The README's table is checked against ``VARIABLES``.
-What does not belong here: saving blocks (bootstrap.py).
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from prefect_aws.s3 import S3Bucket
 from prefect_sqlalchemy import SqlAlchemyConnector
 from pydantic import SecretStr, ValidationError
 
-from blocks import names
-from blocks.mongo import MongoDB
-from blocks.mysql import mysql_connector
-from blocks.queue import Queue
-from blocks.reference import is_reference, referring, variable_of
-from blocks.sns import SnsNotification
-from blocks.sql import Warehouse, postgres_connector, warehouse_connector
-from millrace.errors import ConfigurationError
+from millrace.base.errors import ConfigurationError
+from millrace.blocks import names
+from millrace.blocks.mongo import MongoDB
+from millrace.blocks.mysql import mysql_connector
+from millrace.blocks.queue import Queue
+from millrace.blocks.reference import is_reference, referring, variable_of
+from millrace.blocks.sns import SnsNotification
+from millrace.blocks.sql import Warehouse, postgres_connector, warehouse_connector
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,4 @@
-"""Ready blocks by their documents' names: what a flow asks for first.
-
-What does not belong here: making documents (bootstrap.py).
-"""
+"""Ready blocks by their documents' names: what a flow asks for first."""
 
 from __future__ import annotations
 
@@ -12,13 +9,13 @@ from prefect.blocks.core import Block
 from prefect_aws.s3 import S3Bucket
 from prefect_sqlalchemy import SqlAlchemyConnector
 
-from blocks import names
-from blocks.environment import resolved
-from blocks.mongo import MongoDB
-from blocks.queue import Queue
-from blocks.sql import Warehouse
-from blocks.store import BucketStore
-from millrace.errors import ConfigurationError
+from millrace.base.errors import ConfigurationError
+from millrace.blocks import names
+from millrace.blocks.environment import resolved
+from millrace.blocks.mongo import MongoDB
+from millrace.blocks.queue import Queue
+from millrace.blocks.sql import Warehouse
+from millrace.blocks.store import BucketStore
 
 AnyBlock = TypeVar("AnyBlock", bound=Block)
 
@@ -81,4 +78,6 @@ async def _find(block_type: type[AnyBlock], name: str) -> AnyBlock | None:
 
 def _wrong(block_type: type[Block], name: str, problem: str, first: str = "") -> ConfigurationError:
     place = f"block {block_type.get_block_type_slug()}/{name}"
-    return ConfigurationError(problem, place=place, remedy=f"{first}run `python -m blocks.bootstrap`{_DEPLOYED}")
+    return ConfigurationError(
+        problem, place=place, remedy=f"{first}run `python -m millrace.blocks.bootstrap`{_DEPLOYED}"
+    )

@@ -1,14 +1,11 @@
-"""Block type for a MongoDB (or Amazon DocumentDB) server.
-
-What does not belong here: Motor itself (millrace/capture/mongo_client.py) and queries.
-"""
+"""Block type for a MongoDB (or Amazon DocumentDB) server."""
 
 from __future__ import annotations
 
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
 
-from millrace.capture import mongo_client
+from millrace.drivers import mongo_client
 
 
 class MongoDB(Block):
@@ -18,7 +15,7 @@ class MongoDB(Block):
 
     Example:
         ```python
-        from blocks.mongo import MongoDB
+        from millrace.blocks.mongo import MongoDB
 
         client = (await MongoDB.aload("source-mongo")).get_client()
         ```

@@ -1,7 +1,4 @@
-"""Connections to MySQL and MariaDB sources: what their URLs mean to the driver, above all for TLS.
-
-What does not belong here: reading (millrace/capture/mysql.py).
-"""
+"""Connections to MySQL and MariaDB sources: what their URLs mean to the driver, above all for TLS."""
 
 from __future__ import annotations
 
@@ -14,8 +11,8 @@ from prefect_sqlalchemy import SqlAlchemyConnector
 from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
 from sqlalchemy.engine import URL
 
-from blocks.connector import MYSQL_DRIVER, connector_of, parsed
-from millrace.errors import ConfigurationError
+from millrace.base.errors import ConfigurationError
+from millrace.blocks.connector import MYSQL_DRIVER, connector_of, parsed
 
 SOURCE_STATEMENT_TIMEOUT_SECONDS = 1800
 MYSQL_5_7_8, MARIADB_10_1_1 = "50708", "100101"

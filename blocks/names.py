@@ -1,7 +1,4 @@
-"""Names of block documents. A connection's name is derived, so every further kind of source fits.
-
-What does not belong here: the blocks.
-"""
+"""Names of block documents. A connection's name is derived, so every further kind of source fits."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Block type for an Amazon SQS queue: where it is, who may use it, and a client that fits long polls.
-
-What does not belong here: what is received (millrace) and what is sent (seed_data).
-"""
+"""Block type for an Amazon SQS queue: where it is, who may use it, and a client that fits long polls."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from prefect.blocks.core import Block
 from prefect_aws import AwsCredentials
 from pydantic import Field
 
-from millrace.errors import ConfigurationError
+from millrace.base.errors import ConfigurationError
 
 LONG_POLL_SECONDS = 20
 """The longest that SQS lets a receive wait for messages."""
@@ -26,7 +23,7 @@ class Queue(Block):
 
     Example:
         ```python
-        from blocks.queue import Queue
+        from millrace.blocks.queue import Queue
 
         queue = await Queue.aload("source-sqs-events")
         answer = queue.client().receive_message(QueueUrl=queue.url, WaitTimeSeconds=20)

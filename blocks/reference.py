@@ -2,7 +2,6 @@
 
 So the secret is kept in one place (Secrets Manager, from which ECS hands it to a task), is no part of what Prefect
 stores, and a new value holds from the next run on. Where a URL is expected, ``${VARIABLE}`` is such a reference.
-What does not belong here: which variables there are (environment.py).
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ from prefect.blocks.core import Block
 from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector
 from pydantic import SecretStr
 
-from blocks.connector import POSTGRES_DRIVER
-from blocks.mongo import MongoDB
+from millrace.blocks.connector import POSTGRES_DRIVER
+from millrace.blocks.mongo import MongoDB
 
 _REFERENCE = re.compile(r"\$\{(\w+)\}")
 

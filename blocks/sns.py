@@ -1,7 +1,6 @@
 """Block type for an Amazon SNS topic that alerts are published to; whoever subscribes to the topic gets an e-mail.
 
 Prefect has blocks for Slack, e-mail providers and others, but none for SNS.
-What does not belong here: what is told (tasks/messages.py) and which channels there are (alerts.py).
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from prefect.blocks.abstract import NotificationBlock, NotificationError
 from prefect_aws import AwsCredentials
 from pydantic import Field
 
-from millrace.errors import ConfigurationError, MillraceError, Unreachable
-from millrace.redact import redact
+from millrace.base.errors import ConfigurationError, MillraceError, Unreachable
+from millrace.base.redact import redact
 
 SUBJECT_CHARACTERS = 100
 """SNS refuses longer subjects, and any character that is not printable ASCII."""
@@ -34,7 +33,7 @@ class SnsNotification(NotificationBlock):
 
     Example:
         ```python
-        from blocks.sns import SnsNotification
+        from millrace.blocks.sns import SnsNotification
 
         topic = await SnsNotification.aload("alerts")
         await topic.anotify("The body.", subject="The subject")

@@ -1,7 +1,4 @@
-"""SQL connections on prefect-sqlalchemy: those of psycopg2, the block of the warehouse, and how any is opened.
-
-What does not belong here: URLs (connector.py), statements.
-"""
+"""SQL connections on prefect-sqlalchemy: those of psycopg2, the block of the warehouse, and how any is opened."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from prefect_sqlalchemy import SqlAlchemyConnector
 from pydantic import Field
 from sqlalchemy.pool import NullPool
 
-from blocks.connector import POSTGRES_DRIVER, REDSHIFT_DRIVER, connector_of, parsed
+from millrace.blocks.connector import POSTGRES_DRIVER, REDSHIFT_DRIVER, connector_of, parsed
 
 CONNECT_ARGUMENTS: dict[str, Any] = {
     "connect_timeout": 10,
@@ -23,8 +20,8 @@ CONNECT_ARGUMENTS: dict[str, Any] = {
     "keepalives_interval": 10,
     "keepalives_count": 5,
     "application_name": "millrace",
-    # Settings are made in the session (millrace/settings.py), because poolers refuse most of them here. Of this one
-    # the driver must know from the beginning, whatever a role or PGCLIENTENCODING says.
+    # Settings are made in the session (millrace/drivers/session_settings.py), because poolers refuse most of them here.
+    # The driver must know this one from the beginning, whatever a role or PGCLIENTENCODING says.
     "client_encoding": "utf8",
 }
 
@@ -34,7 +31,7 @@ class Warehouse(Block):
 
     Example:
         ```python
-        from blocks.sql import Warehouse
+        from millrace.blocks.sql import Warehouse
 
         engine = (await Warehouse.aload("warehouse")).connector.get_engine()
         ```

@@ -1,17 +1,14 @@
-"""The engine's queue on Amazon SQS.
-
-What does not belong here: where the queue is (queue.py), when messages are received and deleted (millrace/collect.py).
-"""
+"""The engine's queue on Amazon SQS."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from blocks.queue import Queue
-from millrace.capture.queue_errors import queue_errors
-from millrace.errors import Unreachable
-from millrace.queue import Message
+from millrace.base.errors import Unreachable
+from millrace.blocks.queue import Queue
+from millrace.drivers.botocore_errors import queue_errors
+from millrace.queues.queue import Message
 
 REQUEST_MESSAGES = 10
 """As many as one request takes."""

@@ -3,7 +3,6 @@
 Every write carries If-None-Match, so of two writers of one key exactly one wins; the other is content if the object
 is the same, and fails if it is not. Only the block's upload_*, download_* and its client are used: its read_path and
 write_path resolve bucket_folder in another way.
-What does not belong here: keys and formats.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from prefect_aws import AwsCredentials, MinIOCredentials
 from prefect_aws.s3 import S3Bucket
 
-from millrace.capture.queue_errors import LOOK_AT_AWS
-from millrace.errors import ConfigurationError, FatalError, MillraceError, SourceMissing, Unreachable
-from millrace.redact import redact
+from millrace.base.errors import ConfigurationError, FatalError, MillraceError, SourceMissing, Unreachable
+from millrace.base.redact import redact
+from millrace.drivers.botocore_errors import LOOK_AT_AWS
 
 Credentials: TypeAlias = AwsCredentials | MinIOCredentials
 

@@ -1,7 +1,4 @@
-"""What every command does around its flow: check what was given, wait, and end with a message and an exit code.
-
-What does not belong here: the commands (main.py, sample.py).
-"""
+"""What every command does around its flow: check what was given, wait, and end with a message and an exit code."""
 
 from __future__ import annotations
 
@@ -17,14 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-from millrace.errors import ConfigurationError, MillraceError
-from millrace.redact import redact
-from millrace.visible import visible
+from millrace.base.errors import ConfigurationError, MillraceError
+from millrace.base.redact import redact
+from millrace.base.visible import visible
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from tasks.report import RunReport
+    from millrace.tasks.report import RunReport
 
 FAILED, WRONG_REQUEST = 1, 2
 NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
@@ -78,7 +75,7 @@ def refuse(options: Mapping[str, object], why: str) -> None:
 
 def absolute(pipeline: str) -> str:
     """A path is meant from where the user stands."""
-    from pipelines import is_path, split_path
+    from millrace.declaration.find import is_path, split_path
 
     if not is_path(pipeline):
         return pipeline
@@ -89,9 +86,9 @@ def absolute(pipeline: str) -> str:
 def awaited(flow_run: Coroutine[Any, Any, Result], show: Callable[[RunReport], None] | None = None) -> Result:
     """The flow's result. A failure ends the command, with a line for each cause; ``show`` gets the report of a run of
     which some failed."""
-    from blocks.api import check_api, translated
-    from tasks.failures import causes
-    from tasks.report import RunFailed
+    from millrace.blocks.api import check_api, translated
+    from millrace.tasks.failures import causes
+    from millrace.tasks.report import RunFailed
 
     async def wait() -> Result:
         with closing(flow_run):

@@ -2,7 +2,6 @@
 
 Results go to stdout (a table, or JSON with ``--json``), the flows' logs to stderr. Exit codes: 0 done, 1 the run
 failed, 2 the request or the configuration is wrong.
-What does not belong here: the flows (flows/), sample data (sample.py), how results look (show.py).
 """
 
 from __future__ import annotations
@@ -17,16 +16,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli import sample
-from cli.asking import AsJson, absolute, as_typed, awaited, fail, tell, valid
-from millrace.consent import NO_CONSENT, Consent
-from millrace.errors import ConfigurationError
+from millrace.base.errors import ConfigurationError
+from millrace.cli import sample
+from millrace.cli.asking import AsJson, absolute, as_typed, awaited, fail, tell, valid
+from millrace.declaration.consent import NO_CONSENT, Consent
 
 if TYPE_CHECKING:
-    from flows.collect import CollectRequest
-    from flows.request import ReplicateRequest
-    from millrace.run import Mode
-    from tasks.report import RunReport
+    from millrace.flows.collect import CollectRequest
+    from millrace.flows.request import ReplicateRequest
+    from millrace.runs.choose import Mode
+    from millrace.tasks.report import RunReport
 
 
 class _Commands(TyperGroup):
@@ -172,8 +171,8 @@ def collect(
     as_json: AsJson = False,
 ) -> None:
     """Collect messages of a queue into the lake, for `run` to load. Ctrl-C ends it well; several may be at it."""
-    from cli.show import print_collected, print_json
-    from flows.collect import CollectRequest, extract_queue
+    from millrace.cli.show import print_collected, print_json
+    from millrace.flows.collect import CollectRequest, extract_queue
 
     pace = {
         "lanes": lanes,
@@ -201,10 +200,10 @@ def reload(
     as_json: AsJson = False,
 ) -> None:
     """Compute a model's table again, and put it in the place of the one that is there."""
-    from cli.show import print_json, print_reload
-    from flows.reload import ReloadRequest
-    from flows.reload import reload as reload_flow
-    from pipelines import find
+    from millrace.cli.show import print_json, print_reload
+    from millrace.declaration.find import find
+    from millrace.flows.reload import ReloadRequest
+    from millrace.flows.reload import reload as reload_flow
 
     asked = {"pipeline": absolute(pipeline), "model": model, "source": source, "dry_run": dry_run}
     request = valid(ReloadRequest, asked, {"source": "--from"})
@@ -224,8 +223,8 @@ def rejects(
     as_json: AsJson = False,
 ) -> None:
     """Show what was rejected and not replayed since, also by a batch that was refused for it, by reason and field."""
-    from cli.show import print_json, print_rejects
-    from tasks.rejects import list_rejects
+    from millrace.cli.show import print_json, print_rejects
+    from millrace.tasks.rejects import list_rejects
 
     found = awaited(list_rejects(absolute(pipeline), stream or (), each=rows))
     print_json(found) if as_json else print_rejects(found)
@@ -234,8 +233,8 @@ def rejects(
 @application.command()
 def views(pipeline: PipelineName, as_json: AsJson = False) -> None:
     """Make or replace the views for analysts, once the pipeline has run."""
-    from cli.show import print_json, print_lines
-    from tasks.views import create_views
+    from millrace.cli.show import print_json, print_lines
+    from millrace.tasks.views import create_views
 
     made = awaited(create_views(absolute(pipeline)))
     print_json(made) if as_json else print_lines(made)
@@ -257,9 +256,9 @@ def chart(
     as_json: AsJson = False,
 ) -> None:
     """Draw events by UTC day and platform, into the lake; prints where the pictures are."""
-    from cli.show import print_json, print_lines
-    from flows.chart import ChartRequest
-    from flows.chart import chart as chart_flow
+    from millrace.cli.show import print_json, print_lines
+    from millrace.pipelines.events.chart import ChartRequest
+    from millrace.pipelines.events.chart import chart as chart_flow
 
     if pipeline != "events":
         fail(ConfigurationError(f"there is no chart of {pipeline!r}", remedy="choose events"))
@@ -285,7 +284,7 @@ def _request(
     consent: Consent = NO_CONSENT,
     deep: bool = False,
 ) -> ReplicateRequest:
-    from flows.request import ReplicateRequest
+    from millrace.flows.request import ReplicateRequest
 
     window = {"start": start, "end": end} if start or end else None
     asked = {"pipeline": absolute(pipeline), "streams": streams, "mode": mode, "window": window, "deep": deep}
@@ -294,7 +293,7 @@ def _request(
 
 def _replicate(request: ReplicateRequest, as_json: bool) -> None:
     """Run it, and show what came of every stream, also when some failed."""
-    from flows.replicate import replicate
+    from millrace.flows.replicate import replicate
 
     _chosen(request)
 
@@ -310,7 +309,7 @@ def _replicate(request: ReplicateRequest, as_json: bool) -> None:
 
 def _chosen(request: ReplicateRequest | CollectRequest) -> list[str]:
     """Names of the streams that are meant; what the pipeline does not have or cannot do ends the command."""
-    from pipelines import find
+    from millrace.declaration.find import find
 
     try:
         return [stream.name for stream in request.chosen(find(request.pipeline))]
@@ -319,7 +318,7 @@ def _chosen(request: ReplicateRequest | CollectRequest) -> list[str]:
 
 
 def _print(report: RunReport, as_json: bool) -> None:
-    from cli.show import print_json, print_plans, print_report
+    from millrace.cli.show import print_json, print_plans, print_report
 
     if as_json:
         print_json(report)

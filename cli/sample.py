@@ -1,7 +1,4 @@
-"""The commands `seed` and `simulate`: sample data for the pipelines' sources.
-
-What does not belong here: the flows (flows/simulate.py, flows/seed.py), how results look (show.py).
-"""
+"""The commands `seed` and `simulate`: sample data for the pipelines' sources."""
 
 from __future__ import annotations
 
@@ -11,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from cli.asking import AsJson, awaited, fail, refuse, valid
-from millrace.errors import ConfigurationError
+from millrace.base.errors import ConfigurationError
+from millrace.cli.asking import AsJson, awaited, fail, refuse, valid
 
 SilentRate = Annotated[
     float | None, typer.Option(help="totesys: factor on silent edits and deletes.", show_default="1, as measured")
@@ -45,10 +42,10 @@ def seed(
     as_json: AsJson = False,
 ) -> None:
     """Generate sample data, or take files, and import them into the sources."""
-    from cli.show import print_json, print_seeded, print_simulated
-    from flows.seed import ImportRequest, SeedRequest, import_files
-    from flows.seed import seed as seed_flow
-    from flows.simulate import FillRequest, FillStocksRequest, fill, fill_stocks
+    from millrace.cli.show import print_json, print_seeded, print_simulated
+    from millrace.seed_data.simulate import FillRequest, FillStocksRequest, fill, fill_stocks
+    from millrace.seed_data.stori.flow import ImportRequest, SeedRequest, import_files
+    from millrace.seed_data.stori.flow import seed as seed_flow
 
     own, history = {"rows": rows, "documents": documents}, {"days": days, "start": start and start.date()}
     files = {"file": file or None}
@@ -99,15 +96,15 @@ def simulate(
     as_json: AsJson = False,
 ) -> None:
     """Let a sample source live on, faster than it did, until the present and then with it."""
-    from cli.show import print_json, print_sent, print_simulated
-    from flows.simulate import (
+    from millrace.cli.show import print_json, print_sent, print_simulated
+    from millrace.seed_data.simulate import (
         SimulateEventsRequest,
         SimulateRequest,
         SimulateStocksRequest,
         simulate_events,
         simulate_stocks,
     )
-    from flows.simulate import simulate as simulate_totesys
+    from millrace.seed_data.simulate import simulate as simulate_totesys
 
     life, silent, rare = {"speed": speed, "days": days}, {"silent_rate": silent_rate}, {"rare_rate": rare_rate}
     shares = {"duplicates": duplicates, "malformed": malformed}

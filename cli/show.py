@@ -1,7 +1,4 @@
-"""How results look in a terminal.
-
-What does not belong here: getting them.
-"""
+"""How results look in a terminal."""
 
 from __future__ import annotations
 
@@ -15,16 +12,16 @@ from rich.measure import Measurement
 from rich.syntax import Syntax
 from rich.table import Table
 
-from flows.seed import SeedReport
-from millrace.collect import Collected
-from millrace.reload import Reloaded
-from millrace.visible import visible, visible_json
-from seed_data.events.sending import Sent
-from tasks.plan import StreamPlan
-from tasks.rejects import Rejects
-from tasks.reload import ReloadPlan
-from tasks.report import RunReport
-from tasks.simulating import Simulated
+from millrace.base.visible import visible, visible_json
+from millrace.queues.consumer import Collected
+from millrace.runs.reload import Reloaded
+from millrace.seed_data.events.sending import Sent
+from millrace.seed_data.simulate_tasks import Simulated
+from millrace.seed_data.stori.flow import SeedReport
+from millrace.tasks.plan import StreamPlan
+from millrace.tasks.rejects import Rejects
+from millrace.tasks.reload import ReloadPlan
+from millrace.tasks.report import RunReport
 
 MINIMUM_WIDTH = 128
 REASON_WIDTH = 40

@@ -2,7 +2,6 @@
 
 Of a crash, and of a failure that no hook could see, the server tells: flows/automations.py. So that it is told once, a
 hook that told emits ``millrace.alerted``. A subflow's end is its parent's to tell.
-What does not belong here: the words (tasks/messages.py).
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging.loggers import flow_run_logger
 
-from tasks.alerts import tell
-from tasks.events import emit_alerted
-from tasks.messages import Message, cancelled, failed, is_dry_run
+from millrace.tasks.alerts import tell
+from millrace.tasks.events import emit_alerted
+from millrace.tasks.messages import Message, cancelled, failed, is_dry_run
 
 
 async def alert_failure(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:

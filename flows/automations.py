@@ -1,9 +1,8 @@
-"""``python -m flows.automations``: makes Prefect's automations what the code declares.
+"""``python -m millrace.flows.automations``: makes Prefect's automations what the code declares.
 
 Safe to repeat: what is equal is left alone, as an update would start its watches again. Automations are known by name;
 one of ours that the code no longer declares is removed, those of others are never touched. One that somebody paused
 in the UI stays paused.
-What does not belong here: which automations there are (watch.py).
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.events.schemas.automations import Automation, AutomationCore
 
-from blocks import names as documents
-from blocks.alerts import load_channels
-from blocks.api import api_errors
-from flows.watch import FLOWS, PREFIX, Patience, Watched, declared
-from millrace.errors import MillraceError
-from pipelines import find, names
-from tasks.events import emit_watched
+from millrace.base.errors import MillraceError
+from millrace.blocks import names as documents
+from millrace.blocks.alerts import load_channels
+from millrace.blocks.api import api_errors
+from millrace.declaration.find import find, names
+from millrace.flows.watch import FLOWS, PREFIX, Patience, Watched, declared
+from millrace.tasks.events import emit_watched
 
 TRANSFORM = "transform"
 PAGE = 200

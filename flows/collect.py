@@ -1,7 +1,6 @@
 """The flow `extract-queue`: a consumer that collects messages into the lake, on a schedule or for ever.
 
-What it collects is loaded by the next run of `replicate`. What does not belong here: how it collects
-(millrace/collect.py).
+What it collects is loaded by the next run of `replicate`.
 """
 
 from __future__ import annotations
@@ -13,16 +12,16 @@ from prefect import flow
 from prefect.artifacts import acreate_table_artifact
 from pydantic import Field
 
-from flows.alerts import alert_cancellation, alert_failure
-from flows.form import Form, asked_pipeline, pipeline_field
-from flows.together import outcomes, raise_all
-from flows.turn import leave_out_waiting
 from millrace import Pipeline, Queue, Stream
-from millrace.collect import Budget, Collected, Pace
-from millrace.errors import ConfigurationError
-from tasks.collect import collect_messages
-from tasks.failures import status_of, words
-from tasks.policy import artifact_key
+from millrace.base.errors import ConfigurationError
+from millrace.flows.alerts import alert_cancellation, alert_failure
+from millrace.flows.form import Form, asked_pipeline, pipeline_field
+from millrace.flows.together import outcomes, raise_all
+from millrace.flows.turn import leave_out_waiting
+from millrace.queues.consumer import Budget, Collected, Pace
+from millrace.tasks.collect import collect_messages
+from millrace.tasks.failures import status_of, words
+from millrace.tasks.policy import artifact_key
 
 
 class CollectRequest(Form):

@@ -1,7 +1,4 @@
-"""One extract flow per kind of source: it reads its streams side by side and hands on their batches.
-
-What does not belong here: loading, and reading itself.
-"""
+"""One extract flow per kind of source: it reads its streams side by side and hands on their batches."""
 
 from __future__ import annotations
 
@@ -11,17 +8,17 @@ from typing import Any
 
 from prefect import flow
 
-from flows.together import outcomes
-from millrace.run import Bounds
-from millrace.stream import SourceKind
-from tasks.extract import (
+from millrace.declaration.stream import SourceKind
+from millrace.flows.together import outcomes
+from millrace.runs.choose import Bounds
+from millrace.tasks.extract import (
     Extracted,
     extract_mongo_stream,
     extract_mysql_stream,
     extract_postgres_stream,
     extract_sqs_stream,
 )
-from tasks.failures import causes, words
+from millrace.tasks.failures import causes, words
 
 
 class StreamsFailed(ExceptionGroup[Exception]):

@@ -2,7 +2,6 @@
 
 A file is a pipeline of whoever typed its path: on a terminal, or where the environment allows it. The form of a
 deployment offers the registered ones, because whoever may start a run need not be allowed to choose its code.
-What does not belong here: the forms.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from prefect.runtime import deployment
 from pydantic import BaseModel, ConfigDict, Field
 
 from millrace import Pipeline
-from millrace.errors import ConfigurationError
-from pipelines import find, is_path, names
+from millrace.base.errors import ConfigurationError
+from millrace.declaration.find import find, is_path, names
 
 PATHS_VARIABLE = "MILLRACE_ALLOW_PIPELINE_PATHS"
 """``true`` where deployments may run a pipeline by the path of its file."""

@@ -1,7 +1,4 @@
-"""The flow `reload`: a model's table made again, beside the one that is there, and put in its place at the end.
-
-What does not belong here: how (millrace/reload.py).
-"""
+"""The flow `reload`: a model's table made again, beside the one that is there, and put in its place at the end."""
 
 from __future__ import annotations
 
@@ -10,15 +7,15 @@ from typing import Literal
 from prefect import flow, get_run_logger
 from pydantic import Field
 
-from flows.alerts import alert_cancellation, alert_failure
-from flows.extract import EXTRACT
-from flows.form import Form, asked_pipeline, pipeline_field
-from flows.together import outcomes
 from millrace import Model, Pipeline
-from millrace.reload import Reloaded
-from millrace.run import Bounds
-from tasks.lease import give_back
-from tasks.reload import ReloadPlan, plan_reload, reload_applied, reload_landed
+from millrace.flows.alerts import alert_cancellation, alert_failure
+from millrace.flows.extract import EXTRACT
+from millrace.flows.form import Form, asked_pipeline, pipeline_field
+from millrace.flows.together import outcomes
+from millrace.runs.choose import Bounds
+from millrace.runs.reload import Reloaded
+from millrace.tasks.lease import give_back
+from millrace.tasks.reload import ReloadPlan, plan_reload, reload_applied, reload_landed
 
 
 class ReloadRequest(Form):

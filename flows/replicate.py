@@ -2,7 +2,6 @@
 
 A stream that fails stops no other: what was read is loaded, and the run fails at the end with every reason. A pipeline
 with models is loaded as a whole, or not at all.
-What does not belong here: what a step does (tasks/).
 """
 
 from __future__ import annotations
@@ -13,24 +12,24 @@ from dataclasses import replace
 
 from prefect import flow, get_run_logger
 
-from flows.alerts import alert_cancellation, alert_failure
-from flows.extract import EXTRACT, StreamsFailed
-from flows.form import asked_pipeline
-from flows.request import ReplicateRequest, run_name
-from flows.together import outcomes
-from flows.transform import TransformRequest, conclude, transform
-from flows.turn import leave_out_waiting
 from millrace import Model, Pipeline, Stream
-from millrace.run import Bounds
-from millrace.space import remove_abandoned
-from tasks.collect import dead_letters_of, forward_dead_letters
-from tasks.events import emit_landed
-from tasks.extract import Extracted
-from tasks.failures import status_of, words
-from tasks.lease import give_back
-from tasks.load import load_batches
-from tasks.plan import no_plan, plan_model, plan_stream, publish_plans
-from tasks.report import (
+from millrace.base.disk import remove_abandoned
+from millrace.flows.alerts import alert_cancellation, alert_failure
+from millrace.flows.extract import EXTRACT, StreamsFailed
+from millrace.flows.form import asked_pipeline
+from millrace.flows.request import ReplicateRequest, run_name
+from millrace.flows.together import outcomes
+from millrace.flows.transform import TransformRequest, conclude, transform
+from millrace.flows.turn import leave_out_waiting
+from millrace.runs.choose import Bounds
+from millrace.tasks.collect import dead_letters_of, forward_dead_letters
+from millrace.tasks.events import emit_landed
+from millrace.tasks.extract import Extracted
+from millrace.tasks.failures import status_of, words
+from millrace.tasks.lease import give_back
+from millrace.tasks.load import load_batches
+from millrace.tasks.plan import no_plan, plan_model, plan_stream, publish_plans
+from millrace.tasks.report import (
     RunReport,
     Status,
     StreamReport,

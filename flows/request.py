@@ -1,7 +1,4 @@
-"""What a run is asked to do: the form that Prefect's UI shows.
-
-What does not belong here: doing it.
-"""
+"""What a run is asked to do: the form that Prefect's UI shows."""
 
 from __future__ import annotations
 
@@ -11,11 +8,11 @@ from typing import Annotated
 from prefect.runtime import flow_run
 from pydantic import BeforeValidator, Field, model_validator
 
-from flows.form import Form, pipeline_field
 from millrace import Pipeline, Stream
-from millrace.consent import NO_CONSENT, Consent
-from millrace.errors import ConfigurationError
-from millrace.run import Bounds, Mode
+from millrace.base.errors import ConfigurationError
+from millrace.declaration.consent import NO_CONSENT, Consent
+from millrace.flows.form import Form, pipeline_field
+from millrace.runs.choose import Bounds, Mode
 
 SPANS: dict[Mode, str] = {"incremental": "changes", "full": "all", "sweep": "sweep", "replay": "replay of rejects"}
 """How a run is called."""

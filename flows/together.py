@@ -1,6 +1,6 @@
 """Run steps side by side to their ends: what came out, and what failed.
 
-A bare gather would leave siblings of a failed step running for ever. What does not belong here: the steps.
+A bare gather would leave siblings of a failed step running for ever.
 """
 
 from __future__ import annotations

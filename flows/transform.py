@@ -2,7 +2,6 @@
 
 It is the next step of `replicate`, and a deployment of its own that the event `millrace.landed` starts. That both load
 one ingest does no harm: a batch is applied once.
-What does not belong here: reading sources (replicate.py), what a step does (tasks/).
 """
 
 from __future__ import annotations
@@ -12,16 +11,16 @@ from collections.abc import Sequence
 from prefect import flow
 from pydantic import Field
 
-from flows.alerts import alert_cancellation, alert_failure
-from flows.form import Form, asked_pipeline, pipeline_field
 from millrace import Pipeline
-from tasks.alerts import alert_breach
-from tasks.events import emit_loaded
-from tasks.lease import give_back
-from tasks.load import load_batches
-from tasks.messages import Breach
-from tasks.report import RunReport, StreamReport, failed, publish_report, report_of, run_failed
-from tasks.transform import transform_batches
+from millrace.flows.alerts import alert_cancellation, alert_failure
+from millrace.flows.form import Form, asked_pipeline, pipeline_field
+from millrace.tasks.alerts import alert_breach
+from millrace.tasks.events import emit_loaded
+from millrace.tasks.lease import give_back
+from millrace.tasks.load import load_batches
+from millrace.tasks.messages import Breach
+from millrace.tasks.report import RunReport, StreamReport, failed, publish_report, report_of, run_failed
+from millrace.tasks.transform import transform_batches
 
 
 class TransformRequest(Form):

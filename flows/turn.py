@@ -2,7 +2,6 @@
 
 So do runs of the schedule, which would pile up behind a long one. The run whose turn it is cancels those that it makes
 needless, and says so in their state: it begins later than they should have, and brings what they would have brought.
-What does not belong here: the limits themselves (prefect.yaml).
 """
 
 from __future__ import annotations

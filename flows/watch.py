@@ -3,7 +3,6 @@
 It tells of what no hook in a flow's process can see (a crash, a run that does not start, a failure before the hook,
 silence), and starts the deployment ``transform/<pipeline>`` when an ingest has landed that asks for it. Only runs of
 deployments are watched: an ad-hoc run has somebody who looks at it, and a subflow has a parent.
-What does not belong here: applying them (automations.py).
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from uuid import UUID
 from prefect.events.actions import RunDeployment, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
-from tasks.events import ALERTED, LANDED, LOAD_LABEL, LOADED, WATCHED, pipeline_resource
-from tasks.messages import REGULAR, minutes, run_link
+from millrace.tasks.events import ALERTED, LANDED, LOAD_LABEL, LOADED, WATCHED, pipeline_resource
+from millrace.tasks.messages import REGULAR, minutes, run_link
 
 PREFIX = "millrace: "
 """Automations whose names begin so are ours: made, changed and removed by code alone."""

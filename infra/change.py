@@ -1,7 +1,4 @@
-"""What the deploy command did to a thing, or would do.
-
-What does not belong here: how it is shown (deploy.py).
-"""
+"""What the deploy command did to a thing, or would do."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The stack of stack.yaml: brought up to date by change sets, so that what would change is known before it does.
-
-What does not belong here: the parameters (settings.py), what people put into the resources.
-"""
+"""The stack of stack.yaml: brought up to date by change sets, so that what would change is known before it does."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from infra.change import Action, Change
 from infra.target import Target
-from millrace.errors import ConfigurationError, FatalError
+from millrace.base.errors import ConfigurationError, FatalError
 
 TEMPLATE = Path(__file__).with_name("stack.yaml")
 CAPABILITIES = ["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]

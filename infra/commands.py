@@ -1,7 +1,4 @@
-"""Other programs that a deployment calls: git, make, the builder of images, `prefect deploy`.
-
-What does not belong here: what they are called for.
-"""
+"""Other programs that a deployment calls: git, make, the builder of images, `prefect deploy`."""
 
 from __future__ import annotations
 
@@ -10,8 +7,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from millrace.errors import FatalError
-from millrace.redact import redact
+from millrace.base.errors import FatalError
+from millrace.base.redact import redact
 
 ROOT = Path(__file__).parents[1]
 LINES_TOLD = 20

@@ -2,7 +2,6 @@
 
 `up` may be repeated, and goes on where an earlier one ended: each step looks at what is there and makes what differs.
 Exit codes: 0 done, 1 something failed (`status`: something is not well), 2 the request or a setting is wrong.
-What does not belong here: how any one thing is made or compared (a module each).
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from blocks.bootstrap import remove
-from flows.automations import remove_automations
 from infra import cloudformation, status, teardown
 from infra.change import Action, Change
 from infra.release import bring_up, described, of_lines, preview
 from infra.settings import read_settings
 from infra.target import Target, told
-from millrace.errors import ConfigurationError, MillraceError
-from millrace.visible import visible
+from millrace.base.errors import ConfigurationError, MillraceError
+from millrace.base.visible import visible
+from millrace.blocks.bootstrap import remove
+from millrace.flows.automations import remove_automations
 
 FAILED, WRONG_REQUEST = 1, 2
 MARKS = {Action.CREATED: "+", Action.UPDATED: "~", Action.REMOVED: "-", Action.UNCHANGED: "=", Action.LEFT: "!"}

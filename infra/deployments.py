@@ -1,7 +1,4 @@
-"""The deployments of prefect.yaml on Prefect's server: which differ, and `prefect deploy` for those.
-
-What does not belong here: what is deployed (prefect.yaml).
-"""
+"""The deployments of prefect.yaml on Prefect's server: which differ, and `prefect deploy` for those."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ from infra.change import Action, Change
 from infra.commands import ROOT, output
 from infra.settings import variables_of
 from infra.target import Target
-from pipelines import find
+from millrace.declaration.find import find
 
 FILE = ROOT / "prefect.yaml"
 KIND = "deployment"

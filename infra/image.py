@@ -1,7 +1,4 @@
-"""The image that tasks run: its name for this commit, and its way into the stack's repository.
-
-What does not belong here: how an image is built (Makefile, Dockerfile).
-"""
+"""The image that tasks run: its name for this commit, and its way into the stack's repository."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from botocore.exceptions import ClientError
 from infra.change import Action, Change
 from infra.commands import ROOT, output
 from infra.target import Target
-from millrace.errors import ConfigurationError
+from millrace.base.errors import ConfigurationError
 
 KIND = "image"
 

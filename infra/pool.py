@@ -1,7 +1,4 @@
-"""The work pool and its queues on Prefect's server.
-
-What does not belong here: what the pool's template says (work_pool.py).
-"""
+"""The work pool and its queues on Prefect's server."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from prefect.exceptions import ObjectNotFound
 from infra import work_pool
 from infra.change import Action, Change
 from infra.target import Target
-from millrace.errors import ConfigurationError
+from millrace.base.errors import ConfigurationError
 
 KIND = "work pool"
 

@@ -2,7 +2,6 @@
 
 Every step looks at what is there and makes what differs, so that the same order serves the first time, every later one,
 and after a failure half way.
-What does not belong here: the steps (a module each), the command line (deploy.py).
 """
 
 from __future__ import annotations
@@ -10,9 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 
-from blocks.bootstrap import bootstrap
-from blocks.reference import reference
-from flows.automations import apply_automations, declared_promises
 from infra import cloudformation
 from infra import image as images
 from infra.change import Action, Change, of_line
@@ -22,7 +18,10 @@ from infra.pool import apply_pool, template
 from infra.secret_values import apply_secrets
 from infra.settings import runnable, variables_of
 from infra.target import Target
-from pipelines import find
+from millrace.blocks.bootstrap import bootstrap
+from millrace.blocks.reference import reference
+from millrace.declaration.find import find
+from millrace.flows.automations import apply_automations, declared_promises
 
 Step = Callable[[], list[Change]]
 

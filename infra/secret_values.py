@@ -2,7 +2,6 @@
 
 A value is written only where none is, or where the operator says so: what happens to be set in a terminal must not
 replace what production runs with. No value is ever shown.
-What does not belong here: the secrets themselves (stack.yaml).
 """
 
 from __future__ import annotations

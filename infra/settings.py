@@ -1,7 +1,4 @@
-"""What is said of an environment: a file in environments/, checked, and what follows from it for the stack.
-
-What does not belong here: asking AWS or Prefect for anything.
-"""
+"""What is said of an environment: a file in environments/, checked, and what follows from it for the stack."""
 
 from __future__ import annotations
 
@@ -14,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from infra import work_pool
 from millrace import Pipeline
-from millrace.errors import ConfigurationError
-from pipelines import find, names
+from millrace.base.errors import ConfigurationError
+from millrace.declaration.find import find, names
 
 ENVIRONMENTS = Path(__file__).with_name("environments")
 

@@ -1,7 +1,4 @@
-"""How an environment is: a line for each part of it, and whether all of it works.
-
-What does not belong here: what it should be (the modules that apply it; `diff` compares).
-"""
+"""How an environment is: a line for each part of it, and whether all of it works."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from infra.pool import find_pool
 from infra.secret_values import apply_secrets
 from infra.settings import variables_of
 from infra.target import Target
-from pipelines import find
+from millrace.declaration.find import find
 
 WELL = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE")
 

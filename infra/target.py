@@ -1,7 +1,4 @@
-"""Where a deployment goes: the environment's settings, AWS's clients, Prefect's API, and the stack's outputs.
-
-What does not belong here: what is made there (a module for each kind of thing).
-"""
+"""Where a deployment goes: the environment's settings, AWS's clients, Prefect's API, and the stack's outputs."""
 
 from __future__ import annotations
 
@@ -17,10 +14,10 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_API_URL
 
-from blocks.api import translated
 from infra.settings import Settings
-from millrace.errors import ConfigurationError, Unreachable
-from millrace.redact import redact
+from millrace.base.errors import ConfigurationError, Unreachable
+from millrace.base.redact import redact
+from millrace.blocks.api import translated
 
 LENGTH_TOLD = 500
 OF_THE_EMULATOR = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")

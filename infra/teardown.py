@@ -1,7 +1,6 @@
 """The end of an environment: what holds data is looked at first, and deleted only if somebody said so.
 
 The warehouse is never deleted here, neither is what a person put beside ours.
-What does not belong here: making any of it.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from infra.deployments import declared, read
 from infra.pool import KIND as POOL
 from infra.secret_values import apply_secrets
 from infra.target import Target
-from millrace.errors import ConfigurationError
+from millrace.base.errors import ConfigurationError
 
 BUCKETS = ("LandingBucket", "ProcessedBucket")
 QUEUES = ("EventsQueueUrl", "EventsDeadLetterQueueUrl")

@@ -4,7 +4,6 @@ In base_job_template.json ``${Name}`` stands for an output of the stack, ``{{ na
 The task definition is the same for runs of every size, as sizes are overrides of the run: so all deployments of an
 image share one revision. ``enableFaultInjection`` stands in it because AWS always returns it, and the worker registers
 a new revision for whatever differs.
-What does not belong here: asking AWS or Prefect for anything.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from blocks.environment import VARIABLES
-from millrace.errors import ConfigurationError
+from millrace.base.errors import ConfigurationError
+from millrace.blocks.environment import VARIABLES
 
 NAME = "millrace-ecs"
 TYPE = "ecs"

@@ -1,7 +1,4 @@
-"""Command line of the local stack: ``python -m local up`` and ``python -m local run -- COMMAND``.
-
-What does not belong here: what the stack consists of (stack.py).
-"""
+"""Command line of the local stack: ``python -m local up`` and ``python -m local run -- COMMAND``."""
 
 from __future__ import annotations
 
@@ -23,8 +20,8 @@ from rich.table import Table
 from local.mysql import URL_VARIABLE, is_available
 from local.processes import dies_with_parent, neutral_environment
 from local.stack import BANK_DATABASE, Stack
-from millrace.errors import FatalError, MillraceError
-from tasks.signals import stopped_by_signals
+from millrace.base.errors import FatalError, MillraceError
+from millrace.tasks.signals import stopped_by_signals
 
 WATCH_SECONDS = 0.5
 SEED = "seed stori --rows 2000 --documents 500"
@@ -97,7 +94,7 @@ def _fill(stack: Stack) -> None:
     environment = stack.environment()
     # Blocks as a deployment makes them: with references in the place of URLs.
     references = {name: f"${{{name}}}" for name in environment if name.endswith("_URL") and is_secret(name)}
-    for arguments, further in (("-m blocks.bootstrap", references), (f"-m cli.main {SEED}", {})):
+    for arguments, further in (("-m millrace.blocks.bootstrap", references), (f"-m millrace.cli.main {SEED}", {})):
         done = subprocess.run(
             [sys.executable, *arguments.split()],
             env=neutral_environment() | environment | further,

@@ -1,7 +1,6 @@
 """An AWS emulator on 127.0.0.1: MiniStack, one endpoint for every service the project uses.
 
 Objects and queues live in its memory unless the directory is kept.
-What does not belong here: which buckets and queues there are.
 """
 
 from __future__ import annotations

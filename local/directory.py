@@ -1,7 +1,4 @@
-"""The directory of one stack: held by one process at a time, and swept away if its holder was killed.
-
-What does not belong here: what lies in the directory.
-"""
+"""The directory of one stack: held by one process at a time, and swept away if its holder was killed."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from millrace.errors import ConfigurationError
+from millrace.base.errors import ConfigurationError
 
 PREFIX = "millrace-stack-"
 LOCK_NAME = "lock"

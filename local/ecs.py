@@ -1,8 +1,6 @@
 """ECS beside the stack: a cluster on the emulator, the agent that makes its tasks real, and Prefect's worker for it.
 
 Stack, secrets and work pool are made by the same steps as on AWS, for the environment `local`.
-What does not belong here: what a task is on this machine (ecs_agent.py); blocks, deployments, automations, which
-``python -m infra.deploy up --env local`` makes.
 """
 
 from __future__ import annotations

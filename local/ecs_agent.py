@@ -3,7 +3,6 @@
 ``python -m local.ecs_agent``. A container is a process with an environment, a home and a directory of its own; of its
 image only the name counts. An image it was not told of cannot be pulled, and a secret that is not there keeps a task
 from starting, as on AWS. Changes of a task go to the queue that Prefect's worker watches.
-What does not belong here: which cluster, queue and work pool there are (ecs.py).
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """A MongoDB stand-in on 127.0.0.1: SecantusDB, which presents itself as a replica set of one node.
 
 It is a process of its own (it is GPL software and no part of this program). No login, no TLS.
-What does not belong here: databases and their contents.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 It keeps nothing safe: flushes are off, so a power cut may ruin the directory. Good for tests and demonstrations only.
 As root the server runs as ``nobody``. A server that MYSQL_URL names (as its superuser) is neither started nor stopped.
-What does not belong here: who uses which database (stack.py).
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from pymysql.constants import ER
 from sqlalchemy.engine import URL, make_url
 
 from local.processes import LOCALHOST, Process, as_user, free_port
-from millrace.errors import ConfigurationError
+from millrace.base.errors import ConfigurationError
 
 SUPERUSER = "root"
 UNPRIVILEGED_USER = "nobody"

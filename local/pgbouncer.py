@@ -1,6 +1,6 @@
 """A PgBouncer before a database of the local PostgreSQL, on 127.0.0.1 with password logins.
 
-As root it runs as ``nobody``, since PgBouncer refuses root. What does not belong here: who connects through it.
+As root it runs as ``nobody``, since PgBouncer refuses root.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 
 from local.mysql import SEARCHED, UNPRIVILEGED_USER
 from local.processes import LOCALHOST, Process, as_user, free_port
-from millrace.errors import ConfigurationError
+from millrace.base.errors import ConfigurationError
 
 PoolMode = Literal["session", "transaction", "statement"]
 CONFIGURATION = """[databases]

@@ -2,7 +2,6 @@
 
 It keeps nothing safe: fsync is off, so a power cut may ruin the directory (a killed process does not). Good for
 tests and demonstrations only. As root the server runs as ``nobody``, since PostgreSQL refuses root.
-What does not belong here: who uses which database (stack.py).
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ import psycopg2
 from psycopg2 import sql
 
 from local.processes import LOCALHOST, Process, as_user, dies_with_parent, free_port
-from millrace.errors import ConfigurationError
+from millrace.base.errors import ConfigurationError
 
 SUPERUSER = "postgres"
 UNPRIVILEGED_USER = "nobody"

@@ -1,7 +1,4 @@
-"""A Prefect server on 127.0.0.1 whose database is the stack's PostgreSQL: SQLite answers concurrent runs with 503.
-
-What does not belong here: deployments, blocks, workers.
-"""
+"""A Prefect server on 127.0.0.1 whose database is the stack's PostgreSQL: SQLite answers concurrent runs with 503."""
 
 from __future__ import annotations
 

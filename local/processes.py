@@ -3,7 +3,6 @@
 Every child runs in a session of its own, so that Ctrl-C in the terminal reaches the stack alone and the stack
 takes its children down in order. Should the stack itself be killed, the kernel signals each child
 (PR_SET_PDEATHSIG, set by ``setpriv`` of util-linux).
-What does not belong here: what any particular server needs (one module each).
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypedDict
 
-from millrace.errors import Unreachable
+from millrace.base.errors import Unreachable
 
 LOCALHOST = "127.0.0.1"
 POLL_SECONDS = 0.02

@@ -1,7 +1,4 @@
-"""The whole stack: every server the product talks to, started together, described, and taken down together.
-
-What does not belong here: how one server is started (a module each), what is stored in it (seed_data).
-"""
+"""The whole stack: every server the product talks to, started together, described, and taken down together."""
 
 from __future__ import annotations
 
@@ -11,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from local import stocks, totesys
 from local.aws import ACCOUNT_ID, AwsServer, launch_aws, wait_for_aws
+from local.demos import stocks_source, totesys_source
 from local.directory import stack_directory
 from local.mongo import MongoServer, launch_mongo, wait_for_mongo
 from local.mysql import MySQLServer, launch_mysql, wait_for_mysql
@@ -20,7 +17,7 @@ from local.postgres import SUPERUSER, PostgresServer, start_postgres
 from local.prefect_server import TRACKING_OFF, PrefectServer, launch_prefect_server, wait_for_prefect_server
 from local.processes import Process
 from local.warehouse import WarehouseServer, launch_warehouse, wait_for_warehouse
-from millrace.errors import ConfigurationError
+from millrace.base.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from local.ecs import Ecs
@@ -92,7 +89,7 @@ class Stack:
         wait_for_aws(self.aws)
         wait_for_warehouse(self.warehouse)
         if self.mysql:
-            stocks.install(wait_for_mysql(self.mysql))
+            stocks_source.install(wait_for_mysql(self.mysql))
         if self.prefect:
             wait_for_prefect_server(self.prefect)
         self.ecs = None
@@ -134,7 +131,7 @@ class Stack:
         self.postgres = start_postgres(directory / "postgres")
         starting.callback(self.postgres.stop)
         self.postgres.create_database(BANK_DATABASE)
-        totesys.install(self.postgres)
+        totesys_source.install(self.postgres)
         if self.with_mysql:
             self.postgres.create_database(STOCKS_WAREHOUSE_DATABASE)
         self.prefect = None
@@ -152,8 +149,10 @@ class Stack:
         """The variables with which the product finds this stack. They hold the passwords."""
         variables = {
             "SOURCE_POSTGRES_URL": self.postgres.url(BANK_DATABASE, user=BANK_DATABASE),
-            "SOURCE_POSTGRES_TOTESYS_URL": self.postgres.url(totesys.DATABASE, user=totesys.READER),
-            "SOURCE_POSTGRES_TOTESYS_WRITER_URL": self.postgres.url(totesys.DATABASE, user=totesys.WRITER),
+            "SOURCE_POSTGRES_TOTESYS_URL": self.postgres.url(totesys_source.DATABASE, user=totesys_source.READER),
+            "SOURCE_POSTGRES_TOTESYS_WRITER_URL": self.postgres.url(
+                totesys_source.DATABASE, user=totesys_source.WRITER
+            ),
             "SOURCE_MONGO_URL": self.mongo.url,
             "SOURCE_SQS_EVENTS_URL": self.queue_url,
             "SOURCE_SQS_EVENTS_DEAD_LETTER_URL": self.dead_letter_queue_url,
@@ -174,8 +173,8 @@ class Stack:
 
     def _stocks_environment(self, mysql: MySQLServer) -> dict[str, str]:
         return {
-            "SOURCE_MYSQL_STOCKS_URL": mysql.url(stocks.DATABASE, user=stocks.READER),
-            "SOURCE_MYSQL_STOCKS_WRITER_URL": mysql.url(stocks.DATABASE, user=stocks.WRITER),
+            "SOURCE_MYSQL_STOCKS_URL": mysql.url(stocks_source.DATABASE, user=stocks_source.READER),
+            "SOURCE_MYSQL_STOCKS_WRITER_URL": mysql.url(stocks_source.DATABASE, user=stocks_source.WRITER),
             "WAREHOUSE_STOCKS_URL": self.postgres.url(STOCKS_WAREHOUSE_DATABASE, user=STOCKS_WAREHOUSE_DATABASE),
         }
 
@@ -188,7 +187,7 @@ class Stack:
             Service("Redshift", "warehouse", self.warehouse.address, self.warehouse.process),
         ]
         if self.mysql:
-            rows.insert(1, Service("MySQL", "source", self.mysql.address(stocks.DATABASE), self.mysql.process))
+            rows.insert(1, Service("MySQL", "source", self.mysql.address(stocks_source.DATABASE), self.mysql.process))
         if self.prefect:
             rows.append(Service("Prefect", "server and UI", self.prefect.ui_url, self.prefect.process))
         if self.prefect and self.ecs:

@@ -1,7 +1,6 @@
 """Starts the Redshift stand-in (``local.redshift``) as a process in front of a PostgreSQL database.
 
 It must not run in the client's own process: a garbage-collected connection would wait for itself.
-What does not belong here: what Redshift does and refuses (local/redshift/).
 """
 
 from __future__ import annotations

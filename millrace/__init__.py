@@ -3,12 +3,12 @@
 What does not belong here: Prefect, connections, anything that runs.
 """
 
-from millrace.declared import Bind, Dated, Incremental, Queue, Reconcile, Snapshot
-from millrace.load_modes import Append, History, Merge, Replace, Scd2
-from millrace.model import Model
-from millrace.pipeline import Pipeline
-from millrace.stream import Stream
-from millrace.types import decimal, text
+from millrace.base.types import decimal, text
+from millrace.declaration.captures import Bind, Dated, Incremental, Queue, Reconcile, Snapshot
+from millrace.declaration.load_modes import Append, History, Merge, Replace, Scd2
+from millrace.declaration.model import Model
+from millrace.declaration.pipeline import Pipeline
+from millrace.declaration.stream import Stream
 
 __all__ = [
     "Append",

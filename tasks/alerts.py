@@ -1,7 +1,4 @@
-"""Telling people: a message to every channel.
-
-What does not belong here: the words (messages.py), the channels (blocks/alerts.py), when a run's end is told (flows/).
-"""
+"""Telling people: a message to every channel."""
 
 from __future__ import annotations
 
@@ -13,9 +10,9 @@ from datetime import timedelta
 from prefect.logging import get_logger
 from prefect.runtime import flow_run
 
-from blocks.alerts import load_channels, send
-from tasks.events import emit_breached
-from tasks.messages import Breach, Message, breached
+from millrace.blocks.alerts import load_channels, send
+from millrace.tasks.events import emit_breached
+from millrace.tasks.messages import Breach, Message, breached
 
 
 async def tell(message: Message, logger: logging.Logger | logging.LoggerAdapter[logging.Logger]) -> bool:

@@ -1,7 +1,4 @@
-"""The steps of streams that come from queues: collect messages into the lake, send on those that were rejected.
-
-What does not belong here: how (millrace/collect.py, millrace/dead_letters.py), when (flows/).
-"""
+"""The steps of streams that come from queues: collect messages into the lake, send on those that were rejected."""
 
 from __future__ import annotations
 
@@ -10,17 +7,17 @@ import time
 
 from prefect import get_run_logger, task
 
-from blocks.load import load_landing, load_source_queue
-from blocks.sqs import SqsQueue
 from millrace import Pipeline, Queue, Stream
-from millrace.collect import Budget, Collected, Pace, Progress, collect
-from millrace.dead_letters import send_dead_letters
-from millrace.errors import ConfigurationError
-from millrace.lake.messages import collected_prefix
-from pipelines import find
-from tasks.connections import open_warehouse
-from tasks.policy import STEP
-from tasks.signals import stopped_by_signals
+from millrace.base.errors import ConfigurationError
+from millrace.blocks.load import load_landing, load_source_queue
+from millrace.blocks.sqs import SqsQueue
+from millrace.declaration.find import find
+from millrace.queues.consumer import Budget, Collected, Pace, Progress, collect
+from millrace.queues.objects import collected_prefix
+from millrace.runs.dead_letters import send_dead_letters
+from millrace.tasks.connections import open_warehouse
+from millrace.tasks.policy import STEP
+from millrace.tasks.signals import stopped_by_signals
 
 PROGRESS_SECONDS = 10.0
 SPARE_CONNECTIONS = 2

@@ -1,7 +1,4 @@
-"""The engine's objects made from blocks, for tasks.
-
-What does not belong here: the blocks (blocks/), and what is done through the connections.
-"""
+"""The engine's objects made from blocks, for tasks."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, closing
 from typing import Any, assert_never
 
-from blocks.load import (
+from millrace.blocks.load import (
     load_landing,
     load_processed,
     load_source_mongo,
@@ -17,20 +14,20 @@ from blocks.load import (
     load_source_postgres,
     load_warehouse,
 )
-from blocks.sql import driver_of, opener
-from millrace.capture.chunk import Source
-from millrace.capture.mongo import MongoSource
-from millrace.capture.mongo_client import check
-from millrace.capture.mysql import MySQLSource
-from millrace.capture.mysql_errors import mysql_errors
-from millrace.capture.postgres import PostgresSource
-from millrace.collected import CollectedSource
-from millrace.database import database_errors
-from millrace.extract import Landing, Progress
-from millrace.pipeline import Pipeline
-from millrace.stream import SourceReference, Stream
+from millrace.blocks.sql import driver_of, opener
+from millrace.declaration.pipeline import Pipeline
+from millrace.declaration.stream import SourceReference, Stream
+from millrace.drivers.mongo_client import check
+from millrace.drivers.psycopg_errors import database_errors
+from millrace.drivers.pymysql_errors import mysql_errors
+from millrace.queues.source import CollectedSource
+from millrace.runs.extract import Landing, Progress
+from millrace.sources.chunk import Source
+from millrace.sources.mongo import MongoSource
+from millrace.sources.mysql import MySQLSource
+from millrace.sources.postgres import PostgresSource
 from millrace.warehouse.dialect import dialect_for
-from millrace.warehouse.loader import Warehouse
+from millrace.warehouse.warehouse import Warehouse
 
 
 @asynccontextmanager

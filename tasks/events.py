@@ -1,7 +1,6 @@
 """What Millrace tells Prefect's event stream: landed, loaded, a breach of freshness, an alert that was sent.
 
 Every event of a pipeline is about one resource, ``millrace.pipeline.<name>``; automations listen (flows/watch.py).
-What does not belong here: messages to people (messages.py).
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Extract one stream into one batch: a task per kind of source, for the extract flows to run side by side.
 
 A task hands on the key of the batch's manifest and counts, never data.
-What does not belong here: reading and writing (millrace/), which streams run (flows/).
 """
 
 from __future__ import annotations
@@ -12,14 +11,14 @@ from dataclasses import dataclass, replace
 from prefect import task
 from prefect.logging import get_run_logger
 
-from millrace.extract import Progress
+from millrace.declaration.find import find
 from millrace.lake.batch import Batch
-from millrace.reads import Route
-from millrace.run import Bounds, read
-from pipelines import find
-from tasks.connections import open_landing, open_source, open_warehouse
-from tasks.lease import leased
-from tasks.policy import STEP
+from millrace.runs.choose import Bounds, read
+from millrace.runs.extract import Progress
+from millrace.runs.reads import Route
+from millrace.tasks.connections import open_landing, open_source, open_warehouse
+from millrace.tasks.lease import leased
+from millrace.tasks.policy import STEP
 
 PROGRESS_SECONDS = 5.0
 

@@ -1,7 +1,6 @@
 """What failed, in words for people: each cause once, however many streams it stopped.
 
 The words of an error that is not the engine's own may hold a secret or a value of a row, so only its type is shown.
-What does not belong here: how errors are raised, and who gets to know of them.
 """
 
 from __future__ import annotations
@@ -10,8 +9,8 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from millrace.errors import ConfigurationError, MillraceError, StreamBusy
-from millrace.redact import redact
+from millrace.base.errors import ConfigurationError, MillraceError, StreamBusy
+from millrace.base.redact import redact
 
 Failure = Literal["busy", "refused", "failed"]
 RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")

@@ -1,7 +1,4 @@
-"""The lease of a stream around a task: its holder is the whole flow run, so that a retry of it may take it again.
-
-What does not belong here: what a lease is (millrace/warehouse/lease.py).
-"""
+"""The lease of a stream around a task: its holder is the whole flow run, so that a retry of it may take it again."""
 
 from __future__ import annotations
 
@@ -12,13 +9,13 @@ from dataclasses import dataclass
 
 from prefect.runtime import flow_run
 
-from blocks.load import load_landing
 from millrace import Pipeline, Stream
-from millrace.errors import MillraceError
+from millrace.base.errors import MillraceError
+from millrace.blocks.load import load_landing
+from millrace.drivers.worker import Worker
 from millrace.lake.batch import Batch
-from millrace.warehouse.loader import Warehouse
-from millrace.worker import Worker
-from tasks.connections import open_warehouse
+from millrace.tasks.connections import open_warehouse
+from millrace.warehouse.warehouse import Warehouse
 
 
 @dataclass

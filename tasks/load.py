@@ -1,7 +1,4 @@
-"""Load batches into the warehouse, in one commit. Safe to repeat: a batch that was applied is recognised.
-
-What does not belong here: how (millrace/warehouse/).
-"""
+"""Load batches into the warehouse, in one commit. Safe to repeat: a batch that was applied is recognised."""
 
 from __future__ import annotations
 
@@ -12,13 +9,13 @@ from dataclasses import dataclass
 
 from prefect import task
 
-from blocks.load import load_landing, load_processed
+from millrace.blocks.load import load_landing, load_processed
+from millrace.declaration.find import find
 from millrace.lake.batch import Batch
-from millrace.warehouse.load_result import LoadResult
-from pipelines import find
-from tasks.connections import open_warehouse
-from tasks.lease import held
-from tasks.policy import STEP
+from millrace.tasks.connections import open_warehouse
+from millrace.tasks.lease import held
+from millrace.tasks.policy import STEP
+from millrace.warehouse.ledger.load_result import LoadResult
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 It names streams, tables and counts: never a secret, never a value of a row. The words of an error that is not the
 engine's own may hold either, so only its type is told.
-What does not belong here: to whom it goes (blocks/alerts.py).
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ from datetime import timedelta
 from prefect.client.schemas.objects import FlowRun
 from prefect.utilities.urls import url_for
 
-from millrace.errors import MillraceError, TooManyRejects
-from millrace.redact import redact
-from millrace.visible import visible
-from tasks.failures import causes, words
-from tasks.report import RunReport
+from millrace.base.errors import MillraceError, TooManyRejects
+from millrace.base.redact import redact
+from millrace.base.visible import visible
+from millrace.tasks.failures import causes, words
+from millrace.tasks.report import RunReport
 
 LISTED_FAILURES = 50
 RETRY = "Remedy: retry this run, once the reason is gone; no other run does what it was asked for."

@@ -1,7 +1,4 @@
-"""The plan of one stream: what is read, by which query, schema changes and the SQL of the load. Changes nothing.
-
-What does not belong here: how any of it is found out (millrace/).
-"""
+"""The plan of one stream: what is read, by which query, schema changes and the SQL of the load. Changes nothing."""
 
 from __future__ import annotations
 
@@ -13,13 +10,13 @@ from prefect import get_run_logger, task
 from prefect.artifacts import acreate_markdown_artifact
 
 from millrace import Model, Pipeline, Stream
-from millrace.reads import Route
-from millrace.run import Bounds, choose
-from millrace.visible import markdown, markdown_code, visible
-from pipelines import find
-from tasks.connections import open_landing, open_source, open_warehouse
-from tasks.failures import words
-from tasks.policy import STEP, artifact_key
+from millrace.base.visible import markdown, markdown_code, visible
+from millrace.declaration.find import find
+from millrace.runs.choose import Bounds, choose
+from millrace.runs.reads import Route
+from millrace.tasks.connections import open_landing, open_source, open_warehouse
+from millrace.tasks.failures import words
+from millrace.tasks.policy import STEP, artifact_key
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """How every task of ours behaves: no caching, because all have side effects; retries for what passes by itself; no
 traceback of an error that says itself what is wrong.
-
-What does not belong here: the tasks.
 """
 
 from __future__ import annotations
@@ -13,8 +11,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task, exponential_backoff
 
-from millrace.errors import RetryableError
-from tasks.failures import log_known_errors_without_traceback
+from millrace.base.errors import RetryableError
+from millrace.tasks.failures import log_known_errors_without_traceback
 
 _NOT_IN_KEYS = re.compile(r"[^a-z0-9]+")
 

@@ -1,7 +1,4 @@
-"""What was rejected and not replayed since, for people who look.
-
-What does not belong here: how rows are rejected and replayed (millrace/).
-"""
+"""What was rejected and not replayed since, for people who look."""
 
 from __future__ import annotations
 
@@ -12,11 +9,11 @@ from datetime import datetime
 
 import polars as pl
 
-from blocks.load import load_landing, load_processed
 from millrace import Stream
-from millrace.quarantine import open_rejects, refused_rejects
-from pipelines import find
-from tasks.connections import open_warehouse
+from millrace.blocks.load import load_landing, load_processed
+from millrace.declaration.find import find
+from millrace.runs.quarantine import open_rejects, refused_rejects
+from millrace.tasks.connections import open_warehouse
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,4 @@
-"""Compute a model again, from applied batches or from those of a new read, as a task.
-
-What does not belong here: how (millrace/reload.py).
-"""
+"""Compute a model again, from applied batches or from those of a new read, as a task."""
 
 from __future__ import annotations
 
@@ -14,15 +11,15 @@ from dataclasses import dataclass
 from prefect import task
 from prefect.logging import get_run_logger
 
-from blocks.load import load_landing, load_processed
 from millrace import Model, Pipeline
+from millrace.blocks.load import load_landing, load_processed
+from millrace.declaration.find import find
 from millrace.lake.batch import Batch
-from millrace.reload import Group, Progress, Reloaded, applied_groups, reload
-from millrace.warehouse.loader import Warehouse
-from pipelines import find
-from tasks.connections import open_warehouse
-from tasks.lease import held, leased
-from tasks.policy import STEP
+from millrace.runs.reload import Group, Progress, Reloaded, applied_groups, reload
+from millrace.tasks.connections import open_warehouse
+from millrace.tasks.lease import held, leased
+from millrace.tasks.policy import STEP
+from millrace.warehouse.warehouse import Warehouse
 
 PROGRESS_SECONDS = 5.0
 

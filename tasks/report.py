@@ -1,7 +1,4 @@
-"""The run's report: one row per stream and model, as an artifact that people see beside the run.
-
-What does not belong here: counting (the apply transaction does).
-"""
+"""The run's report: one row per stream and model, as an artifact that people see beside the run."""
 
 from __future__ import annotations
 
@@ -13,11 +10,11 @@ from prefect import get_run_logger, task
 from prefect.artifacts import acreate_table_artifact
 
 from millrace import Pipeline
-from millrace.visible import visible
-from millrace.warehouse.load_result import LoadResult
-from tasks.failures import Failure, causes, status_of, words
-from tasks.plan import StreamPlan
-from tasks.policy import STEP, artifact_key
+from millrace.base.visible import visible
+from millrace.tasks.failures import Failure, causes, status_of, words
+from millrace.tasks.plan import StreamPlan
+from millrace.tasks.policy import STEP, artifact_key
+from millrace.warehouse.ledger.load_result import LoadResult
 
 Status = Literal["loaded", "landed", "nothing new", Failure]
 

@@ -1,7 +1,4 @@
-"""Ctrl-C and SIGTERM as an event, for steps that end well when they are asked to.
-
-What does not belong here: what a step does then.
-"""
+"""Ctrl-C and SIGTERM as an event, for steps that end well when they are asked to."""
 
 from __future__ import annotations
 

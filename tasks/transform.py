@@ -1,7 +1,4 @@
-"""Transform the landed batches of a run into the processed zone: as they are, and as the models make of them.
-
-What does not belong here: how (millrace/transform.py).
-"""
+"""Transform the landed batches of a run into the processed zone: as they are, and as the models make of them."""
 
 from __future__ import annotations
 
@@ -10,13 +7,13 @@ from collections.abc import Sequence
 
 from prefect import task
 
-from blocks.load import load_landing, load_processed
+from millrace.blocks.load import load_landing, load_processed
+from millrace.declaration.find import find
 from millrace.lake.batch import Batch
-from millrace.transform import transform
-from pipelines import find
-from tasks.connections import open_warehouse
-from tasks.lease import kept
-from tasks.policy import STEP
+from millrace.models.transform import transform
+from millrace.tasks.connections import open_warehouse
+from millrace.tasks.lease import kept
+from millrace.tasks.policy import STEP
 
 
 @task(name="transform", task_run_name="transform {pipeline}", **STEP)

@@ -1,17 +1,14 @@
-"""Make a pipeline's views for analysts in the warehouse. Safe to repeat.
-
-What does not belong here: how (millrace/warehouse/views.py), the views (sql/).
-"""
+"""Make a pipeline's views for analysts in the warehouse. Safe to repeat."""
 
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
 
-from millrace.errors import ConfigurationError, FatalError, SourceMissing
-from millrace.load_modes import Scd2
-from pipelines import find
-from tasks.connections import open_warehouse
+from millrace.base.errors import ConfigurationError, FatalError, SourceMissing
+from millrace.declaration.find import find
+from millrace.declaration.load_modes import Scd2
+from millrace.tasks.connections import open_warehouse
 
 SQL_DIRECTORY = Path(__file__).parent.parent / "sql"
 

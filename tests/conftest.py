@@ -14,13 +14,13 @@ from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_HOME, temporary_settings
 from prefect.utilities.asyncutils import run_coro_as_sync
 
-from local import stocks
+from local.demos import stocks_source
 from local.mysql import MySQLServer, start_mysql
 from local.postgres import SUPERUSER
 from local.prefect_server import PrefectServer, launch_prefect_server, wait_for_prefect_server
 from local.stack import Stack
 from local.warehouse import WarehouseServer, launch_warehouse, wait_for_warehouse
-from seed_data.stocks.script import SUFFIX
+from millrace.seed_data.stocks.script import SUFFIX
 from tests.saved_blocks import save_blocks
 
 MEMORY_DIRECTORY = "/dev/shm"  # noqa: S108 (whoever makes a directory there gives it a name nobody can foresee)
@@ -169,12 +169,12 @@ def environment(stack: Stack, postgres_database: str, warehouse_url: str) -> dic
 def stocks_environment(stack: Stack, mysql: MySQLServer, environment: dict[str, str]) -> Iterator[dict[str, str]]:
     """``environment``, with an empty MySQL source and an empty Postgres warehouse for the pipeline `stocks`."""
     warehouse = unique("stocks")
-    mysql.drop_database(stocks.DATABASE)
-    mysql.drop_database(f"{stocks.DATABASE}{SUFFIX}")
-    stocks.install(mysql)
+    mysql.drop_database(stocks_source.DATABASE)
+    mysql.drop_database(f"{stocks_source.DATABASE}{SUFFIX}")
+    stocks_source.install(mysql)
     yield environment | {
-        "SOURCE_MYSQL_STOCKS_URL": mysql.url(stocks.DATABASE, user=stocks.READER),
-        "SOURCE_MYSQL_STOCKS_WRITER_URL": mysql.url(stocks.DATABASE, user=stocks.WRITER),
+        "SOURCE_MYSQL_STOCKS_URL": mysql.url(stocks_source.DATABASE, user=stocks_source.READER),
+        "SOURCE_MYSQL_STOCKS_WRITER_URL": mysql.url(stocks_source.DATABASE, user=stocks_source.WRITER),
         "WAREHOUSE_STOCKS_URL": stack.postgres.create_database(warehouse),
     }
     stack.postgres.drop_database(warehouse)

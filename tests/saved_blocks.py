@@ -1,8 +1,7 @@
 """Blocks for one test, on a server that has those of the test before: only the fields that differ are sent.
 
-`blocks.bootstrap` leaves the server the same, but takes seconds, in which Prefect computes the schema of a block's type
-anew for each of its fields. It has tests of its own in tests/blocks.
-What does not belong here: which blocks there are (blocks/environment.py).
+`millrace.blocks.bootstrap` leaves the server the same, but takes seconds: Prefect computes the schema of a block's type
+again for each of its fields. It has tests of its own in tests/blocks.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from prefect.client.schemas.actions import BlockDocumentUpdate
 from prefect.client.schemas.objects import BlockDocument
 from pydantic import BaseModel, Secret, SecretStr
 
-from blocks.bootstrap import bootstrap
-from blocks.environment import documents
+from millrace.blocks.bootstrap import bootstrap
+from millrace.blocks.environment import documents
 
 
 async def save_blocks(environment: Mapping[str, str]) -> None:

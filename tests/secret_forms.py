@@ -1,6 +1,6 @@
 """Every form in which a secret may stand in a text: messages of drivers and services, URLs, statements, settings.
 
-``{}`` is where the secret stands. What does not belong here: what is tested with them (test_redact.py).
+``{}`` is where the secret stands.
 """
 
 from __future__ import annotations

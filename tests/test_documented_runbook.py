@@ -12,8 +12,8 @@ import pytest
 import typer
 from typer.core import TyperGroup
 
-import millrace.errors
-from cli.main import application
+import millrace.base.errors
+from millrace.cli.main import application
 
 ROOT = Path(__file__).parents[1]
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
@@ -55,7 +55,7 @@ def code() -> str:
 
 
 def test_every_error_is_in_the_table_of_messages() -> None:
-    errors = {name for name, value in vars(millrace.errors).items() if isinstance(value, type)}
+    errors = {name for name, value in vars(millrace.base.errors).items() if isinstance(value, type)}
     documented = {
         name for cell in re.findall(r"^\| ([^|]+) \|", INDEX, re.MULTILINE) for name in re.findall(r"\w+", cell)
     }

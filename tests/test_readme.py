@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from blocks.environment import VARIABLES
 from millrace import Incremental, Merge, Pipeline, Stream
-from pipelines.stori import pipeline as stori
-from pipelines.stori_contracts import Transaction
+from millrace.blocks.environment import VARIABLES
+from millrace.pipelines.stori import pipeline as stori
+from millrace.pipelines.stori.contracts import Transaction
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

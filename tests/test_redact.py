@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from secret_forms import FORMS
 
-from millrace import redact as redact_module
-from millrace.redact import MASK, redact
+from millrace.base import redact as redact_module
+from millrace.base.redact import MASK, redact
 
 SECRET = "hunter2Secret"
 KEYS = (

@@ -1,7 +1,4 @@
-"""``python -m local.redshift``: starts the stand-in and serves until SIGTERM or SIGINT.
-
-What does not belong here: what a session does (session.py).
-"""
+"""``python -m local.redshift``: starts the stand-in and serves until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 

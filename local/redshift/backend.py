@@ -1,7 +1,4 @@
-"""One connection to the PostgreSQL behind: what a client's session runs its statements on.
-
-What does not belong here: Redshift's rules; this passes on what it is given.
-"""
+"""One connection to the PostgreSQL behind: what a client's session runs its statements on."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """What the stand-in keeps in the database behind: Redshift's system views and functions, and the load errors.
 
 It works on a connection of its own, so that a client's rollback does not take the load errors with it.
-What does not belong here: the objects themselves (sql/standin/*.sql).
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""COPY from Parquet: files on S3 become rows in the client's own transaction, all or none, in bounded memory.
-
-What does not belong here: the statement's grammar (copy_statement.py), which types fit (parquet_types.py).
-"""
+"""COPY from Parquet: files on S3 become rows in the client's own transaction, all or none, in bounded memory."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The grammar of COPY … FORMAT PARQUET and UNLOAD … FORMAT PARQUET, and what AWS refuses in them.
-
-What does not belong here: running them (copy.py, unload.py).
-"""
+"""The grammar of COPY … FORMAT PARQUET and UNLOAD … FORMAT PARQUET, and what AWS refuses in them."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 A key that Redshift does not enforce becomes a check that is always true: it costs nothing, follows its columns
 through renames and drops, and lets later statements know that the key was declared.
-What does not belong here: types (types.py), statements that need no rewriting (refusals.py).
 """
 
 from __future__ import annotations

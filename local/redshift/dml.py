@@ -1,7 +1,4 @@
-"""INSERT, UPDATE, DELETE, MERGE, LOCK and cursors: where Redshift's grammar is narrower than PostgreSQL's.
-
-What does not belong here: refusals that hold in every statement (refusals.py).
-"""
+"""INSERT, UPDATE, DELETE, MERGE, LOCK and cursors: where Redshift's grammar is narrower than PostgreSQL's."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The one error of the stand-in: what a client reads as a Redshift error, and the rule it comes from.
-
-What does not belong here: how it is put on the wire (wire.py).
-"""
+"""The one error of the stand-in: what a client reads as a Redshift error, and the rule it comes from."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ statement   copy, unload, commit, merge, delete, insert, update, select, lock, c
 nth         the fault strikes at the nth such statement from now on, on any connection (default 1)
 action      error:1023 | error:<sqlstate>:<text> | close (before it runs) | close_after (it ran, no answer) |
             sleep:<seconds> (then it runs) | close_after_rows:<count> (COPY: cut in the middle)
-What does not belong here: what the actions do to a connection (session.py).
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Redshift SQL as tokens: what every recognition and rewriting of the stand-in works on.
 
 Strings, quoted names and comments are told apart here, once, so that no rule ever looks into them.
-What does not belong here: what any statement means.
 """
 
 from __future__ import annotations

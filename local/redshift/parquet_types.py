@@ -1,7 +1,4 @@
-"""Which Parquet type may be loaded into which column, and how its values are made ready for PostgreSQL's COPY.
-
-What does not belong here: files, manifests, the transfer (copy.py).
-"""
+"""Which Parquet type may be loaded into which column, and how its values are made ready for PostgreSQL's COPY."""
 
 from __future__ import annotations
 

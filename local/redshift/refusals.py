@@ -1,8 +1,4 @@
-"""What Redshift refuses wherever it stands in a statement, and the AWS rule each refusal comes from.
-
-What does not belong here: statements with a grammar of their own that is checked on the way (ddl.py, dml.py,
-copy_statement.py).
-"""
+"""What Redshift refuses wherever it stands in a statement, and the AWS rule each refusal comes from."""
 
 from __future__ import annotations
 

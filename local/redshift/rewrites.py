@@ -1,7 +1,4 @@
-"""Redshift's functions and names that PostgreSQL spells otherwise, put in the place of the tokens.
-
-What does not belong here: functions that can be defined in SQL (sql/standin), refusals.
-"""
+"""Redshift's functions and names that PostgreSQL spells otherwise, put in the place of the tokens."""
 
 from __future__ import annotations
 

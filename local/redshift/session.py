@@ -1,7 +1,4 @@
-"""One client's session: its statements judged, rewritten and run on a PostgreSQL connection of its own.
-
-What does not belong here: the rules themselves, each in a module of its own.
-"""
+"""One client's session: its statements judged, rewritten and run on a PostgreSQL connection of its own."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Which statements there are, and which module turns each into PostgreSQL's.
 
 A verb that is not named here is refused: strictness is the stand-in's value.
-What does not belong here: the rules of single statements.
 """
 
 from __future__ import annotations

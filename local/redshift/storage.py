@@ -1,7 +1,4 @@
-"""S3 as COPY and UNLOAD see it: locations, manifests, prefixes, and the errors AWS words for them.
-
-What does not belong here: what the objects hold.
-"""
+"""S3 as COPY and UNLOAD see it: locations, manifests, prefixes, and the errors AWS words for them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Reading a statement's tokens from left to right, for the parsers of DDL, COPY and UNLOAD.
-
-What does not belong here: the grammar of any statement.
-"""
+"""Reading a statement's tokens from left to right, for the parsers of DDL, COPY and UNLOAD."""
 
 from __future__ import annotations
 

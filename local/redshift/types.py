@@ -1,7 +1,4 @@
-"""Redshift's column types: how they are written, which PostgreSQL type stands for them, and their limits.
-
-What does not belong here: the statements that contain them (ddl.py), Parquet's types (parquet_types.py).
-"""
+"""Redshift's column types: how they are written, which PostgreSQL type stands for them, and their limits."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""UNLOAD to Parquet: a query's rows become files on S3, in bounded memory.
-
-What does not belong here: the statement's grammar (copy_statement.py).
-"""
+"""UNLOAD to Parquet: a query's rows become files on S3, in bounded memory."""
 
 from __future__ import annotations
 

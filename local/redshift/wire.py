@@ -1,7 +1,4 @@
-"""PostgreSQL's wire protocol, version 3: messages in and out, and the rows as Redshift would send them.
-
-What does not belong here: what a message makes the stand-in do (session.py).
-"""
+"""PostgreSQL's wire protocol, version 3: messages in and out, and the rows as Redshift would send them."""
 
 from __future__ import annotations
 

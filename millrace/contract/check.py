@@ -1,7 +1,4 @@
-"""A stream's contract (a dataframely schema) and the warehouse's limits, applied to a chunk.
-
-What does not belong here: the contracts themselves (pipelines/) and the limits' numbers (warehouse/dialect.py).
-"""
+"""A stream's contract (a dataframely schema) and the warehouse's limits, applied to a chunk."""
 
 from __future__ import annotations
 
@@ -12,15 +9,15 @@ from typing import TYPE_CHECKING
 import dataframely as dy
 import polars as pl
 
+from millrace.base.errors import SchemaConflict
+from millrace.base.rejects import SEPARATOR, as_rejects, because, because_of, no_rejects, split
+from millrace.base.single_rows import several
+from millrace.base.types import MAX_PRECISION, Column, DataType, Kind, polars_type
 from millrace.contract.document_limits import TOO_LONG, DocumentLimits
-from millrace.contract_rules import KEY_RULE
-from millrace.errors import SchemaConflict
-from millrace.rejects import SEPARATOR, as_rejects, because, because_of, no_rejects, split
-from millrace.single_rows import several
-from millrace.types import MAX_PRECISION, Column, DataType, Kind, polars_type
+from millrace.declaration.contract_rules import KEY_RULE
 
 if TYPE_CHECKING:
-    from millrace.stream import Stream
+    from millrace.declaration.stream import Stream
 
 _ROW = "row of the chunk"
 _RULES_SUFFIX = "|"

@@ -1,7 +1,6 @@
 """Documents that a warehouse cannot hold: a text in them that is too long, too many levels, a number beyond its range.
 
 A document is looked at only where its text, searched by Polars, may be one of them: nearly none is.
-What does not belong here: the limits' numbers (warehouse/dialect.py), a document as a whole (check.py).
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ from itertools import accumulate
 
 import polars as pl
 
-from millrace.capture.json_numbers import STRING_OR_NUMBER, loads
-from millrace.single_rows import several_values
+from millrace.base.single_rows import several_values
+from millrace.sources.json_numbers import STRING_OR_NUMBER, loads
 
 TOO_LONG, TOO_DEEP, UNFIT_NUMBER = "too_long", "too_deep", "number_does_not_fit"
 _STRING = rb'"(?:[^"\\]++|\\.)*+"'

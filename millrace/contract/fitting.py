@@ -1,7 +1,4 @@
-"""Chunks as a target takes them: rewritten, without what the schema policy forbids, with rejected rows set apart.
-
-What does not belong here: single rules (check.py, target.py), writing what was accepted (extract.py).
-"""
+"""Chunks as a target takes them: rewritten, without what the schema policy forbids, with rejected rows set apart."""
 
 from __future__ import annotations
 
@@ -10,18 +7,18 @@ from dataclasses import replace
 
 import polars as pl
 
-from millrace.capture.chunk import Chunk
+from millrace.base.errors import ConfigurationError, KeyViolation
+from millrace.base.naming import MESSAGE, column_name
+from millrace.base.rejects import NO_KEY, because, split
+from millrace.base.types import Column
 from millrace.contract.check import Limits, meets_contract, with_room, within_limits
 from millrace.contract.seen_fields import SeenFields
 from millrace.contract.target import fits_target
-from millrace.contract_rules import is_row_by_row
-from millrace.declared import rejects_changes
-from millrace.errors import ConfigurationError, KeyViolation
-from millrace.naming import MESSAGE, column_name
-from millrace.rejects import NO_KEY, because, split
-from millrace.stream import Stream
-from millrace.types import Column
-from millrace.width import refuse_too_many
+from millrace.declaration.captures import rejects_changes
+from millrace.declaration.contract_rules import is_row_by_row
+from millrace.declaration.stream import Stream
+from millrace.declaration.width import refuse_too_many
+from millrace.sources.chunk import Chunk
 
 
 class Fitting:

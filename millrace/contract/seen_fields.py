@@ -1,17 +1,16 @@
 """Which declared fields had a value in a read of documents or messages; the report names those that had none.
 
 A document may lack any field by right, so only a read of everything shows that a name is likely misspelt.
-What does not belong here: the columns of tables, which are known before the first row (capture/tables.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from millrace.capture.chunk import Chunk
-from millrace.errors import ConfigurationError
-from millrace.stream import Stream
-from millrace.types import MOMENTS, Column
+from millrace.base.errors import ConfigurationError
+from millrace.base.types import MOMENTS, Column
+from millrace.declaration.stream import Stream
+from millrace.sources.chunk import Chunk
 
 
 class SeenFields:

@@ -1,7 +1,4 @@
-"""Rows against the target as it is, for streams whose schema changes go to quarantine: nothing is widened for them.
-
-What does not belong here: what a target of its own accord may become (warehouse/schema.py), the contract (check.py).
-"""
+"""Rows against the target as it is, for streams whose schema changes go to quarantine: nothing is widened for them."""
 
 from __future__ import annotations
 
@@ -9,8 +6,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from millrace.rejects import because, no_rejects, split
-from millrace.types import Column, DataType, Kind, polars_type
+from millrace.base.rejects import because, no_rejects, split
+from millrace.base.types import Column, DataType, Kind, polars_type
 
 _NUMBERS = frozenset({Kind.INT16, Kind.INT32, Kind.INT64, Kind.FLOAT32, Kind.FLOAT64, Kind.DECIMAL})
 _FLOATS = frozenset({Kind.FLOAT32, Kind.FLOAT64})

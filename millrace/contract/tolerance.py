@@ -1,7 +1,4 @@
-"""How many rejected rows a run may leave behind: more of them stop it before it commits.
-
-What does not belong here: why a row is rejected (contract/, capture/), and keeping rejected rows (extract.py).
-"""
+"""How many rejected rows a run may leave behind: more of them stop it before it commits."""
 
 from __future__ import annotations
 
@@ -9,10 +6,10 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from millrace.declared import Queue
-from millrace.errors import TooManyRejects
-from millrace.model import Model
-from millrace.stream import Stream
+from millrace.base.errors import TooManyRejects
+from millrace.declaration.captures import Queue
+from millrace.declaration.model import Model
+from millrace.declaration.stream import Stream
 
 FLOOR_ROWS = 10
 """So many are allowed whatever their share is: in a window of few rows one bad row is a large share."""

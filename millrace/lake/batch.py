@@ -2,7 +2,6 @@
 
 A batch without its manifest is an orphan and harmless. The manifest holds all that a load needs, so that a load
 can be repeated at any time from its address alone.
-What does not belong here: writing files (writer.py), loading (warehouse/).
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ from typing import Any, Literal, get_args
 
 import orjson
 
-from millrace.consent import NO_CONSENT, Consent
-from millrace.declared import LandingFormat
-from millrace.errors import FatalError
+from millrace.base.errors import FatalError
+from millrace.base.types import Column, DataType
+from millrace.declaration.captures import LandingFormat
+from millrace.declaration.consent import NO_CONSENT, Consent
 from millrace.lake.store import ObjectStore
-from millrace.types import Column, DataType
 
 MANIFEST_VERSION = 5
 MANIFEST_NAME = "batch.json"

@@ -2,7 +2,6 @@
 
 Both give back what was written, to the last digit: in CSV an empty text is quoted and NULL is not, binary is
 hexadecimal behind ``\\x``, times carry microseconds. Columns of no declared type (the row hash) are text.
-What does not belong here: where files lie and how large they get (writer.py).
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from millrace.declared import LandingFormat
-from millrace.rejects import HEX
-from millrace.single_rows import several
-from millrace.types import Column, Kind, arrow_type, polars_type, text
+from millrace.base.rejects import HEX
+from millrace.base.single_rows import several
+from millrace.base.types import Column, Kind, arrow_type, polars_type, text
+from millrace.declaration.captures import LandingFormat
 
 CHUNK_ROWS = 50_000
 """Read at once."""

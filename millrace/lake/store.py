@@ -1,7 +1,4 @@
-"""What the engine needs of an object store. blocks/store.py implements it on prefect-aws's S3Bucket.
-
-What does not belong here: which bucket, which credentials, which keys.
-"""
+"""What the engine needs of an object store. blocks/store.py implements it on prefect-aws's S3Bucket."""
 
 from __future__ import annotations
 

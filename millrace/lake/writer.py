@@ -2,7 +2,6 @@
 
 A new part begins when the last one is large enough, or when the columns change: every file's columns are known
 to the byte and COPY gets its column list from them.
-What does not belong here: the values (they are final), their form (formats.py), the batch's manifest (batch.py).
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ from types import TracebackType
 
 import polars as pl
 
+from millrace.base.disk import TemporaryFolder, temporary_space
+from millrace.base.types import Column
 from millrace.lake.batch import Part
 from millrace.lake.formats import FORMATS, Format, OpenFile, typed
 from millrace.lake.store import ObjectStore
-from millrace.space import TemporaryFolder, temporary_space
-from millrace.types import Column
 
 
 class PartWriter:

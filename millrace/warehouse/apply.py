@@ -1,7 +1,4 @@
-"""Applying a staged batch to its target, and the bound of what it may delete. Runs inside the caller's transaction.
-
-What does not belong here: what a load mode does (modes/), staging, the ledger, the transaction (load.py).
-"""
+"""Applying a staged batch to its target, and the bound of what it may delete. Runs inside the caller's transaction."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from datetime import datetime
 from math import ceil
 from typing import Any
 
-from millrace.errors import TooManyDeletes
+from millrace.base.errors import TooManyDeletes
 from millrace.lake.batch import Batch
 from millrace.warehouse import statements
 from millrace.warehouse.modes import mode_of

@@ -2,8 +2,6 @@
 
 Facts are bound as they are put in; those that a changed version concerns are bound again when the tables of a run are
 applied, in the same transaction, so that a fact may come before its dimension (decision 10).
-What does not belong here: which columns bind to which dimension (pipelines/), the SQL (binding.py), facts of a bind
-that is declared later (changes_of_form.py).
 """
 
 from __future__ import annotations
@@ -13,12 +11,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from millrace.load_modes import Scd2
-from millrace.naming import quote
+from millrace.base.naming import quote
+from millrace.declaration.load_modes import Scd2
 from millrace.warehouse import statements
 from millrace.warehouse.binding import Binding, bindings_of
-from millrace.warehouse.catalog import Catalog
 from millrace.warehouse.modes.scd2 import SINCE
+from millrace.warehouse.schema.catalog import Catalog
 from millrace.warehouse.session import analyze, count
 from millrace.warehouse.target import Target
 

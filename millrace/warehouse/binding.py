@@ -2,7 +2,6 @@
 
 Only versions of the keys in question are looked at, and facts of these keys from the time on that changed, so that the
 cost does not grow with either table (docs/decisions/0021-cost-of-a-load.md).
-What does not belong here: when facts are bound (bind.py), versions (modes/scd2.py).
 """
 
 from __future__ import annotations
@@ -11,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from millrace.declared import Bind
-from millrace.load_modes import Replace, Scd2
-from millrace.naming import DELETED_AT, LOADED_AT, literal, quote, quote_list
-from millrace.types import Kind
+from millrace.base.naming import DELETED_AT, LOADED_AT, literal, quote, quote_list
+from millrace.base.types import Kind
+from millrace.declaration.captures import Bind
+from millrace.declaration.load_modes import Replace, Scd2
 from millrace.warehouse.modes.scd2 import SINCE, moment, moment_literal
 from millrace.warehouse.statements import ORDINAL, match
 from millrace.warehouse.target import Joined, Target

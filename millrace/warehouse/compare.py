@@ -1,7 +1,4 @@
-"""A scan of the source (keys and row hashes) compared with the target, by the warehouse itself.
-
-What does not belong here: reading the source, and what is done about a difference (sweep.py).
-"""
+"""A scan of the source (keys and row hashes) compared with the target, by the warehouse itself."""
 
 from __future__ import annotations
 
@@ -11,16 +8,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from millrace.capture.chunk import blocks
+from millrace.base.errors import CountMismatch
+from millrace.base.naming import DELETED_AT, quote
+from millrace.base.types import Column, text
 from millrace.contract.check import measure
-from millrace.declared import follows_deletes
-from millrace.errors import CountMismatch
+from millrace.declaration.captures import follows_deletes
+from millrace.hashes.content_hash import CONTENT_HASH
+from millrace.hashes.row_hash import HASH_LENGTH
 from millrace.lake.batch import Part
 from millrace.lake.writer import PartWriter
-from millrace.naming import DELETED_AT, quote
-from millrace.shape.content_hash import CONTENT_HASH
-from millrace.shape.row_hash import HASH_LENGTH
-from millrace.types import Column, text
+from millrace.sources.chunk import blocks
 from millrace.warehouse import statements
 from millrace.warehouse.contents import Contents
 from millrace.warehouse.modes import mode_of

@@ -2,7 +2,6 @@
 
 Two ways out, by the dialect's capability: Redshift unloads Parquet into the lake, Postgres sends rows through the
 connection, as it does as a source.
-What does not belong here: what the rows are compared with (compare.py).
 """
 
 from __future__ import annotations
@@ -17,23 +16,23 @@ from typing import Any
 import polars as pl
 import psycopg2
 
-from millrace.capture.pipe import CHUNK_BYTES
-from millrace.capture.postgres import Postgres
-from millrace.capture.postgres_values import render
-from millrace.capture.rows import SourceColumn, decode
-from millrace.errors import FatalError
+from millrace.base.disk import temporary_space
+from millrace.base.errors import FatalError
+from millrace.base.naming import quote
+from millrace.base.redact import redact
+from millrace.base.types import POSTGRES, Column, Kind, polars_type
+from millrace.declaration.stream import Stream
+from millrace.drivers.pipe import CHUNK_BYTES
+from millrace.drivers.server_words import without_quoted
+from millrace.hashes.content_hash import CONTENT_HASH, with_content_hash
 from millrace.lake.formats import FORMATS
 from millrace.lake.store import ObjectStore
-from millrace.naming import quote
-from millrace.redact import redact
-from millrace.server_words import without_quoted
-from millrace.shape.content_hash import CONTENT_HASH, with_content_hash
-from millrace.space import temporary_space
-from millrace.stream import Stream
-from millrace.types import POSTGRES, Column, Kind, polars_type
+from millrace.sources.postgres import Postgres
+from millrace.sources.postgres_values import render
+from millrace.sources.rows import SourceColumn, decode
 from millrace.warehouse.dialect import Dialect
+from millrace.warehouse.schema.widening import supertype
 from millrace.warehouse.statements import unload_to_lake
-from millrace.warehouse.widening import supertype
 
 UNLOADED = "unload-"
 """How the files begin that Redshift unloads; its role may write no others."""

@@ -1,7 +1,7 @@
 """What Redshift and Postgres do differently as warehouses, declared as capabilities; no other module asks which.
 
 Sources of the rules: the AWS developer guide's pages on COPY from columnar formats, VARCHAR, SUPER limits and
-ALTER TABLE. What does not belong here: statements (statements.py), connections.
+ALTER TABLE.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from millrace.base.errors import ConfigurationError
+from millrace.base.types import MAX_PRECISION, POSTGRES, REDSHIFT, DataType, Kind, decimal, render
 from millrace.contract.check import Limits
-from millrace.errors import ConfigurationError
-from millrace.types import MAX_PRECISION, POSTGRES, REDSHIFT, DataType, Kind, decimal, render
 
 MINIMUM_TEXT_BYTES = 256
 GIGABYTE = 1024**3

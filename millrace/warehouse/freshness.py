@@ -3,7 +3,6 @@
 Age of a change = (moment of the read − the row's stamp, by the source's clock) + (commit − beginning of the read, by
 the runner's clock): no clock is compared with another. A changed row whose stamp lies before the former read is
 silent: its stamp was not moved, so its age is unknown.
-What does not belong here: the objective, and telling people (flows/).
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ from datetime import datetime
 from math import floor
 from typing import Any
 
+from millrace.base.types import MOMENTS
 from millrace.lake.batch import Batch
-from millrace.types import MOMENTS
 from millrace.warehouse import statements
 from millrace.warehouse.target import Target
 

@@ -3,8 +3,6 @@
 Stage and schema changes come before the transaction that counts; that one locks the ledger first, applies the
 differences and writes the ledger's rows, and either all of it is there or none (docs/decisions/0002-load.md). Batches
 that are loaded together become visible together: dimensions first, then facts, then what they come from.
-What does not belong here: SQL text (statements.py, changes.py), how rows are applied (apply.py), and what a warehouse
-can do (dialect.py).
 """
 
 from __future__ import annotations
@@ -15,24 +13,24 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from millrace.database import database_errors
-from millrace.errors import TargetLost
+from millrace.base.errors import TargetLost
+from millrace.base.naming import DELETED_AT, quote
+from millrace.drivers.psycopg_errors import database_errors
 from millrace.lake.batch import Batch
-from millrace.naming import DELETED_AT, quote
 from millrace.warehouse import statements
-from millrace.warehouse.added import refuse_unfilled, unfilled
 from millrace.warehouse.apply import apply
 from millrace.warehouse.bind import Changed, bind_facts, with_joins
-from millrace.warehouse.catalog import Catalog
-from millrace.warehouse.changes import Change, CreateTable
-from millrace.warehouse.form import other_function
 from millrace.warehouse.freshness import measure
-from millrace.warehouse.ledger import Ledger
-from millrace.warehouse.load_result import LoadResult
+from millrace.warehouse.ledger.ledger import Ledger
+from millrace.warehouse.ledger.load_result import LoadResult
 from millrace.warehouse.modes.mode import Applied
-from millrace.warehouse.needed import Needs, needs_of
 from millrace.warehouse.reconcile import reconcile
 from millrace.warehouse.references import complete_dimensions
+from millrace.warehouse.schema.added import refuse_unfilled, unfilled
+from millrace.warehouse.schema.catalog import Catalog
+from millrace.warehouse.schema.changes import Change, CreateTable
+from millrace.warehouse.schema.form import other_function
+from millrace.warehouse.schema.needed import Needs, needs_of
 from millrace.warehouse.session import count, patiently
 from millrace.warehouse.stage import Stage, files_of
 from millrace.warehouse.target import Target

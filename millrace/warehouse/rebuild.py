@@ -2,7 +2,6 @@
 
 Batches are applied to the new table as to any other; until the last step nobody sees it. Where the columns are the
 same, the rows are exchanged, so that grants and views stay; else the tables are.
-What does not belong here: which batches (reload.py), and how they are applied (load.py).
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ from typing import Any
 
 import psycopg2.errors
 
-from millrace.errors import SchemaConflict, Superseded
+from millrace.base.errors import SchemaConflict, Superseded
+from millrace.base.naming import quote, quote_list
 from millrace.lake.batch import Batch
-from millrace.naming import quote, quote_list
-from millrace.warehouse.catalog import Catalog
-from millrace.warehouse.ledger import AppliedBatch, Ledger
+from millrace.warehouse.ledger.ledger import AppliedBatch, Ledger
+from millrace.warehouse.ledger.load_result import LoadResult
 from millrace.warehouse.load import Work, load, relate
-from millrace.warehouse.load_result import LoadResult
-from millrace.warehouse.needed import needs_of
-from millrace.warehouse.recorded_forms import RecordedForms
+from millrace.warehouse.schema.catalog import Catalog
+from millrace.warehouse.schema.needed import needs_of
+from millrace.warehouse.schema.recorded_forms import RecordedForms
 from millrace.warehouse.session import patiently
 from millrace.warehouse.stage import Stage
 from millrace.warehouse.target import Target

@@ -1,15 +1,14 @@
 """Reconciliation: the target after an apply, against what the source held when the batch was read.
 
 Runs in the transaction of the apply, so that a difference can still fail it.
-What does not belong here: counting and drawing the sample in the source (capture/), the policy's declaration.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from millrace.declared import follows_deletes
-from millrace.errors import CountMismatch
+from millrace.base.errors import CountMismatch
+from millrace.declaration.captures import follows_deletes
 from millrace.lake.batch import Batch
 from millrace.warehouse import statements
 from millrace.warehouse.modes import mode_of

@@ -3,7 +3,6 @@
 A fact may name a key that its dimension does not hold yet (an order whose design comes later). In the transaction that
 puts in the fact the dimension gets a row of that key, with the model's values for what is not known, marked (where the
 dimension marks such rows) as one that the source does not have. The real row takes its place when it comes.
-What does not belong here: which columns refer to which model (pipelines/).
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from millrace.naming import DELETED_AT
+from millrace.base.naming import DELETED_AT
 from millrace.warehouse import statements
-from millrace.warehouse.catalog import Catalog, Held
+from millrace.warehouse.schema.catalog import Catalog, Held
 from millrace.warehouse.target import Target
 
 

@@ -1,7 +1,4 @@
-"""Connections to the warehouse: one per piece of work, and steps that are repeated when another session won.
-
-What does not belong here: the work.
-"""
+"""Connections to the warehouse: one per piece of work, and steps that are repeated when another session won."""
 
 from __future__ import annotations
 
@@ -13,11 +10,11 @@ from typing import Any, TypeVar
 
 import psycopg2
 
-from millrace.database import database_errors, translate
-from millrace.errors import Conflict, Unreachable
-from millrace.naming import quote
-from millrace.poolers import refuse_shared_sessions
-from millrace.settings import MINUTE, is_redshift, settle_session
+from millrace.base.errors import Conflict, Unreachable
+from millrace.base.naming import quote
+from millrace.drivers.poolers import refuse_shared_sessions
+from millrace.drivers.psycopg_errors import database_errors, translate
+from millrace.drivers.session_settings import MINUTE, is_redshift, settle_session
 from millrace.warehouse.dialect import Dialect
 
 ATTEMPTS = 6

@@ -1,7 +1,6 @@
 """Staging: files of the lake into temporary tables of the session, with every row counted.
 
 Two ways in, by the dialect's capability: Redshift copies from the lake by a manifest, Postgres is sent the rows.
-What does not belong here: applying the stage to the target (loader.py).
 """
 
 from __future__ import annotations
@@ -15,17 +14,17 @@ import orjson
 import polars as pl
 import psycopg2
 
-from millrace.errors import CountMismatch, FatalError, KeyViolation
+from millrace.base.disk import TemporaryFolder, temporary_space
+from millrace.base.errors import CountMismatch, FatalError, KeyViolation
+from millrace.base.naming import ROW_HASH, VERSION_HASH
+from millrace.base.redact import redact
+from millrace.base.types import Column, Kind, identity_column, text
+from millrace.declaration.load_modes import VERSION_HASH_COLUMN
+from millrace.drivers.server_words import without_quoted
+from millrace.hashes.content_hash import CONTENT_HASH
+from millrace.hashes.row_hash import HASH_LENGTH
 from millrace.lake.batch import Batch, Part
 from millrace.lake.store import ObjectStore
-from millrace.load_modes import VERSION_HASH_COLUMN
-from millrace.naming import ROW_HASH, VERSION_HASH
-from millrace.redact import redact
-from millrace.server_words import without_quoted
-from millrace.shape.content_hash import CONTENT_HASH
-from millrace.shape.row_hash import HASH_LENGTH
-from millrace.space import TemporaryFolder, temporary_space
-from millrace.types import Column, Kind, identity_column, text
 from millrace.warehouse import statements
 from millrace.warehouse.dialect import Dialect
 from millrace.warehouse.session import analyze

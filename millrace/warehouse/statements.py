@@ -2,17 +2,16 @@
 
 Written in what Redshift and Postgres share: no MERGE, RETURNING or ON CONFLICT. A changed row is deleted and
 inserted, which is what Redshift's MERGE does underneath. Names are quoted in naming.py; values are parameters.
-What does not belong here: running statements (loader.py), types (dialect.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from millrace.naming import DELETED_AT, LOADED_AT, ROW_HASH, literal, quote, quote_list
-from millrace.settings import ENCODING
-from millrace.shape.content_hash import CONTENT_HASH
-from millrace.types import Column, Kind
+from millrace.base.naming import DELETED_AT, LOADED_AT, ROW_HASH, literal, quote, quote_list
+from millrace.base.types import Column, Kind
+from millrace.drivers.session_settings import ENCODING
+from millrace.hashes.content_hash import CONTENT_HASH
 from millrace.warehouse.dialect import Dialect
 from millrace.warehouse.target import Target
 

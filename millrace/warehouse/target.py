@@ -1,7 +1,4 @@
-"""A table of the warehouse that batches are applied to, whether a stream's or a model's.
-
-What does not belong here: the SQL (statements.py) and what the table holds now (catalog.py).
-"""
+"""A table of the warehouse that batches are applied to, whether a stream's or a model's."""
 
 from __future__ import annotations
 
@@ -9,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from millrace.declared import Bind, DeletePolicy, Queue, Reconcile, SchemaPolicy, follows_deletes
-from millrace.errors import ConfigurationError
-from millrace.load_modes import LoadMode, Merge
-from millrace.model import Model
-from millrace.naming import column_name, quote
-from millrace.pipeline import Pipeline
-from millrace.stream import Stream
-from millrace.types import INT64, MOMENTS, Column, Kind
+from millrace.base.errors import ConfigurationError
+from millrace.base.naming import column_name, quote
+from millrace.base.types import INT64, MOMENTS, Column, Kind
+from millrace.declaration.captures import Bind, DeletePolicy, Queue, Reconcile, SchemaPolicy, follows_deletes
+from millrace.declaration.load_modes import LoadMode, Merge
+from millrace.declaration.model import Model
+from millrace.declaration.pipeline import Pipeline
+from millrace.declaration.stream import Stream
 from millrace.warehouse.dialect import Dialect
 
 

@@ -1,13 +1,11 @@
 """Times without zone that decide versions and bindings, where nobody declared the zone and the source has another one
 than UTC: they are taken for UTC, and the report says so.
-
-What does not belong here: the cursor's bounds (capture/tables.py), stamps that are ahead of the clock (stamps.py).
 """
 
 from __future__ import annotations
 
+from millrace.base.types import MOMENTS, Kind
 from millrace.lake.batch import Batch
-from millrace.types import MOMENTS, Kind
 from millrace.warehouse.target import Target
 
 

@@ -1,7 +1,4 @@
-"""Views for analysts: a file of CREATE OR REPLACE VIEW statements, run in one transaction.
-
-What does not belong here: the statements (sql/).
-"""
+"""Views for analysts: a file of CREATE OR REPLACE VIEW statements, run in one transaction."""
 
 from __future__ import annotations
 

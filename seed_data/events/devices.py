@@ -1,7 +1,4 @@
-"""The devices that events come from: what stays the same from one event of a device to the next.
-
-What does not belong here: when they send (moments.py), and what (drawing.py).
-"""
+"""The devices that events come from: what stays the same from one event of a device to the next."""
 
 from __future__ import annotations
 
@@ -11,8 +8,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from seed_data.events.moments import Integers
-from seed_data.totesys.chance import Chance
+from millrace.seed_data.events.moments import Integers
+from millrace.seed_data.totesys.chance import Chance
 
 DEVICES = 1_000
 HOME_SHARE = 0.4

@@ -1,14 +1,11 @@
-"""Events, valid ones, a block at a time: columns are drawn, rows are written as JSON.
-
-What does not belong here: what becomes of them on the way to the queue (stream.py).
-"""
+"""Events, valid ones, a block at a time: columns are drawn, rows are written as JSON."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from seed_data.events.devices import DEVICES, PLACES, draw_devices, spell_id
-from seed_data.events.moments import Integers, draw_moments, spell_original, spell_utc
+from millrace.seed_data.events.devices import DEVICES, PLACES, draw_devices, spell_id
+from millrace.seed_data.events.moments import Integers, draw_moments, spell_original, spell_utc
 
 PURPOSE = 1
 """Of the draws, beside those of stream.py."""

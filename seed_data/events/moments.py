@@ -2,7 +2,6 @@
 
 The clock of a device may be wrong, so its moments are corrected by what the way to the server took, which is the rule
 ``timestamp = original_timestamp + (received_at - sent_at)``.
-What does not belong here: what happened.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The producer: messages go to a queue when their moment has come, in batches, several on their way at once.
-
-What does not belong here: what is sent (stream.py).
-"""
+"""The producer: messages go to a queue when their moment has come, in batches, several on their way at once."""
 
 from __future__ import annotations
 
@@ -12,9 +9,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
-from millrace.capture.queue_errors import queue_errors
-from millrace.errors import FatalError, Unreachable
-from seed_data.events.stream import DUPLICATE, VALID, Message
+from millrace.base.errors import FatalError, Unreachable
+from millrace.drivers.botocore_errors import queue_errors
+from millrace.seed_data.events.stream import DUPLICATE, VALID, Message
 
 BATCH_MESSAGES, BATCH_BYTES = 10, 256 * 1024
 """More SQS does not take in one request."""

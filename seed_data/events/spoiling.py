@@ -1,7 +1,6 @@
 """Malformed events, kind by kind: what a faulty app makes of a good event.
 
 None can be mended by whoever reads it. An empty body is not among them, because SQS takes none.
-What does not belong here: how many there are (stream.py).
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from seed_data.events.drawing import TEXTS
+from millrace.seed_data.events.drawing import TEXTS
 
 Event = dict[str, object]
 REQUIRED = ("id", "received_at", "anonymous_id", "context_device_type", "event", "event_text", "timestamp", "sent_at")

@@ -1,7 +1,4 @@
-"""The messages of the queue, without end: events, some of them repeated, some malformed.
-
-What does not belong here: sending them (sending.py).
-"""
+"""The messages of the queue, without end: events, some of them repeated, some malformed."""
 
 from __future__ import annotations
 
@@ -13,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seed_data.events.drawing import draw_events
-from seed_data.events.moments import SECOND
-from seed_data.events.spoiling import KINDS, spoil
-from seed_data.totesys.chance import Chance
+from millrace.seed_data.events.drawing import draw_events
+from millrace.seed_data.events.moments import SECOND
+from millrace.seed_data.events.spoiling import KINDS, spoil
+from millrace.seed_data.totesys.chance import Chance
 
 PURPOSE = 2
 """Of the draws, beside those of drawing.py."""

@@ -1,7 +1,7 @@
 """The simulated clock (sql/stocks/clock.sql) as the simulation moves it, and the simulation's beginning beside it.
 
 The clock never passes ``complete_until``, and that is moved in the transaction of each event: whoever reads it knows
-that everything up to then is committed. What does not belong here: events.
+that everything up to then is committed.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from seed_data.stocks.course import Origin
-from seed_data.stocks.script import named
+from millrace.seed_data.stocks.course import Origin
+from millrace.seed_data.stocks.script import named
 
 if TYPE_CHECKING:
     from pymysql.cursors import Cursor

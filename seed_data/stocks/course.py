@@ -1,7 +1,4 @@
-"""The course of events from any moment on: what happens on each day, put in order.
-
-What does not belong here: the events themselves (jobs.py, rare.py) and their writing (simulation.py).
-"""
+"""The course of events from any moment on: what happens on each day, put in order."""
 
 from __future__ import annotations
 
@@ -10,10 +7,10 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import count
 
-from seed_data.stocks.jobs import jobs
-from seed_data.stocks.rare import rare_events
-from seed_data.stocks.reference import first_changes
-from seed_data.stocks.world import MILLISECOND, Event, local_day, midnight
+from millrace.seed_data.stocks.jobs import jobs
+from millrace.seed_data.stocks.rare import rare_events
+from millrace.seed_data.stocks.reference import first_changes
+from millrace.seed_data.stocks.world import MILLISECOND, Event, local_day, midnight
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """What happens every day, by jobs at fixed hours where the platform is: new prices, new users and e-mails, trades.
 
-A day follows from the seed, its date and the world it finds. What does not belong here: what happens now and then
-(rare.py).
+A day follows from the seed, its date and the world it finds.
 """
 
 from __future__ import annotations
@@ -12,11 +11,11 @@ from decimal import Decimal
 from functools import partial
 from itertools import count, islice
 
-from seed_data.stocks.reference import draw_email, draw_person, is_traded
-from seed_data.stocks.world import MILLISECOND, Event, World, added, midnight, stamp
-from seed_data.totesys.arrivals import one_after_another
-from seed_data.totesys.chance import Chance
-from seed_data.totesys.world import Change
+from millrace.seed_data.stocks.reference import draw_email, draw_person, is_traded
+from millrace.seed_data.stocks.world import MILLISECOND, Event, World, added, midnight, stamp
+from millrace.seed_data.totesys.arrivals import one_after_another
+from millrace.seed_data.totesys.chance import Chance
+from millrace.seed_data.totesys.world import Change
 
 PRICES_AT, USERS_AT = timedelta(hours=6), timedelta(hours=18)
 TRADING_HOURS = range(8, 18)

@@ -1,7 +1,4 @@
-"""What happens now and then, because a pipeline must bear it: silent edits, deletes, returns, several changes a day.
-
-What does not belong here: what happens every day (jobs.py).
-"""
+"""What happens now and then, because a pipeline must bear it: silent edits, deletes, returns, several changes a day."""
 
 from __future__ import annotations
 
@@ -11,12 +8,12 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
-from seed_data.stocks.jobs import PRICES_AT, USERS_AT, draw_price, new_email
-from seed_data.stocks.reference import draw_name, is_traded
-from seed_data.stocks.world import MILLISECOND, Event, World, added, midnight, stamp
-from seed_data.totesys.arrivals import one_after_another
-from seed_data.totesys.chance import Chance
-from seed_data.totesys.world import Change
+from millrace.seed_data.stocks.jobs import PRICES_AT, USERS_AT, draw_price, new_email
+from millrace.seed_data.stocks.reference import draw_name, is_traded
+from millrace.seed_data.stocks.world import MILLISECOND, Event, World, added, midnight, stamp
+from millrace.seed_data.totesys.arrivals import one_after_another
+from millrace.seed_data.totesys.chance import Chance
+from millrace.seed_data.totesys.world import Change
 
 DAYS_OF_A_MONTH = 30
 HALF_A_MILLISECOND = timedelta(microseconds=500)

@@ -1,7 +1,4 @@
-"""What is there when the platform opens, 48 stocks and 20 users, and how whoever comes later is called.
-
-What does not belong here: when anybody comes (jobs.py).
-"""
+"""What is there when the platform opens, 48 stocks and 20 users, and how whoever comes later is called."""
 
 from __future__ import annotations
 
@@ -10,9 +7,9 @@ from functools import lru_cache
 
 from faker import Faker
 
-from seed_data.stocks.world import added
-from seed_data.totesys.chance import Chance
-from seed_data.totesys.world import Change, Row
+from millrace.seed_data.stocks.world import added
+from millrace.seed_data.totesys.chance import Chance
+from millrace.seed_data.totesys.world import Change, Row
 
 STOCKS, FIRST_USERS = 48, 20
 FIRST_PRICE_CENTS = (5_403, 205_200)

@@ -1,7 +1,4 @@
-"""The SQL of the stock platform, with the name of its simulation's schema put in.
-
-What does not belong here: what the statements do (sql/stocks, clock.py, writing.py).
-"""
+"""The SQL of the stock platform, with the name of its simulation's schema put in."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from millrace.naming import quote_in_backticks
+from millrace.base.naming import quote_in_backticks
 
 if TYPE_CHECKING:
     from pymysql.cursors import Cursor

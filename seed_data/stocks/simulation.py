@@ -12,14 +12,14 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from millrace.capture.mysql_errors import mysql_errors
-from millrace.errors import ConfigurationError, SourceMissing
-from seed_data.stocks.clock import Clock
-from seed_data.stocks.course import Origin, events_after
-from seed_data.stocks.script import named, schema_of, statements
-from seed_data.stocks.world import Event, World, midnight
-from seed_data.stocks.writing import begin_session, load_world, write
-from seed_data.totesys.happened import Happened
+from millrace.base.errors import ConfigurationError, SourceMissing
+from millrace.drivers.pymysql_errors import mysql_errors
+from millrace.seed_data.stocks.clock import Clock
+from millrace.seed_data.stocks.course import Origin, events_after
+from millrace.seed_data.stocks.script import named, schema_of, statements
+from millrace.seed_data.stocks.world import Event, World, midnight
+from millrace.seed_data.stocks.writing import begin_session, load_world, write
+from millrace.seed_data.totesys.happened import Happened
 
 if TYPE_CHECKING:
     from pymysql.connections import Connection
@@ -34,7 +34,7 @@ SHORTEST_PAUSE_SECONDS = 0.05
 def install(connection: Connection) -> None:
     """Create the clock, the tables and their history, where they are missing.
 
-    Raises the errors of millrace.capture.mysql_errors: ConfigurationError if the user may not make the simulation's
+    Raises the errors of millrace.drivers.pymysql_errors: ConfigurationError if the user may not make the simulation's
     schema.
     """
     with mysql_errors(PLACE), connection.cursor() as cursor:
@@ -44,7 +44,7 @@ def install(connection: Connection) -> None:
 
 
 class Simulation:
-    """Of one database, by its owner; one at a time. Every method raises the errors of millrace.capture.mysql_errors.
+    """Of one database, by its owner; one at a time. Every method raises the errors of millrace.drivers.pymysql_errors.
 
     ``rare_rate`` is a factor on how often something rare happens (rare.py); at 1 each kind does once a month.
     """

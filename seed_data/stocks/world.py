@@ -1,7 +1,6 @@
 """The platform as it is at one moment of the simulation, in memory, and an event that changes it.
 
-What happens is decided here and written to the database by the same changes. What does not belong here: what happens
-(jobs.py, rare.py), and SQL (writing.py).
+What happens is decided here and written to the database by the same changes.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone
 
-from seed_data.totesys.world import Change, Row
+from millrace.seed_data.totesys.world import Change, Row
 
 TABLES = ("stock", "user", "transaction")
 """Whoever is referred to comes before whoever refers."""

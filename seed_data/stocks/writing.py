@@ -1,7 +1,4 @@
-"""Changes of the world into the database, and the world out of it.
-
-What does not belong here: which changes (simulation.py).
-"""
+"""Changes of the world into the database, and the world out of it."""
 
 from __future__ import annotations
 
@@ -10,10 +7,10 @@ from datetime import datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from seed_data.stocks.clock import epoch_seconds
-from seed_data.stocks.script import named
-from seed_data.stocks.world import World, key_of
-from seed_data.totesys.world import Change, Row
+from millrace.seed_data.stocks.clock import epoch_seconds
+from millrace.seed_data.stocks.script import named
+from millrace.seed_data.stocks.world import World, key_of
+from millrace.seed_data.totesys.world import Change, Row
 
 if TYPE_CHECKING:
     from pymysql.cursors import Cursor

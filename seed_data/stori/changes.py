@@ -1,7 +1,6 @@
 """Changes the imported data as a living source would: some rows updated, some added. For the demo and for tests.
 
 Which rows, and to what, follows from the seed and from what is there, so two calls in a row change different rows.
-What does not belong here: the first import (transactions.py, trades.py).
 """
 
 from __future__ import annotations
@@ -12,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pymongo import UpdateOne
 
-from millrace.capture.mongo_client import mongo_errors
-from millrace.database import database_errors
-from seed_data.stori.population import LAST_DAY, Accounts, DetailTexts, draw_trades, draw_transactions
-from seed_data.stori.trade_file import as_trade
-from seed_data.stori.trade_validator import COLLECTION, place
-from seed_data.stori.trades import insert_documents
-from seed_data.stori.transactions import PLACE, copy_transactions
+from millrace.drivers.mongo_client import mongo_errors
+from millrace.drivers.psycopg_errors import database_errors
+from millrace.seed_data.stori.population import LAST_DAY, Accounts, DetailTexts, draw_trades, draw_transactions
+from millrace.seed_data.stori.trade_file import as_trade
+from millrace.seed_data.stori.trade_validator import COLLECTION, place
+from millrace.seed_data.stori.trades import insert_documents
+from millrace.seed_data.stori.transactions import PLACE, copy_transactions
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812 (classes that are spelled small)

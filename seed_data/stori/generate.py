@@ -1,7 +1,6 @@
 """Writes txns.csv and trades.json with every quirk of the files that exist in the wild, at any size.
 
-Deterministic by seed, in pieces of bounded size, so memory does not grow with the file. What does not belong here:
-the values themselves (population.py) and their import.
+Deterministic by seed, in pieces of bounded size, so memory does not grow with the file.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import numpy as np
 import orjson
 import polars as pl
 
-from seed_data.stori.population import (
+from millrace.seed_data.stori.population import (
     FIRST_DAY,
     LAST_DAY,
     Accounts,

@@ -1,7 +1,4 @@
-"""What an import did, and where the records that it refused are kept. The same for both files of `stori`.
-
-What does not belong here: reading, judging and writing of records.
-"""
+"""What an import did, and where the records that it refused are kept. The same for both files of `stori`."""
 
 from __future__ import annotations
 

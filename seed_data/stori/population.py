@@ -1,7 +1,6 @@
 """Draws bank transactions and trades as clean typed values, in pieces of bounded size.
 
-Everything comes from the random generator given, so equal seeds give equal data. What does not belong here: how a
-file spells the values (generate.py) and where they go (transactions.py, trades.py, changes.py).
+Everything comes from the random generator given, so equal seeds give equal data.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Reads trades.json, one document ``{"data": […]}`` of any size, record by record in bounded memory.
 
 Coerces what JSON cannot say (dates, and doubles that happen to be whole) and names the reasons of records that cannot
-be documents at all. What does not belong here: MongoDB (trades.py) and the rules for whole documents
-(sql/stori/trades.validator.json).
+be documents at all.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from typing import Any, BinaryIO
 import bson
 import ijson
 
-from millrace.errors import ConfigurationError
+from millrace.base.errors import ConfigurationError
 
 Document = dict[str, Any]
 

@@ -1,7 +1,4 @@
-"""The collection's ``$jsonSchema`` validator: installed, and its refusals put into short reasons.
-
-What does not belong here: the rules (sql/stori/trades.validator.json) and writing documents (trades.py).
-"""
+"""The collection's ``$jsonSchema`` validator: installed, and its refusals put into short reasons."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from typing import Any
 
 from pymongo.errors import OperationFailure
 
-from millrace.capture.mongo_client import mongo_errors
+from millrace.drivers.mongo_client import mongo_errors
 
 COLLECTION = "trades"
 VALIDATOR_PATH = Path(__file__).parents[2] / "sql" / "stori" / "trades.validator.json"

@@ -1,8 +1,7 @@
 """trades.json → MongoDB ``finance.trades``: bulk writes by ``id``; what is equal already is left alone.
 
 New documents are inserted; those whose id is there are compared, and written when they differ. ``updatedAt`` is the
-server's clock and moves only with a real change. What does not belong here: reading the file (trade_file.py), the
-validator (trade_validator.py) and connecting (blocks/).
+server's clock and moves only with a real change.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from bson.codec_options import CodecOptions
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
-from millrace.capture.mongo_client import mongo_errors
-from millrace.errors import Conflict, FatalError
+from millrace.base.errors import Conflict, FatalError
+from millrace.drivers.mongo_client import mongo_errors
 from millrace.lake.store import ObjectStore
-from seed_data.stori.outcome import Outcome, keep_rejects, sha256_of
-from seed_data.stori.trade_file import STORED_ONLY, Document, Trade, check_complete, read_trades
-from seed_data.stori.trade_validator import COLLECTION, place, refusal_reasons
+from millrace.seed_data.stori.outcome import Outcome, keep_rejects, sha256_of
+from millrace.seed_data.stori.trade_file import STORED_ONLY, Document, Trade, check_complete, read_trades
+from millrace.seed_data.stori.trade_validator import COLLECTION, place, refusal_reasons
 
 _BATCH_DOCUMENTS = 1_000
 _LOOKUP_DOCUMENTS = 100

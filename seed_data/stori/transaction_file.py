@@ -1,8 +1,7 @@
 """Reads txns.csv: text into typed records, each accepted or rejected with its reasons.
 
 All columns are read as text and parsed by vectorised expressions, so that nothing is guessed: what is not exactly a
-date, a number or a truth value is a reason to reject the record, never a NULL. What does not belong here: the
-database (transactions.py) and the rules that typed records must meet (pipelines/stori_contracts.py).
+date, a number or a truth value is a reason to reject the record, never a NULL.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from pathlib import Path
 import dataframely as dy
 import polars as pl
 
-from millrace.errors import ConfigurationError
-from pipelines.stori_contracts import TransactionRecord
+from millrace.base.errors import ConfigurationError
+from millrace.pipelines.stori.contracts import TransactionRecord
 
 COLUMNS = TransactionRecord.column_names()
 DETAILS, LINE, REASONS, SURPLUS = "transaction_details", "line", "reasons", "surplus"

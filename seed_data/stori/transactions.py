@@ -1,7 +1,4 @@
-"""txns.csv → Postgres ``public.transactions``: COPY in one transaction, each file once.
-
-What does not belong here: reading the file (transaction_file.py) and connecting (blocks/).
-"""
+"""txns.csv → Postgres ``public.transactions``: COPY in one transaction, each file once."""
 
 from __future__ import annotations
 
@@ -13,10 +10,10 @@ from typing import TYPE_CHECKING
 import polars as pl
 from psycopg2 import sql
 
-from millrace.database import database_errors
+from millrace.drivers.psycopg_errors import database_errors
 from millrace.lake.store import ObjectStore
-from seed_data.stori.outcome import Outcome, keep_rejects, sha256_of
-from seed_data.stori.transaction_file import read_transactions
+from millrace.seed_data.stori.outcome import Outcome, keep_rejects, sha256_of
+from millrace.seed_data.stori.transaction_file import read_transactions
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812 (classes that are spelled small)
@@ -34,7 +31,7 @@ _EARLIER = "SELECT rows, rejected, rejects_key FROM public.imported_files WHERE 
 
 
 def install_source(connection: Connection) -> None:
-    """Create the tables of the source, where they are missing. Raises the errors of millrace.database."""
+    """Create the tables of the source, where they are missing. Raises the errors of millrace.drivers.psycopg_errors."""
     with database_errors(PLACE), connection, connection.cursor() as cursor:
         cursor.execute(SOURCE_SQL.read_text(encoding="utf-8"))
 
@@ -44,7 +41,8 @@ def import_transactions(connection: Connection, path: Path, store: ObjectStore) 
 
     Memory does not grow with the file. Rejected records go to the landing zone before the others are committed, so
     none can be lost. Of imports of the same file at the same time one waits for the other. Raises ConfigurationError
-    when the file is not a CSV of transactions (nothing is imported then) and the errors of millrace.database.
+    when the file is not a CSV of transactions (nothing is imported then) and the errors of millrace.drivers.
+    psycopg_errors.
     """
     sha256 = sha256_of(path)
     with database_errors(PLACE), connection, connection.cursor() as cursor:

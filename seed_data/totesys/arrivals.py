@@ -1,7 +1,6 @@
 """What comes on a working day: orders with their transactions and payments, and new designs.
 
-A day follows from the seed and its date alone. What does not belong here: what happens to rows later (payday.py,
-quiet.py).
+A day follows from the seed and its date alone.
 """
 
 from __future__ import annotations
@@ -9,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 
-from seed_data.totesys.chance import Chance
-from seed_data.totesys.days import Calendar, Totals
-from seed_data.totesys.designs import draw_design, draw_ordered_design
-from seed_data.totesys.orders import Order, order_changes
-from seed_data.totesys.world import Change, Event, inserted
+from millrace.seed_data.totesys.chance import Chance
+from millrace.seed_data.totesys.days import Calendar, Totals
+from millrace.seed_data.totesys.designs import draw_design, draw_ordered_design
+from millrace.seed_data.totesys.orders import Order, order_changes
+from millrace.seed_data.totesys.world import Change, Event, inserted
 
 OPENING, CLOSING = timedelta(hours=8), timedelta(hours=19)
 MILLISECOND = timedelta(milliseconds=1)

@@ -1,7 +1,6 @@
 """Draws that depend on nothing but what they are for: a seed, a purpose and a number.
 
 So any day can be drawn by itself, and one more draw for one purpose leaves all others as they were.
-What does not belong here: what is drawn.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The simulated clock (sql/totesys/clock.sql) as the simulation moves it, and the simulation's beginning beside it.
 
 The clock never passes ``complete_until``, and that is moved in the transaction of each event: whoever reads it knows
-that everything up to then is committed. What does not belong here: events.
+that everything up to then is committed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
-from seed_data.totesys.days import Calendar
+from millrace.seed_data.totesys.days import Calendar
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor  # noqa: N812 (a class that is spelled small)

@@ -1,7 +1,4 @@
-"""The course of events from any moment on: what happens on each day, put in order.
-
-What does not belong here: the events themselves (arrivals.py, payday.py, quiet.py) and their writing (simulation.py).
-"""
+"""The course of events from any moment on: what happens on each day, put in order."""
 
 from __future__ import annotations
 
@@ -9,12 +6,12 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
 
-from seed_data.totesys.arrivals import MILLISECOND, arrivals, midnight
-from seed_data.totesys.days import Calendar, is_weekday
-from seed_data.totesys.payday import payday
-from seed_data.totesys.quiet import quiet_events
-from seed_data.totesys.reference import reference_changes
-from seed_data.totesys.world import Event
+from millrace.seed_data.totesys.arrivals import MILLISECOND, arrivals, midnight
+from millrace.seed_data.totesys.days import Calendar, is_weekday
+from millrace.seed_data.totesys.payday import payday
+from millrace.seed_data.totesys.quiet import quiet_events
+from millrace.seed_data.totesys.reference import reference_changes
+from millrace.seed_data.totesys.world import Event
 
 
 def events_after(moment: datetime, calendar: Calendar, silent_rate: float) -> Iterator[Event]:

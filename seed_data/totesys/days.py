@@ -1,7 +1,4 @@
-"""How many rows there are by the beginning of a day, at the measured rates, so that a day's ids follow from its date.
-
-What does not belong here: what the rows hold (arrivals.py).
-"""
+"""How many rows exist at the beginning of a day, at the measured rates: the ids of a day follow from its date."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from datetime import date, timedelta
 
 import numpy as np
 
-from seed_data.totesys.chance import Chance
+from millrace.seed_data.totesys.chance import Chance
 
 WEEKDAYS_OF_TWO_YEARS = 521
 TRANSACTIONS_PER_WEEKDAY = 15_836 / WEEKDAYS_OF_TWO_YEARS

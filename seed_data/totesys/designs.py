@@ -1,12 +1,9 @@
-"""A design: what it is called and where its file lies.
-
-What does not belong here: when designs come (arrivals.py) and when their files move (quiet.py).
-"""
+"""A design: what it is called and where its file lies."""
 
 from __future__ import annotations
 
-from seed_data.totesys.chance import Chance
-from seed_data.totesys.world import Row
+from millrace.seed_data.totesys.chance import Chance
+from millrace.seed_data.totesys.world import Row
 
 MATERIALS = ("Bronze", "Concrete", "Cotton", "Fresh", "Frozen", "Granite", "Metal", "Rubber", "Soft", "Steel", "Wooden")
 LOCATIONS = ("/home/user/dir", "/lib", "/mnt", "/opt/bin", "/private", "/private/var", "/usr/include", "/usr/local/src")

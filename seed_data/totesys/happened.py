@@ -1,14 +1,11 @@
-"""What happened in a span of simulated time, counted.
-
-What does not belong here: what made it happen.
-"""
+"""What happened in a span of simulated time, counted."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from seed_data.totesys.world import Change
+from millrace.seed_data.totesys.world import Change
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,4 @@
-"""An order with its transaction and its payment: three rows of one moment.
-
-What does not belong here: when orders come and how many (arrivals.py).
-"""
+"""An order with its transaction and its payment: three rows of one moment."""
 
 from __future__ import annotations
 
@@ -9,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from seed_data.totesys.chance import Chance
-from seed_data.totesys.reference import ADDRESSES, COUNTERPARTIES, CURRENCIES, STAFF
-from seed_data.totesys.world import Change, Row, inserted
+from millrace.seed_data.totesys.chance import Chance
+from millrace.seed_data.totesys.reference import ADDRESSES, COUNTERPARTIES, CURRENCIES, STAFF
+from millrace.seed_data.totesys.world import Change, Row, inserted
 
 FAR_DELIVERY_SHARE, REFUND_SHARE = 0.003, 0.02
 LONGEST_DELIVERY_DAYS = 650

@@ -1,16 +1,15 @@
 """The job of every working day at 07:55: payments that are due today are paid, all with one stamp.
 
 What is due on a weekend, or on the day of its order, therefore stays unpaid for ever, as in reality.
-What does not belong here: how payments come (orders.py).
 """
 
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 
-from seed_data.totesys.arrivals import MILLISECOND, midnight
-from seed_data.totesys.chance import Chance
-from seed_data.totesys.world import UPDATED, Change, Event, World, stamp
+from millrace.seed_data.totesys.arrivals import MILLISECOND, midnight
+from millrace.seed_data.totesys.chance import Chance
+from millrace.seed_data.totesys.world import UPDATED, Change, Event, World, stamp
 
 STARTS = timedelta(hours=7, minutes=55)
 

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from functools import partial
 
-from seed_data.totesys.arrivals import draw_moment, one_after_another
-from seed_data.totesys.chance import Chance
-from seed_data.totesys.designs import LOCATIONS, NEVER_ORDERED, draw_ordered_design
-from seed_data.totesys.reference import ADDRESSES
-from seed_data.totesys.world import Change, Event, Row, World
+from millrace.seed_data.totesys.arrivals import draw_moment, one_after_another
+from millrace.seed_data.totesys.chance import Chance
+from millrace.seed_data.totesys.designs import LOCATIONS, NEVER_ORDERED, draw_ordered_design
+from millrace.seed_data.totesys.reference import ADDRESSES
+from millrace.seed_data.totesys.world import Change, Event, Row, World
 
 WEEKDAYS_OF_SEVEN_MONTHS = 152
 HALF_A_MILLISECOND = timedelta(microseconds=500)

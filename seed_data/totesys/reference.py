@@ -1,7 +1,7 @@
 """The rows that are there before the first working day: addresses, counterparties, staff and the like.
 
 They hold what real dumps hold: names with an apostrophe, a misspelled town, missing values, and the words NULL and
-None as data. What does not belong here: what happens later.
+None as data.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from datetime import datetime
 
 from faker import Faker
 
-from seed_data.totesys.chance import Chance
-from seed_data.totesys.days import FIRST_DESIGNS
-from seed_data.totesys.designs import draw_design
-from seed_data.totesys.world import Change, Row, inserted, key_of
+from millrace.seed_data.totesys.chance import Chance
+from millrace.seed_data.totesys.days import FIRST_DESIGNS
+from millrace.seed_data.totesys.designs import draw_design
+from millrace.seed_data.totesys.world import Change, Row, inserted, key_of
 
 ADDRESSES, COUNTERPARTIES, STAFF = 30, 20, 20
 CURRENCIES = ("GBP", "USD", "EUR")

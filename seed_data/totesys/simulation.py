@@ -1,7 +1,6 @@
 """The simulated back office: its history in bulk, and its life from where its database is.
 
-Everything it needs to go on is in the database: the beginning, the clock, and the tables. What does not belong here:
-what happens (course.py), and how it is written (writing.py).
+Everything it needs to go on is in the database: the beginning, the clock, and the tables.
 """
 
 from __future__ import annotations
@@ -13,15 +12,15 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from millrace.database import database_errors
-from millrace.errors import ConfigurationError, SourceMissing
-from seed_data.totesys import clock
-from seed_data.totesys.arrivals import midnight
-from seed_data.totesys.course import events_after
-from seed_data.totesys.days import Calendar
-from seed_data.totesys.happened import Happened
-from seed_data.totesys.world import Event, World
-from seed_data.totesys.writing import Version, load_world, write, write_bulk
+from millrace.base.errors import ConfigurationError, SourceMissing
+from millrace.drivers.psycopg_errors import database_errors
+from millrace.seed_data.totesys import clock
+from millrace.seed_data.totesys.arrivals import midnight
+from millrace.seed_data.totesys.course import events_after
+from millrace.seed_data.totesys.days import Calendar
+from millrace.seed_data.totesys.happened import Happened
+from millrace.seed_data.totesys.world import Event, World
+from millrace.seed_data.totesys.writing import Version, load_world, write, write_bulk
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812 (classes that are spelled small)
@@ -37,7 +36,8 @@ _CHANGES = "SELECT coalesce(max(sequence), 0) FROM simulation.history"
 
 
 def install(connection: Connection) -> None:
-    """Create the clock, the tables and their history, where they are missing. Raises the errors of millrace.database.
+    """Create the clock, the tables and their history, where they are missing. Raises the errors of
+    millrace.drivers.psycopg_errors.
 
     The tables' defaults take the simulated time, whoever inserts.
     """
@@ -53,7 +53,7 @@ def _sql(name: str) -> str:
 
 
 class Simulation:
-    """Of one database, by its owner; one at a time. Every method raises the errors of millrace.database.
+    """Of one database, by its owner; one at a time. Every method raises the errors of millrace.drivers.psycopg_errors.
 
     ``silent_rate`` is a factor on how often rows are deleted, or edited without a stamp; 1 is what was measured.
     """

@@ -1,7 +1,6 @@
 """The tables as they are at one moment of the simulation, in memory, and a change of one row of them.
 
 What happens is decided here and written to the database by the same changes, one by one or in bulk.
-What does not belong here: what happens (arrivals.py, payday.py, quiet.py), and SQL (writing.py).
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Changes of the world into the database: one event's in its transaction, or all of two years in bulk.
-
-What does not belong here: which changes (simulation.py).
-"""
+"""Changes of the world into the database: one event's in its transaction, or all of two years in bulk."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg2 import sql
 from psycopg2.extras import execute_values
 
-from seed_data.totesys.world import TABLES, Change, Row, World, key_of
+from millrace.seed_data.totesys.world import TABLES, Change, Row, World, key_of
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor  # noqa: N812 (a class that is spelled small)

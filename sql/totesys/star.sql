@@ -1,7 +1,7 @@
 -- The warehouse of `totesys`, worked out a second time: in SQL, from the source and the history of its changes, without
 -- anything of the pipeline. Run in the source by the owner of `simulation`; a temporary table runs (table_name, read_at)
 -- says when the pipeline read which table. Makes a temporary view or table per table of the warehouse.
--- What does not belong here: how a difference is told (local/star.py).
+-- What does not belong here: how a difference is told (local/demos/totesys_star.py).
 
 -- What each run could see of each row: the last change before it. Between two runs only the last state is visible.
 CREATE INDEX ON runs (table_name, read_at);

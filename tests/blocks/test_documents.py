@@ -13,14 +13,14 @@ from prefect.client.orchestration import get_client
 from pydantic import BaseModel, SecretStr
 from sqlalchemy import create_engine, text
 
-from blocks.bootstrap import BLOCK_TYPES, bootstrap
-from blocks.environment import VARIABLES, documents
-from blocks.load import load_landing, load_processed, load_source_mongo, load_source_postgres, load_warehouse
-from blocks.sql import opener
 from local.prefect_server import PrefectServer
 from local.processes import LOCALHOST, free_port
 from local.stack import Stack
-from millrace.errors import ConfigurationError
+from millrace.base.errors import ConfigurationError
+from millrace.blocks.bootstrap import BLOCK_TYPES, bootstrap
+from millrace.blocks.environment import VARIABLES, documents
+from millrace.blocks.load import load_landing, load_processed, load_source_mongo, load_source_postgres, load_warehouse
+from millrace.blocks.sql import opener
 from tests.conftest import unique
 
 REPOSITORY = Path(__file__).parents[2]
@@ -244,7 +244,7 @@ def test_the_local_stack_gives_what_is_needed(stack: Stack) -> None:
 class TestCommand:
     def run(self, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "blocks.bootstrap"],
+            [sys.executable, "-m", "millrace.blocks.bootstrap"],
             cwd=REPOSITORY,
             env={"PATH": "/usr/bin:/bin", **environment},
             capture_output=True,

@@ -6,9 +6,9 @@ import pytest
 from pydantic import SecretStr, ValidationError
 from pymongo.errors import AutoReconnect, NotPrimaryError, OperationFailure
 
-from blocks.mongo import MongoDB
-from millrace.capture.mongo_client import mongo_errors
-from millrace.errors import ConfigurationError, FatalError, RetryableError, Unreachable
+from millrace.base.errors import ConfigurationError, FatalError, RetryableError, Unreachable
+from millrace.blocks.mongo import MongoDB
+from millrace.drivers.mongo_client import mongo_errors
 
 SECRET = "s3cr3t-W0rd"
 

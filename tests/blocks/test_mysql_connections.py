@@ -11,14 +11,14 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect_sqlalchemy import SqlAlchemyConnector
 
-from blocks.load import load_source_mysql
-from blocks.mysql import SOURCE_STATEMENT_TIMEOUT_SECONDS, mysql_connector
-from blocks.sql import driver_of, opener
 from local.mysql import MySQLServer
 from local.prefect_server import PrefectServer
 from local.stack import Stack
-from millrace.capture.mysql_errors import mysql_errors
-from millrace.errors import ConfigurationError, FatalError, MillraceError
+from millrace.base.errors import ConfigurationError, FatalError, MillraceError
+from millrace.blocks.load import load_source_mysql
+from millrace.blocks.mysql import SOURCE_STATEMENT_TIMEOUT_SECONDS, mysql_connector
+from millrace.blocks.sql import driver_of, opener
+from millrace.drivers.pymysql_errors import mysql_errors
 
 SECRET = "s3cr3t-W0rd"
 

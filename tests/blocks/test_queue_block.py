@@ -9,14 +9,14 @@ import pytest
 from prefect_aws import AwsClientParameters, AwsCredentials
 from pydantic import ValidationError
 
-from blocks import names
-from blocks.environment import documents
-from blocks.load import load_source_queue
-from blocks.queue import LONG_POLL_SECONDS, Queue
 from local.processes import LOCALHOST, free_port
 from local.stack import EVENTS_DEAD_LETTER_QUEUE, EVENTS_QUEUE, Stack
-from millrace.capture.queue_errors import queue_errors
-from millrace.errors import ConfigurationError, FatalError, SourceMissing, Unreachable
+from millrace.base.errors import ConfigurationError, FatalError, SourceMissing, Unreachable
+from millrace.blocks import names
+from millrace.blocks.environment import documents
+from millrace.blocks.load import load_source_queue
+from millrace.blocks.queue import LONG_POLL_SECONDS, Queue
+from millrace.drivers.botocore_errors import queue_errors
 from tests.blocks.test_documents import DESCRIBED
 from tests.conftest import unique
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from prefect.blocks.core import Block
 
-from blocks.bootstrap import bootstrap
-from blocks.environment import documents
-from blocks.load import load_source_mongo, load_source_mysql, load_source_postgres, load_warehouse
-from blocks.reference import reference, variable_of
-from blocks.sql import driver_of
 from local.prefect_server import PrefectServer
-from millrace.errors import ConfigurationError
+from millrace.base.errors import ConfigurationError
+from millrace.blocks.bootstrap import bootstrap
+from millrace.blocks.environment import documents
+from millrace.blocks.load import load_source_mongo, load_source_mysql, load_source_postgres, load_warehouse
+from millrace.blocks.reference import reference, variable_of
+from millrace.blocks.sql import driver_of
 
 SECRET = "s3cr3t-W0rd"
 URLS = {

@@ -6,12 +6,12 @@ import pytest
 from prefect.blocks.abstract import NotificationError
 from prefect_aws import AwsClientParameters
 
-from blocks.bootstrap import bootstrap
-from blocks.environment import documents
-from blocks.sns import BODY_BYTES, SnsNotification
 from local.processes import LOCALHOST, free_port
 from local.stack import Stack
-from millrace.errors import ConfigurationError, Unreachable
+from millrace.base.errors import ConfigurationError, Unreachable
+from millrace.blocks.bootstrap import bootstrap
+from millrace.blocks.environment import documents
+from millrace.blocks.sns import BODY_BYTES, SnsNotification
 from tests.blocks.test_documents import DESCRIBED
 from tests.flows.inbox import Inbox, Mail
 

@@ -12,11 +12,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect_aws import AwsClientParameters, AwsCredentials
 from prefect_aws.s3 import S3Bucket
 
-from blocks.store import BucketStore
 from local.prefect_server import PrefectServer
 from local.processes import LOCALHOST, free_port
 from local.stack import Stack
-from millrace.errors import ConfigurationError, FatalError, SourceMissing, Unreachable
+from millrace.base.errors import ConfigurationError, FatalError, SourceMissing, Unreachable
+from millrace.blocks.store import BucketStore
 from millrace.lake.store import ObjectStore
 
 MULTIPART_BYTES = 9 * 1024 * 1024

@@ -6,15 +6,15 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import BlockDocumentUpdate
 
-from blocks.bootstrap import bootstrap
-from blocks.environment import documents
-from blocks.load import load_source_postgres, load_source_queue, load_warehouse
-from blocks.names import dead_letter
-from blocks.sql import Warehouse, driver_of, warehouse_connector
 from local.prefect_server import PrefectServer
 from millrace import Incremental, Pipeline, Stream
-from millrace.errors import ConfigurationError
-from tasks.connections import open_warehouse
+from millrace.base.errors import ConfigurationError
+from millrace.blocks.bootstrap import bootstrap
+from millrace.blocks.environment import documents
+from millrace.blocks.load import load_source_postgres, load_source_queue, load_warehouse
+from millrace.blocks.names import dead_letter
+from millrace.blocks.sql import Warehouse, driver_of, warehouse_connector
+from millrace.tasks.connections import open_warehouse
 
 SECRET = "s3cr3t-W0rd"
 ROLE = "arn:aws:iam::123456789012:role/millrace"

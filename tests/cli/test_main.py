@@ -20,11 +20,11 @@ import psycopg2
 import pytest
 from typer.testing import CliRunner
 
-from cli.main import application, main
-from cli.show import print_lines
 from local.prefect_server import PrefectServer
-from seed_data.stori.generate import HEADERS
-from tasks.report import RunFailed
+from millrace.cli.main import application, main
+from millrace.cli.show import print_lines
+from millrace.seed_data.stori.generate import HEADERS
+from millrace.tasks.report import RunFailed
 from tests.conftest import unique
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +33,7 @@ WRONG = [
     (("run", "stori", "--stream", "nope"), "choose from transactions, trades"),
     (("run", "absent.py:pipeline"), "there is no such file"),
     (("run", "README.md:pipeline"), "this is no Python module"),
-    (("run", "pipelines/stori.py:absent"), "'absent' is not a Pipeline"),
+    (("run", "pipelines/stori/__init__.py:absent"), "'absent' is not a Pipeline"),
     (("run", "stori", "--from", "2026-01-02", "--to", "2026-01-01"), "the window ends before it starts"),
     (
         ("run", "stori", "--from", "2026-01-02T00:00:00+01:00", "--to", "2026-01-01T23:00:00Z"),
@@ -66,7 +66,7 @@ WRONG = [
 
 
 def millrace(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "cli.main", *arguments]
+    command = [sys.executable, "-m", "millrace.cli.main", *arguments]
     return subprocess.run(
         command, cwd=ROOT, env=os.environ | (environment or {}), capture_output=True, text=True, check=False
     )
@@ -75,7 +75,7 @@ def millrace(*arguments: str, environment: dict[str, str] | None = None) -> subp
 def test_a_terminal_that_knows_no_such_character_gets_an_escape(monkeypatch: pytest.MonkeyPatch) -> None:
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
-    monkeypatch.setattr("cli.main.application", lambda: print_lines(["café"]))
+    monkeypatch.setattr("millrace.cli.main.application", lambda: print_lines(["café"]))
     main()
     sys.stdout.flush()
     assert written.getvalue() == b"caf\\xe9\n"

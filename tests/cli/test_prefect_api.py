@@ -17,12 +17,12 @@ from prefect.settings import (
 )
 from typer.testing import CliRunner
 
-from blocks.bootstrap import bootstrap
-from cli.main import application
-from flows.automations import apply_automations
 from local.prefect_server import PrefectServer
 from local.processes import free_port
-from millrace.errors import Unreachable
+from millrace.base.errors import Unreachable
+from millrace.blocks.bootstrap import bootstrap
+from millrace.cli.main import application
+from millrace.flows.automations import apply_automations
 
 COMMANDS = [
     ("run", "stori"),

@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 import pytest
 from typer import Exit
 
-from cli import show
-from cli.asking import fail
-from millrace.errors import MillraceError
-from millrace.visible import markdown, markdown_code, visible
-from tasks.plan import StreamPlan
-from tasks.rejects import Rejects
-from tasks.report import RunReport, StreamReport
+from millrace.base.errors import MillraceError
+from millrace.base.visible import markdown, markdown_code, visible
+from millrace.cli import show
+from millrace.cli.asking import fail
+from millrace.tasks.plan import StreamPlan
+from millrace.tasks.rejects import Rejects
+from millrace.tasks.report import RunReport, StreamReport
 
 HOSTILE = [
     "[/x] closing tag",

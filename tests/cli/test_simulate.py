@@ -19,12 +19,12 @@ import psycopg2
 import pytest
 from typer.testing import CliRunner
 
-from cli.main import application
 from local.mysql import connect
 from local.prefect_server import PrefectServer
 from local.stack import Stack
-from seed_data.events.stream import messages
-from seed_data.totesys.simulation import Simulation, install
+from millrace.cli.main import application
+from millrace.seed_data.events.stream import messages
+from millrace.seed_data.totesys.simulation import Simulation, install
 from tests.conftest import unique
 from tests.saved_blocks import save_blocks
 
@@ -45,7 +45,7 @@ async def environment_of_a_user(
 
 def started(*arguments: str, environment: dict[str, str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "cli.main", *arguments],
+        [sys.executable, "-m", "millrace.cli.main", *arguments],
         cwd=ROOT,
         env=os.environ | environment,
         stdout=subprocess.PIPE,

@@ -1,7 +1,4 @@
-"""The chain as somebody at a terminal or in the UI drives it, and what Prefect and ECS tell of a run.
-
-What does not belong here: sources and warehouse (ends.py).
-"""
+"""The chain as somebody at a terminal or in the UI drives it, and what Prefect and ECS tell of a run."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The deploy command in these tests, and so that no schedule starts a run.
 
 Both commands run in this process: one of its own takes longer to import all flows than for all the rest.
-What does not belong here: what is deployed (prefect.yaml).
 """
 
 from __future__ import annotations

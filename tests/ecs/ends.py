@@ -11,10 +11,10 @@ import psycopg2
 from motor.motor_asyncio import AsyncIOMotorClient
 from prefect.utilities.asyncutils import run_coro_as_sync
 
-from flows.seed import SeedRequest, seed
 from local.stack import BANK_DATABASE, WAREHOUSE_DATABASE, Stack
-from seed_data.stori.changes import change_trades, change_transactions
-from tasks.seeding import DATABASE
+from millrace.seed_data.stori.changes import change_trades, change_transactions
+from millrace.seed_data.stori.flow import SeedRequest, seed
+from millrace.seed_data.stori.tasks import DATABASE
 
 TRANSACTIONS, TRADES = 400, 200
 WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"

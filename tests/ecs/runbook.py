@@ -1,7 +1,4 @@
-"""The commands that docs/runbook.md marks as bash, as typed; in this process, which has imported everything already.
-
-What does not belong here: what has to be there for a command, and what must come of it.
-"""
+"""The commands that docs/runbook.md marks as bash, as typed; in this process, which has imported everything already."""
 
 from __future__ import annotations
 

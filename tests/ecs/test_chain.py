@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flows.turn import WAITING
+from millrace.flows.turn import WAITING
 from tests.ecs import runbook
 from tests.ecs.chain import Chain
 from tests.ecs.ends import TRADES

@@ -1,7 +1,4 @@
-"""What must hold after every fault and a restart: nothing lost, nothing doubled, a ledger and a lake that add up.
-
-What does not belong here: what was done to get there.
-"""
+"""What must hold after every fault and a restart: nothing lost, nothing doubled, a ledger and a lake that add up."""
 
 from __future__ import annotations
 
@@ -9,8 +6,8 @@ from datetime import datetime
 from itertools import pairwise
 
 from millrace import Stream
+from millrace.base.naming import quote
 from millrace.lake.batch import MANIFEST_NAME, Batch
-from millrace.naming import quote
 from tests.faults.places import Places
 from tests.faults.subjects import Subject
 from tests.millrace.engine_on_servers import PIPELINE, Engine

@@ -3,7 +3,6 @@
 A step is: every SQL statement, COPY and commit on any connection of psycopg2, every command to MongoDB, every call
 of the object store; after a commit and after a put there is one more. Steps that only look leave nothing behind, so
 that a death at one of them is a death at the next one that acts: they may be left out.
-What does not belong here: what must hold afterwards (judge.py).
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Where the servers of one test are, as a value that another process understands, and the engine between them.
-
-What does not belong here: faults.
-"""
+"""Where the servers of one test are, as a value that another process understands, and the engine between them."""
 
 from __future__ import annotations
 

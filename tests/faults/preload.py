@@ -1,6 +1,6 @@
 """Imported by the fork server alone, once: all that a run imports at first use, and the S3 client that runs share.
 
-It connects nowhere, so that no connection is inherited. What does not belong here: what a run does (killing.py).
+It connects nowhere, so that no connection is inherited.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 Processes come from a fork server that holds all imports and an S3 client (preload.py), since Polars does not survive
 the fork of a process that has used it.
-What does not belong here: what is run.
 """
 
 from __future__ import annotations

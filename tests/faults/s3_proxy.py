@@ -1,7 +1,6 @@
 """An HTTP proxy before the S3 endpoint that answers wrongly, late or not at all, as it is told.
 
 Requests go on as they came, with the host that was signed.
-What does not belong here: what the store should make of it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What is replicated while faults strike: a table and a collection of notes, how they change and what they hold.
-
-What does not belong here: faults, and the warehouse.
-"""
+"""What is replicated while faults strike: a table and a collection of notes, how they change and what they hold."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 It is a process of its own, since psycopg2 keeps Python's lock while it asks a server to cancel: nothing in its own
 process could carry that question.
-What does not belong here: what is said on the line.
 """
 
 from __future__ import annotations

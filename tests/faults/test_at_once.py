@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from millrace import Stream
-from millrace.errors import Conflict, StreamBusy, Superseded
+from millrace.base.errors import Conflict, StreamBusy, Superseded
 from tests.faults.judge import Judge
 from tests.faults.killing import kill_at
 from tests.faults.places import Places

@@ -1,7 +1,4 @@
-"""A runner whose clock is minutes wrong: positions are by the source's clock, leases by the warehouse's.
-
-What does not belong here: writers that stamp by their own clocks (the overlap of a stream).
-"""
+"""A runner whose clock is minutes wrong: positions are by the source's clock, leases by the warehouse's."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A line that breaks in the middle of the rows, on either side: a clean error, and the next run is right.
-
-What does not belong here: connections lost between statements (test_statement_fails.py).
-"""
+"""A line that breaks in the middle of the rows, on either side: a clean error, and the next run is right."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from typing import Any
 import psycopg2
 import pytest
 
-from millrace.errors import Unreachable
+from millrace.base.errors import Unreachable
 from tests.faults.judge import Judge
 from tests.faults.places import Places, through
 from tests.faults.subjects import Collection, Table
@@ -63,7 +60,7 @@ async def test_a_mongodb_whose_line_breaks_off(
     places: Places, mongo_database: str, monkeypatch: pytest.MonkeyPatch, share: float, times: int
 ) -> None:
     """The driver asks once more for what begins a cursor, never for what continues one."""
-    monkeypatch.setattr("millrace.capture.mongo.BATCH_DOCUMENTS", MANY // 6)
+    monkeypatch.setattr("millrace.sources.mongo.BATCH_DOCUMENTS", MANY // 6)
     collection = Collection(places, mongo_database, MANY)
     with line_to(places.mongo_url) as line:
         engine = replace(places, mongo_url=f"{through(places.mongo_url, line.port())}{DIRECT}").engine()

@@ -1,7 +1,4 @@
-"""Promise 2: a run may be killed at any step and started again: nothing lost, nothing doubled.
-
-What does not belong here: faults that a run lives to see.
-"""
+"""Promise 2: a run may be killed at any step and started again: nothing lost, nothing doubled."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""S3 that throttles, fails, hangs or does what it is told and does not say so: the run gets through, or fails cleanly.
-
-What does not belong here: the store by itself (tests/blocks/test_store.py).
-"""
+"""S3 that throttles, fails, hangs or does what it is told and does not say so: the run ends well or fails cleanly."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from millrace.errors import Unreachable
+from millrace.base.errors import Unreachable
 from tests.faults.judge import Judge
 from tests.faults.places import Places
 from tests.faults.s3_proxy import S3Proxy

@@ -1,7 +1,4 @@
-"""A warehouse that refuses or cuts the connection at any statement of a run: a clean error, and the next run is right.
-
-What does not belong here: a COPY that breaks off in the middle (test_dropped_connections.py).
-"""
+"""A warehouse that refuses a statement, or cuts the connection at it: a clean error, and the next run is right."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from typing import Literal
 import psycopg2
 import pytest
 
-from millrace.errors import Conflict, RetryableError
+from millrace.base.errors import Conflict, RetryableError
 from tests.faults.judge import Judge
 from tests.faults.places import Places
 from tests.faults.subjects import Table

@@ -1,7 +1,4 @@
-"""An inbox on the AWS emulator: a topic, a queue that is subscribed to it, and the alerts that arrived.
-
-What does not belong here: expectations.
-"""
+"""An inbox on the AWS emulator: a topic, a queue that is subscribed to it, and the alerts that arrived."""
 
 from __future__ import annotations
 
@@ -14,8 +11,8 @@ from typing import Any
 from prefect_aws import AwsClientParameters, AwsCredentials
 from pydantic import SecretStr
 
-from blocks.sns import SnsNotification
 from local.stack import Stack
+from millrace.blocks.sns import SnsNotification
 from tests.conftest import unique
 
 DEADLINE_SECONDS = 90

@@ -17,15 +17,15 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_UI_URL, temporary_settings
 from sqlalchemy.engine import make_url
 
-from blocks.sns import SnsNotification
-from flows.alerts import alert_failure
-from flows.replicate import replicate
-from flows.request import ReplicateRequest
 from local.prefect_server import PrefectServer
 from local.stack import Stack
-from millrace.errors import MillraceError, TooManyRejects, Unreachable
-from tasks.alerts import alert_breach
-from tasks.messages import RETRY, Breach, cancelled, failed
+from millrace.base.errors import MillraceError, TooManyRejects, Unreachable
+from millrace.blocks.sns import SnsNotification
+from millrace.flows.alerts import alert_failure
+from millrace.flows.replicate import replicate
+from millrace.flows.request import ReplicateRequest
+from millrace.tasks.alerts import alert_breach
+from millrace.tasks.messages import RETRY, Breach, cancelled, failed
 from tests.flows.inbox import Inbox, Mail
 from tests.saved_blocks import save_blocks
 

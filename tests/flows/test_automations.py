@@ -30,13 +30,13 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 from prefect.states import Cancelling, Failed, Late, Pending
 
-from blocks.sns import SnsNotification
-from flows.automations import apply_automations
-from flows.watch import PREFIX, Patience
 from local.prefect_server import PrefectServer
 from local.processes import Process, neutral_environment
 from local.stack import Stack
-from tasks.events import emit_landed, emit_loaded
+from millrace.blocks.sns import SnsNotification
+from millrace.flows.automations import apply_automations
+from millrace.flows.watch import PREFIX, Patience
+from millrace.tasks.events import emit_landed, emit_loaded
 from tests.flows.inbox import DEADLINE_SECONDS, Inbox, Mail
 from tests.flows.watched import watched
 
@@ -302,7 +302,7 @@ async def test_a_twin_is_removed(no_automations: None) -> None:
 
 def test_the_command_prints_a_line_for_each(no_automations: None, prefect_server: PrefectServer) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "flows.automations"],
+        [sys.executable, "-m", "millrace.flows.automations"],
         cwd=REPOSITORY,
         env={"PATH": "/usr/bin:/bin", **client_settings()},
         capture_output=True,

@@ -15,15 +15,9 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import TaskRunSort
 from sqlalchemy.engine import make_url
 
-from blocks.load import load_source_mongo
-from blocks.names import source_name
-from flows.replicate import replicate
-from flows.request import ReplicateRequest
 from local.processes import free_port
 from millrace import Incremental, Pipeline, Stream
-from millrace.capture.chunk import Window
-from millrace.capture.mongo_client import open_client
-from millrace.errors import (
+from millrace.base.errors import (
     ConfigurationError,
     FatalError,
     KeyViolation,
@@ -33,12 +27,18 @@ from millrace.errors import (
     UnmappableType,
     Unreachable,
 )
-from millrace.warehouse.loader import Warehouse
-from tasks.connections import open_source
-from tasks.extract import extract_postgres_stream
-from tasks.failures import causes
-from tasks.messages import failed
-from tasks.views import create_views
+from millrace.blocks.load import load_source_mongo
+from millrace.blocks.names import source_name
+from millrace.drivers.mongo_client import open_client
+from millrace.flows.replicate import replicate
+from millrace.flows.request import ReplicateRequest
+from millrace.sources.chunk import Window
+from millrace.tasks.connections import open_source
+from millrace.tasks.extract import extract_postgres_stream
+from millrace.tasks.failures import causes
+from millrace.tasks.messages import failed
+from millrace.tasks.views import create_views
+from millrace.warehouse.warehouse import Warehouse
 from tests.flows.conftest import MONGO_DATABASE, OwnPipeline, Places
 from tests.saved_blocks import save_blocks
 

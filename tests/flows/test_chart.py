@@ -19,18 +19,18 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from blocks.load import load_processed
-from cli.main import application
-from flows.chart import ChartRequest, chart
 from local.prefect_server import PrefectServer
 from local.stack import Stack
-from millrace.errors import ConfigurationError
-from millrace.naming import quote
-from millrace.types import from_polars
+from millrace.base.errors import ConfigurationError
+from millrace.base.naming import quote
+from millrace.base.types import from_polars
+from millrace.blocks.load import load_processed
+from millrace.cli.main import application
+from millrace.pipelines.events.chart import ChartRequest, chart
+from millrace.pipelines.events.chart_tasks import Chart
+from millrace.pipelines.events.contracts import Event
+from millrace.pipelines.events.counts import EventCounts
 from millrace.warehouse.dialect import POSTGRES_DIALECT, REDSHIFT_DIALECT, Dialect
-from pipelines.events_contracts import Event
-from tasks.chart import Chart
-from tasks.event_counts import EventCounts
 from tests.conftest import unique
 from tests.saved_blocks import save_blocks
 

@@ -19,15 +19,15 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
-from blocks.load import load_source_queue
-from flows.collect import CollectRequest, extract_queue
-from flows.replicate import replicate
-from flows.request import ReplicateRequest
-from flows.simulate import SimulateEventsRequest, simulate_events
 from local.prefect_server import PrefectServer
 from local.stack import Stack
-from millrace.errors import ConfigurationError
-from seed_data.events.stream import DUPLICATE, VALID, messages
+from millrace.base.errors import ConfigurationError
+from millrace.blocks.load import load_source_queue
+from millrace.flows.collect import CollectRequest, extract_queue
+from millrace.flows.replicate import replicate
+from millrace.flows.request import ReplicateRequest
+from millrace.seed_data.events.stream import DUPLICATE, VALID, messages
+from millrace.seed_data.simulate import SimulateEventsRequest, simulate_events
 from tests.conftest import unique
 from tests.saved_blocks import save_blocks
 
@@ -97,7 +97,17 @@ async def test_every_event_arrives_once_and_what_is_malformed_does_not(events: d
 async def test_sigterm_writes_what_is_in_hand(events: dict[str, str]) -> None:
     """A consumer that would wait for ten minutes."""
     await simulate_events(SimulateEventsRequest(count=50, rate=RATE, start=START, duplicates=0, malformed=0))
-    command = [sys.executable, "-m", "cli.main", "collect", "events", "--flush-seconds", "600", "--keep-on", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "millrace.cli.main",
+        "collect",
+        "events",
+        "--flush-seconds",
+        "600",
+        "--keep-on",
+        "--json",
+    ]
     consumer = await asyncio.create_subprocess_exec(
         *command, env=os.environ | events, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )

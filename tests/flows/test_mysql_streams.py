@@ -10,14 +10,14 @@ from typing import Any, get_args
 import psycopg2
 import pytest
 
-from blocks.mysql import mysql_connector
-from blocks.sql import opener
-from flows.extract import EXTRACT
-from flows.replicate import replicate
-from flows.request import ReplicateRequest
 from local.prefect_server import PrefectServer
-from millrace.errors import SourceMissing
-from millrace.pipeline import SOURCE_KINDS, SourceKind
+from millrace.base.errors import SourceMissing
+from millrace.blocks.mysql import mysql_connector
+from millrace.blocks.sql import opener
+from millrace.declaration.pipeline import SOURCE_KINDS, SourceKind
+from millrace.flows.extract import EXTRACT
+from millrace.flows.replicate import replicate
+from millrace.flows.request import ReplicateRequest
 from tests.saved_blocks import save_blocks
 
 MODULE = """

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from flows.reload import ReloadRequest, reload
-from flows.replicate import replicate
-from flows.request import ReplicateRequest
-from millrace.errors import ConfigurationError
-from millrace.reload import Reloaded
-from tasks.reload import ReloadPlan
+from millrace.base.errors import ConfigurationError
+from millrace.flows.reload import ReloadRequest, reload
+from millrace.flows.replicate import replicate
+from millrace.flows.request import ReplicateRequest
+from millrace.runs.reload import Reloaded
+from millrace.tasks.reload import ReloadPlan
 from tests.flows.conftest import Places
 
 DECLARED = """

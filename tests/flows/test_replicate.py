@@ -15,13 +15,13 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 from sqlalchemy.engine import make_url
 
-from flows.replicate import replicate
-from flows.request import ReplicateRequest, Window
-from flows.seed import SeedRequest, seed
 from local.stack import Stack
-from millrace.capture.mongo_client import open_client
-from millrace.errors import SourceMissing
-from seed_data.stori.changes import change_trades, change_transactions
+from millrace.base.errors import SourceMissing
+from millrace.drivers.mongo_client import open_client
+from millrace.flows.replicate import replicate
+from millrace.flows.request import ReplicateRequest, Window
+from millrace.seed_data.stori.changes import change_trades, change_transactions
+from millrace.seed_data.stori.flow import SeedRequest, seed
 from tests.conftest import unique
 from tests.flows.conftest import OwnPipeline, Places
 from tests.saved_blocks import save_blocks

@@ -14,14 +14,14 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.client.schemas.objects import Artifact, State
 from sqlalchemy.engine import make_url
 
-from flows.replicate import replicate
-from flows.request import ReplicateRequest
 from local.processes import free_port
-from millrace.errors import SourceMissing, StreamBusy, Unreachable
-from pipelines import find
-from tasks.connections import open_warehouse
-from tasks.extract import extract_postgres_stream
-from tasks.report import RunFailed
+from millrace.base.errors import SourceMissing, StreamBusy, Unreachable
+from millrace.declaration.find import find
+from millrace.flows.replicate import replicate
+from millrace.flows.request import ReplicateRequest
+from millrace.tasks.connections import open_warehouse
+from millrace.tasks.extract import extract_postgres_stream
+from millrace.tasks.report import RunFailed
 from tests.flows.conftest import Places
 from tests.saved_blocks import save_blocks
 

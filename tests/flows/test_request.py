@@ -15,17 +15,17 @@ from prefect.flow_engine import run_flow
 from prefect.utilities.callables import parameter_schema
 from pydantic import ValidationError
 
-from flows.chart import chart
-from flows.collect import extract_queue
-from flows.form import PATHS_VARIABLE
-from flows.replicate import replicate
-from flows.request import ReplicateRequest, Window
-from flows.seed import seed
-from flows.simulate import fill, fill_stocks, simulate, simulate_events, simulate_stocks
-from flows.transform import transform
 from local.prefect_server import PrefectServer
-from millrace.errors import ConfigurationError
-from millrace.run import Bounds, Mode
+from millrace.base.errors import ConfigurationError
+from millrace.flows.collect import extract_queue
+from millrace.flows.form import PATHS_VARIABLE
+from millrace.flows.replicate import replicate
+from millrace.flows.request import ReplicateRequest, Window
+from millrace.flows.transform import transform
+from millrace.pipelines.events.chart import chart
+from millrace.runs.choose import Bounds, Mode
+from millrace.seed_data.simulate import fill, fill_stocks, simulate, simulate_events, simulate_stocks
+from millrace.seed_data.stori.flow import seed
 
 FLOWS = [
     replicate, transform, extract_queue, chart, seed, fill, fill_stocks, simulate, simulate_stocks, simulate_events

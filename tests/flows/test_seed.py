@@ -17,16 +17,16 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 from pydantic import SecretStr, ValidationError
 
-from blocks.load import load_landing
-from blocks.mongo import MongoDB
-from blocks.store import BucketStore
-from flows.seed import ImportRequest, SeedReport, SeedRequest, import_files, seed
 from local.stack import Stack
-from millrace.capture.mongo_client import open_client
-from millrace.errors import ConfigurationError, Unreachable
-from seed_data.stori.generate import generate_trades, generate_transactions
-from seed_data.stori.outcome import Outcome
-from tasks.seeding import import_landed_trades, import_landed_transactions
+from millrace.base.errors import ConfigurationError, Unreachable
+from millrace.blocks.load import load_landing
+from millrace.blocks.mongo import MongoDB
+from millrace.blocks.store import BucketStore
+from millrace.drivers.mongo_client import open_client
+from millrace.seed_data.stori.flow import ImportRequest, SeedReport, SeedRequest, import_files, seed
+from millrace.seed_data.stori.generate import generate_trades, generate_transactions
+from millrace.seed_data.stori.outcome import Outcome
+from millrace.seed_data.stori.tasks import import_landed_trades, import_landed_transactions
 
 SMALL = SeedRequest(rows=300, documents=200, seed=4)
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.replicate import RunReport, replicate
-from flows.request import ReplicateRequest
-from millrace.run import Mode
-from tasks.rejects import list_rejects
-from tasks.report import RunFailed, StreamReport
+from millrace.flows.replicate import RunReport, replicate
+from millrace.flows.request import ReplicateRequest
+from millrace.runs.choose import Mode
+from millrace.tasks.rejects import list_rejects
+from millrace.tasks.report import RunFailed, StreamReport
 from tests.flows.conftest import Places
 
 DECLARED = """

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from flows.together import raise_all, together
+from millrace.flows.together import raise_all, together
 
 
 async def step(result: int, seconds: float = 0, error: BaseException | None = None) -> int:

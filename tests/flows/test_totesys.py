@@ -11,20 +11,20 @@ from typing import Any
 import psycopg2
 import pytest
 
-from blocks.load import load_landing, load_processed
-from blocks.store import BucketStore
-from flows.replicate import replicate
-from flows.request import ReplicateRequest
-from flows.transform import TransformRequest, transform
-from local import totesys
+from local.demos import totesys_source
+from local.demos.totesys_star import StarCompared, compare_star
 from local.prefect_server import PrefectServer
 from local.stack import Stack
-from local.star import StarCompared, compare_star
-from millrace.errors import ConfigurationError
-from pipelines.totesys import pipeline
-from seed_data.totesys.simulation import Simulation, install
-from tasks.report import RunFailed, RunReport, StreamReport
-from tasks.views import create_views
+from millrace.base.errors import ConfigurationError
+from millrace.blocks.load import load_landing, load_processed
+from millrace.blocks.store import BucketStore
+from millrace.flows.replicate import replicate
+from millrace.flows.request import ReplicateRequest
+from millrace.flows.transform import TransformRequest, transform
+from millrace.pipelines.totesys import pipeline
+from millrace.seed_data.totesys.simulation import Simulation, install
+from millrace.tasks.report import RunFailed, RunReport, StreamReport
+from millrace.tasks.views import create_views
 from tests.conftest import unique
 from tests.saved_blocks import save_blocks
 
@@ -64,7 +64,7 @@ class Office:
 
     def everything(self) -> dict[str, list[tuple[Any, ...]]]:
         """Every row of replica and star."""
-        tables = [f"totesys_source.{name}" for name in STREAMS]
+        tables = [f"totesys.{name}" for name in STREAMS]
         tables += [f"totesys.{model.name}" for model in pipeline.models]
         return {table: sorted(self.warehouse(f"SELECT * FROM {table}"), key=repr) for table in tables}
 
@@ -77,9 +77,9 @@ async def office(
     prefect_server: PrefectServer, stack: Stack, environment: dict[str, str], aws_environment: dict[str, str]
 ) -> AsyncIterator[Office]:
     database = unique("totesys")
-    totesys.install(stack.postgres, database)
-    url = stack.postgres.url(database, user=totesys.WRITER)
-    reader_url = stack.postgres.url(database, user=totesys.READER)
+    totesys_source.install(stack.postgres, database)
+    url = stack.postgres.url(database, user=totesys_source.WRITER)
+    reader_url = stack.postgres.url(database, user=totesys_source.READER)
     own = environment | {"SOURCE_POSTGRES_TOTESYS_URL": reader_url, "SOURCE_POSTGRES_TOTESYS_WRITER_URL": url}
     await save_blocks(own)
     with closing(psycopg2.connect(url)) as source:
@@ -210,7 +210,7 @@ async def test_a_landed_ingest_is_loaded_by_another_run_and_only_once(office: Of
 async def test_damage_in_the_replica_is_mended_and_makes_no_version(office: Office) -> None:
     await replicate(REQUEST)
     versions = office.warehouse("SELECT count(*) FROM totesys.fact_sales_order")
-    office.warehouse("DELETE FROM totesys_source.sales_order WHERE sales_order_id <= 5")
+    office.warehouse("DELETE FROM totesys.sales_order WHERE sales_order_id <= 5")
     report = await replicate(REQUEST)
     assert of(report, "sales_order").inserted == 5
     assert of(report, "fact_sales_order").unchanged == 5

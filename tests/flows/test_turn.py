@@ -13,8 +13,8 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import ConcurrencyOptions, FlowRun
 from prefect.states import Failed, Pending, Running, Scheduled
 
-from flows.turn import SCHEDULED, WAITING, leave_out_waiting
 from local.prefect_server import PrefectServer
+from millrace.flows.turn import SCHEDULED, WAITING, leave_out_waiting
 
 REQUEST = {"request": {"pipeline": "stori"}}
 LIMITS = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text(encoding="utf-8"))["definitions"]

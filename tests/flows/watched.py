@@ -1,7 +1,5 @@
 """Flows that a real runner starts in processes of their own: one that waits to be killed, one that fails, and one in
 the place of `transform`.
-
-What does not belong here: expectations.
 """
 
 from __future__ import annotations
@@ -12,8 +10,8 @@ from typing import Any
 
 from prefect import flow, serve
 
-from flows.alerts import alert_cancellation, alert_failure
-from millrace.errors import MillraceError
+from millrace.base.errors import MillraceError
+from millrace.flows.alerts import alert_cancellation, alert_failure
 
 
 @flow(name="watched", on_failure=[alert_failure], on_cancellation=[alert_cancellation], persist_result=False)

@@ -1,7 +1,6 @@
 """``make test-image``: the image that MILLRACE_IMAGE names is what ECS should run. BUILDER, with its options, runs it.
 
 By this name pytest does not collect it with the rest: it needs an image, and docker or podman.
-What does not belong here: what only the image itself can tell (inside.py).
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from blocks.environment import VARIABLES
 from local.stack import Stack
+from millrace.blocks.environment import VARIABLES
 from tests.image.inside import PACKAGES
 
 ROOT = Path(__file__).parents[2]
@@ -138,7 +137,7 @@ def environment() -> Iterator[dict[str, str]]:
 
 
 def test_it_replicates_the_main_job(environment: dict[str, str]) -> None:
-    assert "created" in _inside("python", "-m", "blocks.bootstrap", environment=environment)
+    assert "created" in _inside("python", "-m", "millrace.blocks.bootstrap", environment=environment)
     seed = ("millrace", "seed", "stori", "--rows", str(TRANSACTIONS), "--documents", str(TRADES), "--json")
     _inside(*seed, environment=environment)
     report = json.loads(_inside("millrace", "run", "stori", "--json", environment=environment))

@@ -1,7 +1,4 @@
-"""What an image tells of itself, as JSON: run by the Python inside it, fed through standard input.
-
-What does not belong here: what it should tell (checks.py). Needs nothing that the image might lack.
-"""
+"""What an image tells of itself, as JSON: run by the Python inside it, fed through standard input."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def rows(heading: str) -> list[list[str]]:
 def scheduled() -> dict[str, dict[str, Any]]:
     """Deployments with a schedule, by the name Prefect gives them."""
     found = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
-    return {f"{FLOWS[one['entrypoint'].split('.')[1]]}/{one['name']}": one for one in found if one.get("schedules")}
+    return {f"{FLOWS[one['entrypoint'].split('.')[-1]]}/{one['name']}": one for one in found if one.get("schedules")}
 
 
 def runs_of_a_month(deployment: dict[str, Any]) -> int:

@@ -13,8 +13,8 @@ from cronsim import CronSim
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy
 from prefect.utilities.schema_tools import validate
 
-import pipelines
 from infra import work_pool
+from millrace.declaration import find
 from tests.infra.deployments import document, flow_of, job_variables_schema, unknown_keys
 
 IMAGE, VERSION = "millrace:3f1c9ab", "0.1.0+3f1c9ab"
@@ -76,7 +76,7 @@ def test_parameters_are_what_the_flow_takes(deployment: dict[str, Any]) -> None:
     assert deployment["enforce_parameter_schema"] is True
     flow_of(deployment).validate_parameters(deployment["parameters"])
     named = deployment["parameters"]["request"].get("pipeline")
-    assert named is None or named in pipelines.names()
+    assert named is None or named in find.names()
 
 
 @each_deployment
@@ -108,16 +108,14 @@ def test_code_is_in_the_image() -> None:
     assert not any("pull" in deployment for deployment in DEPLOYMENTS)
 
 
-@pytest.mark.parametrize("name", pipelines.names())
+@pytest.mark.parametrize("name", find.names())
 def test_a_pipeline_s_deployment_runs_when_the_pipeline_says(name: str) -> None:
     """The same moments, in summer and in winter."""
     deployment = BY_NAME[f"replicate/{name}"]
     [schedule] = deployment["schedules"]
     assert deployment["parameters"] == {"request": {"pipeline": name}}
     for begin in (datetime(2027, 1, 1, tzinfo=UTC), datetime(2027, 7, 1, tzinfo=UTC)):
-        assert moments(schedule["cron"], schedule["timezone"], begin) == moments(
-            pipelines.find(name).schedule, "UTC", begin
-        )
+        assert moments(schedule["cron"], schedule["timezone"], begin) == moments(find.find(name).schedule, "UTC", begin)
 
 
 def moments(cron: str, timezone: str, begin: datetime) -> list[datetime]:

@@ -8,15 +8,15 @@ import pytest
 from cfnlint.decode import cfn_yaml
 from typer.testing import CliRunner
 
-from blocks.environment import documents
 from infra.cloudformation import TEMPLATE
 from infra.deploy import application
 from infra.release import described
 from infra.settings import ENVIRONMENTS, read_settings, runnable, variables_of
 from infra.target import Target
 from local.stack import Stack
-from millrace.errors import ConfigurationError
-from pipelines import find
+from millrace.base.errors import ConfigurationError
+from millrace.blocks.environment import documents
+from millrace.declaration.find import find
 from tests.infra.stack_outputs import OUTPUTS
 
 

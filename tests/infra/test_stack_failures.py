@@ -14,7 +14,7 @@ from infra.settings import Settings
 from infra.target import Target
 from infra.teardown import remove_unfinished
 from local.stack import Stack
-from millrace.errors import FatalError
+from millrace.base.errors import FatalError
 
 QUEUE = "Queue: {Type: AWS::SQS::Queue}"
 # Nobody ever signals it.

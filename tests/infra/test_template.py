@@ -11,9 +11,9 @@ import yaml
 
 from infra.work_pool import TEMPLATE as BASE_JOB_TEMPLATE
 from infra.work_pool import is_secret
-from millrace.errors import ConfigurationError
+from millrace.base.errors import ConfigurationError
+from millrace.base.naming import declared_name
 from millrace.lake.batch import SCANS
-from millrace.naming import declared_name
 from millrace.warehouse.contents import UNLOADED
 
 PATH = BASE_JOB_TEMPLATE.with_name("stack.yaml")

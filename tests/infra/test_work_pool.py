@@ -18,7 +18,7 @@ from prefect_aws.workers.ecs_worker import ECSJobConfiguration, ECSWorker
 
 from infra import work_pool
 from local.stack import Stack
-from millrace.errors import ConfigurationError
+from millrace.base.errors import ConfigurationError
 from tests.infra.stack_outputs import OUTPUTS, SECRETS, secret_arn
 
 IMAGE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/millrace:3f1c9ab"

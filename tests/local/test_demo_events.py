@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from local import demo_events
-from millrace.errors import FatalError
+from local.demos import events_demo
+from millrace.base.errors import FatalError
 
 SECONDS = 5
 NOTHING = "pass"
@@ -22,8 +22,8 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """With 1,000 messages."""
     held = tmp_path / "held"
     held.write_text("1000")
-    monkeypatch.setattr(demo_events, "PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(demo_events, "_left", lambda queue: int(queue.held.read_text() or 0))
+    monkeypatch.setattr(events_demo, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(events_demo, "_left", lambda queue: int(queue.held.read_text() or 0))
     return SimpleNamespace(held=held)
 
 
@@ -37,7 +37,7 @@ async def consumer(program: str) -> asyncio.subprocess.Process:
 async def collect(queue: Any, *consumers: asyncio.subprocess.Process) -> int:
     """How many consumers there are when the queue is empty."""
     started = [*consumers]
-    await asyncio.wait_for(demo_events.collect_until(queue, 0, started), SECONDS)
+    await asyncio.wait_for(events_demo.collect_until(queue, 0, started), SECONDS)
     await asyncio.gather(*(one.wait() for one in started))
     return len(started)
 
@@ -46,7 +46,7 @@ async def test_another_consumer_is_started_when_all_ended_before_the_queue_is_em
     queue: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     empties = f"import pathlib; pathlib.Path({str(queue.held)!r}).write_text('0')"
-    monkeypatch.setattr(demo_events, "CONSUMER", [sys.executable, "-c", empties])
+    monkeypatch.setattr(events_demo, "CONSUMER", [sys.executable, "-c", empties])
     killed = await asyncio.create_subprocess_exec(sys.executable, "-c", "import time; time.sleep(60)")
     killed.kill()
     await killed.wait()
@@ -55,7 +55,7 @@ async def test_another_consumer_is_started_when_all_ended_before_the_queue_is_em
 
 
 async def test_no_other_is_started_while_one_is_at_work(queue: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo_events, "CONSUMER", ["/no/such/program"])
+    monkeypatch.setattr(events_demo, "CONSUMER", ["/no/such/program"])
     empties = f"import pathlib, time; time.sleep(0.2); pathlib.Path({str(queue.held)!r}).write_text('0')"
     at_work = await asyncio.create_subprocess_exec(sys.executable, "-c", empties)
     assert await collect(queue, await consumer(NOTHING), at_work) == 2

@@ -13,7 +13,7 @@ import pytest
 from liveness import is_alive
 
 from local.processes import LOCALHOST, Process, answers_http, free_port
-from millrace.errors import Unreachable
+from millrace.base.errors import Unreachable
 
 STUBBORN = """
 import signal, subprocess, sys, time

@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 from liveness import is_alive
 
-from blocks.environment import documents
-from blocks.sql import opener
 from local import mysql
 from local.__main__ import _describe
 from local.directory import LOCK_NAME, PREFIX, stack_directory, sweep
 from local.stack import Stack
-from millrace.errors import ConfigurationError
+from millrace.base.errors import ConfigurationError
+from millrace.blocks.environment import documents
+from millrace.blocks.sql import opener
 
 REPOSITORY = Path(__file__).parents[2]
 DEADLINE_SECONDS = 60

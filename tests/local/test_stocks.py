@@ -9,8 +9,8 @@ from typing import Any
 import pymysql
 import pytest
 
+from local.demos.stocks_source import install
 from local.mysql import MySQLServer, connect
-from local.stocks import install
 from tests.conftest import unique
 from tests.seed_data.stock_platform import StockPlatform, stock_platform
 

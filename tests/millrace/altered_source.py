@@ -1,7 +1,4 @@
-"""A real source whose answers are altered on their way: what a limit of its server, a driver or a type does to them.
-
-What does not belong here: what must come of it (test_look_ups.py, the judge of tests/torture).
-"""
+"""A real source whose answers are altered on their way: what a limit of its server, a driver or a type does to them."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Literal
 
-from millrace.capture.chunk import Keys, Source, Window
+from millrace.sources.chunk import Keys, Source, Window
 
 Question = Literal["rows", "keys", "scan"]
 """Of a source: the rows of these keys, which of these keys there are, or all rows."""

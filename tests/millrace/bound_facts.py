@@ -1,7 +1,4 @@
-"""Facts and the versions that they are bound to: orders of people, trades at prices.
-
-What does not belong here: what the tests look at.
-"""
+"""Facts and the versions that they are bound to: orders of people, trades at prices."""
 
 from __future__ import annotations
 

@@ -20,10 +20,10 @@ from mysql_places import (  # noqa: F401 (fixtures)
     mysql_source_url,
 )
 
-from blocks.store import BucketStore
 from local.stack import Stack
-from millrace.warehouse.load_result import LoadResult
-from millrace.warehouse.loader import Warehouse
+from millrace.blocks.store import BucketStore
+from millrace.warehouse.ledger.load_result import LoadResult
+from millrace.warehouse.warehouse import Warehouse
 
 
 @pytest.fixture

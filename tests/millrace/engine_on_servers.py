@@ -12,32 +12,32 @@ import psycopg2
 from prefect_aws import AwsClientParameters, AwsCredentials
 from prefect_aws.s3 import S3Bucket
 
-from blocks.mysql import mysql_connector
-from blocks.sql import driver_of, opener, warehouse_connector
-from blocks.store import BucketStore
 from local.mysql import connect as connect_mysql
 from local.stack import WAREHOUSE_IAM_ROLE, Stack
 from millrace import Pipeline, Stream
-from millrace.capture.chunk import Source, Window
-from millrace.capture.mongo import MongoSource
-from millrace.capture.mongo_client import open_client
-from millrace.capture.mysql import MySQLSource
-from millrace.capture.pipe import CHUNK_BYTES
-from millrace.capture.postgres import PostgresSource
-from millrace.capture.tables import TableSource
-from millrace.collected import CollectedSource
-from millrace.consent import Consent
-from millrace.extract import Landing
+from millrace.base.naming import quote
+from millrace.blocks.mysql import mysql_connector
+from millrace.blocks.sql import driver_of, opener, warehouse_connector
+from millrace.blocks.store import BucketStore
+from millrace.declaration.consent import Consent
+from millrace.drivers.mongo_client import open_client
+from millrace.drivers.pipe import CHUNK_BYTES
 from millrace.lake.batch import Batch
 from millrace.lake.store import ObjectStore
-from millrace.naming import quote
-from millrace.reads import Route, replay, window
-from millrace.run import Bounds, read
-from millrace.sweep import sweep
-from millrace.transform import transform
+from millrace.models.transform import transform
+from millrace.queues.source import CollectedSource
+from millrace.runs.choose import Bounds, read
+from millrace.runs.extract import Landing
+from millrace.runs.reads import Route, replay, window
+from millrace.runs.sweep import sweep
+from millrace.sources.chunk import Source, Window
+from millrace.sources.mongo import MongoSource
+from millrace.sources.mysql import MySQLSource
+from millrace.sources.postgres import PostgresSource
+from millrace.sources.tables import TableSource
 from millrace.warehouse.dialect import dialect_for
-from millrace.warehouse.load_result import LoadResult
-from millrace.warehouse.loader import Warehouse
+from millrace.warehouse.ledger.load_result import LoadResult
+from millrace.warehouse.warehouse import Warehouse
 
 PIPELINE = "engine"
 """Name of the pipeline that every delivered stream is in, and of the schema of its targets."""

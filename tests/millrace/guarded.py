@@ -1,7 +1,4 @@
-"""A stream of notes for the tests of what a run does not do by itself.
-
-What does not belong here: the tests (test_guarded_deletes.py, test_lost_targets.py, test_changed_sources.py).
-"""
+"""A stream of notes for the tests of what a run does not do by itself."""
 
 from __future__ import annotations
 
@@ -11,8 +8,8 @@ from datetime import timedelta
 from engine_on_servers import Engine
 
 from millrace import Incremental, Snapshot, Stream
-from millrace.consent import Consent
-from millrace.run import Bounds
+from millrace.declaration.consent import Consent
+from millrace.runs.choose import Bounds
 
 NOTES = Stream("notes", source="postgres:public.notes", key="id", capture=Incremental("changed", overlap=timedelta(0)))
 WHOLE = replace(NOTES, capture=Snapshot())

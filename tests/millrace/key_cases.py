@@ -1,7 +1,6 @@
 """Every kind of key that a sweep and a replay can compare, for Postgres, MySQL and MongoDB, and those that they cannot.
 
 The first value's row is deleted, the second's updated, the third's inserted late; the others stay.
-What does not belong here: what is done with them (test_sweep_keys.py).
 """
 
 from __future__ import annotations

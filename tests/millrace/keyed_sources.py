@@ -1,7 +1,4 @@
-"""Tables and collections that have a key of one kind, and are changed without a trace.
-
-What does not belong here: the keys (key_cases.py), and what is expected (test_sweep_keys.py).
-"""
+"""Tables and collections that have a key of one kind, and are changed without a trace."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from engine_on_servers import Engine
 
-from millrace.errors import SourceMissing
+from millrace.base.errors import SourceMissing
 from millrace.lake.store import ObjectStore
 
 

@@ -1,7 +1,4 @@
-"""Prices in markets, whose versions tests of `Scd2` look at.
-
-What does not belong here: what the tests look at.
-"""
+"""Prices in markets, whose versions tests of `Scd2` look at."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ import polars as pl
 from engine_on_servers import Together
 
 from millrace import Dated, Incremental, Model, Pipeline, Scd2, Snapshot, Stream
-from millrace.run import Bounds
+from millrace.runs.choose import Bounds
 
 OPEN = "9999-12-31 23:59:59"
 

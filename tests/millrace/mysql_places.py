@@ -1,7 +1,4 @@
-"""A MySQL source on a real server, a database for all tests of a worker: its streams, and what its tests ask of it.
-
-What does not belong here: tests; other users and rights than those of the fixtures.
-"""
+"""A MySQL source on a real server, a database for all tests of a worker: its streams, and what its tests ask of it."""
 
 from __future__ import annotations
 
@@ -18,9 +15,9 @@ from engine_on_servers import Engine, bucket_store, engine_between
 from local.mysql import MySQLServer, connect
 from local.stack import Stack
 from millrace import Incremental, Stream
-from millrace.capture.chunk import Keys, Read, Window
-from millrace.capture.mysql import MySQLSource
-from millrace.capture.pipe import CHUNK_BYTES
+from millrace.drivers.pipe import CHUNK_BYTES
+from millrace.sources.chunk import Keys, Read, Window
+from millrace.sources.mysql import MySQLSource
 from tests.conftest import unique
 
 CHUNK, ROW = 100_000, 500

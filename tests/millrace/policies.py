@@ -5,8 +5,8 @@ from __future__ import annotations
 from engine_on_servers import Engine
 
 from millrace import Stream
-from millrace.declared import SchemaPolicy
-from millrace.warehouse.load_result import LoadResult
+from millrace.declaration.captures import SchemaPolicy
+from millrace.warehouse.ledger.load_result import LoadResult
 
 POLICIES: tuple[SchemaPolicy, ...] = ("evolve", "freeze", "quarantine")
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from engine_on_servers import PIPELINE, Engine
 
-from millrace.lake.messages import collected_prefix, put_messages
+from millrace.queues.objects import collected_prefix, put_messages
 
 NOON = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=2)
 """When messages were collected, unless a test says another time."""

@@ -1,7 +1,4 @@
-"""What tests of replicas share: how long a blind read looks back, and waiting for a server.
-
-What does not belong here: the servers themselves, which each file of tests starts.
-"""
+"""What tests of replicas share: how long a blind read looks back, and waiting for a server."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from millrace.capture.chunk import Read
+from millrace.sources.chunk import Read
 
 BLIND = timedelta(minutes=15)
 HOUR = timedelta(hours=1)

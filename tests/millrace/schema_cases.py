@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from millrace.types import Column, DataType
-from millrace.warehouse.changes import Change
+from millrace.base.types import Column, DataType
 from millrace.warehouse.dialect import REDSHIFT_DIALECT, Dialect
-from millrace.warehouse.schema import RecordedColumn, changes_for
+from millrace.warehouse.schema.changes import Change
+from millrace.warehouse.schema.difference import RecordedColumn, changes_for
 
 SCHEMA, TABLE = "shop", "orders"
 

@@ -1,7 +1,4 @@
-"""A small shop for tests of models: two tables of a source, a dimension, a fact with history, and days.
-
-What does not belong here: what the tests look at.
-"""
+"""A small shop for tests of models: two tables of a source, a dimension, a fact with history, and days."""
 
 from __future__ import annotations
 

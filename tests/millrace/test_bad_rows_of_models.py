@@ -13,11 +13,11 @@ from engine_on_servers import Together
 from shop import NO_OVERLAP
 
 from millrace import History, Incremental, Model, Pipeline, Snapshot, Stream
-from millrace.consent import Consent
-from millrace.errors import TooManyRejects
-from millrace.quarantine import open_rejects, refused_rejects
-from millrace.reload import applied_groups, reload
-from millrace.run import Bounds
+from millrace.base.errors import TooManyRejects
+from millrace.declaration.consent import Consent
+from millrace.runs.choose import Bounds
+from millrace.runs.quarantine import open_rejects, refused_rejects
+from millrace.runs.reload import applied_groups, reload
 
 SALES = Stream("sales", "postgres:public.sales", "sale", Incremental("changed", overlap=NO_OVERLAP), sweep="every run")
 

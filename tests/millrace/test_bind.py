@@ -11,8 +11,8 @@ from bound_facts import BIND, MADE, PERSON, SALES, Order, a_person, an_order, bo
 from engine_on_servers import Together
 
 from millrace import History, Merge, Model, Scd2
-from millrace.errors import ConfigurationError
-from millrace.run import Bounds
+from millrace.base.errors import ConfigurationError
+from millrace.runs.choose import Bounds
 
 
 async def test_a_fact_is_bound_to_the_version_of_its_own_time(together: Together) -> None:

@@ -22,12 +22,12 @@ from bound_facts import (
 )
 from engine_on_servers import Engine, Together
 
-from blocks.store import BucketStore
 from millrace import Merge, Replace, Snapshot
-from millrace.errors import MillraceError
-from millrace.run import Bounds
-from millrace.warehouse import changes_of_form
-from millrace.warehouse.changes import Step
+from millrace.base.errors import MillraceError
+from millrace.blocks.store import BucketStore
+from millrace.runs.choose import Bounds
+from millrace.warehouse.schema import changes_of_form
+from millrace.warehouse.schema.changes import Step
 
 KEYS = "SELECT order_id, person_key FROM sales.orders_made ORDER BY 1"
 

@@ -13,7 +13,7 @@ from bound_facts import MARKET, PRICED, QUOTES, TRADES, Trade, fill_market
 from engine_on_servers import Together, database_of
 
 from millrace import Bind, Merge, Model, Snapshot
-from millrace.errors import ConfigurationError
+from millrace.base.errors import ConfigurationError
 
 
 @pytest.mark.parametrize("zone", ["Asia/Ho_Chi_Minh", "America/New_York"])

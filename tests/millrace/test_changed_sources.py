@@ -12,10 +12,10 @@ from pymongo import MongoClient
 from queue_messages import collect, order
 
 from millrace import Append, Incremental, Queue, Stream
-from millrace.consent import Consent
-from millrace.errors import ConfigurationError, SchemaConflict, TooManyDeletes
-from millrace.run import Bounds, Mode
-from millrace.warehouse.ledger import check_source
+from millrace.base.errors import ConfigurationError, SchemaConflict, TooManyDeletes
+from millrace.declaration.consent import Consent
+from millrace.runs.choose import Bounds, Mode
+from millrace.warehouse.ledger.ledger import check_source
 
 ACCEPT_SOURCE = Bounds(consent=Consent(accept_source=True))
 

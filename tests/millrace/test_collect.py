@@ -14,14 +14,14 @@ import pytest
 from engine_on_servers import bucket_store
 from prefect_aws import AwsClientParameters, AwsCredentials
 
-from blocks.queue import Queue
-from blocks.sqs import SqsQueue
-from blocks.store import BucketStore
 from local.stack import Stack
-from millrace.collect import Budget, Collected, Pace, collect
-from millrace.errors import ConfigurationError, Unreachable
-from millrace.lake.messages import BODY, first_name, get_messages, names, put_messages, time_of
-from millrace.queue import Message
+from millrace.base.errors import ConfigurationError, Unreachable
+from millrace.blocks.queue import Queue
+from millrace.blocks.sqs import SqsQueue
+from millrace.blocks.store import BucketStore
+from millrace.queues.consumer import Budget, Collected, Pace, collect
+from millrace.queues.objects import BODY, first_name, get_messages, names, put_messages, time_of
+from millrace.queues.queue import Message
 from tests.conftest import unique
 
 PREFIX = "events/events/collected"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine_on_servers import Engine
 
 from millrace import Incremental, Stream
-from millrace.capture.mongo_client import open_client
+from millrace.drivers.mongo_client import open_client
 
 
 async def test_a_field_that_would_share_a_column_gets_its_own(engine: Engine, mongo_database: str) -> None:

@@ -2,7 +2,6 @@
 
 The table in docs/complaints.md says what is done about each, and names the test. It is one page, and so is this file,
 though it is long: both are read from top to bottom, and each test needs only the few helpers below.
-What does not belong here: complaints of our own users, which become tests beside the module that they are about.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ from pymongo.collection import Collection
 
 from local.stack import Stack
 from millrace import Incremental, Stream
-from millrace.capture.chunk import Window
-from millrace.capture.postgres import PostgresSource
-from millrace.declared import DeletePolicy
-from millrace.errors import CountMismatch, StreamBusy, Superseded, TooManyRejects
+from millrace.base.errors import CountMismatch, StreamBusy, Superseded, TooManyRejects
+from millrace.declaration.captures import DeletePolicy
 from millrace.lake.batch import Batch
+from millrace.sources.chunk import Window
+from millrace.sources.postgres import PostgresSource
 
 NOTES = Stream("notes", "postgres:public.notes", "id", Incremental("changed", overlap=timedelta(0)))
 """No overlap: what only an overlap would bring does not arrive."""

@@ -9,9 +9,9 @@ import psycopg2
 import pytest
 from sqlalchemy.engine import make_url
 
-from blocks.sql import opener, postgres_connector
-from millrace.database import database_errors, translate
-from millrace.errors import ConfigurationError, MillraceError, SourceMissing, Unreachable
+from millrace.base.errors import ConfigurationError, MillraceError, SourceMissing, Unreachable
+from millrace.blocks.sql import opener, postgres_connector
+from millrace.drivers.psycopg_errors import database_errors, translate
 
 TRIED = 'connection to server at "db.example.com" (10.0.0.5), port 5432 failed: '
 REFUSED_FIRST = f"{TRIED}Connection refused\n\tIs the server running on that host?\n"

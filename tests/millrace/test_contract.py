@@ -15,10 +15,10 @@ from engine_on_servers import Engine
 from pymongo import MongoClient
 
 from millrace import Incremental, Stream
+from millrace.base.errors import ConfigurationError, KeyViolation, SchemaConflict
+from millrace.base.rejects import REJECT_SCHEMA, no_rejects
+from millrace.base.types import BINARY, DOCUMENT, INT64, TEXT, Column, DataType
 from millrace.contract.check import Limits, measure, meets_contract, within_limits
-from millrace.errors import ConfigurationError, KeyViolation, SchemaConflict
-from millrace.rejects import REJECT_SCHEMA, no_rejects
-from millrace.types import BINARY, DOCUMENT, INT64, TEXT, Column, DataType
 
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 LIMITS = Limits(text_bytes=6, binary_bytes=3, document_bytes=10, document_text_bytes=10)

@@ -9,9 +9,9 @@ import pytest
 from bound_facts import BIND, MADE, ORDERS, PEOPLE, PERSON, a_person, an_order, fill
 from engine_on_servers import Engine, Together
 
-from blocks.store import BucketStore
 from millrace import Append, Merge, Pipeline, Scd2
-from millrace.load_modes import LoadMode
+from millrace.blocks.store import BucketStore
+from millrace.declaration.load_modes import LoadMode
 
 FACTS, VERSIONS = 30_000, 10_000
 MANY = f"""

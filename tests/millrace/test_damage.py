@@ -20,11 +20,11 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from millrace import Append, Incremental, Replace, Scd2, Snapshot, Stream
-from millrace.errors import CountMismatch, SchemaConflict, TargetLost
+from millrace.base.errors import CountMismatch, SchemaConflict, TargetLost
+from millrace.base.naming import quote
+from millrace.hashes.content_hash import same_document
 from millrace.lake.batch import Batch
-from millrace.naming import quote
-from millrace.run import Bounds
-from millrace.shape.content_hash import same_document
+from millrace.runs.choose import Bounds
 
 T = Stream("t", "postgres:public.t", "id", Incremental("changed", overlap=timedelta(0)))
 SNAPSHOT = replace(T, capture=Snapshot())

@@ -14,9 +14,7 @@ from engine_on_servers import database_of
 from pymongo import errors
 
 from local.stack import Stack
-from millrace.capture import mongo_client, mysql_errors
-from millrace.database import database_errors, translate
-from millrace.errors import (
+from millrace.base.errors import (
     ConfigurationError,
     Conflict,
     FatalError,
@@ -25,7 +23,9 @@ from millrace.errors import (
     SourceMissing,
     Unreachable,
 )
-from millrace.settings import begin_reading
+from millrace.drivers import mongo_client, pymysql_errors
+from millrace.drivers.psycopg_errors import database_errors, translate
+from millrace.drivers.session_settings import begin_reading
 from millrace.warehouse.session import session
 
 
@@ -208,7 +208,7 @@ def test_what_passes_by_itself_is_tried_again(code: str) -> None:
 
 @pytest.mark.parametrize("code", [1021, 1037, 1040, 1041, 1047, 1053, 1135, 1206, 1213, 1226, 1317, 1412, 1637, 4031])
 def test_what_passes_by_itself_in_mysql_is_tried_again(code: int) -> None:
-    error = mysql_errors.translate(pymysql.err.OperationalError(code, "it ended"), "somewhere")
+    error = pymysql_errors.translate(pymysql.err.OperationalError(code, "it ended"), "somewhere")
     assert isinstance(error, RetryableError)
 
 

@@ -10,7 +10,7 @@ import pytest
 from engine_on_servers import Engine
 
 from millrace import Incremental, Stream
-from millrace.errors import SchemaConflict
+from millrace.base.errors import SchemaConflict
 
 NUMBERS = Stream(
     "numbers", source="postgres:public.numbers", key="id", capture=Incremental("changed", overlap=timedelta(0))

@@ -13,12 +13,12 @@ import polars as pl
 import pytest
 
 from millrace import Append, Incremental, Merge, Pipeline, Queue, Replace, Scd2, Snapshot, Stream
-from millrace.consent import Consent
-from millrace.declared import Bind, Dated, DeletePolicy, LandingFormat, Reconcile, SchemaPolicy
-from millrace.errors import ConfigurationError
-from millrace.load_modes import History
-from millrace.model import Model
-from millrace.types import DOCUMENT, INT64, DataType, Kind, decimal, text
+from millrace.base.errors import ConfigurationError
+from millrace.base.types import DOCUMENT, INT64, DataType, Kind, decimal, text
+from millrace.declaration.captures import Bind, Dated, DeletePolicy, LandingFormat, Reconcile, SchemaPolicy
+from millrace.declaration.consent import Consent
+from millrace.declaration.load_modes import History
+from millrace.declaration.model import Model
 
 
 class Prices(dy.Schema):

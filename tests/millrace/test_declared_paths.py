@@ -16,12 +16,12 @@ from pymongo import MongoClient
 from queue_messages import collect, order
 
 from millrace import Append, Incremental, Queue, Snapshot, Stream
-from millrace.capture.chunk import Window
-from millrace.capture.mongo import MongoSource
-from millrace.capture.mongo_client import open_client
-from millrace.errors import ConfigurationError, SourceMissing
-from millrace.run import Bounds
-from millrace.types import DOCUMENT, INT64, TIMESTAMP_UTC, text
+from millrace.base.errors import ConfigurationError, SourceMissing
+from millrace.base.types import DOCUMENT, INT64, TIMESTAMP_UTC, text
+from millrace.drivers.mongo_client import open_client
+from millrace.runs.choose import Bounds
+from millrace.sources.chunk import Window
+from millrace.sources.mongo import MongoSource
 
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 ITEMS = Stream("items", "postgres:public.items", "id", Incremental("changed", timedelta(0)))

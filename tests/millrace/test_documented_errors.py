@@ -17,14 +17,13 @@ from prefect.client.schemas.objects import State
 from prefect.states import Failed
 from pymongo import errors as mongo
 
-from cli.asking import fail
-from millrace import database
-from millrace import errors as known
-from millrace.capture import mongo_client, mysql_errors, queue_errors
-from millrace.errors import MillraceError
-from millrace.redact import redact
-from tasks.failures import status_of
-from tasks.policy import passes_by_itself
+from millrace.base import errors as known
+from millrace.base.errors import MillraceError
+from millrace.base.redact import redact
+from millrace.cli.asking import fail
+from millrace.drivers import botocore_errors, mongo_client, psycopg_errors, pymysql_errors
+from millrace.tasks.failures import status_of
+from millrace.tasks.policy import passes_by_itself
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
@@ -85,13 +84,13 @@ def test_an_example_has_place_and_remedy_and_no_secret(row: list[str]) -> None:
 def of_postgres(code: str, said: str, place: str) -> MillraceError:
     diagnostics = SimpleNamespace(message_primary=said, message_detail=VALUE, statement_position="1", context=None)
     cursor = SimpleNamespace(query=b"SELECT 1")
-    return database.translate(
+    return psycopg_errors.translate(
         cast("Exception", SimpleNamespace(pgcode=code.replace("none", ""), diag=diagnostics, cursor=cursor)), place
     )
 
 
 def of_mysql(code: str, said: str, place: str) -> MillraceError:
-    return mysql_errors.translate(pymysql.err.OperationalError(int(code), said), place)
+    return pymysql_errors.translate(pymysql.err.OperationalError(int(code), said), place)
 
 
 def of_mongodb(code: str, said: str, place: str) -> MillraceError:
@@ -103,7 +102,7 @@ def of_mongodb(code: str, said: str, place: str) -> MillraceError:
 def of_sqs(code: str, said: str, place: str) -> MillraceError:
     status, name = code.split()
     answer: Any = {"Error": {"Code": name, "Message": said}, "ResponseMetadata": {"HTTPStatusCode": int(status)}}
-    with pytest.raises(MillraceError) as raised, queue_errors.queue_errors(place):
+    with pytest.raises(MillraceError) as raised, botocore_errors.queue_errors(place):
         raise ClientError(answer, "ReceiveMessage")
     return raised.value
 
@@ -143,14 +142,14 @@ def test_every_group_of_codes_has_a_row() -> None:
     states = [row[0] for row in rows("Postgres and Redshift")]
     missing = [
         state
-        for meaning in database._MEANINGS
+        for meaning in psycopg_errors._MEANINGS
         for state in meaning.states
         if not any(code.startswith(state) for code in states)
     ]
     assert missing == []
     for module, server, groups in (
         (
-            mysql_errors,
+            pymysql_errors,
             "MySQL and MariaDB",
             ("_CREDENTIALS", "_PERMISSION", "_MISSING", "_PASSING", "_EXHAUSTED", "_CONNECTION"),
         ),

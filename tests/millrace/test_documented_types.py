@@ -12,18 +12,18 @@ import pytest
 from mongo_cases import FIELDS, Rejected
 from postgres_cases import CASES, UNSUPPORTED
 
-import millrace.types
+import millrace.base.types
 from local.stack import Stack
 from millrace import Incremental, Stream
-from millrace.capture.postgres_values import describe
-from millrace.capture.rows import TOO_LARGE
+from millrace.base.errors import UnmappableType
+from millrace.base.rejects import FILE_IS_GONE, NAME_TOO_LONG, NO_KEY
+from millrace.base.types import BSON, DataType, from_mysql, from_postgres
 from millrace.contract.document_limits import TOO_DEEP
-from millrace.errors import UnmappableType
-from millrace.rejects import FILE_IS_GONE, NAME_TOO_LONG, NO_KEY
-from millrace.types import BSON, DataType, from_mysql, from_postgres
+from millrace.sources.postgres_values import describe
+from millrace.sources.rows import TOO_LARGE
 from millrace.warehouse.dialect import POSTGRES_DIALECT, REDSHIFT_DIALECT
 
-ROOT = Path(millrace.types.__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/types.md").read_text(encoding="utf-8")
 CLASSES = {"composite types": "c", "enums": "e", "ranges": "r", "multiranges": "m"}
 CODE = re.compile(r"`([^`]+)`")
@@ -76,9 +76,9 @@ def test_every_type_of_the_map_is_documented() -> None:
     catalog = {"int2": "smallint", "int4": "integer", "int8": "bigint", "float4": "real", "float8": "double precision",
                "bool": "boolean", "char": '"char"', "bit": "bit(8)"}  # fmt: skip
     words = set(CODE.findall(section("From Postgres")))
-    assert {catalog.get(name, name) for name in millrace.types._POSTGRES} <= words
+    assert {catalog.get(name, name) for name in millrace.base.types._POSTGRES} <= words
     mysql = {re.sub(r"\W.*", "", name) for name, *_ in table("From MySQL")}
-    assert set(millrace.types._MYSQL) | {"bit", "char", "varchar", "decimal"} == mysql
+    assert set(millrace.base.types._MYSQL) | {"bit", "char", "varchar", "decimal"} == mysql
 
 
 def test_mysql() -> None:

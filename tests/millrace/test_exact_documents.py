@@ -21,11 +21,11 @@ from pymongo import MongoClient
 from local.stack import Stack
 from local.warehouse import WarehouseServer
 from millrace import Incremental, Stream
-from millrace.capture.chunk import Read
-from millrace.capture.mongo_values import EXTENDED_JSON, Decoder
-from millrace.extract import Extraction
+from millrace.base.naming import IDENTITY
 from millrace.lake.batch import Batch
-from millrace.naming import IDENTITY
+from millrace.runs.extract import Extraction
+from millrace.sources.chunk import Read
+from millrace.sources.mongo_values import EXTENDED_JSON, Decoder
 
 ROWS = [(field, value, expected) for field, values in FIELDS.items() for value, expected in values]
 THINGS = Stream("things", "mongo:finance.things", "_id", Incremental("at"), max_reject_share=1.0)

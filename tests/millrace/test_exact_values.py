@@ -24,10 +24,10 @@ from psycopg2.extensions import new_type, register_type
 from local.stack import Stack
 from local.warehouse import WarehouseServer
 from millrace import Incremental, Stream
-from millrace.errors import UnmappableType
-from millrace.naming import column_names, quote
-from millrace.types import decimal, text
-from millrace.warehouse.load_result import LoadResult
+from millrace.base.errors import UnmappableType
+from millrace.base.naming import column_names, quote
+from millrace.base.types import decimal, text
+from millrace.warehouse.ledger.load_result import LoadResult
 
 FOREIGN_SETTINGS = {
     "TimeZone": "Asia/Kathmandu", "DateStyle": "SQL, DMY", "IntervalStyle": "sql_standard", "bytea_output": "escape",

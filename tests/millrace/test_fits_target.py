@@ -16,9 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import millrace
-from millrace.contract.target import fits_target
-from millrace.rejects import REJECT_SCHEMA
-from millrace.types import (
+from millrace.base.rejects import REJECT_SCHEMA
+from millrace.base.types import (
     BINARY,
     BOOLEAN,
     DATE,
@@ -38,6 +37,7 @@ from millrace.types import (
     polars_type,
     text,
 )
+from millrace.contract.target import fits_target
 
 ID = Column("id", "_id", INT64)
 NAN, INFINITY = float("nan"), float("inf")

@@ -20,18 +20,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from shop import ORDERS, SHOP, fill
 
-from blocks.store import BucketStore
 from local.stack import Stack
 from millrace import Pipeline
-from millrace.declared import LandingFormat
-from millrace.errors import FatalError
-from millrace.lake import formats
-from millrace.lake.batch import MANIFEST_NAME, Batch, batch_prefix, new_batch_id
-from millrace.lake.formats import FORMATS, MEGABYTE, typed
-from millrace.lake.writer import PartWriter
-from millrace.naming import ROW_HASH
-from millrace.shape.row_hash import with_row_hash
-from millrace.types import (
+from millrace.base.errors import FatalError
+from millrace.base.naming import ROW_HASH
+from millrace.base.types import (
     BINARY,
     BOOLEAN,
     DATE,
@@ -51,6 +44,13 @@ from millrace.types import (
     decimal,
     polars_type,
 )
+from millrace.blocks.store import BucketStore
+from millrace.declaration.captures import LandingFormat
+from millrace.hashes.row_hash import with_row_hash
+from millrace.lake import formats
+from millrace.lake.batch import MANIFEST_NAME, Batch, batch_prefix, new_batch_id
+from millrace.lake.formats import FORMATS, MEGABYTE, typed
+from millrace.lake.writer import PartWriter
 
 BOTH: list[LandingFormat] = ["csv", "parquet"]
 HOSTILE_TEXTS = (

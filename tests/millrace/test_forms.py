@@ -12,9 +12,9 @@ import pytest
 from engine_on_servers import Engine, Together, counts
 
 from millrace import Append, History, Incremental, Merge, Model, Pipeline, Replace, Scd2, Snapshot, Stream
-from millrace.errors import SchemaConflict
-from millrace.load_modes import LoadMode
-from millrace.run import Bounds
+from millrace.base.errors import SchemaConflict
+from millrace.declaration.load_modes import LoadMode
+from millrace.runs.choose import Bounds
 
 ITEMS = Stream("items", "postgres:public.items", "id", Incremental("stamp", timedelta(0)), sweep="every run")
 VERSIONED = Scd2("item_key", effective_from="stamp")

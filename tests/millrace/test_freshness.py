@@ -12,8 +12,9 @@ from clocks import clock_that_is_off
 from engine_on_servers import Together
 from shop import DESIGN, ORDERS, SHOP, fill
 
-from millrace import Incremental, Pipeline, Snapshot, extract
-from millrace.run import Bounds
+from millrace import Incremental, Pipeline, Snapshot
+from millrace.runs import extract
+from millrace.runs.choose import Bounds
 from millrace.warehouse import load
 from millrace.warehouse.freshness import Freshness
 

@@ -11,7 +11,7 @@ from engine_on_servers import Engine, Together
 from guarded import ALLOW_DELETES, NOTES, ROWS, WHOLE, everything, fill
 
 from millrace import Model, Replace, Scd2
-from millrace.errors import ConfigurationError, TooManyDeletes
+from millrace.base.errors import ConfigurationError, TooManyDeletes
 
 REPLACED = replace(WHOLE, load=Replace(), key="")
 WAYS = {

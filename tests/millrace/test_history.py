@@ -10,9 +10,9 @@ from engine_on_servers import Together
 from shop import FACT_ORDER, ORDERS, SHOP, fill, versions
 
 from millrace import Incremental
-from millrace.errors import FatalError
+from millrace.base.errors import FatalError
 from millrace.lake.batch import Batch
-from millrace.run import Bounds
+from millrace.runs.choose import Bounds
 
 LONE = replace(SHOP, streams=[ORDERS], models=[replace(FACT_ORDER, references={})])
 """Orders and their history, nothing else."""

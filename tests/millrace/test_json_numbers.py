@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from queue_messages import collect
 
 from millrace import Merge, Queue, Stream
-from millrace.capture.chunk import Chunk
-from millrace.capture.json_numbers import FloatInFull, loads
-from millrace.capture.messages import MessageDecoder
+from millrace.base.naming import MESSAGE
+from millrace.base.types import DOCUMENT, FLOAT32, FLOAT64, INT16, INT64, TEXT, TIMESTAMP_UTC, Column, DataType, decimal
 from millrace.contract.check import within_limits
-from millrace.naming import MESSAGE
-from millrace.types import DOCUMENT, FLOAT32, FLOAT64, INT16, INT64, TEXT, TIMESTAMP_UTC, Column, DataType, decimal
+from millrace.queues.decoding import MessageDecoder
+from millrace.sources.chunk import Chunk
+from millrace.sources.json_numbers import FloatInFull, loads
 from millrace.warehouse.dialect import REDSHIFT_DIALECT
 
 MISMATCH, UNFIT = "type_mismatch", "number_does_not_fit"

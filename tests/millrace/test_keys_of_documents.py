@@ -18,14 +18,14 @@ from pymongo import MongoClient
 
 from local.stack import Stack
 from millrace import Incremental, Stream
-from millrace.capture import bson_values
-from millrace.capture.bson_values import accepted
-from millrace.capture.chunk import Chunk, Keys, Window
-from millrace.capture.mongo_queries import among, forms, within
-from millrace.capture.mongo_values import Decoder
-from millrace.errors import ConfigurationError, FatalError
-from millrace.sweep import COMPARABLE
-from millrace.types import BINARY, DATE, INT16, INT32, INT64, TIMESTAMP, DataType, Kind, decimal
+from millrace.base.errors import ConfigurationError, FatalError
+from millrace.base.types import BINARY, DATE, INT16, INT32, INT64, TIMESTAMP, DataType, Kind, decimal
+from millrace.runs.sweep import COMPARABLE
+from millrace.sources import bson_values
+from millrace.sources.bson_values import accepted
+from millrace.sources.chunk import Chunk, Keys, Window
+from millrace.sources.mongo_queries import among, forms, within
+from millrace.sources.mongo_values import Decoder
 from tests.conftest import unique
 
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)

@@ -28,16 +28,16 @@ from pathlib import Path
 import psycopg2
 from local.mysql import connect
 from millrace import Incremental, Stream
-from millrace.capture.chunk import Window
-from millrace.capture.mongo import MongoSource
-from millrace.capture.mongo_client import open_client
-from millrace.capture.mysql import MySQLSource
-from millrace.capture.postgres import PostgresSource
-from millrace.extract import Landing
-from millrace.pipeline import Pipeline
-from millrace.reads import Route, window
+from millrace.sources.chunk import Window
+from millrace.sources.mongo import MongoSource
+from millrace.drivers.mongo_client import open_client
+from millrace.sources.mysql import MySQLSource
+from millrace.sources.postgres import PostgresSource
+from millrace.runs.extract import Landing
+from millrace.declaration.pipeline import Pipeline
+from millrace.runs.reads import Route, window
 from millrace.warehouse.dialect import REDSHIFT_DIALECT
-from millrace.warehouse.loader import NOTHING
+from millrace.warehouse.warehouse import NOTHING
 
 class Discard:
     def uri(self, key): return key

@@ -11,9 +11,9 @@ import pytest
 from engine_on_servers import Engine, pipeline_of
 
 from millrace import Incremental, Pipeline, Stream
-from millrace.errors import ConfigurationError, StreamBusy, Superseded
-from millrace.warehouse import lease
-from millrace.warehouse.ledger import Ledger
+from millrace.base.errors import ConfigurationError, StreamBusy, Superseded
+from millrace.warehouse.ledger import lease
+from millrace.warehouse.ledger.ledger import Ledger
 
 NOTES = Stream("notes", source="postgres:public.notes", key="id", capture=Incremental("changed", overlap=timedelta(0)))
 PIPELINE = pipeline_of(NOTES)

@@ -17,11 +17,11 @@ from engine_on_servers import Engine, pipeline_of
 
 from local.stack import Stack
 from millrace import Incremental, Stream
-from millrace.errors import ConfigurationError
+from millrace.base.errors import ConfigurationError
 from millrace.lake.batch import Batch
-from millrace.warehouse import ledger_version
-from millrace.warehouse.ledger import Ledger
-from millrace.warehouse.ledger_version import VERSION, upgrade, version_of
+from millrace.warehouse.ledger import versions
+from millrace.warehouse.ledger.ledger import Ledger
+from millrace.warehouse.ledger.versions import VERSION, upgrade, version_of
 
 OLD = Path(__file__).parent / "ledger_of_413b178"
 PENDING = "engine/notes/2025/11/30/20251130T075626.275071Z-5dc338aa/batch.json"
@@ -107,7 +107,7 @@ def test_a_crash_in_the_middle_of_an_upgrade_leaves_the_version_that_was_there(
     either: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(either)
-    monkeypatch.setattr(ledger_version, "STEPS", [*ledger_version.STEPS[:-1], ledger_version.STEPS[-1] + "SELECT 1/0"])
+    monkeypatch.setattr(versions, "STEPS", [*versions.STEPS[:-1], versions.STEPS[-1] + "SELECT 1/0"])
     with closing(either.connect_warehouse()) as connection, pytest.raises(psycopg2.Error):
         upgrade(connection)
     assert version(either) == 1

@@ -11,8 +11,8 @@ import pytest
 from engine_on_servers import PIPELINE, Engine
 
 from millrace import Append, Incremental, Merge, Replace, Scd2, Snapshot, Stream
-from millrace.errors import ConfigurationError
-from millrace.warehouse.load_result import LoadResult
+from millrace.base.errors import ConfigurationError
+from millrace.warehouse.ledger.load_result import LoadResult
 
 Row = tuple[Any, ...]
 NO_OVERLAP = timedelta(0)

@@ -16,9 +16,9 @@ import pytest
 from engine_on_servers import Together
 
 from millrace import Incremental, Model, Pipeline, Scd2, Stream
-from millrace.errors import ConfigurationError
-from millrace.reload import applied_groups, reload
-from millrace.run import Bounds
+from millrace.base.errors import ConfigurationError
+from millrace.runs.choose import Bounds
+from millrace.runs.reload import applied_groups, reload
 
 NO_OVERLAP = timedelta(0)
 FULL = Bounds("full")

@@ -17,11 +17,12 @@ from altered_source import Alter, AlteredSource
 from engine_on_servers import Engine
 from pymongo import MongoClient
 
-from millrace import Append, Incremental, Snapshot, Stream, look_up
-from millrace.capture import chunk
-from millrace.capture.tables import TableSource
-from millrace.declared import DeletePolicy
-from millrace.errors import FatalError, RetryableError
+from millrace import Append, Incremental, Snapshot, Stream
+from millrace.base.errors import FatalError, RetryableError
+from millrace.declaration.captures import DeletePolicy
+from millrace.runs import look_up
+from millrace.sources import chunk
+from millrace.sources.tables import TableSource
 
 T = Stream("t", "postgres:public.t", "id", Incremental("changed", overlap=timedelta(0)))
 

@@ -10,10 +10,10 @@ from engine_on_servers import Engine, Together, pipeline_of
 from guarded import ALLOW_DELETES, NOTES, ROWS, fill, lose
 
 from millrace import Append, Merge
-from millrace.errors import TargetLost
-from millrace.load_modes import LoadMode
-from millrace.run import Bounds, Mode
-from millrace.warehouse.ledger import Ledger
+from millrace.base.errors import TargetLost
+from millrace.declaration.load_modes import LoadMode
+from millrace.runs.choose import Bounds, Mode
+from millrace.warehouse.ledger.ledger import Ledger
 
 
 @pytest.mark.parametrize("load", [Merge(), Append()])

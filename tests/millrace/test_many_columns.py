@@ -13,10 +13,10 @@ from queue_messages import LATER, collect
 from test_shape_of_fields import YESTERDAY
 
 from millrace import Incremental, Merge, Queue, Snapshot, Stream
-from millrace.errors import SchemaConflict
-from millrace.run import Bounds
-from millrace.types import DOCUMENT
-from millrace.width import MAX_COLUMNS
+from millrace.base.errors import SchemaConflict
+from millrace.base.types import DOCUMENT
+from millrace.declaration.width import MAX_COLUMNS
+from millrace.runs.choose import Bounds
 
 ORDERS = Stream("orders", "sqs/orders", "id", Queue(), load=Merge())
 TOLD = r"stream orders \(sqs/orders\): .*different fields.*types=.*flatten_depth.*omitted"

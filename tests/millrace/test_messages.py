@@ -8,9 +8,9 @@ import psycopg2
 import pytest
 
 from millrace import Incremental, Stream
-from millrace.database import database_errors
-from millrace.errors import ConfigurationError, FatalError
-from millrace.stream import SourceReference
+from millrace.base.errors import ConfigurationError, FatalError
+from millrace.declaration.stream import SourceReference
+from millrace.drivers.psycopg_errors import database_errors
 
 
 def run(url: str, *statements: str) -> None:

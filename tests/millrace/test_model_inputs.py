@@ -16,9 +16,9 @@ from pymongo import MongoClient
 from shop import NO_OVERLAP
 
 from millrace import History, Incremental, Merge, Model, Pipeline, Scd2, Snapshot, Stream
-from millrace.errors import ConfigurationError, KeyViolation
-from millrace.load_modes import AnyLoadMode
-from millrace.run import Bounds
+from millrace.base.errors import ConfigurationError, KeyViolation
+from millrace.declaration.load_modes import AnyLoadMode
+from millrace.runs.choose import Bounds
 
 LEFT = Stream("left", "postgres:public.left", "id", Snapshot())
 RIGHT = Stream("right", "postgres:public.right", "id", Snapshot())

@@ -11,8 +11,8 @@ import pytest
 from shop import DAYS, DESIGN, DIM_DESIGN, FACT_ORDER, ORDERS, SHOP, DimDesign, FactOrder, dim_design, fact_order
 
 from millrace import History, Merge, Model, Pipeline
-from millrace.errors import ConfigurationError
-from millrace.types import DATE, INT32, INT64, Column
+from millrace.base.errors import ConfigurationError
+from millrace.base.types import DATE, INT32, INT64, Column
 
 OTHERS = replace(ORDERS, name="others")
 

@@ -12,10 +12,10 @@ from engine_on_servers import Engine
 from pymongo import MongoClient, monitoring
 
 from millrace import Incremental, Stream
-from millrace.capture import mongo
-from millrace.capture.chunk import Keys, Window
-from millrace.capture.mongo import MongoSource, shown
-from millrace.capture.mongo_client import open_client
+from millrace.drivers.mongo_client import open_client
+from millrace.sources import mongo
+from millrace.sources.chunk import Keys, Window
+from millrace.sources.mongo import MongoSource, shown
 
 NOW = datetime(2026, 1, 5, 10, tzinfo=UTC)
 LAGGING = {

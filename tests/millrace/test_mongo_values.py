@@ -18,10 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from millrace import Incremental, Stream
-from millrace.capture.chunk import Chunk
-from millrace.capture.mongo_values import OPTIONS, Decoder
-from millrace.naming import IDENTITY
-from millrace.types import (
+from millrace.base.naming import IDENTITY
+from millrace.base.types import (
     BINARY,
     BOOLEAN,
     DATE,
@@ -38,6 +36,8 @@ from millrace.types import (
     DataType,
     decimal,
 )
+from millrace.sources.chunk import Chunk
+from millrace.sources.mongo_values import OPTIONS, Decoder
 
 NOW = datetime(2024, 5, 6, 7, 8, 9, 123_000, tzinfo=UTC)
 

@@ -1,7 +1,4 @@
-"""Rows of MySQL tables by their keys, and tables by their names and by the rights on them.
-
-What does not belong here: values (test_mysql_values.py), sweeps and replays of them (test_sweep_keys.py).
-"""
+"""Rows of MySQL tables by their keys, and tables by their names and by the rights on them."""
 
 from __future__ import annotations
 
@@ -17,9 +14,9 @@ from mysql_places import (
 
 from local.mysql import MySQLServer
 from millrace import Incremental, Stream
-from millrace.capture.chunk import Keys
-from millrace.errors import SourceMissing
-from millrace.naming import quote_in_backticks
+from millrace.base.errors import SourceMissing
+from millrace.base.naming import quote_in_backticks
+from millrace.sources.chunk import Keys
 from tests.conftest import unique
 
 

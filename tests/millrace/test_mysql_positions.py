@@ -22,8 +22,8 @@ from mysql_places import (
 
 from local.mysql import MySQLServer, connect
 from millrace import Incremental, Stream
-from millrace.capture.chunk import Window
-from millrace.database import statement
+from millrace.drivers.psycopg_errors import statement
+from millrace.sources.chunk import Window
 from tests.conftest import unique
 
 

@@ -19,8 +19,8 @@ from mysql_places import (
 
 from local.mysql import MySQLServer
 from millrace import Incremental, Stream
-from millrace.capture.chunk import Window
-from millrace.errors import RetryableError, Unreachable
+from millrace.base.errors import RetryableError, Unreachable
+from millrace.sources.chunk import Window
 
 
 async def test_a_read_that_is_left_leaves_nothing_behind(

@@ -1,7 +1,4 @@
-"""Reading from a replica of MySQL: each form of one is recognised, its lag bounds the position, and the report says so.
-
-What does not belong here: servers that nobody follows (test_positions.py), Postgres (test_postgres_replicas.py).
-"""
+"""Reading from a replica of MySQL: each form is recognised, its lag bounds the position, and the report says so."""
 
 from __future__ import annotations
 
@@ -20,9 +17,9 @@ from local import mysql
 from local.mysql import MySQLServer
 from local.stack import Stack
 from millrace import Incremental, Stream
-from millrace.capture.chunk import Read, Window
-from millrace.capture.mysql import MySQLSource
-from millrace.capture.mysql_replica import CLUSTER, HALTED, LAG_UNKNOWN, REPLICA, Following, following
+from millrace.sources.chunk import Read, Window
+from millrace.sources.mysql import MySQLSource
+from millrace.sources.mysql_replica import CLUSTER, HALTED, LAG_UNKNOWN, REPLICA, Following, following
 from tests.conftest import unique
 
 

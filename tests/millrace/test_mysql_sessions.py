@@ -1,7 +1,4 @@
-"""Settings of a MySQL server that cut or bend results, and its waits: what a session of ours sets against them.
-
-What does not belong here: Postgres and warehouses (test_postgres_sessions.py and what it names).
-"""
+"""Settings of a MySQL server that cut or bend results, and its waits: what a session of ours sets against them."""
 
 from __future__ import annotations
 
@@ -16,8 +13,8 @@ from engine_on_servers import Engine
 
 from local.mysql import MySQLServer, connect
 from millrace import Incremental, Stream
-from millrace.capture import mysql as dialect
-from millrace.errors import RetryableError
+from millrace.base.errors import RetryableError
+from millrace.sources import mysql as dialect
 
 CUTS = {
     "sql_select_limit": "3",

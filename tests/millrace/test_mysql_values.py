@@ -26,14 +26,14 @@ from local.mysql import MySQLServer, connect
 from local.stack import Stack
 from local.warehouse import WarehouseServer
 from millrace import Incremental, Stream
-from millrace.capture.chunk import Window
-from millrace.capture.mysql import MySQLSource
-from millrace.capture.mysql_values import describe
-from millrace.capture.pipe import CHUNK_BYTES
-from millrace.errors import ConfigurationError, UnmappableType
-from millrace.naming import column_names, quote, quote_in_backticks
-from millrace.types import INT16, INT64, TIMESTAMP, DataType, decimal, text
-from millrace.warehouse.load_result import LoadResult
+from millrace.base.errors import ConfigurationError, UnmappableType
+from millrace.base.naming import column_names, quote, quote_in_backticks
+from millrace.base.types import INT16, INT64, TIMESTAMP, DataType, decimal, text
+from millrace.drivers.pipe import CHUNK_BYTES
+from millrace.sources.chunk import Window
+from millrace.sources.mysql import MySQLSource
+from millrace.sources.mysql_values import describe
+from millrace.warehouse.ledger.load_result import LoadResult
 
 BY_NAME = {case.name: case for case in CASES if case.values}
 ROWS = [(case, value) for case in CASES for value in (*case.values, *case.rejected)]

@@ -13,9 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from local.stack import Stack
-from millrace.errors import ConfigurationError
-from millrace.lake.batch import batch_prefix, new_batch_id
-from millrace.naming import (
+from millrace.base.errors import ConfigurationError
+from millrace.base.naming import (
     MAX_IDENTIFIER_BYTES,
     RESERVED,
     column_name,
@@ -26,6 +25,7 @@ from millrace.naming import (
     quote,
     quote_list,
 )
+from millrace.lake.batch import batch_prefix, new_batch_id
 
 ROOT = Path(__file__).parent.parent.parent
 PATHS = st.lists(st.text("aAbB._$ é0\x01\"'", max_size=5) | st.text(max_size=80), max_size=8, unique=True)

@@ -12,9 +12,9 @@ from engine_on_servers import Together
 from shop import DAYS, DIM_DESIGN, FACT_ORDER, SHOP, fill
 
 from millrace import Model, Pipeline, Stream
-from millrace.errors import SchemaConflict, TargetLost
-from millrace.reload import applied_groups, reload
-from millrace.run import Bounds
+from millrace.base.errors import SchemaConflict, TargetLost
+from millrace.runs.choose import Bounds
+from millrace.runs.reload import applied_groups, reload
 
 BEFORE = replace(SHOP, models=[DIM_DESIGN])
 SWEPT_SELDOM = [replace(stream, sweep="") for stream in SHOP.streams]

@@ -14,10 +14,11 @@ from engine_on_servers import Engine, database_of
 from pymongo import MongoClient
 from queue_messages import LATER, collect
 
-from millrace import Append, Incremental, Merge, Queue, Stream, naming
-from millrace.errors import TooManyRejects
-from millrace.load_modes import LoadMode
-from millrace.run import Bounds
+from millrace import Append, Incremental, Merge, Queue, Stream
+from millrace.base import naming
+from millrace.base.errors import TooManyRejects
+from millrace.declaration.load_modes import LoadMode
+from millrace.runs.choose import Bounds
 
 ORDERS = Stream("orders", "sqs/orders", "id", Queue(stamp="at"), load=Merge(), max_reject_share=1.0)
 

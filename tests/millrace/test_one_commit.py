@@ -12,7 +12,7 @@ import pytest
 from engine_on_servers import Engine, Together
 from shop import DESIGN, ORDERS, SHOP, fill
 
-from millrace.errors import FatalError, Superseded, Unreachable
+from millrace.base.errors import FatalError, Superseded, Unreachable
 
 TABLES = ("shop_source.design", "shop_source.orders", "shop.dim_design", "shop.fact_order", "shop.days")
 LEDGER = ("millrace.batches", "millrace.rejects")

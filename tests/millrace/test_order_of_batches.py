@@ -10,9 +10,9 @@ import shop
 from engine_on_servers import Engine, Together, pipeline_of
 
 from millrace import Incremental, Stream
-from millrace.errors import Superseded
+from millrace.base.errors import Superseded
 from millrace.lake.batch import Batch
-from millrace.run import Bounds, Mode
+from millrace.runs.choose import Bounds, Mode
 
 NOTES = Stream("notes", source="postgres:public.notes", key="id", capture=Incremental("changed", overlap=timedelta(0)))
 AHEAD = timedelta(days=1)

@@ -1,7 +1,4 @@
-"""Where the next read starts: open transactions that are seen or not, overlaps, clocks that are wrong.
-
-What does not belong here: stamps without zone (test_zones.py), replicas (test_postgres_replicas.py).
-"""
+"""Where the next read starts: open transactions that are seen or not, overlaps, clocks that are wrong."""
 
 from __future__ import annotations
 
@@ -21,11 +18,11 @@ from pymongo import MongoClient
 from local.mysql import MySQLServer
 from local.stack import Stack
 from millrace import Incremental, Stream
-from millrace.capture import position
-from millrace.capture.chunk import Keys, Read, Window
-from millrace.capture.mongo import MongoSource
-from millrace.capture.mongo_client import open_client
-from millrace.database import statement
+from millrace.drivers.mongo_client import open_client
+from millrace.drivers.psycopg_errors import statement
+from millrace.sources import position
+from millrace.sources.chunk import Keys, Read, Window
+from millrace.sources.mongo import MongoSource
 
 NOTES = Stream("notes", "postgres:public.notes", "id", Incremental("changed", timedelta(0)))
 AHEAD = timedelta(days=1)

@@ -13,12 +13,12 @@ import pytest
 from engine_on_servers import Engine, database_of, engine_between
 from postgres_things import NUMBERS, THINGS, url_of_warehouse
 
-from blocks.sql import opener, postgres_connector
 from local.pgbouncer import PgBouncer, PoolMode, start_pgbouncer
 from local.stack import Stack
-from millrace import settings
-from millrace.database import database_errors
-from millrace.errors import ConfigurationError, Unreachable
+from millrace.base.errors import ConfigurationError, Unreachable
+from millrace.blocks.sql import opener, postgres_connector
+from millrace.drivers import session_settings
+from millrace.drivers.psycopg_errors import database_errors
 from tests.conftest import unique
 from tests.torture.crash import Trap, trapped
 
@@ -132,7 +132,7 @@ def test_a_pooler_takes_what_is_sent_when_a_connection_is_made(pooled: Pooled, p
         pooled(postgres_database, "transaction") as pooler,
         closing(opener(postgres_connector(pooler.url, place="test"))()) as connection,
     ):
-        settings.begin_reading(connection, "REPEATABLE READ")
+        session_settings.begin_reading(connection, "REPEATABLE READ")
         assert connection.encoding == "UTF8"
 
 

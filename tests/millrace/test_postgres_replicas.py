@@ -1,7 +1,4 @@
-"""Reading from a replica of Postgres: the position is bounded by what was replayed there, and the report says so.
-
-What does not belong here: servers that nobody follows (test_positions.py), MySQL (test_mysql_replicas.py).
-"""
+"""Reading from a replica of Postgres: the position is bounded by what was replayed there, and the report says so."""
 
 from __future__ import annotations
 
@@ -22,8 +19,8 @@ from local.postgres import PostgresServer, start_postgres
 from local.processes import as_user
 from local.stack import Stack
 from millrace import Incremental, Stream
-from millrace.capture.chunk import Read, Window
-from millrace.capture.postgres import PostgresSource
+from millrace.sources.chunk import Read, Window
+from millrace.sources.postgres import PostgresSource
 from tests.conftest import unique
 
 NOTES = Stream("notes", "postgres:public.notes", "id", Incremental("changed", timedelta(0)))

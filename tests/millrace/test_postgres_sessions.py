@@ -1,8 +1,5 @@
 """Sessions of Postgres, as a source and as a warehouse: whatever a server, a role or the runner sets for them, values
 are exact or the run is refused. Rows that a policy hides, settings, encodings.
-
-What does not belong here: poolers (test_postgres_poolers.py), names in `public` (test_postgres_shadowing.py), locks
-(test_postgres_waits.py), values under other settings (test_exact_values.py), MySQL (test_mysql_sessions.py).
 """
 
 from __future__ import annotations
@@ -17,8 +14,9 @@ from engine_on_servers import Engine, database_of, engine_between
 from postgres_things import TEXTS, THINGS
 
 from local.stack import Stack
-from millrace import Incremental, Snapshot, Stream, settings
-from millrace.errors import ConfigurationError, FatalError
+from millrace import Incremental, Snapshot, Stream
+from millrace.base.errors import ConfigurationError, FatalError
+from millrace.drivers import session_settings
 from millrace.warehouse import session
 from tests.conftest import unique
 
@@ -132,15 +130,15 @@ ODD = {
 def test_a_session_has_its_own_settings_whatever_the_database_has(
     stack: Stack, postgres_database: str, kind: str
 ) -> None:
-    wanted = getattr(settings, kind)
+    wanted = getattr(session_settings, kind)
     assert wanted.keys() <= ODD.keys()
     for name, value in ODD.items():
         stack.postgres.execute(f'ALTER DATABASE "{database_of(postgres_database)}" SET {name} = {value}')
     with closing(psycopg2.connect(postgres_database)) as connection, connection.cursor() as cursor:
         if kind == "SOURCE":
-            settings.begin_reading(connection, "READ COMMITTED")
+            session_settings.begin_reading(connection, "READ COMMITTED")
         else:
-            settings.settle_session(connection)
+            session_settings.settle_session(connection)
             connection.rollback()
         cursor.execute("SELECT lower(name), setting, source FROM pg_settings")
         found = {name: (value.replace('"', ""), source) for name, value, source in cursor.fetchall()}
@@ -152,7 +150,7 @@ def test_a_session_has_its_own_settings_whatever_the_database_has(
 def test_redshift_is_asked_for_settings_that_it_has(engine: Engine) -> None:
     with session.session(engine.connect_warehouse, "test") as connection, connection.cursor() as cursor:
         cursor.execute("SELECT current_setting('search_path')")
-        assert cursor.fetchone() == (settings.NOTHING_ELSE,)
+        assert cursor.fetchone() == (session_settings.NOTHING_ELSE,)
         for name in ("bytea_output", "row_security", "lock_timeout", "idle_in_transaction_session_timeout"):
             with pytest.raises(psycopg2.Error, match=f'unrecognized configuration parameter "{name}"'):
                 cursor.execute(f"SET {name} = 0")

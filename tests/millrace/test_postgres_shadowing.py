@@ -11,7 +11,7 @@ from postgres_things import THINGS, url_of_warehouse
 
 from local.stack import Stack
 from millrace import Merge
-from millrace.types import text
+from millrace.base.types import text
 
 EVIL = """
 CREATE FUNCTION public.evil(numeric, int) RETURNS numeric LANGUAGE plpgsql AS

@@ -10,12 +10,8 @@ import polars as pl
 import pytest
 
 from millrace import Incremental, Snapshot, Stream
-from millrace.capture.chunk import Chunk
-from millrace.capture.json_text import unfit
-from millrace.capture.postgres_values import describe, render
-from millrace.capture.rows import TOO_LARGE, SourceColumn, decode
-from millrace.errors import ConfigurationError, FatalError, MillraceError
-from millrace.types import (
+from millrace.base.errors import ConfigurationError, FatalError, MillraceError
+from millrace.base.types import (
     BINARY,
     BOOLEAN,
     DATE,
@@ -29,6 +25,10 @@ from millrace.types import (
     decimal,
     text,
 )
+from millrace.sources.chunk import Chunk
+from millrace.sources.json_text import unfit
+from millrace.sources.postgres_values import describe, render
+from millrace.sources.rows import TOO_LARGE, SourceColumn, decode
 
 
 def stream(**options: Any) -> Stream:

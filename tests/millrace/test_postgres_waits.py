@@ -14,15 +14,15 @@ import pytest
 from engine_on_servers import Engine, database_of
 from postgres_things import NUMBERS, THINGS
 
-from millrace import settings
-from millrace.errors import RetryableError
+from millrace.base.errors import RetryableError
+from millrace.drivers import session_settings
 from millrace.warehouse import session
 
 ROOT = Path(__file__).parents[2]
 
 
 def shortened(monkeypatch: pytest.MonkeyPatch, which: str, **milliseconds: int) -> None:
-    monkeypatch.setattr(settings, which, {**getattr(settings, which), **milliseconds})
+    monkeypatch.setattr(session_settings, which, {**getattr(session_settings, which), **milliseconds})
 
 
 async def test_who_holds_a_table_of_the_source_is_named(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,11 +68,12 @@ def test_a_frozen_run_does_not_hold_the_ledger_for_ever(
 FROZEN = """
 import asyncio, os, signal, sys
 import psycopg2
-from millrace import Incremental, Stream, settings
-from millrace.capture.chunk import Window
-from millrace.capture.postgres import PostgresSource
+from millrace import Incremental, Stream
+from millrace.drivers import session_settings
+from millrace.sources.chunk import Window
+from millrace.sources.postgres import PostgresSource
 
-settings.SOURCE = {**settings.SOURCE, sys.argv[2]: "500"}
+session_settings.SOURCE = {**session_settings.SOURCE, sys.argv[2]: "500"}
 
 async def read():
     stream = Stream("things", "postgres:public.things", "id", Incremental("changed"))

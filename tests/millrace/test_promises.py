@@ -15,7 +15,7 @@ import pytest
 from engine_on_servers import Engine
 
 from millrace import Incremental, Stream
-from millrace.errors import CountMismatch, FatalError, MillraceError, Superseded, Unreachable
+from millrace.base.errors import CountMismatch, FatalError, MillraceError, Superseded, Unreachable
 from millrace.lake.batch import Batch
 
 NOTES = Stream("notes", source="postgres:public.notes", key="id", capture=Incremental("changed", overlap=timedelta(0)))
@@ -179,13 +179,13 @@ MEASURE = """
 import asyncio, resource, sys
 import psycopg2
 from millrace import Incremental, Stream
-from millrace.capture.chunk import Window
-from millrace.capture.postgres import PostgresSource
-from millrace.extract import Landing
-from millrace.pipeline import Pipeline
-from millrace.reads import Route, window
+from millrace.sources.chunk import Window
+from millrace.sources.postgres import PostgresSource
+from millrace.runs.extract import Landing
+from millrace.declaration.pipeline import Pipeline
+from millrace.runs.reads import Route, window
 from millrace.warehouse.dialect import REDSHIFT_DIALECT
-from millrace.warehouse.loader import NOTHING
+from millrace.warehouse.warehouse import NOTHING
 
 class Discard:
     def uri(self, key): return key

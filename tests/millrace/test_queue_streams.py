@@ -17,16 +17,16 @@ from lost_objects import replace_without
 from queue_messages import LATER, NOON, collect, collect_identified, order
 
 from millrace import Append, Incremental, Merge, Model, Pipeline, Queue, Snapshot, Stream, text
-from millrace.collected import CollectedSource
-from millrace.dead_letters import send_dead_letters
-from millrace.declared import Reconcile
-from millrace.errors import ConfigurationError
-from millrace.lake.messages import collected_prefix, key_of
-from millrace.load_modes import LoadMode, Replace
-from millrace.queue import Message
-from millrace.reads import Route
-from millrace.run import read
-from millrace.warehouse.load_result import LoadResult
+from millrace.base.errors import ConfigurationError
+from millrace.declaration.captures import Reconcile
+from millrace.declaration.load_modes import LoadMode, Replace
+from millrace.queues.objects import collected_prefix, key_of
+from millrace.queues.queue import Message
+from millrace.queues.source import CollectedSource
+from millrace.runs.choose import read
+from millrace.runs.dead_letters import send_dead_letters
+from millrace.runs.reads import Route
+from millrace.warehouse.ledger.load_result import LoadResult
 
 
 class Order(dy.Schema):

@@ -15,13 +15,13 @@ from engine_on_servers import PIPELINE, Engine, Together
 from pymongo import MongoClient
 
 from millrace import Incremental, Model, Pipeline, Stream
-from millrace.capture.chunk import Read
-from millrace.capture.mongo_values import Decoder
-from millrace.declared import LandingFormat
-from millrace.errors import KeyViolation
-from millrace.extract import Extraction
+from millrace.base.errors import KeyViolation
+from millrace.base.naming import IDENTITY
+from millrace.declaration.captures import LandingFormat
 from millrace.lake.batch import Batch
-from millrace.naming import IDENTITY
+from millrace.runs.extract import Extraction
+from millrace.sources.chunk import Read
+from millrace.sources.mongo_values import Decoder
 
 THINGS = Stream("things", source="mongo:shop.things", key="id", capture=Incremental("at"))
 
@@ -73,7 +73,7 @@ def test_models_are_given_the_latest_reading(
 ) -> None:
     """However far apart the readings are."""
     monkeypatch.setattr("millrace.lake.formats.CHUNK_ROWS", 1)
-    monkeypatch.setattr("millrace.shape.readings.ROWS_AT_ONCE", 2)
+    monkeypatch.setattr("millrace.models.readings.ROWS_AT_ONCE", 2)
     readings = [reading(1, "old", 1), reading(1, "new", 2)]
     between = [{**reading(number, f"v{number}", 1), "id": f"n{number}"} for number in (2, 3)]
     first, last = reversed(readings) if latest_first else readings

@@ -11,7 +11,7 @@ from engine_on_servers import Engine
 from pymongo import MongoClient
 
 from millrace import Incremental, Reconcile, Stream
-from millrace.errors import CountMismatch
+from millrace.base.errors import CountMismatch
 
 NOTES = Stream(
     "notes",

@@ -11,8 +11,8 @@ from engine_on_servers import Engine, Together
 from shop import DIM_DESIGN, FACT_ORDER, NO_OVERLAP, SHOP, fill
 
 from millrace import Incremental, Model, Pipeline, Snapshot, Stream
-from millrace.errors import ConfigurationError
-from millrace.run import Bounds
+from millrace.base.errors import ConfigurationError
+from millrace.runs.choose import Bounds
 
 HOSTILE = "100 % of O'Keefe\\'s \"%s\""
 

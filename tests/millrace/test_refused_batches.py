@@ -11,12 +11,12 @@ from engine_on_servers import Engine, pipeline_of
 from queue_messages import LATER, NOON, collect
 
 from millrace import Append, Incremental, Merge, Queue, Stream
-from millrace.consent import Consent
-from millrace.errors import TooManyRejects
-from millrace.load_modes import LoadMode
-from millrace.quarantine import open_rejects, refused_rejects
-from millrace.run import Bounds, Mode
-from millrace.types import INT64
+from millrace.base.errors import TooManyRejects
+from millrace.base.types import INT64
+from millrace.declaration.consent import Consent
+from millrace.declaration.load_modes import LoadMode
+from millrace.runs.choose import Bounds, Mode
+from millrace.runs.quarantine import open_rejects, refused_rejects
 
 ORDERS = Stream("orders", "sqs/orders", "id", Queue(), load=Append(), types={"n": INT64})
 GOOD, BAD = '{"id": "%s%d", "n": 1}', '{"id": "%s%d", "n": "x"}'

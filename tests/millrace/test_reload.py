@@ -12,11 +12,11 @@ from engine_on_servers import Together
 from shop import DIM_DESIGN, FACT_ORDER, NO_OVERLAP, SHOP, FactOrder, fill
 
 from millrace import History, Incremental, Merge, Model, Pipeline, Scd2, Stream
-from millrace.errors import ConfigurationError, FatalError, SchemaConflict, Superseded
-from millrace.load_modes import AnyLoadMode
-from millrace.naming import MAX_IDENTIFIER_BYTES
-from millrace.reload import Group, applied_groups, reload
-from millrace.run import Bounds
+from millrace.base.errors import ConfigurationError, FatalError, SchemaConflict, Superseded
+from millrace.base.naming import MAX_IDENTIFIER_BYTES
+from millrace.declaration.load_modes import AnyLoadMode
+from millrace.runs.choose import Bounds
+from millrace.runs.reload import Group, applied_groups, reload
 
 COLUMNS = "SELECT column_name FROM information_schema.columns WHERE table_name = 'fact_order'"
 LOADS: dict[str, AnyLoadMode] = {"merge": Merge(), "scd2": Scd2("order_key"), "history": History("record_id")}

@@ -14,12 +14,12 @@ from lost_objects import replace_without
 from pymongo import MongoClient
 
 from millrace import Incremental, Stream
-from millrace.consent import Consent
-from millrace.errors import TooManyRejects
+from millrace.base.errors import TooManyRejects
+from millrace.base.types import INT64
+from millrace.declaration.consent import Consent
 from millrace.lake.batch import Batch
-from millrace.quarantine import open_rejects
-from millrace.run import Bounds, Mode
-from millrace.types import INT64
+from millrace.runs.choose import Bounds, Mode
+from millrace.runs.quarantine import open_rejects
 
 
 class Positive(dy.Schema):

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace.naming import ROW_HASH
-from millrace.shape.row_hash import HASH_LENGTH, canonical, with_row_hash
-from millrace.types import (
+from millrace.base.naming import ROW_HASH
+from millrace.base.types import (
     BINARY,
     BOOLEAN,
     DATE,
@@ -32,6 +31,7 @@ from millrace.types import (
     decimal,
     polars_type,
 )
+from millrace.hashes.row_hash import HASH_LENGTH, canonical, with_row_hash
 
 NOT_A_NUMBER = float("nan")
 Row = dict[str, tuple[DataType, Any]]

@@ -15,9 +15,9 @@ from engine_on_servers import Together
 from shop import NO_OVERLAP
 
 from millrace import Append, History, Incremental, Merge, Model, Pipeline, Scd2, Snapshot, Stream
-from millrace.errors import ConfigurationError, FatalError
-from millrace.load_modes import AnyLoadMode
-from millrace.run import Bounds
+from millrace.base.errors import ConfigurationError, FatalError
+from millrace.declaration.load_modes import AnyLoadMode
+from millrace.runs.choose import Bounds
 
 PEOPLE = Stream(
     "people",

@@ -26,8 +26,8 @@ from markets import (
 )
 
 from millrace import Dated, Pipeline, Scd2, Stream
-from millrace.errors import FatalError
-from millrace.run import Bounds
+from millrace.base.errors import FatalError
+from millrace.runs.choose import Bounds
 
 
 async def test_changes_become_versions_and_nothing_new_changes_nothing(together: Together) -> None:

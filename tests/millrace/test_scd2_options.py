@@ -10,7 +10,7 @@ from engine_on_servers import Together
 from markets import LOG, LOGGED, OPEN, PRICES, STATES, PriceOf, change, day, fill, market, price_of, put, versions
 
 from millrace import Model, Pipeline, Scd2, Stream
-from millrace.errors import ConfigurationError
+from millrace.base.errors import ConfigurationError
 
 
 async def test_the_convention_is_chosen(together: Together) -> None:

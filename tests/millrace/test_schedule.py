@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from millrace import Incremental, Stream
-from millrace.errors import ConfigurationError
-from millrace.schedule import is_due
+from millrace.base.errors import ConfigurationError
+from millrace.declaration.schedule import is_due
 
 NIGHT = datetime(2026, 3, 1, 23, 50, tzinfo=UTC)
 

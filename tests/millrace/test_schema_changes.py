@@ -1,18 +1,12 @@
-"""Schema changes as values and as SQL: which ones a target needs, which a policy allows. No server is asked.
-
-What does not belong here: what servers make of them (test_schema_changes_on_servers.py), whole runs
-(test_schema_policies.py, test_schema_policies_of_documents.py).
-"""
+"""Schema changes as values and as SQL: which ones a target needs, which a policy allows. No server is asked."""
 
 from __future__ import annotations
 
 import pytest
 from schema_cases import SCHEMA, TABLE, columns, needed, recorded
 
-from millrace.declared import SchemaPolicy
-from millrace.errors import SchemaConflict
-from millrace.load_modes import DELETED_COLUMN
-from millrace.types import (
+from millrace.base.errors import SchemaConflict
+from millrace.base.types import (
     BINARY,
     DATE,
     FLOAT64,
@@ -27,7 +21,10 @@ from millrace.types import (
     decimal,
     text,
 )
-from millrace.warehouse.changes import (
+from millrace.declaration.captures import SchemaPolicy
+from millrace.declaration.load_modes import DELETED_COLUMN
+from millrace.warehouse.dialect import POSTGRES_DIALECT, REDSHIFT_DIALECT
+from millrace.warehouse.schema.changes import (
     AddColumn,
     Change,
     ColumnLeft,
@@ -38,8 +35,7 @@ from millrace.warehouse.changes import (
     WidenText,
     WidenType,
 )
-from millrace.warehouse.dialect import POSTGRES_DIALECT, REDSHIFT_DIALECT
-from millrace.warehouse.room import refuse
+from millrace.warehouse.schema.migrate import refuse
 
 ON_REDSHIFT = TargetTable(SCHEMA, TABLE, REDSHIFT_DIALECT)
 ON_POSTGRES = TargetTable(SCHEMA, TABLE, POSTGRES_DIALECT)

@@ -1,7 +1,4 @@
-"""What the servers make of schema changes: the engine's own functions, against both warehouses.
-
-What does not belong here: which changes a target needs (test_schema_changes.py), whole runs (test_schema_policies.py).
-"""
+"""What the servers make of schema changes: the engine's own functions, against both warehouses."""
 
 from __future__ import annotations
 
@@ -15,13 +12,9 @@ from typing import Any
 import pytest
 from schema_cases import SCHEMA, TABLE, columns, needed, recorded
 
-from blocks.sql import driver_of, opener, warehouse_connector
 from local.stack import Stack
-from millrace.database import database_errors
-from millrace.declared import SchemaPolicy
-from millrace.errors import Conflict, FatalError, SchemaConflict, Unreachable
-from millrace.load_modes import DELETED_COLUMN
-from millrace.types import (
+from millrace.base.errors import Conflict, FatalError, SchemaConflict, Unreachable
+from millrace.base.types import (
     BINARY,
     BOOLEAN,
     DATE,
@@ -38,14 +31,13 @@ from millrace.types import (
     decimal,
     text,
 )
-from millrace.warehouse.changes import (
-    Change,
-    CreateTable,
-    TargetTable,
-    WidenText,
-)
+from millrace.blocks.sql import driver_of, opener, warehouse_connector
+from millrace.declaration.captures import SchemaPolicy
+from millrace.declaration.load_modes import DELETED_COLUMN
+from millrace.drivers.psycopg_errors import database_errors
 from millrace.warehouse.dialect import Dialect, dialect_for, from_catalog
-from millrace.warehouse.room import make_room
+from millrace.warehouse.schema.changes import Change, CreateTable, TargetTable, WidenText
+from millrace.warehouse.schema.migrate import make_room
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 A table has a column for each case and two rows for each, all delivered before the change. Then the first of a case's
 rows gets a value that the target holds as it is, the second one that it does not.
-What does not belong here: documents, whose fields come and go one by one (test_schema_policies_of_documents.py).
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from engine_on_servers import Engine
 from policies import POLICIES, delivered, rejects
 
 from millrace import Incremental, Stream
-from millrace.declared import SchemaPolicy
-from millrace.errors import SchemaConflict
+from millrace.base.errors import SchemaConflict
+from millrace.declaration.captures import SchemaPolicy
 
 ORDERS = Stream(
     "orders", source="postgres:public.orders", key="id", capture=Incremental("changed", overlap=timedelta(0))

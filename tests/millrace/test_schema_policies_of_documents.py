@@ -15,10 +15,10 @@ from engine_on_servers import Engine
 from policies import POLICIES, delivered, rejects
 
 from millrace import Incremental, Stream
-from millrace.capture.mongo_client import open_client
-from millrace.declared import SchemaPolicy
-from millrace.errors import SchemaConflict
-from millrace.types import decimal
+from millrace.base.errors import SchemaConflict
+from millrace.base.types import decimal
+from millrace.declaration.captures import SchemaPolicy
+from millrace.drivers.mongo_client import open_client
 
 Put = Callable[..., Awaitable[None]]
 

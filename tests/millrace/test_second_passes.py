@@ -9,8 +9,8 @@ import pytest
 from engine_on_servers import Engine
 
 from millrace import Incremental, Stream
-from millrace.capture.chunk import Keys, Window
-from millrace.reads import keys_of_coordinates
+from millrace.runs.reads import keys_of_coordinates
+from millrace.sources.chunk import Keys, Window
 
 T = Stream("t", "postgres:public.t", "id", Incremental("changed"))
 TYPES = {

@@ -18,11 +18,11 @@ from pymongo import MongoClient
 from queue_messages import collect
 
 from millrace import Incremental, Merge, Queue, Stream
-from millrace.capture.chunk import Chunk
-from millrace.capture.mongo_values import OPTIONS, Decoder
-from millrace.naming import ROW_HASH
-from millrace.shape.row_hash import with_row_hash
-from millrace.types import DOCUMENT, Column
+from millrace.base.naming import ROW_HASH
+from millrace.base.types import DOCUMENT, Column
+from millrace.hashes.row_hash import with_row_hash
+from millrace.sources.chunk import Chunk
+from millrace.sources.mongo_values import OPTIONS, Decoder
 
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 PAPERS = Stream("papers", "mongo:finance.papers", "_id", Incremental("changed"))
@@ -132,7 +132,7 @@ async def test_what_a_sweep_finds_new_gets_the_same_columns_in_every_block(
     engine: Engine, papers: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A look-up reads each document alone here; types and names of new fields are those of the scan."""
-    monkeypatch.setattr("millrace.capture.chunk.BLOCK_ROWS", 1)
+    monkeypatch.setattr("millrace.sources.chunk.BLOCK_ROWS", 1)
     stream, collection = papers
     collection.insert_one({"_id": 0, "changed": YESTERDAY})
     await engine.deliver(stream)

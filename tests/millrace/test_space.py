@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from millrace.space import PREFIX, TemporaryFolder, remove_abandoned
+from millrace.base.disk import PREFIX, TemporaryFolder, remove_abandoned
 
 HOLDER = """
 import sys, time
-from millrace.space import TemporaryFolder
+from millrace.base.disk import TemporaryFolder
 folder = TemporaryFolder()
 (folder.path / "part").write_text("rows")
 print(folder.path, flush=True)

@@ -12,10 +12,10 @@ from engine_on_servers import Engine
 from pymongo import MongoClient
 
 from millrace import Incremental, Stream
-from millrace.capture.chunk import Window
-from millrace.capture.mongo import MongoSource
-from millrace.capture.mongo_client import open_client
-from millrace.capture.mongo_queries import NO_DATES, within
+from millrace.drivers.mongo_client import open_client
+from millrace.sources.chunk import Window
+from millrace.sources.mongo import MongoSource
+from millrace.sources.mongo_queries import NO_DATES, within
 
 LONG_AGO = datetime(2001, 1, 1, tzinfo=UTC)
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)

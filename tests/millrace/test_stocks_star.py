@@ -13,17 +13,17 @@ import pytest
 from engine_on_servers import Together
 from sqlalchemy.engine import make_url
 
-from local import stocks as platform
+from local.demos import stocks_source as platform
+from local.demos.stocks_star import compare_stocks
 from local.mysql import MySQLServer
-from local.stock_star import compare_stocks
-from millrace.capture.mysql import MySQLSource
-from millrace.extract import Landing
-from millrace.reads import Route
-from millrace.run import Bounds, read
-from millrace.warehouse.load_result import LoadResult
-from pipelines.stocks import pipeline
-from seed_data.stocks.script import SUFFIX
-from seed_data.stocks.simulation import Simulation, install
+from millrace.pipelines.stocks import pipeline
+from millrace.runs.choose import Bounds, read
+from millrace.runs.extract import Landing
+from millrace.runs.reads import Route
+from millrace.seed_data.stocks.script import SUFFIX
+from millrace.seed_data.stocks.simulation import Simulation, install
+from millrace.sources.mysql import MySQLSource
+from millrace.warehouse.ledger.load_result import LoadResult
 
 VIEWS = Path(__file__).parents[2] / "sql" / "stocks" / "views.sql"
 START = date(2026, 1, 5)

@@ -15,12 +15,12 @@ from pymongo import MongoClient
 
 from local.stack import WAREHOUSE_IAM_ROLE
 from millrace import Incremental, Snapshot, Stream
-from millrace.capture import chunk
-from millrace.declared import DeletePolicy
-from millrace.errors import ConfigurationError
+from millrace.base.errors import ConfigurationError
+from millrace.declaration.captures import DeletePolicy
 from millrace.lake.batch import MANIFEST_NAME, SCANS
-from millrace.run import Bounds
-from millrace.warehouse.loader import Warehouse
+from millrace.runs.choose import Bounds
+from millrace.sources import chunk
+from millrace.warehouse.warehouse import Warehouse
 
 NOTES = Stream("notes", source="postgres:public.notes", key="id", capture=Incremental("changed", overlap=timedelta(0)))
 LONG_AGO = "'2020-01-01+00'"
@@ -268,15 +268,15 @@ MEASURE = """
 import asyncio, resource, sys
 import psycopg2
 from millrace import Incremental, Pipeline, Stream
-from millrace.capture.chunk import blocks
-from millrace.capture.postgres import PostgresSource
-from millrace.extract import Landing
-from millrace.reads import Route
-from millrace.sweep import sweep
+from millrace.sources.chunk import blocks
+from millrace.sources.postgres import PostgresSource
+from millrace.runs.extract import Landing
+from millrace.runs.reads import Route
+from millrace.runs.sweep import sweep
 from millrace.warehouse.compare import Comparison
 from millrace.warehouse.dialect import POSTGRES_DIALECT
-from millrace.types import INT64, Column
-from millrace.warehouse.loader import Standing
+from millrace.base.types import INT64, Column
+from millrace.warehouse.warehouse import Standing
 from contextlib import contextmanager
 
 class Discard:

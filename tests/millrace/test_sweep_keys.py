@@ -1,7 +1,6 @@
 """Sweep and replay with keys of every kind: what the warehouse's driver gives back finds its row in the source.
 
 Each row is deleted, changed without a stamp and inserted with an old one, and all of that is found by key alone.
-What does not belong here: the kinds of keys and their values (key_cases.py).
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ from local.mysql import MySQLServer
 from local.stack import Stack
 from local.warehouse import WarehouseServer
 from millrace import Incremental, Stream
-from millrace.errors import ConfigurationError
-from millrace.warehouse.ledger import Ledger
-from millrace.warehouse.load_result import LoadResult
+from millrace.base.errors import ConfigurationError
+from millrace.warehouse.ledger.ledger import Ledger
+from millrace.warehouse.ledger.load_result import LoadResult
 from tests.conftest import unique
 
 Counts = tuple[int, int, int, int, int]

@@ -13,11 +13,11 @@ from pymongo import MongoClient
 from queue_messages import collect
 
 from millrace import Append, Incremental, Queue, Replace, Snapshot, Stream
-from millrace.consent import Consent
+from millrace.base.errors import TooManyRejects
+from millrace.base.types import INT64, TIMESTAMP_UTC
 from millrace.contract.tolerance import allowed_rejects
-from millrace.errors import TooManyRejects
-from millrace.run import Bounds
-from millrace.types import INT64, TIMESTAMP_UTC
+from millrace.declaration.consent import Consent
+from millrace.runs.choose import Bounds
 
 
 class Positive(dy.Schema):

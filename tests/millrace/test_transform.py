@@ -16,17 +16,17 @@ import pytest
 from engine_on_servers import bucket_store
 from shop import DAYS, DESIGN, DIM_DESIGN, FACT_ORDER, ORDERS, SHOP, DimDesign, FactOrder
 
-from blocks.store import BucketStore
 from local.stack import Stack
 from millrace import Model, Pipeline, Stream
-from millrace.capture.chunk import Chunk, Read
-from millrace.errors import ConfigurationError, FatalError
-from millrace.extract import Extraction, Landing
+from millrace.base.errors import ConfigurationError, FatalError
+from millrace.base.naming import ROW_HASH
+from millrace.base.types import INT32, INT64, TEXT, Column
+from millrace.blocks.store import BucketStore
 from millrace.lake import formats
 from millrace.lake.batch import Batch, BatchKind
-from millrace.naming import ROW_HASH
-from millrace.transform import transform
-from millrace.types import INT32, INT64, TEXT, Column
+from millrace.models.transform import transform
+from millrace.runs.extract import Extraction, Landing
+from millrace.sources.chunk import Chunk, Read
 from millrace.warehouse.dialect import REDSHIFT_DIALECT
 
 READ_AT = datetime(2024, 5, 1, 12, tzinfo=UTC)

@@ -6,8 +6,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from millrace.errors import UnmappableType
-from millrace.types import (
+from millrace.base.errors import UnmappableType
+from millrace.base.types import (
     BINARY,
     BOOLEAN,
     BSON,

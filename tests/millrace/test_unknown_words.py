@@ -15,9 +15,9 @@ import pytest
 from engine_on_servers import Engine
 
 from millrace import Append, Incremental, Merge, Replace, Scd2, Snapshot, Stream
-from millrace.errors import FatalError
+from millrace.base.errors import FatalError
 from millrace.lake.batch import Batch
-from millrace.run import Bounds, Mode
+from millrace.runs.choose import Bounds, Mode
 
 WORDS = Stream("words", "postgres:public.words", "id", Incremental("changed", timedelta(0)))
 STREAMS = {

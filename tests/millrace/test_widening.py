@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import millrace
-from millrace.types import (
+from millrace.base.types import (
     BINARY,
     BOOLEAN,
     DATE,
@@ -29,7 +29,7 @@ from millrace.types import (
     text,
 )
 from millrace.warehouse.dialect import REDSHIFT_DIALECT, from_catalog
-from millrace.warehouse.widening import holds, supertype
+from millrace.warehouse.schema.widening import holds, supertype
 
 SIMPLE = (BOOLEAN, INT16, INT32, INT64, FLOAT32, FLOAT64, TEXT, DATE, TIME, TIMESTAMP, TIMESTAMP_UTC, BINARY, DOCUMENT)
 TYPES = st.sampled_from(SIMPLE) | st.integers(1, 38).flatmap(

@@ -1,8 +1,4 @@
-"""Stamps that say no time zone, on servers of many zones: windows, backfills, what is told.
-
-What does not belong here: versions and bindings by such stamps (test_bind.py), open transactions and replicas
-(test_positions.py, test_postgres_replicas.py, test_mysql_replicas.py).
-"""
+"""Stamps that say no time zone, on servers of many zones: windows, backfills, what is told."""
 
 from __future__ import annotations
 
@@ -19,12 +15,12 @@ from queue_messages import collect
 
 from local.mysql import MySQLServer
 from millrace import Incremental, Merge, Pipeline, Queue, Stream
-from millrace.capture.chunk import Window
-from millrace.errors import ConfigurationError
+from millrace.base.errors import ConfigurationError
+from millrace.base.types import TIMESTAMP
+from millrace.base.zones import earliest_wall_clock, latest_wall_clock, other_than_utc, possible_zones
 from millrace.lake.batch import Batch
-from millrace.types import TIMESTAMP
-from millrace.warehouse.load_result import LoadResult
-from millrace.zones import earliest_wall_clock, latest_wall_clock, other_than_utc, possible_zones
+from millrace.sources.chunk import Window
+from millrace.warehouse.ledger.load_result import LoadResult
 
 NOTES = Stream("notes", "postgres:public.notes", "id", Incremental("changed", timedelta(0)))
 WEST, EAST = "America/New_York", "Asia/Ho_Chi_Minh"

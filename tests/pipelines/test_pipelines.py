@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from millrace.errors import ConfigurationError
-from pipelines import find, names
+from millrace.base.errors import ConfigurationError
+from millrace.declaration.find import find, names
 
 
 @pytest.mark.parametrize("name", names())

@@ -10,9 +10,9 @@ import pytest
 from totesys_source import MONEY, rows, source_schema
 
 from millrace import Stream
+from millrace.base.types import polars_type
 from millrace.contract.check import meets_contract
-from millrace.types import polars_type
-from pipelines.totesys import pipeline
+from millrace.pipelines.totesys import pipeline
 
 DATES = [
     ("sales_order", "agreed_delivery_date"),

@@ -9,7 +9,7 @@ import dataframely as dy
 import pytest
 
 from millrace import Model
-from pipelines.totesys import pipeline
+from millrace.pipelines.totesys import pipeline
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = (REPOSITORY / "docs" / "totesys.md").read_text(encoding="utf-8")

@@ -16,9 +16,8 @@ from polars.testing import assert_frame_equal
 from totesys_source import MONEY, empty, rows, source_schema
 
 from millrace import Model
-from pipelines import totesys_models as models
-from pipelines.totesys import pipeline
-from pipelines.totesys_schemas import FactSalesOrder
+from millrace.pipelines.totesys import models, pipeline
+from millrace.pipelines.totesys.schemas import FactSalesOrder
 
 CHANGES = {
     "sales_order": models.fact_sales_order,

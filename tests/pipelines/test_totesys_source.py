@@ -11,8 +11,8 @@ import psycopg2
 import pytest
 from totesys_source import DEFAULTS, source_schema
 
-from millrace.types import from_postgres, polars_type
-from pipelines.totesys import pipeline
+from millrace.base.types import from_postgres, polars_type
+from millrace.pipelines.totesys import pipeline
 
 SOURCE_SQL = Path(__file__).parents[2] / "sql" / "totesys" / "source.sql"
 COLUMNS = """

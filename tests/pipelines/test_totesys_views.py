@@ -15,9 +15,9 @@ import psycopg2.extensions
 import pytest
 
 from millrace import History, Model
-from millrace.types import TIMESTAMP, DataType, Kind, from_polars
+from millrace.base.types import TIMESTAMP, DataType, Kind, from_polars
+from millrace.pipelines.totesys import pipeline
 from millrace.warehouse.dialect import POSTGRES_DIALECT, REDSHIFT_DIALECT, Dialect
-from pipelines.totesys import pipeline
 
 VIEWS = Path(__file__).parents[2] / "sql" / "totesys" / "views.sql"
 STATEMENTS = [text for text in VIEWS.read_text(encoding="utf-8").split(";\n") if text.strip()]

@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 import psycopg2
 import pytest
 
-from blocks.store import BucketStore
-from local import totesys
+from local.demos import totesys_source
 from local.stack import Stack
 from local.warehouse import ANALYST, LOADER
 from millrace import Incremental, Stream
-from millrace.database import statement
-from seed_data.totesys.simulation import install
+from millrace.blocks.store import BucketStore
+from millrace.drivers.psycopg_errors import statement
+from millrace.seed_data.totesys.simulation import install
 from tests.conftest import unique
 from tests.millrace.engine_on_servers import bucket_store, engine_between
 
@@ -51,12 +51,12 @@ def refusal(url: str, *statements: str) -> str | None:
 def writer(stack: Stack) -> Iterator[str]:
     """The back office's URL of a database of its own; its tables and the simulated clock are there."""
     database = unique("totesys")
-    totesys.install(stack.postgres, database)
-    url = stack.postgres.url(database, user=totesys.WRITER)
+    totesys_source.install(stack.postgres, database)
+    url = stack.postgres.url(database, user=totesys_source.WRITER)
     with closing(psycopg2.connect(url)) as connection:
         install(connection)
     # Again: the grants may also come after the tables.
-    totesys.install(stack.postgres, database)
+    totesys_source.install(stack.postgres, database)
     yield url
     stack.postgres.drop_database(database)
 
@@ -64,7 +64,7 @@ def writer(stack: Stack) -> Iterator[str]:
 @pytest.fixture
 def reader(stack: Stack, writer: str) -> str:
     """The pipeline's URL of the same database."""
-    return stack.postgres.url(writer.rpartition("/")[2], user=totesys.READER)
+    return stack.postgres.url(writer.rpartition("/")[2], user=totesys_source.READER)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def analyst(stack: Stack, warehouse_url: str) -> str:
 def test_no_role_of_the_product_stands_above_the_others(stack: Stack) -> None:
     urls = [url for name, url in stack.environment().items() if "POSTGRES" in name or name == "WAREHOUSE_URL"]
     users = {urlsplit(url).username for url in urls}
-    assert users == {"bank", totesys.WRITER, totesys.READER, LOADER}
+    assert users == {"bank", totesys_source.WRITER, totesys_source.READER, LOADER}
     mighty = stack.postgres.execute(
         "SELECT rolname FROM pg_roles WHERE rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls"
     )
@@ -87,13 +87,16 @@ def test_no_role_of_the_product_stands_above_the_others(stack: Stack) -> None:
 def test_what_each_role_inherits(stack: Stack) -> None:
     inherited = stack.postgres.execute(
         "SELECT member::regrole::text, roleid::regrole::text FROM pg_auth_members "
-        f"WHERE member::regrole::text IN ('{totesys.READER}', '{LOADER}', '{ANALYST}')"
+        f"WHERE member::regrole::text IN ('{totesys_source.READER}', '{LOADER}', '{ANALYST}')"
     )
-    assert inherited == [(totesys.READER, "pg_read_all_stats")]
+    assert inherited == [(totesys_source.READER, "pg_read_all_stats")]
 
 
 def test_no_password_stands_on_a_command_line(stack: Stack) -> None:
-    known = {stack.postgres.password_of(role) for role in ("postgres", "bank", totesys.READER, totesys.WRITER, LOADER)}
+    known = {
+        stack.postgres.password_of(role)
+        for role in ("postgres", "bank", totesys_source.READER, totesys_source.WRITER, LOADER)
+    }
     for service in stack.services():
         command = Path(f"/proc/{service.process.process_id}/cmdline").read_text()
         assert not [password for password in known if password in command], service.name
@@ -137,7 +140,7 @@ class TestReader:
 
     def test_it_connects_to_no_other_source(self, stack: Stack) -> None:
         with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):
-            psycopg2.connect(stack.postgres.url("bank", user=totesys.READER))
+            psycopg2.connect(stack.postgres.url("bank", user=totesys_source.READER))
 
 
 class TestLoader:

@@ -1,4 +1,4 @@
-"""Databases of a stock platform on the tests' MySQL server, as local/stocks.py makes them: for tests only."""
+"""Databases of a stock platform on the tests' MySQL server, as local/demos/stocks_source.py makes them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from local.demos.stocks_source import install as install_database
 from local.mysql import MySQLServer, connect
-from local.stocks import install as install_database
-from seed_data.stocks.script import SUFFIX
-from seed_data.stocks.simulation import install
-from seed_data.stocks.world import TABLES
+from millrace.seed_data.stocks.script import SUFFIX
+from millrace.seed_data.stocks.simulation import install
+from millrace.seed_data.stocks.world import TABLES
 from tests.conftest import unique
 
 

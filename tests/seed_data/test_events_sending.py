@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from local.stack import Stack
-from millrace.errors import FatalError, SourceMissing, Unreachable
-from seed_data.events.sending import BATCH_BYTES, LINGER_SECONDS, Producer, batches
-from seed_data.events.stream import Message, messages
+from millrace.base.errors import FatalError, SourceMissing, Unreachable
+from millrace.seed_data.events.sending import BATCH_BYTES, LINGER_SECONDS, Producer, batches
+from millrace.seed_data.events.stream import Message, messages
 from tests.conftest import unique
 
 LONG_AGO = datetime(2026, 3, 1, tzinfo=UTC)
@@ -146,7 +146,7 @@ def test_it_ends_when_it_is_told_and_what_it_counted_is_there(queue: Queue) -> N
 
 
 def test_the_count_is_told_now_and_then(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seed_data.events.sending.TOLD_EVERY_SECONDS", 0)
+    monkeypatch.setattr("millrace.seed_data.events.sending.TOLD_EVERY_SECONDS", 0)
     told: list[int] = []
     Producer(queue.client, queue.url, threading.Event().wait, told.append).send(past(300))
     assert told == sorted(told)

@@ -1,7 +1,4 @@
-"""The messages of the queue: what the valid ones hold, held against a reading of their own; shares, repetition, faults.
-
-What does not belong here: their sending.
-"""
+"""The messages of the queue: what valid ones hold, compared with an independent reading; shares, repetition, faults."""
 
 from __future__ import annotations
 
@@ -16,9 +13,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from seed_data.events.devices import PLACES
-from seed_data.events.spoiling import KINDS
-from seed_data.events.stream import REMEMBERED, Message, messages
+from millrace.seed_data.events.devices import PLACES
+from millrace.seed_data.events.spoiling import KINDS
+from millrace.seed_data.events.stream import REMEMBERED, Message, messages
 
 START = datetime(2026, 3, 28, 12, tzinfo=UTC)
 """The night after, clocks are put forward in Europe."""

@@ -15,10 +15,10 @@ import pytest
 
 from local.mysql import MySQLServer, connect
 from millrace import Incremental, Stream
-from millrace.capture.chunk import Window
-from millrace.capture.mysql import MySQLSource
-from millrace.errors import ConfigurationError
-from seed_data.stocks.simulation import Simulation
+from millrace.base.errors import ConfigurationError
+from millrace.seed_data.stocks.simulation import Simulation
+from millrace.sources.chunk import Window
+from millrace.sources.mysql import MySQLSource
 from tests.seed_data.stock_platform import StockPlatform, stock_platform
 
 START = date(2025, 3, 3)

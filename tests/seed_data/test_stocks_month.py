@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from local.mysql import MySQLServer, connect
-from seed_data.stocks.course import Origin, events_after
-from seed_data.stocks.jobs import GREATEST_PRICE, LEAST_PRICE, draw_price, jobs
-from seed_data.stocks.rare import KINDS, rare_events
-from seed_data.stocks.reference import first_changes
-from seed_data.stocks.simulation import Simulation
-from seed_data.stocks.world import World, midnight
-from seed_data.totesys.chance import Chance
+from millrace.seed_data.stocks.course import Origin, events_after
+from millrace.seed_data.stocks.jobs import GREATEST_PRICE, LEAST_PRICE, draw_price, jobs
+from millrace.seed_data.stocks.rare import KINDS, rare_events
+from millrace.seed_data.stocks.reference import first_changes
+from millrace.seed_data.stocks.simulation import Simulation
+from millrace.seed_data.stocks.world import World, midnight
+from millrace.seed_data.totesys.chance import Chance
 from tests.seed_data.stock_platform import StockPlatform, stock_platform
 
 START, DAYS, RATE = date(2025, 3, 3), 30, 20.0

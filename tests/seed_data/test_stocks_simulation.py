@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from local.mysql import MySQLServer, connect
-from millrace.errors import ConfigurationError, MillraceError, RetryableError, SourceMissing
-from seed_data.stocks.simulation import Simulation, install
-from seed_data.stocks.world import TABLES, key_of
-from seed_data.totesys.happened import Counts, Happened
+from millrace.base.errors import ConfigurationError, MillraceError, RetryableError, SourceMissing
+from millrace.seed_data.stocks.simulation import Simulation, install
+from millrace.seed_data.stocks.world import TABLES, key_of
+from millrace.seed_data.totesys.happened import Counts, Happened
 from tests.conftest import unique
 from tests.seed_data.stock_platform import StockPlatform, stock_platform
 

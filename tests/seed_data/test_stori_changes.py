@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from directory_store import DirectoryStore
 
-from seed_data.stori.changes import Changes, change_trades, change_transactions
-from seed_data.stori.generate import generate_trades, generate_transactions
-from seed_data.stori.trades import import_trades
-from seed_data.stori.transactions import import_transactions
+from millrace.seed_data.stori.changes import Changes, change_trades, change_transactions
+from millrace.seed_data.stori.generate import generate_trades, generate_transactions
+from millrace.seed_data.stori.trades import import_trades
+from millrace.seed_data.stori.transactions import import_transactions
 
 BROKEN_BALANCES = """
 SELECT transaction_no FROM (

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 from whole_file import read_whole
 
-from seed_data.stori import generate
-from seed_data.stori.generate import HEADERS, Header, generate_trades, generate_transactions
+from millrace.seed_data.stori import generate
+from millrace.seed_data.stori.generate import HEADERS, Header, generate_trades, generate_transactions
 
 SAMPLES = Path(generate.__file__).parent / "samples"
 

@@ -13,13 +13,13 @@ import pytest
 from directory_store import DirectoryStore
 from pymongo.errors import WriteError
 
-from millrace.capture.mongo_client import open_client
-from millrace.errors import ConfigurationError, Unreachable
-from seed_data.stori.generate import generate_trades
-from seed_data.stori.outcome import Outcome
-from seed_data.stori.trade_file import as_trade
-from seed_data.stori.trade_validator import install_collection
-from seed_data.stori.trades import import_trades
+from millrace.base.errors import ConfigurationError, Unreachable
+from millrace.drivers.mongo_client import open_client
+from millrace.seed_data.stori.generate import generate_trades
+from millrace.seed_data.stori.outcome import Outcome
+from millrace.seed_data.stori.trade_file import as_trade
+from millrace.seed_data.stori.trade_validator import install_collection
+from millrace.seed_data.stori.trades import import_trades
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from whole_file import read_whole
 
-from millrace.errors import ConfigurationError
-from seed_data.stori import transaction_file
-from seed_data.stori.generate import HEADERS, as_spelled
-from seed_data.stori.population import Accounts, DetailTexts, draw_transactions
+from millrace.base.errors import ConfigurationError
+from millrace.seed_data.stori import transaction_file
+from millrace.seed_data.stori.generate import HEADERS, as_spelled
+from millrace.seed_data.stori.population import Accounts, DetailTexts, draw_transactions
 
 GOOD = '409000611074\',29-Jun-17,TRF  FROM,TRUE,29 Jun 17,," 10,00,000.00 ",-12.50\n'
 

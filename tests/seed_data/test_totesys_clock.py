@@ -13,10 +13,10 @@ import pytest
 
 from local.stack import Stack
 from millrace import Incremental, Stream
-from millrace.capture.chunk import Window
-from millrace.capture.postgres import PostgresSource
-from millrace.errors import ConfigurationError
-from seed_data.totesys.simulation import Simulation, install
+from millrace.base.errors import ConfigurationError
+from millrace.seed_data.totesys.simulation import Simulation, install
+from millrace.sources.chunk import Window
+from millrace.sources.postgres import PostgresSource
 from tests.conftest import unique
 
 START = date(2025, 3, 3)

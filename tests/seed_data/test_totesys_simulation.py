@@ -12,10 +12,10 @@ import psycopg2
 import pytest
 
 from local.stack import Stack
-from millrace.errors import ConfigurationError, MillraceError, SourceMissing
-from seed_data.totesys.happened import Counts, Happened
-from seed_data.totesys.simulation import Simulation, install
-from seed_data.totesys.world import TABLES
+from millrace.base.errors import ConfigurationError, MillraceError, SourceMissing
+from millrace.seed_data.totesys.happened import Counts, Happened
+from millrace.seed_data.totesys.simulation import Simulation, install
+from millrace.seed_data.totesys.world import TABLES
 from tests.conftest import unique
 
 START, DAYS, RATE = date(2025, 3, 6), 6, 25.0

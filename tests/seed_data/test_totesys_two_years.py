@@ -11,12 +11,12 @@ import psycopg2
 import pytest
 
 from local.stack import Stack
-from seed_data.totesys.arrivals import arrivals
-from seed_data.totesys.days import Calendar, is_weekday
-from seed_data.totesys.happened import Happened
-from seed_data.totesys.quiet import quiet_events
-from seed_data.totesys.simulation import Simulation, install
-from seed_data.totesys.world import World
+from millrace.seed_data.totesys.arrivals import arrivals
+from millrace.seed_data.totesys.days import Calendar, is_weekday
+from millrace.seed_data.totesys.happened import Happened
+from millrace.seed_data.totesys.quiet import quiet_events
+from millrace.seed_data.totesys.simulation import Simulation, install
+from millrace.seed_data.totesys.world import World
 from tests.conftest import unique
 
 START, DAYS = date(2024, 1, 1), 730

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from seed_data.stori.transaction_file import Piece, read_transactions
+from millrace.seed_data.stori.transaction_file import Piece, read_transactions
 
 
 def read_whole(path: Path) -> Piece:

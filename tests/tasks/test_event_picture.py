@@ -13,8 +13,8 @@ import matplotlib
 import pytest
 from matplotlib.textpath import TextPath
 
-from tasks.event_counts import KINDS, Count, Days, EventCounts, Shown
-from tasks.event_picture import Form, draw, title_of
+from millrace.pipelines.events.counts import KINDS, Count, Days, EventCounts, Shown
+from millrace.pipelines.events.picture import Form, draw, title_of
 
 UNTIL = datetime(2026, 11, 21, 14, 5, 59, tzinfo=UTC)
 TODAY = UNTIL.date()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from millrace import Incremental, Pipeline, Stream
-from millrace.warehouse.load_result import LoadResult
-from tasks.report import report_of
+from millrace.tasks.report import report_of
+from millrace.warehouse.ledger.load_result import LoadResult
 
 SHOP = Pipeline("shop", [Stream("sales", "postgres:public.sales", "id", Incremental("at"))])
 

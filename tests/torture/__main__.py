@@ -2,7 +2,6 @@
 ``KIND=versions``, of what models keep of them.
 
 The last line says how many histories and steps there were, and what was lost. The exit code is 1 if anything was.
-What does not belong here: a history (driver.py), and processes (processes.py).
 """
 
 from __future__ import annotations

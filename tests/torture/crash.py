@@ -2,7 +2,6 @@
 
 A step is a statement, a COPY or a commit on the warehouse or the Postgres source, or a call of the lake. A process that
 was killed does nothing more: every step after it fails as well, until the next run.
-What does not belong here: what must hold afterwards (judge.py); processes that are really killed (tests/faults).
 """
 
 from __future__ import annotations

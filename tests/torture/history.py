@@ -1,7 +1,4 @@
-"""One history: a source, a stream, a warehouse, and what is known of each key; every run is judged as soon as it ends.
-
-What does not belong here: which steps a history takes (steps.py), what must hold (judge.py).
-"""
+"""One history: a source, a stream, a warehouse, and what is known of each key; every run is judged when it ends."""
 
 from __future__ import annotations
 
@@ -14,8 +11,7 @@ from unittest.mock import patch
 from bson import json_util
 
 from millrace import Stream
-from millrace.consent import NO_CONSENT, Consent
-from millrace.errors import (
+from millrace.base.errors import (
     FatalError,
     MillraceError,
     RetryableError,
@@ -24,6 +20,7 @@ from millrace.errors import (
     TooManyDeletes,
     TooManyRejects,
 )
+from millrace.declaration.consent import NO_CONSENT, Consent
 from millrace.lake.batch import Batch
 from millrace.warehouse import apply
 from tests.torture.crash import Killed
@@ -116,7 +113,7 @@ class History:
         meanwhile: Callable[[], Set[Key]] = frozenset,
     ) -> str:
         """A run from the read to the load; how it ended. What was never loaded is read as a whole and not swept, as in
-        millrace/run.py. ``trouble`` is made first; with a ``cut`` the run may fail; ``meanwhile`` writes to the source
+        runs/choose.py. ``trouble`` is made first; with a ``cut`` the run may fail; ``meanwhile`` writes to the source
         while the run is under way, and tells which keys."""
         kind = kind if kind == "replay" or self.has_target() else "window"
         truth, busy = self.truth(), self.view.holder() not in {None, holder}

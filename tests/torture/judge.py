@@ -5,7 +5,6 @@ A row of the source is *good*, or *bad* (its values have no place in the target,
 keeps what it had of it), and may be *unseen*: changed so that no window need notice it (a silent update, a delete, a
 column with a default). A window owes every good row that is not unseen, a sweep owes all, a replay owes what was
 rejected and is good now.
-What does not belong here: what was done to get there (history.py).
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Literal
 
-from millrace.declared import DeletePolicy
+from millrace.declaration.captures import DeletePolicy
 from tests.torture.values import Key, Row, comparable
 from tests.torture.warehouse import Held, Line
 

@@ -1,7 +1,6 @@
 """A MongoDB collection under test.
 
 Late commits are written with the stamp they would have had: one that lies back by less than the stream's overlap.
-What does not belong here: values (values.py), and how the engine reads documents.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any
 from bson import Decimal128, ObjectId
 from pymongo import MongoClient
 
-from millrace.types import INT64, DataType, decimal, text
+from millrace.base.types import INT64, DataType, decimal, text
 from tests.torture.source import KeyKind, ShapeChange, SourceUnderTest, Stamp, Transaction
 from tests.torture.values import NOT_A_NUMBER, Key, Row
 

@@ -1,7 +1,4 @@
-"""The servers of one process that tortures, and an engine on them that can be made to fail at any step.
-
-What does not belong here: what is done with it (history.py).
-"""
+"""The servers of one process that tortures, and an engine on them that can be made to fail at any step."""
 
 from __future__ import annotations
 
@@ -15,10 +12,10 @@ from urllib.parse import quote
 from local.pgbouncer import start_pgbouncer
 from local.stack import WAREHOUSE_IAM_ROLE, Stack
 from millrace import Stream
-from millrace.capture.chunk import Source
-from millrace.consent import NO_CONSENT, Consent
+from millrace.declaration.consent import NO_CONSENT, Consent
 from millrace.lake.batch import Batch
-from millrace.warehouse.loader import Warehouse
+from millrace.sources.chunk import Source
+from millrace.warehouse.warehouse import Warehouse
 from tests.millrace.engine_on_servers import Engine, Way, bucket_store, engine_between
 from tests.torture.crash import Trap, TrappedStore, trapped
 from tests.torture.short import Cut

@@ -1,7 +1,4 @@
-"""A Postgres table under test.
-
-What does not belong here: values (values.py), and how the engine reads the table.
-"""
+"""A Postgres table under test."""
 
 from __future__ import annotations
 
@@ -14,8 +11,8 @@ from typing import Any
 import psycopg2
 from psycopg2.extras import Json
 
-from millrace.naming import quote, quote_list
-from millrace.types import DataType
+from millrace.base.naming import quote, quote_list
+from millrace.base.types import DataType
 from tests.torture.source import KeyKind, ShapeChange, SourceUnderTest, Stamp, Transaction
 from tests.torture.values import NOT_A_NUMBER, Key, Row, value_of
 

@@ -1,7 +1,4 @@
-"""Histories over several processes, each with servers of its own.
-
-What does not belong here: a history (driver.py), and what is shown meanwhile (__main__.py).
-"""
+"""Histories over several processes, each with servers of its own."""
 
 from __future__ import annotations
 

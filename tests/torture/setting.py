@@ -1,7 +1,4 @@
-"""What a history is about: which source, which warehouse, and how its stream is declared.
-
-What does not belong here: what happens in it (history.py, steps.py).
-"""
+"""What a history is about: which source, which warehouse, and how its stream is declared."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from typing import Literal
 import dataframely as dy
 
 from millrace import Incremental, Stream
-from millrace.declared import DeletePolicy, Reconcile
+from millrace.declaration.captures import DeletePolicy, Reconcile
 from tests.torture.mongo import MongoCollection
 from tests.torture.places import MONGO_DATABASE, Places, WarehouseKind
 from tests.torture.postgres import PostgresTable

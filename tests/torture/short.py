@@ -1,7 +1,4 @@
-"""Which answers of a source are cut short: by a limit of its server, or by a driver that breaks promises.
-
-What does not belong here: what must come of it (judge.py).
-"""
+"""Which answers of a source are cut short: by a limit of its server, or by a driver that breaks promises."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from millrace.capture.chunk import Source
+from millrace.sources.chunk import Source
 from tests.millrace.altered_source import AlteredSource, Question
 
 QUESTIONS: tuple[Question, ...] = ("rows", "keys", "scan")

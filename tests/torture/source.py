@@ -1,7 +1,6 @@
 """What the machine asks of a source: to change its rows and its shape, and to tell what it holds.
 
 A further kind of source is one class. What the engine reads is never used: ``contents`` is the truth.
-What does not belong here: which change is made when (steps.py), what must come of it (judge.py).
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from datetime import timedelta
 from random import Random
 from typing import Any, Literal
 
-from millrace.types import DataType
+from millrace.base.types import DataType
 from tests.torture.values import TEXT_KEYS, Key, Row, value_of
 
 Stamp = Literal["now", "never", "ahead", "same"]

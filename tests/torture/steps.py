@@ -1,7 +1,4 @@
-"""The steps a history may take; each is a function of the history and of dice, and does nothing where it cannot.
-
-What does not belong here: in which order they are taken (machine, driver), and what must come of them (judge.py).
-"""
+"""The steps a history may take; each is a function of the history and of dice, and does nothing where it cannot."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The short profile of `make torture`: Hypothesis chooses the steps, and finds the shortest history that goes wrong.
-
-What does not belong here: the steps (steps.py), what must hold (judge.py).
-"""
+"""The short profile of `make torture`: Hypothesis chooses the steps, and finds the shortest history that goes wrong."""
 
 from __future__ import annotations
 
@@ -15,8 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from hypothesis.strategies import integers
 
 from local.stack import Stack
-from millrace.extract import Extraction
-from millrace.look_up import LookUps
+from millrace.runs.extract import Extraction
+from millrace.runs.look_up import LookUps
 from millrace.warehouse import apply
 from tests.conftest import unique
 from tests.torture.driver import BY_NAME, STEPS, Plan, plan_of, play, shortened

@@ -1,7 +1,5 @@
 """Values that have broken replications before, by kind of column; and one form in which a source's and a warehouse's
 values can be compared.
-
-What does not belong here: which columns there are (source.py) and what a source calls their types.
 """
 
 from __future__ import annotations

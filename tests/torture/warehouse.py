@@ -1,7 +1,4 @@
-"""The warehouse as the machine sees it: the rows of one target and the ledger's lines on one stream, read plainly.
-
-What does not belong here: what they should be (judge.py).
-"""
+"""The warehouse as the machine sees it: the rows of one target and the ledger's lines on one stream, read plainly."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from typing import Any, Literal
 
 import psycopg2
 
-from millrace.naming import DELETED_AT, LOADED_AT, ROW_HASH, column_name, literal, quote
+from millrace.base.naming import DELETED_AT, LOADED_AT, ROW_HASH, column_name, literal, quote
 from tests.millrace.engine_on_servers import PIPELINE
 from tests.torture.values import Key, Row
 

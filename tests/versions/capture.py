@@ -1,7 +1,4 @@
-"""What a run reads of a stream, by docs/decisions/0003, 0007 and 0009: a snapshot, a window, everything, or a sweep.
-
-What does not belong here: what becomes of the rows (rules.py).
-"""
+"""What a run reads of a stream, by docs/decisions/0003, 0007 and 0009: a snapshot, a window, everything, or a sweep."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The pipeline of a history: streams, and models whose functions work on frames.
-
-What does not belong here: what these functions must give, computed row by row (models.py).
-"""
+"""The pipeline of a history: streams, and models whose functions work on frames."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ import dataframely as dy
 import polars as pl
 
 from millrace import Append, Bind, Dated, History, Incremental, Merge, Model, Pipeline, Scd2, Snapshot, Stream
-from millrace.load_modes import AnyLoadMode
+from millrace.declaration.load_modes import AnyLoadMode
 from tests.versions.models import TOO_DEAR, UNKNOWN_LABEL, renamed
 from tests.versions.rules import OPEN_END
 from tests.versions.setting import Sales, Setting, Table

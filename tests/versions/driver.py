@@ -1,7 +1,4 @@
-"""Plays histories from a seed: the same seed and number give the same steps.
-
-What does not belong here: several processes, and what is shown meanwhile (tests/torture).
-"""
+"""Plays histories from a seed: the same seed and number give the same steps."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What may happen at the source between two runs. Every edit is chosen by its dice alone.
-
-What does not belong here: how it is written (source.py).
-"""
+"""What may happen at the source between two runs. Every edit is chosen by its dice alone."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""One history: a source that is edited, runs of a pipeline, and after each run every table compared with the rules.
-
-What does not belong here: which steps are taken (driver.py), and the rules (rules.py).
-"""
+"""One history: a source that is edited, runs of a pipeline, and after each run every table compared with the rules."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from zoneinfo import ZoneInfo
 import psycopg2
 
 from millrace.lake.batch import Batch
-from millrace.run import Bounds
+from millrace.runs.choose import Bounds
 from tests.millrace.engine_on_servers import Engine, Together
 from tests.versions.capture import Captured, Mode, Reading
 from tests.versions.declared import pipeline_of

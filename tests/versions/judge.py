@@ -1,7 +1,4 @@
-"""Whether the tables of a warehouse are what the rules say, row by row.
-
-What does not belong here: the rules (rules.py).
-"""
+"""Whether the tables of a warehouse are what the rules say, row by row."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""An object store in memory, for histories that are about tables: it costs no request.
-
-What does not belong here: what a store must do when it fails (tests/blocks/test_store.py, tests/faults).
-"""
+"""An object store in memory, for histories that are about tables: it costs no request."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What the models of a history must give, row by row.
-
-What does not belong here: the same functions on frames (declared.py), and what becomes of the rows (rules.py).
-"""
+"""What the models of a history must give, row by row."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Servers for histories of versions: one source, and a warehouse of either kind.
-
-What does not belong here: what happens there (history.py).
-"""
+"""Servers for histories of versions: one source, and a warehouse of either kind."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 Nothing here is taken from the engine, neither its SQL nor its types. Rows are dictionaries; times are in UTC, without
 zone.
-What does not belong here: which rows a run reads (capture.py), what a model makes of them (models.py).
 """
 
 from __future__ import annotations

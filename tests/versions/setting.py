@@ -1,7 +1,4 @@
-"""What a history declares, chosen at random: how its streams are captured and which tables are computed from them.
-
-What does not belong here: the pipeline that is declared so (declared.py), and what happens in a history (history.py).
-"""
+"""What a history declares, chosen at random: how its streams are captured and which tables are computed from them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The source of a history: tables in Postgres, and the same rows in memory, which edits change together.
-
-What does not belong here: which edits are made (edits.py), and what a run reads (capture.py).
-"""
+"""The source of a history: tables in Postgres, and the same rows in memory, which edits change together."""
 
 from __future__ import annotations
 

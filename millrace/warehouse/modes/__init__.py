@@ -5,7 +5,7 @@ What does not belong here: anything else.
 
 from __future__ import annotations
 
-from millrace.load_modes import Append, History, Merge, Replace, Scd2
+from millrace.declaration.load_modes import Append, History, Merge, Replace, Scd2
 from millrace.warehouse.modes.history import HistoryMode
 from millrace.warehouse.modes.logs import LogsMode
 from millrace.warehouse.modes.merge import AppendMode, MergeMode

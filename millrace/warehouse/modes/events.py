@@ -1,7 +1,4 @@
-"""Events: every row of a log that ever came, and every deletion, in a table beside the model's (``<model>$events``).
-
-What does not belong here: the versions that are computed from them (logs.py).
-"""
+"""Events: every row of a log that ever came, and every deletion, in a table beside the model's (``<model>$events``)."""
 
 from __future__ import annotations
 
@@ -10,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from millrace.base.naming import LOADED_AT, ROW_HASH, VERSION_HASH, quote, quote_list
+from millrace.declaration.load_modes import EVENT_AFTER, EVENT_AT, EVENT_STATED, Scd2
 from millrace.lake.batch import Batch
-from millrace.load_modes import EVENT_AFTER, EVENT_AT, EVENT_STATED, Scd2
-from millrace.naming import LOADED_AT, ROW_HASH, VERSION_HASH, quote, quote_list
 from millrace.warehouse import statements
 from millrace.warehouse.modes.scd2 import (
     DELETED,

@@ -1,7 +1,4 @@
-"""`History`: every version of a row, told by its content, numbered per key; a deletion is a version too.
-
-What does not belong here: versions with a time they are valid in (scd2.py).
-"""
+"""`History`: every version of a row, told by its content, numbered per key; a deletion is a version too."""
 
 from __future__ import annotations
 
@@ -9,11 +6,11 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from millrace.errors import FatalError
+from millrace.base.errors import FatalError
+from millrace.base.naming import DELETED_AT, LOADED_AT, ROW_HASH, VERSION, quote, quote_list
+from millrace.base.types import Column
+from millrace.declaration.load_modes import VERSIONS_OF_A_KEY, History
 from millrace.lake.batch import Batch
-from millrace.load_modes import VERSIONS_OF_A_KEY, History
-from millrace.naming import DELETED_AT, LOADED_AT, ROW_HASH, VERSION, quote, quote_list
-from millrace.types import Column
 from millrace.warehouse import statements
 from millrace.warehouse.modes.mode import Applied, Mode
 from millrace.warehouse.session import count

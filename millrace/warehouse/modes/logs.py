@@ -4,7 +4,6 @@ The versions of the keys that a batch touches are computed from all events of th
 not depend on the order in which rows came. Events of a key stand in the order of their times; one that starts an island
 of equal tracked content is a version, with the values of the island's last event
 (docs/decisions/0010-versions.md, 0019-models-that-cannot-be-declared-wrongly.md).
-What does not belong here: rows that are states, of which the one that was read last is true now (states.py).
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from millrace.base.naming import quote, quote_list
+from millrace.base.types import Column
+from millrace.declaration.load_modes import Scd2
 from millrace.lake.batch import Batch
-from millrace.load_modes import Scd2
-from millrace.naming import quote, quote_list
-from millrace.types import Column
 from millrace.warehouse import statements
 from millrace.warehouse.modes.events import AFTER, AT, Arrived, Events
 from millrace.warehouse.modes.mode import Applied

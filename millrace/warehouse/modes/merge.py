@@ -1,7 +1,4 @@
-"""`Merge` and `Append`: one row per key, the latest or the first.
-
-What does not belong here: modes that keep versions.
-"""
+"""`Merge` and `Append`: one row per key, the latest or the first."""
 
 from __future__ import annotations
 
@@ -10,8 +7,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, assert_never
 
+from millrace.base.types import Column
 from millrace.lake.batch import Batch
-from millrace.types import Column
 from millrace.warehouse import statements
 from millrace.warehouse.modes.mode import Applied, Mode
 from millrace.warehouse.session import count

@@ -1,7 +1,4 @@
-"""What every load mode does to its target: put in, find what is gone, take out, and say what was done.
-
-What does not belong here: any mode (the other modules of this package).
-"""
+"""What every load mode does to its target: put in, find what is gone, take out, and say what was done."""
 
 from __future__ import annotations
 
@@ -11,10 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from millrace.declared import follows_deletes
-from millrace.errors import CountMismatch
+from millrace.base.errors import CountMismatch
+from millrace.base.types import Column
+from millrace.declaration.captures import follows_deletes
 from millrace.lake.batch import Batch
-from millrace.types import Column
 from millrace.warehouse import statements
 from millrace.warehouse.session import analyze, count
 from millrace.warehouse.target import Target

@@ -1,7 +1,6 @@
 """`Replace`: the table holds the rows of the last snapshot, told apart by their content and how often it occurs.
 
 Written again only if it differs, because an empty run changes nothing.
-What does not belong here: modes with a key.
 """
 
 from __future__ import annotations
@@ -10,9 +9,9 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
+from millrace.base.naming import ROW_HASH, quote
+from millrace.base.types import Column
 from millrace.lake.batch import Batch
-from millrace.naming import ROW_HASH, quote
-from millrace.types import Column
 from millrace.warehouse import statements
 from millrace.warehouse.modes.mode import Applied, Mode
 from millrace.warehouse.session import count

@@ -1,7 +1,5 @@
 """`Scd2`: every version of a row with the time it was valid in. What both kinds of rows share: surrogate keys, putting
 versions in, and their ends, which are settled from their successors (docs/decisions/0010-versions.md).
-
-What does not belong here: which rows are versions (states.py, logs.py), facts that are bound to versions (bind.py).
 """
 
 from __future__ import annotations
@@ -10,11 +8,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from millrace.errors import FatalError
+from millrace.base.errors import FatalError
+from millrace.base.naming import DELETED_AT, LOADED_AT, ROW_HASH, VERSION_HASH, literal, quote, quote_list
+from millrace.base.types import Column, Kind
+from millrace.declaration.load_modes import Scd2
 from millrace.lake.batch import Batch
-from millrace.load_modes import Scd2
-from millrace.naming import DELETED_AT, LOADED_AT, ROW_HASH, VERSION_HASH, literal, quote, quote_list
-from millrace.types import Column, Kind
 from millrace.warehouse import statements
 from millrace.warehouse.modes.mode import Mode
 from millrace.warehouse.session import count

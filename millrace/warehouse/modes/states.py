@@ -2,7 +2,6 @@
 
 What arrives is compared with the latest version of its key: it is that version still, or a correction of it, or the
 next one (docs/decisions/0010-versions.md).
-What does not belong here: rows that are changes, each for ever true of its time (logs.py).
 """
 
 from __future__ import annotations
@@ -11,9 +10,9 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from millrace.base.naming import DELETED_AT, LOADED_AT, VERSION_HASH, quote, quote_list
+from millrace.base.types import Column
 from millrace.lake.batch import Batch
-from millrace.naming import DELETED_AT, LOADED_AT, VERSION_HASH, quote, quote_list
-from millrace.types import Column
 from millrace.warehouse import statements
 from millrace.warehouse.modes.mode import Applied
 from millrace.warehouse.modes.scd2 import (

@@ -1,0 +1,44 @@
+"""The database `stock_db` on the stack's MySQL: one user that writes it as a stock platform does, one that reads it.
+
+The sample data has a clock of its own (sql/stocks/clock.sql). Here every session of users who are no administrators
+lives in its time.
+"""
+
+from __future__ import annotations
+
+from local.mysql import MySQLServer
+from millrace.base.errors import ConfigurationError
+from millrace.seed_data.stocks.script import SUFFIX, statements
+
+DATABASE = "stock_db"
+WRITER, READER = "stock_writer", "stock_reader"
+
+# It runs at each login. An error in it would keep everyone out, so it has none: where there is no clock, or no right
+# to ask it, the session has the real time. SET would wait for the event that the platform is about to commit, since it
+# locks what it reads; SELECT does not.
+SIMULATED_CLOCK = f"""
+SET GLOBAL init_connect = "BEGIN NOT ATOMIC
+    DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;
+    EXECUTE IMMEDIATE CONCAT('SELECT `', REPLACE(DATABASE(), '`', '``'), '{SUFFIX}`.`now`() INTO @simulated_now');
+    SET @@timestamp = @simulated_now;
+END"
+"""
+
+
+def install(mysql: MySQLServer, database: str = DATABASE, writer: str = WRITER, reader: str = READER) -> None:
+    """Make database and users where they are missing, with the rights that sql/stocks tells, and let the clock in.
+
+    Raises ConfigurationError if the server is no MariaDB: MySQL has no blocks outside of procedures.
+    """
+    [(version,)] = mysql.execute("SELECT VERSION()")
+    if "mariadb" not in version.lower():
+        raise ConfigurationError(
+            "the simulated clock needs MariaDB", place=f"MySQL {version}", remedy="leave MYSQL_URL unset"
+        )
+    simulation = f"{database}{SUFFIX}"
+    mysql.create_database(database, owner=writer)
+    mysql.create_user(writer, simulation, rights=("ALL PRIVILEGES",), sees_transactions=False)
+    mysql.create_user(reader, simulation, rights=("EXECUTE",), sees_transactions=False)
+    for statement in statements("reader"):
+        mysql.execute(statement.replace("stock\\_db", database.replace("_", "\\_")).replace("stock_reader", reader))
+    mysql.execute(SIMULATED_CLOCK)

@@ -1,0 +1,328 @@
+"""The one type map: source type → logical type → Polars and Arrow → Redshift and Postgres.
+
+A small closed set of logical kinds stands between sources and warehouses, so that a new source or warehouse adds
+one table here and no case anywhere else. A source type that no kind holds exactly is refused (UnmappableType);
+single values that a kind cannot hold (infinity, NaN in a decimal) are rejected row by row where they are decoded.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from millrace.base.errors import UnmappableType
+
+MAX_PRECISION, MAX_SCALE = 38, 37
+"""Of a decimal; Redshift's, and what 128 bits hold."""
+
+
+class Kind(StrEnum):
+    """What a value is, apart from where it is stored."""
+
+    BOOLEAN = "boolean"
+    INT16 = "int16"
+    INT32 = "int32"
+    INT64 = "int64"
+    FLOAT32 = "float32"
+    FLOAT64 = "float64"
+    DECIMAL = "decimal"
+    TEXT = "text"
+    DATE = "date"
+    TIME = "time"
+    """Time of day; travels as text ``HH:MM:SS.ffffff`` because no warehouse loads it from Parquet."""
+    TIMESTAMP = "timestamp"
+    TIMESTAMP_UTC = "timestamp_utc"
+    BINARY = "binary"
+    DOCUMENT = "document"
+    """Canonical JSON text: SUPER on Redshift, jsonb on Postgres."""
+
+
+@dataclass(frozen=True)
+class DataType:
+    """A kind with its measures: ``precision`` and ``scale`` of a decimal, ``length`` of a text in the source's
+    own unit (characters) or, once measured, in bytes; None where unlimited."""
+
+    kind: Kind
+    precision: int | None = None
+    scale: int | None = None
+    length: int | None = None
+
+    def __str__(self) -> str:
+        measures = [str(value) for value in (self.precision, self.scale, self.length) if value is not None]
+        return f"{self.kind}({','.join(measures)})" if measures else str(self.kind)
+
+    def as_json(self) -> dict[str, Any]:
+        """For manifests; ``DataType.from_json`` reads it back."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> DataType:
+        """The inverse of ``as_json``."""
+        return cls(**{**value, "kind": Kind(value["kind"])})
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a stream: its ``name`` in the warehouse, its ``path`` in the source, its type."""
+
+    name: str
+    path: str
+    type: DataType
+
+
+def identity_column(name: str) -> list[Column]:
+    """The column of that name that tells rows of the source apart, where there is one ('': none)."""
+    return [Column(name, name, DataType(Kind.TEXT))] if name else []
+
+
+BOOLEAN = DataType(Kind.BOOLEAN)
+INT16, INT32, INT64 = DataType(Kind.INT16), DataType(Kind.INT32), DataType(Kind.INT64)
+FLOAT32, FLOAT64 = DataType(Kind.FLOAT32), DataType(Kind.FLOAT64)
+TEXT, DATE, TIME = DataType(Kind.TEXT), DataType(Kind.DATE), DataType(Kind.TIME)
+TIMESTAMP, TIMESTAMP_UTC = DataType(Kind.TIMESTAMP), DataType(Kind.TIMESTAMP_UTC)
+BINARY, DOCUMENT = DataType(Kind.BINARY), DataType(Kind.DOCUMENT)
+
+
+EXACT_NUMBERS = frozenset({Kind.INT16, Kind.INT32, Kind.INT64, Kind.DECIMAL})
+"""Kinds that are compared with each other without loss."""
+MOMENTS = frozenset({Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMP_UTC})
+"""Kinds that say when."""
+
+
+def decimal(precision: int, scale: int) -> DataType:
+    """``decimal(12, 2)``."""
+    return DataType(Kind.DECIMAL, precision=precision, scale=scale)
+
+
+def is_declarable(data_type: DataType) -> bool:
+    """Its measures are such that a column can have it: of a decimal 1 to 38 digits, at most 37 of them a fraction."""
+    if data_type.kind is not Kind.DECIMAL:
+        return data_type.precision is data_type.scale is None and (data_type.length is None or data_type.length > 0)
+    digits, fraction = data_type.precision, data_type.scale
+    if digits is None or fraction is None:
+        return False
+    return 1 <= digits <= MAX_PRECISION and 0 <= fraction <= min(digits, MAX_SCALE)
+
+
+def text(length: int | None = None) -> DataType:
+    """Text of at most ``length`` characters in the source."""
+    return DataType(Kind.TEXT, length=length)
+
+
+UNCONSTRAINED_NUMERIC = decimal(MAX_PRECISION, 9)
+"""For NUMERIC without precision: a value that does not fit exactly is rejected, never rounded. A stream's
+``types`` declares another scale."""
+
+
+# Polars and Arrow
+
+_POLARS: dict[Kind, pl.DataType] = {
+    Kind.BOOLEAN: pl.Boolean(),
+    Kind.INT16: pl.Int16(),
+    Kind.INT32: pl.Int32(),
+    Kind.INT64: pl.Int64(),
+    Kind.FLOAT32: pl.Float32(),
+    Kind.FLOAT64: pl.Float64(),
+    Kind.TEXT: pl.String(),
+    Kind.DATE: pl.Date(),
+    Kind.TIME: pl.String(),
+    Kind.TIMESTAMP: pl.Datetime("us"),
+    Kind.TIMESTAMP_UTC: pl.Datetime("us", "UTC"),
+    Kind.BINARY: pl.Binary(),
+    Kind.DOCUMENT: pl.String(),
+}
+
+# Views, as Polars has them, are written without a copy.
+_ARROW: dict[Kind, pa.DataType] = {
+    Kind.BOOLEAN: pa.bool_(),
+    Kind.INT16: pa.int16(),
+    Kind.INT32: pa.int32(),
+    Kind.INT64: pa.int64(),
+    Kind.FLOAT32: pa.float32(),
+    Kind.FLOAT64: pa.float64(),
+    Kind.TEXT: pa.string_view(),
+    Kind.DATE: pa.date32(),
+    Kind.TIME: pa.string_view(),
+    # Redshift loads microseconds adjusted to UTC, also into TIMESTAMP; unadjusted ones are unproven.
+    Kind.TIMESTAMP: pa.timestamp("us", tz="UTC"),
+    Kind.TIMESTAMP_UTC: pa.timestamp("us", tz="UTC"),
+    Kind.BINARY: pa.binary_view(),
+    # JSON text would land in SUPER as one unparsed string; bytes go through VARBYTE and JSON_PARSE.
+    Kind.DOCUMENT: pa.binary_view(),
+}
+
+
+def polars_type(data_type: DataType) -> pl.DataType:
+    """The type of the column in frames between capture and lake."""
+    if data_type.kind is Kind.DECIMAL:
+        return pl.Decimal(data_type.precision, data_type.scale or 0)
+    return _POLARS[data_type.kind]
+
+
+def arrow_type(data_type: DataType) -> pa.DataType:
+    """The type of the column in Parquet, as COPY wants it."""
+    if data_type.kind is Kind.DECIMAL:
+        return pa.decimal128(data_type.precision or MAX_PRECISION, data_type.scale or 0)
+    return _ARROW[data_type.kind]
+
+
+def from_polars(dtype: pl.DataType) -> DataType:
+    """The logical type of a Polars type (of a contract or a model). Raises UnmappableType."""
+    if isinstance(dtype, pl.Decimal):
+        return decimal(dtype.precision or MAX_PRECISION, dtype.scale)
+    if isinstance(dtype, pl.Datetime):
+        return TIMESTAMP_UTC if dtype.time_zone else TIMESTAMP
+    if isinstance(dtype, pl.List | pl.Array | pl.Struct):
+        return DOCUMENT
+    widened: dict[type[pl.DataType], DataType] = {
+        pl.Boolean: BOOLEAN, pl.Int8: INT16, pl.Int16: INT16, pl.Int32: INT32, pl.Int64: INT64,
+        pl.UInt8: INT16, pl.UInt16: INT32, pl.UInt32: INT64, pl.UInt64: decimal(20, 0),
+        pl.Float32: FLOAT32, pl.Float64: FLOAT64, pl.String: TEXT, pl.Categorical: TEXT, pl.Enum: TEXT,
+        pl.Date: DATE, pl.Time: TIME, pl.Binary: BINARY,
+    }  # fmt: skip
+    for polars_class, data_type in widened.items():
+        if isinstance(dtype, polars_class):
+            return data_type
+    raise UnmappableType(f"Polars type {dtype} has no type in the warehouse", remedy="cast it in the model")
+
+
+# Sources
+
+_POSTGRES: dict[str, DataType] = {
+    "bool": BOOLEAN, "int2": INT16, "int4": INT32, "int8": INT64, "oid": INT64,
+    "float4": FLOAT32, "float8": FLOAT64, "text": TEXT, "name": text(63), "char": text(4), "uuid": text(36),
+    "date": DATE, "time": TIME, "timestamp": TIMESTAMP, "timestamptz": TIMESTAMP_UTC,
+    "bytea": BINARY, "json": DOCUMENT, "jsonb": DOCUMENT, "xml": TEXT,
+    "timetz": text(21), "interval": text(64), "inet": text(45), "cidr": text(45),
+    "macaddr": text(17), "macaddr8": text(23), "bit": TEXT, "varbit": TEXT, "ltree": TEXT, "citext": TEXT,
+}  # fmt: skip
+
+_POSTGRES_BY_CLASS: dict[str, DataType] = {"e": text(), "r": text(), "m": text(), "c": DOCUMENT}
+"""By pg_type.typtype: enums, ranges and multiranges as text, composites as documents."""
+
+VARCHAR_HEADER = 4
+"""pg_attribute.atttypmod of varchar and numeric counts a header of this many bytes."""
+
+
+def from_postgres(type_name: str, modifier: int = -1, type_class: str = "b") -> DataType:
+    """The logical type of a Postgres type: ``type_name`` as in pg_type.typname (of the base type where it is a
+    domain), ``modifier`` as pg_attribute.atttypmod, ``type_class`` as pg_type.typtype.
+
+    Raises UnmappableType for what no column holds exactly (money is written in the server's locale; geometric
+    types have no canonical text).
+    """
+    if type_name.startswith("_") and type_class == "b" and type_name != "_money":
+        return DOCUMENT
+    if type_name in {"varchar", "bpchar"}:
+        return text(modifier - VARCHAR_HEADER if modifier >= VARCHAR_HEADER else None)
+    if type_name == "numeric":
+        return _postgres_numeric(modifier)
+    found = _POSTGRES.get(type_name) or _POSTGRES_BY_CLASS.get(type_class)
+    if found is None:
+        raise UnmappableType(
+            f"Postgres type {type_name!r} has no type in the warehouse",
+            remedy="leave the column out with a view, or cast it there to a type of docs/types.md",
+        )
+    return found
+
+
+def _postgres_numeric(modifier: int) -> DataType:
+    measures = numeric_measures(modifier)
+    if measures is None:
+        return UNCONSTRAINED_NUMERIC
+    precision, scale = measures
+    return decimal(min(precision, MAX_PRECISION), min(scale, MAX_SCALE))
+
+
+def numeric_measures(modifier: int) -> tuple[int, int] | None:
+    """Digits and decimals that a Postgres NUMERIC takes, None without limits. Decimals from 0 up, digits no fewer."""
+    if modifier < VARCHAR_HEADER:
+        return None
+    packed = modifier - VARCHAR_HEADER
+    precision, scale = (packed >> 16) & 0xFFFF, packed & 0x7FF
+    if scale >= 1024:  # negative scale, stored in eleven bits
+        return precision + (2048 - scale), 0
+    return max(precision, scale), scale
+
+
+_MYSQL: dict[str, DataType] = {
+    "tinyint": INT16, "smallint": INT16, "mediumint": INT32, "int": INT32, "bigint": INT64, "year": INT16,
+    "float": FLOAT32, "double": FLOAT64, "date": DATE, "datetime": TIMESTAMP, "timestamp": TIMESTAMP_UTC,
+    "time": text(17), "json": DOCUMENT,
+    "tinytext": text(255), "text": TEXT, "mediumtext": TEXT, "longtext": TEXT, "set": TEXT, "enum": TEXT,
+    "binary": BINARY, "varbinary": BINARY, "tinyblob": BINARY, "blob": BINARY, "mediumblob": BINARY,
+    "longblob": BINARY, "uuid": text(36), "inet4": text(15), "inet6": text(39),
+}  # fmt: skip
+_MYSQL_UNSIGNED = {"smallint": INT32, "mediumint": INT32, "int": INT64, "bigint": decimal(20, 0)}
+
+
+_MYSQL_COLUMN_TYPE = re.compile(r"(?P<name>[a-z0-9]+)(\((?P<measures>[^)]*)\))?(?P<rest>.*)", re.DOTALL)
+
+
+def mysql_type_name(column_type: str) -> str:
+    """``int`` of ``int(10) unsigned``."""
+    match = _MYSQL_COLUMN_TYPE.match(column_type.lower())
+    return match["name"] if match else column_type
+
+
+def from_mysql(column_type: str) -> DataType:
+    """The logical type of a MySQL ``information_schema.columns.column_type`` such as ``int(10) unsigned``.
+
+    ``time`` runs past 24 hours and below zero there, so it is text. Raises UnmappableType (spatial types).
+    """
+    match = _MYSQL_COLUMN_TYPE.match(column_type.lower())
+    name = mysql_type_name(column_type)
+    measures = [int(part) for part in (match["measures"] or "").split(",") if part.isdigit()] if match else []
+    if name == "tinyint" and measures == [1]:
+        return BOOLEAN
+    if name == "bit":
+        return BOOLEAN if measures in ([], [1]) else decimal(20, 0)
+    if name in {"char", "varchar"}:
+        return text(max(measures[0], 1) if measures else 1)
+    if name == "decimal":
+        precision, scale = [*measures, *(10, 0)[len(measures) :]]
+        return decimal(min(precision, MAX_PRECISION), min(scale, MAX_SCALE))
+    found = _MYSQL.get(name)
+    if match and "unsigned" in match["rest"]:
+        found = _MYSQL_UNSIGNED.get(name, found)
+    if found is None:
+        raise UnmappableType(
+            f"MySQL type {column_type!r} has no type in the warehouse",
+            remedy="leave the column out with a view",
+        )
+    return found
+
+
+BSON: dict[str, DataType] = {
+    "double": FLOAT64, "string": TEXT, "object": DOCUMENT, "array": DOCUMENT, "binData": BINARY,
+    "objectId": text(24), "bool": BOOLEAN, "date": TIMESTAMP_UTC, "int": INT64, "long": INT64,
+    "decimal": UNCONSTRAINED_NUMERIC, "timestamp": text(32), "regex": TEXT, "uuid": text(36),
+}  # fmt: skip
+"""By BSON type name (as ``$type`` gives it; ``uuid`` is binData of subtype 4). Both integer widths are one,
+because writers mix them freely. Not held, and rejected row by row: javascript, symbol, dbPointer, minKey,
+maxKey."""
+
+
+# Warehouses
+
+REDSHIFT: dict[Kind, str] = {
+    Kind.BOOLEAN: "BOOLEAN", Kind.INT16: "SMALLINT", Kind.INT32: "INTEGER", Kind.INT64: "BIGINT",
+    Kind.FLOAT32: "REAL", Kind.FLOAT64: "DOUBLE PRECISION", Kind.DECIMAL: "NUMERIC({precision},{scale})",
+    Kind.TEXT: "VARCHAR({length})", Kind.DATE: "DATE", Kind.TIME: "TIME", Kind.TIMESTAMP: "TIMESTAMP",
+    Kind.TIMESTAMP_UTC: "TIMESTAMPTZ", Kind.BINARY: "VARBYTE({length})", Kind.DOCUMENT: "SUPER",
+}  # fmt: skip
+"""VARCHAR and VARBYTE count bytes here: their length is measured, never guessed."""
+
+POSTGRES: dict[Kind, str] = {
+    **REDSHIFT, Kind.TEXT: "TEXT", Kind.BINARY: "BYTEA", Kind.DOCUMENT: "JSONB",
+}  # fmt: skip
+
+
+def render(names: dict[Kind, str], data_type: DataType) -> str:
+    """``NUMERIC(12,2)``: the warehouse's name (``REDSHIFT`` or ``POSTGRES``) of a logical type."""
+    return names[data_type.kind].format(**vars(data_type))

@@ -1,0 +1,202 @@
+"""Small words of a declaration: how changes are found, what becomes of what left the source, when data is from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Literal, assert_never
+from zoneinfo import ZoneInfo
+
+from millrace.base.errors import ConfigurationError
+from millrace.base.zones import check_zone
+from millrace.declaration.checks import Count, Duration, PositiveCount, Text, check_distinct, check_fields
+
+DeletePolicy = Literal["hard", "soft", "ignore"]
+"""What a row that left the source becomes: taken out, kept and marked (``_deleted_at``), or left as it is."""
+SchemaPolicy = Literal["evolve", "freeze", "quarantine"]
+"""What a changed source does to the target: additive changes are made, the load is refused, or the rows that would
+need a change are rejected."""
+LandingFormat = Literal["parquet", "csv"]
+"""Of a batch's files in the landing zone."""
+LEAST_UNKNOWN = -1_000_000
+"""The least number that stands for no version: surrogate keys are positive."""
+CONNECTION = r"[a-z0-9-]+"
+"""A pattern: how connections are named."""
+
+
+def follows_deletes(policy: DeletePolicy) -> bool:
+    """Whether a row that left the source changes the target. An unknown policy raises AssertionError."""
+    match policy:
+        case "hard" | "soft":
+            return True
+        case "ignore":
+            return False
+        case _:
+            assert_never(policy)
+
+
+def rejects_changes(policy: SchemaPolicy) -> bool:
+    """Whether rows are rejected that would need a change of the target. An unknown policy raises AssertionError."""
+    match policy:
+        case "quarantine":
+            return True
+        case "evolve" | "freeze":
+            return False
+        case _:
+            assert_never(policy)
+
+
+@dataclass(frozen=True)
+class Incremental:
+    """Capture by cursor: rows whose ``cursor`` is at or after the position, and rows where it is NULL.
+
+    ``overlap`` is subtracted from the position: it covers writers that stamp by their own clocks. Rows read again are
+    recognised by their hash and counted as unchanged. Default: 1 second. Where the source does not show open
+    transactions, it overlaps by what safety needs if that is more: 60 seconds for MongoDB (the longest that a
+    transaction lives by default), 15 minutes for Postgres and MySQL.
+    """
+
+    cursor: Text
+    overlap: Duration | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self, f"Incremental of cursor {self.cursor!r}")
+
+    @property
+    def stamp(self) -> str:
+        """The field that says when a row was changed."""
+        return self.cursor
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Capture of the whole table at every run; a key that it lacks has left the source. For tables that are small.
+
+    ``stamp`` names the field that says when a row was changed, if there is one: by it freshness is measured.
+    """
+
+    stamp: str = ""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "Snapshot")
+
+    @property
+    def cursor(self) -> str:
+        """None: nothing selects rows."""
+        return ""
+
+    @property
+    def overlap(self) -> timedelta | None:
+        """None: each read stands alone."""
+        return None
+
+
+@dataclass(frozen=True)
+class Queue:
+    """Capture of messages, each a JSON object: consumers collect them into the lake, and a run reads what was collected
+    since the last one (docs/decisions/0011-queues.md).
+
+    ``stamp`` names the field that says when a message came about, if there is one: by it freshness is measured.
+    ``dead_letters`` is the connection of the queue to which messages go that were rejected ('': none).
+    """
+
+    stamp: str = ""
+    dead_letters: str = ""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "Queue")
+        if self.dead_letters and not re.fullmatch(CONNECTION, self.dead_letters):
+            raise ConfigurationError(
+                f"dead_letters {self.dead_letters!r} is not the name of a connection",
+                place="Queue",
+                remedy="use lower-case letters, digits and hyphens",
+            )
+
+    @property
+    def cursor(self) -> str:
+        """None: messages are read in the order in which they were collected."""
+        return ""
+
+    @property
+    def overlap(self) -> timedelta | None:
+        """None: what was read is known message by message."""
+        return None
+
+
+@dataclass(frozen=True)
+class Dated:
+    """A read shows the state of a date, by which its files lie in the landing zone:
+    ``<root>/<stream>/partition=YYYYMMDD/``. The date is that of the read in ``zone``, less ``days_before``.
+
+    Changes that a snapshot shows take effect at the beginning of its date, but never before the read that did not show
+    them yet (docs/decisions/0010-versions.md).
+    """
+
+    root: Text
+    zone: str = "UTC"
+    days_before: Count = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self, f"dated {self.root}")
+        check_zone(self.zone, f"dated {self.root}")
+
+    def date_of(self, read_at: datetime) -> date:
+        """The date whose state a read shows."""
+        return read_at.astimezone(ZoneInfo(self.zone)).date() - timedelta(days=self.days_before)
+
+    def effective_at(self, read_at: datetime, previous: datetime | None) -> datetime:
+        """Since when what this read shows, and the ``previous`` one did not, is taken to be so. In UTC."""
+        begins = datetime.combine(self.date_of(read_at), time(), ZoneInfo(self.zone)).astimezone(UTC)
+        return max(begins, previous.astimezone(UTC)) if previous else begins
+
+    def prefix(self, stream: str, read_at: datetime) -> str:
+        """Where the files of a stream's reads of that date lie."""
+        return f"{self.root}/{stream}/partition={self.date_of(read_at):%Y%m%d}"
+
+
+@dataclass(frozen=True)
+class Bind:
+    """``column`` of a model holds the surrogate key of the version of ``dimension`` (a model that keeps versions) that
+    was valid at the time in the column ``at``. ``by`` names the columns that hold the dimension's natural key.
+
+    Rows whose version is not there yet are bound when it comes; until then, and where no version is of their time, the
+    column holds ``unknown`` (None: NULL), a number below 1, as no version has one.
+    """
+
+    column: Text
+    dimension: Text
+    by: Text | Sequence[Text]
+    at: Text
+    unknown: int | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self, f"Bind {self.column!r}")
+        if self.unknown is not None and not LEAST_UNKNOWN <= self.unknown <= 0:
+            raise ConfigurationError(
+                f"unknown is {self.unknown}, which a version may have",
+                place=f"Bind {self.column!r}",
+                remedy="declare a number from -1,000,000 to 0, or None for NULL",
+            )
+        check_distinct(self.keys, "column", f"Bind {self.column!r}")
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Columns that hold the dimension's natural key, in the order of its declaration."""
+        return (self.by,) if isinstance(self.by, str) else tuple(self.by)
+
+
+@dataclass(frozen=True)
+class Reconcile:
+    """After each load, before it commits, compare the target with the source as it was at the read: the number of
+    rows, and the row hashes of about ``rows`` rows chosen by chance. A difference fails the load or is reported.
+
+    Exact where the source gives a snapshot (Postgres) and deletes are swept; elsewhere use ``warn``.
+    """
+
+    rows: PositiveCount = 1_000
+    policy: Literal["fail", "warn"] = "fail"
+
+    def __post_init__(self) -> None:
+        check_fields(self, "Reconcile")

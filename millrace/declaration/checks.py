@@ -1,0 +1,99 @@
+"""Every field of a declaration is checked against its annotation when the declaration is made.
+
+An annotation is the whole rule: its type, the choices of a ``Literal``, the bounds of ``Annotated``. Nothing is
+converted: ``"1"`` is no number and ``"email"`` is no list of names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import fields
+from datetime import timedelta
+from functools import cache
+from reprlib import Repr
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
+
+from millrace.base.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Text = Annotated[str, Field(min_length=1)]
+"""A text that is not empty."""
+Count = Annotated[int, Field(ge=0)]
+"""A whole number from 0 on."""
+PositiveCount = Annotated[int, Field(ge=1)]
+"""A whole number from 1 on."""
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+"""From 0 to 1."""
+Duration = Annotated[timedelta, Field(ge=timedelta(0), le=timedelta(days=36_500))]
+"""From zero to a hundred years: no date is so early that it could not be subtracted."""
+PositiveDuration = Annotated[timedelta, Field(gt=timedelta(0))]
+"""Longer than zero."""
+Names = Sequence[Text] | set[Text] | frozenset[Text]
+"""Several names; a single text would be taken for its letters."""
+
+_EXPECTED = {
+    "sequence_str": "a list of texts",
+    "string_type": "a text",
+    "string_too_short": "a text that is not empty",
+    "int_type": "a whole number",
+    "bool_type": "True or False",
+    "dict_type": "a mapping",
+    "set_type": "a set of texts",
+    "frozen_set_type": "a set of texts",
+    "time_delta_type": "a timedelta",
+    "timezone_naive": "a datetime without tzinfo (it is UTC)",
+}
+"""What pydantic's types of errors ask for, where its own words are no good in a sentence."""
+_short = Repr()
+_short.maxstring = _short.maxother = 80
+
+
+def check_fields(declaration: DataclassInstance, place: str) -> None:
+    """Raises ConfigurationError that names the first field whose value does not fit its annotation, and what fits."""
+    values = {one.name: getattr(declaration, one.name) for one in fields(declaration)}
+    try:
+        _checker(type(declaration)).validate_python(values)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False)
+        name = str(found[0]["loc"][0])
+        hint = get_type_hints(type(declaration), include_extras=True)[name]
+        problem, remedy = _described(name, values[name], hint, [one for one in found if one["loc"][0] == name])
+        raise ConfigurationError(problem, place=place, remedy=remedy) from None
+
+
+def check_distinct(names: Iterable[Hashable], what: str, place: str) -> None:
+    """Raises ConfigurationError when one of ``names`` comes twice."""
+    seen: set[Hashable] = set()
+    for name in names:
+        if name in seen:
+            raise ConfigurationError(f"{what} {name!r} is declared twice", place=place, remedy="name it once")
+        seen.add(name)
+
+
+@cache
+def _checker(declaration: type[DataclassInstance]) -> TypeAdapter[Any]:
+    hints = get_type_hints(declaration, include_extras=True)
+    items = {one.name: hints[one.name] for one in fields(declaration)}
+    typed = TypedDict(declaration.__name__, items)  # type: ignore[misc]  # its keys are known at run time only
+    return TypeAdapter(with_config(ConfigDict(strict=True, arbitrary_types_allowed=True))(typed))
+
+
+def _described(name: str, value: Any, hint: Any, found: Sequence[Any]) -> tuple[str, str]:
+    """What is wrong, and what would be right."""
+    inner = found[0]["loc"][1:2]
+    if isinstance(value, Mapping) and inner and inner[0] in value:
+        name, value = f"{name}[{inner[0]!r}]", found[0]["input"]
+    if choices := _choices(hint):
+        return f"{name} is {_short.repr(value)}", f"choose from {', '.join(map(str, choices))}"
+    expected = dict.fromkeys(_EXPECTED.get(one["type"]) or one["msg"].removeprefix("Input should be ") for one in found)
+    return f"{name} is {_short.repr(value)}", f"it must be {', or '.join(expected)}"
+
+
+def _choices(hint: Any) -> tuple[Any, ...]:
+    """Of a Literal."""
+    return get_args(hint) if get_origin(hint) is Literal else ()

@@ -1,0 +1,97 @@
+"""Find a pipeline by its name, or in a Python file of the user."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from traceback import extract_tb
+from types import ModuleType
+
+from millrace.base.errors import ConfigurationError, MillraceError
+from millrace.base.redact import redact
+from millrace.declaration.pipeline import Pipeline
+
+ATTRIBUTE = "pipeline"
+PACKAGE = "millrace.pipelines"
+"""The package that holds a package per pipeline that ships with Millrace."""
+
+
+def find(name: str) -> Pipeline:
+    """``stori`` → the pipeline of this package; ``path/to/module.py:attribute`` → a user's own (``:attribute`` may
+    be left out where it is `pipeline`).
+
+    Raises ConfigurationError when there is none, when its module cannot be imported, or when it is not a Pipeline.
+    """
+    file, attribute = split_path(name) if is_path(name) else ("", ATTRIBUTE)
+    module = _from_file(Path(file)) if file else _from_package(name)
+    found = getattr(module, attribute, None)
+    if not isinstance(found, Pipeline):
+        raise ConfigurationError(
+            f"{attribute!r} is not a Pipeline",
+            place=f"pipeline {name}",
+            remedy="write `pipeline = Pipeline(...)` in that module",
+        )
+    return found.called_by(name) if file else found
+
+
+def is_path(name: str) -> bool:
+    """Whether that names a file; else it is the name of a pipeline of this package."""
+    return ":" in name or name.endswith(".py")
+
+
+def split_path(name: str) -> tuple[str, str]:
+    """File and attribute; the attribute is `pipeline` where none is named."""
+    file, separator, attribute = name.rpartition(":")
+    return (file, attribute) if separator else (name, ATTRIBUTE)
+
+
+def names() -> list[str]:
+    """Names of the pipelines that ship with Millrace."""
+    return sorted(module.name for module in pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__))
+
+
+def _from_package(name: str) -> ModuleType:
+    if name not in names():
+        raise ConfigurationError(
+            f"there is no pipeline {name!r}",
+            remedy=f"choose from {', '.join(names())}, or give path/to/module.py:attribute",
+        )
+    package = importlib.import_module(PACKAGE)
+    with _told_by_line(Path(package.__path__[0]) / name):
+        return importlib.import_module(f"{PACKAGE}.{name}")
+
+
+def _from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ConfigurationError("there is no such file", place=str(path), remedy="give path/to/module.py:attribute")
+    module_name = f"millrace_pipeline_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigurationError("this is no Python module", place=str(path), remedy="its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    with _told_by_line(path.parent):
+        spec.loader.exec_module(module)
+    return module
+
+
+@contextmanager
+def _told_by_line(folder: Path) -> Iterator[None]:
+    """Whatever a module of a pipeline raises is an error of its declaration, at a line of a file in its folder."""
+    try:
+        yield
+    except MillraceError:
+        raise
+    except Exception as error:
+        lines = [(one.filename, one.lineno) for one in extract_tb(error.__traceback__)]
+        if isinstance(error, SyntaxError):
+            lines.append((error.filename or "", error.lineno))
+        own = [(file, line) for file, line in lines if Path(file).parent == folder]
+        place = "{}, line {}".format(*own[-1]) if own else str(folder)
+        problem = f"it cannot be imported ({type(error).__name__}: {redact(error)})"
+        raise ConfigurationError(problem, place=place, remedy="correct it there") from error

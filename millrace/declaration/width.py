@@ -1,0 +1,31 @@
+"""How many columns a stream may fill: a table of either warehouse takes no more."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+
+from millrace.base.errors import SchemaConflict
+from millrace.declaration.stream import Stream
+
+TABLE_COLUMNS, OWN_COLUMNS = 1_600, 12
+"""Of a table of Redshift and of Postgres; among them those that this program adds (hash, versions, marks)."""
+MAX_COLUMNS = TABLE_COLUMNS - OWN_COLUMNS
+NARROWER = (
+    "keep a document with ever new fields whole (types={'<its path>': DOCUMENT}), lower flatten_depth, or leave fields "
+    "out (omitted)"
+)
+
+
+def refuse_too_many(stream: Stream, paths: Collection[str]) -> None:
+    """Raises SchemaConflict where so many fields or columns would need a wider table than there is."""
+    if len(paths) <= MAX_COLUMNS:
+        return
+    field, columns = Counter(path.partition(".")[0] for path in paths).most_common(1)[0]
+    most = f", {columns:,} of them within {field!r}" if columns > MAX_COLUMNS / 2 else ""
+    raise SchemaConflict(
+        f"its rows have at least {len(paths):,} different fields{most}, and a table of the warehouse takes "
+        f"{MAX_COLUMNS:,} beside the columns of this program",
+        place=f"stream {stream.name} ({stream.source})",
+        remedy=NARROWER if stream.is_of_documents else "read a view that has fewer columns",
+    )

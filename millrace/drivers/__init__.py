@@ -1,0 +1,1 @@
+"""Drivers of databases and queues: their errors as Millrace's, sessions, threads."""

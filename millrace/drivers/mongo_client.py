@@ -1,0 +1,120 @@
+"""The one place that knows Motor: clients, and PyMongo's errors as ours.
+
+Motor is deprecated by its makers in favour of PyMongo's own async API; the change will be made here alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo import errors
+from pymongo.uri_parser import split_options
+
+from millrace.base.errors import (
+    WRONG_CREDENTIALS,
+    ConfigurationError,
+    FatalError,
+    MillraceError,
+    RetryableError,
+    Unreachable,
+)
+from millrace.base.redact import redact
+
+MongoClient: TypeAlias = AsyncIOMotorClient[dict[str, Any]]
+
+APPLICATION_NAME = "millrace"
+SERVER_SELECTION_TIMEOUT_SECONDS = 10.0
+SOCKET_TIMEOUT_SECONDS = 300.0
+CREDENTIALS_CODES = frozenset({18, 8000})
+PERMISSION_CODE = 13
+PASSING_CODES = frozenset(
+    {43, 50, 91, 133, 136, 175, 189, 237, 262, 11600, 11601, 11602, 10107, 13435, 13436}
+    | {24, 46, 112, 134, 239, 246}
+    | {6, 7, 63, 89, 150, 202, 279, 317, 384, 9001, 10058, 13388}
+)
+"""A cursor or query that was ended, a time limit, a member that shuts down or steps down, no member to read from; a
+lock, a conflict or a snapshot that is gone; what a router says of a member that it does not reach, or knows of no
+more."""
+RETRYABLE_LABELS = ("RetryableError", "TransientTransactionError", "ResumableChangeStreamError")
+CORRECT_THE_BLOCK = "correct the URL and options of the MongoDB block"
+
+
+def open_client(
+    url: str,
+    *,
+    tls: bool | None = None,
+    tls_ca_file: str | None = None,
+    retry_writes: bool | None = None,
+    server_selection_timeout_seconds: float = SERVER_SELECTION_TIMEOUT_SECONDS,
+    socket_timeout_seconds: float = SOCKET_TIMEOUT_SECONDS,
+) -> MongoClient:
+    """A client for ``mongodb://`` or ``mongodb+srv://``; it connects at its first use.
+
+    Options that are None are as the URL says. Raises ConfigurationError if the URL or an option is wrong.
+    """
+    options: dict[str, Any] = {"tls": tls, "tlsCAFile": tls_ca_file, "retryWrites": retry_writes}
+    try:
+        if query := url.partition("?")[2]:
+            # The client only warns about an option it does not understand, and a misspelt tls means no TLS.
+            split_options(query, validate=True, warn=False)
+        return AsyncIOMotorClient(
+            url,
+            appname=APPLICATION_NAME,
+            serverSelectionTimeoutMS=round(server_selection_timeout_seconds * 1000),
+            connectTimeoutMS=round(server_selection_timeout_seconds * 1000),
+            socketTimeoutMS=round(socket_timeout_seconds * 1000),
+            **{name: value for name, value in options.items() if value is not None},
+        )
+    except (errors.PyMongoError, ValueError, OSError) as error:
+        raise ConfigurationError(redact(error), place="MongoDB connection", remedy=CORRECT_THE_BLOCK) from None
+
+
+async def check(client: MongoClient, place: str) -> None:
+    """Return if the server answers. Raises Unreachable or ConfigurationError, naming ``place``."""
+    with mongo_errors(place):
+        await client.admin.command("ping")
+
+
+@contextmanager
+def mongo_errors(place: str) -> Iterator[None]:
+    """Within it, PyMongo's errors become the engine's, naming ``place``; nothing secret is in them."""
+    try:
+        yield
+    except errors.PyMongoError as error:
+        raise translate(error, place) from None
+
+
+def translate(error: errors.PyMongoError, place: str) -> MillraceError:
+    """The engine's error for PyMongo's; server messages of failed statements may hold values and are left out."""
+    if isinstance(error, errors.NotPrimaryError):
+        return Unreachable("the member that answered is no primary any more", place=place, remedy="run again")
+    if isinstance(error, errors.ConnectionFailure):
+        return Unreachable(
+            redact(str(error).split(", Timeout:")[0]),
+            place=place,
+            remedy="see that the server runs and that host, port and TLS options are right",
+        )
+    if isinstance(error, errors.OperationFailure):
+        return _operation_failure(error, place)
+    if isinstance(error, errors.ConfigurationError | errors.InvalidURI):
+        return ConfigurationError(redact(error), place=place, remedy=CORRECT_THE_BLOCK)
+    return FatalError(f"{type(error).__name__} of MongoDB", place=place, remedy="look at the server's log")
+
+
+def _operation_failure(error: errors.OperationFailure, place: str) -> MillraceError:
+    code = error.code
+    if code in CREDENTIALS_CODES:
+        return ConfigurationError("user or password is refused", place=place, remedy=WRONG_CREDENTIALS)
+    if code == PERMISSION_CODE:
+        return ConfigurationError("not authorized", place=place, remedy="grant the role `read` on the database")
+    if code in PASSING_CODES or any(error.has_error_label(label) for label in RETRYABLE_LABELS):
+        return RetryableError(f"MongoDB error {code}", place=place, remedy="run again, or raise the time limit")
+    name = (error.details or {}).get("codeName", "")
+    return FatalError(
+        f"a command failed: MongoDB error {code} {name}".rstrip(),
+        place=place,
+        remedy="look at the server's log, which has its words whole",
+    )

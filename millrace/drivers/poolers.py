@@ -1,0 +1,76 @@
+"""Poolers between this program and a Postgres server: what may be shared by several clients, recognised and refused.
+
+A pooler shows itself by the number of a server's process that it made up for its client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import psycopg2
+
+from millrace.base.errors import ConfigurationError
+from millrace.drivers.session_settings import is_redshift
+
+
+def refuse_shared_sessions(connection: Any, connect: Callable[[], Any], place: str) -> None:
+    """Raises ConfigurationError where a client has the server's session for a transaction or a statement only.
+
+    Behind a pooler a second connection tells: it is given the session of the first, or the first is given another one.
+    The connection is in no transaction, before and after.
+    """
+    if not _is_pooled(connection):
+        return
+    own = _process_of(connection)
+    with closing(connect()) as other:
+        is_shared = own == _process_of(other) or own != _process_of(connection)
+    if is_shared:
+        raise ConfigurationError(
+            "a pooler in between gives every transaction another session (transaction pooling)",
+            place=place,
+            remedy="use the warehouse's own address, or session pooling: its temporary tables belong to a session",
+        )
+
+
+@contextmanager
+def transactions(connection: Any, connect: Callable[[], Any]) -> Iterator[None]:
+    """Within it a transaction is begun. Raises ConfigurationError where a pooler has none, which closes the connection
+    of whoever begins one, and the driver's error where the connection was lost."""
+    is_pooled = _is_pooled(connection)
+    try:
+        yield
+    except psycopg2.OperationalError:
+        if is_pooled and connection.closed and _refuses_transactions(connect):
+            raise ConfigurationError(
+                "a pooler in between runs every statement in another session (statement pooling)",
+                place="source",
+                remedy="use transaction or session pooling, or the server's own address",
+            ) from None
+        raise
+
+
+def _refuses_transactions(connect: Callable[[], Any]) -> bool:
+    """Whether a statement alone is answered, and the next one, in a transaction, closes the connection: PgBouncer's
+    client is told no reason, and a connection that is lost at that moment looks the same once, but not twice."""
+    with closing(connect()) as other:
+        _process_of(other)
+        other.autocommit = False
+        try:
+            with other.cursor() as cursor:
+                cursor.execute("SELECT 1")
+        except psycopg2.OperationalError:
+            return bool(other.closed)
+        return False
+
+
+def _is_pooled(connection: Any) -> bool:
+    return not is_redshift(connection) and _process_of(connection) != connection.info.backend_pid
+
+
+def _process_of(connection: Any) -> int:
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_catalog.pg_backend_pid()")
+        return int(cursor.fetchone()[0])

@@ -1,0 +1,270 @@
+"""psycopg2's errors as ours: which a person must correct, which pass by themselves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg2
+from sqlalchemy.exc import DBAPIError
+
+from millrace.base.errors import (
+    WRONG_CREDENTIALS,
+    ConfigurationError,
+    Conflict,
+    FatalError,
+    MillraceError,
+    RetryableError,
+    SchemaConflict,
+    SourceMissing,
+    Unreachable,
+)
+from millrace.declaration.width import NARROWER
+from millrace.drivers.blockers import blockers_of
+from millrace.drivers.server_words import is_raised, postgres_said, postgres_words
+
+SQL_DIRECTORY = Path(__file__).parent.parent / "sql" / "millrace"
+
+
+@dataclass(frozen=True)
+class _Meaning:
+    """What errors mean: of these SQLSTATEs (or of all that begin so), or with one of these ``signs`` (regular
+    expressions) in their text. ``instead``: what is said in place of the server's words."""
+
+    kind: type[MillraceError]
+    remedy: str
+    states: tuple[str, ...] = ()
+    signs: tuple[str, ...] = ()
+    instead: str = ""
+
+    def is_of(self, code: str, text: str) -> bool:
+        """Whether an error means this."""
+        return any(code.startswith(state) for state in self.states) or any(re.search(sign, text) for sign in self.signs)
+
+
+INSUFFICIENT_PRIVILEGE = "42501"
+_LOCK_TIMEOUT = "55P03"
+_INTERNAL = "XX"
+REDSHIFT_CONFLICT = "1023"
+_CONFLICT = _Meaning(Conflict, "run again; the transaction was rolled back whole", states=("40001", "40P01"))
+_UNREACHABLE = _Meaning(
+    Unreachable,
+    "see that the server runs and that host and port are right",
+    states=("57P01", "57P02", "57P03", "08"),
+)
+_UNKNOWN = _Meaning(
+    FatalError, "run the statement by hand: `millrace plan` shows it, and the server's log has its words whole"
+)
+_LOST_IN_COPY = "no message from the libpq"
+"""What psycopg2 says, as a bare DatabaseError, when the line breaks in the middle of a COPY."""
+
+_MEANINGS = (
+    # SQLSTATE 42701 as well, and no race.
+    _Meaning(ConfigurationError, "give the column another name", signs=("conflicts with a system column name",)),
+    _Meaning(
+        SchemaConflict,
+        f"{NARROWER}; columns that were dropped or replaced count as well, until the table is made again",
+        states=("54011",),
+        signs=("row is too big",),
+    ),
+    _Meaning(
+        Conflict,
+        "run again; another session made it meanwhile",
+        # Schema, table, column: IF NOT EXISTS loses against a session that makes the same thing at the same moment.
+        states=("42P06", "42P07", "42701"),
+        signs=('unique constraint "pg_', "tuple concurrently updated", "conflict with concurrent transaction"),
+    ),
+    _Meaning(
+        Conflict,
+        "run again; another session made the table meanwhile. If it stays: a type of this name is there, so drop it "
+        "or give the stream another target",
+        # Every table has a row type of its name.
+        states=("42710",),
+    ),
+    _CONFLICT,
+    _Meaning(
+        RetryableError,
+        "run again; the server ended a session that was at rest",
+        # Idle in a transaction, a transaction, idle outside of one.
+        states=("25P03", "25P04", "57P05"),
+    ),
+    _Meaning(
+        SourceMissing,
+        "create it, or correct the declaration or the URL",
+        states=("42P01", "3F000", "3D000"),
+    ),
+    _Meaning(
+        ConfigurationError,
+        "rows would be hidden, and taken for deleted: let the user of this connection see all of them (ALTER ROLE … "
+        "BYPASSRLS), or read a view whose owner the policies do not concern",
+        signs=("row-level security policy",),
+    ),
+    _Meaning(
+        ConfigurationError,
+        "use a database with the encoding UTF8, or leave such texts out at the source",
+        states=("22P05",),
+        instead="a text has a character that the database's encoding lacks",
+    ),
+    _Meaning(
+        FatalError,
+        "convert them at the source, or read a view that does (convert_from)",
+        states=("22021",),
+        instead="a text has bytes that are none in the encoding which the database declares",
+    ),
+    _Meaning(
+        ConfigurationError,
+        "leave it out of the URL: a pooler refuses it, and settings are made in the session",
+        # As PgBouncer and RDS Proxy say it.
+        signs=("startup parameter", "command-line options"),
+    ),
+    _Meaning(
+        ConfigurationError,
+        "grant it to the user of this connection",
+        states=(INSUFFICIENT_PRIVILEGE,),
+        signs=("permission denied for database",),
+    ),
+    _Meaning(
+        ConfigurationError,
+        WRONG_CREDENTIALS,
+        states=("28000", "28P01"),
+    ),
+    _Meaning(
+        FatalError,
+        "run the query that `millrace plan` shows by hand to see what it says",
+        # PL/pgSQL's own: whoever wrote RAISE may have put a row's values into the text.
+        states=("P0",),
+        instead="a function in the database raised an exception",
+    ),
+    _Meaning(
+        ConfigurationError,
+        "REFRESH MATERIALIZED VIEW fills it; or declare a source that is no materialized view",
+        signs=("has not been populated",),
+    ),
+    _Meaning(
+        FatalError,
+        "find the value with the query that `millrace plan` shows, and correct it; or read a view that converts it",
+        states=("22",),
+    ),
+    _Meaning(RetryableError, "run again, or raise the statement timeout", states=("57014",)),
+    _Meaning(
+        RetryableError, "run again; the server no longer keeps rows as they were (old_snapshot)", states=("72000",)
+    ),
+    _Meaning(
+        Unreachable,
+        "run again later; the server has no connection, memory or disk left for it",
+        states=("53",),
+    ),
+    _UNREACHABLE,
+)
+"""The first one that fits an error is what it means."""
+_OF_CONNECTIONS = (
+    _Meaning(
+        ConfigurationError,
+        WRONG_CREDENTIALS,
+        signs=(
+            "authentication failed",
+            "no password supplied",
+            'role "[^"]*" does not exist',
+            "is not permitted to log in",
+            "no such user",
+            "(password that was provided|no credentials) for the role",
+        ),
+    ),
+    _Meaning(
+        ConfigurationError,
+        "let this user in from here (pg_hba.conf), or ask for TLS as the server does (sslmode)",
+        signs=("pg_hba.conf",),
+    ),
+    _Meaning(
+        SourceMissing,
+        "create it, or correct the database in the URL",
+        signs=('database "[^"]*" does not exist', "no such database"),
+    ),
+    _Meaning(
+        ConfigurationError,
+        "correct sslmode and the files of sslrootcert, sslcert and sslkey in the URL",
+        signs=(
+            "does not support SSL",
+            "certificate verify failed",
+            "certificate file",
+            "private key file",
+            "does not match host name",
+            "invalid sslmode",
+        ),
+    ),
+    _Meaning(
+        ConfigurationError,
+        "correct this connection's URL",
+        signs=(
+            "invalid (dsn|connection option|integer value|[a-z_]+ value|port number)",
+            "definition of service",
+            "unrecognized configuration parameter",
+            "invalid value for parameter",
+            "GSSAPI encryption required",
+        ),
+    ),
+    _Meaning(Unreachable, "run again later; the server has no connection left", signs=("too many|connection slots",)),
+    _Meaning(
+        Unreachable,
+        "the server answers, and refuses the connection: see what it says, whether user, password and database of the "
+        "URL are right, and run again",
+        # Severity and text stand behind two blanks. Before it is connected, the server chooses the language.
+        signs=("failed: [^ ]+:  (?!the database system)",),
+    ),
+)
+"""What an error without a SQLSTATE means, which a connection gives that could not be opened, after those above."""
+
+
+def statement(name: str) -> str:
+    """The text of ``sql/millrace/<name>.sql``."""
+    return (SQL_DIRECTORY / f"{name}.sql").read_text(encoding="utf-8")
+
+
+@contextmanager
+def database_errors(place: str) -> Iterator[None]:
+    """Within it, errors of psycopg2 (bare, or wrapped by SQLAlchemy) become the engine's, naming ``place``."""
+    try:
+        yield
+    except DBAPIError as error:
+        original = error.orig
+        raise translate(original if isinstance(original, psycopg2.Error) else error, place) from None
+    except psycopg2.Error as error:
+        raise translate(error, place) from None
+
+
+def translate(error: Exception, place: str) -> MillraceError:
+    """The engine's error for a driver's error: what failed, without secrets and values of rows."""
+    code, problem = getattr(error, "pgcode", None) or "", postgres_words(error)
+    if code == _LOCK_TIMEOUT:
+        return _waited_in_vain(error, problem, place)
+    meaning = _meaning_of(error, code)
+    if meaning.kind is FatalError:
+        problem = f"{problem} (SQLSTATE {code or 'unknown'})"
+    return meaning.kind(meaning.instead or problem, place=place, remedy=meaning.remedy)
+
+
+def _meaning_of(error: Exception, code: str) -> _Meaning:
+    said = "" if is_raised(error) else postgres_said(error)
+    detail = getattr(getattr(error, "diag", None), "message_detail", None) or ""
+    if code.startswith(_INTERNAL) and REDSHIFT_CONFLICT in f"{said} {detail}".split():
+        return _CONFLICT
+    meanings = _MEANINGS if code else (*_MEANINGS, *_OF_CONNECTIONS)
+    found = next((meaning for meaning in meanings if meaning.is_of(code, said)), None)
+    return found or (_UNREACHABLE if _is_connection_error(error, code) else _UNKNOWN)
+
+
+def _waited_in_vain(error: Exception, problem: str, place: str) -> RetryableError:
+    held_by = blockers_of(error, statement("postgres_blockers")) if isinstance(error, psycopg2.Error) else ""
+    return RetryableError(
+        f"{problem}; {held_by or 'who held it is gone, or may not be seen'}",
+        place=place,
+        remedy="wait for that session or end it (pg_terminate_backend), and run again",
+    )
+
+
+def _is_connection_error(error: Exception, code: str) -> bool:
+    lost_in_copy = _LOST_IN_COPY in str(error)
+    return not code and (lost_in_copy or isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError))

@@ -1,0 +1,112 @@
+"""PyMySQL's errors as ours: which a person has to fix, which pass by themselves."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pymysql
+from pymysql.constants import CR, ER
+from sqlalchemy.exc import DBAPIError
+
+from millrace.base.errors import (
+    WRONG_CREDENTIALS,
+    ConfigurationError,
+    FatalError,
+    MillraceError,
+    RetryableError,
+    SourceMissing,
+    Unreachable,
+)
+from millrace.base.redact import redact
+from millrace.drivers.server_words import mysql_words
+
+ACCOUNT_HAS_EXPIRED_PASSWORD, MUST_CHANGE_PASSWORD, ACCESS_DENIED_NO_PASSWORD, ACCOUNT_LOCKED = 1862, 1820, 1698, 3118
+STATEMENT_TIMEOUT_OF_MARIADB, STATEMENT_TIMEOUT_OF_MYSQL = 1969, 3024
+KILLED, IDLE_TOO_LONG = 1927, 4031
+TOO_MANY_TRANSACTIONS = 1637
+NOT_PREPARED = ER.UNKNOWN_COM_ERROR
+"""What a member of a Galera cluster answers that is not in step with the others yet."""
+
+_CREDENTIALS = frozenset(
+    {ER.ACCESS_DENIED_ERROR, ER.HOST_NOT_PRIVILEGED, ER.HOST_IS_BLOCKED, ACCOUNT_HAS_EXPIRED_PASSWORD}
+    | {MUST_CHANGE_PASSWORD, ACCESS_DENIED_NO_PASSWORD, ACCOUNT_LOCKED}
+)
+_PERMISSION = frozenset(
+    {ER.DBACCESS_DENIED_ERROR, ER.TABLEACCESS_DENIED_ERROR, ER.COLUMNACCESS_DENIED_ERROR}
+    | {ER.SPECIFIC_ACCESS_DENIED_ERROR, ER.VIEW_NO_EXPLAIN, ER.VIEW_INVALID}
+    | {ER.BINLOG_CREATE_ROUTINE_NEED_SUPER}
+)
+_MISSING = frozenset({ER.NO_SUCH_TABLE, ER.BAD_DB_ERROR, ER.BAD_TABLE_ERROR})
+_PASSING = frozenset(
+    {ER.LOCK_DEADLOCK, ER.TABLE_DEF_CHANGED, ER.QUERY_INTERRUPTED, ER.CHECKREAD, NOT_PREPARED}
+    | {STATEMENT_TIMEOUT_OF_MARIADB, STATEMENT_TIMEOUT_OF_MYSQL}
+)
+_EXHAUSTED = frozenset(
+    {ER.CON_COUNT_ERROR, ER.TOO_MANY_USER_CONNECTIONS, ER.USER_LIMIT_REACHED, ER.DISK_FULL, ER.OUTOFMEMORY}
+    | {ER.OUT_OF_RESOURCES, ER.CANT_CREATE_THREAD, ER.LOCK_TABLE_FULL, TOO_MANY_TRANSACTIONS}
+)
+_CONNECTION = frozenset(
+    {CR.CR_CONNECTION_ERROR, CR.CR_CONN_HOST_ERROR, CR.CR_UNKNOWN_HOST, CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST}
+    | {ER.SERVER_SHUTDOWN, KILLED}
+    | {ER.NORMAL_SHUTDOWN, ER.NET_READ_ERROR, ER.NET_READ_INTERRUPTED, ER.NET_ERROR_ON_WRITE, ER.NET_WRITE_INTERRUPTED}
+    | {ER.ABORTING_CONNECTION, ER.NEW_ABORTING_CONNECTION, IDLE_TOO_LONG, 0}
+)
+_OF_CONNECTIONS = _CREDENTIALS | _CONNECTION | _EXHAUSTED
+"""Their messages come before the language is set, and name users and hosts."""
+_LOOK = "run the query by hand: `millrace plan` shows it, and what the server says then names the value"
+_NOT_VERIFIED = "CERTIFICATE_VERIFY_FAILED"
+"""What Python says of a certificate, within the driver's error of the connection."""
+
+
+@contextmanager
+def mysql_errors(place: str) -> Iterator[None]:
+    """Within it, errors of PyMySQL (bare, or wrapped by SQLAlchemy) become the engine's, naming ``place``."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise translate(error.orig if isinstance(error.orig, pymysql.MySQLError) else error, place) from None
+    except pymysql.MySQLError as error:
+        raise translate(error, place) from None
+    except (FileNotFoundError, PermissionError, ssl.SSLError) as error:
+        raise ConfigurationError(
+            redact(error), place=place, remedy="see that the files of ssl_ca, ssl_cert and ssl_key are there and right"
+        ) from None
+
+
+def translate(error: BaseException, place: str) -> MillraceError:
+    """The engine's error for a driver's error. Secrets and values of rows are left out."""
+    code, problem = code_of(error), str(error.args[-1] if error.args else error) or type(error).__name__
+    is_certificate = code == CR.CR_SSL_CONNECTION_ERROR or _NOT_VERIFIED in problem
+    is_of_driver = code in _OF_CONNECTIONS or is_certificate or CR.CR_ERROR_FIRST <= code <= CR.CR_ERROR_LAST
+    problem = redact(problem) if is_of_driver else mysql_words(code, problem)
+    if code in _CREDENTIALS:
+        return ConfigurationError(problem, place=place, remedy=WRONG_CREDENTIALS)
+    if is_certificate:
+        return ConfigurationError(
+            problem, place=place, remedy="name the server's authority in ssl_ca, or ask for less with ssl_mode"
+        )
+    if code in _PERMISSION:
+        return ConfigurationError(problem, place=place, remedy="grant it to the user of this connection")
+    if code in _MISSING:
+        return SourceMissing(problem, place=place, remedy="create it, or correct the declaration or the URL")
+    if code == ER.LOCK_WAIT_TIMEOUT:
+        return RetryableError(
+            "another session holds the table for longer than a read waits",
+            place=place,
+            remedy="look for it in SHOW PROCESSLIST (an ALTER TABLE, say), end it or wait, and run again",
+        )
+    if code in _PASSING:
+        return RetryableError(problem, place=place, remedy="run again, or raise the statement timeout")
+    if code in _EXHAUSTED:
+        remedy = "run again later; the server has no connection, memory or disk left for it"
+        return Unreachable(problem, place=place, remedy=remedy)
+    if code in _CONNECTION:
+        return Unreachable(problem, place=place, remedy="see that the server runs and that host and port are right")
+    return FatalError(f"a statement failed: {problem} (MySQL error {code})", place=place, remedy=_LOOK)
+
+
+def code_of(error: BaseException) -> int:
+    """The server's or the driver's number of an error; -1 where it has none."""
+    return error.args[0] if error.args and isinstance(error.args[0], int) else -1

@@ -1,0 +1,54 @@
+"""A thread of its own for one conversation with a blocking driver, driven by coroutines.
+
+Steps run in the order they were given, also when the caller was cancelled: what closes a connection never meets a
+step that still uses it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, asynccontextmanager
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+class Worker:
+    """Runs blocking steps one after the other in one thread; a context manager."""
+
+    def __init__(self, name: str) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=False)
+
+    async def run(self, step: Callable[[], Item]) -> Item:
+        """The step's result."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, step)
+
+    async def each(self, items: Generator[Item, None, None]) -> AsyncGenerator[Item, None]:
+        """Every item of a blocking generator, which is closed in the thread as well."""
+        try:
+            while (item := await self.run(lambda: next(items, None))) is not None:
+                yield item
+                del item  # or it would live until the next one is there
+        finally:
+            await self.run(items.close)
+
+    @asynccontextmanager
+    async def within(self, context: AbstractContextManager[Item]) -> AsyncIterator[Item]:
+        """A blocking context manager, entered and left in the thread; it sees the errors of what is within."""
+        entered = await self.run(context.__enter__)
+        try:
+            yield entered
+        except BaseException as error:
+            left = error  # the name of an except clause does not outlive it
+            if not await self.run(lambda: context.__exit__(type(left), left, left.__traceback__)):
+                raise
+        else:
+            await self.run(lambda: context.__exit__(None, None, None))

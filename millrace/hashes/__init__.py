@@ -1,0 +1,1 @@
+"""Hashes of rows, by which a change is told."""

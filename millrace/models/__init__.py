@@ -1,0 +1,1 @@
+"""Models: tables computed from batches of streams."""

@@ -1,0 +1,55 @@
+"""What is known of a model's batch before its rows are computed: which batches it is made of, and so what it is."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from millrace.declaration.consent import NO_CONSENT, Consent
+from millrace.declaration.model import Model
+from millrace.declaration.pipeline import Pipeline
+from millrace.lake.batch import Batch
+
+
+def model_batch(pipeline: Pipeline, model: Model, batches: Mapping[str, Batch]) -> Batch | None:
+    """The batch of a model that is computed from those of its roots, which are among ``batches`` by stream; None where
+    none is. Of the same inputs it always has the same id, so that it is applied once."""
+    roots = pipeline.roots.of(model)
+    sources = [batches[name] for name in sorted(roots) if name in batches]
+    if not sources:
+        return None
+    read_at = max(batch.read_at for batch in sources)
+    return Batch(
+        pipeline=pipeline.name,
+        stream=model.name,
+        batch_id=f"{read_at:%Y%m%dT%H%M%S.%fZ}-{_digest(pipeline, model, batches)}",
+        kind="model",
+        read_at=read_at,
+        begun_at=min(batch.begun_at for batch in sources),
+        effective_at=max(batch.effective_at for batch in sources),
+        lower=None,
+        position=None,
+        columns=model.columns,
+        parts=(),
+        read=0,
+        rejected=0,
+        prefix="",
+        is_whole=True,
+        is_complete=all(name in batches and batches[name].is_complete for name in roots),
+        zones=tuple(sorted({zone for batch in sources for zone in batch.zones})),
+        by_value=any(batch.by_value for batch in sources),
+        is_of_all=all(name in batches and batches[name].holds_all for name in roots),
+        consent=Consent(**{name: any(vars(batch.consent)[name] for batch in sources) for name in vars(NO_CONSENT)}),
+    )
+
+
+def _digest(pipeline: Pipeline, model: Model, batches: Mapping[str, Batch]) -> str:
+    """Of the model and of the batches that it is computed from; one that comes by several ways counts as often."""
+    ids = sorted(_sources(pipeline, model, batches))
+    return hashlib.sha256("\n".join([model.name, *ids]).encode()).hexdigest()[:16]
+
+
+def _sources(pipeline: Pipeline, model: Model, batches: Mapping[str, Batch]) -> list[str]:
+    above = [one for one in pipeline.models if one.name in model.inputs]
+    own = [batches[name].batch_id for name in model.inputs if name in batches]
+    return [*own, *(batch for one in above for batch in _sources(pipeline, one, batches))]

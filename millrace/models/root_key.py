@@ -1,0 +1,91 @@
+"""Rows of a model and the source rows they were made of, told by the key of the model's root that they hold.
+
+What a model's columns hold is a claim of the declaration; here it is checked with the rows of each chunk
+(docs/decisions/0019-models-that-cannot-be-declared-wrongly.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from millrace.base.errors import FatalError
+
+SAMPLE_ROWS = 1_000
+"""So many rows of a chunk are given to a model once more, in parts."""
+
+_NUMBER = "number$"
+Compute = Callable[[pl.DataFrame], pl.DataFrame]
+"""What a model gives for rows of its root, rejected rows left out."""
+
+
+@dataclass(frozen=True)
+class RootKey:
+    """``columns``: of the model → of the root's key. ``place`` names the model in errors, ``root`` the stream."""
+
+    columns: Mapping[str, str]
+    root: str
+    place: str
+
+    def of_source(self, rows: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+        """The keys of rows of the root, as the columns of the model whose types are ``schema``."""
+        return rows.select(
+            pl.col(key).cast(schema[column], strict=False).alias(column) for column, key in self.columns.items()
+        )
+
+    def of_model(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The keys of the root that rows of the model hold."""
+        return rows.select(list(self.columns))
+
+    def left(self, chunk: pl.DataFrame, rows: pl.DataFrame, is_key: bool) -> pl.DataFrame:
+        """Of the ``chunk``'s keys those by which rows that left are to be found: where the root's key ``is_key`` of the
+        model, those of which there is no row now; else all."""
+        keys = self.of_source(chunk, rows.schema)
+        return keys.join(self.of_model(rows), on=list(self.columns), how="anti") if is_key else keys
+
+    def made_into(self, chunk: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+        """The rows of the ``chunk`` that these ``rows`` of the model were made of."""
+        numbered = self.of_source(chunk, rows.schema).with_row_index(_NUMBER)
+        return chunk[numbered.join(self.of_model(rows), on=list(self.columns), how="semi")[_NUMBER]]
+
+    def check(self, chunk: pl.DataFrame, rows: pl.DataFrame) -> None:
+        """Raises FatalError when rows hold a key that the rows which they were made of do not have."""
+        keys = self.of_source(chunk, rows.schema)
+        foreign = self.of_model(rows).join(keys, on=list(self.columns), how="anti").height
+        if foreign:
+            held = ", ".join(self.columns)
+            raise FatalError(
+                f"{foreign} of its rows do not hold in {held} the key of a row of {self.root} that they were made of",
+                place=self.place,
+                remedy=f"name the columns that hold the key of {self.root} in root_key={{'column': 'key column'}}, or "
+                "give that key columns of its name; nothing was loaded",
+            )
+
+
+def check_additive(chunk: pl.DataFrame, compute: Compute, key: RootKey | None, place: str) -> None:
+    """Raises FatalError when a model gives other rows for parts of the ``chunk`` than for all of it, or a row that
+    holds another key of the root than the only row it was given."""
+    if chunk.height <= 1:
+        return
+    sample = chunk.head(SAMPLE_ROWS)
+    half = (sample.height + 1) // 2
+    parts = [sample.head(1), sample.slice(1, half - 1), sample.slice(half)]
+    given = [compute(part) for part in parts if part.height]
+    if key is not None:
+        key.check(parts[0], given[0])
+    if not _are_same(pl.concat(given), compute(sample)):
+        raise FatalError(
+            "it gives other rows for parts of its input than for all of it at once (a sum, a count, a rank, or a value "
+            "that is not computed from the row alone)",
+            place=place,
+            remedy="make that a view over the table, or capture the stream as Snapshot, which is given whole; nothing "
+            "was loaded",
+        )
+
+
+def _are_same(one: pl.DataFrame, other: pl.DataFrame) -> bool:
+    """The same rows in any order; a row that comes twice counts once."""
+    first, second = (frame.unique().sort(pl.all(), nulls_last=True) for frame in (one, other))
+    return first.equals(second, null_equal=True)

@@ -1,0 +1,1 @@
+"""Queues: collect messages into the lake, and read the lake as a source."""

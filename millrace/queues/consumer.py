@@ -1,0 +1,266 @@
+"""Collect messages of a queue into the lake: receive side by side, write objects of a useful size, delete what is safe.
+
+A message is deleted only after the object that holds it is durable; until then it is kept from other consumers by
+renewing its visibility. A consumer that dies loses nothing: its messages come again, and duplicates are told by their
+key when they are applied (docs/decisions/0011-queues.md). Any number of consumers may work at once.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from millrace.base.errors import MillraceError, Unreachable
+from millrace.lake.store import ObjectStore
+from millrace.queues.objects import put_messages
+from millrace.queues.queue import Message, MessageQueue
+
+STALE = timedelta(hours=6)
+"""Well within the time for which runs look for objects that are named late (collected.py)."""
+
+DELETED_AT_ONCE = 10
+"""As many as one request takes."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When to stop: after ``seconds``, or ``messages``, or when the queue is empty; None: never for that."""
+
+    seconds: float | None = None
+    messages: int | None = None
+    until_empty: bool = True
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a consumer works: in so many ``lanes`` at once; an object when ``object_messages`` or ``object_bytes`` are
+    there or the first has waited ``flush_seconds``; each message its own for ``visibility_seconds`` at a time."""
+
+    lanes: int = 8
+    object_messages: int = 5_000
+    object_bytes: int = 32 * 1024 * 1024
+    flush_seconds: float = 30
+    visibility_seconds: int = 60
+    wait_seconds: int = 20
+
+
+@dataclass(frozen=True)
+class Collected:
+    """``messages`` in ``objects`` of the lake; ``returning`` are those among them that could not be deleted and will
+    come again."""
+
+    objects: int = 0
+    messages: int = 0
+    returning: int = 0
+
+    def __add__(self, other: Collected) -> Collected:
+        """Both."""
+        return Collected(self.objects + other.objects, self.messages + other.messages, self.returning + other.returning)
+
+
+Progress = Callable[[Collected], None]
+
+
+def collect(
+    queue: MessageQueue,
+    store: ObjectStore,
+    prefix: str,
+    budget: Budget,
+    pace: Pace,
+    stop: threading.Event,
+    progress: Progress,
+) -> Collected:
+    """Collect until the budget is spent or ``stop`` is set; then everything in hand is written and deleted.
+
+    Raises what queue and store raise, after all lanes have ended; what is in hand then is given back to the queue.
+    """
+    return _Consumer(queue, store, prefix, budget, pace, stop, progress).run()
+
+
+class _Held:
+    """Messages in hand: those that wait for their object, those that are safe and wait to be deleted, and until when
+    each is ours."""
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace, self._lock = pace, threading.Lock()
+        self._waiting: list[Message] = []
+        self._bytes, self._since = 0, 0.0
+        self._until: dict[str, float] = {}
+        self._safe: deque[str] = deque()
+        self.received = 0
+
+    def add(self, messages: Sequence[Message], asked: float) -> list[Message]:
+        """Take messages in hand that were ``asked`` for then; all that wait, if they are to be written now."""
+        with self._lock:
+            if not self._waiting:
+                self._since = time.monotonic()
+            self._waiting += messages
+            self._bytes += sum(len(message.body) for message in messages)
+            self._until |= dict.fromkeys((one.receipt for one in messages), asked + self._pace.visibility_seconds)
+            self.received += len(messages)
+            return self._take() if self._is_due() else []
+
+    def due_in(self) -> float:
+        """Seconds until those that wait are to be written; for ever where none do."""
+        with self._lock:
+            return self._since + self._pace.flush_seconds - time.monotonic() if self._waiting else math.inf
+
+    def take(self) -> list[Message]:
+        """All that wait."""
+        with self._lock:
+            return self._take()
+
+    def make_safe(self, messages: Sequence[Message]) -> None:
+        """Their object is durable."""
+        with self._lock:
+            self._safe += [message.receipt for message in messages]
+
+    def safe(self) -> list[str]:
+        """Some receipts of what is to be deleted, as many as are asked for at once."""
+        with self._lock:
+            return [self._safe.popleft() for _ in range(min(len(self._safe), DELETED_AT_ONCE))]
+
+    def forget(self, receipts: Sequence[str]) -> None:
+        """They are deleted, or given back."""
+        with self._lock:
+            for receipt in receipts:
+                self._until.pop(receipt, None)
+
+    def ending(self) -> list[str]:
+        """Those that are ours for less than half of the time; from now on they are for all of it again."""
+        now, seconds = time.monotonic(), self._pace.visibility_seconds
+        with self._lock:
+            ending = [receipt for receipt, until in self._until.items() if until - now < seconds / 2]
+            self._until |= dict.fromkeys(ending, now + seconds)
+        return ending
+
+    def all(self) -> list[str]:
+        """Receipts of everything in hand."""
+        with self._lock:
+            return list(self._until)
+
+    def _is_due(self) -> bool:
+        return bool(self._waiting) and (
+            len(self._waiting) >= self._pace.object_messages
+            or self._bytes >= self._pace.object_bytes
+            or time.monotonic() - self._since >= self._pace.flush_seconds
+        )
+
+    def _take(self) -> list[Message]:
+        taken, self._waiting, self._bytes = self._waiting, [], 0
+        return taken
+
+
+class _Consumer:
+    """Lanes that each receive, and write and delete when it falls to them; beside them one thread that renews."""
+
+    def __init__(
+        self,
+        queue: MessageQueue,
+        store: ObjectStore,
+        prefix: str,
+        budget: Budget,
+        pace: Pace,
+        stop: threading.Event,
+        progress: Progress,
+    ) -> None:
+        self._queue, self._store, self._prefix = queue, store, prefix
+        self._budget, self._pace, self._stop, self._progress = budget, pace, stop, progress
+        self._held, self._failed, self._counting = _Held(pace), threading.Event(), threading.Lock()
+        self._collected = Collected()
+        self._end = math.inf if budget.seconds is None else time.monotonic() + budget.seconds
+
+    def run(self) -> Collected:
+        """Until all lanes have ended."""
+        with ThreadPoolExecutor(self._pace.lanes, thread_name_prefix="collect") as lanes, self._renewing():
+            try:
+                self._in_all(lanes, self._lane)
+                self._store_all(self._held.take())
+                self._in_all(lanes, self._delete_safe)
+            except BaseException:
+                self._failed.set()
+                lanes.shutdown(wait=True)
+                with suppress(MillraceError):
+                    self._queue.extend(self._held.all(), 0)
+                raise
+        return self._collected
+
+    def _in_all(self, lanes: ThreadPoolExecutor, work: Callable[[], None]) -> None:
+        for lane in [lanes.submit(work) for _ in range(self._pace.lanes)]:
+            lane.result()
+
+    def _lane(self) -> None:
+        """What is safe is deleted before more is received, by all lanes: so no more is in hand than an object takes."""
+        try:
+            while self._goes_on():
+                self._delete_safe()
+                asked, wait_seconds = time.monotonic(), self._wait_seconds()
+                messages = self._queue.receive(self._pace.visibility_seconds, wait_seconds)
+                self._store_all(self._held.add(messages, asked))
+                if not messages and self._budget.until_empty and wait_seconds == self._pace.wait_seconds:
+                    break
+        except BaseException:
+            self._failed.set()
+            raise
+
+    def _goes_on(self) -> bool:
+        is_spent = self._budget.messages is not None and self._held.received >= self._budget.messages
+        return not (is_spent or self._stop.is_set() or self._failed.is_set() or time.monotonic() >= self._end)
+
+    def _wait_seconds(self) -> int:
+        """No longer than there is time, nor than the messages that wait may."""
+        left = min(self._pace.wait_seconds, self._end - time.monotonic(), self._held.due_in())
+        return max(0, math.ceil(left))
+
+    def _store_all(self, messages: Sequence[Message]) -> None:
+        """Write an object; then its messages may be deleted."""
+        if not messages:
+            return
+        named = datetime.now(UTC)
+        put_messages(self._store, self._prefix, [(one.identity, one.body) for one in messages], named)
+        if datetime.now(UTC) - named > STALE:
+            raise Unreachable(
+                "an object was named hours before it was written",
+                place=self._store.uri(self._prefix),
+                remedy="nothing is lost: its messages come again; see why this consumer stood still",
+            )
+        self._held.make_safe(messages)
+        self._count(Collected(1, len(messages)))
+
+    def _delete_safe(self) -> None:
+        while receipts := self._held.safe():
+            deleted = self._queue.delete(receipts)
+            self._held.forget(receipts)
+            if deleted < len(receipts):
+                self._count(Collected(returning=len(receipts) - deleted))
+
+    def _count(self, saved: Collected) -> None:
+        with self._counting:
+            self._collected += saved
+            self._progress(self._collected)
+
+    @contextmanager
+    def _renewing(self) -> Iterator[None]:
+        """Within it, what is in hand stays ours."""
+        ended = threading.Event()
+
+        def renew() -> None:
+            while not ended.wait(self._pace.visibility_seconds / 4):
+                # Those that could not be renewed come again: a duplicate, and no loss.
+                with suppress(MillraceError):
+                    self._queue.extend(self._held.ending(), self._pace.visibility_seconds)
+
+        thread = threading.Thread(target=renew, name="renew", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()

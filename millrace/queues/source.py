@@ -1,0 +1,170 @@
+"""Capture from what consumers collected of a queue: objects of the lake that each hold messages, in order of time.
+
+Which of them were applied is known object by object, because consumers that work side by side finish out of order. One
+that appears later than OVERLAP behind another is found by a read of everything (docs/decisions/0011-queues.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+from millrace.base.errors import FatalError
+from millrace.base.naming import IDENTITY, MESSAGE
+from millrace.base.types import Column
+from millrace.declaration.pipeline import Pipeline
+from millrace.declaration.stream import Stream
+from millrace.lake.store import ObjectStore
+from millrace.queues.decoding import MessageDecoder
+from millrace.queues.objects import SENT, collected_prefix, first_name, get_messages, names, object_of, time_of
+from millrace.sources.chunk import Chunk, Keys, Read, Window
+
+OVERLAP = timedelta(days=1)
+CHUNK_MESSAGES = 20_000
+REMEMBERED_CHUNKS = 50
+"""Messages among which one is told that was delivered twice: it is so within minutes, or hours at most."""
+OBJECTS_AT_ONCE = 8
+"""That are fetched side by side and held; each has as many messages as a consumer collects at once."""
+REPORT = "report it with the stream's declaration"
+
+Applied = Callable[[Pipeline, Stream, str], Collection[str]]
+"""The objects of a stream that were applied, of those from a name on."""
+
+
+@dataclass(frozen=True)
+class CollectedSource:
+    """The landing zone of a pipeline, as the source of its streams from queues."""
+
+    store: ObjectStore
+    pipeline: Pipeline
+    applied: Applied
+
+    @asynccontextmanager
+    async def read(
+        self, stream: Stream, known: Sequence[Column], selection: Window | Keys
+    ) -> AsyncIterator[CollectedReading]:
+        """As ``Source.read``. A window that is open above leaves out what was applied."""
+        prefix = collected_prefix(self.pipeline.name, stream.name)
+        if isinstance(selection, Keys):
+            places = frozenset(str(row[0]) for row in selection.rows)
+            objects: list[str] = sorted(set(map(object_of, places)))
+        else:
+            places = None
+            objects = await asyncio.to_thread(self._objects, stream, prefix, selection)
+        yield CollectedReading(_read(objects, selection), self.store, prefix, stream, known, objects, places)
+
+    async def existing(self, stream: Stream, known: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
+        """Nobody asks: a stream of messages is not swept."""
+        del known, keys
+        raise FatalError(
+            "what was collected of a queue has no keys to ask for", place=f"stream {stream.name}", remedy=REPORT
+        )
+
+    async def seen(self, stream: Stream, _known: Sequence[Column], _keys: Keys, /) -> list[set[int]]:
+        """As ``existing``: nobody asks."""
+        raise FatalError(
+            "what was collected of a queue has no keys to look for", place=f"stream {stream.name}", remedy=REPORT
+        )
+
+    async def plan(self, stream: Stream, known: Sequence[Column], window: Window, /) -> tuple[str, tuple[Column, ...]]:
+        """As ``Source.plan``; messages have no columns before they are read."""
+        del known
+        prefix = collected_prefix(self.pipeline.name, stream.name)
+        objects = await asyncio.to_thread(self._objects, stream, prefix, window)
+        return f"{len(objects)} objects of {self.store.uri(prefix)}", ()
+
+    def _objects(self, stream: Stream, prefix: str, window: Window) -> list[str]:
+        start, end = (datetime.fromisoformat(bound) if bound else None for bound in (window.lower, window.upper))
+        if start is None or end is not None:
+            return list(names(self.store, prefix, start, end))
+        since = start - OVERLAP
+        applied = self.applied(self.pipeline, stream, first_name(since))
+        return [name for name in names(self.store, prefix, since) if name not in applied]
+
+
+@dataclass(frozen=True)
+class CollectedReading:
+    """A read that has begun; ``places`` are the only messages that are asked for (None: all)."""
+
+    read: Read
+    _store: ObjectStore
+    _prefix: str
+    _stream: Stream
+    _known: Sequence[Column]
+    _objects: Sequence[str]
+    _places: frozenset[str] | None
+
+    async def chunks(self) -> AsyncGenerator[Chunk, None]:
+        """The messages in the order of their objects, each once, decoded some thousands at a time."""
+        decoder, held, seen = MessageDecoder(self._stream, self._known), pl.DataFrame(), _Seen()
+        async with aclosing(self._fetched()) as blocks:
+            async for block in blocks:
+                held = pl.concat([held, *block])
+                whole = held.height - held.height % CHUNK_MESSAGES
+                for frame in held.head(whole).iter_slices(CHUNK_MESSAGES):
+                    yield await asyncio.to_thread(decoder.decode, seen.fresh(frame))
+                held = held.tail(held.height - whole)
+        if held.height:
+            yield await asyncio.to_thread(decoder.decode, seen.fresh(held))
+
+    async def count(self) -> None:
+        """Which objects there are is known before the read, and none of them is read in part."""
+
+    async def sample(self, rows: int) -> tuple[int, list[Chunk]]:
+        """Nobody asks: a stream of messages is not reconciled."""
+        del rows
+        raise FatalError(
+            "what was collected of a queue is not sampled", place=f"stream {self._stream.name}", remedy=REPORT
+        )
+
+    async def _fetched(self) -> AsyncGenerator[list[pl.DataFrame], None]:
+        """Blocks of objects, with the one after it already on its way."""
+        starts = range(0, len(self._objects), OBJECTS_AT_ONCE)
+        upcoming = [asyncio.ensure_future(self._block(start)) for start in starts[:1]]
+        try:
+            for start in [*starts[1:], None]:
+                block = await upcoming.pop() if upcoming else []
+                upcoming += [asyncio.ensure_future(self._block(start))] if start is not None else []
+                yield block
+        finally:
+            for fetching in upcoming:
+                fetching.cancel()
+
+    async def _block(self, start: int) -> list[pl.DataFrame]:
+        names = self._objects[start : start + OBJECTS_AT_ONCE]
+        return await asyncio.gather(*(asyncio.to_thread(self._fetch, name) for name in names))
+
+    def _fetch(self, name: str) -> pl.DataFrame:
+        messages = get_messages(self._store, self._prefix, name)
+        return messages if self._places is None else messages.filter(pl.col(MESSAGE).is_in(list(self._places)))
+
+
+class _Seen:
+    """Which messages came lately: one whose consumer died after it was stored is stored again by another."""
+
+    def __init__(self) -> None:
+        self._lately: deque[pl.Series] = deque(maxlen=REMEMBERED_CHUNKS)
+
+    def fresh(self, messages: pl.DataFrame) -> pl.DataFrame:
+        """Those that did not come before."""
+        fresh = messages.unique(SENT, keep="first", maintain_order=True)
+        for seen in self._lately:
+            fresh = fresh.filter(~pl.col(SENT).hash().is_in(seen.implode()))
+        self._lately.append(fresh[SENT].hash())
+        return fresh
+
+
+def _read(objects: Sequence[str], selection: Window | Keys) -> Read:
+    """The position is the time of the newest object: what is named before it and was not there yet is overlapped."""
+    position = None
+    if isinstance(selection, Window) and selection.upper is None:
+        position = time_of(objects[-1]).isoformat() if objects else selection.lower
+    collected = () if isinstance(selection, Keys) else tuple(objects)
+    return Read(datetime.now(UTC), position, identity=IDENTITY, coordinates=(MESSAGE,), collected=collected)

@@ -1,0 +1,113 @@
+"""What one run of a stream reads: a window from its position on, everything, a sweep that is due, or a replay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Literal, assert_never
+
+from millrace.declaration.captures import Queue
+from millrace.declaration.checks import check_fields
+from millrace.declaration.consent import NO_CONSENT, Consent
+from millrace.declaration.schedule import is_due
+from millrace.declaration.stream import Stream
+from millrace.lake.batch import Batch
+from millrace.runs.reads import Route, replay, whole_if_lost, window
+from millrace.runs.sweep import sweep
+from millrace.sources.chunk import Window
+from millrace.warehouse.ledger.ledger import check_source
+from millrace.warehouse.warehouse import Standing
+
+Mode = Literal["incremental", "full", "sweep", "replay"]
+ReadKind = Literal["window", "sweep", "replay", "snapshot"]
+"""Of the batches that are read; a model's is computed."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What is asked for: by ``mode``, or the span of times from ``start`` to ``end`` (positions; None: open).
+    ``deep``: a sweep looks at the target's own values too. ``consent`` is what a person allows this run to do."""
+
+    mode: Mode = "incremental"
+    start: str | None = None
+    end: str | None = None
+    deep: bool = False
+    consent: Consent = NO_CONSENT
+
+    def __post_init__(self) -> None:
+        check_fields(self, "what a run is asked to do")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a run does. ``moves``: the position moves with it. ``by_value`` as in ``Batch``."""
+
+    kind: ReadKind
+    window: Window = field(default_factory=Window)
+    moves: bool = True
+    by_value: bool = False
+
+
+async def choose(route: Route, bounds: Bounds) -> Choice:
+    """A due sweep takes the place of the window; a stream that was never loaded is read as a whole instead. A snapshot
+    is all of these at once."""
+    is_accepted = await _is_accepted(route, bounds.consent)
+    if route.stream.is_snapshot:
+        return Choice("snapshot", by_value=bounds.mode == "full" or bounds.deep)
+    if is_accepted and not isinstance(route.stream.capture, Queue):
+        return Choice("sweep", by_value=bounds.deep)
+    if bounds.mode == "sweep" and isinstance(route.stream.capture, Queue):
+        bounds = Bounds()
+    if bounds.start is not None or bounds.end is not None:
+        chosen = Window(bounds.start, bounds.end or _now(route.stream), is_chosen=True)
+        return Choice("window", chosen, moves=False)
+    standing = await route.standing()
+    match bounds.mode:
+        case "replay":
+            return Choice("replay")
+        case "sweep" if standing.columns and not standing.unfilled:
+            return Choice("sweep", by_value=bounds.deep)
+        case "sweep" | "full":
+            return Choice("window")
+        case "incremental":
+            return _next(route, standing)
+        case unknown:
+            assert_never(unknown)
+
+
+def _next(route: Route, standing: Standing) -> Choice:
+    """Where the last run ended, this one goes on; all is read for a model that was never loaded."""
+    if standing.position is None or standing.unfilled:
+        return Choice("window")
+    if is_due(route.stream.sweep, standing.last_sweep, datetime.now(UTC)):
+        return Choice("sweep")
+    return Choice("window", whole_if_lost(standing.lost, Window(standing.position)))
+
+
+async def _is_accepted(route: Route, consent: Consent) -> bool:
+    """Whether the stream goes on with another source than the target's rows come from. Raises ConfigurationError where
+    it has another and nobody accepted that."""
+    recorded, declared = (await route.standing()).source, route.stream.source
+    if not consent.accept_source:
+        check_source(recorded, declared, f"stream {route.pipeline.name}.{route.stream.name}")
+    return bool(recorded) and recorded != declared
+
+
+def _now(stream: Stream) -> str | None:
+    """Of messages a window that is open above leaves out what was applied, which is not what a person asks for."""
+    return datetime.now(UTC).isoformat() if isinstance(stream.capture, Queue) else None
+
+
+async def read(route: Route, bounds: Bounds) -> Batch | None:
+    """The batch of one run; None when there was nothing to read."""
+    route = replace(route, consent=bounds.consent)
+    choice = await choose(route, bounds)
+    match choice.kind:
+        case "sweep":
+            return await sweep(route, deep=choice.by_value)
+        case "replay":
+            return await replay(route)
+        case "window" | "snapshot":
+            return await window(route, choice.window, choice.kind, moves=choice.moves, by_value=choice.by_value)
+        case unknown:
+            assert_never(unknown)

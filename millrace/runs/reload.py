@@ -1,0 +1,118 @@
+"""A model computed again from its beginning: from the batches that were applied, in their order, or from a new read.
+
+From the landing zone every version comes back that these batches made; a read of the source knows only what is true
+now (docs/decisions/0019-models-that-cannot-be-declared-wrongly.md).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from millrace.base.errors import ConfigurationError, SourceMissing
+from millrace.declaration.model import Model
+from millrace.declaration.pipeline import Pipeline
+from millrace.lake.batch import Batch
+from millrace.lake.store import ObjectStore
+from millrace.models.transform import transform
+from millrace.warehouse.ledger.load_result import LoadResult
+from millrace.warehouse.warehouse import Warehouse
+
+
+@dataclass(frozen=True)
+class Group:
+    """Manifests of batches that a model is computed from at once, and how many rows they read."""
+
+    manifests: tuple[str, ...]
+    rows: int
+
+
+@dataclass(frozen=True)
+class Reloaded:
+    """What became of a model: how many groups of batches were applied, and the rows that this put in, changed, deleted
+    and rejected."""
+
+    model: str
+    groups: int
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+    rejected: int = 0
+
+    def plus(self, result: LoadResult) -> Reloaded:
+        """With what another batch did."""
+        names = ("inserted", "updated", "deleted", "rejected")
+        return replace(self, **{name: getattr(self, name) + getattr(result, name) for name in names})
+
+
+Progress = Callable[[int, int], None]
+"""Is called with the number of groups that were applied, and of all."""
+
+
+def applied_groups(warehouse: Warehouse, pipeline: Pipeline, model: Model) -> list[Group]:
+    """The applied batches of a model's roots, as they belong together: each of the root that changes with the latest
+    snapshots of that time. A batch that changed nothing is left out.
+
+    Raises ConfigurationError when nothing was applied.
+    """
+    roots = pipeline.roots
+    changing = {stream.name for stream in roots.changing(model)}
+    applied = warehouse.applied(pipeline, sorted(roots.of(model)))
+    if not applied:
+        raise ConfigurationError(
+            "nothing that it is computed from was ever loaded",
+            place=f"model {pipeline.name}.{model.name}",
+            remedy=f"run `millrace run {pipeline.called}`, which fills it",
+        )
+    snapshots = {one.stream: one for one in reversed(applied) if one.stream not in changing}
+    groups = []
+    for _, commit in groupby(applied, key=lambda one: one.applied_at):
+        together = list(commit)
+        snapshots |= {one.stream: one for one in together if one.stream not in changing}
+        own = [one for one in together if one.stream in changing] if changing else together
+        if any(one.has_changes for one in own):
+            batches = [*(one for one in own if one.stream in changing), *snapshots.values()]
+            groups.append(Group(tuple(one.manifest for one in batches), sum(one.rows for one in batches)))
+    return groups
+
+
+def reload(
+    pipeline: Pipeline,
+    model: Model,
+    groups: Sequence[Group],
+    landing: ObjectStore,
+    processed: ObjectStore,
+    warehouse: Warehouse,
+    progress: Progress = lambda *_: None,
+) -> Reloaded:
+    """Compute a model from these batches into a new table, which takes the place of its table at the end.
+
+    Raises ConfigurationError when a batch is not in the landing zone any more, and what a transform and a load raise;
+    the table is as it was then.
+    """
+    done = Reloaded(model.name, len(groups))
+    rebuild = warehouse.rebuild(pipeline, model, processed, secrets.token_hex(4))
+    rebuild.begin()
+    for number, group in enumerate(groups, start=1):
+        batches = list(_batches(landing, group, pipeline, model))
+        closes = [closed for batch in batches for closed in batch.closes]
+        for made in transform(pipeline, batches, landing, processed, warehouse.dialect.limits, only=model):
+            done = done.plus(rebuild.apply(made, closes))
+        progress(number, len(groups))
+    rebuild.finish()
+    return done
+
+
+def _batches(landing: ObjectStore, group: Group, pipeline: Pipeline, model: Model) -> Iterator[Batch]:
+    for manifest in group.manifests:
+        try:
+            yield Batch.load(landing, manifest)
+        except SourceMissing:
+            raise ConfigurationError(
+                f"{landing.uri(manifest)} is not in the landing zone any more",
+                place=f"model {pipeline.name}.{model.name}",
+                remedy=f"run `millrace reload {pipeline.called} {model.name} --from source`: versions from before this "
+                "read are lost then; the table is as it was",
+            ) from None

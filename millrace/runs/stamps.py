@@ -1,0 +1,40 @@
+"""Stamps that are ahead of their source's clock: written in another time zone than is taken, or by a wrong clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from millrace.base.types import Column, Kind
+from millrace.declaration.stream import Stream
+
+TOLERANCE = timedelta(hours=1)
+"""Smaller differences are not reported; that of neighbouring time zones is."""
+_DECLARE = "declare stamps_in with the time zone in which stamps are written"
+
+
+def stamped_ahead(frame: pl.DataFrame, columns: Sequence[Column], stream: Stream, read_at: datetime) -> timedelta:
+    """By how much the latest stamp of these rows is ahead of the moment of the read; zero where none is."""
+    column = next((one for one in columns if one.path == stream.capture.stamp), None)
+    if column is None or column.type.kind not in {Kind.TIMESTAMP, Kind.TIMESTAMP_UTC}:
+        return timedelta(0)
+    latest = frame[column.name].max()
+    if not isinstance(latest, datetime):
+        return timedelta(0)
+    # Wall clocks are compared: an instant of the year 9999 may have no UTC.
+    now = read_at.astimezone(ZoneInfo(stream.stamps_in) if stream.stamps_in and latest.tzinfo is None else UTC)
+    return max(latest.replace(tzinfo=None) - now.replace(tzinfo=None), timedelta(0))
+
+
+def note_of_stamps_ahead(stream: Stream, ahead: timedelta) -> str:
+    """What an operator should know; '' where the difference is small."""
+    if ahead <= TOLERANCE:
+        return ""
+    declared = f"see that stamps are written in {stream.stamps_in} (stamps_in)" if stream.stamps_in else _DECLARE
+    return (
+        f"the latest {stream.capture.stamp} is {timedelta(seconds=round(ahead.total_seconds()))} ahead of the source's "
+        f"clock: {declared}, or correct the clock that wrote it"
+    )

@@ -1,0 +1,260 @@
+"""How documents become columns: flatten, name, type, and reject row by row what a column cannot hold exactly.
+
+Documents are taken apart column by column. Which columns a document fills depends on the document, the declaration and
+the target's columns alone, never on other documents, so that its row is the same by every way of reading
+(docs/decisions/0015-documents.md). A column's type is, in this order: the stream's declaration, the contract, the
+target's column, what the first documents hold; a value of another type is converted only where nothing is lost.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+from itertools import chain
+from operator import itemgetter
+from typing import Any
+
+import polars as pl
+
+from millrace.base.naming import column_name, column_names
+from millrace.base.rejects import NAME_TOO_LONG
+from millrace.base.types import FLOAT64, MOMENTS, Column, DataType, Kind, from_polars, polars_type
+from millrace.declaration.stream import Stream
+from millrace.declaration.width import MAX_COLUMNS, refuse_too_many
+from millrace.sources.bson_values import Converters, Unfit
+
+NUL = "\x00"
+MAX_PATH_BYTES = 65_535
+"""Of the path of a column, as the ledger holds it."""
+SHOWN_CHARACTERS = 100
+"""Of a longer one."""
+
+Rejected = dict[int, tuple[str, str]]
+"""Reason and field by index of the document."""
+
+
+class Documents:
+    """Takes apart the documents of one read; a path keeps the column it was given first.
+
+    ``known`` are the target's columns: their fields keep these names, and these types unless the contract says other.
+    ``type_of`` gives the type of a column by the Python type of its values, ``accepted`` the Python types that go into
+    a column, each with its conversion; ``parsed`` makes moments of texts, null where one is none, for documents that
+    know moments as texts only.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        known: Sequence[Column],
+        type_of: Mapping[type, DataType],
+        accepted: Callable[[DataType], Converters],
+        parsed: Callable[[pl.Series, DataType], pl.Series] | None = None,
+    ) -> None:
+        self._stream, self._type_of, self._accepted, self._parsed = stream, type_of, accepted, parsed
+        self._contract = of_contract(stream)
+        self._known = {column.name: column.type for column in known} | self._contract
+        self._held = {column.path: column.type for column in known}
+        self.omitted: frozenset[str] = frozenset()
+        self._columns: dict[str, Column] = {}
+        self._names = {column.path: column.name for column in known}
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Every column met so far, in one order."""
+        return tuple(self._columns.values())
+
+    def declare(self, path: str, data_type: DataType) -> None:
+        """The column of a path, before the first document; the type is that of last resort."""
+        self._name([path])
+        self._register(path, data_type)
+
+    def frame(self, documents: Sequence[Mapping[str, Any]]) -> tuple[pl.DataFrame, Rejected]:
+        """A row for each document, with every column known so far; and which of them are rejected."""
+        values: dict[str, list[Any]] = {}
+        self._flatten(documents, "", self._stream.flatten_depth, values)
+        rejected: Rejected = {}
+        for path in [path for path in values if len(path) > MAX_PATH_BYTES // 4]:
+            if len(path.encode()) > MAX_PATH_BYTES:
+                _reject_all(values.pop(path), f"{path[:SHOWN_CHARACTERS]}…", rejected, NAME_TOO_LONG)
+        self._name(values)
+        series = [self._series(path, column, rejected) for path, column in values.items()]
+        return self._complete([one for one in series if one is not None], len(documents)), rejected
+
+    def _flatten(
+        self, documents: Sequence[Mapping[str, Any] | None], prefix: str, depth: int, into: dict[str, list[Any]]
+    ) -> None:
+        """Fill ``into`` with one list of values per path; embedded documents open up ``depth`` levels.
+
+        What is no document stays at the path itself, beside the columns of the documents there.
+        """
+        for field in dict.fromkeys(chain.from_iterable(document for document in documents if document)):
+            path = f"{prefix}{_escaped(field)}"
+            if path in self._stream.omitted:
+                self.omitted |= {path}
+                continue
+            values = _values_of(field, documents)
+            values = self._without_omitted(path, values)
+            if depth and dict in set(map(type, values)) and not self._is_declared_whole(path):
+                if self._is_held_whole(path):
+                    values = [None if _is_void(value, depth) else value for value in values]
+                else:
+                    embedded = [value if type(value) is dict else None for value in values]
+                    self._flatten(embedded, f"{path}.", depth - 1, into)
+                    values = [None if type(value) is dict else value for value in values]
+            into[path] = values
+            if len(into) % MAX_COLUMNS == 0 and self._stream.schema_policy != "quarantine":
+                # Before there are so many that memory does not hold them.
+                refuse_too_many(self._stream, [one for one, held in into.items() if held.count(None) < len(held)])
+
+    def _is_declared_whole(self, path: str) -> bool:
+        declared = self._declared(path)
+        return declared is not None and declared.kind is Kind.DOCUMENT
+
+    def _is_held_whole(self, path: str) -> bool:
+        """Whether the target has a column of documents at this path, and none of their fields."""
+        held = None if self._declared(path) else self._held.get(path)
+        is_opened = any(one.startswith(f"{path}.") for one in self._held)
+        return held is not None and held.kind is Kind.DOCUMENT and not is_opened
+
+    def _declared(self, path: str) -> DataType | None:
+        return self._stream.types.get(path) or self._contract.get(column_name(path))
+
+    def _without_omitted(self, path: str, values: list[Any]) -> list[Any]:
+        """Omitted fields are left out of documents that stay whole as well."""
+        nested = [one for one in self._stream.omitted if one.startswith(f"{path}.")]
+        if not nested:
+            return values
+        self.omitted |= {
+            one
+            for one in nested
+            if one not in self.omitted and any(_pruned(value, path, {one}) != value for value in values)
+        }
+        return [_pruned(value, path, self._stream.omitted) for value in values]
+
+    def _series(self, path: str, values: list[Any], rejected: Rejected) -> pl.Series | None:
+        kinds = set(map(type, values)) - {type(None)}
+        if path not in self._columns and not self._may_become(path, kinds):
+            _reject_all(values, path, rejected)
+            return None
+        column = self._columns.get(path) or self._register(path, self._infer(values))
+        converters = self._accepted(column.type)
+        if any(converters.get(kind, _convert) is not None for kind in kinds):
+            values = _convert(values, converters, column, rejected)
+        series = self._typed(values, column, rejected)
+        if column.type.kind is Kind.TEXT:
+            for index in series.str.contains(NUL, literal=True).fill_null(False).arg_true():
+                rejected.setdefault(index, ("nul_character", path))
+        return series
+
+    def _may_become(self, path: str, kinds: Set[type]) -> bool:
+        """Whether values of these types tell, or somebody else has told, the type of a column."""
+        is_known = path in self._stream.types or self._names[path] in self._known
+        return bool(kinds & self._type_of.keys()) or (is_known and bool(kinds))
+
+    def _infer(self, values: list[Any]) -> DataType | None:
+        """The type most values have; whole numbers among fractions are fractions."""
+        counted = Counter(self._type_of[type(value)] for value in values if type(value) in self._type_of)
+        if not counted:
+            return None
+        if {data_type.kind for data_type in counted} == {Kind.INT64, Kind.FLOAT64}:
+            return FLOAT64
+        return counted.most_common(1)[0][0]
+
+    def _typed(self, values: list[Any], column: Column, rejected: Rejected) -> pl.Series:
+        if self._parsed is None or column.type.kind not in MOMENTS:
+            return _typed(values, column)
+        texts = pl.Series(column.name, values, dtype=pl.String)
+        series = self._parsed(texts, column.type)
+        for index in (series.is_null() & texts.is_not_null()).arg_true():
+            rejected.setdefault(index, ("type_mismatch", column.path))
+        return series
+
+    def _name(self, paths: Iterable[str]) -> None:
+        """Give new paths their columns' names, whatever the order in which fields appear."""
+        self._names |= column_names(paths, self._names)
+
+    def _register(self, path: str, inferred: DataType | None) -> Column:
+        name = self._names[path]
+        data_type = self._stream.types.get(path) or self._known.get(name) or inferred or DataType(Kind.DOCUMENT)
+        return self._columns.setdefault(path, Column(name, path, data_type))
+
+    def _complete(self, series: Sequence[pl.Series], height: int) -> pl.DataFrame:
+        """The frame with every column known so far, in one order, so that files of a read look alike."""
+        present = {one.name: one for one in series}
+        return pl.DataFrame(
+            [
+                present.get(column.name, pl.repeat(None, height, dtype=polars_type(column.type), eager=True)).alias(
+                    column.name
+                )
+                for column in self._columns.values()
+            ]
+        )
+
+
+def _values_of(field: str, documents: Sequence[Any]) -> list[Any]:
+    """Of each document, None where it lacks the field; most often none does."""
+    try:
+        return list(map(itemgetter(field), documents))
+    except (KeyError, TypeError):
+        return [document.get(field) if document else None for document in documents]
+
+
+def of_contract(stream: Stream) -> dict[str, DataType]:
+    """The types that the contract names, by column."""
+    if stream.contract is None:
+        return {}
+    return {name: from_polars(column.dtype) for name, column in stream.contract.columns().items()}
+
+
+def _escaped(field: str) -> str:
+    """A dot in a field's name is no step into a document: ``a.b`` is ``a\\.b`` in a path."""
+    return field.replace("\\", "\\\\").replace(".", "\\.") if "." in field or "\\" in field else field
+
+
+def _is_void(value: Any, depth: int) -> bool:
+    """Whether a document would fill no column if it opened: then it is NULL, whole or opened."""
+    if type(value) is dict:
+        return depth > 0 and all(_is_void(one, depth - 1) for one in value.values())
+    return value is None
+
+
+def _pruned(value: Any, path: str, omitted: Collection[str]) -> Any:
+    """The value without omitted fields, those of documents in arrays as well."""
+    if type(value) is list:
+        return [_pruned(one, path, omitted) for one in value]
+    if type(value) is not dict:
+        return value
+    inner = {field: f"{path}.{_escaped(field)}" for field in value}
+    return {field: _pruned(value[field], inner[field], omitted) for field in value if inner[field] not in omitted}
+
+
+def _reject_all(values: list[Any], path: str, rejected: Rejected, reason: str = "type_mismatch") -> None:
+    """Rejects the documents with such values: no column can hold them."""
+    for index, value in enumerate(values):
+        if value is not None:
+            rejected.setdefault(index, (reason, path))
+
+
+def _convert(values: list[Any], converters: Converters, column: Column, rejected: Rejected) -> list[Any]:
+    """The values in the column's type; the rows of those that have no place there are noted in ``rejected``."""
+    converted = []
+    for index, value in enumerate(values):
+        try:
+            converter = converters[type(value)] if value is not None else None
+            converted.append(converter(value) if converter else value)
+        except KeyError:
+            rejected.setdefault(index, ("type_mismatch", column.path))
+            converted.append(None)
+        except Unfit as error:
+            rejected.setdefault(index, (error.reason, column.path))
+            converted.append(None)
+    return converted
+
+
+def _typed(values: list[Any], column: Column) -> pl.Series:
+    dtype = polars_type(column.type)
+    if column.type.kind is Kind.TIMESTAMP_UTC:
+        return pl.Series(column.name, values, dtype=pl.Datetime("us")).dt.replace_time_zone("UTC")
+    if column.type.kind is Kind.DECIMAL:
+        return pl.Series(column.name, values, dtype=pl.String).cast(dtype)
+    return pl.Series(column.name, values, dtype=dtype)

@@ -1,0 +1,263 @@
+"""Capture from MongoDB and DocumentDB: one cursor over a selection, in raw batches.
+
+The server tells nothing about open transactions to an ordinary user, so the position is the read's own moment by
+the server's clock, less an overlap as long as a transaction may live (docs/decisions/0003-position.md). It is read
+what a majority of the members has, from the primary unless the URL says otherwise; the position is never later than
+what the member that answers shows (docs/decisions/0015-documents.md). There is no snapshot: a document that moves
+while it is read may come twice, which the load tells by ``_id``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from bson import Timestamp
+from pymongo import ReadPreference
+from pymongo.read_concern import ReadConcern
+
+from millrace.base.errors import SourceMissing
+from millrace.base.naming import IDENTITY, column_name
+from millrace.base.types import Column
+from millrace.declaration.stream import Stream
+from millrace.drivers.mongo_client import MongoClient, mongo_errors
+from millrace.sources.chunk import Chunk, Keys, Read, Window
+from millrace.sources.mongo_cursor import refuse_undated
+from millrace.sources.mongo_passes import WantedKeys
+from millrace.sources.mongo_queries import Query, among, only, paths_of, within
+from millrace.sources.mongo_values import DOCUMENT_KEY, Decoder, decode_documents
+from millrace.sources.position import bounded_position, joined, not_in_future
+
+BATCH_DOCUMENTS = 20_000
+MAJORITY, ROUTER = "majority", "isdbgrid"
+LATEST = "9999-12-31T00:00:00+00:00"
+CAUSAL_LEVELS = frozenset({MAJORITY, "local"})
+UNKNOWN_LAG = (
+    "the member of MongoDB that was read does not tell how far it has followed its primary, so changes may be missing "
+    "until a sweep: read from the primary"
+)
+DEFAULT_OVERLAP = timedelta(seconds=60)
+"""transactionLifetimeLimitSeconds, unless the server is configured otherwise."""
+
+
+@dataclass(frozen=True)
+class MongoSource:
+    """A MongoDB server; the client is the caller's to close. Its reads are causally consistent: whichever member
+    answers, it shows no less than what was read before."""
+
+    client: MongoClient
+    _sessions: list[Any] = field(default_factory=list, repr=False, compare=False)
+
+    @asynccontextmanager
+    async def read(
+        self, stream: Stream, known: Sequence[Column], selection: Window | Keys
+    ) -> AsyncIterator[MongoReading]:
+        """As ``Source.read``."""
+        read = await _begin(self, stream, selection)
+        if selection == Window():
+            await self._check_cursor(stream)
+        selection, told = not_in_future(selection, read.read_at)
+        query = await _query(self.client, stream, selection)
+        yield MongoReading(replace(read, note=joined(told, read.note)), self, stream, known, query)
+
+    async def existing(self, stream: Stream, known: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
+        """As ``Source.existing``."""
+        found = _find(self, stream, known, await _query(self.client, stream, keys), only(stream.keys))
+        async with aclosing(found) as chunks:
+            return {row async for chunk in chunks for row in _rows(chunk, keys.names)}
+
+    async def seen(self, stream: Stream, _known: Sequence[Column], keys: Keys, /) -> list[set[int]]:
+        """As ``Source.seen``; in the forms that a look-up asks for."""
+        paths = paths_of(stream, keys)
+        wanted = WantedKeys(paths, keys)
+        async with aclosing(_raw(self, stream, {}, only(paths))) as batches:
+            async for raw in batches:
+                await asyncio.to_thread(wanted.compare, decode_documents(raw)[0])
+        return wanted.seen
+
+    async def plan(self, stream: Stream, _known: Sequence[Column], window: Window, /) -> tuple[str, tuple[Column, ...]]:
+        """As ``Source.plan``; documents have no columns before they are read."""
+        await self._check_cursor(stream)
+        query = await _query(self.client, stream, window)
+        return f"db.{stream.reference.name}.find({json.dumps(query, default=str)})", ()
+
+    async def hello(self) -> dict[str, Any]:
+        """What the member says of itself that answers reads; reads that follow show what it shows."""
+        answer: dict[str, Any] = await self.client.admin.command("hello", read_preference=self.client.read_preference)
+        last = _last_write(answer, self.client)
+        if last and _level(self.client) in CAUSAL_LEVELS:
+            if not self._sessions:
+                self._sessions.append(await self.client.start_session())
+            self.session.advance_operation_time(last.ordinal)
+        return answer
+
+    @property
+    def session(self) -> Any:
+        """That of all reads; None where the server keeps none."""
+        return next(iter(self._sessions), None)
+
+    def collection(self, stream: Stream) -> Any:
+        """The stream's collection, read as the URL says, or as far as a majority of the members has it."""
+        source, concern = stream.reference, ReadConcern(_level(self.client))
+        return self.client[source.schema].get_collection(source.name, read_concern=concern)
+
+    async def _check_cursor(self, stream: Stream) -> None:
+        with mongo_errors(_place(stream)):
+            await refuse_undated(self.collection(stream), self.session, stream, _place(stream))
+
+
+@dataclass(frozen=True)
+class MongoReading:
+    """A read that has begun; its chunks come from one cursor."""
+
+    read: Read
+    _source: MongoSource
+    _stream: Stream
+    _known: Sequence[Column]
+    _query: Query
+
+    def chunks(self) -> AsyncGenerator[Chunk, None]:
+        """The selected documents, in the order of the index."""
+        return _find(self._source, self._stream, self._known, self._query)
+
+    async def count(self) -> int:
+        """Counted after the read, not in its snapshot: there is none."""
+        with mongo_errors(_place(self._stream)):
+            collection, session = self._source.collection(self._stream), self._source.session
+            found: int = await collection.count_documents({}, session=session)
+            return found
+
+    async def sample(self, rows: int) -> tuple[int, list[Chunk]]:
+        """Counted and drawn after the read, not in its snapshot: there is none."""
+        decoder = Decoder(self._stream, self._known)
+        with mongo_errors(_place(self._stream)):
+            collection, session = self._source.collection(self._stream), self._source.session
+            count = await collection.count_documents({}, session=session)
+            drawn = collection.aggregate_raw_batches([{"$sample": {"size": rows}}], session=session)
+            return count, [decoder.decode(raw) async for raw in drawn]
+
+
+async def _begin(source: MongoSource, stream: Stream, selection: Window | Keys) -> Read:
+    reference, place = stream.reference, _place(stream)
+    with mongo_errors(place):
+        database = source.client[reference.schema]
+        if not await database.list_collection_names(filter={"name": reference.name}):
+            raise SourceMissing(
+                "there is no such collection", place=place, remedy="create it, or correct the stream's source"
+            )
+        hello = await source.hello()
+    read_at: datetime = hello["localTime"].replace(tzinfo=UTC)
+    overlap = max(DEFAULT_OVERLAP, stream.capture.overlap or DEFAULT_OVERLAP)
+    moves = isinstance(selection, Window) and selection.upper is None
+    shown_until, note = shown(hello, source.client)
+    position, doubt = bounded_position(min(read_at, shown_until), overlap) if moves else (None, "")
+    coordinates = (column_name(DOCUMENT_KEY),)
+    return Read(read_at, position, identity=IDENTITY, coordinates=coordinates, note=joined(doubt, note))
+
+
+def shown(hello: Mapping[str, Any], client: MongoClient) -> tuple[datetime, str]:
+    """Up to which moment the member that said ``hello`` shows every write, and a note where it does not tell."""
+    now: datetime = hello["localTime"].replace(tzinfo=UTC)
+    if last := _last_write(hello, client):
+        return last.at, ""
+    is_primary = hello.get("isWritablePrimary", hello.get("ismaster", False))
+    asks_router = hello.get("msg") == ROUTER and client.read_preference.mode != ReadPreference.PRIMARY.mode
+    return now, "" if is_primary and not asks_router else UNKNOWN_LAG
+
+
+@dataclass(frozen=True)
+class _Write:
+    """When it was made, by the server's ordinal and by the primary's clock."""
+
+    ordinal: Timestamp
+    at: datetime
+
+
+def _last_write(hello: Mapping[str, Any], client: MongoClient) -> _Write | None:
+    """The newest write that reads show; None where the server does not tell."""
+    last = hello.get("lastWrite", {})
+    is_local = _level(client) in {"local", "available"}
+    ordinal, at = ("opTime", "lastWriteDate") if is_local else ("majorityOpTime", "majorityWriteDate")
+    return _Write(last[ordinal]["ts"], last[at].replace(tzinfo=UTC)) if {ordinal, at} <= last.keys() else None
+
+
+def _level(client: MongoClient) -> str:
+    return client.read_concern.level or MAJORITY
+
+
+async def _query(client: MongoClient, stream: Stream, selection: Window | Keys) -> Query:
+    if isinstance(selection, Keys):
+        return among(stream, selection)
+    asks_for_all = selection.lower is None or selection.upper is not None
+    return within(stream, selection, with_arrays=asks_for_all or not await _is_without_arrays(client, stream))
+
+
+async def _is_without_arrays(client: MongoClient, stream: Stream) -> bool:
+    """Whether an index of the stamp says that no document has an array there."""
+    source = stream.reference
+    later = within(stream, Window(upper=LATEST))
+    command = {"explain": {"find": source.name, "filter": later}, "verbosity": "queryPlanner"}
+    with mongo_errors(_place(stream)):
+        plan = await client[source.schema].command(command, read_preference=client.read_preference)
+    indexes = list(_scans(plan.get("queryPlanner", {}).get("winningPlan")))
+    return bool(indexes) and not any(index["isMultiKey"] or index.get("isPartial", False) for index in indexes)
+
+
+def _scans(plan: Any) -> Iterator[Mapping[str, Any]]:
+    """The scans of indexes, wherever they are in a plan."""
+    if isinstance(plan, Mapping):
+        yield from [plan] if "isMultiKey" in plan else []
+        plan = list(plan.values())
+    if isinstance(plan, list):
+        for one in plan:
+            yield from _scans(one)
+
+
+async def _find(
+    source: MongoSource, stream: Stream, known: Sequence[Column], query: Query, projection: Query | None = None
+) -> AsyncGenerator[Chunk, None]:
+    """Decoding runs in a thread while the next batch is on its way."""
+    decoder = Decoder(stream, known)
+    async with aclosing(_raw(source, stream, query, projection)) as batches:
+        async for raw in batches:
+            yield await asyncio.to_thread(decoder.decode, raw)
+
+
+async def _raw(
+    source: MongoSource, stream: Stream, query: Query, projection: Query | None
+) -> AsyncGenerator[bytes, None]:
+    """Raw batches of a cursor."""
+    with mongo_errors(_place(stream)):
+        cursor = source.collection(stream).find_raw_batches(
+            query, projection, batch_size=BATCH_DOCUMENTS, session=source.session
+        )
+        try:
+            async for raw in _ahead(cursor):
+                yield raw
+        finally:
+            await cursor.close()
+
+
+def _rows(chunk: Chunk, names: Sequence[str]) -> list[tuple[Any, ...]]:
+    return chunk.frame.select(names).rows() if set(names) <= set(chunk.frame.columns) else []
+
+
+async def _ahead(cursor: Any) -> AsyncGenerator[bytes, None]:
+    """Each batch, with the request for the one after it already sent."""
+    batches = aiter(cursor)
+    upcoming = asyncio.ensure_future(anext(batches, None))
+    try:
+        while (raw := await upcoming) is not None:
+            upcoming = asyncio.ensure_future(anext(batches, None))
+            yield raw
+    finally:
+        upcoming.cancel()
+
+
+def _place(stream: Stream) -> str:
+    return f"stream {stream.name} ({stream.source})"

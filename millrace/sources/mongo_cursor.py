@@ -1,0 +1,26 @@
+"""Whether a stream's cursor can be one in MongoDB, where a field has no type of its own: the first documents tell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from millrace.base.errors import ConfigurationError
+from millrace.declaration.stream import Stream
+
+SAMPLED_DOCUMENTS = 1_000
+
+
+async def refuse_undated(collection: Any, session: Any, stream: Stream, place: str) -> None:
+    """Raises ConfigurationError when documents have the cursor and in none of the first ones it is a date: then every
+    row would be rejected. ``collection`` and ``session`` (or None) are Motor's."""
+    path = stream.capture.cursor
+    types = {"$group": {"_id": {"$type": f"${path}"}, "documents": {"$sum": 1}}}
+    steps = [{"$limit": SAMPLED_DOCUMENTS}, types, {"$sort": {"documents": -1}}]
+    counted = collection.aggregate(steps, session=session)
+    found = [one["_id"] async for one in counted if one["_id"] not in {"missing", "null", "undefined"}]
+    if found and "date" not in found:
+        raise ConfigurationError(
+            f"cursor {path!r} is of type {' and '.join(found)}",
+            place=place,
+            remedy="use a field of type date that every insert and update sets",
+        )

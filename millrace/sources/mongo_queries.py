@@ -1,0 +1,178 @@
+"""What MongoDB is asked for: the documents of a window, and documents by key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from bson import Decimal128, ObjectId, Regex, Timestamp
+from bson.binary import Binary
+from bson.errors import InvalidId
+
+from millrace.base.errors import ConfigurationError
+from millrace.base.naming import column_name
+from millrace.base.rejects import HEX
+from millrace.declaration.stream import Stream
+from millrace.sources.bson_values import EXACT_FLOAT_INTEGERS, REGEX_FLAGS
+from millrace.sources.chunk import Keys, Window
+from millrace.sources.mongo_values import DOCUMENT_KEY
+
+Query = dict[str, Any]
+
+NO_DATES = (
+    "double", "string", "object", "binData", "undefined", "objectId", "bool", "regex", "dbPointer", "javascript",
+    "symbol", "javascriptWithScope", "int", "timestamp", "long", "decimal", "minKey", "maxKey",
+)  # fmt: skip
+"""Every type of a stamp that is there and tells no moment, but arrays. Named one by one, because an index serves that,
+and serves no ``$not``."""
+_ESCAPED_DOT = re.compile(r"(?<!\\)(?:\\\\)*\\\.")
+BINARY_SUBTYPES = (*range(10), 128)
+"""A column of bytes does not keep the subtype, and MongoDB tells bytes of two subtypes apart."""
+
+
+def within(stream: Stream, window: Window, *, with_arrays: bool = True) -> Query:
+    """Documents whose stamp is in the window. Those whose stamp is missing or no date are in every window but a
+    backfill's, so that they are read, or counted as rejected, by every run.
+
+    ``with_arrays`` asks for arrays as well, which takes a scan: an operator looks at the values in an array and not at
+    the array.
+    """
+    path = _plain(stream, stream.capture.cursor)
+    bounds = {
+        operator: datetime.fromisoformat(bound)
+        for operator, bound in (("$gte", window.lower), ("$lt", window.upper))
+        if bound is not None
+    }
+    if window.upper is not None:
+        return {path: bounds}
+    if not bounds:
+        return {}
+    arrays = [{one: {"$type": "array"}} for one in _with_parents(path)] if with_arrays else []
+    return {"$or": [{path: bounds}, {path: None}, {path: {"$type": list(NO_DATES)}}, *arrays]}
+
+
+def among(stream: Stream, keys: Keys) -> Query:
+    """Documents that have one of the keys."""
+    chosen = paths_of(stream, keys)
+    if len(chosen) == 1:
+        return _one_of(chosen[0], [form for (value,) in keys.rows for form in forms(value)])
+    rows = ([_one_of(path, forms(value)) for path, value in zip(chosen, row, strict=True)] for row in keys.rows)
+    return {"$or": [{"$and": row} for row in rows]}
+
+
+def paths_of(stream: Stream, keys: Keys) -> list[str]:
+    """The paths of the fields that keys are made of, as MongoDB takes them."""
+    paths = {column_name(path): _plain(stream, path) for path in (DOCUMENT_KEY, *stream.keys)}
+    return [paths[name] for name in keys.names]
+
+
+def only(paths: Sequence[str]) -> Query:
+    """The projection of these fields alone."""
+    has_id = any(path.split(".")[0] == DOCUMENT_KEY for path in paths)
+    return ({} if has_id else {DOCUMENT_KEY: 0}) | dict.fromkeys(paths, 1)
+
+
+def forms(value: Any) -> list[Any]:
+    """What a column's value, or its text in a reject's coordinates, may have been in the document."""
+    if isinstance(value, str):
+        return [value, *_read_as(FORMS_OF_TEXT, value)]
+    for kind, ways in _FORMS.items():
+        if isinstance(value, kind):
+            return list(_read_as(ways, value))
+    return [value]
+
+
+def _read_as(ways: Sequence[Callable[[Any], Any]], value: Any) -> Iterator[Any]:
+    for way in ways:
+        with suppress(ValueError, ArithmeticError, InvalidId):
+            yield way(value)
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _timestamp(text: str) -> Timestamp:
+    """The inverse of ``bson_values.timestamp_text``."""
+    seconds, _, ordinal = text.partition(".")
+    return Timestamp(int(seconds), int(ordinal))
+
+
+def _regex(text: str) -> Regex[str]:
+    """The inverse of ``bson_values.regex_text``."""
+    match = re.fullmatch(rf"/(.*)/([{''.join(REGEX_FLAGS)}]*)", text, re.DOTALL)
+    if match is None:
+        raise ValueError("no regular expression")
+    return Regex(match[1], sum(flag for letter, flag in REGEX_FLAGS.items() if letter in match[2]))
+
+
+def _of_subtype(subtype: int) -> Callable[[bytes], Binary]:
+    return lambda value: Binary(bytes(value), subtype)
+
+
+def _large_float(number: int) -> float:
+    """Servers are not all exact when they compare a whole number with a float beyond 53 bits."""
+    if abs(number) <= EXACT_FLOAT_INTEGERS or float(number) != number:
+        raise ValueError("not needed")
+    return float(number)
+
+
+def _of_digits(subtype: int) -> Callable[[str], Binary]:
+    def read(text: str) -> Binary:
+        if not text.startswith(HEX):
+            raise ValueError("no binary value")
+        return Binary(bytes.fromhex(text.removeprefix(HEX)), subtype)
+
+    return read
+
+
+FORMS_OF_TEXT: tuple[Callable[[str], Any], ...] = (
+    ObjectId,
+    lambda text: Binary.from_uuid(UUID(text)),
+    _moment,
+    Decimal128,
+    _timestamp,
+    _regex,
+    *map(_of_digits, BINARY_SUBTYPES),
+)
+_FORMS: dict[type, tuple[Callable[[Any], Any], ...]] = {
+    bool: (lambda value: value,),
+    int: (lambda value: value, _large_float),
+    Decimal: (Decimal128,),
+    UUID: (Binary.from_uuid,),
+    Binary: (lambda value: value,),
+    bytes: tuple(map(_of_subtype, BINARY_SUBTYPES)),
+    datetime: (lambda value: value,),
+    date: (lambda value: datetime.combine(value, time(), UTC),),
+}
+"""By type, the narrower before the wider: of what the warehouse's driver gives, and a reject's coordinates."""
+
+
+def _one_of(path: str, values: Sequence[Any]) -> Query:
+    """``$in`` takes a regular expression for a pattern of texts, ``$eq`` for the value that it is."""
+    patterns = [value for value in values if isinstance(value, Regex)]
+    plain = {path: {"$in": [value for value in values if not isinstance(value, Regex)]}}
+    return {"$or": [plain, *({path: {"$eq": pattern}} for pattern in patterns)]} if patterns else plain
+
+
+def _with_parents(path: str) -> list[str]:
+    """``a``, ``a.b`` and ``a.b.c`` of ``a.b.c``."""
+    steps = path.split(".")
+    return [".".join(steps[:length]) for length in range(1, len(steps) + 1)]
+
+
+def _plain(stream: Stream, path: str) -> str:
+    """The path as MongoDB takes it. Raises ConfigurationError where it has none."""
+    if _ESCAPED_DOT.search(path):
+        raise ConfigurationError(
+            f"MongoDB cannot be asked for field {path!r}, because its name holds a dot",
+            place=f"stream {stream.name} ({stream.source})",
+            remedy="declare another field as key or cursor",
+        )
+    return path.replace("\\\\", "\\")

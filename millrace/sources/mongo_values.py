@@ -1,0 +1,109 @@
+"""How BSON becomes rows: decoded by PyMongo's C code, one raw batch at a time, rejecting what is no valid BSON.
+
+Why not pymongoarrow: docs/decisions/0005-bson.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import bson
+import polars as pl
+from bson import json_util
+from bson.binary import UuidRepresentation
+from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.errors import BSONError
+
+from millrace.base.naming import IDENTITY
+from millrace.base.rejects import NOWHERE, REJECT_SCHEMA
+from millrace.base.types import TIMESTAMP_UTC, Column
+from millrace.declaration.stream import Stream
+from millrace.sources.bson_values import TYPE_OF, accepted
+from millrace.sources.chunk import Chunk
+from millrace.sources.documents import Documents
+
+OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO, uuid_representation=UuidRepresentation.STANDARD
+)
+EXTENDED_JSON = json_util.JSONOptions(
+    json_mode=json_util.JSONMode.CANONICAL,
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+    uuid_representation=UuidRepresentation.STANDARD,
+)
+"""How rejected documents are kept, so that every value can be read back as it was."""
+AS_IT_WAS = json_util.JSONOptions(datetime_conversion=DatetimeConversion.DATETIME_AUTO)
+"""How their keys are read back: binary keeps its subtype, of UUIDs as well."""
+DOCUMENT_KEY = "_id"
+SIZE_BYTES, SMALLEST_BYTES = 4, 5
+STRING = b"\x02"
+ID_BYTES = {b"\x01": 8, b"\x07": 12, b"\x09": 8, b"\x10": 4, b"\x12": 8, b"\x13": 16}
+"""Length of an ``_id`` by its type: double, ObjectId, date, int, long, decimal."""
+
+
+class Decoder:
+    """Decodes the raw batches of one read."""
+
+    def __init__(self, stream: Stream, known: Sequence[Column]) -> None:
+        self._documents = Documents(stream, known, TYPE_OF, accepted)
+        self._documents.declare(stream.capture.cursor, TIMESTAMP_UTC)
+
+    def decode(self, raw: bytes) -> Chunk:
+        """One raw batch as typed rows and rejects."""
+        documents, undecodable = decode_documents(raw)
+        frame, rejected = self._documents.frame(documents)
+        frame = frame.with_columns(pl.Series(IDENTITY, [_identity(one) for one in documents], dtype=pl.String))
+        if rejected:
+            keep = pl.Series([index not in rejected for index in range(len(documents))], dtype=pl.Boolean)
+            frame = frame.filter(keep)
+        rows = [_reject(documents[index], *why) for index, why in rejected.items()] + undecodable
+        rejects = pl.DataFrame(rows, schema=dict(REJECT_SCHEMA))
+        return Chunk(frame, self._documents.columns, rejects, self._documents.omitted)
+
+
+def _identity(document: Mapping[str, Any]) -> str:
+    """With the type: an ObjectId and its text are two ids, and one value of the column."""
+    value = document.get(DOCUMENT_KEY)
+    return f"{type(value).__name__}:{value}"
+
+
+def decode_documents(raw: bytes) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Documents, and as rejects those that are no valid BSON (found one by one only when the batch fails)."""
+    try:
+        return bson.decode_all(raw, OPTIONS), []
+    except (BSONError, ValueError, OverflowError):
+        return _decode_singly(raw)
+
+
+def _decode_singly(raw: bytes) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    documents, rejected, offset = [], [], 0
+    while offset < len(raw):
+        size = max(int.from_bytes(raw[offset : offset + SIZE_BYTES], "little"), SMALLEST_BYTES)
+        one = raw[offset : offset + size]
+        try:
+            documents.append(bson.decode(one, OPTIONS))
+        except (BSONError, ValueError, OverflowError):
+            rejected.append({"reason": "undecodable", "field": "", "coordinates": _id_of(one), "row": one.hex()})
+        offset += size
+    return documents, rejected
+
+
+def _id_of(raw: bytes) -> str:
+    """The coordinates of a document of which no more than its first field, the ``_id``, may be sound."""
+    kind, name, value = raw[4:5], raw[5:9], raw[9:]
+    size = ID_BYTES.get(kind, 4 + int.from_bytes(value[:4], "little") if kind == STRING else 0)
+    first = kind + name + value[:size] + b"\x00"
+    try:
+        document = bson.decode((len(first) + SIZE_BYTES).to_bytes(SIZE_BYTES, "little") + first, OPTIONS)
+    except (BSONError, ValueError, OverflowError):
+        return NOWHERE
+    return json_util.dumps(document, json_options=EXTENDED_JSON) if DOCUMENT_KEY in document else NOWHERE
+
+
+def _reject(document: Mapping[str, Any], reason: str, field: str) -> dict[str, str]:
+    return {
+        "reason": reason,
+        "field": field,
+        "coordinates": json_util.dumps({DOCUMENT_KEY: document.get(DOCUMENT_KEY)}, json_options=EXTENDED_JSON),
+        "row": json_util.dumps(document, json_options=EXTENDED_JSON),
+    }

@@ -1,0 +1,223 @@
+"""MySQL and MariaDB as a source: lines that the server renders, innodb_trx, and their SQL."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from ctypes import c_float
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import pymysql
+from pymysql.constants import ER
+
+from millrace.base.errors import ConfigurationError
+from millrace.base.naming import literal, quote_in_backticks
+from millrace.base.rejects import HEX
+from millrace.base.types import Column, Kind
+from millrace.base.zones import other_than_utc
+from millrace.declaration.stream import Stream
+from millrace.drivers.pipe import CHUNK_BYTES, Pipe, piped
+from millrace.drivers.psycopg_errors import statement
+from millrace.drivers.pymysql_errors import code_of, mysql_errors
+from millrace.sources.mysql_packets import rows_of
+from millrace.sources.mysql_replica import following
+from millrace.sources.mysql_values import UTF8, describe, is_collated
+from millrace.sources.position import Moment, joined
+from millrace.sources.rows import TOO_LARGE, SourceColumn
+from millrace.sources.tables import Connect, TableSource
+
+IDLE_SECONDS = 900
+"""How long the server keeps a snapshot for a run that neither asks nor takes rows: a paused read goes on after minutes,
+a frozen one does not hold its table for ever."""
+LOCK_SECONDS = 60
+"""How long a read waits for a table that somebody is changing."""
+NO_LIMIT = 18_446_744_073_709_551_615
+SETTINGS = (
+    f"SET NAMES {UTF8}",
+    "SET SESSION sql_mode = 'NO_BACKSLASH_ESCAPES', time_zone = '+00:00', sql_auto_is_null = 0, lc_messages = 'en_US', "
+    # The first of these three changes the second. DEFAULT would be what the server sets for everybody.
+    f"max_join_size = {NO_LIMIT}, sql_big_selects = 1, sql_select_limit = {NO_LIMIT}, "
+    f"group_concat_max_len = {2**32 - 1}, lock_wait_timeout = {LOCK_SECONDS}, "
+    f"net_write_timeout = {IDLE_SECONDS}, wait_timeout = {IDLE_SECONDS}"
+    f" /*M!100302 , idle_transaction_timeout = {IDLE_SECONDS}, idle_readonly_transaction_timeout = {IDLE_SECONDS} */"
+    f" /*M!100202 , max_recursive_iterations = {2**32 - 1} */"
+    " /*M!100304 , system_versioning_asof = DEFAULT */"
+    " /*M!100303 , in_predicate_conversion_threshold = 0 */",
+)
+"""What values and the number of rows depend on, and how long the server waits (docs/decisions/0014-sessions.md).
+MariaDB would turn long lists of keys into tables, whose collations do not mix with the columns'."""
+SNAPSHOT = (
+    "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+    "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+)
+LOOKS, BETWEEN_LOOKS_SECONDS = 15, 0.2
+NOT_GRANTED = "grant PROCESS"
+STALE = "another session reads information_schema.innodb_trx without a pause, so that it is not renewed"
+NUMBERS = frozenset({Kind.BOOLEAN, Kind.INT16, Kind.INT32, Kind.INT64, Kind.DECIMAL})
+
+
+class MySQLSource(TableSource):
+    """A MySQL or MariaDB database, by PyMySQL connections."""
+
+    def __init__(self, connect: Connect, chunk_bytes: int = CHUNK_BYTES) -> None:
+        super().__init__(MySQL(), connect, chunk_bytes)
+
+
+class MySQL:
+    """As ``Dialect``."""
+
+    random = "RAND()"
+
+    def errors(self, place: str) -> AbstractContextManager[None]:
+        """As ``Dialect.errors``."""
+        return mysql_errors(place)
+
+    def begin(self, connection: Any, connect: Connect) -> Moment:
+        """As ``Dialect.begin``."""
+        del connect
+        connection.autocommit(True)
+        (given_zone,) = _row(connection, "SELECT @@SESSION.time_zone")
+        _run(connection, *SETTINGS)
+        moment = _look(connection, given_zone)
+        # Once more: a proxy may have chosen another connection to the server for the transaction.
+        _run(connection, *SNAPSHOT, *SETTINGS)
+        return moment
+
+    def describe(self, connection: Any, stream: Stream, known: Sequence[Column]) -> tuple[SourceColumn, ...]:
+        """As ``Dialect.describe``."""
+        return describe(connection, stream, known)
+
+    def quote(self, *identifiers: str) -> str:
+        """As ``Dialect.quote``."""
+        return quote_in_backticks(*identifiers)
+
+    def line(self, stream: Stream, columns: Sequence[SourceColumn]) -> str:
+        """A row as one value; where that exceeds max_allowed_packet, its key alone and a mark."""
+        whole = _joined([column.rendered for column in columns])
+        key = [column.rendered if column.column.path in stream.keys else "''" for column in columns]
+        return f"IFNULL({whole}, {_joined([*key, literal(TOO_LARGE)])})"
+
+    def moment(self, column: SourceColumn, bound: datetime) -> str:
+        """Cut to the column's precision, as the stamps in it were."""
+        digits = re.search(r"\d", column.type_name)
+        unit = 10 ** (6 - int(digits[0] if digits else 0))
+        cut = bound.replace(tzinfo=None, microsecond=bound.microsecond // unit * unit)
+        return f"'{cut.isoformat(' ')}'"
+
+    def among(self, connection: Any, columns: Sequence[SourceColumn], rows: Sequence[tuple[Any, ...]]) -> str:
+        """The first column's values by its index; then, where a collation may take another key for this one, or there
+        are more columns, all of them by their bytes."""
+        literals = [
+            tuple(_literal(connection, column, value) for column, value in zip(columns, row, strict=True))
+            for row in rows
+        ]
+        first = ", ".join(dict.fromkeys(row[0] for row in literals))
+        by_index = f"{quote_in_backticks(columns[0].column.path)} IN ({first})"
+        if len(columns) == 1 and not is_collated(columns[0].type_name):
+            return by_index
+        exact, tuples = ", ".join(map(_as_bytes, columns)), ", ".join(f"({', '.join(row)})" for row in literals)
+        return f"{by_index} AND ({exact}) IN ({tuples})"
+
+    def sent(self, connection: Any, query: str, chunk_bytes: int) -> Generator[bytes, None, None]:
+        """As ``Dialect.sent``."""
+
+        def send(pipe: Pipe) -> None:
+            try:
+                for block in rows_of(connection, query, chunk_bytes):
+                    pipe.write(block)
+            except ValueError:
+                raise ConfigurationError(
+                    "the key of a row is larger than the server's max_allowed_packet",
+                    place="source",
+                    remedy="raise it on the server",
+                ) from None
+
+        # The driver does not show its socket otherwise.
+        return piped(send, lambda: connection._sock.fileno() if connection.open else None, chunk_bytes)
+
+
+def _run(connection: Any, *statements: str) -> None:
+    with connection.cursor() as cursor:
+        for one in statements:
+            cursor.execute(one)
+
+
+def _row(connection: Any, query: str) -> Any:
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        return cursor.fetchone()
+
+
+def _look(connection: Any, given_zone: str) -> Moment:
+    """The clock, then what runs, then whom the server follows, then the open transactions. ``given_zone`` is the time
+    zone that the session had before it was set to UTC."""
+    read_at = _row(connection, "SELECT UTC_TIMESTAMP(6)")[0].replace(tzinfo=UTC)
+    running, has_appliers = _row(connection, statement("mysql_running_statements"))
+    with connection.cursor() as cursor:
+        cursor.execute(statement("mysql_server"))
+        variables = {name.lower(): value for name, value in cursor.fetchall()}
+    server = following(connection, variables, has_appliers=bool(has_appliers))
+    oldest, blind = _oldest_transaction(connection)
+    return Moment(
+        read_at,
+        min((start.replace(tzinfo=UTC) for start in (oldest, running) if start is not None), default=None),
+        blind=joined(server.blind, blind),
+        replayed_until=None if server.behind is None else read_at - server.behind,
+        halted=server.halted,
+        zones=_zones_of(variables, given_zone),
+    )
+
+
+def _oldest_transaction(connection: Any) -> tuple[datetime | None, str]:
+    """When it began, and why it cannot be seen. A transaction of our own, which the next replaces, tells whether the
+    list is of now; it stays open between looks, so that one renewal serves all who wait for it."""
+    _run(connection, *SNAPSHOT)
+    try:
+        for _ in range(LOOKS):
+            is_fresh, oldest = _row(connection, statement("mysql_open_transactions"))
+            if is_fresh:
+                return oldest, ""
+            # All who wait look at the same moments, so that the list has the pauses that it needs.
+            time.sleep(BETWEEN_LOOKS_SECONDS - time.time() % BETWEEN_LOOKS_SECONDS)
+    except pymysql.MySQLError as error:
+        if code_of(error) != ER.SPECIFIC_ACCESS_DENIED_ERROR:
+            raise
+        return None, NOT_GRANTED
+    return None, STALE
+
+
+def _zones_of(variables: Mapping[str, str], given: str) -> tuple[str, ...]:
+    """Those that the server gives to sessions, by default and by its init_connect, other than UTC."""
+    names = {variables["time_zone"], given}
+    return other_than_utc({variables["system_time_zone"] if name == "SYSTEM" else name for name in names})
+
+
+def _joined(fields: Sequence[str]) -> str:
+    """A line of CSV."""
+    return "CONCAT(" + ", ',', ".join(fields) + ", CHAR(10))"
+
+
+def _as_bytes(column: SourceColumn) -> str:
+    name = quote_in_backticks(column.column.path)
+    return f"CAST(CONVERT({name} USING {UTF8}) AS BINARY)" if is_collated(column.type_name) else name
+
+
+def _literal(connection: Any, column: SourceColumn, value: Any) -> str:
+    """A key's value as SQL of the column's own type, so that its index serves. A text that is no value of that type is
+    NULL: no row has it."""
+    kind = column.column.type.kind
+    with suppress(ValueError, InvalidOperation):
+        if kind in NUMBERS:
+            return f"{Decimal(str(int(value) if isinstance(value, bool) else value)):f}"
+        if kind in {Kind.FLOAT32, Kind.FLOAT64}:
+            return repr(c_float(float(value)).value if kind is Kind.FLOAT32 else float(value))
+        if kind is Kind.BINARY:
+            return f"X'{(bytes.fromhex(value.removeprefix(HEX)) if isinstance(value, str) else bytes(value)).hex()}'"
+        if isinstance(value, datetime):
+            value = (value.astimezone(UTC) if value.tzinfo else value).replace(tzinfo=None).isoformat(" ")
+        return str(connection.escape(str(value)))
+    return "NULL"

@@ -1,0 +1,46 @@
+"""Keys that a pass over all rows of a table sees: the answer that a look-up by key is checked with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import polars as pl
+
+from millrace.base.rejects import HEX
+from millrace.sources.chunk import Keys
+
+INDEX = "index of the key"
+_TRUTHS = {"true": True, "false": False, "1": True, "0": False}
+
+
+def seen_in(frames: Iterable[pl.DataFrame], keys: Keys) -> list[set[int]]:
+    """The rows of the frames that have one of the keys, as ``Source.seen`` gives them.
+
+    A key's values are as a warehouse's driver gives them, or as text.
+    """
+    given = pl.DataFrame(list(keys.rows), schema=list(keys.names), orient="row", infer_schema_length=None)
+    given = given.with_row_index(INDEX)
+    seen: list[set[int]] = []
+    incomparable: set[int] = set()
+    for frame in frames:
+        typed = given.select(INDEX, *(_typed(given.schema[name], frame.schema[name], name) for name in keys.names))
+        lost = [typed[name].is_null() & given[name].is_not_null() for name in keys.names]
+        incomparable.update(typed.filter(pl.any_horizontal(lost))[INDEX])
+        by_value = typed.group_by(keys.names).agg(INDEX)
+        seen += map(set, by_value.join(frame, on=keys.names)[INDEX])
+    return [*seen, *({index} for index in incomparable)]
+
+
+def _typed(given: pl.DataType, wanted: pl.DataType, name: str) -> pl.Expr:
+    """The value in the type of the table's column; null where it is none."""
+    value = pl.col(name)
+    if given != pl.String:
+        return value.cast(wanted, strict=False)
+    if isinstance(wanted, pl.Datetime):
+        moment = value.str.replace("T", " ").str.replace(r"(Z|\+00:00)$", "")
+        return moment.str.to_datetime(time_unit="us", strict=False).dt.replace_time_zone(wanted.time_zone)
+    if wanted == pl.Boolean:
+        return value.str.to_lowercase().replace_strict(_TRUTHS, default=None)
+    if wanted == pl.Binary:
+        return value.str.strip_prefix(HEX).str.decode("hex", strict=False)
+    return value.str.to_date(strict=False) if wanted == pl.Date else value.cast(wanted, strict=False)

@@ -1,0 +1,100 @@
+"""Where the next read starts: what is known of a source before its snapshot is taken, as one bound in time.
+
+Whatever becomes visible later was stamped at or after the position. The rule and its limits are in
+docs/decisions/0003-position.md and 0017-clocks-and-zones.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from millrace.declaration.stream import Stream
+from millrace.sources.chunk import Keys, Window
+
+DEFAULT_OVERLAP = timedelta(seconds=1)
+"""Covers the moment between a transaction's start and its appearance in the server's list."""
+BLIND_OVERLAP = timedelta(minutes=15)
+"""Where open transactions cannot be seen."""
+CLOCK_TOLERANCE = timedelta(minutes=10)
+"""By how much a source's clock may be ahead of this machine's before its time is not believed."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What is known before a snapshot is taken: the source's clock, and the start of the oldest transaction that was
+    open then, None if none was. ``blind`` says why open transactions cannot be seen ('' where they can).
+
+    Of a replica, ``replayed_until`` is the time of the primary up to which all commits are here; ``halted`` says why
+    there is no such time. ``zones`` are the time zones other than UTC that the server gives to sessions."""
+
+    read_at: datetime
+    oldest_start: datetime | None = None
+    blind: str = ""
+    replayed_until: datetime | None = None
+    halted: str = ""
+    zones: tuple[str, ...] = ()
+
+
+def next_position(moment: Moment, stream: Stream, window: Window) -> tuple[str | None, str]:
+    """The position after a read that is open above, and what an operator should know of it."""
+    known = (moment.read_at, moment.oldest_start, moment.replayed_until)
+    bound, note = _believed(min(one for one in known if one is not None).astimezone(UTC), moment.read_at)
+    overlap = stream.capture.overlap
+    if moment.halted:
+        return window.lower, joined(f"{moment.halted}: the position stays where it is", note)
+    if not moment.blind:
+        return (bound - (DEFAULT_OVERLAP if overlap is None else overlap)).isoformat(), note
+    overlap = max(overlap or BLIND_OVERLAP, BLIND_OVERLAP)
+    told = f"open transactions cannot be seen ({moment.blind}): the next read overlaps this one by {overlap}"
+    return (bound - overlap).isoformat(), joined(told, note)
+
+
+def bounded_position(read_at: datetime, overlap: timedelta) -> tuple[str, str]:
+    """The position of a source that tells nothing but its clock, and what an operator should know of it."""
+    bound, note = _believed(read_at, read_at)
+    return (bound - overlap).isoformat(), note
+
+
+def not_in_future(selection: Window | Keys, read_at: datetime) -> tuple[Window | Keys, str]:
+    """A window that would start after the source's own time reads everything instead, and says so: the source's clock
+    was set back, and nobody knows what was stamped since."""
+    if isinstance(selection, Keys) or selection.lower is None or selection.is_chosen:
+        return selection, ""
+    ahead = as_utc(selection.lower) - read_at
+    if ahead <= timedelta(0):
+        return selection, ""
+    note = (
+        f"the position is {whole_seconds(ahead)} ahead of the source's clock, which was set back: everything is read "
+        "again; see that the source's clock is right"
+    )
+    return replace(selection, lower=None), note
+
+
+def as_utc(bound: str) -> datetime:
+    """A position. One without zone is in UTC."""
+    moment = datetime.fromisoformat(bound)
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def joined(*notes: str) -> str:
+    """What there is to say, as one note."""
+    return "; ".join(filter(None, notes))
+
+
+def whole_seconds(span: timedelta) -> timedelta:
+    """For people."""
+    return timedelta(seconds=round(span.total_seconds()))
+
+
+def _believed(bound: datetime, read_at: datetime) -> tuple[datetime, str]:
+    """A source whose clock is far ahead of this machine's is corrected one day; rows are then stamped earlier."""
+    now = datetime.now(UTC)
+    ahead = read_at - now
+    if ahead <= CLOCK_TOLERANCE:
+        return bound, ""
+    note = (
+        f"the source's clock is {whole_seconds(ahead)} ahead of this machine's: the next read starts from this "
+        "machine's time; set the clock that is wrong"
+    )
+    return min(bound, now), note

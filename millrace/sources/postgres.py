@@ -1,0 +1,138 @@
+"""Postgres as a source: COPY, pg_stat_activity, and its SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from typing import Any
+
+from millrace.base.errors import ConfigurationError
+from millrace.base.naming import literal, quote
+from millrace.base.types import Column, Kind
+from millrace.base.zones import other_than_utc
+from millrace.declaration.stream import Stream
+from millrace.drivers.pipe import CHUNK_BYTES, piped
+from millrace.drivers.poolers import transactions
+from millrace.drivers.psycopg_errors import database_errors, statement
+from millrace.drivers.session_settings import ENCODING, begin_reading
+from millrace.sources.position import Moment
+from millrace.sources.postgres_values import describe
+from millrace.sources.rows import SourceColumn
+from millrace.sources.tables import Connect, TableSource
+
+OLDEST_SERVER = 140_000
+BLIND = {
+    "": "",
+    "replica": "this server is a replica, and hides those of the primary",
+    "prepared": "there are prepared transactions, which do not say when they began: end them",
+    "not granted": "grant pg_read_all_stats",
+    "not tracked": "a session does not say when its transaction began, as with track_activities = off",
+    "subscriber": (
+        "this database subscribes to another server, hides those of that one and does not say how far behind it is; "
+        "read from that server, or declare an overlap longer than the lag"
+    ),
+}
+"""Why open transactions cannot be seen, by what the server is asked."""
+
+
+class PostgresSource(TableSource):
+    """A Postgres database, by psycopg2 connections."""
+
+    def __init__(self, connect: Connect, chunk_bytes: int = CHUNK_BYTES) -> None:
+        super().__init__(Postgres(), connect, chunk_bytes)
+
+
+class Postgres:
+    """As ``Dialect``."""
+
+    random = "random()"
+
+    def errors(self, place: str) -> AbstractContextManager[None]:
+        """As ``Dialect.errors``."""
+        return database_errors(place)
+
+    def begin(self, connection: Any, connect: Connect) -> Moment:
+        """As ``Dialect.begin``."""
+        _refuse_old(connection)
+        with transactions(connection, connect):
+            begin_reading(connection, "READ COMMITTED")
+        with connection.cursor() as cursor:
+            clock = _own_clock(cursor)
+            # The server then tells as well who chose the zone that this session was given.
+            cursor.execute("SET LOCAL TimeZone TO DEFAULT")
+            cursor.execute(statement("postgres_open_transactions"))
+            read_at, oldest_start, why_blind, replayed_until, zones = cursor.fetchone()
+            if replayed_until is not None:
+                replayed_until = _replayed_until(cursor, replayed_until)
+        begin_reading(connection, "REPEATABLE READ")
+        zones = other_than_utc(zones)
+        return Moment((clock or read_at).astimezone(UTC), oldest_start, BLIND[why_blind], replayed_until, zones=zones)
+
+    def describe(self, connection: Any, stream: Stream, known: Sequence[Column]) -> tuple[SourceColumn, ...]:
+        """As ``Dialect.describe``."""
+        return describe(connection, stream, known)
+
+    def quote(self, *identifiers: str) -> str:
+        """As ``Dialect.quote``."""
+        return quote(*identifiers)
+
+    def line(self, _stream: Stream, columns: Sequence[SourceColumn]) -> str:
+        """As ``Dialect.line``; COPY makes it a line."""
+        return ", ".join(column.rendered for column in columns)
+
+    def moment(self, column: SourceColumn, bound: datetime) -> str:
+        """As ``Dialect.moment``."""
+        type_name = "timestamptz" if column.column.type.kind is Kind.TIMESTAMP_UTC else "timestamp"
+        return f"{literal(bound.isoformat())}::{type_name}"
+
+    def among(self, connection: Any, columns: Sequence[SourceColumn], rows: Sequence[tuple[Any, ...]]) -> str:
+        """The values are sent as literals that the source reads in the column's type, so that its index serves; those
+        of an extension's type as text: citext finds ``abc`` for ``Abc``, which are two keys to the warehouse."""
+        with connection.cursor() as cursor:
+            values = [
+                cursor.mogrify("%s", (list(of_column),)).decode() + f"::{column.type_name}[]"
+                for of_column, column in zip(zip(*rows, strict=True), columns, strict=True)
+            ]
+        own = ", ".join(f"{quote(column.column.path)}::{column.type_name}" for column in columns)
+        return f"({own}) IN (SELECT * FROM unnest({', '.join(values)}))"
+
+    def sent(self, connection: Any, query: str, chunk_bytes: int) -> Generator[bytes, None, None]:
+        """As ``Dialect.sent``."""
+
+        def copy(pipe: Any) -> None:
+            with connection.cursor() as cursor:
+                cursor.copy_expert(f"COPY ({query}) TO STDOUT (FORMAT csv, ENCODING '{ENCODING}')", pipe)
+
+        return piped(copy, lambda: None if connection.closed else connection.fileno(), chunk_bytes)
+
+
+def _refuse_old(connection: Any) -> None:
+    if connection.server_version < OLDEST_SERVER:
+        raise ConfigurationError(
+            f"PostgreSQL {connection.server_version // 10_000} is too old",
+            place="source",
+            remedy="14 is the oldest whose extract(epoch) is exact to the microsecond",
+        )
+
+
+def _replayed_until(cursor: Any, replayed_until: datetime) -> datetime:
+    """Of an Aurora reader, which replays no log, its lag tells it."""
+    cursor.execute("SELECT to_regproc('pg_catalog.aurora_replica_status') IS NOT NULL")
+    if not cursor.fetchone()[0]:
+        return replayed_until
+    cursor.execute(statement("postgres_aurora_reader"))
+    (found,) = cursor.fetchone()
+    return replayed_until if found is None else found
+
+
+def _own_clock(cursor: Any) -> datetime | None:
+    """The time by the clock that stamps the rows, where that is not the server's: a role or database names it in the
+    setting ``millrace.clock``, as ``schema.function``."""
+    cursor.execute("SELECT current_setting('millrace.clock', true)")
+    (name,) = cursor.fetchone()
+    if not name:
+        return None
+    cursor.execute(f"SELECT {quote(*name.split('.'))}()")
+    moment: datetime = cursor.fetchone()[0]
+    return moment

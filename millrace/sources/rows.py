@@ -1,0 +1,216 @@
+"""Rows of tables as they travel: the CSV that a server renders, and how Polars reads it back exactly.
+
+Integers stand for booleans, dates and timestamps (days and microseconds since 1970), so that nothing is parsed
+twice. A value that its type cannot hold (NaN in a numeric, too many digits, an infinite date) is rendered as text:
+the chunk that has one is read as text, tried, and the row rejected.
+"""
+
+from __future__ import annotations
+
+from codecs import BOM_UTF8
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from millrace.base.errors import FatalError
+from millrace.base.rejects import HEX, because, because_of, split
+from millrace.base.single_rows import several
+from millrace.base.types import Column, Kind, polars_type
+from millrace.declaration.stream import Stream
+from millrace.sources.chunk import Chunk
+from millrace.sources.json_text import unfit
+
+YEARS = ("0001-01-01", "10000-01-01")
+"""First day and the day after the last that drivers, Arrow's text form and both warehouses are proven to hold."""
+TOO_LARGE = "row_too_large"
+"""The reason, and the only value of one more field, of a row of which its server could render nothing but the key."""
+SURPLUS = "\x1f"
+"""That field's name: none that a column may have."""
+DAYS, MOMENTS = frozenset({Kind.DATE}), frozenset({Kind.TIMESTAMP, Kind.TIMESTAMP_UTC})
+NUL = "\x00"
+
+
+@dataclass(frozen=True)
+class SourceColumn:
+    """A column with the SQL that renders it; ``exact`` is False where single values may not fit the type;
+    ``type_name`` is the source's type as SQL spells it (of Postgres, the type that values are compared as, without
+    limits); ``as_bytes`` says that it is a text whose UTF-8 travels as hexadecimal digits."""
+
+    column: Column
+    rendered: str
+    exact: bool = True
+    type_name: str = ""
+    as_bytes: bool = False
+
+
+def nothing(columns: tuple[SourceColumn, ...]) -> Chunk:
+    """No rows; what the columns are is told all the same."""
+    plain = tuple(column.column for column in columns)
+    return Chunk(pl.DataFrame(schema={column.name: polars_type(column.type) for column in plain}), plain)
+
+
+def decode(data: bytes, columns: tuple[SourceColumn, ...], stream: Stream) -> Chunk:
+    """CSV rows into a typed frame; rows that do not fit their types become rejects.
+
+    Raises FatalError when the bytes are not what the SELECT promised.
+    """
+    plain = tuple(column.column for column in columns)
+    try:
+        frame = _parse(data, columns, strict=True)
+    except pl.exceptions.PolarsError:
+        frame = _parse_leniently(data, columns, stream)
+    verdicts = list(_verdicts(frame, columns))
+    accepted, rejected = split(frame, verdicts, stream.keys, raw=lambda: _raw(data, columns))
+    finished = several(accepted).select(_finish(column) for column in plain).head(accepted.height)
+    return Chunk(finished, plain, rejected)
+
+
+def _text_of(column: Column) -> str:
+    """Where the lenient parse keeps what a column's value was before it was tried."""
+    return f"text of {column.name}"
+
+
+def _wire_type(column: SourceColumn, *, strict: bool) -> pl.DataType:
+    kind = column.column.type.kind
+    if column.as_bytes:
+        return pl.String()
+    if kind is Kind.DECIMAL:
+        return polars_type(column.column.type) if strict and column.exact else pl.String()
+    if kind in DAYS | MOMENTS:
+        return (pl.Int32() if kind in DAYS else pl.Int64()) if strict else pl.String()
+    return {Kind.BOOLEAN: pl.Int16(), Kind.BINARY: pl.String()}.get(kind) or polars_type(column.column.type)
+
+
+def _read_csv(data: bytes, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    return pl.read_csv(_without_encoding_mark(data), has_header=False, schema=dict(schema))
+
+
+def _read_with_surplus(data: bytes, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Few rows have the surplus field, if any has it."""
+    with_surplus = {**schema, SURPLUS: pl.String()}
+    return pl.read_csv(_without_encoding_mark(data), has_header=False, schema=with_surplus, missing_columns="insert")
+
+
+def _without_encoding_mark(data: bytes) -> bytes:
+    """Polars takes U+FEFF at the beginning for a mark of the encoding and removes it; here it belongs to the first
+    value, so that one more is put before it."""
+    return BOM_UTF8 + data if data.startswith(BOM_UTF8) else data
+
+
+def _parse(data: bytes, columns: tuple[SourceColumn, ...], *, strict: bool) -> pl.DataFrame:
+    """The frame, with the text of what had to be read as text beside what it could be cast to."""
+    wire = {column.column.name: _wire_type(column, strict=strict) for column in columns}
+    frame = _read_csv(data, wire) if strict else _read_with_surplus(data, wire)
+    tried = [column for column in columns if wire[column.column.name] == pl.String() and _is_tried(column)]
+    texts = [_before(column).alias(_text_of(column.column)) for column in tried]
+    return several(frame).with_columns(*texts, *map(_tried, tried)).head(frame.height) if tried else frame
+
+
+def _parse_leniently(data: bytes, columns: tuple[SourceColumn, ...], stream: Stream) -> pl.DataFrame:
+    try:
+        frame = _parse(data, columns, strict=False)
+        if set(frame[SURPLUS].unique()) <= {None, TOO_LARGE}:
+            return frame
+        problem = "more fields than columns"
+    except pl.exceptions.PolarsError as error:
+        problem = type(error).__name__
+    raise FatalError(
+        f"the rows that the source sent cannot be read ({problem})",
+        place=f"stream {stream.name} ({stream.source})",
+        remedy="see whether the database's encoding is UTF-8 and report the column types",
+    )
+
+
+def _is_tried(column: SourceColumn) -> bool:
+    return column.as_bytes or column.column.type.kind in {Kind.DECIMAL} | DAYS | MOMENTS
+
+
+def _before(column: SourceColumn) -> pl.Expr:
+    """The text of a value that is tried; of long ones, in digits, no more than that there is one."""
+    text = pl.col(column.column.name)
+    return pl.when(text.is_not_null()).then(pl.lit("")) if column.as_bytes else text
+
+
+def _tried(column: SourceColumn) -> pl.Expr:
+    value, kind = pl.col(column.column.name), column.column.type.kind
+    if column.as_bytes:
+        return _as_text(value)
+    if kind is Kind.DECIMAL:
+        return _exact_decimal(column.column)
+    return value.cast(pl.Int32 if kind in DAYS else pl.Int64, strict=False)
+
+
+def _as_text(digits: pl.Expr) -> pl.Expr:
+    """Null where the bytes are no UTF-8."""
+    return digits.str.decode("hex").cast(pl.String, strict=False)
+
+
+def _exact_decimal(column: Column) -> pl.Expr:
+    """Null unless the text fits the precision and scale digit by digit (trailing zeros aside)."""
+    precision, scale = column.type.precision or 38, column.type.scale or 0
+    whole = f"0*[0-9]{{0,{precision - scale}}}"
+    fits = rf"^-?{whole}(\.[0-9]{{0,{scale}}}0*)?$"
+    text = pl.col(column.name)
+    trimmed = text.str.replace(rf"(\.[0-9]{{{scale}}})0+$", "$1")
+    cast = pl.when(text.str.contains(fits)).then(trimmed).cast(pl.Decimal(precision, scale), strict=False)
+    return cast.alias(column.name)
+
+
+def _verdicts(frame: pl.DataFrame, columns: tuple[SourceColumn, ...]) -> Iterator[pl.Expr]:
+    """Verdicts on the columns that may hold what their types cannot."""
+    if SURPLUS in frame.columns:
+        yield because(TOO_LARGE, "", pl.col(SURPLUS).is_not_null())
+    for column in columns:
+        value, kind, path = pl.col(column.column.name), column.column.type.kind, column.column.path
+        text = pl.col(_text_of(column.column))
+        if _text_of(column.column) in frame.columns:
+            unheld = value.is_null() & text.is_not_null()
+            yield because_of(pl.when(unheld).then(_why(column, text)), path)
+        if kind is Kind.DOCUMENT and not column.exact:
+            yield because_of(value.map_batches(unfit, return_dtype=pl.String), path)
+        elif kind is Kind.TEXT and not column.exact:
+            yield because("nul_character", path, value.str.contains(NUL, literal=True))
+        elif kind is Kind.BOOLEAN and not column.exact:
+            yield because("type_mismatch", path, ~value.is_between(0, 1))
+
+
+def _why(column: SourceColumn, text: pl.Expr) -> pl.Expr:
+    """The reason of a value that was tried in vain."""
+    kind = column.column.type.kind
+    if column.as_bytes:
+        return pl.lit("undecodable")
+    if kind is Kind.DECIMAL:
+        return pl.lit("number_does_not_fit")
+    infinite = "infinite_date" if kind in DAYS else "infinite_timestamp"
+    return (
+        pl.when(text.str.contains("infinity", literal=True))
+        .then(pl.lit(infinite))
+        .when(text.str.contains(r"^\d{4}-(00|\d\d-00)"))
+        .then(pl.lit("zero_date"))
+        .otherwise(pl.lit("date_out_of_range"))
+    )
+
+
+def _finish(column: Column) -> pl.Expr:
+    """From the wire's integers and hex to the column's own type."""
+    expression = pl.col(column.name)
+    if column.type.kind is Kind.BINARY:
+        return expression.str.decode("hex")
+    return expression.cast(polars_type(column.type))
+
+
+def _raw(data: bytes, columns: tuple[SourceColumn, ...]) -> pl.DataFrame:
+    """Every value as text that the source itself would read, under the source's names."""
+    texts = _read_with_surplus(data, {column.column.path: pl.String() for column in columns})
+    return texts.select(_as_source(column).alias(column.column.path) for column in columns)
+
+
+def _as_source(column: SourceColumn) -> pl.Expr:
+    text, kind = pl.col(column.column.path), column.column.type.kind
+    if column.as_bytes or kind is Kind.BINARY:
+        return pl.coalesce(*[_as_text(text)] if column.as_bytes else [], HEX + text)
+    if kind not in DAYS | MOMENTS:
+        return text
+    number, moment = (pl.Int32, pl.Date) if kind in DAYS else (pl.Int64, pl.Datetime("us"))
+    return pl.coalesce(text.cast(number, strict=False).cast(moment).cast(pl.String), text)

@@ -1,0 +1,1 @@
+"""The ledger: applied batches, positions, leases, rejects."""

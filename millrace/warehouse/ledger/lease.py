@@ -1,0 +1,98 @@
+"""A lease per stream: one run reads and loads it at a time, and a run that lost it stops without writing.
+
+Time is the warehouse's.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from millrace.base.errors import MillraceError, StreamBusy
+from millrace.warehouse.session import lock
+
+LEASES = "millrace.leases"
+LEASE_SECONDS = 120
+RENEWAL_SECONDS = 30.0
+_OF_STREAM = "pipeline = %s AND stream = %s"
+
+
+def take(connection: Any, clock: str, pipeline: str, stream: str, holder: str) -> int:
+    """The token of a new lease. The same holder may take it again at once, another one once it has expired; raises
+    StreamBusy before. Commits."""
+    lock(connection, LEASES)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT token, holder, expires_at, expires_at > {clock} FROM millrace.leases WHERE {_OF_STREAM}",
+            (pipeline, stream),
+        )
+        found = cursor.fetchone() or (_last_applied(cursor, pipeline, stream), holder, None, False)
+        token, held_by, expires_at, is_held = found
+        if is_held and held_by != holder:
+            connection.rollback()
+            raise StreamBusy(
+                f"{held_by} holds the stream until {expires_at:%H:%M:%S} UTC, and longer if it goes on",
+                place=f"stream {pipeline}.{stream}",
+                remedy="wait for that run, or for the lease to end if it is dead",
+            )
+        cursor.execute(f"DELETE FROM millrace.leases WHERE {_OF_STREAM}", (pipeline, stream))
+        cursor.execute(
+            "INSERT INTO millrace.leases (pipeline, stream, token, holder, expires_at) "
+            f"SELECT %s, %s, %s, %s, {_later(clock, LEASE_SECONDS)}",
+            (pipeline, stream, token + 1, holder),
+        )
+    connection.commit()
+    return int(token) + 1
+
+
+def extend(connection: Any, clock: str, pipeline: str, tokens: Mapping[str, int], seconds: int = LEASE_SECONDS) -> None:
+    """Let the leases of these tokens, by stream, end in ``seconds`` from now (0: give them back), where they are still
+    the newest. Commits."""
+    lock(connection, LEASES)
+    with connection.cursor() as cursor:
+        for stream, token in tokens.items():
+            cursor.execute(
+                f"UPDATE millrace.leases SET expires_at = {_later(clock, seconds)} WHERE {_OF_STREAM} AND token = %s",
+                (pipeline, stream, token),
+            )
+    connection.commit()
+
+
+def _last_applied(cursor: Any, pipeline: str, stream: str) -> int:
+    """The greatest token of an applied batch: tokens grow also where the rows of leases were deleted by hand."""
+    cursor.execute(f"SELECT coalesce(max(token), 0) FROM millrace.batches WHERE {_OF_STREAM}", (pipeline, stream))
+    return int(cursor.fetchone()[0])
+
+
+def newest(connection: Any, pipeline: str, stream: str) -> int:
+    """The token that counts; 0 when the stream was never leased."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT max(token) FROM millrace.leases WHERE {_OF_STREAM}", (pipeline, stream))
+        return cursor.fetchone()[0] or 0
+
+
+@contextmanager
+def kept(extend_once: Callable[[], None]) -> Iterator[None]:
+    """Within it a thread extends a lease from time to time. When the warehouse does not answer it tries again: a lease
+    that ran out is found out at the apply."""
+    ended = threading.Event()
+
+    def keep() -> None:
+        while not ended.wait(RENEWAL_SECONDS):
+            try:
+                extend_once()
+            except MillraceError:
+                continue
+
+    keeper = threading.Thread(target=keep, name="lease", daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def _later(clock: str, seconds: int) -> str:
+    return f"{clock} + INTERVAL '{seconds} seconds'"

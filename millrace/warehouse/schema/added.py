@@ -1,0 +1,46 @@
+"""Columns that a load adds to a target that has rows: what those rows hold in them.
+
+A column that was loaded before and is missing now was taken away by hand. The stored hashes say that every row has its
+values, so that only a batch that compares value by value may add it (docs/decisions/0018-stored-hash-is-a-claim.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from millrace.base.errors import FatalError, TargetLost
+from millrace.lake.batch import Batch
+from millrace.warehouse.ledger.ledger import Ledger
+from millrace.warehouse.schema.changes import AddColumn, Change
+from millrace.warehouse.target import Target
+
+
+def refuse_unfilled(ledger: Ledger, target: Target, batch: Batch, changes: Sequence[Change]) -> None:
+    """Raises TargetLost when a column that was loaded before would be added and left empty: the next read of the stream
+    reads everything. For a model FatalError, because a person has to ask for that."""
+    if batch.by_value and (batch.reads_all or batch.kind == "model"):
+        return
+    lost = sorted(_added(changes) & ledger.columns(batch.pipeline, batch.stream).keys())
+    if not lost:
+        return
+    problem = f"the target has lost {', '.join(lost)}, and this batch holds only some of its rows"
+    if batch.kind == "model":
+        raise FatalError(
+            problem, place=target.place, remedy=f"run `millrace run {target.called} --full`, which fills the column"
+        )
+    ledger.expect_columns(batch.pipeline, batch.stream, lost)
+    raise TargetLost(problem, place=target.place, remedy="run again: everything is read then")
+
+
+def unfilled(target: Target, batch: Batch, changes: Sequence[Change]) -> Iterator[str]:
+    """What a person should know of columns that are new in the source."""
+    arriving = {column.name for column in batch.columns}
+    added = sorted(_added(changes) & arriving)
+    if added and not batch.reads_all and not batch.by_value:
+        full, sweep = f"`millrace run {target.called} --full`", f"`millrace sweep {target.called}`, or a due sweep,"
+        way = full if batch.kind == "model" or batch.collected else sweep
+        yield f"rows loaded before are NULL in the new {', '.join(added)} until they are read again: {way} does it"
+
+
+def _added(changes: Sequence[Change]) -> set[str]:
+    return {change.name for change in changes if isinstance(change, AddColumn)}

@@ -1,0 +1,181 @@
+"""Changes of a table's form as values: what they are called, which are made, and the SQL that makes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from millrace.base.naming import quote
+from millrace.warehouse.schema.changes import Change, Step, create_index
+from millrace.warehouse.statements import ORDINAL
+
+ROWS_OF_A_STEP = 500_000
+"""Of a table that is written again in steps."""
+
+
+@dataclass(frozen=True)
+class AllowNull(Change):
+    """The target refuses NULL in a column that may be NULL now, or that is given no more."""
+
+    name: str
+
+    def steps(self) -> list[Step]:
+        """One statement."""
+        return [Step((f"ALTER TABLE {self.target.quoted} ALTER COLUMN {quote(self.name)} DROP NOT NULL",))]
+
+    def __str__(self) -> str:
+        return f"let column {self.name} of {self.target} be NULL"
+
+
+@dataclass(frozen=True)
+class RenameColumn(Change):
+    """A column of our own is declared with another name."""
+
+    old: str
+    new: str
+
+    def steps(self) -> list[Step]:
+        """One statement."""
+        return [Step((f"ALTER TABLE {self.target.quoted} RENAME COLUMN {quote(self.old)} TO {quote(self.new)}",))]
+
+    def __str__(self) -> str:
+        return f"rename column {self.old} of {self.target} to {self.new}"
+
+
+@dataclass(frozen=True)
+class SettleEnds(Change):
+    """Versions end by another rule than they did, or it is not known by which: the ``statement`` sets
+    all that differ."""
+
+    statement: str
+    of_columns: ClassVar[bool] = False
+
+    def steps(self) -> list[Step]:
+        """One statement, which may be repeated."""
+        return [Step((self.statement,))]
+
+    def __str__(self) -> str:
+        return f"settle where the versions of {self.target} end, by the declared gap and open_end"
+
+
+@dataclass(frozen=True)
+class Told(Change):
+    """A declaration has changed so that nothing is done to the target, and a person should know what that means."""
+
+    text: str
+    of_columns: ClassVar[bool] = False
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class RefusedForm(Change):
+    """What is never made. ``ways`` says how a person can go on."""
+
+    ways: str
+    additive: ClassVar[bool] = False
+    of_columns: ClassVar[bool] = False
+
+    @property
+    def remedy(self) -> str:
+        """The ways."""
+        return self.ways
+
+
+@dataclass(frozen=True)
+class OtherForm(RefusedForm):
+    """The target was loaded in another way than is declared, which would mix two kinds of rows. ``was`` says how,
+    ``declared`` what is."""
+
+    was: str
+    declared: str
+
+    def __str__(self) -> str:
+        return f"{self.target} {self.was}, and the declaration says {self.declared}"
+
+
+@dataclass(frozen=True)
+class LeftOut(RefusedForm):
+    """The target of a model did not get what was loaded meanwhile."""
+
+    def __str__(self) -> str:
+        return f"rows were loaded while the model of {self.target} was not declared, and it lacks them"
+
+
+@dataclass(frozen=True)
+class BindRows(Change):
+    """A bind is new, or another one, and the ``rows`` that are there are not bound by it. ``find`` lists those that
+    are to be written, numbered from 1, in a temporary table; ``write`` writes them."""
+
+    column: str
+    dimension: str
+    rows: int
+    drop: str
+    find: str
+    write: str
+    of_columns: ClassVar[bool] = False
+
+    def steps(self) -> list[Step]:
+        """So many rows in a transaction each; all may be repeated."""
+        firsts = range(0, max(self.rows, 1), ROWS_OF_A_STEP)
+        last = firsts[-1]
+        bounds = [
+            f"b$.{ORDINAL} > {first}" + ("" if first == last else f" AND b$.{ORDINAL} <= {first + ROWS_OF_A_STEP}")
+            for first in firsts
+        ]
+        return [
+            Step((self.drop, self.find)),
+            *(Step((f"{self.write} AND {bound}",)) for bound in bounds),
+            Step((self.drop,)),
+        ]
+
+    def __str__(self) -> str:
+        return f"bind {self.column} of all {self.rows} rows of {self.target} to {self.dimension}"
+
+
+@dataclass(frozen=True)
+class CompleteReference(Change):
+    """A reference is new, or to another dimension: keys of rows that are there may be missing in it. They are put in
+    with what is loaded."""
+
+    column: str
+    dimension: str
+    of_columns: ClassVar[bool] = False
+
+    def __str__(self) -> str:
+        return f"add the keys in {self.column} of all rows of {self.target} that {self.dimension} lacks"
+
+
+@dataclass(frozen=True)
+class CreateIndex(Change):
+    """The target has no index on columns by which its rows are found. ``where``: of which rows, '' of all."""
+
+    columns: tuple[str, ...]
+    where: str = ""
+    of_columns: ClassVar[bool] = False
+
+    def steps(self) -> list[Step]:
+        """One statement, in which writers wait."""
+        return [Step((create_index(self.target, self.columns, self.where),))]
+
+    def __str__(self) -> str:
+        rows = " for rows that are not bound" if self.where else ""
+        return f"create an index on {self.target} ({', '.join(self.columns)}){rows}"
+
+
+@dataclass(frozen=True)
+class DropIndex(Change):
+    """The target's index cannot hold a text that is to come."""
+
+    index: str
+    columns: tuple[str, ...]
+    of_columns: ClassVar[bool] = False
+
+    def steps(self) -> list[Step]:
+        """One statement."""
+        return [Step((f"DROP INDEX IF EXISTS {quote(self.target.schema, self.index)}",))]
+
+    def __str__(self) -> str:
+        names = ", ".join(self.columns)
+        return f"drop the index on {self.target} ({names}): a text is longer than an index holds"

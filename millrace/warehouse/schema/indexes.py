@@ -1,0 +1,146 @@
+"""Indexes, where a warehouse has them: by which columns rows of a target are found.
+
+An index holds texts of limited length only. Texts are measured before they are loaded, so that an index whose limit one
+of them would pass is dropped in time; it is not made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from millrace.base.naming import VERSION, quote
+from millrace.base.types import DataType, Kind
+from millrace.declaration.load_modes import History, Scd2
+from millrace.warehouse.binding import unbound
+from millrace.warehouse.schema.changes import Change, TargetTable
+from millrace.warehouse.schema.changes_of_form import CreateIndex, DropIndex, Told
+from millrace.warehouse.target import Target
+
+INDEX_BYTES = 2_000
+"""Of the texts of one row; Postgres's limit is 2,704 with all that belongs to it."""
+MAX_COLUMNS = 8
+MADE, TOO_LONG, NOT_OURS = "made", "too long", "not ours"
+_OWNED = """
+SELECT pg_has_role(t.relowner, 'USAGE') FROM pg_catalog.pg_class AS t
+JOIN pg_catalog.pg_namespace AS n ON n.oid = t.relnamespace WHERE n.nspname = %s AND t.relname = %s
+"""
+
+_HELD = """
+SELECT i.relname, (
+    SELECT string_agg(a.attname, ',' ORDER BY k.position)
+    FROM unnest(x.indkey::int[]) WITH ORDINALITY AS k(number, position)
+    JOIN pg_catalog.pg_attribute AS a ON a.attrelid = x.indrelid AND a.attnum = k.number
+), x.indpred IS NOT NULL
+FROM pg_catalog.pg_index AS x
+JOIN pg_catalog.pg_class AS i ON i.oid = x.indexrelid
+JOIN pg_catalog.pg_class AS t ON t.oid = x.indrelid
+JOIN pg_catalog.pg_namespace AS n ON n.oid = t.relnamespace
+WHERE n.nspname = %s AND t.relname = %s AND x.indisvalid
+"""
+
+
+@dataclass(frozen=True)
+class Index:
+    """On columns, of the rows of a condition ('': of all)."""
+
+    table: str
+    columns: tuple[str, ...]
+    where: str = ""
+
+    @property
+    def name(self) -> str:
+        """By which its state is recorded."""
+        return f"{self.table}:{','.join(self.columns)}" + (f" where {self.where}" if self.where else "")
+
+
+def wanted_indexes(target: Target) -> list[Index]:
+    """Those by which loads find rows of a target."""
+    if not target.dialect.has_indexes:
+        return []
+    keys = target.keys[:MAX_COLUMNS]
+    found: list[tuple[tuple[str, ...], str]] = [(keys, "")] if keys else []
+    match target.load:
+        case Scd2() as load:
+            found = [((*keys, load.start), ""), ((load.surrogate,), "")]
+        case History():
+            found = [((*keys, VERSION), "")]
+    if target.root_columns and target.root_columns != keys[: len(target.root_columns)]:
+        found.append((target.root_columns[:MAX_COLUMNS], ""))
+    found += [((*bind.keys[:MAX_COLUMNS], bind.at), "") for bind in target.binds]
+    found += [((bind.column,), unbound(bind)) for bind in target.binds]
+    return [Index(target.table, columns, where) for columns, where in dict.fromkeys(found)]
+
+
+class Indexes:
+    """Of one target: which are there, and which have to be made or dropped."""
+
+    def __init__(
+        self, target: Target, columns: Mapping[str, DataType | None], longest_bytes: Mapping[str, int]
+    ) -> None:
+        self._target = target
+        self._table = TargetTable(target.schema, target.table, target.dialect)
+        self._texts = {
+            name for name, one in columns.items() if one is not None and one.kind in {Kind.TEXT, Kind.BINARY}
+        }
+        self._longest_bytes = longest_bytes
+
+    def of_new_table(self) -> dict[Index, str]:
+        """All that are wanted, each with its state."""
+        return {one: TOO_LONG if self._bytes(one) > INDEX_BYTES else MADE for one in wanted_indexes(self._target)}
+
+    def changes(self, connection: Any, recorded: Mapping[str, str]) -> tuple[list[Change], dict[str, str]]:
+        """Of a table that is there; and the states once they are made."""
+        states: dict[str, str] = {}
+        changes: list[Change] = []
+        for one in wanted_indexes(self._target):
+            state = recorded.get(one.name, "")
+            if state == MADE and self._bytes(one) > INDEX_BYTES:
+                changes += [DropIndex(self._table, name, one.columns) for name in self._held(connection, one)]
+                state = TOO_LONG
+            elif not state:
+                state = self._state_of_table(connection, one)
+                if state == MADE and not self._held(connection, one):
+                    missing = CreateIndex(self._table, one.columns, one.where)
+                    state = MADE if self._is_owned(connection) else NOT_OURS
+                    changes.append(missing if state == MADE else self._told(missing))
+            states[one.name] = state
+        return changes, states
+
+    def _bytes(self, index: Index) -> int:
+        return sum(self._longest_bytes.get(name, 0) for name in self._texts & {*index.columns})
+
+    def _state_of_table(self, connection: Any, index: Index) -> str:
+        """By the rows that are there, which nobody measured."""
+        texts = sorted(self._texts & {*index.columns})
+        if not texts:
+            return MADE
+        lengths = " + ".join(f"coalesce(octet_length({quote(name)}), 0)" for name in texts)
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT coalesce(max({lengths}), 0) FROM {self._target.quoted}")
+            longest = int(cursor.fetchone()[0])
+        return TOO_LONG if max(longest, self._bytes(index)) > INDEX_BYTES else MADE
+
+    def _is_owned(self, connection: Any) -> bool:
+        """Whether this user may make an index: what was given to it to write is not its own."""
+        with connection.cursor() as cursor:
+            cursor.execute(_OWNED, (self._target.schema, self._target.table))
+            return bool(cursor.fetchone()[0])
+
+    def _told(self, missing: CreateIndex) -> Told:
+        statement = missing.sql()[0]
+        return Told(
+            self._table,
+            f"{self._table} belongs to another user, who may make loads cheaper: {statement}",
+        )
+
+    def _held(self, connection: Any, index: Index) -> Sequence[str]:
+        """Names of those that are there."""
+        with connection.cursor() as cursor:
+            cursor.execute(_HELD, (self._target.schema, self._target.table))
+            return [
+                name
+                for name, columns, is_partial in cursor.fetchall()
+                if columns == ",".join(index.columns) and is_partial == bool(index.where)
+            ]

@@ -1,0 +1,108 @@
+"""Making room: the schema changes a load needs, as far as the stream's policy allows them.
+
+All are refused before any is made. Each step is a transaction of its own, ahead of the load's: a crash between two of
+them leaves a target that holds what it held, and the next load reads the catalog again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, assert_never
+
+import psycopg2
+
+from millrace.base.errors import Conflict, SchemaConflict
+from millrace.base.redact import redact
+from millrace.declaration.captures import SchemaPolicy
+from millrace.warehouse.schema.changes import Change, ColumnLeft, CreateTable, Step, WidenType
+from millrace.warehouse.session import lock
+
+_OTHERS_DEPEND_ON_IT = frozenset({"2BP01", "0A000"})
+"""A view over the column: Redshift will not drop it, Postgres will not alter it."""
+
+
+def make_room(connection: Any, changes: Sequence[Change], policy: SchemaPolicy, place: str) -> None:
+    """Make the changes; commits. Afterwards the target holds what it held and takes what is to come.
+
+    ``evolve`` makes the additive ones, ``freeze`` creates the target and makes none afterwards, ``quarantine`` the same
+    but that a column may leave: rows that would need another change were rejected when they were read.
+    Raises SchemaConflict, before anything is done, for a change the policy refuses, and when something in the
+    warehouse depends on a column that must be widened; Conflict when another load changed it meanwhile.
+    """
+    refuse(changes, policy, place)
+    connection.rollback()
+    for change in changes:
+        for step in change.steps():
+            _run(connection, change, step, place)
+
+
+def refuse(changes: Sequence[Change], policy: SchemaPolicy, place: str) -> None:
+    """Raises SchemaConflict that names every change the policy does not allow."""
+    refused = [change for change in changes if not allows(policy, change)]
+    if not refused:
+        return
+    remedies = dict.fromkeys(remedy_of(change, policy) for change in refused)
+    raise SchemaConflict("; ".join(map(str, refused)), place=place, remedy="; ".join(remedies))
+
+
+def allows(policy: SchemaPolicy, change: Change) -> bool:
+    """Whether a load makes this change, or fails for it. Policies are of columns."""
+    if not change.of_columns:
+        return change.additive
+    match policy:
+        case "evolve":
+            return change.additive
+        case "quarantine":
+            return isinstance(change, CreateTable | ColumnLeft)
+        case "freeze":
+            return isinstance(change, CreateTable)
+        case _:
+            assert_never(policy)
+
+
+def remedy_of(change: Change, policy: SchemaPolicy) -> str:
+    """What a person can do about a change that the policy does not allow."""
+    own = f"the schema policy is {policy}: change the target by hand, or run once with schema_policy='evolve'"
+    return own if change.additive else change.remedy
+
+
+def _run(connection: Any, change: Change, step: Step, place: str) -> None:
+    connection.autocommit = not step.in_transaction
+    try:
+        with connection.cursor() as cursor:
+            if isinstance(change, WidenType):
+                lock(connection, change.target.quoted)
+                _refuse_outdated(cursor, change, place)
+            for statement in step.statements:
+                cursor.execute(statement)
+        if step.in_transaction:
+            connection.commit()
+    except psycopg2.Error as error:
+        if error.pgcode not in _OTHERS_DEPEND_ON_IT:
+            raise
+        raise _depended_on(error, change, place) from None
+    finally:
+        if not step.in_transaction:
+            connection.autocommit = False
+
+
+def _refuse_outdated(cursor: Any, change: WidenType, place: str) -> None:
+    """What another load made wider still must not become narrower again: that would round its values silently."""
+    cursor.execute(change.target.describe(change.name))
+    described = cursor.fetchone()
+    if described is None or change.target.dialect.held(*described) != change.held:
+        raise Conflict(
+            f"column {change.name} of {change.target} was changed by another load",
+            place=place,
+            remedy="run again; the catalog is read again",
+        )
+
+
+def _depended_on(error: psycopg2.Error, change: Change, place: str) -> SchemaConflict:
+    said = redact(f"{error.diag.message_primary} ({error.diag.message_detail or 'no detail'})")
+    return SchemaConflict(
+        f"{change}: {said}",
+        place=place,
+        remedy="drop the view or key that depends on the column, run again and make it again; "
+        "on Redshift a view WITH NO SCHEMA BINDING does not depend on columns",
+    )

@@ -1,0 +1,71 @@
+"""The forms of a pipeline's tables as the ledger has them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from millrace.warehouse.ledger.ledger import Ledger
+from millrace.warehouse.schema.form import Form
+from millrace.warehouse.target import Target
+
+MAX_FORM_BYTES = 65_535
+"""Of the ledger's column."""
+SINCE_VERSION = 3
+"""Of the ledger."""
+
+
+class RecordedForms:
+    """Of one pipeline, asked once."""
+
+    def __init__(self, connection: Any, ledger: Ledger, pipeline: str) -> None:
+        self._connection, self._ledger, self._pipeline = connection, ledger, pipeline
+        self._texts: dict[str, str] | None = None
+
+    def of(self, target: Target) -> Form | None:
+        """None where it was not recorded."""
+        text = self._held().get(target.member)
+        return Form.from_json(text) if text else None
+
+    def record(self, target: Target, form: Form, at: datetime) -> None:
+        """Unless it is recorded; the caller commits."""
+        self._record(target.member, form, at)
+
+    def leave(self, declared: Collection[str], at: datetime) -> list[str]:
+        """Note of the models that are not ``declared`` that rows were loaded without them; the names of those of which
+        this is new. The caller commits."""
+        forms = {member: Form.from_json(text) for member, text in self._held().items() if member not in declared}
+        left = {member: form for member, form in forms.items() if form.result and not form.is_left}
+        for member, form in left.items():
+            self._record(member, replace(form, is_left=True), at)
+        return sorted(left)
+
+    def _record(self, member: str, form: Form, at: datetime) -> None:
+        text, own = _text(form), (self._pipeline, member)
+        if self._held().get(member) == text:
+            return
+        with self._connection.cursor() as cursor:
+            cursor.execute("DELETE FROM millrace.forms WHERE pipeline = %s AND member = %s", own)
+            cursor.execute(
+                "INSERT INTO millrace.forms (pipeline, member, form, since) VALUES (%s, %s, %s, %s)", (*own, text, at)
+            )
+
+    def _held(self) -> dict[str, str]:
+        if self._texts is None:
+            self._texts = self._ask()
+        return self._texts
+
+    def _ask(self) -> dict[str, str]:
+        if self._ledger.version < SINCE_VERSION:
+            return {}
+        with self._connection.cursor() as cursor:
+            cursor.execute("SELECT member, form FROM millrace.forms WHERE pipeline = %s", (self._pipeline,))
+            return dict(cursor.fetchall())
+
+
+def _text(form: Form) -> str:
+    """A form that does not fit is recorded without which columns refuse NULL: they may be the many ones."""
+    text = form.as_json()
+    return text if len(text.encode()) <= MAX_FORM_BYTES else replace(form, required=()).as_json()

@@ -1,0 +1,71 @@
+"""A view for each table of versions, to look up what was valid at a moment: ``<table>_at``, with half-open times.
+
+A version is valid from ``valid_from`` on and before ``valid_until`` (NULL while nothing followed), whatever gap its
+``end`` follows. These stand first, so that the view can be replaced when its table has got a further column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Any
+
+from millrace.base.naming import DELETED_AT, quote, quote_list
+from millrace.declaration.load_modes import Merge, Scd2
+from millrace.warehouse.schema.catalog import Catalog
+from millrace.warehouse.target import Target
+
+SUFFIX = "_at"
+VALID_FROM, VALID_UNTIL = "valid_from", "valid_until"
+
+
+def make_version_views(connection: Any, targets: Sequence[Target], others: Collection[str]) -> list[str]:
+    """Make or replace a view of each target that keeps versions with times, without a commit. Their names; of one that
+    is not made, why. ``others`` are the names of the views that the pipeline brings."""
+    versioned = [target for target in targets if isinstance(target.load, Scd2)]
+    if not versioned:
+        return []
+    catalog = Catalog(connection, [*targets, *map(_view_of, versioned)])
+    taken = {*others, *(target.name for target in targets)}
+    made = []
+    with connection.cursor() as cursor:
+        for target in versioned:
+            view, held = _view_of(target), catalog.held(target) or {}
+            if why := _hindrance(target, held, taken, catalog.held(view)):
+                made.append(f"{view.name} is not made: {why}")
+                continue
+            cursor.execute(version_view(target, list(held)) + target.dialect.view_binding)
+            made.append(view.name)
+    return made
+
+
+def version_view(target: Target, columns: Sequence[str]) -> str:
+    """The statement. Columns of the table that say when a version starts and ends are left out where they are called as
+    the view's own."""
+    if not isinstance(target.load, Scd2):
+        raise TypeError("it keeps no versions with times")
+    own = {VALID_FROM, VALID_UNTIL}
+    start, deleted = quote(target.load.start), f"{quote(DELETED_AT)} AT TIME ZONE 'UTC'"
+    successor = f"lead({start}) OVER (PARTITION BY {quote_list(target.keys)} ORDER BY {start})"
+    return (
+        f"CREATE OR REPLACE VIEW {_view_of(target).quoted} AS SELECT {start} AS {quote(VALID_FROM)}, "
+        f"CASE WHEN {deleted} > {start} THEN {deleted} ELSE {successor} END AS {quote(VALID_UNTIL)}, "
+        f"{quote_list(column for column in columns if column not in own)} FROM {target.quoted}"
+    )
+
+
+def _view_of(target: Target) -> Target:
+    return replace(target, table=f"{target.table}{SUFFIX}", load=Merge())
+
+
+def _hindrance(target: Target, held: Collection[str], taken: Collection[str], there: Collection[str] | None) -> str:
+    if not held:
+        return f"{target.name} is not there yet"
+    if _view_of(target).name in taken:
+        return "the pipeline has a table or view of that name"
+    if there is not None and [*there][:2] != [VALID_FROM, VALID_UNTIL]:
+        return "something else has that name in the warehouse"
+    own = {VALID_FROM, VALID_UNTIL} - {*target.load.named}
+    if clashing := sorted(own & {*held}):
+        return f"{target.name} has a column {' and '.join(clashing)}"
+    return ""

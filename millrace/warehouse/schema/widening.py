@@ -1,0 +1,55 @@
+"""Which type holds the values of another, and the narrowest that holds those of two.
+
+Lengths of texts and bytes are left out of it: they are measured, not declared (schema.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from millrace.base.types import FLOAT64, MAX_PRECISION, DataType, Kind, decimal
+
+_HELD_KINDS: Mapping[Kind, frozenset[Kind]] = {
+    Kind.INT32: frozenset({Kind.INT16}),
+    Kind.INT64: frozenset({Kind.INT16, Kind.INT32}),
+    Kind.FLOAT32: frozenset({Kind.INT16}),
+    Kind.FLOAT64: frozenset({Kind.INT16, Kind.INT32, Kind.FLOAT32}),
+    Kind.TIMESTAMP: frozenset({Kind.DATE}),
+}
+"""Kinds whose every value is a value of the kind: a float of 24 bits holds 16, one of 53 bits holds 32, none holds 64.
+A moment without a time zone is none of one with it: which zone was meant is not written."""
+
+_DIGITS: Mapping[Kind, int] = {Kind.INT16: 5, Kind.INT32: 10, Kind.INT64: 19}
+"""Of the longest whole number."""
+
+
+def holds(held: DataType, wanted: DataType) -> bool:
+    """Whether every value of ``wanted`` is a value of ``held``."""
+    if held.kind is Kind.DECIMAL and (measured := _measures(wanted)):
+        whole, scale = _measures(held) or (0, 0)
+        return whole >= measured[0] and scale >= measured[1]
+    return held.kind is wanted.kind or wanted.kind in _HELD_KINDS.get(held.kind, ())
+
+
+def supertype(held: DataType, wanted: DataType) -> DataType | None:
+    """The narrowest type that holds the values of both, ``held`` itself where it does; None where there is none."""
+    candidates = (held, wanted, _common_decimal(held, wanted), FLOAT64)
+    return next((one for one in candidates if one and holds(one, held) and holds(one, wanted)), None)
+
+
+def _common_decimal(held: DataType, wanted: DataType) -> DataType | None:
+    """None where one of the two is no exact number, or the digits of both are too many."""
+    first, second = _measures(held), _measures(wanted)
+    if first is None or second is None:
+        return None
+    whole, scale = max(first[0], second[0]), max(first[1], second[1])
+    return decimal(whole + scale, scale) if whole + scale <= MAX_PRECISION else None
+
+
+def _measures(data_type: DataType) -> tuple[int, int] | None:
+    """Digits before and behind the point of an exact number."""
+    if data_type.kind is Kind.DECIMAL:
+        scale = data_type.scale or 0
+        return (data_type.precision or MAX_PRECISION) - scale, scale
+    digits = _DIGITS.get(data_type.kind)
+    return None if digits is None else (digits, 0)

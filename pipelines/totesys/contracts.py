@@ -1,0 +1,149 @@
+"""What a row of a source table of the pipeline `totesys` must be, so that the star schemas can be made of it.
+
+Only columns that a model uses are named; none may be NULL but where it says so. A row that breaks a rule goes to
+quarantine and stops no other.
+"""
+
+from __future__ import annotations
+
+import dataframely as dy
+import polars as pl
+
+DATE_FORMAT = "%Y-%m-%d"
+_DATE_SHAPE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+
+
+def is_date(text: pl.Expr) -> pl.Expr:
+    """Whether a text is a day of the calendar, written yyyy-mm-dd, from year 1 on."""
+    day = text.str.to_date(DATE_FORMAT, strict=False)
+    # The shape is checked as well: the parser also takes signs, blanks and single digits.
+    return text.str.contains(_DATE_SHAPE) & day.is_not_null() & (day.dt.year() >= 1)
+
+
+def _date_text() -> dy.String:
+    return dy.String(check={"date": is_date})
+
+
+class Address(dy.Schema):
+    """A postal address; second line and district may be missing."""
+
+    address_id = dy.Int32()
+    address_line_1 = dy.String()
+    address_line_2 = dy.String(nullable=True)
+    district = dy.String(nullable=True)
+    city = dy.String()
+    postal_code = dy.String()
+    country = dy.String()
+    phone = dy.String()
+
+
+class Counterparty(dy.Schema):
+    """A customer or supplier."""
+
+    counterparty_id = dy.Int32()
+    counterparty_legal_name = dy.String()
+    legal_address_id = dy.Int32()
+
+
+class Currency(dy.Schema):
+    """A currency."""
+
+    currency_id = dy.Int32()
+    currency_code = dy.String()
+
+
+class Department(dy.Schema):
+    """A department; its location may be missing."""
+
+    department_id = dy.Int32()
+    department_name = dy.String()
+    location = dy.String(nullable=True)
+
+
+class Design(dy.Schema):
+    """A product."""
+
+    design_id = dy.Int32()
+    design_name = dy.String()
+    file_location = dy.String()
+    file_name = dy.String()
+
+
+class Staff(dy.Schema):
+    """A member of staff."""
+
+    staff_id = dy.Int32()
+    first_name = dy.String()
+    last_name = dy.String()
+    department_id = dy.Int32()
+    email_address = dy.String()
+
+
+class PaymentType(dy.Schema):
+    """What a payment is for."""
+
+    payment_type_id = dy.Int32()
+    payment_type_name = dy.String()
+
+
+class SalesOrder(dy.Schema):
+    """An order that was received."""
+
+    sales_order_id = dy.Int32()
+    created_at = dy.Datetime(time_unit="us")
+    last_updated = dy.Datetime(time_unit="us")
+    design_id = dy.Int32()
+    staff_id = dy.Int32()
+    counterparty_id = dy.Int32()
+    units_sold = dy.Int32()
+    unit_price = dy.Decimal(10, 2)
+    currency_id = dy.Int32()
+    agreed_delivery_date = _date_text()
+    agreed_payment_date = _date_text()
+    agreed_delivery_location_id = dy.Int32()
+
+
+class PurchaseOrder(dy.Schema):
+    """An order that was placed."""
+
+    purchase_order_id = dy.Int32()
+    created_at = dy.Datetime(time_unit="us")
+    last_updated = dy.Datetime(time_unit="us")
+    staff_id = dy.Int32()
+    counterparty_id = dy.Int32()
+    item_code = dy.String()
+    item_quantity = dy.Int32()
+    item_unit_price = dy.Decimal(10, 2)
+    currency_id = dy.Int32()
+    agreed_delivery_date = _date_text()
+    agreed_payment_date = _date_text()
+    agreed_delivery_location_id = dy.Int32()
+
+
+class Payment(dy.Schema):
+    """A payment that was agreed, made or not."""
+
+    payment_id = dy.Int32()
+    created_at = dy.Datetime(time_unit="us")
+    last_updated = dy.Datetime(time_unit="us")
+    transaction_id = dy.Int32()
+    counterparty_id = dy.Int32()
+    payment_amount = dy.Decimal(10, 2)
+    currency_id = dy.Int32()
+    payment_type_id = dy.Int32()
+    paid = dy.Bool()
+    payment_date = _date_text()
+
+
+class Transaction(dy.Schema):
+    """What joins a payment to its order."""
+
+    transaction_id = dy.Int32()
+    transaction_type = dy.String(check={"type": lambda text: text.is_in(["SALE", "PURCHASE"])})
+    sales_order_id = dy.Int32(nullable=True)
+    purchase_order_id = dy.Int32(nullable=True)
+
+    @dy.rule()
+    def exactly_one_order(cls) -> pl.Expr:
+        """A transaction belongs to a sales order or to a purchase order."""
+        return cls.sales_order_id.col.is_null() != cls.purchase_order_id.col.is_null()
