@@ -17,9 +17,10 @@ from local.aws import AwsServer
 from local.postgres import SUPERUSER, PostgresServer
 from local.processes import LOCALHOST, Process, free_port, neutral_environment
 from local.redshift import BACKEND_URL
+from millrace.base.sql_files import SQL_FILES
 
 LOADER, ANALYST = "millrace_loader", "analyst"
-GRANTS_SQL = Path(__file__).parent.parent / "sql" / "totesys" / "warehouse_grants.sql"
+GRANTS_SQL = SQL_FILES / "totesys" / "warehouse_grants.sql"
 READY = re.compile(r"^redshift ready port=\d+$", re.MULTILINE)
 
 CLEAR = """

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 from millrace.base.errors import ConfigurationError, FatalError, SourceMissing
+from millrace.base.sql_files import SQL_FILES
 from millrace.declaration.find import find
 from millrace.declaration.load_modes import Scd2
 from millrace.tasks.connections import open_warehouse
-
-SQL_DIRECTORY = Path(__file__).parent.parent / "sql"
 
 
 async def create_views(pipeline: str) -> list[str]:
@@ -19,7 +17,7 @@ async def create_views(pipeline: str) -> list[str]:
     declared, place = find(pipeline), f"pipeline {pipeline}"
     if not declared.views and not any(isinstance(member.load, Scd2) for member in declared.members):
         raise ConfigurationError("it declares no views", place=place, remedy="name a file in `views`")
-    path = SQL_DIRECTORY / declared.views
+    path = SQL_FILES / declared.views
     if declared.views and not path.is_file():
         raise ConfigurationError(f"{declared.views} is no file below sql/", place=place, remedy="correct `views`")
     text = path.read_text(encoding="utf-8") if declared.views else ""

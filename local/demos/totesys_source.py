@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from local.postgres import PostgresServer
+from millrace.base.sql_files import SQL_FILES
 
 DATABASE = "totesys"
 WRITER, READER = "totesys_writer", "totesys_reader"
-GRANTS_SQL = Path(__file__).parent.parent / "sql" / "totesys" / "grants.sql"
+GRANTS_SQL = SQL_FILES / "totesys" / "grants.sql"
 
 # The sample data has a clock of its own (sql/totesys/clock.sql), by which the reader tells the time.
 SIMULATED_CLOCK = f"ALTER ROLE {READER} IN DATABASE {{}} SET millrace.clock = 'simulation.now'"

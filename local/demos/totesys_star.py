@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from psycopg2.extras import execute_values
 
-STAR = Path(__file__).parent.parent / "sql" / "totesys" / "star.sql"
+from millrace.base.sql_files import SQL_FILES
+
+STAR = SQL_FILES / "totesys" / "star.sql"
 FACTS = ("fact_sales_order", "fact_purchase_order", "fact_payment")
 DIMENSIONS = (
     "dim_transaction", "dim_staff", "dim_payment_type", "dim_location", "dim_design", "dim_currency",

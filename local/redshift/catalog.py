@@ -9,14 +9,14 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import psycopg2
 
 from local.redshift.copy import LoadError
+from millrace.base.sql_files import SQL_FILES
 
-SQL_DIRECTORY = Path(__file__).resolve().parents[2] / "sql" / "standin"
+SQL_DIRECTORY = SQL_FILES / "standin"
 DOMAIN = re.compile(r"pg_catalog\.varbyte_(\d+)")
 INSTALL_LOCK = 5439
 

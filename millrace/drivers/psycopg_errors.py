@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import psycopg2
 from sqlalchemy.exc import DBAPIError
@@ -22,11 +21,12 @@ from millrace.base.errors import (
     SourceMissing,
     Unreachable,
 )
+from millrace.base.sql_files import SQL_FILES
 from millrace.declaration.width import NARROWER
 from millrace.drivers.blockers import blockers_of
 from millrace.drivers.server_words import is_raised, postgres_said, postgres_words
 
-SQL_DIRECTORY = Path(__file__).parent.parent / "sql" / "millrace"
+SQL_DIRECTORY = SQL_FILES / "millrace"
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 from prefect import task
 
 from millrace.base.errors import ConfigurationError, CountMismatch, SourceMissing
+from millrace.base.sql_files import SQL_FILES
 from millrace.blocks.load import load_warehouse
 from millrace.blocks.sql import opener
 from millrace.pipelines.events import pipeline
@@ -20,7 +20,7 @@ from millrace.pipelines.events.contracts import PLATFORMS, Platform
 from millrace.tasks.policy import STEP
 from millrace.warehouse.session import session
 
-COUNT_SQL = Path(__file__).parent.parent / "sql" / "events" / "chart.sql"
+COUNT_SQL = SQL_FILES / "events" / "chart.sql"
 KINDS = ("submission_success", "registration_initiated")
 """Of events: those that are counted where nobody chooses."""
 DAY = timedelta(days=1)

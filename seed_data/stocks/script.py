@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from millrace.base.naming import quote_in_backticks
+from millrace.base.sql_files import SQL_FILES
 
 if TYPE_CHECKING:
     from pymysql.cursors import Cursor
 
-SQL_DIRECTORY = Path(__file__).parents[2] / "sql" / "stocks"
+SQL_DIRECTORY = SQL_FILES / "stocks"
 SCHEMA = "`simulation`"
 """Stands for it in every statement."""
 SUFFIX = "_simulation"

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from pymongo.errors import OperationFailure
 
+from millrace.base.sql_files import SQL_FILES
 from millrace.drivers.mongo_client import mongo_errors
 
 COLLECTION = "trades"
-VALIDATOR_PATH = Path(__file__).parents[2] / "sql" / "stori" / "trades.validator.json"
+VALIDATOR_PATH = SQL_FILES / "stori" / "trades.validator.json"
 
 _NAMESPACE_EXISTS = 48
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 from psycopg2 import sql
 
+from millrace.base.sql_files import SQL_FILES
 from millrace.drivers.psycopg_errors import database_errors
 from millrace.lake.store import ObjectStore
 from millrace.seed_data.stori.outcome import Outcome, keep_rejects, sha256_of
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
 PLACE = "postgres public.transactions"
-SOURCE_SQL = Path(__file__).parents[2] / "sql" / "stori" / "source.sql"
+SOURCE_SQL = SQL_FILES / "stori" / "source.sql"
 
 _CLAIM = """
 INSERT INTO public.imported_files (sha256, name, rows, rejected, rejects_key) VALUES (%s, %s, 0, 0, '')

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from itertools import takewhile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from millrace.base.errors import ConfigurationError, SourceMissing
+from millrace.base.sql_files import SQL_FILES
 from millrace.drivers.psycopg_errors import database_errors
 from millrace.seed_data.totesys import clock
 from millrace.seed_data.totesys.arrivals import midnight
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor  # noqa: N812 (the same)
 
 PLACE = "postgres totesys"
-SQL_DIRECTORY = Path(__file__).parents[2] / "sql" / "totesys"
+SQL_DIRECTORY = SQL_FILES / "totesys"
 HOUR = timedelta(hours=1)
 JUST_BEFORE = timedelta(microseconds=1)
 SHORTEST_PAUSE_SECONDS = 0.05

@@ -14,7 +14,7 @@ from cronsim import CronSim
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "costs.md").read_text()
-FLOWS = {"replicate": "replicate", "collect": "extract-queue", "chart": "chart"}
+FLOWS = {"replicate": "replicate", "extract_queue": "extract-queue", "chart": "chart"}
 START = datetime(2026, 11, 1, tzinfo=UTC)
 MONTH = timedelta(days=30)
 VCPU_HOUR, GB_HOUR = 0.04048, 0.004445
