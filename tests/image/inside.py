@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from importlib.metadata import distributions
 from pathlib import Path
 
-PACKAGES = ("millrace", "pipelines", "blocks", "tasks", "flows", "cli", "seed_data")
+PACKAGES = ("millrace",)
 COMPILED = (*PACKAGES, "prefect", "polars")
-ABSENT = ("tests", "local", "infra", "bench")
+ABSENT = ("tests", "local", "infra", "bench", "flows", "tasks", "blocks", "cli", "pipelines", "seed_data", "sql")
+"""Import names that belong to others: one name is installed."""
 SECRET_NAMES = {".git", ".env", ".netrc", ".pypirc", ".aws", ".npmrc", ".ssh", ".docker", "id_rsa", "pip.conf"}
 NOT_FILES = {"/proc", "/sys", "/dev"}
 """Where the kernel answers."""
