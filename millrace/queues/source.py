@@ -24,7 +24,7 @@ from millrace.declaration.stream import Stream
 from millrace.lake.store import ObjectStore
 from millrace.queues.decoding import MessageDecoder
 from millrace.queues.objects import SENT, collected_prefix, first_name, get_messages, names, object_of, time_of
-from millrace.sources.chunk import Chunk, Keys, Read, Window
+from millrace.sources.chunk import Chunk, Keys, Read, Selection, Window
 
 OVERLAP = timedelta(days=1)
 CHUNK_MESSAGES = 20_000
@@ -48,7 +48,7 @@ class CollectedSource:
 
     @asynccontextmanager
     async def read(
-        self, stream: Stream, known: Sequence[Column], selection: Window | Keys
+        self, stream: Stream, known: Sequence[Column], selection: Selection
     ) -> AsyncIterator[CollectedReading]:
         """As ``Source.read``. A window that is open above leaves out what was applied."""
         prefix = collected_prefix(self.pipeline.name, stream.name)
@@ -58,7 +58,7 @@ class CollectedSource:
         else:
             places = None
             objects = await asyncio.to_thread(self._objects, stream, prefix, selection)
-        yield CollectedReading(_read(objects, selection), self.store, prefix, stream, known, objects, places)
+        yield CollectedReading(_facts(objects, selection), self.store, prefix, stream, known, objects, places)
 
     async def existing(self, stream: Stream, known: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
         """Nobody asks: a stream of messages is not swept."""
@@ -161,10 +161,9 @@ class _Seen:
         return fresh
 
 
-def _read(objects: Sequence[str], selection: Window | Keys) -> Read:
-    """The position is the time of the newest object: what is named before it and was not there yet is overlapped."""
-    position = None
-    if isinstance(selection, Window) and selection.upper is None:
-        position = time_of(objects[-1]).isoformat() if objects else selection.lower
-    collected = () if isinstance(selection, Keys) else tuple(objects)
+def _facts(objects: Sequence[str], selection: Selection) -> Read:
+    """The next position is the time of the newest object: an object with an earlier name that appears later is found
+    by the overlap."""
+    lower, collected = (selection.lower, tuple(objects)) if isinstance(selection, Window) else (None, ())
+    position = time_of(objects[-1]).isoformat() if objects else lower
     return Read(datetime.now(UTC), position, identity=IDENTITY, coordinates=(MESSAGE,), collected=collected)

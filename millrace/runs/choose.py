@@ -40,11 +40,10 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Choice:
-    """What a run does. ``moves``: the position moves with it. ``by_value`` as in ``Batch``."""
+    """What a run does. ``by_value`` as in ``Batch``."""
 
     kind: ReadKind
     window: Window = field(default_factory=Window)
-    moves: bool = True
     by_value: bool = False
 
 
@@ -59,8 +58,7 @@ async def choose(route: Route, bounds: Bounds) -> Choice:
     if bounds.mode == "sweep" and isinstance(route.stream.capture, Queue):
         bounds = Bounds()
     if bounds.start is not None or bounds.end is not None:
-        chosen = Window(bounds.start, bounds.end or _now(route.stream), is_chosen=True)
-        return Choice("window", chosen, moves=False)
+        return Choice("window", Window(bounds.start, bounds.end or _now(route.stream), is_chosen=True))
     standing = await route.standing()
     match bounds.mode:
         case "replay":
@@ -108,6 +106,6 @@ async def read(route: Route, bounds: Bounds) -> Batch | None:
         case "replay":
             return await replay(route)
         case "window" | "snapshot":
-            return await window(route, choice.window, choice.kind, moves=choice.moves, by_value=choice.by_value)
+            return await window(route, choice.window, choice.kind, by_value=choice.by_value)
         case unknown:
             assert_never(unknown)

@@ -288,7 +288,7 @@ class Extraction:
             begun_at=self._begun_at,
             effective_at=self._effective_at,
             lower=self._lower,
-            position=self._read.position,
+            position=self._read.next_position,
             columns=tuple(self._columns.values()),
             parts=tuple(self._rows.parts),
             deletes=tuple(self._deletes.parts),

@@ -28,7 +28,7 @@ from millrace.declaration.stream import Stream
 from millrace.lake.batch import Batch, BatchKind
 from millrace.runs.extract import Extraction, Landing
 from millrace.runs.quarantine import open_rejects, rejected_before
-from millrace.sources.chunk import Keys, Read, Reading, Source, Window, blocks
+from millrace.sources.chunk import Keys, Read, Reading, Selection, Source, Window, blocks
 from millrace.sources.mongo_values import AS_IT_WAS
 from millrace.warehouse.warehouse import Standing, Warehouse
 
@@ -54,10 +54,14 @@ class Route:
             self._asked.append(await asyncio.to_thread(self.warehouse.standing, self.pipeline, self.stream))
         return self._asked[0]
 
-    async def with_note(self, read: Read) -> Read:
-        """The read, with what an operator should know about the position that it may have begun from."""
-        notes = (read.note, (await self.standing()).note)
-        return replace(read, note="; ".join(filter(None, notes)))
+    async def facts(self, reading: Reading, selection: Selection) -> Read:
+        """Return what is fixed of a read, as its batch records it: the next position only where the selection
+        advances, and with what an operator should know about the position that the read may have begun from."""
+        read = reading.read
+        begun = (await self.standing()).note if isinstance(selection, Window) else ""
+        if not selection.advances:
+            read = replace(read, next_position=None, position_note="")
+        return replace(read, note="; ".join(filter(None, (read.note, read.position_note, begun))))
 
     @property
     def models(self) -> list[Model]:
@@ -75,19 +79,16 @@ class Route:
         return (await self.standing()).columns
 
 
-async def window(
-    route: Route, selected: Window, kind: BatchKind = "window", *, moves: bool = True, by_value: bool = False
-) -> Batch | None:
-    """Read a window; None when there was nothing. ``moves`` is False for a backfill, whose start a person chose: it
-    leaves the position alone, because what lies before was not read. Backfills and reads of everything are compared
-    ``by_value``, and so is a snapshot if that is asked; where the target lost a column everything is read."""
+async def window(route: Route, selected: Window, kind: BatchKind = "window", *, by_value: bool = False) -> Batch | None:
+    """Read a window; None when there was nothing. Backfills, whose bounds a person chose, and reads of everything are
+    compared ``by_value``, and so is a snapshot if that is asked; where the target lost a column everything is read,
+    but by a backfill."""
     known = await route.known()
     lost = (await route.standing()).lost
-    selected = whole_if_lost(lost, selected) if moves else selected
-    by_value = by_value or not moves or bool(lost) or (kind == "window" and selected == Window())
+    selected = selected if selected.is_chosen else whole_if_lost(lost, selected)
+    by_value = by_value or selected.is_chosen or bool(lost) or (kind == "window" and selected == Window())
     async with route.source.read(route.stream, known, selected) as reading:
-        read = await route.with_note(reading.read)
-        read = read if moves else replace(read, position=None)
+        read = await route.facts(reading, selected)
         previous = (await route.standing()).last_read
         with Extraction(
             route.landing,
@@ -103,12 +104,12 @@ async def window(
                 rejected_before, route.warehouse, route.landing.store, route.pipeline, route.stream, read
             ),
         ) as extraction:
-            note_lost(extraction, lost if moves else ())
+            note_lost(extraction, () if selected.is_chosen else lost)
             note_unfilled(extraction, (await route.standing()).unfilled if selected == Window() else ())
             taken = await take(reading, extraction)
             if selected == Window():
                 await require_all(route, reading, taken)
-            if route.stream.reconcile is not None and read.position is not None:
+            if route.stream.reconcile is not None and read.next_position is not None:
                 rows, sample = await reading.sample(route.stream.reconcile.rows)
                 await asyncio.to_thread(extraction.expect, rows, sample)
             if kind == "snapshot" and extraction.has_rejects and route.feeds_models:
@@ -147,8 +148,9 @@ async def replay(route: Route) -> Batch | None:
     closes += [batch for batches, _ in of_models for batch in batches]
     if not closes:
         return None
-    async with route.source.read(route.stream, known, Keys((), ())) as reading:
-        read = reading.read
+    nothing = Keys((), ())
+    async with route.source.read(route.stream, known, nothing) as reading:
+        read = await route.facts(reading, nothing)
     previous = (await route.standing()).last_read
     with Extraction(
         route.landing, route.stream, read, "replay", known, previous=previous, consent=route.consent

@@ -54,7 +54,7 @@ async def sweep(route: Route, *, deep: bool = False) -> Batch | None:
                 Extraction(
                     route.landing,
                     route.stream,
-                    await route.with_note(reading.read),
+                    await route.facts(reading, Window()),
                     "sweep",
                     known,
                     previous=standing.last_read,

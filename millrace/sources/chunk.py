@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import polars as pl
 
@@ -24,21 +24,37 @@ BLOCK_ROWS, BLOCK_BYTES = 20_000, 2 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Window:
-    """Rows whose cursor is at or after ``lower`` and before ``upper``, and, where ``upper`` is open, those that were
-    never stamped. Bounds are positions; None: open. ``is_chosen``: a person chose them."""
+    """Rows whose cursor value is at or after ``lower`` and before ``upper``. A window without ``upper`` also holds the
+    rows that have no cursor value. ``Window()`` selects everything."""
 
     lower: str | None = None
+    """The position at which the window begins; None: it has no beginning."""
     upper: str | None = None
+    """The position before which the window ends; None: it has no end."""
     is_chosen: bool = False
+    """Whether a person chose the bounds."""
+
+    @property
+    def advances(self) -> bool:
+        """Whether the position of the stream advances when a batch of this window is applied. It does not where rows
+        may lie before the window, because a person chose its bounds, or behind its end."""
+        return self.upper is None and not self.is_chosen
 
 
 @dataclass(frozen=True)
 class Keys:
-    """Rows by key: ``names`` are columns (of the stream's key, or the one that identifies a row in its source),
-    ``rows`` their values as a warehouse's driver gives them."""
+    """Rows that have one of these keys."""
 
     names: tuple[str, ...]
+    """The columns that the keys are made of: those of the key of the stream, or the row location."""
     rows: Sequence[tuple[Any, ...]]
+    """The values of each key in these columns, as the driver of a warehouse gives them, or as text."""
+    advances: ClassVar[bool] = False
+    """The position of the stream never advances when rows were read by key: other rows were not read."""
+
+
+Selection: TypeAlias = Window | Keys
+"""Which rows a read asks for."""
 
 
 def blocks(rows: Iterable[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
@@ -57,25 +73,29 @@ def blocks(rows: Iterable[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
 
 @dataclass(frozen=True)
 class Read:
-    """What is fixed before the first row is read.
-
-    ``read_at`` is the moment of the read by the source's clock; ``position`` what the next read starts from once
-    this one is applied (None: it must not move); ``identity`` names the column of frames by which two rows of one key
-    are told to be the same row read twice, where the source gives no snapshot ('' where it does: then a repeated key
-    is an error), ``coordinates`` those that tell where a row is, if it is not the key; ``is_whole`` says that the
-    columns of its chunks are all the source has. ``note`` says what an operator should know about the bound.
-    ``collected`` are the objects of the lake that it reads, where those are its source. ``zones`` are the time zones
-    other than UTC that the source gives to sessions, in one of which its stamps without zone may be.
-    """
+    """What is fixed of a read before its first row comes."""
 
     read_at: datetime
-    position: str | None
+    """The moment of the read by the clock of the source."""
+    next_position: str | None
+    """Where a window begins that goes on after this read; None: no window was read before, and there is nothing to go
+    on after. A source always tells it; whether the position of the stream advances, the selection tells."""
     identity: str = ""
+    """The column that identifies a physical row. A source without snapshots may give a row twice: rows of one key with
+    one id are a repeat, rows of one key with different ids are an error. '': the source has snapshots, and every
+    repeated key is an error."""
     coordinates: tuple[str, ...] = ()
+    """The columns that make up the row location; (): those of the key."""
     is_whole: bool = False
+    """Whether the columns of the chunks are all columns that the source has."""
     note: str = ""
+    """What an operator should know about the read."""
+    position_note: str = ""
+    """What an operator should know about the next position."""
     collected: tuple[str, ...] = ()
+    """The objects of the lake that are read, where the source is what was collected of a queue."""
     zones: tuple[str, ...] = ()
+    """The time zones other than UTC that the server gives to sessions: timestamps that name no zone may be in them."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +138,7 @@ class Source(Protocol):
     Unreachable."""
 
     def read(
-        self, stream: Stream, known: Sequence[Column], selection: Window | Keys
+        self, stream: Stream, known: Sequence[Column], selection: Selection
     ) -> AbstractAsyncContextManager[Reading]:
         """Begin to read a selection of a stream; ``known`` are the target's columns, whose names (and, where the
         source has no types of its own, types) stay."""

@@ -26,7 +26,7 @@ from millrace.base.naming import IDENTITY, column_name
 from millrace.base.types import Column
 from millrace.declaration.stream import Stream
 from millrace.drivers.mongo_client import MongoClient, mongo_errors
-from millrace.sources.chunk import Chunk, Keys, Read, Window
+from millrace.sources.chunk import Chunk, Keys, Read, Selection, Window
 from millrace.sources.mongo_cursor import refuse_undated
 from millrace.sources.mongo_passes import WantedKeys
 from millrace.sources.mongo_queries import Query, among, only, paths_of, within
@@ -54,11 +54,9 @@ class MongoSource:
     _sessions: list[Any] = field(default_factory=list, repr=False, compare=False)
 
     @asynccontextmanager
-    async def read(
-        self, stream: Stream, known: Sequence[Column], selection: Window | Keys
-    ) -> AsyncIterator[MongoReading]:
+    async def read(self, stream: Stream, known: Sequence[Column], selection: Selection) -> AsyncIterator[MongoReading]:
         """As ``Source.read``."""
-        read = await _begin(self, stream, selection)
+        read = await _begin(self, stream)
         if selection == Window():
             await self._check_cursor(stream)
         selection, told = not_in_future(selection, read.read_at)
@@ -142,7 +140,7 @@ class MongoReading:
             return count, [decoder.decode(raw) async for raw in drawn]
 
 
-async def _begin(source: MongoSource, stream: Stream, selection: Window | Keys) -> Read:
+async def _begin(source: MongoSource, stream: Stream) -> Read:
     reference, place = stream.reference, _place(stream)
     with mongo_errors(place):
         database = source.client[reference.schema]
@@ -153,11 +151,10 @@ async def _begin(source: MongoSource, stream: Stream, selection: Window | Keys) 
         hello = await source.hello()
     read_at: datetime = hello["localTime"].replace(tzinfo=UTC)
     overlap = max(DEFAULT_OVERLAP, stream.capture.overlap or DEFAULT_OVERLAP)
-    moves = isinstance(selection, Window) and selection.upper is None
     shown_until, note = shown(hello, source.client)
-    position, doubt = bounded_position(min(read_at, shown_until), overlap) if moves else (None, "")
+    position, position_note = bounded_position(min(read_at, shown_until), overlap)
     coordinates = (column_name(DOCUMENT_KEY),)
-    return Read(read_at, position, identity=IDENTITY, coordinates=coordinates, note=joined(doubt, note))
+    return Read(read_at, position, identity=IDENTITY, coordinates=coordinates, note=note, position_note=position_note)
 
 
 def shown(hello: Mapping[str, Any], client: MongoClient) -> tuple[datetime, str]:
@@ -190,7 +187,7 @@ def _level(client: MongoClient) -> str:
     return client.read_concern.level or MAJORITY
 
 
-async def _query(client: MongoClient, stream: Stream, selection: Window | Keys) -> Query:
+async def _query(client: MongoClient, stream: Stream, selection: Selection) -> Query:
     if isinstance(selection, Keys):
         return among(stream, selection)
     asks_for_all = selection.lower is None or selection.upper is not None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from millrace.declaration.stream import Stream
-from millrace.sources.chunk import Keys, Window
+from millrace.sources.chunk import Keys, Selection
 
 DEFAULT_OVERLAP = timedelta(seconds=1)
 """Covers the moment between a transaction's start and its appearance in the server's list."""
@@ -36,13 +36,14 @@ class Moment:
     zones: tuple[str, ...] = ()
 
 
-def next_position(moment: Moment, stream: Stream, window: Window) -> tuple[str | None, str]:
-    """The position after a read that is open above, and what an operator should know of it."""
+def next_position(moment: Moment, stream: Stream, lower: str | None) -> tuple[str | None, str]:
+    """Return where the window begins that goes on after a window from ``lower`` on without end, and what an operator
+    should know about it."""
     known = (moment.read_at, moment.oldest_start, moment.replayed_until)
     bound, note = _believed(min(one for one in known if one is not None).astimezone(UTC), moment.read_at)
     overlap = stream.capture.overlap
     if moment.halted:
-        return window.lower, joined(f"{moment.halted}: the position stays where it is", note)
+        return lower, joined(f"{moment.halted}: the position stays where it is", note)
     if not moment.blind:
         return (bound - (DEFAULT_OVERLAP if overlap is None else overlap)).isoformat(), note
     overlap = max(overlap or BLIND_OVERLAP, BLIND_OVERLAP)
@@ -56,7 +57,7 @@ def bounded_position(read_at: datetime, overlap: timedelta) -> tuple[str, str]:
     return (bound - overlap).isoformat(), note
 
 
-def not_in_future(selection: Window | Keys, read_at: datetime) -> tuple[Window | Keys, str]:
+def not_in_future(selection: Selection, read_at: datetime) -> tuple[Selection, str]:
     """A window that would start after the source's own time reads everything instead, and says so: the source's clock
     was set back, and nobody knows what was stamped since."""
     if isinstance(selection, Keys) or selection.lower is None or selection.is_chosen:

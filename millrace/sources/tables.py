@@ -17,7 +17,7 @@ from millrace.base.types import Column, Kind
 from millrace.base.zones import earliest_wall_clock, latest_wall_clock, possible_zones
 from millrace.declaration.stream import Stream
 from millrace.drivers.worker import Worker
-from millrace.sources.chunk import Chunk, Keys, Read, Window
+from millrace.sources.chunk import Chunk, Keys, Read, Selection, Window
 from millrace.sources.passes import seen_in
 from millrace.sources.position import Moment, as_utc, joined, next_position, not_in_future
 from millrace.sources.rows import SourceColumn, decode, nothing
@@ -77,15 +77,12 @@ class TableSource:
         self._dialect, self._connect, self._chunk_bytes = dialect, connect, chunk_bytes
 
     @asynccontextmanager
-    async def read(
-        self, stream: Stream, known: Sequence[Column], selection: Window | Keys
-    ) -> AsyncIterator[TableReading]:
+    async def read(self, stream: Stream, known: Sequence[Column], selection: Selection) -> AsyncIterator[TableReading]:
         """As ``Source.read``."""
         with Worker(f"read-{stream.name}") as worker:
             async with worker.within(self._session(stream, known)) as session:
-                selection, told = not_in_future(selection, session.moment.read_at)
-                read = _fix(session, stream, selection, told)
-                yield TableReading(read, session, selection, worker)
+                selection, note = not_in_future(selection, session.moment.read_at)
+                yield TableReading(session.facts(selection, note), session, selection, worker)
 
     async def existing(self, stream: Stream, known: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
         """As ``Source.existing``."""
@@ -140,7 +137,7 @@ class TableReading:
 
     read: Read
     _session: _Session
-    _selection: Window | Keys
+    _selection: Selection
     _worker: Worker
 
     def chunks(self) -> AsyncGenerator[Chunk, None]:
@@ -168,11 +165,24 @@ class _Session:
     columns: tuple[SourceColumn, ...]
     chunk_bytes: int
 
+    def facts(self, selection: Selection, note: str) -> Read:
+        """What is known of a read before its first row; ``note`` is what an operator should know about its bounds."""
+        lower, zones = (selection.lower, self.note_of_zones()) if isinstance(selection, Window) else (None, "")
+        position, position_note = next_position(self.moment, self.stream, lower)
+        return Read(
+            self.moment.read_at,
+            position,
+            is_whole=True,
+            note=joined(note, zones),
+            position_note=position_note,
+            zones=self.moment.zones,
+        )
+
     @property
     def table(self) -> str:
         return self.dialect.quote(self.stream.reference.schema, self.stream.reference.name)
 
-    def condition(self, selection: Window | Keys) -> str:
+    def condition(self, selection: Selection) -> str:
         """The WHERE of a selection; '' for everything."""
         if isinstance(selection, Window):
             return self._within(selection)
@@ -260,15 +270,6 @@ class _Session:
 def place_of(stream: Stream) -> str:
     """Where an error is."""
     return f"stream {stream.name} ({stream.source})"
-
-
-def _fix(session: _Session, stream: Stream, selection: Window | Keys, told: str) -> Read:
-    moment = session.moment
-    if isinstance(selection, Keys):
-        return Read(moment.read_at, None, is_whole=True, zones=moment.zones)
-    position, note = (None, "") if selection.upper is not None else next_position(moment, stream, selection)
-    note = joined(told, note, session.note_of_zones())
-    return Read(moment.read_at, position, is_whole=True, note=note, zones=moment.zones)
 
 
 def _check_declared(stream: Stream, columns: tuple[SourceColumn, ...]) -> None:

@@ -23,5 +23,5 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def started(read: Read) -> datetime:
-    assert read.position is not None
-    return datetime.fromisoformat(read.position)
+    assert read.next_position is not None
+    return datetime.fromisoformat(read.next_position)

@@ -47,9 +47,9 @@ async def test_the_position_is_in_utc_whatever_the_sessions_zones(mysql_shop: En
         cursor.execute(f"INSERT INTO {mysql_notes.name} (id) VALUES (1)")
         begun = datetime.now(UTC)
         read, _ = await taken(source_at(mysql_shop.mysql_url), mysql_notes)
-    assert read.position is not None
-    assert before <= datetime.fromisoformat(read.position) <= begun <= read.read_at <= datetime.now(UTC)
-    assert read.note == ""
+    assert read.next_position is not None
+    assert before <= datetime.fromisoformat(read.next_position) <= begun <= read.read_at <= datetime.now(UTC)
+    assert read.position_note == ""
 
 
 async def test_a_statement_that_waits_holds_the_position_back(mysql_shop: Engine, mysql_notes: Stream) -> None:
@@ -64,8 +64,8 @@ async def test_a_statement_that_waits_holds_the_position_back(mysql_shop: Engine
         read, _ = await taken(source_at(mysql_shop.mysql_url), mysql_notes)
         execute(holder, f"SELECT RELEASE_LOCK('{mysql_notes.name}')")
         waiter.join()
-    assert read.position is not None
-    assert datetime.fromisoformat(read.position) <= seen <= read.read_at
+    assert read.next_position is not None
+    assert datetime.fromisoformat(read.next_position) <= seen <= read.read_at
 
 
 async def test_an_event_that_waits_holds_the_position_back(
@@ -85,8 +85,8 @@ async def test_an_event_that_waits_holds_the_position_back(
             read, _ = await taken(source_at(mysql_shop.mysql_url), mysql_notes)
     finally:
         mysql.execute(f"SET GLOBAL event_scheduler = {former}")
-    assert read.position is not None
-    assert datetime.fromisoformat(read.position) <= seen <= read.read_at
+    assert read.next_position is not None
+    assert datetime.fromisoformat(read.next_position) <= seen <= read.read_at
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def oldest_statement(mysql: MySQLServer, processes: str) -> datetime | None:
 async def test_many_reads_at_once_all_see_transactions(mysql_shop: Engine, mysql_notes: Stream) -> None:
     """The server renews its list when nobody has asked for a while; the reads wait for it together."""
     source = source_at(mysql_shop.mysql_url)
-    assert {read.note for read, _ in await asyncio.gather(*(taken(source, mysql_notes) for _ in range(24)))} == {""}
+    assert {read.position_note for read, _ in await asyncio.gather(*(taken(source, mysql_notes) for _ in range(24)))} == {""}
 
 
 async def test_rows_without_a_stamp_are_in_every_window(mysql_shop: Engine, mysql_notes: Stream) -> None:
@@ -164,8 +164,8 @@ async def test_without_the_right_to_see_transactions_the_next_read_overlaps(
     blind_mysql_url: str, mysql_notes: Stream
 ) -> None:
     read, _ = await taken(source_at(blind_mysql_url), replace(mysql_notes, capture=Incremental("changed")))
-    assert read.position == (read.read_at - timedelta(minutes=15)).isoformat()
-    assert "grant PROCESS" in read.note
+    assert read.next_position == (read.read_at - timedelta(minutes=15)).isoformat()
+    assert "grant PROCESS" in read.position_note
 
 
 async def test_on_a_replica_the_next_read_overlaps(mysql_shop: Engine, mysql: MySQLServer, mysql_notes: Stream) -> None:
@@ -174,5 +174,5 @@ async def test_on_a_replica_the_next_read_overlaps(mysql_shop: Engine, mysql: My
         read, _ = await taken(source_at(mysql_shop.mysql_url), replace(mysql_notes, capture=Incremental("changed")))
     finally:
         mysql.execute("SET GLOBAL read_only = 0")
-    assert read.position == (read.read_at - timedelta(minutes=15)).isoformat()
-    assert "replica" in read.note
+    assert read.next_position == (read.read_at - timedelta(minutes=15)).isoformat()
+    assert "replica" in read.position_note

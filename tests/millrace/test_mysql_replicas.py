@@ -86,7 +86,7 @@ async def test_a_mysql_replica_is_told_though_it_may_be_written_to(follower: MyS
     assert follower.execute("SELECT @@GLOBAL.read_only, @@GLOBAL.innodb_read_only") == [(0, 0)]
     read = await mysql_read_of(follower.url("shop"))
     assert BLIND < read.read_at - started(read) < BLIND + timedelta(seconds=30)
-    assert "replica" in read.note
+    assert "replica" in read.position_note
 
 
 async def test_a_mysql_replica_hours_behind_is_bounded_by_its_lag(
@@ -109,8 +109,8 @@ async def test_while_replication_stands_still_the_position_stays(follower: MySQL
     follower.execute("STOP SLAVE SQL_THREAD")
     lower = "2026-01-01T00:00:00+00:00"
     read = await mysql_read_of(follower.url("shop"), lower)
-    assert read.position == lower
-    assert "replication is not running" in read.note
+    assert read.next_position == lower
+    assert "replication is not running" in read.position_note
 
 
 async def test_a_replica_that_does_not_tell_its_lag_is_told(follower: MySQLServer) -> None:
@@ -120,7 +120,7 @@ async def test_a_replica_that_does_not_tell_its_lag_is_told(follower: MySQLServe
     follower.execute("GRANT PROCESS ON *.* TO reader@'%'")
     read = await mysql_read_of(follower.url("shop", user="reader", password="reader"))
     assert started(read) == read.read_at - BLIND
-    assert LAG_UNKNOWN in read.note
+    assert LAG_UNKNOWN in read.position_note
 
 
 class Cursor:

@@ -57,8 +57,8 @@ async def read_of(engine: Engine, stream: Stream, selection: Window | Keys | Non
 
 def started(read: Read) -> datetime:
     """Where the next read starts."""
-    assert read.position is not None
-    return datetime.fromisoformat(read.position)
+    assert read.next_position is not None
+    return datetime.fromisoformat(read.next_position)
 
 
 @pytest.mark.parametrize(("declared", "effective"), [(None, 15), (0, 15), (2, 15), (60, 60)])
@@ -68,8 +68,8 @@ async def test_an_overlap_never_shortens_what_a_blind_read_needs(
     overlap = None if declared is None else timedelta(minutes=declared)
     read, _ = await read_of(blind, replace(NOTES, capture=Incremental("changed", overlap)))
     assert started(read) == read.read_at - timedelta(minutes=effective)
-    assert "grant pg_read_all_stats" in read.note
-    assert str(timedelta(minutes=effective)) in read.note
+    assert "grant pg_read_all_stats" in read.position_note
+    assert str(timedelta(minutes=effective)) in read.position_note
 
 
 @pytest.mark.parametrize(("declared", "effective"), [(None, 60), (0, 60), (2, 60), (300, 300)])
@@ -115,7 +115,7 @@ async def test_a_session_that_hides_its_transaction_makes_the_read_blind(notes: 
         cursor.execute("INSERT INTO notes VALUES (2)")
         read, _ = await read_of(notes, NOTES)
     assert started(read) == read.read_at - timedelta(minutes=15)
-    assert "track_activities" in read.note
+    assert "track_activities" in read.position_note
 
 
 async def test_a_prepared_transaction_holds_the_position_as_long_as_it_is_there(notes: Engine) -> None:
@@ -128,12 +128,12 @@ async def test_a_prepared_transaction_holds_the_position_as_long_as_it_is_there(
         for _ in range(2):
             read, _ = await read_of(notes, NOTES)
             assert started(read) == prepared - timedelta(minutes=15)
-            assert "prepared" in read.note
+            assert "prepared" in read.position_note
     finally:
         with closing(notes.connect_source()) as session, session.cursor() as cursor:
             session.autocommit = True
             cursor.execute(f"ROLLBACK PREPARED '{name}'")
-    assert (await read_of(notes, NOTES))[0].note == ""
+    assert (await read_of(notes, NOTES))[0].position_note == ""
 
 
 async def test_a_walsender_holds_nothing_back(notes: Engine, stack: Stack) -> None:
@@ -208,14 +208,14 @@ async def test_rows_of_a_subscription_come_later_than_their_stamps(notes: Engine
     finally:
         stack.postgres.execute(f"DROP SUBSCRIPTION {name}", database=name)
     assert started(read) == read.read_at - timedelta(minutes=15)
-    assert "subscribes to another server" in read.note
+    assert "subscribes to another server" in read.position_note
 
 
 async def test_a_source_whose_clock_is_ahead_is_not_believed(notes: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(position, "datetime", clock_that_is_off(-AHEAD))
     read, _ = await read_of(notes, NOTES)
     assert abs(read.read_at - AHEAD - started(read)) < MOMENT
-    assert "the source's clock is 1 day, 0:00:00 ahead" in read.note
+    assert "the source's clock is 1 day, 0:00:00 ahead" in read.position_note
 
 
 async def test_a_mongodb_whose_clock_is_ahead_is_not_believed(
@@ -235,7 +235,7 @@ async def test_a_mongodb_whose_clock_is_ahead_is_not_believed(
 async def test_a_runner_whose_clock_is_ahead_changes_nothing(notes: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(position, "datetime", clock_that_is_off(AHEAD))
     read, _ = await read_of(notes, NOTES)
-    assert (started(read), read.note) == (read.read_at, "")
+    assert (started(read), read.position_note) == (read.read_at, "")
 
 
 async def test_a_position_in_the_future_of_the_source_reads_everything_and_says_so(notes: Engine) -> None:

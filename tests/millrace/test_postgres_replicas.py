@@ -94,10 +94,10 @@ async def test_rows_replayed_later_than_any_overlap_arrive(primary: PostgresServ
     read, ids = await read_of(replica)
     assert ids == [1]
     assert started(read) == replayed - BLIND, "not the clock, but what was replayed"
-    assert "replica" in read.note
+    assert "replica" in read.position_note
     replica.execute("SELECT pg_wal_replay_resume()")
     follow(primary, replica)
-    _, ids = await read_of(replica, read.position)
+    _, ids = await read_of(replica, read.next_position)
     assert 2 in ids
 
 
@@ -116,7 +116,7 @@ async def test_a_delayed_replica_is_bounded_by_what_it_applied(
     assert 3 not in ids
     assert started(read) < committed - BLIND
     follow(primary, replica)
-    assert 3 in (await read_of(replica, read.position))[1]
+    assert 3 in (await read_of(replica, read.next_position))[1]
 
 
 async def test_a_query_on_the_replica_holds_nothing_back(primary: PostgresServer, replica: PostgresServer) -> None:
@@ -126,7 +126,7 @@ async def test_a_query_on_the_replica_holds_nothing_back(primary: PostgresServer
         cursor.execute("SELECT now()")
         before, _ = await read_of(replica)
     after, _ = await read_of(replica)
-    assert before.position == after.position
+    assert before.next_position == after.next_position
 
 
 async def test_an_idle_primary_costs_what_was_last_written_and_no_more(
@@ -136,8 +136,8 @@ async def test_an_idle_primary_costs_what_was_last_written_and_no_more(
     primary.execute(f"INSERT INTO notes VALUES (4, now() - interval '{(BLIND + HOUR).total_seconds()} s')")
     follow(primary, replica)
     first, _ = await read_of(replica)
-    second, ids = await read_of(replica, first.position)
-    assert second.position == first.position
+    second, ids = await read_of(replica, first.next_position)
+    assert second.next_position == first.next_position
     assert 4 not in ids
 
 
