@@ -121,7 +121,9 @@ def oldest_statement(mysql: MySQLServer, processes: str) -> datetime | None:
 async def test_many_reads_at_once_all_see_transactions(mysql_shop: Engine, mysql_notes: Stream) -> None:
     """The server renews its list when nobody has asked for a while; the reads wait for it together."""
     source = source_at(mysql_shop.mysql_url)
-    assert {read.position_note for read, _ in await asyncio.gather(*(taken(source, mysql_notes) for _ in range(24)))} == {""}
+    assert {
+        read.position_note for read, _ in await asyncio.gather(*(taken(source, mysql_notes) for _ in range(24)))
+    } == {""}
 
 
 async def test_rows_without_a_stamp_are_in_every_window(mysql_shop: Engine, mysql_notes: Stream) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg2
 import pytest
 from clocks import clock_that_is_off
-from engine_on_servers import Engine, database_of
+from engine_on_servers import Engine, database_of, pipeline_of
 from psycopg2.extras import LogicalReplicationConnection
 from pymongo import MongoClient
 
@@ -20,11 +20,13 @@ from local.stack import Stack
 from millrace import Incremental, Stream
 from millrace.drivers.mongo_client import open_client
 from millrace.drivers.psycopg_errors import statement
+from millrace.runs.choose import Bounds
 from millrace.sources import position
 from millrace.sources.chunk import Keys, Read, Window
 from millrace.sources.mongo import MongoSource
 
 NOTES = Stream("notes", "postgres:public.notes", "id", Incremental("changed", timedelta(0)))
+PAST, FUTURE = "2000-01-01T00:00:00+00:00", "2999-01-01T00:00:00+00:00"
 AHEAD = timedelta(days=1)
 MINUTE = timedelta(minutes=1)
 """The life of a transaction in MongoDB."""
@@ -245,6 +247,20 @@ async def test_a_position_in_the_future_of_the_source_reads_everything_and_says_
     assert rows == 1
     assert "the position is 1 day, 0:00:00 ahead of the source's clock" in read.note
     assert started(read) <= read.read_at
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [Bounds(start=PAST), Bounds(end=FUTURE), Bounds(start=PAST, end=FUTURE), Bounds("replay")],
+    ids=["from", "to", "from and to", "replay"],
+)
+async def test_only_a_read_of_all_that_follows_advances_the_position(notes: Engine, bounds: Bounds) -> None:
+    notes.source("ALTER TABLE notes ADD share numeric; INSERT INTO notes VALUES (2, now(), 'NaN')")
+    await notes.run(NOTES)
+    begun = notes.batches[-1].position
+    await notes.run(NOTES, bounds)
+    assert (notes.batches[-1].read > 0, notes.batches[-1].position) == (True, None)
+    assert notes.warehouse.standing(pipeline_of(NOTES), NOTES).position == begun
 
 
 async def test_a_future_that_a_person_asks_for_is_read(notes: Engine) -> None:
