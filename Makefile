@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.complete
 PACKAGES := millrace pipelines blocks tasks flows cli seed_data local infra
 
-.PHONY: demo demo-totesys demo-stocks demo-events up test test-ecs mysql mariadb pgbouncer torture lint audit clean lock \
+.PHONY: demo demo-totesys demo-stocks demo-events up test test-ecs mysql mariadb pgbouncer torture lint docs audit clean lock \
 	builder image push test-image containers podman
 
 demo: $(STAMP)
@@ -66,6 +66,11 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/bandit --quiet -c pyproject.toml -r $(PACKAGES) .ci
 	$(BIN)/cfn-lint infra/stack.yaml
+
+# The pages of docs/ as a site, in .local/site. A broken link or anchor fails it; links to other hosts are not followed.
+docs: $(STAMP)
+	$(BIN)/zensical build --clean --strict
+	@echo .local/site/index.html
 
 audit: $(STAMP)
 	$(BIN)/python .ci/audit.py requirements.txt
@@ -131,7 +136,7 @@ lock:
 	$(BIN)/uv pip compile --universal --generate-hashes --quiet pyproject.toml -c requirements-dev.txt -o requirements.txt -p 3.11
 
 clean:
-	rm -rf .venv .local
+	rm -rf .venv .local .cache
 
 # uv from the lock itself, so that every version is pinned by hash; then everything else through uv, in seconds.
 $(STAMP): requirements-dev.txt pyproject.toml

@@ -1,6 +1,6 @@
 """Every environment variable the product reads, as data, and the blocks they describe.
 
-The README's table is checked against ``VARIABLES``.
+The table of docs/settings.md is checked against ``VARIABLES``.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def test_every_list_and_table_has_a_blank_line_before_it(page: Path) -> None:
     marked = re.compile(r"(- |\d+\. |\|)")
     glued = [
         later
-        for earlier, later in zip(lines, lines[1:], strict=False)
+        for earlier, later in pairwise(lines)
         if marked.match(later) and earlier and earlier[0] not in "-|# " and not marked.match(earlier)
     ]
     assert glued == []

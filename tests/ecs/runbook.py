@@ -1,4 +1,7 @@
-"""The commands that docs/runbook.md marks as bash, as typed; in this process, which has imported everything already."""
+"""The commands that docs/guides/deploy.md and docs/runbook.md mark as bash, as typed.
+
+They run in this process, which has imported everything already.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ from typer.testing import CliRunner
 from infra.deploy import application
 from local.stack import Stack
 
-TEXT = (Path(__file__).parents[2] / "docs" / "runbook.md").read_text()
+DOCS = Path(__file__).parents[2] / "docs"
+TEXT = "\n".join((DOCS / page).read_text(encoding="utf-8") for page in ("guides/deploy.md", "runbook.md"))
 COMMANDS = [
     line.partition("  #")[0].strip()
     for block in re.findall(r"^```bash\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)

@@ -1,4 +1,7 @@
-"""Every command of docs/runbook.md does what it says, in its order; those of a run's life are in test_chain.py."""
+"""Every command of docs/guides/deploy.md and docs/runbook.md does what it says, in its order.
+
+Those of a run's life are in test_chain.py.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from infra import work_pool
 from tests.ecs import runbook
 from tests.ecs.chain import Chain
 
-# The commands are run in the order in which the runbook names them.
+# The commands are run in the order in which the pages name them.
 pytestmark = pytest.mark.story
 
 # This stack has no MySQL: its secret has no value, and `status` says so.
