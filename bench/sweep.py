@@ -42,7 +42,7 @@ SILENT = "UPDATE big SET body = 'silent' WHERE id % 1000 = 0; DELETE FROM big WH
 
 
 @dataclass(frozen=True)
-class Places:
+class SweepPlaces:
     """Where everything is; travels to the processes that are measured."""
 
     source_url: str
@@ -70,7 +70,7 @@ class Places:
         return Route(PostgresSource(self.connect), landing, warehouse, PIPELINE, STREAM)
 
 
-def step(places: Places, mode: Mode) -> str:
+def step(places: SweepPlaces, mode: Mode) -> str:
     """One run, and what it took."""
     route, begun = places.route(), time.monotonic()
     batch = asyncio.run(read(route, Bounds(mode)))
@@ -87,7 +87,7 @@ def step(places: Places, mode: Mode) -> str:
 def main(rows: int) -> None:
     """Load, sweep what did not change, change one row in a thousand and delete another one, sweep."""
     with Stack(prefect=False) as stack:
-        places = Places(
+        places = SweepPlaces(
             stack.postgres.create_database("bench"),
             stack.warehouse.url,
             stack.aws.create_bucket("bench"),
@@ -101,12 +101,12 @@ def main(rows: int) -> None:
         _measured(step, places, "sweep")
 
 
-def _measured(function: Callable[[Places, Mode], str], places: Places, mode: Mode) -> None:
+def _measured(function: Callable[[SweepPlaces, Mode], str], places: SweepPlaces, mode: Mode) -> None:
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         print(pool.submit(function, places, mode).result(), flush=True)
 
 
-def _source(places: Places, sql: str) -> None:
+def _source(places: SweepPlaces, sql: str) -> None:
     with closing(places.connect()) as connection, connection, connection.cursor() as cursor:
         cursor.execute(sql)
 

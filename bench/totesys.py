@@ -21,7 +21,7 @@ from millrace.blocks.load import load_source_postgres
 from millrace.blocks.sql import opener
 from millrace.flows.replicate import replicate
 from millrace.flows.request import ReplicateRequest
-from millrace.seed_data.totesys.simulation import Simulation, install
+from millrace.seed_data.totesys.simulation import TotesysSimulation, install
 
 REQUEST = ReplicateRequest(pipeline="totesys")
 DAYS = 730
@@ -46,7 +46,7 @@ async def measure(times: int) -> None:
     with closing(connect()) as connection:
         install(connection)
         start = datetime.now(UTC).date() - timedelta(days=DAYS + 1)
-        Simulation(connection, 1, start).fill(DAYS)
+        TotesysSimulation(connection, 1, start).fill(DAYS)
         rows, seconds = await run()
         print(f"first load: {rows:,} rows in {seconds:.1f} s")
         tell("idle", [await run() for _ in range(times)])

@@ -38,7 +38,7 @@ STOCKS = 1_000
 ROUNDS = 5
 
 
-class Stock(dy.Schema):
+class PricedStock(dy.Schema):
     """A price."""
 
     code = dy.String(nullable=False)
@@ -46,7 +46,7 @@ class Stock(dy.Schema):
     since = dy.Datetime(nullable=False)
 
 
-class Trade(dy.Schema):
+class PricedTrade(dy.Schema):
     """Of a stock, at a time."""
 
     trade_id = dy.Int64(nullable=False)
@@ -72,8 +72,10 @@ PIPELINE = Pipeline(
     ],
     schema="market_source",
     models=[
-        Model(stock, Stock, "code", load=Scd2("stock_key", effective_from="since")),
-        Model(trade, Trade, "trade_id", load=Append(), binds=[Bind("stock_key", "stock", by="code", at="traded")]),
+        Model(stock, PricedStock, "code", load=Scd2("stock_key", effective_from="since")),
+        Model(
+            trade, PricedTrade, "trade_id", load=Append(), binds=[Bind("stock_key", "stock", by="code", at="traded")]
+        ),
     ],
 )
 SOURCE = f"""
@@ -133,7 +135,7 @@ class Folder:
 
 
 @dataclass(frozen=True)
-class Places:
+class VersionsPlaces:
     """Two databases and a folder."""
 
     source_url: str
@@ -171,14 +173,14 @@ def execute(url: str, sql: str) -> None:
 
 
 @contextmanager
-def places() -> Iterator[Places]:
+def places() -> Iterator[VersionsPlaces]:
     """Empty."""
     with tempfile.TemporaryDirectory(prefix="millrace-bench-") as directory:
         Path(directory).chmod(0o755)
         server = start_postgres(Path(directory) / "postgres")
         try:
             urls = server.create_database("bench"), server.create_database("warehouse")
-            yield Places(*urls, Folder(Path(directory) / "lake"))
+            yield VersionsPlaces(*urls, Folder(Path(directory) / "lake"))
         finally:
             server.stop()
 

@@ -14,7 +14,7 @@ from prefect.logging.loggers import flow_run_logger
 
 from millrace.tasks.alerts import tell
 from millrace.tasks.events import emit_alerted
-from millrace.tasks.messages import Message, cancelled, failed, is_dry_run
+from millrace.tasks.messages import AlertMessage, cancelled, failed, is_dry_run
 
 
 async def alert_failure(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
@@ -34,6 +34,6 @@ async def alert_cancellation(flow: Flow[Any, Any], flow_run: FlowRun, state: Sta
         await _tell(cancelled(flow.name, flow_run), flow, flow_run, state)
 
 
-async def _tell(message: Message, flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
+async def _tell(message: AlertMessage, flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
     if await tell(message, flow_run_logger(flow_run, flow)):
         emit_alerted(flow.name, flow_run, state)

@@ -15,7 +15,7 @@ from pydantic import Field
 from millrace import Pipeline, Queue, Stream
 from millrace.base.errors import ConfigurationError
 from millrace.flows.alerts import alert_cancellation, alert_failure
-from millrace.flows.form import Form, asked_pipeline, pipeline_field
+from millrace.flows.form import FlowParameters, asked_pipeline, pipeline_field
 from millrace.flows.together import outcomes, raise_all
 from millrace.flows.turn import leave_out_waiting
 from millrace.queues.consumer import Budget, Collected, Pace
@@ -24,7 +24,7 @@ from millrace.tasks.failures import status_of, words
 from millrace.tasks.policy import artifact_key
 
 
-class CollectRequest(Form):
+class CollectRequest(FlowParameters):
     """Which queues are collected, until when, and how."""
 
     pipeline: str = pipeline_field("events")

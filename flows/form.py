@@ -20,7 +20,7 @@ PATHS_VARIABLE = "MILLRACE_ALLOW_PIPELINE_PATHS"
 """``true`` where deployments may run a pipeline by the path of its file."""
 
 
-class Form(BaseModel):
+class FlowParameters(BaseModel):
     """Parameters of a flow. An unknown key is refused: a misspelt `dry_run` would be a real run."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)

@@ -10,7 +10,7 @@ from pydantic import Field
 from millrace import Model, Pipeline
 from millrace.flows.alerts import alert_cancellation, alert_failure
 from millrace.flows.extract import EXTRACT
-from millrace.flows.form import Form, asked_pipeline, pipeline_field
+from millrace.flows.form import FlowParameters, asked_pipeline, pipeline_field
 from millrace.flows.together import outcomes
 from millrace.runs.choose import Bounds
 from millrace.runs.reload import Reloaded
@@ -18,7 +18,7 @@ from millrace.tasks.lease import give_back
 from millrace.tasks.reload import ReloadPlan, plan_reload, reload_applied, reload_landed
 
 
-class ReloadRequest(Form):
+class ReloadRequest(FlowParameters):
     """Which model is computed again, and from what."""
 
     pipeline: str = pipeline_field("totesys")

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from millrace import Pipeline, Stream
 from millrace.base.errors import ConfigurationError
 from millrace.declaration.consent import NO_CONSENT, Consent
-from millrace.flows.form import Form, pipeline_field
+from millrace.flows.form import FlowParameters, pipeline_field
 from millrace.runs.choose import Bounds, Mode
 
 SPANS: dict[Mode, str] = {"incremental": "changes", "full": "all", "sweep": "sweep", "replay": "replay of rejects"}
@@ -28,14 +28,14 @@ def _no_number(value: object) -> object:
 Moment = Annotated[datetime, BeforeValidator(_no_number)]
 
 
-class Window(Form):
+class RequestedWindow(FlowParameters):
     """A span of the cursor's time, for backfills. Such a run leaves the position where it is."""
 
     start: Moment | None = Field(default=None, description="First moment (inclusive); empty: from the beginning.")
     end: Moment | None = Field(default=None, description="Last moment (exclusive); empty: open.")
 
     @model_validator(mode="after")
-    def _ordered(self) -> Window:
+    def _ordered(self) -> RequestedWindow:
         start, end = (moment and _utc(moment) for moment in (self.start, self.end))
         if not (start or end):
             raise ValueError("it has neither `window.start` nor `window.end`")
@@ -46,7 +46,7 @@ class Window(Form):
         return self
 
 
-class ReplicateRequest(Form):
+class ReplicateRequest(FlowParameters):
     """Which streams are replicated, and from where on."""
 
     pipeline: str = pipeline_field("stori")
@@ -60,7 +60,7 @@ class ReplicateRequest(Form):
         default=False,
         description="Of a sweep: read the warehouse's own values too, and compare them, not only the stored hashes.",
     )
-    window: Window | None = Field(default=None, description="Only this span of time, instead of the mode.")
+    window: RequestedWindow | None = Field(default=None, description="Only this span of time, instead of the mode.")
     load: bool = Field(
         default=True,
         description="False: only land what was read; the deployment `transform`, which the event `millrace.landed` "

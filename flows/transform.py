@@ -13,7 +13,7 @@ from pydantic import Field
 
 from millrace import Pipeline
 from millrace.flows.alerts import alert_cancellation, alert_failure
-from millrace.flows.form import Form, asked_pipeline, pipeline_field
+from millrace.flows.form import FlowParameters, asked_pipeline, pipeline_field
 from millrace.tasks.alerts import alert_breach
 from millrace.tasks.events import emit_loaded
 from millrace.tasks.lease import give_back
@@ -23,7 +23,7 @@ from millrace.tasks.report import RunReport, StreamReport, failed, publish_repor
 from millrace.tasks.transform import transform_batches
 
 
-class TransformRequest(Form):
+class TransformRequest(FlowParameters):
     """Which landed batches are transformed and loaded."""
 
     pipeline: str = pipeline_field("totesys")

@@ -18,7 +18,7 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True)
-class Change:
+class StackChange:
     """One thing: of which kind, which one, what was done, and why or what to do."""
 
     kind: str
@@ -32,12 +32,12 @@ class Change:
         return self.action in (Action.UNCHANGED, Action.LEFT)
 
 
-def of_line(kind: str, line: str) -> Change:
+def of_line(kind: str, line: str) -> StackChange:
     """From what other commands print: ``created name``, ``updated (paused) name``; other words are for a person."""
     action, _, name = line.partition(" ")
     if action not in set(Action):
-        return Change(kind, "", Action.LEFT, line)
+        return StackChange(kind, "", Action.LEFT, line)
     if name.startswith("("):
         detail, _, name = name.partition(") ")
-        return Change(kind, name, Action(action), detail.strip("("))
-    return Change(kind, name, Action(action))
+        return StackChange(kind, name, Action(action), detail.strip("("))
+    return StackChange(kind, name, Action(action))

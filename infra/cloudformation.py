@@ -10,8 +10,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from infra.change import Action, Change
-from infra.target import Target
+from infra.change import Action, StackChange
+from infra.cloud_environment import CloudEnvironment
 from millrace.base.errors import ConfigurationError, FatalError
 
 TEMPLATE = Path(__file__).with_name("stack.yaml")
@@ -28,67 +28,69 @@ def quiet(_line: str) -> None:
     """Tells nobody."""
 
 
-def outputs_of(target: Target) -> dict[str, str]:
+def outputs_of(cloud: CloudEnvironment) -> dict[str, str]:
     """Of the stack as it is; empty if there is none."""
-    stack = _described(target)
+    stack = _described(cloud)
     return {one["OutputKey"]: one["OutputValue"] for one in stack.get("Outputs", [])} if stack else {}
 
 
-def worker_image(target: Target) -> str:
+def worker_image(cloud: CloudEnvironment) -> str:
     """What the worker runs now; empty if there is none."""
-    stack = _described(target) or {}
+    stack = _described(cloud) or {}
     found = {one["ParameterKey"]: one["ParameterValue"] for one in stack.get("Parameters", [])}
     return str(found.get("WorkerImage", ""))
 
 
-def status_of(target: Target) -> str | None:
+def status_of(cloud: CloudEnvironment) -> str | None:
     """CloudFormation's word for it; None if there is no stack."""
-    stack = _described(target)
+    stack = _described(cloud)
     return str(stack["StackStatus"]) if stack else None
 
 
-def apply_stack(target: Target, image: str, *, dry_run: bool = False, progress: Progress = quiet) -> list[Change]:
+def apply_stack(
+    cloud: CloudEnvironment, image: str, *, dry_run: bool = False, progress: Progress = quiet
+) -> list[StackChange]:
     """Make or change it until it is as the template and the settings say; what was done, or would be, to what in it.
 
     Raises FatalError with the first reason if CloudFormation gave up, and went back to what was before.
     """
-    status = _settled(target, progress)
+    status = _settled(cloud, progress)
     if status == "ROLLBACK_COMPLETE":
         # What is left of a creation that failed can only be deleted.
         if dry_run:
-            return [Change("stack", target.settings.stack_name, Action.CREATED, "anew, as its creation failed")]
-        delete_stack(target, progress=progress)
+            return [StackChange("stack", cloud.settings.stack_name, Action.CREATED, "anew, as its creation failed")]
+        delete_stack(cloud, progress=progress)
         status = None
     is_new = status in (None, "REVIEW_IN_PROGRESS")
-    changes = _change_set(target, image, is_new=is_new)
+    changes = _change_set(cloud, image, is_new=is_new)
     if changes is None:
-        return [Change("stack", target.settings.stack_name, Action.UNCHANGED)]
+        return [StackChange("stack", cloud.settings.stack_name, Action.UNCHANGED)]
     name, found = changes
     if dry_run:
-        _discard(target, name, is_new=is_new)
+        _discard(cloud, name, is_new=is_new)
     else:
-        before = _latest_event(target, target.settings.stack_name)
-        target.client("cloudformation").execute_change_set(ChangeSetName=name)
-        _finish(target, before, progress)
+        before = _latest_event(cloud, cloud.settings.stack_name)
+        cloud.client("cloudformation").execute_change_set(ChangeSetName=name)
+        _finish(cloud, before, progress)
     return found
 
 
-def delete_stack(target: Target, *, progress: Progress = quiet) -> None:
+def delete_stack(cloud: CloudEnvironment, *, progress: Progress = quiet) -> None:
     """Delete it and wait. Raises FatalError if something could not be deleted."""
-    client, stack = target.client("cloudformation"), _described(target)
+    client, stack = cloud.client("cloudformation"), _described(cloud)
     if stack is None:
         return
-    before = _latest_event(target, stack["StackId"])
+    before = _latest_event(cloud, stack["StackId"])
     client.delete_stack(StackName=stack["StackId"])
-    _follow(target, stack["StackId"], before, progress)
+    _follow(cloud, stack["StackId"], before, progress)
     left = client.describe_stacks(StackName=stack["StackId"])["Stacks"][0]
     if left["StackStatus"] != "DELETE_COMPLETE":
-        raise _failure(target, stack["StackId"], before, left["StackStatus"])
+        raise _failure(cloud, stack["StackId"], before, left["StackStatus"])
 
 
-def _described(target: Target) -> dict[str, Any] | None:
+def _described(cloud: CloudEnvironment) -> dict[str, Any] | None:
     try:
-        found = target.client("cloudformation").describe_stacks(StackName=target.settings.stack_name)
+        found = cloud.client("cloudformation").describe_stacks(StackName=cloud.settings.stack_name)
     except ClientError as error:
         if "does not exist" in str(error):
             return None
@@ -97,17 +99,17 @@ def _described(target: Target) -> dict[str, Any] | None:
     return None if stack["StackStatus"] == "DELETE_COMPLETE" else stack
 
 
-def _settled(target: Target, progress: Progress) -> str | None:
+def _settled(cloud: CloudEnvironment, progress: Progress) -> str | None:
     """Its status once nobody works on it: an earlier command may have been interrupted."""
-    stack = _described(target)
+    stack = _described(cloud)
     if stack and _is_busy(stack["StackStatus"]):
         progress(f"{stack['StackStatus']}: waiting for what was begun before")
-        _follow(target, stack["StackId"], _latest_event(target, stack["StackId"]), progress)
-        stack = _described(target)
+        _follow(cloud, stack["StackId"], _latest_event(cloud, stack["StackId"]), progress)
+        stack = _described(cloud)
     if stack and stack["StackStatus"].endswith("ROLLBACK_FAILED"):
         raise ConfigurationError(
             f"it is {stack['StackStatus']}: {stack.get('StackStatusReason', 'CloudFormation could not go back')}",
-            place=f"stack {target.settings.stack_name}",
+            place=f"stack {cloud.settings.stack_name}",
             remedy="mend the cause, then `aws cloudformation continue-update-rollback`",
         )
     return str(stack["StackStatus"]) if stack else None
@@ -117,18 +119,18 @@ def _is_busy(status: str) -> bool:
     return status.endswith("_IN_PROGRESS") and status != "REVIEW_IN_PROGRESS"
 
 
-def _change_set(target: Target, image: str, *, is_new: bool) -> tuple[str, list[Change]] | None:
+def _change_set(cloud: CloudEnvironment, image: str, *, is_new: bool) -> tuple[str, list[StackChange]] | None:
     """The ARN of a change set and what it would do; None if nothing."""
-    client = target.client("cloudformation")
-    parameters = target.settings.parameters(worker_image=image, prefect_api_url=target.prefect_api_url)
+    client = cloud.client("cloudformation")
+    parameters = cloud.settings.parameters(worker_image=image, prefect_api_url=cloud.prefect_api_url)
     made = client.create_change_set(
-        StackName=target.settings.stack_name,
+        StackName=cloud.settings.stack_name,
         ChangeSetName=f"deploy-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}",
         ChangeSetType="CREATE" if is_new else "UPDATE",
         TemplateBody=TEMPLATE.read_text(),
         Capabilities=CAPABILITIES,
         Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
-        Tags=[{"Key": "millrace", "Value": target.settings.name}],
+        Tags=[{"Key": "millrace", "Value": cloud.settings.name}],
     )
     while (described := client.describe_change_set(ChangeSetName=made["Id"]))["Status"].endswith(
         ("PENDING", "IN_PROGRESS")
@@ -140,15 +142,15 @@ def _change_set(target: Target, image: str, *, is_new: bool) -> tuple[str, list[
     if any(words in described["StatusReason"] for words in NOTHING_TO_DO):
         return None
     raise ConfigurationError(
-        described["StatusReason"], place=f"stack {target.settings.stack_name}", remedy="mend its parameters"
+        described["StatusReason"], place=f"stack {cloud.settings.stack_name}", remedy="mend its parameters"
     )
 
 
-def _resources(client: Any, described: Mapping[str, Any]) -> Iterator[Change]:
+def _resources(client: Any, described: Mapping[str, Any]) -> Iterator[StackChange]:
     while True:
         for one in (change["ResourceChange"] for change in described["Changes"]):
             is_replaced = one.get("Replacement") == "True"
-            yield Change(
+            yield StackChange(
                 KIND,
                 one["LogicalResourceId"],
                 ACTIONS[one["Action"]],
@@ -159,27 +161,27 @@ def _resources(client: Any, described: Mapping[str, Any]) -> Iterator[Change]:
         described = client.describe_change_set(ChangeSetName=described["ChangeSetId"], NextToken=described["NextToken"])
 
 
-def _discard(target: Target, name: str, *, is_new: bool) -> None:
-    target.client("cloudformation").delete_change_set(ChangeSetName=name)
-    stack = _described(target)
+def _discard(cloud: CloudEnvironment, name: str, *, is_new: bool) -> None:
+    cloud.client("cloudformation").delete_change_set(ChangeSetName=name)
+    stack = _described(cloud)
     if is_new and stack and stack["StackStatus"] == "REVIEW_IN_PROGRESS":
-        target.client("cloudformation").delete_stack(StackName=stack["StackId"])
+        cloud.client("cloudformation").delete_stack(StackName=stack["StackId"])
 
 
-def _finish(target: Target, before: str, progress: Progress) -> None:
-    name = target.settings.stack_name
-    _follow(target, name, before, progress)
-    stack = _described(target)
+def _finish(cloud: CloudEnvironment, before: str, progress: Progress) -> None:
+    name = cloud.settings.stack_name
+    _follow(cloud, name, before, progress)
+    stack = _described(cloud)
     if stack is None or stack["StackStatus"] not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
-        raise _failure(target, name, before, stack["StackStatus"] if stack else "it is gone")
+        raise _failure(cloud, name, before, stack["StackStatus"] if stack else "it is gone")
 
 
-def _follow(target: Target, name: str, before: str, progress: Progress) -> None:
+def _follow(cloud: CloudEnvironment, name: str, before: str, progress: Progress) -> None:
     """Until nobody works on it any more, telling every event after that one."""
-    client = target.client("cloudformation")
+    client = cloud.client("cloudformation")
     while True:
         is_busy = _is_busy(client.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"])
-        for event in reversed(list(_events(target, name, before))):
+        for event in reversed(list(_events(cloud, name, before))):
             before = event["EventId"]
             progress(f"{event['ResourceStatus']} {event['LogicalResourceId']}")
         if not is_busy:
@@ -187,25 +189,25 @@ def _follow(target: Target, name: str, before: str, progress: Progress) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def _latest_event(target: Target, name: str) -> str:
-    return next((str(one["EventId"]) for one in _events(target, name, "")), "")
+def _latest_event(cloud: CloudEnvironment, name: str) -> str:
+    return next((str(one["EventId"]) for one in _events(cloud, name, "")), "")
 
 
-def _events(target: Target, name: str, before: str) -> Iterator[dict[str, Any]]:
+def _events(cloud: CloudEnvironment, name: str, before: str) -> Iterator[dict[str, Any]]:
     """After that one, the latest first. Their ids, as clocks differ."""
-    for page in target.client("cloudformation").get_paginator("describe_stack_events").paginate(StackName=name):
+    for page in cloud.client("cloudformation").get_paginator("describe_stack_events").paginate(StackName=name):
         for event in page["StackEvents"]:
             if event["EventId"] == before:
                 return
             yield event
 
 
-def _failure(target: Target, name: str, before: str, status: str) -> FatalError:
+def _failure(cloud: CloudEnvironment, name: str, before: str, status: str) -> FatalError:
     """The first resource that failed is the cause; the others were given up because of it."""
-    failed = [one for one in _events(target, name, before) if one["ResourceStatus"].endswith("_FAILED")]
+    failed = [one for one in _events(cloud, name, before) if one["ResourceStatus"].endswith("_FAILED")]
     first = failed[-1] if failed else {"LogicalResourceId": name}
     return FatalError(
         f"{first.get('ResourceStatusReason') or 'no reason is told'} ({status})",
-        place=f"stack {target.settings.stack_name}, {first['LogicalResourceId']}",
+        place=f"stack {cloud.settings.stack_name}, {first['LogicalResourceId']}",
         remedy="mend that, then run it again: it goes on from what is there",
     )

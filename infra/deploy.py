@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from infra import cloudformation, status, teardown
-from infra.change import Action, Change
+from infra.change import Action, StackChange
 from infra.release import bring_up, described, of_lines, preview
 from infra.settings import read_settings
-from infra.target import Target, told
+from infra.cloud_environment import CloudEnvironment, translate_cloud_errors
 from millrace.base.errors import ConfigurationError, MillraceError
 from millrace.base.visible import visible
 from millrace.blocks.bootstrap import remove
@@ -53,9 +53,9 @@ SetSecrets = Annotated[
 @application.command()
 def up(env: Environment, image: Image = None, set_secrets: SetSecrets = False, as_json: AsJson = False) -> None:
     """Make or change everything until it is as the code says."""
-    with _target(env) as target, _progress() as say:
+    with _target(env) as cloud, _progress() as say:
         changes = []
-        for change in bring_up(target, image, set_secrets, say):
+        for change in bring_up(cloud, image, set_secrets, say):
             changes.append(change)
             if not as_json:
                 _print_change(change)
@@ -65,8 +65,8 @@ def up(env: Environment, image: Image = None, set_secrets: SetSecrets = False, a
 @application.command()
 def diff(env: Environment, image: Image = None, as_json: AsJson = False) -> None:
     """Show what `up` would do. Changes nothing."""
-    with _target(env) as target, _progress() as say:
-        changes = list(preview(target, image, say))
+    with _target(env) as cloud, _progress() as say:
+        changes = list(preview(cloud, image, say))
         for change in changes if not as_json else []:
             _print_change(change)
         _conclude(changes, as_json, "would be done")
@@ -75,8 +75,8 @@ def diff(env: Environment, image: Image = None, as_json: AsJson = False) -> None
 @application.command(name="status")
 def show_status(env: Environment, as_json: AsJson = False) -> None:
     """Show how everything is."""
-    with _target(env) as target:
-        found = list(status.lines(target))
+    with _target(env) as cloud:
+        found = list(status.lines(cloud))
     if as_json:
         print(json.dumps([asdict(line) for line in found], indent=2))
     else:
@@ -95,31 +95,31 @@ def down(
     as_json: AsJson = False,
 ) -> None:
     """Delete everything that `up` made, but for the warehouse. Refuses while there is data in buckets or queues."""
-    with _target(env) as target:
-        if not target.outputs:
-            _conclude(teardown.remove_unfinished(target), as_json, "done")
+    with _target(env) as cloud:
+        if not cloud.outputs:
+            _conclude(teardown.remove_unfinished(cloud), as_json, "done")
             return
-        if not yes and typer.prompt(f"Type {target.settings.name} to delete it", err=True) != target.settings.name:
+        if not yes and typer.prompt(f"Type {cloud.settings.name} to delete it", err=True) != cloud.settings.name:
             raise ConfigurationError("another name was typed", remedy="nothing was deleted")
         with _progress() as say:
-            teardown.check(target, with_data=delete_data)
+            teardown.check(cloud, with_data=delete_data)
             changes = of_lines("automation", asyncio.run(remove_automations()))
-            changes += of_lines("block", asyncio.run(remove(described(target))))
-            changes += teardown.tear_down(target, with_data=delete_data, progress=say)
+            changes += of_lines("block", asyncio.run(remove(described(cloud))))
+            changes += teardown.tear_down(cloud, with_data=delete_data, progress=say)
         for change in changes if not as_json else []:
             _print_change(change)
         _conclude(changes, as_json, "done")
 
 
 @contextmanager
-def _target(environment: str) -> Iterator[Target]:
+def _target(environment: str) -> Iterator[CloudEnvironment]:
     """Errors made for people end the command with their message."""
     try:
-        with told():
-            target = Target(read_settings(environment), os.environ)
-            target.check()
-            target.outputs = cloudformation.outputs_of(target)
-            yield target
+        with translate_cloud_errors():
+            cloud = CloudEnvironment(read_settings(environment), os.environ)
+            cloud.check()
+            cloud.outputs = cloudformation.outputs_of(cloud)
+            yield cloud
     except MillraceError as error:
         typer.secho(f"millrace: {error}", err=True, fg="red" if sys.stderr.isatty() else None)
         raise typer.Exit(WRONG_REQUEST if isinstance(error, ConfigurationError) else FAILED) from None
@@ -141,14 +141,14 @@ def _console() -> Console:
     return Console(soft_wrap=True, highlight=False)
 
 
-def _print_change(change: Change) -> None:
+def _print_change(change: StackChange) -> None:
     if change.action is not Action.UNCHANGED:
         detail = f" ({change.detail})" if change.detail else ""
         words = f"{MARKS[change.action]} {change.kind} {change.name}: {change.action}{detail}"
         _console().print(words, style=COLOURS[change.action], markup=False)
 
 
-def _conclude(changes: Iterable[Change], as_json: bool, done: str) -> None:
+def _conclude(changes: Iterable[StackChange], as_json: bool, done: str) -> None:
     found = list(changes)
     made = [change for change in found if not change.is_none]
     if as_json:

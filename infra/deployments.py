@@ -18,10 +18,10 @@ from prefect.exceptions import ObjectNotFound
 from prefect.utilities.callables import parameter_schema
 
 from infra import image as images
-from infra.change import Action, Change
+from infra.change import Action, StackChange
 from infra.commands import ROOT, output
 from infra.settings import variables_of
-from infra.target import Target
+from infra.cloud_environment import CloudEnvironment
 from millrace.declaration.find import find
 
 FILE = ROOT / "prefect.yaml"
@@ -66,25 +66,25 @@ def declared(image: str) -> list[Declared]:
     return [Declared(one) for one in yaml.safe_load(text)["deployments"]]
 
 
-def apply_deployments(target: Target, image: str, *, dry_run: bool = False) -> list[Change]:
+def apply_deployments(cloud: CloudEnvironment, image: str, *, dry_run: bool = False) -> list[StackChange]:
     """Deploy what is new or differs. What the environment does not want, or cannot run, is left out and named.
 
     A schedule that somebody paused stays paused: Prefect knows it by its slug. Raises FatalError if that command fails.
     """
     changes, differing = [], []
-    with target.prefect() as client:
+    with cloud.prefect() as client:
         for one in declared(image):
-            if (reason := _left_out(target, one)) is not None:
-                changes += [Change(KIND, one.name, Action.LEFT, reason)] if reason else []
+            if (reason := _left_out(cloud, one)) is not None:
+                changes += [StackChange(KIND, one.name, Action.LEFT, reason)] if reason else []
                 continue
             stored = read(client, one.name)
             difference = differences(one, stored) if stored else []
             action = Action.CREATED if stored is None else Action.UPDATED if difference else Action.UNCHANGED
-            changes.append(Change(KIND, one.name, action, ", ".join(difference)))
+            changes.append(StackChange(KIND, one.name, action, ", ".join(difference)))
             differing += [(one, stored)] if action is not Action.UNCHANGED else []
         if differing and not dry_run:
             _deploy([one.pattern for one, _ in differing], image)
-            for one in (one for one, stored in differing if stored is None and target.settings.schedules == "paused"):
+            for one in (one for one, stored in differing if stored is None and cloud.settings.schedules == "paused"):
                 _pause(client, one.name)
     return changes
 
@@ -97,12 +97,12 @@ def read(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
         return None
 
 
-def _left_out(target: Target, one: Declared) -> str | None:
+def _left_out(cloud: CloudEnvironment, one: Declared) -> str | None:
     """Why it is not deployed: empty if that is no news, None if it is."""
-    settings, is_sample = target.settings, SAMPLE_DATA in one.content["tags"]
+    settings, is_sample = cloud.settings, SAMPLE_DATA in one.content["tags"]
     if one.pipeline not in settings.pipelines or (is_sample and not settings.sample_data):
         return ""
-    if missing := sorted(variables_of(find(one.pipeline)) - target.secret_arns.keys()):
+    if missing := sorted(variables_of(find(one.pipeline)) - cloud.secret_arns.keys()):
         return f"{', '.join(missing)} has no value"
     return None
 

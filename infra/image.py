@@ -7,9 +7,9 @@ import tomllib
 
 from botocore.exceptions import ClientError
 
-from infra.change import Action, Change
+from infra.change import Action, StackChange
 from infra.commands import ROOT, output
-from infra.target import Target
+from infra.cloud_environment import CloudEnvironment
 from millrace.base.errors import ConfigurationError
 
 KIND = "image"
@@ -25,38 +25,38 @@ def commit() -> str:
     return output("git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*")
 
 
-def wanted(target: Target, chosen: str | None) -> str:
+def wanted(cloud: CloudEnvironment, chosen: str | None) -> str:
     """The image's whole name: the chosen one, the environment's own, or that of the commit in the stack's repository.
 
     ``chosen`` may be a tag alone. Raises ConfigurationError if there is no commit to name it by.
     """
-    repository = target.outputs["RepositoryUri"]
+    repository = cloud.outputs["RepositoryUri"]
     if chosen:
         return chosen if ":" in chosen else f"{repository}:{chosen}"
-    return target.settings.image or f"{repository}:{commit()}"
+    return cloud.settings.image or f"{repository}:{commit()}"
 
 
-def apply_image(target: Target, image: str, *, dry_run: bool = False) -> list[Change]:
+def apply_image(cloud: CloudEnvironment, image: str, *, dry_run: bool = False) -> list[StackChange]:
     """Build and push it unless it is there.
 
     Raises ConfigurationError if the files are of no commit, or nothing that builds images is installed.
     """
     repository, tag = image.rsplit(":", 1)
-    if repository != target.outputs["RepositoryUri"]:
-        return [Change(KIND, image, Action.UNCHANGED, "given")]
-    if _is_there(target, repository, tag):
-        return [Change(KIND, image, Action.UNCHANGED)]
+    if repository != cloud.outputs["RepositoryUri"]:
+        return [StackChange(KIND, image, Action.UNCHANGED, "given")]
+    if _is_there(cloud, repository, tag):
+        return [StackChange(KIND, image, Action.UNCHANGED)]
     _check(tag, dry_run=dry_run)
     if not dry_run:
         _make("image", image, repository)
-        _log_in(target, output("make", "--silent", "builder"))
+        _log_in(cloud, output("make", "--silent", "builder"))
         _make("push", image, repository)
-    return [Change(KIND, image, Action.CREATED, "built and pushed")]
+    return [StackChange(KIND, image, Action.CREATED, "built and pushed")]
 
 
-def _is_there(target: Target, repository: str, tag: str) -> bool:
+def _is_there(cloud: CloudEnvironment, repository: str, tag: str) -> bool:
     try:
-        found = target.client("ecr").describe_images(
+        found = cloud.client("ecr").describe_images(
             repositoryName=repository.partition("/")[2], imageIds=[{"imageTag": tag}]
         )
     except ClientError as error:
@@ -84,8 +84,8 @@ def _make(goal: str, image: str, repository: str) -> None:
     output("make", goal, f"MILLRACE_IMAGE={image}", f"REPOSITORY={repository}")
 
 
-def _log_in(target: Target, builder: str) -> None:
-    found = target.client("ecr").get_authorization_token()["authorizationData"][0]
+def _log_in(cloud: CloudEnvironment, builder: str) -> None:
+    found = cloud.client("ecr").get_authorization_token()["authorizationData"][0]
     user, _, password = base64.b64decode(found["authorizationToken"]).decode().partition(":")
     registry = found["proxyEndpoint"].removeprefix("https://")
     output(builder, "login", "--username", user, "--password-stdin", registry, given=password)

@@ -10,26 +10,26 @@ from prefect.client.schemas.objects import WorkPool
 from prefect.exceptions import ObjectNotFound
 
 from infra import work_pool
-from infra.change import Action, Change
-from infra.target import Target
+from infra.change import Action, StackChange
+from infra.cloud_environment import CloudEnvironment
 from millrace.base.errors import ConfigurationError
 
 KIND = "work pool"
 
 
-def template(target: Target) -> dict[str, Any]:
+def template(cloud: CloudEnvironment) -> dict[str, Any]:
     """The pool's template for this environment's outputs and secrets."""
-    filled = work_pool.filled(target.outputs, target.secret_arns, target.settings.variables)
-    if target.emulator():
+    filled = work_pool.filled(cloud.outputs, cloud.secret_arns, cloud.settings.variables)
+    if cloud.emulator():
         # It forgets this, unlike AWS; the worker would register a new revision for each run.
         filled["job_configuration"]["task_definition"].pop("enableFaultInjection", None)
     return filled
 
 
-def apply_pool(target: Target, *, dry_run: bool = False) -> list[Change]:
+def apply_pool(cloud: CloudEnvironment, *, dry_run: bool = False) -> list[StackChange]:
     """Make or change pool and queues. Concurrency limits and pauses are the operator's, and stay."""
-    with target.prefect() as client:
-        changes = [_pool(client, template(target), dry_run)]
+    with cloud.prefect() as client:
+        changes = [_pool(client, template(cloud), dry_run)]
         is_new = changes[0].action is Action.CREATED
         return changes + [
             _queue(client, name, priority, is_new=is_new, dry_run=dry_run)
@@ -45,33 +45,33 @@ def find_pool(client: SyncPrefectClient) -> WorkPool | None:
         return None
 
 
-def _pool(client: SyncPrefectClient, wanted: dict[str, Any], dry_run: bool) -> Change:
+def _pool(client: SyncPrefectClient, wanted: dict[str, Any], dry_run: bool) -> StackChange:
     stored = find_pool(client)
     if stored is None:
         if not dry_run:
             client.create_work_pool(WorkPoolCreate(name=work_pool.NAME, type=work_pool.TYPE, base_job_template=wanted))
-        return Change(KIND, work_pool.NAME, Action.CREATED)
+        return StackChange(KIND, work_pool.NAME, Action.CREATED)
     if stored.type != work_pool.TYPE:
         raise ConfigurationError(
             f"it is of type {stored.type}", place=f"work pool {work_pool.NAME}", remedy="delete or rename it"
         )
     if stored.base_job_template == wanted:
-        return Change(KIND, work_pool.NAME, Action.UNCHANGED)
+        return StackChange(KIND, work_pool.NAME, Action.UNCHANGED)
     if not dry_run:
         client.update_work_pool(work_pool.NAME, WorkPoolUpdate(base_job_template=wanted))
-    return Change(KIND, work_pool.NAME, Action.UPDATED, "base job template")
+    return StackChange(KIND, work_pool.NAME, Action.UPDATED, "base job template")
 
 
-def _queue(client: SyncPrefectClient, name: str, priority: int, *, is_new: bool, dry_run: bool) -> Change:
+def _queue(client: SyncPrefectClient, name: str, priority: int, *, is_new: bool, dry_run: bool) -> StackChange:
     kind = f"{KIND}'s queue"
     found = [] if is_new and dry_run else client.read_work_queues(work_pool_name=work_pool.NAME)
     stored = next((one for one in found if one.name == name), None)
     if stored is None:
         if not dry_run:
             client.create_work_queue(name, priority=priority, work_pool_name=work_pool.NAME)
-        return Change(kind, name, Action.CREATED)
+        return StackChange(kind, name, Action.CREATED)
     if stored.priority == priority:
-        return Change(kind, name, Action.UNCHANGED)
+        return StackChange(kind, name, Action.UNCHANGED)
     if not dry_run:
         client.update_work_queue(stored.id, priority=priority)
-    return Change(kind, name, Action.UPDATED, f"priority {priority}")
+    return StackChange(kind, name, Action.UPDATED, f"priority {priority}")

@@ -11,80 +11,80 @@ from collections.abc import Callable, Iterable, Iterator
 
 from infra import cloudformation
 from infra import image as images
-from infra.change import Action, Change, of_line
+from infra.change import Action, StackChange, of_line
 from infra.cloudformation import Progress
 from infra.deployments import apply_deployments
 from infra.pool import apply_pool, template
 from infra.secret_values import apply_secrets
 from infra.settings import runnable, variables_of
-from infra.target import Target
+from infra.cloud_environment import CloudEnvironment
 from millrace.blocks.bootstrap import bootstrap
 from millrace.blocks.reference import reference
 from millrace.declaration.find import find
 from millrace.flows.automations import apply_automations, declared_promises
 
-Step = Callable[[], list[Change]]
+Step = Callable[[], list[StackChange]]
 
 
-def bring_up(target: Target, chosen: str | None, set_secrets: bool, say: Progress) -> Iterator[Change]:
+def bring_up(cloud: CloudEnvironment, chosen: str | None, set_secrets: bool, say: Progress) -> Iterator[StackChange]:
     """Make or change everything; each change as soon as it is made. ``chosen`` is another image than this commit's.
 
     The worker comes last: what it takes its work from is there by then.
     """
     say("stack")
-    running = cloudformation.worker_image(target)
-    yield from cloudformation.apply_stack(target, running, progress=say)
-    target.outputs = cloudformation.outputs_of(target)
-    wanted = images.wanted(target, chosen)
-    for name, step in _steps(target, wanted, set_secrets=set_secrets, dry_run=False):
+    running = cloudformation.worker_image(cloud)
+    yield from cloudformation.apply_stack(cloud, running, progress=say)
+    cloud.outputs = cloudformation.outputs_of(cloud)
+    wanted = images.wanted(cloud, chosen)
+    for name, step in _steps(cloud, wanted, set_secrets=set_secrets, dry_run=False):
         say(name)
         yield from step()
-    if target.settings.worker and wanted != running:
+    if cloud.settings.worker and wanted != running:
         say("worker")
-        yield from cloudformation.apply_stack(target, wanted, progress=say)
+        yield from cloudformation.apply_stack(cloud, wanted, progress=say)
 
 
-def preview(target: Target, chosen: str | None, say: Progress) -> Iterator[Change]:
+def preview(cloud: CloudEnvironment, chosen: str | None, say: Progress) -> Iterator[StackChange]:
     """What `bring_up` would do."""
     say("stack")
-    if not target.outputs:
-        yield from cloudformation.apply_stack(target, "", dry_run=True)
-        yield Change("everything else", "image, work pool, blocks, deployments, automations", Action.CREATED)
+    if not cloud.outputs:
+        yield from cloudformation.apply_stack(cloud, "", dry_run=True)
+        yield StackChange("everything else", "image, work pool, blocks, deployments, automations", Action.CREATED)
         return
-    wanted = images.wanted(target, chosen)
-    yield from cloudformation.apply_stack(target, wanted, dry_run=True)
-    for name, step in _steps(target, wanted, set_secrets=False, dry_run=True):
+    wanted = images.wanted(cloud, chosen)
+    yield from cloudformation.apply_stack(cloud, wanted, dry_run=True)
+    for name, step in _steps(cloud, wanted, set_secrets=False, dry_run=True):
         say(name)
         yield from step()
 
 
-def _steps(target: Target, wanted: str, *, set_secrets: bool, dry_run: bool) -> Iterator[tuple[str, Step]]:
-    yield "secrets", lambda: apply_secrets(target, overwrite=set_secrets, dry_run=dry_run)
-    yield "image", lambda: images.apply_image(target, wanted, dry_run=dry_run)
-    yield "work pool", lambda: apply_pool(target, dry_run=dry_run)
-    yield "blocks", lambda: of_lines("block", asyncio.run(bootstrap(described(target), dry_run=dry_run)))
-    yield "deployments", lambda: apply_deployments(target, wanted, dry_run=dry_run)
-    yield "automations", lambda: _automations(target, dry_run)
+def _steps(cloud: CloudEnvironment, wanted: str, *, set_secrets: bool, dry_run: bool) -> Iterator[tuple[str, Step]]:
+    yield "secrets", lambda: apply_secrets(cloud, overwrite=set_secrets, dry_run=dry_run)
+    yield "image", lambda: images.apply_image(cloud, wanted, dry_run=dry_run)
+    yield "work pool", lambda: apply_pool(cloud, dry_run=dry_run)
+    yield "blocks", lambda: of_lines("block", asyncio.run(bootstrap(described(cloud), dry_run=dry_run)))
+    yield "deployments", lambda: apply_deployments(cloud, wanted, dry_run=dry_run)
+    yield "automations", lambda: _automations(cloud, dry_run)
 
 
-def _automations(target: Target, dry_run: bool) -> list[Change]:
+def _automations(cloud: CloudEnvironment, dry_run: bool) -> list[StackChange]:
     """Of a pipeline that cannot run yet nobody expects fresh data."""
-    promises = declared_promises(runnable(target.settings.pipelines, target.secret_arns))
+    promises = declared_promises(runnable(cloud.settings.pipelines, cloud.secret_arns))
     return of_lines("automation", asyncio.run(apply_automations(fresh_within=promises, dry_run=dry_run)))
 
 
-def described(target: Target) -> dict[str, str]:
+def described(cloud: CloudEnvironment) -> dict[str, str]:
     """The environment of a task, secrets by reference: what the blocks are made of.
 
     What a pipeline requires is referred to before it has a value.
     """
-    container = template(target)["job_configuration"]["task_definition"]["containerDefinitions"][0]
+    container = template(cloud)["job_configuration"]["task_definition"]["containerDefinitions"][0]
     plain = {one["name"]: one["value"] for one in container["environment"]}
-    required = {name for pipeline in target.settings.pipelines for name in variables_of(find(pipeline))}
+    required = {name for pipeline in cloud.settings.pipelines for name in variables_of(find(pipeline))}
     secrets = {name: reference(name) for name in required | {one["name"] for one in container["secrets"]}}
-    return plain | secrets | {"AWS_DEFAULT_REGION": target.session.region_name} | target.emulator()
+    return plain | secrets | {"AWS_DEFAULT_REGION": cloud.session.region_name} | cloud.emulator()
 
 
-def of_lines(kind: str, lines: Iterable[str]) -> list[Change]:
+def of_lines(kind: str, lines: Iterable[str]) -> list[StackChange]:
     """From the lines that other commands print."""
     return [of_line(kind, line) for line in lines]

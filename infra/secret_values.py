@@ -10,39 +10,41 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from infra.change import Action, Change
-from infra.target import Target
+from infra.change import Action, StackChange
+from infra.cloud_environment import CloudEnvironment
 
 KIND = "secret"
 
 
-def apply_secrets(target: Target, *, overwrite: bool, dry_run: bool = False) -> list[Change]:
-    """Set what has no value yet, with ``overwrite`` also what has another; fills ``target.secret_arns``.
+def apply_secrets(cloud: CloudEnvironment, *, overwrite: bool, dry_run: bool = False) -> list[StackChange]:
+    """Set what has no value yet, with ``overwrite`` also what has another; fills ``cloud.secret_arns``.
 
     A secret that stays without a value is left out of the tasks, which could not start otherwise.
     """
-    client = target.client("secretsmanager")
-    given = {name: target.variables.get(name) for name in target.settings.secret_variables()}
-    if target.settings.prefect_credential != "none":
-        given[target.settings.prefect_credential] = target.prefect_credential()
+    client = cloud.client("secretsmanager")
+    given = {name: cloud.variables.get(name) for name in cloud.settings.secret_variables()}
+    if cloud.settings.prefect_credential != "none":
+        given[cloud.settings.prefect_credential] = cloud.prefect_credential()
     return [
-        _apply(target, client, variable, value, overwrite=overwrite, dry_run=dry_run)
+        _apply(cloud, client, variable, value, overwrite=overwrite, dry_run=dry_run)
         for variable, value in given.items()
     ]
 
 
-def _apply(target: Target, client: Any, variable: str, value: str | None, *, overwrite: bool, dry_run: bool) -> Change:
-    name = f"{target.outputs['SecretsPrefix']}/{variable}"
+def _apply(
+    cloud: CloudEnvironment, client: Any, variable: str, value: str | None, *, overwrite: bool, dry_run: bool
+) -> StackChange:
+    name = f"{cloud.outputs['SecretsPrefix']}/{variable}"
     arn, stored = _stored(client, name)
     if stored is None and not value:
         remedy = f"it has no value: set {variable} here, or `aws secretsmanager put-secret-value --secret-id {name}`"
-        return Change(KIND, variable, Action.LEFT, remedy)
-    target.secret_arns[variable] = arn
+        return StackChange(KIND, variable, Action.LEFT, remedy)
+    cloud.secret_arns[variable] = arn
     if stored is not None and (not value or not overwrite or value == stored):
-        return Change(KIND, variable, Action.UNCHANGED)
+        return StackChange(KIND, variable, Action.UNCHANGED)
     if not dry_run:
         client.put_secret_value(SecretId=arn, SecretString=value)
-    return Change(KIND, variable, Action.UPDATED if stored is not None else Action.CREATED)
+    return StackChange(KIND, variable, Action.UPDATED if stored is not None else Action.CREATED)
 
 
 def _stored(client: Any, name: str) -> tuple[str, str | None]:

@@ -14,7 +14,7 @@ from infra.deployments import declared, read
 from infra.pool import find_pool
 from infra.secret_values import apply_secrets
 from infra.settings import variables_of
-from infra.target import Target
+from infra.cloud_environment import CloudEnvironment
 from millrace.declaration.find import find
 
 WELL = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE")
@@ -29,42 +29,42 @@ class Line:
     is_well: bool = True
 
 
-def lines(target: Target) -> Iterator[Line]:
+def lines(cloud: CloudEnvironment) -> Iterator[Line]:
     """Stack, worker, secrets, work pool, deployments with their latest run."""
-    status = cloudformation.status_of(target)
-    yield Line(f"stack {target.settings.stack_name}", status or "is not there", status in WELL)
+    status = cloudformation.status_of(cloud)
+    yield Line(f"stack {cloud.settings.stack_name}", status or "is not there", status in WELL)
     if status is None:
         return
-    yield from _worker(target)
-    yield from _secrets(target)
-    with target.prefect() as client:
+    yield from _worker(cloud)
+    yield from _secrets(cloud)
+    with cloud.prefect() as client:
         yield _pool(client)
         for one in declared(""):
             yield from _deployment(client, one.name)
 
 
-def _worker(target: Target) -> Iterator[Line]:
-    if not target.settings.worker:
+def _worker(cloud: CloudEnvironment) -> Iterator[Line]:
+    if not cloud.settings.worker:
         return
-    found = target.client("ecs").describe_services(
-        cluster=target.outputs["ClusterArn"], services=[f"{target.settings.stack_name}-worker"]
+    found = cloud.client("ecs").describe_services(
+        cluster=cloud.outputs["ClusterArn"], services=[f"{cloud.settings.stack_name}-worker"]
     )["services"]
     for one in found:
-        state = f"{one['runningCount']} of {one['desiredCount']} run {cloudformation.worker_image(target)}"
+        state = f"{one['runningCount']} of {one['desiredCount']} run {cloudformation.worker_image(cloud)}"
         yield Line("worker", state, one["runningCount"] >= one["desiredCount"])
     if not found:
         yield Line("worker", "is not there", is_well=False)
 
 
-def _secrets(target: Target) -> Iterator[Line]:
+def _secrets(cloud: CloudEnvironment) -> Iterator[Line]:
     """One without which no pipeline of the environment runs less may stay empty."""
-    apply_secrets(target, overwrite=False, dry_run=True)
-    required = {variable for name in target.settings.pipelines for variable in variables_of(find(name))}
-    wanted = [*target.settings.secret_variables(), target.settings.prefect_credential]
+    apply_secrets(cloud, overwrite=False, dry_run=True)
+    required = {variable for name in cloud.settings.pipelines for variable in variables_of(find(name))}
+    wanted = [*cloud.settings.secret_variables(), cloud.settings.prefect_credential]
     for variable in wanted:
         if variable != "none":
-            has_value = variable in target.secret_arns
-            is_well = has_value or variable not in {*required, target.settings.prefect_credential}
+            has_value = variable in cloud.secret_arns
+            is_well = has_value or variable not in {*required, cloud.settings.prefect_credential}
             yield Line(f"secret {variable}", "has a value" if has_value else "has no value", is_well)
 
 

@@ -12,13 +12,13 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import ObjectNotFound
 
 from infra import work_pool
-from infra.change import Action, Change
+from infra.change import Action, StackChange
 from infra.cloudformation import Progress, delete_stack, quiet, status_of
 from infra.deployments import KIND as DEPLOYMENT
 from infra.deployments import declared, read
 from infra.pool import KIND as POOL
 from infra.secret_values import apply_secrets
-from infra.target import Target
+from infra.cloud_environment import CloudEnvironment
 from millrace.base.errors import ConfigurationError
 
 BUCKETS = ("LandingBucket", "ProcessedBucket")
@@ -26,63 +26,63 @@ QUEUES = ("EventsQueueUrl", "EventsDeadLetterQueueUrl")
 COUNTS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed")
 
 
-def holding_data(target: Target) -> list[str]:
+def holding_data(cloud: CloudEnvironment) -> list[str]:
     """Buckets and queues of the environment that are not empty."""
-    found = [target.outputs[name] for name in BUCKETS if _is_filled(target, target.outputs[name])]
-    return found + [target.outputs[name] for name in QUEUES if _waiting(target, target.outputs[name])]
+    found = [cloud.outputs[name] for name in BUCKETS if _is_filled(cloud, cloud.outputs[name])]
+    return found + [cloud.outputs[name] for name in QUEUES if _waiting(cloud, cloud.outputs[name])]
 
 
-def remove_unfinished(target: Target) -> list[Change]:
+def remove_unfinished(cloud: CloudEnvironment) -> list[StackChange]:
     """Delete what is left of a stack that was never made whole, and so holds nothing."""
-    is_there = status_of(target) is not None
-    delete_stack(target)
-    return [Change("stack", target.settings.stack_name, Action.REMOVED if is_there else Action.UNCHANGED)]
+    is_there = status_of(cloud) is not None
+    delete_stack(cloud)
+    return [StackChange("stack", cloud.settings.stack_name, Action.REMOVED if is_there else Action.UNCHANGED)]
 
 
-def check(target: Target, *, with_data: bool) -> None:
+def check(cloud: CloudEnvironment, *, with_data: bool) -> None:
     """Look at everything first. Raises ConfigurationError if something holds data and ``with_data`` is not said, or if
     tasks still run."""
-    apply_secrets(target, overwrite=False, dry_run=True)
-    if not with_data and (held := holding_data(target)):
+    apply_secrets(cloud, overwrite=False, dry_run=True)
+    if not with_data and (held := holding_data(cloud)):
         raise ConfigurationError(
             f"not empty: {', '.join(held)}",
-            place=f"environment {target.settings.name}",
+            place=f"environment {cloud.settings.name}",
             remedy="save what is in them, or say --delete-data",
         )
-    _refuse_running(target)
+    _refuse_running(cloud)
 
 
-def tear_down(target: Target, *, with_data: bool, progress: Progress = quiet) -> list[Change]:
+def tear_down(cloud: CloudEnvironment, *, with_data: bool, progress: Progress = quiet) -> list[StackChange]:
     """Delete deployments and work pool, then the stack, then the buckets and queues that it leaves.
 
     Without ``with_data`` what was filled since it was looked at stays, and is named.
     """
-    changes = list(_from_prefect(target))
-    delete_stack(target, progress=progress)
-    changes.append(Change("stack", target.settings.stack_name, Action.REMOVED))
-    return changes + list(_left_by_stack(target, with_data))
+    changes = list(_from_prefect(cloud))
+    delete_stack(cloud, progress=progress)
+    changes.append(StackChange("stack", cloud.settings.stack_name, Action.REMOVED))
+    return changes + list(_left_by_stack(cloud, with_data))
 
 
-def _refuse_running(target: Target) -> None:
-    running = target.client("ecs").list_tasks(
-        cluster=target.outputs["ClusterArn"], family=target.outputs["TaskFamily"], desiredStatus="RUNNING"
+def _refuse_running(cloud: CloudEnvironment) -> None:
+    running = cloud.client("ecs").list_tasks(
+        cluster=cloud.outputs["ClusterArn"], family=cloud.outputs["TaskFamily"], desiredStatus="RUNNING"
     )["taskArns"]
     if running:
         raise ConfigurationError(
             f"{len(running)} tasks still run",
-            place=target.outputs["ClusterArn"],
+            place=cloud.outputs["ClusterArn"],
             remedy="wait for them, or cancel their flow runs",
         )
 
 
-def _from_prefect(target: Target) -> Iterator[Change]:
-    with target.prefect() as client:
+def _from_prefect(cloud: CloudEnvironment) -> Iterator[StackChange]:
+    with cloud.prefect() as client:
         for one in declared(""):
             if (stored := read(client, one.name)) is not None:
                 client.delete_deployment(stored.id)
-                yield Change(DEPLOYMENT, one.name, Action.REMOVED)
+                yield StackChange(DEPLOYMENT, one.name, Action.REMOVED)
         if _delete_pool(client):
-            yield Change(POOL, work_pool.NAME, Action.REMOVED)
+            yield StackChange(POOL, work_pool.NAME, Action.REMOVED)
 
 
 def _delete_pool(client: SyncPrefectClient) -> bool:
@@ -93,35 +93,35 @@ def _delete_pool(client: SyncPrefectClient) -> bool:
     return True
 
 
-def _left_by_stack(target: Target, with_data: bool) -> Iterator[Change]:
-    kept = set() if with_data else set(holding_data(target))
+def _left_by_stack(cloud: CloudEnvironment, with_data: bool) -> Iterator[StackChange]:
+    kept = set() if with_data else set(holding_data(cloud))
     for name in (*BUCKETS, *QUEUES):
-        kind, place = ("bucket" if name in BUCKETS else "queue"), target.outputs[name]
+        kind, place = ("bucket" if name in BUCKETS else "queue"), cloud.outputs[name]
         if place in kept:
-            yield Change(kind, place, Action.LEFT, "something came into it meanwhile")
+            yield StackChange(kind, place, Action.LEFT, "something came into it meanwhile")
             continue
         if name in BUCKETS:
-            _delete_bucket(target, place)
+            _delete_bucket(cloud, place)
         else:
-            target.client("sqs").delete_queue(QueueUrl=place)
-        yield Change(kind, place, Action.REMOVED)
-    if target.settings.warehouse == "serverless":
-        yield Change("warehouse", target.settings.stack_name, Action.LEFT, "its namespace holds the tables")
+            cloud.client("sqs").delete_queue(QueueUrl=place)
+        yield StackChange(kind, place, Action.REMOVED)
+    if cloud.settings.warehouse == "serverless":
+        yield StackChange("warehouse", cloud.settings.stack_name, Action.LEFT, "its namespace holds the tables")
 
 
-def _is_filled(target: Target, bucket: str) -> bool:
+def _is_filled(cloud: CloudEnvironment, bucket: str) -> bool:
     """Versions count, also behind the mark of a deletion: what was deleted can still be had back."""
-    found = target.client("s3").list_object_versions(Bucket=bucket, MaxKeys=1)
+    found = cloud.client("s3").list_object_versions(Bucket=bucket, MaxKeys=1)
     return bool(found.get("Versions") or found.get("DeleteMarkers"))
 
 
-def _waiting(target: Target, queue_url: str) -> int:
-    attributes = target.client("sqs").get_queue_attributes(QueueUrl=queue_url, AttributeNames=list(COUNTS))
+def _waiting(cloud: CloudEnvironment, queue_url: str) -> int:
+    attributes = cloud.client("sqs").get_queue_attributes(QueueUrl=queue_url, AttributeNames=list(COUNTS))
     return sum(int(count) for count in attributes["Attributes"].values())
 
 
-def _delete_bucket(target: Target, bucket: str) -> None:
-    client = target.client("s3")
+def _delete_bucket(cloud: CloudEnvironment, bucket: str) -> None:
+    client = cloud.client("s3")
     for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket):
         found: list[dict[str, Any]] = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
         if found:

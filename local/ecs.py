@@ -17,7 +17,7 @@ from infra import cloudformation, work_pool
 from infra.pool import apply_pool
 from infra.secret_values import apply_secrets
 from infra.settings import read_settings
-from infra.target import Target
+from infra.cloud_environment import CloudEnvironment
 from local.aws import ACCOUNT_ID, AwsServer
 from local.ecs_agent import kill_container
 from local.prefect_server import TRACKING_OFF, PrefectServer
@@ -94,8 +94,8 @@ def wait_for_ecs(ecs: Ecs) -> Ecs:
     return ecs
 
 
-def _target(variables: Mapping[str, str]) -> Target:
-    return Target(read_settings(ENVIRONMENT), variables)
+def _target(variables: Mapping[str, str]) -> CloudEnvironment:
+    return CloudEnvironment(read_settings(ENVIRONMENT), variables)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from prefect import flow
 from prefect.artifacts import acreate_table_artifact
 from pydantic import AwareDatetime, Field
 
-from millrace.flows.form import Form
+from millrace.flows.form import FlowParameters
 from millrace.seed_data.events.sending import Sent
 from millrace.seed_data.simulate_tasks import (
     Simulated,
@@ -24,7 +24,7 @@ DAYS_LEFT = 7
 """Between the end of a history and today, so that there is a time to be lived through faster than it passes."""
 
 
-class HistoryRequest(Form):
+class HistoryRequest(FlowParameters):
     """Which history to make. Equal requests with a start give equal rows."""
 
     days: int = Field(ge=1, le=3_650, description="Days, weekends included.")
@@ -36,20 +36,20 @@ class HistoryRequest(Form):
         return self.start or datetime.now(UTC).date() - timedelta(days=self.days + DAYS_LEFT)
 
 
-class LifeRequest(Form):
+class LifeRequest(FlowParameters):
     """How fast to live on, and how long."""
 
     speed: float = Field(default=1, gt=0, le=86_400, description="Simulated seconds in a real one, until the present.")
     days: float | None = Field(default=None, gt=0, le=3_650, description="Simulated days; until stopped if not given.")
 
 
-class SilentRate(Form):
+class SilentRate(FlowParameters):
     """Of the back office `totesys`."""
 
     silent_rate: float = Field(default=1, ge=0, le=1_000, description="Factor on silent edits and deletes.")
 
 
-class RareRate(Form):
+class RareRate(FlowParameters):
     """Of the stock platform."""
 
     rare_rate: float = Field(default=1, ge=0, le=1_000, description="Factor on what happens about once a month.")
@@ -75,7 +75,7 @@ class SimulateStocksRequest(LifeRequest, RareRate):
     """Of `stocks`."""
 
 
-class SimulateEventsRequest(Form):
+class SimulateEventsRequest(FlowParameters):
     """Which events to send. Equal requests with a start send equal messages."""
 
     rate: float = Field(default=10, gt=0, le=100_000, description="Messages a second, on average.")

@@ -32,7 +32,7 @@ EVENTS = "events"
 """The connection of the queue."""
 FOREVER = datetime.max.replace(tzinfo=UTC)
 
-Simulation = totesys.Simulation | stocks.Simulation
+Simulation = totesys.TotesysSimulation | stocks.StocksSimulation
 Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
 
@@ -51,7 +51,7 @@ async def fill_source(days: int, seed: int, start: date, silent_rate: float) -> 
 
     def make() -> Simulated:
         with _totesys(connect) as connection:
-            return _fill(totesys.Simulation(connection, seed, start, silent_rate), days)
+            return _fill(totesys.TotesysSimulation(connection, seed, start, silent_rate), days)
 
     connect = opener(await load_source_postgres(TOTESYS_WRITER))
     return await asyncio.to_thread(make)
@@ -63,7 +63,7 @@ async def fill_stocks_source(days: int, seed: int, start: date, rare_rate: float
 
     def make() -> Simulated:
         with _stocks(connect) as connection:
-            return _fill(stocks.Simulation(connection, seed, start, rare_rate), days)
+            return _fill(stocks.StocksSimulation(connection, seed, start, rare_rate), days)
 
     connect = opener(await load_source_mysql(STOCKS_WRITER))
     return await asyncio.to_thread(make)
@@ -75,7 +75,7 @@ async def simulate_source(speed: float, days: float | None, silent_rate: float) 
 
     def live() -> Simulated:
         with _totesys(connect) as connection:
-            return _live(totesys.Simulation.resume(connection, silent_rate), speed, days, stop, logger)
+            return _live(totesys.TotesysSimulation.resume(connection, silent_rate), speed, days, stop, logger)
 
     connect, logger = opener(await load_source_postgres(TOTESYS_WRITER)), get_run_logger()
     with stopped_by_signals() as stop:
@@ -88,7 +88,7 @@ async def simulate_stocks_source(speed: float, days: float | None, rare_rate: fl
 
     def live() -> Simulated:
         with _stocks(connect) as connection:
-            return _live(stocks.Simulation.resume(connection, rare_rate), speed, days, stop, logger)
+            return _live(stocks.StocksSimulation.resume(connection, rare_rate), speed, days, stop, logger)
 
     connect, logger = opener(await load_source_mysql(STOCKS_WRITER)), get_run_logger()
     with stopped_by_signals() as stop:

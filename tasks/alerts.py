@@ -12,10 +12,10 @@ from prefect.runtime import flow_run
 
 from millrace.blocks.alerts import load_channels, send
 from millrace.tasks.events import emit_breached
-from millrace.tasks.messages import Breach, Message, breached
+from millrace.tasks.messages import AlertMessage, Breach, breached
 
 
-async def tell(message: Message, logger: logging.Logger | logging.LoggerAdapter[logging.Logger]) -> bool:
+async def tell(message: AlertMessage, logger: logging.Logger | logging.LoggerAdapter[logging.Logger]) -> bool:
     """Send to every channel; whether at least one took it. What went wrong is logged, for an alert that fails must
     not fail what it is about."""
     channels = await load_channels()

@@ -26,7 +26,7 @@ REGULAR = frozenset({"pipeline", "streams", "load"})
 
 
 @dataclass(frozen=True)
-class Message:
+class AlertMessage:
     """One alert. Neither part holds a secret."""
 
     subject: str
@@ -42,7 +42,7 @@ class Breach:
     max_seconds: float
 
 
-def failed(flow_name: str, flow_run: FlowRun, error: BaseException | None) -> Message:
+def failed(flow_name: str, flow_run: FlowRun, error: BaseException | None) -> AlertMessage:
     """A run ended as Failed. ``error`` is what it raised: one error, or a group of them."""
     failures = causes([error]) if error is not None else []
     threshold = bool(failures) and all(isinstance(one, TooManyRejects) for one in failures)
@@ -60,7 +60,7 @@ def failed(flow_name: str, flow_run: FlowRun, error: BaseException | None) -> Me
     return _message(f"{pipeline}: {flow_name} {what}", lines)
 
 
-def cancelled(flow_name: str, flow_run: FlowRun) -> Message:
+def cancelled(flow_name: str, flow_run: FlowRun) -> AlertMessage:
     """A run was cancelled while it ran."""
     pipeline = pipeline_of(flow_run)
     next_run = "Remedy: none is needed; the next run goes on where the last load ended."
@@ -73,7 +73,7 @@ def cancelled(flow_name: str, flow_run: FlowRun) -> Message:
     return _message(f"{pipeline}: {flow_name} was cancelled", lines)
 
 
-def breached(pipeline: str, objective: timedelta, breaches: Sequence[Breach], flow_run_id: str | None) -> Message:
+def breached(pipeline: str, objective: timedelta, breaches: Sequence[Breach], flow_run_id: str | None) -> AlertMessage:
     """A load made changes visible later than the objective allows."""
     lines = [
         f"Changes of {pipeline} became visible later than {minutes(objective)} after they were made.",
@@ -158,6 +158,6 @@ def _words(failure: BaseException) -> str:
     return f"{where}{failure.problem}{remedy}"
 
 
-def _message(subject: str, lines: Sequence[str]) -> Message:
+def _message(subject: str, lines: Sequence[str]) -> AlertMessage:
     told = visible(redact(f"[millrace] {subject.removeprefix(': ')}")), visible(redact("\n".join(lines)), keep="\n")
-    return Message(told[0], told[1] + "\n")
+    return AlertMessage(told[0], told[1] + "\n")

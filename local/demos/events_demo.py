@@ -29,7 +29,7 @@ from millrace.cli.show import console, print_report
 from millrace.flows.replicate import replicate
 from millrace.flows.request import ReplicateRequest
 from millrace.pipelines.events.chart import ChartRequest, chart
-from millrace.seed_data.events.stream import DUPLICATE, VALID, Message, messages
+from millrace.seed_data.events.stream import DUPLICATE, VALID, EventMessage, messages
 from millrace.seed_data.simulate import SimulateEventsRequest, simulate_events
 
 DAYS, MORNING, BUSY = 20, timedelta(hours=6), timedelta(hours=12)
@@ -83,7 +83,7 @@ def _days(count: int, duplicates: float, malformed: float) -> Iterator[SimulateE
             yield SimulateEventsRequest(count=own, start=start, rate=rate, seed=day, **shares)
 
 
-def _sent_of(day: SimulateEventsRequest) -> Iterator[Message]:
+def _sent_of(day: SimulateEventsRequest) -> Iterator[EventMessage]:
     """What the producer was asked to send."""
     return islice(
         messages(day.seed, day.start or datetime.now(UTC), day.rate, day.duplicates, day.malformed), day.count
@@ -131,7 +131,7 @@ def _left(queue: Queue) -> int:
     return sum(int(answer["Attributes"][kind]) for kind in KINDS)
 
 
-async def _checks(sent: Sequence[Message], queue: Queue) -> list[Check]:
+async def _checks(sent: Sequence[EventMessage], queue: Queue) -> list[Check]:
     dead_letters = await load_source_queue("events-dead-letter")
     valid = {message.event_id for message in sent if message.kind == VALID}
     malformed = sum(message.kind not in {VALID, DUPLICATE} for message in sent)

@@ -30,7 +30,7 @@ from millrace.flows.replicate import replicate
 from millrace.flows.request import ReplicateRequest
 from millrace.seed_data.simulate_tasks import STOCKS_WRITER
 from millrace.seed_data.stocks.script import schema_of
-from millrace.seed_data.stocks.simulation import Simulation, install
+from millrace.seed_data.stocks.simulation import StocksSimulation, install
 from millrace.tasks.report import RunReport
 from millrace.tasks.views import create_views
 
@@ -62,7 +62,7 @@ async def demo(days: int, missed: Sequence[int], again: int, rare_rate: float) -
             f"{days} days of a stock platform, a run every night but those of the days {_listed(missed)}, "
             f"two in that of day {again}"
         )
-        simulation = Simulation(connection, 1, start, rare_rate)
+        simulation = StocksSimulation(connection, 1, start, rare_rate)
         runs, changed = await _live(simulation, start, days, missed, again)
     is_equal = not changed
     console().print(f"The second run of day {again} changed {changed} rows.")
@@ -85,7 +85,7 @@ async def demo(days: int, missed: Sequence[int], again: int, rare_rate: float) -
 
 
 async def _live(
-    simulation: Simulation, start: date, days: int, missed: Sequence[int], again: int
+    simulation: StocksSimulation, start: date, days: int, missed: Sequence[int], again: int
 ) -> tuple[list[datetime], int]:
     """The moments of the runs, in UTC without zone, and how many rows the run that came twice changed."""
     runs, changed = [], 0

@@ -38,7 +38,7 @@ PORTFOLIO_VIEW = "SELECT day, user_id, value FROM stocks.portfolio_value"
 
 
 @dataclass
-class Version:
+class ExpectedVersion:
     """Of one key; ``ends`` when its successor starts or it was gone."""
 
     starts: datetime
@@ -50,7 +50,7 @@ class Version:
         return self.starts <= moment and (self.ends is None or moment < self.ends)
 
 
-Versions = Mapping[Any, list[Version]]
+Versions = Mapping[Any, list[ExpectedVersion]]
 
 
 def compare_stocks(source: Query, schema: str, runs: Sequence[datetime], warehouse: Query) -> list[TableCompared]:
@@ -92,7 +92,7 @@ def states(history: Sequence[Row], runs: Sequence[datetime]) -> Iterator[State]:
 
 def versions_of(seen: Iterator[State], runs: Sequence[datetime], *, stamped: bool) -> Versions:
     """By the rules of decision 10. Where ``stamped``, the last of a row's values says since when it is as it is."""
-    found: dict[Any, list[Version]] = defaultdict(list)
+    found: dict[Any, list[ExpectedVersion]] = defaultdict(list)
     for index, (state, run) in enumerate(zip(seen, runs, strict=True)):
         midnight = datetime.combine((run + HERE).date() - timedelta(days=1), datetime.min.time()) - HERE
         effective = max(midnight, runs[index - 1]) if index else midnight
@@ -105,17 +105,17 @@ def versions_of(seen: Iterator[State], runs: Sequence[datetime], *, stamped: boo
 
 
 def _arrive(
-    versions: list[Version], values: Row, stamp: datetime | None, effective: datetime, unknown: datetime
+    versions: list[ExpectedVersion], values: Row, stamp: datetime | None, effective: datetime, unknown: datetime
 ) -> None:
     if not versions:
-        versions.append(Version(stamp or unknown, values))
+        versions.append(ExpectedVersion(stamp or unknown, values))
         return
     latest = versions[-1]
     if latest.ends is None and latest.values == values:
         return
     starts = stamp if stamp and stamp > latest.starts and (latest.ends is None or stamp >= latest.ends) else effective
     latest.ends = latest.ends or starts
-    versions.append(Version(starts, values))
+    versions.append(ExpectedVersion(starts, values))
 
 
 def rows_of(versions: Versions) -> list[Row]:

@@ -27,7 +27,7 @@ from millrace.cli.show import console, print_report
 from millrace.flows.replicate import replicate
 from millrace.flows.request import ReplicateRequest
 from millrace.seed_data.totesys.happened import Happened
-from millrace.seed_data.totesys.simulation import Simulation, install
+from millrace.seed_data.totesys.simulation import TotesysSimulation, install
 from millrace.tasks.report import RunReport
 from millrace.tasks.views import create_views
 
@@ -59,7 +59,7 @@ async def demo(history_days: int, days: int, every: timedelta, silent_rate: floa
     with closing(writer()) as connection:
         _say(f"Seed: {history_days} days until {start + timedelta(days=history_days)} (millrace seed totesys)")
         await asyncio.to_thread(install, connection)
-        simulation = Simulation(connection, 1, start, silent_rate)
+        simulation = TotesysSimulation(connection, 1, start, silent_rate)
         await asyncio.to_thread(simulation.fill, history_days)
         _say("First run: everything (millrace run totesys)")
         print_report(await replicate(REQUEST))
@@ -81,7 +81,9 @@ async def demo(history_days: int, days: int, every: timedelta, silent_rate: floa
     return is_fresh and is_equal
 
 
-async def _live(simulation: Simulation, moments: list[datetime]) -> tuple[Happened, list[tuple[int, float]], RunReport]:
+async def _live(
+    simulation: TotesysSimulation, moments: list[datetime]
+) -> tuple[Happened, list[tuple[int, float]], RunReport]:
     """What happened, and of each run the rows it loaded and its seconds."""
     happened, seconds = Happened(), []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -12,7 +12,7 @@ from typing import NoReturn
 from urllib.parse import unquote, urlsplit
 
 from local.redshift import BACKEND_URL
-from local.redshift.catalog import Catalog
+from local.redshift.catalog import StandInCatalog
 from local.redshift.inject import Injector
 from local.redshift.session import ISOLATION, Services, Session
 from local.redshift.storage import Storage
@@ -35,7 +35,7 @@ def _arguments() -> argparse.Namespace:
 def _services(arguments: argparse.Namespace) -> Services:
     backend_url = os.environ[BACKEND_URL]
     backend = urlsplit(backend_url)
-    catalog = Catalog(backend_url)
+    catalog = StandInCatalog(backend_url)
     catalog.install()
     return Services(
         (backend.hostname or HOST, backend.port or 5432),

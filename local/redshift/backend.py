@@ -6,13 +6,13 @@ import socket
 from collections.abc import Callable, Iterable, Iterator
 
 from local.redshift.errors import INTERNAL_ERROR, RedshiftError
-from local.redshift.wire import Channel, Message, RowTranslator, error_message, fields_of, query, values_of
+from local.redshift.wire import Channel, RowTranslator, WireMessage, error_message, fields_of, query, values_of
 
-Sink = Callable[[Message], None]
+Sink = Callable[[WireMessage], None]
 Row = list[bytes | None]
 
 
-def ignore(_: Message) -> None:
+def ignore(_: WireMessage) -> None:
     """A sink for answers nobody waits for."""
 
 
@@ -23,14 +23,14 @@ class Backend:
         self.address, self.status = address, b"I"
         self.channel = Channel(socket.create_connection(address))
 
-    def receive(self) -> Message:
+    def receive(self) -> WireMessage:
         """The next message; remembers the status a ReadyForQuery tells."""
         message = self.channel.receive()
         if message.kind == b"Z":
             self.status = message.payload
         return message
 
-    def _answers(self, sql: str) -> Iterator[Message]:
+    def _answers(self, sql: str) -> Iterator[WireMessage]:
         self.channel.send(query(sql))
         self.channel.flush()
         while (message := self.receive()).kind != b"Z":
@@ -52,7 +52,7 @@ class Backend:
                 sink(message)
         return succeeded
 
-    def stream(self, sql: str) -> Iterator[Message]:
+    def stream(self, sql: str) -> Iterator[WireMessage]:
         """Run one statement of our own; its answers one by one. Raises RedshiftError if it fails."""
         failure = None
         for message in self._answers(sql):
@@ -88,10 +88,10 @@ class Backend:
     def _send_chunks(self, chunks: Iterable[bytes]) -> None:
         try:
             for chunk in chunks:
-                self.channel.send(Message(b"d", chunk))
-            self.channel.send(Message(b"c", b""))
+                self.channel.send(WireMessage(b"d", chunk))
+            self.channel.send(WireMessage(b"c", b""))
         except RedshiftError:
-            self.channel.send(Message(b"f", b"refused by the stand-in\0"))
+            self.channel.send(WireMessage(b"f", b"refused by the stand-in\0"))
             self.channel.flush()
             while self.receive().kind != b"Z":
                 pass
@@ -110,7 +110,7 @@ class Backend:
         self.channel.close()
 
 
-def translated(message: Message) -> RedshiftError:
+def translated(message: WireMessage) -> RedshiftError:
     """PostgreSQL's error as Redshift reports it."""
     fields = fields_of(message.payload)
     sqlstate, text = fields.get("C", INTERNAL_ERROR), fields.get("M", "")

@@ -21,7 +21,7 @@ DOMAIN = re.compile(r"pg_catalog\.varbyte_(\d+)")
 INSTALL_LOCK = 5439
 
 
-class Catalog:
+class StandInCatalog:
     """The system objects of one database."""
 
     def __init__(self, backend_url: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from local.redshift.errors import NOT_SUPPORTED, SYNTAX_ERROR, RedshiftError, unsupported_here
 from local.redshift.lexer import Token
-from local.redshift.stream import Stream
+from local.redshift.stream import TokenStream
 
 ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+(,arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+)*")
 PARQUET_ONLY = "COPY from Parquet: only IAM_ROLE, CREDENTIALS, MANIFEST, STATUPDATE, FILLRECORD, ACCEPTINVCHARS, …"
@@ -42,7 +42,7 @@ class UnloadStatement:
 
 def parse_copy(statement: Sequence[Token]) -> CopyStatement:
     """The COPY statement. Raises what AWS refuses."""
-    stream = Stream(statement)
+    stream = TokenStream(statement)
     stream.expect("COPY")
     if stream.key == "(":
         raise _no_client_copy()
@@ -69,14 +69,14 @@ def _no_client_copy() -> RedshiftError:
     )
 
 
-def _location(stream: Stream) -> str:
+def _location(stream: TokenStream) -> str:
     location = stream.string()
     if not re.fullmatch(r"s3://[^/]+/.+", location, re.DOTALL):
         raise unsupported_here("a location other than s3://bucket/key")
     return location
 
 
-def _authorization(stream: Stream) -> bool:
+def _authorization(stream: TokenStream) -> bool:
     if stream.accept("IAM_ROLE"):
         if not stream.accept("DEFAULT") and not ROLE.fullmatch(stream.string()):
             raise RedshiftError(SYNTAX_ERROR, "Invalid IAM_ROLE", rule="IAM_ROLE { default | 'arn:aws:iam::…:role/…' }")
@@ -91,14 +91,14 @@ def _authorization(stream: Stream) -> bool:
     return False
 
 
-def _format(stream: Stream) -> str:
+def _format(stream: TokenStream) -> str:
     if stream.accept("FORMAT"):
         stream.accept("AS")
         return stream.name().upper()
     return stream.accept_any("PARQUET", "CSV", "JSON", "AVRO", "ORC")
 
 
-def _option(stream: Stream, options: set[str]) -> None:
+def _option(stream: TokenStream, options: set[str]) -> None:
     if refused := stream.accept_any(*REFUSED_WITH_PARQUET):
         raise RedshiftError(
             NOT_SUPPORTED, f"{refused} argument is not supported for PARQUET based COPY", rule=PARQUET_ONLY
@@ -124,7 +124,7 @@ def _check(formats: str, authorized: bool, verb: str) -> None:
 
 def parse_unload(statement: Sequence[Token]) -> UnloadStatement:
     """The UNLOAD statement. Raises what AWS refuses."""
-    stream = Stream(statement)
+    stream = TokenStream(statement)
     stream.expect("UNLOAD (")
     query = stream.string()
     stream.expect(")")
@@ -144,7 +144,7 @@ def parse_unload(statement: Sequence[Token]) -> UnloadStatement:
     return parsed
 
 
-def _unload_option(stream: Stream, options: set[str]) -> None:
+def _unload_option(stream: TokenStream, options: set[str]) -> None:
     if stream.accept("PARALLEL"):
         if stream.accept_any("OFF", "FALSE"):
             options.add("PARALLEL OFF")
@@ -157,7 +157,7 @@ def _unload_option(stream: Stream, options: set[str]) -> None:
     options.add(found)
 
 
-def _size(stream: Stream) -> int:
+def _size(stream: TokenStream) -> int:
     stream.accept("AS")
     amount, unit = float(stream.next().text), stream.accept_any("MB", "GB") or "MB"
     size = int(amount * (1 << (20 if unit == "MB" else 30)))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from local.redshift.errors import NOT_SUPPORTED, SYNTAX_ERROR, RedshiftError, unsupported_here
 from local.redshift.lexer import Token, render
-from local.redshift.stream import Stream
+from local.redshift.stream import TokenStream
 
 CURSOR_RULE = "DECLARE name CURSOR FOR query, inside a transaction; FETCH goes forward only"
 
@@ -17,7 +17,7 @@ def _refused(message: str, rule: str) -> RedshiftError:
 
 def main_verb(statement: Sequence[Token]) -> str:
     """The statement's verb; for WITH, the verb after its queries."""
-    stream = Stream(statement)
+    stream = TokenStream(statement)
     if not stream.accept("WITH"):
         return stream.key
     stream.until("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE")
@@ -28,7 +28,7 @@ def main_verb(statement: Sequence[Token]) -> str:
 
 def delete(statement: Sequence[Token]) -> str:
     """A DELETE for PostgreSQL: FROM is optional, the target takes no alias."""
-    stream = Stream(statement)
+    stream = TokenStream(statement)
     before = render(stream.until("DELETE"))
     stream.expect("DELETE")
     stream.accept("FROM")
@@ -40,7 +40,7 @@ def delete(statement: Sequence[Token]) -> str:
 
 def update(statement: Sequence[Token]) -> str:
     """An UPDATE for PostgreSQL: its FROM takes no outer joins."""
-    stream = Stream(statement)
+    stream = TokenStream(statement)
     stream.until("SET")
     stream.until("FROM", "WHERE")
     keys = [token.key for token in stream.until("WHERE")]
@@ -56,7 +56,7 @@ def update(statement: Sequence[Token]) -> str:
 
 def merge(statement: Sequence[Token]) -> str:
     """A MERGE for PostgreSQL, as narrow as Redshift's."""
-    stream = Stream(statement)
+    stream = TokenStream(statement)
     stream.expect("MERGE INTO")
     stream.qualified_name()
     if not stream.accept("USING"):
@@ -76,7 +76,7 @@ def merge(statement: Sequence[Token]) -> str:
     return render(statement)
 
 
-def _merge_clauses(stream: Stream) -> None:
+def _merge_clauses(stream: TokenStream) -> None:
     seen = []
     while stream:
         clause = stream.accept_any("WHEN MATCHED THEN", "WHEN NOT MATCHED THEN")
@@ -93,7 +93,7 @@ def _merge_clauses(stream: Stream) -> None:
 
 def lock(statement: Sequence[Token]) -> str:
     """A LOCK for PostgreSQL: always ACCESS EXCLUSIVE."""
-    stream = Stream(statement)
+    stream = TokenStream(statement)
     stream.expect("LOCK")
     stream.accept("TABLE")
     tables = [stream.qualified_name()]
@@ -106,7 +106,7 @@ def lock(statement: Sequence[Token]) -> str:
 
 def declare(statement: Sequence[Token]) -> str:
     """A DECLARE CURSOR for PostgreSQL."""
-    stream = Stream(statement)
+    stream = TokenStream(statement)
     stream.expect("DECLARE")
     stream.name()
     if not stream.accept_any("CURSOR FOR", "CURSOR WITHOUT HOLD FOR"):
@@ -116,7 +116,7 @@ def declare(statement: Sequence[Token]) -> str:
 
 def fetch(statement: Sequence[Token]) -> str:
     """A FETCH for PostgreSQL: NEXT, ALL, FORWARD n|ALL."""
-    stream = Stream(statement)
+    stream = TokenStream(statement)
     stream.expect("FETCH")
     if not stream.accept_any("NEXT", "ALL", "FORWARD"):
         raise _refused(f'syntax error at or near "{stream.next().text}"', CURSOR_RULE)

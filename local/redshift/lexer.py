@@ -17,7 +17,7 @@ POSTGRES_IDENTIFIER_LIMIT_BYTES = 63
 ASCII_LOWER = str.maketrans({chr(code): chr(code + 32) for code in range(ord("A"), ord("Z") + 1)})
 
 
-class Kind(Enum):
+class TokenKind(Enum):
     """What a token is."""
 
     WORD = "word"
@@ -34,26 +34,26 @@ class Token:
     ``spaced`` tells whether space or a comment stood before it, so that text is rebuilt with its meaning kept.
     """
 
-    kind: Kind
+    kind: TokenKind
     text: str
     spaced: bool = True
 
     @property
     def key(self) -> str:
         """The word in upper case, or the operator; '' for strings, numbers and quoted names."""
-        if self.kind is Kind.WORD:
+        if self.kind is TokenKind.WORD:
             return self.text.upper()
-        return self.text if self.kind is Kind.OPERATOR else ""
+        return self.text if self.kind is TokenKind.OPERATOR else ""
 
     @property
     def is_name(self) -> bool:
         """Whether it can name a table or column."""
-        return self.kind in (Kind.WORD, Kind.QUOTED)
+        return self.kind in (TokenKind.WORD, TokenKind.QUOTED)
 
     @property
     def name(self) -> str:
         """The identifier as Redshift stores it."""
-        return self.text[1:-1].replace('""', '"') if self.kind is Kind.QUOTED else self.text.translate(ASCII_LOWER)
+        return self.text[1:-1].replace('""', '"') if self.kind is TokenKind.QUOTED else self.text.translate(ASCII_LOWER)
 
     @property
     def string(self) -> str:
@@ -99,10 +99,10 @@ def _token(group: str, text: str, spaced: bool) -> Token:
             rule="string literals are written in single quotes (and the stand-in has no procedures)",
         )
     if group == "quoted":
-        return Token(Kind.QUOTED, _quoted(text), spaced)
+        return Token(TokenKind.QUOTED, _quoted(text), spaced)
     if group == "word":
         _check_length(text)
-    return Token(Kind(group), text, spaced)
+    return Token(TokenKind(group), text, spaced)
 
 
 def _quoted(text: str) -> str:
@@ -153,7 +153,7 @@ def render(statement: Iterable[Token]) -> str:
 
 def word(text: str) -> Token:
     """A word or operator of our own making, set apart by spaces."""
-    return Token(Kind.WORD, text, spaced=True)
+    return Token(TokenKind.WORD, text, spaced=True)
 
 
 def tight(token: Token) -> Token:

@@ -13,8 +13,8 @@ from local.redshift.errors import (
     RedshiftError,
     unsupported_here,
 )
-from local.redshift.lexer import Kind, Token
-from local.redshift.stream import Stream
+from local.redshift.lexer import Token, TokenKind
+from local.redshift.stream import TokenStream
 from local.redshift.types import ABSENT, absent_type
 
 UNSUPPORTED_FEATURES = "unsupported PostgreSQL features"
@@ -116,14 +116,19 @@ def check(statement: Sequence[Token]) -> None:
     keys = [token.key for token in statement]
     casts = _inside_casts(keys)
     for position, token in enumerate(statement):
-        if token.kind is Kind.WORD:
+        if token.kind is TokenKind.WORD:
             _check_phrase(keys, position)
             _check_function(keys, position)
             _check_cast(keys, position, inside_cast=casts[position])
             _check_window(statement, keys, position)
-        elif token.kind is Kind.OPERATOR:
+        elif token.kind is TokenKind.OPERATOR:
             _check_operator(statement, keys, position)
-        elif token.kind is Kind.STRING and position and not token.spaced and keys[position - 1] in ("E", "B", "X", "N"):
+        elif (
+            token.kind is TokenKind.STRING
+            and position
+            and not token.spaced
+            and keys[position - 1] in ("E", "B", "X", "N")
+        ):
             raise RedshiftError(
                 UNDEFINED_TYPE,
                 f'type "{keys[position - 1].lower()}" does not exist',
@@ -188,7 +193,7 @@ def _check_window(statement: Sequence[Token], keys: list[str], position: int) ->
         )
     if keys[position] not in AGGREGATES or keys[position + 1 : position + 2] != ["("]:
         return
-    stream = Stream(statement[position + 1 :])
+    stream = TokenStream(statement[position + 1 :])
     stream.inside_parentheses()
     stream.accept_any("IGNORE NULLS", "RESPECT NULLS")
     if not stream.accept("OVER") or stream.key != "(":

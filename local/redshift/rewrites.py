@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from local.redshift.lexer import Kind, Token, quote_string, word
-from local.redshift.stream import Stream, split_by_comma
+from local.redshift.lexer import Token, TokenKind, quote_string, word
+from local.redshift.stream import TokenStream, split_by_comma
 
 DATE_FUNCTIONS = {"DATEADD", "DATEDIFF", "DATE_DIFF", "DATE_ADD", "DATE_PART", "DATEPART"}
 RENAMED = {
@@ -51,7 +51,7 @@ def _replaced(before: list[Token], token: Token, following: str, told: dict[str,
     if token.key == "SYSDATE" and previous != ".":
         return [word("pg_catalog.sysdate()")]
     if _is_date_part(before, token, following):
-        return [Token(Kind.STRING, quote_string(token.name), token.spaced)]
+        return [Token(TokenKind.STRING, quote_string(token.name), token.spaced)]
     if previous == "." and len(before) > 1 and before[-2].key == "INFORMATION_SCHEMA" and token.key in ON_CATALOG:
         del before[-2:]
         return [word(f"pg_catalog.{ON_CATALOG[token.key]}")]
@@ -59,7 +59,7 @@ def _replaced(before: list[Token], token: Token, following: str, told: dict[str,
 
 
 def _is_date_part(before: list[Token], token: Token, following: str) -> bool:
-    if len(before) < 2 or before[-1].key != "(" or following != "," or token.kind is not Kind.WORD:
+    if len(before) < 2 or before[-1].key != "(" or following != "," or token.kind is not TokenKind.WORD:
         return False
     return before[-2].key in DATE_FUNCTIONS
 
@@ -68,7 +68,7 @@ def _listagg(statement: list[Token]) -> list[Token]:
     """``LISTAGG(value, separator) WITHIN GROUP (ORDER BY …)`` as STRING_AGG."""
     for position, token in enumerate(statement[:-1]):
         if token.key == "LISTAGG" and statement[position + 1].key == "(":
-            stream = Stream(statement[position + 1 :])
+            stream = TokenStream(statement[position + 1 :])
             value, *separator = split_by_comma(stream.inside_parentheses())
             order = stream.inside_parentheses() if stream.accept("WITHIN GROUP") else []
             distinct = value[:1] if value[0].key == "DISTINCT" else []

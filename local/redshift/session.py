@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from local.redshift import dml, refusals, statements
 from local.redshift.backend import Backend, ignore
-from local.redshift.catalog import Catalog
+from local.redshift.catalog import StandInCatalog
 from local.redshift.copy import Copy, LoadError
 from local.redshift.copy_statement import parse_copy, parse_unload
 from local.redshift.errors import (
@@ -22,7 +22,7 @@ from local.redshift.inject import Fault, Injector
 from local.redshift.lexer import Token, split
 from local.redshift.rewrites import LastCopy, rewrite
 from local.redshift.storage import Storage
-from local.redshift.stream import Stream
+from local.redshift.stream import TokenStream
 from local.redshift.unload import unload
 from local.redshift.wire import (
     CANCEL_REQUEST,
@@ -31,7 +31,7 @@ from local.redshift.wire import (
     SSL_REQUEST,
     UNREPORTED,
     Channel,
-    Message,
+    WireMessage,
     complete,
     error_message,
     notice_message,
@@ -52,7 +52,7 @@ class Services:
 
     backend_address: tuple[str, int]
     database: str
-    catalog: Catalog
+    catalog: StandInCatalog
     storage: Storage
     injector: Injector
     isolation: str = "snapshot"
@@ -126,13 +126,13 @@ class Session:
                 self.client.flush()
                 backend.channel.send(self.client.receive())
 
-    def _send_startup(self, message: Message) -> None:
+    def _send_startup(self, message: WireMessage) -> None:
         if message.kind == b"S":
             name = message.payload.split(b"\0")[0]
             if name in UNREPORTED:
                 return
             if name == b"server_version":
-                message = Message(b"S", name + b"\0" + SERVER_VERSION.encode() + b"\0")
+                message = WireMessage(b"S", name + b"\0" + SERVER_VERSION.encode() + b"\0")
         self.client.send(message)
 
     def _send_fatal(self, error: RedshiftError) -> None:
@@ -154,7 +154,7 @@ class Session:
             raise ConnectionCut
         return self.backend
 
-    def _refuse_extended_protocol(self, message: Message) -> None:
+    def _refuse_extended_protocol(self, message: WireMessage) -> None:
         self._fail(unsupported_here("the extended query protocol (use the simple one, as psycopg2 does)"))
         self.client.flush()
         while message.kind not in (b"S", b"F"):
@@ -176,7 +176,7 @@ class Session:
             self._fail(error)
             return
         if not parts:
-            self.client.send(Message(b"I", b""))
+            self.client.send(WireMessage(b"I", b""))
         self._statements(parts)
 
     def _statements(self, parts: list[list[Token]]) -> None:
@@ -225,7 +225,7 @@ class Session:
         raise fault.error()
 
     def _control(self, statement: list[Token]) -> bool:
-        stream = Stream(statement)
+        stream = TokenStream(statement)
         stream.expect("STANDIN")
         if stream.accept("RESET"):
             self.services.injector.reset()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from local.redshift import ddl, dml
 from local.redshift.errors import ACTIVE_TRANSACTION, NOT_SUPPORTED, SYNTAX_ERROR, RedshiftError, unsupported_here
 from local.redshift.lexer import Token, render
-from local.redshift.stream import Stream
+from local.redshift.stream import TokenStream
 from local.redshift.wire import SERVER_VERSION
 
 REWRITTEN: dict[str, Callable[[Sequence[Token]], str]] = {
@@ -91,7 +91,7 @@ def _refused(what: str, rule: str) -> RedshiftError:
 
 
 def _create(statement: list[Token]) -> str:
-    stream = Stream(statement)
+    stream = TokenStream(statement)
     stream.expect("CREATE")
     stream.accept("OR REPLACE")
     scope = stream.accept_any("LOCAL TEMPORARY", "LOCAL TEMP", "TEMPORARY", "TEMP")
@@ -119,7 +119,7 @@ def _begin(statement: list[Token]) -> str:
 
 
 def _set(statement: list[Token]) -> str:
-    stream = Stream(statement)
+    stream = TokenStream(statement)
     stream.expect("SET")
     stream.accept_any("LOCAL", "SESSION")
     name = stream.key
@@ -137,7 +137,7 @@ def _set(statement: list[Token]) -> str:
     return render(statement)
 
 
-def _after_name(stream: Stream) -> str:
+def _after_name(stream: TokenStream) -> str:
     stream.next()
     return stream.rest()
 
@@ -155,7 +155,7 @@ def _vacuum(statement: list[Token], *, in_transaction: bool) -> str:
             "VACUUM cannot run inside a transaction block",
             rule="VACUUM runs outside of BEGIN … END",
         )
-    stream = Stream(statement)
+    stream = TokenStream(statement)
     stream.expect("VACUUM")
     stream.accept_any("FULL", "SORT ONLY", "DELETE ONLY", "REINDEX", "RECLUSTER")
     table = stream.qualified_name() if stream and stream.key not in ("TO", "BOOST") else ""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from local.redshift.errors import SYNTAX_ERROR, RedshiftError
-from local.redshift.lexer import Kind, Token, quote_name, render
+from local.redshift.lexer import Token, TokenKind, quote_name, render
 
 OPENING, CLOSING = {"(", "["}, {")", "]"}
 
 
-class Stream:
+class TokenStream:
     """A position in a list of tokens."""
 
     def __init__(self, tokens: Sequence[Token]) -> None:
@@ -56,7 +56,7 @@ class Stream:
 
     def string(self) -> str:
         """Take a string literal; its value."""
-        if not self or self._tokens[self._position].kind is not Kind.STRING:
+        if not self or self._tokens[self._position].kind is not TokenKind.STRING:
             raise self.unexpected(" (expected a string)")
         return self.next().string
 
@@ -114,7 +114,7 @@ class Stream:
 
 def split_by_comma(tokens: Sequence[Token]) -> list[list[Token]]:
     """The parts between commas that are outside of parentheses."""
-    stream, parts = Stream(tokens), []
+    stream, parts = TokenStream(tokens), []
     while True:
         parts.append(stream.until(","))
         if not stream.accept(","):

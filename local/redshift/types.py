@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from local.redshift.errors import NOT_SUPPORTED, SYNTAX_ERROR, UNDEFINED_TYPE, RedshiftError, unsupported_here
-from local.redshift.stream import Stream
+from local.redshift.stream import TokenStream
 
 VARCHAR_LIMIT, CHAR_LIMIT, VARBYTE_LIMIT, PRECISION_LIMIT = 65_535, 4_096, 16_777_216, 38
 DEFAULT_VARCHAR, DEFAULT_VARBYTE = 256, 64_000
@@ -35,7 +35,7 @@ def varbyte_domain(length_bytes: int) -> str:
     return f"pg_catalog.varbyte_{length_bytes}"
 
 
-def parse_type(stream: Stream) -> str:
+def parse_type(stream: TokenStream) -> str:
     """Take a column's type; the PostgreSQL type that stands for it. Refuses what Redshift has not."""
     name = stream.accept_any(*NAMES)
     if not name:
@@ -54,7 +54,7 @@ def parse_type(stream: Stream) -> str:
     return _plain(name, parameters)
 
 
-def _unknown(stream: Stream) -> RedshiftError:
+def _unknown(stream: TokenStream) -> RedshiftError:
     if stream.key in ABSENT:
         return absent_type(stream.key)
     if stream.key in UNDONE:
@@ -69,7 +69,7 @@ def absent_type(name: str) -> RedshiftError:
     return RedshiftError(NOT_SUPPORTED, message, rule="unsupported PostgreSQL data types")
 
 
-def _parameters(stream: Stream) -> list[str]:
+def _parameters(stream: TokenStream) -> list[str]:
     if stream.key != "(":
         return []
     return [token.text.upper() for token in stream.inside_parentheses() if token.key != ","]

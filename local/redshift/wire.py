@@ -19,7 +19,7 @@ JSON_SPACE = re.compile(rb'("(?:[^"\\]|\\.)*")|([:,]) ')
 
 
 @dataclass(frozen=True)
-class Message:
+class WireMessage:
     """One message: its letter and what follows the length."""
 
     kind: bytes
@@ -51,12 +51,12 @@ class Channel:
         (length,) = struct.unpack("!I", self.exactly(4))
         return self.exactly(length - 4)
 
-    def receive(self) -> Message:
+    def receive(self) -> WireMessage:
         """The next message."""
         kind, length = struct.unpack("!cI", self.exactly(5))
-        return Message(kind, self.exactly(length - 4))
+        return WireMessage(kind, self.exactly(length - 4))
 
-    def send(self, message: Message) -> None:
+    def send(self, message: WireMessage) -> None:
         """Collect a message for sending."""
         self.write(message.packed())
 
@@ -91,35 +91,35 @@ def startup_parameters(packet: bytes) -> dict[str, str]:
     return dict(zip(parts[0::2], parts[1::2], strict=False))
 
 
-def query(sql: str) -> Message:
+def query(sql: str) -> WireMessage:
     """A simple Query."""
-    return Message(b"Q", sql.encode() + b"\0")
+    return WireMessage(b"Q", sql.encode() + b"\0")
 
 
-def complete(tag: str) -> Message:
+def complete(tag: str) -> WireMessage:
     """CommandComplete."""
-    return Message(b"C", tag.encode() + b"\0")
+    return WireMessage(b"C", tag.encode() + b"\0")
 
 
-def ready(status: bytes) -> Message:
+def ready(status: bytes) -> WireMessage:
     """ReadyForQuery with the transaction status: I, T or E."""
-    return Message(b"Z", status)
+    return WireMessage(b"Z", status)
 
 
 def _fields(values: dict[str, str]) -> bytes:
     return b"".join(key.encode() + value.encode() + b"\0" for key, value in values.items() if value) + b"\0"
 
 
-def error_message(error: RedshiftError, severity: str = "ERROR") -> Message:
+def error_message(error: RedshiftError, severity: str = "ERROR") -> WireMessage:
     """ErrorResponse; the rule stands in HINT."""
-    return Message(
+    return WireMessage(
         b"E", _fields({"S": severity, "C": error.sqlstate, "M": error.message, "D": error.detail, "H": error.hint})
     )
 
 
-def notice_message(text: str) -> Message:
+def notice_message(text: str) -> WireMessage:
     """NoticeResponse of severity INFO, as Redshift sends after COPY."""
-    return Message(b"N", _fields({"S": "INFO", "C": "00000", "M": text}))
+    return WireMessage(b"N", _fields({"S": "INFO", "C": "00000", "M": text}))
 
 
 def fields_of(payload: bytes) -> dict[str, str]:
@@ -150,15 +150,15 @@ def values_of(payload: bytes) -> list[bytes | None]:
     return values
 
 
-def _data_row(values: list[bytes | None]) -> Message:
+def _data_row(values: list[bytes | None]) -> WireMessage:
     parts = [struct.pack("!i", -1) if value is None else struct.pack("!i", len(value)) + value for value in values]
-    return Message(b"D", struct.pack("!H", len(values)) + b"".join(parts))
+    return WireMessage(b"D", struct.pack("!H", len(values)) + b"".join(parts))
 
 
 class RowTranslator:
     """Turns PostgreSQL's rows into Redshift's: VARBYTE as hexadecimal, SUPER as compact JSON text."""
 
-    def __init__(self, description: Message) -> None:
+    def __init__(self, description: WireMessage) -> None:
         self._converted = {
             index: type_id
             for index, (_, type_id, _) in enumerate(columns_of(description.payload))
@@ -166,7 +166,7 @@ class RowTranslator:
         }
         self.description = self._translated(description)
 
-    def _translated(self, description: Message) -> Message:
+    def _translated(self, description: WireMessage) -> WireMessage:
         payload, position = bytearray(description.payload), 2
         for index in range(struct.unpack_from("!H", payload)[0]):
             end = payload.index(b"\0", position)
@@ -174,9 +174,9 @@ class RowTranslator:
                 new_type = VARBYTE if self._converted[index] == BYTEA else SUPER
                 struct.pack_into("!I", payload, end + 7, new_type)
             position = end + 19
-        return Message(b"T", bytes(payload))
+        return WireMessage(b"T", bytes(payload))
 
-    def row(self, row: Message) -> Message:
+    def row(self, row: WireMessage) -> WireMessage:
         """One DataRow, translated."""
         if not self._converted:
             return row

@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from millrace.base.errors import ConfigurationError
 from millrace.flows.alerts import alert_cancellation, alert_failure
-from millrace.flows.form import Form
+from millrace.flows.form import FlowParameters
 from millrace.flows.turn import leave_out_waiting
 from millrace.pipelines.events.chart_tasks import Chart, draw_chart, publish_numbers
 from millrace.pipelines.events.contracts import Platform
@@ -24,7 +24,7 @@ MOST_EVENTS = 4
 EventName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 
-class ChartRequest(Form):
+class ChartRequest(FlowParameters):
     """What is drawn of which days, all in UTC; by default the last fourteen, today included."""
 
     pipeline: Literal["events"] = Field(default="events", description="The pipeline whose events are drawn.")

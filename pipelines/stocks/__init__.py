@@ -39,7 +39,7 @@ pipeline = Pipeline(
             "transaction_id",
             Incremental("transaction_date"),
             load=Append(),
-            contract=contracts.Transaction,
+            contract=contracts.StockTransaction,
         ),
     ],
     models=[

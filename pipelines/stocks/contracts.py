@@ -30,7 +30,7 @@ class User(dy.Schema):
         return pl.col("status").is_in(["I", "U"]) | pl.col("status").is_null()
 
 
-class Transaction(dy.Schema):
+class StockTransaction(dy.Schema):
     """A trade; of nobody known, where the user was not told."""
 
     transaction_id = dy.Int32(nullable=False)

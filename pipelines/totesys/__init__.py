@@ -74,7 +74,7 @@ pipeline = Pipeline(
         reference_table("payment_type", contracts.PaymentType),
         growing_table("sales_order", contracts.SalesOrder, "unit_price"),
         growing_table("purchase_order", contracts.PurchaseOrder, "item_unit_price"),
-        growing_table("transaction", contracts.Transaction),
+        growing_table("transaction", contracts.TotesysTransaction),
         growing_table("payment", contracts.Payment, "payment_amount"),
     ],
     models=[

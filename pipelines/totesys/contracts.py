@@ -135,7 +135,7 @@ class Payment(dy.Schema):
     payment_date = _date_text()
 
 
-class Transaction(dy.Schema):
+class TotesysTransaction(dy.Schema):
     """What joins a payment to its order."""
 
     transaction_id = dy.Int32()

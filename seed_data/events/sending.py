@@ -11,7 +11,7 @@ from typing import Any
 
 from millrace.base.errors import FatalError, Unreachable
 from millrace.drivers.botocore_errors import queue_errors
-from millrace.seed_data.events.stream import DUPLICATE, VALID, Message
+from millrace.seed_data.events.stream import DUPLICATE, VALID, EventMessage
 
 BATCH_MESSAGES, BATCH_BYTES = 10, 256 * 1024
 """More SQS does not take in one request."""
@@ -46,7 +46,7 @@ class Producer:
     tell: Callable[[int], None] = lambda _count: None
     """Is told now and then how many messages the queue has taken."""
 
-    def send(self, messages: Iterable[Message]) -> Sent:
+    def send(self, messages: Iterable[EventMessage]) -> Sent:
         """Until there are no more, or ``sleep`` ends it. What lies in the past is sent at once.
 
         Raises SourceMissing, ConfigurationError or Unreachable, when the queue is not there, refuses or is silent, and
@@ -66,13 +66,13 @@ class Producer:
                     self.tell(taken.total())
         return _sent(taken + _sum(under_way))
 
-    def _on_time(self, messages: Iterable[Message]) -> Iterator[list[Message]]:
+    def _on_time(self, messages: Iterable[EventMessage]) -> Iterator[list[EventMessage]]:
         for batch in batches(messages, time.time):
             if self.sleep(max(0.0, batch[-1].at - time.time())):
                 return
             yield batch
 
-    def _deliver(self, batch: list[Message]) -> Counter[str]:
+    def _deliver(self, batch: list[EventMessage]) -> Counter[str]:
         left = self._refused(batch)
         for pause_seconds in PAUSES_SECONDS:
             if left:
@@ -83,7 +83,7 @@ class Producer:
             raise Unreachable(f"{len(left)} messages were refused again and again", place=self.url, remedy="wait")
         return Counter(message.kind for message in batch)
 
-    def _refused(self, batch: list[Message]) -> list[Message]:
+    def _refused(self, batch: list[EventMessage]) -> list[EventMessage]:
         entries = [{"Id": str(number), "MessageBody": message.body} for number, message in enumerate(batch)]
         with queue_errors(self.url):
             failed = self.client.send_message_batch(QueueUrl=self.url, Entries=entries).get("Failed", [])
@@ -95,9 +95,9 @@ class Producer:
         return [batch[int(entry["Id"])] for entry in failed]
 
 
-def batches(messages: Iterable[Message], now: Callable[[], float]) -> Iterator[list[Message]]:
+def batches(messages: Iterable[EventMessage], now: Callable[[], float]) -> Iterator[list[EventMessage]]:
     """As many together as SQS takes, but none that would keep the first one waiting; what is due waits for nothing."""
-    batch: list[Message] = []
+    batch: list[EventMessage] = []
     room = BATCH_BYTES
     for message in messages:
         size = len(message.body.encode())
@@ -110,7 +110,7 @@ def batches(messages: Iterable[Message], now: Callable[[], float]) -> Iterator[l
         yield batch
 
 
-def _latest(batch: list[Message], now: Callable[[], float]) -> float:
+def _latest(batch: list[EventMessage], now: Callable[[], float]) -> float:
     return max(now(), batch[0].at + LINGER_SECONDS)
 
 

@@ -27,7 +27,7 @@ REORDERED_SHARE = 0.1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Message(NamedTuple):
+class EventMessage(NamedTuple):
     """``kind`` is VALID, DUPLICATE or one of ``spoiling.KINDS``; ``event_id`` that of the event, also of a spoiled one.
 
     ``at`` is the moment at which it reaches the queue, in seconds since 1970.
@@ -63,7 +63,7 @@ class _Memory:
 
 def messages(
     seed: int, start: datetime, rate: float, duplicates: float = 0.0, malformed: float = 0.0
-) -> Iterator[Message]:
+) -> Iterator[EventMessage]:
     """Messages from ``start`` on, ``rate`` a second on average, between which uniform gaps of 0 to 2 / rate lie.
 
     ``duplicates`` is the share that repeat an earlier event, byte for byte or with its keys in another order;
@@ -84,18 +84,18 @@ def messages(
                 yield _spoiled(event, number, moment)
             else:
                 remembered.add(event)
-                yield Message(event[1], event[0], VALID, moment)
+                yield EventMessage(event[1], event[0], VALID, moment)
 
 
-def _repeated(remembered: _Memory, chance: Chance, moment: float) -> Message:
+def _repeated(remembered: _Memory, chance: Chance, moment: float) -> EventMessage:
     reach = CLOSE if chance.happens(CLOSE_SHARE) else REMEMBERED
     event_id, body = remembered.back(chance.integer(0, reach - 1))
     if chance.happens(REORDERED_SHARE):
         body = json.dumps(dict(reversed(json.loads(body).items())))
-    return Message(body, event_id, DUPLICATE, moment)
+    return EventMessage(body, event_id, DUPLICATE, moment)
 
 
-def _spoiled(event: tuple[str, str], number: int, moment: float) -> Message:
+def _spoiled(event: tuple[str, str], number: int, moment: float) -> EventMessage:
     choice, kind = divmod(number, len(KINDS))
     name = tuple(KINDS)[kind]
-    return Message(spoil(name, event[1], choice), event[0], name, moment)
+    return EventMessage(spoil(name, event[1], choice), event[0], name, moment)

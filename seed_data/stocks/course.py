@@ -10,7 +10,7 @@ from itertools import count
 from millrace.seed_data.stocks.jobs import jobs
 from millrace.seed_data.stocks.rare import rare_events
 from millrace.seed_data.stocks.reference import first_changes
-from millrace.seed_data.stocks.world import MILLISECOND, Event, local_day, midnight
+from millrace.seed_data.stocks.world import MILLISECOND, StocksEvent, local_day, midnight
 
 
 @dataclass(frozen=True)
@@ -21,17 +21,17 @@ class Origin:
     start: date
 
 
-def events_after(moment: datetime, origin: Origin, rare_rate: float) -> Iterator[Event]:
+def events_after(moment: datetime, origin: Origin, rare_rate: float) -> Iterator[StocksEvent]:
     """Without end, in order; ``moment`` itself is left out."""
     begin = max(local_day(moment), origin.start)
     for number in count():
         yield from (event for event in _day(origin, begin + timedelta(days=number), rare_rate) if event.at > moment)
 
 
-def _day(origin: Origin, day: date, rare_rate: float) -> list[Event]:
+def _day(origin: Origin, day: date, rare_rate: float) -> list[StocksEvent]:
     opening = [_opening(origin)] if day == origin.start else []
     return sorted([*opening, *jobs(origin.seed, day), *rare_events(origin.seed, day, rare_rate)])
 
 
-def _opening(origin: Origin) -> Event:
-    return Event(midnight(origin.start) + 962 * MILLISECOND, lambda _world: first_changes(origin.seed))
+def _opening(origin: Origin) -> StocksEvent:
+    return StocksEvent(midnight(origin.start) + 962 * MILLISECOND, lambda _world: first_changes(origin.seed))

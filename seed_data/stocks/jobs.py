@@ -12,10 +12,10 @@ from functools import partial
 from itertools import count, islice
 
 from millrace.seed_data.stocks.reference import draw_email, draw_person, is_traded
-from millrace.seed_data.stocks.world import MILLISECOND, Event, World, added, midnight, stamp
+from millrace.seed_data.stocks.world import MILLISECOND, StocksEvent, StocksWorld, added, midnight, stamp
 from millrace.seed_data.totesys.arrivals import one_after_another
 from millrace.seed_data.totesys.chance import Chance
-from millrace.seed_data.totesys.world import Change
+from millrace.seed_data.totesys.world import RowChange
 
 PRICES_AT, USERS_AT = timedelta(hours=6), timedelta(hours=18)
 TRADING_HOURS = range(8, 18)
@@ -31,13 +31,13 @@ UNKNOWN_USER_SHARE = 0.02
 LARGEST_QUANTITY = 100
 
 
-def jobs(seed: int, day: date) -> list[Event]:
+def jobs(seed: int, day: date) -> list[StocksEvent]:
     """All of a day, in order."""
     prices_at, users_at = _moment(seed, day, "prices", PRICES_AT), _moment(seed, day, "users", USERS_AT)
     return [
-        Event(prices_at, partial(_move_prices, seed, day)),
+        StocksEvent(prices_at, partial(_move_prices, seed, day)),
         *_trades(seed, day),
-        Event(users_at, partial(_move_users, seed, day, users_at)),
+        StocksEvent(users_at, partial(_move_users, seed, day, users_at)),
     ]
 
 
@@ -52,17 +52,17 @@ def _moment(seed: int, day: date, job: str, at: timedelta) -> datetime:
     return midnight(day) + at + late * MILLISECOND
 
 
-def _move_prices(seed: int, day: date, world: World) -> list[Change]:
+def _move_prices(seed: int, day: date, world: StocksWorld) -> list[RowChange]:
     changes = []
     for key, row in sorted(world.stocks.items()):
         chance = Chance(seed, f"price {key}", day.toordinal())
         price = row["price"] if chance.happens(UNCHANGED_SHARE) else draw_price(chance, row["price"])
         if price != row["price"]:
-            changes.append(Change("stock", "updated", key, {"price": price}))
+            changes.append(RowChange("stock", "updated", key, {"price": price}))
     return changes
 
 
-def _move_users(seed: int, day: date, moment: datetime, world: World) -> list[Change]:
+def _move_users(seed: int, day: date, moment: datetime, world: StocksWorld) -> list[RowChange]:
     """Some get another e-mail, and some users are new; all with one stamp."""
     chance = Chance(seed, "emails", day.toordinal())
     moving = chance.integer(0, int(len(world.users) * LARGEST_SHARE_OF_NEW_EMAILS))
@@ -74,27 +74,27 @@ def _move_users(seed: int, day: date, moment: datetime, world: World) -> list[Ch
     ]
 
 
-def new_email(chance: Chance, key: int, world: World, moment: datetime) -> Change:
+def new_email(chance: Chance, key: int, world: StocksWorld, moment: datetime) -> RowChange:
     """A user gets mail elsewhere."""
     email = draw_email(chance, world.users[key]["name"])
-    return Change("user", "updated", key, {"email": email, "updated_at": stamp(moment), "status": "U"})
+    return RowChange("user", "updated", key, {"email": email, "updated_at": stamp(moment), "status": "U"})
 
 
-def _new_user(seed: int, key: int, moment: datetime) -> Change:
+def _new_user(seed: int, key: int, moment: datetime) -> RowChange:
     return added("user", key, {**draw_person(seed, key), "updated_at": stamp(moment), "status": "I"})
 
 
-def _trades(seed: int, day: date) -> Iterator[Event]:
+def _trades(seed: int, day: date) -> Iterator[StocksEvent]:
     for hour in TRADING_HOURS:
         chance = Chance(seed, f"trades {hour}", day.toordinal())
         late = sorted(chance.integer(0, LONGEST_RUN_MILLISECONDS) for _ in range(TRADES_AN_HOUR))
         begin = midnight(day) + timedelta(hours=hour)
         moments = one_after_another(begin + milliseconds * MILLISECOND for milliseconds in late)
         for number, moment in enumerate(moments):
-            yield Event(moment, partial(_trade, seed, day, f"trade {hour} {number}", moment))
+            yield StocksEvent(moment, partial(_trade, seed, day, f"trade {hour} {number}", moment))
 
 
-def _trade(seed: int, day: date, purpose: str, moment: datetime, world: World) -> list[Change]:
+def _trade(seed: int, day: date, purpose: str, moment: datetime, world: StocksWorld) -> list[RowChange]:
     chance = Chance(seed, purpose, day.toordinal())
     stocks = [key for key in sorted(world.stocks) if is_traded(seed, key, key in world.relisted)]
     if not (stocks and world.users):

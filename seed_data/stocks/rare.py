@@ -10,10 +10,10 @@ from typing import TypeVar
 
 from millrace.seed_data.stocks.jobs import PRICES_AT, USERS_AT, draw_price, new_email
 from millrace.seed_data.stocks.reference import draw_name, is_traded
-from millrace.seed_data.stocks.world import MILLISECOND, Event, World, added, midnight, stamp
+from millrace.seed_data.stocks.world import MILLISECOND, StocksEvent, StocksWorld, added, midnight, stamp
 from millrace.seed_data.totesys.arrivals import one_after_another
 from millrace.seed_data.totesys.chance import Chance
-from millrace.seed_data.totesys.world import Change
+from millrace.seed_data.totesys.world import RowChange
 
 DAYS_OF_A_MONTH = 30
 HALF_A_MILLISECOND = timedelta(microseconds=500)
@@ -36,11 +36,11 @@ class Occasion:
 
 
 Key = TypeVar("Key", int, str)
-Act = Callable[[Occasion, datetime, World], list[Change]]
+Act = Callable[[Occasion, datetime, StocksWorld], list[RowChange]]
 
 
 @dataclass(frozen=True)
-class Step:
+class RareStep:
     """An act, and the hours between which it happens."""
 
     act: Act
@@ -55,7 +55,7 @@ class Step:
         return midnight(occasion.day) + milliseconds * MILLISECOND
 
 
-def rare_events(seed: int, day: date, rate: float) -> list[Event]:
+def rare_events(seed: int, day: date, rate: float) -> list[StocksEvent]:
     """Those of a day; at ``rate`` 1 each kind happens about once a month.
 
     They lie half a millisecond beside all others, so that another rate moves none of those.
@@ -63,7 +63,7 @@ def rare_events(seed: int, day: date, rate: float) -> list[Event]:
     planned = sorted(_planned(seed, day, rate), key=lambda one: (one[0], one[1].kind, one[1].number))
     moments = one_after_another(moment for moment, _, _ in planned)
     return [
-        Event(moment + HALF_A_MILLISECOND, partial(act, occasion, moment))
+        StocksEvent(moment + HALF_A_MILLISECOND, partial(act, occasion, moment))
         for moment, (_, occasion, act) in zip(moments, planned, strict=True)
     ]
 
@@ -81,56 +81,58 @@ def _chosen(occasion: Occasion, keys: Iterable[Key]) -> list[Key]:
     return sorted(keys, key=lambda key: (occasion.chance(f"lot of {key}").integer(0, 2**62), key))[:1]
 
 
-def _delist(occasion: Occasion, _moment: datetime, world: World) -> list[Change]:
+def _delist(occasion: Occasion, _moment: datetime, world: StocksWorld) -> list[RowChange]:
     """A stock that was traded is never deleted: its transactions refer to it."""
     untraded = world.stocks.keys() - world.traded
     keys = [key for key in untraded if not is_traded(occasion.seed, key, key in world.relisted)]
-    return [Change("stock", "deleted", key) for key in _chosen(occasion, keys)]
+    return [RowChange("stock", "deleted", key) for key in _chosen(occasion, keys)]
 
 
-def _relist(occasion: Occasion, _moment: datetime, world: World) -> list[Change]:
+def _relist(occasion: Occasion, _moment: datetime, world: StocksWorld) -> list[RowChange]:
     """As it was when it went."""
     return [added("stock", key, world.delisted[key]) for key in _chosen(occasion, world.delisted)]
 
 
-def _move_price(occasion: Occasion, _moment: datetime, world: World) -> list[Change]:
+def _move_price(occasion: Occasion, _moment: datetime, world: StocksWorld) -> list[RowChange]:
     """Once more on this day, on which the daily job moved all."""
     prices = {key: world.stocks[key]["price"] for key in _chosen(occasion, world.stocks)}
     moved = {key: draw_price(occasion.chance("price"), price) for key, price in prices.items()}
-    return [Change("stock", "updated", key, {"price": price}) for key, price in moved.items() if price != prices[key]]
+    return [
+        RowChange("stock", "updated", key, {"price": price}) for key, price in moved.items() if price != prices[key]
+    ]
 
 
-def _leave(occasion: Occasion, _moment: datetime, world: World) -> list[Change]:
+def _leave(occasion: Occasion, _moment: datetime, world: StocksWorld) -> list[RowChange]:
     """Somebody who never traded: transactions refer to all others."""
-    return [Change("user", "deleted", key) for key in _chosen(occasion, world.users.keys() - world.traders)]
+    return [RowChange("user", "deleted", key) for key in _chosen(occasion, world.users.keys() - world.traders)]
 
 
-def _rename(occasion: Occasion, _moment: datetime, world: World) -> list[Change]:
+def _rename(occasion: Occasion, _moment: datetime, world: StocksWorld) -> list[RowChange]:
     """And nothing says so."""
     name = draw_name(occasion.chance("name"), occasion.seed)
     keys = _chosen(occasion, world.users)
-    return [Change("user", "silent", key, {"name": name}) for key in keys if name != world.users[key]["name"]]
+    return [RowChange("user", "silent", key, {"name": name}) for key in keys if name != world.users[key]["name"]]
 
 
-def _move_user(occasion: Occasion, moment: datetime, world: World) -> list[Change]:
+def _move_user(occasion: Occasion, moment: datetime, world: StocksWorld) -> list[RowChange]:
     chance = occasion.chance(f"e-mail {moment}")
     return [new_email(chance, key, world, moment) for key in _chosen(occasion, world.users)]
 
 
-def _move_new_user(occasion: Occasion, moment: datetime, world: World) -> list[Change]:
+def _move_new_user(occasion: Occasion, moment: datetime, world: StocksWorld) -> list[RowChange]:
     """Somebody who came today."""
     since = stamp(midnight(occasion.day))
     keys = [key for key, row in world.users.items() if row["status"] == "I" and row["updated_at"] >= since]
     return [new_email(occasion.chance("e-mail"), key, world, moment) for key in _chosen(occasion, keys)]
 
 
-KINDS: dict[str, tuple[Step, ...]] = {
-    "delisting": (Step(_delist),),
-    "relisting": (Step(_relist),),
-    "second price": (Step(_move_price, AFTER_PRICES),),
-    "leaving": (Step(_leave),),
-    "renaming": (Step(_rename),),
-    "two e-mails": (Step(_move_user, last=NOON), Step(_move_user, first=NOON)),
-    "new and updated": (Step(_move_new_user, AFTER_USERS),),
+KINDS: dict[str, tuple[RareStep, ...]] = {
+    "delisting": (RareStep(_delist),),
+    "relisting": (RareStep(_relist),),
+    "second price": (RareStep(_move_price, AFTER_PRICES),),
+    "leaving": (RareStep(_leave),),
+    "renaming": (RareStep(_rename),),
+    "two e-mails": (RareStep(_move_user, last=NOON), RareStep(_move_user, first=NOON)),
+    "new and updated": (RareStep(_move_new_user, AFTER_USERS),),
 }
 """Every kind of event, and what it consists of."""

@@ -9,7 +9,7 @@ from faker import Faker
 
 from millrace.seed_data.stocks.world import added
 from millrace.seed_data.totesys.chance import Chance
-from millrace.seed_data.totesys.world import Change, Row
+from millrace.seed_data.totesys.world import Row, RowChange
 
 STOCKS, FIRST_USERS = 48, 20
 FIRST_PRICE_CENTS = (5_403, 205_200)
@@ -39,7 +39,7 @@ DOMAINS = ("example.com", "example.net", "example.org")
 LOCALE, NAMES = "en_IE", 150
 
 
-def first_changes(seed: int) -> list[Change]:
+def first_changes(seed: int) -> list[RowChange]:
     """The platform's opening. The users have neither stamp nor status."""
     people = [(key, draw_person(seed, key)) for key in range(1, FIRST_USERS + 1)]
     users = [added("user", key, {**person, "updated_at": None, "status": None}) for key, person in people]

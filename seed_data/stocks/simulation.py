@@ -17,7 +17,7 @@ from millrace.drivers.pymysql_errors import mysql_errors
 from millrace.seed_data.stocks.clock import Clock
 from millrace.seed_data.stocks.course import Origin, events_after
 from millrace.seed_data.stocks.script import named, schema_of, statements
-from millrace.seed_data.stocks.world import Event, World, midnight
+from millrace.seed_data.stocks.world import StocksEvent, StocksWorld, midnight
 from millrace.seed_data.stocks.writing import begin_session, load_world, write
 from millrace.seed_data.totesys.happened import Happened
 
@@ -43,7 +43,7 @@ def install(connection: Connection) -> None:
             cursor.execute(named(statement, schema))
 
 
-class Simulation:
+class StocksSimulation:
     """Of one database, by its owner; one at a time. Every method raises the errors of millrace.drivers.pymysql_errors.
 
     ``rare_rate`` is a factor on how often something rare happens (rare.py); at 1 each kind does once a month.
@@ -63,7 +63,7 @@ class Simulation:
         self._go_on()
 
     @classmethod
-    def resume(cls, connection: Connection, rare_rate: float = 1.0) -> Simulation:
+    def resume(cls, connection: Connection, rare_rate: float = 1.0) -> StocksSimulation:
         """Go on with what was begun in this database. Raises SourceMissing when nothing was."""
         with mysql_errors(PLACE), connection.cursor() as cursor:
             begun = Clock(schema_of(cursor)).origin(cursor)
@@ -165,7 +165,7 @@ class Simulation:
             self._clock.complete(cursor, self._next.at - JUST_BEFORE)
         return happened
 
-    def _write(self, cursor: Cursor, world: World, event: Event) -> Happened:
+    def _write(self, cursor: Cursor, world: StocksWorld, event: StocksEvent) -> Happened:
         changes = event.occur(world)
         write(cursor, event.at, changes)
         world.apply(changes)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone
 
-from millrace.seed_data.totesys.world import Change, Row
+from millrace.seed_data.totesys.world import Row, RowChange
 
 TABLES = ("stock", "user", "transaction")
 """Whoever is referred to comes before whoever refers."""
@@ -37,12 +37,12 @@ def stamp(moment: datetime) -> datetime:
     return moment.astimezone(LOCAL).replace(tzinfo=None, microsecond=0)
 
 
-def added(table: str, key: int | str, values: Row) -> Change:
+def added(table: str, key: int | str, values: Row) -> RowChange:
     """A new row."""
-    return Change(table, "inserted", key, {key_of(table): key, **values})
+    return RowChange(table, "inserted", key, {key_of(table): key, **values})
 
 
-class World:
+class StocksWorld:
     """The rows of `stock` and `user` by key, and of everything else what the next events depend on."""
 
     def __init__(self) -> None:
@@ -56,13 +56,13 @@ class World:
         self.last_user = self.last_transaction = 0
         """The greatest keys there ever were."""
 
-    def apply(self, changes: Iterable[Change]) -> None:
+    def apply(self, changes: Iterable[RowChange]) -> None:
         """Bring the platform to where the changes lead."""
         apply = {"stock": self._apply_to_stock, "user": self._apply_to_user, "transaction": self._trade}
         for change in changes:
             apply[change.table](change)
 
-    def _apply_to_stock(self, change: Change) -> None:
+    def _apply_to_stock(self, change: RowChange) -> None:
         if change.kind == "deleted":
             self.delisted[change.key] = self.stocks.pop(change.key)
             return
@@ -70,14 +70,14 @@ class World:
             self.relisted.add(change.key)
         self.stocks[change.key] = {**self.stocks.get(change.key, {}), **change.values}
 
-    def _apply_to_user(self, change: Change) -> None:
+    def _apply_to_user(self, change: RowChange) -> None:
         if change.kind == "deleted":
             del self.users[change.key]
             return
         self.users[change.key] = {**self.users.get(change.key, {}), **change.values}
         self.last_user = max(self.last_user, change.key)
 
-    def _trade(self, change: Change) -> None:
+    def _trade(self, change: RowChange) -> None:
         self.traded.add(change.values["stock_id"])
         if change.values["user_id"] is not None:
             self.traders.add(change.values["user_id"])
@@ -85,11 +85,11 @@ class World:
 
 
 @dataclass(frozen=True, order=True)
-class Event:
+class StocksEvent:
     """Something that happens at one moment, in one transaction: what it changes depends on how the world is then.
 
     ``at`` is when it is committed. No two events of a simulation share it.
     """
 
     at: datetime
-    occur: Callable[[World], list[Change]] = field(compare=False)
+    occur: Callable[[StocksWorld], list[RowChange]] = field(compare=False)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from millrace.seed_data.stocks.clock import epoch_seconds
 from millrace.seed_data.stocks.script import named
-from millrace.seed_data.stocks.world import World, key_of
-from millrace.seed_data.totesys.world import Change, Row
+from millrace.seed_data.stocks.world import StocksWorld, key_of
+from millrace.seed_data.totesys.world import Row, RowChange
 
 if TYPE_CHECKING:
     from pymysql.cursors import Cursor
@@ -24,9 +24,9 @@ SELECT stock_id, company, category, price FROM `simulation`.stock_history WHERE 
 """
 
 
-def load_world(cursor: Cursor, schema: str) -> World:
+def load_world(cursor: Cursor, schema: str) -> StocksWorld:
     """The platform as its tables and their history tell it."""
-    world = World()
+    world = StocksWorld()
     world.stocks = {row["stock_id"]: row for row in _rows(cursor, "SELECT * FROM `stock`")}
     world.users = {row["user_id"]: row for row in _rows(cursor, "SELECT * FROM `user`")}
     deleted = {row["stock_id"]: row for row in _rows(cursor, named(_DELISTED, schema))}
@@ -45,7 +45,7 @@ def begin_session(cursor: Cursor) -> None:
     cursor.execute(_REAL_TIME)
 
 
-def write(cursor: Cursor, moment: datetime, changes: Iterable[Change]) -> None:
+def write(cursor: Cursor, moment: datetime, changes: Iterable[RowChange]) -> None:
     """Change by change, in order; triggers keep them in the history, at ``moment``."""
     cursor.execute(_SESSION_TIME, (epoch_seconds(moment),))
     for (table, kind), alike in groupby(changes, key=lambda change: (change.table, change.kind)):
@@ -64,7 +64,7 @@ def _insert(cursor: Cursor, table: str, rows: Sequence[Row]) -> None:
     cursor.executemany(f"INSERT INTO `{table}` ({columns}) VALUES ({places})", [tuple(row.values()) for row in rows])
 
 
-def _update(cursor: Cursor, change: Change) -> None:
+def _update(cursor: Cursor, change: RowChange) -> None:
     assignments = ", ".join(f"{name} = %s" for name in change.values)
     statement = f"UPDATE `{change.table}` SET {assignments} WHERE {key_of(change.table)} = %s"
     cursor.execute(statement, (*change.values.values(), change.key))

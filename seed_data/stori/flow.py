@@ -13,7 +13,7 @@ from prefect import flow
 from prefect.artifacts import acreate_table_artifact
 from pydantic import Field, FilePath, field_validator
 
-from millrace.flows.form import Form
+from millrace.flows.form import FlowParameters
 from millrace.flows.together import raise_all, together
 from millrace.seed_data.stori.generate import Header
 from millrace.seed_data.stori.outcome import Outcome
@@ -28,7 +28,7 @@ from millrace.seed_data.stori.tasks import (
 ARTIFACT_KEY = "seed-stori"
 
 
-class SeedRequest(Form):
+class SeedRequest(FlowParameters):
     """What to generate. Equal requests give equal files, and a file is imported once."""
 
     rows: int = Field(default=116_201, ge=1, le=50_000_000, description="Bank transactions in txns.csv.")
@@ -43,7 +43,7 @@ IMPORTERS = {".csv": import_landed_transactions, ".json": import_landed_trades}
 """By the ending of a file's name."""
 
 
-class ImportRequest(Form):
+class ImportRequest(FlowParameters):
     """Whole files, as the makers of the data give them. A file is imported once."""
 
     files: tuple[FilePath, ...] = Field(description="Bank transactions (.csv) and trades (.json), where the flow runs.")

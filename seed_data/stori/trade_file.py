@@ -37,7 +37,7 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,3})?(Z|[+-]\d\d:\d\
 
 
 @dataclass(frozen=True)
-class Trade:
+class TradeRecord:
     """One record of the file: ``position`` in ``data`` counted from 1, ``record`` as the file has it, ``document``
     as MongoDB takes it, or the ``reason`` why it cannot (``path|rule``)."""
 
@@ -69,7 +69,7 @@ def check_complete(path: Path) -> None:
         raise ConfigurationError("has no list named data", place=path.name, remedy=FORMAT_REMEDY)
 
 
-def read_trades(path: Path) -> Iterator[Trade]:
+def read_trades(path: Path) -> Iterator[TradeRecord]:
     """The records of a file that check_complete has passed."""
     with _opened(path) as file:
         for position, record in enumerate(ijson.items(file, "data.item"), 1):
@@ -85,12 +85,12 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def as_trade(position: int, record: Any) -> Trade:
+def as_trade(position: int, record: Any) -> TradeRecord:
     """The record with its document, or with the reason why there is none."""
     try:
-        return Trade(position, record, _document(record))
+        return TradeRecord(position, record, _document(record))
     except _Refused as refused:
-        return Trade(position, record, {}, reason=str(refused))
+        return TradeRecord(position, record, {}, reason=str(refused))
 
 
 def _document(record: Any) -> Document:

@@ -26,7 +26,7 @@ from millrace.base.errors import Conflict, FatalError
 from millrace.drivers.mongo_client import mongo_errors
 from millrace.lake.store import ObjectStore
 from millrace.seed_data.stori.outcome import Outcome, keep_rejects, sha256_of
-from millrace.seed_data.stori.trade_file import STORED_ONLY, Document, Trade, check_complete, read_trades
+from millrace.seed_data.stori.trade_file import STORED_ONLY, Document, TradeRecord, check_complete, read_trades
 from millrace.seed_data.stori.trade_validator import COLLECTION, place, refusal_reasons
 
 _BATCH_DOCUMENTS = 1_000
@@ -65,7 +65,7 @@ async def import_trades(database: Any, path: Path, store: ObjectStore) -> Outcom
     )
 
 
-async def _import_batch(collection: Any, batch: Sequence[Trade], file: str, kept: BinaryIO) -> dict[str, int]:
+async def _import_batch(collection: Any, batch: Sequence[TradeRecord], file: str, kept: BinaryIO) -> dict[str, int]:
     """Write one batch and keep its rejects; returns counts under the names that Outcome has for them."""
     trades = [trade for trade in batch if not trade.reason]
     inserted = await insert_documents(collection, [trade.document for trade in trades])
@@ -156,7 +156,7 @@ def _conflict(collection: Any) -> Conflict:
     )
 
 
-def _keep(kept: BinaryIO, file: str, batch: Sequence[Trade], reasons: dict[int, list[str]]) -> None:
+def _keep(kept: BinaryIO, file: str, batch: Sequence[TradeRecord], reasons: dict[int, list[str]]) -> None:
     for trade in batch:
         if trade.position in reasons:
             coordinates = {"file": file, "position": trade.position, "reasons": reasons[trade.position]}

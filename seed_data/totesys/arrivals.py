@@ -12,7 +12,7 @@ from millrace.seed_data.totesys.chance import Chance
 from millrace.seed_data.totesys.days import Calendar, Totals
 from millrace.seed_data.totesys.designs import draw_design, draw_ordered_design
 from millrace.seed_data.totesys.orders import Order, order_changes
-from millrace.seed_data.totesys.world import Change, Event, inserted
+from millrace.seed_data.totesys.world import RowChange, TotesysEvent, inserted
 
 OPENING, CLOSING = timedelta(hours=8), timedelta(hours=19)
 MILLISECOND = timedelta(milliseconds=1)
@@ -41,7 +41,7 @@ def one_after_another(moments: Iterable[datetime]) -> Iterator[datetime]:
         yield latest
 
 
-def arrivals(calendar: Calendar, day: date) -> list[Event]:
+def arrivals(calendar: Calendar, day: date) -> list[TotesysEvent]:
     """All of a working day, in order."""
     before, after = calendar.before(day), calendar.after(day)
     orders = _orders(Chance(calendar.seed, "orders", day.toordinal()), day, before, after)
@@ -52,8 +52,8 @@ def arrivals(calendar: Calendar, day: date) -> list[Event]:
     return [_event(at, changes) for at, (_, changes) in zip(committed, stamped, strict=True)]
 
 
-def _event(at: datetime, changes: list[Change]) -> Event:
-    return Event(at, lambda _world: changes)
+def _event(at: datetime, changes: list[RowChange]) -> TotesysEvent:
+    return TotesysEvent(at, lambda _world: changes)
 
 
 def _orders(chance: Chance, day: date, before: Totals, after: Totals) -> list[Order]:
@@ -81,7 +81,7 @@ def _moments(chance: Chance, day: date, count: int) -> list[datetime]:
     return moments
 
 
-def _new_design(seed: int, key: int, day: date, orders: list[Order]) -> tuple[datetime, list[Change]]:
+def _new_design(seed: int, key: int, day: date, orders: list[Order]) -> tuple[datetime, list[RowChange]]:
     """Some are ordered before they are there: then one of the ``orders`` names it."""
     chance = Chance(seed, "design", key)
     row = {"design_id": key, **draw_design(chance)}

@@ -11,10 +11,10 @@ from millrace.seed_data.totesys.days import Calendar, is_weekday
 from millrace.seed_data.totesys.payday import payday
 from millrace.seed_data.totesys.quiet import quiet_events
 from millrace.seed_data.totesys.reference import reference_changes
-from millrace.seed_data.totesys.world import Event
+from millrace.seed_data.totesys.world import TotesysEvent
 
 
-def events_after(moment: datetime, calendar: Calendar, silent_rate: float) -> Iterator[Event]:
+def events_after(moment: datetime, calendar: Calendar, silent_rate: float) -> Iterator[TotesysEvent]:
     """Without end, in order; ``moment`` itself is left out."""
     first = reference_event(calendar)
     if first.at > moment:
@@ -26,12 +26,12 @@ def events_after(moment: datetime, calendar: Calendar, silent_rate: float) -> It
             yield from (event for event in _day(calendar, day, silent_rate) if event.at > moment)
 
 
-def reference_event(calendar: Calendar) -> Event:
+def reference_event(calendar: Calendar) -> TotesysEvent:
     """In the night in which everything begins, all with one stamp that has a fraction."""
     at = midnight(calendar.start) + 962 * MILLISECOND
-    return Event(at, lambda _world: reference_changes(calendar.seed, at))
+    return TotesysEvent(at, lambda _world: reference_changes(calendar.seed, at))
 
 
-def _day(calendar: Calendar, day: date, silent_rate: float) -> list[Event]:
+def _day(calendar: Calendar, day: date, silent_rate: float) -> list[TotesysEvent]:
     quiet = quiet_events(calendar.seed, day, silent_rate)
     return sorted([payday(calendar.seed, day), *arrivals(calendar, day), *quiet])

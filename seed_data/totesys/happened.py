@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from millrace.seed_data.totesys.world import Change
+from millrace.seed_data.totesys.world import RowChange
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Happened:
     tables: dict[str, Counts] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, changes: Iterable[Change]) -> Happened:
+    def of(cls, changes: Iterable[RowChange]) -> Happened:
         """The changes, counted."""
         tables: dict[str, Counts] = {}
         for change in changes:

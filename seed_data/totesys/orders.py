@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from millrace.seed_data.totesys.chance import Chance
 from millrace.seed_data.totesys.reference import ADDRESSES, COUNTERPARTIES, CURRENCIES, STAFF
-from millrace.seed_data.totesys.world import Change, Row, inserted
+from millrace.seed_data.totesys.world import Row, RowChange, inserted
 
 FAR_DELIVERY_SHARE, REFUND_SHARE = 0.003, 0.02
 LONGEST_DELIVERY_DAYS = 650
@@ -26,7 +26,7 @@ class Order:
     design_id: int
 
 
-def order_changes(order: Order, seed: int) -> list[Change]:
+def order_changes(order: Order, seed: int) -> list[RowChange]:
     """The three rows, inserted."""
     chance = Chance(seed, "order", order.key)
     table = "sales_order" if order.is_sale else "purchase_order"

@@ -14,17 +14,17 @@ from millrace.seed_data.totesys.arrivals import draw_moment, one_after_another
 from millrace.seed_data.totesys.chance import Chance
 from millrace.seed_data.totesys.designs import LOCATIONS, NEVER_ORDERED, draw_ordered_design
 from millrace.seed_data.totesys.reference import ADDRESSES
-from millrace.seed_data.totesys.world import Change, Event, Row, World
+from millrace.seed_data.totesys.world import Row, RowChange, TotesysEvent, TotesysWorld
 
 WEEKDAYS_OF_SEVEN_MONTHS = 152
 HALF_A_MILLISECOND = timedelta(microseconds=500)
 RENAMED = " Department"
 DIGITS = "0123456789"
 
-Act = Callable[[Chance, World], list[Change]]
+Act = Callable[[Chance, TotesysWorld], list[RowChange]]
 
 
-def quiet_events(seed: int, day: date, rate: float) -> list[Event]:
+def quiet_events(seed: int, day: date, rate: float) -> list[TotesysEvent]:
     """Those of a working day; ``rate`` 1 is the measured rate.
 
     They lie half a millisecond beside all others, so that another rate moves none of those.
@@ -35,7 +35,7 @@ def quiet_events(seed: int, day: date, rate: float) -> list[Event]:
     )
     moments = one_after_another(moment for moment, _, _ in planned)
     return [
-        Event(moment + HALF_A_MILLISECOND, partial(_occur, act, seed, number, day))
+        TotesysEvent(moment + HALF_A_MILLISECOND, partial(_occur, act, seed, number, day))
         for moment, (_, number, act) in zip(moments, planned, strict=True)
     ]
 
@@ -48,7 +48,7 @@ def _planned(seed: int, day: date, rate: float) -> list[tuple[Act, int]]:
     return [(act, number) for act, count in counts.items() for number in range(count)]
 
 
-def _occur(act: Act, seed: int, number: int, day: date, world: World) -> list[Change]:
+def _occur(act: Act, seed: int, number: int, day: date, world: TotesysWorld) -> list[RowChange]:
     chance = _chance(seed, act, number, day)
     draw_moment(chance, day)
     return act(chance, world)
@@ -58,7 +58,7 @@ def _chance(seed: int, act: Act, number: int, day: date) -> Chance:
     return Chance(seed, f"{act.__name__} {number}", day.toordinal())
 
 
-def _row(chance: Chance, world: World, table: str) -> tuple[int, Row] | None:
+def _row(chance: Chance, world: TotesysWorld, table: str) -> tuple[int, Row] | None:
     keys = world.keys(table)
     if not keys:
         return None
@@ -66,17 +66,17 @@ def _row(chance: Chance, world: World, table: str) -> tuple[int, Row] | None:
     return key, world.tables[table][key]
 
 
-def _edit(chance: Chance, world: World, table: str, edited: Callable[[Row], Row]) -> list[Change]:
+def _edit(chance: Chance, world: TotesysWorld, table: str, edited: Callable[[Row], Row]) -> list[RowChange]:
     """An edit that changes nothing is none."""
     chosen = _row(chance, world, table)
     if chosen is None:
         return []
     key, row = chosen
     values = {name: value for name, value in edited(row).items() if value != row[name]}
-    return [Change(table, "silent", key, values)] if values else []
+    return [RowChange(table, "silent", key, values)] if values else []
 
 
-def _move_design_file(chance: Chance, world: World) -> list[Change]:
+def _move_design_file(chance: Chance, world: TotesysWorld) -> list[RowChange]:
     return _edit(
         chance,
         world,
@@ -85,11 +85,11 @@ def _move_design_file(chance: Chance, world: World) -> list[Change]:
     )
 
 
-def _edit_sales_order(chance: Chance, world: World) -> list[Change]:
+def _edit_sales_order(chance: Chance, world: TotesysWorld) -> list[RowChange]:
     return _edit(chance, world, "sales_order", partial(_other_agreement, chance, world))
 
 
-def _other_agreement(chance: Chance, world: World, row: Row) -> Row:
+def _other_agreement(chance: Chance, world: TotesysWorld, row: Row) -> Row:
     column = chance.one_of(("agreed_delivery_date", "design_id", "agreed_delivery_location_id"))
     if column == "agreed_delivery_date":
         agreed = datetime.fromisoformat(row[column])
@@ -99,11 +99,11 @@ def _other_agreement(chance: Chance, world: World, row: Row) -> Row:
     return {column: row[column] % ADDRESSES + 1}
 
 
-def _edit_address(chance: Chance, world: World) -> list[Change]:
+def _edit_address(chance: Chance, world: TotesysWorld) -> list[RowChange]:
     return _edit(chance, world, "address", lambda _row: {"phone": f"{chance.text(DIGITS, 4)} {chance.text(DIGITS, 6)}"})
 
 
-def _rename_department(chance: Chance, world: World) -> list[Change]:
+def _rename_department(chance: Chance, world: TotesysWorld) -> list[RowChange]:
     def other_name(row: Row) -> Row:
         name = row["department_name"]
         return {"department_name": name.removesuffix(RENAMED) if name.endswith(RENAMED) else name + RENAMED}
@@ -111,12 +111,12 @@ def _rename_department(chance: Chance, world: World) -> list[Change]:
     return _edit(chance, world, "department", other_name)
 
 
-def _delete_payment(chance: Chance, world: World) -> list[Change]:
+def _delete_payment(chance: Chance, world: TotesysWorld) -> list[RowChange]:
     chosen = _row(chance, world, "payment")
     return [_deleted("payment", chosen[0])] if chosen else []
 
 
-def _delete_sales_order(chance: Chance, world: World) -> list[Change]:
+def _delete_sales_order(chance: Chance, world: TotesysWorld) -> list[RowChange]:
     """With what refers to it."""
     chosen = _row(chance, world, "sales_order")
     if chosen is None:
@@ -131,19 +131,19 @@ def _delete_sales_order(chance: Chance, world: World) -> list[Change]:
     ]
 
 
-def _delete_design(_chance: Chance, world: World) -> list[Change]:
+def _delete_design(_chance: Chance, world: TotesysWorld) -> list[RowChange]:
     """The oldest that no order uses, if there is one."""
     used = {row["design_id"] for row in world.tables["sales_order"].values()}
     unused = [key for key in world.keys("design") if key not in used and key % NEVER_ORDERED == 0]
     return [_deleted("design", unused[0])] if unused else []
 
 
-def _referring(world: World, table: str, column: str, keys: set[int]) -> list[int]:
+def _referring(world: TotesysWorld, table: str, column: str, keys: set[int]) -> list[int]:
     return sorted(key for key, row in world.tables[table].items() if row[column] in keys)
 
 
-def _deleted(table: str, key: int) -> Change:
-    return Change(table, "deleted", key)
+def _deleted(table: str, key: int) -> RowChange:
+    return RowChange(table, "deleted", key)
 
 
 MEAN_PER_WEEKDAY: dict[Act, float] = {

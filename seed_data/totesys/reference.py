@@ -14,7 +14,7 @@ from faker import Faker
 from millrace.seed_data.totesys.chance import Chance
 from millrace.seed_data.totesys.days import FIRST_DESIGNS
 from millrace.seed_data.totesys.designs import draw_design
-from millrace.seed_data.totesys.world import Change, Row, inserted, key_of
+from millrace.seed_data.totesys.world import Row, RowChange, inserted, key_of
 
 ADDRESSES, COUNTERPARTIES, STAFF = 30, 20, 20
 CURRENCIES = ("GBP", "USD", "EUR")
@@ -32,7 +32,7 @@ DEPARTMENTS = (
 """Names and locations."""
 
 
-def reference_changes(seed: int, moment: datetime) -> list[Change]:
+def reference_changes(seed: int, moment: datetime) -> list[RowChange]:
     """All of them inserted, with one stamp."""
     faker = Faker("en_GB")
     faker.seed_instance(seed)

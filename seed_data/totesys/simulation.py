@@ -19,8 +19,8 @@ from millrace.seed_data.totesys.arrivals import midnight
 from millrace.seed_data.totesys.course import events_after
 from millrace.seed_data.totesys.days import Calendar
 from millrace.seed_data.totesys.happened import Happened
-from millrace.seed_data.totesys.world import Event, World
-from millrace.seed_data.totesys.writing import Version, load_world, write, write_bulk
+from millrace.seed_data.totesys.world import TotesysEvent, TotesysWorld
+from millrace.seed_data.totesys.writing import RowVersion, load_world, write, write_bulk
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812 (classes that are spelled small)
@@ -52,7 +52,7 @@ def _sql(name: str) -> str:
     return (SQL_DIRECTORY / f"{name}.sql").read_text(encoding="utf-8")
 
 
-class Simulation:
+class TotesysSimulation:
     """Of one database, by its owner; one at a time. Every method raises the errors of millrace.drivers.psycopg_errors.
 
     ``silent_rate`` is a factor on how often rows are deleted, or edited without a stamp; 1 is what was measured.
@@ -81,7 +81,7 @@ class Simulation:
         self._go_on()
 
     @classmethod
-    def resume(cls, connection: Connection, silent_rate: float = 1.0) -> Simulation:
+    def resume(cls, connection: Connection, silent_rate: float = 1.0) -> TotesysSimulation:
         """Go on with what was begun in this database. Raises SourceMissing when nothing was."""
         with database_errors(PLACE), connection, connection.cursor() as cursor:
             begun = clock.origin(cursor)
@@ -181,7 +181,7 @@ class Simulation:
             self._last_change = _last_change(cursor)
         return happened
 
-    def _commit(self, event: Event) -> Happened:
+    def _commit(self, event: TotesysEvent) -> Happened:
         changes = event.occur(self._world)
         with self._transaction() as cursor:
             clock.complete(cursor, event.at)
@@ -189,15 +189,15 @@ class Simulation:
         self._world.apply(changes)
         return Happened.of(changes)
 
-    def _versions(self, until: datetime) -> Iterator[Version]:
+    def _versions(self, until: datetime) -> Iterator[RowVersion]:
         """From the beginning, in a world of its own."""
-        world = World()
+        world = TotesysWorld()
         events = events_after(midnight(self.calendar.start), self.calendar, self._silent_rate)
         for event in takewhile(lambda event: event.at <= until, events):
             for change in event.occur(world):
                 before = world.tables[change.table].get(change.key, {})
                 world.apply([change])
-                yield Version(event.at, change, {**before, **change.values})
+                yield RowVersion(event.at, change, {**before, **change.values})
 
     def _run(self, speed: float) -> None:
         with self._transaction() as cursor:

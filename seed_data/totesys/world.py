@@ -42,7 +42,7 @@ def stamp(moment: datetime) -> datetime:
 
 
 @dataclass(frozen=True)
-class Change:
+class RowChange:
     """Of one row. ``values`` is the whole row when it is inserted, the changed columns when updated, else empty."""
 
     table: str
@@ -51,19 +51,19 @@ class Change:
     values: Row = field(default_factory=dict)
 
 
-def inserted(table: str, moment: datetime, values: Row) -> Change:
+def inserted(table: str, moment: datetime, values: Row) -> RowChange:
     """A new row, stamped with ``moment``."""
     stamped = {**values, CREATED: stamp(moment), UPDATED: stamp(moment)}
-    return Change(table, "inserted", values[key_of(table)], stamped)
+    return RowChange(table, "inserted", values[key_of(table)], stamped)
 
 
-class World:
+class TotesysWorld:
     """Rows by table and key."""
 
     def __init__(self) -> None:
         self.tables: dict[str, dict[int, Row]] = defaultdict(dict)
 
-    def apply(self, changes: Iterable[Change]) -> None:
+    def apply(self, changes: Iterable[RowChange]) -> None:
         """Bring the tables to where the changes lead."""
         for change in changes:
             rows = self.tables[change.table]
@@ -78,11 +78,11 @@ class World:
 
 
 @dataclass(frozen=True, order=True)
-class Event:
+class TotesysEvent:
     """Something that happens at one moment, in one transaction: what it changes depends on how the world is then.
 
     ``at`` is when it is committed. No two events of a simulation share it.
     """
 
     at: datetime
-    occur: Callable[[World], list[Change]] = field(compare=False)
+    occur: Callable[[TotesysWorld], list[RowChange]] = field(compare=False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg2 import sql
 from psycopg2.extras import execute_values
 
-from millrace.seed_data.totesys.world import TABLES, Change, Row, World, key_of
+from millrace.seed_data.totesys.world import TABLES, Row, RowChange, TotesysWorld, key_of
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor  # noqa: N812 (a class that is spelled small)
@@ -40,9 +40,9 @@ _CONTINUE_HISTORY = "SELECT setval('simulation.history_sequence_seq', %s)"
 _PAGE_ROWS = 1_000
 
 
-def load_world(cursor: Cursor) -> World:
+def load_world(cursor: Cursor) -> TotesysWorld:
     """The tables as they are."""
-    world = World()
+    world = TotesysWorld()
     for table in TABLES:
         cursor.execute(sql.SQL("SELECT * FROM public.{}").format(sql.Identifier(table)))
         names = [column.name for column in cursor.description]
@@ -51,7 +51,7 @@ def load_world(cursor: Cursor) -> World:
     return world
 
 
-def write(cursor: Cursor, changes: Iterable[Change]) -> None:
+def write(cursor: Cursor, changes: Iterable[RowChange]) -> None:
     """Change by change, in order; triggers keep them in the history."""
     for change in changes:
         names = {"table": sql.Identifier(change.table), "key": sql.Identifier(key_of(change.table))}
@@ -69,15 +69,15 @@ def write(cursor: Cursor, changes: Iterable[Change]) -> None:
 
 
 @dataclass(frozen=True)
-class Version:
+class RowVersion:
     """A change, when it is committed, and the row as it was left by it (of a deleted one: as it was last)."""
 
     at: datetime
-    change: Change
+    change: RowChange
     row: Row
 
 
-def write_bulk(cursor: Cursor, versions: Sequence[Version]) -> None:
+def write_bulk(cursor: Cursor, versions: Sequence[RowVersion]) -> None:
     """As ``write`` would have done it one by one, into empty tables and an empty history."""
     for table in TABLES:
         cursor.execute(_composed("ALTER TABLE public.{table} DISABLE TRIGGER USER", table))
@@ -89,7 +89,7 @@ def write_bulk(cursor: Cursor, versions: Sequence[Version]) -> None:
         cursor.execute(_CONTINUE_HISTORY, (len(versions),))
 
 
-def _write_table(cursor: Cursor, table: str, own: list[tuple[int, Version]]) -> None:
+def _write_table(cursor: Cursor, table: str, own: list[tuple[int, RowVersion]]) -> None:
     names = list(own[0][1].row)
     cursor.execute(_composed(_STAGE, table))
     execute_values(cursor, _composed(_FILL_STAGE, table, names), _staged(own, names), page_size=_PAGE_ROWS)
@@ -97,7 +97,7 @@ def _write_table(cursor: Cursor, table: str, own: list[tuple[int, Version]]) -> 
     cursor.execute(_composed(_FILL_HISTORY, table), (table,))
 
 
-def _staged(own: list[tuple[int, Version]], names: list[str]) -> Iterator[tuple[Any, ...]]:
+def _staged(own: list[tuple[int, RowVersion]], names: list[str]) -> Iterator[tuple[Any, ...]]:
     for number, version in own:
         yield (*(version.row[name] for name in names), number, version.at, version.change.kind)
 

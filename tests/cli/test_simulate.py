@@ -24,7 +24,7 @@ from local.prefect_server import PrefectServer
 from local.stack import Stack
 from millrace.cli.main import application
 from millrace.seed_data.events.stream import messages
-from millrace.seed_data.totesys.simulation import Simulation, install
+from millrace.seed_data.totesys.simulation import TotesysSimulation, install
 from tests.conftest import unique
 from tests.saved_blocks import save_blocks
 
@@ -96,7 +96,7 @@ def test_a_signal_ends_it_with_what_happened(
 ) -> None:
     with closing(psycopg2.connect(postgres_database)) as connection:
         install(connection)
-        Simulation(connection, 3, date(2025, 3, 6)).fill(4)
+        TotesysSimulation(connection, 3, date(2025, 3, 6)).fill(4)
     process = started("simulate", "totesys", "--speed", "3600", environment=environment_of_a_user)
     assert process.stderr is not None
     assert any("Mon 2025-03-10 01:00" in line for line in process.stderr)

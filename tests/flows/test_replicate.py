@@ -19,7 +19,7 @@ from local.stack import Stack
 from millrace.base.errors import SourceMissing
 from millrace.drivers.mongo_client import open_client
 from millrace.flows.replicate import replicate
-from millrace.flows.request import ReplicateRequest, Window
+from millrace.flows.request import ReplicateRequest, RequestedWindow
 from millrace.seed_data.stori.changes import change_trades, change_transactions
 from millrace.seed_data.stori.flow import SeedRequest, seed
 from tests.conftest import unique
@@ -129,7 +129,7 @@ async def test_a_window_with_an_end_leaves_the_position_alone(places: Places) ->
     await seeded(places)
     await replicate(TRANSACTIONS)
     (position,) = places.warehouse("SELECT position FROM millrace.batches")
-    window = Window(start=datetime(2020, 1, 1, tzinfo=UTC), end=datetime(2100, 1, 1, tzinfo=UTC))
+    window = RequestedWindow(start=datetime(2020, 1, 1, tzinfo=UTC), end=datetime(2100, 1, 1, tzinfo=UTC))
     (report,) = (await replicate(ReplicateRequest(streams=["transactions"], window=window))).streams
     assert (report.read, report.unchanged) == (ROWS, ROWS)
     assert places.warehouse("SELECT position FROM millrace.batches ORDER BY read_at") == [position, (None,)]
@@ -141,7 +141,7 @@ async def test_a_window_with_a_start_skips_nothing_before_it(places: Places) -> 
     await replicate(TRANSACTIONS)
     places.source("UPDATE transactions SET transaction_details = 'before the window' WHERE transaction_no = 8")
     await asyncio.sleep(1.1)  # the overlap would hide a position that moved
-    window = Window(start=datetime.now(UTC))
+    window = RequestedWindow(start=datetime.now(UTC))
     places.source("ALTER TABLE transactions DISABLE TRIGGER ALL")
     places.source("UPDATE transactions SET updated_at = now() + interval '1 day' WHERE transaction_no = 9")
     (report,) = (await replicate(ReplicateRequest(streams=["transactions"], window=window))).streams

@@ -20,7 +20,7 @@ from millrace.base.errors import ConfigurationError
 from millrace.flows.collect import extract_queue
 from millrace.flows.form import PATHS_VARIABLE
 from millrace.flows.replicate import replicate
-from millrace.flows.request import ReplicateRequest, Window
+from millrace.flows.request import ReplicateRequest, RequestedWindow
 from millrace.flows.transform import transform
 from millrace.pipelines.events.chart import chart
 from millrace.runs.choose import Bounds, Mode
@@ -51,8 +51,8 @@ def test_the_form_has_every_field_with_its_meaning_and_needs_none() -> None:
         (ReplicateRequest(mode="sweep"), "stori: sweep until 2026-03-04 05:20"),
         (ReplicateRequest(mode="sweep", deep=True), "stori: deep sweep until 2026-03-04 05:20"),
         (ReplicateRequest(mode="replay"), "stori: replay of rejects until 2026-03-04 05:20"),
-        (ReplicateRequest(window=Window(start=UNTIL)), "stori: 2026-03-04 05:20 to 2026-03-04 05:20"),
-        (ReplicateRequest(window=Window(end=UNTIL)), "stori: beginning to 2026-03-04 05:20"),
+        (ReplicateRequest(window=RequestedWindow(start=UNTIL)), "stori: 2026-03-04 05:20 to 2026-03-04 05:20"),
+        (ReplicateRequest(window=RequestedWindow(end=UNTIL)), "stori: beginning to 2026-03-04 05:20"),
     ],
 )
 def test_a_run_is_named_after_pipeline_and_window(request_: ReplicateRequest, name: str) -> None:
@@ -62,14 +62,14 @@ def test_a_run_is_named_after_pipeline_and_window(request_: ReplicateRequest, na
 def test_a_window_without_a_zone_is_utc_and_another_zone_is_converted() -> None:
     start = datetime(2026, 1, 1)  # noqa: DTZ001 (as people type it)
     end = datetime(2026, 1, 2, tzinfo=timezone(timedelta(hours=7)))
-    bounds = ReplicateRequest(window=Window(start=start, end=end)).bounds
+    bounds = ReplicateRequest(window=RequestedWindow(start=start, end=end)).bounds
     assert bounds == Bounds(start="2026-01-01T00:00:00+00:00", end="2026-01-01T17:00:00+00:00")
 
 
 @pytest.mark.parametrize("mode", ["full", "sweep", "replay"])
 def test_neither_a_full_run_nor_a_sweep_nor_a_replay_has_a_window(mode: Mode) -> None:
     with pytest.raises(ValidationError, match=f"a {mode} has no window"):
-        ReplicateRequest(mode=mode, window=Window(start=UNTIL))
+        ReplicateRequest(mode=mode, window=RequestedWindow(start=UNTIL))
 
 
 @pytest.mark.parametrize("mode", ["incremental", "full", "replay"])
@@ -81,13 +81,13 @@ def test_only_a_sweep_is_deep(mode: Mode) -> None:
 
 def test_a_window_that_ends_before_it_starts_is_refused() -> None:
     with pytest.raises(ValidationError, match="ends before it starts"):
-        Window(start=UNTIL, end=UNTIL)
+        RequestedWindow(start=UNTIL, end=UNTIL)
 
 
 def test_a_window_that_begins_in_the_future_is_refused() -> None:
     with pytest.raises(ValidationError, match="is in the future"):
-        Window(start=datetime.now(UTC) + timedelta(minutes=1))
-    Window(start=datetime.now(UTC) - timedelta(minutes=1), end=datetime.now(UTC) + timedelta(days=1))
+        RequestedWindow(start=datetime.now(UTC) + timedelta(minutes=1))
+    RequestedWindow(start=datetime.now(UTC) - timedelta(minutes=1), end=datetime.now(UTC) + timedelta(days=1))
 
 
 def test_a_window_without_bounds_is_refused() -> None:
@@ -98,12 +98,12 @@ def test_a_window_without_bounds_is_refused() -> None:
 @pytest.mark.parametrize("moment", [20260101, 1.7e12, "20260101", "-5", True])
 def test_a_number_is_no_moment(moment: object) -> None:
     with pytest.raises(ValidationError, match="write a moment as 2026-01-31T12:00:00Z"):
-        Window.model_validate({"start": moment})
+        RequestedWindow.model_validate({"start": moment})
 
 
 def test_a_moment_out_of_range_is_refused() -> None:
     with pytest.raises(ValidationError, match="out of range"):
-        Window(end=datetime.min.replace(tzinfo=timezone(timedelta(hours=7))))
+        RequestedWindow(end=datetime.min.replace(tzinfo=timezone(timedelta(hours=7))))
 
 
 @pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.name)

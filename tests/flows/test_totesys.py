@@ -22,7 +22,7 @@ from millrace.flows.replicate import replicate
 from millrace.flows.request import ReplicateRequest
 from millrace.flows.transform import TransformRequest, transform
 from millrace.pipelines.totesys import pipeline
-from millrace.seed_data.totesys.simulation import Simulation, install
+from millrace.seed_data.totesys.simulation import TotesysSimulation, install
 from millrace.tasks.report import RunFailed, RunReport, StreamReport
 from millrace.tasks.views import create_views
 from tests.conftest import unique
@@ -39,7 +39,7 @@ class Office:
     """A back office in its life, and the warehouse that follows it."""
 
     source: Any
-    simulation: Simulation
+    simulation: TotesysSimulation
     source_url: str
     warehouse_url: str
 
@@ -84,7 +84,7 @@ async def office(
     await save_blocks(own)
     with closing(psycopg2.connect(url)) as source:
         install(source)
-        simulation = Simulation(source, 1, FIRST_DAY.date(), silent_rate=100)
+        simulation = TotesysSimulation(source, 1, FIRST_DAY.date(), silent_rate=100)
         simulation.fill(FILLED_DAYS)
         source.commit()
         yield Office(source, simulation, url, own["WAREHOUSE_URL"])

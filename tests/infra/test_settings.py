@@ -12,7 +12,7 @@ from infra.cloudformation import TEMPLATE
 from infra.deploy import application
 from infra.release import described
 from infra.settings import ENVIRONMENTS, read_settings, runnable, variables_of
-from infra.target import Target
+from infra.cloud_environment import CloudEnvironment
 from local.stack import Stack
 from millrace.base.errors import ConfigurationError
 from millrace.blocks.environment import documents
@@ -88,7 +88,7 @@ def test_the_command_names_the_environments_there_are() -> None:
 
 
 def test_blocks_are_made_before_their_secrets_have_values(stack: Stack) -> None:
-    target = Target(read_settings("prod"), stack.aws.environment(), outputs=dict(OUTPUTS))
+    target = CloudEnvironment(read_settings("prod"), stack.aws.environment(), outputs=dict(OUTPUTS))
     made = {name for name, _ in documents(described(target))}
     assert {"warehouse", "source-postgres", "source-postgres-totesys", "source-mongo", "source-mysql-stocks"} <= made
     assert "warehouse-stocks" in made

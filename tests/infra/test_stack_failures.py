@@ -11,7 +11,7 @@ from infra import cloudformation
 from infra.change import Action
 from infra.cloudformation import apply_stack, delete_stack, outputs_of, status_of
 from infra.settings import Settings
-from infra.target import Target
+from infra.cloud_environment import CloudEnvironment
 from infra.teardown import remove_unfinished
 from local.stack import Stack
 from millrace.base.errors import FatalError
@@ -28,20 +28,20 @@ NEVER = """
 
 
 @pytest.fixture
-def target(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Target:
+def target(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> CloudEnvironment:
     monkeypatch.setattr(cloudformation, "POLL_SECONDS", 0.1)
-    return Target(Settings(name="failing", worker=False), stack.aws.environment())
+    return CloudEnvironment(Settings(name="failing", worker=False), stack.aws.environment())
 
 
 @pytest.fixture
-def template(target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def template(target: CloudEnvironment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file in the place of the stack's own, with the same parameters."""
     path = tmp_path / "stack.yaml"
     monkeypatch.setattr(cloudformation, "TEMPLATE", path)
     return path
 
 
-def write(template: Path, target: Target, resources: str) -> None:
+def write(template: Path, target: CloudEnvironment, resources: str) -> None:
     parameters = target.settings.parameters(worker_image="", prefect_api_url="")
     lines = [f"  {name}: {{Type: String, Default: ''}}" for name in parameters]
     outputs = "Outputs:\n  QueueUrl: {Value: !Ref Queue}\n"
@@ -49,7 +49,7 @@ def write(template: Path, target: Target, resources: str) -> None:
 
 
 @temporary_settings({PREFECT_API_URL: "https://prefect.example.com/api"})
-def test_what_failed_is_named_and_the_next_attempt_goes_on(target: Target, template: Path) -> None:
+def test_what_failed_is_named_and_the_next_attempt_goes_on(target: CloudEnvironment, template: Path) -> None:
     write(template, target, QUEUE + NEVER)
     seen: list[str] = []
     with pytest.raises(FatalError, match=r"stack millrace-failing, Never: .*\(ROLLBACK_COMPLETE\)\. Remedy: mend that"):
@@ -71,7 +71,7 @@ def test_what_failed_is_named_and_the_next_attempt_goes_on(target: Target, templ
 
 
 @temporary_settings({PREFECT_API_URL: "https://prefect.example.com/api"})
-def test_what_is_left_of_a_failed_creation_can_be_removed(target: Target, template: Path) -> None:
+def test_what_is_left_of_a_failed_creation_can_be_removed(target: CloudEnvironment, template: Path) -> None:
     write(template, target, QUEUE + NEVER)
     with pytest.raises(FatalError):
         apply_stack(target, "")

@@ -21,7 +21,7 @@ from millrace.runs.choose import Bounds, read
 from millrace.runs.extract import Landing
 from millrace.runs.reads import Route
 from millrace.seed_data.stocks.script import SUFFIX
-from millrace.seed_data.stocks.simulation import Simulation, install
+from millrace.seed_data.stocks.simulation import StocksSimulation, install
 from millrace.sources.mysql import MySQLSource
 from millrace.warehouse.ledger.load_result import LoadResult
 
@@ -43,7 +43,7 @@ def opener(url: str) -> Callable[[], Any]:
 
 
 @pytest.fixture
-def simulation(mysql: MySQLServer) -> Iterator[Simulation]:
+def simulation(mysql: MySQLServer) -> Iterator[StocksSimulation]:
     """An empty platform, where rare things are not."""
     for name in (platform.DATABASE, f"{platform.DATABASE}{SUFFIX}"):
         mysql.drop_database(name)
@@ -52,7 +52,7 @@ def simulation(mysql: MySQLServer) -> Iterator[Simulation]:
     with closing(connect()) as connection:
         install(connection)
     with closing(connect()) as connection:
-        yield Simulation(connection, 3, START, rare_rate=10)
+        yield StocksSimulation(connection, 3, START, rare_rate=10)
 
 
 def half_past_midnight(day: int) -> datetime:
@@ -75,7 +75,7 @@ async def run(together: Together, mysql: MySQLServer) -> dict[str, LoadResult]:
 
 
 async def test_the_star_follows_the_platform_and_a_recomputation_agrees(
-    together: Together, mysql: MySQLServer, simulation: Simulation
+    together: Together, mysql: MySQLServer, simulation: StocksSimulation
 ) -> None:
     """Six days, one of them missed and one run twice."""
     runs = []

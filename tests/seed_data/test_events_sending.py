@@ -16,7 +16,7 @@ import pytest
 from local.stack import Stack
 from millrace.base.errors import FatalError, SourceMissing, Unreachable
 from millrace.seed_data.events.sending import BATCH_BYTES, LINGER_SECONDS, Producer, batches
-from millrace.seed_data.events.stream import Message, messages
+from millrace.seed_data.events.stream import EventMessage, messages
 from tests.conftest import unique
 
 LONG_AGO = datetime(2026, 3, 1, tzinfo=UTC)
@@ -68,12 +68,12 @@ class Between:
         return {**answer, "Failed": [failed]}
 
 
-def past(count: int) -> list[Message]:
+def past(count: int) -> list[EventMessage]:
     return list(islice(messages(1, LONG_AGO, 100, 0.1, 0.2), count))
 
 
-def message(body: str = "{}", at: float = 0.0) -> Message:
-    return Message(body, "", "valid", at)
+def message(body: str = "{}", at: float = 0.0) -> EventMessage:
+    return EventMessage(body, "", "valid", at)
 
 
 def test_everything_arrives_and_is_counted(queue: Queue) -> None:
@@ -132,7 +132,7 @@ def test_no_message_goes_before_its_moment(queue: Queue) -> None:
 def test_it_ends_when_it_is_told_and_what_it_counted_is_there(queue: Queue) -> None:
     stop, drawn = threading.Event(), 0
 
-    def endless() -> Iterator[Message]:
+    def endless() -> Iterator[EventMessage]:
         nonlocal drawn
         for one in messages(1, datetime.now(UTC), 1_000):
             drawn += 1
@@ -153,7 +153,7 @@ def test_the_count_is_told_now_and_then(queue: Queue, monkeypatch: pytest.Monkey
     assert 100 < told[-1] <= 300
 
 
-def sizes(given: list[Message], now: float = 0.0) -> list[int]:
+def sizes(given: list[EventMessage], now: float = 0.0) -> list[int]:
     made = list(batches(given, lambda: now))
     assert [one for batch in made for one in batch] == given
     return [len(batch) for batch in made]

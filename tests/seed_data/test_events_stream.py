@@ -15,7 +15,7 @@ import pytest
 
 from millrace.seed_data.events.devices import PLACES
 from millrace.seed_data.events.spoiling import KINDS
-from millrace.seed_data.events.stream import REMEMBERED, Message, messages
+from millrace.seed_data.events.stream import REMEMBERED, EventMessage, messages
 
 START = datetime(2026, 3, 28, 12, tzinfo=UTC)
 """The night after, clocks are put forward in Europe."""
@@ -73,7 +73,7 @@ def fault(body: str) -> str:
     return ""
 
 
-def taken(count: int, duplicates: float = 0.0, malformed: float = 0.0, seed: int = 1) -> list[Message]:
+def taken(count: int, duplicates: float = 0.0, malformed: float = 0.0, seed: int = 1) -> list[EventMessage]:
     return list(islice(messages(seed, START, RATE, duplicates, malformed), count))
 
 
@@ -259,5 +259,5 @@ def test_any_rate(rate: float) -> None:
 
 
 def test_they_are_endless_and_drawn_as_they_are_taken() -> None:
-    endless: Iterator[Message] = messages(1, START, RATE)
+    endless: Iterator[EventMessage] = messages(1, START, RATE)
     assert all(next(endless).body for _ in range(5_000))

@@ -16,7 +16,7 @@ import pytest
 from local.mysql import MySQLServer, connect
 from millrace import Incremental, Stream
 from millrace.base.errors import ConfigurationError
-from millrace.seed_data.stocks.simulation import Simulation
+from millrace.seed_data.stocks.simulation import StocksSimulation
 from millrace.sources.chunk import Window
 from millrace.sources.mysql import MySQLSource
 from tests.seed_data.stock_platform import StockPlatform, stock_platform
@@ -59,7 +59,7 @@ def naive(moment: datetime) -> datetime:
 
 
 def test_a_reader_lives_in_simulated_time(platform: StockPlatform, writer: Any) -> None:
-    simulation = Simulation(writer, 1, START)
+    simulation = StocksSimulation(writer, 1, START)
     for moment in (NOON, NOON + timedelta(hours=12, minutes=30), NOON + timedelta(days=1, microseconds=1)):
         simulation.advance(moment)
         assert asked(platform.reader_url, NOW) == naive(moment)
@@ -68,7 +68,7 @@ def test_a_reader_lives_in_simulated_time(platform: StockPlatform, writer: Any) 
 
 
 async def test_the_engine_reads_at_simulated_time(platform: StockPlatform, writer: Any) -> None:
-    Simulation(writer, 1, START).advance(NOON)
+    StocksSimulation(writer, 1, START).advance(NOON)
     source = f"mysql:{platform.database}.transaction"
     stream = Stream("transaction", source=source, key="transaction_id", capture=Incremental("transaction_date"))
     async with MySQLSource(lambda: connect(platform.reader_url)).read(stream, (), Window()) as reading:
@@ -79,7 +79,7 @@ async def test_the_engine_reads_at_simulated_time(platform: StockPlatform, write
 
 
 def test_a_session_keeps_the_moment_in_which_it_began(platform: StockPlatform, writer: Any) -> None:
-    simulation = Simulation(writer, 1, START)
+    simulation = StocksSimulation(writer, 1, START)
     simulation.advance(NOON)
     with closing(connect(platform.reader_url)) as reader:
         simulation.advance(NOON + timedelta(hours=3))
@@ -92,7 +92,7 @@ def test_a_session_keeps_the_moment_in_which_it_began(platform: StockPlatform, w
 
 
 def test_a_reader_may_ask_the_time_and_nothing_else(platform: StockPlatform, writer: Any) -> None:
-    Simulation(writer, 1, START).advance(NOON)
+    StocksSimulation(writer, 1, START).advance(NOON)
     schema = f"{platform.database}_simulation"
     with closing(connect(platform.reader_url)) as reader:
         assert float(one(reader, f"SELECT {schema}.now()")) == NOON.timestamp()
@@ -106,10 +106,10 @@ def test_a_reader_may_ask_the_time_and_nothing_else(platform: StockPlatform, wri
 
 
 def test_the_superuser_and_other_databases_keep_the_real_time(platform: StockPlatform, writer: Any) -> None:
-    Simulation(writer, 1, START).advance(NOON)
+    StocksSimulation(writer, 1, START).advance(NOON)
     assert asked(platform.mysql.url(platform.database), REAL.format("now(6)"))
     with stock_platform(platform.mysql) as other:
-        Simulation(connect(other.writer_url), 1, START).advance(NOON + timedelta(hours=1))
+        StocksSimulation(connect(other.writer_url), 1, START).advance(NOON + timedelta(hours=1))
         assert asked(other.reader_url, NOW) == naive(NOON + timedelta(hours=1))
         assert asked(platform.reader_url, NOW) == naive(NOON)
 
@@ -121,7 +121,7 @@ def test_before_anything_is_begun_the_time_is_the_real_one_and_passes(platform: 
 
 
 def test_who_may_not_ask_the_clock_is_let_in(platform: StockPlatform, writer: Any) -> None:
-    Simulation(writer, 1, START).advance(NOON)
+    StocksSimulation(writer, 1, START).advance(NOON)
     stranger = platform.mysql.create_reader(f"{platform.database}_stranger", platform.database)
     try:
         assert asked(stranger, REAL.format("now(6)"))
@@ -131,14 +131,14 @@ def test_who_may_not_ask_the_clock_is_let_in(platform: StockPlatform, writer: An
 
 
 def test_what_another_hand_writes_is_in_the_history_at_simulated_time(platform: StockPlatform, writer: Any) -> None:
-    Simulation(writer, 1, START).advance(NOON)
+    StocksSimulation(writer, 1, START).advance(NOON)
     with closing(connect(platform.writer_url)) as other, other.cursor() as cursor:
         cursor.execute("UPDATE `stock` SET price = 1.23 LIMIT 1")
     assert platform.history("stock", "at, operation, price")[-1] == (naive(NOON), "updated", Decimal("1.23"))
 
 
 def test_on_a_running_clock_each_session_begins_later(platform: StockPlatform, writer: Any) -> None:
-    simulation = Simulation(writer, 1, START)
+    simulation = StocksSimulation(writer, 1, START)
     seen = []
 
     def pause(_seconds: float) -> bool:
@@ -150,14 +150,14 @@ def test_on_a_running_clock_each_session_begins_later(platform: StockPlatform, w
 
 
 def test_a_clock_that_runs_fast_stops_at_the_present(platform: StockPlatform, writer: Any) -> None:
-    Simulation(writer, 1, START)
+    StocksSimulation(writer, 1, START)
     platform.rows("UPDATE simulation.clock SET speed = 1e8, anchor_real = anchor_real - 10, complete_until = 9e9")
     assert asked(platform.reader_url, REAL.format("now(6)"))
     assert asked(platform.reader_url, "SELECT now(6) <= sysdate(6)")
 
 
 def test_a_clock_that_runs_waits_for_what_is_not_committed(platform: StockPlatform, writer: Any) -> None:
-    simulation = Simulation(writer, 1, START)
+    simulation = StocksSimulation(writer, 1, START)
     simulation.advance(NOON)
     platform.rows("UPDATE simulation.clock SET speed = 1e6, anchor_real = anchor_real - 10")
     now, complete_until, target = platform.one(
@@ -170,7 +170,7 @@ def test_a_clock_that_runs_waits_for_what_is_not_committed(platform: StockPlatfo
 
 
 def test_a_reader_sees_no_moment_before_its_events_are_committed(platform: StockPlatform, writer: Any) -> None:
-    simulation = Simulation(writer, 1, START, 0)
+    simulation = StocksSimulation(writer, 1, START, 0)
     simulation.advance(NOON)
     with closing(connect(platform.mysql.url(platform.database))) as blocker, ThreadPoolExecutor(1) as threads:
         blocker.begin()
@@ -193,7 +193,7 @@ def test_a_reader_sees_no_moment_before_its_events_are_committed(platform: Stock
 
 def test_the_future_is_refused(platform: StockPlatform, writer: Any) -> None:
     tomorrow = datetime.now(UTC) + timedelta(days=1)
-    simulation = Simulation(writer, 1, START)
+    simulation = StocksSimulation(writer, 1, START)
     with pytest.raises(ConfigurationError, match="lies in the future"):
         simulation.advance(tomorrow)
     with pytest.raises(ConfigurationError, match="lies in the future"):
@@ -205,7 +205,7 @@ def test_the_future_is_refused(platform: StockPlatform, writer: Any) -> None:
 
 def test_a_start_in_the_future_is_refused(platform: StockPlatform, writer: Any) -> None:
     with pytest.raises(ConfigurationError, match="lies in the future"):
-        Simulation(writer, 1, datetime.now(UTC).date() + timedelta(days=2))
+        StocksSimulation(writer, 1, datetime.now(UTC).date() + timedelta(days=2))
     assert platform.one("SELECT count(*) FROM simulation.clock") == 0
 
 
@@ -216,7 +216,7 @@ def test_on_a_server_without_the_clock_time_is_the_real_one_and_the_same_happens
     platform.rows("SET GLOBAL init_connect = ''")
     try:
         with closing(connect(platform.writer_url)) as plain:
-            simulation = Simulation(plain, 1, START)
+            simulation = StocksSimulation(plain, 1, START)
             simulation.advance(NOON)
             assert simulation.now() == NOON
         assert asked(platform.reader_url, REAL.format("now(6)"))

@@ -16,8 +16,8 @@ from millrace.seed_data.stocks.course import Origin, events_after
 from millrace.seed_data.stocks.jobs import GREATEST_PRICE, LEAST_PRICE, draw_price, jobs
 from millrace.seed_data.stocks.rare import KINDS, rare_events
 from millrace.seed_data.stocks.reference import first_changes
-from millrace.seed_data.stocks.simulation import Simulation
-from millrace.seed_data.stocks.world import World, midnight
+from millrace.seed_data.stocks.simulation import StocksSimulation
+from millrace.seed_data.stocks.world import StocksWorld, midnight
 from millrace.seed_data.totesys.chance import Chance
 from tests.seed_data.stock_platform import StockPlatform, stock_platform
 
@@ -28,14 +28,14 @@ LOCAL = "{} + INTERVAL 7 HOUR"
 @pytest.fixture(scope="module")
 def month(mysql: MySQLServer) -> Iterator[StockPlatform]:
     with stock_platform(mysql) as platform, closing(connect(platform.writer_url)) as connection:
-        Simulation(connection, 1, START, RATE).fill(DAYS)
+        StocksSimulation(connection, 1, START, RATE).fill(DAYS)
         yield platform
 
 
 @pytest.fixture(scope="module")
 def calm_month(mysql: MySQLServer) -> Iterator[StockPlatform]:
     with stock_platform(mysql) as platform, closing(connect(platform.writer_url)) as connection:
-        Simulation(connection, 1, START, 0).fill(DAYS)
+        StocksSimulation(connection, 1, START, 0).fill(DAYS)
         yield platform
 
 
@@ -211,6 +211,6 @@ def test_rare_events_lie_beside_all_others() -> None:
 
 def test_an_empty_platform_gets_users_and_nothing_else() -> None:
     events = islice(events_after(midnight(START) + timedelta(hours=1), Origin(1, START), 300), 500)
-    changes = [change for event in events for change in event.occur(World())]
+    changes = [change for event in events for change in event.occur(StocksWorld())]
     assert {(change.table, change.kind) for change in changes} == {("user", "inserted")}
     assert len(changes) % 10 == 0

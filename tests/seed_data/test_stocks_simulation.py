@@ -13,7 +13,7 @@ import pytest
 
 from local.mysql import MySQLServer, connect
 from millrace.base.errors import ConfigurationError, MillraceError, RetryableError, SourceMissing
-from millrace.seed_data.stocks.simulation import Simulation, install
+from millrace.seed_data.stocks.simulation import StocksSimulation, install
 from millrace.seed_data.stocks.world import TABLES, key_of
 from millrace.seed_data.totesys.happened import Counts, Happened
 from tests.conftest import unique
@@ -30,7 +30,7 @@ WAITING = "SELECT id FROM information_schema.processlist WHERE user = '{}' AND s
 def advanced(mysql: MySQLServer) -> Iterator[tuple[dict[str, list[tuple[Any, ...]]], Happened]]:
     """Four days with many rare events, made in one step."""
     with stock_platform(mysql) as platform, closing(connect(platform.writer_url)) as connection:
-        happened = Simulation(connection, 5, START, RATE).advance(END)
+        happened = StocksSimulation(connection, 5, START, RATE).advance(END)
         yield platform.everything(), happened
 
 
@@ -51,7 +51,11 @@ def test_in_small_steps_with_restarts_the_same_happens(advanced: Any, platform: 
     total, moment = Happened(), BEGIN
     while moment < END:
         with closing(connect(platform.writer_url)) as connection:
-            simulation = Simulation.resume(connection, RATE) if total.tables else Simulation(connection, 5, START, RATE)
+            simulation = (
+                StocksSimulation.resume(connection, RATE)
+                if total.tables
+                else StocksSimulation(connection, 5, START, RATE)
+            )
             for _ in range(12):
                 moment = min(moment + timedelta(minutes=67, milliseconds=1), END)
                 total += simulation.advance(moment)
@@ -62,7 +66,7 @@ def test_in_small_steps_with_restarts_the_same_happens(advanced: Any, platform: 
 
 def test_at_once_the_same_happens(advanced: Any, platform: StockPlatform, connection: Any) -> None:
     expected, happened = advanced
-    simulation = Simulation(connection, 5, START, RATE)
+    simulation = StocksSimulation(connection, 5, START, RATE)
     assert simulation.fill(DAYS) == happened
     assert platform.everything() == expected
     assert simulation.now() == END
@@ -70,7 +74,7 @@ def test_at_once_the_same_happens(advanced: Any, platform: StockPlatform, connec
 
 def test_after_that_it_lives_on(advanced: Any, platform: StockPlatform, connection: Any) -> None:
     expected, _ = advanced
-    simulation = Simulation(connection, 5, START, RATE)
+    simulation = StocksSimulation(connection, 5, START, RATE)
     happened = simulation.fill(DAYS - 2)
     happened += simulation.advance(END)
     assert platform.everything() == expected
@@ -79,14 +83,14 @@ def test_after_that_it_lives_on(advanced: Any, platform: StockPlatform, connecti
 
 def test_another_seed_gives_something_else(advanced: Any, platform: StockPlatform, connection: Any) -> None:
     expected, _ = advanced
-    Simulation(connection, 6, START, RATE).fill(DAYS)
+    StocksSimulation(connection, 6, START, RATE).fill(DAYS)
     other = platform.everything()
     assert all(other[table] != expected[table] for table in TABLES)
 
 
 def test_on_a_running_clock_the_same_happens(advanced: Any, platform: StockPlatform, connection: Any) -> None:
     expected, happened = advanced
-    simulation = Simulation(connection, 5, START, RATE)
+    simulation = StocksSimulation(connection, 5, START, RATE)
     parts = list(simulation.live(1e6, END, lambda _seconds: False))
     assert [moment for moment, _ in parts[:-1]] == [BEGIN + timedelta(hours=hour + 1) for hour in range(DAYS * 24)]
     assert sum((part for _, part in parts), Happened()) == happened
@@ -95,7 +99,7 @@ def test_on_a_running_clock_the_same_happens(advanced: Any, platform: StockPlatf
 
 
 def test_a_running_clock_can_be_stopped_and_rests(platform: StockPlatform, connection: Any) -> None:
-    simulation = Simulation(connection, 5, START)
+    simulation = StocksSimulation(connection, 5, START)
     [(moment, _)] = simulation.live(1.0, END, lambda _seconds: True)
     assert BEGIN < moment == simulation.now() < BEGIN + timedelta(hours=1)
     assert platform.one("SELECT speed FROM simulation.clock") == 0
@@ -105,12 +109,12 @@ def test_an_event_at_the_very_moment_of_a_restart_happens_once(
     advanced: Any, platform: StockPlatform, connection: Any
 ) -> None:
     expected, _ = advanced
-    simulation = Simulation(connection, 5, START, RATE)
+    simulation = StocksSimulation(connection, 5, START, RATE)
     simulation.advance(BEGIN + timedelta(hours=12))
     next_at = platform.one("SELECT complete_until FROM simulation.clock")
     moment = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(next_at * 1_000_000) + 1)
     assert simulation.advance(moment).tables
-    Simulation.resume(connection, RATE).advance(END)
+    StocksSimulation.resume(connection, RATE).advance(END)
     assert platform.everything() == expected
 
 
@@ -118,10 +122,10 @@ def test_a_clock_that_was_left_running_rests_when_it_is_taken_up(
     advanced: Any, platform: StockPlatform, connection: Any
 ) -> None:
     expected, _ = advanced
-    Simulation(connection, 5, START, RATE).advance(BEGIN + timedelta(hours=12))
+    StocksSimulation(connection, 5, START, RATE).advance(BEGIN + timedelta(hours=12))
     platform.rows("UPDATE simulation.clock SET speed = 1000000000")
     left_at = platform.one("SELECT simulation.now()")
-    simulation = Simulation.resume(connection, RATE)
+    simulation = StocksSimulation.resume(connection, RATE)
     assert platform.one("SELECT speed, simulation.now(), complete_until FROM simulation.clock") == (0, left_at, left_at)
     simulation.advance(END)
     assert platform.everything() == expected
@@ -131,7 +135,7 @@ def test_killed_in_the_middle_it_goes_on_without_a_gap(advanced: Any, platform: 
     expected, _ = advanced
     victim = connect(platform.writer_url)
     with closing(connect(platform.mysql.url(platform.database))) as blocker, ThreadPoolExecutor(1) as threads:
-        simulation = Simulation(victim, 5, START, RATE)
+        simulation = StocksSimulation(victim, 5, START, RATE)
         simulation.advance(BEGIN + timedelta(hours=12))
         blocker.cursor().execute("LOCK TABLES `user` WRITE")
         advancing = threads.submit(simulation.advance, END)
@@ -142,7 +146,7 @@ def test_killed_in_the_middle_it_goes_on_without_a_gap(advanced: Any, platform: 
         with pytest.raises(MillraceError):
             advancing.result()
     with closing(connect(platform.writer_url)) as connection:
-        again = Simulation.resume(connection, RATE)
+        again = StocksSimulation.resume(connection, RATE)
         assert again.now() < END
         again.advance(END)
     assert platform.everything() == expected
@@ -153,7 +157,7 @@ def test_an_event_that_fails_leaves_nothing_and_happens_at_the_next_try(
 ) -> None:
     expected, _ = advanced
     connection.cursor().execute("SET innodb_lock_wait_timeout = 1")
-    simulation = Simulation(connection, 5, START, RATE)
+    simulation = StocksSimulation(connection, 5, START, RATE)
     simulation.advance(BEGIN + timedelta(hours=2))
     with closing(connect(platform.mysql.url(platform.database))) as blocker:
         blocker.begin()
@@ -169,7 +173,7 @@ def test_an_event_that_fails_leaves_nothing_and_happens_at_the_next_try(
 
 
 def test_the_last_versions_of_the_history_are_the_tables(platform: StockPlatform, connection: Any) -> None:
-    Simulation(connection, 5, START, RATE).advance(END)
+    StocksSimulation(connection, 5, START, RATE).advance(END)
     for table in TABLES:
         latest = {row[3]: row for row in platform.history(table)}
         left = sorted((row[3:] for row in latest.values() if row[2] != "deleted"), key=lambda row: row[0])
@@ -195,7 +199,7 @@ def test_a_higher_rate_of_rare_events_moves_none_of_the_others(
     advanced: Any, platform: StockPlatform, connection: Any
 ) -> None:
     expected, _ = advanced
-    happened = Simulation(connection, 5, START, 0).advance(END)
+    happened = StocksSimulation(connection, 5, START, 0).advance(END)
     assert (happened.total.silent, happened.total.deleted) == (0, 0)
     calm = platform.everything()
     for table, operation in (("transaction", "inserted"), ("user", "inserted")):
@@ -207,7 +211,7 @@ def test_a_higher_rate_of_rare_events_moves_none_of_the_others(
 
 
 def test_what_another_hand_changes_is_seen(platform: StockPlatform, connection: Any) -> None:
-    simulation = Simulation(connection, 5, START, 0)
+    simulation = StocksSimulation(connection, 5, START, 0)
     simulation.advance(BEGIN + timedelta(hours=7))
     platform.rows("DELETE FROM `stock` WHERE category <> 'Banking'")
     platform.rows("INSERT INTO `user` (user_id, name, email) VALUES (77, 'Ann', 'ann@example.com')")
@@ -218,7 +222,7 @@ def test_what_another_hand_changes_is_seen(platform: StockPlatform, connection: 
 
 
 def test_what_another_hand_has_traded_stays_listed(platform: StockPlatform, connection: Any) -> None:
-    simulation = Simulation(connection, 5, START, 300)
+    simulation = StocksSimulation(connection, 5, START, 300)
     simulation.advance(BEGIN + timedelta(seconds=2))
     platform.rows("INSERT INTO `transaction` (stock_id, quantity) SELECT stock_id, 1 FROM `stock`")
     assert simulation.advance(BEGIN + timedelta(days=1)).of_table("stock").deleted == 0
@@ -226,7 +230,7 @@ def test_what_another_hand_has_traded_stays_listed(platform: StockPlatform, conn
 
 
 def test_a_moment_that_was_reached_changes_nothing(platform: StockPlatform, connection: Any) -> None:
-    simulation = Simulation(connection, 5, START)
+    simulation = StocksSimulation(connection, 5, START)
     simulation.advance(END)
     before = platform.everything()
     assert simulation.advance(BEGIN) == simulation.advance(END) == Happened()
@@ -235,7 +239,7 @@ def test_a_moment_that_was_reached_changes_nothing(platform: StockPlatform, conn
 
 
 def test_filling_twice_is_refused_and_changes_nothing(platform: StockPlatform, connection: Any) -> None:
-    simulation = Simulation(connection, 5, START)
+    simulation = StocksSimulation(connection, 5, START)
     simulation.fill(1)
     before = platform.everything()
     with pytest.raises(ConfigurationError, match="there is data already"):
@@ -244,26 +248,26 @@ def test_filling_twice_is_refused_and_changes_nothing(platform: StockPlatform, c
 
 
 def test_another_seed_or_start_is_refused(connection: Any) -> None:
-    Simulation(connection, 5, START)
+    StocksSimulation(connection, 5, START)
     for seed, start in ((6, START), (5, date(2025, 3, 7))):
         with pytest.raises(ConfigurationError, match="seed 5 from 2025-03-06 was begun here"):
-            Simulation(connection, seed, start)
-    assert Simulation(connection, 5, START).now() == BEGIN
+            StocksSimulation(connection, seed, start)
+    assert StocksSimulation(connection, 5, START).now() == BEGIN
 
 
 def test_nothing_to_resume_is_told(connection: Any) -> None:
     with pytest.raises(SourceMissing, match="millrace seed stocks"):
-        Simulation.resume(connection)
+        StocksSimulation.resume(connection)
 
 
 def test_two_at_once_are_refused(platform: StockPlatform, connection: Any) -> None:
-    Simulation(connection, 5, START)
+    StocksSimulation(connection, 5, START)
     with closing(connect(platform.writer_url)) as other, pytest.raises(ConfigurationError, match="at work"):
-        Simulation.resume(other)
+        StocksSimulation.resume(other)
 
 
 def test_installing_again_changes_nothing(platform: StockPlatform, connection: Any) -> None:
-    Simulation(connection, 5, START).advance(BEGIN + timedelta(hours=9))
+    StocksSimulation(connection, 5, START).advance(BEGIN + timedelta(hours=9))
     before = platform.everything()
     install(connection)
     assert platform.everything() == before

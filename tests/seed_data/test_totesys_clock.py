@@ -14,7 +14,7 @@ import pytest
 from local.stack import Stack
 from millrace import Incremental, Stream
 from millrace.base.errors import ConfigurationError
-from millrace.seed_data.totesys.simulation import Simulation, install
+from millrace.seed_data.totesys.simulation import TotesysSimulation, install
 from millrace.sources.chunk import Window
 from millrace.sources.postgres import PostgresSource
 from tests.conftest import unique
@@ -55,7 +55,7 @@ def one(connection: Any, query: str) -> Any:
 
 
 async def test_the_engine_reads_at_the_simulated_time(writer: Any, reader_url: str) -> None:
-    Simulation(writer, 1, START).advance(NOON)
+    TotesysSimulation(writer, 1, START).advance(NOON)
     stream = Stream("payment", source="postgres:public.payment", key="payment_id", capture=Incremental("last_updated"))
     async with PostgresSource(lambda: psycopg2.connect(reader_url)).read(stream, (), Window()) as reading:
         chunks = [chunk async for chunk in reading.chunks()]
@@ -65,7 +65,7 @@ async def test_the_engine_reads_at_the_simulated_time(writer: Any, reader_url: s
 
 
 def test_a_reader_may_ask_the_time_and_nothing_else(writer: Any, reader_url: str) -> None:
-    Simulation(writer, 1, START).advance(NOON)
+    TotesysSimulation(writer, 1, START).advance(NOON)
     with closing(psycopg2.connect(reader_url)) as reader:
         assert one(reader, "SELECT simulation.now()") == one(reader, "SELECT simulation.clock_timestamp()") == NOON
         for statement in (
@@ -77,7 +77,7 @@ def test_a_reader_may_ask_the_time_and_nothing_else(writer: Any, reader_url: str
 
 
 def test_other_roles_keep_the_real_time(writer: Any) -> None:
-    Simulation(writer, 1, START).advance(NOON)
+    TotesysSimulation(writer, 1, START).advance(NOON)
     assert one(writer, "SELECT now()") > NOON + timedelta(days=1)
 
 
@@ -86,20 +86,20 @@ def test_before_anything_is_begun_the_time_is_the_real_one(writer: Any) -> None:
 
 
 def test_who_inserts_without_a_stamp_gets_the_simulated_time(writer: Any) -> None:
-    Simulation(writer, 1, START).advance(NOON)
+    TotesysSimulation(writer, 1, START).advance(NOON)
     inserted = "INSERT INTO currency (currency_id, currency_code) VALUES (9, 'CHF') RETURNING {}"
     assert one(writer, inserted.format("created_at AT TIME ZONE 'UTC'")) == NOON
 
 
 def test_a_clock_that_runs_fast_stops_at_the_present(writer: Any) -> None:
-    Simulation(writer, 1, START)
+    TotesysSimulation(writer, 1, START)
     with writer, writer.cursor() as cursor:
         cursor.execute("UPDATE simulation.clock SET speed = 1e12, complete_until = 'infinity'")
     assert one(writer, "SELECT simulation.now() BETWEEN pg_catalog.now() AND pg_catalog.clock_timestamp()")
 
 
 def test_a_clock_that_runs_waits_for_what_is_not_committed(writer: Any) -> None:
-    simulation = Simulation(writer, 1, START)
+    simulation = TotesysSimulation(writer, 1, START)
     simulation.advance(NOON)
     complete_until = one(writer, "SELECT complete_until FROM simulation.clock")
     with writer, writer.cursor() as cursor:
@@ -111,7 +111,7 @@ def test_a_clock_that_runs_waits_for_what_is_not_committed(writer: Any) -> None:
 
 
 def test_a_reader_sees_no_moment_before_its_events_are_committed(writer: Any, postgres_database: str) -> None:
-    simulation = Simulation(writer, 1, START)
+    simulation = TotesysSimulation(writer, 1, START)
     simulation.advance(NOON)
     with (
         closing(psycopg2.connect(postgres_database)) as blocker,
@@ -134,7 +134,7 @@ def test_a_reader_sees_no_moment_before_its_events_are_committed(writer: Any, po
 
 def test_the_future_is_refused(writer: Any) -> None:
     tomorrow = datetime.now(UTC) + timedelta(days=1)
-    simulation = Simulation(writer, 1, START)
+    simulation = TotesysSimulation(writer, 1, START)
     with pytest.raises(ConfigurationError, match="lies in the future"):
         simulation.advance(tomorrow)
     with pytest.raises(ConfigurationError, match="lies in the future"):
@@ -146,5 +146,5 @@ def test_the_future_is_refused(writer: Any) -> None:
 
 def test_a_start_in_the_future_is_refused(writer: Any) -> None:
     with pytest.raises(ConfigurationError, match="lies in the future"):
-        Simulation(writer, 1, datetime.now(UTC).date() + timedelta(days=2))
+        TotesysSimulation(writer, 1, datetime.now(UTC).date() + timedelta(days=2))
     assert one(writer, "SELECT count(*) FROM simulation.clock") == 0

@@ -14,7 +14,7 @@ import pytest
 from local.stack import Stack
 from millrace.base.errors import ConfigurationError, MillraceError, SourceMissing
 from millrace.seed_data.totesys.happened import Counts, Happened
-from millrace.seed_data.totesys.simulation import Simulation, install
+from millrace.seed_data.totesys.simulation import TotesysSimulation, install
 from millrace.seed_data.totesys.world import TABLES
 from tests.conftest import unique
 
@@ -50,7 +50,7 @@ def everything(connection: Any) -> dict[str, list[tuple[Any, ...]]]:
 def advanced(stack: Stack) -> Iterator[tuple[dict[str, list[tuple[Any, ...]]], Happened]]:
     """Six days with many silent edits, made in one step."""
     with fresh_database(stack) as url, closing(psycopg2.connect(url)) as connection:
-        happened = Simulation(connection, 5, START, RATE).advance(END)
+        happened = TotesysSimulation(connection, 5, START, RATE).advance(END)
         yield everything(connection), happened
 
 
@@ -71,7 +71,11 @@ def test_in_small_steps_with_restarts_the_same_happens(advanced: Any, database: 
     total, moment = Happened(), BEGIN
     while moment < END:
         with closing(psycopg2.connect(database)) as connection:
-            simulation = Simulation.resume(connection, RATE) if total.tables else Simulation(connection, 5, START, RATE)
+            simulation = (
+                TotesysSimulation.resume(connection, RATE)
+                if total.tables
+                else TotesysSimulation(connection, 5, START, RATE)
+            )
             for _ in range(12):
                 moment = min(moment + timedelta(minutes=97, milliseconds=1), END)
                 total += simulation.advance(moment)
@@ -83,7 +87,7 @@ def test_in_small_steps_with_restarts_the_same_happens(advanced: Any, database: 
 
 def test_in_bulk_the_same_happens(advanced: Any, connection: Any) -> None:
     expected, happened = advanced
-    simulation = Simulation(connection, 5, START, RATE)
+    simulation = TotesysSimulation(connection, 5, START, RATE)
     assert simulation.fill(DAYS) == happened
     assert everything(connection) == expected
     assert simulation.now() == END
@@ -91,7 +95,7 @@ def test_in_bulk_the_same_happens(advanced: Any, connection: Any) -> None:
 
 def test_after_bulk_it_lives_on(advanced: Any, connection: Any) -> None:
     expected, _ = advanced
-    simulation = Simulation(connection, 5, START, RATE)
+    simulation = TotesysSimulation(connection, 5, START, RATE)
     happened = simulation.fill(DAYS - 2)
     happened += simulation.advance(END)
     assert everything(connection) == expected
@@ -100,7 +104,7 @@ def test_after_bulk_it_lives_on(advanced: Any, connection: Any) -> None:
 
 def test_on_a_running_clock_the_same_happens(advanced: Any, connection: Any) -> None:
     expected, happened = advanced
-    simulation = Simulation(connection, 5, START, RATE)
+    simulation = TotesysSimulation(connection, 5, START, RATE)
     parts = list(simulation.live(1e6, END, lambda _seconds: False))
     assert [moment for moment, _ in parts[:-1]] == [BEGIN + timedelta(hours=hour + 1) for hour in range(DAYS * 24)]
     assert sum((part for _, part in parts), Happened()) == happened
@@ -109,7 +113,7 @@ def test_on_a_running_clock_the_same_happens(advanced: Any, connection: Any) -> 
 
 
 def test_a_running_clock_can_be_stopped_and_rests(connection: Any) -> None:
-    simulation = Simulation(connection, 5, START)
+    simulation = TotesysSimulation(connection, 5, START)
     [(moment, _)] = simulation.live(1.0, END, lambda _seconds: True)
     assert BEGIN < moment == simulation.now() < BEGIN + timedelta(hours=1)
     assert rows(connection, "SELECT speed FROM simulation.clock") == [(0.0,)]
@@ -117,20 +121,20 @@ def test_a_running_clock_can_be_stopped_and_rests(connection: Any) -> None:
 
 def test_an_event_at_the_very_moment_of_a_restart_happens_once(advanced: Any, connection: Any) -> None:
     expected, _ = advanced
-    simulation = Simulation(connection, 5, START, RATE)
+    simulation = TotesysSimulation(connection, 5, START, RATE)
     simulation.advance(BEGIN + timedelta(hours=12))
     [(next_at,)] = rows(connection, "SELECT complete_until + interval '1 microsecond' FROM simulation.clock")
     assert simulation.advance(next_at).tables
-    Simulation.resume(connection, RATE).advance(END)
+    TotesysSimulation.resume(connection, RATE).advance(END)
     assert everything(connection) == expected
 
 
 def test_a_clock_that_was_left_running_rests_when_it_is_taken_up(advanced: Any, connection: Any) -> None:
     expected, _ = advanced
-    Simulation(connection, 5, START, RATE).advance(BEGIN + timedelta(hours=12))
+    TotesysSimulation(connection, 5, START, RATE).advance(BEGIN + timedelta(hours=12))
     rows(connection, "UPDATE simulation.clock SET speed = 1e9")
     [(left_at,)] = rows(connection, "SELECT simulation.now()")
-    simulation = Simulation.resume(connection, RATE)
+    simulation = TotesysSimulation.resume(connection, RATE)
     assert rows(connection, "SELECT speed, simulation.now(), complete_until FROM simulation.clock") == [
         (0.0, left_at, left_at)
     ]
@@ -145,7 +149,7 @@ def test_killed_in_the_middle_it_goes_on_without_a_gap(advanced: Any, database: 
         closing(psycopg2.connect(database)) as victim,
         ThreadPoolExecutor(1) as threads,
     ):
-        simulation = Simulation(victim, 5, START, RATE)
+        simulation = TotesysSimulation(victim, 5, START, RATE)
         simulation.advance(BEGIN + timedelta(hours=12))
         blocker.cursor().execute("LOCK TABLE payment IN EXCLUSIVE MODE")
         advancing = threads.submit(simulation.advance, END)
@@ -155,7 +159,7 @@ def test_killed_in_the_middle_it_goes_on_without_a_gap(advanced: Any, database: 
         with pytest.raises(MillraceError):
             advancing.result()
     with closing(psycopg2.connect(database)) as connection:
-        again = Simulation.resume(connection, RATE)
+        again = TotesysSimulation.resume(connection, RATE)
         assert again.now() < END
         again.advance(END)
         assert everything(connection) == expected
@@ -168,7 +172,7 @@ def _waiting(connection: Any) -> tuple[int] | None:
 
 
 def test_replaying_the_history_gives_the_tables(advanced: Any, connection: Any) -> None:
-    Simulation(connection, 5, START, RATE).advance(END)
+    TotesysSimulation(connection, 5, START, RATE).advance(END)
     for table in TABLES:
         replayed = rows(
             connection,
@@ -204,7 +208,7 @@ def test_the_history_says_what_was_silent_and_counts_as_was_told(advanced: Any) 
 
 def test_a_higher_rate_of_silent_edits_leaves_the_rest_as_it_was(advanced: Any, connection: Any) -> None:
     _, happened = advanced
-    Simulation(connection, 5, START, 0).advance(END)
+    TotesysSimulation(connection, 5, START, 0).advance(END)
     calm = everything(connection)
     assert not [change for change in calm["history"] if change[4] or change[2] is None]
     kept = {table: counts.inserted for table, counts in happened.tables.items()}
@@ -212,7 +216,7 @@ def test_a_higher_rate_of_silent_edits_leaves_the_rest_as_it_was(advanced: Any, 
 
 
 def test_what_another_hand_changes_is_seen(connection: Any) -> None:
-    simulation = Simulation(connection, 5, START, RATE)
+    simulation = TotesysSimulation(connection, 5, START, RATE)
     simulation.advance(BEGIN + timedelta(hours=20))
     due = "payment_date = '2025-03-07' AND NOT paid"
     [(taken,)] = rows(connection, f"SELECT min(payment_id) FROM payment WHERE {due}")
@@ -231,7 +235,7 @@ def test_what_another_hand_changes_is_seen(connection: Any) -> None:
 
 
 def test_a_moment_that_was_reached_changes_nothing(advanced: Any, connection: Any) -> None:
-    simulation = Simulation(connection, 5, START)
+    simulation = TotesysSimulation(connection, 5, START)
     simulation.advance(END)
     before = everything(connection)
     assert simulation.advance(BEGIN) == simulation.advance(END) == Happened()
@@ -240,7 +244,7 @@ def test_a_moment_that_was_reached_changes_nothing(advanced: Any, connection: An
 
 
 def test_filling_twice_is_refused_and_changes_nothing(connection: Any) -> None:
-    simulation = Simulation(connection, 5, START)
+    simulation = TotesysSimulation(connection, 5, START)
     simulation.fill(1)
     before = everything(connection)
     with pytest.raises(ConfigurationError, match="there is data already"):
@@ -249,26 +253,26 @@ def test_filling_twice_is_refused_and_changes_nothing(connection: Any) -> None:
 
 
 def test_another_seed_or_start_is_refused(connection: Any) -> None:
-    Simulation(connection, 5, START)
+    TotesysSimulation(connection, 5, START)
     for seed, start in ((6, START), (5, date(2025, 3, 7))):
         with pytest.raises(ConfigurationError, match="seed 5 from 2025-03-06 was begun here"):
-            Simulation(connection, seed, start)
-    assert Simulation(connection, 5, START).now() == BEGIN
+            TotesysSimulation(connection, seed, start)
+    assert TotesysSimulation(connection, 5, START).now() == BEGIN
 
 
 def test_nothing_to_resume_is_told(connection: Any) -> None:
     with pytest.raises(SourceMissing, match="millrace seed totesys"):
-        Simulation.resume(connection)
+        TotesysSimulation.resume(connection)
 
 
 def test_two_at_once_are_refused(database: str, connection: Any) -> None:
-    Simulation(connection, 5, START)
+    TotesysSimulation(connection, 5, START)
     with closing(psycopg2.connect(database)) as other, pytest.raises(ConfigurationError, match="at work"):
-        Simulation.resume(other)
+        TotesysSimulation.resume(other)
 
 
 def test_installing_again_changes_nothing(connection: Any) -> None:
-    Simulation(connection, 5, START).advance(BEGIN + timedelta(hours=9))
+    TotesysSimulation(connection, 5, START).advance(BEGIN + timedelta(hours=9))
     before = everything(connection)
     install(connection)
     assert everything(connection) == before

@@ -15,8 +15,8 @@ from millrace.seed_data.totesys.arrivals import arrivals
 from millrace.seed_data.totesys.days import Calendar, is_weekday
 from millrace.seed_data.totesys.happened import Happened
 from millrace.seed_data.totesys.quiet import quiet_events
-from millrace.seed_data.totesys.simulation import Simulation, install
-from millrace.seed_data.totesys.world import World
+from millrace.seed_data.totesys.simulation import TotesysSimulation, install
+from millrace.seed_data.totesys.world import TotesysWorld
 from tests.conftest import unique
 
 START, DAYS = date(2024, 1, 1), 730
@@ -30,7 +30,7 @@ def filled(stack: Stack) -> Iterator[tuple[Any, Happened]]:
     name = unique("totesys")
     with closing(psycopg2.connect(stack.postgres.create_database(name))) as connection:
         install(connection)
-        yield connection, Simulation(connection, 1, START).fill(DAYS)
+        yield connection, TotesysSimulation(connection, 1, START).fill(DAYS)
     stack.postgres.drop_database(name)
 
 
@@ -236,7 +236,7 @@ def test_the_reference_data_holds_what_real_dumps_hold(ask: Ask) -> None:
 def test_a_day_follows_from_seed_and_date_alone() -> None:
     def of(calendar: Calendar, day: date) -> list[Any]:
         events = [*arrivals(calendar, day), *quiet_events(calendar.seed, day, 3)]
-        return [(event.at, event.occur(World())) for event in events]
+        return [(event.at, event.occur(TotesysWorld())) for event in events]
 
     days = [date(2024, 5, 6), date(2024, 5, 7)]
     assert [of(Calendar(1, START), day) for day in days] == [of(Calendar(1, START), day) for day in days[::-1]][::-1]

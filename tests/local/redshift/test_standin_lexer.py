@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local.redshift.errors import RedshiftError
-from local.redshift.lexer import Kind, quote_name, quote_string, render, split, tokens
+from local.redshift.lexer import TokenKind, quote_name, quote_string, render, split, tokens
 
 PRINTABLE = st.text(
     st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp", "Cn", "Co", "Cf", "Zs"]), min_size=1, max_size=12
@@ -17,14 +17,14 @@ PRINTABLE = st.text(
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_a_string_is_one_token_and_keeps_its_value(value: str) -> None:
     (token,) = tokens(quote_string(value))
-    assert token.kind is Kind.STRING
+    assert token.kind is TokenKind.STRING
     assert token.string == value
 
 
 @given(PRINTABLE)
 def test_a_quoted_name_is_one_token(name: str) -> None:
     (token,) = tokens(quote_name(name))
-    assert token.kind is Kind.QUOTED
+    assert token.kind is TokenKind.QUOTED
     assert token.name.lower() == name.lower()
 
 

@@ -24,7 +24,7 @@ OF_THE_EMULATOR = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_K
 
 
 @dataclass
-class Target:
+class CloudEnvironment:
     """One environment. ``variables`` are the operator's own, from which secrets may be set.
 
     ``outputs`` are the stack's, empty until it is there; ``secret_arns`` those that have a value, by variable.
@@ -105,7 +105,7 @@ class Target:
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def translate_cloud_errors() -> Iterator[None]:
     """AWS's and Prefect's errors as errors for people. Raises ConfigurationError or Unreachable."""
     try:
         yield
