@@ -50,12 +50,12 @@ application = typer.Typer(
 PipelineName = Annotated[str, typer.Argument(help="A pipeline's name, or path/to/module.py:attribute.")]
 StreamNames = Annotated[list[str] | None, typer.Option("--stream", "-s", help="Only this stream (repeatable).")]
 Full = Annotated[bool, typer.Option("--full", help="Read everything, not only what changed.")]
-MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S%z"]
+MOMENT_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S%z"]
 Start = Annotated[
-    datetime | None, typer.Option("--from", formats=MOMENTS, help="First moment of a window (inclusive, UTC).")
+    datetime | None, typer.Option("--from", formats=MOMENT_FORMATS, help="First moment of a window (inclusive, UTC).")
 ]
 End = Annotated[
-    datetime | None, typer.Option("--to", formats=MOMENTS, help="Last moment of a window (exclusive, UTC).")
+    datetime | None, typer.Option("--to", formats=MOMENT_FORMATS, help="Last moment of a window (exclusive, UTC).")
 ]
 FirstDay = Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day (inclusive, UTC).")]
 EndDay = Annotated[

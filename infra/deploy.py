@@ -21,9 +21,9 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from infra import cloudformation, status, teardown
 from infra.change import Action, StackChange
+from infra.cloud_environment import CloudEnvironment, translate_cloud_errors
 from infra.release import bring_up, described, of_lines, preview
 from infra.settings import read_settings
-from infra.cloud_environment import CloudEnvironment, translate_cloud_errors
 from millrace.base.errors import ConfigurationError, MillraceError
 from millrace.base.visible import visible
 from millrace.blocks.bootstrap import remove

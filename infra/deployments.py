@@ -19,9 +19,9 @@ from prefect.utilities.callables import parameter_schema
 
 from infra import image as images
 from infra.change import Action, StackChange
+from infra.cloud_environment import CloudEnvironment
 from infra.commands import ROOT, output
 from infra.settings import variables_of
-from infra.cloud_environment import CloudEnvironment
 from millrace.declaration.find import find
 
 FILE = ROOT / "prefect.yaml"

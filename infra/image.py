@@ -8,8 +8,8 @@ import tomllib
 from botocore.exceptions import ClientError
 
 from infra.change import Action, StackChange
-from infra.commands import ROOT, output
 from infra.cloud_environment import CloudEnvironment
+from infra.commands import ROOT, output
 from millrace.base.errors import ConfigurationError
 
 KIND = "image"

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Iterator
 from infra import cloudformation
 from infra import image as images
 from infra.change import Action, StackChange, of_line
+from infra.cloud_environment import CloudEnvironment
 from infra.cloudformation import Progress
 from infra.deployments import apply_deployments
 from infra.pool import apply_pool, template
 from infra.secret_values import apply_secrets
 from infra.settings import runnable, variables_of
-from infra.cloud_environment import CloudEnvironment
 from millrace.blocks.bootstrap import bootstrap
 from millrace.blocks.reference import reference
 from millrace.declaration.find import find

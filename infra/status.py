@@ -10,11 +10,11 @@ from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.sorting import FlowRunSort
 
 from infra import cloudformation, work_pool
+from infra.cloud_environment import CloudEnvironment
 from infra.deployments import declared, read
 from infra.pool import find_pool
 from infra.secret_values import apply_secrets
 from infra.settings import variables_of
-from infra.cloud_environment import CloudEnvironment
 from millrace.declaration.find import find
 
 WELL = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE")

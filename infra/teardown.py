@@ -13,12 +13,12 @@ from prefect.exceptions import ObjectNotFound
 
 from infra import work_pool
 from infra.change import Action, StackChange
+from infra.cloud_environment import CloudEnvironment
 from infra.cloudformation import Progress, delete_stack, quiet, status_of
 from infra.deployments import KIND as DEPLOYMENT
 from infra.deployments import declared, read
 from infra.pool import KIND as POOL
 from infra.secret_values import apply_secrets
-from infra.cloud_environment import CloudEnvironment
 from millrace.base.errors import ConfigurationError
 
 BUCKETS = ("LandingBucket", "ProcessedBucket")

@@ -14,10 +14,10 @@ from pathlib import Path
 from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from infra import cloudformation, work_pool
+from infra.cloud_environment import CloudEnvironment
 from infra.pool import apply_pool
 from infra.secret_values import apply_secrets
 from infra.settings import read_settings
-from infra.cloud_environment import CloudEnvironment
 from local.aws import ACCOUNT_ID, AwsServer
 from local.ecs_agent import kill_container
 from local.prefect_server import TRACKING_OFF, PrefectServer

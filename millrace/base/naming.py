@@ -19,15 +19,15 @@ DIGEST_CHARACTERS = 8
 
 ROW_HASH, LOADED_AT, DELETED_AT, VERSION = "_row_hash", "_loaded_at", "_deleted_at", "_version"
 VERSION_HASH = "_version_hash"
-IDENTITY = "_identity"
+ROW_ID = "_identity"
 """Of files in the lake only: tells whether two rows of one key are one row of the source that was read twice."""
-MESSAGE = "_message"
+MESSAGE_ADDRESS = "_message"
 """Of frames only: tells where in the lake a message lies."""
 SYSTEM_COLUMNS = frozenset({"ctid", "cmin", "cmax", "xmin", "xmax", "tableoid", "oid", "insertxid", "deletexid"})
 """Of every table of a warehouse, unseen (the last three: of Redshift): no column of that name can be made there."""
-OWN = frozenset({ROW_HASH, LOADED_AT, DELETED_AT, VERSION, VERSION_HASH, IDENTITY, MESSAGE})
+ADDED_COLUMNS = frozenset({ROW_HASH, LOADED_AT, DELETED_AT, VERSION, VERSION_HASH, ROW_ID, MESSAGE_ADDRESS})
 """Columns of this program's own."""
-RESERVED = SYSTEM_COLUMNS | OWN
+RESERVED = SYSTEM_COLUMNS | ADDED_COLUMNS
 """Names that are taken; a source field of that name gets a digest behind it."""
 
 _LOWER_THEN_UPPER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")

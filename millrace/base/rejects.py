@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import polars as pl
 
-from millrace.base.naming import IDENTITY
+from millrace.base.naming import ROW_ID
 from millrace.base.single_rows import several
 
 REJECT_SCHEMA: Mapping[str, pl.DataType] = {
@@ -74,7 +74,7 @@ def split(
 def as_rejects(rows: pl.DataFrame, verdict: pl.Series, keys: Sequence[str]) -> pl.DataFrame:
     """Rows with the verdict of each (``reason`` SEPARATOR ``field``) in the form of REJECT_SCHEMA."""
     binary = [name for name, dtype in rows.schema.items() if dtype == pl.Binary]
-    printable = rows.drop(IDENTITY, strict=False).with_columns(
+    printable = rows.drop(ROW_ID, strict=False).with_columns(
         (HEX + pl.col(name).bin.encode("hex")).alias(name) for name in binary
     )
     reason = verdict.str.split_exact(SEPARATOR, 1).struct.unnest()

@@ -90,7 +90,7 @@ BINARY, DOCUMENT = DataType(Kind.BINARY), DataType(Kind.DOCUMENT)
 
 EXACT_NUMBERS = frozenset({Kind.INT16, Kind.INT32, Kind.INT64, Kind.DECIMAL})
 """Kinds that are compared with each other without loss."""
-MOMENTS = frozenset({Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMP_UTC})
+TIME_KINDS = frozenset({Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMP_UTC})
 """Kinds that say when."""
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import polars as pl
 
 from millrace.base.errors import ConfigurationError, KeyViolation
-from millrace.base.naming import MESSAGE, column_name
+from millrace.base.naming import MESSAGE_ADDRESS, column_name
 from millrace.base.rejects import NO_KEY, because, split
 from millrace.base.types import Column
 from millrace.contract.check import Limits, meets_contract, with_room, within_limits
@@ -62,7 +62,7 @@ class Fitting:
         if self._stream.contract is not None:
             accepted, broken = meets_contract(accepted, self._stream.contract, self._stream, coordinates)
             rejected.append(broken)
-        accepted = accepted.drop(MESSAGE) if MESSAGE in accepted.columns else accepted
+        accepted = accepted.drop(MESSAGE_ADDRESS) if MESSAGE_ADDRESS in accepted.columns else accepted
         return accepted, chunk.columns, pl.concat(rejected)
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from millrace.base.errors import ConfigurationError
-from millrace.base.types import MOMENTS, Column
+from millrace.base.types import TIME_KINDS, Column
 from millrace.declaration.stream import Stream
 from millrace.sources.chunk import Chunk
 
@@ -38,7 +38,7 @@ class SeenFields:
         """Raises ConfigurationError when the field that says when a row was changed holds no moments."""
         stamp = self._stream.capture.stamp
         for column in columns:
-            if stamp and column.path == stamp and column.type.kind not in MOMENTS:
+            if stamp and column.path == stamp and column.type.kind not in TIME_KINDS:
                 raise ConfigurationError(
                     f"stamp {stamp!r} is of type {column.type.kind}",
                     place=f"stream {self._stream.name} ({self._stream.source})",

@@ -19,7 +19,7 @@ import polars
 
 from millrace.base.errors import ConfigurationError, UnmappableType
 from millrace.base.naming import column_name, declared_name
-from millrace.base.types import MOMENTS, Column, Kind, from_polars
+from millrace.base.types import TIME_KINDS, Column, Kind, from_polars
 from millrace.declaration.captures import Bind, DeletePolicy
 from millrace.declaration.checks import Count, Share, Text, check_distinct, check_fields
 from millrace.declaration.load_modes import AnyLoadMode, Append, History, Merge, Replace, Scd2
@@ -173,7 +173,7 @@ class Model:
 
     @property
     def _moments(self) -> list[str]:
-        return [column.name for column in self.columns if column.type.kind in MOMENTS]
+        return [column.name for column in self.columns if column.type.kind in TIME_KINDS]
 
     @property
     def name(self) -> str:

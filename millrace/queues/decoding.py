@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from millrace.base.naming import IDENTITY, MESSAGE, column_name
+from millrace.base.naming import MESSAGE_ADDRESS, ROW_ID, column_name
 from millrace.base.rejects import REJECT_SCHEMA, SEPARATOR
 from millrace.base.types import Column, polars_type
 from millrace.declaration.stream import Stream
@@ -27,14 +27,14 @@ class MessageDecoder:
         self._keys = [column_name(key) for key in stream.keys]
 
     def decode(self, messages: pl.DataFrame) -> Chunk:
-        """Rows and rejects of the columns MESSAGE (where a message lies) and ``body``.
+        """Rows and rejects of the columns MESSAGE_ADDRESS (where a message lies) and ``body``.
 
-        Messages of one key are one row that was sent twice: the key is their IDENTITY.
+        Messages of one key are one row that was sent twice: the key is their ROW_ID.
         """
         parsed = [_parsed(body) for body in messages["body"]]
         documents = [document if isinstance(document, dict) else {} for document in parsed]
         frame, reasons = self._documents.frame(documents)
-        frame = messages.select(MESSAGE).hstack(frame.get_columns())
+        frame = messages.select(MESSAGE_ADDRESS).hstack(frame.get_columns())
         columns = self._columns()
         missing = [column for column in columns if column.name not in frame.columns]
         frame = frame.with_columns(pl.lit(None, dtype=polars_type(one.type)).alias(one.name) for one in missing)
@@ -56,7 +56,7 @@ class MessageDecoder:
         return (*named, *met.values())
 
     def _identity(self) -> pl.Expr:
-        return pl.concat_str([pl.col(key).cast(pl.String) for key in self._keys], separator=SEPARATOR).alias(IDENTITY)
+        return pl.concat_str([pl.col(key).cast(pl.String) for key in self._keys], separator=SEPARATOR).alias(ROW_ID)
 
 
 def _parsed(body: str) -> dict[str, Any] | str:
@@ -73,7 +73,7 @@ def _rejects(messages: pl.DataFrame, rejected: dict[int, tuple[str, str]]) -> pl
         {
             "reason": reason,
             "field": field,
-            "coordinates": orjson.dumps({MESSAGE: messages[MESSAGE][index]}).decode(),
+            "coordinates": orjson.dumps({MESSAGE_ADDRESS: messages[MESSAGE_ADDRESS][index]}).decode(),
             "row": orjson.dumps({"body": messages["body"][index]}).decode(),
         }
         for index, (reason, field) in sorted(rejected.items())

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from millrace.base.naming import MESSAGE
+from millrace.base.naming import MESSAGE_ADDRESS
 from millrace.lake.batch import new_batch_id
 from millrace.lake.store import ObjectStore
 
@@ -38,9 +38,9 @@ def put_messages(store: ObjectStore, prefix: str, messages: Sequence[tuple[str, 
 
 
 def get_messages(store: ObjectStore, prefix: str, name: str) -> pl.DataFrame:
-    """The messages of an object, and where each lies (MESSAGE)."""
+    """The messages of an object, and where each lies (MESSAGE_ADDRESS)."""
     messages = pl.read_parquet(io.BytesIO(store.get_bytes(key_of(prefix, name))))
-    places = pl.format("{}#{}", pl.lit(name), pl.int_range(pl.len())).alias(MESSAGE)
+    places = pl.format("{}#{}", pl.lit(name), pl.int_range(pl.len())).alias(MESSAGE_ADDRESS)
     return messages.select(places, SENT, BODY)
 
 

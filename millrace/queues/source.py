@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 
 from millrace.base.errors import FatalError
-from millrace.base.naming import IDENTITY, MESSAGE
+from millrace.base.naming import ROW_ID, MESSAGE_ADDRESS
 from millrace.base.types import Column
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
@@ -143,7 +143,7 @@ class CollectedReading:
 
     def _fetch(self, name: str) -> pl.DataFrame:
         messages = get_messages(self._store, self._prefix, name)
-        return messages if self._places is None else messages.filter(pl.col(MESSAGE).is_in(list(self._places)))
+        return messages if self._places is None else messages.filter(pl.col(MESSAGE_ADDRESS).is_in(list(self._places)))
 
 
 class _Seen:
@@ -166,4 +166,4 @@ def _facts(objects: Sequence[str], selection: Selection) -> Read:
     by the overlap."""
     lower, collected = (selection.lower, tuple(objects)) if isinstance(selection, Window) else (None, ())
     position = time_of(objects[-1]).isoformat() if objects else lower
-    return Read(datetime.now(UTC), position, identity=IDENTITY, coordinates=(MESSAGE,), collected=collected)
+    return Read(datetime.now(UTC), position, identity=ROW_ID, coordinates=(MESSAGE_ADDRESS,), collected=collected)

@@ -14,7 +14,7 @@ import orjson
 import polars as pl
 
 from millrace.base.errors import SourceMissing
-from millrace.base.naming import MESSAGE
+from millrace.base.naming import MESSAGE_ADDRESS
 from millrace.base.rejects import no_rejects, read_rejects
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
@@ -54,7 +54,7 @@ def _bodies(
     """Of the messages that this batch was the first to read."""
     files = [_found(partial(store.get_bytes, key), store.uri(key), gone) for key in batch.rejects]
     rejected = pl.concat([no_rejects(), *(read_rejects(one) for one in files if one)])
-    places = sorted({orjson.loads(coordinates)[MESSAGE] for coordinates in rejected["coordinates"]})
+    places = sorted({orjson.loads(coordinates)[MESSAGE_ADDRESS] for coordinates in rejected["coordinates"]})
     objects = sorted(set(map(object_of, places)))
     first_read = warehouse.collected(pipeline, stream, objects[0]) if objects else {}
     prefix = collected_prefix(pipeline.name, stream.name)
@@ -63,7 +63,7 @@ def _bodies(
             continue
         messages = _found(partial(get_messages, store, prefix, name), store.uri(key_of(prefix, name)), gone)
         if messages is not None:
-            yield from messages.filter(pl.col(MESSAGE).is_in(places))[BODY]
+            yield from messages.filter(pl.col(MESSAGE_ADDRESS).is_in(places))[BODY]
 
 
 def _found(get: Callable[[], Content], file: str, gone: list[str]) -> Content | None:

@@ -18,7 +18,7 @@ import polars as pl
 
 from millrace.base.naming import column_name, column_names
 from millrace.base.rejects import NAME_TOO_LONG
-from millrace.base.types import FLOAT64, MOMENTS, Column, DataType, Kind, from_polars, polars_type
+from millrace.base.types import FLOAT64, TIME_KINDS, Column, DataType, Kind, from_polars, polars_type
 from millrace.declaration.stream import Stream
 from millrace.declaration.width import MAX_COLUMNS, refuse_too_many
 from millrace.sources.bson_values import Converters, Unfit
@@ -161,7 +161,7 @@ class Documents:
         return counted.most_common(1)[0][0]
 
     def _typed(self, values: list[Any], column: Column, rejected: Rejected) -> pl.Series:
-        if self._parsed is None or column.type.kind not in MOMENTS:
+        if self._parsed is None or column.type.kind not in TIME_KINDS:
             return _typed(values, column)
         texts = pl.Series(column.name, values, dtype=pl.String)
         series = self._parsed(texts, column.type)

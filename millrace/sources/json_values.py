@@ -22,8 +22,8 @@ from millrace.base.types import (
     FLOAT64,
     INT64,
     MAX_PRECISION,
-    MOMENTS,
     TEXT,
+    TIME_KINDS,
     UNCONSTRAINED_NUMERIC,
     DataType,
     Kind,
@@ -142,7 +142,7 @@ _ACCEPTED: Mapping[Kind, Converters] = {
     },
     Kind.FLOAT64: {float: None, int: exact_float, FloatInFull: float, Decimal: _no_float},
     Kind.TEXT: {str: None},
-    **{kind: {str: None} for kind in MOMENTS},
+    **{kind: {str: None} for kind in TIME_KINDS},
     Kind.BINARY: {str: _bytes},
     Kind.DOCUMENT: dict.fromkeys(TYPE_OF, document_text),
 }

@@ -22,7 +22,7 @@ from pymongo import ReadPreference
 from pymongo.read_concern import ReadConcern
 
 from millrace.base.errors import SourceMissing
-from millrace.base.naming import IDENTITY, column_name
+from millrace.base.naming import ROW_ID, column_name
 from millrace.base.types import Column
 from millrace.declaration.stream import Stream
 from millrace.drivers.mongo_client import MongoClient, mongo_errors
@@ -154,7 +154,7 @@ async def _begin(source: MongoSource, stream: Stream) -> Read:
     shown_until, note = shown(hello, source.client)
     position, position_note = bounded_position(min(read_at, shown_until), overlap)
     coordinates = (column_name(DOCUMENT_KEY),)
-    return Read(read_at, position, identity=IDENTITY, coordinates=coordinates, note=note, position_note=position_note)
+    return Read(read_at, position, identity=ROW_ID, coordinates=coordinates, note=note, position_note=position_note)
 
 
 def shown(hello: Mapping[str, Any], client: MongoClient) -> tuple[datetime, str]:

@@ -15,7 +15,7 @@ from bson.binary import UuidRepresentation
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError
 
-from millrace.base.naming import IDENTITY
+from millrace.base.naming import ROW_ID
 from millrace.base.rejects import NOWHERE, REJECT_SCHEMA
 from millrace.base.types import TIMESTAMP_UTC, Column
 from millrace.declaration.stream import Stream
@@ -52,7 +52,7 @@ class Decoder:
         """One raw batch as typed rows and rejects."""
         documents, undecodable = decode_documents(raw)
         frame, rejected = self._documents.frame(documents)
-        frame = frame.with_columns(pl.Series(IDENTITY, [_identity(one) for one in documents], dtype=pl.String))
+        frame = frame.with_columns(pl.Series(ROW_ID, [_identity(one) for one in documents], dtype=pl.String))
         if rejected:
             keep = pl.Series([index not in rejected for index in range(len(documents))], dtype=pl.Boolean)
             frame = frame.filter(keep)

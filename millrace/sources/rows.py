@@ -27,7 +27,7 @@ TOO_LARGE = "row_too_large"
 """The reason, and the only value of one more field, of a row of which its server could render nothing but the key."""
 SURPLUS = "\x1f"
 """That field's name: none that a column may have."""
-DAYS, MOMENTS = frozenset({Kind.DATE}), frozenset({Kind.TIMESTAMP, Kind.TIMESTAMP_UTC})
+DATE_KINDS, TIMESTAMP_KINDS = frozenset({Kind.DATE}), frozenset({Kind.TIMESTAMP, Kind.TIMESTAMP_UTC})
 NUL = "\x00"
 
 
@@ -77,8 +77,8 @@ def _wire_type(column: SourceColumn, *, strict: bool) -> pl.DataType:
         return pl.String()
     if kind is Kind.DECIMAL:
         return polars_type(column.column.type) if strict and column.exact else pl.String()
-    if kind in DAYS | MOMENTS:
-        return (pl.Int32() if kind in DAYS else pl.Int64()) if strict else pl.String()
+    if kind in DATE_KINDS | TIMESTAMP_KINDS:
+        return (pl.Int32() if kind in DATE_KINDS else pl.Int64()) if strict else pl.String()
     return {Kind.BOOLEAN: pl.Int16(), Kind.BINARY: pl.String()}.get(kind) or polars_type(column.column.type)
 
 
@@ -123,7 +123,7 @@ def _parse_leniently(data: bytes, columns: tuple[SourceColumn, ...], stream: Str
 
 
 def _is_tried(column: SourceColumn) -> bool:
-    return column.as_bytes or column.column.type.kind in {Kind.DECIMAL} | DAYS | MOMENTS
+    return column.as_bytes or column.column.type.kind in {Kind.DECIMAL} | DATE_KINDS | TIMESTAMP_KINDS
 
 
 def _before(column: SourceColumn) -> pl.Expr:
@@ -138,7 +138,7 @@ def _tried(column: SourceColumn) -> pl.Expr:
         return _as_text(value)
     if kind is Kind.DECIMAL:
         return _exact_decimal(column.column)
-    return value.cast(pl.Int32 if kind in DAYS else pl.Int64, strict=False)
+    return value.cast(pl.Int32 if kind in DATE_KINDS else pl.Int64, strict=False)
 
 
 def _as_text(digits: pl.Expr) -> pl.Expr:
@@ -182,7 +182,7 @@ def _why(column: SourceColumn, text: pl.Expr) -> pl.Expr:
         return pl.lit("undecodable")
     if kind is Kind.DECIMAL:
         return pl.lit("number_does_not_fit")
-    infinite = "infinite_date" if kind in DAYS else "infinite_timestamp"
+    infinite = "infinite_date" if kind in DATE_KINDS else "infinite_timestamp"
     return (
         pl.when(text.str.contains("infinity", literal=True))
         .then(pl.lit(infinite))
@@ -210,7 +210,7 @@ def _as_source(column: SourceColumn) -> pl.Expr:
     text, kind = pl.col(column.column.path), column.column.type.kind
     if column.as_bytes or kind is Kind.BINARY:
         return pl.coalesce(*[_as_text(text)] if column.as_bytes else [], HEX + text)
-    if kind not in DAYS | MOMENTS:
+    if kind not in DATE_KINDS | TIMESTAMP_KINDS:
         return text
-    number, moment = (pl.Int32, pl.Date) if kind in DAYS else (pl.Int64, pl.Datetime("us"))
+    number, moment = (pl.Int32, pl.Date) if kind in DATE_KINDS else (pl.Int64, pl.Datetime("us"))
     return pl.coalesce(text.cast(number, strict=False).cast(moment).cast(pl.String), text)

@@ -12,7 +12,7 @@ from datetime import datetime
 from math import floor
 from typing import Any
 
-from millrace.base.types import MOMENTS
+from millrace.base.types import TIME_KINDS
 from millrace.lake.batch import Batch
 from millrace.warehouse import statements
 from millrace.warehouse.target import Target
@@ -35,7 +35,7 @@ def measure(
 ) -> Freshness | None:
     """Of the delta that was just applied; None for a first load, a backfill, and where rows have no stamp that is a
     moment. ``position`` is where the read before this one ended."""
-    is_stamped = any(column.name == target.stamp and column.type.kind in MOMENTS for column in batch.columns)
+    is_stamped = any(column.name == target.stamp and column.type.kind in TIME_KINDS for column in batch.columns)
     if not is_stamped or not batch.written or position is None or batch.position is None:
         return None
     with connection.cursor() as cursor:

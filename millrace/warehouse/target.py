@@ -8,7 +8,7 @@ from typing import Any
 
 from millrace.base.errors import ConfigurationError
 from millrace.base.naming import column_name, quote
-from millrace.base.types import INT64, MOMENTS, Column, Kind
+from millrace.base.types import INT64, TIME_KINDS, Column, Kind
 from millrace.declaration.captures import Bind, DeletePolicy, Queue, Reconcile, SchemaPolicy, follows_deletes
 from millrace.declaration.load_modes import LoadMode, Merge
 from millrace.declaration.model import Model
@@ -128,7 +128,7 @@ class Target:
         lacking = [name for name in self.load.asked if name not in kinds and name not in self.consumed]
         problems = [f"has no column {name!r}, which the load mode asks for" for name in lacking]
         problems += [f"has a column {name!r}, as the load mode has" for name in self.own if name in kinds]
-        if kinds.get(self.load.effective, Kind.TIMESTAMP) not in MOMENTS:
+        if kinds.get(self.load.effective, Kind.TIMESTAMP) not in TIME_KINDS:
             problems.append(f"has a column {self.load.effective!r} that is no date and no timestamp")
         if columns and problems:
             raise ConfigurationError(

@@ -4,7 +4,7 @@ than UTC: they are taken for UTC, and the report says so.
 
 from __future__ import annotations
 
-from millrace.base.types import MOMENTS, Kind
+from millrace.base.types import TIME_KINDS, Kind
 from millrace.lake.batch import Batch
 from millrace.warehouse.target import Target
 
@@ -14,7 +14,7 @@ def doubtful_times(target: Target, batch: Batch) -> tuple[str, ...]:
     if target.stamps_in or not batch.zones or not batch.written:
         return ()
     kinds = {column.name: column.type.kind for column in (*target.columns, *batch.columns)}
-    naive = {name for name, kind in kinds.items() if kind in MOMENTS - {Kind.TIMESTAMP_UTC}}
+    naive = {name for name, kind in kinds.items() if kind in TIME_KINDS - {Kind.TIMESTAMP_UTC}}
     deciding = sorted(naive & {target.load.effective, *(bind.at for bind in target.binds)})
     return tuple(
         f"{name} decides which version is valid, has no time zone and is taken for UTC, and the source gives sessions "

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from millrace.base.errors import SchemaConflict
-from millrace.base.naming import DELETED_AT, OWN, quote
+from millrace.base.naming import ADDED_COLUMNS, DELETED_AT, quote
 from millrace.base.types import Column
 from millrace.declaration.captures import Queue
 from millrace.declaration.model import Model
@@ -85,7 +85,7 @@ class Warehouse:
             _refuse_unknown_types(target, held, recorded)
             paths = {name: column.path for name, column in recorded.items()}
             form = RecordedForms(connection, ledger, pipeline.name).of(target)
-            our_own = OWN | target.own | (form.named if form else frozenset())
+            our_own = ADDED_COLUMNS | target.own | (form.named if form else frozenset())
             columns = tuple(
                 Column(name, paths.get(name, name), data_type)
                 for name, data_type in held.items()

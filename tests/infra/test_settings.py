@@ -8,11 +8,11 @@ import pytest
 from cfnlint.decode import cfn_yaml
 from typer.testing import CliRunner
 
+from infra.cloud_environment import CloudEnvironment
 from infra.cloudformation import TEMPLATE
 from infra.deploy import application
 from infra.release import described
 from infra.settings import ENVIRONMENTS, read_settings, runnable, variables_of
-from infra.cloud_environment import CloudEnvironment
 from local.stack import Stack
 from millrace.base.errors import ConfigurationError
 from millrace.blocks.environment import documents

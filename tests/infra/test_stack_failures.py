@@ -9,9 +9,9 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from infra import cloudformation
 from infra.change import Action
+from infra.cloud_environment import CloudEnvironment
 from infra.cloudformation import apply_stack, delete_stack, outputs_of, status_of
 from infra.settings import Settings
-from infra.cloud_environment import CloudEnvironment
 from infra.teardown import remove_unfinished
 from local.stack import Stack
 from millrace.base.errors import FatalError

@@ -21,7 +21,7 @@ from pymongo import MongoClient
 from local.stack import Stack
 from local.warehouse import WarehouseServer
 from millrace import Incremental, Stream
-from millrace.base.naming import IDENTITY
+from millrace.base.naming import ROW_ID
 from millrace.lake.batch import Batch
 from millrace.runs.extract import Extraction
 from millrace.sources.chunk import Read
@@ -71,7 +71,7 @@ def exact(request: pytest.FixtureRequest, stack: Stack, lasting_warehouse: Wareh
 
 def from_bytes(engine: Engine, documents: dict[int, dict[str, Any]]) -> Delivered:
     chunk = Decoder(THINGS, ()).decode(b"".join(map(bson.encode, documents.values())))
-    with Extraction(engine.landing(), THINGS, Read(NOW, None, identity=IDENTITY, coordinates=("_id",))) as extraction:
+    with Extraction(engine.landing(), THINGS, Read(NOW, None, identity=ROW_ID, coordinates=("_id",))) as extraction:
         extraction.add(chunk)
         batch = extraction.finish()
     assert batch is not None

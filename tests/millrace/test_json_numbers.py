@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from queue_messages import collect
 
 from millrace import Merge, Queue, Stream
-from millrace.base.naming import MESSAGE
+from millrace.base.naming import MESSAGE_ADDRESS
 from millrace.base.types import DOCUMENT, FLOAT32, FLOAT64, INT16, INT64, TEXT, TIMESTAMP_UTC, Column, DataType, decimal
 from millrace.contract.check import within_limits
 from millrace.queues.decoding import MessageDecoder
@@ -157,7 +157,7 @@ def test_an_undeclared_column_holds_what_most_of_its_numbers_are(numbers: list[s
 
 def decode(*bodies: str, **options: Any) -> Chunk:
     stream = Stream("orders", "sqs/orders", "id", Queue(), load=Merge(), **options)
-    messages = pl.DataFrame({MESSAGE: [str(place) for place in range(len(bodies))], "body": bodies})
+    messages = pl.DataFrame({MESSAGE_ADDRESS: [str(place) for place in range(len(bodies))], "body": bodies})
     return MessageDecoder(stream, ()).decode(messages)
 
 

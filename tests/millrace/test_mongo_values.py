@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from millrace import Incremental, Stream
-from millrace.base.naming import IDENTITY
+from millrace.base.naming import ROW_ID
 from millrace.base.types import (
     BINARY,
     BOOLEAN,
@@ -56,9 +56,7 @@ def raw(*documents: dict[str, Any]) -> bytes:
 
 
 def columns(chunk: Chunk) -> dict[str, list[Any]]:
-    return {
-        name: values for name, values in chunk.frame.to_dict(as_series=False).items() if name not in {"at", IDENTITY}
-    }
+    return {name: values for name, values in chunk.frame.to_dict(as_series=False).items() if name not in {"at", ROW_ID}}
 
 
 def reasons(chunk: Chunk) -> list[tuple[str, str]]:
@@ -102,7 +100,7 @@ def test_a_dot_in_a_name_is_no_step_into_a_document() -> None:
     chunk = decode({"a.b": 1, "a": {"b": 2}, "c": {"d.e": 3}, "c.d": {"e": 4}, "f\\.g": 5})
     found = {column.path: chunk.frame[column.name].to_list() for column in chunk.columns}
     assert found == {"at": [None], "a\\.b": [1], "a.b": [2], "c.d\\.e": [3], "c\\.d.e": [4], "f\\\\\\.g": [5]}
-    assert len(chunk.frame.columns) == len([*found, IDENTITY])
+    assert len(chunk.frame.columns) == len([*found, ROW_ID])
 
 
 def test_the_order_of_fields_does_not_name_the_columns() -> None:
@@ -241,7 +239,7 @@ def test_whatever_a_collection_holds_every_document_is_accounted_for(documents: 
     chunk = decode(*documents)
     assert chunk.frame.height + chunk.rejected.height == len(documents)
     assert len({column.name for column in chunk.columns}) == len(chunk.columns)
-    assert chunk.frame.columns == [*(column.name for column in chunk.columns), IDENTITY]
+    assert chunk.frame.columns == [*(column.name for column in chunk.columns), ROW_ID]
 
 
 def test_fields_of_one_name_keep_their_columns_from_run_to_run() -> None:

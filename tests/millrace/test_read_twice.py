@@ -16,7 +16,7 @@ from pymongo import MongoClient
 
 from millrace import Incremental, Model, Pipeline, Stream
 from millrace.base.errors import KeyViolation
-from millrace.base.naming import IDENTITY
+from millrace.base.naming import ROW_ID
 from millrace.declaration.captures import LandingFormat
 from millrace.lake.batch import Batch
 from millrace.runs.extract import Extraction
@@ -29,7 +29,7 @@ THINGS = Stream("things", source="mongo:shop.things", key="id", capture=Incremen
 def batch_of(engine: Engine, *readings: dict[str, object], form: LandingFormat = "parquet") -> Batch:
     """One chunk per reading, as a cursor would give them."""
     decoder = Decoder(THINGS, ())
-    read = Read(datetime(2026, 1, 1, tzinfo=UTC), "2026-01-01T00:00:00+00:00", identity=IDENTITY)
+    read = Read(datetime(2026, 1, 1, tzinfo=UTC), "2026-01-01T00:00:00+00:00", identity=ROW_ID)
     landing = replace(engine.landing(), form=form)
     with Extraction(landing, THINGS, read) as extraction:
         for reading in readings:
