@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 import typer
 
 from millrace.base.errors import ConfigurationError, MillraceError
+from millrace.base.escaping import escape_unprintable
 from millrace.base.redact import redact
-from millrace.base.visible import visible
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -136,7 +136,7 @@ def _is_debugged() -> bool:
 
 def tell(message: object) -> None:
     """A line on stderr."""
-    typer.secho(f"millrace: {visible(redact(message))}", err=True, fg="red" if sys.stderr.isatty() else None)
+    typer.secho(f"millrace: {escape_unprintable(redact(message))}", err=True, fg="red" if sys.stderr.isatty() else None)
 
 
 def fail(*errors: BaseException) -> NoReturn:

@@ -201,14 +201,14 @@ def reload(
 ) -> None:
     """Compute a model's table again, and put it in the place of the one that is there."""
     from millrace.cli.show import print_json, print_reload
-    from millrace.declaration.find import find
+    from millrace.declaration.find import find_pipeline
     from millrace.flows.reload import ReloadRequest
     from millrace.flows.reload import reload as reload_flow
 
     asked = {"pipeline": absolute(pipeline), "model": model, "source": source, "dry_run": dry_run}
     request = valid(ReloadRequest, asked, {"source": "--from"})
     try:
-        find(request.pipeline).model(model)
+        find_pipeline(request.pipeline).model(model)
     except ConfigurationError as error:
         fail(error)
     done = awaited(reload_flow(request))
@@ -309,10 +309,10 @@ def _replicate(request: ReplicateRequest, as_json: bool) -> None:
 
 def _chosen(request: ReplicateRequest | CollectRequest) -> list[str]:
     """Names of the streams that are meant; what the pipeline does not have or cannot do ends the command."""
-    from millrace.declaration.find import find
+    from millrace.declaration.find import find_pipeline
 
     try:
-        return [stream.name for stream in request.chosen(find(request.pipeline))]
+        return [stream.name for stream in request.chosen(find_pipeline(request.pipeline))]
     except ConfigurationError as error:
         fail(ConfigurationError(error.problem, place=error.place, remedy=as_typed(error.remedy, RUN_OPTIONS)))
 

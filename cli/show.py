@@ -12,7 +12,7 @@ from rich.measure import Measurement
 from rich.syntax import Syntax
 from rich.table import Table
 
-from millrace.base.visible import visible, visible_json
+from millrace.base.escaping import escape_json, escape_unprintable
 from millrace.queues.consumer import Collected
 from millrace.runs.reload import Reloaded
 from millrace.seed_data.events.sending import Sent
@@ -38,12 +38,12 @@ _CHANGES = ("inserted", "updated", "deleted", "rejected")
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
-    sys.stdout.write(visible_json(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()) + "\n")
+    sys.stdout.write(escape_json(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()) + "\n")
 
 
 def print_lines(lines: Sequence[str]) -> None:
     """One per line."""
-    sys.stdout.writelines(f"{visible(line)}\n" for line in lines)
+    sys.stdout.writelines(f"{escape_unprintable(line)}\n" for line in lines)
 
 
 def print_table(table: Table) -> None:
@@ -66,7 +66,7 @@ def _add_texts(table: Table, *names: str) -> None:
 
 def _add_row(table: Table, *cells: object) -> None:
     """Counts get separators; text is shown with its control characters escaped."""
-    table.add_row(*(f"{cell:,}" if isinstance(cell, int) else visible(cell) for cell in cells))
+    table.add_row(*(f"{cell:,}" if isinstance(cell, int) else escape_unprintable(cell) for cell in cells))
 
 
 def print_collected(collected: Mapping[str, Collected]) -> None:
@@ -81,7 +81,7 @@ def print_collected(collected: Mapping[str, Collected]) -> None:
 
 def print_report(report: RunReport, title: str = "") -> None:
     """A row per stream; read = loaded + unchanged + rejected. Why a stream was not loaded stands in its row."""
-    table = Table(title=visible(title) or None, title_justify="left")
+    table = Table(title=escape_unprintable(title) or None, title_justify="left")
     _add_texts(table, "stream", "status", "target", "by")
     _add_numbers(table, "read", "loaded", "inserted", "updated", "deleted", "unchanged", "rejected", "s")
     is_reasoned = any(stream.reason for stream in report.streams)
@@ -101,13 +101,13 @@ def print_plans(plans: Sequence[StreamPlan]) -> None:
     """Window, query, schema changes and statements of each stream."""
     out = console()
     for plan in plans:
-        out.rule(visible(f"{plan.stream}: {plan.source} → {plan.target}"), align="left")
+        out.rule(escape_unprintable(f"{plan.stream}: {plan.source} → {plan.target}"), align="left")
         if plan.reason:
-            out.print(visible(f"refused: {plan.reason}"))
+            out.print(escape_unprintable(f"refused: {plan.reason}"))
             continue
         if plan.span:
-            out.print(visible(plan.span))
-        out.print(f"changes {visible('; '.join(plan.changes)) or 'none'}")
+            out.print(escape_unprintable(plan.span))
+        out.print(f"changes {escape_unprintable('; '.join(plan.changes)) or 'none'}")
         if plan.query:
             out.print("query", _sql(plan.query), sep="\n")
         if plan.statements:
@@ -115,7 +115,7 @@ def print_plans(plans: Sequence[StreamPlan]) -> None:
 
 
 def _sql(text: str) -> Syntax:
-    return Syntax(visible(text, keep="\n\t"), "sql", word_wrap=True, background_color="default")
+    return Syntax(escape_unprintable(text, keep="\n\t"), "sql", word_wrap=True, background_color="default")
 
 
 def print_rejects(found: Sequence[Rejects]) -> None:

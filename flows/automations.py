@@ -23,7 +23,7 @@ from millrace.base.errors import MillraceError
 from millrace.blocks import names as documents
 from millrace.blocks.alerts import load_channels
 from millrace.blocks.api import api_errors
-from millrace.declaration.find import find, names
+from millrace.declaration.find import find_pipeline, pipeline_names
 from millrace.flows.watch import FLOWS, PREFIX, Patience, Watched, declared
 from millrace.tasks.events import emit_watched
 
@@ -45,7 +45,7 @@ async def apply_automations(
     Deployments and channels are those that Prefect has now: apply again when they change.
     Raises what ``api_errors`` makes of Prefect's API.
     """
-    promises = declared_promises(names()) if fresh_within is None else fresh_within
+    promises = declared_promises(pipeline_names()) if fresh_within is None else fresh_within
     with api_errors():
         channels = [_identifier(block._block_document_id) for block in await load_channels()]
         async with get_client() as client:
@@ -66,7 +66,7 @@ async def remove_automations() -> list[str]:
 
 def declared_promises(pipelines: Iterable[str]) -> dict[str, timedelta]:
     """Of freshness, by pipeline; those that promise nothing are left out."""
-    found = [find(name) for name in pipelines]
+    found = [find_pipeline(name) for name in pipelines]
     return {one.name: one.fresh_within for one in found if one.fresh_within is not None}
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from millrace import Pipeline
 from millrace.base.errors import ConfigurationError
-from millrace.declaration.find import find, is_path, names
+from millrace.declaration.find import find_pipeline, is_path, pipeline_names
 
 PATHS_VARIABLE = "MILLRACE_ALLOW_PIPELINE_PATHS"
 """``true`` where deployments may run a pipeline by the path of its file."""
@@ -42,9 +42,9 @@ def asked_pipeline(name: str) -> Pipeline:
         raise ConfigurationError(
             "a deployment runs registered pipelines, by their names",
             place=f"pipeline {name}",
-            remedy=f"choose from {', '.join(names())}, or set {PATHS_VARIABLE}=true where the flows run",
+            remedy=f"choose from {', '.join(pipeline_names())}, or set {PATHS_VARIABLE}=true where the flows run",
         )
-    return find(name)
+    return find_pipeline(name)
 
 
 def are_paths_allowed() -> bool:
@@ -54,4 +54,4 @@ def are_paths_allowed() -> bool:
 
 def _offer_names(schema: dict[str, Any]) -> None:
     if not are_paths_allowed():
-        schema["enum"] = names()
+        schema["enum"] = pipeline_names()

@@ -25,7 +25,7 @@ from infra.cloud_environment import CloudEnvironment, translate_cloud_errors
 from infra.release import bring_up, described, of_lines, preview
 from infra.settings import read_settings
 from millrace.base.errors import ConfigurationError, MillraceError
-from millrace.base.visible import visible
+from millrace.base.escaping import escape_unprintable
 from millrace.blocks.bootstrap import remove
 from millrace.flows.automations import remove_automations
 
@@ -83,7 +83,7 @@ def show_status(env: Environment, as_json: AsJson = False) -> None:
         for line in found:
             colour = "green" if line.is_well else "red"
             _console().print("●", style=colour, end=" ")
-            _console().print(visible(f"{line.what}: {line.state}"), markup=False, emoji=False)
+            _console().print(escape_unprintable(f"{line.what}: {line.state}"), markup=False, emoji=False)
     raise typer.Exit(0 if all(line.is_well for line in found) else FAILED)
 
 

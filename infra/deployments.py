@@ -22,7 +22,7 @@ from infra.change import Action, StackChange
 from infra.cloud_environment import CloudEnvironment
 from infra.commands import ROOT, output
 from infra.settings import variables_of
-from millrace.declaration.find import find
+from millrace.declaration.find import find_pipeline
 
 FILE = ROOT / "prefect.yaml"
 KIND = "deployment"
@@ -102,7 +102,7 @@ def _left_out(cloud: CloudEnvironment, one: Declared) -> str | None:
     settings, is_sample = cloud.settings, SAMPLE_DATA in one.content["tags"]
     if one.pipeline not in settings.pipelines or (is_sample and not settings.sample_data):
         return ""
-    if missing := sorted(variables_of(find(one.pipeline)) - cloud.secret_arns.keys()):
+    if missing := sorted(variables_of(find_pipeline(one.pipeline)) - cloud.secret_arns.keys()):
         return f"{', '.join(missing)} has no value"
     return None
 

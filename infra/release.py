@@ -20,7 +20,7 @@ from infra.secret_values import apply_secrets
 from infra.settings import runnable, variables_of
 from millrace.blocks.bootstrap import bootstrap
 from millrace.blocks.reference import reference
-from millrace.declaration.find import find
+from millrace.declaration.find import find_pipeline
 from millrace.flows.automations import apply_automations, declared_promises
 
 Step = Callable[[], list[StackChange]]
@@ -80,7 +80,7 @@ def described(cloud: CloudEnvironment) -> dict[str, str]:
     """
     container = template(cloud)["job_configuration"]["task_definition"]["containerDefinitions"][0]
     plain = {one["name"]: one["value"] for one in container["environment"]}
-    required = {name for pipeline in cloud.settings.pipelines for name in variables_of(find(pipeline))}
+    required = {name for pipeline in cloud.settings.pipelines for name in variables_of(find_pipeline(pipeline))}
     secrets = {name: reference(name) for name in required | {one["name"] for one in container["secrets"]}}
     return plain | secrets | {"AWS_DEFAULT_REGION": cloud.session.region_name} | cloud.emulator()
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from infra import work_pool
 from millrace import Pipeline
 from millrace.base.errors import ConfigurationError
-from millrace.declaration.find import find, names
+from millrace.declaration.find import find_pipeline, pipeline_names
 
 ENVIRONMENTS = Path(__file__).with_name("environments")
 
@@ -36,7 +36,7 @@ class Settings(BaseModel):
     account: str | None = Field(default=None, description="The only account that it may be made in.")
     region: str | None = Field(default=None, description="By default that of the AWS profile.")
     network: Network | None = Field(default=None, description="By default one is made.")
-    pipelines: tuple[str, ...] = Field(default_factory=lambda: tuple(names()), description="Those to deploy.")
+    pipelines: tuple[str, ...] = Field(default_factory=lambda: tuple(pipeline_names()), description="Those to deploy.")
     secrets: tuple[str, ...] = Field(
         default=(),
         description="Further variables of flows that are kept in Secrets Manager, beside the pipelines' own.",
@@ -66,7 +66,7 @@ class Settings(BaseModel):
 
     def secret_variables(self) -> list[str]:
         """The variables that flows find their secrets in, in the order of the alphabet."""
-        found = {name for pipeline in self.pipelines for name in variables_of(find(pipeline))}
+        found = {name for pipeline in self.pipelines for name in variables_of(find_pipeline(pipeline))}
         return sorted(found | set(self.secrets))
 
     def parameters(self, *, worker_image: str, prefect_api_url: str) -> dict[str, str]:
@@ -99,7 +99,7 @@ def variables_of(pipeline: Pipeline) -> set[str]:
 
 def runnable(pipelines: Iterable[str], known: Collection[str]) -> list[str]:
     """Those whose required variables are all among the known ones."""
-    return [name for name in pipelines if variables_of(find(name)) <= set(known)]
+    return [name for name in pipelines if variables_of(find_pipeline(name)) <= set(known)]
 
 
 def _variable(prefix: str, connection: str) -> str:

@@ -15,7 +15,7 @@ from infra.deployments import declared, read
 from infra.pool import find_pool
 from infra.secret_values import apply_secrets
 from infra.settings import variables_of
-from millrace.declaration.find import find
+from millrace.declaration.find import find_pipeline
 
 WELL = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE")
 
@@ -59,7 +59,7 @@ def _worker(cloud: CloudEnvironment) -> Iterator[Line]:
 def _secrets(cloud: CloudEnvironment) -> Iterator[Line]:
     """One without which no pipeline of the environment runs less may stay empty."""
     apply_secrets(cloud, overwrite=False, dry_run=True)
-    required = {variable for name in cloud.settings.pipelines for variable in variables_of(find(name))}
+    required = {variable for name in cloud.settings.pipelines for variable in variables_of(find_pipeline(name))}
     wanted = [*cloud.settings.secret_variables(), cloud.settings.prefect_credential]
     for variable in wanted:
         if variable != "none":

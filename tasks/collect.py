@@ -11,7 +11,7 @@ from millrace import Pipeline, Queue, Stream
 from millrace.base.errors import ConfigurationError
 from millrace.blocks.load import load_landing, load_source_queue
 from millrace.blocks.sqs import SqsQueue
-from millrace.declaration.find import find
+from millrace.declaration.find import find_pipeline
 from millrace.queues.consumer import Budget, Collected, Pace, Progress, collect
 from millrace.queues.objects import collected_prefix
 from millrace.runs.dead_letters import send_dead_letters
@@ -30,7 +30,7 @@ async def collect_messages(pipeline: str, stream: str, budget: Budget, pace: Pac
 
     Raises ConfigurationError when the stream is none of a queue.
     """
-    declared = find(pipeline)
+    declared = find_pipeline(pipeline)
     own = declared.stream(stream)
     if not isinstance(own.capture, Queue):
         raise ConfigurationError(
@@ -45,7 +45,7 @@ async def collect_messages(pipeline: str, stream: str, budget: Budget, pace: Pac
 @task(name="dead-letters", task_run_name="dead letters of {stream}", **STEP)
 async def forward_dead_letters(pipeline: str, stream: str, connection: str) -> int:
     """Send what was rejected to the queue of this connection, once; how many messages."""
-    declared = find(pipeline)
+    declared = find_pipeline(pipeline)
     warehouse, store = await open_warehouse(declared), await load_landing()
     queue = SqsQueue(await load_source_queue(connection))
     own = declared.stream(stream)

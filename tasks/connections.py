@@ -64,7 +64,7 @@ async def open_landing(pipeline: Pipeline, warehouse: Warehouse, progress: Progr
         form=pipeline.landing,
         processed=processed,
         dated=pipeline.dated,
-        called=pipeline.called,
+        cli_name=pipeline.cli_name,
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from prefect import task
 from prefect.logging import get_run_logger
 
-from millrace.declaration.find import find
+from millrace.declaration.find import find_pipeline
 from millrace.lake.batch import Batch
 from millrace.runs.choose import Bounds, read
 from millrace.runs.extract import Progress
@@ -61,7 +61,7 @@ async def extract_sqs_stream(pipeline: str, stream: str, bounds: Bounds) -> Extr
 
 async def _extract(pipeline: str, stream: str, bounds: Bounds) -> Extracted:
     begun = time.monotonic()
-    declared = find(pipeline)
+    declared = find_pipeline(pipeline)
     warehouse = await open_warehouse(declared)
     own, landing = declared.stream(stream), await open_landing(declared, warehouse, _reporter(stream))
     async with open_source(declared, own, warehouse) as source, leased(warehouse, declared, own) as lease:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from prefect import task
 
 from millrace.blocks.load import load_landing, load_processed
-from millrace.declaration.find import find
+from millrace.declaration.find import find_pipeline
 from millrace.lake.batch import Batch
 from millrace.tasks.connections import open_warehouse
 from millrace.tasks.lease import held
@@ -30,7 +30,7 @@ class Loaded:
 async def load_batches(pipeline: str, manifests: Sequence[str]) -> Loaded:
     """Stage and apply the batches whose manifests have these keys, in the zone that the pipeline loads from."""
     begun = time.monotonic()
-    declared = find(pipeline)
+    declared = find_pipeline(pipeline)
     warehouse = await open_warehouse(declared)
     store = await load_processed() if declared.is_transformed else await load_landing()
     batches = await asyncio.to_thread(lambda: [Batch.load(store, manifest) for manifest in manifests])

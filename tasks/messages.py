@@ -14,8 +14,8 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.utilities.urls import url_for
 
 from millrace.base.errors import MillraceError, TooManyRejects
+from millrace.base.escaping import escape_unprintable
 from millrace.base.redact import redact
-from millrace.base.visible import visible
 from millrace.tasks.failures import causes, words
 from millrace.tasks.report import RunReport
 
@@ -128,8 +128,8 @@ def minutes(age: timedelta | float) -> str:
 
 def _run_lines(flow_run: FlowRun) -> list[str]:
     return [
-        f"Pipeline: {visible(pipeline_of(flow_run)) or '-'}",
-        f"Run:      {visible(flow_run.name)}",
+        f"Pipeline: {escape_unprintable(pipeline_of(flow_run)) or '-'}",
+        f"Run:      {escape_unprintable(flow_run.name)}",
         f"Link:     {run_link(flow_run.id)}",
     ]
 
@@ -138,7 +138,7 @@ def _stream_lines(error: BaseException | None) -> Iterator[str]:
     """What was not loaded: a cause may be of a server, and of all streams that it serves."""
     report = getattr(error, "report", None)
     if isinstance(report, RunReport) and (names := [row.stream for row in report.streams if row.reason]):
-        yield f"Failed:   stream {visible(', '.join(names))}"
+        yield f"Failed:   stream {escape_unprintable(', '.join(names))}"
 
 
 def _failure_lines(failures: Sequence[BaseException]) -> Iterator[str]:
@@ -159,5 +159,8 @@ def _words(failure: BaseException) -> str:
 
 
 def _message(subject: str, lines: Sequence[str]) -> AlertMessage:
-    told = visible(redact(f"[millrace] {subject.removeprefix(': ')}")), visible(redact("\n".join(lines)), keep="\n")
+    told = (
+        escape_unprintable(redact(f"[millrace] {subject.removeprefix(': ')}")),
+        escape_unprintable(redact("\n".join(lines)), keep="\n"),
+    )
     return AlertMessage(told[0], told[1] + "\n")

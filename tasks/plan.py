@@ -10,8 +10,8 @@ from prefect import get_run_logger, task
 from prefect.artifacts import acreate_markdown_artifact
 
 from millrace import Model, Pipeline, Stream
-from millrace.base.visible import markdown, markdown_code, visible
-from millrace.declaration.find import find
+from millrace.base.escaping import escape_markdown, escape_unprintable, markdown_code_block
+from millrace.declaration.find import find_pipeline
 from millrace.runs.choose import Bounds, choose
 from millrace.runs.reads import Route
 from millrace.tasks.connections import open_landing, open_source, open_warehouse
@@ -60,7 +60,7 @@ def no_plan(pipeline: Pipeline, member: Stream | Model, error: Exception) -> Str
 @task(name="plan", task_run_name="plan {stream}", **STEP)
 async def plan_stream(pipeline: str, stream: str, bounds: Bounds) -> StreamPlan:
     """What a run of this stream would do now."""
-    declared = find(pipeline)
+    declared = find_pipeline(pipeline)
     warehouse = await open_warehouse(declared)
     own = declared.stream(stream)
     landing = await open_landing(declared, warehouse)
@@ -77,7 +77,7 @@ async def plan_stream(pipeline: str, stream: str, bounds: Bounds) -> StreamPlan:
 @task(name="plan-model", task_run_name="plan {model}", **STEP)
 async def plan_model(pipeline: str, model: str) -> StreamPlan:
     """What a run would do to the table of this model; its rows come from the run's other tables."""
-    declared = find(pipeline)
+    declared = find_pipeline(pipeline)
     warehouse = await open_warehouse(declared)
     own = next(one for one in declared.models if one.name == model)
     changes, statements = await asyncio.to_thread(warehouse.plan, declared, own, own.columns)
@@ -99,24 +99,24 @@ async def publish_plans(pipeline: str, plans: Sequence[StreamPlan]) -> None:
 
 
 def _lines(plan: StreamPlan) -> Iterator[str]:
-    yield visible(f"{plan.stream}: {plan.source} → {plan.target}")
+    yield escape_unprintable(f"{plan.stream}: {plan.source} → {plan.target}")
     if plan.reason:
-        yield visible(f"refused: {plan.reason}")
+        yield escape_unprintable(f"refused: {plan.reason}")
         return
     yield plan.span
-    yield visible(f"schema changes: {'; '.join(plan.changes) or 'none'}")
-    yield from (visible(text, keep="\n\t") for text in (plan.query, plan.load) if text)
+    yield escape_unprintable(f"schema changes: {'; '.join(plan.changes) or 'none'}")
+    yield from (escape_unprintable(text, keep="\n\t") for text in (plan.query, plan.load) if text)
 
 
 def _paragraphs(plan: StreamPlan) -> Iterator[str]:
-    yield f"## {markdown(plan.stream)}: {markdown(plan.source)} → {markdown(plan.target)}"
+    yield f"## {escape_markdown(plan.stream)}: {escape_markdown(plan.source)} → {escape_markdown(plan.target)}"
     if plan.reason:
-        yield f"**Refused.** {markdown(plan.reason)}"
+        yield f"**Refused.** {escape_markdown(plan.reason)}"
         return
     if plan.query:
-        yield f"**Reads** {markdown(plan.span)}"
-        yield markdown_code(plan.query, "sql")
-    yield "**Schema changes** " + ("; ".join(map(markdown, plan.changes)) or "none")
+        yield f"**Reads** {escape_markdown(plan.span)}"
+        yield markdown_code_block(plan.query, "sql")
+    yield "**Schema changes** " + ("; ".join(map(escape_markdown, plan.changes)) or "none")
     if plan.statements:
         yield "**Load**"
-        yield markdown_code(plan.load, "sql")
+        yield markdown_code_block(plan.load, "sql")

@@ -11,7 +11,7 @@ import polars as pl
 
 from millrace import Stream
 from millrace.blocks.load import load_landing, load_processed
-from millrace.declaration.find import find
+from millrace.declaration.find import find_pipeline
 from millrace.runs.quarantine import open_rejects, refused_rejects
 from millrace.tasks.connections import open_warehouse
 
@@ -35,7 +35,7 @@ class Rejects:
 async def list_rejects(pipeline: str, names: Sequence[str] = (), *, each: bool = False) -> list[Rejects]:
     """Open rejects of these streams and models (of all, if none is named), and those of a batch that was refused and on
     which nothing went on; the most frequent reason first; ``each``: row by row. Raises ConfigurationError."""
-    declared = find(pipeline)
+    declared = find_pipeline(pipeline)
     members = [declared.find(name) for name in names] or declared.members
     warehouse, landing = await open_warehouse(declared), await load_landing()
     processed = await load_processed() if declared.models else landing

@@ -13,7 +13,7 @@ from prefect.logging import get_run_logger
 
 from millrace import Model, Pipeline
 from millrace.blocks.load import load_landing, load_processed
-from millrace.declaration.find import find
+from millrace.declaration.find import find_pipeline
 from millrace.lake.batch import Batch
 from millrace.runs.reload import Group, Progress, Reloaded, applied_groups, reload
 from millrace.tasks.connections import open_warehouse
@@ -36,7 +36,7 @@ class ReloadPlan:
 @task(name="plan-reload", task_run_name="plan reload of {model}", **STEP)
 async def plan_reload(pipeline: str, model: str) -> ReloadPlan:
     """What it costs. Changes nothing."""
-    declared = find(pipeline)
+    declared = find_pipeline(pipeline)
     warehouse = await open_warehouse(declared)
     groups = await asyncio.to_thread(applied_groups, warehouse, declared, declared.model(model))
     return ReloadPlan(model, len(groups), sum(group.rows for group in groups))
@@ -45,7 +45,7 @@ async def plan_reload(pipeline: str, model: str) -> ReloadPlan:
 @task(name="reload", task_run_name="reload {model}", **STEP)
 async def reload_applied(pipeline: str, model: str) -> Reloaded:
     """From every batch that was applied. Meanwhile the streams that it is computed from are this run's."""
-    declared = find(pipeline)
+    declared = find_pipeline(pipeline)
     own, warehouse = declared.model(model), await open_warehouse(declared)
     async with AsyncExitStack() as stack:
         for name in sorted(declared.roots.of(own)):
@@ -57,7 +57,7 @@ async def reload_applied(pipeline: str, model: str) -> Reloaded:
 @task(name="reload", task_run_name="reload {model} from its source", **STEP)
 async def reload_landed(pipeline: str, model: str, manifests: Sequence[str]) -> Reloaded:
     """From the batches of one read of everything, which are not loaded themselves. Their leases are given back."""
-    declared, landing = find(pipeline), await load_landing()
+    declared, landing = find_pipeline(pipeline), await load_landing()
     warehouse = await open_warehouse(declared)
     batches = await asyncio.to_thread(lambda: [Batch.load(landing, manifest) for manifest in manifests])
     group = Group(tuple(manifests), sum(batch.read for batch in batches))

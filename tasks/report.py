@@ -10,7 +10,7 @@ from prefect import get_run_logger, task
 from prefect.artifacts import acreate_table_artifact
 
 from millrace import Pipeline
-from millrace.base.visible import visible
+from millrace.base.escaping import escape_unprintable
 from millrace.tasks.failures import Failure, causes, status_of, words
 from millrace.tasks.plan import StreamPlan
 from millrace.tasks.policy import STEP, artifact_key
@@ -134,7 +134,7 @@ def _note_of_deletes(result: LoadResult) -> tuple[str, ...]:
 def _note_of_rejects(pipeline: Pipeline, result: LoadResult) -> tuple[str, ...]:
     """That rows were rejected, and how to see them: a green run names what it left behind."""
     rows = "row was" if result.rejected == 1 else "rows were"
-    note = f"{result.rejected:,} {rows} rejected: millrace rejects {pipeline.called}"
+    note = f"{result.rejected:,} {rows} rejected: millrace rejects {pipeline.cli_name}"
     return (note,) if result.rejected else ()
 
 
@@ -153,6 +153,8 @@ async def publish_report(pipeline: str, streams: Sequence[StreamReport]) -> None
 
 def _cells(row: StreamReport) -> dict[str, Any]:
     """What matters most comes first."""
-    cells = {name: visible(value) if isinstance(value, str) else value for name, value in asdict(row).items()}
+    cells = {
+        name: escape_unprintable(value) if isinstance(value, str) else value for name, value in asdict(row).items()
+    }
     first = {name: cells.pop(name) for name in ("stream", "status", "reason")}
-    return {**first, **cells, "changes": visible("; ".join(row.changes))}
+    return {**first, **cells, "changes": escape_unprintable("; ".join(row.changes))}

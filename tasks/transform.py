@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from prefect import task
 
 from millrace.blocks.load import load_landing, load_processed
-from millrace.declaration.find import find
+from millrace.declaration.find import find_pipeline
 from millrace.lake.batch import Batch
 from millrace.models.transform import transform
 from millrace.tasks.connections import open_warehouse
@@ -20,7 +20,7 @@ from millrace.tasks.policy import STEP
 async def transform_batches(pipeline: str, manifests: Sequence[str]) -> list[str]:
     """Keys of the manifests in the processed zone, of those in the landing zone. Safe to repeat: a second try makes
     batches of the same ids."""
-    declared, landing, processed = find(pipeline), await load_landing(), await load_processed()
+    declared, landing, processed = find_pipeline(pipeline), await load_landing(), await load_processed()
     warehouse = await open_warehouse(declared)
     batches = await asyncio.to_thread(lambda: [Batch.load(landing, manifest) for manifest in manifests])
     async with kept(warehouse, declared, batches):

@@ -6,7 +6,7 @@ import asyncio
 
 from millrace.base.errors import ConfigurationError, FatalError, SourceMissing
 from millrace.base.sql_files import SQL_FILES
-from millrace.declaration.find import find
+from millrace.declaration.find import find_pipeline
 from millrace.declaration.load_modes import Scd2
 from millrace.tasks.connections import open_warehouse
 
@@ -14,7 +14,7 @@ from millrace.tasks.connections import open_warehouse
 async def create_views(pipeline: str) -> list[str]:
     """Their names; of a view over versions that is not made, why. Raises ConfigurationError when the pipeline has none
     or its file is not there, SourceMissing when a table is not there yet."""
-    declared, place = find(pipeline), f"pipeline {pipeline}"
+    declared, place = find_pipeline(pipeline), f"pipeline {pipeline}"
     if not declared.views and not any(isinstance(member.load, Scd2) for member in declared.members):
         raise ConfigurationError("it declares no views", place=place, remedy="name a file in `views`")
     path = SQL_FILES / declared.views
@@ -25,7 +25,7 @@ async def create_views(pipeline: str) -> list[str]:
     try:
         return await asyncio.to_thread(warehouse.make_views, declared, text)
     except SourceMissing as missing:
-        remedy = f"run `millrace run {declared.called}`, and again once there is something to load: a table is made "
+        remedy = f"run `millrace run {declared.cli_name}`, and again once there is something to load: a table is made "
         raise SourceMissing(missing.problem, place=missing.place, remedy=f"{remedy}with its first row") from None
     except FatalError as error:
         remedy = f"correct the statement in {path}, or drop the view that it replaces"

@@ -22,7 +22,7 @@ _IN_TEXT = re.compile(r"\(os error (\d+)\)")
 """Polars raises OSErrors without a number."""
 
 
-PREFIX = "millrace-rows-"
+FOLDER_PREFIX = "millrace-rows-"
 
 
 class TemporaryFolder:
@@ -40,7 +40,7 @@ class TemporaryFolder:
         # Where a disk knows no locks, nobody takes the folder for abandoned.
         with suppress(OSError):
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self.path = unnamed.rename(unnamed.with_name(unnamed.name.replace("millrace-new-", PREFIX)))
+        self.path = unnamed.rename(unnamed.with_name(unnamed.name.replace("millrace-new-", FOLDER_PREFIX)))
 
     def __enter__(self) -> Path:
         return self.path
@@ -59,7 +59,7 @@ class TemporaryFolder:
 def remove_abandoned() -> list[Path]:
     """Remove this user's folders whose processes were killed; their paths."""
     removed = []
-    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+    for path in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
         # Another process may hold it, or remove it between any two of these steps.
         with suppress(OSError):
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -74,7 +74,7 @@ def remove_abandoned() -> list[Path]:
 
 
 @contextmanager
-def temporary_space(place: str) -> Iterator[None]:
+def translate_full_disk(place: str) -> Iterator[None]:
     """Within it, a full disk is a RetryableError naming ``place``: another machine may have room."""
     try:
         yield

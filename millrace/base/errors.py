@@ -23,9 +23,9 @@ A message names the stream, the place and the remedy, and never a secret or a va
 
 from __future__ import annotations
 
-from millrace.base.visible import visible
+from millrace.base.escaping import escape_unprintable
 
-WRONG_CREDENTIALS = (
+CREDENTIALS_REMEDY = (
     "correct user and password in this connection's variable, and run `python -m millrace.blocks.bootstrap`; a "
     "deployed environment keeps them as a secret (docs/runbook.md, rotate a secret)"
 )
@@ -40,7 +40,7 @@ class MillraceError(Exception):
     """
 
     def __init__(self, problem: str, *, place: str = "", remedy: str = "") -> None:
-        problem, place, remedy = visible(problem), visible(place), visible(remedy)
+        problem, place, remedy = escape_unprintable(problem), escape_unprintable(place), escape_unprintable(remedy)
         self.problem, self.place, self.remedy = problem, place, remedy
         parts = [f"{place}: {problem}" if place else problem]
         if remedy:

@@ -72,7 +72,7 @@ def distinct_column_name(path: str) -> str:
     return _with_digest(column_name(path), path)
 
 
-def declared_name(name: str, what: str) -> str:
+def check_name(name: str, what: str) -> str:
     """``name`` if it follows the grammar for names that people choose (pipelines, streams, targets).
 
     Raises ConfigurationError otherwise.

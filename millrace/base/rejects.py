@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import polars as pl
 
 from millrace.base.naming import ROW_ID
-from millrace.base.single_rows import several
+from millrace.base.single_rows import pad_single_row
 
 REJECT_SCHEMA: Mapping[str, pl.DataType] = {
     "reason": pl.String(),
@@ -17,7 +17,7 @@ REJECT_SCHEMA: Mapping[str, pl.DataType] = {
 }
 """Reason code; the field it is about ('' for the whole row); the row's key as JSON; the row as JSON."""
 
-NOWHERE = "{}"
+NO_LOCATION = "{}"
 """Coordinates of a row whose key could not be read either."""
 NO_KEY = "no_key"
 """The reason of a document or message that lacks a field of the key."""
@@ -27,7 +27,7 @@ FILE_IS_GONE = "file_is_gone"
 """The reason of a row that was rejected and whose file is not in the lake any more."""
 HEX = "\\x"
 """Before the hexadecimal digits of binary values, as SQL spells them."""
-SEPARATOR = "\x1f"
+REASON_SEPARATOR = "\x1f"
 
 
 def no_rejects() -> pl.DataFrame:
@@ -40,17 +40,17 @@ def read_rejects(lines: bytes) -> pl.DataFrame:
     return pl.read_ndjson(lines, schema=dict(REJECT_SCHEMA))
 
 
-def because(reason: str, field: str, wrong: pl.Expr) -> pl.Expr:
+def reject_when(reason: str, field: str, wrong: pl.Expr) -> pl.Expr:
     """An expression that is ``reason`` and ``field`` where ``wrong`` holds, else null."""
-    return pl.when(wrong).then(pl.lit(f"{reason}{SEPARATOR}{field}"))
+    return pl.when(wrong).then(pl.lit(f"{reason}{REASON_SEPARATOR}{field}"))
 
 
-def because_of(reason: pl.Expr, field: str) -> pl.Expr:
+def reject_with(reason: pl.Expr, field: str) -> pl.Expr:
     """The same where the reason differs from row to row, and is null where there is none."""
-    return reason + pl.lit(f"{SEPARATOR}{field}")
+    return reason + pl.lit(f"{REASON_SEPARATOR}{field}")
 
 
-def split(
+def split_rejects(
     frame: pl.DataFrame,
     verdicts: Sequence[pl.Expr],
     keys: Sequence[str],
@@ -63,7 +63,7 @@ def split(
     """
     if not verdicts:
         return frame, no_rejects()
-    verdict = several(frame).select(pl.coalesce(*verdicts).alias("verdict"))["verdict"].head(frame.height)
+    verdict = pad_single_row(frame).select(pl.coalesce(*verdicts).alias("verdict"))["verdict"].head(frame.height)
     wrong = verdict.is_not_null()
     if not wrong.any():
         return frame, no_rejects()
@@ -77,10 +77,10 @@ def as_rejects(rows: pl.DataFrame, verdict: pl.Series, keys: Sequence[str]) -> p
     printable = rows.drop(ROW_ID, strict=False).with_columns(
         (HEX + pl.col(name).bin.encode("hex")).alias(name) for name in binary
     )
-    reason = verdict.str.split_exact(SEPARATOR, 1).struct.unnest()
+    reason = verdict.str.split_exact(REASON_SEPARATOR, 1).struct.unnest()
     return printable.select(
         pl.lit(reason["field_0"]).alias("reason"),
         pl.lit(reason["field_1"]).fill_null("").alias("field"),
-        (pl.struct(list(keys)).struct.json_encode() if keys else pl.lit(NOWHERE)).alias("coordinates"),
+        (pl.struct(list(keys)).struct.json_encode() if keys else pl.lit(NO_LOCATION)).alias("coordinates"),
         pl.struct(pl.all()).struct.json_encode().alias("row"),
     )

@@ -8,14 +8,14 @@ from __future__ import annotations
 import polars as pl
 
 
-def several(frame: pl.DataFrame) -> pl.DataFrame:
+def pad_single_row(frame: pl.DataFrame) -> pl.DataFrame:
     """The frame; a single row with a row of NULLs after it."""
     if frame.height != 1:
         return frame
     return pl.DataFrame([_with_null(frame[name]) for name in frame.columns])
 
 
-def several_values(series: pl.Series) -> pl.Series:
+def pad_single_value(series: pl.Series) -> pl.Series:
     """The values; a single one with a NULL after it."""
     return series if len(series) != 1 else _with_null(series)
 

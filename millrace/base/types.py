@@ -75,7 +75,7 @@ class Column:
     type: DataType
 
 
-def identity_column(name: str) -> list[Column]:
+def row_id_columns(name: str) -> list[Column]:
     """The column of that name that tells rows of the source apart, where there is one ('': none)."""
     return [Column(name, name, DataType(Kind.TEXT))] if name else []
 
@@ -232,14 +232,14 @@ def from_postgres(type_name: str, modifier: int = -1, type_class: str = "b") -> 
 
 
 def _postgres_numeric(modifier: int) -> DataType:
-    measures = numeric_measures(modifier)
+    measures = numeric_digits(modifier)
     if measures is None:
         return UNCONSTRAINED_NUMERIC
     precision, scale = measures
     return decimal(min(precision, MAX_PRECISION), min(scale, MAX_SCALE))
 
 
-def numeric_measures(modifier: int) -> tuple[int, int] | None:
+def numeric_digits(modifier: int) -> tuple[int, int] | None:
     """Digits and decimals that a Postgres NUMERIC takes, None without limits. Decimals from 0 up, digits no fewer."""
     if modifier < VARCHAR_HEADER:
         return None
@@ -323,6 +323,6 @@ POSTGRES: dict[Kind, str] = {
 }  # fmt: skip
 
 
-def render(names: dict[Kind, str], data_type: DataType) -> str:
+def warehouse_type(names: dict[Kind, str], data_type: DataType) -> str:
     """``NUMERIC(12,2)``: the warehouse's name (``REDSHIFT`` or ``POSTGRES``) of a logical type."""
     return names[data_type.kind].format(**vars(data_type))

@@ -31,7 +31,7 @@ def _known_zones() -> frozenset[str]:
     return frozenset(available_timezones()) - _DEPENDS_ON_THE_MACHINE
 
 
-def other_than_utc(names: Collection[str]) -> tuple[str, ...]:
+def zones_other_than_utc(names: Collection[str]) -> tuple[str, ...]:
     """Those of a server's time zones that are not UTC, each once."""
     return tuple(sorted({name for name in names if not all(map(_is_utc, _zones_of(name)))}))
 

@@ -10,8 +10,8 @@ import dataframely as dy
 import polars as pl
 
 from millrace.base.errors import SchemaConflict
-from millrace.base.rejects import SEPARATOR, as_rejects, because, because_of, no_rejects, split
-from millrace.base.single_rows import several
+from millrace.base.rejects import REASON_SEPARATOR, as_rejects, no_rejects, reject_when, reject_with, split_rejects
+from millrace.base.single_rows import pad_single_row
 from millrace.base.types import MAX_PRECISION, Column, DataType, Kind, polars_type
 from millrace.contract.document_limits import TOO_LONG, DocumentLimits
 from millrace.declaration.contract_rules import KEY_RULE
@@ -59,7 +59,7 @@ _MEASURED = {Kind.TEXT: "text_bytes", Kind.BINARY: "binary_bytes", Kind.DOCUMENT
 def measure(frame: pl.DataFrame, columns: Sequence[Column]) -> dict[str, int]:
     """The longest value of every text, binary and document column, in bytes."""
     lengths = [_length(column).max().fill_null(0) for column in columns if column.type.kind in _MEASURED]
-    return several(frame).select(lengths).row(0, named=True) if lengths and frame.height else {}
+    return pad_single_row(frame).select(lengths).row(0, named=True) if lengths and frame.height else {}
 
 
 def with_room(
@@ -82,16 +82,16 @@ def within_limits(
         column.name: int(getattr(limits, _MEASURED[column.type.kind])) for column in columns if column.name in longest
     }
     verdicts = [
-        because(TOO_LONG, column.path, _length(column) > limit[column.name])
+        reject_when(TOO_LONG, column.path, _length(column) > limit[column.name])
         for column in columns
         if longest.get(column.name, 0) > limit.get(column.name, 0)
     ]
     verdicts += [
-        because_of(pl.col(column.name).map_batches(limits.documents.unfit, return_dtype=pl.String), column.path)
+        reject_with(pl.col(column.name).map_batches(limits.documents.unfit, return_dtype=pl.String), column.path)
         for column in columns
         if column.type.kind is Kind.DOCUMENT
     ]
-    return split(frame, verdicts, keys)
+    return split_rejects(frame, verdicts, keys)
 
 
 def meets_contract(
@@ -171,7 +171,7 @@ def _order(rule: str) -> tuple[bool, str]:
 
 def _verdict(rule: str) -> str:
     column, _, check = rule.rpartition(_RULES_SUFFIX)
-    return f"contract_{check}{SEPARATOR}{column}"
+    return f"contract_{check}{REASON_SEPARATOR}{column}"
 
 
 def _length(column: Column) -> pl.Expr:

@@ -12,7 +12,7 @@ from itertools import accumulate
 
 import polars as pl
 
-from millrace.base.single_rows import several_values
+from millrace.base.single_rows import pad_single_value
 from millrace.sources.json_numbers import STRING_OR_NUMBER, loads
 
 TOO_LONG, TOO_DEEP, UNFIT_NUMBER = "too_long", "too_deep", "number_does_not_fit"
@@ -43,7 +43,7 @@ class DocumentLimits:
     def unfit(self, documents: pl.Series) -> pl.Series:
         """The reason of every document that the warehouse cannot hold, null of the others."""
         reasons = pl.repeat(None, len(documents), dtype=pl.String, eager=True)
-        documents = several_values(documents)
+        documents = pad_single_value(documents)
         lengths = documents.str.len_bytes()
         suspects = [
             (UNFIT_NUMBER, documents.str.contains(_ODD_NUMBER), self._has_unfit_number),
@@ -92,7 +92,7 @@ class DocumentLimits:
 
 def levels(document: pl.Series) -> int:
     """How deep arrays and objects of a JSON text lie in each other."""
-    bare: bytes = several_values(document).str.replace_all(_STRING_OF_POLARS, "").cast(pl.Binary)[0]
+    bare: bytes = pad_single_value(document).str.replace_all(_STRING_OF_POLARS, "").cast(pl.Binary)[0]
     return max(accumulate(map(_STEPS.__getitem__, bare.translate(None, _NO_BRACKETS))), default=0)
 
 

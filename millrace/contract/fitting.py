@@ -9,7 +9,7 @@ import polars as pl
 
 from millrace.base.errors import ConfigurationError, KeyViolation
 from millrace.base.naming import MESSAGE_ADDRESS, column_name
-from millrace.base.rejects import NO_KEY, because, split
+from millrace.base.rejects import NO_KEY, reject_when, split_rejects
 from millrace.base.types import Column
 from millrace.contract.check import Limits, meets_contract, with_room, within_limits
 from millrace.contract.seen_fields import SeenFields
@@ -17,7 +17,7 @@ from millrace.contract.target import fits_target
 from millrace.declaration.captures import rejects_changes
 from millrace.declaration.contract_rules import is_row_by_row
 from millrace.declaration.stream import Stream
-from millrace.declaration.width import refuse_too_many
+from millrace.declaration.width import refuse_too_many_columns
 from millrace.sources.chunk import Chunk
 
 
@@ -51,7 +51,7 @@ class Fitting:
             chunk = Chunk(frame, columns, pl.concat([chunk.rejected, rejected]))
         chunk = Chunk(*with_room(chunk.frame, chunk.columns, self._limits), chunk.rejected)
         self._found = {column.name: column for column in chunk.columns} | self._found
-        refuse_too_many(self._stream, [column.path for column in self._found.values()])
+        refuse_too_many_columns(self._stream, [column.path for column in self._found.values()])
         return chunk
 
     def accept(self, chunk: Chunk) -> tuple[pl.DataFrame, tuple[Column, ...], pl.DataFrame]:
@@ -74,8 +74,8 @@ class Fitting:
         """Documents without a key are rejected one by one; tables declare their keys."""
         if not self._stream.is_of_documents or not chunk.frame.height:
             return chunk
-        verdicts = [because(self._reason_without(key), key, pl.col(key).is_null()) for key in self._keys]
-        frame, rejected = split(chunk.frame, verdicts, self._coordinates(chunk.frame))
+        verdicts = [reject_when(self._reason_without(key), key, pl.col(key).is_null()) for key in self._keys]
+        frame, rejected = split_rejects(chunk.frame, verdicts, self._coordinates(chunk.frame))
         return replace(chunk, frame=frame, rejected=pl.concat([chunk.rejected, rejected]))
 
     def _reason_without(self, key: str) -> str:

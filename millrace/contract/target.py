@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from millrace.base.rejects import because, no_rejects, split
+from millrace.base.rejects import no_rejects, reject_when, split_rejects
 from millrace.base.types import Column, DataType, Kind, polars_type
 
 _NUMBERS = frozenset({Kind.INT16, Kind.INT32, Kind.INT64, Kind.FLOAT32, Kind.FLOAT64, Kind.DECIMAL})
@@ -35,25 +35,25 @@ def fits_target(
     kept = [column for column in columns if column.name in held or column.name in keys]
     verdicts = [_new_value(column) for column in columns if column not in kept]
     verdicts += [_verdict(column, held[column.name]) for column in kept if column.name in held]
-    accepted, rejected = split(frame, [verdict for verdict in verdicts if verdict is not None], coordinates)
+    accepted, rejected = split_rejects(frame, [verdict for verdict in verdicts if verdict is not None], coordinates)
     fitted = tuple(Column(column.name, column.path, held.get(column.name, column.type)) for column in kept)
     own = accepted.drop(column.name for column in columns)
     return accepted.select(_fitted(column, held.get(column.name)) for column in kept).hstack(own), fitted, rejected
 
 
 def _new_value(column: Column) -> pl.Expr | None:
-    return because("schema_new_column", column.path, pl.col(column.name).is_not_null())
+    return reject_when("schema_new_column", column.path, pl.col(column.name).is_not_null())
 
 
 def _verdict(column: Column, held: DataType) -> pl.Expr | None:
     """Which rows are rejected for the column; None where all of them pass."""
     value = pl.col(column.name)
     if not _is_like(column.type, held):
-        return because("schema_type", column.path, value.is_not_null() & ~_is_exact(column, held))
+        return reject_when("schema_type", column.path, value.is_not_null() & ~_is_exact(column, held))
     if held.length is None:
         return None
     size = value.bin.size("b") if held.kind is Kind.BINARY else value.str.len_bytes()
-    return because("schema_too_long", column.path, size > held.length)
+    return reject_when("schema_too_long", column.path, size > held.length)
 
 
 def _is_like(own: DataType, held: DataType) -> bool:

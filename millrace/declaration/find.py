@@ -21,7 +21,7 @@ PACKAGE = "millrace.pipelines"
 """The package that holds a package per pipeline that ships with Millrace."""
 
 
-def find(name: str) -> Pipeline:
+def find_pipeline(name: str) -> Pipeline:
     """``stori`` → the pipeline of this package; ``path/to/module.py:attribute`` → a user's own (``:attribute`` may
     be left out where it is `pipeline`).
 
@@ -36,7 +36,7 @@ def find(name: str) -> Pipeline:
             place=f"pipeline {name}",
             remedy="write `pipeline = Pipeline(...)` in that module",
         )
-    return found.called_by(name) if file else found
+    return found.with_path(name) if file else found
 
 
 def is_path(name: str) -> bool:
@@ -50,16 +50,16 @@ def split_path(name: str) -> tuple[str, str]:
     return (file, attribute) if separator else (name, ATTRIBUTE)
 
 
-def names() -> list[str]:
+def pipeline_names() -> list[str]:
     """Names of the pipelines that ship with Millrace."""
     return sorted(module.name for module in pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__))
 
 
 def _from_package(name: str) -> ModuleType:
-    if name not in names():
+    if name not in pipeline_names():
         raise ConfigurationError(
             f"there is no pipeline {name!r}",
-            remedy=f"choose from {', '.join(names())}, or give path/to/module.py:attribute",
+            remedy=f"choose from {', '.join(pipeline_names())}, or give path/to/module.py:attribute",
         )
     package = importlib.import_module(PACKAGE)
     with _told_by_line(Path(package.__path__[0]) / name):

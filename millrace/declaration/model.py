@@ -18,7 +18,7 @@ import dataframely
 import polars
 
 from millrace.base.errors import ConfigurationError, UnmappableType
-from millrace.base.naming import column_name, declared_name
+from millrace.base.naming import check_name, column_name
 from millrace.base.types import TIME_KINDS, Column, Kind, from_polars
 from millrace.declaration.captures import Bind, DeletePolicy
 from millrace.declaration.checks import Count, Share, Text, check_distinct, check_fields
@@ -62,7 +62,7 @@ class Model:
                 f"function is {self.function!r}", place="model", remedy="give a function, whose name is the model's"
             )
         check_fields(self, f"model {self.name}")
-        declared_name(self.name, "model")
+        check_name(self.name, "model")
         check_distinct(self.keys, "key column", f"model {self.name}")
         check_distinct((bind.column for bind in self.binds), "bound column", f"model {self.name}")
         if not self.inputs:
@@ -200,7 +200,7 @@ class Model:
         """Columns that are never NULL."""
         return frozenset(name for name, column in self.schema.columns().items() if not column.nullable)
 
-    def check_unknown(self) -> None:
+    def check_can_be_referenced(self) -> None:
         """Raises ConfigurationError unless a row can be made of a key alone."""
         lacking = self.required - {name for name, value in self.unknown.items() if value is not None} - {*self.keys}
         if self.deletes == "hard":

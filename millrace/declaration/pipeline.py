@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, TypeVar
 
 from millrace.base.errors import ConfigurationError
-from millrace.base.naming import declared_name
+from millrace.base.naming import check_name
 from millrace.base.types import EXACT_NUMBERS
 from millrace.base.zones import check_zone
 from millrace.declaration.captures import CONNECTION, Dated, LandingFormat
@@ -60,7 +60,7 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         check_fields(self, f"pipeline {self.name}")
-        declared_name(self.name, "pipeline")
+        check_name(self.name, "pipeline")
         if not self.streams:
             raise ConfigurationError(
                 "it has no streams", place=f"pipeline {self.name}", remedy="declare what it replicates"
@@ -70,7 +70,7 @@ class Pipeline:
             streams = [replace(stream, stamps_in=stream.stamps_in or self.stamps_in) for stream in self.streams]
             object.__setattr__(self, "streams", streams)
         for schema in (self.target_schema, self.target_model_schema):
-            declared_name(schema, f"pipeline {self.name}: schema")
+            check_name(schema, f"pipeline {self.name}: schema")
             self._refuse_reserved(schema)
         try:
             check_cron(self.schedule)
@@ -92,14 +92,14 @@ class Pipeline:
             self._check_binds(model)
             self._check_stamps(model)
 
-    def called_by(self, path: str) -> Pipeline:
+    def with_path(self, path: str) -> Pipeline:
         """The same, which commands name by this path of its file."""
         pipeline = copy(self)
         object.__setattr__(pipeline, "_path", shlex.quote(path))
         return pipeline
 
     @property
-    def called(self) -> str:
+    def cli_name(self) -> str:
         """How a command names it: by its name, or by the path of its file."""
         return self._path or self.name
 
@@ -168,7 +168,7 @@ class Pipeline:
                     place=f"pipeline {self.name}, model {model.name}",
                     remedy=f"choose from {', '.join(one.name for one in self.models)}",
                 )
-            dimension.check_unknown()
+            dimension.check_can_be_referenced()
         for column, name in model.references.items():
             dimension = next(one for one in self.models if one.name == name)
             self._check_types(model, name, {column: dimension.keys[0]})
@@ -213,7 +213,7 @@ class Pipeline:
                 remedy="declare one stamps_in for them, or compute the model from streams of one zone",
             )
 
-    def stamps_of(self, model: Model) -> str:
+    def time_zone_of(self, model: Model) -> str:
         """The time zone of a model's times that say none: that of the streams that it is computed from."""
         return "".join(self._zones_of(model)[:1])
 

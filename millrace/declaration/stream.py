@@ -11,7 +11,7 @@ import dataframely
 import polars as pl
 
 from millrace.base.errors import ConfigurationError
-from millrace.base.naming import column_name, declared_name
+from millrace.base.naming import check_name, column_name
 from millrace.base.types import DataType, Kind, is_declarable
 from millrace.base.zones import check_zone
 from millrace.declaration.captures import (
@@ -122,11 +122,11 @@ class Stream:
 
     def __post_init__(self) -> None:
         check_fields(self, f"stream {self.name}")
-        declared_name(self.name, "stream")
+        check_name(self.name, "stream")
         if self.stamps_in:
             check_zone(self.stamps_in, f"stream {self.name}: stamps_in")
         if self.target:
-            declared_name(self.target, f"stream {self.name}: target")
+            check_name(self.target, f"stream {self.name}: target")
         if not self.keys and not isinstance(self.load, Replace):
             raise ConfigurationError(
                 "no key is declared",

@@ -8,16 +8,16 @@ from collections.abc import Collection
 from millrace.base.errors import SchemaConflict
 from millrace.declaration.stream import Stream
 
-TABLE_COLUMNS, OWN_COLUMNS = 1_600, 12
+TABLE_COLUMNS, MAX_ADDED_COLUMNS = 1_600, 12
 """Of a table of Redshift and of Postgres; among them those that this program adds (hash, versions, marks)."""
-MAX_COLUMNS = TABLE_COLUMNS - OWN_COLUMNS
-NARROWER = (
+MAX_COLUMNS = TABLE_COLUMNS - MAX_ADDED_COLUMNS
+WIDTH_REMEDY = (
     "keep a document with ever new fields whole (types={'<its path>': DOCUMENT}), lower flatten_depth, or leave fields "
     "out (omitted)"
 )
 
 
-def refuse_too_many(stream: Stream, paths: Collection[str]) -> None:
+def refuse_too_many_columns(stream: Stream, paths: Collection[str]) -> None:
     """Raises SchemaConflict where so many fields or columns would need a wider table than there is."""
     if len(paths) <= MAX_COLUMNS:
         return
@@ -27,5 +27,5 @@ def refuse_too_many(stream: Stream, paths: Collection[str]) -> None:
         f"its rows have at least {len(paths):,} different fields{most}, and a table of the warehouse takes "
         f"{MAX_COLUMNS:,} beside the columns of this program",
         place=f"stream {stream.name} ({stream.source})",
-        remedy=NARROWER if stream.is_of_documents else "read a view that has fewer columns",
+        remedy=WIDTH_REMEDY if stream.is_of_documents else "read a view that has fewer columns",
     )

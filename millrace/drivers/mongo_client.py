@@ -14,7 +14,7 @@ from pymongo import errors
 from pymongo.uri_parser import split_options
 
 from millrace.base.errors import (
-    WRONG_CREDENTIALS,
+    CREDENTIALS_REMEDY,
     ConfigurationError,
     FatalError,
     MillraceError,
@@ -107,7 +107,7 @@ def translate(error: errors.PyMongoError, place: str) -> MillraceError:
 def _operation_failure(error: errors.OperationFailure, place: str) -> MillraceError:
     code = error.code
     if code in CREDENTIALS_CODES:
-        return ConfigurationError("user or password is refused", place=place, remedy=WRONG_CREDENTIALS)
+        return ConfigurationError("user or password is refused", place=place, remedy=CREDENTIALS_REMEDY)
     if code == PERMISSION_CODE:
         return ConfigurationError("not authorized", place=place, remedy="grant the role `read` on the database")
     if code in PASSING_CODES or any(error.has_error_label(label) for label in RETRYABLE_LABELS):

@@ -11,7 +11,7 @@ import psycopg2
 from sqlalchemy.exc import DBAPIError
 
 from millrace.base.errors import (
-    WRONG_CREDENTIALS,
+    CREDENTIALS_REMEDY,
     ConfigurationError,
     Conflict,
     FatalError,
@@ -22,7 +22,7 @@ from millrace.base.errors import (
     Unreachable,
 )
 from millrace.base.sql_files import SQL_FILES
-from millrace.declaration.width import NARROWER
+from millrace.declaration.width import WIDTH_REMEDY
 from millrace.drivers.blockers import blockers_of
 from millrace.drivers.server_words import is_raised, postgres_said, postgres_words
 
@@ -66,7 +66,7 @@ _MEANINGS = (
     _Meaning(ConfigurationError, "give the column another name", signs=("conflicts with a system column name",)),
     _Meaning(
         SchemaConflict,
-        f"{NARROWER}; columns that were dropped or replaced count as well, until the table is made again",
+        f"{WIDTH_REMEDY}; columns that were dropped or replaced count as well, until the table is made again",
         states=("54011",),
         signs=("row is too big",),
     ),
@@ -128,7 +128,7 @@ _MEANINGS = (
     ),
     _Meaning(
         ConfigurationError,
-        WRONG_CREDENTIALS,
+        CREDENTIALS_REMEDY,
         states=("28000", "28P01"),
     ),
     _Meaning(
@@ -163,7 +163,7 @@ _MEANINGS = (
 _OF_CONNECTIONS = (
     _Meaning(
         ConfigurationError,
-        WRONG_CREDENTIALS,
+        CREDENTIALS_REMEDY,
         signs=(
             "authentication failed",
             "no password supplied",

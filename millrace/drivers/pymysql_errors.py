@@ -11,7 +11,7 @@ from pymysql.constants import CR, ER
 from sqlalchemy.exc import DBAPIError
 
 from millrace.base.errors import (
-    WRONG_CREDENTIALS,
+    CREDENTIALS_REMEDY,
     ConfigurationError,
     FatalError,
     MillraceError,
@@ -82,7 +82,7 @@ def translate(error: BaseException, place: str) -> MillraceError:
     is_of_driver = code in _OF_CONNECTIONS or is_certificate or CR.CR_ERROR_FIRST <= code <= CR.CR_ERROR_LAST
     problem = redact(problem) if is_of_driver else mysql_words(code, problem)
     if code in _CREDENTIALS:
-        return ConfigurationError(problem, place=place, remedy=WRONG_CREDENTIALS)
+        return ConfigurationError(problem, place=place, remedy=CREDENTIALS_REMEDY)
     if is_certificate:
         return ConfigurationError(
             problem, place=place, remedy="name the server's authority in ssl_ca, or ask for less with ssl_mode"

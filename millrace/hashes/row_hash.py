@@ -16,7 +16,7 @@ import polars as pl
 import polars_hash as plh
 
 from millrace.base.naming import ROW_HASH, VERSION_HASH
-from millrace.base.single_rows import several
+from millrace.base.single_rows import pad_single_row
 from millrace.base.types import Column, Kind
 from millrace.declaration.load_modes import LoadMode
 
@@ -32,7 +32,7 @@ def with_row_hash(frame: pl.DataFrame, columns: Sequence[Column], name: str = RO
     parts = _parts(frame, columns)
     is_complete = not any(frame[column.name].null_count() for column in columns)
     row = parts[0] if is_complete and parts else pl.concat_str(parts, ignore_nulls=True)
-    hashes = several(frame).select(row.alias(name)).select(plh.col(name).nchash.xxh3_128().cast(pl.String))
+    hashes = pad_single_row(frame).select(row.alias(name)).select(plh.col(name).nchash.xxh3_128().cast(pl.String))
     return frame.hstack([hashes.to_series().head(frame.height)])
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from millrace.base.rejects import HEX
-from millrace.base.single_rows import several
+from millrace.base.single_rows import pad_single_row
 from millrace.base.types import Column, Kind, arrow_type, polars_type, text
 from millrace.declaration.captures import LandingFormat
 
@@ -80,7 +80,7 @@ class _ParquetFile:
         )
 
     def write(self, frame: pl.DataFrame) -> None:
-        table = several(frame).to_arrow(compat_level=pl.CompatLevel.newest()).slice(0, frame.height)
+        table = pad_single_row(frame).to_arrow(compat_level=pl.CompatLevel.newest()).slice(0, frame.height)
         self._writer.write_table(table.cast(self._schema))
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from types import TracebackType
 
 import polars as pl
 
-from millrace.base.disk import TemporaryFolder, temporary_space
+from millrace.base.disk import TemporaryFolder, translate_full_disk
 from millrace.base.types import Column
 from millrace.lake.batch import Part
 from millrace.lake.formats import FORMATS, Format, OpenFile, typed
@@ -59,7 +59,7 @@ class PartWriter:
         if [(column.name, column.type) for column in own] != [(one.name, one.type) for one in self._columns]:
             self.close()
             self._columns = own
-        with temporary_space(self._stem):
+        with translate_full_disk(self._stem):
             if self._file is None:
                 self._file = self._form.open(self._path, own)
             self._file.write(frame)
@@ -71,7 +71,7 @@ class PartWriter:
         """Finish the file in hand and put it into the lake."""
         if self._file is None:
             return
-        with temporary_space(self._stem):
+        with translate_full_disk(self._stem):
             self._file.close()
         self._file = None
         key = f"{self._stem}-{len(self.parts):05d}.{self._form.suffix}"

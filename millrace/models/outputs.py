@@ -11,7 +11,7 @@ from dataclasses import replace
 import polars as pl
 
 from millrace.base.errors import TooManyRejects
-from millrace.base.rejects import NO_KEY, because, split
+from millrace.base.rejects import NO_KEY, reject_when, split_rejects
 from millrace.base.types import Column
 from millrace.contract.check import Limits, measure, within_limits
 from millrace.contract.tolerance import Rejected, check_model_rejects
@@ -58,7 +58,7 @@ class StreamOutput:
 
 class ModelOutput:
     """The files of a model's batch. ``batch`` is what is known before, ``root_key`` how rows that leave are told, if
-    they do, ``limits`` what the warehouse can hold, ``called`` how a command names the pipeline."""
+    they do, ``limits`` what the warehouse can hold, ``cli_name`` how a command names the pipeline."""
 
     def __init__(
         self,
@@ -68,10 +68,10 @@ class ModelOutput:
         model: Model,
         root_key: RootKey | None,
         limits: Limits | None,
-        called: str,
+        cli_name: str,
     ) -> None:
         self._batch, self._store, self._model, self._root_key, self._limits = batch, store, model, root_key, limits
-        self._called = called
+        self._cli_name = cli_name
         attempt = f"{batch.batch_id}-{secrets.token_hex(4)}"
         self._prefix = batch_prefix(batch.pipeline, batch.stream, batch.read_at, attempt)
         self._rows, self._deletes, self._root_keys = (
@@ -86,7 +86,7 @@ class ModelOutput:
         """What a function gave; of its rows those that the warehouse and the load mode can hold. The others are kept as
         rejects."""
         known_by = self._root_key.columns if self._root_key else {key: key for key in self._model.keys}
-        rows, unnumbered = split(given.rows, self._verdicts(), list(known_by))
+        rows, unnumbered = split_rejects(given.rows, self._verdicts(), list(known_by))
         refused = [given.rejects, as_known_by(unnumbered, known_by)]
         if self._limits is not None:
             rows, too_long = within_limits(rows, self._batch.columns, list(known_by), self._limits)
@@ -169,7 +169,7 @@ class ModelOutput:
     def _refuse_too_many(self, batch: Batch) -> None:
         if batch.consent.accept_rejects:
             return
-        command = f"millrace rejects {self._called} --stream {batch.stream}"
+        command = f"millrace rejects {self._cli_name} --stream {batch.stream}"
         where = f"`{command}` ({self._store.uri(self._prefix)}/rejects-*.ndjson)"
         place = f"model {batch.pipeline}.{batch.stream}"
         try:
@@ -180,13 +180,13 @@ class ModelOutput:
             raise
 
     def _verdicts(self) -> list[pl.Expr]:
-        without_key = [because(NO_KEY, key, pl.col(key).is_null()) for key in self._model.keys]
+        without_key = [reject_when(NO_KEY, key, pl.col(key).is_null()) for key in self._model.keys]
         if not isinstance(self._model.load, History):
             return without_key
         (key,) = self._model.keys
         return [
             *without_key,
-            because(BEYOND_RECORD_IDS, key, pl.col(key).cast(pl.Int128).abs() > self._model.load.greatest_key),
+            reject_when(BEYOND_RECORD_IDS, key, pl.col(key).cast(pl.Int128).abs() > self._model.load.greatest_key),
         ]
 
     def _measured(self, rows: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:

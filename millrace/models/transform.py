@@ -14,7 +14,7 @@ from typing import Literal
 
 import polars as pl
 
-from millrace.base.disk import TemporaryFolder, temporary_space
+from millrace.base.disk import TemporaryFolder, translate_full_disk
 from millrace.base.errors import ConfigurationError, FatalError
 from millrace.base.naming import column_name
 from millrace.base.types import polars_type
@@ -76,7 +76,7 @@ class _Transform:
         self._root_keys = {model.name: self._root_key(model) for model in self._models}
         self._outputs = {
             model.name: ModelOutput(
-                batch, processed, stack, model, self._root_keys[model.name], limits, pipeline.called
+                batch, processed, stack, model, self._root_keys[model.name], limits, pipeline.cli_name
             )
             for model in self._models
             if (batch := model_batch(pipeline, model, self._batches))
@@ -244,8 +244,8 @@ class _Transform:
                 raise FatalError(
                     f"{name}, which it is computed from, rejected rows, and the changes beside it come once",
                     place=self._place(model),
-                    remedy=f"see `millrace rejects {self._pipeline.called} --stream {name}`, then fix the model or the "
-                    "data; nothing was loaded, and the changes will be read again",
+                    remedy=f"see `millrace rejects {self._pipeline.cli_name} --stream {name}`, then fix the model or "
+                    "the data; nothing was loaded, and the changes will be read again",
                 )
             self._outputs[name].add_note(f"it rejected rows: {model.name} is computed from it, and stays as it was")
             self._short[model.name] = name
@@ -287,7 +287,7 @@ class _Transform:
 
 def _read(batch: Batch, part: Part, store: ObjectStore) -> Iterator[pl.DataFrame]:
     """The rows of a file. Raises FatalError when it is not the one that was written."""
-    with TemporaryFolder() as directory, temporary_space(part.key):
+    with TemporaryFolder() as directory, translate_full_disk(part.key):
         path = directory / "part"
         store.get_file(part.key, path)
         with path.open("rb") as file:

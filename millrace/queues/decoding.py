@@ -9,7 +9,7 @@ import orjson
 import polars as pl
 
 from millrace.base.naming import MESSAGE_ADDRESS, ROW_ID, column_name
-from millrace.base.rejects import REJECT_SCHEMA, SEPARATOR
+from millrace.base.rejects import REASON_SEPARATOR, REJECT_SCHEMA
 from millrace.base.types import Column, polars_type
 from millrace.declaration.stream import Stream
 from millrace.sources.chunk import Chunk
@@ -56,7 +56,9 @@ class MessageDecoder:
         return (*named, *met.values())
 
     def _identity(self) -> pl.Expr:
-        return pl.concat_str([pl.col(key).cast(pl.String) for key in self._keys], separator=SEPARATOR).alias(ROW_ID)
+        return pl.concat_str([pl.col(key).cast(pl.String) for key in self._keys], separator=REASON_SEPARATOR).alias(
+            ROW_ID
+        )
 
 
 def _parsed(body: str) -> dict[str, Any] | str:

@@ -15,8 +15,8 @@ import polars as pl
 from millrace.base.errors import TooManyRejects
 from millrace.base.memory import return_large_blocks
 from millrace.base.naming import ROW_HASH, column_name
-from millrace.base.rejects import NOWHERE
-from millrace.base.types import Column, identity_column, polars_type
+from millrace.base.rejects import NO_LOCATION
+from millrace.base.types import Column, polars_type, row_id_columns
 from millrace.contract.check import Limits, measure
 from millrace.contract.fitting import Fitting
 from millrace.contract.tolerance import Rejected, check_rejects
@@ -48,7 +48,7 @@ class Landing:
     """Where batches of a pipeline go, what the warehouse behind them can hold, and the lease's token they carry (0:
     none was taken). ``processed`` is where batches of models lie, and files that no batch
     keeps, if that is another place. ``dated`` says which
-    date a read is of, if that is declared. ``called`` is how a command names the pipeline, if not so."""
+    date a read is of, if that is declared. ``cli_name`` is how a command names the pipeline, if not so."""
 
     pipeline: str
     store: ObjectStore
@@ -58,7 +58,7 @@ class Landing:
     form: LandingFormat = "parquet"
     processed: ObjectStore | None = None
     dated: Dated | None = None
-    called: str = ""
+    cli_name: str = ""
 
     def effective_at(self, read_at: datetime, previous: datetime | None) -> datetime:
         """Since when what a read shows, and the ``previous`` one did not, is taken to be so."""
@@ -141,7 +141,7 @@ class Extraction:
             return  # Nothing but rejects, whose key has no known type.
         hashed = with_hashes(accepted, columns, self._stream.load, self._keys)
         self._columns |= {column.name: column for column in columns}
-        self._measure(accepted, [*columns, *identity_column(self._read.identity)])
+        self._measure(accepted, [*columns, *row_id_columns(self._read.identity)])
         self._ahead = max(self._ahead, stamped_ahead(accepted, columns, self._stream, self._read.read_at))
         self._wait()
         self._writing = self._pool.submit(self._rows.write, hashed, columns)
@@ -164,7 +164,7 @@ class Extraction:
         key = f"{self.prefix}/rejects-{len(self._reject_files):05d}.ndjson"
         self._landing.store.put_bytes(fresh.write_ndjson().encode(), key)
         self._reject_files.append(key)
-        self._met.update(coordinates for coordinates in fresh["coordinates"] if coordinates != NOWHERE)
+        self._met.update(coordinates for coordinates in fresh["coordinates"] if coordinates != NO_LOCATION)
         self._reject_counts.update(fresh.select("reason", "field").rows())
 
     def remove(self, columns: Sequence[Column], rows: Sequence[tuple[Any, ...]]) -> None:
@@ -255,7 +255,7 @@ class Extraction:
         """A replay reads again what was accepted as rejected before."""
         if self._kind == "replay" or self._consent.accept_rejects:
             return
-        pipeline = self._landing.called or self._landing.pipeline
+        pipeline = self._landing.cli_name or self._landing.pipeline
         command = f"millrace rejects {pipeline} --stream {self._stream.name}"
         rejected = Rejected(
             self._reject_counts,

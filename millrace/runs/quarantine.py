@@ -10,7 +10,7 @@ import orjson
 import polars as pl
 
 from millrace.base.errors import SourceMissing
-from millrace.base.rejects import FILE_IS_GONE, NOWHERE, no_rejects, read_rejects
+from millrace.base.rejects import FILE_IS_GONE, NO_LOCATION, no_rejects, read_rejects
 from millrace.declaration.model import Model
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
@@ -123,13 +123,18 @@ def _read_all(store: ObjectStore, batch: Batch) -> pl.DataFrame:
 def _gone(store: ObjectStore, key: str, one: OpenRejects, rows: int) -> pl.DataFrame:
     """So many rows of which nothing is known but the file that held them."""
     uri = store.uri(key)
-    lost = {"reason": FILE_IS_GONE, "field": "", "coordinates": NOWHERE, "row": orjson.dumps({"file": uri}).decode()}
+    lost = {
+        "reason": FILE_IS_GONE,
+        "field": "",
+        "coordinates": NO_LOCATION,
+        "row": orjson.dumps({"file": uri}).decode(),
+    }
     frame = pl.DataFrame([lost] * rows, schema=dict(no_rejects().schema))
     return frame.with_columns(read_at=pl.lit(one.read_at), file=pl.lit(uri))
 
 
 def _each_once(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
     rows = pl.concat(frames) if frames else no_rejects().with_columns(read_at=None, file=pl.lit(""))
-    is_nowhere = pl.col("coordinates") == NOWHERE
+    is_nowhere = pl.col("coordinates") == NO_LOCATION
     placed = rows.filter(~is_nowhere).unique("coordinates", keep="first", maintain_order=True)
     return pl.concat([placed, rows.filter(is_nowhere)])

@@ -18,7 +18,7 @@ from bson import json_util
 
 from millrace.base.errors import FatalError, RetryableError
 from millrace.base.naming import column_name
-from millrace.base.rejects import FILE_IS_GONE, NOWHERE, REJECT_SCHEMA
+from millrace.base.rejects import FILE_IS_GONE, NO_LOCATION, REJECT_SCHEMA
 from millrace.base.types import Column
 from millrace.declaration.captures import Queue
 from millrace.declaration.consent import NO_CONSENT, Consent
@@ -155,7 +155,7 @@ async def replay(route: Route) -> Batch | None:
     with Extraction(
         route.landing, route.stream, read, "replay", known, previous=previous, consent=route.consent
     ) as extraction:
-        extraction.keep_rejects(rejected.filter(pl.col("coordinates") == NOWHERE).select(*REJECT_SCHEMA))
+        extraction.keep_rejects(rejected.filter(pl.col("coordinates") == NO_LOCATION).select(*REJECT_SCHEMA))
         _note_lost_files(extraction, rejected)
         gone = 0
         coordinates = pl.concat([rejected["coordinates"], *(rows["coordinates"] for _, rows in of_models)])

@@ -64,7 +64,7 @@ def applied_groups(warehouse: Warehouse, pipeline: Pipeline, model: Model) -> li
         raise ConfigurationError(
             "nothing that it is computed from was ever loaded",
             place=f"model {pipeline.name}.{model.name}",
-            remedy=f"run `millrace run {pipeline.called}`, which fills it",
+            remedy=f"run `millrace run {pipeline.cli_name}`, which fills it",
         )
     snapshots = {one.stream: one for one in reversed(applied) if one.stream not in changing}
     groups = []
@@ -113,6 +113,6 @@ def _batches(landing: ObjectStore, group: Group, pipeline: Pipeline, model: Mode
             raise ConfigurationError(
                 f"{landing.uri(manifest)} is not in the landing zone any more",
                 place=f"model {pipeline.name}.{model.name}",
-                remedy=f"run `millrace reload {pipeline.called} {model.name} --from source`: versions from before this "
-                "read are lost then; the table is as it was",
+                remedy=f"run `millrace reload {pipeline.cli_name} {model.name} --from source`: versions from before "
+                "this read are lost then; the table is as it was",
             ) from None

@@ -16,7 +16,7 @@ import polars as pl
 
 from millrace.base.errors import ConfigurationError
 from millrace.base.naming import ROW_HASH, column_name
-from millrace.base.types import Column, Kind, identity_column
+from millrace.base.types import Column, Kind, row_id_columns
 from millrace.contract.check import measure, within_limits
 from millrace.drivers.worker import Worker
 from millrace.hashes.content_hash import CONTENT_HASH, with_content_hash
@@ -147,7 +147,7 @@ class _Narrowing:
     @property
     def _chosen(self) -> list[Column]:
         keys = [self._columns[name] for name in self._keys if name in self._columns]
-        return [*keys, *identity_column(self._identity)]
+        return [*keys, *row_id_columns(self._identity)]
 
 
 async def _read_again(route: Route, known: Sequence[Column], scan: Scan, extraction: Extraction) -> int:

@@ -20,7 +20,7 @@ from millrace.base.naming import column_name, column_names
 from millrace.base.rejects import NAME_TOO_LONG
 from millrace.base.types import FLOAT64, TIME_KINDS, Column, DataType, Kind, from_polars, polars_type
 from millrace.declaration.stream import Stream
-from millrace.declaration.width import MAX_COLUMNS, refuse_too_many
+from millrace.declaration.width import MAX_COLUMNS, refuse_too_many_columns
 from millrace.sources.bson_values import Converters, Unfit
 
 NUL = "\x00"
@@ -104,7 +104,9 @@ class Documents:
             into[path] = values
             if len(into) % MAX_COLUMNS == 0 and self._stream.schema_policy != "quarantine":
                 # Before there are so many that memory does not hold them.
-                refuse_too_many(self._stream, [one for one, held in into.items() if held.count(None) < len(held)])
+                refuse_too_many_columns(
+                    self._stream, [one for one, held in into.items() if held.count(None) < len(held)]
+                )
 
     def _is_declared_whole(self, path: str) -> bool:
         declared = self._declared(path)

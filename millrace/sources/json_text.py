@@ -7,7 +7,7 @@ import re
 
 import polars as pl
 
-from millrace.base.single_rows import several_values
+from millrace.base.single_rows import pad_single_value
 
 NUL_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*+\\u0000")
 _NOT_OF_JSON = r'\\[^"\\/bfnrtu]|(?:^|[\[:,])\s*-?[0-9]*(?:\.[0-9]*)?(?:-|[0-9]\.|[0-9][eE][-+]?)(?:[^0-9+-]|$)'
@@ -20,7 +20,7 @@ def unfit(texts: pl.Series) -> pl.Series:
 
     Nearly all texts hold nothing suspicious and are not looked at twice.
     """
-    suspects = several_values(texts).str.contains(_SUSPICIOUS).fill_null(False).arg_true()
+    suspects = pad_single_value(texts).str.contains(_SUSPICIOUS).fill_null(False).arg_true()
     reasons = pl.repeat(None, len(texts), dtype=pl.String, eager=True)
     return reasons.scatter(suspects, [_reason(texts[index]) for index in suspects]) if len(suspects) else reasons
 

@@ -16,7 +16,7 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError
 
 from millrace.base.naming import ROW_ID
-from millrace.base.rejects import NOWHERE, REJECT_SCHEMA
+from millrace.base.rejects import NO_LOCATION, REJECT_SCHEMA
 from millrace.base.types import TIMESTAMP_UTC, Column
 from millrace.declaration.stream import Stream
 from millrace.sources.bson_values import TYPE_OF, accepted
@@ -96,8 +96,8 @@ def _id_of(raw: bytes) -> str:
     try:
         document = bson.decode((len(first) + SIZE_BYTES).to_bytes(SIZE_BYTES, "little") + first, OPTIONS)
     except (BSONError, ValueError, OverflowError):
-        return NOWHERE
-    return json_util.dumps(document, json_options=EXTENDED_JSON) if DOCUMENT_KEY in document else NOWHERE
+        return NO_LOCATION
+    return json_util.dumps(document, json_options=EXTENDED_JSON) if DOCUMENT_KEY in document else NO_LOCATION
 
 
 def _reject(document: Mapping[str, Any], reason: str, field: str) -> dict[str, str]:

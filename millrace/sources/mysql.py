@@ -18,7 +18,7 @@ from millrace.base.errors import ConfigurationError
 from millrace.base.naming import literal, quote_in_backticks
 from millrace.base.rejects import HEX
 from millrace.base.types import Column, Kind
-from millrace.base.zones import other_than_utc
+from millrace.base.zones import zones_other_than_utc
 from millrace.declaration.stream import Stream
 from millrace.drivers.pipe import CHUNK_BYTES, Pipe, piped
 from millrace.drivers.psycopg_errors import statement
@@ -193,7 +193,7 @@ def _oldest_transaction(connection: Any) -> tuple[datetime | None, str]:
 def _zones_of(variables: Mapping[str, str], given: str) -> tuple[str, ...]:
     """Those that the server gives to sessions, by default and by its init_connect, other than UTC."""
     names = {variables["time_zone"], given}
-    return other_than_utc({variables["system_time_zone"] if name == "SYSTEM" else name for name in names})
+    return zones_other_than_utc({variables["system_time_zone"] if name == "SYSTEM" else name for name in names})
 
 
 def _joined(fields: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from millrace.base.errors import ConfigurationError
 from millrace.base.naming import literal, quote
 from millrace.base.types import Column, Kind
-from millrace.base.zones import other_than_utc
+from millrace.base.zones import zones_other_than_utc
 from millrace.declaration.stream import Stream
 from millrace.drivers.pipe import CHUNK_BYTES, piped
 from millrace.drivers.poolers import transactions
@@ -66,7 +66,7 @@ class Postgres:
             if replayed_until is not None:
                 replayed_until = _replayed_until(cursor, replayed_until)
         begin_reading(connection, "REPEATABLE READ")
-        zones = other_than_utc(zones)
+        zones = zones_other_than_utc(zones)
         return Moment((clock or read_at).astimezone(UTC), oldest_start, BLIND[why_blind], replayed_until, zones=zones)
 
     def describe(self, connection: Any, stream: Stream, known: Sequence[Column]) -> tuple[SourceColumn, ...]:

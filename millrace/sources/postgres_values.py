@@ -7,7 +7,7 @@ from typing import Any
 
 from millrace.base.errors import ConfigurationError, UnmappableType
 from millrace.base.naming import column_names, quote
-from millrace.base.types import Column, DataType, Kind, from_postgres, numeric_measures
+from millrace.base.types import Column, DataType, Kind, from_postgres, numeric_digits
 from millrace.declaration.stream import Stream
 from millrace.drivers.psycopg_errors import statement
 from millrace.sources.rows import YEARS, SourceColumn
@@ -53,7 +53,7 @@ def _source_column(
 
 def _is_exact(data_type: DataType, type_name: str, modifier: int) -> bool:
     if data_type.kind is Kind.DECIMAL:
-        return numeric_measures(modifier) == (data_type.precision, data_type.scale)
+        return numeric_digits(modifier) == (data_type.precision, data_type.scale)
     return data_type.kind is not Kind.DOCUMENT or type_name == "jsonb"
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from millrace.base.errors import FatalError
-from millrace.base.rejects import HEX, because, because_of, split
-from millrace.base.single_rows import several
+from millrace.base.rejects import HEX, reject_when, reject_with, split_rejects
+from millrace.base.single_rows import pad_single_row
 from millrace.base.types import Column, Kind, polars_type
 from millrace.declaration.stream import Stream
 from millrace.sources.chunk import Chunk
@@ -61,8 +61,8 @@ def decode(data: bytes, columns: tuple[SourceColumn, ...], stream: Stream) -> Ch
     except pl.exceptions.PolarsError:
         frame = _parse_leniently(data, columns, stream)
     verdicts = list(_verdicts(frame, columns))
-    accepted, rejected = split(frame, verdicts, stream.keys, raw=lambda: _raw(data, columns))
-    finished = several(accepted).select(_finish(column) for column in plain).head(accepted.height)
+    accepted, rejected = split_rejects(frame, verdicts, stream.keys, raw=lambda: _raw(data, columns))
+    finished = pad_single_row(accepted).select(_finish(column) for column in plain).head(accepted.height)
     return Chunk(finished, plain, rejected)
 
 
@@ -104,7 +104,7 @@ def _parse(data: bytes, columns: tuple[SourceColumn, ...], *, strict: bool) -> p
     frame = _read_csv(data, wire) if strict else _read_with_surplus(data, wire)
     tried = [column for column in columns if wire[column.column.name] == pl.String() and _is_tried(column)]
     texts = [_before(column).alias(_text_of(column.column)) for column in tried]
-    return several(frame).with_columns(*texts, *map(_tried, tried)).head(frame.height) if tried else frame
+    return pad_single_row(frame).with_columns(*texts, *map(_tried, tried)).head(frame.height) if tried else frame
 
 
 def _parse_leniently(data: bytes, columns: tuple[SourceColumn, ...], stream: Stream) -> pl.DataFrame:
@@ -160,19 +160,19 @@ def _exact_decimal(column: Column) -> pl.Expr:
 def _verdicts(frame: pl.DataFrame, columns: tuple[SourceColumn, ...]) -> Iterator[pl.Expr]:
     """Verdicts on the columns that may hold what their types cannot."""
     if SURPLUS in frame.columns:
-        yield because(TOO_LARGE, "", pl.col(SURPLUS).is_not_null())
+        yield reject_when(TOO_LARGE, "", pl.col(SURPLUS).is_not_null())
     for column in columns:
         value, kind, path = pl.col(column.column.name), column.column.type.kind, column.column.path
         text = pl.col(_text_of(column.column))
         if _text_of(column.column) in frame.columns:
             unheld = value.is_null() & text.is_not_null()
-            yield because_of(pl.when(unheld).then(_why(column, text)), path)
+            yield reject_with(pl.when(unheld).then(_why(column, text)), path)
         if kind is Kind.DOCUMENT and not column.exact:
-            yield because_of(value.map_batches(unfit, return_dtype=pl.String), path)
+            yield reject_with(value.map_batches(unfit, return_dtype=pl.String), path)
         elif kind is Kind.TEXT and not column.exact:
-            yield because("nul_character", path, value.str.contains(NUL, literal=True))
+            yield reject_when("nul_character", path, value.str.contains(NUL, literal=True))
         elif kind is Kind.BOOLEAN and not column.exact:
-            yield because("type_mismatch", path, ~value.is_between(0, 1))
+            yield reject_when("type_mismatch", path, ~value.is_between(0, 1))
 
 
 def _why(column: SourceColumn, text: pl.Expr) -> pl.Expr:

@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 import psycopg2
 
-from millrace.base.disk import temporary_space
+from millrace.base.disk import translate_full_disk
 from millrace.base.errors import FatalError
 from millrace.base.naming import quote
 from millrace.base.redact import redact
@@ -90,7 +90,7 @@ class Contents:
         files = f"{self.prefix}/{UNLOADED}"
         self._unload(query, files)
         for key in self.store.list_keys(files):
-            with tempfile.TemporaryDirectory(prefix="millrace-") as directory, temporary_space(files):
+            with tempfile.TemporaryDirectory(prefix="millrace-") as directory, translate_full_disk(files):
                 path = Path(directory) / "part.parquet"
                 self.store.get_file(key, path)
                 yield from FORMATS["parquet"].read(path, self.columns)

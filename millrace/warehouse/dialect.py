@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from millrace.base.errors import ConfigurationError
-from millrace.base.types import MAX_PRECISION, POSTGRES, REDSHIFT, DataType, Kind, decimal, render
+from millrace.base.types import MAX_PRECISION, POSTGRES, REDSHIFT, DataType, Kind, decimal, warehouse_type
 from millrace.contract.check import Limits
 
 MINIMUM_TEXT_BYTES = 256
@@ -52,7 +52,7 @@ class Dialect:
 
     def target_type(self, data_type: DataType, longest_bytes: int) -> str:
         """The column's type when it is created: wide enough for its declaration and for what was measured."""
-        return render(dict(self.type_names), self.sized(data_type, longest_bytes))
+        return warehouse_type(dict(self.type_names), self.sized(data_type, longest_bytes))
 
     def stage_type(self, data_type: DataType, longest_bytes: int) -> str:
         """The type in the stage: as narrow as the batch allows, because a stage is read into memory."""

@@ -138,7 +138,7 @@ def _refuse_part(ledger: Ledger, batch: Batch, target: Target, problem: str) -> 
     raise TargetLost(
         f"{target.name} {problem}, and this batch holds only what changed",
         place=target.place,
-        remedy=f"run `millrace run {target.called} --full`, which reads everything",
+        remedy=f"run `millrace run {target.cli_name} --full`, which reads everything",
     )
 
 
@@ -148,7 +148,7 @@ def _refuse_beginning(ledger: Ledger, batch: Batch, target: Target) -> None:
         raise TargetLost(
             f"{target.name} was never loaded, and this batch holds only a part of its rows",
             place=target.place,
-            remedy=f"run `millrace run {target.called}` first, which reads everything for it",
+            remedy=f"run `millrace run {target.cli_name}` first, which reads everything for it",
         )
 
 
@@ -279,7 +279,7 @@ def _complete_batch(work: Work, made: Collection[str], *, has_rejects: bool) -> 
         return work
     if not has_rejects:
         return replace(work, batch=replace(batch, is_complete=True))
-    command = f"`millrace reload {target.called} {target.member} --from source`"
+    command = f"`millrace reload {target.cli_name} {target.member} --from source`"
     told = f"rows were rejected, so nothing is taken for deleted: rows may be left that are gone ({command})"
     return replace(work, batch=replace(batch, note="; ".join(filter(None, (batch.note, told)))))
 
@@ -289,7 +289,7 @@ def _not_filled(work: Work, members: Collection[str]) -> tuple[str, ...]:
     target = work.target
     if target.begins_whole or target.member in members or not target.roots & {*members}:
         return ()
-    command = f"`millrace reload {target.called} {target.member}`"
+    command = f"`millrace reload {target.cli_name} {target.member}`"
     return (
         f"it was never loaded, and messages are not read again: it holds those from now on ({command} adds the rest)",
     )

@@ -114,7 +114,7 @@ class Rebuild:
     def _refuse_late(self, ledger: Ledger) -> None:
         """The leases of the streams keep others out, unless this process was frozen for longer than they last."""
         if ledger.applied_batches(self._target.pipeline, self._roots) != self._applied:
-            again = f"millrace reload {self._target.called} {self._target.member}"
+            again = f"millrace reload {self._target.cli_name} {self._target.member}"
             raise Superseded(
                 f"another run loaded {' or '.join(self._roots)} meanwhile, and the new table lacks its rows",
                 place=self._target.place,

@@ -29,7 +29,7 @@ def reconcile(connection: Any, target: Target, batch: Batch, rejected: int, *, i
         raise CountMismatch(
             "; ".join(differences),
             place=target.place,
-            remedy=f"nothing was committed; `millrace sweep {target.called}` finds silent changes and deletes",
+            remedy=f"nothing was committed; `millrace sweep {target.cli_name}` finds silent changes and deletes",
         )
     return differences
 

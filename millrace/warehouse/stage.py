@@ -14,11 +14,11 @@ import orjson
 import polars as pl
 import psycopg2
 
-from millrace.base.disk import TemporaryFolder, temporary_space
+from millrace.base.disk import TemporaryFolder, translate_full_disk
 from millrace.base.errors import CountMismatch, FatalError, KeyViolation
 from millrace.base.naming import ROW_HASH, VERSION_HASH
 from millrace.base.redact import redact
-from millrace.base.types import Column, Kind, identity_column, text
+from millrace.base.types import Column, Kind, row_id_columns, text
 from millrace.declaration.load_modes import VERSION_HASH_COLUMN
 from millrace.drivers.server_words import without_quoted
 from millrace.hashes.content_hash import CONTENT_HASH
@@ -60,7 +60,7 @@ def files_of(batch: Batch, target: Target) -> list[Files]:
     place = f"{target.place}, batch {batch.batch_id}"
     hashes = [HASH_COLUMN, *(column for column in target.trailing if column == VERSION_HASH_COLUMN)]
     tables = (
-        (target.stage, [*batch.columns, *identity_column(batch.identity), *hashes], batch.parts),
+        (target.stage, [*batch.columns, *row_id_columns(batch.identity), *hashes], batch.parts),
         (target.gone, key_columns, batch.deletes),
         (target.left, root_columns, batch.root_keys),
         (target.sample, [*key_columns, HASH_COLUMN], batch.sample),
@@ -173,7 +173,7 @@ class Stage:
         sent = [_as_csv(name, kinds.get(name)) for name in columns]
         with TemporaryFolder() as directory:
             path, rows = directory / "part.parquet", directory / "part.csv"
-            with temporary_space(files.place):
+            with translate_full_disk(files.place):
                 self._store.get_file(part.key, path)
                 pl.scan_parquet(path).select(sent).sink_csv(rows, include_header=False)
             with rows.open("rb") as file, self._connection.cursor() as cursor:

@@ -37,7 +37,7 @@ class Target:
     times that say none ('': UTC). ``root_columns`` hold the key of the stream that a model's row was made of; ``roots``
     are its streams that change. ``begins_whole``: its first batch must hold all rows there are. ``function`` is a hash
     of the one that computes them.
-    ``max_delete_share`` is the share of its rows that one batch may delete. ``called`` is how a command names the
+    ``max_delete_share`` is the share of its rows that one batch may delete. ``cli_name`` is how a command names the
     pipeline. ``joins`` give columns that rows do not bring."""
 
     pipeline: str
@@ -64,7 +64,7 @@ class Target:
     marks_deleted: bool = False
     stamps_in: str = ""
     max_delete_share: float = 1.0
-    called: str = ""
+    cli_name: str = ""
     joins: tuple[Joined, ...] = ()
     is_model: bool = False
     root_columns: tuple[str, ...] = ()
@@ -226,7 +226,7 @@ def _of_stream(pipeline: Pipeline, stream: Stream, dialect: Dialect, number: int
         rank=2,
         number=number,
         stamps_in=stream.stamps_in,
-        called=pipeline.called,
+        cli_name=pipeline.cli_name,
     )
 
 
@@ -257,6 +257,6 @@ def _of_model(pipeline: Pipeline, model: Model, dialect: Dialect, number: int) -
         sorted_by=model.binds[0].at if model.binds else model.keys[0] if model.load.keeps_versions else "",
         rank=1 if model.references or model.binds else 0,
         number=number,
-        stamps_in=pipeline.stamps_of(model),
-        called=pipeline.called,
+        stamps_in=pipeline.time_zone_of(model),
+        cli_name=pipeline.cli_name,
     )

@@ -10,7 +10,7 @@ import pytest
 from typer import Exit
 
 from millrace.base.errors import MillraceError
-from millrace.base.visible import markdown, markdown_code, visible
+from millrace.base.escaping import escape_markdown, escape_unprintable, markdown_code_block
 from millrace.cli import show
 from millrace.cli.asking import fail
 from millrace.tasks.plan import StreamPlan
@@ -48,7 +48,7 @@ def test_keys_and_field_names_are_shown_as_text(text: str, capsys: pytest.Captur
     show.print_lines([text])
     printed = capsys.readouterr().out
     assert not OBEYED.search(printed)
-    assert as_printed(printed).count(as_printed(visible(text))) >= 8
+    assert as_printed(printed).count(as_printed(escape_unprintable(text))) >= 8
 
 
 def test_rejects_of_a_refused_batch_are_marked(capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,7 +74,7 @@ def test_an_error_is_one_line_that_commands_nothing(text: str, capsys: pytest.Ca
     told = capsys.readouterr().err
     assert told.count("\n") == 1
     assert not OBEYED.search(told)
-    assert told.count(visible(text)) == 3
+    assert told.count(escape_unprintable(text)) == 3
 
 
 @pytest.mark.parametrize("columns", [None, 20, 80, 300])
@@ -103,12 +103,12 @@ def test_a_pipe_gets_whole_texts(capsys: pytest.CaptureFixture[str], monkeypatch
 
 @pytest.mark.parametrize("text", [*HOSTILE, "a|b", "`x`", "[x](javascript:alert(1))", "<script>", "# *_~"])
 def test_markdown_holds_text_and_no_markup(text: str) -> None:
-    cell = markdown(text)
+    cell = escape_markdown(text)
     assert not OBEYED.search(cell)
     assert not re.search(r"(?<!\\)(?:\\\\)*[|`\[\]<>*_#~!]", cell)
 
 
 def test_code_in_markdown_does_not_end_early() -> None:
-    block = markdown_code("SELECT '```\n# out'\n````", "sql")
+    block = markdown_code_block("SELECT '```\n# out'\n````", "sql")
     assert block.startswith("`````sql\n")
     assert block.endswith("\n`````")

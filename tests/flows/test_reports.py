@@ -16,7 +16,7 @@ from sqlalchemy.engine import make_url
 
 from local.processes import free_port
 from millrace.base.errors import SourceMissing, StreamBusy, Unreachable
-from millrace.declaration.find import find
+from millrace.declaration.find import find_pipeline
 from millrace.flows.replicate import replicate
 from millrace.flows.request import ReplicateRequest
 from millrace.tasks.connections import open_warehouse
@@ -105,7 +105,7 @@ async def test_a_warehouse_that_is_down_is_named_once_and_no_source_is(places: P
 async def test_a_busy_stream_is_skipped_by_a_regular_run(
     places: Places, shop: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    declared = find(shop)
+    declared = find_pipeline(shop)
     warehouse = await open_warehouse(declared)
     with warehouse.lease(declared, declared.stream("orders"), "flow run of somebody else"):
         state = await ended(shop)
@@ -119,7 +119,7 @@ async def test_a_busy_stream_is_skipped_by_a_regular_run(
 
 @pytest.mark.parametrize("asked", [{"mode": "full"}, {"mode": "sweep"}, {"window": {"end": "2199-01-01T00:00:00Z"}}])
 async def test_a_busy_stream_fails_a_run_that_nothing_repeats(places: Places, shop: str, asked: dict[str, Any]) -> None:
-    declared = find(shop)
+    declared = find_pipeline(shop)
     warehouse = await open_warehouse(declared)
     with warehouse.lease(declared, declared.stream("orders"), "flow run of somebody else"):
         state = await ended(shop, **asked)

@@ -76,7 +76,7 @@ def test_parameters_are_what_the_flow_takes(deployment: dict[str, Any]) -> None:
     assert deployment["enforce_parameter_schema"] is True
     flow_of(deployment).validate_parameters(deployment["parameters"])
     named = deployment["parameters"]["request"].get("pipeline")
-    assert named is None or named in find.names()
+    assert named is None or named in find.pipeline_names()
 
 
 @each_deployment
@@ -108,14 +108,16 @@ def test_code_is_in_the_image() -> None:
     assert not any("pull" in deployment for deployment in DEPLOYMENTS)
 
 
-@pytest.mark.parametrize("name", find.names())
+@pytest.mark.parametrize("name", find.pipeline_names())
 def test_a_pipeline_s_deployment_runs_when_the_pipeline_says(name: str) -> None:
     """The same moments, in summer and in winter."""
     deployment = BY_NAME[f"replicate/{name}"]
     [schedule] = deployment["schedules"]
     assert deployment["parameters"] == {"request": {"pipeline": name}}
     for begin in (datetime(2027, 1, 1, tzinfo=UTC), datetime(2027, 7, 1, tzinfo=UTC)):
-        assert moments(schedule["cron"], schedule["timezone"], begin) == moments(find.find(name).schedule, "UTC", begin)
+        assert moments(schedule["cron"], schedule["timezone"], begin) == moments(
+            find.find_pipeline(name).schedule, "UTC", begin
+        )
 
 
 def moments(cron: str, timezone: str, begin: datetime) -> list[datetime]:

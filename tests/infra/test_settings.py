@@ -16,7 +16,7 @@ from infra.settings import ENVIRONMENTS, read_settings, runnable, variables_of
 from local.stack import Stack
 from millrace.base.errors import ConfigurationError
 from millrace.blocks.environment import documents
-from millrace.declaration.find import find
+from millrace.declaration.find import find_pipeline
 from tests.infra.stack_outputs import OUTPUTS
 
 
@@ -42,7 +42,7 @@ def test_production_asks_for_what_its_pipelines_connect_to() -> None:
 
 
 def test_a_pipeline_that_names_a_warehouse_cannot_run_without_it() -> None:
-    needed = variables_of(find("stocks"))
+    needed = variables_of(find_pipeline("stocks"))
     assert needed == {"SOURCE_MYSQL_STOCKS_URL", "WAREHOUSE_STOCKS_URL", "WAREHOUSE_URL"}
     assert runnable(["stocks"], needed - {"WAREHOUSE_STOCKS_URL"}) == []
     assert runnable(["stocks"], needed) == ["stocks"]

@@ -12,7 +12,7 @@ import yaml
 from infra.work_pool import TEMPLATE as BASE_JOB_TEMPLATE
 from infra.work_pool import is_secret
 from millrace.base.errors import ConfigurationError
-from millrace.base.naming import declared_name
+from millrace.base.naming import check_name
 from millrace.lake.batch import SCANS
 from millrace.warehouse.contents import UNLOADED
 
@@ -126,7 +126,7 @@ def test_the_lake_is_kept_but_for_the_scans_of_sweeps(name: str) -> None:
     expiring = [rule for rule in said["LifecycleConfiguration"]["Rules"] if "ExpirationInDays" in rule]
     assert [rule["Prefix"] for rule in expiring] == [f"{SCANS}/"]
     with pytest.raises(ConfigurationError, match=SCANS):
-        declared_name(SCANS, "pipeline")
+        check_name(SCANS, "pipeline")
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ from millrace.base.errors import ConfigurationError
 from millrace.base.naming import (
     MAX_IDENTIFIER_BYTES,
     RESERVED,
+    check_name,
     column_name,
     column_names,
-    declared_name,
     distinct_column_name,
     literal,
     quote,
@@ -130,13 +130,13 @@ def test_a_column_is_its_own_name(paths: list[str]) -> None:
 
 @pytest.mark.parametrize("name", ["stori", "a", "_a", "a9", "a_b", "x" * 53])
 def test_a_declared_name_is_taken_as_it_is(name: str) -> None:
-    assert declared_name(name, "stream") == name
+    assert check_name(name, "stream") == name
 
 
 @pytest.mark.parametrize("name", ["", "A", "9a", "a-b", "a b", "a.b", 'a"', "a;", "é", "x" * 54, "a\n"])
 def test_a_declared_name_that_breaks_the_grammar_is_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match=r"stream .* is not a name.*Remedy: use lower-case"):
-        declared_name(name, "stream")
+        check_name(name, "stream")
 
 
 def test_identifiers_are_quoted() -> None:

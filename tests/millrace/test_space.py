@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from millrace.base.disk import PREFIX, TemporaryFolder, remove_abandoned
+from millrace.base.disk import FOLDER_PREFIX, TemporaryFolder, remove_abandoned
 
 HOLDER = """
 import sys, time
@@ -72,8 +72,8 @@ def test_nothing_else_is_removed(temporary: Path) -> None:
     elsewhere = temporary / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "kept").touch()
-    (temporary / f"{PREFIX}link").symlink_to(elsewhere)
-    (temporary / f"{PREFIX}file").touch()
+    (temporary / f"{FOLDER_PREFIX}link").symlink_to(elsewhere)
+    (temporary / f"{FOLDER_PREFIX}file").touch()
     for name in ("millrace-stack-abc", "millrace-abcdefgh", "other"):
         (temporary / name).mkdir()
     assert remove_abandoned() == []
@@ -82,7 +82,7 @@ def test_nothing_else_is_removed(temporary: Path) -> None:
 
 
 def test_the_folder_of_another_user_stays(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (folder := temporary / f"{PREFIX}other").mkdir()
+    (folder := temporary / f"{FOLDER_PREFIX}other").mkdir()
     nobody = os.geteuid() + 1
     monkeypatch.setattr(os, "geteuid", lambda: nobody)
     assert remove_abandoned() == []

@@ -32,10 +32,10 @@ from millrace.base.types import (
     from_mysql,
     from_polars,
     from_postgres,
-    numeric_measures,
+    numeric_digits,
     polars_type,
-    render,
     text,
+    warehouse_type,
 )
 
 
@@ -88,7 +88,7 @@ def test_postgres_types_that_are_refused(name: str) -> None:
      (numeric(2, 5), (5, 5))],
 )  # fmt: skip
 def test_what_a_numeric_of_postgres_takes(modifier: int, expected: tuple[int, int] | None) -> None:
-    assert numeric_measures(modifier) == expected
+    assert numeric_digits(modifier) == expected
 
 
 @pytest.mark.parametrize(
@@ -179,8 +179,8 @@ def test_a_logical_type_everywhere(
 ) -> None:
     assert polars_type(logical) == polars
     assert arrow_type(logical) == arrow
-    assert render(REDSHIFT, logical) == redshift
-    assert render(POSTGRES, logical) == postgres
+    assert warehouse_type(REDSHIFT, logical) == redshift
+    assert warehouse_type(POSTGRES, logical) == postgres
 
 
 def test_no_kind_is_left_out() -> None:

@@ -17,7 +17,7 @@ from local.mysql import MySQLServer
 from millrace import Incremental, Merge, Pipeline, Queue, Stream
 from millrace.base.errors import ConfigurationError
 from millrace.base.types import TIMESTAMP
-from millrace.base.zones import earliest_wall_clock, latest_wall_clock, other_than_utc, possible_zones
+from millrace.base.zones import earliest_wall_clock, latest_wall_clock, possible_zones, zones_other_than_utc
 from millrace.lake.batch import Batch
 from millrace.sources.chunk import Window
 from millrace.warehouse.ledger.load_result import LoadResult
@@ -281,7 +281,7 @@ def test_a_zone_that_is_not_understood_may_be_any() -> None:
     now = datetime.now(UTC)
     assert earliest_wall_clock(now, (west, east)) == now.replace(tzinfo=None) - timedelta(hours=12)
     assert latest_wall_clock(now, (west, east)) == now.replace(tzinfo=None) + timedelta(hours=14)
-    assert other_than_utc(["UTC", "+00:00", "<+07>-07", "Europe/London"]) == ("<+07>-07", "Europe/London")
+    assert zones_other_than_utc(["UTC", "+00:00", "<+07>-07", "Europe/London"]) == ("<+07>-07", "Europe/London")
 
 
 async def test_a_manifest_without_zones_is_read(engine: Engine) -> None:

@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 
 from millrace.base.errors import ConfigurationError
-from millrace.declaration.find import find, names
+from millrace.declaration.find import find_pipeline, pipeline_names
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", pipeline_names())
 def test_a_name_is_a_pipelines(name: str) -> None:
-    assert (find(name).name, find(name).called) == (name, name)
+    assert (find_pipeline(name).name, find_pipeline(name).cli_name) == (name, name)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", pipeline_names())
 def test_a_reference_has_the_type_of_the_key_it_holds(name: str) -> None:
-    pipeline = find(name)
+    pipeline = find_pipeline(name)
     dimensions = {model.name: model for model in pipeline.models}
     for model in pipeline.models:
         for column, dimension in model.references.items():
@@ -41,4 +41,4 @@ def test_a_file_that_cannot_be_imported_is_told_by_its_line(code: str, told: str
     file = tmp_path / "shop.py"
     file.write_text(code)
     with pytest.raises(ConfigurationError, match=f"{told}.*Remedy"):
-        find(f"{file}:pipeline")
+        find_pipeline(f"{file}:pipeline")

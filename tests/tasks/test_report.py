@@ -42,5 +42,5 @@ def test_a_run_that_left_nothing_behind_needs_no_note() -> None:
 
 
 def test_a_pipeline_of_a_file_is_called_by_its_path_as_a_shell_takes_it() -> None:
-    told = note_of(SHOP.called_by("/home/me/my files/shop.py:shop"), read=1, rejected=1)
+    told = note_of(SHOP.with_path("/home/me/my files/shop.py:shop"), read=1, rejected=1)
     assert told == "1 row was rejected: millrace rejects '/home/me/my files/shop.py:shop'"

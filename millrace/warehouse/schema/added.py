@@ -26,7 +26,9 @@ def refuse_unfilled(ledger: Ledger, target: Target, batch: Batch, changes: Seque
     problem = f"the target has lost {', '.join(lost)}, and this batch holds only some of its rows"
     if batch.kind == "model":
         raise FatalError(
-            problem, place=target.place, remedy=f"run `millrace run {target.called} --full`, which fills the column"
+            problem,
+            place=target.place,
+            remedy=f"run `millrace run {target.cli_name} --full`, which fills the column",
         )
     ledger.expect_columns(batch.pipeline, batch.stream, lost)
     raise TargetLost(problem, place=target.place, remedy="run again: everything is read then")
@@ -37,7 +39,10 @@ def unfilled(target: Target, batch: Batch, changes: Sequence[Change]) -> Iterato
     arriving = {column.name for column in batch.columns}
     added = sorted(_added(changes) & arriving)
     if added and not batch.reads_all and not batch.by_value:
-        full, sweep = f"`millrace run {target.called} --full`", f"`millrace sweep {target.called}`, or a due sweep,"
+        full, sweep = (
+            f"`millrace run {target.cli_name} --full`",
+            f"`millrace sweep {target.cli_name}`, or a due sweep,",
+        )
         way = full if batch.kind == "model" or batch.collected else sweep
         yield f"rows loaded before are NULL in the new {', '.join(added)} until they are read again: {way} does it"
 

@@ -96,8 +96,8 @@ def other_function(target: Target, recorded: Form | None) -> str:
         return ""
     return (
         f"the function of {target.member} has changed: rows that do not change stay as the former one made them until "
-        f"`millrace run {target.called} --full`, or `millrace reload {target.called} {target.member}`, which computes "
-        "all versions again"
+        f"`millrace run {target.cli_name} --full`, or `millrace reload {target.cli_name} {target.member}`, which "
+        "computes all versions again"
     )
 
 
@@ -113,7 +113,7 @@ def form_changes(target: Target, held: Collection[str], recorded: Form | None) -
     if recorded is None:
         return list(_unrecorded(target, table, held))
     if recorded.is_left:
-        return [LeftOut(table, f"make the table again: `millrace reload {target.called} {target.member}`")]
+        return [LeftOut(table, f"make the table again: `millrace reload {target.cli_name} {target.member}`")]
     declared = form_of(target)
     changes = list(_other_mode(target, table, held, recorded, declared))
     if recorded.load == declared.load:
@@ -227,7 +227,7 @@ def _other_result(
     yield Told(
         table,
         f"the columns of the model's result are others: rows of {table} are as its function gave them before, NULL in "
-        f"added columns, until they are computed again (`millrace run {target.called} --full`; or {_again(target)})",
+        f"added columns, until they are computed again (`millrace run {target.cli_name} --full`; or {_again(target)})",
     )
     arriving = {column.name for column in target.columns}
     for name in recorded.required:
@@ -246,7 +246,7 @@ def _refused(target: Target, table: TargetTable, was: str, declared: str, what: 
 def _again(target: Target) -> str:
     """How the table is made again by another form."""
     if target.is_model:
-        return f"make the table again: `millrace reload {target.called} {target.member}`"
+        return f"make the table again: `millrace reload {target.cli_name} {target.member}`"
     return f"give the stream another target, or drop {target.name}: the next run loads all of it"
 
 

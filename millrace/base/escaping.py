@@ -12,7 +12,7 @@ import re
 _MARKDOWN = re.compile(r"[\\`*_{}\[\]<>()#|~!&]")
 
 
-def visible(text: object, keep: str = "") -> str:
+def escape_unprintable(text: object, keep: str = "") -> str:
     """``str(text)`` with every character that cannot be printed escaped as in Python (``\\x1b``, ``\\u202e``, ``\\n``),
     but for those in ``keep``."""
     shown = str(text)
@@ -21,17 +21,17 @@ def visible(text: object, keep: str = "") -> str:
     return "".join(one if one.isprintable() or one in keep else repr(one)[1:-1] for one in shown)
 
 
-def visible_json(document: str) -> str:
+def escape_json(document: str) -> str:
     """A JSON document whose texts hold no such character in the clear; what it means stays the same."""
     return "".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in document)
 
 
-def markdown(text: object) -> str:
+def escape_markdown(text: object) -> str:
     """``text`` for a line of Markdown or a cell of its tables: no link, no markup, no other cell."""
-    return _MARKDOWN.sub(lambda found: f"\\{found[0]}", visible(text))
+    return _MARKDOWN.sub(lambda found: f"\\{found[0]}", escape_unprintable(text))
 
 
-def markdown_code(text: str, language: str = "") -> str:
+def markdown_code_block(text: str, language: str = "") -> str:
     """A block of code, fenced so that nothing in it ends the block."""
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
-    return f"{fence}{language}\n{visible(text, keep=chr(10) + chr(9))}\n{fence}"
+    return f"{fence}{language}\n{escape_unprintable(text, keep=chr(10) + chr(9))}\n{fence}"
