@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 
 from millrace.base.errors import FatalError
-from millrace.base.naming import ROW_ID, MESSAGE_ADDRESS
+from millrace.base.naming import MESSAGE_ADDRESS, ROW_ID
 from millrace.base.types import Column
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
