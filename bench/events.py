@@ -31,7 +31,7 @@ from millrace.queues.consumer import Budget, Pace, collect
 from millrace.queues.objects import collected_prefix, put_messages
 from millrace.queues.source import CollectedSource
 from millrace.runs.choose import Bounds, read
-from millrace.runs.extract import Landing
+from millrace.runs.destination import BatchDestination
 from millrace.runs.reads import Route
 from millrace.seed_data.events.stream import messages
 from millrace.warehouse.dialect import REDSHIFT_DIALECT
@@ -117,7 +117,7 @@ def load_a_day(stack: Stack, store: BucketStore, count: int) -> None:
     warehouse, own = Warehouse(opener(connector), REDSHIFT_DIALECT, WAREHOUSE_IAM_ROLE), pipeline.streams[0]
     begun = time.monotonic()
     with warehouse.lease(pipeline, own, "bench") as token:
-        landing = Landing(pipeline.name, store, REDSHIFT_DIALECT.limits, token=token)
+        landing = BatchDestination(pipeline.name, store, REDSHIFT_DIALECT.limits, token=token)
         source = CollectedSource(store, pipeline, warehouse.collected)
         batch = asyncio.run(read(Route(source, landing, warehouse, pipeline, own), Bounds()))
         decoded = time.monotonic()

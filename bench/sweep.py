@@ -25,7 +25,7 @@ from millrace import Incremental, Pipeline, Stream
 from millrace.blocks.sql import driver_of, opener, warehouse_connector
 from millrace.blocks.store import BucketStore
 from millrace.runs.choose import Bounds, Mode, read
-from millrace.runs.extract import Landing
+from millrace.runs.destination import BatchDestination
 from millrace.runs.reads import Route
 from millrace.sources.postgres import PostgresSource
 from millrace.warehouse.dialect import dialect_for
@@ -66,7 +66,7 @@ class SweepPlaces:
         store = BucketStore(S3Bucket(bucket_name=self.bucket, credentials=credentials))
         connector = warehouse_connector(self.warehouse_url, place="bench")
         warehouse = Warehouse(opener(connector), dialect_for(driver_of(connector)), WAREHOUSE_IAM_ROLE)
-        landing = Landing(PIPELINE.name, store, warehouse.dialect.limits)
+        landing = BatchDestination(PIPELINE.name, store, warehouse.dialect.limits)
         return Route(PostgresSource(self.connect), landing, warehouse, PIPELINE, STREAM)
 
 

@@ -22,7 +22,8 @@ from local.mysql import connect, start_mysql
 from local.postgres import start_postgres
 from millrace import Incremental, Stream
 from millrace.lake.batch import Batch
-from millrace.runs.extract import Extraction, Landing
+from millrace.runs.destination import BatchDestination
+from millrace.runs.extract import Extraction
 from millrace.runs.reads import take
 from millrace.sources.chunk import Window
 from millrace.sources.mysql import MySQLSource
@@ -91,7 +92,9 @@ async def read(url: str) -> Batch:
     """The whole table."""
     source, stream = source_of(url)
     async with source.read(stream, (), Window()) as reading:
-        with Extraction(Landing("bench", Discard(), REDSHIFT_DIALECT.limits), stream, reading.read) as extraction:
+        with Extraction(
+            BatchDestination("bench", Discard(), REDSHIFT_DIALECT.limits), stream, reading.read
+        ) as extraction:
             await take(reading, extraction)
             batch = extraction.finish()
     assert batch is not None

@@ -28,7 +28,7 @@ from millrace import Append, Bind, Incremental, Model, Pipeline, Scd2, Stream
 from millrace.lake.batch import Batch
 from millrace.models.transform import transform
 from millrace.runs.choose import Bounds, read
-from millrace.runs.extract import Landing
+from millrace.runs.destination import BatchDestination
 from millrace.runs.reads import Route
 from millrace.sources.postgres import PostgresSource
 from millrace.warehouse.dialect import POSTGRES_DIALECT
@@ -157,7 +157,7 @@ class VersionsPlaces:
     async def _read_one(self, stream: Stream) -> Batch | None:
         warehouse, source = self._warehouse(), PostgresSource(lambda: psycopg2.connect(self.source_url))
         with warehouse.lease(PIPELINE, stream, "bench") as token:
-            landing = Landing(PIPELINE.name, self.lake, warehouse.dialect.limits, token=token)
+            landing = BatchDestination(PIPELINE.name, self.lake, warehouse.dialect.limits, token=token)
             return await read(Route(source, landing, warehouse, PIPELINE, stream), Bounds())
 
     def _warehouse(self) -> Warehouse:

@@ -21,7 +21,7 @@ from millrace.drivers.mongo_client import check
 from millrace.drivers.psycopg_errors import database_errors
 from millrace.drivers.pymysql_errors import mysql_errors
 from millrace.queues.source import CollectedSource
-from millrace.runs.extract import Landing, Progress
+from millrace.runs.destination import BatchDestination, Progress
 from millrace.sources.chunk import Source
 from millrace.sources.mongo import MongoSource
 from millrace.sources.mysql import MySQLSource
@@ -52,11 +52,11 @@ async def open_source(pipeline: Pipeline, stream: Stream, warehouse: Warehouse) 
             assert_never(reference.kind)
 
 
-async def open_landing(pipeline: Pipeline, warehouse: Warehouse, progress: Progress | None = None) -> Landing:
+async def open_landing(pipeline: Pipeline, warehouse: Warehouse, progress: Progress | None = None) -> BatchDestination:
     """Where the batches of a pipeline go."""
     processed = await load_processed() if pipeline.is_transformed else None
     limits = warehouse.dialect.limits
-    return Landing(
+    return BatchDestination(
         pipeline.name,
         await load_landing(),
         limits,

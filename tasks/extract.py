@@ -14,7 +14,7 @@ from prefect.logging import get_run_logger
 from millrace.declaration.find import find_pipeline
 from millrace.lake.batch import Batch
 from millrace.runs.choose import Bounds, read
-from millrace.runs.extract import Progress
+from millrace.runs.destination import Progress
 from millrace.runs.reads import Route
 from millrace.tasks.connections import open_landing, open_source, open_warehouse
 from millrace.tasks.lease import leased

@@ -11,10 +11,10 @@ import polars as pl
 
 from millrace.base.errors import SchemaConflict
 from millrace.base.rejects import REASON_SEPARATOR, as_rejects, no_rejects, reject_when, reject_with, split_rejects
-from millrace.base.single_rows import pad_single_row
 from millrace.base.types import MAX_PRECISION, Column, DataType, Kind, polars_type
 from millrace.contract.document_limits import TOO_LONG, DocumentLimits
 from millrace.declaration.contract_rules import KEY_RULE
+from millrace.lake.lengths import byte_length, measure_longest_bytes
 
 if TYPE_CHECKING:
     from millrace.declaration.stream import Stream
@@ -56,12 +56,6 @@ class Limits:
 _MEASURED = {Kind.TEXT: "text_bytes", Kind.BINARY: "binary_bytes", Kind.DOCUMENT: "document_bytes"}
 
 
-def measure(frame: pl.DataFrame, columns: Sequence[Column]) -> dict[str, int]:
-    """The longest value of every text, binary and document column, in bytes."""
-    lengths = [_length(column).max().fill_null(0) for column in columns if column.type.kind in _MEASURED]
-    return pad_single_row(frame).select(lengths).row(0, named=True) if lengths and frame.height else {}
-
-
 def with_room(
     frame: pl.DataFrame, columns: tuple[Column, ...], limits: Limits
 ) -> tuple[pl.DataFrame, tuple[Column, ...]]:
@@ -77,12 +71,12 @@ def within_limits(
     frame: pl.DataFrame, columns: Sequence[Column], keys: Sequence[str], limits: Limits
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The rows whose values the warehouse can hold, and the others as rejects."""
-    longest = measure(frame, columns)
+    longest = measure_longest_bytes(frame, columns)
     limit = {
         column.name: int(getattr(limits, _MEASURED[column.type.kind])) for column in columns if column.name in longest
     }
     verdicts = [
-        reject_when(TOO_LONG, column.path, _length(column) > limit[column.name])
+        reject_when(TOO_LONG, column.path, byte_length(column) > limit[column.name])
         for column in columns
         if longest.get(column.name, 0) > limit.get(column.name, 0)
     ]
@@ -172,8 +166,3 @@ def _order(rule: str) -> tuple[bool, str]:
 def _verdict(rule: str) -> str:
     column, _, check = rule.rpartition(_RULES_SUFFIX)
     return f"contract_{check}{REASON_SEPARATOR}{column}"
-
-
-def _length(column: Column) -> pl.Expr:
-    value = pl.col(column.name)
-    return value.bin.size("b") if column.type.kind is Kind.BINARY else value.str.len_bytes()

@@ -7,6 +7,7 @@ to the byte and COPY gets its column list from them.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ from millrace.base.disk import TemporaryFolder, translate_full_disk
 from millrace.base.types import Column
 from millrace.lake.batch import Part
 from millrace.lake.formats import FORMATS, Format, OpenFile, typed
+from millrace.lake.lengths import measure_longest_bytes
 from millrace.lake.store import ObjectStore
 
 
@@ -34,6 +36,9 @@ class PartWriter:
         part_bytes: int | None = None,
     ) -> None:
         self.parts: list[Part] = []
+        """The finished files."""
+        self.longest_bytes: Counter[str] = Counter()
+        """The length of the longest value of every text, binary and document column."""
         self._store, self._stem, self._form = store, f"{prefix}/{stem}", form
         self._part_bytes = form.part_bytes if part_bytes is None else part_bytes
         self._directory = TemporaryFolder()
@@ -64,8 +69,14 @@ class PartWriter:
                 self._file = self._form.open(self._path, own)
             self._file.write(frame)
         self._rows += frame.height
+        self._measure(frame, columns)
         if self._path.stat().st_size >= self._part_bytes:
             self.close()
+
+    def _measure(self, frame: pl.DataFrame, columns: Sequence[Column]) -> None:
+        present = [column for column in columns if column.name in frame.columns]
+        for name, length in measure_longest_bytes(frame, present).items():
+            self.longest_bytes[name] = max(length, self.longest_bytes[name])
 
     def close(self) -> None:
         """Finish the file in hand and put it into the lake."""

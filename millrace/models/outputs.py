@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -13,14 +12,14 @@ import polars as pl
 from millrace.base.errors import TooManyRejects
 from millrace.base.rejects import NO_KEY, reject_when, split_rejects
 from millrace.base.types import Column
-from millrace.contract.check import Limits, measure, within_limits
+from millrace.contract.check import Limits, within_limits
 from millrace.contract.tolerance import Rejected, check_model_rejects
 from millrace.declaration.load_modes import History
 from millrace.declaration.model import Model
 from millrace.hashes.row_hash import with_hashes
-from millrace.lake.batch import Batch, RejectCount, batch_prefix
+from millrace.lake.batch import Batch, batch_prefix
+from millrace.lake.batch_writer import BatchWriter, FileKind
 from millrace.lake.store import ObjectStore
-from millrace.lake.writer import PartWriter
 from millrace.models.computed import Computed, as_known_by, stored
 from millrace.models.root_key import RootKey
 
@@ -35,22 +34,19 @@ class StreamOutput:
         self._batch = batch
         # Of its own for every attempt: an object is never written twice.
         attempt = f"{batch.batch_id}-{secrets.token_hex(4)}"
-        self._prefix = batch_prefix(batch.pipeline, batch.stream, batch.read_at, attempt)
-        self.rows, self.deletes, self.sample = (
-            stack.enter_context(PartWriter(store, self._prefix, stem)) for stem in ("part", "delete", "sample")
-        )
+        prefix = batch_prefix(batch.pipeline, batch.stream, batch.read_at, attempt)
+        self.files = stack.enter_context(BatchWriter(store, prefix))
 
     def finish(self) -> Batch:
         """Close the files; the batch, whose manifest is to be saved."""
-        for writer in (self.rows, self.deletes, self.sample):
-            writer.close()
+        self.files.close()
         return replace(
             self._batch,
             form="parquet",
-            prefix=self._prefix,
-            parts=tuple(self.rows.parts),
-            deletes=tuple(self.deletes.parts),
-            sample=tuple(self.sample.parts),
+            prefix=self.files.prefix,
+            parts=self.files.parts("part"),
+            deletes=self.files.parts("delete"),
+            sample=self.files.parts("sample"),
             former=(),
             origin=self._batch.manifest_key,
         )
@@ -58,7 +54,7 @@ class StreamOutput:
 
 class ModelOutput:
     """The files of a model's batch. ``batch`` is what is known before, ``root_key`` how rows that leave are told, if
-    they do, ``limits`` what the warehouse can hold, ``cli_name`` how a command names the pipeline."""
+    they do, ``limits`` what the warehouse can hold, ``called`` how a command names the pipeline."""
 
     def __init__(
         self,
@@ -73,13 +69,8 @@ class ModelOutput:
         self._batch, self._store, self._model, self._root_key, self._limits = batch, store, model, root_key, limits
         self._cli_name = cli_name
         attempt = f"{batch.batch_id}-{secrets.token_hex(4)}"
-        self._prefix = batch_prefix(batch.pipeline, batch.stream, batch.read_at, attempt)
-        self._rows, self._deletes, self._root_keys = (
-            stack.enter_context(PartWriter(store, self._prefix, stem)) for stem in ("part", "delete", "root-key")
-        )
-        self._longest_bytes: Counter[str] = Counter()
-        self._reject_files: list[str] = []
-        self._reject_counts: Counter[tuple[str, str]] = Counter()
+        prefix = batch_prefix(batch.pipeline, batch.stream, batch.read_at, attempt)
+        self._files = stack.enter_context(BatchWriter(store, prefix))
         self._kept: list[pl.DataFrame] = []
 
     def admit(self, given: Computed) -> Computed:
@@ -92,24 +83,15 @@ class ModelOutput:
             rows, too_long = within_limits(rows, self._batch.columns, list(known_by), self._limits)
             refused.append(as_known_by(too_long, known_by))
         for one in refused:
-            self._reject(one)
+            self._files.write_rejects(one)
         others = given.rows.join(rows, on=rows.columns, how="anti", nulls_equal=True)
         return Computed(rows, pl.concat(refused), pl.concat([given.rejected, others]))
-
-    def _reject(self, rejected: pl.DataFrame) -> None:
-        """Rows that are not let in, into the lake and into the counts."""
-        if not rejected.height:
-            return
-        key = f"{self._prefix}/rejects-{len(self._reject_files):05d}.ndjson"
-        self._store.put_bytes(rejected.write_ndjson().encode(), key)
-        self._reject_files.append(key)
-        self._reject_counts.update(rejected.select("reason", "field").rows())
 
     def add(self, rows: pl.DataFrame) -> None:
         """Rows that are let in."""
         columns = self._batch.columns
-        frame = self._measured(rows, columns)
-        self._rows.write(with_hashes(frame, columns, self._model.load, self._model.keys), columns)
+        frame = _as_stored(rows, columns)
+        self._files.write("part", with_hashes(frame, columns, self._model.load, self._model.keys), columns)
 
     def keep(self, rows: pl.DataFrame) -> None:
         """Rows that may come again with another chunk, and count once."""
@@ -118,20 +100,20 @@ class ModelOutput:
 
     def remove(self, keys: pl.DataFrame) -> None:
         """Keys of rows that are gone."""
-        self._write_keys(self._deletes, keys)
+        self._write_keys("delete", keys)
 
     def leave(self, root_keys: pl.DataFrame) -> None:
         """Keys of the root, in the model's columns; rows that hold them and are not among those let in have left."""
-        self._write_keys(self._root_keys, root_keys)
+        self._write_keys("root-key", root_keys)
 
-    def _write_keys(self, writer: PartWriter, keys: pl.DataFrame) -> None:
+    def _write_keys(self, kind: FileKind, keys: pl.DataFrame) -> None:
         columns = [column for column in self._batch.columns if column.name in keys.columns]
-        writer.write(self._measured(keys, columns), columns)
+        self._files.write(kind, _as_stored(keys, columns), columns)
 
     @property
     def has_rejects(self) -> bool:
         """Whether a row was rejected until now."""
-        return bool(self._reject_files)
+        return bool(self._files.reject_files)
 
     def add_note(self, note: str) -> None:
         """Add what a person should know of this batch to its report."""
@@ -144,19 +126,18 @@ class ModelOutput:
         """
         for rows in self._kept:
             self.add(rows)
-        for writer in (self._rows, self._deletes, self._root_keys):
-            writer.close()
-        rejected = self._reject_counts.total()
+        self._files.close()
+        rejected = self._files.reject_counts.total()
         batch = replace(
             self._batch,
-            prefix=self._prefix,
-            parts=tuple(self._rows.parts),
-            deletes=tuple(self._deletes.parts),
-            root_keys=tuple(self._root_keys.parts),
-            longest_bytes=dict(self._longest_bytes),
+            prefix=self._files.prefix,
+            parts=self._files.parts("part"),
+            deletes=self._files.parts("delete"),
+            root_keys=self._files.parts("root-key"),
+            longest_bytes=self._files.longest_bytes,
             rejected=rejected,
-            rejects=tuple(self._reject_files),
-            reject_counts=tuple(RejectCount(*why, count) for why, count in sorted(self._reject_counts.items())),
+            rejects=tuple(self._files.reject_files),
+            reject_counts=self._files.counted_rejects,
             # A row that was rejected is still there, as it was.
             is_complete=self._batch.is_complete and not rejected,
         )
@@ -170,10 +151,10 @@ class ModelOutput:
         if batch.consent.accept_rejects:
             return
         command = f"millrace rejects {self._cli_name} --stream {batch.stream}"
-        where = f"`{command}` ({self._store.uri(self._prefix)}/rejects-*.ndjson)"
+        where = f"`{command}` ({self._store.uri(self._files.prefix)}/rejects-*.ndjson)"
         place = f"model {batch.pipeline}.{batch.stream}"
         try:
-            rejected = Rejected(self._reject_counts, batch.read, batch.is_of_all, where)
+            rejected = Rejected(self._files.reject_counts, batch.read, batch.is_of_all, where)
             check_model_rejects(self._model, place, rejected)
         except TooManyRejects:
             batch.save_refused(self._store)
@@ -189,9 +170,6 @@ class ModelOutput:
             reject_when(BEYOND_RECORD_IDS, key, pl.col(key).cast(pl.Int128).abs() > self._model.load.greatest_key),
         ]
 
-    def _measured(self, rows: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
-        """The columns as they are stored. Whatever is staged is as wide as the longest value of either file."""
-        frame = rows.select(stored(rows, column) for column in columns)
-        for name, length in measure(frame, columns).items():
-            self._longest_bytes[name] = max(length, self._longest_bytes[name])
-        return frame
+
+def _as_stored(rows: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
+    return rows.select(stored(rows, column) for column in columns)

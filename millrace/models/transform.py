@@ -100,7 +100,7 @@ class _Transform:
     def take_changes(self) -> None:
         """Everything else, chunk by chunk: all models of a root, each after its inputs."""
         for name, batch in self._batches.items():
-            deleted = pl.concat([_without_rows(batch), *self._copied(batch, "deletes")], how="diagonal")
+            deleted = pl.concat([_without_rows(batch), *self._copied(batch, "delete")], how="diagonal")
             list(self._copied(batch, "sample"))
             if name in self._whole:
                 continue
@@ -127,7 +127,7 @@ class _Transform:
         """The rows of a batch with all of its columns, each chunk written to the processed zone on its way; of those
         that were read more than once the one that counts."""
         whole, outdated = _without_rows(batch), self._outdated(batch)
-        for frame in numbered(self._copied(batch, "rows")):
+        for frame in numbered(self._copied(batch, "part")):
             counting = frame.join(outdated, on=NUMBER, how="anti") if outdated.height else frame
             yield pl.concat([whole, counting], how="diagonal").select(whole.columns)
 
@@ -166,18 +166,13 @@ class _Transform:
         above = {one.name: self._made_of_let_in(one) for one in self._models if one.name in model.inputs}
         return self._call(model, {**self._let_in, **above}).rows
 
-    def _copied(self, batch: Batch, kind: Literal["rows", "deletes", "sample"]) -> Iterator[pl.DataFrame]:
+    def _copied(self, batch: Batch, kind: Literal["part", "delete", "sample"]) -> Iterator[pl.DataFrame]:
         """The frames of a batch's files of one kind, each after it was written to the processed zone."""
         output = self._streams[batch.stream]
-        parts, writer = {
-            "rows": (batch.parts, output.rows),
-            "deletes": (batch.deletes, output.deletes),
-            "sample": (batch.sample, output.sample),
-        }[kind]
-        for part in parts:
+        for part in {"part": batch.parts, "delete": batch.deletes, "sample": batch.sample}[kind]:
             for frame in _read(batch, part, self._landing):
                 if self._copies:
-                    writer.write(frame, batch.columns)
+                    output.files.write(kind, frame, batch.columns)
                 yield frame
 
     def _without(self, root: str, frame: pl.DataFrame, deleted: pl.DataFrame) -> pl.DataFrame:

@@ -26,7 +26,8 @@ from millrace.declaration.model import Model
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
 from millrace.lake.batch import Batch, BatchKind
-from millrace.runs.extract import Extraction, Landing
+from millrace.runs.destination import BatchDestination
+from millrace.runs.extract import Extraction, Purpose
 from millrace.runs.quarantine import open_rejects, rejected_before
 from millrace.sources.chunk import Keys, Read, Reading, Selection, Source, Window, blocks
 from millrace.sources.mongo_values import AS_IT_WAS
@@ -41,7 +42,7 @@ class Route:
     """One stream's way: where it is read, where its batch lies, what it is compared with, and what a person allows."""
 
     source: Source
-    landing: Landing
+    landing: BatchDestination
     warehouse: Warehouse
     pipeline: Pipeline
     stream: Stream
@@ -89,20 +90,13 @@ async def window(route: Route, selected: Window, kind: BatchKind = "window", *, 
     by_value = by_value or selected.is_chosen or bool(lost) or (kind == "window" and selected == Window())
     async with route.source.read(route.stream, known, selected) as reading:
         read = await route.facts(reading, selected)
-        previous = (await route.standing()).last_read
         with Extraction(
             route.landing,
             route.stream,
             read,
-            kind,
-            known,
-            selected.lower,
-            previous,
-            route.consent,
-            by_value=by_value,
-            rejected_before=partial(
-                rejected_before, route.warehouse, route.landing.store, route.pipeline, route.stream, read
-            ),
+            Purpose(kind, selected.lower, route.consent, by_value),
+            await route.standing(),
+            partial(rejected_before, route.warehouse, route.landing.store, route.pipeline, route.stream, read),
         ) as extraction:
             note_lost(extraction, () if selected.is_chosen else lost)
             note_unfilled(extraction, (await route.standing()).unfilled if selected == Window() else ())
@@ -114,7 +108,7 @@ async def window(route: Route, selected: Window, kind: BatchKind = "window", *, 
                 await asyncio.to_thread(extraction.expect, rows, sample)
             if kind == "snapshot" and extraction.has_rejects and route.feeds_models:
                 held = route.warehouse.rows(
-                    route.pipeline, route.stream, route.landing.working, extraction.scan_prefix, known
+                    route.pipeline, route.stream, route.landing.working_store, extraction.scan_prefix, known
                 )
                 await asyncio.to_thread(extraction.keep_former, held)
             return await asyncio.to_thread(extraction.finish)
@@ -151,10 +145,8 @@ async def replay(route: Route) -> Batch | None:
     nothing = Keys((), ())
     async with route.source.read(route.stream, known, nothing) as reading:
         read = await route.facts(reading, nothing)
-    previous = (await route.standing()).last_read
-    with Extraction(
-        route.landing, route.stream, read, "replay", known, previous=previous, consent=route.consent
-    ) as extraction:
+    purpose = Purpose("replay", consent=route.consent)
+    with Extraction(route.landing, route.stream, read, purpose, await route.standing()) as extraction:
         extraction.keep_rejects(rejected.filter(pl.col("coordinates") == NO_LOCATION).select(*REJECT_SCHEMA))
         _note_lost_files(extraction, rejected)
         gone = 0
@@ -171,7 +163,7 @@ async def replay(route: Route) -> Batch | None:
 
 def _open_rejects_of(route: Route, model: Model) -> tuple[list[str], pl.DataFrame]:
     """Those of a model, known by the key of the stream."""
-    return open_rejects(route.warehouse, route.landing.working, route.pipeline, model)
+    return open_rejects(route.warehouse, route.landing.working_store, route.pipeline, model)
 
 
 def _note_lost_files(extraction: Extraction, rejected: pl.DataFrame) -> None:

@@ -7,7 +7,6 @@ the source then does not have is a delete (docs/decisions/0007-sweep-lease-repla
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, aclosing
 from typing import Any
@@ -17,13 +16,13 @@ import polars as pl
 from millrace.base.errors import ConfigurationError
 from millrace.base.naming import ROW_HASH, column_name
 from millrace.base.types import Column, Kind, row_id_columns
-from millrace.contract.check import measure, within_limits
+from millrace.contract.check import within_limits
 from millrace.drivers.worker import Worker
 from millrace.hashes.content_hash import CONTENT_HASH, with_content_hash
 from millrace.hashes.row_hash import with_row_hash
 from millrace.lake.batch import Batch
 from millrace.lake.writer import PartWriter
-from millrace.runs.extract import Extraction
+from millrace.runs.extract import Extraction, Purpose
 from millrace.runs.look_up import LookUps
 from millrace.runs.reads import Route, note_lost, require_all, window
 from millrace.sources.chunk import Chunk, Read, Reading, Window
@@ -55,11 +54,8 @@ async def sweep(route: Route, *, deep: bool = False) -> Batch | None:
                     route.landing,
                     route.stream,
                     await route.facts(reading, Window()),
-                    "sweep",
-                    known,
-                    previous=standing.last_read,
-                    consent=route.consent,
-                    by_value=deep or bool(standing.lost),
+                    Purpose("sweep", consent=route.consent, by_value=deep or bool(standing.lost)),
+                    standing,
                 )
             )
             note_lost(extraction, standing.lost)
@@ -71,7 +67,7 @@ async def sweep(route: Route, *, deep: bool = False) -> Batch | None:
 async def _scan(route: Route, known: Sequence[Column], reading: Reading, extraction: Extraction, *, deep: bool) -> Scan:
     """The table's keys and row hashes, in the lake; rows that cannot be decoded are rejects already."""
     narrowing = _Narrowing(route, known, reading.read, deep=deep)
-    with PartWriter(route.landing.working, extraction.scan_prefix, "scan") as writer:
+    with PartWriter(route.landing.working_store, extraction.scan_prefix, "scan") as writer:
         rows = 0
         async with aclosing(reading.chunks()) as chunks:
             async for chunk in chunks:
@@ -96,7 +92,6 @@ class _Narrowing:
         self._keys = [column_name(key) for key in route.stream.keys]
         self._coordinates = list(read.coordinates) or self._keys
         self._columns = {column.name: column for column in known if column.name in self._keys}
-        self._longest_bytes: Counter[str] = Counter()
         self._canaries: list[tuple[Any, ...]] = []
         self.rows = 0
 
@@ -113,8 +108,6 @@ class _Narrowing:
         narrow = hashed.select(*self._names, ROW_HASH, *([CONTENT_HASH] if self._deep else []))
         if len(self._canaries) < CANARIES:
             self._canaries += narrow.select(self._keys).head(CANARIES_OF_A_CHUNK).rows()
-        for name, length in measure(narrow, self._chosen).items():
-            self._longest_bytes[name] = max(length, self._longest_bytes[name])
         writer.write(narrow, self._chosen)
         self.rows += narrow.height
         return too_long
@@ -126,7 +119,7 @@ class _Narrowing:
             parts=tuple(writer.parts),
             prefix=prefix,
             identity=self._identity,
-            longest_bytes=dict(self._longest_bytes),
+            longest_bytes=dict(writer.longest_bytes),
             canaries=tuple(self._canaries),
             carried=tuple(self._carried.values()) if self._deep else (),
         )
@@ -157,7 +150,7 @@ async def _read_again(route: Route, known: Sequence[Column], scan: Scan, extract
     with Worker(f"compare-{route.stream.name}") as worker:
         lost = (await route.standing()).lost
         comparison = route.warehouse.compare(
-            route.pipeline, route.stream, scan, route.landing.working, known, trusts_hashes=not lost
+            route.pipeline, route.stream, scan, route.landing.working_store, known, trusts_hashes=not lost
         )
         async with worker.within(comparison) as compared:
             for change in compared.changes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +10,6 @@ from typing import Any
 from millrace.base.errors import CountMismatch
 from millrace.base.naming import DELETED_AT, quote
 from millrace.base.types import Column, text
-from millrace.contract.check import measure
 from millrace.declaration.captures import follows_deletes
 from millrace.hashes.content_hash import CONTENT_HASH
 from millrace.hashes.row_hash import HASH_LENGTH
@@ -130,12 +128,9 @@ def _refuse_repeated(surplus_rows: int, target: Target) -> None:
 def _hashes_of(contents: Contents, scan: Scan, target: Target) -> Files:
     """Key and content hash of the target's rows, in the lake."""
     keys = [column for column in contents.columns if column.name in scan.keys]
-    longest_bytes: Counter[str] = Counter()
     with PartWriter(contents.store, scan.prefix, "content") as writer:
         for hashes in contents.hashes(scan.keys, scan.carried):
             writer.write(hashes, keys)
-            for name, length in measure(hashes, keys).items():
-                longest_bytes[name] = max(length, longest_bytes[name])
         writer.close()
     columns = [*keys, CONTENT_COLUMN]
-    return Files(statements.CONTENT, columns, writer.parts, longest_bytes, scan.prefix, target.place)
+    return Files(statements.CONTENT, columns, writer.parts, writer.longest_bytes, scan.prefix, target.place)

@@ -27,7 +27,7 @@ from millrace.lake.store import ObjectStore
 from millrace.models.transform import transform
 from millrace.queues.source import CollectedSource
 from millrace.runs.choose import Bounds, read
-from millrace.runs.extract import Landing
+from millrace.runs.destination import BatchDestination
 from millrace.runs.reads import Route, replay, window
 from millrace.runs.sweep import sweep
 from millrace.sources.chunk import Source, Window
@@ -90,9 +90,9 @@ class Engine:
         """Sweep into the lake; the batch is also kept in ``batches``."""
         return await self._leased(stream, sweep)
 
-    def landing(self, token: int = 0) -> Landing:
+    def landing(self, token: int = 0) -> BatchDestination:
         """Where batches go, under the lease of this token."""
-        return Landing(PIPELINE, self.store, self.warehouse.dialect.limits, token=token)
+        return BatchDestination(PIPELINE, self.store, self.warehouse.dialect.limits, token=token)
 
     def load(self, stream: Stream, batch: Batch) -> LoadResult:
         """Apply a batch."""
@@ -211,7 +211,7 @@ class Together:
         with engine.warehouse.lease(pipeline, stream, engine.holder) as token, engine._source(stream) as source:
             limits = engine.warehouse.dialect.limits
             form, dated = pipeline.landing, pipeline.dated
-            landing = Landing(pipeline.name, engine.store, limits, None, token, form, self.processed, dated)
+            landing = BatchDestination(pipeline.name, engine.store, limits, None, token, form, self.processed, dated)
             return await read(Route(source, landing, engine.warehouse, pipeline, stream), bounds)
 
 

@@ -18,7 +18,8 @@ from millrace import Incremental, Stream
 from millrace.base.errors import ConfigurationError, KeyViolation, SchemaConflict
 from millrace.base.rejects import REJECT_SCHEMA, no_rejects
 from millrace.base.types import BINARY, DOCUMENT, INT64, TEXT, Column, DataType
-from millrace.contract.check import Limits, measure, meets_contract, within_limits
+from millrace.contract.check import Limits, meets_contract, within_limits
+from millrace.lake.lengths import measure_longest_bytes
 
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 LIMITS = Limits(text_bytes=6, binary_bytes=3, document_bytes=10, document_text_bytes=10)
@@ -178,10 +179,10 @@ def test_only_the_rows_that_are_too_long_are_rejected_and_order_is_kept() -> Non
 
 def test_the_longest_value_of_each_column_is_measured_in_bytes() -> None:
     frame = pl.concat([values("€", b"\x00\x01", '{"é":1}'), values("ab", None, "1"), values()])
-    assert measure(frame, ALL) == {"text": 3, "binary": 2, "document": 8}
-    assert measure(values(), ALL) == {"text": 0, "binary": 0, "document": 0}
-    assert measure(frame.clear(), ALL) == {}
-    assert measure(frame.select("id"), columns(id=INT64)) == {}
+    assert measure_longest_bytes(frame, ALL) == {"text": 3, "binary": 2, "document": 8}
+    assert measure_longest_bytes(values(), ALL) == {"text": 0, "binary": 0, "document": 0}
+    assert measure_longest_bytes(frame.clear(), ALL) == {}
+    assert measure_longest_bytes(frame.select("id"), columns(id=INT64)) == {}
 
 
 def test_rejects_of_every_origin_fit_together() -> None:

@@ -33,7 +33,7 @@ from millrace.sources.mongo import MongoSource
 from millrace.drivers.mongo_client import open_client
 from millrace.sources.mysql import MySQLSource
 from millrace.sources.postgres import PostgresSource
-from millrace.runs.extract import Landing
+from millrace.runs.destination import BatchDestination
 from millrace.declaration.pipeline import Pipeline
 from millrace.runs.reads import Route, window
 from millrace.warehouse.dialect import REDSHIFT_DIALECT
@@ -56,7 +56,7 @@ async def read():
         "mongo": lambda: MongoSource(open_client(url)),
     }[kind]()
     stream = Stream("large", f"{kind}:{place}", "_id" if kind == "mongo" else "id", Incremental("changed"))
-    landing = Landing("test", Discard(), REDSHIFT_DIALECT.limits)
+    landing = BatchDestination("test", Discard(), REDSHIFT_DIALECT.limits)
     return await window(Route(source, landing, Empty(), Pipeline("test", [stream]), stream), Window())
 
 assert asyncio.run(read()).written == int(rows)

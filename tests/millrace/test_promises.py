@@ -181,7 +181,7 @@ import psycopg2
 from millrace import Incremental, Stream
 from millrace.sources.chunk import Window
 from millrace.sources.postgres import PostgresSource
-from millrace.runs.extract import Landing
+from millrace.runs.destination import BatchDestination
 from millrace.declaration.pipeline import Pipeline
 from millrace.runs.reads import Route, window
 from millrace.warehouse.dialect import REDSHIFT_DIALECT
@@ -194,7 +194,7 @@ class Discard:
 
 url, rows = sys.argv[1:]
 stream = Stream("big", source=f"postgres:public.big_{rows}", key="id", capture=Incremental("changed"))
-landing = Landing("test", Discard(), REDSHIFT_DIALECT.limits)
+landing = BatchDestination("test", Discard(), REDSHIFT_DIALECT.limits)
 class Empty:
     def standing(self, pipeline, stream): return NOTHING
 

@@ -270,7 +270,7 @@ import psycopg2
 from millrace import Incremental, Pipeline, Stream
 from millrace.sources.chunk import blocks
 from millrace.sources.postgres import PostgresSource
-from millrace.runs.extract import Landing
+from millrace.runs.destination import BatchDestination
 from millrace.runs.reads import Route
 from millrace.runs.sweep import sweep
 from millrace.warehouse.compare import Comparison
@@ -296,7 +296,7 @@ class Warehouse:
     @contextmanager
     def compare(self, pipeline, stream, scan, store, known, trusts_hashes): yield Unequal(0, 0, None)
 
-landing = Landing("test", Discard(), POSTGRES_DIALECT.limits)
+landing = BatchDestination("test", Discard(), POSTGRES_DIALECT.limits)
 route = Route(PostgresSource(lambda: psycopg2.connect(url)), landing, Warehouse(), Pipeline("test", [stream]), stream)
 swept = asyncio.run(sweep(route, deep=True))
 assert (swept.kind, swept.read) == ("sweep", int(rows))

@@ -25,7 +25,8 @@ from millrace.blocks.store import BucketStore
 from millrace.lake import formats
 from millrace.lake.batch import Batch, BatchKind
 from millrace.models.transform import transform
-from millrace.runs.extract import Extraction, Landing
+from millrace.runs.destination import BatchDestination
+from millrace.runs.extract import Extraction, Purpose
 from millrace.sources.chunk import Chunk, Read
 from millrace.warehouse.dialect import REDSHIFT_DIALECT
 
@@ -63,10 +64,10 @@ def land(store: BucketStore) -> Callable[..., Batch]:
         kind: BatchKind | None = None,
         deletes: Sequence[tuple[Any, ...]] = (),
     ) -> Batch:
-        landing = Landing("shop", store, REDSHIFT_DIALECT.limits, form="csv")
+        landing = BatchDestination("shop", store, REDSHIFT_DIALECT.limits, form="csv")
         read = Read(READ_AT, READ_AT.isoformat(), is_whole=True)
         own = kind or ("snapshot" if stream.is_snapshot else "window")
-        with Extraction(landing, stream, read, own) as extraction:
+        with Extraction(landing, stream, read, Purpose(own)) as extraction:
             schema = {"order_id": pl.Int64, "design_id": pl.Int32, "name": pl.String, "units": pl.Int32}
             named = {one.name: schema.get(one.name, pl.String) for one in columns}
             extraction.add(Chunk(pl.DataFrame(list(rows), schema=named, orient="row"), tuple(columns)))

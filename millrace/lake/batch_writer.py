@@ -1,0 +1,83 @@
+"""The files of one batch while they are written: rows, keys, rejects, and what is counted and measured on the way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Literal
+
+import polars as pl
+
+from millrace.base.types import Column
+from millrace.declaration.captures import LandingFormat
+from millrace.lake.batch import Part, RejectCount
+from millrace.lake.formats import FORMATS
+from millrace.lake.store import ObjectStore
+from millrace.lake.writer import PartWriter
+
+FileKind = Literal["part", "delete", "sample", "former", "root-key"]
+"""What the rows of a file are; its name begins with the word."""
+
+
+class BatchWriter:
+    """Writes the files of one batch under ``prefix``; a context manager, so that no temporary file outlives it.
+
+    Different kinds of files may be written by different threads.
+    """
+
+    def __init__(self, store: ObjectStore, prefix: str, form: LandingFormat = "parquet") -> None:
+        self.prefix = prefix
+        self._store, self._form = store, FORMATS[form]
+        self._writers: dict[FileKind, PartWriter] = {}
+        self.reject_files: list[str] = []
+        """Keys of the files with rejected rows."""
+        self.reject_counts: Counter[tuple[str, str]] = Counter()
+        """Rejected rows by reason and field."""
+
+    def __enter__(self) -> BatchWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for writer in self._writers.values():
+            writer.__exit__(kind, error, traceback)
+
+    def write(self, kind: FileKind, frame: pl.DataFrame, columns: Sequence[Column]) -> None:
+        """Add rows to the files of a kind; ``columns`` are as in ``PartWriter.write``."""
+        if kind not in self._writers:
+            self._writers[kind] = PartWriter(self._store, self.prefix, kind, self._form)
+        self._writers[kind].write(frame, columns)
+
+    def write_rejects(self, rejected: pl.DataFrame) -> None:
+        """Put rejected rows (REJECT_SCHEMA) into a file of their own, and count them."""
+        if not rejected.height:
+            return
+        key = f"{self.prefix}/rejects-{len(self.reject_files):05d}.ndjson"
+        self._store.put_bytes(rejected.write_ndjson().encode(), key)
+        self.reject_files.append(key)
+        self.reject_counts.update(rejected.select("reason", "field").rows())
+
+    def close(self) -> None:
+        """Put the last file of every kind into the lake."""
+        for writer in self._writers.values():
+            writer.close()
+
+    def parts(self, kind: FileKind) -> tuple[Part, ...]:
+        """Return the files of a kind that are in the lake."""
+        return tuple(self._writers[kind].parts) if kind in self._writers else ()
+
+    @property
+    def longest_bytes(self) -> dict[str, int]:
+        """The length of the longest value of every text, binary and document column, in any kind of file."""
+        longest: dict[str, int] = {}
+        for writer in self._writers.values():
+            for name, length in writer.longest_bytes.items():
+                longest[name] = max(length, longest.get(name, 0))
+        return longest
+
+    @property
+    def counted_rejects(self) -> tuple[RejectCount, ...]:
+        """The rejected rows by reason and field, in order."""
+        return tuple(RejectCount(*why, rows) for why, rows in sorted(self.reject_counts.items()))

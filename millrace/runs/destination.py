@@ -1,0 +1,56 @@
+"""Where the batches of a pipeline are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from millrace.contract.check import Limits
+from millrace.declaration.captures import Dated, LandingFormat
+from millrace.lake.batch import batch_prefix
+from millrace.lake.store import ObjectStore
+
+Progress = Callable[[int], None]
+"""Is called with the number of rows read so far."""
+
+
+@dataclass(frozen=True)
+class BatchDestination:
+    """The two zones of the lake that a pipeline writes to, and what the warehouse behind them can hold."""
+
+    pipeline: str
+    store: ObjectStore
+    """The landing zone."""
+    limits: Limits
+    """The largest values that the warehouse can hold."""
+    progress: Progress | None = None
+    token: int = 0
+    """Token of the lease that batches carry; 0: no lease was taken."""
+    form: LandingFormat = "parquet"
+    processed: ObjectStore | None = None
+    """The processed zone; None: it is the landing zone."""
+    dated: Dated | None = None
+    """Which date a read is of, if that is declared."""
+    cli_name: str = ""
+    """How a command names the pipeline; '': by ``pipeline``."""
+
+    def effective_at(self, read_at: datetime, previous: datetime | None) -> datetime:
+        """Return since when that is taken to be so which a read shows and the ``previous`` read did not."""
+        return self.dated.effective_at(read_at, previous) if self.dated else read_at
+
+    def prefix(self, stream: str, read_at: datetime, batch_id: str) -> str:
+        """Return the first part of the keys of a batch's objects."""
+        if self.dated:
+            return f"{self.dated.prefix(stream, read_at)}/{batch_id}"
+        return batch_prefix(self.pipeline, stream, read_at, batch_id)
+
+    @property
+    def working_store(self) -> ObjectStore:
+        """The zone for files that no batch of the landing zone keeps."""
+        return self.processed or self.store
+
+    @property
+    def command_name(self) -> str:
+        """The pipeline as a command names it."""
+        return self.cli_name or self.pipeline
