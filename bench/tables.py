@@ -106,9 +106,9 @@ def measured(url: str) -> str:
     begun = time.monotonic()
     batch = asyncio.run(read(url))
     seconds, used = time.monotonic() - begun, resource.getrusage(resource.RUSAGE_SELF)
-    speed, peak = batch.read / seconds / 1e6, used.ru_maxrss // 1024
+    speed, peak = batch.counts.read / seconds / 1e6, used.ru_maxrss // 1024
     return (
-        f"{url.partition(':')[0]:<10} {batch.read:>10,} rows {seconds:6.2f} s {speed:6.2f} M rows/s "
+        f"{url.partition(':')[0]:<10} {batch.counts.read:>10,} rows {seconds:6.2f} s {speed:6.2f} M rows/s "
         f"{used.ru_utime + used.ru_stime:6.2f} CPU-seconds, peak {peak:,} MB"
     )
 

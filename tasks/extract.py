@@ -76,7 +76,7 @@ def _extracted(stream: str, batch: Batch | None, begun: float) -> Extracted:
     seconds = time.monotonic() - begun
     if batch is None:
         return Extracted(stream, None, "", 0, 0, seconds)
-    return Extracted(stream, batch.manifest_key, batch.kind, batch.read, batch.rejected, seconds)
+    return Extracted(stream, batch.manifest_key, batch.kind, batch.counts.read, batch.counts.rejected, seconds)
 
 
 def _reporter(stream: str) -> Progress:

@@ -14,6 +14,7 @@ from millrace.base.errors import MillraceError
 from millrace.blocks.load import load_landing
 from millrace.drivers.worker import Worker
 from millrace.lake.batch import Batch
+from millrace.lake.manifest import read_manifest
 from millrace.tasks.connections import open_warehouse
 from millrace.warehouse.warehouse import Warehouse
 
@@ -63,7 +64,7 @@ async def kept(warehouse: Warehouse, pipeline: Pipeline, batches: Sequence[Batch
 
 
 def _tokens(batches: Sequence[Batch]) -> dict[str, int]:
-    return {batch.stream: batch.token for batch in batches if batch.token}
+    return {batch.stream: batch.progress.token for batch in batches if batch.progress.token}
 
 
 async def give_back(pipeline: Pipeline, manifests: Sequence[str]) -> None:
@@ -71,7 +72,7 @@ async def give_back(pipeline: Pipeline, manifests: Sequence[str]) -> None:
     # Else they end by themselves, two minutes later; that must not hide why nothing is loaded.
     with suppress(MillraceError):
         store, warehouse = await load_landing(), await open_warehouse(pipeline)
-        batches = await asyncio.to_thread(lambda: [Batch.load(store, manifest) for manifest in manifests])
+        batches = await asyncio.to_thread(lambda: [read_manifest(store, manifest) for manifest in manifests])
         async with held(warehouse, pipeline, batches):
             pass
 

@@ -11,7 +11,7 @@ from prefect import task
 
 from millrace.blocks.load import load_landing, load_processed
 from millrace.declaration.find import find_pipeline
-from millrace.lake.batch import Batch
+from millrace.lake.manifest import read_manifest
 from millrace.tasks.connections import open_warehouse
 from millrace.tasks.lease import held
 from millrace.tasks.policy import STEP
@@ -33,7 +33,7 @@ async def load_batches(pipeline: str, manifests: Sequence[str]) -> Loaded:
     declared = find_pipeline(pipeline)
     warehouse = await open_warehouse(declared)
     store = await load_processed() if declared.is_transformed else await load_landing()
-    batches = await asyncio.to_thread(lambda: [Batch.load(store, manifest) for manifest in manifests])
+    batches = await asyncio.to_thread(lambda: [read_manifest(store, manifest) for manifest in manifests])
     async with held(warehouse, declared, batches):
         results = await asyncio.to_thread(warehouse.load, declared, batches, store)
     return Loaded(tuple(results), time.monotonic() - begun)

@@ -14,7 +14,7 @@ from prefect.logging import get_run_logger
 from millrace import Model, Pipeline
 from millrace.blocks.load import load_landing, load_processed
 from millrace.declaration.find import find_pipeline
-from millrace.lake.batch import Batch
+from millrace.lake.manifest import read_manifest
 from millrace.runs.reload import Group, Progress, Reloaded, applied_groups, reload
 from millrace.tasks.connections import open_warehouse
 from millrace.tasks.lease import held, leased
@@ -59,8 +59,8 @@ async def reload_landed(pipeline: str, model: str, manifests: Sequence[str]) -> 
     """From the batches of one read of everything, which are not loaded themselves. Their leases are given back."""
     declared, landing = find_pipeline(pipeline), await load_landing()
     warehouse = await open_warehouse(declared)
-    batches = await asyncio.to_thread(lambda: [Batch.load(landing, manifest) for manifest in manifests])
-    group = Group(tuple(manifests), sum(batch.read for batch in batches))
+    batches = await asyncio.to_thread(lambda: [read_manifest(landing, manifest) for manifest in manifests])
+    group = Group(tuple(manifests), sum(batch.counts.read for batch in batches))
     async with held(warehouse, declared, batches):
         return await _reload(declared, declared.model(model), [group], warehouse)
 

@@ -9,7 +9,7 @@ from prefect import task
 
 from millrace.blocks.load import load_landing, load_processed
 from millrace.declaration.find import find_pipeline
-from millrace.lake.batch import Batch
+from millrace.lake.manifest import read_manifest
 from millrace.models.transform import transform
 from millrace.tasks.connections import open_warehouse
 from millrace.tasks.lease import kept
@@ -22,7 +22,7 @@ async def transform_batches(pipeline: str, manifests: Sequence[str]) -> list[str
     batches of the same ids."""
     declared, landing, processed = find_pipeline(pipeline), await load_landing(), await load_processed()
     warehouse = await open_warehouse(declared)
-    batches = await asyncio.to_thread(lambda: [Batch.load(landing, manifest) for manifest in manifests])
+    batches = await asyncio.to_thread(lambda: [read_manifest(landing, manifest) for manifest in manifests])
     async with kept(warehouse, declared, batches):
         made = await asyncio.to_thread(transform, declared, batches, landing, processed, warehouse.dialect.limits)
     return [batch.manifest_key for batch in made]

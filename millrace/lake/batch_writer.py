@@ -11,7 +11,7 @@ import polars as pl
 
 from millrace.base.types import Column
 from millrace.declaration.captures import LandingFormat
-from millrace.lake.batch import Part, RejectCount
+from millrace.lake.batch import BatchFiles, Part, RejectCount
 from millrace.lake.formats import FORMATS
 from millrace.lake.store import ObjectStore
 from millrace.lake.writer import PartWriter
@@ -28,10 +28,9 @@ class BatchWriter:
 
     def __init__(self, store: ObjectStore, prefix: str, form: LandingFormat = "parquet") -> None:
         self.prefix = prefix
-        self._store, self._form = store, FORMATS[form]
+        self._store, self._form = store, form
         self._writers: dict[FileKind, PartWriter] = {}
-        self.reject_files: list[str] = []
-        """Keys of the files with rejected rows."""
+        self._reject_files: list[str] = []
         self.reject_counts: Counter[tuple[str, str]] = Counter()
         """Rejected rows by reason and field."""
 
@@ -47,37 +46,46 @@ class BatchWriter:
     def write(self, kind: FileKind, frame: pl.DataFrame, columns: Sequence[Column]) -> None:
         """Add rows to the files of a kind; ``columns`` are as in ``PartWriter.write``."""
         if kind not in self._writers:
-            self._writers[kind] = PartWriter(self._store, self.prefix, kind, self._form)
+            self._writers[kind] = PartWriter(self._store, self.prefix, kind, FORMATS[self._form])
         self._writers[kind].write(frame, columns)
 
     def write_rejects(self, rejected: pl.DataFrame) -> None:
         """Put rejected rows (REJECT_SCHEMA) into a file of their own, and count them."""
         if not rejected.height:
             return
-        key = f"{self.prefix}/rejects-{len(self.reject_files):05d}.ndjson"
+        key = f"{self.prefix}/rejects-{len(self._reject_files):05d}.ndjson"
         self._store.put_bytes(rejected.write_ndjson().encode(), key)
-        self.reject_files.append(key)
+        self._reject_files.append(key)
         self.reject_counts.update(rejected.select("reason", "field").rows())
 
-    def close(self) -> None:
-        """Put the last file of every kind into the lake."""
+    def finish(self) -> BatchFiles:
+        """Put the last file of every kind into the lake, and return all files."""
         for writer in self._writers.values():
             writer.close()
-
-    def parts(self, kind: FileKind) -> tuple[Part, ...]:
-        """Return the files of a kind that are in the lake."""
-        return tuple(self._writers[kind].parts) if kind in self._writers else ()
-
-    @property
-    def longest_bytes(self) -> dict[str, int]:
-        """The length of the longest value of every text, binary and document column, in any kind of file."""
-        longest: dict[str, int] = {}
-        for writer in self._writers.values():
-            for name, length in writer.longest_bytes.items():
-                longest[name] = max(length, longest.get(name, 0))
-        return longest
+        return BatchFiles(
+            prefix=self.prefix,
+            form=self._form,
+            rows=self._parts("part"),
+            deletes=self._parts("delete"),
+            sample=self._parts("sample"),
+            former=self._parts("former"),
+            root_keys=self._parts("root-key"),
+            rejects=tuple(self._reject_files),
+            longest_bytes=self._longest_bytes(),
+        )
 
     @property
     def counted_rejects(self) -> tuple[RejectCount, ...]:
         """The rejected rows by reason and field, in order."""
         return tuple(RejectCount(*why, rows) for why, rows in sorted(self.reject_counts.items()))
+
+    def _parts(self, kind: FileKind) -> tuple[Part, ...]:
+        return tuple(self._writers[kind].parts) if kind in self._writers else ()
+
+    def _longest_bytes(self) -> dict[str, int]:
+        """Columns are as wide as their longest value in any kind of file."""
+        longest: dict[str, int] = {}
+        for writer in self._writers.values():
+            for name, length in writer.longest_bytes.items():
+                longest[name] = max(length, longest.get(name, 0))
+        return longest

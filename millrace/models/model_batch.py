@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from millrace.declaration.consent import NO_CONSENT, Consent
 from millrace.declaration.model import Model
 from millrace.declaration.pipeline import Pipeline
-from millrace.lake.batch import Batch
+from millrace.lake.batch import Batch, BatchCoverage, BatchFiles
 
 
 def model_batch(pipeline: Pipeline, model: Model, batches: Mapping[str, Batch]) -> Batch | None:
@@ -27,18 +27,15 @@ def model_batch(pipeline: Pipeline, model: Model, batches: Mapping[str, Batch]) 
         read_at=read_at,
         begun_at=min(batch.begun_at for batch in sources),
         effective_at=max(batch.effective_at for batch in sources),
-        lower=None,
-        position=None,
         columns=model.columns,
-        parts=(),
-        read=0,
-        rejected=0,
-        prefix="",
-        is_whole=True,
-        is_complete=all(name in batches and batches[name].is_complete for name in roots),
-        zones=tuple(sorted({zone for batch in sources for zone in batch.zones})),
-        by_value=any(batch.by_value for batch in sources),
-        is_of_all=all(name in batches and batches[name].holds_all for name in roots),
+        files=BatchFiles(),
+        coverage=BatchCoverage(
+            has_all_columns=True,
+            absent_means_deleted=all(name in batches and batches[name].coverage.absent_means_deleted for name in roots),
+            computed_from_all_rows=all(name in batches and batches[name].holds_all_rows for name in roots),
+            by_value=any(batch.coverage.by_value for batch in sources),
+        ),
+        time_zones=tuple(sorted({zone for batch in sources for zone in batch.time_zones})),
         consent=Consent(**{name: any(vars(batch.consent)[name] for batch in sources) for name in vars(NO_CONSENT)}),
     )
 

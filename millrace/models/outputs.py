@@ -17,8 +17,9 @@ from millrace.contract.tolerance import Rejected, check_model_rejects
 from millrace.declaration.load_modes import History
 from millrace.declaration.model import Model
 from millrace.hashes.row_hash import with_hashes
-from millrace.lake.batch import Batch, batch_prefix
+from millrace.lake.batch import Batch, BatchCounts, BatchFiles, batch_prefix
 from millrace.lake.batch_writer import BatchWriter, FileKind
+from millrace.lake.manifest import write_refused_manifest
 from millrace.lake.store import ObjectStore
 from millrace.models.computed import Computed, as_known_by, stored
 from millrace.models.root_key import RootKey
@@ -38,18 +39,11 @@ class StreamOutput:
         self.files = stack.enter_context(BatchWriter(store, prefix))
 
     def finish(self) -> Batch:
-        """Close the files; the batch, whose manifest is to be saved."""
-        self.files.close()
-        return replace(
-            self._batch,
-            form="parquet",
-            prefix=self.files.prefix,
-            parts=self.files.parts("part"),
-            deletes=self.files.parts("delete"),
-            sample=self.files.parts("sample"),
-            former=(),
-            origin=self._batch.manifest_key,
-        )
+        """Close the files and return the batch; its manifest is not written yet."""
+        # Models were given the former rows, and nothing loads them.
+        files = replace(self.files.finish(), longest_bytes=self._batch.files.longest_bytes)
+        progress = replace(self._batch.progress, origin=self._batch.manifest_key)
+        return replace(self._batch, files=files, progress=progress)
 
 
 class ModelOutput:
@@ -113,7 +107,7 @@ class ModelOutput:
     @property
     def has_rejects(self) -> bool:
         """Whether a row was rejected until now."""
-        return bool(self._files.reject_files)
+        return self._files.reject_counts.total() > 0
 
     def add_note(self, note: str) -> None:
         """Add what a person should know of this batch to its report."""
@@ -126,26 +120,23 @@ class ModelOutput:
         """
         for rows in self._kept:
             self.add(rows)
-        self._files.close()
-        rejected = self._files.reject_counts.total()
-        batch = replace(
-            self._batch,
-            prefix=self._files.prefix,
-            parts=self._files.parts("part"),
-            deletes=self._files.parts("delete"),
-            root_keys=self._files.parts("root-key"),
-            longest_bytes=self._files.longest_bytes,
-            rejected=rejected,
-            rejects=tuple(self._files.reject_files),
-            reject_counts=self._files.counted_rejects,
-            # A row that was rejected is still there, as it was.
-            is_complete=self._batch.is_complete and not rejected,
-        )
-        batch = replace(batch, read=batch.written + batch.deleted + rejected)
-        if not (batch.read or batch.root_keys or batch.is_complete or batch.is_of_all):
+        batch = self._finished(self._files.finish())
+        is_of_everything = batch.coverage.absent_means_deleted or batch.coverage.computed_from_all_rows
+        if not (batch.counts.read or batch.files.root_keys or is_of_everything):
             return None
         self._refuse_too_many(batch)
         return batch
+
+    def _finished(self, files: BatchFiles) -> Batch:
+        rejected, coverage = self._files.reject_counts.total(), self._batch.coverage
+        # A row that was rejected is still there, as it was.
+        coverage = replace(coverage, absent_means_deleted=coverage.absent_means_deleted and not rejected)
+        counts = BatchCounts(
+            read=sum(part.rows for part in (*files.rows, *files.deletes)) + rejected,
+            rejected=rejected,
+            reject_counts=self._files.counted_rejects,
+        )
+        return replace(self._batch, files=files, counts=counts, coverage=coverage)
 
     def _refuse_too_many(self, batch: Batch) -> None:
         if batch.consent.accept_rejects:
@@ -154,10 +145,12 @@ class ModelOutput:
         where = f"`{command}` ({self._store.uri(self._files.prefix)}/rejects-*.ndjson)"
         place = f"model {batch.pipeline}.{batch.stream}"
         try:
-            rejected = Rejected(self._files.reject_counts, batch.read, batch.is_of_all, where)
+            rejected = Rejected(
+                self._files.reject_counts, batch.counts.read, batch.coverage.computed_from_all_rows, where
+            )
             check_model_rejects(self._model, place, rejected)
         except TooManyRejects:
-            batch.save_refused(self._store)
+            write_refused_manifest(self._store, batch)
             raise
 
     def _verdicts(self) -> list[pl.Expr]:

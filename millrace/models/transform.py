@@ -23,6 +23,7 @@ from millrace.declaration.model import Model
 from millrace.declaration.pipeline import Pipeline
 from millrace.lake.batch import Batch, Part
 from millrace.lake.formats import FORMATS, typed
+from millrace.lake.manifest import write_manifest
 from millrace.lake.store import ObjectStore
 from millrace.models.computed import Computed, compute
 from millrace.models.model_batch import model_batch
@@ -120,7 +121,7 @@ class _Transform:
         streams = [output.finish() for output in self._streams.values()]
         finished = [*(streams if self._copies else []), *(batch for batch in models if batch)]
         for batch in finished:
-            batch.save(self._processed)
+            write_manifest(self._processed, batch)
         return finished
 
     def _rows(self, batch: Batch) -> Iterator[pl.DataFrame]:
@@ -135,24 +136,24 @@ class _Transform:
         """The numbers of the rows that a model must not get. Every row of a log is one of its own."""
         stream = self._pipeline.stream(batch.stream)
         is_fed = any(stream.name in self._roots.of(model) for model in self._models)
-        if not batch.identity or not is_fed or stream.load.dated_by:
+        if not batch.row_id_column or not is_fed or stream.load.dated_by:
             return NONE
         stamp = column_name(stream.capture.stamp) if stream.capture.stamp else ""
         latest = stamp if stamp in [column.name for column in batch.columns] else ""
-        frames = (frame for part in batch.parts for frame in _read(batch, part, self._landing))
-        return outdated(frames, batch.written, batch.identity, latest)
+        frames = (frame for part in batch.files.rows for frame in _read(batch, part, self._landing))
+        return outdated(frames, batch.written, batch.row_id_column, latest)
 
     def _former(self, batch: Batch) -> Iterator[pl.DataFrame]:
         """The rows that the target keeps of those that were not let in."""
         whole = _without_rows(batch)
-        for part in batch.former:
+        for part in batch.files.former:
             for frame in _read(batch, part, self._landing):
                 yield pl.concat([whole, frame], how="diagonal").select(whole.columns)
 
     def _without_former_owners(self, model: Model, rows: pl.DataFrame) -> pl.DataFrame:
         """The rows of a model without those that only a former row makes, whose key another row has by now."""
         is_repeated = pl.len().over(list(model.keys)) > 1
-        if not any(self._batches[name].former for name in self._roots.of(model)) or model.load.dated_by:
+        if not any(self._batches[name].files.former for name in self._roots.of(model)) or model.load.dated_by:
             return rows
         repeated = rows.filter(is_repeated)
         if not repeated.height:
@@ -169,7 +170,7 @@ class _Transform:
     def _copied(self, batch: Batch, kind: Literal["part", "delete", "sample"]) -> Iterator[pl.DataFrame]:
         """The frames of a batch's files of one kind, each after it was written to the processed zone."""
         output = self._streams[batch.stream]
-        for part in {"part": batch.parts, "delete": batch.deletes, "sample": batch.sample}[kind]:
+        for part in {"part": batch.files.rows, "delete": batch.files.deletes, "sample": batch.files.sample}[kind]:
             for frame in _read(batch, part, self._landing):
                 if self._copies:
                     output.files.write(kind, frame, batch.columns)
@@ -292,11 +293,11 @@ def _read(batch: Batch, part: Part, store: ObjectStore) -> Iterator[pl.DataFrame
                     place=store.uri(part.key),
                     remedy="find out who changed it; run again to read the same changes again",
                 )
-        yield from FORMATS[batch.form].read(path, typed(part.columns, batch.columns))
+        yield from FORMATS[batch.files.form].read(path, typed(part.columns, batch.columns))
 
 
 def _without_rows(batch: Batch) -> pl.DataFrame:
-    columns = (*batch.columns, *batch.absent)
+    columns = (*batch.columns, *batch.coverage.absent_columns)
     return pl.DataFrame(schema={column.name: polars_type(column.type) for column in columns})
 
 

@@ -19,6 +19,7 @@ from millrace.base.rejects import no_rejects, read_rejects
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
 from millrace.lake.batch import Batch
+from millrace.lake.manifest import read_manifest
 from millrace.lake.store import ObjectStore
 from millrace.queues.objects import BODY, collected_prefix, get_messages, key_of, object_of
 from millrace.queues.queue import MessageQueue
@@ -37,9 +38,9 @@ def send_dead_letters(
     since, sent, gone = datetime.now(UTC) - LATEST, 0, list[str]()
     latest = {one.manifest for one in warehouse.open_rejects(pipeline, stream) if one.read_at >= since}
     for manifest in sorted(latest):
-        if (batch := _found(partial(Batch.load, store, manifest), store.uri(manifest), gone)) is None:
+        if (batch := _found(partial(read_manifest, store, manifest), store.uri(manifest), gone)) is None:
             continue
-        mark = f"{batch.prefix}/dead-letters.json"
+        mark = f"{batch.files.prefix}/dead-letters.json"
         if not store.exists(mark):
             bodies = list(_bodies(pipeline, stream, warehouse, store, batch, gone))
             queue.send(bodies)
@@ -52,7 +53,7 @@ def _bodies(
     pipeline: Pipeline, stream: Stream, warehouse: Warehouse, store: ObjectStore, batch: Batch, gone: list[str]
 ) -> Iterator[str]:
     """Of the messages that this batch was the first to read."""
-    files = [_found(partial(store.get_bytes, key), store.uri(key), gone) for key in batch.rejects]
+    files = [_found(partial(store.get_bytes, key), store.uri(key), gone) for key in batch.files.rejects]
     rejected = pl.concat([no_rejects(), *(read_rejects(one) for one in files if one)])
     places = sorted({orjson.loads(coordinates)[MESSAGE_ADDRESS] for coordinates in rejected["coordinates"]})
     objects = sorted(set(map(object_of, places)))

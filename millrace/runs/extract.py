@@ -22,8 +22,18 @@ from millrace.declaration.consent import NO_CONSENT, Consent
 from millrace.declaration.stream import Stream
 from millrace.drivers.pipe import CHUNK_BYTES
 from millrace.hashes.row_hash import with_hashes, with_row_hash
-from millrace.lake.batch import SCANS, Batch, BatchKind, new_batch_id
+from millrace.lake.batch import (
+    SCANS,
+    Batch,
+    BatchCounts,
+    BatchCoverage,
+    BatchFiles,
+    BatchKind,
+    BatchProgress,
+    new_batch_id,
+)
 from millrace.lake.batch_writer import BatchWriter
+from millrace.lake.manifest import write_manifest, write_refused_manifest
 from millrace.lake.write_behind import WriteBehind
 from millrace.runs.destination import BatchDestination
 from millrace.runs.stamps import note_of_stamps_ahead, stamped_ahead
@@ -170,19 +180,17 @@ class Extraction:
         again. Raises TooManyRejects, after the rejects were kept, when there are more than the stream allows.
         """
         self._writing.wait()
-        self._files.close()
-        batch = self._batch(matched, tuple(closes))
-        is_empty = not (batch.read or closes or batch.kind == "snapshot" or batch.consent.accept_source)
-        if is_empty:
+        batch = self._batch(self._files.finish(), matched, tuple(closes))
+        if not (batch.counts.read or closes or batch.kind == "snapshot" or batch.consent.accept_source):
             return None
         try:
-            self._check_rejects(batch.read - batch.deleted)
+            self._check_rejects(batch.counts.read - batch.deleted)
         except TooManyRejects:
-            batch.save_refused(self._destination.store)
+            write_refused_manifest(self._destination.store, batch)
             raise
         if not self._standing.columns:
             self.fitting.seen.refuse_unsorted()
-        batch.save(self._destination.store)
+        write_manifest(self._destination.store, batch)
         return batch
 
     @property
@@ -214,48 +222,50 @@ class Extraction:
         is_first = self._purpose.kind == "window" and self._purpose.lower is None
         return is_first or self._purpose.kind in {"sweep", "snapshot"} or not self._standing.columns
 
-    def _batch(self, matched: int, closes: tuple[str, ...]) -> Batch:
-        deletes = self._files.parts("delete")
+    def _batch(self, files: BatchFiles, matched: int, closes: tuple[str, ...]) -> Batch:
         return Batch(
             pipeline=self._destination.pipeline,
             stream=self._stream.name,
             batch_id=self._batch_id,
             kind=self._purpose.kind,
-            token=self._destination.token,
             read_at=self._read.read_at,
             begun_at=self._begun_at,
             effective_at=self._destination.effective_at(self._read.read_at, self._standing.last_read),
-            lower=self._purpose.lower,
-            position=self._read.next_position,
             columns=tuple(self._columns.values()),
-            parts=self._files.parts("part"),
-            deletes=deletes,
-            sample=self._files.parts("sample"),
-            former=self._files.parts("former"),
-            source_rows=self._source_rows,
-            read=self._accepted + self._rejected + matched + sum(part.rows for part in deletes),
+            files=files,
+            counts=self._counts(files, matched),
+            coverage=BatchCoverage(
+                has_all_columns=self._read.is_whole,
+                absent_columns=self._absent_columns,
+                absent_means_deleted=self._purpose.kind == "snapshot" and not self._rejected,
+                by_value=self._purpose.by_value,
+            ),
+            progress=BatchProgress(
+                token=self._destination.token,
+                lower=self._purpose.lower,
+                position=self._read.next_position,
+                source=self._stream.source,
+                collected=self._read.collected,
+                closes=closes,
+            ),
+            row_id_column=self._read.identity,
+            time_zones=self._read.zones,
+            consent=self._purpose.consent,
+            note=self._note,
+        )
+
+    def _counts(self, files: BatchFiles, matched: int) -> BatchCounts:
+        deleted = sum(part.rows for part in files.deletes)
+        return BatchCounts(
+            read=self._accepted + self._rejected + matched + deleted,
             matched=matched,
             rejected=self._rejected,
-            prefix=self._files.prefix,
-            longest_bytes=self._files.longest_bytes,
-            rejects=tuple(self._files.reject_files),
             reject_counts=self._files.counted_rejects,
-            closes=closes,
-            identity=self._read.identity,
-            is_whole=self._read.is_whole,
-            absent=self._absent,
-            is_complete=self._purpose.kind == "snapshot" and not self._rejected,
-            form=self._destination.form,
-            note=self._note,
-            collected=self._read.collected,
-            consent=self._purpose.consent,
-            zones=self._read.zones,
-            by_value=self._purpose.by_value,
-            source=self._stream.source,
+            source_rows=self._source_rows,
         )
 
     @property
-    def _absent(self) -> tuple[Column, ...]:
+    def _absent_columns(self) -> tuple[Column, ...]:
         """The columns that no row of this read has, where rows bring their own columns; () for a table."""
         declared = {name: Column(name, name, data_type) for name, data_type in of_contract(self._stream).items()}
         expected = declared | {column.name: column for column in self._standing.columns}

@@ -15,6 +15,7 @@ from millrace.declaration.model import Model
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
 from millrace.lake.batch import Batch, refused_prefix
+from millrace.lake.manifest import read_manifest
 from millrace.lake.store import ObjectStore
 from millrace.sources.chunk import Read
 from millrace.warehouse.ledger.ledger import OpenRejects
@@ -54,14 +55,14 @@ def latest_refused(
     applied."""
     keys = list(store.list_keys(f"{refused_prefix(pipeline.name, member.name)}/"))
     if keys and isinstance(member, Model):
-        batch, last = Batch.load(store, keys[-1]), warehouse.last_read(pipeline, member)
+        batch, last = read_manifest(store, keys[-1]), warehouse.last_read(pipeline, member)
         return batch if last is None or batch.read_at > last else None
     moved, applied = warehouse.newest_tokens(pipeline, member) if keys else (0, 0)
     for key in reversed(keys):
-        batch = Batch.load(store, key)
-        if batch.token <= moved:
+        batch = read_manifest(store, key)
+        if batch.progress.token <= moved:
             return None
-        if batch.position is not None or batch.token > applied:
+        if batch.progress.position is not None or batch.progress.token > applied:
             return batch
     return None
 
@@ -85,7 +86,7 @@ def rejected_before(
                 break
             left.difference_update(_rows_of(store, one, 0)["coordinates"])
     refused = latest_refused(warehouse, store, pipeline, stream) if read.collected else None
-    if refused and set(read.collected) - set(refused.collected):
+    if refused and set(read.collected) - set(refused.progress.collected):
         left.difference_update(_read_all(store, refused)["coordinates"])
     return len(coordinates) - len(left)
 
@@ -100,18 +101,18 @@ def _by_batch(opened: Sequence[OpenRejects]) -> Iterator[tuple[OpenRejects, int]
 def _rows_of(store: ObjectStore, one: OpenRejects, rows: int) -> pl.DataFrame:
     """Those that a batch rejected; so many ``rows`` there are, and what is missing of them is gone."""
     try:
-        batch = Batch.load(store, one.manifest)
+        batch = read_manifest(store, one.manifest)
     except SourceMissing:
         return _gone(store, one.manifest, one, rows)
     found = _read_all(store, batch)
-    missing = [key for key in batch.rejects if not store.exists(key)] if found.height < rows else []
+    missing = [key for key in batch.files.rejects if not store.exists(key)] if found.height < rows else []
     return pl.concat([found, *(_gone(store, key, one, rows - found.height) for key in missing[:1])])
 
 
 def _read_all(store: ObjectStore, batch: Batch) -> pl.DataFrame:
     """The rows of those files of a batch that are there."""
     frames = [no_rejects().with_columns(read_at=pl.lit(batch.read_at), file=pl.lit(""))]
-    for key in batch.rejects:
+    for key in batch.files.rejects:
         try:
             rows = read_rejects(store.get_bytes(key))
         except SourceMissing:

@@ -15,6 +15,7 @@ from millrace.base.errors import ConfigurationError, SourceMissing
 from millrace.declaration.model import Model
 from millrace.declaration.pipeline import Pipeline
 from millrace.lake.batch import Batch
+from millrace.lake.manifest import read_manifest
 from millrace.lake.store import ObjectStore
 from millrace.models.transform import transform
 from millrace.warehouse.ledger.load_result import LoadResult
@@ -97,7 +98,7 @@ def reload(
     rebuild.begin()
     for number, group in enumerate(groups, start=1):
         batches = list(_batches(landing, group, pipeline, model))
-        closes = [closed for batch in batches for closed in batch.closes]
+        closes = [closed for batch in batches for closed in batch.progress.closes]
         for made in transform(pipeline, batches, landing, processed, warehouse.dialect.limits, only=model):
             done = done.plus(rebuild.apply(made, closes))
         progress(number, len(groups))
@@ -108,7 +109,7 @@ def reload(
 def _batches(landing: ObjectStore, group: Group, pipeline: Pipeline, model: Model) -> Iterator[Batch]:
     for manifest in group.manifests:
         try:
-            yield Batch.load(landing, manifest)
+            yield read_manifest(landing, manifest)
         except SourceMissing:
             raise ConfigurationError(
                 f"{landing.uri(manifest)} is not in the landing zone any more",

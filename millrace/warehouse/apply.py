@@ -32,7 +32,7 @@ def apply(connection: Any, target: Target, batch: Batch, applied_at: datetime, h
     with connection.cursor() as cursor:
         done = mode.apply(cursor, batch, applied_at, held)
         if mode.lost(done) > 0 and not batch.consent.allow_deletes:
-            _refuse_too_many_deletes(cursor, target, mode, done, batch.rejected)
+            _refuse_too_many_deletes(cursor, target, mode, done, batch.counts.rejected)
     return done
 
 

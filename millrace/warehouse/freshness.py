@@ -36,7 +36,7 @@ def measure(
     """Of the delta that was just applied; None for a first load, a backfill, and where rows have no stamp that is a
     moment. ``position`` is where the read before this one ended."""
     is_stamped = any(column.name == target.stamp and column.type.kind in TIME_KINDS for column in batch.columns)
-    if not is_stamped or not batch.written or position is None or batch.position is None:
+    if not is_stamped or not batch.written or position is None or batch.progress.position is None:
         return None
     with connection.cursor() as cursor:
         # Redshift gives whole seconds of a stamp, so that the bound must be one too.

@@ -81,8 +81,8 @@ def _stage(stage: Stage, work: Work) -> None:
     for files in files_of(work.batch, work.target):
         stage.fill(files)
         if files.table == work.target.stage and work.target.keys:
-            target, is_unique = work.target, not work.target.load.dated_by
-            stage.check_keys(files, target.keys, work.batch.identity, is_unique=is_unique, is_model=target.is_model)
+            target, row_id, is_unique = work.target, work.batch.row_id_column, not work.target.load.dated_by
+            stage.check_keys(files, target.keys, row_id, is_unique=is_unique, is_model=target.is_model)
 
 
 def _make_all_room(needs: Needs, pending: Sequence[Work]) -> list[Work]:
@@ -94,7 +94,7 @@ def _make_all_room(needs: Needs, pending: Sequence[Work]) -> list[Work]:
     facts = [target for target in targets if target.member in here or needs.catalog.held(target) is not None]
     referred = {name for fact in facts for name in fact.dimensions}
     for fact in facts:
-        needs.refer(fact, here[fact.member].batch.longest_bytes if fact.member in here else {})
+        needs.refer(fact, here[fact.member].batch.files.longest_bytes if fact.member in here else {})
     made: dict[str, Sequence[Change]] = {}
     for target in targets:
         step = (
@@ -110,10 +110,10 @@ def _make_all_room(needs: Needs, pending: Sequence[Work]) -> list[Work]:
 
 def _make_room(needs: Needs, work: Work) -> Sequence[Change]:
     batch, target = work.batch, work.target
-    if not (batch.written or batch.deleted or batch.is_complete):
+    if not (batch.written or batch.deleted or batch.coverage.absent_means_deleted):
         return needs.prepare(target)
-    is_whole = batch.is_whole and batch.written > 0
-    changes = needs.changes(target, batch.columns, batch.longest_bytes, is_whole=is_whole)
+    is_whole = batch.coverage.has_all_columns and batch.written > 0
+    changes = needs.changes(target, batch.columns, batch.files.longest_bytes, is_whole=is_whole)
     if _makes(changes, target):
         _refuse_part(needs.ledger, batch, target, "is not there any more")
         _refuse_beginning(needs.ledger, batch, target)
@@ -133,7 +133,7 @@ def _make_other(needs: Needs, target: Target, *, is_referred: bool) -> Sequence[
 def _refuse_part(ledger: Ledger, batch: Batch, target: Target, problem: str) -> None:
     """Raises TargetLost when rows were loaded into the target before and the batch does not hold them again: the others
     would be missing, and the position would say that they are there."""
-    if batch.holds_all or not ledger.has_rows(batch.pipeline, batch.stream, keeps_deleted=target.keeps_deleted):
+    if batch.holds_all_rows or not ledger.has_rows(batch.pipeline, batch.stream, keeps_deleted=target.keeps_deleted):
         return
     raise TargetLost(
         f"{target.name} {problem}, and this batch holds only what changed",
@@ -144,7 +144,7 @@ def _refuse_part(ledger: Ledger, batch: Batch, target: Target, problem: str) -> 
 
 def _refuse_beginning(ledger: Ledger, batch: Batch, target: Target) -> None:
     """Raises TargetLost when a model would begin with a part of its rows."""
-    if target.begins_whole and not batch.holds_all and batch.stream not in ledger.members(batch.pipeline):
+    if target.begins_whole and not batch.holds_all_rows and batch.stream not in ledger.members(batch.pipeline):
         raise TargetLost(
             f"{target.name} was never loaded, and this batch holds only a part of its rows",
             place=target.place,
@@ -179,10 +179,10 @@ def _commit_together(
     for work in _told_of_others(pending, told):
         own = (*work.applied.warnings, *told.get(work.target.member, ()), *doubtful_times(work.target, work.batch))
         own += work.warnings + _not_filled(work, members)
-        if not work.batch.is_of_all:
+        if not work.batch.coverage.computed_from_all_rows:
             own += tuple(filter(None, [other_function(work.target, needs.forms.of(work.target))]))
         done[work.batch.batch_id] = _record(connection, ledger, replace(work, warnings=own), applied_at)
-    of_all = {work.target.member for work in pending if work.batch.is_of_all}
+    of_all = {work.target.member for work in pending if work.batch.coverage.computed_from_all_rows}
     for target in {**models, **{work.target.member: work.target for work in pending}}.values():
         needs.record(target, applied_at, is_of_all=target.member in of_all)
     connection.commit()
@@ -224,8 +224,8 @@ def _refuse_lost(connection: Any, ledger: Ledger, catalog: Catalog, work: Work) 
         return
     if catalog.held(target) is None:
         raise TargetLost(f"{target.name} was dropped while it was loaded", place=target.place, remedy="run again")
-    is_repair = batch.kind == "sweep" and not batch.matched
-    if _is_made(work) or batch.holds_all or is_repair:
+    is_repair = batch.kind == "sweep" and not batch.counts.matched
+    if _is_made(work) or batch.holds_all_rows or is_repair:
         return
     with connection.cursor() as cursor:
         is_empty = count(cursor, statements.count_first(target.quoted)) == 0
@@ -246,7 +246,7 @@ def _changed(works: Sequence[Work]) -> Changed:
     there = [work for work in works if work.is_there]
     return Changed(
         touched={work.target.member: work.target for work in there},
-        repaired=frozenset(work.target.member for work in there if work.batch.by_value and not _is_made(work)),
+        repaired=frozenset(work.target.member for work in there if work.batch.coverage.by_value and not _is_made(work)),
     )
 
 
@@ -257,7 +257,7 @@ def _complete(needs: Needs, works: Sequence[Work], applied_at: datetime) -> dict
     told = {}
     for name, fact in needs.models.items():
         work = here.get(name)
-        whole = fact.references if work and work.batch.by_value else needs.completed.get(name, ())
+        whole = fact.references if work and work.batch.coverage.by_value else needs.completed.get(name, ())
         columns = dict.fromkeys(whole, fact.quoted)
         if work and work.batch.written:
             columns = {column: quote(work.target.delta) for column in fact.references} | columns
@@ -269,16 +269,17 @@ def _completed(works: Sequence[Work]) -> list[Work]:
     """With what is computed from all rows of a stream whose table was made for them: no sweep will find which rows had
     left before, so that those which its models hold besides have left. Of a first load there are none."""
     made = {work.target.member for work in works if not work.target.is_model and _is_made(work)}
-    has_rejects = any(work.batch.rejected for work in works)
+    has_rejects = any(work.batch.counts.rejected for work in works)
     return [_complete_batch(work, made, has_rejects=has_rejects) for work in works]
 
 
 def _complete_batch(work: Work, made: Collection[str], *, has_rejects: bool) -> Work:
     batch, target = work.batch, work.target
-    if _is_made(work) or not (target.roots & {*made} and target.root_columns and batch.is_of_all) or batch.deletes:
+    is_of_made = bool(target.roots & {*made} and target.root_columns) and batch.coverage.computed_from_all_rows
+    if _is_made(work) or not is_of_made or batch.files.deletes:
         return work
     if not has_rejects:
-        return replace(work, batch=replace(batch, is_complete=True))
+        return replace(work, batch=replace(batch, coverage=replace(batch.coverage, absent_means_deleted=True)))
     command = f"`millrace reload {target.cli_name} {target.member} --from source`"
     told = f"rows were rejected, so nothing is taken for deleted: rows may be left that are gone ({command})"
     return replace(work, batch=replace(batch, note="; ".join(filter(None, (batch.note, told)))))
@@ -321,12 +322,12 @@ def _record(connection: Any, ledger: Ledger, work: Work, applied_at: datetime) -
         target.name,
         batch.batch_id,
         batch.kind,
-        read=batch.read + rows.gone,
+        read=batch.counts.read + rows.gone,
         inserted=rows.inserted,
         updated=rows.updated,
         deleted=rows.deleted,
-        unchanged=batch.matched + batch.written + batch.deleted + rows.gone - rows.changed,
-        rejected=batch.rejected,
+        unchanged=batch.counts.matched + batch.written + batch.deleted + rows.gone - rows.changed,
+        rejected=batch.counts.rejected,
         changes=(*map(str, work.changes), *work.told),
         warnings=(
             *filter(None, [batch.note]),
@@ -344,5 +345,5 @@ def _record(connection: Any, ledger: Ledger, work: Work, applied_at: datetime) -
 
 def _rejected(ledger: Ledger, batch: Batch) -> int:
     """Rows of the source that the target may lack: of this batch, and of those before that it did not read again."""
-    former = [] if batch.reads_all else ledger.open_rejects(batch.pipeline, batch.stream)
-    return batch.rejected + sum(one.rows for one in former)
+    former = [] if batch.visited_all_rows else ledger.open_rejects(batch.pipeline, batch.stream)
+    return batch.counts.rejected + sum(one.rows for one in former)

@@ -66,7 +66,7 @@ class Rebuild:
             batch,
             stream=self._new.member,
             batch_id=self._called(batch.batch_id),
-            closes=tuple(map(self._called, closes)),
+            progress=replace(batch.progress, closes=tuple(map(self._called, closes))),
         )
         with self._warehouse() as (connection, stage):
             return load(connection, stage, [Work(self._new, own)], self._models)[0]

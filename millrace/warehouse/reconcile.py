@@ -22,7 +22,7 @@ def reconcile(connection: Any, target: Target, batch: Batch, rejected: int, *, i
 
     Raises CountMismatch when the stream's policy is ``fail``.
     """
-    if target.reconcile is None or batch.source_rows is None or not is_there:
+    if target.reconcile is None or batch.counts.source_rows is None or not is_there:
         return ()
     differences = tuple(_differences(connection, target, batch, rejected))
     if differences and target.reconcile.policy != "warn":
@@ -36,11 +36,11 @@ def reconcile(connection: Any, target: Target, batch: Batch, rejected: int, *, i
 
 def _differences(connection: Any, target: Target, batch: Batch, rejected: int) -> list[str]:
     found, present = [], mode_of(target).present
-    sampled = sum(part.rows for part in batch.sample)
+    sampled = sum(part.rows for part in batch.files.sample)
     with connection.cursor() as cursor:
         rows = count(cursor, statements.count_rows(target, present))
         unlike = count(cursor, statements.count_unlike_sample(target, present)) if sampled else 0
-    expected = batch.source_rows or 0
+    expected = batch.counts.source_rows or 0
     keeps_deleted = not follows_deletes(target.deletes)
     if rows < expected - rejected or (rows > expected and not keeps_deleted):
         found.append(f"the source held {expected} rows, the target holds {rows} ({rejected} rejected ones are open)")

@@ -60,13 +60,13 @@ def files_of(batch: Batch, target: Target) -> list[Files]:
     place = f"{target.place}, batch {batch.batch_id}"
     hashes = [HASH_COLUMN, *(column for column in target.trailing if column == VERSION_HASH_COLUMN)]
     tables = (
-        (target.stage, [*batch.columns, *row_id_columns(batch.identity), *hashes], batch.parts),
-        (target.gone, key_columns, batch.deletes),
-        (target.left, root_columns, batch.root_keys),
-        (target.sample, [*key_columns, HASH_COLUMN], batch.sample),
+        (target.stage, [*batch.columns, *row_id_columns(batch.row_id_column), *hashes], batch.files.rows),
+        (target.gone, key_columns, batch.files.deletes),
+        (target.left, root_columns, batch.files.root_keys),
+        (target.sample, [*key_columns, HASH_COLUMN], batch.files.sample),
     )
     return [
-        Files(table, columns, parts, batch.longest_bytes, batch.prefix, place)
+        Files(table, columns, parts, batch.files.longest_bytes, batch.files.prefix, place)
         for table, columns, parts in tables
         if parts
     ]

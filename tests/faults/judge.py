@@ -7,7 +7,8 @@ from itertools import pairwise
 
 from millrace import Stream
 from millrace.base.naming import quote
-from millrace.lake.batch import MANIFEST_NAME, Batch
+from millrace.lake.batch import MANIFEST_NAME
+from millrace.lake.manifest import read_manifest
 from tests.faults.places import Places
 from tests.faults.subjects import Subject
 from tests.millrace.engine_on_servers import PIPELINE, Engine
@@ -68,6 +69,6 @@ class Judge:
                 self._check_complete(key)
 
     def _check_complete(self, manifest_key: str) -> None:
-        batch = Batch.load(self._engine.store, manifest_key)
-        named = {*(part.key for part in batch.parts), *batch.rejects}
+        batch = read_manifest(self._engine.store, manifest_key)
+        named = {*(part.key for part in batch.files.rows), *batch.files.rejects}
         assert named <= self._lake.keys(), "a manifest names objects that are not there"

@@ -8,6 +8,7 @@ from itertools import count
 from local.stack import Stack
 from millrace import Stream
 from millrace.lake.batch import MANIFEST_NAME, Batch
+from millrace.lake.manifest import read_manifest
 from tests.faults.judge import Judge
 from tests.faults.killing import kill_at
 from tests.faults.places import Places
@@ -40,7 +41,7 @@ async def kill_everywhere(
 def latest_batch(engine: Engine, stream: Stream) -> Iterator[Batch]:
     """The batch that the killed run left in the lake, or the one before: none, or one."""
     keys = [key for key in engine.store.list_keys(f"{PIPELINE}/{stream.name}/") if key.endswith(f"/{MANIFEST_NAME}")]
-    return (Batch.load(engine.store, key) for key in keys[-1:])
+    return (read_manifest(engine.store, key) for key in keys[-1:])
 
 
 async def test_a_run_killed_at_any_step_and_read_again(places: Places, table: Table, judge: Judge) -> None:

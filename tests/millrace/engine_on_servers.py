@@ -101,7 +101,7 @@ class Engine:
 
     def rejects(self, batch: Batch | None = None) -> list[dict[str, str]]:
         """Rejected rows of a batch, by default of the latest, in the form of REJECT_SCHEMA."""
-        keys = (batch or self.batches[-1]).rejects
+        keys = (batch or self.batches[-1]).files.rejects
         return [orjson.loads(line) for key in keys for line in self.store.get_bytes(key).splitlines()]
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:

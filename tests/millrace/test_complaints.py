@@ -22,6 +22,7 @@ from typing import Any
 
 import psycopg2
 import pytest
+from changed_batches import change_batch
 from engine_on_servers import Engine, counts, pipeline_of
 from pymongo import MongoClient
 from pymongo.collection import Collection
@@ -322,7 +323,7 @@ async def test_a_position_never_goes_back(engine: Engine) -> None:
     assert paused is not None
     await engine.deliver(NOTES)
     with pytest.raises(Superseded):
-        engine.load(NOTES, replace(paused, token=engine.batches[-1].token))
+        engine.load(NOTES, change_batch(paused, token=engine.batches[-1].progress.token))
     await engine.deliver(NOTES, full=True, upper=datetime.now(UTC).isoformat())
     await engine.deliver(NOTES, full=True)
     await engine.sweep(NOTES)
@@ -448,7 +449,7 @@ async def test_a_first_run_that_lost_its_lease_stops_though_it_read_later(engine
         late = await twin.extract(NOTES)
         assert late is not None
         with pytest.raises(Superseded, match="older, by its lease, than one that is already applied"):
-            engine.load(NOTES, replace(late, token=token))
+            engine.load(NOTES, change_batch(late, token=token))
     assert 100 not in ids(engine)
 
 

@@ -327,4 +327,4 @@ async def test_a_key_that_a_source_repeats_is_told_and_not_rejected(engine: Engi
     for stream in (table, replace(table, source=f"mongo:{mongo_database}.lines")):
         with pytest.raises(KeyViolation):
             await engine.deliver(stream)
-        assert not engine.batches[-1].rejected
+        assert not engine.batches[-1].counts.rejected

@@ -318,7 +318,7 @@ async def test_every_value_is_the_same_on_its_way_back(either: Engine, every_typ
     assert counts(deep) == {"read": first.read, "unchanged": first.read}
     assert deep is not None
     assert deep.warnings == ()
-    assert either.batches[-1].matched == first.read
+    assert either.batches[-1].counts.matched == first.read
 
 
 async def test_every_field_of_a_document_is_the_same_on_its_way_back(either: Engine, mongo_database: str) -> None:
@@ -331,7 +331,7 @@ async def test_every_field_of_a_document_is_the_same_on_its_way_back(either: Eng
     first, deep = await either.run(stream), await either.run(stream, DEEP)
     assert first is not None
     assert first.inserted > 50
-    assert either.batches[-1].matched == first.inserted
+    assert either.batches[-1].counts.matched == first.inserted
     assert counts(deep)["unchanged"] == first.inserted
 
 

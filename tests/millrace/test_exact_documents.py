@@ -145,13 +145,13 @@ def assert_row(exact: Delivered, row: int, field: str, expected: Any) -> None:
 
 
 def test_every_document_is_accounted_for(exact: Delivered) -> None:
-    assert exact.batch.read == len(exact.sent) == len(exact.rows) + len(exact.rejects)
+    assert exact.batch.counts.read == len(exact.sent) == len(exact.rows) + len(exact.rejects)
 
 
 def test_a_sweep_finds_every_value_as_it_was_delivered(exact: Delivered) -> None:
     """The hash of a row is the same on the way of a sweep; what cannot be held is found wanting on both."""
     if exact.swept is not None:
-        assert (exact.swept.matched, exact.swept.rejected) == (len(exact.rows), len(exact.rejects))
+        assert (exact.swept.counts.matched, exact.swept.counts.rejected) == (len(exact.rows), len(exact.rejects))
         assert (exact.swept.written, exact.swept.deleted) == (0, 0)
         assert exact.rows
 

@@ -223,7 +223,7 @@ async def test_a_sweep_finds_every_value_as_it_was_delivered(
         assert (swept.inserted, swept.updated, swept.deleted) == (0, 0, 0)
         assert (swept.read, swept.rejected) == (delivered_before.read, delivered_before.rejected)
         assert swept.unchanged == delivered_before.inserted
-        assert exact_engine.batches[-1].matched == delivered_before.inserted
+        assert exact_engine.batches[-1].counts.matched == delivered_before.inserted
 
 
 async def test_the_values_are_the_same_however_the_read_is_cut(exact_engine: Engine, good: Delivered) -> None:

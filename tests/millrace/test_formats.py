@@ -48,8 +48,9 @@ from millrace.blocks.store import BucketStore
 from millrace.declaration.captures import LandingFormat
 from millrace.hashes.row_hash import with_row_hash
 from millrace.lake import formats
-from millrace.lake.batch import MANIFEST_NAME, Batch, batch_prefix, new_batch_id
+from millrace.lake.batch import MANIFEST_NAME, batch_prefix, new_batch_id
 from millrace.lake.formats import FORMATS, MEGABYTE, typed
+from millrace.lake.manifest import read_manifest
 from millrace.lake.writer import PartWriter
 
 BOTH: list[LandingFormat] = ["csv", "parquet"]
@@ -197,12 +198,17 @@ async def test_a_manifest_says_what_its_objects_are(on_redshift: Together) -> No
     """Counts, schema, window and checksums."""
     fill(on_redshift.engine)
     (batch,) = await on_redshift.read(SHOP, "orders")
-    kept = Batch.load(on_redshift.engine.store, batch.manifest_key)
+    kept = read_manifest(on_redshift.engine.store, batch.manifest_key)
     assert kept == batch
-    (part,) = kept.parts
+    (part,) = kept.files.rows
     content = on_redshift.engine.store.get_bytes(part.key)
     assert (part.sha256, part.size_bytes, part.rows) == (sha256(content).hexdigest(), len(content), 6)
-    assert (kept.form, kept.read, kept.lower, kept.position is None) == ("csv", 6, None, False)
+    assert (kept.files.form, kept.counts.read, kept.progress.lower, kept.progress.position is None) == (
+        "csv",
+        6,
+        None,
+        False,
+    )
     assert content.splitlines()[0].decode().split(",") == [column.name for column in kept.columns] + [ROW_HASH]
 
 
@@ -210,7 +216,7 @@ async def test_a_changed_object_is_refused(on_redshift: Together, stack: Stack, 
     """One digit of one row."""
     fill(on_redshift.engine)
     (batch,) = await on_redshift.read(SHOP, "orders")
-    (part,) = batch.parts
+    (part,) = batch.files.rows
     content = store.get_bytes(part.key).replace(b"2024-03-01", b"2024-03-02")
     stack.aws.client("s3").put_object(Bucket=store.name, Key=part.key, Body=content)
     with pytest.raises(FatalError, match=r"part-00000\.csv: .* checksum differs.*Remedy") as failure:

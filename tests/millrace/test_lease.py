@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from changed_batches import change_batch
 from engine_on_servers import Engine, pipeline_of
 
 from millrace import Incremental, Pipeline, Stream
@@ -96,7 +97,7 @@ async def test_a_dead_run_is_taken_over_after_its_lease_ended_and_cannot_write(e
     expire(engine)
     batch = await engine.extract(NOTES)
     assert batch is not None
-    assert batch.token == stale.token + 1
+    assert batch.progress.token == stale.progress.token + 1
     with pytest.raises(Superseded, match="another run took the stream over"):
         engine.load(NOTES, stale)
     assert engine.load(NOTES, batch).inserted == 5
@@ -154,7 +155,7 @@ async def test_two_pipelines_load_into_one_warehouse_at_once(engine: Engine) -> 
     batch = await engine.extract(NOTES)
     assert batch is not None
     pipelines = [Pipeline(name, streams=[NOTES]) for name in ("one", "two", "three")]
-    loads = [replace(batch, pipeline=pipeline.name, batch_id=pipeline.name, token=0) for pipeline in pipelines]
+    loads = [change_batch(batch, pipeline=pipeline.name, batch_id=pipeline.name, token=0) for pipeline in pipelines]
     results = await asyncio.gather(
         *(
             asyncio.to_thread(engine.warehouse.load, pipeline, [load], engine.store)
@@ -175,5 +176,5 @@ async def test_a_target_belongs_to_one_stream(engine: Engine) -> None:
     assert batch is not None
     other = Pipeline("other", streams=[NOTES], schema="engine")
     with pytest.raises(ConfigurationError, match=r"engine\.notes is the target of stream engine\.notes already"):
-        engine.warehouse.load(other, [replace(batch, pipeline="other", token=0)], engine.store)
+        engine.warehouse.load(other, [change_batch(batch, pipeline="other", token=0)], engine.store)
     assert engine.rows("notes") == before

@@ -18,7 +18,7 @@ from engine_on_servers import Engine, pipeline_of
 from local.stack import Stack
 from millrace import Incremental, Stream
 from millrace.base.errors import ConfigurationError
-from millrace.lake.batch import Batch
+from millrace.lake.manifest import read_manifest
 from millrace.warehouse.ledger import versions
 from millrace.warehouse.ledger.ledger import Ledger
 from millrace.warehouse.ledger.versions import VERSION, upgrade, version_of
@@ -55,7 +55,7 @@ async def test_a_stream_goes_on_from_the_position_that_an_earlier_version_left(e
     either.source("INSERT INTO notes VALUES (4, 'new', 4, NULL, clock_timestamp())")
     result = await either.deliver(NOTES)
     assert result is not None
-    assert either.batches[-1].lower == "2025-11-30T07:56:25.783037+00:00"
+    assert either.batches[-1].progress.lower == "2025-11-30T07:56:25.783037+00:00"
     assert (result.inserted, result.updated, version(either)) == (1, 0, VERSION)
     assert either.query("SELECT max(token) FROM millrace.batches") == [(3,)], "tokens go on as well"
     assert either.query("SELECT pipeline, member FROM millrace.forms") == [("engine", "notes")]
@@ -81,7 +81,7 @@ async def test_a_replay_finds_the_rejects_of_an_earlier_version(engine: Engine) 
 
 def test_a_batch_that_an_earlier_version_landed_is_loaded(either: Engine) -> None:
     install(either)
-    result = either.load(NOTES, Batch.load(either.store, PENDING))
+    result = either.load(NOTES, read_manifest(either.store, PENDING))
     assert (result.inserted, result.updated) == (1, 1)
     assert either.rows("notes", "id", "body") == [(1, "uno"), (2, "zwei – ü"), (4, "four")]
 

@@ -6,9 +6,9 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 
 import pytest
+from changed_batches import change_batch
 from engine_on_servers import Engine, Together
 from shop import DESIGN, ORDERS, SHOP, fill
 
@@ -67,7 +67,7 @@ async def test_a_connection_lost_anywhere_leaves_nothing_of_the_run(on_redshift:
     before = state(on_redshift)
     change(on_redshift.engine)
     batches = on_redshift.transform(SHOP, await on_redshift.read(SHOP))
-    stages = sum(bool(batch.parts) + bool(batch.deletes) for batch in batches)
+    stages = sum(bool(batch.files.rows) + bool(batch.files.deletes) for batch in batches)
     inserts = len(TABLES) + 2 + len(batches)  # the deleted order's last version, the missing design, the ledger
     for statement, nth in (("insert", 1), ("insert", 4), ("insert", inserts), ("commit", stages + 1)):
         with broken(on_redshift.engine, statement, nth), pytest.raises(Unreachable):
@@ -141,7 +141,7 @@ async def test_one_batch_that_was_superseded_stops_all(on_redshift: Together) ->
     assert state(on_redshift) == before
     on_redshift.load(SHOP, taken)
     before = state(on_redshift)
-    renewed = [replace(batch, token=1_000 if batch.token else 0) for batch in paused]
+    renewed = [change_batch(batch, token=1_000 if batch.progress.token else 0) for batch in paused]
     with pytest.raises(Superseded, match="older, by its lease, than one that is already applied"):
         on_redshift.load(SHOP, renewed)
     assert state(on_redshift) == before

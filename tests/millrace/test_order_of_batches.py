@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import shop
+from changed_batches import change_batch
 from engine_on_servers import Engine, Together, pipeline_of
 
 from millrace import Incremental, Stream
@@ -27,9 +28,9 @@ def fill(engine: Engine) -> None:
 
 def ahead(batch: Batch) -> Batch:
     """The batch as it would be if the source's clock had been a day ahead when it was read."""
-    assert batch.position is not None
-    position = datetime.fromisoformat(batch.position) + AHEAD
-    return replace(batch, read_at=batch.read_at + AHEAD, position=position.isoformat())
+    assert batch.progress.position is not None
+    position = datetime.fromisoformat(batch.progress.position) + AHEAD
+    return change_batch(batch, read_at=batch.read_at + AHEAD, position=position.isoformat())
 
 
 async def deliver_ahead(engine: Engine, stream: Stream = NOTES) -> None:
@@ -52,7 +53,7 @@ async def test_a_source_whose_clock_was_ahead_and_is_right_again_goes_on(either:
     if mode != "full":
         assert "lies in the future" in "".join(result.warnings), "it is told"
     position = either.warehouse.standing(pipeline_of(NOTES), NOTES).position
-    assert position == either.batches[-1].position, "and the position is that of the last batch"
+    assert position == either.batches[-1].progress.position, "and the position is that of the last batch"
     either.source("INSERT INTO notes VALUES (4, 'later')")
     result = await either.run(NOTES)
     assert result is not None
@@ -92,7 +93,7 @@ async def test_the_position_is_that_of_the_newest_lease_whatever_the_clocks_said
     batch = await engine.extract(NOTES)
     assert batch is not None
     behind = "2020-01-01T00:00:00+00:00"
-    engine.load(NOTES, replace(batch, read_at=datetime.fromisoformat(behind), position=behind))
+    engine.load(NOTES, change_batch(batch, read_at=datetime.fromisoformat(behind), position=behind))
     assert engine.warehouse.standing(pipeline_of(NOTES), NOTES).position == behind
 
 
@@ -118,7 +119,7 @@ async def test_a_batch_whose_token_was_given_again_after_leases_were_deleted_is_
     engine.query("DELETE FROM millrace.leases")
     again = await engine.extract(NOTES)
     assert again is not None
-    assert again.token == batch.token
+    assert again.progress.token == batch.progress.token
     engine.load(NOTES, again)
     with pytest.raises(Superseded):
         engine.load(NOTES, batch)

@@ -84,7 +84,7 @@ async def test_an_overlap_never_shortens_the_life_of_a_transaction_in_mongodb(
         client[mongo_database]["papers"].insert_one({"_id": 1, "changed": datetime.now(UTC)})
     batch = await engine.extract(stream)
     assert batch is not None
-    assert batch.position == (batch.read_at - timedelta(seconds=effective)).isoformat()
+    assert batch.progress.position == (batch.read_at - timedelta(seconds=effective)).isoformat()
 
 
 async def test_an_overlap_never_shortens_what_a_blind_read_of_mysql_needs(
@@ -229,8 +229,8 @@ async def test_a_mongodb_whose_clock_is_ahead_is_not_believed(
         client[mongo_database]["papers"].insert_one({"_id": 1, "changed": datetime.now(UTC)})
     batch = await engine.extract(stream)
     assert batch is not None
-    assert batch.position is not None
-    assert abs(batch.read_at - AHEAD - MINUTE - datetime.fromisoformat(batch.position)) < MOMENT
+    assert batch.progress.position is not None
+    assert abs(batch.read_at - AHEAD - MINUTE - datetime.fromisoformat(batch.progress.position)) < MOMENT
     assert "1 day, 0:00:00 ahead" in batch.note
 
 
@@ -257,9 +257,9 @@ async def test_a_position_in_the_future_of_the_source_reads_everything_and_says_
 async def test_only_a_read_of_all_that_follows_advances_the_position(notes: Engine, bounds: Bounds) -> None:
     notes.source("ALTER TABLE notes ADD share numeric; INSERT INTO notes VALUES (2, now(), 'NaN')")
     await notes.run(NOTES)
-    begun = notes.batches[-1].position
+    begun = notes.batches[-1].progress.position
     await notes.run(NOTES, bounds)
-    assert (notes.batches[-1].read > 0, notes.batches[-1].position) == (True, None)
+    assert (notes.batches[-1].counts.read > 0, notes.batches[-1].progress.position) == (True, None)
     assert notes.warehouse.standing(pipeline_of(NOTES), NOTES).position == begun
 
 

@@ -50,7 +50,7 @@ async def test_nothing_in_public_takes_the_place_of_what_a_source_is_read_with(
     engine.source(r"INSERT INTO things VALUES ('a', '\xff', '2024-02-29 12:00:00.000001'), ('b', '\x', NULL)")
     shadow(stack, postgres_database)
     batch = await engine.extract(THINGS)
-    assert batch and batch.position and batch.position < "2090"
+    assert batch and batch.progress.position and batch.progress.position < "2090"
     assert engine.load(THINGS, batch).inserted == 2
     engine.source("UPDATE things SET bytes = '' WHERE id OPERATOR(pg_catalog.=) 'a'")
     swept = await engine.sweep(THINGS)

@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from changed_batches import change_batch
 from engine_on_servers import Engine
 
 from millrace import Incremental, Stream
@@ -114,7 +115,7 @@ async def test_an_earlier_read_does_not_undo_a_later_one(engine: Engine) -> None
     engine.load(NOTES, late)
     rows = engine.rows("notes")
     with pytest.raises(Superseded, match="older, by its lease"):
-        engine.load(NOTES, replace(early, token=late.token))
+        engine.load(NOTES, change_batch(early, token=late.progress.token))
     assert engine.rows("notes") == rows
 
 
@@ -123,11 +124,11 @@ async def test_counts_that_do_not_add_up_fail_the_load(engine: Engine) -> None:
     fill(engine)
     batch = await engine.extract(NOTES)
     assert batch is not None
-    (part,) = batch.parts
+    (part,) = batch.files.rows
     with pytest.raises(CountMismatch, match="51 rows were written and 50 copied"):
-        engine.load(NOTES, replace(batch, parts=(replace(part, rows=51),)))
+        engine.load(NOTES, change_batch(batch, rows=(replace(part, rows=51),)))
     with pytest.raises(CountMismatch, match="read 49"):
-        engine.load(NOTES, replace(batch, read=49))
+        engine.load(NOTES, change_batch(batch, read=49))
     assert engine.query("SELECT count(*) FROM millrace.batches") == [(0,)]
 
 
@@ -135,9 +136,9 @@ async def test_a_missing_file_fails_the_load_and_says_which(engine: Engine) -> N
     fill(engine)
     batch = await engine.extract(NOTES)
     assert batch is not None
-    (part,) = batch.parts
+    (part,) = batch.files.rows
     with pytest.raises(FatalError, match="COPY failed") as failure:
-        engine.load(NOTES, replace(batch, batch_id="other", parts=(replace(part, key=f"{part.key}.absent"),)))
+        engine.load(NOTES, change_batch(batch, batch_id="other", rows=(replace(part, key=f"{part.key}.absent"),)))
     assert part.key in str(failure.value)
 
 
@@ -168,9 +169,9 @@ async def test_no_secret_reaches_the_statements_of_the_warehouse(engine: Engine)
     fill(engine, rows=1)
     batch = await engine.extract(NOTES)
     assert batch is not None
-    (part,) = batch.parts
+    (part,) = batch.files.rows
     with pytest.raises(FatalError) as failure:
-        engine.load(NOTES, replace(batch, batch_id="other", parts=(replace(part, size_bytes=1),)))
+        engine.load(NOTES, change_batch(batch, batch_id="other", rows=(replace(part, size_bytes=1),)))
     assert "Signature" not in str(failure.value)
     assert "X-Amz" not in str(failure.value).replace("X-Amz-***", "")
 
@@ -199,7 +200,7 @@ class Empty:
     def standing(self, pipeline, stream): return NOTHING
 
 route = Route(PostgresSource(lambda: psycopg2.connect(url)), landing, Empty(), Pipeline("test", [stream]), stream)
-assert asyncio.run(window(route, Window())).read == int(rows)
+assert asyncio.run(window(route, Window())).counts.read == int(rows)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 

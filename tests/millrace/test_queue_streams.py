@@ -303,7 +303,7 @@ async def test_a_file_that_is_gone_stops_no_dead_letters_of_the_others(engine: E
     await engine.run(ORDERS)
     first = engine.batches[0]
     messages = key_of(collected_prefix(own.name, ORDERS.name), name)
-    key = {"the rejects": first.rejects[0], "the manifest": first.manifest_key, "the messages": messages}[lost]
+    key = {"the rejects": first.files.rejects[0], "the manifest": first.manifest_key, "the messages": messages}[lost]
     assert engine.store.exists(key)
     store = replace_without(engine, key)
     sent, gone = send_dead_letters(own, ORDERS, engine.warehouse, store, box)

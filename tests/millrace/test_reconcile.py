@@ -100,8 +100,8 @@ async def test_only_a_part_of_a_large_table_is_drawn(engine: Engine) -> None:
     fill(engine, rows=5_000)
     batch = await engine.extract(replace(NOTES, reconcile=Reconcile(rows=100)))
     assert batch is not None
-    assert batch.source_rows == 5_000
-    assert 20 < sum(part.rows for part in batch.sample) < 300
+    assert batch.counts.source_rows == 5_000
+    assert 20 < sum(part.rows for part in batch.files.sample) < 300
 
 
 async def test_documents_are_reconciled_too(engine: Engine, mongo_url: str, mongo_database: str) -> None:

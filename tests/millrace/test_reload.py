@@ -196,7 +196,7 @@ async def test_a_read_of_the_source_gives_what_is_true_now(on_redshift: Together
     own = shop(History("record_id"))
     await some_runs(on_redshift, own)
     batches = await on_redshift.read(own, bounds=Bounds("full"))
-    group = Group(tuple(batch.manifest_key for batch in batches), sum(batch.read for batch in batches))
+    group = Group(tuple(batch.manifest_key for batch in batches), sum(batch.counts.read for batch in batches))
     engine, (model,) = on_redshift.engine, own.models
     done = reload(own, model, [group], engine.store, on_redshift.processed, engine.warehouse)
     assert (done.groups, done.inserted) == (1, 5)

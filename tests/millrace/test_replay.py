@@ -17,7 +17,7 @@ from millrace import Incremental, Stream
 from millrace.base.errors import TooManyRejects
 from millrace.base.types import INT64
 from millrace.declaration.consent import Consent
-from millrace.lake.batch import Batch
+from millrace.lake.manifest import read_manifest
 from millrace.runs.choose import Bounds, Mode
 from millrace.runs.quarantine import open_rejects
 
@@ -154,7 +154,7 @@ async def test_a_person_can_let_a_batch_through_that_has_too_many_rejects(engine
         await engine.run(strict, Bounds(mode))
     result = await engine.run(strict, Bounds(mode, consent=Consent(accept_rejects=True)))
     assert counts(result)["rejected"] == 2
-    assert Batch.load(engine.store, engine.batches[-1].manifest_key).consent.accept_rejects
+    assert read_manifest(engine.store, engine.batches[-1].manifest_key).consent.accept_rejects
 
 
 async def test_a_share_that_is_not_exceeded_passes(engine: Engine) -> None:
@@ -169,8 +169,8 @@ async def test_a_file_of_rejects_that_is_gone_stops_no_replay_of_the_others(engi
     engine.source("INSERT INTO sums VALUES (4, -4)")
     await engine.deliver(STREAM)
     first, second = engine.batches
-    assert (first.rejected, second.rejected) == (2, 1)
-    key = first.rejects[0] if lost == "a file of rejects" else first.manifest_key
+    assert (first.counts.rejected, second.counts.rejected) == (2, 1)
+    key = first.files.rejects[0] if lost == "a file of rejects" else first.manifest_key
     store = replace_without(engine, key)
     _, rows = open_rejects(engine.warehouse, store, pipeline_of(STREAM), STREAM)
     assert sorted(rows["reason"]) == ["contract_min_exclusive", "file_is_gone", "file_is_gone"]

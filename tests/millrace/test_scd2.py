@@ -270,7 +270,7 @@ async def test_snapshots_are_compared_with_the_last_that_was_applied(together: T
     assert versions(together, "a", "price", "start_date") == [(1, midnight, True)]
     change(together, "price = 2")
     (orphan,) = await together.read(pipeline)
-    assert orphan.prefix.startswith(f"stock_db/prices/partition={dated.date_of(datetime.now(UTC)):%Y%m%d}/")
+    assert orphan.files.prefix.startswith(f"stock_db/prices/partition={dated.date_of(datetime.now(UTC)):%Y%m%d}/")
     change(together, "price = 3")
     together.engine.source("DELETE FROM prices WHERE code = 'b'")
     results = await together.run(pipeline)

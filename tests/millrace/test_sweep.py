@@ -299,7 +299,7 @@ class Warehouse:
 landing = BatchDestination("test", Discard(), POSTGRES_DIALECT.limits)
 route = Route(PostgresSource(lambda: psycopg2.connect(url)), landing, Warehouse(), Pipeline("test", [stream]), stream)
 swept = asyncio.run(sweep(route, deep=True))
-assert (swept.kind, swept.read) == ("sweep", int(rows))
+assert (swept.kind, swept.counts.read) == ("sweep", int(rows))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 

@@ -13,6 +13,7 @@ from typing import Any
 import dataframely as dy
 import polars as pl
 import pytest
+from changed_batches import change_batch
 from engine_on_servers import bucket_store
 from shop import DAYS, DESIGN, DIM_DESIGN, FACT_ORDER, ORDERS, SHOP, DimDesign, FactOrder
 
@@ -24,6 +25,7 @@ from millrace.base.types import INT32, INT64, TEXT, Column
 from millrace.blocks.store import BucketStore
 from millrace.lake import formats
 from millrace.lake.batch import Batch, BatchKind
+from millrace.lake.manifest import read_manifest
 from millrace.models.transform import transform
 from millrace.runs.destination import BatchDestination
 from millrace.runs.extract import Extraction, Purpose
@@ -98,7 +100,7 @@ def by_name(batches: Sequence[Batch]) -> dict[str, Batch]:
 
 def rows(processed: BucketStore, batch: Batch) -> pl.DataFrame:
     """What lies in the processed zone, by key."""
-    frames = [pl.read_parquet(io.BytesIO(processed.get_bytes(part.key))) for part in batch.parts]
+    frames = [pl.read_parquet(io.BytesIO(processed.get_bytes(part.key))) for part in batch.files.rows]
     return pl.concat(frames).sort(pl.nth(0))
 
 
@@ -110,7 +112,7 @@ def test_streams_are_copied_and_models_computed(
     designs: Batch, orders: Batch, store: BucketStore, processed: BucketStore
 ) -> None:
     made = by_name(transform(SHOP, [designs, orders], store, processed))
-    assert {name: (batch.kind, batch.read, batch.written) for name, batch in made.items()} == {
+    assert {name: (batch.kind, batch.counts.read, batch.written) for name, batch in made.items()} == {
         "design": ("snapshot", 2, 2),
         "orders": ("window", 50, 50),
         "dim_design": ("model", 2, 2),
@@ -119,11 +121,11 @@ def test_streams_are_copied_and_models_computed(
     }
     assert rows(processed, made["dim_design"]).drop(ROW_HASH).rows() == [(1, "TULIP"), (2, "ROSE")]
     assert rows(processed, made["fact_order"]).drop(ROW_HASH).row(0) == (1, 2, 10, date(2024, 3, 2))
-    assert (made["orders"].batch_id, made["orders"].position) == (orders.batch_id, orders.position)
-    assert (made["orders"].origin, made["fact_order"].origin) == (orders.manifest_key, "")
-    assert made["dim_design"].longest_bytes == {"title": 5}
-    assert {batch.form for batch in made.values()} == {"parquet"}
-    assert all(Batch.load(processed, batch.manifest_key) == batch for batch in made.values())
+    assert (made["orders"].batch_id, made["orders"].progress.position) == (orders.batch_id, orders.progress.position)
+    assert (made["orders"].progress.origin, made["fact_order"].progress.origin) == (orders.manifest_key, "")
+    assert made["dim_design"].files.longest_bytes == {"title": 5}
+    assert {batch.files.form for batch in made.values()} == {"parquet"}
+    assert all(read_manifest(processed, batch.manifest_key) == batch for batch in made.values())
 
 
 @pytest.mark.parametrize("chunk_rows", [1, 7, 49])
@@ -176,10 +178,10 @@ def test_deletes_reach_models_with_the_same_key_and_no_others(
 ) -> None:
     swept = land(ORDERS, ORDER_COLUMNS, [(5, 1, 1, "2024-03-01")], "sweep", [(7,), (8,)])
     made = by_name(transform(SHOP, [designs, swept], store, processed))
-    deleted = pl.read_parquet(io.BytesIO(processed.get_bytes(made["fact_order"].deletes[0].key)))
+    deleted = pl.read_parquet(io.BytesIO(processed.get_bytes(made["fact_order"].files.deletes[0].key)))
     assert (deleted.columns, deleted["order_id"].to_list()) == (["order_id"], [7, 8])
     assert {name: batch.deleted for name, batch in made.items() if batch.deleted} == {"orders": 2, "fact_order": 2}
-    assert (made["fact_order"].read, made["fact_order"].written) == (3, 1)
+    assert (made["fact_order"].counts.read, made["fact_order"].written) == (3, 1)
 
 
 def test_a_snapshot_that_was_not_read_leaves_out_its_models(
@@ -253,17 +255,20 @@ def test_what_a_model_takes_from_complete_snapshots_is_complete(
 
     own = pipeline(DIM_DESIGN, Model(labels, DimDesign, "design_id"), FACT_ORDER)
     orders = land(ORDERS, ORDER_COLUMNS, [(5, 1, 1, "2024-03-01")])
-    complete = {batch.stream: batch.is_complete for batch in transform(own, [designs, orders], store, processed)}
+    complete = {
+        batch.stream: batch.coverage.absent_means_deleted
+        for batch in transform(own, [designs, orders], store, processed)
+    }
     assert complete == {"design": True, "orders": False, "dim_design": True, "labels": True, "fact_order": False}
-    damaged = replace(designs, is_complete=False)
-    assert not any(batch.is_complete for batch in transform(own, [damaged, orders], store, processed))
+    damaged = change_batch(designs, absent_means_deleted=False)
+    assert not any(batch.coverage.absent_means_deleted for batch in transform(own, [damaged, orders], store, processed))
 
 
 def test_an_emptied_snapshot_is_a_complete_batch_of_its_models(
     land: Callable[..., Batch], store: BucketStore, processed: BucketStore
 ) -> None:
     made = by_name(transform(SHOP, [land(DESIGN, DESIGN_COLUMNS, [])], store, processed))
-    assert {name: (batch.written, batch.is_complete) for name, batch in made.items()} == {
+    assert {name: (batch.written, batch.coverage.absent_means_deleted) for name, batch in made.items()} == {
         "design": (0, True),
         "dim_design": (0, True),
     }
@@ -293,7 +298,7 @@ def test_a_column_that_only_some_files_have_is_null_in_the_others(
             ((ORDER_COLUMNS[0], ORDER_COLUMNS[3]), (2, "2024-03-02")),
         )
     )
-    both = replace(with_units, parts=(*with_units.parts, *without.parts), read=2)
+    both = change_batch(with_units, rows=(*with_units.files.rows, *without.files.rows), read=2)
     made = by_name(transform(SHOP, [both], store, processed))
     assert rows(processed, made["fact_order"])["units"].to_list() == [10, None]
 

@@ -16,7 +16,7 @@ from engine_on_servers import Engine
 
 from millrace import Append, Incremental, Merge, Replace, Scd2, Snapshot, Stream
 from millrace.base.errors import FatalError
-from millrace.lake.batch import Batch
+from millrace.lake.manifest import read_manifest
 from millrace.runs.choose import Bounds, Mode
 
 WORDS = Stream("words", "postgres:public.words", "id", Incremental("changed", timedelta(0)))
@@ -89,7 +89,7 @@ async def test_a_manifest_with_an_unknown_word_is_not_loaded(engine: Engine, wor
     assert batch is not None
     manifest = orjson.loads(engine.store.get_bytes(batch.manifest_key))
     MANIFESTS[word](manifest)
-    key = f"{batch.prefix}/bent.json"
+    key = f"{batch.files.prefix}/bent.json"
     engine.store.put_bytes(orjson.dumps(manifest), key)
     with pytest.raises(FatalError, match="no batch manifest"):
-        Batch.load(engine.store, key)
+        read_manifest(engine.store, key)

@@ -18,7 +18,7 @@ from millrace import Incremental, Merge, Pipeline, Queue, Stream
 from millrace.base.errors import ConfigurationError
 from millrace.base.types import TIMESTAMP
 from millrace.base.zones import earliest_wall_clock, latest_wall_clock, possible_zones, zones_other_than_utc
-from millrace.lake.batch import Batch
+from millrace.lake.manifest import read_manifest
 from millrace.sources.chunk import Window
 from millrace.warehouse.ledger.load_result import LoadResult
 
@@ -290,5 +290,5 @@ async def test_a_manifest_without_zones_is_read(engine: Engine) -> None:
     assert batch is not None
     text = engine.store.get_bytes(batch.manifest_key).replace(b'"zones": [],', b"").replace(b',\n  "zones": []', b"")
     assert b"zones" not in text
-    engine.store.put_bytes(text, f"{batch.prefix}/old.json")
-    assert Batch.load(engine.store, f"{batch.prefix}/old.json") == batch
+    engine.store.put_bytes(text, f"{batch.files.prefix}/old.json")
+    assert read_manifest(engine.store, f"{batch.files.prefix}/old.json") == batch

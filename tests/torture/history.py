@@ -22,6 +22,7 @@ from millrace.base.errors import (
 )
 from millrace.declaration.consent import NO_CONSENT, Consent
 from millrace.lake.batch import Batch
+from millrace.lake.manifest import read_manifest
 from millrace.warehouse import apply
 from tests.torture.crash import Killed
 from tests.torture.judge import Divergence, Judge, Kind, Truth
@@ -182,7 +183,7 @@ class History:
                 return error
             return stale.batch
 
-        may_load = self.view.newest_token() <= stale.batch.token
+        may_load = self.view.newest_token() <= stale.batch.progress.token
         may_load |= stale.batch.batch_id in {line.batch_id for line in self._lines}
         with ThreadPoolExecutor(times) as pool:
             ended = list(pool.map(load, range(times)))
@@ -240,11 +241,11 @@ class History:
     def _take_rejects(self, line: Line, truth: Truth, free: Set[Key]) -> None:
         """What a batch rejected, from its files in the lake."""
         store = self.engine.store
-        batch = Batch.load(store, line.manifest)
-        lines = [json_util.loads(text) for key in batch.rejects for text in store.get_bytes(key).splitlines()]
+        batch = read_manifest(store, line.manifest)
+        lines = [json_util.loads(text) for key in batch.files.rejects for text in store.get_bytes(key).splitlines()]
         reported = {self.source.key_at(json_util.loads(one["coordinates"]), truth.rows) for one in lines}
         self._judge.check_rejects(line.kind, truth, reported, free)
-        is_anew = line.kind == "replay" or batch.reads_all
+        is_anew = line.kind == "replay" or batch.visited_all_rows
         self.rejected = reported if is_anew else self.rejected | reported
         self._open_rejects = len(lines) + (0 if is_anew else self._open_rejects)
 

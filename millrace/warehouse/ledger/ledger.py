@@ -207,13 +207,13 @@ class Ledger:
         latest = row[0] if row and row[0] else 0
         newest = lease.newest(self._connection, batch.pipeline, batch.stream)
         # Above the newest: leases were deleted by hand after the read, and tokens went on from the applied batches.
-        if latest > batch.token or latest == batch.token > 0 or batch.token > newest > 0:
+        if latest > batch.progress.token or latest == batch.progress.token > 0 or batch.progress.token > newest > 0:
             raise Superseded(
                 f"batch {batch.batch_id} is older, by its lease, than one that is already applied or will be",
                 place=place,
                 remedy="run again: the next read starts where the applied one ended",
             )
-        if newest > batch.token:
+        if newest > batch.progress.token:
             raise Superseded(
                 f"another run took the stream over after batch {batch.batch_id} was read",
                 place=place,
@@ -238,7 +238,7 @@ class Ledger:
         """Raises ConfigurationError when the target holds rows of another source, and nobody accepted this one."""
         recorded = self.source(batch.pipeline, batch.stream)
         if not batch.consent.accept_source:
-            check_source(recorded, batch.source, f"pipeline {batch.pipeline}, stream {batch.stream}")
+            check_source(recorded, batch.progress.source, f"pipeline {batch.pipeline}, stream {batch.stream}")
 
     def record(self, batch: Batch, result: LoadResult, applied_at: datetime) -> None:
         """Write what the ledger keeps of the batch; the caller commits it together with the rows."""
@@ -249,10 +249,10 @@ class Ledger:
                 f"lower_bound, position, {_COUNTS}, applied_at, {_FRESHNESS}) VALUES ({', '.join(['%s'] * 22)})",
                 (
                     batch.batch_id, batch.kind, batch.pipeline, batch.stream, result.target,
-                    batch.origin or batch.manifest_key,
-                    batch.token, batch.read_at, batch.lower, batch.position, result.read, result.inserted,
-                    result.updated, result.deleted, result.unchanged, result.rejected, applied_at,
-                    *(vars(result.freshness).values() if result.freshness else [None] * 5),
+                    batch.progress.origin or batch.manifest_key,
+                    batch.progress.token, batch.read_at, batch.progress.lower, batch.progress.position,
+                    result.read, result.inserted, result.updated, result.deleted, result.unchanged, result.rejected,
+                    applied_at, *(vars(result.freshness).values() if result.freshness else [None] * 5),
                 ),
             )  # fmt: skip
         self._record_source(batch)
@@ -261,20 +261,21 @@ class Ledger:
 
     def _record_source(self, batch: Batch) -> None:
         own = (batch.pipeline, batch.stream)
-        if not batch.source or batch.source == self.source(*own):
+        if not batch.progress.source or batch.progress.source == self.source(*own):
             return
         with self._connection.cursor() as cursor:
             cursor.execute(f"DELETE FROM millrace.sources WHERE {_OF_STREAM}", own)
             cursor.execute(
-                "INSERT INTO millrace.sources (pipeline, stream, source) VALUES (%s, %s, %s)", (*own, batch.source)
+                "INSERT INTO millrace.sources (pipeline, stream, source) VALUES (%s, %s, %s)",
+                (*own, batch.progress.source),
             )
 
     def _record_collected(self, batch: Batch) -> None:
         """Those that were not applied before."""
-        if not batch.collected:
+        if not batch.progress.collected:
             return
         own = (batch.pipeline, batch.stream)
-        fresh = sorted(set(batch.collected) - self.collected(*own, min(batch.collected)).keys())
+        fresh = sorted(set(batch.progress.collected) - self.collected(*own, min(batch.progress.collected)).keys())
         with self._connection.cursor() as cursor:
             for first in range(0, len(fresh), ROWS_OF_A_STATEMENT):
                 block = fresh[first : first + ROWS_OF_A_STATEMENT]
@@ -287,17 +288,17 @@ class Ledger:
     def _record_rejects(self, batch: Batch) -> None:
         """Open the batch's own, close those that it read again."""
         with self._connection.cursor() as cursor:
-            if batch.reads_all:
+            if batch.visited_all_rows:
                 cursor.execute(
                     f"UPDATE millrace.rejects SET closed_by = %s WHERE {_OF_STREAM} AND closed_by IS NULL",
                     (batch.batch_id, batch.pipeline, batch.stream),
                 )
-            for closed in batch.closes:
+            for closed in batch.progress.closes:
                 cursor.execute(
                     "UPDATE millrace.rejects SET closed_by = %s WHERE batch_id = %s AND closed_by IS NULL",
                     (batch.batch_id, closed),
                 )
-            for rejects in batch.reject_counts:
+            for rejects in batch.counts.reject_counts:
                 cursor.execute(
                     "INSERT INTO millrace.rejects (batch_id, pipeline, stream, reason, field, rows_rejected) "
                     "VALUES (%s, %s, %s, %s, %s, %s)",
@@ -342,7 +343,9 @@ def _left_or_back(
     it brings back, with None."""
     arriving = {column.name for column in batch.columns}
     for name, known in recorded.items():
-        is_shown = batch.is_whole or (batch.by_value and batch.reads_all and name not in held)
+        is_shown = batch.coverage.has_all_columns or (
+            batch.coverage.by_value and batch.visited_all_rows and name not in held
+        )
         if known.has_left and name in arriving:
             yield name, None
         elif not known.has_left and is_shown and name not in arriving:

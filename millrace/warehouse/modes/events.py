@@ -110,7 +110,7 @@ class Events:
                 f"coalesce(e.{AFTER}, {NEVER}) = coalesce(l.after$, {NEVER})",
             ]
         )
-        tells_last = not load.tie_breaker and (bool(target.root_columns) or batch.holds_all)
+        tells_last = not load.tie_breaker and (bool(target.root_columns) or batch.holds_all_rows)
         is_again = "a.is_alone$ = 1 AND e.is_last$ = 0" if tells_last else "1 = 0"
         is_fresh = f"a.is_rejected$ = 0 AND (e.{quote(target.keys[0])} IS NULL OR {is_again})"
         return (

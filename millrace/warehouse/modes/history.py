@@ -31,7 +31,7 @@ class HistoryMode(Mode):
 
     def put_in(self, cursor: Any, batch: Batch, applied_at: datetime) -> Applied:
         """Raises FatalError when a key has more versions than can be numbered."""
-        cursor.execute(self._create_delta(batch.columns, by_value=batch.by_value))
+        cursor.execute(self._create_delta(batch.columns, by_value=batch.coverage.by_value))
         inserted, changed = self.count_delta(cursor)
         if changed:
             cursor.execute(self._delete_altered())

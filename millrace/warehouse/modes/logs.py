@@ -39,7 +39,7 @@ class LogsMode(Scd2Mode):
     def apply(self, cursor: Any, batch: Batch, applied_at: datetime, held: Collection[str]) -> Applied:
         """As ``Mode.apply``: first the events, then the versions of their keys."""
         cursor.execute(self._create_touched())
-        if not (batch.written or batch.deleted or batch.is_complete or batch.root_keys):
+        if not (batch.written or batch.deleted or batch.coverage.absent_means_deleted or batch.files.root_keys):
             return Applied()
         cursor.execute(self._create_concerned())
         self._events.prepare(cursor, batch)
@@ -48,7 +48,7 @@ class LogsMode(Scd2Mode):
         cursor.execute(self._create_computed())
         analyze(cursor, self.target.dialect, self.target.computed)
         vanished = self._take_out_vanished(cursor)
-        cursor.execute(self._create_delta(by_value=batch.by_value))
+        cursor.execute(self._create_delta(by_value=batch.coverage.by_value))
         inserted, changed = self.count_delta(cursor)
         if changed:
             self._replace(cursor, self._columns, applied_at)

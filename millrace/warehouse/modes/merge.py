@@ -36,7 +36,9 @@ class MergeMode(Mode):
     def put_in(self, cursor: Any, batch: Batch, applied_at: datetime) -> Applied:
         """Raises CountMismatch when the statements did not find what they were to replace."""
         target = self.target
-        cursor.execute(statements.create_delta(target, batch.columns, self.latest(batch), by_value=batch.by_value))
+        cursor.execute(
+            statements.create_delta(target, batch.columns, self.latest(batch), by_value=batch.coverage.by_value)
+        )
         return _put_in_delta(self, cursor, batch, applied_at)
 
     def take_out(self, cursor: Any, batch: Batch, applied_at: datetime, held: Collection[str]) -> int:
@@ -68,7 +70,9 @@ class AppendMode(Mode):
         target = self.target
         unlike = count(cursor, statements.count_unlike_held(target, batch.columns))
         latest = self.latest(batch)
-        cursor.execute(statements.create_delta(target, batch.columns, latest, only_new=True, by_value=batch.by_value))
+        cursor.execute(
+            statements.create_delta(target, batch.columns, latest, only_new=True, by_value=batch.coverage.by_value)
+        )
         told = f"{unlike} rows differ from what was appended before: the source changes rows (declare Merge)"
         return replace(_put_in_delta(self, cursor, batch, applied_at), warnings=(told,) if unlike else ())
 

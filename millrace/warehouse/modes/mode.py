@@ -50,7 +50,7 @@ class Mode(ABC):
         done = self.put_in(cursor, batch, applied_at) if batch.written else Applied()
         if not follows_deletes(self.target.deletes):
             return done
-        gone = self.find_gone(cursor, batch) if batch.is_complete else self.find_left(cursor, batch)
+        gone = self.find_gone(cursor, batch) if batch.coverage.absent_means_deleted else self.find_left(cursor, batch)
         deleted = self.take_out(cursor, batch, applied_at, held) if batch.deleted or gone else 0
         return replace(done, deleted=deleted, gone=gone)
 
@@ -68,11 +68,11 @@ class Mode(ABC):
     def find_left(self, cursor: Any, batch: Batch) -> int:
         """The keys of rows that a row of the root gave before and does not give now, into ``gone``, where the keys of
         deletes may be already; how many."""
-        if not batch.root_keys:
+        if not batch.files.root_keys:
             return 0
         target = self.target
         cursor.execute(
-            statements.find_left(target, self.present, is_staged=batch.written > 0, is_new=not batch.deletes)
+            statements.find_left(target, self.present, is_staged=batch.written > 0, is_new=not batch.files.deletes)
         )
         analyze(cursor, target.dialect, target.gone)
         return count(cursor, statements.count_keys(target.gone, target.keys)) - batch.deleted
@@ -108,6 +108,6 @@ class Mode(ABC):
     def latest(self, batch: Batch) -> str | None:
         """The column by which the latest reading of a row is known, where one may have been read twice: '' if no row
         has a stamp."""
-        if not batch.identity:
+        if not batch.row_id_column:
             return None
         return self.target.stamp if any(column.name == self.target.stamp for column in batch.columns) else ""

@@ -25,10 +25,10 @@ class ReplaceMode(Mode):
         del held
         done = self.put_in(cursor, batch, applied_at) if batch.written else Applied()
         gone = self.find_gone(cursor, batch)
-        if done.inserted or gone or (batch.by_value and batch.written):
+        if done.inserted or gone or (batch.coverage.by_value and batch.written):
             cursor.execute(f"DELETE FROM {self.target.quoted}")
             self._fill(cursor, batch, applied_at)
-        told = (_WRITTEN_AGAIN,) if batch.by_value and batch.written else ()
+        told = (_WRITTEN_AGAIN,) if batch.coverage.by_value and batch.written else ()
         return Applied(done.inserted, deleted=gone, gone=gone, warnings=told)
 
     def put_in(self, cursor: Any, batch: Batch, applied_at: datetime) -> Applied:

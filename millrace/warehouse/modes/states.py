@@ -53,7 +53,9 @@ class StatesMode(Scd2Mode):
         target = self.target
         warnings = self._begin_now(cursor, batch, target.stage)
         read_at, effective_at = batch.read_at, batch.effective_at
-        delta = self._create_delta(batch.columns, read_at, effective_at, self.latest(batch), by_value=batch.by_value)
+        delta = self._create_delta(
+            batch.columns, read_at, effective_at, self.latest(batch), by_value=batch.coverage.by_value
+        )
         cursor.execute(delta)
         inserted, changed = self.count_delta(cursor)
         if changed:

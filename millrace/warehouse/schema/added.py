@@ -18,7 +18,7 @@ from millrace.warehouse.target import Target
 def refuse_unfilled(ledger: Ledger, target: Target, batch: Batch, changes: Sequence[Change]) -> None:
     """Raises TargetLost when a column that was loaded before would be added and left empty: the next read of the stream
     reads everything. For a model FatalError, because a person has to ask for that."""
-    if batch.by_value and (batch.reads_all or batch.kind == "model"):
+    if batch.coverage.by_value and (batch.visited_all_rows or batch.kind == "model"):
         return
     lost = sorted(_added(changes) & ledger.columns(batch.pipeline, batch.stream).keys())
     if not lost:
@@ -38,12 +38,12 @@ def unfilled(target: Target, batch: Batch, changes: Sequence[Change]) -> Iterato
     """What a person should know of columns that are new in the source."""
     arriving = {column.name for column in batch.columns}
     added = sorted(_added(changes) & arriving)
-    if added and not batch.reads_all and not batch.by_value:
+    if added and not batch.visited_all_rows and not batch.coverage.by_value:
         full, sweep = (
             f"`millrace run {target.cli_name} --full`",
             f"`millrace sweep {target.cli_name}`, or a due sweep,",
         )
-        way = full if batch.kind == "model" or batch.collected else sweep
+        way = full if batch.kind == "model" or batch.progress.collected else sweep
         yield f"rows loaded before are NULL in the new {', '.join(added)} until they are read again: {way} does it"
 
 
