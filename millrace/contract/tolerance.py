@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from millrace.base.errors import TooManyRejects
-from millrace.declaration.captures import Queue
 from millrace.declaration.model import Model
 from millrace.declaration.stream import Stream
 
@@ -33,9 +32,9 @@ class Rejected:
 def check_rejects(stream: Stream, rejected: Rejected) -> None:
     """Raises TooManyRejects when more rows were rejected than the stream allows, or all of them where the read was of
     everything: then not the rows are wrong but the declaration, or the source as a whole."""
-    is_of_messages = isinstance(stream.capture, Queue)
-    fix = f"fix {'' if is_of_messages else 'the data, '}the contract or the stream's types"
-    otherwise = MESSAGES_GO_ON if is_of_messages else ""
+    keeps_rows = stream.capture.keeps_rows
+    fix = f"fix {'the data, ' if keeps_rows else ''}the contract or the stream's types"
+    otherwise = "" if keeps_rows else MESSAGES_GO_ON
     _check(stream, f"stream {stream.name} ({stream.source})", rejected, fix, otherwise)
 
 

@@ -6,12 +6,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Literal, assert_never
+from typing import TYPE_CHECKING, Literal, assert_never
 from zoneinfo import ZoneInfo
+
+from typing_extensions import override
 
 from millrace.base.errors import ConfigurationError
 from millrace.base.zones import check_zone
 from millrace.declaration.checks import Count, Duration, PositiveCount, Text, check_distinct, check_fields
+from millrace.declaration.source_kinds import CONNECTION
+
+if TYPE_CHECKING:
+    from millrace.declaration.stream import Stream
 
 DeletePolicy = Literal["hard", "soft", "ignore"]
 """What a row that left the source becomes: taken out, kept and marked (``_deleted_at``), or left as it is."""
@@ -22,8 +28,6 @@ LandingFormat = Literal["parquet", "csv"]
 """Of a batch's files in the landing zone."""
 LEAST_UNKNOWN = -1_000_000
 """The least number that stands for no version: surrogate keys are positive."""
-CONNECTION = r"[a-z0-9-]+"
-"""A pattern: how connections are named."""
 
 
 def follows_deletes(policy: DeletePolicy) -> bool:
@@ -48,62 +52,108 @@ def rejects_changes(policy: SchemaPolicy) -> bool:
             assert_never(policy)
 
 
-@dataclass(frozen=True)
-class Incremental:
-    """Capture by cursor: rows whose ``cursor`` is at or after the position, and rows where it is NULL.
+Problem = tuple[str, str]
+"""What is wrong with a declaration, and what to do about it."""
 
-    ``overlap`` is subtracted from the position: it covers writers that stamp by their own clocks. Rows read again are
-    recognised by their hash and counted as unchanged. Default: 1 second. Where the source does not show open
-    transactions, it overlaps by what safety needs if that is more: 60 seconds for MongoDB (the longest that a
-    transaction lives by default), 15 minutes for Postgres and MySQL.
-    """
+
+class Capture:
+    """How the changes of a stream are found. A new kind overrides what differs (docs/extending.md)."""
+
+    @property
+    def cursor_column(self) -> str:
+        """The column by which changed rows are found; '': no column selects rows."""
+        return ""
+
+    @property
+    def stamp(self) -> str:
+        """The field that says when a row was changed; '': none is known."""
+        return ""
+
+    @property
+    def overlap(self) -> timedelta | None:
+        """How far behind the last position the next window begins; None: as far as the source needs."""
+        return None
+
+    @property
+    def reads_everything(self) -> bool:
+        """Whether every run reads all rows, so that a key that is not read was deleted in the source."""
+        return False
+
+    @property
+    def keeps_rows(self) -> bool:
+        """Whether the source keeps the rows that it gave, so that they can be read again and compared."""
+        return True
+
+    def problem_with(self, stream: Stream) -> Problem | None:
+        """What speaks against this capture of the stream; None: nothing does."""
+        if stream.reference.kind.is_queue:
+            return MESSAGES_ONLY
+        return None
+
+
+MESSAGES_ONLY = "messages are captured by Queue, and by nothing else", "declare it for sqs/connection"
+
+
+@dataclass(frozen=True)
+class Incremental(Capture):
+    """Capture by cursor column: rows with a value of ``cursor`` at or after the position, and rows where it is NULL."""
 
     cursor: Text
+    """The column: a timestamp that every insert and update sets."""
     overlap: Duration | None = None
+    """How far behind the last position the next window begins: it covers writers that take the time of their own
+    clocks. Rows that are read again are recognised by their hash and counted as unchanged. None: 1 second. Where the
+    source does not show open transactions, the overlap is what safety needs if that is more: 60 seconds for MongoDB
+    (the longest that a transaction lives by default), 15 minutes for Postgres and MySQL."""
 
     def __post_init__(self) -> None:
         check_fields(self, f"Incremental of cursor {self.cursor!r}")
 
     @property
+    @override
+    def cursor_column(self) -> str:
+        return self.cursor
+
+    @property
+    @override
     def stamp(self) -> str:
-        """The field that says when a row was changed."""
         return self.cursor
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """Capture of the whole table at every run; a key that it lacks has left the source. For tables that are small.
-
-    ``stamp`` names the field that says when a row was changed, if there is one: by it freshness is measured.
-    """
+class Snapshot(Capture):
+    """Capture of the whole table at every run; a key that is not read was deleted. For tables that are small."""
 
     stamp: str = ""
+    """The field that says when a row was changed, if there is one: by it freshness is measured."""
 
     def __post_init__(self) -> None:
         check_fields(self, "Snapshot")
 
     @property
-    def cursor(self) -> str:
-        """None: nothing selects rows."""
-        return ""
+    @override
+    def reads_everything(self) -> bool:
+        return True
 
-    @property
-    def overlap(self) -> timedelta | None:
-        """None: each read stands alone."""
-        return None
+    @override
+    def problem_with(self, stream: Stream) -> Problem | None:
+        kind = stream.reference.kind
+        if not (kind.has_snapshot or kind.is_queue):
+            return f"{kind.title} gives no snapshot of a {kind.unit}", "declare Incremental and a sweep"
+        if stream.sweep:
+            return "a snapshot compares everything at every run already", "declare no sweep"
+        return super().problem_with(stream)
 
 
 @dataclass(frozen=True)
-class Queue:
+class Queue(Capture):
     """Capture of messages, each a JSON object: consumers collect them into the lake, and a run reads what was collected
-    since the last one (docs/decisions/0011-queues.md).
-
-    ``stamp`` names the field that says when a message came about, if there is one: by it freshness is measured.
-    ``dead_letters`` is the connection of the queue to which messages go that were rejected ('': none).
-    """
+    since the last one (docs/decisions/0011-queues.md)."""
 
     stamp: str = ""
+    """The field that says when a message came about, if there is one: by it freshness is measured."""
     dead_letters: str = ""
+    """The connection of the queue to which rejected messages are sent; '': none."""
 
     def __post_init__(self) -> None:
         check_fields(self, "Queue")
@@ -115,14 +165,23 @@ class Queue:
             )
 
     @property
-    def cursor(self) -> str:
-        """None: messages are read in the order in which they were collected."""
-        return ""
+    @override
+    def keeps_rows(self) -> bool:
+        return False
 
-    @property
-    def overlap(self) -> timedelta | None:
-        """None: what was read is known message by message."""
+    @override
+    def problem_with(self, stream: Stream) -> Problem | None:
+        if not stream.reference.kind.is_queue:
+            return MESSAGES_ONLY
+        if self.dead_letters and self.dead_letters == stream.reference.connection:
+            return "its dead_letters are the queue itself", "name the connection of another queue"
+        if stream.sweep or stream.reconcile:
+            return "a queue holds nothing to compare with", "declare neither sweep nor reconcile"
         return None
+
+
+AnyCapture = Incremental | Snapshot | Queue
+"""What a stream may declare as its capture."""
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,14 @@ from millrace.base.errors import ConfigurationError
 from millrace.base.naming import check_name
 from millrace.base.types import EXACT_NUMBERS
 from millrace.base.zones import check_zone
-from millrace.declaration.captures import CONNECTION, Dated, LandingFormat
+from millrace.declaration.captures import Dated, LandingFormat
 from millrace.declaration.checks import PositiveDuration, check_distinct, check_fields
 from millrace.declaration.load_modes import Scd2
 from millrace.declaration.model import Model
 from millrace.declaration.roots import Roots
 from millrace.declaration.schedule import check_cron
-from millrace.declaration.stream import SOURCE_KINDS, SourceKind, Stream
-
-__all__ = ["SOURCE_KINDS", "Pipeline", "SourceKind", "Stream"]
+from millrace.declaration.source_kinds import CONNECTION
+from millrace.declaration.stream import Stream
 
 Member = TypeVar("Member", Stream, Model, Stream | Model)
 

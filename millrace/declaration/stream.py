@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import cached_property
 
 import dataframely
 import polars as pl
@@ -14,70 +14,15 @@ from millrace.base.errors import ConfigurationError
 from millrace.base.naming import check_name, column_name
 from millrace.base.types import DataType, Kind, is_declarable
 from millrace.base.zones import check_zone
-from millrace.declaration.captures import (
-    CONNECTION,
-    DeletePolicy,
-    Incremental,
-    Queue,
-    Reconcile,
-    SchemaPolicy,
-    Snapshot,
-)
+from millrace.declaration.captures import AnyCapture, DeletePolicy, Reconcile, SchemaPolicy
 from millrace.declaration.checks import Count, Names, Share, Text, check_distinct, check_fields
 from millrace.declaration.contract_rules import check_contract
 from millrace.declaration.load_modes import AnyLoadMode, Append, History, Merge, Replace, Scd2
 from millrace.declaration.schedule import check_schedule
+from millrace.declaration.source_kinds import SourceReference
 
-SourceKind = Literal["postgres", "mysql", "mongo", "sqs"]
-SOURCE_KINDS: tuple[SourceKind, ...] = ("postgres", "mysql", "mongo", "sqs")
-
-_PLACE = rf"(?P<kind>[a-z]+)(/(?P<connection>{CONNECTION}))?"
-_SOURCE = re.compile(rf"{_PLACE}:(?P<schema>[^.]+)\.(?P<name>.+)")
 _STEP = re.compile(r"(?<!\\)\.")
 """Between two fields of a path; a dot within a field's name is written with a backslash before it."""
-_QUEUE = re.compile(rf"{_PLACE}(?P<schema>)(?P<name>)")
-
-
-def _not_understood(text: str, place: str) -> ConfigurationError:
-    kind, slash, connection = text.partition(":")[0].partition("/")
-    if kind in SOURCE_KINDS and slash and not re.fullmatch(CONNECTION, connection):
-        return ConfigurationError(
-            f"{connection!r} in source {text!r} is not the name of a connection",
-            place=place,
-            remedy="use lower-case letters, digits and hyphens: the variable SOURCE_POSTGRES_MY_SHOP_URL is the "
-            "connection postgres/my-shop",
-        )
-    return ConfigurationError(
-        f"source {text!r} is not understood",
-        place=place,
-        remedy=f"write kind:schema.name, with {', '.join(SOURCE_KINDS[:-1])} as kind, or sqs/connection",
-    )
-
-
-@dataclass(frozen=True)
-class SourceReference:
-    """Where a stream comes from: ``postgres:public.transactions``, ``mongo/archive:finance.trades``, ``sqs/events``.
-
-    ``connection`` picks the block (``source-postgres``, ``source-postgres-<connection>``); ``schema`` is the
-    schema or database, ``name`` the table or collection. A queue is named by its connection alone.
-    """
-
-    kind: SourceKind
-    connection: str
-    schema: str
-    name: str
-
-    @classmethod
-    def parse(cls, text: str, place: str = "") -> SourceReference:
-        """Raises ConfigurationError, naming ``place``, when ``text`` is not ``kind:schema.name``, or ``sqs``."""
-        match = (_QUEUE if text.startswith("sqs") else _SOURCE).fullmatch(text)
-        kind = next((kind for kind in SOURCE_KINDS if match and match["kind"] == kind), None)
-        if match is None or kind is None:
-            raise _not_understood(text, place)
-        return cls(kind, match["connection"] or "", match["schema"], match["name"])
-
-    def __str__(self) -> str:
-        return f"{self.kind}:{self.schema}.{self.name}" if self.name else f"{self.kind}/{self.connection}"
 
 
 @dataclass(frozen=True)
@@ -102,7 +47,7 @@ class Stream:
     name: str
     source: str
     key: str | Sequence[Text]
-    capture: Incremental | Snapshot | Queue
+    capture: AnyCapture
     load: AnyLoadMode = field(default_factory=Merge)
     contract: type[dataframely.Schema] | None = None
     types: Mapping[Text, DataType] = field(default_factory=dict)
@@ -133,49 +78,32 @@ class Stream:
                 place=f"stream {self.name}",
                 remedy="name the column that identifies a row",
             )
-        if self.is_snapshot:
-            self._check_snapshot()
         try:
             SourceReference.parse(self.source, f"stream {self.name}")
             check_schedule(self.sweep)
         except ConfigurationError as error:
             raise ConfigurationError(error.problem, place=f"stream {self.name}", remedy=error.remedy) from error
-        self._check_queue()
+        self._check_capture()
         self._check_load()
         self._check_paths()
         self._check_columns()
         if self.contract is not None:
             check_contract(self.contract, [column_name(key) for key in self.keys], f"stream {self.name}")
 
-    def _check_snapshot(self) -> None:
-        if self.source.startswith("mongo"):
-            problem, remedy = "MongoDB gives no snapshot of a collection", "declare Incremental and a sweep"
-        elif self.sweep:
-            problem, remedy = "a snapshot compares everything at every run already", "declare no sweep"
-        else:
-            return
-        raise ConfigurationError(problem, place=f"stream {self.name}", remedy=remedy)
-
-    def _check_queue(self) -> None:
-        is_queue = isinstance(self.capture, Queue)
-        if is_queue != self.source.startswith("sqs"):
-            problem, remedy = "messages are captured by Queue, and by nothing else", "declare it for sqs/connection"
-        elif isinstance(self.capture, Queue) and self.capture.dead_letters == (self.reference.connection or None):
-            problem, remedy = "its dead_letters are the queue itself", "name the connection of another queue"
-        elif is_queue and (self.sweep or self.reconcile):
-            problem, remedy = "a queue holds nothing to compare with", "declare neither sweep nor reconcile"
-        elif self.omitted and not self.is_of_documents:
-            problem, remedy = "fields are omitted of documents only", "leave columns out with a view"
-        else:
-            return
-        raise ConfigurationError(problem, place=f"stream {self.name}", remedy=remedy)
+    def _check_capture(self) -> None:
+        found = self.capture.problem_with(self)
+        if found is None and self.omitted and not self.is_of_documents:
+            found = "fields are omitted of documents only", "leave columns out with a view"
+        if found is not None:
+            problem, remedy = found
+            raise ConfigurationError(problem, place=f"stream {self.name}", remedy=remedy)
 
     def _check_load(self) -> None:
         if isinstance(self.load, History):
             problem, remedy = "a history is kept of a model", "declare Scd2, or a model"
         elif isinstance(self.load, Replace) and not self.is_snapshot:
             problem, remedy = "Replace needs the whole table at every run", "declare capture=Snapshot()"
-        elif isinstance(self.capture, Queue) and not isinstance(self.load, Append | Merge):
+        elif not self.capture.keeps_rows and not isinstance(self.load, Append | Merge):
             problem, remedy = "messages come twice and in any order", "declare Append or Merge"
         elif (isinstance(self.load, Replace) and self.deletes != "hard") or (
             isinstance(self.load, Append) and self.deletes == "soft"
@@ -247,7 +175,7 @@ class Stream:
         """Source paths of the key, in declared order."""
         return tuple(filter(None, [self.key])) if isinstance(self.key, str) else tuple(self.key)
 
-    @property
+    @cached_property
     def reference(self) -> SourceReference:
         """The parsed source."""
         return SourceReference.parse(self.source)
@@ -255,12 +183,12 @@ class Stream:
     @property
     def is_snapshot(self) -> bool:
         """Every run reads the whole table."""
-        return isinstance(self.capture, Snapshot)
+        return self.capture.reads_everything
 
     @property
     def is_of_documents(self) -> bool:
         """Its rows have fields, some of which may be missing, and no columns."""
-        return self.reference.kind in {"mongo", "sqs"}
+        return self.reference.kind.is_of_documents
 
     @property
     def table(self) -> str:

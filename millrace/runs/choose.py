@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal, assert_never
 
-from millrace.declaration.captures import Queue
 from millrace.declaration.checks import check_fields
 from millrace.declaration.consent import NO_CONSENT, Consent
 from millrace.declaration.schedule import is_due
@@ -53,9 +52,9 @@ async def choose(route: Route, bounds: Bounds) -> Choice:
     is_accepted = await _is_accepted(route, bounds.consent)
     if route.stream.is_snapshot:
         return Choice("snapshot", by_value=bounds.mode == "full" or bounds.deep)
-    if is_accepted and not isinstance(route.stream.capture, Queue):
+    if is_accepted and route.stream.capture.keeps_rows:
         return Choice("sweep", by_value=bounds.deep)
-    if bounds.mode == "sweep" and isinstance(route.stream.capture, Queue):
+    if bounds.mode == "sweep" and not route.stream.capture.keeps_rows:
         bounds = Bounds()
     if bounds.start is not None or bounds.end is not None:
         return Choice("window", Window(bounds.start, bounds.end or _now(route.stream), is_chosen=True))
@@ -93,7 +92,7 @@ async def _is_accepted(route: Route, consent: Consent) -> bool:
 
 def _now(stream: Stream) -> str | None:
     """Of messages a window that is open above leaves out what was applied, which is not what a person asks for."""
-    return datetime.now(UTC).isoformat() if isinstance(stream.capture, Queue) else None
+    return None if stream.capture.keeps_rows else datetime.now(UTC).isoformat()
 
 
 async def read(route: Route, bounds: Bounds) -> Batch | None:

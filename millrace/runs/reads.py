@@ -20,7 +20,6 @@ from millrace.base.errors import FatalError, RetryableError
 from millrace.base.naming import column_name
 from millrace.base.rejects import FILE_IS_GONE, NO_LOCATION, REJECT_SCHEMA
 from millrace.base.types import Column
-from millrace.declaration.captures import Queue
 from millrace.declaration.consent import NO_CONSENT, Consent
 from millrace.declaration.model import Model
 from millrace.declaration.pipeline import Pipeline
@@ -154,7 +153,7 @@ async def replay(route: Route) -> Batch | None:
         for keys in keys_of_coordinates(route.stream, coordinates):
             async with route.source.read(route.stream, extraction.fitting.known, keys) as reading:
                 found = await take(reading, extraction)
-            if found < len(keys.rows) and not isinstance(route.stream.capture, Queue):
+            if found < len(keys.rows) and route.stream.capture.keeps_rows:
                 gone += await _refuse_unfound(route, known, keys, found)
         if gone:
             extraction.add_note(f"{gone} rejected rows have left the source")

@@ -13,7 +13,7 @@ SAMPLED_DOCUMENTS = 1_000
 async def refuse_undated(collection: Any, session: Any, stream: Stream, place: str) -> None:
     """Raises ConfigurationError when documents have the cursor and in none of the first ones it is a date: then every
     row would be rejected. ``collection`` and ``session`` (or None) are Motor's."""
-    path = stream.capture.cursor
+    path = stream.capture.cursor_column
     types = {"$group": {"_id": {"$type": f"${path}"}, "documents": {"$sum": 1}}}
     steps = [{"$limit": SAMPLED_DOCUMENTS}, types, {"$sort": {"documents": -1}}]
     counted = collection.aggregate(steps, session=session)

@@ -42,7 +42,7 @@ def within(stream: Stream, window: Window, *, with_arrays: bool = True) -> Query
     ``with_arrays`` asks for arrays as well, which takes a scan: an operator looks at the values in an array and not at
     the array.
     """
-    path = _plain(stream, stream.capture.cursor)
+    path = _plain(stream, stream.capture.cursor_column)
     bounds = {
         operator: datetime.fromisoformat(bound)
         for operator, bound in (("$gte", window.lower), ("$lt", window.upper))

@@ -46,7 +46,7 @@ class Decoder:
 
     def __init__(self, stream: Stream, known: Sequence[Column]) -> None:
         self._documents = Documents(stream, known, TYPE_OF, accepted)
-        self._documents.declare(stream.capture.cursor, TIMESTAMP_UTC)
+        self._documents.declare(stream.capture.cursor_column, TIMESTAMP_UTC)
 
     def decode(self, raw: bytes) -> Chunk:
         """One raw batch as typed rows and rejects."""

@@ -231,7 +231,7 @@ class _Session:
         if self.stream.stamps_in or not self.moment.zones or not self._has_naive_cursor:
             return ""
         return (
-            f"stamps of {self.stream.capture.cursor} have no time zone and the server gives sessions "
+            f"stamps of {self.stream.capture.cursor_column} have no time zone and the server gives sessions "
             f"{', '.join(self.moment.zones)}: they are read as if in that zone and as if in UTC; "
             "declare stamps_in with the zone in which they are written"
         )
@@ -260,11 +260,11 @@ class _Session:
 
     @property
     def _cursor(self) -> SourceColumn:
-        return next(column for column in self.columns if column.column.path == self.stream.capture.cursor)
+        return next(column for column in self.columns if column.column.path == self.stream.capture.cursor_column)
 
     @property
     def _has_naive_cursor(self) -> bool:
-        return bool(self.stream.capture.cursor) and self._cursor.column.type.kind is Kind.TIMESTAMP
+        return bool(self.stream.capture.cursor_column) and self._cursor.column.type.kind is Kind.TIMESTAMP
 
 
 def place_of(stream: Stream) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from millrace.base.errors import ConfigurationError
 from millrace.base.naming import column_name, quote
 from millrace.base.types import INT64, TIME_KINDS, Column, Kind
-from millrace.declaration.captures import Bind, DeletePolicy, Queue, Reconcile, SchemaPolicy, follows_deletes
+from millrace.declaration.captures import Bind, DeletePolicy, Reconcile, SchemaPolicy, follows_deletes
 from millrace.declaration.load_modes import LoadMode, Merge
 from millrace.declaration.model import Model
 from millrace.declaration.pipeline import Pipeline
@@ -252,7 +252,7 @@ def _of_model(pipeline: Pipeline, model: Model, dialect: Dialect, number: int) -
         root_columns=tuple(pipeline.roots.key_columns(model)),
         roots=frozenset(one.name for one in pipeline.roots.changing(model)),
         function=model.function_hash,
-        begins_whole=not any(isinstance(root.capture, Queue) for root in pipeline.roots.changing(model)),
+        begins_whole=all(root.capture.keeps_rows for root in pipeline.roots.changing(model)),
         consumed=frozenset(filter(None, [model.load.effective])),
         sorted_by=model.binds[0].at if model.binds else model.keys[0] if model.load.keeps_versions else "",
         rank=1 if model.references or model.binds else 0,

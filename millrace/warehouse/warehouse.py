@@ -13,7 +13,6 @@ import polars as pl
 from millrace.base.errors import SchemaConflict
 from millrace.base.naming import ADDED_COLUMNS, DELETED_AT, quote
 from millrace.base.types import Column
-from millrace.declaration.captures import Queue
 from millrace.declaration.model import Model
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
@@ -302,7 +301,7 @@ def _refuse_unknown_types(target: Target, held: Held, recorded: Mapping[str, Rec
 
 def _unfilled(pipeline: Pipeline, stream: Stream, ledger: Ledger) -> tuple[str, ...]:
     """Messages of a queue are not read again: a new model holds those that come from now on."""
-    if isinstance(stream.capture, Queue):
+    if not stream.capture.keeps_rows:
         return ()
     loaded = ledger.members(pipeline.name)
     models = [one for one in pipeline.models if stream in pipeline.roots.changing(one)]
