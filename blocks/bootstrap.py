@@ -14,20 +14,18 @@ from prefect.blocks.core import Block
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect_aws import AwsCredentials
 from prefect_aws.s3 import S3Bucket
-from prefect_sqlalchemy import SqlAlchemyConnector
 from pydantic import BaseModel, SecretStr
 
 from millrace.base.errors import MillraceError
 from millrace.blocks.api import api_errors
+from millrace.blocks.databases import DATABASES
 from millrace.blocks.environment import documents
-from millrace.blocks.mongo import MongoDB
 from millrace.blocks.queue import Queue
 from millrace.blocks.sns import SnsNotification
 from millrace.blocks.sql import Warehouse
 
 BLOCK_TYPES: tuple[type[Block], ...] = (
-    SqlAlchemyConnector,
-    MongoDB,
+    *dict.fromkeys(database.block_type for database in DATABASES.values()),
     Warehouse,
     AwsCredentials,
     S3Bucket,

@@ -6,8 +6,7 @@ The table of docs/settings.md is checked against ``VARIABLES``.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import TypeVar, cast
 
 from prefect.blocks.core import Block
@@ -18,48 +17,16 @@ from pydantic import SecretStr, ValidationError
 
 from millrace.base.errors import ConfigurationError
 from millrace.blocks import names
-from millrace.blocks.mongo import MongoDB
-from millrace.blocks.mysql import mysql_connector
+from millrace.blocks.databases import DATABASES, MakeBlock
 from millrace.blocks.queue import Queue
 from millrace.blocks.reference import is_reference, referring, variable_of
 from millrace.blocks.sns import SnsNotification
-from millrace.blocks.sql import Warehouse, postgres_connector, warehouse_connector
-
-
-@dataclass(frozen=True)
-class Variable:
-    """One environment variable. ``required`` says when it must be set; ``secret`` that its value must not be shown."""
-
-    name: str
-    meaning: str
-    example: str
-    required: str
-    secret: bool = False
-
+from millrace.blocks.sql import Warehouse, warehouse_connector
+from millrace.blocks.variables import Variable
+from millrace.declaration.source_kinds import SOURCE_KINDS, SourceKind
 
 VARIABLES = (
-    Variable(
-        "SOURCE_POSTGRES_URL",
-        "the source database; SOURCE_POSTGRES_<CONNECTION>_URL is a further one, `postgres/<connection>:` in a stream",
-        "postgresql://reader:password@db.example.com:5432/bank?sslmode=require",
-        "one source at least",
-        secret=True,
-    ),
-    Variable(
-        "SOURCE_MYSQL_URL",
-        "the source MySQL, or MariaDB; SOURCE_MYSQL_<CONNECTION>_URL is a further one, `mysql/<connection>:` in a "
-        "stream; TLS is verified (`ssl_mode`, `ssl_ca`) unless it is on this machine",
-        "mysql://reader:password@db.example.com:3306/shop?ssl_ca=/etc/ssl/rds.pem",
-        "one source at least",
-        secret=True,
-    ),
-    Variable(
-        "SOURCE_MONGO_URL",
-        "the source MongoDB; SOURCE_MONGO_<CONNECTION>_URL is a further one, `mongo/<connection>:` in a stream",
-        "mongodb://reader:password@db.example.com:27017/?tls=true&tlsCAFile=/etc/ssl/rds.pem&retryWrites=false",
-        "one source at least",
-        secret=True,
-    ),
+    *(database.variable for database in DATABASES.values()),
     Variable(
         "SOURCE_SQS_URL",
         "the source queue on SQS; SOURCE_SQS_<CONNECTION>_URL is a further one, `sqs/<connection>` in a stream, and "
@@ -113,7 +80,9 @@ VARIABLES = (
         "unless it is PREFECT_API_URL without /api",
     ),
 )
-_SOURCE = re.compile(r"SOURCE_(?P<kind>POSTGRES|MYSQL|MONGO|SQS)(_(?P<connection>[A-Z0-9_]+))?_URL")
+_SOURCE = re.compile(
+    rf"SOURCE_(?P<kind>{'|'.join(name.upper() for name in SOURCE_KINDS)})(_(?P<connection>[A-Z0-9_]+))?_URL"
+)
 _WAREHOUSE = re.compile(r"(?P<prefix>WAREHOUSE(_(?P<connection>[A-Z0-9_]+))?)_(URL|IAM_ROLE)")
 AnyBlock = TypeVar("AnyBlock", bound=Block)
 _BY_NAME = {variable.name: variable for variable in VARIABLES}
@@ -157,18 +126,18 @@ def _connection(match: re.Match[str]) -> str:
     return (match["connection"] or "").lower().replace("_", "-")
 
 
-def _sources(environment: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
-    """Kind, document's name and variable of each."""
+def _sources(environment: Mapping[str, str]) -> Iterator[tuple[SourceKind, str, str]]:
+    """Kind, name of the document and variable of each source."""
     for variable, url in sorted(environment.items()):
         match = _SOURCE.fullmatch(variable)
         if match and url:
-            kind = match["kind"].lower()
-            yield kind, names.source_name(kind, _connection(match)), variable
+            kind = SOURCE_KINDS[match["kind"].lower()]
+            yield kind, names.source_name(kind.name, _connection(match)), variable
 
 
 def _databases(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
     for kind, name, variable in _sources(environment):
-        if kind != "sqs":
+        if kind in DATABASES:
             yield name, database(variable, environment[variable])
 
 
@@ -178,8 +147,12 @@ def database(variable: str, url: str) -> Block:
     Raises ConfigurationError if the URL is wrong.
     """
     match = _SOURCE.fullmatch(variable)
-    kind, make = _DATABASES[match["kind"] if match else "WAREHOUSE"]
-    return referring(kind, url) if is_reference(url) else make(url, place=variable)
+    block_type: type[Block] = SqlAlchemyConnector
+    make_block: MakeBlock = warehouse_connector
+    if match is not None:
+        found = DATABASES[SOURCE_KINDS[match["kind"].lower()]]
+        block_type, make_block = found.block_type, found.make_block
+    return referring(block_type, url) if is_reference(url) else make_block(url, place=variable)
 
 
 def resolved(block: AnyBlock, environment: Mapping[str, str]) -> AnyBlock:
@@ -203,22 +176,6 @@ def resolved(block: AnyBlock, environment: Mapping[str, str]) -> AnyBlock:
     return found
 
 
-def _mongo(url: str, *, place: str) -> MongoDB:
-    if not url.startswith(("mongodb://", "mongodb+srv://")):
-        raise ConfigurationError(
-            f"the URL begins with {url.partition(':')[0]}:", place=place, remedy="write mongodb:// or mongodb+srv://"
-        )
-    return MongoDB(url=SecretStr(url))
-
-
-_DATABASES: dict[str, tuple[type[Block], Callable[..., Block]]] = {
-    "POSTGRES": (SqlAlchemyConnector, postgres_connector),
-    "MYSQL": (SqlAlchemyConnector, mysql_connector),
-    "MONGO": (MongoDB, _mongo),
-    "WAREHOUSE": (SqlAlchemyConnector, warehouse_connector),
-}
-
-
 def _warehouses(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
     for prefix, connection in _warehouse_prefixes(environment).items():
         name, variable = names.warehouse_name(connection), f"{prefix}_URL"
@@ -233,7 +190,7 @@ def _on_aws(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
     for name, variable in ((names.LANDING, "LANDING_BUCKET"), (names.PROCESSED, "PROCESSED_BUCKET")):
         yield name, S3Bucket(bucket_name=environment[variable], credentials=credentials)
     for kind, name, variable in _sources(environment):
-        if kind == "sqs":
+        if kind.is_queue:
             yield name, _queue(environment[variable], credentials, place=variable)
     if topic_arn := environment.get("ALERT_TOPIC_ARN"):
         yield names.ALERTS, _topic(topic_arn, credentials)

@@ -11,13 +11,22 @@ from prefect_sqlalchemy import SqlAlchemyConnector
 
 from millrace.base.errors import ConfigurationError
 from millrace.blocks import names
+from millrace.blocks.databases import DATABASES
 from millrace.blocks.environment import resolved
 from millrace.blocks.mongo import MongoDB
 from millrace.blocks.queue import Queue
 from millrace.blocks.sql import Warehouse
 from millrace.blocks.store import BucketStore
+from millrace.declaration.source_kinds import SourceReference
 
 AnyBlock = TypeVar("AnyBlock", bound=Block)
+
+
+async def load_database(reference: SourceReference) -> Block:
+    """Load the block of the database that a stream is read from. Raises ConfigurationError if it is missing."""
+    return await _load(
+        DATABASES[reference.kind].block_type, names.source_name(reference.kind.name, reference.connection)
+    )
 
 
 async def load_source_postgres(connection: str = "") -> SqlAlchemyConnector:

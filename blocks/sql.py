@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from prefect.blocks.core import Block
@@ -75,3 +76,16 @@ def opener(connector: SqlAlchemyConnector) -> Callable[[], Any]:
     arguments = {**named, **(connector.connect_args or {})}
     # Not by the engine, which asks the server first, in a transaction that some poolers do not take.
     return lambda: engine.dialect.connect(*positional, **arguments)
+
+
+def opener_naming(
+    connector: SqlAlchemyConnector, errors: Callable[[str], AbstractContextManager[None]], place: str
+) -> Callable[[], Any]:
+    """Return an ``opener`` whose errors ``errors`` translates, naming ``place``."""
+    connect = opener(connector)
+
+    def connect_naming() -> Any:
+        with errors(place):
+            return connect()
+
+    return connect_naming

@@ -6,18 +6,12 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from prefect import flow
+from prefect import Flow, flow
 
-from millrace.declaration.stream import SourceKind
+from millrace.declaration.source_kinds import SOURCE_KINDS, SourceKind
 from millrace.flows.together import outcomes
 from millrace.runs.choose import Bounds
-from millrace.tasks.extract import (
-    Extracted,
-    extract_mongo_stream,
-    extract_mysql_stream,
-    extract_postgres_stream,
-    extract_sqs_stream,
-)
+from millrace.tasks.extract import EXTRACT_STREAM, Extracted
 from millrace.tasks.failures import causes, words
 
 
@@ -44,36 +38,25 @@ class StreamsFailed(ExceptionGroup[Exception]):
         return f"{type(self).__name__}: {self.message}"
 
 
-@flow(name="extract-postgres", flow_run_name="extract {pipeline} from Postgres", persist_result=False)
-async def extract_postgres(pipeline: str, streams: list[str], bounds: Bounds) -> list[Extracted]:
-    """Read the Postgres streams. Raises StreamsFailed after all have ended when some failed."""
-    return await _side_by_side(extract_postgres_stream, pipeline, streams, bounds)
+ExtractStreams = Flow[[str, list[str], Bounds], Coroutine[Any, Any, list[Extracted]]]
 
 
-@flow(name="extract-mysql", flow_run_name="extract {pipeline} from MySQL", persist_result=False)
-async def extract_mysql(pipeline: str, streams: list[str], bounds: Bounds) -> list[Extracted]:
-    """Read the MySQL streams. Raises StreamsFailed after all have ended when some failed."""
-    return await _side_by_side(extract_mysql_stream, pipeline, streams, bounds)
+def _flow_of(kind: SourceKind) -> ExtractStreams:
+    async def extract_streams(pipeline: str, streams: list[str], bounds: Bounds) -> list[Extracted]:
+        return await _side_by_side(EXTRACT_STREAM[kind], pipeline, streams, bounds)
+
+    origin = "what was collected" if kind.is_queue else kind.title
+    return flow(
+        name=f"extract-{kind.name}",
+        description=f"Read streams from {origin}, side by side. Fails after all have ended when some failed.",
+        flow_run_name=f"extract {{pipeline}} from {origin}",
+        persist_result=False,
+    )(extract_streams)
 
 
-@flow(name="extract-mongo", flow_run_name="extract {pipeline} from MongoDB", persist_result=False)
-async def extract_mongo(pipeline: str, streams: list[str], bounds: Bounds) -> list[Extracted]:
-    """Read the MongoDB streams. Raises StreamsFailed after all have ended when some failed."""
-    return await _side_by_side(extract_mongo_stream, pipeline, streams, bounds)
-
-
-@flow(name="extract-sqs", flow_run_name="extract {pipeline} from what was collected", persist_result=False)
-async def extract_sqs(pipeline: str, streams: list[str], bounds: Bounds) -> list[Extracted]:
-    """Read what the flow `extract-queue` collected. Raises StreamsFailed after all have ended when some failed."""
-    return await _side_by_side(extract_sqs_stream, pipeline, streams, bounds)
-
-
-EXTRACT: dict[SourceKind, Callable[[str, list[str], Bounds], Coroutine[Any, Any, list[Extracted]]]] = {
-    "postgres": extract_postgres,
-    "mysql": extract_mysql,
-    "mongo": extract_mongo,
-    "sqs": extract_sqs,
-}
+EXTRACT: dict[SourceKind, ExtractStreams] = {kind: _flow_of(kind) for kind in SOURCE_KINDS.values()}
+"""The flow that reads streams, by the kind of their source. Raises StreamsFailed after all have ended when some
+failed."""
 
 
 async def _side_by_side(

@@ -93,7 +93,7 @@ class Settings(BaseModel):
 def variables_of(pipeline: Pipeline) -> set[str]:
     """Variables of the URLs that a pipeline connects to, without which it cannot run. A queue's is no secret."""
     sources = {stream.reference for stream in pipeline.streams}
-    found = {_variable(f"SOURCE_{one.kind}", one.connection) for one in sources if one.kind != "sqs"}
+    found = {_variable(f"SOURCE_{one.kind.name}", one.connection) for one in sources if not one.kind.is_queue}
     return found | {"WAREHOUSE_URL", _variable("WAREHOUSE", pipeline.warehouse)}
 
 

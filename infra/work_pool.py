@@ -25,13 +25,15 @@ TEMPLATE = Path(__file__).with_name("base_job_template.json")
 
 _OUTPUT = re.compile(r"\$\{(\w+)\}")
 _SECRET_ARN = re.compile(r"arn:aws[\w-]*:secretsmanager:[\w-]+:\d{12}:secret:\S+")
-_FURTHER = re.compile(r"(SOURCE_(?:POSTGRES|MYSQL|MONGO)|WAREHOUSE)_\w+_URL")
 # The worker takes these out of the environment that it hands to a task only when it is told so by these variables.
 _PREFECT_SECRETS = {
     "PREFECT_API_KEY": "prefect_api_key_secret_arn",
     "PREFECT_API_AUTH_STRING": "prefect_api_auth_string_secret_arn",
 }
 _SECRETS = {variable.name for variable in VARIABLES if variable.secret} | set(_PREFECT_SECRETS)
+_URLS = "|".join(name.removesuffix("_URL") for name in sorted(_SECRETS) if name.endswith("_URL"))
+_FURTHER = re.compile(rf"({_URLS})_\w+_URL")
+"""The variables of further connections of these kinds."""
 
 
 def filled(

@@ -6,12 +6,15 @@ A task hands on the key of the batch's manifest and counts, never data.
 from __future__ import annotations
 
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass, replace
+from typing import Any
 
-from prefect import task
+from prefect import Task, task
 from prefect.logging import get_run_logger
 
 from millrace.declaration.find import find_pipeline
+from millrace.declaration.source_kinds import SOURCE_KINDS, SourceKind
 from millrace.lake.batch import Batch
 from millrace.runs.choose import Bounds, read
 from millrace.runs.destination import Progress
@@ -35,28 +38,26 @@ class Extracted:
     seconds: float
 
 
-@task(name="extract-postgres-stream", task_run_name="extract {stream}", **STEP)
-async def extract_postgres_stream(pipeline: str, stream: str, bounds: Bounds) -> Extracted:
-    """Read a Postgres table, or what of it is asked for, into the lake."""
-    return await _extract(pipeline, stream, bounds)
+ExtractStream = Task[[str, str, Bounds], Coroutine[Any, Any, Extracted]]
 
 
-@task(name="extract-mysql-stream", task_run_name="extract {stream}", **STEP)
-async def extract_mysql_stream(pipeline: str, stream: str, bounds: Bounds) -> Extracted:
-    """Read a MySQL table, or what of it is asked for, into the lake."""
-    return await _extract(pipeline, stream, bounds)
+def _task_of(kind: SourceKind) -> ExtractStream:
+    async def extract_stream(pipeline: str, stream: str, bounds: Bounds) -> Extracted:
+        return await _extract(pipeline, stream, bounds)
+
+    # Prefect tells tasks apart by it.
+    extract_stream.__qualname__ = f"extract_{kind.name}_stream"
+    what = "what was collected of a queue since the last run" if kind.is_queue else f"a {kind.title} {kind.unit}"
+    return task(
+        name=f"extract-{kind.name}-stream",
+        description=f"Read {what}, or a part of it, into a batch in the lake.",
+        task_run_name="extract {stream}",
+        **STEP,
+    )(extract_stream)
 
 
-@task(name="extract-mongo-stream", task_run_name="extract {stream}", **STEP)
-async def extract_mongo_stream(pipeline: str, stream: str, bounds: Bounds) -> Extracted:
-    """Read a MongoDB collection, or what of it is asked for, into the lake."""
-    return await _extract(pipeline, stream, bounds)
-
-
-@task(name="extract-sqs-stream", task_run_name="extract {stream}", **STEP)
-async def extract_sqs_stream(pipeline: str, stream: str, bounds: Bounds) -> Extracted:
-    """Read what was collected of a queue since the last run, or what of it is asked for, into a batch."""
-    return await _extract(pipeline, stream, bounds)
+EXTRACT_STREAM: dict[SourceKind, ExtractStream] = {kind: _task_of(kind) for kind in SOURCE_KINDS.values()}
+"""The task that reads one stream into one batch, by the kind of its source."""
 
 
 async def _extract(pipeline: str, stream: str, bounds: Bounds) -> Extracted:

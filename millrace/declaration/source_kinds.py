@@ -72,7 +72,11 @@ class SourceReference:
         return f"source {self.kind.name}/{self.connection}" if self.connection else f"source {self.kind.name}"
 
     def __str__(self) -> str:
-        return f"{self.kind.name}/{self.connection}" if self.kind.is_queue else f"{self.kind.name}:{self.schema}.{self.name}"
+        return (
+            f"{self.kind.name}/{self.connection}"
+            if self.kind.is_queue
+            else f"{self.kind.name}:{self.schema}.{self.name}"
+        )
 
 
 def _not_understood(text: str, place: str) -> ConfigurationError:

@@ -24,7 +24,7 @@ from millrace.declaration.stream import Stream
 from millrace.lake.store import ObjectStore
 from millrace.queues.decoding import MessageDecoder
 from millrace.queues.objects import SENT, collected_prefix, first_name, get_messages, names, object_of, time_of
-from millrace.sources.chunk import Chunk, Keys, Read, Selection, Window
+from millrace.sources.chunk import Chunk, Keys, Read, Selection, Source, Window
 
 OVERLAP = timedelta(days=1)
 CHUNK_MESSAGES = 20_000
@@ -39,7 +39,7 @@ Applied = Callable[[Pipeline, Stream, str], Collection[str]]
 
 
 @dataclass(frozen=True)
-class CollectedSource:
+class CollectedSource(Source):
     """The landing zone of a pipeline, as the source of its streams from queues."""
 
     store: ObjectStore

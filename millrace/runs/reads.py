@@ -6,18 +6,14 @@ Rules and reasons are in docs/decisions/0007-sweep-lease-replay.md.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
-import orjson
 import polars as pl
-from bson import json_util
 
 from millrace.base.errors import FatalError, RetryableError
-from millrace.base.naming import column_name
 from millrace.base.rejects import FILE_IS_GONE, NO_LOCATION, REJECT_SCHEMA
 from millrace.base.types import Column
 from millrace.declaration.consent import NO_CONSENT, Consent
@@ -28,8 +24,7 @@ from millrace.lake.batch import Batch, BatchKind
 from millrace.runs.destination import BatchDestination
 from millrace.runs.extract import Extraction, Purpose
 from millrace.runs.quarantine import open_rejects, rejected_before
-from millrace.sources.chunk import Keys, Read, Reading, Selection, Source, Window, blocks
-from millrace.sources.mongo_values import AS_IT_WAS
+from millrace.sources.chunk import Keys, Read, Reading, Selection, Source, Window
 from millrace.warehouse.warehouse import Standing, Warehouse
 
 WRITTEN_MEANWHILE = 0.01
@@ -150,7 +145,7 @@ async def replay(route: Route) -> Batch | None:
         _note_lost_files(extraction, rejected)
         gone = 0
         coordinates = pl.concat([rejected["coordinates"], *(rows["coordinates"] for _, rows in of_models)])
-        for keys in keys_of_coordinates(route.stream, coordinates):
+        for keys in route.source.keys_of(coordinates):
             async with route.source.read(route.stream, extraction.fitting.known, keys) as reading:
                 found = await take(reading, extraction)
             if found < len(keys.rows) and route.stream.capture.keeps_rows:
@@ -216,26 +211,3 @@ async def _refuse_unfound(route: Route, known: Sequence[Column], asked: Keys, fo
     if len(seen) > found:
         raise broken_look_up(route, len(seen) - found, ", ".join(asked.names))
     return len(asked.rows) - len(set().union(*seen))
-
-
-def keys_of_coordinates(stream: Stream, coordinates: pl.Series) -> Iterator[Keys]:
-    """Coordinates as keys, each once, in blocks that name the same fields. A table reads its keys from text."""
-    parse = _values if stream.reference.kind == "mongo" else _texts
-    by_names: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
-    for text in coordinates.unique(maintain_order=True):
-        place: dict[str, Any] = parse(text)
-        by_names.setdefault(tuple(map(column_name, place)), []).append(tuple(place.values()))
-    by_names.pop((), None)
-    for names, rows in by_names.items():
-        yield from (Keys(names, block) for block in blocks({repr(row): row for row in rows}.values()))
-
-
-def _values(coordinates: str) -> dict[str, Any]:
-    """Those of a document, with their types, as they were rejected."""
-    values: dict[str, Any] = json_util.loads(coordinates, json_options=AS_IT_WAS)
-    return values
-
-
-def _texts(coordinates: str) -> dict[str, str]:
-    """``5`` and ``"5"`` are one key: who rejects a row before it is decoded knows only its text."""
-    return {name: str(value) for name, value in orjson.loads(coordinates).items()}

@@ -6,14 +6,17 @@ top of them (docs/decisions/0007-sweep-lease-replay.md).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Protocol, TypeAlias
 
+import orjson
 import polars as pl
 
+from millrace.base.naming import column_name
 from millrace.base.rejects import no_rejects
 from millrace.base.types import Column
 from millrace.declaration.stream import Stream
@@ -133,28 +136,45 @@ class Reading(Protocol):
         ...
 
 
-class Source(Protocol):
+class Source(ABC):
     """A database that rows are read from. Errors name the stream: ConfigurationError, SourceMissing, UnmappableType,
     Unreachable."""
 
+    @abstractmethod
     def read(
         self, stream: Stream, known: Sequence[Column], selection: Selection
     ) -> AbstractAsyncContextManager[Reading]:
         """Begin to read a selection of a stream; ``known`` are the target's columns, whose names (and, where the
         source has no types of its own, types) stay."""
-        ...
 
+    @abstractmethod
     async def existing(self, stream: Stream, known: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
         """Which of these keys the source holds now. Only the key is read, so that rows whose other values cannot be
         decoded count as well."""
-        ...
 
+    @abstractmethod
     async def seen(self, stream: Stream, known: Sequence[Column], keys: Keys, /) -> list[set[int]]:
         """The rows with one of these keys that a pass over all rows sees, whatever a look-up by key finds: of each the
         indexes of the keys it has, as one key may be spelled in several ways. A key that cannot be compared counts as
         the key of a row."""
-        ...
 
+    @abstractmethod
     async def plan(self, stream: Stream, known: Sequence[Column], window: Window, /) -> tuple[str, tuple[Column, ...]]:
         """The query that would read a window, and its columns (none where only documents tell them). Reads no row."""
-        ...
+
+    def parse_location(self, location: str) -> dict[str, Any]:
+        """Return the value of each field of a row location, in the form in which ``read`` takes it in ``Keys``. By
+        default as text: ``5`` and ``"5"`` are one key, because a row that is rejected before it is decoded has only
+        the text of its key."""
+        return {name: str(value) for name, value in orjson.loads(location).items()}
+
+    def keys_of(self, locations: Iterable[str]) -> Iterator[Keys]:
+        """Return the keys by which the rows at these locations are read again: each once, in blocks that name the same
+        fields."""
+        by_names: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
+        for location in dict.fromkeys(locations):
+            fields = self.parse_location(location)
+            by_names.setdefault(tuple(map(column_name, fields)), []).append(tuple(fields.values()))
+        by_names.pop((), None)
+        for names, rows in by_names.items():
+            yield from (Keys(names, block) for block in blocks({repr(row): row for row in rows}.values()))

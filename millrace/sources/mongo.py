@@ -17,20 +17,21 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bson import Timestamp
+from bson import Timestamp, json_util
 from pymongo import ReadPreference
 from pymongo.read_concern import ReadConcern
+from typing_extensions import override
 
 from millrace.base.errors import SourceMissing
 from millrace.base.naming import ROW_ID, column_name
 from millrace.base.types import Column
 from millrace.declaration.stream import Stream
 from millrace.drivers.mongo_client import MongoClient, mongo_errors
-from millrace.sources.chunk import Chunk, Keys, Read, Selection, Window
+from millrace.sources.chunk import Chunk, Keys, Read, Selection, Source, Window
 from millrace.sources.mongo_cursor import refuse_undated
 from millrace.sources.mongo_passes import WantedKeys
 from millrace.sources.mongo_queries import Query, among, only, paths_of, within
-from millrace.sources.mongo_values import DOCUMENT_KEY, Decoder, decode_documents
+from millrace.sources.mongo_values import AS_IT_WAS, DOCUMENT_KEY, Decoder, decode_documents
 from millrace.sources.position import bounded_position, joined, not_in_future
 
 BATCH_DOCUMENTS = 20_000
@@ -46,7 +47,7 @@ DEFAULT_OVERLAP = timedelta(seconds=60)
 
 
 @dataclass(frozen=True)
-class MongoSource:
+class MongoSource(Source):
     """A MongoDB server; the client is the caller's to close. Its reads are causally consistent: whichever member
     answers, it shows no less than what was read before."""
 
@@ -83,6 +84,12 @@ class MongoSource:
         await self._check_cursor(stream)
         query = await _query(self.client, stream, window)
         return f"db.{stream.reference.name}.find({json.dumps(query, default=str)})", ()
+
+    @override
+    def parse_location(self, location: str) -> dict[str, Any]:
+        # With the types that the values had when the document was rejected.
+        fields: dict[str, Any] = json_util.loads(location, json_options=AS_IT_WAS)
+        return fields
 
     async def hello(self) -> dict[str, Any]:
         """What the member says of itself that answers reads; reads that follow show what it shows."""

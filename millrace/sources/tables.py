@@ -17,7 +17,7 @@ from millrace.base.types import Column, Kind
 from millrace.base.zones import earliest_wall_clock, latest_wall_clock, possible_zones
 from millrace.declaration.stream import Stream
 from millrace.drivers.worker import Worker
-from millrace.sources.chunk import Chunk, Keys, Read, Selection, Window
+from millrace.sources.chunk import Chunk, Keys, Read, Selection, Source, Window
 from millrace.sources.passes import seen_in
 from millrace.sources.position import Moment, as_utc, joined, next_position, not_in_future
 from millrace.sources.rows import SourceColumn, decode, nothing
@@ -70,7 +70,7 @@ class Dialect(Protocol):
         ...
 
 
-class TableSource:
+class TableSource(Source):
     """A database; every read has a connection of its own. ``chunk_bytes`` bounds what is decoded at once."""
 
     def __init__(self, dialect: Dialect, connect: Connect, chunk_bytes: int) -> None:

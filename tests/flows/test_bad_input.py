@@ -29,12 +29,13 @@ from millrace.base.errors import (
 )
 from millrace.blocks.load import load_source_mongo
 from millrace.blocks.names import source_name
+from millrace.declaration.source_kinds import POSTGRES
 from millrace.drivers.mongo_client import open_client
 from millrace.flows.replicate import replicate
 from millrace.flows.request import ReplicateRequest
 from millrace.sources.chunk import Window
 from millrace.tasks.connections import open_source
-from millrace.tasks.extract import extract_postgres_stream
+from millrace.tasks.extract import EXTRACT_STREAM
 from millrace.tasks.failures import causes
 from millrace.tasks.messages import failed
 from millrace.tasks.views import create_views
@@ -103,7 +104,7 @@ async def test_an_unreachable_server_is_tried_again(
 ) -> None:
     url = make_url(places.source_url).set(port=free_port()).render_as_string(hide_password=False)
     await save_blocks(places.environment | {"SOURCE_POSTGRES_URL": url})
-    monkeypatch.setattr(extract_postgres_stream, "retry_delay_seconds", [0, 0, 0])
+    monkeypatch.setattr(EXTRACT_STREAM[POSTGRES], "retry_delay_seconds", [0, 0, 0])
     reason = await failure(own_pipeline("notes", "id"))
     assert isinstance(reason, Unreachable)
     async with get_client() as client:
@@ -111,7 +112,7 @@ async def test_an_unreachable_server_is_tried_again(
             task_run_filter=TaskRunFilter(name=TaskRunFilterName(any_=["extract notes"])),
             sort=TaskRunSort.EXPECTED_START_TIME_DESC,
         )
-    assert runs[0].run_count == 1 + extract_postgres_stream.retries
+    assert runs[0].run_count == 1 + EXTRACT_STREAM[POSTGRES].retries
 
 
 @pytest.mark.parametrize("kind", ["postgres", "mysql", "mongo"])

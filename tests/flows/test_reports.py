@@ -17,10 +17,11 @@ from sqlalchemy.engine import make_url
 from local.processes import free_port
 from millrace.base.errors import SourceMissing, StreamBusy, Unreachable
 from millrace.declaration.find import find_pipeline
+from millrace.declaration.source_kinds import POSTGRES
 from millrace.flows.replicate import replicate
 from millrace.flows.request import ReplicateRequest
 from millrace.tasks.connections import open_warehouse
-from millrace.tasks.extract import extract_postgres_stream
+from millrace.tasks.extract import EXTRACT_STREAM
 from millrace.tasks.report import RunFailed
 from tests.flows.conftest import Places
 from tests.saved_blocks import save_blocks
@@ -30,7 +31,7 @@ STREAM = "Stream({0!r}, source='postgres:public.{0}', key='id', capture=Incremen
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(extract_postgres_stream, "retry_delay_seconds", [0, 0, 0])
+    monkeypatch.setattr(EXTRACT_STREAM[POSTGRES], "retry_delay_seconds", [0, 0, 0])
     yield
 
 

@@ -130,19 +130,19 @@ class Engine:
 
     def table_source(self, stream: Stream) -> TableSource:
         """The Postgres source, or the MySQL source, as the stream wants it."""
-        if stream.reference.kind == "mysql":
+        if stream.reference.kind.name == "mysql":
             return MySQLSource(opener(mysql_connector(self.mysql_url, place="test")), self.chunk_bytes)
         return PostgresSource(self.connect_source, self.chunk_bytes)
 
     @contextmanager
     def _source(self, stream: Stream) -> Iterator[Source]:
-        if stream.reference.kind == "mongo":
+        if stream.reference.kind.name == "mongo":
             client = open_client(self.mongo_url)
             try:
                 yield MongoSource(client)
             finally:
                 client.close()
-        elif stream.reference.kind == "sqs":
+        elif stream.reference.kind.name == "sqs":
             yield CollectedSource(self.store, pipeline_of(stream), self.warehouse.collected)
         else:
             yield self.table_source(stream)

@@ -9,7 +9,7 @@ import pytest
 
 from millrace import Incremental, Stream
 from millrace.base.errors import ConfigurationError, FatalError
-from millrace.declaration.stream import SourceReference
+from millrace.declaration.source_kinds import SourceReference
 from millrace.drivers.psycopg_errors import database_errors
 
 

@@ -9,7 +9,6 @@ import pytest
 from engine_on_servers import Engine
 
 from millrace import Incremental, Stream
-from millrace.runs.reads import keys_of_coordinates
 from millrace.sources.chunk import Keys, Window
 
 T = Stream("t", "postgres:public.t", "id", Incremental("changed"))
@@ -48,7 +47,7 @@ async def test_a_pass_over_a_table_sees_keys_of_every_type(engine: Engine, type_
     engine.source(f"DELETE FROM t WHERE id = '{TYPES[type_name][0]}'")
     left = [{index} for index, (value,) in enumerate(own) if value != own[0][0]]
     assert sorted(await source.seen(T, (), Keys(("id",), own)), key=min) == left
-    for keys in keys_of_coordinates(T, pl.Series(coordinates(frame))):
+    for keys in source.keys_of(coordinates(frame)):
         assert sorted(await source.seen(T, (), keys), key=min) == left
     assert await source.seen(T, (), Keys(("id",), own[:1])) == []
 
