@@ -60,7 +60,7 @@ Selection: TypeAlias = Window | Keys
 """Which rows a read asks for."""
 
 
-def blocks(rows: Iterable[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
+def batches_of_keys(rows: Iterable[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
     """Rows of keys in blocks that a source takes as one question."""
     block: list[tuple[Any, ...]] = []
     size_bytes = 0
@@ -177,4 +177,4 @@ class Source(ABC):
             by_names.setdefault(tuple(map(column_name, fields)), []).append(tuple(fields.values()))
         by_names.pop((), None)
         for names, rows in by_names.items():
-            yield from (Keys(names, block) for block in blocks({repr(row): row for row in rows}.values()))
+            yield from (Keys(names, block) for block in batches_of_keys({repr(row): row for row in rows}.values()))

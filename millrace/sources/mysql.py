@@ -13,6 +13,7 @@ from typing import Any
 
 import pymysql
 from pymysql.constants import ER
+from typing_extensions import override
 
 from millrace.base.errors import ConfigurationError
 from millrace.base.naming import literal, quote_in_backticks
@@ -26,9 +27,9 @@ from millrace.drivers.pymysql_errors import code_of, mysql_errors
 from millrace.sources.mysql_packets import rows_of
 from millrace.sources.mysql_replica import following
 from millrace.sources.mysql_values import UTF8, describe, is_collated
-from millrace.sources.position import Moment, joined
+from millrace.sources.position import SnapshotBound, joined
 from millrace.sources.rows import TOO_LARGE, SourceColumn
-from millrace.sources.tables import Connect, TableSource
+from millrace.sources.tables import Connect, TableDriver, TableSource
 
 IDLE_SECONDS = 900
 """How long the server keeps a snapshot for a run that neither asks nor takes rows: a paused read goes on after minutes,
@@ -64,51 +65,56 @@ class MySQLSource(TableSource):
     """A MySQL or MariaDB database, by PyMySQL connections."""
 
     def __init__(self, connect: Connect, chunk_bytes: int = CHUNK_BYTES) -> None:
-        super().__init__(MySQL(), connect, chunk_bytes)
+        super().__init__(MySQLDriver(), connect, chunk_bytes)
 
 
-class MySQL:
-    """As ``Dialect``."""
+class MySQLDriver(TableDriver):
+    """MySQL and MariaDB, by PyMySQL."""
 
-    random = "RAND()"
+    random_expression = "RAND()"
 
-    def errors(self, place: str) -> AbstractContextManager[None]:
-        """As ``Dialect.errors``."""
+    @override
+    def translate_errors(self, place: str) -> AbstractContextManager[None]:
         return mysql_errors(place)
 
-    def begin(self, connection: Any, connect: Connect) -> Moment:
-        """As ``Dialect.begin``."""
+    @override
+    def open_snapshot(self, connection: Any, connect: Connect) -> SnapshotBound:
         del connect
         connection.autocommit(True)
         (given_zone,) = _row(connection, "SELECT @@SESSION.time_zone")
         _run(connection, *SETTINGS)
-        moment = _look(connection, given_zone)
+        bound = _look(connection, given_zone)
         # Once more: a proxy may have chosen another connection to the server for the transaction.
         _run(connection, *SNAPSHOT, *SETTINGS)
-        return moment
+        return bound
 
-    def describe(self, connection: Any, stream: Stream, known: Sequence[Column]) -> tuple[SourceColumn, ...]:
-        """As ``Dialect.describe``."""
-        return describe(connection, stream, known)
+    @override
+    def describe_columns(
+        self, connection: Any, stream: Stream, target_columns: Sequence[Column]
+    ) -> tuple[SourceColumn, ...]:
+        return describe(connection, stream, target_columns)
 
+    @override
     def quote(self, *identifiers: str) -> str:
-        """As ``Dialect.quote``."""
         return quote_in_backticks(*identifiers)
 
-    def line(self, stream: Stream, columns: Sequence[SourceColumn]) -> str:
+    @override
+    def select_list(self, stream: Stream, columns: Sequence[SourceColumn]) -> str:
         """A row as one value; where that exceeds max_allowed_packet, its key alone and a mark."""
         whole = _joined([column.rendered for column in columns])
         key = [column.rendered if column.column.path in stream.keys else "''" for column in columns]
         return f"IFNULL({whole}, {_joined([*key, literal(TOO_LARGE)])})"
 
-    def moment(self, column: SourceColumn, bound: datetime) -> str:
+    @override
+    def position_literal(self, column: SourceColumn, bound: datetime) -> str:
         """Cut to the column's precision, as the stamps in it were."""
         digits = re.search(r"\d", column.type_name)
         unit = 10 ** (6 - int(digits[0] if digits else 0))
         cut = bound.replace(tzinfo=None, microsecond=bound.microsecond // unit * unit)
         return f"'{cut.isoformat(' ')}'"
 
-    def among(self, connection: Any, columns: Sequence[SourceColumn], rows: Sequence[tuple[Any, ...]]) -> str:
+    @override
+    def key_condition(self, connection: Any, columns: Sequence[SourceColumn], rows: Sequence[tuple[Any, ...]]) -> str:
         """The first column's values by its index; then, where a collation may take another key for this one, or there
         are more columns, all of them by their bytes."""
         literals = [
@@ -122,8 +128,8 @@ class MySQL:
         exact, tuples = ", ".join(map(_as_bytes, columns)), ", ".join(f"({', '.join(row)})" for row in literals)
         return f"{by_index} AND ({exact}) IN ({tuples})"
 
-    def sent(self, connection: Any, query: str, chunk_bytes: int) -> Generator[bytes, None, None]:
-        """As ``Dialect.sent``."""
+    @override
+    def stream_csv(self, connection: Any, query: str, chunk_bytes: int) -> Generator[bytes, None, None]:
 
         def send(pipe: Pipe) -> None:
             try:
@@ -152,7 +158,7 @@ def _row(connection: Any, query: str) -> Any:
         return cursor.fetchone()
 
 
-def _look(connection: Any, given_zone: str) -> Moment:
+def _look(connection: Any, given_zone: str) -> SnapshotBound:
     """The clock, then what runs, then whom the server follows, then the open transactions. ``given_zone`` is the time
     zone that the session had before it was set to UTC."""
     read_at = _row(connection, "SELECT UTC_TIMESTAMP(6)")[0].replace(tzinfo=UTC)
@@ -162,12 +168,12 @@ def _look(connection: Any, given_zone: str) -> Moment:
         variables = {name.lower(): value for name, value in cursor.fetchall()}
     server = following(connection, variables, has_appliers=bool(has_appliers))
     oldest, blind = _oldest_transaction(connection)
-    return Moment(
+    return SnapshotBound(
         read_at,
         min((start.replace(tzinfo=UTC) for start in (oldest, running) if start is not None), default=None),
-        blind=joined(server.blind, blind),
+        unseen_because=joined(server.blind, blind),
         replayed_until=None if server.behind is None else read_at - server.behind,
-        halted=server.halted,
+        halted_because=server.halted,
         zones=_zones_of(variables, given_zone),
     )
 

@@ -21,34 +21,37 @@ CLOCK_TOLERANCE = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
-class Moment:
-    """What is known before a snapshot is taken: the source's clock, and the start of the oldest transaction that was
-    open then, None if none was. ``blind`` says why open transactions cannot be seen ('' where they can).
-
-    Of a replica, ``replayed_until`` is the time of the primary up to which all commits are here; ``halted`` says why
-    there is no such time. ``zones`` are the time zones other than UTC that the server gives to sessions."""
+class SnapshotBound:
+    """What is known of a source before a snapshot is taken: whatever the snapshot does not show was written later than
+    this tells."""
 
     read_at: datetime
+    """The time by the clock of the source."""
     oldest_start: datetime | None = None
-    blind: str = ""
+    """When the oldest transaction began that was open then; None: none was."""
+    unseen_because: str = ""
+    """Why open transactions cannot be seen; '': they can."""
     replayed_until: datetime | None = None
-    halted: str = ""
+    """Of a replica, the time of the primary up to which the replica has all commits."""
+    halted_because: str = ""
+    """Of a replica, why there is no such time."""
     zones: tuple[str, ...] = ()
+    """The time zones other than UTC that the server gives to sessions."""
 
 
-def next_position(moment: Moment, stream: Stream, lower: str | None) -> tuple[str | None, str]:
+def next_position(bound: SnapshotBound, stream: Stream, lower: str | None) -> tuple[str | None, str]:
     """Return where the window begins that goes on after a window from ``lower`` on without end, and what an operator
     should know about it."""
-    known = (moment.read_at, moment.oldest_start, moment.replayed_until)
-    bound, note = _believed(min(one for one in known if one is not None).astimezone(UTC), moment.read_at)
+    moments = (bound.read_at, bound.oldest_start, bound.replayed_until)
+    earliest, note = _believed(min(filter(None, moments)).astimezone(UTC), bound.read_at)
     overlap = stream.capture.overlap
-    if moment.halted:
-        return lower, joined(f"{moment.halted}: the position stays where it is", note)
-    if not moment.blind:
-        return (bound - (DEFAULT_OVERLAP if overlap is None else overlap)).isoformat(), note
+    if bound.halted_because:
+        return lower, joined(f"{bound.halted_because}: the position stays where it is", note)
+    if not bound.unseen_because:
+        return (earliest - (DEFAULT_OVERLAP if overlap is None else overlap)).isoformat(), note
     overlap = max(overlap or BLIND_OVERLAP, BLIND_OVERLAP)
-    told = f"open transactions cannot be seen ({moment.blind}): the next read overlaps this one by {overlap}"
-    return (bound - overlap).isoformat(), joined(told, note)
+    told = f"open transactions cannot be seen ({bound.unseen_because}): the next read overlaps this one by {overlap}"
+    return (earliest - overlap).isoformat(), joined(told, note)
 
 
 def bounded_position(read_at: datetime, overlap: timedelta) -> tuple[str, str]:

@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any
 
+from typing_extensions import override
+
 from millrace.base.errors import ConfigurationError
 from millrace.base.naming import literal, quote
 from millrace.base.types import Column, Kind
@@ -16,10 +18,10 @@ from millrace.drivers.pipe import CHUNK_BYTES, piped
 from millrace.drivers.poolers import transactions
 from millrace.drivers.psycopg_errors import database_errors, statement
 from millrace.drivers.session_settings import ENCODING, begin_reading
-from millrace.sources.position import Moment
+from millrace.sources.position import SnapshotBound
 from millrace.sources.postgres_values import describe
 from millrace.sources.rows import SourceColumn
-from millrace.sources.tables import Connect, TableSource
+from millrace.sources.tables import Connect, TableDriver, TableSource
 
 OLDEST_SERVER = 140_000
 BLIND = {
@@ -40,20 +42,20 @@ class PostgresSource(TableSource):
     """A Postgres database, by psycopg2 connections."""
 
     def __init__(self, connect: Connect, chunk_bytes: int = CHUNK_BYTES) -> None:
-        super().__init__(Postgres(), connect, chunk_bytes)
+        super().__init__(PostgresDriver(), connect, chunk_bytes)
 
 
-class Postgres:
-    """As ``Dialect``."""
+class PostgresDriver(TableDriver):
+    """Postgres, by psycopg2."""
 
-    random = "random()"
+    random_expression = "random()"
 
-    def errors(self, place: str) -> AbstractContextManager[None]:
-        """As ``Dialect.errors``."""
+    @override
+    def translate_errors(self, place: str) -> AbstractContextManager[None]:
         return database_errors(place)
 
-    def begin(self, connection: Any, connect: Connect) -> Moment:
-        """As ``Dialect.begin``."""
+    @override
+    def open_snapshot(self, connection: Any, connect: Connect) -> SnapshotBound:
         _refuse_old(connection)
         with transactions(connection, connect):
             begin_reading(connection, "READ COMMITTED")
@@ -67,26 +69,31 @@ class Postgres:
                 replayed_until = _replayed_until(cursor, replayed_until)
         begin_reading(connection, "REPEATABLE READ")
         zones = zones_other_than_utc(zones)
-        return Moment((clock or read_at).astimezone(UTC), oldest_start, BLIND[why_blind], replayed_until, zones=zones)
+        return SnapshotBound(
+            (clock or read_at).astimezone(UTC), oldest_start, BLIND[why_blind], replayed_until, zones=zones
+        )
 
-    def describe(self, connection: Any, stream: Stream, known: Sequence[Column]) -> tuple[SourceColumn, ...]:
-        """As ``Dialect.describe``."""
-        return describe(connection, stream, known)
+    @override
+    def describe_columns(
+        self, connection: Any, stream: Stream, target_columns: Sequence[Column]
+    ) -> tuple[SourceColumn, ...]:
+        return describe(connection, stream, target_columns)
 
+    @override
     def quote(self, *identifiers: str) -> str:
-        """As ``Dialect.quote``."""
         return quote(*identifiers)
 
-    def line(self, _stream: Stream, columns: Sequence[SourceColumn]) -> str:
-        """As ``Dialect.line``; COPY makes it a line."""
+    @override
+    def select_list(self, _stream: Stream, columns: Sequence[SourceColumn]) -> str:
         return ", ".join(column.rendered for column in columns)
 
-    def moment(self, column: SourceColumn, bound: datetime) -> str:
-        """As ``Dialect.moment``."""
+    @override
+    def position_literal(self, column: SourceColumn, bound: datetime) -> str:
         type_name = "timestamptz" if column.column.type.kind is Kind.TIMESTAMP_UTC else "timestamp"
         return f"{literal(bound.isoformat())}::{type_name}"
 
-    def among(self, connection: Any, columns: Sequence[SourceColumn], rows: Sequence[tuple[Any, ...]]) -> str:
+    @override
+    def key_condition(self, connection: Any, columns: Sequence[SourceColumn], rows: Sequence[tuple[Any, ...]]) -> str:
         """The values are sent as literals that the source reads in the column's type, so that its index serves; those
         of an extension's type as text: citext finds ``abc`` for ``Abc``, which are two keys to the warehouse."""
         with connection.cursor() as cursor:
@@ -97,8 +104,8 @@ class Postgres:
         own = ", ".join(f"{quote(column.column.path)}::{column.type_name}" for column in columns)
         return f"({own}) IN (SELECT * FROM unnest({', '.join(values)}))"
 
-    def sent(self, connection: Any, query: str, chunk_bytes: int) -> Generator[bytes, None, None]:
-        """As ``Dialect.sent``."""
+    @override
+    def stream_csv(self, connection: Any, query: str, chunk_bytes: int) -> Generator[bytes, None, None]:
 
         def copy(pipe: Any) -> None:
             with connection.cursor() as cursor:

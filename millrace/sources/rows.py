@@ -44,8 +44,8 @@ class SourceColumn:
     as_bytes: bool = False
 
 
-def nothing(columns: tuple[SourceColumn, ...]) -> Chunk:
-    """No rows; what the columns are is told all the same."""
+def empty_chunk(columns: tuple[SourceColumn, ...]) -> Chunk:
+    """Return a chunk without rows that has these columns."""
     plain = tuple(column.column for column in columns)
     return Chunk(pl.DataFrame(schema={column.name: polars_type(column.type) for column in plain}), plain)
 

@@ -1,16 +1,18 @@
-"""Capture from tables: one streaming SELECT of a selection, inside one snapshot, in bounded chunks."""
+"""A source of tables: one streaming SELECT of a selection, inside one snapshot, in bounded chunks."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import polars as pl
+from typing_extensions import override
 
 from millrace.base.errors import ConfigurationError, SourceMissing
 from millrace.base.types import Column, Kind
@@ -19,97 +21,105 @@ from millrace.declaration.stream import Stream
 from millrace.drivers.worker import Worker
 from millrace.sources.chunk import Chunk, Keys, Read, Selection, Source, Window
 from millrace.sources.passes import seen_in
-from millrace.sources.position import Moment, as_utc, joined, next_position, not_in_future
-from millrace.sources.rows import SourceColumn, decode, nothing
+from millrace.sources.position import SnapshotBound, as_utc, joined, next_position, not_in_future
+from millrace.sources.rows import SourceColumn, decode, empty_chunk
 
 CURSOR_KINDS = frozenset({Kind.TIMESTAMP, Kind.TIMESTAMP_UTC})
 
 Connect = Callable[[], Any]
-"""Opens a connection of the driver's, one's own."""
+"""Opens a new connection of the driver."""
 WallClock = Callable[[datetime, Collection[tzinfo]], datetime]
-"""What clocks in zones show about an instant."""
+"""Returns what clocks in some time zones show at a moment."""
 
 
-class Dialect(Protocol):
-    """What one kind of database does in its own way."""
+class TableDriver(ABC):
+    """What one kind of database with tables does in its own way; ``TableSource`` does the rest."""
 
-    random: str
-    """An expression that is drawn from 0 to 1 for each row."""
+    random_expression: str
+    """SQL that is drawn from 0 to 1 for each row."""
 
-    def errors(self, place: str) -> AbstractContextManager[None]:
-        """Within it, the driver's errors become the engine's, naming ``place``."""
-        ...
+    @abstractmethod
+    def translate_errors(self, place: str) -> AbstractContextManager[None]:
+        """Return a context in which the errors of the driver become those of Millrace, naming ``place``."""
 
-    def begin(self, connection: Any, connect: Connect) -> Moment:
-        """Settle how values are written, look at open transactions, then take the snapshot of all that follows.
-        ``connect`` opens another connection, by which a pooler in between shows itself."""
-        ...
+    @abstractmethod
+    def open_snapshot(self, connection: Any, connect: Connect) -> SnapshotBound:
+        """Set how values are written, look at the clock and at open transactions, then take the snapshot that all
+        queries on this connection see. ``connect`` opens another connection, by which a pooler shows itself."""
 
-    def describe(self, connection: Any, stream: Stream, known: Sequence[Column]) -> tuple[SourceColumn, ...]:
-        """The table's columns with the stream's ``types`` applied; ``known`` are the target's."""
-        ...
+    @abstractmethod
+    def describe_columns(
+        self, connection: Any, stream: Stream, target_columns: Sequence[Column]
+    ) -> tuple[SourceColumn, ...]:
+        """Return the columns of the table, with the ``types`` of the stream applied and the names that the target
+        gives them already."""
 
+    @abstractmethod
     def quote(self, *identifiers: str) -> str:
-        """The identifiers as SQL."""
-        ...
+        """Return the identifiers as SQL, with dots between them."""
 
-    def line(self, stream: Stream, columns: Sequence[SourceColumn]) -> str:
-        """What is selected of each row."""
-        ...
+    @abstractmethod
+    def select_list(self, stream: Stream, columns: Sequence[SourceColumn]) -> str:
+        """Return what stands between SELECT and FROM, so that ``stream_csv`` gives rows that ``rows.decode`` reads."""
 
-    def moment(self, column: SourceColumn, bound: datetime) -> str:
-        """A bound (in UTC; without zone where the column has none) as what the column is compared with."""
-        ...
+    @abstractmethod
+    def position_literal(self, column: SourceColumn, bound: datetime) -> str:
+        """Return a bound as SQL that the cursor column is compared with. It is in UTC, or without zone where the column
+        has none."""
 
-    def among(self, connection: Any, columns: Sequence[SourceColumn], rows: Sequence[tuple[Any, ...]]) -> str:
-        """A condition that these columns are, byte for byte, one of the rows; one that the columns' index serves."""
-        ...
+    @abstractmethod
+    def key_condition(self, connection: Any, columns: Sequence[SourceColumn], rows: Sequence[tuple[Any, ...]]) -> str:
+        """Return a condition that these columns are, byte for byte, one of the rows, and that the index of the columns
+        serves."""
 
-    def sent(self, connection: Any, query: str, chunk_bytes: int) -> Generator[bytes, None, None]:
-        """The rows of a query as CSV, in blocks of about ``chunk_bytes``; raises what the driver raises."""
-        ...
+    @abstractmethod
+    def stream_csv(self, connection: Any, query: str, chunk_bytes: int) -> Generator[bytes, None, None]:
+        """Give the rows of a query as CSV, in blocks of about ``chunk_bytes`` that end with a row. Raises the errors of
+        the driver."""
 
 
 class TableSource(Source):
-    """A database; every read has a connection of its own. ``chunk_bytes`` bounds what is decoded at once."""
+    """A database with tables. Every read has a connection of its own."""
 
-    def __init__(self, dialect: Dialect, connect: Connect, chunk_bytes: int) -> None:
-        self._dialect, self._connect, self._chunk_bytes = dialect, connect, chunk_bytes
+    def __init__(self, driver: TableDriver, connect: Connect, chunk_bytes: int) -> None:
+        """``chunk_bytes`` bounds what is decoded at once."""
+        self._driver, self._connect, self._chunk_bytes = driver, connect, chunk_bytes
 
     @asynccontextmanager
-    async def read(self, stream: Stream, known: Sequence[Column], selection: Selection) -> AsyncIterator[TableReading]:
-        """As ``Source.read``."""
+    @override
+    async def read(
+        self, stream: Stream, target_columns: Sequence[Column], selection: Selection
+    ) -> AsyncIterator[TableReading]:
         with Worker(f"read-{stream.name}") as worker:
-            async with worker.within(self._session(stream, known)) as session:
-                selection, note = not_in_future(selection, session.moment.read_at)
+            async with worker.within(self._session(stream, target_columns)) as session:
+                selection, note = not_in_future(selection, session.bound.read_at)
                 yield TableReading(session.facts(selection, note), session, selection, worker)
 
-    async def existing(self, stream: Stream, known: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
-        """As ``Source.existing``."""
-
+    @override
+    async def existing(self, stream: Stream, target_columns: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
         def ask() -> set[tuple[Any, ...]]:
-            with self._session(stream, known) as session:
+            with self._session(stream, target_columns) as session:
                 frames = session.frames(keys.names, session.condition(keys))
                 return {row for frame in frames for row in frame.rows()}
 
         with Worker(f"ask-{stream.name}") as worker:
             return await worker.run(ask)
 
-    async def seen(self, stream: Stream, known: Sequence[Column], keys: Keys, /) -> list[set[int]]:
-        """As ``Source.seen``."""
-
+    @override
+    async def seen(self, stream: Stream, target_columns: Sequence[Column], keys: Keys, /) -> list[set[int]]:
         def look() -> list[set[int]]:
-            with self._session(stream, known) as session:
+            with self._session(stream, target_columns) as session:
                 return seen_in(session.frames(keys.names, ""), keys)
 
         with Worker(f"keys-{stream.name}") as worker:
             return await worker.run(look)
 
-    async def plan(self, stream: Stream, known: Sequence[Column], window: Window, /) -> tuple[str, tuple[Column, ...]]:
-        """As ``Source.plan``."""
-
+    @override
+    async def plan(
+        self, stream: Stream, target_columns: Sequence[Column], window: Window, /
+    ) -> tuple[str, tuple[Column, ...]]:
         def describe_only() -> tuple[str, tuple[Column, ...]]:
-            with self._session(stream, known) as session:
+            with self._session(stream, target_columns) as session:
                 query = session.select(session.columns, session.condition(window))
                 return query, tuple(column.column for column in session.columns)
 
@@ -117,16 +127,16 @@ class TableSource(Source):
             return await worker.run(describe_only)
 
     @contextmanager
-    def _session(self, stream: Stream, known: Sequence[Column]) -> Iterator[_Session]:
-        dialect, place = self._dialect, place_of(stream)
-        with dialect.errors(place):
+    def _session(self, stream: Stream, target_columns: Sequence[Column]) -> Iterator[_Session]:
+        driver, place = self._driver, place_of(stream)
+        with driver.translate_errors(place):
             connection = self._connect()
         try:
-            with dialect.errors(place):
-                moment = dialect.begin(connection, self._connect)
-                columns = dialect.describe(connection, stream, known)
+            with driver.translate_errors(place):
+                bound = driver.open_snapshot(connection, self._connect)
+                columns = driver.describe_columns(connection, stream, target_columns)
                 _check_declared(stream, columns)
-                yield _Session(dialect, connection, stream, moment, columns, self._chunk_bytes)
+                yield _Session(driver, connection, stream, bound, columns, self._chunk_bytes)
         finally:
             connection.close()
 
@@ -156,31 +166,31 @@ class TableReading:
 
 @dataclass(frozen=True)
 class _Session:
-    """A connection in its snapshot, what was known before it was taken, and the table's columns."""
+    """A connection in its snapshot, what was known before the snapshot was taken, and the columns of the table."""
 
-    dialect: Dialect
+    driver: TableDriver
     connection: Any
     stream: Stream
-    moment: Moment
+    bound: SnapshotBound
     columns: tuple[SourceColumn, ...]
     chunk_bytes: int
 
     def facts(self, selection: Selection, note: str) -> Read:
         """What is known of a read before its first row; ``note`` is what an operator should know about its bounds."""
         lower, zones = (selection.lower, self.note_of_zones()) if isinstance(selection, Window) else (None, "")
-        position, position_note = next_position(self.moment, self.stream, lower)
+        position, position_note = next_position(self.bound, self.stream, lower)
         return Read(
-            self.moment.read_at,
+            self.bound.read_at,
             position,
             is_whole=True,
             note=joined(note, zones),
             position_note=position_note,
-            zones=self.moment.zones,
+            zones=self.bound.zones,
         )
 
     @property
     def table(self) -> str:
-        return self.dialect.quote(self.stream.reference.schema, self.stream.reference.name)
+        return self.driver.quote(self.stream.reference.schema, self.stream.reference.name)
 
     def condition(self, selection: Selection) -> str:
         """The WHERE of a selection; '' for everything."""
@@ -188,60 +198,60 @@ class _Session:
             return self._within(selection)
         by_name = {column.column.name: column for column in self.columns}
         chosen = [by_name[name] for name in selection.names]
-        return self.dialect.among(self.connection, chosen, selection.rows)
+        return self.driver.key_condition(self.connection, chosen, selection.rows)
 
     def select(self, columns: Sequence[SourceColumn], condition: str) -> str:
         """The SELECT of a selection, every value in the form that ``decode`` reads."""
         where = f" WHERE {condition}" if condition else ""
-        return f"SELECT {self.dialect.line(self.stream, columns)} FROM {self.table}{where}"
+        return f"SELECT {self.driver.select_list(self.stream, columns)} FROM {self.table}{where}"
 
     def rows(self, columns: tuple[SourceColumn, ...], condition: str) -> Generator[Chunk, None, None]:
         """The selected rows; one empty chunk where there is none."""
         query = self.select(columns, condition)
         with (
-            self.dialect.errors(place_of(self.stream)),
-            closing(self.dialect.sent(self.connection, query, self.chunk_bytes)) as blocks,
+            self.driver.translate_errors(place_of(self.stream)),
+            closing(self.driver.stream_csv(self.connection, query, self.chunk_bytes)) as blocks,
         ):
             # A block is let go when it is decoded, before the chunk is used.
             chunks = map(partial(decode, columns=columns, stream=self.stream), blocks)
-            yield next(chunks, None) or nothing(columns)
+            yield next(chunks, None) or empty_chunk(columns)
             yield from chunks
 
     def frames(self, names: Sequence[str], condition: str) -> Generator[pl.DataFrame, None, None]:
-        """Of the selected rows only the columns of these names."""
+        """Give the columns of these names of the selected rows."""
         narrow = tuple(column for column in self.columns if column.column.name in names)
         with closing(self.rows(narrow, condition)) as chunks:
             for chunk in chunks:
                 yield chunk.frame.select(names)
 
     def count(self) -> int:
-        """How many rows there are."""
-        with self.dialect.errors(place_of(self.stream)), self.connection.cursor() as cursor:
+        """Count the rows of the table."""
+        with self.driver.translate_errors(place_of(self.stream)), closing(self.connection.cursor()) as cursor:
             cursor.execute(f"SELECT count(*) FROM {self.table}")
             return int(cursor.fetchone()[0])
 
     def sample(self, rows: int) -> tuple[int, list[Chunk]]:
-        """How many rows there are, and about ``rows`` of them."""
+        """Count the rows of the table, and read about ``rows`` of them, chosen by chance."""
         count = self.count()
         share = min(1.0, rows / max(count, 1))
-        return count, list(self.rows(self.columns, f"{self.dialect.random} < {share:.12f}"))
+        return count, list(self.rows(self.columns, f"{self.driver.random_expression} < {share:.12f}"))
 
     def note_of_zones(self) -> str:
         """That nobody said in which zone the stamps are, if it makes a difference; '' otherwise."""
-        if self.stream.stamps_in or not self.moment.zones or not self._has_naive_cursor:
+        if self.stream.stamps_in or not self.bound.zones or not self._has_naive_cursor:
             return ""
         return (
             f"stamps of {self.stream.capture.cursor_column} have no time zone and the server gives sessions "
-            f"{', '.join(self.moment.zones)}: they are read as if in that zone and as if in UTC; "
+            f"{', '.join(self.bound.zones)}: they are read as if in that zone and as if in UTC; "
             "declare stamps_in with the zone in which they are written"
         )
 
     def _within(self, window: Window) -> str:
         if window.lower is None and window.upper is None:
             return ""
-        name = self.dialect.quote(self._cursor.column.path)
+        name = self.driver.quote(self._cursor.column.path)
         bounds = [
-            f"{name} {operator} {self.dialect.moment(self._cursor, self._shown(as_utc(bound), by_clock))}"
+            f"{name} {operator} {self.driver.position_literal(self._cursor, self._shown(as_utc(bound), by_clock))}"
             for operator, bound, by_clock in (
                 (">=", window.lower, earliest_wall_clock),
                 ("<", window.upper, latest_wall_clock),
@@ -256,7 +266,7 @@ class _Session:
         if not self._has_naive_cursor:
             return bound
         declared = self.stream.stamps_in
-        return by_clock(bound, [ZoneInfo(declared)] if declared else [UTC, *possible_zones(self.moment.zones)])
+        return by_clock(bound, [ZoneInfo(declared)] if declared else [UTC, *possible_zones(self.bound.zones)])
 
     @property
     def _cursor(self) -> SourceColumn:
@@ -268,7 +278,7 @@ class _Session:
 
 
 def place_of(stream: Stream) -> str:
-    """Where an error is."""
+    """Return the place that errors of a stream name."""
     return f"stream {stream.name} ({stream.source})"
 
 

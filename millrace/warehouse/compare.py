@@ -15,7 +15,7 @@ from millrace.hashes.content_hash import CONTENT_HASH
 from millrace.hashes.row_hash import HASH_LENGTH
 from millrace.lake.batch import Part
 from millrace.lake.writer import PartWriter
-from millrace.sources.chunk import blocks
+from millrace.sources.chunk import batches_of_keys
 from millrace.warehouse import statements
 from millrace.warehouse.contents import Contents
 from millrace.warehouse.modes import mode_of
@@ -57,7 +57,7 @@ class Comparison:
     def blocks(self) -> Generator[list[tuple[Any, ...]], None, None]:
         """Keys that differ, or that one side lacks, each once, in blocks that a source can be asked for. The last value
         of a row is 1 where the scan has the key, 0 where only the target has it."""
-        yield from blocks(self._rows())
+        yield from batches_of_keys(self._rows())
 
     def _rows(self) -> Iterator[tuple[Any, ...]]:
         while fetched := self._fetch():

@@ -27,7 +27,7 @@ from millrace.drivers.server_words import without_quoted
 from millrace.hashes.content_hash import CONTENT_HASH, with_content_hash
 from millrace.lake.formats import FORMATS
 from millrace.lake.store import ObjectStore
-from millrace.sources.postgres import Postgres
+from millrace.sources.postgres import PostgresDriver
 from millrace.sources.postgres_values import render
 from millrace.sources.rows import SourceColumn, decode
 from millrace.warehouse.dialect import Dialect
@@ -75,7 +75,7 @@ class Contents:
             for column in self.columns
         )
         query = f"SELECT {', '.join(column.rendered for column in columns)} FROM {self.relation} AS t"
-        with closing(Postgres().sent(self.connection, query, CHUNK_BYTES)) as blocks:
+        with closing(PostgresDriver().stream_csv(self.connection, query, CHUNK_BYTES)) as blocks:
             for block in blocks:
                 yield decode(block, columns, self.stream).frame
 

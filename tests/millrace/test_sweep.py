@@ -268,7 +268,7 @@ MEASURE = """
 import asyncio, resource, sys
 import psycopg2
 from millrace import Incremental, Pipeline, Stream
-from millrace.sources.chunk import blocks
+from millrace.sources.chunk import batches_of_keys
 from millrace.sources.postgres import PostgresSource
 from millrace.runs.destination import BatchDestination
 from millrace.runs.reads import Route
@@ -289,7 +289,7 @@ stream = Stream("big", source=f"postgres:public.big_{rows}", key="id", capture=I
 
 class Unequal(Comparison):
     def blocks(self):
-        yield from blocks((key, 1) for key in range(1, int(rows) + 1))
+        yield from batches_of_keys((key, 1) for key in range(1, int(rows) + 1))
 
 class Warehouse:
     def standing(self, pipeline, stream): return Standing((Column("id", "id", INT64),))
