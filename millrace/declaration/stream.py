@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import dataframely
 import polars as pl
@@ -175,7 +174,7 @@ class Stream:
         """Source paths of the key, in declared order."""
         return tuple(filter(None, [self.key])) if isinstance(self.key, str) else tuple(self.key)
 
-    @cached_property
+    @property
     def reference(self) -> SourceReference:
         """The parsed source."""
         return SourceReference.parse(self.source)
