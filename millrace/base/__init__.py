@@ -1,1 +1,4 @@
-"""What every room of the engine may use: errors, types, names, rejects."""
+"""What every package of Millrace may use: errors, types, names, rejects, time zones, redaction.
+
+What does not belong here: anything that connects to a server or knows a declaration.
+"""

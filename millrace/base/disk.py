@@ -1,4 +1,4 @@
-"""Files outside of the lake: folders that outlive no run for long, on a disk that may be full."""
+"""Temporary folders on the local disk: they are removed after a run, and the disk may be full."""
 
 from __future__ import annotations
 
@@ -16,28 +16,24 @@ from types import TracebackType
 from millrace.base.errors import RetryableError
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-
-
-_IN_TEXT = re.compile(r"\(os error (\d+)\)")
-"""Polars raises OSErrors without a number."""
-
-
+_NUMBER_IN_TEXT = re.compile(r"\(os error (\d+)\)")
+"""The error number in a message of Polars, whose OSErrors have no ``errno``."""
 FOLDER_PREFIX = "millrace-rows-"
 
 
 class TemporaryFolder:
-    """A folder with rows of tables that nobody else may look into. It is removed at the end (``remove``, or as a
-    context manager); if its process is killed, by a later run (``remove_abandoned``).
+    """A folder for rows of tables, which only this user can read.
 
-    Its process holds a lock on it, which a system gives back however the process ends, and which other containers with
-    the same disk see as well.
+    ``remove`` or the end of the ``with`` block removes it. If its process is killed, a later run removes it
+    (``remove_abandoned``). The process locks the folder: the system releases the lock however the process ends, and
+    other containers with the same disk see it too.
     """
 
     def __init__(self) -> None:
-        # It gets its lasting name only when it is locked: no other process sees it unlocked.
+        # The folder gets its final name only after it is locked, so that no other process sees it unlocked.
         unnamed = Path(tempfile.mkdtemp(prefix="millrace-new-"))
         self._descriptor = os.open(unnamed, os.O_RDONLY | os.O_DIRECTORY)
-        # Where a disk knows no locks, nobody takes the folder for abandoned.
+        # On a disk without locks no process takes the folder for abandoned.
         with suppress(OSError):
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self.path = unnamed.rename(unnamed.with_name(unnamed.name.replace("millrace-new-", FOLDER_PREFIX)))
@@ -51,16 +47,16 @@ class TemporaryFolder:
         self.remove()
 
     def remove(self) -> None:
-        """Remove it with everything in it."""
+        """Remove the folder and everything in it."""
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._descriptor)
 
 
 def remove_abandoned() -> list[Path]:
-    """Remove this user's folders whose processes were killed; their paths."""
+    """Remove the folders of this user's killed processes, and return their paths."""
     removed = []
     for path in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
-        # Another process may hold it, or remove it between any two of these steps.
+        # Another process may hold the lock, or remove the folder between any two of these steps.
         with suppress(OSError):
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
@@ -75,19 +71,19 @@ def remove_abandoned() -> list[Path]:
 
 @contextmanager
 def translate_full_disk(place: str) -> Iterator[None]:
-    """Within it, a full disk is a RetryableError naming ``place``: another machine may have room."""
+    """Translate an OSError of a full disk into a RetryableError at ``place``: another machine may have space."""
     try:
         yield
     except OSError as error:
         if _number(error) not in _FULL:
             raise
         raise RetryableError(
-            f"there is no room for a file in {tempfile.gettempdir()}",
+            f"there is no space for a file in {tempfile.gettempdir()}",
             place=place,
-            remedy="give the task more ephemeral storage, or let TMPDIR name a larger folder",
+            remedy="give the task more ephemeral storage, or set TMPDIR to a folder on a larger disk",
         ) from None
 
 
 def _number(error: OSError) -> int | None:
-    found = _IN_TEXT.search(str(error))
+    found = _NUMBER_IN_TEXT.search(str(error))
     return error.errno or (int(found[1]) if found else None)

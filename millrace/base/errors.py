@@ -3,22 +3,22 @@
     MillraceError
     ├── ConfigurationError     a declaration, setting or permission is wrong: a person fixes it, then runs again
     │   ├── UnmappableType     a source column has no type in the warehouse
-    │   └── SourceMissing      the declared table, collection or queue is not there
-    ├── FatalError             the data or the code contradict themselves: do not retry, look first
+    │   └── SourceMissing      the declared table, collection or queue does not exist
+    ├── FatalError             the data or the code contradict themselves: a person looks first, then runs again
     │   ├── KeyViolation       a declared key is NULL or repeated in the source
     │   ├── CountMismatch      counts that must add up do not
-    │   ├── SchemaConflict     the source's shape and the target's cannot be brought together under the policy
+    │   ├── SchemaConflict     the schema policy does not allow what the source's columns need
     │   ├── TooManyRejects     more rows were rejected than the stream allows
     │   └── TooManyDeletes     more rows would be deleted than the stream or model allows
     ├── RetryableError         the same work may succeed later: connection lost, throttled, serialization conflict
     │   ├── Unreachable        a server does not answer
     │   ├── Conflict           another transaction won; repeat the whole transaction
     │   └── StreamBusy         another run holds the stream
-    ├── Superseded             a later read was applied already: this batch must not be; stop without writing
-    └── TargetLost             the target, its rows or a column of it are gone, and the batch holds only some rows
+    ├── Superseded             a later read was applied already, so this batch must not be applied: stop
+    └── TargetLost             the target, its rows or a column are missing, and the batch holds only some rows
 
-A row that breaks its contract raises nothing: it goes to quarantine with a reason (see contract/).
-A message names the stream, the place and the remedy, and never a secret or a value of a row.
+A row that breaks its contract raises no error: it is rejected with a reason (see contract/).
+A message names the stream, the place and the remedy, and never contains a secret or a value of a row.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ CREDENTIALS_REMEDY = (
     "correct user and password in this connection's variable, and run `python -m millrace.blocks.bootstrap`; a "
     "deployed environment keeps them as a secret (docs/runbook.md, rotate a secret)"
 )
-"""The remedy when a server refuses them."""
+"""The remedy when a server refuses user or password."""
 
 
 class MillraceError(Exception):
-    """Base of all errors raised on purpose.
+    """Base class of all errors that Millrace raises on purpose.
 
-    ``problem`` says what is wrong, ``place`` where (stream, table, file), ``remedy`` what to do about it. Each is one
-    line of printable text, whatever names from a source or words of a server are in it.
+    ``problem`` says what is wrong, ``place`` where (stream, table, file), ``remedy`` what to do about it. Each becomes
+    one line of printable text, whatever names of a source or messages of a server it contains.
     """
 
     def __init__(self, problem: str, *, place: str = "", remedy: str = "") -> None:
@@ -53,15 +53,15 @@ class ConfigurationError(MillraceError):
 
 
 class UnmappableType(ConfigurationError):
-    """A source column has a type that the type map does not hold."""
+    """A column of a source has a type that the type map does not contain."""
 
 
 class SourceMissing(ConfigurationError):
-    """The declared table, collection or queue does not exist or may not be seen."""
+    """The declared table, collection or queue does not exist, or the user may not see it."""
 
 
 class FatalError(MillraceError):
-    """Running again without looking would not help."""
+    """The data or the code contradict themselves; to run again does not help."""
 
 
 class KeyViolation(FatalError):
@@ -73,7 +73,7 @@ class CountMismatch(FatalError):
 
 
 class SchemaConflict(FatalError):
-    """The source's shape and the target's cannot be brought together under the stream's policy."""
+    """The stream's schema policy does not allow what the columns of the source need."""
 
 
 class TooManyRejects(FatalError):
@@ -105,4 +105,4 @@ class Superseded(MillraceError):
 
 
 class TargetLost(MillraceError):
-    """The target was dropped or emptied or has lost a column, and the batch holds only a part of its rows."""
+    """The target was dropped or emptied or lost a column, and the batch holds only some of its rows."""

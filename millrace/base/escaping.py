@@ -1,7 +1,7 @@
-"""Text of unknown origin as people may see it: characters that a terminal obeys, or that hide others, are escaped.
+"""Escape text of unknown origin before people see it: characters that control a terminal or hide others.
 
-Keys, field names and messages come from sources and from servers. An escape sequence among them would reach the
-terminal of the person who looks, a newline would forge a line, and a bidirectional override shows what is not there.
+Keys, field names and messages come from sources and from servers. An escape sequence in them would reach the terminal
+of the person who reads them, a newline would forge a line, and a bidirectional override would show what is not there.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ _MARKDOWN = re.compile(r"[\\`*_{}\[\]<>()#|~!&]")
 
 
 def escape_unprintable(text: object, keep: str = "") -> str:
-    """``str(text)`` with every character that cannot be printed escaped as in Python (``\\x1b``, ``\\u202e``, ``\\n``),
-    but for those in ``keep``."""
+    """Return ``str(text)`` with characters that cannot be printed escaped as in Python (``\\x1b``, ``\\u202e``,
+    ``\\n``).
+
+    Characters in ``keep`` stay.
+    """
     shown = str(text)
     if shown.isprintable():
         return shown
@@ -22,16 +25,16 @@ def escape_unprintable(text: object, keep: str = "") -> str:
 
 
 def escape_json(document: str) -> str:
-    """A JSON document whose texts hold no such character in the clear; what it means stays the same."""
+    """Return a JSON document of the same meaning with characters that cannot be printed escaped as in JSON."""
     return "".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in document)
 
 
 def escape_markdown(text: object) -> str:
-    """``text`` for a line of Markdown or a cell of its tables: no link, no markup, no other cell."""
+    """Escape ``text`` for a line of Markdown or a cell of a table: no link, no markup, no further cell."""
     return _MARKDOWN.sub(lambda found: f"\\{found[0]}", escape_unprintable(text))
 
 
 def markdown_code_block(text: str, language: str = "") -> str:
-    """A block of code, fenced so that nothing in it ends the block."""
+    """Return a Markdown code block whose fence is longer than any in ``text``."""
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
     return f"{fence}{language}\n{escape_unprintable(text, keep=chr(10) + chr(9))}\n{fence}"

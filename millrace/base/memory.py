@@ -1,4 +1,4 @@
-"""What the process asks of the C library's allocator."""
+"""Settings of the C library's memory allocator."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import ctypes
 from contextlib import suppress
 
 _M_MMAP_THRESHOLD = -3
-"""Of glibc's malloc.h."""
+"""The parameter's number in glibc's malloc.h."""
 
 
 def return_large_blocks(threshold_bytes: int) -> None:
-    """Let glibc give blocks of so many bytes back to the system when they are freed. By itself it keeps them once it
-    has seen some, which took 60 MB more for rows of 9 MB. Other C libraries, as of macOS, have no such option."""
+    """Make glibc return freed blocks of ``threshold_bytes`` or more to the system at once.
+
+    By default glibc keeps such blocks after the first ones, which took 60 MB more for rows of 9 MB. Other C libraries,
+    for example that of macOS, have no such option.
+    """
     with suppress(AttributeError):
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, threshold_bytes)

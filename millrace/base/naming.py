@@ -1,7 +1,7 @@
-"""Names: how a source's field becomes a column, and the one place where identifiers are quoted.
+"""Names: how a field of a source becomes a column, and the only place where identifiers are quoted.
 
-The grammar is written out in docs/naming.md. Names from sources are untrusted: they are normalised to
-``[a-z0-9_]`` before they become columns and quoted wherever they become SQL.
+docs/naming.md defines the grammar. Names from sources are untrusted: they are normalised to ``[a-z0-9_]`` before they
+become columns, and quoted wherever they become SQL.
 """
 
 from __future__ import annotations
@@ -14,21 +14,23 @@ from collections.abc import Iterable, Mapping
 from millrace.base.errors import ConfigurationError
 
 MAX_IDENTIFIER_BYTES = 63
-"""Postgres's limit (Redshift's is 127); longer names are cut there silently, so they are never sent."""
+"""The limit of Postgres (Redshift's is 127). Postgres cuts longer names silently, so they are never sent."""
 DIGEST_CHARACTERS = 8
 
 ROW_HASH, LOADED_AT, DELETED_AT, VERSION = "_row_hash", "_loaded_at", "_deleted_at", "_version"
 VERSION_HASH = "_version_hash"
 ROW_ID = "_identity"
-"""Of files in the lake only: tells whether two rows of one key are one row of the source that was read twice."""
+"""Column of files in the lake, never of a target. It identifies a physical row of the source: two rows with one key and
+one row id are one row that was read twice."""
 MESSAGE_ADDRESS = "_message"
-"""Of frames only: tells where in the lake a message lies."""
+"""Column of frames, never of a target: the address of a message in the lake."""
 SYSTEM_COLUMNS = frozenset({"ctid", "cmin", "cmax", "xmin", "xmax", "tableoid", "oid", "insertxid", "deletexid"})
-"""Of every table of a warehouse, unseen (the last three: of Redshift): no column of that name can be made there."""
+"""Hidden columns of every table in a warehouse (the last three only in Redshift): a table cannot have a column of such
+a name."""
 ADDED_COLUMNS = frozenset({ROW_HASH, LOADED_AT, DELETED_AT, VERSION, VERSION_HASH, ROW_ID, MESSAGE_ADDRESS})
-"""Columns of this program's own."""
+"""Columns that Millrace adds."""
 RESERVED = SYSTEM_COLUMNS | ADDED_COLUMNS
-"""Names that are taken; a source field of that name gets a digest behind it."""
+"""Names that no field of a source may have as a column; such a field gets a digest at the end of its name."""
 
 _LOWER_THEN_UPPER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _NOT_ALLOWED = re.compile(r"[^a-z0-9_]+")
@@ -36,9 +38,11 @@ _DECLARED = re.compile(r"[a-z_][a-z0-9_]*")
 
 
 def column_name(path: str) -> str:
-    """The column for a source column or a dotted path: ``details.asks`` → ``details_asks``,
-    ``updatedAt`` → ``updated_at``. Names that are empty, start with a digit or exceed the limit stay unique
-    by a digest of the path."""
+    """Return the column for a column or a dotted path of a source.
+
+    ``details.asks`` becomes ``details_asks``, ``updatedAt`` becomes ``updated_at``. A name that is empty, reserved or
+    too long gets a digest of the path, so that it stays unique.
+    """
     snake = _NOT_ALLOWED.sub("_", _LOWER_THEN_UPPER.sub("_", path).lower())
     if not snake.strip("_"):
         return f"field_{_digest(path)}"
@@ -48,13 +52,14 @@ def column_name(path: str) -> str:
     return name
 
 
-def column_names(paths: Iterable[str], held: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Column per path, in order; a path whose plain name is taken gets a digest of its own path behind it.
+def column_names(paths: Iterable[str], existing: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the column of each path, in the order of ``paths``.
 
-    ``held`` are columns given before, by path: they stay. Of new paths that collide, the one that already is a
-    plain name keeps it, so that the result does not depend on the order in which fields appear.
+    A path whose column another path has gets a digest of the path at the end of its name. ``existing`` maps paths to
+    the columns that they already have; these stay. Of new paths that collide, one that is itself the column name keeps
+    it, so that the result does not depend on the order in which fields appear.
     """
-    ordered, names = list(paths), dict(held or {})
+    ordered, names = list(paths), dict(existing or {})
     new = [path for path in ordered if path not in names]
     used = set(names.values())
     plain = {path: column_name(path) for path in new}
@@ -68,14 +73,14 @@ def column_names(paths: Iterable[str], held: Mapping[str, str] | None = None) ->
 
 
 def distinct_column_name(path: str) -> str:
-    """The column for a path whose plain name another path has."""
+    """Return the column for a path if another path has the column that ``column_name`` returns."""
     return _with_digest(column_name(path), path)
 
 
 def check_name(name: str, what: str) -> str:
-    """``name`` if it follows the grammar for names that people choose (pipelines, streams, targets).
+    """Raise ConfigurationError unless ``name`` follows the grammar of names that people choose.
 
-    Raises ConfigurationError otherwise.
+    ``what`` says what it names (a pipeline, a stream, a target). Return ``name``.
     """
     if not _DECLARED.fullmatch(name) or len(name) > MAX_IDENTIFIER_BYTES - 10:
         raise ConfigurationError(
@@ -86,12 +91,15 @@ def check_name(name: str, what: str) -> str:
 
 
 def quote(*identifiers: str) -> str:
-    """``quote("public", 'we"ird')`` → ``"public"."we""ird"``. Raises ConfigurationError for what no database takes."""
+    """Quote identifiers for SQL: ``quote("public", 'we"ird')`` returns ``"public"."we""ird"``.
+
+    Raises ConfigurationError for a name that no database accepts.
+    """
     return _quoted_by('"', identifiers)
 
 
 def quote_in_backticks(*identifiers: str) -> str:
-    """The same as MySQL writes it."""
+    """Quote identifiers for MySQL, in backticks."""
     return _quoted_by("`", identifiers)
 
 
@@ -99,21 +107,21 @@ def _quoted_by(mark: str, identifiers: Iterable[str]) -> str:
     for identifier in identifiers:
         if not identifier or any(ord(character) < ord(" ") for character in identifier):
             raise ConfigurationError(
-                f"identifier {identifier!r} is empty or holds a control character",
+                f"identifier {identifier!r} is empty or contains a control character",
                 remedy="rename it in the source, or leave it out of the stream",
             )
     return ".".join(mark + identifier.replace(mark, mark * 2) + mark for identifier in identifiers)
 
 
 def quote_list(identifiers: Iterable[str], prefix: str = "") -> str:
-    """Quoted and joined by commas, each behind ``prefix`` (``s.``)."""
+    """Quote identifiers and join them by commas; ``prefix`` (for example ``s.``) stands before each."""
     return ", ".join(prefix + quote(identifier) for identifier in identifiers)
 
 
 def literal(text: str) -> str:
-    """A SQL string literal for statements that take no parameters (COPY, catalog comments)."""
+    """Return a SQL string literal, for statements that take no parameters (COPY, catalog comments)."""
     if "\x00" in text or "\\" in text:
-        raise ConfigurationError("a SQL literal may hold neither NUL nor backslash", remedy="leave them out")
+        raise ConfigurationError("a SQL literal may contain neither NUL nor backslash", remedy="leave them out")
     return "'" + text.replace("'", "''") + "'"
 
 

@@ -1,7 +1,7 @@
-"""Takes secrets out of any text before it is logged, raised or shown.
+"""Remove secrets from any text before it is logged, raised or shown.
 
-It works on text alone, so it also covers messages of drivers and services that quote a URL or a statement. Where a form
-is ambiguous more is masked, not less.
+It looks at text alone, so it also covers messages of drivers and services that quote a URL or a statement. Where a text
+is ambiguous, it masks more, not less.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _QUOTED = (
     r"|\"(?:\\.|\"\"|[^\"\\])*(?:\"|\Z)|'(?:\\.|''|[^'\\])*(?:'|\Z)|\$\$.*?(?:\$\$|\Z))"
 )
 _NESTED = r"(?:\[\s*\\*[\"'][^\]]*(?:\]|\Z)|\{\s*\\*[\"'](?:[^{}]|\{[^{}]*\})*(?:\}|\Z))(?=[\s,;)}\]\"']|\Z)"
-"""A list or an object of JSON."""
+"""Pattern of a JSON list or object."""
 _VALUE = rf"(?!(?:YES|NO)\))(?:{_NESTED}|\w*\(?\s*{_QUOTED}|(?:[^\s\"'<>]|[\"'](?=[^\s,;:)}}\]]))+)"
-"""Of a name: quoted, as an argument (``SecretStr('…')``), or all up to the next blank. MySQL tells whether
-one was used, not which: ``(using password: YES)``."""
+"""Pattern of the value after a secret's name: quoted, as an argument (``SecretStr('…')``), or all up to the next blank.
+MySQL's ``(using password: YES)`` contains no secret and stays."""
 
 _NOT_TOKENS = r"(?!(?:auth\w*|credentials?|tokens?|realm|scheme|access|operations?|settings?)\b)"
 
@@ -96,7 +96,7 @@ _COMPILED = tuple((re.compile(pattern, re.IGNORECASE | re.DOTALL), replacement) 
 
 
 def redact(text: object) -> str:
-    """``str(text)`` with the value of every password, key, token and signature replaced by ``***``."""
+    """Return ``str(text)`` with every password, key, token and signature replaced by ``***``."""
     redacted = str(text)
     for pattern, replacement in _COMPILED:
         redacted = pattern.sub(replacement, redacted)

@@ -1,4 +1,4 @@
-"""A rejected row: what is kept of it, whoever rejects it (capture, contract, warehouse limits)."""
+"""Rejects: what is kept of a rejected row, whichever step rejects it (capture, contract, warehouse limits)."""
 
 from __future__ import annotations
 
@@ -15,38 +15,40 @@ REJECT_SCHEMA: Mapping[str, pl.DataType] = {
     "coordinates": pl.String(),
     "row": pl.String(),
 }
-"""Reason code; the field it is about ('' for the whole row); the row's key as JSON; the row as JSON."""
+"""Columns of a frame of rejects: the reason's code; the field that is wrong ('' for the whole row); the row location as
+JSON; the row as JSON."""
 
 NO_LOCATION = "{}"
-"""Coordinates of a row whose key could not be read either."""
+"""The row location of a row whose key could not be read."""
 NO_KEY = "no_key"
-"""The reason of a document or message that lacks a field of the key."""
+"""The reason of a document or message without a field of the key."""
 NAME_TOO_LONG = "name_too_long"
-"""The reason of a document or message with a field whose path is longer than the ledger holds."""
+"""The reason of a document or message with a field path that is too long for the ledger."""
 FILE_IS_GONE = "file_is_gone"
-"""The reason of a row that was rejected and whose file is not in the lake any more."""
+"""The reason of a row that was rejected before, and that the lake no longer has."""
 HEX = "\\x"
-"""Before the hexadecimal digits of binary values, as SQL spells them."""
+"""What stands before the hexadecimal digits of a binary value, as in SQL."""
 REASON_SEPARATOR = "\x1f"
+"""What stands between reason and field in a verdict."""
 
 
 def no_rejects() -> pl.DataFrame:
-    """An empty frame of rejects."""
+    """Return an empty frame of rejects."""
     return pl.DataFrame(schema=dict(REJECT_SCHEMA))
 
 
 def read_rejects(lines: bytes) -> pl.DataFrame:
-    """Rejects from a file of them."""
+    """Parse the content of a file of rejects."""
     return pl.read_ndjson(lines, schema=dict(REJECT_SCHEMA))
 
 
 def reject_when(reason: str, field: str, wrong: pl.Expr) -> pl.Expr:
-    """An expression that is ``reason`` and ``field`` where ``wrong`` holds, else null."""
+    """Return a verdict: an expression with ``reason`` and ``field`` for rows where ``wrong`` is true, else null."""
     return pl.when(wrong).then(pl.lit(f"{reason}{REASON_SEPARATOR}{field}"))
 
 
 def reject_with(reason: pl.Expr, field: str) -> pl.Expr:
-    """The same where the reason differs from row to row, and is null where there is none."""
+    """Return a verdict whose reason differs from row to row; rows with a null reason are not rejected."""
     return reason + pl.lit(f"{REASON_SEPARATOR}{field}")
 
 
@@ -56,10 +58,10 @@ def split_rejects(
     keys: Sequence[str],
     raw: Callable[[], pl.DataFrame] | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """``frame`` without the rows that a verdict (of ``because``) rejects, and those rows as rejects.
+    """Return ``frame`` without the rows that a verdict (of ``reject_when``) rejects, and those rows as rejects.
 
-    The first verdict that applies to a row is its reason. ``keys`` are the key's columns in ``raw``, which gives the
-    same rows as text where the typed frame has lost what was wrong with them (default: the frame itself).
+    The first verdict that applies to a row is its reason. ``raw`` returns the same rows as text, for a typed frame that
+    no longer shows what was wrong (default: the frame itself); ``keys`` are the columns of the key in it.
     """
     if not verdicts:
         return frame, no_rejects()
@@ -72,7 +74,7 @@ def split_rejects(
 
 
 def as_rejects(rows: pl.DataFrame, verdict: pl.Series, keys: Sequence[str]) -> pl.DataFrame:
-    """Rows with the verdict of each (``reason`` SEPARATOR ``field``) in the form of REJECT_SCHEMA."""
+    """Return rows as rejects (REJECT_SCHEMA), each with its verdict."""
     binary = [name for name, dtype in rows.schema.items() if dtype == pl.Binary]
     printable = rows.drop(ROW_ID, strict=False).with_columns(
         (HEX + pl.col(name).bin.encode("hex")).alias(name) for name in binary

@@ -1,6 +1,7 @@
-"""Frames of one row, whose values Polars copies with every step, as scalars; of several rows it copies none.
+"""Pad frames of one row: Polars treats the values of a single row as scalars and copies them with every step, those of
+several rows never.
 
-A chunk has one row where that row is of megabytes.
+A chunk has a single row if that row has megabytes.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ import polars as pl
 
 
 def pad_single_row(frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame; a single row with a row of NULLs after it."""
+    """Return the frame, with a row of NULLs added if it has a single row."""
     if frame.height != 1:
         return frame
     return pl.DataFrame([_with_null(frame[name]) for name in frame.columns])
 
 
 def pad_single_value(series: pl.Series) -> pl.Series:
-    """The values; a single one with a NULL after it."""
+    """Return the values, with a NULL added if there is a single one."""
     return series if len(series) != 1 else _with_null(series)
 
 

@@ -1,4 +1,4 @@
-"""Files of SQL that ship with Millrace: the repository's folder ``sql``, installed as ``millrace/sql``."""
+"""The folder of SQL files that ship with Millrace: ``sql`` in the repository, installed as ``millrace/sql``."""
 
 from __future__ import annotations
 

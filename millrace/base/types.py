@@ -1,8 +1,8 @@
-"""The one type map: source type → logical type → Polars and Arrow → Redshift and Postgres.
+"""The type map: source type → logical type → Polars and Arrow → Redshift and Postgres.
 
-A small closed set of logical kinds stands between sources and warehouses, so that a new source or warehouse adds
-one table here and no case anywhere else. A source type that no kind holds exactly is refused (UnmappableType);
-single values that a kind cannot hold (infinity, NaN in a decimal) are rejected row by row where they are decoded.
+A small closed set of logical kinds lies between sources and warehouses, so that a new source or warehouse adds one
+table here and no case anywhere else. A source type whose values no kind represents exactly is refused (UnmappableType).
+Single values that a kind cannot represent (infinity, NaN in a decimal) are rejected row by row when they are decoded.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import pyarrow as pa
 from millrace.base.errors import UnmappableType
 
 MAX_PRECISION, MAX_SCALE = 38, 37
-"""Of a decimal; Redshift's, and what 128 bits hold."""
+"""The most digits of a decimal, and the most digits of its fraction, in Redshift and in 128 bits."""
 
 
 class Kind(StrEnum):
-    """What a value is, apart from where it is stored."""
+    """What a value is, independent of where it is stored."""
 
     BOOLEAN = "boolean"
     INT16 = "int16"
@@ -34,7 +34,7 @@ class Kind(StrEnum):
     TEXT = "text"
     DATE = "date"
     TIME = "time"
-    """Time of day; travels as text ``HH:MM:SS.ffffff`` because no warehouse loads it from Parquet."""
+    """Time of day, kept as text ``HH:MM:SS.ffffff`` because no warehouse loads times from Parquet."""
     TIMESTAMP = "timestamp"
     TIMESTAMP_UTC = "timestamp_utc"
     BINARY = "binary"
@@ -44,39 +44,43 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class DataType:
-    """A kind with its measures: ``precision`` and ``scale`` of a decimal, ``length`` of a text in the source's
-    own unit (characters) or, once measured, in bytes; None where unlimited."""
+    """A kind with its limits."""
 
     kind: Kind
     precision: int | None = None
+    """Number of digits of a decimal."""
     scale: int | None = None
+    """Number of digits of a decimal's fraction."""
     length: int | None = None
+    """Greatest length of a text: characters as the source declares it, bytes once it is measured. None: no limit."""
 
     def __str__(self) -> str:
         measures = [str(value) for value in (self.precision, self.scale, self.length) if value is not None]
         return f"{self.kind}({','.join(measures)})" if measures else str(self.kind)
 
     def as_json(self) -> dict[str, Any]:
-        """For manifests; ``DataType.from_json`` reads it back."""
+        """Return the JSON object that a manifest keeps; ``DataType.from_json`` reads it."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> DataType:
-        """The inverse of ``as_json``."""
+        """Return the type that a JSON object of ``as_json`` describes."""
         return cls(**{**value, "kind": Kind(value["kind"])})
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a stream: its ``name`` in the warehouse, its ``path`` in the source, its type."""
+    """One column of a stream or model."""
 
     name: str
+    """Name in the warehouse."""
     path: str
+    """Path in the source."""
     type: DataType
 
 
 def row_id_columns(name: str) -> list[Column]:
-    """The column of that name that tells rows of the source apart, where there is one ('': none)."""
+    """Return the row id column ``name`` as a list; an empty list if ``name`` is ''."""
     return [Column(name, name, DataType(Kind.TEXT))] if name else []
 
 
@@ -89,18 +93,18 @@ BINARY, DOCUMENT = DataType(Kind.BINARY), DataType(Kind.DOCUMENT)
 
 
 EXACT_NUMBERS = frozenset({Kind.INT16, Kind.INT32, Kind.INT64, Kind.DECIMAL})
-"""Kinds that are compared with each other without loss."""
+"""Kinds that a warehouse compares with each other without loss."""
 TIME_KINDS = frozenset({Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMP_UTC})
-"""Kinds that say when."""
+"""Kinds of dates and timestamps."""
 
 
 def decimal(precision: int, scale: int) -> DataType:
-    """``decimal(12, 2)``."""
+    """Return the type of a decimal: ``decimal(12, 2)`` has 12 digits, two of them after the point."""
     return DataType(Kind.DECIMAL, precision=precision, scale=scale)
 
 
 def is_declarable(data_type: DataType) -> bool:
-    """Its measures are such that a column can have it: of a decimal 1 to 38 digits, at most 37 of them a fraction."""
+    """Return whether a column can have this type: a decimal has 1 to 38 digits, at most 37 of them a fraction."""
     if data_type.kind is not Kind.DECIMAL:
         return data_type.precision is data_type.scale is None and (data_type.length is None or data_type.length > 0)
     digits, fraction = data_type.precision, data_type.scale
@@ -110,13 +114,13 @@ def is_declarable(data_type: DataType) -> bool:
 
 
 def text(length: int | None = None) -> DataType:
-    """Text of at most ``length`` characters in the source."""
+    """Return the type of a text of at most ``length`` characters in the source; None: no limit."""
     return DataType(Kind.TEXT, length=length)
 
 
 UNCONSTRAINED_NUMERIC = decimal(MAX_PRECISION, 9)
-"""For NUMERIC without precision: a value that does not fit exactly is rejected, never rounded. A stream's
-``types`` declares another scale."""
+"""The type for NUMERIC without precision: a value that does not fit exactly is rejected, never rounded. A stream's
+``types`` can declare another scale."""
 
 
 # Polars and Arrow
@@ -158,21 +162,21 @@ _ARROW: dict[Kind, pa.DataType] = {
 
 
 def polars_type(data_type: DataType) -> pl.DataType:
-    """The type of the column in frames between capture and lake."""
+    """Return the type of a column in the frames between capture and lake."""
     if data_type.kind is Kind.DECIMAL:
         return pl.Decimal(data_type.precision, data_type.scale or 0)
     return _POLARS[data_type.kind]
 
 
 def arrow_type(data_type: DataType) -> pa.DataType:
-    """The type of the column in Parquet, as COPY wants it."""
+    """Return the type of a column in Parquet, as COPY needs it."""
     if data_type.kind is Kind.DECIMAL:
         return pa.decimal128(data_type.precision or MAX_PRECISION, data_type.scale or 0)
     return _ARROW[data_type.kind]
 
 
 def from_polars(dtype: pl.DataType) -> DataType:
-    """The logical type of a Polars type (of a contract or a model). Raises UnmappableType."""
+    """Return the logical type of a Polars type (of a contract or a model). Raises UnmappableType."""
     if isinstance(dtype, pl.Decimal):
         return decimal(dtype.precision or MAX_PRECISION, dtype.scale)
     if isinstance(dtype, pl.Datetime):
@@ -203,18 +207,18 @@ _POSTGRES: dict[str, DataType] = {
 }  # fmt: skip
 
 _POSTGRES_BY_CLASS: dict[str, DataType] = {"e": text(), "r": text(), "m": text(), "c": DOCUMENT}
-"""By pg_type.typtype: enums, ranges and multiranges as text, composites as documents."""
+"""Types by pg_type.typtype: enums, ranges and multiranges are text, composites are documents."""
 
 VARCHAR_HEADER = 4
-"""pg_attribute.atttypmod of varchar and numeric counts a header of this many bytes."""
+"""Number of bytes of a header that pg_attribute.atttypmod includes for varchar and numeric."""
 
 
 def from_postgres(type_name: str, modifier: int = -1, type_class: str = "b") -> DataType:
-    """The logical type of a Postgres type: ``type_name`` as in pg_type.typname (of the base type where it is a
-    domain), ``modifier`` as pg_attribute.atttypmod, ``type_class`` as pg_type.typtype.
+    """Return the logical type of a Postgres type.
 
-    Raises UnmappableType for what no column holds exactly (money is written in the server's locale; geometric
-    types have no canonical text).
+    ``type_name`` is pg_type.typname (for a domain that of its base type), ``modifier`` pg_attribute.atttypmod,
+    ``type_class`` pg_type.typtype. Raises UnmappableType for a type whose values no column represents exactly: money is
+    written in the server's locale, geometric types have no canonical text.
     """
     if type_name.startswith("_") and type_class == "b" and type_name != "_money":
         return DOCUMENT
@@ -240,7 +244,10 @@ def _postgres_numeric(modifier: int) -> DataType:
 
 
 def numeric_digits(modifier: int) -> tuple[int, int] | None:
-    """Digits and decimals that a Postgres NUMERIC takes, None without limits. Decimals from 0 up, digits no fewer."""
+    """Return how many digits, and digits after the point, a Postgres NUMERIC has; None without limits.
+
+    A negative scale counts as 0 digits after the point; there are never more digits after the point than digits.
+    """
     if modifier < VARCHAR_HEADER:
         return None
     packed = modifier - VARCHAR_HEADER
@@ -265,15 +272,15 @@ _MYSQL_COLUMN_TYPE = re.compile(r"(?P<name>[a-z0-9]+)(\((?P<measures>[^)]*)\))?(
 
 
 def mysql_type_name(column_type: str) -> str:
-    """``int`` of ``int(10) unsigned``."""
+    """Return the name of a MySQL column type: ``int`` for ``int(10) unsigned``."""
     match = _MYSQL_COLUMN_TYPE.match(column_type.lower())
     return match["name"] if match else column_type
 
 
 def from_mysql(column_type: str) -> DataType:
-    """The logical type of a MySQL ``information_schema.columns.column_type`` such as ``int(10) unsigned``.
+    """Return the logical type of a MySQL ``information_schema.columns.column_type`` such as ``int(10) unsigned``.
 
-    ``time`` runs past 24 hours and below zero there, so it is text. Raises UnmappableType (spatial types).
+    MySQL's ``time`` may exceed 24 hours or be negative, so it is text. Raises UnmappableType (spatial types).
     """
     match = _MYSQL_COLUMN_TYPE.match(column_type.lower())
     name = mysql_type_name(column_type)
@@ -303,9 +310,9 @@ BSON: dict[str, DataType] = {
     "objectId": text(24), "bool": BOOLEAN, "date": TIMESTAMP_UTC, "int": INT64, "long": INT64,
     "decimal": UNCONSTRAINED_NUMERIC, "timestamp": text(32), "regex": TEXT, "uuid": text(36),
 }  # fmt: skip
-"""By BSON type name (as ``$type`` gives it; ``uuid`` is binData of subtype 4). Both integer widths are one,
-because writers mix them freely. Not held, and rejected row by row: javascript, symbol, dbPointer, minKey,
-maxKey."""
+"""Types by BSON type name (as ``$type`` returns it; ``uuid`` is binData of subtype 4). Both integer widths are one
+type, because writers mix them freely. Values of other types (javascript, symbol, dbPointer, minKey, maxKey) are
+rejected row by row."""
 
 
 # Warehouses
@@ -316,7 +323,7 @@ REDSHIFT: dict[Kind, str] = {
     Kind.TEXT: "VARCHAR({length})", Kind.DATE: "DATE", Kind.TIME: "TIME", Kind.TIMESTAMP: "TIMESTAMP",
     Kind.TIMESTAMP_UTC: "TIMESTAMPTZ", Kind.BINARY: "VARBYTE({length})", Kind.DOCUMENT: "SUPER",
 }  # fmt: skip
-"""VARCHAR and VARBYTE count bytes here: their length is measured, never guessed."""
+"""Redshift's type per kind. VARCHAR and VARBYTE count bytes: their length is measured, never guessed."""
 
 POSTGRES: dict[Kind, str] = {
     **REDSHIFT, Kind.TEXT: "TEXT", Kind.BINARY: "BYTEA", Kind.DOCUMENT: "JSONB",
@@ -324,5 +331,5 @@ POSTGRES: dict[Kind, str] = {
 
 
 def warehouse_type(names: dict[Kind, str], data_type: DataType) -> str:
-    """``NUMERIC(12,2)``: the warehouse's name (``REDSHIFT`` or ``POSTGRES``) of a logical type."""
+    """Return the SQL type of a logical type, such as ``NUMERIC(12,2)``; ``names`` is ``REDSHIFT`` or ``POSTGRES``."""
     return names[data_type.kind].format(**vars(data_type))

@@ -1,4 +1,4 @@
-"""Time zones of stamps that say none: what a declaration or a server calls a zone, and wall clocks of instants."""
+"""Time zones for timestamps that name none: names of zones, and the wall clock time of an instant."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo, available_timezones
 from millrace.base.errors import ConfigurationError
 
 ANY_ZONE = (timezone(timedelta(hours=-12)), timezone(timedelta(hours=14)))
-"""The westernmost and the easternmost: every zone lies between them."""
+"""The westernmost and the easternmost zone: all others lie between them."""
 LONGEST_SHIFT = timedelta(hours=24)
-"""No clock was ever set back or forward by more."""
+"""No clock was ever set back or forward by more than this."""
 SECOND = timedelta(seconds=1)
 EARLIEST, LATEST = datetime.min, datetime.max  # noqa: DTZ901 - wall clocks have no zone
 _OFFSET = re.compile(r"([+-])(\d{1,2}):(\d{2})")
@@ -21,9 +21,9 @@ _DEPENDS_ON_THE_MACHINE = frozenset({"localtime", "posixrules", "Factory"})
 
 
 def check_zone(name: str, place: str) -> None:
-    """Raises ConfigurationError, naming ``place``, unless ``name`` is a time zone of the IANA database."""
+    """Raise ConfigurationError at ``place`` unless ``name`` is a time zone of the IANA database."""
     if name not in _known_zones():
-        raise ConfigurationError(f"{name!r} is no time zone", place=place, remedy="write one such as Asia/Jakarta")
+        raise ConfigurationError(f"{name!r} is not a time zone", place=place, remedy="write one such as Asia/Jakarta")
 
 
 @cache
@@ -32,18 +32,23 @@ def _known_zones() -> frozenset[str]:
 
 
 def zones_other_than_utc(names: Collection[str]) -> tuple[str, ...]:
-    """Those of a server's time zones that are not UTC, each once."""
+    """Return the names that do not mean UTC, sorted, each once."""
     return tuple(sorted({name for name in names if not all(map(_is_utc, _zones_of(name)))}))
 
 
 def possible_zones(names: Collection[str]) -> tuple[tzinfo, ...]:
-    """The zones that a server's names may mean. One that is not understood (``EDT``, ``<+07>-07``) may be any."""
+    """Return the zones that a server's names of time zones may mean.
+
+    A name that is not understood (``EDT``, ``<+07>-07``) may mean any zone.
+    """
     return tuple(zone for name in names for zone in _zones_of(name))
 
 
 def earliest_wall_clock(instant: datetime, zones: Collection[tzinfo]) -> datetime:
-    """The least that a clock in any of the zones shows at ``instant`` or at any later time, also where it is set back
-    after it. Without zone; exact to a second."""
+    """Return the least time that a clock in any of the zones shows at ``instant`` or later.
+
+    A clock that is set back after ``instant`` is taken into account. The result has no zone; it is exact to a second.
+    """
 
     def least(zone: tzinfo) -> datetime:
         later = _after(instant)
@@ -54,7 +59,10 @@ def earliest_wall_clock(instant: datetime, zones: Collection[tzinfo]) -> datetim
 
 
 def latest_wall_clock(instant: datetime, zones: Collection[tzinfo]) -> datetime:
-    """The greatest that a clock in any of the zones showed before ``instant``. Without zone; exact to a second."""
+    """Return the greatest time that a clock in any of the zones showed before ``instant``.
+
+    The result has no zone; it is exact to a second.
+    """
 
     def greatest(zone: tzinfo) -> datetime:
         earlier = _before(instant)
@@ -65,8 +73,10 @@ def latest_wall_clock(instant: datetime, zones: Collection[tzinfo]) -> datetime:
 
 
 def _change_between(start: datetime, end: datetime, zone: tzinfo) -> tuple[datetime, datetime]:
-    """Two instants a second apart between which a zone's clock is changed. Without a change the
-    ends, the later one first: they bound nothing."""
+    """Return two instants a second apart between which the clock of a zone is changed.
+
+    Without a change, return ``end`` and ``start``: in this order they bound nothing.
+    """
     if _offset(start, zone) == _offset(end, zone):
         return end, start
     first = _offset(start, zone)
@@ -84,7 +94,7 @@ def _zones_of(name: str) -> tuple[tzinfo, ...]:
 
 
 def _is_utc(zone: tzinfo) -> bool:
-    """In winter and in summer."""
+    """Return whether a zone equals UTC in winter and in summer."""
     year = datetime.now(UTC).year
     return all(_offset(datetime(year, month, 1, tzinfo=UTC), zone) == timedelta(0) for month in (1, 7))
 
@@ -97,7 +107,7 @@ def _offset(instant: datetime, zone: tzinfo) -> timedelta:
 
 
 def _shifted(instant: datetime, offset: timedelta) -> datetime:
-    """Within the years that a datetime holds."""
+    """Return the wall clock time at an offset, limited to the years that a datetime can represent."""
     naive = instant.astimezone(UTC).replace(tzinfo=None)
     try:
         return naive + offset

@@ -146,7 +146,7 @@ def test_identifiers_are_quoted() -> None:
 
 @pytest.mark.parametrize("name", ["", "a\x00", "a\nb", "\t", "\x1b"])
 def test_an_identifier_no_database_takes_is_refused(name: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"empty or holds a control character.*Remedy"):
+    with pytest.raises(ConfigurationError, match=r"empty or contains a control character.*Remedy"):
         quote("fine", name)
 
 

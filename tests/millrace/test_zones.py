@@ -239,9 +239,9 @@ async def test_messages_stamped_hours_ahead_are_told(engine: Engine, zone: str, 
     "zone", ["Asia/Saigon City", "+07:00", "localtime", "Etc", "../etc/passwd", "right/UTC", "hcm"]
 )
 def test_a_zone_that_is_none_is_refused_when_it_is_declared(zone: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"stream notes.*is no time zone"):
+    with pytest.raises(ConfigurationError, match=r"stream notes.*is not a time zone"):
         replace(NOTES, stamps_in=zone)
-    with pytest.raises(ConfigurationError, match=r"pipeline p.*is no time zone"):
+    with pytest.raises(ConfigurationError, match=r"pipeline p.*is not a time zone"):
         Pipeline("p", [NOTES], stamps_in=zone)
 
 
