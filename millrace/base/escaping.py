@@ -13,8 +13,7 @@ _MARKDOWN = re.compile(r"[\\`*_{}\[\]<>()#|~!&]")
 
 
 def escape_unprintable(text: object, keep: str = "") -> str:
-    """Return ``str(text)`` with characters that cannot be printed escaped as in Python (``\\x1b``, ``\\u202e``,
-    ``\\n``).
+    """Escape characters of ``str(text)`` that cannot be printed as Python does (``\\x1b``, ``\\u202e``, ``\\n``).
 
     Characters in ``keep`` stay.
     """

@@ -1,7 +1,7 @@
-"""Pad frames of one row: Polars treats the values of a single row as scalars and copies them with every step, those of
-several rows never.
+"""Pad frames of one row.
 
-A chunk has a single row if that row has megabytes.
+Polars treats the values of a single row as scalars and copies them with every step; the values of several rows it does
+not copy. A chunk has a single row if that row has megabytes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Every field of a declaration is checked against its annotation when the declaration is made.
+"""Check every field of a declaration against its annotation, when the declaration is made.
 
-An annotation is the whole rule: its type, the choices of a ``Literal``, the bounds of ``Annotated``. Nothing is
-converted: ``"1"`` is no number and ``"email"`` is no list of names.
+The annotation is the whole rule: its type, the choices of a ``Literal``, the bounds of ``Annotated``. No value is
+converted: ``"1"`` is not a number and ``"email"`` is not a list of names.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 Text = Annotated[str, Field(min_length=1)]
 """A text that is not empty."""
 Count = Annotated[int, Field(ge=0)]
-"""A whole number from 0 on."""
+"""A whole number, 0 or greater."""
 PositiveCount = Annotated[int, Field(ge=1)]
-"""A whole number from 1 on."""
+"""A whole number, 1 or greater."""
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-"""From 0 to 1."""
+"""A part of a whole, from 0 to 1."""
 Duration = Annotated[timedelta, Field(ge=timedelta(0), le=timedelta(days=36_500))]
-"""From zero to a hundred years: no date is so early that it could not be subtracted."""
+"""A length of time from zero to a hundred years: short enough to be subtracted from any date of a source."""
 PositiveDuration = Annotated[timedelta, Field(gt=timedelta(0))]
-"""Longer than zero."""
+"""A length of time above zero."""
 Names = Sequence[Text] | set[Text] | frozenset[Text]
-"""Several names; a single text would be taken for its letters."""
+"""Several names. A single text is not accepted, because it would be read as the list of its letters."""
 
 _EXPECTED = {
     "sequence_str": "a list of texts",
@@ -48,26 +48,26 @@ _EXPECTED = {
     "time_delta_type": "a timedelta",
     "timezone_naive": "a datetime without tzinfo (it is UTC)",
 }
-"""What pydantic's types of errors ask for, where its own words are no good in a sentence."""
+"""What pydantic expects, by type of error, where its own words do not fit into our sentence."""
 _short = Repr()
 _short.maxstring = _short.maxother = 80
 
 
 def check_fields(declaration: DataclassInstance, place: str) -> None:
-    """Raises ConfigurationError that names the first field whose value does not fit its annotation, and what fits."""
-    values = {one.name: getattr(declaration, one.name) for one in fields(declaration)}
+    """Raise ConfigurationError for the first field with a value that its annotation does not allow."""
+    values = {field.name: getattr(declaration, field.name) for field in fields(declaration)}
     try:
         _checker(type(declaration)).validate_python(values)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False)
         name = str(found[0]["loc"][0])
         hint = get_type_hints(type(declaration), include_extras=True)[name]
-        problem, remedy = _described(name, values[name], hint, [one for one in found if one["loc"][0] == name])
+        problem, remedy = _describe(name, values[name], hint, [detail for detail in found if detail["loc"][0] == name])
         raise ConfigurationError(problem, place=place, remedy=remedy) from None
 
 
 def check_distinct(names: Iterable[Hashable], what: str, place: str) -> None:
-    """Raises ConfigurationError when one of ``names`` comes twice."""
+    """Raise ConfigurationError if one of ``names`` is repeated; ``what`` says what they name."""
     seen: set[Hashable] = set()
     for name in names:
         if name in seen:
@@ -78,13 +78,13 @@ def check_distinct(names: Iterable[Hashable], what: str, place: str) -> None:
 @cache
 def _checker(declaration: type[DataclassInstance]) -> TypeAdapter[Any]:
     hints = get_type_hints(declaration, include_extras=True)
-    items = {one.name: hints[one.name] for one in fields(declaration)}
+    items = {field.name: hints[field.name] for field in fields(declaration)}
     typed = TypedDict(declaration.__name__, items)  # type: ignore[misc]  # its keys are known at run time only
     return TypeAdapter(with_config(ConfigDict(strict=True, arbitrary_types_allowed=True))(typed))
 
 
-def _described(name: str, value: Any, hint: Any, found: Sequence[Any]) -> tuple[str, str]:
-    """What is wrong, and what would be right."""
+def _describe(name: str, value: Any, hint: Any, found: Sequence[Any]) -> tuple[str, str]:
+    """Return the problem and the remedy for a field and the errors that pydantic found in it."""
     inner = found[0]["loc"][1:2]
     if isinstance(value, Mapping) and inner and inner[0] in value:
         name, value = f"{name}[{inner[0]!r}]", found[0]["input"]
@@ -95,5 +95,5 @@ def _described(name: str, value: Any, hint: Any, found: Sequence[Any]) -> tuple[
 
 
 def _choices(hint: Any) -> tuple[Any, ...]:
-    """Of a Literal."""
+    """Return the choices of an annotation that is a ``Literal``, else nothing."""
     return get_args(hint) if get_origin(hint) is Literal else ()

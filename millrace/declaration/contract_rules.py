@@ -1,7 +1,7 @@
-"""What a contract may say: rules of single rows. Checked when a stream is declared.
+"""Check a contract when its stream is declared: its rules may look at single rows only.
 
-A chunk is a part of a table that memory bounds cut off, and a message may come twice: a rule over several rows would
-judge a row by its neighbours in the chunk.
+Where a chunk of a table ends depends on memory, and a message may come twice: a rule over several rows would judge a
+row by the rows that happen to lie in the same chunk.
 """
 
 from __future__ import annotations
@@ -16,35 +16,41 @@ from millrace.base.naming import column_name
 from millrace.base.types import from_polars
 
 KEY_RULE = "primary_key"
-"""Dataframely's name of the rule that a key comes once."""
+"""Dataframely's name of the rule that no key is repeated."""
 
 
 def check_contract(contract: type[dy.Schema], keys: Sequence[str], place: str) -> None:
-    """Raises ConfigurationError when a column of the contract cannot be in the target, its key is not the stream's
-    (``keys``, by column), or a rule looks at more than one row."""
+    """Raise ConfigurationError if a contract does not fit its stream.
+
+    That is so if a column cannot be in the target, its key is not that of the stream (``keys``, names of columns), or a
+    rule looks at several rows.
+    """
     for name, column in contract.columns().items():
         _check_column(name, column, place)
     if (own := contract.primary_key()) and set(own) != set(keys):
         raise ConfigurationError(
             f"the contract's primary key is {', '.join(own)}, the stream's key is {', '.join(keys) or 'none'}",
             place=place,
-            remedy="declare one key: it is the stream's that is checked",
+            remedy="declare the same key; the load checks the stream's",
         )
     schema = {name: column.dtype for name, column in contract.columns().items()}
-    # Dataframely gives the rules of a schema's own methods nowhere else.
+    # Dataframely has no public function that returns the rules of a schema's own methods.
     for name, rule in contract._validation_rules(with_cast=False).items():
         if name != KEY_RULE and not _is_of_one_row(name, rule.expr, schema, place):
             raise ConfigurationError(
-                f"rule {name!r} of the contract looks at several rows, and a row is checked by itself",
+                f"rule {name!r} of the contract looks at several rows, and each row is checked alone",
                 place=place,
-                remedy="leave the rule out and check it on the target; a repeated key is reported without it. For a "
-                "function of Polars' map_batches, say is_elementwise=True where it is so",
+                remedy="remove the rule and check it on the target; a repeated key is reported without it. For a "
+                "function in Polars' map_batches, pass is_elementwise=True if that is true",
             )
 
 
 def is_row_by_row(expression: pl.Expr, schema: Mapping[str, pl.DataType | type[pl.DataType]]) -> bool:
-    """Whether what it gives for a row depends on that row alone: only then does Polars compute it after a slice
-    instead of before. Raises PolarsError when the expression does not fit ``schema``."""
+    """Return whether the value of an expression for a row depends on that row alone.
+
+    Only then does Polars compute it after a slice, not before. Raises PolarsError if the expression does not fit
+    ``schema``.
+    """
     plan = pl.LazyFrame(schema=dict(schema)).with_columns(expression.alias("_given")).slice(1, 1).explain()
     return not plan.startswith("SLICE")
 
@@ -52,7 +58,7 @@ def is_row_by_row(expression: pl.Expr, schema: Mapping[str, pl.DataType | type[p
 def _check_column(name: str, column: dy.Column, place: str) -> None:
     if column_name(name) != name:
         raise ConfigurationError(
-            f"the contract's column {name!r} is no name of a column of the target",
+            f"the contract's column {name!r} is not a name that a column of the target can have",
             place=place,
             remedy=f"write {column_name(name)!r}, see docs/naming.md",
         )

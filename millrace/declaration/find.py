@@ -1,4 +1,4 @@
-"""Find a pipeline by its name, or in a Python file of the user."""
+"""Find a pipeline by its name or by the path of a Python file."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from millrace.base.redact import redact
 from millrace.declaration.pipeline import Pipeline
 
 ATTRIBUTE = "pipeline"
+"""The attribute of a module that a path means if it names none."""
 PACKAGE = "millrace.pipelines"
-"""The package that holds a package per pipeline that ships with Millrace."""
+"""The package with one subpackage for each pipeline that ships with Millrace."""
 
 
 def find_pipeline(name: str) -> Pipeline:
-    """``stori`` → the pipeline of this package; ``path/to/module.py:attribute`` → a user's own (``:attribute`` may
-    be left out where it is `pipeline`).
+    """Return the pipeline that ships as ``name`` (``stori``), or that of the path ``path/to/module.py:attribute``.
 
-    Raises ConfigurationError when there is none, when its module cannot be imported, or when it is not a Pipeline.
+    Without ``:attribute`` the attribute is `pipeline`. Raises ConfigurationError if there is no such pipeline, if its
+    module cannot be imported, or if it is not a Pipeline.
     """
     file, attribute = split_path(name) if is_path(name) else ("", ATTRIBUTE)
     module = _from_file(Path(file)) if file else _from_package(name)
@@ -40,18 +41,18 @@ def find_pipeline(name: str) -> Pipeline:
 
 
 def is_path(name: str) -> bool:
-    """Whether that names a file; else it is the name of a pipeline of this package."""
+    """Return whether ``name`` is a path; else it is the name of a pipeline that ships with Millrace."""
     return ":" in name or name.endswith(".py")
 
 
 def split_path(name: str) -> tuple[str, str]:
-    """File and attribute; the attribute is `pipeline` where none is named."""
+    """Split ``file:attribute`` into file and attribute; without ``:attribute`` that is `pipeline`."""
     file, separator, attribute = name.rpartition(":")
     return (file, attribute) if separator else (name, ATTRIBUTE)
 
 
 def pipeline_names() -> list[str]:
-    """Names of the pipelines that ship with Millrace."""
+    """Return the names of the pipelines that ship with Millrace."""
     return sorted(module.name for module in pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__))
 
 
@@ -62,7 +63,7 @@ def _from_package(name: str) -> ModuleType:
             remedy=f"choose from {', '.join(pipeline_names())}, or give path/to/module.py:attribute",
         )
     package = importlib.import_module(PACKAGE)
-    with _told_by_line(Path(package.__path__[0]) / name):
+    with _translate_import_errors(Path(package.__path__[0]) / name):
         return importlib.import_module(f"{PACKAGE}.{name}")
 
 
@@ -72,26 +73,26 @@ def _from_file(path: Path) -> ModuleType:
     module_name = f"millrace_pipeline_{path.stem}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
-        raise ConfigurationError("this is no Python module", place=str(path), remedy="its name must end in .py")
+        raise ConfigurationError("this is not a Python module", place=str(path), remedy="its name must end in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
-    with _told_by_line(path.parent):
+    with _translate_import_errors(path.parent):
         spec.loader.exec_module(module)
     return module
 
 
 @contextmanager
-def _told_by_line(folder: Path) -> Iterator[None]:
-    """Whatever a module of a pipeline raises is an error of its declaration, at a line of a file in its folder."""
+def _translate_import_errors(folder: Path) -> Iterator[None]:
+    """Translate whatever a pipeline's module raises into a ConfigurationError at a line of a file in ``folder``."""
     try:
         yield
     except MillraceError:
         raise
     except Exception as error:
-        lines = [(one.filename, one.lineno) for one in extract_tb(error.__traceback__)]
+        lines = [(frame.filename, frame.lineno) for frame in extract_tb(error.__traceback__)]
         if isinstance(error, SyntaxError):
             lines.append((error.filename or "", error.lineno))
-        own = [(file, line) for file, line in lines if Path(file).parent == folder]
-        place = "{}, line {}".format(*own[-1]) if own else str(folder)
+        lines_of_folder = [(file, line) for file, line in lines if Path(file).parent == folder]
+        place = "{}, line {}".format(*lines_of_folder[-1]) if lines_of_folder else str(folder)
         problem = f"it cannot be imported ({type(error).__name__}: {redact(error)})"
         raise ConfigurationError(problem, place=place, remedy="correct it there") from error

@@ -1,6 +1,6 @@
-"""The declaration of a derived table: a pure function over frames, the table it fills, and how.
+"""The declaration of a model: a pure function over frames, the table that it fills, and how.
 
-Rules and reasons are in docs/decisions/0009-models.md.
+docs/decisions/0009-models.md has the rules and their reasons.
 """
 
 from __future__ import annotations
@@ -24,37 +24,45 @@ from millrace.declaration.captures import Bind, DeletePolicy
 from millrace.declaration.checks import Count, Share, Text, check_distinct, check_fields
 from millrace.declaration.load_modes import AnyLoadMode, Append, History, Merge, Replace, Scd2
 
-_MOMENT = "name a column of type date or datetime"
+_NAME_A_TIME = "name a column of type date or datetime"
 
 
 @dataclass(frozen=True)
 class Model:
-    """A table derived from streams and other models, which the parameters of ``function`` name.
+    """A table that a function computes from streams and other models.
 
-    ``schema`` (dataframely) is the table: names, types, which columns are never NULL; ``key`` names its key;
-    ``references`` maps columns to the models (dimensions) whose key they hold. A key that the dimension lacks gets a
-    row there, with the dimension's ``unknown`` values (None: NULL). ``binds`` are further columns, which hold keys of
-    versions. ``max_delete_share``, ``max_rejects`` and ``max_reject_share`` as of a stream.
-
-    A model of changes holds the key of the stream that changes, in columns of the same names, or in those that
-    ``root_key`` names (column of the model → column of the stream's key): by it rows leave the model. ``union``: its
-    inputs change apart, and it is called with the rows of one of them at a time, the others empty. Rules:
-    docs/decisions/0019-models-that-cannot-be-declared-wrongly.md. Raises ConfigurationError.
+    Which declarations are possible: docs/decisions/0019-models-that-cannot-be-declared-wrongly.md. An impossible one
+    raises ConfigurationError.
     """
 
     function: Callable[..., polars.DataFrame]
+    """Computes the rows. Its name is the model's; its parameters name the streams and models that it gets."""
     schema: type[dataframely.Schema]
+    """The table, as a dataframely schema: names and types of the columns, and which of them are never NULL."""
     key: Text | Sequence[Text]
+    """The column or columns that identify a row."""
     load: AnyLoadMode = field(default_factory=Merge)
+    """How the rows of a batch become rows of the table."""
     deletes: DeletePolicy = "soft"
+    """What happens to a row that the function no longer returns, or that was made from a row deleted in the source."""
     references: Mapping[Text, Text] = field(default_factory=dict)
+    """Maps columns to the models (dimensions) that have these values as their key. A key that the dimension does not
+    have yet gets a row there, with the ``unknown`` values of the dimension."""
     unknown: Mapping[Text, Any] = field(default_factory=dict)
+    """Values by column (None: NULL) for a row of which only the key is known, because another model refers to it."""
     binds: Sequence[Bind] = ()
+    """Further columns, each with the surrogate key of a version of another model."""
     max_delete_share: Share = 0.5
+    """The largest share of more than 100 rows that one run may delete, mark or close; above it the run fails."""
     root_key: Mapping[Text, Text] = field(default_factory=dict)
+    """Maps columns of the model to columns of the key of the stream that it is computed from, if their names differ. By
+    this key the rows are found that have to leave the model when a row of the stream changes or is deleted."""
     union: bool = False
+    """The inputs change independently: the function gets rows of one input at a time, the others are empty."""
     max_rejects: Count = 1_000
+    """The largest number of rejected rows of one run; above it the run fails."""
     max_reject_share: Share = 0.1
+    """The largest share of rejected rows of one run (ten rows are always allowed); above it the run fails."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.function, FunctionType):
@@ -74,7 +82,7 @@ class Model:
                 raise self._wrong(f"its schema has no column {column!r}", "add it, or name another one")
         self._check_columns()
         self._check_unknown_values()
-        self._check_own_columns()
+        self._check_further_columns()
         self._check_binds()
         if isinstance(self.load, History):
             self._check_history()
@@ -84,16 +92,18 @@ class Model:
     def _check_columns(self) -> None:
         for name, column in self.schema.columns().items():
             if column_name(name) != name:
-                raise self._wrong(f"its column {name!r} is no name, or one of our own", "see docs/naming.md")
+                raise self._wrong(
+                    f"its column {name!r} is not a valid name, or is reserved for Millrace", "see docs/naming.md"
+                )
             try:
                 data_type = from_polars(column.dtype)
             except UnmappableType as error:
                 raise self._wrong(f"column {name}: {error.problem}", error.remedy) from None
             if data_type.kind is Kind.DOCUMENT:
-                raise self._wrong(f"its column {name} is nested", "give it as text, or as columns of its own")
+                raise self._wrong(f"its column {name} is nested", "return it as text, or as several columns")
 
     def _check_unknown_values(self) -> None:
-        """Numbers: the warehouse would refuse a wrong one at night, when the first key is missing."""
+        """Check values of numeric columns: the warehouse would refuse a wrong one only when a key is first missing."""
         for name, value in self.unknown.items():
             dtype = self.schema.columns()[name].dtype
             if value is None or not dtype.is_numeric():
@@ -104,54 +114,57 @@ class Model:
                 is_number = False
             if not is_number:
                 raise self._wrong(
-                    f"unknown[{name!r}] is {value!r}, and the column is of type {dtype}", "give a number that fits"
+                    f"unknown[{name!r}] is {value!r}, and the column has type {dtype}", "declare a number that fits"
                 )
 
     def _check_history(self) -> None:
         if len(self.keys) != 1 or not self.schema.columns()[self.keys[0]].dtype.is_integer():
             raise self._wrong(
-                "a history needs a key of one integer column, which its record ids are made of", "declare such a key"
+                "History needs a key of one integer column, from which it makes record ids", "declare such a key"
             )
 
-    def _check_own_columns(self) -> None:
-        """Those that the load mode names, and those that are bound."""
+    def _check_further_columns(self) -> None:
+        """Check the columns that the load mode adds or needs, and the bound ones."""
         names = self.schema.column_names()
         for name in (*(bind.column for bind in self.binds), *self.load.named):
             if column_name(name) != name or name in names:
                 raise self._wrong(
-                    f"its column {name!r} is no name, or one that its schema or this program has", "choose another name"
+                    f"its column {name!r} is not a valid name, or its schema or Millrace has such a column",
+                    "choose another name",
                 )
         for name in self.load.asked:
             if name not in names:
                 raise self._wrong(
-                    f"its schema has no column {name!r}, which its load mode asks for", "add it, or name another one"
+                    f"its schema has no column {name!r}, which its load mode needs", "add it, or name another one"
                 )
         for name in self.load.ordering:
             if name in self.keys:
                 raise self._wrong(
-                    f"its column {name!r} puts rows of one key in order, and is of the key",
-                    "take it out of the key, or name another column",
+                    f"its column {name!r} orders the rows of one key, and is itself a column of the key",
+                    "remove it from the key, or name another column",
                 )
         if self.load.effective and self.load.effective not in self._moments:
-            raise self._wrong(f"its column {self.load.effective!r} is no date and no timestamp", _MOMENT)
+            raise self._wrong(f"its column {self.load.effective!r} is not a date or timestamp", _NAME_A_TIME)
 
     def _check_binds(self) -> None:
         if self.binds and self.load.keeps_versions:
-            raise self._wrong("it keeps versions, and so cannot be bound to others", "declare Append() or Merge()")
+            raise self._wrong("it keeps versions, so it cannot be bound to other models", "declare Append() or Merge()")
         for bind in self.binds:
             for column in (*bind.keys, bind.at):
                 if column not in self.schema.column_names():
                     raise self._wrong(
                         f"its schema has no column {column!r}, by which {bind.column!r} is bound",
-                        "name one that it has",
+                        "name a column of the schema",
                     )
             if bind.at not in self._moments:
-                raise self._wrong(f"its column {bind.at!r} is no date and no timestamp", _MOMENT)
+                raise self._wrong(f"its column {bind.at!r} is not a date or timestamp", _NAME_A_TIME)
 
     @property
     def function_hash(self) -> str:
-        """Of the function's statements, whatever their layout and comments; '' where its source is not there. Functions
-        that it calls are not part of it."""
+        """Hash of the function's statements, without layout and comments; '' if its source cannot be read.
+
+        Functions that it calls are not part of the hash.
+        """
         try:
             tree = ast.parse(textwrap.dedent(inspect.getsource(self.function)))
         except (OSError, SyntaxError):
@@ -163,12 +176,12 @@ class Model:
 
     @property
     def keeps_rows(self) -> bool:
-        """Rows never leave it, whatever becomes of the rows that they were made of."""
+        """Whether rows stay in the model even if the rows that they were made from are deleted."""
         return self.deletes == "ignore" or isinstance(self.load, Append)
 
     @property
     def is_log(self) -> bool:
-        """Its rows are changes, each for ever true of its time."""
+        """Whether rows are changes that stay true for their time, not states."""
         return isinstance(self.load, Scd2) and self.load.changes
 
     @property
@@ -177,22 +190,22 @@ class Model:
 
     @property
     def name(self) -> str:
-        """Of the model and of its table."""
+        """Name of the model and of its table."""
         return self.function.__name__
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Columns of the key, in declared order."""
+        """Columns of the key, in the order in which they are declared."""
         return (self.key,) if isinstance(self.key, str) else tuple(self.key)
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Names of the streams and models it is computed from."""
+        """Names of the streams and models that the model is computed from."""
         return tuple(inspect.signature(self.function).parameters)
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """Of its table."""
+        """Columns of the model's table."""
         return tuple(Column(name, name, from_polars(one.dtype)) for name, one in self.schema.columns().items())
 
     @property
@@ -201,20 +214,24 @@ class Model:
         return frozenset(name for name, column in self.schema.columns().items() if not column.nullable)
 
     def check_can_be_referenced(self) -> None:
-        """Raises ConfigurationError unless a row can be made of a key alone."""
-        lacking = self.required - {name for name, value in self.unknown.items() if value is not None} - {*self.keys}
+        """Raise ConfigurationError unless other models may refer to this one.
+
+        Then a row must be possible of which only the key is known.
+        """
+        missing = self.required - {name for name, value in self.unknown.items() if value is not None} - {*self.keys}
         if self.deletes == "hard":
-            raise self._wrong("it is referred to, so that its rows must stay", "declare deletes='soft' or 'ignore'")
+            raise self._wrong("another model refers to it, so its rows must stay", "declare deletes='soft' or 'ignore'")
         if self.load.keeps_versions:
-            raise self._wrong("it is referred to, so that it must hold one row of a key", "declare load=Merge()")
+            raise self._wrong("another model refers to it, so it must have one row per key", "declare load=Merge()")
         if len(self.keys) != 1:
             raise self._wrong(
-                "it is referred to by one column, so that its key must be one", "declare a key of one column"
+                "another model refers to it by one column, so its key must be one column", "declare a key of one column"
             )
-        if lacking:
+        if missing:
             raise self._wrong(
-                f"it is referred to, and a row of its key alone needs values for {', '.join(sorted(lacking))}",
-                "give them in unknown={…}, or let these columns be NULL",
+                "another model refers to it, and a row of which only the key is known needs values for "
+                f"{', '.join(sorted(missing))}",
+                "declare them in unknown={…}, or allow NULL in these columns",
             )
 
     def _wrong(self, problem: str, remedy: str) -> ConfigurationError:

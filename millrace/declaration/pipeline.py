@@ -1,7 +1,7 @@
-"""The declaration: what is replicated, said once. ``from millrace import Pipeline, Stream, Incremental, Merge``.
+"""The declaration of a pipeline: ``from millrace import Pipeline, Stream, Incremental, Merge``.
 
-Declarations are plain frozen values, checked when they are made, so that a wrong one fails at import with the
-name of the stream and not at night.
+Declarations are plain frozen values, checked when they are made: a wrong one fails at import and names the stream,
+instead of failing at night.
 """
 
 from __future__ import annotations
@@ -29,32 +29,38 @@ from millrace.declaration.stream import Stream
 Member = TypeVar("Member", Stream, Model, Stream | Model)
 
 RESERVED_SCHEMAS = frozenset({"millrace", "information_schema", "catalog_history"})
-"""Where no pipeline may write: the ledger's schema, and the warehouse's own beside those that begin with ``pg_``."""
+"""Schemas that no pipeline may write to: that of the ledger and those of the warehouse itself. A name that begins with
+``pg_`` is reserved as well."""
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Streams that run together on one schedule, into one schema of the warehouse (by default the pipeline's name).
-
-    ``models`` are tables derived from them, in ``model_schema`` (by default the pipeline's name); a model stands after
-    its inputs. ``landing`` is the format of batches in the landing zone. ``fresh_within`` is the age that a change may
-    have when it becomes visible; None: no objective. ``views`` is a file of views for analysts, below sql/ or absolute.
-    ``warehouse`` is the warehouse's connection, if it is not the common one; ``dated`` says which date a read is of.
-    ``stamps_in`` is that of all streams that declare none themselves.
-    """
+    """Streams and models that run together on one schedule."""
 
     name: str
+    """Name of the pipeline, and by default of its schemas in the warehouse."""
     streams: Sequence[Stream]
+    """The tables, collections and queues that are replicated."""
     schedule: str = ""
+    """When the pipeline runs: a cron expression (UTC); '' means on demand only."""
     schema: str = ""
+    """Schema of the warehouse for the targets of streams; '' means the pipeline's name."""
     models: Sequence[Model] = ()
+    """Tables that are computed from the streams, in ``model_schema``; a model stands after its inputs."""
     model_schema: str = ""
+    """Schema of the warehouse for models; '' means the pipeline's name."""
     landing: LandingFormat = "parquet"
+    """Format of batches in the landing zone."""
     fresh_within: PositiveDuration | None = None
+    """The greatest age that a change may have when it becomes visible in the warehouse; None: no objective."""
     views: str = ""
+    """A SQL file of views for analysts: a path below sql/, or an absolute one."""
     warehouse: str = ""
+    """Connection of the warehouse (WAREHOUSE_<NAME>_URL); '' means the common one (WAREHOUSE_URL)."""
     dated: Dated | None = None
+    """How the date of a read is determined, for sources that show the state of one date; None: they do not."""
     stamps_in: str = ""
+    """Time zone of timestamps that name none, for streams that declare none themselves; '' means UTC."""
     _path: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
@@ -81,68 +87,68 @@ class Pipeline:
                 place=f"pipeline {self.name}",
                 remedy="use lower-case letters, digits and hyphens",
             )
-        own = [f"{self.target_schema}.{stream.table}" for stream in self.streams]
-        own += [f"{self.target_model_schema}.{model.name}" for model in self.models]
-        check_distinct((one.name for one in self.members), "name", f"pipeline {self.name}")
-        check_distinct(own, "table", f"pipeline {self.name}")
+        tables = [f"{self.target_schema}.{stream.table}" for stream in self.streams]
+        tables += [f"{self.target_model_schema}.{model.name}" for model in self.models]
+        check_distinct((member.name for member in self.members), "name", f"pipeline {self.name}")
+        check_distinct(tables, "table", f"pipeline {self.name}")
         for model in self.models:
             self.roots.check(model)
             self._check_references(model)
             self._check_binds(model)
-            self._check_stamps(model)
+            self._check_time_zones(model)
 
     def with_path(self, path: str) -> Pipeline:
-        """The same, which commands name by this path of its file."""
+        """Return this pipeline as one that commands name by the path of its file."""
         pipeline = copy(self)
         object.__setattr__(pipeline, "_path", shlex.quote(path))
         return pipeline
 
     @property
     def cli_name(self) -> str:
-        """How a command names it: by its name, or by the path of its file."""
+        """How commands name this pipeline: by its name, or by the path of its file."""
         return self._path or self.name
 
     @property
     def target_schema(self) -> str:
-        """Schema of the warehouse that holds the streams' targets."""
+        """Schema of the warehouse for the targets of streams."""
         return self.schema or self.name
 
     @property
     def target_model_schema(self) -> str:
-        """Schema of the warehouse that holds the models."""
+        """Schema of the warehouse for models."""
         return self.model_schema or self.name
 
     @property
     def is_transformed(self) -> bool:
-        """Batches go through the processed zone, and all of a run are committed together."""
+        """Whether batches go through the processed zone and all batches of a run are committed together."""
         return bool(self.models) or self.landing != "parquet"
 
     def stream(self, name: str) -> Stream:
-        """The stream of that name. Raises ConfigurationError when there is none."""
+        """Return the stream of that name. Raises ConfigurationError if there is none."""
         return self._named(self.streams, "stream", name)
 
     def model(self, name: str) -> Model:
-        """The model of that name. Raises ConfigurationError when there is none."""
+        """Return the model of that name. Raises ConfigurationError if there is none."""
         return self._named(self.models, "model", name)
 
     def find(self, name: str) -> Stream | Model:
-        """The stream or model of that name. Raises ConfigurationError when there is none."""
+        """Return the stream or model of that name. Raises ConfigurationError if there is none."""
         return self._named(self.members, "stream or model", name)
 
     def _named(self, members: Sequence[Member], kind: str, name: str) -> Member:
         for member in members:
             if member.name == name:
                 return member
-        known = ", ".join(member.name for member in members)
+        choices = ", ".join(member.name for member in members)
         raise ConfigurationError(
             f"there is no {kind} {name!r}",
             place=f"pipeline {self.name}",
-            remedy=f"choose from {known}" if known else f"the pipeline has no {kind}",
+            remedy=f"choose from {choices}" if choices else f"the pipeline has no {kind}",
         )
 
     @property
     def members(self) -> list[Stream | Model]:
-        """Streams, then models."""
+        """All streams, then all models."""
         return [*self.streams, *self.models]
 
     @property
@@ -153,32 +159,31 @@ class Pipeline:
     def _refuse_reserved(self, schema: str) -> None:
         if schema in RESERVED_SCHEMAS or schema.startswith("pg_"):
             raise ConfigurationError(
-                f"schema {schema!r} holds tables of this program or of the warehouse itself",
+                f"schema {schema!r} is reserved for Millrace or for the warehouse itself",
                 place=f"pipeline {self.name}",
                 remedy="declare schema= and model_schema= with other names",
             )
 
     def _check_references(self, model: Model) -> None:
         for name in model.references.values():
-            dimension = next((one for one in self.models if one.name == name), None)
+            dimension = next((other for other in self.models if other.name == name), None)
             if dimension is None:
                 raise ConfigurationError(
-                    f"it refers to a model {name!r} that is not there",
+                    f"it refers to a model {name!r}, which does not exist",
                     place=f"pipeline {self.name}, model {model.name}",
-                    remedy=f"choose from {', '.join(one.name for one in self.models)}",
+                    remedy=f"choose from {', '.join(other.name for other in self.models)}",
                 )
             dimension.check_can_be_referenced()
         for column, name in model.references.items():
-            dimension = next(one for one in self.models if one.name == name)
-            self._check_types(model, name, {column: dimension.keys[0]})
+            self._check_types(model, name, {column: self.model(name).keys[0]})
 
     def _check_binds(self, model: Model) -> None:
         place = f"pipeline {self.name}, model {model.name}"
         for bind in model.binds:
-            dimension = next((one for one in self.models if one.name == bind.dimension), None)
+            dimension = next((other for other in self.models if other.name == bind.dimension), None)
             if dimension is None or not isinstance(dimension.load, Scd2):
                 raise ConfigurationError(
-                    f"it binds to {bind.dimension!r}, which is no model that keeps versions",
+                    f"it binds to {bind.dimension!r}, which is not a model that keeps versions",
                     place=place,
                     remedy="declare that model with load=Scd2(...)",
                 )
@@ -187,36 +192,40 @@ class Pipeline:
                     f"{bind.column!r} is bound by {', '.join(bind.keys)}, and the key of {bind.dimension} is "
                     f"{', '.join(dimension.keys)}",
                     place=place,
-                    remedy="name a column for each of the key's",
+                    remedy="name one column for each column of that key",
                 )
             self._check_types(model, bind.dimension, dict(zip(bind.keys, dimension.keys, strict=True)))
 
     def _check_types(self, model: Model, name: str, keys: Mapping[str, str]) -> None:
-        """Columns of a model are compared with the key of another one, which a warehouse does not do across types."""
-        dimension = next(one for one in self.models if one.name == name)
-        kinds, others = ({column.name: column.type.kind for column in one.columns} for one in (model, dimension))
-        for own, key in keys.items():
-            if kinds[own] != others[key] and not {kinds[own], others[key]} <= EXACT_NUMBERS:
+        """Check columns of a model against the key of another one: a warehouse compares only equal types.
+
+        ``keys`` maps columns of ``model`` to columns of the key of the model ``name``.
+        """
+        kinds = {column.name: column.type.kind for column in model.columns}
+        key_kinds = {column.name: column.type.kind for column in self.model(name).columns}
+        for column, key in keys.items():
+            if kinds[column] != key_kinds[key] and not {kinds[column], key_kinds[key]} <= EXACT_NUMBERS:
                 raise ConfigurationError(
-                    f"its column {own} is {kinds[own]}, and {key}, the key of {name}, is {others[key]}",
+                    f"its column {column} is {kinds[column]}, and {key}, the key of {name}, is {key_kinds[key]}",
                     place=f"pipeline {self.name}, model {model.name}",
-                    remedy="give both the same type in their schemas",
+                    remedy="declare the same type in both schemas",
                 )
 
-    def _check_stamps(self, model: Model) -> None:
+    def _check_time_zones(self, model: Model) -> None:
         zones = self._zones_of(model)
         if len(zones) > 1 and (model.load.effective or model.binds):
             raise ConfigurationError(
-                f"its times are of streams whose stamps are in several zones ({', '.join(zones)})",
+                f"its streams have timestamps in several time zones ({', '.join(zones)})",
                 place=f"pipeline {self.name}, model {model.name}",
                 remedy="declare one stamps_in for them, or compute the model from streams of one zone",
             )
 
     def time_zone_of(self, model: Model) -> str:
-        """The time zone of a model's times that say none: that of the streams that it is computed from."""
+        """Return the time zone of a model's timestamps that name none: that of the streams it is computed from."""
         return "".join(self._zones_of(model)[:1])
 
     def _zones_of(self, model: Model) -> list[str]:
-        """An undeclared one is UTC."""
-        zones = {one.stamps_in for one in self.streams if one.name in self.roots.of(model)}
+        """Return the time zones of a model's streams, if one is declared; a stream without one is in UTC."""
+        roots = self.roots.of(model)
+        zones = {stream.stamps_in for stream in self.streams if stream.name in roots}
         return sorted({zone or "UTC" for zone in zones}) if any(zones) else []

@@ -1,8 +1,8 @@
-"""Roots of a model: the streams that it is computed from, by whatever way, and which declarations they allow.
+"""Roots of a model: the streams that it is computed from, directly or through other models.
 
-A root is whole (a snapshot) or comes as changes. A model is called once per chunk of the one root that changes; by that
-root's key its rows are found again when the source's row changes or goes
-(docs/decisions/0019-models-that-cannot-be-declared-wrongly.md).
+A run reads all of a root (a snapshot) or only its changes. A model's function is called once per chunk of the one root
+that is read as changes. The key of that root identifies the model's rows that have to change when a row of the source
+changes or is deleted (docs/decisions/0019-models-that-cannot-be-declared-wrongly.md).
 """
 
 from __future__ import annotations
@@ -19,54 +19,63 @@ from millrace.declaration.stream import Stream
 
 @dataclass(frozen=True)
 class Roots:
-    """Of the models of one pipeline; ``place`` names it in errors."""
+    """Roots of the models of one pipeline, and the checks of these models."""
 
     streams: Sequence[Stream]
+    """The streams of the pipeline."""
     models: Sequence[Model]
+    """The models of the pipeline, each after its inputs."""
     place: str
+    """The pipeline, as errors name it."""
 
     def of(self, model: Model) -> set[str]:
-        """Names of all of a model's roots."""
-        above = [one for one in self.models if one.name in model.inputs]
-        own = {stream.name for stream in self.streams if stream.name in model.inputs}
-        return own.union(*(self.of(one) for one in above))
+        """Return the names of all roots of a model."""
+        direct = {stream.name for stream in self.streams if stream.name in model.inputs}
+        return direct.union(*(self.of(other) for other in self.models if other.name in model.inputs))
 
     def above(self, model: Model) -> list[Model]:
-        """The models that a model is computed from, by whatever way, in declared order."""
-        direct = [one for one in self.models if one.name in model.inputs]
-        names = {one.name for one in direct}.union(*({other.name for other in self.above(one)} for one in direct))
-        return [one for one in self.models if one.name in names]
+        """Return the models that a model is computed from, directly or through others, as they are ordered."""
+        direct = [other for other in self.models if other.name in model.inputs]
+        names = {other.name for other in direct}.union(*({far.name for far in self.above(other)} for other in direct))
+        return [other for other in self.models if other.name in names]
 
     def changing(self, model: Model) -> list[Stream]:
-        """Those that come as changes, in declared order."""
+        """Return the roots of a model that are read as changes, in the order in which they are declared."""
         names = self.of(model)
         return [stream for stream in self.streams if stream.name in names and not stream.is_snapshot]
 
     def key_columns(self, model: Model) -> Mapping[str, str]:
-        """Columns of a model that hold its root's key, and which column of the key each is; none where no row ever
-        leaves, or all rows are computed each time. Raises ConfigurationError."""
+        """Return the columns of a model with its root's key, each with the column of that key.
+
+        There are none if no row ever leaves the model, or if every run computes all rows. Raises ConfigurationError if
+        columns are missing.
+        """
         changing = self.changing(model)
         if model.root_key and (model.union or len(changing) != 1):
-            raise self._wrong(model, "it declares root_key, and not one stream's changes are its input")
+            raise self._wrong(
+                model,
+                "it declares root_key, which is for models that are computed from the changes of exactly one stream",
+                "leave root_key out",
+            )
         if model.union or len(changing) != 1 or isinstance(changing[0].load, Append):
             return {}
         (root,) = changing
         columns = self._declared(model, root) or self._of_same_name(model, root)
         if model.is_log:
-            # A row of a log is true for ever; but where a key is a row of the source, its end is one of the key.
+            # A row of a log stays true. But if a key means a row of the source, the deletion of that row ends the key.
             return columns if columns.keys() == set(model.keys) else {}
         if not columns and not model.keeps_rows:
             raise self._wrong(
                 model,
-                f"it does not hold the key of {root.name} ({', '.join(root.keys)}), by which its rows are found when a "
-                "row there changes or goes",
-                "add these columns to it, name those that hold them in root_key={'column': 'key column'}, capture "
-                f"{root.name} as Snapshot, or declare deletes='ignore' if rows never leave it",
+                f"it does not have the key of {root.name} ({', '.join(root.keys)}), by which its rows are found when a "
+                "row there changes or is deleted",
+                "add these columns to it, name columns with the same values in root_key={'column': 'key column'}, "
+                f"capture {root.name} as Snapshot, or declare deletes='ignore' if rows never leave it",
             )
         return {} if model.keeps_rows else columns
 
     def check(self, model: Model) -> None:
-        """Raises ConfigurationError when a model's inputs cannot be given to it, or its rows could not leave it."""
+        """Raise ConfigurationError if a model's inputs cannot be passed to it, or its rows could not leave it."""
         before = self.models[: list(self.models).index(model)]
         self._check_names(model, before)
         self._check_changes(model, before)
@@ -74,24 +83,24 @@ class Roots:
         if isinstance(model.load, Replace) and (changing := self.changing(model)):
             raise self._wrong(
                 model,
-                f"it is computed from the changes of {changing[0].name}, and Replace needs all rows",
+                f"it is computed from the changes of {changing[0].name}, and Replace needs all rows at every run",
                 "declare Merge, or capture=Snapshot() for that stream",
             )
         self.key_columns(model)
 
     def _check_names(self, model: Model, before: Sequence[Model]) -> None:
-        known = {stream.name for stream in self.streams} | {one.name for one in before}
+        choices = {stream.name for stream in self.streams} | {other.name for other in before}
         for name in model.inputs:
-            if name not in known:
+            if name not in choices:
                 raise self._wrong(
                     model,
                     f"its parameter {name!r} is neither a stream nor a model declared before it",
-                    f"choose from {', '.join(sorted(known))}",
+                    f"choose from {', '.join(sorted(choices))}",
                 )
 
     def _check_changes(self, model: Model, before: Sequence[Model]) -> None:
-        changes = [one.name for one in self.streams if one.name in model.inputs and not one.is_snapshot]
-        others = [one.name for one in before if one.name in model.inputs]
+        changes = [stream.name for stream in self.streams if stream.name in model.inputs and not stream.is_snapshot]
+        others = [other.name for other in before if other.name in model.inputs]
         if changes and len(changes + others) > 1:
             raise self._wrong(
                 model,
@@ -105,16 +114,16 @@ class Roots:
             raise self._wrong(
                 model,
                 f"its inputs are computed from the changes of {' and '.join(changing)}, which do not change together: "
-                "it would be given one of them without the other",
+                "its function would get the changes of one without those of the other",
                 "join the models in a view, capture the streams as Snapshot, or declare union=True and "
-                "deletes='ignore' if it puts the rows of its inputs one after the other",
+                "deletes='ignore' if the function only concatenates the rows of its inputs",
             )
         if model.union and len(changing) < 2:
-            raise self._wrong(model, "it declares union, and its inputs do not change apart", "leave union out")
+            raise self._wrong(model, "it declares union, and its inputs do not change independently", "leave union out")
         if model.union and not model.keeps_rows:
             raise self._wrong(
                 model,
-                "it declares union, and which input a row came from is not known when it has to leave",
+                "it declares union, so it is not known from which input a row came when it has to leave",
                 "declare deletes='ignore'",
             )
 

@@ -1,4 +1,4 @@
-"""When a sweep is due: ``every run``, ``daily``, or a cron expression in UTC."""
+"""Schedules: when a sweep is due (``every run``, ``daily``, or a cron expression in UTC)."""
 
 from __future__ import annotations
 
@@ -10,25 +10,28 @@ from millrace.base.errors import ConfigurationError
 
 EVERY_RUN = "every run"
 CRON_FIELDS = 5
-"""Six would be seconds, which neither Prefect nor a run can keep."""
+"""The number of fields of a cron expression. A sixth one would be seconds, and no run starts to the second."""
 _NAMED = {"daily": "0 0 * * *"}
 
 
 def check_schedule(schedule: str) -> None:
-    """Raises ConfigurationError when ``schedule`` is none ('' is: on demand only)."""
+    """Raise ConfigurationError unless ``schedule`` is a schedule; '' means on demand only."""
     if schedule and schedule != EVERY_RUN:
         _fires(schedule, datetime.now(UTC))
 
 
 def check_cron(schedule: str) -> None:
-    """Raises ConfigurationError when ``schedule`` is neither '' nor a cron expression: Prefect takes nothing else."""
+    """Raise ConfigurationError unless ``schedule`` is '' or a cron expression: Prefect accepts nothing else."""
     if schedule in {EVERY_RUN, *_NAMED}:
-        raise ConfigurationError(f"{schedule!r} is no cron expression", remedy="write its five fields")
+        raise ConfigurationError(f"{schedule!r} is not a cron expression", remedy="write its five fields")
     check_schedule(schedule)
 
 
 def is_due(schedule: str, last: datetime | None, now: datetime) -> bool:
-    """Whether a moment of the schedule lies after ``last`` (None: never) and not after ``now``, both with zones."""
+    """Return whether the schedule has a time after ``last`` (None: there was no sweep) and not after ``now``.
+
+    Both have a time zone.
+    """
     if not schedule:
         return False
     if schedule == EVERY_RUN or last is None:
@@ -44,6 +47,6 @@ def _fires(schedule: str, after: datetime) -> CronSim:
         return CronSim(cron, after)
     except CronSimError as error:
         raise ConfigurationError(
-            f"{schedule!r} is no schedule ({error})",
+            f"{schedule!r} is not a schedule ({error})",
             remedy="write 'every run', 'daily', or the five fields of a cron expression",
         ) from None

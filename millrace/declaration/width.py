@@ -1,4 +1,4 @@
-"""How many columns a stream may fill: a table of either warehouse takes no more."""
+"""The limit of columns that a stream may fill, so that its target fits into a table of either warehouse."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from millrace.base.errors import SchemaConflict
 from millrace.declaration.stream import Stream
 
 TABLE_COLUMNS, MAX_ADDED_COLUMNS = 1_600, 12
-"""Of a table of Redshift and of Postgres; among them those that this program adds (hash, versions, marks)."""
+"""Most columns of a table of Redshift or Postgres, and how many of them Millrace may add (hash, versions, marks)."""
 MAX_COLUMNS = TABLE_COLUMNS - MAX_ADDED_COLUMNS
+"""Most columns that a stream may fill."""
 WIDTH_REMEDY = (
     "keep a document with ever new fields whole (types={'<its path>': DOCUMENT}), lower flatten_depth, or leave fields "
     "out (omitted)"
@@ -18,14 +19,14 @@ WIDTH_REMEDY = (
 
 
 def refuse_too_many_columns(stream: Stream, paths: Collection[str]) -> None:
-    """Raises SchemaConflict where so many fields or columns would need a wider table than there is."""
+    """Raise SchemaConflict if ``paths`` are more fields or columns than a table can have."""
     if len(paths) <= MAX_COLUMNS:
         return
     field, columns = Counter(path.partition(".")[0] for path in paths).most_common(1)[0]
     most = f", {columns:,} of them within {field!r}" if columns > MAX_COLUMNS / 2 else ""
     raise SchemaConflict(
-        f"its rows have at least {len(paths):,} different fields{most}, and a table of the warehouse takes "
-        f"{MAX_COLUMNS:,} beside the columns of this program",
+        f"its rows have at least {len(paths):,} different fields{most}, and a table of the warehouse can have "
+        f"{MAX_COLUMNS:,} besides the columns that Millrace adds",
         place=f"stream {stream.name} ({stream.source})",
         remedy=WIDTH_REMEDY if stream.is_of_documents else "read a view that has fewer columns",
     )

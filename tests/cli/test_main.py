@@ -32,7 +32,7 @@ WRONG = [
     (("run", "nope"), "there is no pipeline 'nope'. Remedy: choose from events, stocks, stori"),
     (("run", "stori", "--stream", "nope"), "choose from transactions, trades"),
     (("run", "absent.py:pipeline"), "there is no such file"),
-    (("run", "README.md:pipeline"), "this is no Python module"),
+    (("run", "README.md:pipeline"), "this is not a Python module"),
     (("run", "pipelines/stori/__init__.py:absent"), "'absent' is not a Pipeline"),
     (("run", "stori", "--from", "2026-01-02", "--to", "2026-01-01"), "the window ends before it starts"),
     (

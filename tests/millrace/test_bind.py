@@ -85,7 +85,7 @@ async def test_a_late_version_takes_over_the_facts_of_its_time(together: Togethe
 @pytest.mark.parametrize(
     ("model", "because"),
     [
-        ({"binds": [replace(BIND, dimension="nothing")]}, "is no model that keeps versions"),
+        ({"binds": [replace(BIND, dimension="nothing")]}, "is not a model that keeps versions"),
         ({"binds": [replace(BIND, by="person")]}, "the key of person is country, number"),
     ],
 )
@@ -97,13 +97,13 @@ def test_a_wrong_bind_is_refused_by_the_pipeline(model: dict[str, Any], because:
 @pytest.mark.parametrize(
     ("wrong", "because"),
     [
-        ({"binds": [replace(BIND, at="country")]}, "no date and no timestamp"),
+        ({"binds": [replace(BIND, at="country")]}, "is not a date or timestamp"),
         ({"binds": [replace(BIND, by="nobody")]}, "has no column 'nobody'"),
-        ({"binds": [replace(BIND, column="person")]}, "one that its schema"),
-        ({"load": History("record_id")}, "it keeps versions, and so cannot be bound"),
-        ({"load": Scd2("order_key", effective_from="country")}, "no date and no timestamp"),
+        ({"binds": [replace(BIND, column="person")]}, "or its schema"),
+        ({"load": History("record_id")}, "it keeps versions, so it cannot be bound"),
+        ({"load": Scd2("order_key", effective_from="country")}, "is not a date or timestamp"),
         ({"load": Scd2("order_key", untracked=["colour"]), "binds": []}, "no column 'colour'"),
-        ({"load": Scd2("person"), "binds": []}, "one that its schema"),
+        ({"load": Scd2("person"), "binds": []}, "or its schema"),
     ],
 )
 def test_a_wrong_bind_is_refused_by_the_model(wrong: dict[str, Any], because: str) -> None:

@@ -307,7 +307,7 @@ class OtherKey(dy.Schema):
         (Unique, r"rule 'id\|unique' of the contract looks at several rows"),
         (Checked, r"rule 'id\|check__first' of the contract looks at several rows"),
         (Misspelt, "rule 'positive' of the contract does not fit its columns"),
-        (NoColumn, "the contract's column 'eMail' is no name .* write 'e_mail'"),
+        (NoColumn, "the contract's column 'eMail' is not a name .* write 'e_mail'"),
         (NoType, "column 'id' of the contract"),
         (OtherKey, "the contract's primary key is line, the stream's key is id"),
     ],

@@ -126,10 +126,10 @@ CHANGING = {"left": replace(LEFT, capture=CHANGES), "right": replace(RIGHT, capt
     ("declared", "because"),
     [
         ({}, "the changes of left and right, which do not change together.*union=True"),
-        ({"union": True}, "it declares union, and which input a row came from is not known.*deletes='ignore'"),
+        ({"union": True}, "it declares union, so it is not known from which input a row came.*deletes='ignore'"),
         (
             {"union": True, "deletes": "ignore", "root_key": {"id": "id"}},
-            "it declares root_key, and not one stream's changes are its input",
+            "it declares root_key, which is for models that are computed from the changes of exactly one stream",
         ),
     ],
 )

@@ -87,15 +87,15 @@ def test_the_function_says_what_it_is_and_needs() -> None:
         ({"key": ()}, "no key is declared"),
         ({"references": {"nothing": "dim_design"}}, "its schema has no column 'nothing'"),
         ({"unknown": {"nothing": 1}}, "its schema has no column 'nothing'"),
-        ({"schema": Text, "key": "code", "load": History("record_id")}, "a history needs a key of one integer column"),
-        ({"key": ("design_id", "title"), "load": History("r")}, "a history needs a key of one integer column"),
-        ({"load": History("title")}, "its column 'title' is no name, or one that its schema"),
-        ({"load": History("_version")}, "its column '_version' is no name, or one that"),
+        ({"schema": Text, "key": "code", "load": History("record_id")}, "History needs a key of one integer column"),
+        ({"key": ("design_id", "title"), "load": History("r")}, "History needs a key of one integer column"),
+        ({"load": History("title")}, "its column 'title' is not a valid name, or its schema"),
+        ({"load": History("_version")}, "its column '_version' is not a valid name, or its schema"),
         ({"function": of_nothing}, "it has no input"),
         ({"schema": Nested}, "its column tags is nested"),
         ({"schema": Opaque}, "column thing: Polars type Object has no type in the warehouse"),
-        ({"schema": Own}, "its column '_version' is no name, or one of our own"),
-        ({"schema": Shouted}, "its column 'Title' is no name"),
+        ({"schema": Own}, "its column '_version' is not a valid name, or is reserved"),
+        ({"schema": Shouted}, "its column 'Title' is not a valid name"),
     ],
 )
 def test_a_wrong_model_is_refused(wrong: dict[str, Any], because: str) -> None:
@@ -121,7 +121,7 @@ def test_a_function_without_a_name_is_refused() -> None:
             (DIM_DESIGN, FACT_ORDER, Model(of_both, FactOrder, "order_id")),
             "the changes of orders and fact_order, which do not change together",
         ),
-        ((FACT_ORDER,), "it refers to a model 'dim_design' that is not there"),
+        ((FACT_ORDER,), "it refers to a model 'dim_design', which does not exist"),
         ((Model(design, FactOrder, "order_id"),), "name 'design' is declared twice"),
         ((Model(fact_order, FactOrder, "order_id"),) * 2, "name 'fact_order' is declared twice"),
     ],
@@ -138,17 +138,17 @@ def test_models_that_do_not_fit_together_are_refused(models: tuple[Model, ...], 
 @pytest.mark.parametrize(
     ("wrong", "because"),
     [
-        ({"unknown": {}}, "a row of its key alone needs values for title"),
-        ({"unknown": {"title": None}}, "a row of its key alone needs values for title"),
+        ({"unknown": {}}, "a row of which only the key is known needs values for title"),
+        ({"unknown": {"title": None}}, "a row of which only the key is known needs values for title"),
         ({"deletes": "hard"}, "its rows must stay. Remedy: declare deletes='soft' or 'ignore'"),
-        ({"load": History("record_id")}, "it must hold one row of a key. Remedy: declare load=Merge"),
-        ({"key": ("design_id", "title")}, "it is referred to by one column, so that its key must be one"),
+        ({"load": History("record_id")}, "it must have one row per key. Remedy: declare load=Merge"),
+        ({"key": ("design_id", "title")}, "another model refers to it by one column, so its key must be one"),
     ],
 )
 def test_a_dimension_that_cannot_be_referred_to_is_refused(wrong: dict[str, Any], because: str) -> None:
     dimension = replace(DIM_DESIGN, **wrong)
     Pipeline("shop", [DESIGN, ORDERS], models=[dimension])  # nobody refers to it
-    with pytest.raises(ConfigurationError, match="model dim_design: it is referred to") as failure:
+    with pytest.raises(ConfigurationError, match="model dim_design: another model refers to it") as failure:
         Pipeline("shop", [DESIGN, ORDERS], models=[dimension, FACT_ORDER])
     assert because in str(failure.value)
 

@@ -202,11 +202,11 @@ def mails(people: pl.DataFrame) -> pl.DataFrame:
 @pytest.mark.parametrize(
     ("declared", "because"),
     [
-        ({}, r"it does not hold the key of people \(id\).*root_key=.*Snapshot.*deletes='ignore'"),
+        ({}, r"it does not have the key of people \(id\).*root_key=.*Snapshot.*deletes='ignore'"),
         ({"root_key": {"mail": "number"}}, "its root_key names number, and the key of people is id"),
         ({"root_key": {"nothing": "id"}}, "its schema has no column 'nothing'"),
-        ({"load": Scd2("k")}, "it does not hold the key of people"),
-        ({"union": True}, "it declares union, and its inputs do not change apart"),
+        ({"load": Scd2("k")}, "it does not have the key of people"),
+        ({"union": True}, "it declares union, and its inputs do not change independently"),
     ],
 )
 def test_a_model_whose_rows_could_not_leave_is_refused(declared: dict[str, Any], because: str) -> None:

@@ -31,7 +31,7 @@ async def test_the_convention_is_chosen(together: Together) -> None:
     [(("code", "since"), STATES), (("market", "note"), replace(LOGGED, untracked=(), tie_breaker="note"))],
 )
 def test_what_orders_rows_of_a_key_is_not_of_the_key(keys: tuple[str, ...], load: Scd2) -> None:
-    with pytest.raises(ConfigurationError, match="puts rows of one key in order"):
+    with pytest.raises(ConfigurationError, match="orders the rows of one key"):
         Model(price_of, PriceOf, keys, load=load)
 
 

@@ -36,5 +36,5 @@ def test_a_sweep_is_due_once_a_moment_of_its_schedule_has_passed(
 
 @pytest.mark.parametrize("schedule", ["hourly", "61 * * * *", "* * *"])
 def test_a_schedule_that_is_none_fails_where_the_stream_is_declared(schedule: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"stream notes: .* is no schedule"):
+    with pytest.raises(ConfigurationError, match=r"stream notes: .* is not a schedule"):
         Stream("notes", source="postgres:public.notes", key="id", capture=Incremental("changed"), sweep=schedule)
