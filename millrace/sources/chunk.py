@@ -1,7 +1,7 @@
 """What every source gives and is asked: a selection of rows in, typed chunks out.
 
-A kind of source is one class that has ``Source``'s two methods; all that the engine does with sources is written on
-top of them (docs/decisions/0007-sweep-lease-replay.md).
+A kind of source is one class that inherits from ``Source``; all that the engine does with sources is written on top of
+its methods (docs/extending.md, docs/decisions/0007-sweep-lease-replay.md).
 """
 
 from __future__ import annotations
