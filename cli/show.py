@@ -14,7 +14,7 @@ from rich.table import Table
 
 from millrace.base.escaping import escape_json, escape_unprintable
 from millrace.queues.consumer import Collected
-from millrace.runs.reload import Reloaded
+from millrace.runs.reload import ReloadResult
 from millrace.seed_data.events.sending import Sent
 from millrace.seed_data.simulate_tasks import Simulated
 from millrace.seed_data.stori.flow import SeedReport
@@ -131,7 +131,7 @@ def print_rejects(found: Sequence[Rejects]) -> None:
     print_table(table) if found else print_lines(["No rejected rows are open."])
 
 
-def print_reload(done: Reloaded | ReloadPlan) -> None:
+def print_reload(done: ReloadResult | ReloadPlan) -> None:
     """What a model was computed from, and what became of its rows; or what it would be computed from."""
     table = Table()
     _add_texts(table, "model")

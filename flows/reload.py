@@ -13,7 +13,7 @@ from millrace.flows.extract import EXTRACT
 from millrace.flows.form import FlowParameters, asked_pipeline, pipeline_field
 from millrace.flows.together import outcomes
 from millrace.runs.choose import Bounds
-from millrace.runs.reload import Reloaded
+from millrace.runs.reload import ReloadResult
 from millrace.tasks.lease import give_back
 from millrace.tasks.reload import ReloadPlan, plan_reload, reload_applied, reload_landed
 
@@ -41,7 +41,7 @@ DEFAULT_REQUEST = ReloadRequest()
     on_failure=[alert_failure],
     on_cancellation=[alert_cancellation],
 )
-async def reload(request: ReloadRequest = DEFAULT_REQUEST) -> Reloaded | ReloadPlan:
+async def reload(request: ReloadRequest = DEFAULT_REQUEST) -> ReloadResult | ReloadPlan:
     """Compute a model again. Its table is as it was until the end, and stays so if this fails."""
     pipeline = asked_pipeline(request.pipeline)
     model = pipeline.model(request.model)
@@ -53,7 +53,7 @@ async def reload(request: ReloadRequest = DEFAULT_REQUEST) -> Reloaded | ReloadP
     return done
 
 
-async def _from_source(name: str, pipeline: Pipeline, model: Model) -> Reloaded:
+async def _from_source(name: str, pipeline: Pipeline, model: Model) -> ReloadResult:
     """Read all streams that it is computed from, whole."""
     roots = [stream for stream in pipeline.streams if stream.name in pipeline.roots.of(model)]
     kinds = dict.fromkeys(stream.reference.kind for stream in roots)

@@ -49,12 +49,12 @@ async def forward_dead_letters(pipeline: str, stream: str, connection: str) -> i
     warehouse, store = await open_warehouse(declared), await load_landing()
     queue = SqsQueue(await load_source_queue(connection))
     own = declared.stream(stream)
-    sent, gone = await asyncio.to_thread(send_dead_letters, declared, own, warehouse, store, queue)
-    for file in gone:
+    letters = await asyncio.to_thread(send_dead_letters, declared, own, warehouse, store, queue)
+    for file in letters.lost_files:
         get_run_logger().warning("%s: %s is gone, and the rejected messages in it are not sent on", stream, file)
-    if sent:
-        get_run_logger().warning("%s: %d rejected messages sent to %s", stream, sent, queue.place)
-    return sent
+    if letters.sent:
+        get_run_logger().warning("%s: %d rejected messages sent to %s", stream, letters.sent, queue.place)
+    return letters.sent
 
 
 def dead_letters_of(pipeline: Pipeline, stream: str) -> str:

@@ -12,7 +12,7 @@ from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
 from millrace.drivers.psycopg_errors import database_errors
 from millrace.queues.source import CollectedSource
-from millrace.runs.destination import BatchDestination, Progress
+from millrace.runs.destination import BatchDestination, ReportRows
 from millrace.sources.chunk import Source
 from millrace.warehouse.dialect import dialect_for
 from millrace.warehouse.warehouse import Warehouse
@@ -31,7 +31,9 @@ async def open_source(pipeline: Pipeline, stream: Stream, warehouse: Warehouse) 
         yield source
 
 
-async def open_landing(pipeline: Pipeline, warehouse: Warehouse, progress: Progress | None = None) -> BatchDestination:
+async def open_landing(
+    pipeline: Pipeline, warehouse: Warehouse, progress: ReportRows | None = None
+) -> BatchDestination:
     """Where the batches of a pipeline go."""
     processed = await load_processed() if pipeline.is_transformed else None
     limits = warehouse.dialect.limits

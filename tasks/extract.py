@@ -17,7 +17,7 @@ from millrace.declaration.find import find_pipeline
 from millrace.declaration.source_kinds import SOURCE_KINDS, SourceKind
 from millrace.lake.batch import Batch
 from millrace.runs.choose import Bounds, read
-from millrace.runs.destination import Progress
+from millrace.runs.destination import ReportRows
 from millrace.runs.reads import Route
 from millrace.tasks.connections import open_landing, open_source, open_warehouse
 from millrace.tasks.lease import leased
@@ -80,7 +80,7 @@ def _extracted(stream: str, batch: Batch | None, begun: float) -> Extracted:
     return Extracted(stream, batch.manifest_key, batch.kind, batch.counts.read, batch.counts.rejected, seconds)
 
 
-def _reporter(stream: str) -> Progress:
+def _reporter(stream: str) -> ReportRows:
     """Logs the rows read so far, every few seconds, from whichever thread reads."""
     logger, said = get_run_logger(), time.monotonic()
 

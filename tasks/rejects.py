@@ -12,7 +12,7 @@ import polars as pl
 from millrace import Stream
 from millrace.blocks.load import load_landing, load_processed
 from millrace.declaration.find import find_pipeline
-from millrace.runs.quarantine import open_rejects, refused_rejects
+from millrace.runs.quarantine import read_open_rejects, read_refused_rejects
 from millrace.tasks.connections import open_warehouse
 
 
@@ -42,8 +42,8 @@ async def list_rejects(pipeline: str, names: Sequence[str] = (), *, each: bool =
     found: list[Rejects] = []
     for member in members:
         own = (warehouse, landing if isinstance(member, Stream) else processed, declared, member)
-        _, applied = await asyncio.to_thread(open_rejects, *own)
-        refused = await asyncio.to_thread(refused_rejects, *own)
+        _, applied = await asyncio.to_thread(read_open_rejects, *own)
+        refused = await asyncio.to_thread(read_refused_rejects, *own)
         found += _grouped(member.name, applied, each=each)
         found += _grouped(member.name, refused, each=each, is_refused=True)
     return found

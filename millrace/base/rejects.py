@@ -29,7 +29,8 @@ FILE_IS_GONE = "file_is_gone"
 HEX = "\\x"
 """What stands before the hexadecimal digits of a binary value, as in SQL."""
 REASON_SEPARATOR = "\x1f"
-"""What stands between reason and field in a verdict."""
+"""What stands between reason and field in a verdict, which is one text: a struct of both took 2.5 times as long (4.2
+instead of 1.7 ms for six columns of 50,000 rows)."""
 
 
 def no_rejects() -> pl.DataFrame:

@@ -1,11 +1,13 @@
-"""Messages that were rejected, sent on to the queue for dead letters: after their batch was applied, and once.
+"""Rejected messages are sent to the queue for dead letters once, after their batch was applied.
 
-A mark beside the batch tells that it was done; who dies between sending and marking makes the next run send again.
+A mark beside the batch records that its messages were sent. If a run dies between sending and marking, the next run
+sends them again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TypeVar
@@ -26,51 +28,61 @@ from millrace.queues.queue import MessageQueue
 from millrace.warehouse.warehouse import Warehouse
 
 Content = TypeVar("Content")
-LATEST = timedelta(hours=1)
-"""How far a run looks back for what an earlier one left undone."""
+LOOK_BACK = timedelta(hours=1)
+"""How far a run looks back for batches with messages that an earlier run did not send."""
+
+
+@dataclass(frozen=True)
+class DeadLetters:
+    """What was sent to the queue for dead letters."""
+
+    sent: int
+    """Number of messages that were sent."""
+    lost_files: list[str]
+    """Addresses of files that are not in the lake any more: their messages cannot be sent."""
 
 
 def send_dead_letters(
     pipeline: Pipeline, stream: Stream, warehouse: Warehouse, store: ObjectStore, queue: MessageQueue
-) -> tuple[int, list[str]]:
-    """How many were sent, and the files that are gone, with which messages were lost. What a replay, or a read of
-    everything, rejects again was sent before, and is not."""
-    since, sent, gone = datetime.now(UTC) - LATEST, 0, list[str]()
+) -> DeadLetters:
+    """Send the messages that the latest batches were the first to read and rejected. Messages that a replay or a read
+    of everything rejects again were sent before, and are not sent again."""
+    since, sent, lost = datetime.now(UTC) - LOOK_BACK, 0, list[str]()
     latest = {one.manifest for one in warehouse.open_rejects(pipeline, stream) if one.read_at >= since}
     for manifest in sorted(latest):
-        if (batch := _found(partial(read_manifest, store, manifest), store.uri(manifest), gone)) is None:
+        if (batch := _get(partial(read_manifest, store, manifest), store.uri(manifest), lost)) is None:
             continue
         mark = f"{batch.files.prefix}/dead-letters.json"
         if not store.exists(mark):
-            bodies = list(_bodies(pipeline, stream, warehouse, store, batch, gone))
+            bodies = list(_bodies(pipeline, stream, warehouse, store, batch, lost))
             queue.send(bodies)
             store.put_bytes(orjson.dumps({"messages": len(bodies)}), mark)
             sent += len(bodies)
-    return sent, gone
+    return DeadLetters(sent, lost)
 
 
 def _bodies(
-    pipeline: Pipeline, stream: Stream, warehouse: Warehouse, store: ObjectStore, batch: Batch, gone: list[str]
+    pipeline: Pipeline, stream: Stream, warehouse: Warehouse, store: ObjectStore, batch: Batch, lost: list[str]
 ) -> Iterator[str]:
-    """Of the messages that this batch was the first to read."""
-    files = [_found(partial(store.get_bytes, key), store.uri(key), gone) for key in batch.files.rejects]
+    """Yield the bodies of rejected messages that this batch was the first to read."""
+    files = [_get(partial(store.get_bytes, key), store.uri(key), lost) for key in batch.files.rejects]
     rejected = pl.concat([no_rejects(), *(read_rejects(one) for one in files if one)])
-    places = sorted({orjson.loads(coordinates)[MESSAGE_ADDRESS] for coordinates in rejected["coordinates"]})
-    objects = sorted(set(map(object_of, places)))
+    addresses = sorted({orjson.loads(coordinates)[MESSAGE_ADDRESS] for coordinates in rejected["coordinates"]})
+    objects = sorted(set(map(object_of, addresses)))
     first_read = warehouse.collected(pipeline, stream, objects[0]) if objects else {}
     prefix = collected_prefix(pipeline.name, stream.name)
     for name in objects:
         if first_read.get(name) != batch.batch_id:
             continue
-        messages = _found(partial(get_messages, store, prefix, name), store.uri(key_of(prefix, name)), gone)
+        messages = _get(partial(get_messages, store, prefix, name), store.uri(key_of(prefix, name)), lost)
         if messages is not None:
-            yield from messages.filter(pl.col(MESSAGE_ADDRESS).is_in(places))[BODY]
+            yield from messages.filter(pl.col(MESSAGE_ADDRESS).is_in(addresses))[BODY]
 
 
-def _found(get: Callable[[], Content], file: str, gone: list[str]) -> Content | None:
-    """What is in a file; None when it is not there, and then it is among those that are ``gone``."""
+def _get(get: Callable[[], Content], file: str, lost: list[str]) -> Content | None:
+    """Return what ``get`` returns; None when the file is not in the lake, which is then added to ``lost``."""
     try:
         return get()
     except SourceMissing:
-        gone.append(file)
+        lost.append(file)
         return None

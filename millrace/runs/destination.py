@@ -11,7 +11,7 @@ from millrace.declaration.captures import Dated, LandingFormat
 from millrace.lake.batch import batch_prefix
 from millrace.lake.store import ObjectStore
 
-Progress = Callable[[int], None]
+ReportRows = Callable[[int], None]
 """Is called with the number of rows read so far."""
 
 
@@ -24,7 +24,7 @@ class BatchDestination:
     """The landing zone."""
     limits: Limits
     """The largest values that the warehouse can hold."""
-    progress: Progress | None = None
+    progress: ReportRows | None = None
     token: int = 0
     """Token of the lease that batches carry; 0: no lease was taken."""
     form: LandingFormat = "parquet"

@@ -44,9 +44,9 @@ from millrace.warehouse.warehouse import NOTHING, Standing
 LARGE_BYTES = 2 * CHUNK_BYTES
 """A chunk of more, which a row of megabytes makes, is written before the next one is read: not two are in memory."""
 
-RejectedBefore = Callable[[Collection[str], bool], int]
-"""How many of the rows with these coordinates were rejected by a batch before and count no more; whether the read is of
-everything."""
+CountRejectedBefore = Callable[[Collection[str], bool], int]
+"""Returns how many of the rows with these coordinates were rejected by an earlier batch and do not count. It is told
+whether everything was read."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ class Purpose:
 class Extraction:
     """Builds one batch of a stream: ``add`` chunks, ``remove`` keys, then ``finish``. A context manager.
 
-    ``standing`` is how far the stream has come in the warehouse. ``rejected_before`` is asked when too many rows were
-    rejected.
+    ``standing`` is how far the stream has come in the warehouse. ``count_rejected_before`` is asked when too many rows
+    were rejected.
     """
 
     def __init__(
@@ -76,10 +76,10 @@ class Extraction:
         read: Read,
         purpose: Purpose = Purpose(),
         standing: Standing = NOTHING,
-        rejected_before: RejectedBefore = lambda *_: 0,
+        count_rejected_before: CountRejectedBefore = lambda *_: 0,
     ) -> None:
         self._destination, self._stream, self._read, self._purpose = destination, stream, read, purpose
-        self._standing, self._rejected_before = standing, rejected_before
+        self._standing, self._count_rejected_before = standing, count_rejected_before
         self._begun_at, self._batch_id = datetime.now(UTC), new_batch_id(read.read_at)
         self._keys = [column_name(key) for key in stream.keys]
         self.fitting = Fitting(stream, destination.limits, standing.columns, read.coordinates)
@@ -212,7 +212,7 @@ class Extraction:
             read,
             self._is_everything,
             f"`{command}` ({self._destination.store.uri(self._files.prefix)}/rejects-*.ndjson)",
-            lambda: self._rejected_before(self._met, self._is_everything),
+            lambda: self._count_rejected_before(self._met, self._is_everything),
         )
         check_rejects(self._stream, rejected)
 

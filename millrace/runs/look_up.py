@@ -23,54 +23,61 @@ from millrace.sources.chunk import Keys
 Key = tuple[Any, ...]
 
 UNSETTLED_KEYS, UNSETTLED_BYTES = 100_000, 64 * 1024 * 1024
-"""So many keys, or so much text in them, are held that a second pass has to decide about."""
+"""A second pass decides as soon as so many keys, or so much text in them, are unsettled."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a look-up gave: the ``keys`` of its rows, and how many rows could not be decoded."""
+class LookUpResult:
+    """What one look-up gave."""
 
     keys: frozenset[Key]
-    undecoded: int
+    """Keys of the rows that were found."""
+    undecoded_rows: int
+    """Number of rows that were found and could not be decoded; their keys are not known."""
 
 
 class LookUps:
-    """Looks up keys, in blocks, into the batch of a sweep; ``settle`` ends it. ``columns`` are the key's;
-    ``canaries`` are keys that the scan saw, asked for in every block: a look-up that misses one proves nothing."""
+    """Looks up rows by key, and adds them to the batch of a sweep: ``look_up`` for each block of keys, then ``settle``.
+
+    ``key_columns`` are the columns of the key. ``canaries`` are keys that the scan saw; every block asks for them too,
+    because a look-up that misses one of them proves nothing about the others.
+    """
 
     def __init__(
         self,
         route: Route,
-        known: Sequence[Column],
-        columns: Sequence[Column],
+        target_columns: Sequence[Column],
+        key_columns: Sequence[Column],
         canaries: Sequence[Key],
         extraction: Extraction,
     ) -> None:
-        self._route, self._known, self._extraction = route, known, extraction
-        self._columns, self._names = columns, tuple(column.name for column in columns)
+        self._route, self._target_columns, self._extraction = route, target_columns, extraction
+        self._key_columns, self._names = key_columns, tuple(column.name for column in key_columns)
         self._canaries = canaries
         self._unsettled: dict[Key, bool] = {}
         self._unsettled_bytes = 0
 
     async def look_up(self, scanned: Sequence[Key], missing: Sequence[Key]) -> None:
-        """Read rows by keys that the scan saw, and by keys that only the target has, which are deletes if the source
-        does not have them now either."""
+        """Read rows by keys that the scan saw (``scanned``), and by keys that only the target has (``missing``). A
+        missing key is a delete if the source does not have it now either."""
         asked = [*scanned, *missing]
-        await self._read_all(asked, frozenset(scanned))
+        await self._add_rows(asked, frozenset(scanned))
         canaries = frozenset(self._canaries).difference(asked)
-        here = await self._existing([*asked, *canaries])
-        absent = [key for key in missing if key not in here]
+        existing = await self._find_existing([*asked, *canaries])
+        absent = [key for key in missing if key not in existing]
         if self._extraction.has_rejects:
             # The scan may have seen one of these as a row that it rejected.
-            self._hold(dict.fromkeys(absent, True))
+            self._leave_unsettled(dict.fromkeys(absent, True))
         else:
             await self._remove(absent)
-        self._hold({key: True for key in scanned if key not in here})
-        self._hold({key: False for key in canaries if key not in here and key not in self._unsettled})
+        self._leave_unsettled({key: True for key in scanned if key not in existing})
+        unseen = [key for key in canaries if key not in existing and key not in self._unsettled]
+        self._leave_unsettled(dict.fromkeys(unseen, False))
         if len(self._unsettled) >= UNSETTLED_KEYS or self._unsettled_bytes >= UNSETTLED_BYTES:
             await self.settle()
 
-    def _hold(self, keys: Mapping[Key, bool]) -> None:
+    def _leave_unsettled(self, keys: Mapping[Key, bool]) -> None:
+        """Keep keys for ``settle``, each with whether it was asked for because it differs."""
         self._unsettled |= keys
         self._unsettled_bytes += sum(len(value) for key in keys for value in key if isinstance(value, str))
 
@@ -82,29 +89,30 @@ class LookUps:
         unsettled, self._unsettled, self._unsettled_bytes = self._unsettled, {}, 0
         if not unsettled:
             return
-        still = await self._seen_again(list(unsettled))
-        back = await self._existing(still) if still else frozenset()
-        if lost := [key for key in still if key not in back]:
-            raise self._broken(len(lost))
-        gone = frozenset(unsettled).difference(still)
-        await self._remove([key for key, is_asked in unsettled.items() if is_asked and key in gone])
+        seen = await self._see_again(list(unsettled))
+        found = await self._find_existing(seen) if seen else frozenset()
+        if unfound := [key for key in seen if key not in found]:
+            raise self._broken_look_up(len(unfound))
+        deleted = frozenset(unsettled).difference(seen)
+        await self._remove([key for key, is_asked in unsettled.items() if is_asked and key in deleted])
 
-    async def _read_all(self, asked: Sequence[Key], scanned: frozenset[Key]) -> None:
-        """Into the batch. A row whose key is there must come, unless it cannot be decoded."""
+    async def _add_rows(self, asked: Sequence[Key], scanned: frozenset[Key]) -> None:
+        """Add the rows with these keys to the batch. Raises FatalError when the source has a key, and not its row,
+        unless the row cannot be decoded."""
         found = await self._read(asked)
         absent = scanned - found.keys
-        if len(absent) <= found.undecoded:
+        if len(absent) <= found.undecoded_rows:
             return
-        here = await self._existing(list(absent))
-        if len(here) <= found.undecoded:
+        existing = await self._find_existing(list(absent))
+        if len(existing) <= found.undecoded_rows:
             return
-        again = await self._read(list(here))
-        if len(here - again.keys) > again.undecoded:
-            raise self._broken(len(here) - found.undecoded)
+        again = await self._read(list(existing))
+        if len(existing - again.keys) > again.undecoded_rows:
+            raise self._broken_look_up(len(existing) - found.undecoded_rows)
 
-    async def _read(self, keys: Sequence[Key]) -> Found:
+    async def _read(self, keys: Sequence[Key]) -> LookUpResult:
         if not keys:
-            return Found(frozenset(), 0)
+            return LookUpResult(frozenset(), 0)
         found: set[Key] = set()
         undecoded = 0
         selection = Keys(self._names, keys)
@@ -117,21 +125,21 @@ class LookUps:
                 undecoded += chunk.rejected.height
                 if set(self._names) <= set(chunk.frame.columns):
                     found.update(chunk.frame.select(self._names).rows())
-        return Found(frozenset(found), undecoded)
+        return LookUpResult(frozenset(found), undecoded)
 
-    async def _existing(self, keys: Sequence[Key]) -> frozenset[Key]:
-        found = await self._route.source.existing(self._route.stream, self._known, Keys(self._names, keys))
+    async def _find_existing(self, keys: Sequence[Key]) -> frozenset[Key]:
+        found = await self._route.source.existing(self._route.stream, self._target_columns, Keys(self._names, keys))
         return frozenset(found).intersection(keys)
 
     async def _remove(self, keys: Sequence[Key]) -> None:
         if follows_deletes(self._route.stream.deletes):
-            await asyncio.to_thread(self._extraction.remove, self._columns, keys)
+            await asyncio.to_thread(self._extraction.remove, self._key_columns, keys)
 
-    async def _seen_again(self, keys: Sequence[Key]) -> list[Key]:
-        """Those of the keys that a pass over all rows of the source sees."""
-        seen = await self._route.source.seen(self._route.stream, self._known, Keys(self._names, keys))
+    async def _see_again(self, keys: Sequence[Key]) -> list[Key]:
+        """Return the keys that a second pass over all rows of the source sees."""
+        seen = await self._route.source.seen(self._route.stream, self._target_columns, Keys(self._names, keys))
         return [keys[index] for index in sorted(set().union(*seen))]
 
-    def _broken(self, keys: int) -> FatalError:
-        kinds = ", ".join(f"{column.name} {column.type}" for column in self._columns)
+    def _broken_look_up(self, keys: int) -> FatalError:
+        kinds = ", ".join(f"{column.name} {column.type}" for column in self._key_columns)
         return broken_look_up(self._route, keys, kinds)

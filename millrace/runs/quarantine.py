@@ -22,52 +22,57 @@ from millrace.warehouse.ledger.ledger import OpenRejects
 from millrace.warehouse.warehouse import Warehouse
 
 LATEST_BATCHES = 20
-"""A row that every window reads was rejected by one of so many."""
+"""How many of the latest batches with open rejects are searched for a row that every window reads."""
 BATCHES_AT_ONCE = 8
-"""Whose files are fetched side by side: each is small, and the way to the lake is long."""
+"""How many batches have their files fetched side by side: each file is small, and the way to the lake is long."""
 
 
-def open_rejects(
+def read_open_rejects(
     warehouse: Warehouse, store: ObjectStore, pipeline: Pipeline, member: Stream | Model
 ) -> tuple[list[str], pl.DataFrame]:
-    """The batches that have open rejects, and the rejected rows, each once as it was met last: REJECT_SCHEMA with the
-    moment of the read (``read_at``) and the file that holds the row (``file``). A row whose file is not in the lake any
-    more has the reason FILE_IS_GONE and no coordinates."""
-    found = list(_by_batch(warehouse.open_rejects(pipeline, member)))
+    """Return the ids of the batches that have open rejects, and the rejected rows, each once as it was met last.
+
+    The rows have the columns of REJECT_SCHEMA, the moment of the read (``read_at``) and the file that holds the row
+    (``file``). A row has the reason FILE_IS_GONE and no coordinates if its file is not in the lake any more.
+    """
+    found = list(_group_by_batch(warehouse.open_rejects(pipeline, member)))
     with ThreadPoolExecutor(BATCHES_AT_ONCE, thread_name_prefix=f"rejects-{member.name}") as pool:
-        frames = list(pool.map(lambda one: _rows_of(store, *one), found))
-    return [one.batch_id for one, _ in found], _each_once(frames)
+        frames = list(pool.map(lambda one: _read_batch(store, *one), found))
+    return [one.batch_id for one, _ in found], _keep_each_once(frames)
 
 
-def refused_rejects(
+def read_refused_rejects(
     warehouse: Warehouse, store: ObjectStore, pipeline: Pipeline, member: Stream | Model
 ) -> pl.DataFrame:
-    """What the batch rejected that was refused last, in the same form; nothing once a run went on."""
-    batch = latest_refused(warehouse, store, pipeline, member)
-    return _each_once([_read_all(store, batch)] if batch else [])
+    """Return the rejected rows of the batch that was refused last, in the form of ``read_open_rejects``; no rows once
+    the stream or model went on."""
+    batch = find_refused_batch(warehouse, store, pipeline, member)
+    return _keep_each_once([_read_files(store, batch)] if batch else [])
 
 
-def latest_refused(
+def find_refused_batch(
     warehouse: Warehouse, store: ObjectStore, pipeline: Pipeline, member: Stream | Model
 ) -> Batch | None:
-    """The batch that was refused last for its rejects; None once the stream went on from its position, or a later batch
-    of the model was applied. One that moves no position, as a backfill's, counts until any other was read and
-    applied."""
+    """Return the batch that was refused last for its rejects; None once the stream or model went on.
+
+    A stream went on when it advanced from its position, a model when a later batch was applied. A refused batch that
+    advances no position, such as that of a backfill, counts until any other batch was read and applied.
+    """
     keys = list(store.list_keys(f"{refused_prefix(pipeline.name, member.name)}/"))
     if keys and isinstance(member, Model):
         batch, last = read_manifest(store, keys[-1]), warehouse.last_read(pipeline, member)
         return batch if last is None or batch.read_at > last else None
-    moved, applied = warehouse.newest_tokens(pipeline, member) if keys else (0, 0)
+    advanced, applied = warehouse.newest_tokens(pipeline, member) if keys else (0, 0)
     for key in reversed(keys):
         batch = read_manifest(store, key)
-        if batch.progress.token <= moved:
+        if batch.progress.token <= advanced:
             return None
         if batch.progress.position is not None or batch.progress.token > applied:
             return batch
     return None
 
 
-def rejected_before(
+def count_rejected_before(
     warehouse: Warehouse,
     store: ObjectStore,
     pipeline: Pipeline,
@@ -76,41 +81,44 @@ def rejected_before(
     coordinates: Collection[str],
     is_everything: bool,
 ) -> int:
-    """How many of these rows count no more: those that the latest batches with open rejects rejected, too, unless
-    everything was read; and, once messages came after them, those for which a batch was refused: nobody can change
-    what was collected, so it must not stop what comes later."""
+    """Return how many of these rows do not count, because they were rejected before.
+
+    These are rows that the latest batches with open rejects rejected too, unless everything was read; and messages for
+    which a batch was refused, once other messages came after them: nobody can change what was collected, so it must
+    not stop what comes later.
+    """
     left = set(coordinates)
     if not is_everything:
-        for one, _ in islice(_by_batch(warehouse.open_rejects(pipeline, stream)), LATEST_BATCHES):
+        for one, _ in islice(_group_by_batch(warehouse.open_rejects(pipeline, stream)), LATEST_BATCHES):
             if not left:
                 break
-            left.difference_update(_rows_of(store, one, 0)["coordinates"])
-    refused = latest_refused(warehouse, store, pipeline, stream) if read.collected else None
+            left.difference_update(_read_batch(store, one, 0)["coordinates"])
+    refused = find_refused_batch(warehouse, store, pipeline, stream) if read.collected else None
     if refused and set(read.collected) - set(refused.progress.collected):
-        left.difference_update(_read_all(store, refused)["coordinates"])
+        left.difference_update(_read_files(store, refused)["coordinates"])
     return len(coordinates) - len(left)
 
 
-def _by_batch(opened: Sequence[OpenRejects]) -> Iterator[tuple[OpenRejects, int]]:
-    """One of each batch, with the number of its rejected rows."""
+def _group_by_batch(opened: Sequence[OpenRejects]) -> Iterator[tuple[OpenRejects, int]]:
+    """Yield one entry of each batch, with the number of rows that the batch rejected."""
     for _, ones in groupby(opened, key=lambda one: one.batch_id):
         first, *others = ones
         yield first, first.rows + sum(one.rows for one in others)
 
 
-def _rows_of(store: ObjectStore, one: OpenRejects, rows: int) -> pl.DataFrame:
-    """Those that a batch rejected; so many ``rows`` there are, and what is missing of them is gone."""
+def _read_batch(store: ObjectStore, one: OpenRejects, rows: int) -> pl.DataFrame:
+    """Return the rows that a batch rejected. It rejected ``rows``; those that are not found are lost."""
     try:
         batch = read_manifest(store, one.manifest)
     except SourceMissing:
-        return _gone(store, one.manifest, one, rows)
-    found = _read_all(store, batch)
+        return _lost_rows(store, one.manifest, one, rows)
+    found = _read_files(store, batch)
     missing = [key for key in batch.files.rejects if not store.exists(key)] if found.height < rows else []
-    return pl.concat([found, *(_gone(store, key, one, rows - found.height) for key in missing[:1])])
+    return pl.concat([found, *(_lost_rows(store, key, one, rows - found.height) for key in missing[:1])])
 
 
-def _read_all(store: ObjectStore, batch: Batch) -> pl.DataFrame:
-    """The rows of those files of a batch that are there."""
+def _read_files(store: ObjectStore, batch: Batch) -> pl.DataFrame:
+    """Return the rejected rows of a batch, as far as their files are in the lake."""
     frames = [no_rejects().with_columns(read_at=pl.lit(batch.read_at), file=pl.lit(""))]
     for key in batch.files.rejects:
         try:
@@ -121,8 +129,8 @@ def _read_all(store: ObjectStore, batch: Batch) -> pl.DataFrame:
     return pl.concat(frames)
 
 
-def _gone(store: ObjectStore, key: str, one: OpenRejects, rows: int) -> pl.DataFrame:
-    """So many rows of which nothing is known but the file that held them."""
+def _lost_rows(store: ObjectStore, key: str, one: OpenRejects, rows: int) -> pl.DataFrame:
+    """Return so many rejects with the reason FILE_IS_GONE: nothing is known of them but the file that held them."""
     uri = store.uri(key)
     lost = {
         "reason": FILE_IS_GONE,
@@ -134,8 +142,9 @@ def _gone(store: ObjectStore, key: str, one: OpenRejects, rows: int) -> pl.DataF
     return frame.with_columns(read_at=pl.lit(one.read_at), file=pl.lit(uri))
 
 
-def _each_once(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+def _keep_each_once(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Return the rows of all frames, each as it is in the first frame that has it; rows without location all stay."""
     rows = pl.concat(frames) if frames else no_rejects().with_columns(read_at=None, file=pl.lit(""))
-    is_nowhere = pl.col("coordinates") == NO_LOCATION
-    placed = rows.filter(~is_nowhere).unique("coordinates", keep="first", maintain_order=True)
-    return pl.concat([placed, rows.filter(is_nowhere)])
+    has_no_location = pl.col("coordinates") == NO_LOCATION
+    located = rows.filter(~has_no_location).unique("coordinates", keep="first", maintain_order=True)
+    return pl.concat([located, rows.filter(has_no_location)])

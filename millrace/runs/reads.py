@@ -23,7 +23,7 @@ from millrace.declaration.stream import Stream
 from millrace.lake.batch import Batch, BatchKind
 from millrace.runs.destination import BatchDestination
 from millrace.runs.extract import Extraction, Purpose
-from millrace.runs.quarantine import open_rejects, rejected_before
+from millrace.runs.quarantine import count_rejected_before, read_open_rejects
 from millrace.sources.chunk import Keys, Read, Reading, Selection, Source, Window
 from millrace.warehouse.warehouse import Standing, Warehouse
 
@@ -90,7 +90,7 @@ async def window(route: Route, selected: Window, kind: BatchKind = "window", *, 
             read,
             Purpose(kind, selected.lower, route.consent, by_value),
             await route.standing(),
-            partial(rejected_before, route.warehouse, route.landing.store, route.pipeline, route.stream, read),
+            partial(count_rejected_before, route.warehouse, route.landing.store, route.pipeline, route.stream, read),
         ) as extraction:
             note_lost(extraction, () if selected.is_chosen else lost)
             note_unfilled(extraction, (await route.standing()).unfilled if selected == Window() else ())
@@ -130,7 +130,7 @@ async def replay(route: Route) -> Batch | None:
     there are none."""
     known = await route.known()
     closes, rejected = await asyncio.to_thread(
-        open_rejects, route.warehouse, route.landing.store, route.pipeline, route.stream
+        read_open_rejects, route.warehouse, route.landing.store, route.pipeline, route.stream
     )
     of_models = [await asyncio.to_thread(_open_rejects_of, route, model) for model in route.models]
     closes += [batch for batches, _ in of_models for batch in batches]
@@ -157,7 +157,7 @@ async def replay(route: Route) -> Batch | None:
 
 def _open_rejects_of(route: Route, model: Model) -> tuple[list[str], pl.DataFrame]:
     """Those of a model, known by the key of the stream."""
-    return open_rejects(route.warehouse, route.landing.working_store, route.pipeline, model)
+    return read_open_rejects(route.warehouse, route.landing.working_store, route.pipeline, model)
 
 
 def _note_lost_files(extraction: Extraction, rejected: pl.DataFrame) -> None:

@@ -1,7 +1,7 @@
-"""A model computed again from its beginning: from the batches that were applied, in their order, or from a new read.
+"""Reload: compute a model again from its beginning, from the batches that were applied, in their order.
 
-From the landing zone every version comes back that these batches made; a read of the source knows only what is true
-now (docs/decisions/0019-models-that-cannot-be-declared-wrongly.md).
+Every version comes back that these batches made. A new read of the source, as one group of batches, knows only what
+is true now (docs/decisions/0019-models-that-cannot-be-declared-wrongly.md).
 """
 
 from __future__ import annotations
@@ -23,37 +23,39 @@ from millrace.warehouse.warehouse import Warehouse
 
 
 @dataclass(frozen=True)
-class Group:
-    """Manifests of batches that a model is computed from at once, and how many rows they read."""
+class BatchGroup:
+    """Batches that a model is computed from at once."""
 
     manifests: tuple[str, ...]
+    """Keys of the manifests in the landing zone."""
     rows: int
+    """How many rows the batches read."""
 
 
 @dataclass(frozen=True)
-class Reloaded:
-    """What became of a model: how many groups of batches were applied, and the rows that this put in, changed, deleted
-    and rejected."""
+class ReloadResult:
+    """What a reload did: rows that were inserted into the new table, updated, deleted and rejected on the way."""
 
     model: str
     groups: int
+    """Number of groups of batches that were applied."""
     inserted: int = 0
     updated: int = 0
     deleted: int = 0
     rejected: int = 0
 
-    def plus(self, result: LoadResult) -> Reloaded:
-        """With what another batch did."""
+    def plus(self, result: LoadResult) -> ReloadResult:
+        """Return the sum with what another batch did."""
         names = ("inserted", "updated", "deleted", "rejected")
         return replace(self, **{name: getattr(self, name) + getattr(result, name) for name in names})
 
 
-Progress = Callable[[int, int], None]
-"""Is called with the number of groups that were applied, and of all."""
+ReportGroups = Callable[[int, int], None]
+"""Is called with the number of groups that were applied, and the number of all groups."""
 
 
-def applied_groups(warehouse: Warehouse, pipeline: Pipeline, model: Model) -> list[Group]:
-    """The applied batches of a model's roots, as they belong together: each of the root that changes with the latest
+def find_applied_groups(warehouse: Warehouse, pipeline: Pipeline, model: Model) -> list[BatchGroup]:
+    """Return the applied batches of a model's roots in groups: each batch of the root that changes, with the latest
     snapshots of that time. A batch that changed nothing is left out.
 
     Raises ConfigurationError when nothing was applied.
@@ -75,38 +77,38 @@ def applied_groups(warehouse: Warehouse, pipeline: Pipeline, model: Model) -> li
         own = [one for one in together if one.stream in changing] if changing else together
         if any(one.has_changes for one in own):
             batches = [*(one for one in own if one.stream in changing), *snapshots.values()]
-            groups.append(Group(tuple(one.manifest for one in batches), sum(one.rows for one in batches)))
+            groups.append(BatchGroup(tuple(one.manifest for one in batches), sum(one.rows for one in batches)))
     return groups
 
 
-def reload(
+def reload_model(
     pipeline: Pipeline,
     model: Model,
-    groups: Sequence[Group],
+    groups: Sequence[BatchGroup],
     landing: ObjectStore,
     processed: ObjectStore,
     warehouse: Warehouse,
-    progress: Progress = lambda *_: None,
-) -> Reloaded:
-    """Compute a model from these batches into a new table, which takes the place of its table at the end.
+    report: ReportGroups = lambda *_: None,
+) -> ReloadResult:
+    """Compute a model from groups of batches into a new table, which takes the place of the model's table at the end.
 
     Raises ConfigurationError when a batch is not in the landing zone any more, and what a transform and a load raise;
     the table is as it was then.
     """
-    done = Reloaded(model.name, len(groups))
+    done = ReloadResult(model.name, len(groups))
     rebuild = warehouse.rebuild(pipeline, model, processed, secrets.token_hex(4))
     rebuild.begin()
     for number, group in enumerate(groups, start=1):
-        batches = list(_batches(landing, group, pipeline, model))
+        batches = list(_read_batches(landing, group, pipeline, model))
         closes = [closed for batch in batches for closed in batch.progress.closes]
         for made in transform(pipeline, batches, landing, processed, warehouse.dialect.limits, only=model):
             done = done.plus(rebuild.apply(made, closes))
-        progress(number, len(groups))
+        report(number, len(groups))
     rebuild.finish()
     return done
 
 
-def _batches(landing: ObjectStore, group: Group, pipeline: Pipeline, model: Model) -> Iterator[Batch]:
+def _read_batches(landing: ObjectStore, group: BatchGroup, pipeline: Pipeline, model: Model) -> Iterator[Batch]:
     for manifest in group.manifests:
         try:
             yield read_manifest(landing, manifest)

@@ -10,7 +10,7 @@ from millrace.base.errors import ConfigurationError
 from millrace.flows.reload import ReloadRequest, reload
 from millrace.flows.replicate import replicate
 from millrace.flows.request import ReplicateRequest
-from millrace.runs.reload import Reloaded
+from millrace.runs.reload import ReloadResult
 from millrace.tasks.reload import ReloadPlan
 from tests.flows.conftest import Places
 
@@ -49,10 +49,10 @@ async def test_a_model_is_computed_again_on_demand(places: Places, tmp_path: Pat
     assert isinstance(planned, ReloadPlan)
     assert (planned.groups, planned.rows >= 3, places.warehouse(rows) == before) == (2, True, False)
     done = await reload(ReloadRequest(pipeline=pipeline, model="doubled"))
-    assert done == Reloaded("doubled", groups=2, inserted=2, updated=1)
+    assert done == ReloadResult("doubled", groups=2, inserted=2, updated=1)
     assert places.warehouse(rows) == before
     done = await reload(ReloadRequest(pipeline=pipeline, model="doubled", source="source"))
-    assert done == Reloaded("doubled", groups=1, inserted=2)
+    assert done == ReloadResult("doubled", groups=1, inserted=2)
     assert places.warehouse(rows) == [(1, 22, 1), (2, 40, 1)]
     report = await replicate(ReplicateRequest(pipeline=pipeline))
     assert [row.loaded for row in report.streams] == [0] * len(report.streams), "leases were given back"

@@ -16,8 +16,8 @@ from millrace import History, Incremental, Model, Pipeline, Snapshot, Stream
 from millrace.base.errors import TooManyRejects
 from millrace.declaration.consent import Consent
 from millrace.runs.choose import Bounds
-from millrace.runs.quarantine import open_rejects, refused_rejects
-from millrace.runs.reload import applied_groups, reload
+from millrace.runs.quarantine import read_open_rejects, read_refused_rejects
+from millrace.runs.reload import find_applied_groups, reload_model
 
 SALES = Stream("sales", "postgres:public.sales", "sale", Incremental("changed", overlap=NO_OVERLAP), sweep="every run")
 
@@ -62,7 +62,7 @@ def prices(together: Together, model: str = "net") -> list[tuple[int, int]]:
 
 
 def rejects(together: Together, own: Pipeline, model: str = "net") -> list[tuple[str, str, dict[str, int]]]:
-    _, rows = open_rejects(together.engine.warehouse, together.processed, own, own.find(model))
+    _, rows = read_open_rejects(together.engine.warehouse, together.processed, own, own.find(model))
     return [(row["reason"], row["field"], orjson.loads(row["coordinates"])) for row in rows.to_dicts()]
 
 
@@ -89,8 +89,8 @@ async def test_a_bad_row_is_rejected_and_its_former_version_stays(together: Toge
     assert prices(together) == [(1, 11), (2, 20), (3, 33), (4, 40)], "a replay takes nothing out"
     await together.run(own)
     assert prices(together) == [(1, 11), (3, 33), (4, 40)]
-    engine, groups = together.engine, applied_groups(together.engine.warehouse, own, NET)
-    reload(own, NET, groups, engine.store, together.processed, engine.warehouse)
+    engine, groups = together.engine, find_applied_groups(together.engine.warehouse, own, NET)
+    reload_model(own, NET, groups, engine.store, together.processed, engine.warehouse)
     assert rejects(together, own) == [], "a reload closes what was closed"
     assert prices(together) == [(1, 11), (3, 33), (4, 40)]
 
@@ -163,10 +163,10 @@ async def test_too_many_bad_rows_stop_the_run_until_a_person_lets_them_through(o
         failure.value
     )
     assert "millrace rejects market --stream net" in str(failure.value)
-    assert refused_rejects(on_redshift.engine.warehouse, on_redshift.processed, own, own.find("net")).height == 2
+    assert read_refused_rejects(on_redshift.engine.warehouse, on_redshift.processed, own, own.find("net")).height == 2
     await on_redshift.run(own, bounds=Bounds(consent=Consent(accept_rejects=True)))
     assert prices(on_redshift) == [(3, 30)]
-    assert refused_rejects(on_redshift.engine.warehouse, on_redshift.processed, own, own.find("net")).height == 0
+    assert read_refused_rejects(on_redshift.engine.warehouse, on_redshift.processed, own, own.find("net")).height == 0
     assert len(rejects(on_redshift, own)) == 2
 
 

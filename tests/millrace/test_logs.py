@@ -18,7 +18,7 @@ from engine_on_servers import Together
 from millrace import Incremental, Model, Pipeline, Scd2, Stream
 from millrace.base.errors import ConfigurationError
 from millrace.runs.choose import Bounds
-from millrace.runs.reload import applied_groups, reload
+from millrace.runs.reload import find_applied_groups, reload_model
 
 NO_OVERLAP = timedelta(0)
 FULL = Bounds("full")
@@ -366,8 +366,9 @@ def test_a_tie_breaker_must_be_a_column_of_the_model() -> None:
 
 
 def reload_rate(together: Together, pipeline: Pipeline) -> None:
-    groups = applied_groups(together.engine.warehouse, pipeline, pipeline.models[0])
-    reload(pipeline, pipeline.models[0], groups, together.engine.store, together.processed, together.engine.warehouse)
+    groups = find_applied_groups(together.engine.warehouse, pipeline, pipeline.models[0])
+    engine = together.engine
+    reload_model(pipeline, pipeline.models[0], groups, engine.store, together.processed, engine.warehouse)
 
 
 async def test_a_log_that_is_reloaded_has_its_versions_and_its_events(together: Together) -> None:

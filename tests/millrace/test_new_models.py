@@ -14,7 +14,7 @@ from shop import DAYS, DIM_DESIGN, FACT_ORDER, SHOP, fill
 from millrace import Model, Pipeline, Stream
 from millrace.base.errors import SchemaConflict, TargetLost
 from millrace.runs.choose import Bounds
-from millrace.runs.reload import applied_groups, reload
+from millrace.runs.reload import find_applied_groups, reload_model
 
 BEFORE = replace(SHOP, models=[DIM_DESIGN])
 SWEPT_SELDOM = [replace(stream, sweep="") for stream in SHOP.streams]
@@ -144,8 +144,8 @@ async def test_a_model_that_was_not_declared_meanwhile_is_computed_again(on_reds
         with pytest.raises(SchemaConflict, match=because):
             await on_redshift.run(own, bounds=bounds)
     engine = on_redshift.engine
-    groups = applied_groups(engine.warehouse, own, FACT_ORDER)
-    reload(own, FACT_ORDER, groups, engine.store, on_redshift.processed, engine.warehouse)
+    groups = find_applied_groups(engine.warehouse, own, FACT_ORDER)
+    reload_model(own, FACT_ORDER, groups, engine.store, on_redshift.processed, engine.warehouse)
     there = on_redshift.engine.query(
         'SELECT order_id, units FROM shop.fact_order AS f WHERE "_deleted_at" IS NULL AND "_version" = (SELECT '
         'max("_version") FROM shop.fact_order AS o WHERE o.order_id = f.order_id) AND order_id < 4 ORDER BY 1'

@@ -24,7 +24,7 @@ from millrace.queues.objects import collected_prefix, key_of
 from millrace.queues.queue import Message
 from millrace.queues.source import CollectedSource
 from millrace.runs.choose import read
-from millrace.runs.dead_letters import send_dead_letters
+from millrace.runs.dead_letters import DeadLetters, send_dead_letters
 from millrace.runs.reads import Route
 from millrace.warehouse.ledger.load_result import LoadResult
 
@@ -290,7 +290,7 @@ async def test_dead_letters_are_sent_once(engine: Engine) -> None:
         assert box.bodies == ["{", order("negative", quantity=-1)]
     collect(engine, "[]", at=LATER)
     await engine.run(ORDERS)
-    assert send_dead_letters(own, ORDERS, engine.warehouse, engine.store, box) == (1, [])
+    assert send_dead_letters(own, ORDERS, engine.warehouse, engine.store, box) == DeadLetters(1, [])
     assert box.bodies[2:] == ["[]"]
 
 
@@ -306,9 +306,9 @@ async def test_a_file_that_is_gone_stops_no_dead_letters_of_the_others(engine: E
     key = {"the rejects": first.files.rejects[0], "the manifest": first.manifest_key, "the messages": messages}[lost]
     assert engine.store.exists(key)
     store = replace_without(engine, key)
-    sent, gone = send_dead_letters(own, ORDERS, engine.warehouse, store, box)
-    assert (sent, box.bodies) == (1, ["[]"])
-    assert gone == [store.uri(key)]
+    letters = send_dead_letters(own, ORDERS, engine.warehouse, store, box)
+    assert letters == DeadLetters(1, [store.uri(key)])
+    assert box.bodies == ["[]"]
 
 
 async def test_the_target_is_sorted(engine: Engine) -> None:

@@ -16,7 +16,7 @@ from millrace.base.types import INT64
 from millrace.declaration.consent import Consent
 from millrace.declaration.load_modes import LoadMode
 from millrace.runs.choose import Bounds, Mode
-from millrace.runs.quarantine import open_rejects, refused_rejects
+from millrace.runs.quarantine import read_open_rejects, read_refused_rejects
 
 ORDERS = Stream("orders", "sqs/orders", "id", Queue(), load=Append(), types={"n": INT64})
 GOOD, BAD = '{"id": "%s%d", "n": 1}', '{"id": "%s%d", "n": "x"}'
@@ -40,13 +40,13 @@ def send(engine: Engine, body: str, name: str, count: int, *, minutes: int = 0) 
 
 def refused(engine: Engine, stream: Stream = ORDERS) -> list[tuple[Any, ...]]:
     """Reason, field and number of what the batch rejected that was refused last."""
-    rows = refused_rejects(engine.warehouse, engine.store, pipeline_of(stream), stream)
+    rows = read_refused_rejects(engine.warehouse, engine.store, pipeline_of(stream), stream)
     return rows.group_by("reason", "field").len().sort("reason").rows()
 
 
 def kept(engine: Engine, stream: Stream = ORDERS) -> int:
     """Rows that are in quarantine."""
-    return open_rejects(engine.warehouse, engine.store, pipeline_of(stream), stream)[1].height
+    return read_open_rejects(engine.warehouse, engine.store, pipeline_of(stream), stream)[1].height
 
 
 @pytest.mark.parametrize("load", [Append(), Merge()], ids=["append", "merge"])

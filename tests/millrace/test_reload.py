@@ -16,7 +16,7 @@ from millrace.base.errors import ConfigurationError, FatalError, SchemaConflict,
 from millrace.base.naming import MAX_IDENTIFIER_BYTES
 from millrace.declaration.load_modes import AnyLoadMode
 from millrace.runs.choose import Bounds
-from millrace.runs.reload import Group, applied_groups, reload
+from millrace.runs.reload import BatchGroup, find_applied_groups, reload_model
 
 COLUMNS = "SELECT column_name FROM information_schema.columns WHERE table_name = 'fact_order'"
 LOADS: dict[str, AnyLoadMode] = {"merge": Merge(), "scd2": Scd2("order_key"), "history": History("record_id")}
@@ -45,8 +45,8 @@ def shop(load: AnyLoadMode) -> Pipeline:
 
 def reload_fact(together: Together, own: Pipeline, name: str = "fact_order") -> None:
     model = next(one for one in own.models if one.name == name)
-    groups = applied_groups(together.engine.warehouse, own, model)
-    reload(own, model, groups, together.engine.store, together.processed, together.engine.warehouse)
+    groups = find_applied_groups(together.engine.warehouse, own, model)
+    reload_model(own, model, groups, together.engine.store, together.processed, together.engine.warehouse)
 
 
 def held(together: Together, name: str = "fact_order") -> list[tuple[Any, ...]]:
@@ -172,9 +172,9 @@ async def test_a_table_that_was_loaded_meanwhile_is_not_replaced(on_redshift: To
                 "INSERT INTO millrace.batches SELECT * FROM one"
             )
 
-    groups = applied_groups(engine.warehouse, own, model)
+    groups = find_applied_groups(engine.warehouse, own, model)
     with pytest.raises(Superseded, match="another run loaded design or orders meanwhile"):
-        reload(own, model, groups, engine.store, on_redshift.processed, engine.warehouse, load_meanwhile)
+        reload_model(own, model, groups, engine.store, on_redshift.processed, engine.warehouse, load_meanwhile)
     assert held(on_redshift) == before
 
 
@@ -196,9 +196,9 @@ async def test_a_read_of_the_source_gives_what_is_true_now(on_redshift: Together
     own = shop(History("record_id"))
     await some_runs(on_redshift, own)
     batches = await on_redshift.read(own, bounds=Bounds("full"))
-    group = Group(tuple(batch.manifest_key for batch in batches), sum(batch.counts.read for batch in batches))
+    group = BatchGroup(tuple(batch.manifest_key for batch in batches), sum(batch.counts.read for batch in batches))
     engine, (model,) = on_redshift.engine, own.models
-    done = reload(own, model, [group], engine.store, on_redshift.processed, engine.warehouse)
+    done = reload_model(own, model, [group], engine.store, on_redshift.processed, engine.warehouse)
     assert (done.groups, done.inserted) == (1, 5)
     assert engine.query('SELECT max("_version"), count(*) FROM shop.fact_order') == [(1, 5)]
 

@@ -19,7 +19,7 @@ from millrace.base.types import INT64
 from millrace.declaration.consent import Consent
 from millrace.lake.manifest import read_manifest
 from millrace.runs.choose import Bounds, Mode
-from millrace.runs.quarantine import open_rejects
+from millrace.runs.quarantine import read_open_rejects
 
 
 class Positive(dy.Schema):
@@ -55,7 +55,7 @@ def fill(engine: Engine, amounts: list[int]) -> None:
 
 def still_open(engine: Engine, stream: Stream = STREAM) -> list[tuple[Any, ...]]:
     """Reason, field and coordinates of every open reject."""
-    _, rows = open_rejects(engine.warehouse, engine.store, pipeline_of(stream), stream)
+    _, rows = read_open_rejects(engine.warehouse, engine.store, pipeline_of(stream), stream)
     return sorted(rows.select("reason", "field", "coordinates").rows())
 
 
@@ -172,7 +172,7 @@ async def test_a_file_of_rejects_that_is_gone_stops_no_replay_of_the_others(engi
     assert (first.counts.rejected, second.counts.rejected) == (2, 1)
     key = first.files.rejects[0] if lost == "a file of rejects" else first.manifest_key
     store = replace_without(engine, key)
-    _, rows = open_rejects(engine.warehouse, store, pipeline_of(STREAM), STREAM)
+    _, rows = read_open_rejects(engine.warehouse, store, pipeline_of(STREAM), STREAM)
     assert sorted(rows["reason"]) == ["contract_min_exclusive", "file_is_gone", "file_is_gone"]
     assert set(rows.filter(reason="file_is_gone")["file"]) == {engine.store.uri(key)}
     lenient = replace(STREAM, contract=Lenient)
