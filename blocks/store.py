@@ -11,21 +11,17 @@ import hashlib
 import io
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeAlias
 
-from boto3.exceptions import Boto3Error, RetriesExceededError, S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
-from botocore import exceptions
-from botocore.exceptions import BotoCoreError, ClientError
 from prefect_aws import AwsCredentials, MinIOCredentials
 from prefect_aws.s3 import S3Bucket
 
-from millrace.base.errors import ConfigurationError, FatalError, MillraceError, SourceMissing, Unreachable
-from millrace.base.redact import redact
-from millrace.drivers.botocore_errors import LOOK_AT_AWS
+from millrace.base.errors import FatalError, SourceMissing
+from millrace.drivers.botocore_errors import ObjectExists, bucket_errors
 
 Credentials: TypeAlias = AwsCredentials | MinIOCredentials
 
@@ -36,16 +32,6 @@ UPLOAD = TransferConfig(max_concurrency=4)
 CONNECTIONS = 32
 """To S3 at once: of streams that are read side by side, and of objects that are fetched so."""
 USER_AGENT = "millrace-lake"
-MISSING_STATUS, EXISTS_STATUS, THROTTLED_STATUS = 404, 412, 429
-# 409: another conditional write of the same key is under way.
-PASSING_STATUSES = frozenset({409, THROTTLED_STATUS, 500, 502, 503, 504})
-PASSING_CODES = frozenset({"RequestTimeout", "SlowDown", "Throttling"})
-PASSING_ERRORS = (
-    exceptions.ConnectionError,
-    exceptions.HTTPClientError,
-    exceptions.IncompleteReadError,
-    RetriesExceededError,
-)
 COMPARED_BYTES = 1024 * 1024
 
 
@@ -136,7 +122,7 @@ class BucketStore:
         try:
             with self._errors(key):
                 upload()
-        except _Exists:
+        except ObjectExists:
             self._must_be_same(open_source, key, size_bytes)
         return size_bytes
 
@@ -160,23 +146,8 @@ class BucketStore:
             head: dict[str, Any] = self._client.head_object(Bucket=self.name, Key=self._full(key))
         return head
 
-    @contextmanager
-    def _errors(self, key: str) -> Iterator[None]:
-        place = f"s3://{self.name}/{key}"
-        try:
-            yield
-        except (ClientError, S3UploadFailedError) as error:
-            # Of a file boto3 wraps what S3 answers.
-            answer = error if isinstance(error, ClientError) else error.__context__
-            if not isinstance(answer, ClientError):
-                raise _connection_error(error, place) from None
-            raise _translate(answer, place) from None
-        except (BotoCoreError, Boto3Error) as error:
-            raise _connection_error(error, place) from None
-
-
-class _Exists(Exception):
-    """The conditional write was refused: the key is there."""
+    def _errors(self, key: str) -> AbstractContextManager[None]:
+        return bucket_errors(f"s3://{self.name}/{key}")
 
 
 def _own_client(credentials: Credentials) -> Credentials:
@@ -204,30 +175,3 @@ def _digest(stream: Any) -> bytes:
     while block := stream.read(COMPARED_BYTES):
         digest.update(block)
     return digest.digest()
-
-
-def _translate(error: ClientError, place: str) -> MillraceError | _Exists:
-    code = error.response.get("Error", {}).get("Code", "")
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if status == EXISTS_STATUS:
-        return _Exists()
-    if code == "NoSuchBucket":
-        return SourceMissing("the bucket is not there", place=place, remedy="create it, or correct the S3 Bucket block")
-    if status == MISSING_STATUS:
-        return SourceMissing("the object is not there", place=place, remedy="see that key and bucket are right")
-    if status in PASSING_STATUSES or code in PASSING_CODES:
-        return Unreachable(f"S3 answers {status} {code}", place=place, remedy="run again later")
-    return ConfigurationError(
-        f"S3 answers {status} {code}", place=place, remedy="see that the role or keys may read and write this bucket"
-    )
-
-
-def _connection_error(error: Exception, place: str) -> MillraceError:
-    if isinstance(error, exceptions.NoCredentialsError):
-        return ConfigurationError(
-            "there are no AWS credentials", place=place, remedy="give the task a role, or set them in the AWS block"
-        )
-    if isinstance(error, PASSING_ERRORS):
-        return Unreachable(redact(error), place=place, remedy="see that the endpoint and the network are right")
-    # Its words may hold what was sent or received.
-    return FatalError(f"{type(error).__name__} of boto3", place=place, remedy=LOOK_AT_AWS)

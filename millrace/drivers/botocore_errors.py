@@ -1,58 +1,152 @@
-"""boto3's errors about a queue as ours: which a person has to fix, which pass by themselves."""
+"""Errors of boto3 about queues and buckets as those of Millrace: which a person fixes, which pass by themselves."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
+from boto3.exceptions import Boto3Error, RetriesExceededError, S3UploadFailedError
 from botocore import exceptions
 from botocore.exceptions import BotoCoreError, ClientError
 
 from millrace.base.errors import ConfigurationError, FatalError, MillraceError, SourceMissing, Unreachable
 from millrace.base.redact import redact
+from millrace.drivers.meanings import Meaning, Said, find_meaning
 
-MISSING_CODES = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"})
-FORBIDDEN_STATUSES, THROTTLED_STATUS = frozenset({401, 403}), 429
-REFUSED_CODES = frozenset({"InvalidClientTokenId", "UnrecognizedClientException", "ExpiredToken"})
-PASSING_CODES = frozenset({"RequestThrottled", "Throttling", "ThrottlingException", "OverLimit", "RequestTimeout"})
-PASSING_ERRORS = (exceptions.ConnectionError, exceptions.HTTPClientError)
+THROTTLED_STATUS, SERVER_ERRORS = 429, range(500, 600)
+RUN_LATER = "run again later"
 
 
-LOOK_AT_AWS = "see that the AWS block, and the AWS variables and files of the place where this runs, are right"
+class ObjectExists(FatalError):
+    """A conditional write was refused: the key is there."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service of AWS, and what its answers mean."""
+
+    name: str
+    answers: tuple[Meaning, ...]
+    otherwise: Meaning
+
+
+_SQS = Service(
+    "SQS",
+    (
+        Meaning(
+            SourceMissing,
+            "create it, or correct the block's URL",
+            instead="the queue is not there",
+            codes={"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"},
+        ),
+        Meaning(
+            Unreachable,
+            RUN_LATER,
+            codes={"RequestThrottled", "Throttling", "ThrottlingException", "OverLimit", "RequestTimeout"},
+            statuses={THROTTLED_STATUS, *SERVER_ERRORS},
+        ),
+        Meaning(
+            ConfigurationError,
+            "see that role or keys may use this queue",
+            codes={"InvalidClientTokenId", "UnrecognizedClientException", "ExpiredToken"},
+            statuses={401, 403},
+        ),
+    ),
+    otherwise=Meaning(FatalError, "see what SQS means by this code, and that the block's URL is right"),
+)
+_S3 = Service(
+    "S3",
+    (
+        Meaning(ObjectExists, "write under a new key", instead="the object is there already", statuses={412}),
+        Meaning(
+            SourceMissing,
+            "create it, or correct the S3 Bucket block",
+            instead="the bucket is not there",
+            codes={"NoSuchBucket"},
+        ),
+        Meaning(
+            SourceMissing,
+            "see that key and bucket are right",
+            instead="the object is not there",
+            statuses={404},
+        ),
+        Meaning(
+            Unreachable,
+            RUN_LATER,
+            codes={"RequestTimeout", "SlowDown", "Throttling"},
+            # 409: another conditional write of the same key is under way.
+            statuses={409, THROTTLED_STATUS, 500, 502, 503, 504},
+        ),
+    ),
+    otherwise=Meaning(ConfigurationError, "see that the role or keys may read and write this bucket"),
+)
+_FAILURES = (
+    Meaning(
+        ConfigurationError,
+        "give the task a role, or set them in the AWS block",
+        instead="there are no AWS credentials",
+        classes=(exceptions.NoCredentialsError,),
+    ),
+    Meaning(
+        ConfigurationError,
+        "set AWS_DEFAULT_REGION, and bootstrap",
+        instead="no region is known",
+        classes=(exceptions.NoRegionError,),
+    ),
+    Meaning(
+        Unreachable,
+        "see that the endpoint and the network are right",
+        classes=(
+            exceptions.ConnectionError,
+            exceptions.HTTPClientError,
+            exceptions.IncompleteReadError,
+            RetriesExceededError,
+        ),
+    ),
+)
+"""What it means that there was no answer."""
 
 
 @contextmanager
 def queue_errors(place: str) -> Iterator[None]:
-    """Within it, errors of boto3 become the engine's, naming ``place``: the queue."""
+    """Translate errors of boto3 about a queue, naming ``place``."""
+    with _aws_errors(_SQS, place):
+        yield
+
+
+@contextmanager
+def bucket_errors(place: str) -> Iterator[None]:
+    """Translate errors of boto3 about a bucket, naming ``place``."""
+    with _aws_errors(_S3, place):
+        yield
+
+
+@contextmanager
+def _aws_errors(service: Service, place: str) -> Iterator[None]:
     try:
         yield
-    except ClientError as error:
-        raise _refusal(error, place) from None
-    except BotoCoreError as error:
-        raise _failure(error, place) from None
+    except (BotoCoreError, Boto3Error, ClientError) as error:
+        # Of a file boto3 wraps the answer of S3.
+        answer = error.__context__ if isinstance(error, S3UploadFailedError) else error
+        if isinstance(answer, ClientError):
+            raise _translate_answer(answer, service, place) from None
+        raise _translate_failure(error, place) from None
 
 
-def _refusal(error: ClientError, place: str) -> MillraceError:
+def _translate_answer(error: ClientError, service: Service, place: str) -> MillraceError:
     code = error.response.get("Error", {}).get("Code", "")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    answer = f"SQS answers {status} {code}"
-    if code in MISSING_CODES:
-        return SourceMissing("the queue is not there", place=place, remedy="create it, or correct the block's URL")
-    if code in PASSING_CODES or status == THROTTLED_STATUS or status >= 500:
-        return Unreachable(answer, place=place, remedy="run again later")
-    if code in REFUSED_CODES or status in FORBIDDEN_STATUSES:
-        return ConfigurationError(answer, place=place, remedy="see that role or keys may use this queue")
-    return FatalError(answer, place=place, remedy="see what SQS means by this code, and that the block's URL is right")
+    meaning = find_meaning(service.answers, Said(error, code, status=status)) or service.otherwise
+    return meaning.raised(f"{service.name} answers {status} {code}", place)
 
 
-def _failure(error: BotoCoreError, place: str) -> MillraceError:
-    if isinstance(error, exceptions.NoCredentialsError):
-        return ConfigurationError(
-            "there are no AWS credentials", place=place, remedy="give the task a role, or set them in the AWS block"
-        )
-    if isinstance(error, exceptions.NoRegionError):
-        return ConfigurationError("no region is known", place=place, remedy="set AWS_DEFAULT_REGION, and bootstrap")
-    if isinstance(error, PASSING_ERRORS):
-        return Unreachable(redact(error), place=place, remedy="see that the endpoint and the network are right")
+def _translate_failure(error: Exception, place: str) -> MillraceError:
+    if meaning := find_meaning(_FAILURES, Said(error)):
+        return meaning.raised(redact(error), place)
     # Its words may hold what was sent or received.
-    return FatalError(f"{type(error).__name__} of boto3", place=place, remedy=LOOK_AT_AWS)
+    return FatalError(
+        f"{type(error).__name__} of boto3",
+        place=place,
+        remedy="see that the AWS block, and the AWS variables and files of the place where this runs, are right",
+    )

@@ -22,6 +22,7 @@ from millrace.base.errors import (
     Unreachable,
 )
 from millrace.base.redact import redact
+from millrace.drivers.meanings import Meaning, Said, find_meaning
 
 MongoClient: TypeAlias = AsyncIOMotorClient[dict[str, Any]]
 
@@ -38,8 +39,31 @@ PASSING_CODES = frozenset(
 """A cursor or query that was ended, a time limit, a member that shuts down or steps down, no member to read from; a
 lock, a conflict or a snapshot that is gone; what a router says of a member that it does not reach, or knows of no
 more."""
-RETRYABLE_LABELS = ("RetryableError", "TransientTransactionError", "ResumableChangeStreamError")
+RETRYABLE_LABELS = frozenset({"RetryableError", "TransientTransactionError", "ResumableChangeStreamError"})
 CORRECT_THE_BLOCK = "correct the URL and options of the MongoDB block"
+_MEANINGS = (
+    Meaning(
+        Unreachable,
+        "run again",
+        instead="the member that answered is no primary any more",
+        classes=(errors.NotPrimaryError,),
+    ),
+    Meaning(
+        Unreachable,
+        "see that the server runs and that host, port and TLS options are right",
+        classes=(errors.ConnectionFailure,),
+    ),
+    Meaning(ConfigurationError, CREDENTIALS_REMEDY, instead="user or password is refused", codes=CREDENTIALS_CODES),
+    Meaning(
+        ConfigurationError,
+        "grant the role `read` on the database",
+        instead="not authorized",
+        codes={PERMISSION_CODE},
+    ),
+    Meaning(RetryableError, "run again, or raise the time limit", codes=PASSING_CODES, labels=RETRYABLE_LABELS),
+    Meaning(ConfigurationError, CORRECT_THE_BLOCK, classes=(errors.ConfigurationError, errors.InvalidURI)),
+)
+"""The first meaning that fits an error is what it means."""
 
 
 def open_client(
@@ -89,32 +113,21 @@ def mongo_errors(place: str) -> Iterator[None]:
 
 def translate(error: errors.PyMongoError, place: str) -> MillraceError:
     """The engine's error for PyMongo's; server messages of failed statements may hold values and are left out."""
-    if isinstance(error, errors.NotPrimaryError):
-        return Unreachable("the member that answered is no primary any more", place=place, remedy="run again")
-    if isinstance(error, errors.ConnectionFailure):
-        return Unreachable(
-            redact(str(error).split(", Timeout:")[0]),
-            place=place,
-            remedy="see that the server runs and that host, port and TLS options are right",
-        )
     if isinstance(error, errors.OperationFailure):
-        return _operation_failure(error, place)
-    if isinstance(error, errors.ConfigurationError | errors.InvalidURI):
-        return ConfigurationError(redact(error), place=place, remedy=CORRECT_THE_BLOCK)
+        return _translate_answer(error, place)
+    if meaning := find_meaning(_MEANINGS, Said(error)):
+        return meaning.raised(redact(str(error).split(", Timeout:")[0]), place)
     return FatalError(f"{type(error).__name__} of MongoDB", place=place, remedy="look at the server's log")
 
 
-def _operation_failure(error: errors.OperationFailure, place: str) -> MillraceError:
-    code = error.code
-    if code in CREDENTIALS_CODES:
-        return ConfigurationError("user or password is refused", place=place, remedy=CREDENTIALS_REMEDY)
-    if code == PERMISSION_CODE:
-        return ConfigurationError("not authorized", place=place, remedy="grant the role `read` on the database")
-    if code in PASSING_CODES or any(error.has_error_label(label) for label in RETRYABLE_LABELS):
-        return RetryableError(f"MongoDB error {code}", place=place, remedy="run again, or raise the time limit")
+def _translate_answer(error: errors.OperationFailure, place: str) -> MillraceError:
+    labels = frozenset(label for label in RETRYABLE_LABELS if error.has_error_label(label))
+    problem = f"MongoDB error {error.code}"
+    if meaning := find_meaning(_MEANINGS, Said(error, error.code or 0, labels=labels)):
+        return meaning.raised(problem, place)
     name = (error.details or {}).get("codeName", "")
     return FatalError(
-        f"a command failed: MongoDB error {code} {name}".rstrip(),
+        f"a command failed: {problem} {name}".rstrip(),
         place=place,
         remedy="look at the server's log, which has its words whole",
     )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import psycopg2
 from sqlalchemy.exc import DBAPIError
@@ -24,38 +22,23 @@ from millrace.base.errors import (
 from millrace.base.sql_files import SQL_FILES
 from millrace.declaration.width import WIDTH_REMEDY
 from millrace.drivers.blockers import blockers_of
+from millrace.drivers.meanings import Meaning, Said, find_meaning
 from millrace.drivers.server_words import is_raised, postgres_said, postgres_words
 
 SQL_DIRECTORY = SQL_FILES / "millrace"
-
-
-@dataclass(frozen=True)
-class _Meaning:
-    """What errors mean: of these SQLSTATEs (or of all that begin so), or with one of these ``signs`` (regular
-    expressions) in their text. ``instead``: what is said in place of the server's words."""
-
-    kind: type[MillraceError]
-    remedy: str
-    states: tuple[str, ...] = ()
-    signs: tuple[str, ...] = ()
-    instead: str = ""
-
-    def is_of(self, code: str, text: str) -> bool:
-        """Whether an error means this."""
-        return any(code.startswith(state) for state in self.states) or any(re.search(sign, text) for sign in self.signs)
 
 
 INSUFFICIENT_PRIVILEGE = "42501"
 _LOCK_TIMEOUT = "55P03"
 _INTERNAL = "XX"
 REDSHIFT_CONFLICT = "1023"
-_CONFLICT = _Meaning(Conflict, "run again; the transaction was rolled back whole", states=("40001", "40P01"))
-_UNREACHABLE = _Meaning(
+_CONFLICT = Meaning(Conflict, "run again; the transaction was rolled back whole", states=("40001", "40P01"))
+_UNREACHABLE = Meaning(
     Unreachable,
     "see that the server runs and that host and port are right",
     states=("57P01", "57P02", "57P03", "08"),
 )
-_UNKNOWN = _Meaning(
+_UNKNOWN = Meaning(
     FatalError, "run the statement by hand: `millrace plan` shows it, and the server's log has its words whole"
 )
 _LOST_IN_COPY = "no message from the libpq"
@@ -63,21 +46,21 @@ _LOST_IN_COPY = "no message from the libpq"
 
 _MEANINGS = (
     # SQLSTATE 42701 as well, and no race.
-    _Meaning(ConfigurationError, "give the column another name", signs=("conflicts with a system column name",)),
-    _Meaning(
+    Meaning(ConfigurationError, "give the column another name", signs=("conflicts with a system column name",)),
+    Meaning(
         SchemaConflict,
         f"{WIDTH_REMEDY}; columns that were dropped or replaced count as well, until the table is made again",
         states=("54011",),
         signs=("row is too big",),
     ),
-    _Meaning(
+    Meaning(
         Conflict,
         "run again; another session made it meanwhile",
         # Schema, table, column: IF NOT EXISTS loses against a session that makes the same thing at the same moment.
         states=("42P06", "42P07", "42701"),
         signs=('unique constraint "pg_', "tuple concurrently updated", "conflict with concurrent transaction"),
     ),
-    _Meaning(
+    Meaning(
         Conflict,
         "run again; another session made the table meanwhile. If it stays: a type of this name is there, so drop it "
         "or give the stream another target",
@@ -85,74 +68,74 @@ _MEANINGS = (
         states=("42710",),
     ),
     _CONFLICT,
-    _Meaning(
+    Meaning(
         RetryableError,
         "run again; the server ended a session that was at rest",
         # Idle in a transaction, a transaction, idle outside of one.
         states=("25P03", "25P04", "57P05"),
     ),
-    _Meaning(
+    Meaning(
         SourceMissing,
         "create it, or correct the declaration or the URL",
         states=("42P01", "3F000", "3D000"),
     ),
-    _Meaning(
+    Meaning(
         ConfigurationError,
         "rows would be hidden, and taken for deleted: let the user of this connection see all of them (ALTER ROLE … "
         "BYPASSRLS), or read a view whose owner the policies do not concern",
         signs=("row-level security policy",),
     ),
-    _Meaning(
+    Meaning(
         ConfigurationError,
         "use a database with the encoding UTF8, or leave such texts out at the source",
         states=("22P05",),
         instead="a text has a character that the database's encoding lacks",
     ),
-    _Meaning(
+    Meaning(
         FatalError,
         "convert them at the source, or read a view that does (convert_from)",
         states=("22021",),
         instead="a text has bytes that are none in the encoding which the database declares",
     ),
-    _Meaning(
+    Meaning(
         ConfigurationError,
         "leave it out of the URL: a pooler refuses it, and settings are made in the session",
         # As PgBouncer and RDS Proxy say it.
         signs=("startup parameter", "command-line options"),
     ),
-    _Meaning(
+    Meaning(
         ConfigurationError,
         "grant it to the user of this connection",
         states=(INSUFFICIENT_PRIVILEGE,),
         signs=("permission denied for database",),
     ),
-    _Meaning(
+    Meaning(
         ConfigurationError,
         CREDENTIALS_REMEDY,
         states=("28000", "28P01"),
     ),
-    _Meaning(
+    Meaning(
         FatalError,
         "run the query that `millrace plan` shows by hand to see what it says",
         # PL/pgSQL's own: whoever wrote RAISE may have put a row's values into the text.
         states=("P0",),
         instead="a function in the database raised an exception",
     ),
-    _Meaning(
+    Meaning(
         ConfigurationError,
         "REFRESH MATERIALIZED VIEW fills it; or declare a source that is no materialized view",
         signs=("has not been populated",),
     ),
-    _Meaning(
+    Meaning(
         FatalError,
         "find the value with the query that `millrace plan` shows, and correct it; or read a view that converts it",
         states=("22",),
     ),
-    _Meaning(RetryableError, "run again, or raise the statement timeout", states=("57014",)),
-    _Meaning(
+    Meaning(RetryableError, "run again, or raise the statement timeout", states=("57014",)),
+    Meaning(
         RetryableError, "run again; the server no longer keeps rows as they were (old_snapshot)", states=("72000",)
     ),
-    _Meaning(
+    Meaning(
         Unreachable,
         "run again later; the server has no connection, memory or disk left for it",
         states=("53",),
@@ -161,7 +144,7 @@ _MEANINGS = (
 )
 """The first one that fits an error is what it means."""
 _OF_CONNECTIONS = (
-    _Meaning(
+    Meaning(
         ConfigurationError,
         CREDENTIALS_REMEDY,
         signs=(
@@ -173,17 +156,17 @@ _OF_CONNECTIONS = (
             "(password that was provided|no credentials) for the role",
         ),
     ),
-    _Meaning(
+    Meaning(
         ConfigurationError,
         "let this user in from here (pg_hba.conf), or ask for TLS as the server does (sslmode)",
         signs=("pg_hba.conf",),
     ),
-    _Meaning(
+    Meaning(
         SourceMissing,
         "create it, or correct the database in the URL",
         signs=('database "[^"]*" does not exist', "no such database"),
     ),
-    _Meaning(
+    Meaning(
         ConfigurationError,
         "correct sslmode and the files of sslrootcert, sslcert and sslkey in the URL",
         signs=(
@@ -195,7 +178,7 @@ _OF_CONNECTIONS = (
             "invalid sslmode",
         ),
     ),
-    _Meaning(
+    Meaning(
         ConfigurationError,
         "correct this connection's URL",
         signs=(
@@ -206,8 +189,8 @@ _OF_CONNECTIONS = (
             "GSSAPI encryption required",
         ),
     ),
-    _Meaning(Unreachable, "run again later; the server has no connection left", signs=("too many|connection slots",)),
-    _Meaning(
+    Meaning(Unreachable, "run again later; the server has no connection left", signs=("too many|connection slots",)),
+    Meaning(
         Unreachable,
         "the server answers, and refuses the connection: see what it says, whether user, password and database of the "
         "URL are right, and run again",
@@ -243,17 +226,18 @@ def translate(error: Exception, place: str) -> MillraceError:
     meaning = _meaning_of(error, code)
     if meaning.kind is FatalError:
         problem = f"{problem} (SQLSTATE {code or 'unknown'})"
-    return meaning.kind(meaning.instead or problem, place=place, remedy=meaning.remedy)
+    return meaning.raised(problem, place)
 
 
-def _meaning_of(error: Exception, code: str) -> _Meaning:
+def _meaning_of(error: Exception, code: str) -> Meaning:
     said = "" if is_raised(error) else postgres_said(error)
     detail = getattr(getattr(error, "diag", None), "message_detail", None) or ""
     if code.startswith(_INTERNAL) and REDSHIFT_CONFLICT in f"{said} {detail}".split():
         return _CONFLICT
     meanings = _MEANINGS if code else (*_MEANINGS, *_OF_CONNECTIONS)
-    found = next((meaning for meaning in meanings if meaning.is_of(code, said)), None)
-    return found or (_UNREACHABLE if _is_connection_error(error, code) else _UNKNOWN)
+    return find_meaning(meanings, Said(error, code, said)) or (
+        _UNREACHABLE if _is_connection_error(error, code) else _UNKNOWN
+    )
 
 
 def _waited_in_vain(error: Exception, problem: str, place: str) -> RetryableError:

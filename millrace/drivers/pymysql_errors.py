@@ -20,6 +20,7 @@ from millrace.base.errors import (
     Unreachable,
 )
 from millrace.base.redact import redact
+from millrace.drivers.meanings import Meaning, Said, find_meaning
 from millrace.drivers.server_words import mysql_words
 
 ACCOUNT_HAS_EXPIRED_PASSWORD, MUST_CHANGE_PASSWORD, ACCESS_DENIED_NO_PASSWORD, ACCOUNT_LOCKED = 1862, 1820, 1698, 3118
@@ -55,9 +56,29 @@ _CONNECTION = frozenset(
 )
 _OF_CONNECTIONS = _CREDENTIALS | _CONNECTION | _EXHAUSTED
 """Their messages come before the language is set, and name users and hosts."""
-_LOOK = "run the query by hand: `millrace plan` shows it, and what the server says then names the value"
-_NOT_VERIFIED = "CERTIFICATE_VERIFY_FAILED"
-"""What Python says of a certificate, within the driver's error of the connection."""
+_CERTIFICATE = Meaning(
+    ConfigurationError,
+    "name the server's authority in ssl_ca, or ask for less with ssl_mode",
+    codes={CR.CR_SSL_CONNECTION_ERROR},
+    # What Python says of a certificate, within the error of the connection.
+    signs=("CERTIFICATE_VERIFY_FAILED",),
+)
+_MEANINGS = (
+    Meaning(ConfigurationError, CREDENTIALS_REMEDY, codes=_CREDENTIALS),
+    _CERTIFICATE,
+    Meaning(ConfigurationError, "grant it to the user of this connection", codes=_PERMISSION),
+    Meaning(SourceMissing, "create it, or correct the declaration or the URL", codes=_MISSING),
+    Meaning(
+        RetryableError,
+        "look for it in SHOW PROCESSLIST (an ALTER TABLE, say), end it or wait, and run again",
+        instead="another session holds the table for longer than a read waits",
+        codes={ER.LOCK_WAIT_TIMEOUT},
+    ),
+    Meaning(RetryableError, "run again, or raise the statement timeout", codes=_PASSING),
+    Meaning(Unreachable, "run again later; the server has no connection, memory or disk left for it", codes=_EXHAUSTED),
+    Meaning(Unreachable, "see that the server runs and that host and port are right", codes=_CONNECTION),
+)
+"""The first meaning that fits an error is what it means."""
 
 
 @contextmanager
@@ -77,34 +98,18 @@ def mysql_errors(place: str) -> Iterator[None]:
 
 def translate(error: BaseException, place: str) -> MillraceError:
     """The engine's error for a driver's error. Secrets and values of rows are left out."""
-    code, problem = code_of(error), str(error.args[-1] if error.args else error) or type(error).__name__
-    is_certificate = code == CR.CR_SSL_CONNECTION_ERROR or _NOT_VERIFIED in problem
-    is_of_driver = code in _OF_CONNECTIONS or is_certificate or CR.CR_ERROR_FIRST <= code <= CR.CR_ERROR_LAST
-    problem = redact(problem) if is_of_driver else mysql_words(code, problem)
-    if code in _CREDENTIALS:
-        return ConfigurationError(problem, place=place, remedy=CREDENTIALS_REMEDY)
-    if is_certificate:
-        return ConfigurationError(
-            problem, place=place, remedy="name the server's authority in ssl_ca, or ask for less with ssl_mode"
-        )
-    if code in _PERMISSION:
-        return ConfigurationError(problem, place=place, remedy="grant it to the user of this connection")
-    if code in _MISSING:
-        return SourceMissing(problem, place=place, remedy="create it, or correct the declaration or the URL")
-    if code == ER.LOCK_WAIT_TIMEOUT:
-        return RetryableError(
-            "another session holds the table for longer than a read waits",
-            place=place,
-            remedy="look for it in SHOW PROCESSLIST (an ALTER TABLE, say), end it or wait, and run again",
-        )
-    if code in _PASSING:
-        return RetryableError(problem, place=place, remedy="run again, or raise the statement timeout")
-    if code in _EXHAUSTED:
-        remedy = "run again later; the server has no connection, memory or disk left for it"
-        return Unreachable(problem, place=place, remedy=remedy)
-    if code in _CONNECTION:
-        return Unreachable(problem, place=place, remedy="see that the server runs and that host and port are right")
-    return FatalError(f"a statement failed: {problem} (MySQL error {code})", place=place, remedy=_LOOK)
+    words = str(error.args[-1] if error.args else error) or type(error).__name__
+    said = Said(error, code := code_of(error), words)
+    meaning = find_meaning(_MEANINGS, said)
+    is_of_driver = code in _OF_CONNECTIONS or CR.CR_ERROR_FIRST <= code <= CR.CR_ERROR_LAST or _CERTIFICATE.fits(said)
+    problem = redact(words) if is_of_driver else mysql_words(code, words)
+    if meaning is not None:
+        return meaning.raised(problem, place)
+    return FatalError(
+        f"a statement failed: {problem} (MySQL error {code})",
+        place=place,
+        remedy="run the query by hand: `millrace plan` shows it, and what the server says then names the value",
+    )
 
 
 def code_of(error: BaseException) -> int:
