@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.complete
+# Compiled once: the tests start Python some hundred times, and Prefect alone takes 2 seconds to compile.
+unexport PYTHONDONTWRITEBYTECODE
 PACKAGES := millrace pipelines blocks tasks flows cli seed_data local infra
 
 .PHONY: demo demo-totesys demo-stocks demo-events up test test-ecs mysql mariadb pgbouncer torture lint docs audit clean lock \

@@ -229,6 +229,9 @@ class Session:
         stream.expect("STANDIN")
         if stream.accept("RESET"):
             self.services.injector.reset()
+        elif stream.accept("DISCARD"):
+            self._backend.execute("DISCARD ALL")
+            self.last_copy = LastCopy()
         else:
             stream.expect("INJECT")
             self.services.injector.add(stream.string())

@@ -1,8 +1,8 @@
 """Kills a process by SIGKILL at the n-th thing that it does to the world outside.
 
 A step is: every SQL statement, COPY and commit on any connection of psycopg2, every command to MongoDB, every call
-of the object store; after a commit and after a put there is one more. Steps that only look leave nothing behind, so
-that a death at one of them is a death at the next one that acts: they may be left out.
+of the object store; after a commit and after a put there is one more. What only looks is no step: it leaves nothing
+behind, so that a death at it is a death at the next step.
 """
 
 from __future__ import annotations
@@ -30,20 +30,18 @@ Step = Callable[[str], None]
 """Told what is about to be done."""
 
 
-def kill_at(
-    number: int, places: Places, stream: Stream, operation: str = "deliver", *, looks: bool = False
-) -> str | None:
+def kill_at(number: int, places: Places, stream: Stream, operation: str = "deliver") -> str | None:
     """Run ``engine.<operation>(stream)`` in a process that dies at this step (from 1); what the step was.
 
-    ``looks``: steps that only look count as well. None: the run ended by itself before.
+    None: the run ended by itself before.
     """
-    code, said = run(_run, number, places, stream, operation, looks)
+    code, said = run(_run, number, places, stream, operation)
     assert code in {0, -signal.SIGKILL}, f"the run failed: {said}"
     return said if code else None
 
 
-def _run(tell: Tell, number: int, places: Places, stream: Stream, operation: str, looks: bool) -> None:
-    step = _Countdown(number, tell, frozenset() if looks else LOOKS)
+def _run(tell: Tell, number: int, places: Places, stream: Stream, operation: str) -> None:
+    step = _Countdown(number, tell)
     _watch_sql(step)
     monitoring.register(_WatchedCommands(step))
     engine = places.engine(lambda store: _WatchedStore(store, step))  # type: ignore[return-value] # by __getattr__
@@ -53,12 +51,11 @@ def _run(tell: Tell, number: int, places: Places, stream: Stream, operation: str
 class _Countdown:
     """Counts steps of all threads and kills the process at the given one."""
 
-    def __init__(self, number: int, tell: Tell, left_out: frozenset[str]) -> None:
+    def __init__(self, number: int, tell: Tell) -> None:
         self._remaining, self._tell, self._lock = number, tell, threading.Lock()
-        self._left_out = left_out
 
     def __call__(self, what: str) -> None:
-        if what.rpartition(" ")[2] in self._left_out:
+        if what.rpartition(" ")[2] in LOOKS:
             return
         with self._lock:
             self._remaining -= 1

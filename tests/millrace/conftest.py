@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
-from engine_on_servers import Engine, Together, bucket_store, engine_between
+from engine_on_servers import Engine, Together, bucket_store, quick_engine_between
 from mysql_places import (  # noqa: F401 (fixtures)
     blind_mysql_url,
     mysql_many,
@@ -35,7 +35,7 @@ def store(stack: Stack, bucket: str) -> BucketStore:
 @pytest.fixture
 def engine(stack: Stack, store: BucketStore, postgres_database: str, warehouse_url: str) -> Engine:
     """Empty source, lake and Redshift stand-in."""
-    return engine_between(stack, store, postgres_database, warehouse_url)
+    return quick_engine_between(stack, store, postgres_database, warehouse_url)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def deliver(engine: Engine) -> Callable[..., Awaitable[LoadResult | None]]:
 def postgres_engine(stack: Stack, store: BucketStore, postgres_database: str) -> Iterator[Engine]:
     """Empty source, lake and Postgres warehouse."""
     name = f"warehouse_of_{postgres_database.rpartition('/')[2]}"
-    yield engine_between(stack, store, postgres_database, stack.postgres.create_database(name))
+    yield quick_engine_between(stack, store, postgres_database, stack.postgres.create_database(name))
     stack.postgres.drop_database(name)
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import Any
 
 import orjson
 import psycopg2
 from prefect_aws import AwsClientParameters, AwsCredentials
 from prefect_aws.s3 import S3Bucket
+from prefect_sqlalchemy import SqlAlchemyConnector
 
 from local.mysql import connect as connect_mysql
 from local.stack import WAREHOUSE_IAM_ROLE, Stack
@@ -38,6 +40,7 @@ from millrace.sources.tables import TableSource
 from millrace.warehouse.dialect import dialect_for
 from millrace.warehouse.ledger.load_result import LoadResult
 from millrace.warehouse.warehouse import Warehouse
+from tests.support.connections import KeptConnection, KeptConnections
 
 PIPELINE = "engine"
 """Name of the pipeline that every delivered stream is in, and of the schema of its targets."""
@@ -65,6 +68,8 @@ class Engine:
     chunk_bytes: int = CHUNK_BYTES
     holder: str = "test"
     batches: list[Batch] = field(default_factory=list)
+    connect_postgres: Callable[[], Any] | None = None
+    """How to connect to the Postgres source, where a connection of its own is not wanted."""
 
     async def deliver(self, stream: Stream, *, full: bool = False, upper: str | None = None) -> LoadResult | None:
         """Take the stream from its position (``full``: from the beginning) to the warehouse; None when empty."""
@@ -119,7 +124,7 @@ class Engine:
 
     def connect_source(self) -> Any:
         """A connection to the Postgres source."""
-        return psycopg2.connect(self.postgres_url)
+        return self.connect_postgres() if self.connect_postgres else psycopg2.connect(self.postgres_url)
 
     def mysql(self, *statements: str) -> list[tuple[Any, ...]]:
         """Run statements in the MySQL source; rows of the last one, if it gives any."""
@@ -255,9 +260,40 @@ def bucket_store(stack: Stack, bucket: str) -> BucketStore:
 
 
 def engine_between(stack: Stack, store: ObjectStore, postgres_url: str, warehouse_url: str) -> Engine:
-    """An engine whose warehouse is of the URL's kind."""
+    """An engine whose warehouse is of the URL's kind; every connection is a new one, as in the product."""
     connector = warehouse_connector(warehouse_url, place="test")
-    dialect, connect = dialect_for(driver_of(connector)), opener(connector)
+    return _engine(stack, store, postgres_url, connector, opener(connector))
+
+
+def quick_engine_between(stack: Stack, store: ObjectStore, postgres_url: str, warehouse_url: str) -> Engine:
+    """The same on kept connections: for tests of what is moved, and not of connections."""
+    connector = warehouse_connector(warehouse_url, place="test")
+    # The stand-in is one for all tests of a process, and so are its connections.
+    connect = _to_redshift(warehouse_url) if _is_redshift(connector) else _kept(connector)
+    engine = _engine(stack, store, postgres_url, connector, connect)
+    engine.connect_postgres = KeptConnections(
+        partial(psycopg2.connect, postgres_url, connection_factory=KeptConnection)
+    )
+    return engine
+
+
+@cache
+def _to_redshift(url: str) -> KeptConnections:
+    return _kept(warehouse_connector(url, place="test"))
+
+
+def _kept(connector: SqlAlchemyConnector) -> KeptConnections:
+    connector.connect_args = {**(connector.connect_args or {}), "connection_factory": KeptConnection}
+    return KeptConnections(opener(connector), is_redshift=_is_redshift(connector))
+
+
+def _is_redshift(connector: SqlAlchemyConnector) -> bool:
+    return dialect_for(driver_of(connector)).copies_from_lake
+
+
+def _engine(
+    stack: Stack, store: ObjectStore, postgres_url: str, connector: SqlAlchemyConnector, connect: Callable[[], Any]
+) -> Engine:
+    dialect = dialect_for(driver_of(connector))
     iam_role = WAREHOUSE_IAM_ROLE if dialect.copies_from_lake else ""
-    warehouse = Warehouse(connect, dialect, iam_role)
-    return Engine(store, warehouse, connect, postgres_url, stack.mongo.url)
+    return Engine(store, Warehouse(connect, dialect, iam_role), connect, postgres_url, stack.mongo.url)

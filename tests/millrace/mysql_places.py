@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from engine_on_servers import Engine, bucket_store, engine_between
+from engine_on_servers import Engine, bucket_store, quick_engine_between
 
 from local.mysql import MySQLServer, connect
 from local.stack import Stack
@@ -39,7 +39,9 @@ def mysql_source_url(mysql: MySQLServer) -> Iterator[str]:
 def mysql_shop(stack: Stack, mysql_source_url: str) -> Iterator[Engine]:
     """From that database to a Postgres warehouse."""
     store, name = bucket_store(stack, stack.aws.create_bucket(unique("mysql").replace("_", "-"))), unique("mysql")
-    yield replace(engine_between(stack, store, "", stack.postgres.create_database(name)), mysql_url=mysql_source_url)
+    yield replace(
+        quick_engine_between(stack, store, "", stack.postgres.create_database(name)), mysql_url=mysql_source_url
+    )
     stack.postgres.drop_database(name)
 
 

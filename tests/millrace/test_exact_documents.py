@@ -14,7 +14,7 @@ from typing import Any
 import bson
 import pytest
 from bson import json_util
-from engine_on_servers import Engine, bucket_store, engine_between
+from engine_on_servers import Engine, bucket_store, quick_engine_between
 from mongo_cases import FIELDS, OUT_OF_RANGE, TOO_LONG, Json, Rejected
 from pymongo import MongoClient
 
@@ -56,10 +56,10 @@ def exact(request: pytest.FixtureRequest, stack: Stack, lasting_warehouse: Wareh
     store = bucket_store(stack, stack.aws.create_bucket(f"exact-{secrets.token_hex(4)}"))
     name = f"exact_{secrets.token_hex(4)}"
     if request.param.endswith("postgres"):
-        engine = engine_between(stack, store, "", stack.postgres.create_database(name))
+        engine = quick_engine_between(stack, store, "", stack.postgres.create_database(name))
     else:
         lasting_warehouse.clear()
-        engine = engine_between(stack, store, "", lasting_warehouse.url)
+        engine = quick_engine_between(stack, store, "", lasting_warehouse.url)
     documents = {row: {"_id": row, "at": NOW, field: value} for row, (field, value, _) in enumerate(ROWS)}
     if request.param.startswith("server"):
         yield from_server(stack, engine, name, documents)

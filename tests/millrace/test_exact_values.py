@@ -17,7 +17,7 @@ from typing import Any
 
 import psycopg2
 import pytest
-from engine_on_servers import PIPELINE, Engine, bucket_store, engine_between
+from engine_on_servers import PIPELINE, Engine, bucket_store, quick_engine_between
 from postgres_cases import CASES, PREPARE, UNSUPPORTED, Case
 from psycopg2.extensions import new_type, register_type
 
@@ -79,11 +79,11 @@ def exact_engine(
     name = f"exact_warehouse_{secrets.token_hex(4)}"
     if request.param == "redshift":
         lasting_warehouse.clear()
-        yield engine_between(stack, store, source_url, lasting_warehouse.url)
+        yield quick_engine_between(stack, store, source_url, lasting_warehouse.url)
         return
     url = stack.postgres.create_database(name)
     foreign(stack, name)
-    yield engine_between(stack, store, source_url, url)
+    yield quick_engine_between(stack, store, source_url, url)
     stack.postgres.drop_database(name)
 
 

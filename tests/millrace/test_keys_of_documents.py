@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from bson import Binary, Code, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from bson.datetime_ms import DatetimeMS
-from engine_on_servers import Engine, bucket_store, engine_between
+from engine_on_servers import Engine, bucket_store, quick_engine_between
 from pymongo import MongoClient
 
 from local.stack import Stack
@@ -111,7 +111,7 @@ def engine_of_keys(stack: Stack) -> Iterator[Engine]:
     """One source and one Postgres warehouse for all keys: each has a table of its own."""
     name = unique("keys")
     store = bucket_store(stack, stack.aws.create_bucket(unique("keys").replace("_", "-")))
-    yield engine_between(stack, store, "", stack.postgres.create_database(name))
+    yield quick_engine_between(stack, store, "", stack.postgres.create_database(name))
     stack.postgres.drop_database(name)
 
 

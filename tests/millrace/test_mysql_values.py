@@ -19,7 +19,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from engine_on_servers import PIPELINE, Engine, bucket_store, engine_between
+from engine_on_servers import PIPELINE, Engine, bucket_store, quick_engine_between
 from mysql_cases import CASES, SESSION, UNSUPPORTED, Case, literal
 
 from local.mysql import MySQLServer, connect
@@ -93,7 +93,7 @@ def delivered(
     if request.param == "redshift":
         lasting_warehouse.clear()
     warehouse = lasting_warehouse.url if request.param == "redshift" else stack.postgres.create_database(name)
-    engine = engine_between(stack, store, "", warehouse)
+    engine = quick_engine_between(stack, store, "", warehouse)
     engine.mysql_url = source
     result = asyncio.run(engine.deliver(stream("edges", database_of(engine))))
     assert result is not None

@@ -14,7 +14,7 @@ from typing import Any
 import dataframely as dy
 import polars as pl
 import pytest
-from engine_on_servers import PIPELINE, Engine, bucket_store, engine_between
+from engine_on_servers import PIPELINE, Engine, bucket_store, quick_engine_between
 from key_cases import (
     COLLECTIONS,
     INCOMPARABLE_COLLECTIONS,
@@ -75,7 +75,7 @@ def keyed_mysql_engine(keyed_postgres_engine: Engine, mysql: MySQLServer) -> Ite
 
 def keyed_between(stack: Stack, warehouse_url: str) -> Iterator[Engine]:
     store, name = bucket_store(stack, stack.aws.create_bucket(f"keys-{secrets.token_hex(4)}")), unique("keys")
-    engine = engine_between(stack, store, stack.postgres.create_database(name), warehouse_url)
+    engine = quick_engine_between(stack, store, stack.postgres.create_database(name), warehouse_url)
     engine.source(PREPARE)
     yield engine
     stack.postgres.drop_database(name)

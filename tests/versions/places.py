@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from local.stack import Stack
-from tests.millrace.engine_on_servers import Together, bucket_store, engine_between
+from tests.millrace.engine_on_servers import Together, bucket_store, quick_engine_between
 from tests.torture.driver import Outcome
 from tests.torture.places import WarehouseKind
 from tests.versions.driver import play
@@ -23,9 +23,9 @@ def together_on(stack: Stack, kind: WarehouseKind, name: str) -> Together:
     if kind == "redshift":
         stack.warehouse.clear()
         processed = bucket_store(stack, stack.aws.create_bucket(f"{name}-processed".replace("_", "-")))
-        return Together(engine_between(stack, landing, source, stack.warehouse.url), processed)
+        return Together(quick_engine_between(stack, landing, source, stack.warehouse.url), processed)
     warehouse = stack.postgres.create_database(f"{name}_warehouse")
-    return Together(engine_between(stack, landing, source, warehouse), MemoryStore())
+    return Together(quick_engine_between(stack, landing, source, warehouse), MemoryStore())
 
 
 def play_versions(seed: int, numbers: range) -> Iterator[Outcome]:
