@@ -96,7 +96,7 @@ class Storage:
         """The object's content in a temporary file."""
         with tempfile.TemporaryFile() as file:
             with _service_errors():
-                # In one request: boto3's transfers ask for the size first and start threads, 5 ms for the smallest file.
+                # In one request: a transfer of boto3 asks for the size first and starts threads, 5 ms for any file.
                 shutil.copyfileobj(self._client.get_object(**item.place)["Body"], file)
             file.seek(0)
             yield file

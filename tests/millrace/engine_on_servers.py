@@ -68,8 +68,9 @@ class Engine:
     chunk_bytes: int = CHUNK_BYTES
     holder: str = "test"
     batches: list[Batch] = field(default_factory=list)
-    connect_postgres: Callable[[], Any] | None = None
-    """How to connect to the Postgres source, where a connection of its own is not wanted."""
+    keeps_connections: bool = False
+    """To the Postgres source, for the next who connects to it."""
+    _kept: dict[str, KeptConnections] = field(default_factory=dict)
 
     async def deliver(self, stream: Stream, *, full: bool = False, upper: str | None = None) -> LoadResult | None:
         """Take the stream from its position (``full``: from the beginning) to the warehouse; None when empty."""
@@ -124,7 +125,12 @@ class Engine:
 
     def connect_source(self) -> Any:
         """A connection to the Postgres source."""
-        return self.connect_postgres() if self.connect_postgres else psycopg2.connect(self.postgres_url)
+        url = self.postgres_url
+        if not self.keeps_connections:
+            return psycopg2.connect(url)
+        if url not in self._kept:
+            self._kept[url] = KeptConnections(partial(psycopg2.connect, url, connection_factory=KeptConnection))
+        return self._kept[url]()
 
     def mysql(self, *statements: str) -> list[tuple[Any, ...]]:
         """Run statements in the MySQL source; rows of the last one, if it gives any."""
@@ -271,9 +277,7 @@ def quick_engine_between(stack: Stack, store: ObjectStore, postgres_url: str, wa
     # The stand-in is one for all tests of a process, and so are its connections.
     connect = _to_redshift(warehouse_url) if _is_redshift(connector) else _kept(connector)
     engine = _engine(stack, store, postgres_url, connector, connect)
-    engine.connect_postgres = KeptConnections(
-        partial(psycopg2.connect, postgres_url, connection_factory=KeptConnection)
-    )
+    engine.keeps_connections = True
     return engine
 
 

@@ -2,13 +2,14 @@
 
 A login, and a session that has not read its catalogs yet, cost a server more than the statements of most tests: of the
 0.045 s of Postgres's CPU in one run of a stream 0.025 s (five connections). Behind a pooler of sessions it is the same.
-Nothing of a session is left for the next one: ``DISCARD ALL``, and another session where the settings of the database
-or the role were altered since it began.
+Nothing of a session is left for the next one: ``DISCARD ALL``, and another session where the settings of the database,
+the role or the client (PGTZ) were altered since it began.
 What does not belong here: which tests connect so (support/engine.py); those of faults, poolers and sessions do not.
 """
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -16,11 +17,11 @@ from typing import Any
 import psycopg2
 import psycopg2.extensions
 
-OF_POSTGRES = (
-    "SELECT coalesce(string_agg(setdatabase || ' ' || setrole || setconfig::text, ';' ORDER BY setdatabase, setrole), '')"
-    " FROM pg_catalog.pg_db_role_setting WHERE setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database"
-    " WHERE datname = current_database()))"
-)
+OF_POSTGRES = """
+SELECT coalesce(string_agg(setdatabase || ' ' || setrole || setconfig::text, ';' ORDER BY setdatabase, setrole), '')
+FROM pg_catalog.pg_db_role_setting
+WHERE setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))
+"""
 """What a session of Postgres takes its settings from when it begins."""
 DEFAULTS = {"isolation_level": "DEFAULT", "readonly": "DEFAULT"}
 """Of transactions; Redshift has no others."""
@@ -74,7 +75,8 @@ class KeptConnection(psycopg2.extensions.connection):
         return False
 
     def _settings(self, owner: KeptConnections) -> object:
-        return self._alone(owner.begins_with)
+        of_client = {name: value for name, value in os.environ.items() if name.startswith("PG")}
+        return self._alone(owner.begins_with), of_client
 
     def _forget(self) -> bool:
         """End the transaction and discard what the session holds; False where that is not possible."""
