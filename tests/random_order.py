@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 VARIABLE = "TEST_SEED"
+LONG = {"faults", "flows", "infra", "torture", "versions"}
+"""Directories whose files take a minute and more."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,6 +37,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             chance.shuffle(tests)
     shuffled = list(files.values())
     chance.shuffle(shuffled)
+    # Those that take long first: one that comes last leaves the other workers idle until it is done.
+    shuffled.sort(key=lambda tests: not LONG.intersection(tests[0].path.parts))
     items[:] = [item for tests in shuffled for item in tests]
 
 

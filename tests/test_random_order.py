@@ -11,13 +11,17 @@ import pytest
 
 from tests import random_order
 
-FILES = ("a", "b", "story", "c")
+FILES = ("a", "b", "story", "c", "long")
 
 
 def ordered(seed: int, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     monkeypatch.setenv(random_order.VARIABLE, str(seed))
     items: list[Any] = [
-        SimpleNamespace(path=Path(file), number=number, get_closest_marker=lambda _, file=file: file == "story")
+        SimpleNamespace(
+            path=Path("faults" if file == "long" else "") / file,
+            number=number,
+            get_closest_marker=lambda _, file=file: file == "story",
+        )
         for file in FILES
         for number in range(9)
     ]
@@ -33,6 +37,7 @@ def test_files_stay_whole_and_a_story_keeps_its_order(monkeypatch: pytest.Monkey
     orders = [ordered(seed, monkeypatch) for seed in range(20)]
     files = [[file for file, _ in groupby(order, key=lambda test: test[0])] for order in orders]
     assert all(sorted(found) == sorted(FILES) for found in files)
+    assert {found[0] for found in files} == {"long"}
     assert len({tuple(found) for found in files}) > 5
     for order in orders:
         numbers = {file: [number for name, number in order if name == file] for file in FILES}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import cast
@@ -20,17 +19,14 @@ from millrace import Incremental, Pipeline, Stream
 from millrace.base.errors import (
     ConfigurationError,
     FatalError,
-    KeyViolation,
     MillraceError,
     SourceMissing,
     TooManyRejects,
-    UnmappableType,
     Unreachable,
 )
 from millrace.blocks.load import load_source_mongo
 from millrace.blocks.names import source_name
 from millrace.declaration.source_kinds import POSTGRES
-from millrace.drivers.mongo_client import open_client
 from millrace.flows.replicate import replicate
 from millrace.flows.request import ReplicateRequest
 from millrace.sources.chunk import Window
@@ -40,7 +36,7 @@ from millrace.tasks.failures import causes
 from millrace.tasks.messages import failed
 from millrace.tasks.views import create_views
 from millrace.warehouse.warehouse import Warehouse
-from tests.flows.conftest import MONGO_DATABASE, OwnPipeline, Places
+from tests.flows.conftest import OwnPipeline, Places
 from tests.saved_blocks import save_blocks
 
 SCHEMES = {"postgres": "postgres", "mysql": "mysql", "mongo": "mongodb"}
@@ -69,25 +65,6 @@ async def test_a_missing_table(places: Places, own_pipeline: OwnPipeline) -> Non
     reason = await failure(own_pipeline("absent", "id"))
     assert isinstance(reason, SourceMissing)
     assert "stream absent (postgres:public.absent)" in str(reason)
-
-
-async def test_a_missing_collection(places: Places, own_pipeline: OwnPipeline) -> None:
-    reason = await failure(own_pipeline("absent", "id", kind="mongo:nowhere"))
-    assert isinstance(reason, SourceMissing)
-    assert "mongo:nowhere.absent" in str(reason)
-
-
-async def test_a_missing_key_column(places: Places, own_pipeline: OwnPipeline) -> None:
-    places.source(NOTES)
-    reason = await failure(own_pipeline("notes", "number"))
-    assert isinstance(reason, SourceMissing)
-    assert "'number'" in str(reason)
-    assert "id, body, changed" in reason.remedy
-
-
-async def test_a_cursor_that_is_no_timestamp(places: Places, own_pipeline: OwnPipeline) -> None:
-    places.source(NOTES)
-    assert isinstance(await failure(own_pipeline("notes", "id", "body")), ConfigurationError)
 
 
 async def test_wrong_credentials(places: Places, own_pipeline: OwnPipeline, caplog: pytest.LogCaptureFixture) -> None:
@@ -134,39 +111,6 @@ async def test_a_source_that_is_down_is_one_cause_however_many_streams_it_has(pl
     (cause,) = causes(failures)
     assert isinstance(cause, Unreachable)
     assert cause.place == f"source {kind}/down"
-
-
-@pytest.mark.parametrize("rows", ["(NULL, 'a')", "(1, 'a'), (1, 'b')"], ids=["null", "repeated"])
-async def test_a_key_that_is_null_or_repeated(places: Places, own_pipeline: OwnPipeline, rows: str) -> None:
-    places.source(NOTES)
-    places.source(f"INSERT INTO notes (id, body) VALUES (7, 'good'), {rows}")
-    reason = await failure(own_pipeline("notes", "id"))
-    assert isinstance(reason, KeyViolation)
-    assert "stream shop.notes (postgres:public.notes)" in str(reason)
-
-
-async def test_a_repeated_key_in_a_collection(places: Places, own_pipeline: OwnPipeline) -> None:
-    client = open_client(places.mongo_url)
-    await client[MONGO_DATABASE]["notes"].insert_many([{"id": 1, "a": 1}, {"id": 1, "a": 2}])
-    client.close()
-    reason = await failure(own_pipeline("notes", "id", kind=f"mongo:{MONGO_DATABASE}"))
-    assert isinstance(reason, KeyViolation)
-
-
-async def test_a_collection_without_the_key(places: Places, own_pipeline: OwnPipeline) -> None:
-    client = open_client(places.mongo_url)
-    await client[MONGO_DATABASE]["notes"].insert_many([{"a": 1}, {"a": 2, "b": math.nan}])
-    client.close()
-    reason = await failure(own_pipeline("notes", "id", kind=f"mongo:{MONGO_DATABASE}"))
-    assert isinstance(reason, KeyViolation)
-    assert "no row has the key (id)" in str(reason)
-
-
-async def test_a_type_nobody_can_map(places: Places, own_pipeline: OwnPipeline) -> None:
-    places.source("CREATE TABLE notes (id int PRIMARY KEY, price money, changed timestamptz)")
-    reason = await failure(own_pipeline("notes", "id"))
-    assert isinstance(reason, UnmappableType)
-    assert "column price" in str(reason)
 
 
 async def test_more_rejects_than_allowed(places: Places, own_pipeline: OwnPipeline) -> None:

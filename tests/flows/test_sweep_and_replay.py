@@ -71,20 +71,10 @@ async def test_a_sweep_on_demand_brings_what_no_cursor_shows(sales: Places, tmp_
     assert sales.warehouse("SELECT id, amount FROM shop.sales") == [(1, 11)]
 
 
-@pytest.mark.parametrize(
-    ("schedule", "kinds"), [("every run", ["window", "sweep", "sweep"]), ("daily", ["window", ""])]
-)
-async def test_a_due_sweep_takes_the_place_of_the_window(
-    sales: Places, tmp_path: Path, schedule: str, kinds: list[str]
-) -> None:
+async def test_a_due_sweep_takes_the_place_of_the_window(sales: Places, tmp_path: Path) -> None:
     sales.source("DELETE FROM sales WHERE id = 3; UPDATE sales SET changed = now() - interval '1 hour'")
-    pipeline = declare(tmp_path, schedule)
-    assert [(await run(pipeline)).kind for _ in kinds] == kinds
-
-
-async def test_a_sweep_of_a_stream_that_was_never_loaded_reads_it_as_a_whole(sales: Places, tmp_path: Path) -> None:
-    first = await run(declare(tmp_path), "sweep")
-    assert (first.kind, first.inserted, first.rejected) == ("window", 2, 1)
+    kinds = [(await run(declare(tmp_path, schedule))).kind for schedule in ("daily", "daily", "every run")]
+    assert kinds == ["window", "", "sweep"]
 
 
 async def test_rejects_are_listed_and_a_replay_closes_them(sales: Places, tmp_path: Path) -> None:

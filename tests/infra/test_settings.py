@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cfnlint.decode import cfn_yaml
 from typer.testing import CliRunner
 
 from infra.cloud_environment import CloudEnvironment
-from infra.cloudformation import TEMPLATE
 from infra.deploy import application
 from infra.release import described
 from infra.settings import ENVIRONMENTS, read_settings, runnable, variables_of
@@ -18,12 +16,13 @@ from millrace.base.errors import ConfigurationError
 from millrace.blocks.environment import documents
 from millrace.declaration.find import find_pipeline
 from tests.infra.stack_outputs import OUTPUTS
+from tests.infra.stack_template import TEMPLATE
 
 
 @pytest.mark.parametrize("name", sorted(one.stem for one in ENVIRONMENTS.glob("*.toml")))
 def test_the_stack_gets_every_parameter_that_it_has(name: str) -> None:
     given = read_settings(name).parameters(worker_image="image", prefect_api_url="https://prefect.example.com/api")
-    declared = cfn_yaml.load(str(TEMPLATE))["Parameters"]
+    declared = TEMPLATE["Parameters"]
     assert given.keys() == declared.keys()
     for parameter, value in given.items():
         allowed = declared[parameter].get("AllowedValues")

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import yaml
 
 from infra.work_pool import TEMPLATE as BASE_JOB_TEMPLATE
 from infra.work_pool import is_secret
@@ -15,8 +14,8 @@ from millrace.base.errors import ConfigurationError
 from millrace.base.naming import check_name
 from millrace.lake.batch import SCANS
 from millrace.warehouse.contents import UNLOADED
+from tests.infra.stack_template import PATH, TEMPLATE
 
-PATH = BASE_JOB_TEMPLATE.with_name("stack.yaml")
 OUTPUTS = {
     "ClusterArn", "TaskFamily", "TaskRoleArn", "ExecutionRoleArn", "Subnets", "SecurityGroups", "VpcId",
     "AssignPublicIp", "LogGroup", "RepositoryUri", "LandingBucket", "ProcessedBucket",
@@ -30,22 +29,6 @@ ON_EVERYTHING = {
 }
 """Actions for which AWS knows no resource, by the statement that allows them."""
 
-
-class _Loader(yaml.SafeLoader):
-    """Reads CloudFormation's short forms (``!Ref``) as its long ones."""
-
-
-def _long_form(loader: _Loader, tag: str, node: yaml.Node) -> dict[str, Any]:
-    if isinstance(node, yaml.ScalarNode):
-        value: Any = loader.construct_scalar(node)
-        value = value.split(".", 1) if tag == "GetAtt" else value
-    else:
-        value = loader.construct_sequence(node, deep=True)
-    return {tag if tag in {"Ref", "Condition"} else f"Fn::{tag}": value}
-
-
-_Loader.add_multi_constructor("!", _long_form)
-TEMPLATE = yaml.load(PATH.read_text(), _Loader)  # noqa: S506 - a SafeLoader, with constructors of plain values
 LOOP = "Fn::ForEach::Secrets"
 RESOURCES: dict[str, Any] = {name: one for name, one in TEMPLATE["Resources"].items() if name != LOOP}
 RESOURCES["SecretOfVariable"] = next(iter(TEMPLATE["Resources"][LOOP][2].values()))

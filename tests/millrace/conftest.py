@@ -8,7 +8,9 @@ engine_on_servers.py.
 from __future__ import annotations
 
 import secrets
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 
 import pytest
 from engine_on_servers import Engine, Together, bucket_store, quick_engine_between
@@ -24,6 +26,40 @@ from local.stack import Stack
 from millrace.blocks.store import BucketStore
 from millrace.warehouse.ledger.load_result import LoadResult
 from millrace.warehouse.warehouse import Warehouse
+
+WAREHOUSES = ("redshift", "postgres")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "both_warehouses: every case on both, since each has SQL of its own")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test that has cases and wants `either` warehouse, run every case on one of the two, in turn. A test without
+    cases runs on both, as do the cases of one that is marked with ``both_warehouses``, or names its warehouses."""
+    cases: dict[tuple[Path, str], dict[str, list[pytest.Item]]] = defaultdict(lambda: defaultdict(list))
+    for item in items:
+        if (case := _case_of(item)) is not None:
+            cases[item.path, item.originalname][case].append(item)  # type: ignore[attr-defined] # a function's
+    dropped = {
+        id(item)
+        for of_test in cases.values()
+        for number, (_, on_both) in enumerate(sorted(of_test.items()))
+        for item in sorted(on_both, key=lambda item: item.nodeid)[number % 2 :: 2]
+        if len(on_both) == 2
+    }
+    items[:] = [item for item in items if id(item) not in dropped]
+
+
+def _case_of(item: pytest.Item) -> str | None:
+    """What the cases on both warehouses have in common; None of a test that has no cases, or says where each runs."""
+    callspec = getattr(item, "callspec", None)
+    if callspec is None or "either" not in callspec.params or len(callspec.params) == 1:
+        return None
+    named = any("either" in mark.args[0] for mark in item.iter_markers("parametrize"))
+    if named or item.get_closest_marker("both_warehouses"):
+        return None
+    return "-".join(part for part in callspec._idlist if part not in WAREHOUSES)
 
 
 @pytest.fixture
@@ -58,7 +94,7 @@ def postgres_engine(stack: Stack, store: BucketStore, postgres_database: str) ->
     stack.postgres.drop_database(name)
 
 
-@pytest.fixture(params=["redshift", "postgres"])
+@pytest.fixture(params=WAREHOUSES)
 def either(request: pytest.FixtureRequest) -> Engine:
     """`engine` and `postgres_engine` in turn."""
     chosen: Engine = request.getfixturevalue("engine" if request.param == "redshift" else "postgres_engine")

@@ -131,6 +131,7 @@ async def test_a_stream_of_another_load_mode_is_refused_before_it_is_compared(ei
 RENAMED = Scd2("key_of_item", effective_from="stamp", start="valid_from", end="valid_to", current="is_valid")
 
 
+@pytest.mark.both_warehouses
 @pytest.mark.parametrize("bounds", [Bounds(), FULL], ids=["run", "full"])
 async def test_renamed_columns_of_versions_are_renamed_in_the_table(together: Together, bounds: Bounds) -> None:
     """Of a model whose stream has nothing to read as well."""

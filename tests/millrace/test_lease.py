@@ -59,6 +59,7 @@ def test_a_lease_that_was_given_back_is_free_at_once(either: Engine) -> None:
         assert newer == token + 1
 
 
+@pytest.mark.both_warehouses
 @pytest.mark.parametrize("isolation", ["read committed", "repeatable read"])
 def test_two_runs_that_take_a_stream_for_the_first_time_do_not_both_get_it(either: Engine, isolation: str) -> None:
     """Both have looked at the ledger before either of them locks; the second must see what the first committed."""

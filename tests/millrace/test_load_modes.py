@@ -114,6 +114,7 @@ def counts(result: LoadResult) -> Row:
     return result.inserted, result.updated, result.deleted
 
 
+@pytest.mark.both_warehouses
 async def test_every_mode(either: Engine, case: Case) -> None:
     fill(either)
     assert counts(await run(either, case)) == (3, 0, 0)
@@ -134,6 +135,7 @@ async def test_every_mode(either: Engine, case: Case) -> None:
     assert either.query(f"SELECT * FROM {PIPELINE}.items ORDER BY 1, 2") == before, "a rerun changes nothing"
 
 
+@pytest.mark.both_warehouses
 async def test_every_mode_takes_a_new_column_and_a_wider_one(either: Engine, case: Case) -> None:
     fill(either)
     await run(either, case)

@@ -263,6 +263,14 @@ async def test_only_a_read_of_all_that_follows_advances_the_position(notes: Engi
     assert notes.warehouse.standing(pipeline_of(NOTES), NOTES).position == begun
 
 
+async def test_rows_that_were_never_stamped_arrive(notes: Engine) -> None:
+    notes.source("INSERT INTO notes VALUES (2, NULL)")
+    await notes.run(NOTES)
+    notes.source("INSERT INTO notes VALUES (3, NULL)")
+    await notes.run(NOTES)
+    assert notes.rows("notes", "id") == [(1,), (2,), (3,)]
+
+
 async def test_a_future_that_a_person_asks_for_is_read(notes: Engine) -> None:
     notes.source("INSERT INTO notes VALUES (2, now() + interval '2 days')")
     tomorrow = (datetime.now(UTC) + AHEAD).isoformat()

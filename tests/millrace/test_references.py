@@ -156,6 +156,7 @@ def sold(sales: pl.DataFrame) -> pl.DataFrame:
     return sales.select("sale_id", "code")
 
 
+@pytest.mark.both_warehouses
 @pytest.mark.parametrize("is_declared_later", [True, False])
 async def test_a_key_that_is_longer_than_the_dimensions_column_widens_it(
     together: Together, *, is_declared_later: bool

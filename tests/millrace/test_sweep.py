@@ -51,6 +51,12 @@ async def test_silent_updates_inserts_and_deletes_arrive(either: Engine) -> None
     assert either.rows("notes", "id", "body") == either.source("SELECT id, body FROM notes ORDER BY 1")
 
 
+async def test_a_sweep_of_a_stream_that_was_never_loaded_reads_it_as_a_whole(engine: Engine) -> None:
+    fill(engine)
+    assert counts(await engine.run(NOTES, Bounds("sweep"))) == {"read": 10, "inserted": 10}
+    assert engine.batches[-1].kind == "window"
+
+
 async def test_a_second_sweep_finds_everything_unchanged_and_rewrites_nothing(either: Engine) -> None:
     fill(either)
     await either.deliver(NOTES)
