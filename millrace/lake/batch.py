@@ -194,6 +194,13 @@ def batch_prefix(pipeline: str, stream: str, read_at: datetime, batch_id: str) -
     return f"{pipeline}/{stream}/{read_at.astimezone(UTC):%Y/%m/%d}/{batch_id}"
 
 
+def new_attempt_prefix(batch: Batch) -> str:
+    """Return a prefix for files that are made from a batch. Every attempt has its own: an object is never written
+    twice."""
+    attempt = f"{batch.batch_id}-{secrets.token_hex(4)}"
+    return batch_prefix(batch.pipeline, batch.stream, batch.read_at, attempt)
+
+
 def refused_prefix(pipeline: str, stream: str) -> str:
     """Return the first part of the keys of a stream's refused manifests; keys sort by the moment of the read."""
     return f"{pipeline}/{stream}/{REFUSED}"

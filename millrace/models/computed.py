@@ -1,4 +1,4 @@
-"""What a model's function gives: called, held against its schema, and in the types that lie in the lake.
+"""What a model's function gives, checked against the model's schema and cast to the types of the lake.
 
 A failure names the model, file and line, and never a value of a row.
 """
@@ -25,16 +25,20 @@ _PLAN = "Resolved plan"
 
 
 @dataclass(frozen=True)
-class Computed:
-    """What a function gave: the rows that meet the model's schema, and the others as rejects, and as they are."""
+class ModelRows:
+    """What a model's function gave."""
 
     rows: pl.DataFrame
+    """Rows that meet the model's schema."""
     rejects: pl.DataFrame
-    rejected: pl.DataFrame
+    """The other rows as rejects (REJECT_SCHEMA)."""
+    rejected_rows: pl.DataFrame
+    """The other rows as the function gave them."""
 
 
-def compute(model: Model, inputs: Mapping[str, pl.DataFrame], place: str, known_by: Mapping[str, str]) -> Computed:
-    """Call the function. A rejected row is ``known_by`` these columns, under the names they are given there.
+def compute(model: Model, inputs: Mapping[str, pl.DataFrame], place: str, located_by: Mapping[str, str]) -> ModelRows:
+    """Call a model's function and check its rows. A rejected row is located by the columns that ``located_by`` names,
+    each under the name that it has there.
 
     Raises FatalError that names ``place``.
     """
@@ -60,28 +64,29 @@ def compute(model: Model, inputs: Mapping[str, pl.DataFrame], place: str, known_
             "Millrace see docs/upgrading.md",
         ) from None
     own = rows.select(model.schema.column_names())
-    rows, rejects = by_rules(own, own, model.schema, list(known_by))
+    rows, rejects = by_rules(own, own, model.schema, list(located_by))
     rejected = own.join(rows, on=own.columns, how="anti", nulls_equal=True) if rejects.height else own.head(0)
-    return Computed(rows, as_known_by(rejects, known_by), rejected)
+    return ModelRows(rows, rename_locations(rejects, located_by), rejected)
 
 
-def as_known_by(rejects: pl.DataFrame, names: Mapping[str, str]) -> pl.DataFrame:
-    """Rejects whose coordinates are columns of the model, with these names for them: those of the root's key."""
+def rename_locations(rejects: pl.DataFrame, names: Mapping[str, str]) -> pl.DataFrame:
+    """Return rejects that were located by columns of the model with other names for these columns: those of the key of
+    the root, by which a replay finds their rows."""
     given = [orjson.loads(text) for text in rejects["coordinates"]]
     renamed = [orjson.dumps({names[name]: value for name, value in one.items()}).decode() for one in given]
     return rejects.with_columns(pl.Series("coordinates", renamed, pl.String))
 
 
 def _raised_at(error: Exception, model: Model) -> str:
-    """File and line, in the file of the model rather than in the libraries that it calls."""
+    """Return file and line, in the file of the model rather than in the libraries that it calls."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if frame.filename == model.function.__code__.co_filename]
     last = [*frames, *own][-1]
     return f"{Path(last.filename).name}:{last.lineno}"
 
 
-def stored(frame: pl.DataFrame, column: Column) -> pl.Expr:
-    """A column in the type that lies in the lake."""
+def cast_for_lake(frame: pl.DataFrame, column: Column) -> pl.Expr:
+    """Return an expression: a column of the frame in the type that it has in the lake."""
     value = pl.col(column.name)
     if column.type.kind is Kind.TIME and frame.schema[column.name] == pl.Time:
         return value.dt.strftime(_TIME_OF_DAY)

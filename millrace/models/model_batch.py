@@ -1,4 +1,4 @@
-"""What is known of a model's batch before its rows are computed: which batches it is made of, and so what it is."""
+"""A model's batch before its rows are computed: what it is follows from the batches that it is computed from."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from millrace.declaration.pipeline import Pipeline
 from millrace.lake.batch import Batch, BatchCoverage, BatchFiles
 
 
-def model_batch(pipeline: Pipeline, model: Model, batches: Mapping[str, Batch]) -> Batch | None:
-    """The batch of a model that is computed from those of its roots, which are among ``batches`` by stream; None where
-    none is. Of the same inputs it always has the same id, so that it is applied once."""
+def plan_model_batch(pipeline: Pipeline, model: Model, batches: Mapping[str, Batch]) -> Batch | None:
+    """Return the batch of a model without files; None when no batch of its roots is among ``batches`` (by stream).
+
+    The same inputs always give the same id, so that the batch is applied once.
+    """
     roots = pipeline.roots.of(model)
     sources = [batches[name] for name in sorted(roots) if name in batches]
     if not sources:
@@ -41,12 +43,13 @@ def model_batch(pipeline: Pipeline, model: Model, batches: Mapping[str, Batch]) 
 
 
 def _digest(pipeline: Pipeline, model: Model, batches: Mapping[str, Batch]) -> str:
-    """Of the model and of the batches that it is computed from; one that comes by several ways counts as often."""
-    ids = sorted(_sources(pipeline, model, batches))
+    """Return a digest of the model's name and of the ids of the batches that it is computed from."""
+    ids = sorted(_batch_ids(pipeline, model, batches))
     return hashlib.sha256("\n".join([model.name, *ids]).encode()).hexdigest()[:16]
 
 
-def _sources(pipeline: Pipeline, model: Model, batches: Mapping[str, Batch]) -> list[str]:
+def _batch_ids(pipeline: Pipeline, model: Model, batches: Mapping[str, Batch]) -> list[str]:
+    """Return the ids of the batches of all inputs; a batch that comes by several ways is there as often."""
     above = [one for one in pipeline.models if one.name in model.inputs]
     own = [batches[name].batch_id for name in model.inputs if name in batches]
-    return [*own, *(batch for one in above for batch in _sources(pipeline, one, batches))]
+    return [*own, *(batch for one in above for batch in _batch_ids(pipeline, one, batches))]

@@ -1,10 +1,8 @@
-"""Batches of the processed zone while they are written: of a stream as it was landed, of a model as it is computed."""
+"""The batch of a model while it is computed: rows are accepted or rejected, and written to the processed zone."""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 
 import polars as pl
@@ -17,92 +15,73 @@ from millrace.contract.tolerance import Rejected, check_model_rejects
 from millrace.declaration.load_modes import History
 from millrace.declaration.model import Model
 from millrace.hashes.row_hash import with_hashes
-from millrace.lake.batch import Batch, BatchCounts, BatchFiles, batch_prefix
+from millrace.lake.batch import Batch, BatchCounts, BatchFiles
 from millrace.lake.batch_writer import BatchWriter, FileKind
 from millrace.lake.manifest import write_refused_manifest
 from millrace.lake.store import ObjectStore
-from millrace.models.computed import Computed, as_known_by, stored
+from millrace.models.computed import ModelRows, cast_for_lake, rename_locations
 from millrace.models.root_key import RootKey
 
 BEYOND_RECORD_IDS = "beyond_record_ids"
-"""The reason of a row whose key is too large for a record id to be made of it."""
-
-
-class StreamOutput:
-    """The files of a stream's batch. A context: what is not finished leaves nothing behind on the disk."""
-
-    def __init__(self, batch: Batch, store: ObjectStore, stack: ExitStack) -> None:
-        self._batch = batch
-        # Of its own for every attempt: an object is never written twice.
-        attempt = f"{batch.batch_id}-{secrets.token_hex(4)}"
-        prefix = batch_prefix(batch.pipeline, batch.stream, batch.read_at, attempt)
-        self.files = stack.enter_context(BatchWriter(store, prefix))
-
-    def finish(self) -> Batch:
-        """Close the files and return the batch; its manifest is not written yet."""
-        # Models were given the former rows, and nothing loads them.
-        files = replace(self.files.finish(), longest_bytes=self._batch.files.longest_bytes)
-        progress = replace(self._batch.progress, origin=self._batch.manifest_key)
-        return replace(self._batch, files=files, progress=progress)
+"""The reason of a row with a key that is too large to make a record id of it."""
 
 
 class ModelOutput:
-    """The files of a model's batch. ``batch`` is what is known before, ``root_key`` how rows that leave are told, if
-    they do, ``limits`` what the warehouse can hold, ``called`` how a command names the pipeline."""
+    """Builds the batch of a model: ``admit`` rows, ``add`` them, ``remove`` keys, then ``finish``.
+
+    ``batch`` is the planned batch, ``writer`` writes its files into ``store``, ``root_key`` is the key by which deleted
+    rows are found, ``limits`` are those of the warehouse, and ``cli_name`` is how a command names the pipeline.
+    """
 
     def __init__(
         self,
         batch: Batch,
         store: ObjectStore,
-        stack: ExitStack,
+        writer: BatchWriter,
         model: Model,
         root_key: RootKey | None,
         limits: Limits | None,
         cli_name: str,
     ) -> None:
         self._batch, self._store, self._model, self._root_key, self._limits = batch, store, model, root_key, limits
-        self._cli_name = cli_name
-        attempt = f"{batch.batch_id}-{secrets.token_hex(4)}"
-        prefix = batch_prefix(batch.pipeline, batch.stream, batch.read_at, attempt)
-        self._files = stack.enter_context(BatchWriter(store, prefix))
+        self._cli_name, self._files = cli_name, writer
         self._kept: list[pl.DataFrame] = []
 
-    def admit(self, given: Computed) -> Computed:
-        """What a function gave; of its rows those that the warehouse and the load mode can hold. The others are kept as
-        rejects."""
-        known_by = self._root_key.columns if self._root_key else {key: key for key in self._model.keys}
-        rows, unnumbered = split_rejects(given.rows, self._verdicts(), list(known_by))
-        refused = [given.rejects, as_known_by(unnumbered, known_by)]
+    def admit(self, given: ModelRows) -> ModelRows:
+        """Reject the rows that the warehouse or the load mode cannot hold. Return what is left of ``given``."""
+        located_by = self._root_key.columns if self._root_key else {key: key for key in self._model.keys}
+        rows, unnumbered = split_rejects(given.rows, self._reject_reasons(), list(located_by))
+        refused = [given.rejects, rename_locations(unnumbered, located_by)]
         if self._limits is not None:
-            rows, too_long = within_limits(rows, self._batch.columns, list(known_by), self._limits)
-            refused.append(as_known_by(too_long, known_by))
+            rows, too_long = within_limits(rows, self._batch.columns, list(located_by), self._limits)
+            refused.append(rename_locations(too_long, located_by))
         for one in refused:
             self._files.write_rejects(one)
         others = given.rows.join(rows, on=rows.columns, how="anti", nulls_equal=True)
-        return Computed(rows, pl.concat(refused), pl.concat([given.rejected, others]))
+        return ModelRows(rows, pl.concat(refused), pl.concat([given.rejected_rows, others]))
 
     def add(self, rows: pl.DataFrame) -> None:
-        """Rows that are let in."""
+        """Write rows that were admitted."""
         columns = self._batch.columns
-        frame = _as_stored(rows, columns)
+        frame = _cast_for_lake(rows, columns)
         self._files.write("part", with_hashes(frame, columns, self._model.load, self._model.keys), columns)
 
     def keep(self, rows: pl.DataFrame) -> None:
-        """Rows that may come again with another chunk, and count once."""
-        told_by = None if self._model.load.dated_by else list(self._model.keys)
-        self._kept = [pl.concat([*self._kept, rows]).unique(told_by, keep="last", maintain_order=True)]
+        """Keep rows that may come again with another chunk, and count once; they are written at the end."""
+        same_by = None if self._model.load.dated_by else list(self._model.keys)
+        self._kept = [pl.concat([*self._kept, rows]).unique(same_by, keep="last", maintain_order=True)]
 
     def remove(self, keys: pl.DataFrame) -> None:
-        """Keys of rows that are gone."""
+        """Write keys of the model whose rows are deleted."""
         self._write_keys("delete", keys)
 
-    def leave(self, root_keys: pl.DataFrame) -> None:
-        """Keys of the root, in the model's columns; rows that hold them and are not among those let in have left."""
+    def remove_unless_added(self, root_keys: pl.DataFrame) -> None:
+        """Write keys of the root, in the model's columns: rows that hold them are deleted, unless they are added."""
         self._write_keys("root-key", root_keys)
 
     def _write_keys(self, kind: FileKind, keys: pl.DataFrame) -> None:
         columns = [column for column in self._batch.columns if column.name in keys.columns]
-        self._files.write(kind, _as_stored(keys, columns), columns)
+        self._files.write(kind, _cast_for_lake(keys, columns), columns)
 
     @property
     def has_rejects(self) -> bool:
@@ -114,7 +93,7 @@ class ModelOutput:
         self._batch = replace(self._batch, note="; ".join(filter(None, (self._batch.note, note))))
 
     def finish(self) -> Batch | None:
-        """Close the files; the batch, whose manifest is to be saved, or None when nothing was computed.
+        """Close the files and return the batch, whose manifest is not written yet; None when nothing was computed.
 
         Raises TooManyRejects, after the rejects were kept, when there are more than the model allows.
         """
@@ -153,7 +132,7 @@ class ModelOutput:
             write_refused_manifest(self._store, batch)
             raise
 
-    def _verdicts(self) -> list[pl.Expr]:
+    def _reject_reasons(self) -> list[pl.Expr]:
         without_key = [reject_when(NO_KEY, key, pl.col(key).is_null()) for key in self._model.keys]
         if not isinstance(self._model.load, History):
             return without_key
@@ -164,5 +143,5 @@ class ModelOutput:
         ]
 
 
-def _as_stored(rows: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
-    return rows.select(stored(rows, column) for column in columns)
+def _cast_for_lake(rows: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
+    return rows.select(cast_for_lake(rows, column) for column in columns)

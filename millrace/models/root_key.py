@@ -1,4 +1,4 @@
-"""Rows of a model and the source rows they were made of, told by the key of the model's root that they hold.
+"""The key of a model's root: by it rows of a model and the source rows that they were made of find each other.
 
 What a model's columns hold is a claim of the declaration; here it is checked with the rows of each chunk
 (docs/decisions/0019-models-that-cannot-be-declared-wrongly.md).
@@ -14,46 +14,49 @@ import polars as pl
 from millrace.base.errors import FatalError
 
 SAMPLE_ROWS = 1_000
-"""So many rows of a chunk are given to a model once more, in parts."""
+"""How many rows of a chunk are given to a model once more, in parts."""
 
 _NUMBER = "number$"
 Compute = Callable[[pl.DataFrame], pl.DataFrame]
-"""What a model gives for rows of its root, rejected rows left out."""
+"""Returns what a model gives for rows of its root, without rejected rows."""
 
 
 @dataclass(frozen=True)
 class RootKey:
-    """``columns``: of the model → of the root's key. ``place`` names the model in errors, ``root`` the stream."""
+    """The columns of a model that hold the key of its root."""
 
     columns: Mapping[str, str]
+    """Columns of the model, with the columns of the root's key that they hold."""
     root: str
+    """Name of the stream that is the root."""
     place: str
+    """How errors name the model."""
 
-    def of_source(self, rows: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-        """The keys of rows of the root, as the columns of the model whose types are ``schema``."""
+    def keys_of_source(self, rows: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+        """Return the keys of rows of the root, as columns of the model, which has the types of ``schema``."""
         return rows.select(
             pl.col(key).cast(schema[column], strict=False).alias(column) for column, key in self.columns.items()
         )
 
-    def of_model(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """The keys of the root that rows of the model hold."""
+    def keys_of_model(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return the keys of the root that rows of the model hold."""
         return rows.select(list(self.columns))
 
-    def left(self, chunk: pl.DataFrame, rows: pl.DataFrame, is_key: bool) -> pl.DataFrame:
-        """Of the ``chunk``'s keys those by which rows that left are to be found: where the root's key ``is_key`` of the
-        model, those of which there is no row now; else all."""
-        keys = self.of_source(chunk, rows.schema)
-        return keys.join(self.of_model(rows), on=list(self.columns), how="anti") if is_key else keys
+    def keys_to_search(self, chunk: pl.DataFrame, rows: pl.DataFrame, *, is_key: bool) -> pl.DataFrame:
+        """Return the keys of the chunk by which deleted rows of the model are found in its target: all of them; or, if
+        the root's key ``is_key`` of the model, the keys without a row now."""
+        keys = self.keys_of_source(chunk, rows.schema)
+        return keys.join(self.keys_of_model(rows), on=list(self.columns), how="anti") if is_key else keys
 
-    def made_into(self, chunk: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
-        """The rows of the ``chunk`` that these ``rows`` of the model were made of."""
-        numbered = self.of_source(chunk, rows.schema).with_row_index(_NUMBER)
-        return chunk[numbered.join(self.of_model(rows), on=list(self.columns), how="semi")[_NUMBER]]
+    def find_sources(self, chunk: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return the rows of the chunk that these rows of the model were made of."""
+        numbered = self.keys_of_source(chunk, rows.schema).with_row_index(_NUMBER)
+        return chunk[numbered.join(self.keys_of_model(rows), on=list(self.columns), how="semi")[_NUMBER]]
 
     def check(self, chunk: pl.DataFrame, rows: pl.DataFrame) -> None:
         """Raises FatalError when rows hold a key that the rows which they were made of do not have."""
-        keys = self.of_source(chunk, rows.schema)
-        foreign = self.of_model(rows).join(keys, on=list(self.columns), how="anti").height
+        keys = self.keys_of_source(chunk, rows.schema)
+        foreign = self.keys_of_model(rows).join(keys, on=list(self.columns), how="anti").height
         if foreign:
             held = ", ".join(self.columns)
             raise FatalError(
@@ -86,6 +89,6 @@ def check_additive(chunk: pl.DataFrame, compute: Compute, key: RootKey | None, p
 
 
 def _are_same(one: pl.DataFrame, other: pl.DataFrame) -> bool:
-    """The same rows in any order; a row that comes twice counts once."""
+    """Whether both have the same rows in any order; a row that comes twice counts once."""
     first, second = (frame.unique().sort(pl.all(), nulls_last=True) for frame in (one, other))
     return first.equals(second, null_equal=True)
