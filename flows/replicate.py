@@ -137,10 +137,10 @@ async def _load(name: str, pipeline: Pipeline, extracted: Extracted | Exception)
     if extracted.manifest is None:
         return _nothing(pipeline, extracted)
     load = load_batches.with_options(task_run_name=f"load {extracted.stream}")
-    loaded = await load(name, [extracted.manifest])
+    (result,) = await load(name, [extracted.manifest])
     if dead_letters := dead_letters_of(pipeline, extracted.stream):
         await forward_dead_letters(name, extracted.stream, dead_letters)
-    return report_of(pipeline, loaded.results[0], extracted.seconds + loaded.seconds)
+    return report_of(pipeline, result, extracted.seconds + result.seconds)
 
 
 async def _load_together(

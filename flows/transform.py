@@ -48,13 +48,13 @@ async def transform(request: TransformRequest = DEFAULT_REQUEST) -> RunReport:
     pipeline = asked_pipeline(request.pipeline)
     try:
         manifests = await transform_batches(request.pipeline, request.manifests)
-        loaded = await load_batches(request.pipeline, manifests)
+        results = await load_batches(request.pipeline, manifests)
     except Exception as error:
         await give_back(pipeline, request.manifests)
         rows = [failed(pipeline, stream, error) for stream in _streams_of(pipeline, request.manifests)]
         await publish_report(pipeline.name, rows)
         raise run_failed(RunReport(request.pipeline, tuple(rows)), [error]) from error
-    reports = [report_of(pipeline, result, 0) for result in loaded.results]
+    reports = [report_of(pipeline, result, 0) for result in results]
     await publish_report(pipeline.name, reports)
     await conclude(pipeline, reports, is_complete=True)
     return RunReport(request.pipeline, tuple(reports))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 from prefect import task
 
@@ -18,22 +18,14 @@ from millrace.tasks.policy import STEP
 from millrace.warehouse.ledger.load_result import LoadResult
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """What a load did, in the order of its batches, and how long it took."""
-
-    results: tuple[LoadResult, ...]
-    seconds: float
-
-
 @task(name="load", task_run_name="load {pipeline}", **STEP)
-async def load_batches(pipeline: str, manifests: Sequence[str]) -> Loaded:
-    """Stage and apply the batches whose manifests have these keys, in the zone that the pipeline loads from."""
-    begun = time.monotonic()
-    declared = find_pipeline(pipeline)
+async def load_batches(pipeline: str, manifests: Sequence[str]) -> list[LoadResult]:
+    """Stage and apply the batches whose manifests have these keys, in the zone that the pipeline loads from; return the
+    results in their order."""
+    begun, declared = time.monotonic(), find_pipeline(pipeline)
     warehouse = await open_warehouse(declared)
     store = await load_processed() if declared.is_transformed else await load_landing()
     batches = await asyncio.to_thread(lambda: [read_manifest(store, manifest) for manifest in manifests])
     async with held(warehouse, declared, batches):
         results = await asyncio.to_thread(warehouse.load, declared, batches, store)
-    return Loaded(tuple(results), time.monotonic() - begun)
+    return [replace(result, seconds=time.monotonic() - begun) for result in results]

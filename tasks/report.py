@@ -14,6 +14,7 @@ from millrace.base.escaping import escape_unprintable
 from millrace.tasks.failures import Failure, causes, status_of, words
 from millrace.tasks.plan import StreamPlan
 from millrace.tasks.policy import STEP, artifact_key
+from millrace.warehouse.freshness import Freshness
 from millrace.warehouse.ledger.load_result import LoadResult
 
 Status = Literal["loaded", "landed", "nothing new", Failure]
@@ -21,30 +22,47 @@ Status = Literal["loaded", "landed", "nothing new", Failure]
 
 @dataclass(frozen=True)
 class StreamReport:
-    """One stream's (or model's) run: ``read`` = ``loaded`` + ``unchanged`` + ``rejected``. ``kind`` is the batch's:
-    window, sweep, snapshot, replay, model; '' when there was nothing to read. ``silent`` of the changed rows did not
-    move their stamp; of the others the ages tell how old they were, in seconds, when they became visible (None: there
-    were none, or it was the first load). ``reason`` says why it was not loaded, '' if it was."""
+    """What a run did to one stream or model: ``read`` = ``loaded`` + ``unchanged`` + ``rejected``."""
 
     stream: str
+    """Name of the stream or model."""
     target: str
+    """``schema.table`` of its target."""
     kind: str = ""
+    """How the batch came about: window, sweep, snapshot, replay, model; '' when there was nothing to read."""
     read: int = 0
+    """Rows that the source gave, and rows of the target that it lacks."""
     loaded: int = 0
+    """Rows that changed the target."""
     inserted: int = 0
+    """Rows of new keys."""
     updated: int = 0
+    """Rows that took the place of others."""
     deleted: int = 0
+    """Rows that were deleted, marked or closed."""
     unchanged: int = 0
+    """Rows that are in the target as they were read."""
     rejected: int = 0
+    """Rows that are not loaded."""
     seconds: float = 0
+    """How long reading and loading took."""
     silent: int = 0
+    """Changed rows that did not move their cursor column."""
     age_p50_seconds: float | None = None
+    """How old the other changed rows were when they became visible: the median. None: there were none, or it was the
+    first load."""
     age_p95_seconds: float | None = None
+    """The same, for 95 % of them."""
     age_max_seconds: float | None = None
+    """The same, for the oldest."""
     changes: tuple[str, ...] = ()
+    """The schema changes that were made."""
     note: str = ""
+    """What a person should look at."""
     status: Status = "nothing new"
+    """How it ended."""
     reason: str = ""
+    """Why it was not loaded; '' if it was."""
 
 
 @dataclass(frozen=True)
@@ -58,26 +76,26 @@ class RunReport:
 
 def report_of(pipeline: Pipeline, result: LoadResult, seconds: float) -> StreamReport:
     """The row of one batch that was loaded; ``seconds`` is what reading and loading it alone took."""
-    fresh = result.freshness
+    age = result.freshness or Freshness(stamped=0, silent=0)
     return StreamReport(
-        result.stream,
-        result.target,
-        result.kind,
-        result.read,
-        result.loaded,
-        result.inserted,
-        result.updated,
-        result.deleted,
-        result.unchanged,
-        result.rejected,
-        round(seconds, 2),
-        fresh.silent if fresh else 0,
-        fresh.p50_seconds if fresh else None,
-        fresh.p95_seconds if fresh else None,
-        fresh.max_seconds if fresh else None,
-        result.changes,
-        "; ".join((*result.warnings, *_note_of_deletes(result), *_note_of_rejects(pipeline, result))),
-        "loaded" if result.loaded or result.deleted or result.rejected or result.changes else "nothing new",
+        stream=result.stream,
+        target=result.target,
+        kind=result.kind,
+        read=result.read,
+        loaded=result.loaded,
+        inserted=result.inserted,
+        updated=result.updated,
+        deleted=result.deleted,
+        unchanged=result.unchanged,
+        rejected=result.rejected,
+        seconds=round(seconds, 2),
+        silent=age.silent,
+        age_p50_seconds=age.p50_seconds,
+        age_p95_seconds=age.p95_seconds,
+        age_max_seconds=age.max_seconds,
+        changes=result.changes,
+        note="; ".join((*result.warnings, *_note_of_deletes(result), *_note_of_rejects(pipeline, result))),
+        status="loaded" if result.loaded or result.rejected or result.changes else "nothing new",
     )
 
 

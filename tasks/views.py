@@ -7,7 +7,6 @@ import asyncio
 from millrace.base.errors import ConfigurationError, FatalError, SourceMissing
 from millrace.base.sql_files import SQL_FILES
 from millrace.declaration.find import find_pipeline
-from millrace.declaration.load_modes import Scd2
 from millrace.tasks.connections import open_warehouse
 
 
@@ -15,7 +14,7 @@ async def create_views(pipeline: str) -> list[str]:
     """Their names; of a view over versions that is not made, why. Raises ConfigurationError when the pipeline has none
     or its file is not there, SourceMissing when a table is not there yet."""
     declared, place = find_pipeline(pipeline), f"pipeline {pipeline}"
-    if not declared.views and not any(isinstance(member.load, Scd2) for member in declared.members):
+    if not declared.views and not any(member.load.validity for member in declared.members):
         raise ConfigurationError("it declares no views", place=place, remedy="name a file in `views`")
     path = SQL_FILES / declared.views
     if declared.views and not path.is_file():

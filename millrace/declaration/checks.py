@@ -90,8 +90,18 @@ def _describe(name: str, value: Any, hint: Any, found: Sequence[Any]) -> tuple[s
         name, value = f"{name}[{inner[0]!r}]", found[0]["input"]
     if choices := _choices(hint):
         return f"{name} is {_short.repr(value)}", f"choose from {', '.join(map(str, choices))}"
+    kinds: list[type] = hint.__subclasses__() if isinstance(hint, type) else []
+    if kinds:
+        return (
+            f"{name} is {_short.repr(value)}",
+            f"it must be {_one_of(f'an instance of {one.__name__}' for one in kinds)}",
+        )
     expected = dict.fromkeys(_EXPECTED.get(one["type"]) or one["msg"].removeprefix("Input should be ") for one in found)
-    return f"{name} is {_short.repr(value)}", f"it must be {', or '.join(expected)}"
+    return f"{name} is {_short.repr(value)}", f"it must be {_one_of(expected)}"
+
+
+def _one_of(forms: Iterable[str]) -> str:
+    return ", or ".join(forms)
 
 
 def _choices(hint: Any) -> tuple[Any, ...]:

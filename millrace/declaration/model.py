@@ -22,7 +22,8 @@ from millrace.base.naming import check_name, column_name
 from millrace.base.types import TIME_KINDS, Column, Kind, from_polars
 from millrace.declaration.captures import Bind, DeletePolicy
 from millrace.declaration.checks import Count, Share, Text, check_distinct, check_fields
-from millrace.declaration.load_modes import AnyLoadMode, Append, History, Merge, Replace, Scd2
+from millrace.declaration.load_mode import LoadMode
+from millrace.declaration.load_modes import Merge
 
 _NAME_A_TIME = "name a column of type date or datetime"
 
@@ -41,7 +42,7 @@ class Model:
     """The table, as a dataframely schema: names and types of the columns, and which of them are never NULL."""
     key: Text | Sequence[Text]
     """The column or columns that identify a row."""
-    load: AnyLoadMode = field(default_factory=Merge)
+    load: LoadMode = field(default_factory=Merge)
     """How the rows of a batch become rows of the table."""
     deletes: DeletePolicy = "soft"
     """What happens to a row that the function no longer returns, or that was made from a row deleted in the source."""
@@ -84,10 +85,8 @@ class Model:
         self._check_unknown_values()
         self._check_further_columns()
         self._check_binds()
-        if isinstance(self.load, History):
-            self._check_history()
-        if isinstance(self.load, Replace) and self.deletes == "ignore":
-            raise self._wrong("Replace does not do deletes='ignore'", "leave deletes out, or declare Merge()")
+        if found := self.load.problem_with_model(self):
+            raise self._wrong(*found)
 
     def _check_columns(self) -> None:
         for name, column in self.schema.columns().items():
@@ -116,12 +115,6 @@ class Model:
                 raise self._wrong(
                     f"unknown[{name!r}] is {value!r}, and the column has type {dtype}", "declare a number that fits"
                 )
-
-    def _check_history(self) -> None:
-        if len(self.keys) != 1 or not self.schema.columns()[self.keys[0]].dtype.is_integer():
-            raise self._wrong(
-                "History needs a key of one integer column, from which it makes record ids", "declare such a key"
-            )
 
     def _check_further_columns(self) -> None:
         """Check the columns that the load mode adds or needs, and the bound ones."""
@@ -177,12 +170,12 @@ class Model:
     @property
     def keeps_rows(self) -> bool:
         """Whether rows stay in the model even if the rows that they were made from are deleted."""
-        return self.deletes == "ignore" or isinstance(self.load, Append)
+        return self.load.deletes(self.deletes) == "ignore"
 
     @property
     def is_log(self) -> bool:
         """Whether rows are changes that stay true for their time, not states."""
-        return isinstance(self.load, Scd2) and self.load.changes
+        return self.load.is_log
 
     @property
     def _moments(self) -> list[str]:

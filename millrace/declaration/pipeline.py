@@ -19,7 +19,6 @@ from millrace.base.types import EXACT_NUMBERS
 from millrace.base.zones import check_zone
 from millrace.declaration.captures import Dated, LandingFormat
 from millrace.declaration.checks import PositiveDuration, check_distinct, check_fields
-from millrace.declaration.load_modes import Scd2
 from millrace.declaration.model import Model
 from millrace.declaration.roots import Roots
 from millrace.declaration.schedule import check_cron
@@ -181,7 +180,7 @@ class Pipeline:
         place = f"pipeline {self.name}, model {model.name}"
         for bind in model.binds:
             dimension = next((other for other in self.models if other.name == bind.dimension), None)
-            if dimension is None or not isinstance(dimension.load, Scd2):
+            if dimension is None or dimension.load.validity is None:
                 raise ConfigurationError(
                     f"it binds to {bind.dimension!r}, which is not a model that keeps versions",
                     place=place,

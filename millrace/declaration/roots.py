@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from millrace.base.errors import ConfigurationError
 from millrace.base.naming import column_name
-from millrace.declaration.load_modes import Append, Replace
 from millrace.declaration.model import Model
 from millrace.declaration.stream import Stream
 
@@ -57,7 +56,7 @@ class Roots:
                 "it declares root_key, which is for models that are computed from the changes of exactly one stream",
                 "leave root_key out",
             )
-        if model.union or len(changing) != 1 or isinstance(changing[0].load, Append):
+        if model.union or len(changing) != 1 or changing[0].load.keeps_first_rows:
             return {}
         (root,) = changing
         columns = self._declared(model, root) or self._of_same_name(model, root)
@@ -80,10 +79,11 @@ class Roots:
         self._check_names(model, before)
         self._check_changes(model, before)
         self._check_union(model)
-        if isinstance(model.load, Replace) and (changing := self.changing(model)):
+        if model.load.replaces_table and (changing := self.changing(model)):
             raise self._wrong(
                 model,
-                f"it is computed from the changes of {changing[0].name}, and Replace needs all rows at every run",
+                f"it is computed from the changes of {changing[0].name}, "
+                f"and {type(model.load).__name__} needs all rows at every run",
                 "declare Merge, or capture=Snapshot() for that stream",
             )
         self.key_columns(model)

@@ -16,7 +16,8 @@ from millrace.base.zones import check_zone
 from millrace.declaration.captures import AnyCapture, DeletePolicy, Reconcile, SchemaPolicy
 from millrace.declaration.checks import Count, Names, Share, Text, check_distinct, check_fields
 from millrace.declaration.contract_rules import check_contract
-from millrace.declaration.load_modes import AnyLoadMode, Append, History, Merge, Replace, Scd2
+from millrace.declaration.load_mode import LoadMode
+from millrace.declaration.load_modes import Merge
 from millrace.declaration.schedule import check_schedule
 from millrace.declaration.source_kinds import SourceReference
 
@@ -47,7 +48,7 @@ class Stream:
     source: str
     key: str | Sequence[Text]
     capture: AnyCapture
-    load: AnyLoadMode = field(default_factory=Merge)
+    load: LoadMode = field(default_factory=Merge)
     contract: type[dataframely.Schema] | None = None
     types: Mapping[Text, DataType] = field(default_factory=dict)
     target: str = ""
@@ -71,7 +72,7 @@ class Stream:
             check_zone(self.stamps_in, f"stream {self.name}: stamps_in")
         if self.target:
             check_name(self.target, f"stream {self.name}: target")
-        if not self.keys and not isinstance(self.load, Replace):
+        if not self.keys and self.load.needs_key:
             raise ConfigurationError(
                 "no key is declared",
                 place=f"stream {self.name}",
@@ -98,22 +99,9 @@ class Stream:
             raise ConfigurationError(problem, place=f"stream {self.name}", remedy=remedy)
 
     def _check_load(self) -> None:
-        if isinstance(self.load, History):
-            problem, remedy = "a history is kept of a model", "declare Scd2, or a model"
-        elif isinstance(self.load, Replace) and not self.is_snapshot:
-            problem, remedy = "Replace needs the whole table at every run", "declare capture=Snapshot()"
-        elif not self.capture.keeps_rows and not isinstance(self.load, Append | Merge):
-            problem, remedy = "messages come twice and in any order", "declare Append or Merge"
-        elif (isinstance(self.load, Replace) and self.deletes != "hard") or (
-            isinstance(self.load, Append) and self.deletes == "soft"
-        ):
-            problem = f"{type(self.load).__name__} does not do deletes={self.deletes!r}"
-            remedy = "leave deletes out, or declare Merge()"
-        elif isinstance(self.load, Scd2) and self.load.changes:
-            problem, remedy = "what is read of a table are states, not changes", "declare a model of its rows"
-        else:
-            return
-        raise ConfigurationError(problem, place=f"stream {self.name}", remedy=remedy)
+        if found := self.load.problem_with_stream(self):
+            problem, remedy = found
+            raise ConfigurationError(problem, place=f"stream {self.name}", remedy=remedy)
 
     def _check_paths(self) -> None:
         """Of fields in the source."""

@@ -12,7 +12,6 @@ from millrace.base.rejects import NO_KEY, reject_when, split_rejects
 from millrace.base.types import Column
 from millrace.contract.check import Limits, within_limits
 from millrace.contract.tolerance import Rejected, check_model_rejects
-from millrace.declaration.load_modes import History
 from millrace.declaration.model import Model
 from millrace.hashes.row_hash import with_hashes
 from millrace.lake.batch import Batch, BatchCounts, BatchFiles
@@ -134,12 +133,13 @@ class ModelOutput:
 
     def _reject_reasons(self) -> list[pl.Expr]:
         without_key = [reject_when(NO_KEY, key, pl.col(key).is_null()) for key in self._model.keys]
-        if not isinstance(self._model.load, History):
+        greatest_key = self._model.load.greatest_key
+        if greatest_key is None:
             return without_key
         (key,) = self._model.keys
         return [
             *without_key,
-            reject_when(BEYOND_RECORD_IDS, key, pl.col(key).cast(pl.Int128).abs() > self._model.load.greatest_key),
+            reject_when(BEYOND_RECORD_IDS, key, pl.col(key).cast(pl.Int128).abs() > greatest_key),
         ]
 
 

@@ -14,8 +14,8 @@ from millrace.lake.batch import Batch
 from millrace.runs.reads import Route, replay, whole_if_lost, window
 from millrace.runs.sweep import sweep
 from millrace.sources.chunk import Window
-from millrace.warehouse.ledger.ledger import check_source
-from millrace.warehouse.warehouse import Standing
+from millrace.warehouse.ledger.refusals import check_source
+from millrace.warehouse.stream_state import StreamState
 
 Mode = Literal["incremental", "full", "sweep", "replay"]
 ReadKind = Literal["window", "sweep", "replay", "snapshot"]
@@ -72,7 +72,7 @@ async def choose(route: Route, bounds: Bounds) -> Choice:
             assert_never(unknown)
 
 
-def _next(route: Route, standing: Standing) -> Choice:
+def _next(route: Route, standing: StreamState) -> Choice:
     """Where the last run ended, this one goes on; all is read for a model that was never loaded."""
     if standing.position is None or standing.unfilled:
         return Choice("window")

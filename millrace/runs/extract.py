@@ -39,7 +39,7 @@ from millrace.runs.destination import BatchDestination
 from millrace.runs.stamps import note_of_stamps_ahead, stamped_ahead
 from millrace.sources.chunk import Chunk, Read
 from millrace.sources.documents import of_contract
-from millrace.warehouse.warehouse import NOTHING, Standing
+from millrace.warehouse.stream_state import NEVER_LOADED, StreamState
 
 LARGE_BYTES = 2 * CHUNK_BYTES
 """A chunk of more, which a row of megabytes makes, is written before the next one is read: not two are in memory."""
@@ -75,7 +75,7 @@ class Extraction:
         stream: Stream,
         read: Read,
         purpose: Purpose = Purpose(),
-        standing: Standing = NOTHING,
+        standing: StreamState = NEVER_LOADED,
         count_rejected_before: CountRejectedBefore = lambda *_: 0,
     ) -> None:
         self._destination, self._stream, self._read, self._purpose = destination, stream, read, purpose

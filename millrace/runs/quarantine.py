@@ -18,7 +18,7 @@ from millrace.lake.batch import Batch, refused_prefix
 from millrace.lake.manifest import read_manifest
 from millrace.lake.store import ObjectStore
 from millrace.sources.chunk import Read
-from millrace.warehouse.ledger.ledger import OpenRejects
+from millrace.warehouse.ledger.entries import OpenRejects
 from millrace.warehouse.warehouse import Warehouse
 
 LATEST_BATCHES = 20

@@ -25,7 +25,8 @@ from millrace.runs.destination import BatchDestination
 from millrace.runs.extract import Extraction, Purpose
 from millrace.runs.quarantine import count_rejected_before, read_open_rejects
 from millrace.sources.chunk import Keys, Read, Reading, Selection, Source, Window
-from millrace.warehouse.warehouse import Standing, Warehouse
+from millrace.warehouse.stream_state import StreamState
+from millrace.warehouse.warehouse import Warehouse
 
 WRITTEN_MEANWHILE = 0.01
 """Share of the rows that may be new when a source without snapshots is counted after it was read."""
@@ -41,12 +42,12 @@ class Route:
     pipeline: Pipeline
     stream: Stream
     consent: Consent = NO_CONSENT
-    _asked: list[Standing] = field(default_factory=list)
+    _asked: list[StreamState] = field(default_factory=list)
 
-    async def standing(self) -> Standing:
+    async def standing(self) -> StreamState:
         """How far the stream had come when this was asked first."""
         if not self._asked:
-            self._asked.append(await asyncio.to_thread(self.warehouse.standing, self.pipeline, self.stream))
+            self._asked.append(await asyncio.to_thread(self.warehouse.find_state, self.pipeline, self.stream))
         return self._asked[0]
 
     async def facts(self, reading: Reading, selection: Selection) -> Read:

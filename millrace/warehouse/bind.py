@@ -12,12 +12,11 @@ from datetime import datetime
 from typing import Any
 
 from millrace.base.naming import quote
-from millrace.declaration.load_modes import Scd2
 from millrace.warehouse import statements
 from millrace.warehouse.binding import Binding, bindings_of
-from millrace.warehouse.modes.scd2 import SINCE
+from millrace.warehouse.modes.versions import SINCE
 from millrace.warehouse.schema.catalog import Catalog
-from millrace.warehouse.session import analyze, count
+from millrace.warehouse.session import analyze_temporary, fetch_count
 from millrace.warehouse.target import Target
 
 
@@ -40,12 +39,12 @@ def bind_facts(
     connection: Any, catalog: Catalog, models: Mapping[str, Target], changed: Changed, applied_at: datetime
 ) -> dict[str, tuple[str, ...]]:
     """Bind what the run concerns; by model, what a person should know."""
-    facts = [one for one in models.values() if one.binds and catalog.held(one)]
+    facts = [one for one in models.values() if one.relations.binds and catalog.columns(one)]
     with connection.cursor() as cursor:
         firsts = _firsts(cursor, changed.touched) if facts else {}
         dimensions = {**models, **{name: changed.touched[name] for name in firsts}}
         return {
-            fact.member: tuple(
+            fact.owner.name: tuple(
                 text
                 for one in bindings_of(fact, dimensions)
                 if (text := _bind(cursor, one, _find(one, firsts, changed.repaired), applied_at))
@@ -56,7 +55,7 @@ def bind_facts(
 
 def _find(one: Binding, firsts: Mapping[str, datetime], repaired: frozenset[str]) -> str:
     """What finds the facts that are to be written; '' where there are none."""
-    if one.fact.member in repaired:
+    if one.fact.owner.name in repaired:
         return one.find_all()
     first = firsts.get(one.bind.dimension)
     return one.find_touched(first) if first else ""
@@ -65,11 +64,11 @@ def _find(one: Binding, firsts: Mapping[str, datetime], repaired: frozenset[str]
 def _bind(cursor: Any, one: Binding, find: str, applied_at: datetime) -> str:
     """What a person should know."""
     if find:
-        cursor.execute(statements.drop_temporary(one.fact.bound))
+        cursor.execute(statements.drop_temporary(one.fact.temporary.rows_to_bind))
         cursor.execute(find)
-        analyze(cursor, one.fact.dialect, one.fact.bound)
+        analyze_temporary(cursor, one.fact.dialect, one.fact.temporary.rows_to_bind)
         cursor.execute(one.write("%s::TIMESTAMPTZ"), (applied_at,))
-    unbound = count(cursor, one.count_unbound())
+    unbound = fetch_count(cursor, one.count_unbound())
     if not unbound:
         return ""
     return f"{unbound} rows have no version in {one.dimension.name} yet for their {', '.join(one.bind.keys)}"
@@ -79,9 +78,9 @@ def _firsts(cursor: Any, touched: Mapping[str, Target]) -> dict[str, datetime]:
     """Of dimensions whose versions did change: the earliest time from which they did."""
     firsts: dict[str, datetime] = {}
     for name, target in touched.items():
-        if isinstance(target.load, Scd2):
-            cursor.execute(f"SELECT min({quote(SINCE)}) FROM {quote(target.touched)}")
+        if target.load.validity:
+            cursor.execute(f"SELECT min({quote(SINCE)}) FROM {quote(target.temporary.touched_keys)}")
             (first,) = cursor.fetchone()
-            analyze(cursor, target.dialect, target.touched)
+            analyze_temporary(cursor, target.dialect, target.temporary.touched_keys)
             firsts |= {name: first} if first else {}
     return firsts

@@ -13,8 +13,7 @@ from datetime import datetime
 from millrace.base.naming import DELETED_AT, LOADED_AT, literal, quote, quote_list
 from millrace.base.types import Kind
 from millrace.declaration.captures import Bind
-from millrace.declaration.load_modes import Replace, Scd2
-from millrace.warehouse.modes.scd2 import SINCE, moment, moment_literal
+from millrace.warehouse.modes.versions import SINCE, moment, moment_literal
 from millrace.warehouse.statements import ORDINAL, match
 from millrace.warehouse.target import Joined, Target
 
@@ -35,7 +34,11 @@ class Binding:
         """What gives the column for rows ``d$`` that are about to be put in."""
         versions = f"v{number}$"
         # A table that is replaced is put in from the stage, of which there may be several forms of a key.
-        concerned = EVERY_KEY if isinstance(self.fact.load, Replace) else self._among(self.fact.delta, self.bind.keys)
+        concerned = (
+            EVERY_KEY
+            if self.fact.load.replaces_table
+            else self._among(self.fact.temporary.changed_rows, self.bind.keys)
+        )
         return Joined(
             self.bind.column,
             self._value(versions),
@@ -45,7 +48,7 @@ class Binding:
     def find_touched(self, first: datetime) -> str:
         """Into a temporary table: facts that a changed version concerns and that are bound to another one. ``first`` is
         the earliest time from which versions changed, so that the server can tell how many facts there may be."""
-        touched = self.dimension.touched
+        touched = self.dimension.temporary.touched_keys
         keys = quote_list(self.dimension.keys)
         rows = f"SELECT {keys}, min({quote(SINCE)}) AS since$ FROM {quote(touched)} GROUP BY {keys}"
         same = f"{self._same('f', 'c')} AND {self._at('f')} >= c.since$"
@@ -62,7 +65,7 @@ class Binding:
         fact = self.fact
         return (
             f"UPDATE {fact.quoted} SET {quote(self.bind.column)} = b$.version$, {quote(LOADED_AT)} = {loaded_at} "
-            f"FROM {quote(fact.bound)} AS b$ WHERE {match(fact.quoted, 'b$', fact.keys)} AND {where}"
+            f"FROM {quote(fact.temporary.rows_to_bind)} AS b$ WHERE {match(fact.quoted, 'b$', fact.keys)} AND {where}"
         )
 
     def count_unbound(self) -> str:
@@ -73,19 +76,20 @@ class Binding:
         fact, value, column = self.fact, self._value("v"), f"f.{quote(self.bind.column)}"
         number = f"row_number() OVER (ORDER BY {quote_list(fact.keys, 'f.')}) AS {quote(ORDINAL)}"
         return (
-            f"CREATE TEMPORARY TABLE {quote(fact.bound)} AS SELECT {quote_list(fact.keys, 'f.')}, {value} AS version$, "
-            f"{number} FROM {scope} LEFT JOIN ({self._versions(concerned)}) AS v ON {self._is_valid('f', 'v')} "
+            f"CREATE TEMPORARY TABLE {quote(fact.temporary.rows_to_bind)} AS "
+            f"SELECT {quote_list(fact.keys, 'f.')}, {value} AS version$, {number} "
+            f"FROM {scope} LEFT JOIN ({self._versions(concerned)}) AS v ON {self._is_valid('f', 'v')} "
             f"WHERE coalesce({column}, {NEVER_A_KEY}) <> coalesce({value}, {NEVER_A_KEY})"
         )
 
     def _versions(self, concerned: str) -> str:
         """Each until its successor starts, whatever convention its end follows; of the keys ``concerned``."""
-        load = self.dimension.load
-        if not isinstance(load, Scd2):
+        validity = self.dimension.load.validity
+        if validity is None:
             raise TypeError("a pipeline refuses such a declaration")
-        keys, start = quote_list(self.dimension.keys), quote(load.start)
+        keys, start = quote_list(self.dimension.keys), quote(validity.start)
         return (
-            f"SELECT {keys}, {quote(load.surrogate)} AS version$, {start} AS starts$, "
+            f"SELECT {keys}, {quote(validity.surrogate)} AS version$, {start} AS starts$, "
             f"lead({start}) OVER (PARTITION BY {keys} ORDER BY {start}) AS next_start$, "
             f"{quote(DELETED_AT)} AT TIME ZONE 'UTC' AS gone$ FROM {self.dimension.quoted} WHERE {concerned}"
         )
@@ -112,16 +116,16 @@ class Binding:
         kind, spared = self._kind, f"({since} - INTERVAL '1 day')"
         if kind is Kind.TIMESTAMP_UTC:
             spared = f"{spared} AT TIME ZONE 'UTC'"
-        elif self.fact.stamps_in:
-            spared = f"({spared} AT TIME ZONE 'UTC') AT TIME ZONE {literal(self.fact.stamps_in)}"
+        elif self.fact.time_zone:
+            spared = f"({spared} AT TIME ZONE 'UTC') AT TIME ZONE {literal(self.fact.time_zone)}"
         return f"f.{quote(self.bind.at)} >= ({spared})" + ("::DATE" if kind is Kind.DATE else "")
 
     def _at(self, fact: str) -> str:
-        return moment(f"{fact}.{quote(self.bind.at)}", self._kind, self.fact.stamps_in)
+        return moment(f"{fact}.{quote(self.bind.at)}", self._kind, self.fact.time_zone)
 
     @property
     def _kind(self) -> Kind:
-        return next(column.type.kind for column in self.fact.columns if column.name == self.bind.at)
+        return next(column.type.kind for column in self.fact.derivation.columns if column.name == self.bind.at)
 
     def _same(self, fact: str, other: str) -> str:
         pairs = zip(self.bind.keys, self.dimension.keys, strict=True)
@@ -137,4 +141,4 @@ def unbound(bind: Bind) -> str:
 
 def bindings_of(fact: Target, models: Mapping[str, Target]) -> list[Binding]:
     """Of all of a fact's binds."""
-    return [Binding(fact, bind, models[bind.dimension]) for bind in fact.binds]
+    return [Binding(fact, bind, models[bind.dimension]) for bind in fact.relations.binds]

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from millrace.base.errors import CountMismatch
-from millrace.base.naming import DELETED_AT, quote
+from millrace.base.naming import quote
 from millrace.base.types import Column, text
 from millrace.declaration.captures import follows_deletes
 from millrace.hashes.content_hash import CONTENT_HASH
@@ -16,10 +16,11 @@ from millrace.hashes.row_hash import HASH_LENGTH
 from millrace.lake.batch import Part
 from millrace.lake.writer import PartWriter
 from millrace.sources.chunk import batches_of_keys
-from millrace.warehouse import statements
+from millrace.warehouse import scan_statements, statements
 from millrace.warehouse.contents import Contents
-from millrace.warehouse.modes import mode_of
-from millrace.warehouse.session import count
+from millrace.warehouse.difference import Difference
+from millrace.warehouse.modes.applier import applier_of
+from millrace.warehouse.session import fetch_count
 from millrace.warehouse.stage import HASH_COLUMN, Files, Stage
 from millrace.warehouse.target import Target
 
@@ -65,7 +66,7 @@ class Comparison:
 
     def _fetch(self) -> list[tuple[Any, ...]]:
         with self._connection.cursor() as cursor:
-            cursor.execute(statements.fetch(FETCHED_ROWS))
+            cursor.execute(scan_statements.fetch_keys(FETCHED_ROWS))
             return list(cursor.fetchall())
 
 
@@ -78,25 +79,26 @@ def compare(
     are compared as well; without ``trusts_hashes`` every key differs. Raises KeyViolation, CountMismatch.
     """
     columns = [*scan.columns, HASH_COLUMN, *([CONTENT_COLUMN] if contents else [])]
-    files = Files(statements.SCAN, columns, scan.parts, scan.longest_bytes, scan.prefix, target.place)
+    files = Files(scan_statements.SCAN, columns, scan.parts, scan.longest_bytes, scan.prefix, target.place)
     stage.fill(files)
     stage.check_keys(files, scan.keys, scan.identity)
     if contents:
         stage.fill(_hashes_of(contents, scan, target))
-    present = mode_of(target).present
-    differs = statements.differs(scan.keys, marks_deleted=target.marks_deleted) if trusts_hashes else "1 = 1"
-    differing = partial(statements.differing_keys, present, scan.keys, differs, is_deep=contents is not None)
+    live_rows = applier_of(target).live_rows
+    difference = Difference(quote(scan_statements.SCAN), live_rows, scan.keys, target.marks_deleted)
+    is_changed = difference.is_changed if trusts_hashes else "1 = 1"
+    differing = partial(scan_statements.differing_keys, difference, is_changed, is_deep=contents is not None)
     with connection.cursor() as cursor:
         in_scan, in_target = _count_sides(cursor, differing("1 = 1"))
         matched = _count_keys(cursor, scan) - in_scan
-        _refuse_repeated(count(cursor, statements.count_all(present)) - matched - in_target, target)
-        altered = count(cursor, statements.count_altered(present, scan.keys, differs)) if contents else 0
-        cursor.execute(statements.declare_cursor(differing(_wanted_missing(target)), scan.keys))
+        _refuse_repeated(fetch_count(cursor, statements.count_all(live_rows)) - matched - in_target, target)
+        altered = fetch_count(cursor, scan_statements.count_altered(difference, is_changed)) if contents else 0
+        cursor.execute(scan_statements.declare_cursor(differing(_is_wanted(target, difference)), scan.keys))
     return Comparison(matched, altered, connection)
 
 
 def _count_sides(cursor: Any, differing: str) -> tuple[int, int]:
-    cursor.execute(statements.count_sides(differing))
+    cursor.execute(scan_statements.count_sides(differing))
     in_scan, in_target = cursor.fetchone()
     return int(in_scan), int(in_target)
 
@@ -104,15 +106,15 @@ def _count_sides(cursor: Any, differing: str) -> tuple[int, int]:
 def _count_keys(cursor: Any, scan: Scan) -> int:
     """A row that is read twice has its key twice in the scan."""
     if scan.identity:
-        return count(cursor, statements.count_keys(statements.SCAN, scan.keys))
+        return fetch_count(cursor, statements.count_keys(scan_statements.SCAN, scan.keys))
     return sum(part.rows for part in scan.parts)
 
 
-def _wanted_missing(target: Target) -> str:
-    """A condition: a row of the target that the scan lacks is to be deleted, and not marked as deleted already."""
-    if not follows_deletes(target.deletes):
+def _is_wanted(target: Target, difference: Difference) -> str:
+    """Return the condition that an absent row is to be deleted, and is not marked as deleted already."""
+    if not follows_deletes(target.policies.deletes):
         return "1 = 0"
-    return f"t.{quote(DELETED_AT)} IS NULL" if target.marks_deleted and target.deletes == "soft" else "1 = 1"
+    return difference.is_unmarked if target.policies.deletes == "soft" else "1 = 1"
 
 
 def _refuse_repeated(surplus_rows: int, target: Target) -> None:
@@ -133,4 +135,4 @@ def _hashes_of(contents: Contents, scan: Scan, target: Target) -> Files:
             writer.write(hashes, keys)
         writer.close()
     columns = [*keys, CONTENT_COLUMN]
-    return Files(statements.CONTENT, columns, writer.parts, writer.longest_bytes, scan.prefix, target.place)
+    return Files(scan_statements.CONTENT, columns, writer.parts, writer.longest_bytes, scan.prefix, target.place)

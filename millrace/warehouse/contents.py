@@ -32,7 +32,7 @@ from millrace.sources.postgres_values import render
 from millrace.sources.rows import SourceColumn, decode
 from millrace.warehouse.dialect import Dialect
 from millrace.warehouse.schema.widening import supertype
-from millrace.warehouse.statements import unload_to_lake
+from millrace.warehouse.stage_statements import unload_to_lake
 
 UNLOADED = "unload-"
 """How the files begin that Redshift unloads; its role may write no others."""

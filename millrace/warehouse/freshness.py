@@ -12,10 +12,12 @@ from datetime import datetime
 from math import floor
 from typing import Any
 
-from millrace.base.types import TIME_KINDS
+from millrace.base.naming import literal, quote
+from millrace.base.types import TIME_KINDS, Kind
 from millrace.lake.batch import Batch
-from millrace.warehouse import statements
 from millrace.warehouse.target import Target
+
+MIDDLE_SHARE, OLDEST_SHARE = 0.5, 0.05
 
 
 @dataclass(frozen=True)
@@ -30,20 +32,38 @@ class Freshness:
     max_seconds: float | None = None
 
 
-def measure(
+def measure_freshness(
     connection: Any, target: Target, batch: Batch, position: str | None, visible_at: datetime
 ) -> Freshness | None:
     """Of the delta that was just applied; None for a first load, a backfill, and where rows have no stamp that is a
     moment. ``position`` is where the read before this one ended."""
-    is_stamped = any(column.name == target.stamp and column.type.kind in TIME_KINDS for column in batch.columns)
+    is_stamped = any(column.name == target.cursor_column and column.type.kind in TIME_KINDS for column in batch.columns)
     if not is_stamped or not batch.written or position is None or batch.progress.position is None:
         return None
     with connection.cursor() as cursor:
         # Redshift gives whole seconds of a stamp, so that the bound must be one too.
         since = floor(datetime.fromisoformat(position).timestamp())
         kinds = {column.name: column.type.kind for column in batch.columns}
-        cursor.execute(statements.changed_stamps(target, kinds.get(target.stamp), since))
+        cursor.execute(_changed_stamps(target, kinds.get(target.cursor_column), since))
         stamped, silent, *stamps = cursor.fetchone()
     visible = batch.read_at.timestamp() + (visible_at - batch.begun_at).total_seconds()
     ages = [None if stamp is None else round(max(visible - float(stamp), 0.0), 3) for stamp in stamps]
     return Freshness(stamped, silent, *ages)
+
+
+def _changed_stamps(target: Target, kind: Kind | None, since: float) -> str:
+    """Return a query over the changed rows: how many have a time in the cursor column at or after ``since``, how many
+    have an older one or none, and of the former the middle, the twentieth and the first. All in seconds since 1970.
+    ``kind`` is that of the cursor column."""
+    at = quote(target.cursor_column)
+    if target.time_zone and kind is Kind.TIMESTAMP:
+        at = f"({at} AT TIME ZONE {literal(target.time_zone)})"
+    stamp = f"EXTRACT(EPOCH FROM {at})::DOUBLE PRECISION"
+    fresh = f"CASE WHEN at >= {since!r} THEN at END"
+    percentiles = ", ".join(
+        f"percentile_cont({share}) WITHIN GROUP (ORDER BY {fresh})" for share in (MIDDLE_SHARE, OLDEST_SHARE)
+    )
+    return (
+        f"SELECT count({fresh}), count(*) - count({fresh}), {percentiles}, min({fresh}) "
+        f"FROM (SELECT {stamp} AS at FROM {quote(target.temporary.changed_rows)}) AS stamped"
+    )

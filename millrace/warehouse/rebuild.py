@@ -17,15 +17,17 @@ import psycopg2.errors
 from millrace.base.errors import SchemaConflict, Superseded
 from millrace.base.naming import quote, quote_list
 from millrace.lake.batch import Batch
-from millrace.warehouse.ledger.ledger import AppliedBatch, Ledger
+from millrace.warehouse.ledger.entries import AppliedBatch
+from millrace.warehouse.ledger.ledger import Ledger
 from millrace.warehouse.ledger.load_result import LoadResult
-from millrace.warehouse.load import Work, load, relate
+from millrace.warehouse.load import load, relate
 from millrace.warehouse.schema.catalog import Catalog
 from millrace.warehouse.schema.needed import needs_of
 from millrace.warehouse.schema.recorded_forms import RecordedForms
-from millrace.warehouse.session import patiently
+from millrace.warehouse.session import retry_on_conflict
 from millrace.warehouse.stage import Stage
 from millrace.warehouse.target import Target
+from millrace.warehouse.work import Work
 
 SUFFIX = "$n"
 """Of the table that is made, and of its entries in the ledger. No name of a user has a $. With that of a table beside
@@ -46,25 +48,29 @@ class Rebuild:
     ) -> None:
         self._warehouse, self._target, self._roots, self._attempt = warehouse, target, roots, attempt
         self._applied: list[AppliedBatch] = []
-        self._new = replace(target, member=f"{target.member}{SUFFIX}", table=f"{target.table}{SUFFIX}")
+        self._new = replace(
+            target,
+            owner=replace(target.owner, name=f"{target.owner.name}{SUFFIX}"),
+            table=replace(target.table, name=f"{target.table.name}{SUFFIX}"),
+        )
         # Of the others only the dimensions that its rows refer to: nothing of the rest is changed before the end.
-        self._models = {name: models[name] for name in target.dimensions} | {self._new.member: self._new}
-        self._facts = [one for one in models.values() if target.member in one.dimensions]
+        self._models = {name: models[name] for name in target.relations.dimensions} | {self._new.owner.name: self._new}
+        self._facts = [one for one in models.values() if target.owner.name in one.relations.dimensions]
         self._all_models = models
 
     def begin(self) -> None:
         """Remove what an attempt that was broken off has left behind."""
         with self._warehouse() as (connection, _):
             ledger = Ledger(connection)
-            patiently(connection, ledger.ensure)
-            patiently(connection, lambda: self._clear(connection, ledger))
-            self._applied = ledger.applied_batches(self._target.pipeline, self._roots)
+            retry_on_conflict(connection, ledger.ensure)
+            retry_on_conflict(connection, lambda: self._clear(connection, ledger))
+            self._applied = ledger.list_applied(self._target.owner.pipeline, self._roots)
 
     def apply(self, batch: Batch, closes: Iterable[str] = ()) -> LoadResult:
         """Apply a batch of the model to the new table. ``closes`` are the batches whose rejects it read again."""
         own = replace(
             batch,
-            stream=self._new.member,
+            stream=self._new.owner.name,
             batch_id=self._called(batch.batch_id),
             progress=replace(batch.progress, closes=tuple(map(self._called, closes))),
         )
@@ -81,9 +87,9 @@ class Rebuild:
         Raises Superseded when rows of its streams were loaded since it began: the new table lacks them."""
         with self._warehouse() as (connection, _):
             ledger = Ledger(connection)
-            patiently(connection, lambda: self._exchange(connection, ledger))
+            retry_on_conflict(connection, lambda: self._exchange(connection, ledger))
             if self._facts:
-                relate(connection, needs_of(connection, ledger, self._facts, self._all_models), self._facts)
+                relate(needs_of(connection, ledger, self._facts, self._all_models), self._facts)
 
     def _clear(self, connection: Any, ledger: Ledger) -> None:
         ledger.lock()
@@ -93,7 +99,7 @@ class Rebuild:
             for name, column in _LEDGER.items():
                 cursor.execute(
                     f"DELETE FROM millrace.{name} WHERE pipeline = %s AND {column} = %s",
-                    (self._new.pipeline, self._new.member),
+                    (self._new.owner.pipeline, self._new.owner.name),
                 )
         connection.commit()
 
@@ -105,16 +111,16 @@ class Rebuild:
             for old, new in zip(_tables(self._target), _tables(self._new), strict=True):
                 _replace(cursor, catalog, old, new)
             self._take_over(cursor)
-        forms = RecordedForms(connection, ledger, self._target.pipeline)
+        forms = RecordedForms(connection, ledger, self._target.owner.pipeline)
         for fact in self._facts:
             if (form := forms.of(fact)) is not None:
-                forms.record(fact, form.without(self._target.member), datetime.now(UTC))
+                forms.record(fact, form.without(self._target.owner.name), datetime.now(UTC))
         connection.commit()
 
     def _refuse_late(self, ledger: Ledger) -> None:
         """The leases of the streams keep others out, unless this process was frozen for longer than they last."""
-        if ledger.applied_batches(self._target.pipeline, self._roots) != self._applied:
-            again = f"millrace reload {self._target.cli_name} {self._target.member}"
+        if ledger.list_applied(self._target.owner.pipeline, self._roots) != self._applied:
+            again = f"millrace reload {self._target.owner.cli_name} {self._target.owner.name}"
             raise Superseded(
                 f"another run loaded {' or '.join(self._roots)} meanwhile, and the new table lacks its rows",
                 place=self._target.place,
@@ -123,7 +129,7 @@ class Rebuild:
 
     def _take_over(self, cursor: Any) -> None:
         """What the ledger says of the new table it says of the old one's name. Rejects of before are read again."""
-        pipeline, old, new = self._target.pipeline, self._target.member, self._new.member
+        pipeline, old, new = self._target.owner.pipeline, self._target.owner.name, self._new.owner.name
         cursor.execute(
             "UPDATE millrace.rejects SET closed_by = (SELECT max(batch_id) FROM millrace.batches "
             "WHERE pipeline = %s AND stream = %s) WHERE pipeline = %s AND stream = %s AND closed_by IS NULL",
@@ -142,11 +148,11 @@ class Rebuild:
 
 
 def _tables(target: Target) -> tuple[Target, ...]:
-    return (target, *target.beside)
+    return (target, *target.tables_beside)
 
 
 def _replace(cursor: Any, catalog: Catalog, old: Target, new: Target) -> None:
-    held, made = catalog.held(old), catalog.held(new)
+    held, made = catalog.columns(old), catalog.columns(new)
     if held is not None and (made is None or held == made):
         cursor.execute(f"DELETE FROM {old.quoted}")
     if made is None:
@@ -158,7 +164,7 @@ def _replace(cursor: Any, catalog: Catalog, old: Target, new: Target) -> None:
         return
     if held is not None:
         _drop(cursor, old)
-    cursor.execute(f"ALTER TABLE {new.quoted} RENAME TO {quote(old.table)}")
+    cursor.execute(f"ALTER TABLE {new.quoted} RENAME TO {quote(old.table.name)}")
 
 
 def _drop(cursor: Any, table: Target) -> None:

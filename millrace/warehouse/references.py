@@ -8,13 +8,11 @@ dimension marks such rows) as one that the source does not have. The real row ta
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from millrace.base.naming import DELETED_AT
-from millrace.warehouse import statements
-from millrace.warehouse.schema.catalog import Catalog, Held
+from millrace.base.naming import DELETED_AT, LOADED_AT, ROW_HASH, quote, quote_list
+from millrace.warehouse.schema.catalog import Catalog
 from millrace.warehouse.target import Target
 
 
@@ -30,24 +28,39 @@ def complete_dimensions(
     column has the relation whose rows are looked at: those that were put in, or all."""
     made = []
     for column, relation in columns.items():
-        dimension = dimensions[target.references[column]]
-        rows = _insert_unknown(connection, relation, column, dimension, catalog.held(dimension) or {}, applied_at)
+        dimension = dimensions[target.relations.references[column]]
+        rows = _insert_unknown(connection, relation, column, catalog.look_up(dimension), applied_at)
         if rows:
             made.append(f"{rows} keys in {column} are not in {dimension.name} yet")
     return tuple(made)
 
 
-def _insert_unknown(
-    connection: Any, relation: str, column: str, dimension: Target, held: Held, applied_at: datetime
-) -> int:
-    """Rows that were made."""
-    given = {one: str(value) for one, value in dimension.unknown.items() if value is not None}
+def _insert_unknown(connection: Any, relation: str, column: str, dimension: Target, applied_at: datetime) -> int:
+    """Insert a row into a dimension for each key that it lacks; how many."""
+    given = {name: str(value) for name, value in dimension.relations.unknown.items() if value is not None}
+    existing = dimension.columns or {}
     types = {
-        one: dimension.dialect.target_type(data_type, 0) for one in given if (data_type := held.get(one)) is not None
+        name: dimension.dialect.target_type(data_type, 0)
+        for name in given
+        if (data_type := existing.get(name)) is not None
     }
-    marked = replace(dimension, marks_deleted=DELETED_AT in held)
-    moments = [applied_at] * (2 if marked.marks_deleted else 1)
+    moments = [applied_at] * (2 if dimension.marks_deleted else 1)
     with connection.cursor() as cursor:
-        statement = statements.insert_unknown(relation, column, marked, types)
-        cursor.execute(statement, [*(given[one] for one in types), *moments])
+        statement = _insert_unknown_keys(relation, column, dimension, types)
+        cursor.execute(statement, [*(given[name] for name in types), *moments])
         return int(cursor.rowcount)
+
+
+def _insert_unknown_keys(rows: str, column: str, dimension: Target, types: Mapping[str, str]) -> str:
+    """Insert a row into a dimension for each key in ``column`` of a relation that it lacks. Parameters: a value per
+    column of ``types``, then the load time, twice if the dimension marks deleted rows."""
+    key = quote(dimension.keys[0])
+    given = {name: f"CAST(%s AS {type_name})" for name, type_name in types.items()}
+    given |= {ROW_HASH: "''", LOADED_AT: "%s::TIMESTAMPTZ"}
+    given |= {DELETED_AT: "%s::TIMESTAMPTZ"} if dimension.marks_deleted else {}
+    return (
+        f"INSERT INTO {dimension.quoted} ({quote_list([dimension.keys[0], *given])}) "
+        f"SELECT DISTINCT f.{quote(column)}, {', '.join(given.values())} FROM {rows} AS f "
+        f"LEFT JOIN {dimension.quoted} AS t ON t.{key} = f.{quote(column)} "
+        f"WHERE t.{key} IS NULL AND f.{quote(column)} IS NOT NULL"
+    )

@@ -25,12 +25,12 @@ Done = TypeVar("Done")
 
 
 @contextmanager
-def session(connect: Callable[[], Any], place: str) -> Iterator[Any]:
-    """A connection that is closed at the end, in a session of the server's own and with our settings; the driver's
-    errors as ours, naming ``place``; of a lost connection the warehouse too, as the place of a stream names its
+def open_session(connect: Callable[[], Any], place: str) -> Iterator[Any]:
+    """Open a connection with the settings of a load, and close it at the end. Errors of the driver become errors of
+    Millrace that name ``place``; a lost connection names the warehouse too, because the place of a stream names its
     source. Raises ConfigurationError where a pooler lends a session for a transaction only.
     """
-    with database_errors(place), _losses(f"warehouse, {place}"):
+    with database_errors(place), _name_lost_warehouse(f"warehouse, {place}"):
         connection = connect()
         try:
             refuse_shared_sessions(connection, connect, place)
@@ -41,7 +41,7 @@ def session(connect: Callable[[], Any], place: str) -> Iterator[Any]:
 
 
 @contextmanager
-def _losses(place: str) -> Iterator[None]:
+def _name_lost_warehouse(place: str) -> Iterator[None]:
     try:
         yield
     except psycopg2.Error as error:
@@ -50,7 +50,7 @@ def _losses(place: str) -> Iterator[None]:
         raise
 
 
-def patiently(connection: Any, step: Callable[[], Done], place: str = "warehouse") -> Done:
+def retry_on_conflict(connection: Any, step: Callable[[], Done], place: str = "warehouse") -> Done:
     """Repeat a whole step when another session won, with a growing, random pause.
 
     Two loads that create the same schema at once conflict as well: whoever comes second finds it there.
@@ -67,7 +67,7 @@ def patiently(connection: Any, step: Callable[[], Done], place: str = "warehouse
     raise AssertionError("the last attempt returns or raises")
 
 
-def lock(connection: Any, table: str) -> None:
+def lock_table(connection: Any, table: str) -> None:
     """Begin a transaction that decides by what a table says (a name as it stands in SQL); it waits for its turn.
 
     LOCK is its first statement. After a query it would come too late: where one snapshot serves the whole transaction
@@ -81,14 +81,14 @@ def lock(connection: Any, table: str) -> None:
             cursor.execute(f"SET LOCAL idle_in_transaction_session_timeout = {LOCKED_IDLE_MILLISECONDS}")
 
 
-def count(cursor: Any, question: str) -> int:
-    """The number that a query gives."""
-    cursor.execute(question)
+def fetch_count(cursor: Any, query: str) -> int:
+    """Return the number that a query gives."""
+    cursor.execute(query)
     return int(cursor.fetchone()[0])
 
 
-def analyze(cursor: Any, dialect: Dialect, table: str) -> None:
-    """Count what a temporary table holds, where the server does not do it by itself: otherwise it takes a few rows for
-    many, and reads a whole table to find their counterparts."""
+def analyze_temporary(cursor: Any, dialect: Dialect, table: str) -> None:
+    """Let the server count what a temporary table holds, where it does not do that by itself: otherwise it takes a few
+    rows for many, and reads a whole table to find their counterparts."""
     if dialect.analyzes:
         cursor.execute(f"ANALYZE {quote(table)}")

@@ -19,15 +19,16 @@ from millrace.base.errors import CountMismatch, FatalError, KeyViolation
 from millrace.base.naming import ROW_HASH, VERSION_HASH
 from millrace.base.redact import redact
 from millrace.base.types import Column, Kind, row_id_columns, text
-from millrace.declaration.load_modes import VERSION_HASH_COLUMN
+from millrace.declaration.load_mode import VERSION_HASH_COLUMN
 from millrace.drivers.server_words import without_quoted
 from millrace.hashes.content_hash import CONTENT_HASH
 from millrace.hashes.row_hash import HASH_LENGTH
 from millrace.lake.batch import Batch, Part
 from millrace.lake.store import ObjectStore
-from millrace.warehouse import statements
+from millrace.warehouse import stage_statements
 from millrace.warehouse.dialect import Dialect
-from millrace.warehouse.session import analyze
+from millrace.warehouse.session import analyze_temporary
+from millrace.warehouse.statements import drop_temporary
 from millrace.warehouse.target import Target
 
 _LOAD_ERRORS = (
@@ -56,14 +57,14 @@ HASH_COLUMN = Column(ROW_HASH, ROW_HASH, text(HASH_LENGTH))
 def files_of(batch: Batch, target: Target) -> list[Files]:
     """The tables that a batch is applied from."""
     key_columns = [column for column in batch.columns if column.name in target.keys]
-    root_columns = [column for column in batch.columns if column.name in target.root_columns]
+    root_columns = [column for column in batch.columns if column.name in target.derivation.root_columns]
     place = f"{target.place}, batch {batch.batch_id}"
     hashes = [HASH_COLUMN, *(column for column in target.trailing if column == VERSION_HASH_COLUMN)]
     tables = (
-        (target.stage, [*batch.columns, *row_id_columns(batch.row_id_column), *hashes], batch.files.rows),
-        (target.gone, key_columns, batch.files.deletes),
-        (target.left, root_columns, batch.files.root_keys),
-        (target.sample, [*key_columns, HASH_COLUMN], batch.files.sample),
+        (target.temporary.stage, [*batch.columns, *row_id_columns(batch.row_id_column), *hashes], batch.files.rows),
+        (target.temporary.deleted_keys, key_columns, batch.files.deletes),
+        (target.temporary.root_keys, root_columns, batch.files.root_keys),
+        (target.temporary.sample, [*key_columns, HASH_COLUMN], batch.files.sample),
     )
     return [
         Files(table, columns, parts, batch.files.longest_bytes, batch.files.prefix, place)
@@ -84,9 +85,9 @@ class Stage:
         Raises CountMismatch, FatalError (what COPY refused, and where).
         """
         with self._connection.cursor() as cursor:
-            cursor.execute(statements.drop_temporary(files.table))
+            cursor.execute(drop_temporary(files.table))
             cursor.execute(
-                statements.create_stage(
+                stage_statements.create_stage(
                     files.table, files.columns, {**files.longest_bytes, **HASH_BYTES}, self._dialect
                 )
             )
@@ -102,7 +103,7 @@ class Stage:
                 remedy="nothing was committed; run again, and report it if it stays",
             )
         with self._connection.cursor() as cursor:
-            analyze(cursor, self._dialect, files.table)
+            analyze_temporary(cursor, self._dialect, files.table)
         self._connection.commit()
 
     def check_keys(
@@ -118,9 +119,9 @@ class Stage:
             if is_model
             else ("the source", "declare a key that is unique and never NULL, or fix the source")
         )
-        questions = [(statements.count_null_keys(files.table, keys), "rows have a NULL in the key")]
+        questions = [(stage_statements.count_null_keys(files.table, keys), "rows have a NULL in the key")]
         if is_unique:
-            repeated = statements.count_repeated_keys(files.table, keys, identity)
+            repeated = stage_statements.count_repeated_keys(files.table, keys, identity)
             questions.append((repeated, f"keys are repeated in {given}"))
         for question, problem in questions:
             with self._connection.cursor() as cursor:
@@ -141,7 +142,7 @@ class Stage:
     def _copy_from_lake(self, files: Files, index: int, columns: Sequence[str], parts: Sequence[Part]) -> int:
         manifest_key = f"{files.prefix}/copy-{files.table}-{index:03d}.manifest"
         self._store.put_bytes(copy_manifest(self._store, parts), manifest_key)
-        command = statements.copy_from_lake(files.table, columns, self._store.uri(manifest_key), self._iam_role)
+        command = stage_statements.copy_from_lake(files.table, columns, self._store.uri(manifest_key), self._iam_role)
         with self._connection.cursor() as cursor:
             try:
                 cursor.execute(command)
@@ -177,7 +178,7 @@ class Stage:
                 self._store.get_file(part.key, path)
                 pl.scan_parquet(path).select(sent).sink_csv(rows, include_header=False)
             with rows.open("rb") as file, self._connection.cursor() as cursor:
-                cursor.copy_expert(statements.copy_from_client(files.table, columns), file)
+                cursor.copy_expert(stage_statements.copy_from_client(files.table, columns), file)
                 return int(cursor.rowcount)
 
 

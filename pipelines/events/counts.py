@@ -18,7 +18,7 @@ from millrace.blocks.sql import opener
 from millrace.pipelines.events import pipeline
 from millrace.pipelines.events.contracts import PLATFORMS, Platform
 from millrace.tasks.policy import STEP
-from millrace.warehouse.session import session
+from millrace.warehouse.session import open_session
 
 COUNT_SQL = SQL_FILES / "events" / "chart.sql"
 KINDS = ("submission_success", "registration_initiated")
@@ -99,7 +99,7 @@ def _rows(connect: Callable[[], Any], shown: Shown) -> list[tuple[Any, ...]]:
     start, end = _midnight(shown.days.start), _midnight(shown.days.end)
     parameters = {"start": start, "end": end, "kinds": shown.kinds}
     try:
-        with session(connect, PLACE) as connection, connection.cursor() as cursor:
+        with open_session(connect, PLACE) as connection, connection.cursor() as cursor:
             cursor.execute(COUNT_SQL.read_text(encoding="utf-8"), parameters)
             rows: list[tuple[Any, ...]] = cursor.fetchall()
             return rows

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from millrace.base.types import Column, DataType
+from millrace.declaration.captures import DeletePolicy
 from millrace.warehouse.dialect import REDSHIFT_DIALECT, Dialect
+from millrace.warehouse.ledger.entries import RecordedColumn
 from millrace.warehouse.schema.changes import Change
-from millrace.warehouse.schema.difference import RecordedColumn, changes_for
+from millrace.warehouse.schema.columns import ArrivingColumns, changes_for
+from millrace.warehouse.table import Table
+from millrace.warehouse.target import Owner, Policies, Target
 
 SCHEMA, TABLE = "shop", "orders"
+OWNER = Owner("shop", "orders", "stream shop.orders", "shop")
 
 
 def columns(**types: DataType) -> list[Column]:
@@ -22,9 +26,14 @@ def needed(
     wanted: list[Column],
     dialect: Dialect = REDSHIFT_DIALECT,
     longest: Mapping[str, int] | None = None,
-    **further: Any,
+    *,
+    recorded: Mapping[str, RecordedColumn] | None = None,
+    is_whole: bool = False,
+    deletes: DeletePolicy = "hard",
 ) -> list[Change]:
-    return changes_for(SCHEMA, TABLE, held, wanted, ["id"], longest or {}, dialect, **further)
+    target = Target(OWNER, Table(SCHEMA, TABLE, dialect), ("id",), policies=Policies(deletes))
+    arriving = ArrivingColumns(wanted, longest or {}, is_whole)
+    return changes_for(target, held, recorded or {}, arriving)
 
 
 def recorded(*names: str, keys: tuple[str, ...] = ("id",), left: tuple[str, ...] = ()) -> dict[str, RecordedColumn]:

@@ -15,7 +15,7 @@ from millrace import Append, Incremental, Queue, Stream
 from millrace.base.errors import ConfigurationError, SchemaConflict, TooManyDeletes
 from millrace.declaration.consent import Consent
 from millrace.runs.choose import Bounds, Mode
-from millrace.warehouse.ledger.ledger import check_source
+from millrace.warehouse.ledger.refusals import check_source
 
 ACCEPT_SOURCE = Bounds(consent=Consent(accept_source=True))
 

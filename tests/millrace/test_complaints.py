@@ -330,7 +330,7 @@ async def test_a_position_never_goes_back(engine: Engine) -> None:
     found = positions(engine)
     assert len(found) == 3
     assert found == sorted(found)
-    assert engine.warehouse.standing(pipeline_of(NOTES), NOTES).position == max(found).isoformat()
+    assert engine.warehouse.find_state(pipeline_of(NOTES), NOTES).position == max(found).isoformat()
 
 
 async def test_no_replication_slot_fills_the_disk(engine: Engine) -> None:
@@ -474,7 +474,7 @@ async def test_a_plan_shows_what_a_run_would_do_and_does_nothing(engine: Engine)
     engine.source("ALTER TABLE notes ADD extra int; INSERT INTO notes (id, extra) VALUES (100, 1)")
     before, lake = everything(engine), list(engine.store.list_keys(""))
     pipeline = pipeline_of(NOTES)
-    standing = engine.warehouse.standing(pipeline, NOTES)
+    standing = engine.warehouse.find_state(pipeline, NOTES)
     window = Window(standing.position)
     query, columns = await PostgresSource(engine.connect_source).plan(NOTES, standing.columns, window)
     changes, commands = engine.warehouse.plan(pipeline, NOTES, columns)

@@ -11,7 +11,7 @@ from engine_on_servers import Engine, Together
 
 from millrace import Append, Merge, Pipeline, Scd2
 from millrace.blocks.store import BucketStore
-from millrace.declaration.load_modes import LoadMode
+from millrace.declaration.load_mode import LoadMode
 
 FACTS, VERSIONS = 30_000, 10_000
 MANY = f"""

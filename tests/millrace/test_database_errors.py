@@ -26,7 +26,7 @@ from millrace.base.errors import (
 from millrace.drivers import mongo_client, pymysql_errors
 from millrace.drivers.psycopg_errors import database_errors, translate
 from millrace.drivers.session_settings import begin_reading
-from millrace.warehouse.session import session
+from millrace.warehouse.session import open_session
 
 
 def run(url: str, statement: str, *, commit: bool = False) -> None:
@@ -257,7 +257,7 @@ def test_a_warehouse_that_is_lost_is_named(postgres_database: str) -> None:
     place = "stream shop.notes (postgres:public.notes)"
     with (
         pytest.raises(Unreachable) as lost,
-        session(lambda: psycopg2.connect(postgres_database), place) as connection,
+        open_session(lambda: psycopg2.connect(postgres_database), place) as connection,
         connection.cursor() as cursor,
     ):
         cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")

@@ -9,7 +9,7 @@ from engine_on_servers import Together
 from shop import NO_OVERLAP
 
 from millrace import Incremental, Merge, Model, Pipeline, Scd2, Stream
-from millrace.declaration.load_modes import LoadMode
+from millrace.declaration.load_mode import LoadMode
 
 CODES = Stream(
     "codes",

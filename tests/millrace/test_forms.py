@@ -13,7 +13,7 @@ from engine_on_servers import Engine, Together, counts
 
 from millrace import Append, History, Incremental, Merge, Model, Pipeline, Replace, Scd2, Snapshot, Stream
 from millrace.base.errors import SchemaConflict
-from millrace.declaration.load_modes import LoadMode
+from millrace.declaration.load_mode import LoadMode
 from millrace.runs.choose import Bounds
 
 ITEMS = Stream("items", "postgres:public.items", "id", Incremental("stamp", timedelta(0)), sweep="every run")

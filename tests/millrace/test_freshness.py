@@ -15,7 +15,7 @@ from shop import DESIGN, ORDERS, SHOP, fill
 from millrace import Incremental, Pipeline, Snapshot
 from millrace.runs import extract
 from millrace.runs.choose import Bounds
-from millrace.warehouse import load
+from millrace.warehouse import commit
 from millrace.warehouse.freshness import Freshness
 
 PLAIN = Pipeline("shop", [ORDERS, DESIGN])
@@ -65,7 +65,7 @@ async def test_a_runner_whose_clock_is_wrong_finds_the_same_ages(
     fill(on_redshift.engine)
     await on_redshift.run(PLAIN)
     on_redshift.engine.source("UPDATE orders SET units = 0, changed = clock_timestamp()")
-    for module in (extract, load):
+    for module in (extract, commit):
         monkeypatch.setattr(module, "datetime", clock_that_is_off(-YEAR))
     found = (await on_redshift.run(PLAIN))["orders"].freshness
     assert found is not None

@@ -43,7 +43,7 @@ async def test_an_older_table_gets_its_index_once(postgres_engine: Engine) -> No
     postgres_engine.query(f'DROP INDEX engine."{name}"; DELETE FROM millrace.forms')
     pipeline = pipeline_of(ITEMS)
     text = "create an index on engine.items (code)"
-    columns = postgres_engine.warehouse.standing(pipeline, ITEMS).columns
+    columns = postgres_engine.warehouse.find_state(pipeline, ITEMS).columns
     assert text in postgres_engine.warehouse.plan(pipeline, ITEMS, columns)[0]
     told = []
     for code in "bcd":

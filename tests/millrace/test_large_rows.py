@@ -37,7 +37,7 @@ from millrace.runs.destination import BatchDestination
 from millrace.declaration.pipeline import Pipeline
 from millrace.runs.reads import Route, window
 from millrace.warehouse.dialect import REDSHIFT_DIALECT
-from millrace.warehouse.warehouse import NOTHING
+from millrace.warehouse.stream_state import NEVER_LOADED
 
 class Discard:
     def uri(self, key): return key
@@ -45,7 +45,7 @@ class Discard:
     def put_bytes(self, data, key): return len(data)
 
 class Empty:
-    def standing(self, pipeline, stream): return NOTHING
+    def find_state(self, pipeline, stream): return NEVER_LOADED
 
 kind, place, url, rows = sys.argv[1:]
 

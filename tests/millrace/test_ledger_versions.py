@@ -90,7 +90,7 @@ def test_what_an_earlier_version_recorded_can_be_read_before_the_upgrade(engine:
     """A plan changes nothing, so it reads the ledger as it is."""
     install(engine)
     pipeline = pipeline_of(NOTES)
-    assert engine.warehouse.standing(pipeline, NOTES).position == "2025-11-30T07:56:25.783037+00:00"
+    assert engine.warehouse.find_state(pipeline, NOTES).position == "2025-11-30T07:56:25.783037+00:00"
     assert [one.reason for one in engine.warehouse.open_rejects(pipeline, NOTES)] == ["infinite_date"]
     assert version(engine) == 1
 

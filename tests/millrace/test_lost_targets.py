@@ -11,7 +11,7 @@ from guarded import ALLOW_DELETES, NOTES, ROWS, fill, lose
 
 from millrace import Append, Merge
 from millrace.base.errors import TargetLost
-from millrace.declaration.load_modes import LoadMode
+from millrace.declaration.load_mode import LoadMode
 from millrace.runs.choose import Bounds, Mode
 from millrace.warehouse.ledger.ledger import Ledger
 
@@ -76,7 +76,7 @@ async def test_a_first_load_by_backfill_makes_its_target(engine: Engine) -> None
     result = await engine.run(NOTES, Bounds(start="2020-01-01T00:00:00+00:00"))
     assert result is not None
     assert result.inserted == ROWS
-    assert engine.warehouse.standing(pipeline_of(NOTES), NOTES).position is None
+    assert engine.warehouse.find_state(pipeline_of(NOTES), NOTES).position is None
 
 
 @pytest.mark.parametrize(

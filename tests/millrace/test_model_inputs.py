@@ -17,7 +17,7 @@ from shop import NO_OVERLAP
 
 from millrace import History, Incremental, Merge, Model, Pipeline, Scd2, Snapshot, Stream
 from millrace.base.errors import ConfigurationError, KeyViolation
-from millrace.declaration.load_modes import AnyLoadMode
+from millrace.declaration.load_mode import LoadMode
 from millrace.runs.choose import Bounds
 
 LEFT = Stream("left", "postgres:public.left", "id", Snapshot())
@@ -147,7 +147,7 @@ async def test_a_union_is_given_the_rows_of_one_input_at_a_time(on_redshift: Tog
     assert on_redshift.engine.query("SELECT count(*) FROM sides.both") == [(5,)]
 
 
-LOADS: dict[str, tuple[AnyLoadMode, str]] = {
+LOADS: dict[str, tuple[LoadMode, str]] = {
     "merge": (Merge(), '"_deleted_at" IS NULL'),
     "scd2": (Scd2("k"), "is_current"),
     "history": (

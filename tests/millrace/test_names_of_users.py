@@ -13,7 +13,7 @@ import pytest
 from engine_on_servers import Engine, Together
 
 from millrace import Append, Bind, History, Incremental, Merge, Model, Pipeline, Scd2, Stream
-from millrace.declaration.load_modes import LoadMode
+from millrace.declaration.load_mode import LoadMode
 
 ALIASES = ("d", "n", "b", "s", "t", "c", "timeline")
 HELPERS = ("version", "since", "gone", "starts", "next_start", "ends", "is_last", "at", "one", "is_new", "ordinal")

@@ -17,7 +17,7 @@ from queue_messages import LATER, collect
 from millrace import Append, Incremental, Merge, Queue, Stream
 from millrace.base import naming
 from millrace.base.errors import TooManyRejects
-from millrace.declaration.load_modes import LoadMode
+from millrace.declaration.load_mode import LoadMode
 from millrace.runs.choose import Bounds
 
 ORDERS = Stream("orders", "sqs/orders", "id", Queue(stamp="at"), load=Merge(), max_reject_share=1.0)

@@ -31,7 +31,7 @@ def state(together: Together) -> list[object]:
     """Every table, the ledger, and where each stream goes on."""
     engine = together.engine
     found: list[object] = [engine.query(f"SELECT * FROM {table} ORDER BY 1, 2") for table in (*TABLES, *LEDGER)]
-    return [*found, *(engine.warehouse.standing(SHOP, stream).position for stream in (DESIGN, ORDERS))]
+    return [*found, *(engine.warehouse.find_state(SHOP, stream).position for stream in (DESIGN, ORDERS))]
 
 
 def order(engine: Engine, statement: str) -> None:

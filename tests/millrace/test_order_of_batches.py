@@ -52,7 +52,7 @@ async def test_a_source_whose_clock_was_ahead_and_is_right_again_goes_on(either:
     assert either.rows("notes", "id", "body") == [(1, "changed"), (2, "ahead"), (3, "right again")]
     if mode != "full":
         assert "lies in the future" in "".join(result.warnings), "it is told"
-    position = either.warehouse.standing(pipeline_of(NOTES), NOTES).position
+    position = either.warehouse.find_state(pipeline_of(NOTES), NOTES).position
     assert position == either.batches[-1].progress.position, "and the position is that of the last batch"
     either.source("INSERT INTO notes VALUES (4, 'later')")
     result = await either.run(NOTES)
@@ -78,7 +78,7 @@ async def test_a_sweep_that_is_due_daily_does_not_wait_for_a_clock_that_was_ahea
     assert batch is not None
     engine.load(stream, replace(ahead(batch), kind="sweep"))
     now = datetime.now(UTC)
-    standing = engine.warehouse.standing(pipeline_of(stream), stream)
+    standing = engine.warehouse.find_state(pipeline_of(stream), stream)
     assert standing.last_sweep is not None
     assert standing.last_sweep <= now
     assert standing.last_read is not None
@@ -94,7 +94,7 @@ async def test_the_position_is_that_of_the_newest_lease_whatever_the_clocks_said
     assert batch is not None
     behind = "2020-01-01T00:00:00+00:00"
     engine.load(NOTES, change_batch(batch, read_at=datetime.fromisoformat(behind), position=behind))
-    assert engine.warehouse.standing(pipeline_of(NOTES), NOTES).position == behind
+    assert engine.warehouse.find_state(pipeline_of(NOTES), NOTES).position == behind
 
 
 async def test_a_batch_of_an_earlier_lease_is_refused_however_late_its_clock_was(either: Engine) -> None:

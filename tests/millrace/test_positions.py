@@ -260,7 +260,7 @@ async def test_only_a_read_of_all_that_follows_advances_the_position(notes: Engi
     begun = notes.batches[-1].progress.position
     await notes.run(NOTES, bounds)
     assert (notes.batches[-1].counts.read > 0, notes.batches[-1].progress.position) == (True, None)
-    assert notes.warehouse.standing(pipeline_of(NOTES), NOTES).position == begun
+    assert notes.warehouse.find_state(pipeline_of(NOTES), NOTES).position == begun
 
 
 async def test_rows_that_were_never_stamped_arrive(notes: Engine) -> None:

@@ -186,7 +186,7 @@ from millrace.runs.destination import BatchDestination
 from millrace.declaration.pipeline import Pipeline
 from millrace.runs.reads import Route, window
 from millrace.warehouse.dialect import REDSHIFT_DIALECT
-from millrace.warehouse.warehouse import NOTHING
+from millrace.warehouse.stream_state import NEVER_LOADED
 
 class Discard:
     def uri(self, key): return key
@@ -197,7 +197,7 @@ url, rows = sys.argv[1:]
 stream = Stream("big", source=f"postgres:public.big_{rows}", key="id", capture=Incremental("changed"))
 landing = BatchDestination("test", Discard(), REDSHIFT_DIALECT.limits)
 class Empty:
-    def standing(self, pipeline, stream): return NOTHING
+    def find_state(self, pipeline, stream): return NEVER_LOADED
 
 route = Route(PostgresSource(lambda: psycopg2.connect(url)), landing, Empty(), Pipeline("test", [stream]), stream)
 assert asyncio.run(window(route, Window())).counts.read == int(rows)

@@ -19,7 +19,8 @@ from queue_messages import LATER, NOON, collect, collect_identified, order
 from millrace import Append, Incremental, Merge, Model, Pipeline, Queue, Snapshot, Stream, text
 from millrace.base.errors import ConfigurationError
 from millrace.declaration.captures import Reconcile
-from millrace.declaration.load_modes import LoadMode, Replace
+from millrace.declaration.load_mode import LoadMode
+from millrace.declaration.load_modes import Replace
 from millrace.queues.objects import collected_prefix, key_of
 from millrace.queues.queue import Message
 from millrace.queues.source import CollectedSource

@@ -14,7 +14,7 @@ from millrace import Append, Incremental, Merge, Queue, Stream
 from millrace.base.errors import TooManyRejects
 from millrace.base.types import INT64
 from millrace.declaration.consent import Consent
-from millrace.declaration.load_modes import LoadMode
+from millrace.declaration.load_mode import LoadMode
 from millrace.runs.choose import Bounds, Mode
 from millrace.runs.quarantine import read_open_rejects, read_refused_rejects
 

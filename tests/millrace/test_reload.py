@@ -14,12 +14,12 @@ from shop import DIM_DESIGN, FACT_ORDER, NO_OVERLAP, SHOP, FactOrder, fill
 from millrace import History, Incremental, Merge, Model, Pipeline, Scd2, Stream
 from millrace.base.errors import ConfigurationError, FatalError, SchemaConflict, Superseded
 from millrace.base.naming import MAX_IDENTIFIER_BYTES
-from millrace.declaration.load_modes import AnyLoadMode
+from millrace.declaration.load_mode import LoadMode
 from millrace.runs.choose import Bounds
 from millrace.runs.reload import BatchGroup, find_applied_groups, reload_model
 
 COLUMNS = "SELECT column_name FROM information_schema.columns WHERE table_name = 'fact_order'"
-LOADS: dict[str, AnyLoadMode] = {"merge": Merge(), "scd2": Scd2("order_key"), "history": History("record_id")}
+LOADS: dict[str, LoadMode] = {"merge": Merge(), "scd2": Scd2("order_key"), "history": History("record_id")}
 ORDERS = Stream(
     "orders", "postgres:public.orders", "order_id", Incremental("changed", overlap=NO_OVERLAP), sweep="every run"
 )
@@ -39,7 +39,7 @@ def fact_order(orders: pl.DataFrame, design: pl.DataFrame) -> pl.DataFrame:
     return known.select("order_id", "design_id", "units", day=pl.col("ordered").str.to_date("%Y-%m-%d"))
 
 
-def shop(load: AnyLoadMode) -> Pipeline:
+def shop(load: LoadMode) -> Pipeline:
     return replace(SHOP, models=[Model(fact_order, FactOrder, "order_id", load=load)])
 
 

@@ -16,7 +16,7 @@ from shop import NO_OVERLAP
 
 from millrace import Append, History, Incremental, Merge, Model, Pipeline, Scd2, Snapshot, Stream
 from millrace.base.errors import ConfigurationError, FatalError
-from millrace.declaration.load_modes import AnyLoadMode
+from millrace.declaration.load_mode import LoadMode
 from millrace.runs.choose import Bounds
 
 PEOPLE = Stream(
@@ -26,7 +26,7 @@ PEOPLE = Stream(
     capture=Incremental("changed", overlap=NO_OVERLAP),
     sweep="every run",
 )
-THERE: dict[str, tuple[AnyLoadMode, str]] = {
+THERE: dict[str, tuple[LoadMode, str]] = {
     "merge": (Merge(), '"_deleted_at" IS NULL'),
     "scd2": (Scd2("surrogate"), "is_current"),
     "history": (

@@ -22,7 +22,6 @@ from millrace.base.types import (
     text,
 )
 from millrace.declaration.captures import SchemaPolicy
-from millrace.declaration.load_modes import DELETED_COLUMN
 from millrace.warehouse.dialect import POSTGRES_DIALECT, REDSHIFT_DIALECT
 from millrace.warehouse.schema.changes import (
     AddColumn,
@@ -31,14 +30,14 @@ from millrace.warehouse.schema.changes import (
     CreateTable,
     Incompatible,
     KeyChanged,
-    TargetTable,
     WidenText,
     WidenType,
 )
 from millrace.warehouse.schema.migrate import refuse
+from millrace.warehouse.table import Table
 
-ON_REDSHIFT = TargetTable(SCHEMA, TABLE, REDSHIFT_DIALECT)
-ON_POSTGRES = TargetTable(SCHEMA, TABLE, POSTGRES_DIALECT)
+ON_REDSHIFT = Table(SCHEMA, TABLE, REDSHIFT_DIALECT)
+ON_POSTGRES = Table(SCHEMA, TABLE, POSTGRES_DIALECT)
 WIDER_N = '"n_wider_18688dfe"'
 
 
@@ -125,13 +124,13 @@ def test_another_key() -> None:
 
 
 def test_soft_deletes_have_a_column_of_their_own() -> None:
-    (created,) = needed(None, columns(id=INT32), trailing=[DELETED_COLUMN])
+    (created,) = needed(None, columns(id=INT32), deletes="soft")
     assert isinstance(created, CreateTable)
     assert ("_deleted_at", "TIMESTAMPTZ", False) in created.columns
-    assert needed({"id": INT32}, columns(id=INT32), trailing=[DELETED_COLUMN]) == [
+    assert needed({"id": INT32}, columns(id=INT32), deletes="soft") == [
         AddColumn(ON_REDSHIFT, "_deleted_at", "TIMESTAMPTZ")
     ]
-    assert needed({"id": INT32, "_deleted_at": TIMESTAMP_UTC}, columns(id=INT32), trailing=[DELETED_COLUMN]) == []
+    assert needed({"id": INT32, "_deleted_at": TIMESTAMP_UTC}, columns(id=INT32), deletes="soft") == []
 
 
 # Their SQL

@@ -33,11 +33,11 @@ from millrace.base.types import (
 )
 from millrace.blocks.sql import driver_of, opener, warehouse_connector
 from millrace.declaration.captures import SchemaPolicy
-from millrace.declaration.load_modes import DELETED_COLUMN
 from millrace.drivers.psycopg_errors import database_errors
 from millrace.warehouse.dialect import Dialect, dialect_for, from_catalog
-from millrace.warehouse.schema.changes import Change, CreateTable, TargetTable, WidenText
-from millrace.warehouse.schema.migrate import make_room
+from millrace.warehouse.schema.changes import Change, CreateTable, WidenText
+from millrace.warehouse.schema.migrate import migrate
+from millrace.warehouse.table import Table
 
 
 @dataclass
@@ -68,12 +68,12 @@ class Place:
 
     def make(self, changes: list[Change], policy: SchemaPolicy = "evolve") -> None:
         with closing(self.connect()) as connection, database_errors("test"):
-            make_room(connection, changes, policy, "stream orders")
+            migrate(connection, changes, policy, "stream orders")
 
     def create(self, **types: DataType) -> None:
         """The table without the loader's own columns' NOT NULL, so that rows are short to insert."""
         typed = [(name, self.dialect.target_type(data_type, 0), name == "id") for name, data_type in types.items()]
-        self.make([CreateTable(TargetTable(SCHEMA, TABLE, self.dialect), tuple(typed))])
+        self.make([CreateTable(Table(SCHEMA, TABLE, self.dialect), tuple(typed))])
 
     def insert(self, **values: str) -> None:
         self.run(f"INSERT INTO {SCHEMA}.{TABLE} ({', '.join(values)}) VALUES ({', '.join(values.values())})")
@@ -100,8 +100,8 @@ def test_a_table_as_it_was_made_needs_no_change(place: Place) -> None:
     """Every kind is found in the catalog as what it was made for."""
     types = {f"c_{kind}": DataType(kind) for kind in Kind if kind is not Kind.DECIMAL}
     wanted = columns(id=INT32, **types, exact=decimal(38, 9), short=text(40))
-    place.make(place.needed(wanted, trailing=[DELETED_COLUMN]))
-    assert place.needed(wanted, trailing=[DELETED_COLUMN], recorded=recorded("id", "short"), is_whole=True) == []
+    place.make(place.needed(wanted, deletes="soft"))
+    assert place.needed(wanted, deletes="soft", recorded=recorded("id", "short"), is_whole=True) == []
 
 
 WIDENED: list[tuple[str, DataType, DataType, DataType, list[str], str]] = [
@@ -166,20 +166,20 @@ def test_longer_texts_and_bytes(place: Place) -> None:
 def test_the_connection_is_in_transactions_again_afterwards(place: Place, name: str) -> None:
     """What comes next is the load's own transaction, also after a statement that failed."""
     place.create(id=INT32, note=text(3))
-    longer = WidenText(TargetTable(SCHEMA, TABLE, place.dialect), name, "VARCHAR(80)")
+    longer = WidenText(Table(SCHEMA, TABLE, place.dialect), name, "VARCHAR(80)")
     with closing(place.connect()) as connection:
         if name == "absent":
             with pytest.raises(FatalError), database_errors("test"):
-                make_room(connection, [longer], "evolve", "stream orders")
+                migrate(connection, [longer], "evolve", "stream orders")
         else:
-            make_room(connection, [longer], "evolve", "stream orders")
+            migrate(connection, [longer], "evolve", "stream orders")
         assert connection.autocommit is False
 
 
 def test_a_new_column_is_null_in_older_rows(place: Place) -> None:
     place.create(id=INT32)
     place.insert(id="1")
-    place.make(place.needed(columns(id=INT32, paid=BOOLEAN), trailing=[DELETED_COLUMN]))
+    place.make(place.needed(columns(id=INT32, paid=BOOLEAN), deletes="soft"))
     assert place.rows("id", "paid", "_deleted_at") == [(1, None, None)]
 
 

@@ -282,7 +282,7 @@ from millrace.runs.sweep import sweep
 from millrace.warehouse.compare import Comparison
 from millrace.warehouse.dialect import POSTGRES_DIALECT
 from millrace.base.types import INT64, Column
-from millrace.warehouse.warehouse import Standing
+from millrace.warehouse.stream_state import StreamState
 from contextlib import contextmanager
 
 class Discard:
@@ -298,7 +298,7 @@ class Unequal(Comparison):
         yield from batches_of_keys((key, 1) for key in range(1, int(rows) + 1))
 
 class Warehouse:
-    def standing(self, pipeline, stream): return Standing((Column("id", "id", INT64),))
+    def find_state(self, pipeline, stream): return StreamState((Column("id", "id", INT64),))
     @contextmanager
     def compare(self, pipeline, stream, scan, store, known, trusts_hashes): yield Unequal(0, 0, None)
 

@@ -11,7 +11,7 @@ import dataframely as dy
 import polars as pl
 
 from millrace import Append, Bind, Dated, History, Incremental, Merge, Model, Pipeline, Scd2, Snapshot, Stream
-from millrace.declaration.load_modes import AnyLoadMode
+from millrace.declaration.load_mode import LoadMode
 from tests.versions.models import TOO_DEAR, UNKNOWN_LABEL, renamed
 from tests.versions.rules import OPEN_END
 from tests.versions.setting import Sales, Setting, Table
@@ -90,7 +90,7 @@ def _streams(setting: Setting, name: str) -> list[Stream]:
     return [stream for stream, is_there in chosen if is_there]
 
 
-def _stream_load(setting: Setting) -> AnyLoadMode:
+def _stream_load(setting: Setting) -> LoadMode:
     if not setting.keeps_versions:
         return Merge()
     since = "since" if setting.is_stream_dated else ""
@@ -145,7 +145,7 @@ def _model(setting: Setting, table: Table) -> Model:
     )
 
 
-def _load(table: Table) -> AnyLoadMode:
+def _load(table: Table) -> LoadMode:
     match table.mode:
         case "history":
             return History(f"{table.name}_record")

@@ -9,11 +9,11 @@ import pytest
 
 from local.stack import Stack
 from millrace.warehouse.binding import Binding
-from millrace.warehouse.modes.history import HistoryMode
-from millrace.warehouse.modes.logs import LogsMode
-from millrace.warehouse.modes.mode import Mode
-from millrace.warehouse.modes.scd2 import Scd2Mode
-from millrace.warehouse.modes.states import StatesMode
+from millrace.warehouse.modes.applier import Application, Applier
+from millrace.warehouse.modes.history import HistoryApplier
+from millrace.warehouse.modes.logs import LogApplier
+from millrace.warehouse.modes.states import StateApplier
+from millrace.warehouse.modes.versions import Scd2Applier
 from tests.conftest import unique
 from tests.millrace.engine_on_servers import Together
 from tests.versions.driver import play
@@ -25,15 +25,15 @@ def on_postgres(stack: Stack) -> Together:
     return together_on(stack, "postgres", unique("wrong"))
 
 
-def ends_at_once(mode: Scd2Mode, start: str, successor: str) -> str:
+def ends_at_once(applier: Scd2Applier, start: str, successor: str) -> str:
     return successor
 
 
-def none_left(mode: Mode, cursor: Any, batch: Any) -> int:
+def none_left(applier: Applier, application: Application) -> int:
     return 0
 
 
-def in_the_order_of_arrival(mode: LogsMode) -> str:
+def in_the_order_of_arrival(applier: LogApplier) -> str:
     return "SELECT *, at$ AS place$, 1 AS is_row$ FROM events"
 
 
@@ -41,23 +41,23 @@ def never_deleted(binding: Binding, fact: str, versions: str) -> str:
     return f"{binding._same(fact, versions)} AND {binding._at(fact)} >= {versions}.starts$"
 
 
-def as_it_says(mode: StatesMode, stated: str, read_at: str, effective_at: str) -> str:
+def as_it_says(applier: StateApplier, stated: str, read_at: str, effective_at: str) -> str:
     return f"coalesce({stated}, {effective_at})"
 
 
-def one_number(mode: HistoryMode, row: str, version: str) -> str:
+def one_number(applier: HistoryApplier, row: str, version: str) -> str:
     return f"{version}::BIGINT"
 
 
 @pytest.mark.parametrize(
     ("of", "name", "wrong", "number"),
     [
-        (Scd2Mode, "_end_before", ends_at_once, 0),
-        (Mode, "find_left", none_left, 1),
-        (LogsMode, "_placed", in_the_order_of_arrival, 4),
+        (Scd2Applier, "_end_before", ends_at_once, 0),
+        (Applier, "find_orphans", none_left, 1),
+        (LogApplier, "_placed", in_the_order_of_arrival, 4),
         (Binding, "_is_valid", never_deleted, 4),
-        (StatesMode, "_since", as_it_says, 3),
-        (HistoryMode, "_record_id", one_number, 0),
+        (StateApplier, "_since", as_it_says, 3),
+        (HistoryApplier, "_record_id", one_number, 0),
     ],
     ids=lambda one: getattr(one, "__name__", str(one)),
 )

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from millrace.base.errors import MillraceError, StreamBusy
-from millrace.warehouse.session import lock
+from millrace.warehouse.session import lock_table
 
 LEASES = "millrace.leases"
 LEASE_SECONDS = 120
@@ -22,7 +22,7 @@ _OF_STREAM = "pipeline = %s AND stream = %s"
 def take(connection: Any, clock: str, pipeline: str, stream: str, holder: str) -> int:
     """The token of a new lease. The same holder may take it again at once, another one once it has expired; raises
     StreamBusy before. Commits."""
-    lock(connection, LEASES)
+    lock_table(connection, LEASES)
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT token, holder, expires_at, expires_at > {clock} FROM millrace.leases WHERE {_OF_STREAM}",
@@ -50,7 +50,7 @@ def take(connection: Any, clock: str, pipeline: str, stream: str, holder: str) -
 def extend(connection: Any, clock: str, pipeline: str, tokens: Mapping[str, int], seconds: int = LEASE_SECONDS) -> None:
     """Let the leases of these tokens, by stream, end in ``seconds`` from now (0: give them back), where they are still
     the newest. Commits."""
-    lock(connection, LEASES)
+    lock_table(connection, LEASES)
     with connection.cursor() as cursor:
         for stream, token in tokens.items():
             cursor.execute(

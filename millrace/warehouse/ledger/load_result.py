@@ -10,24 +10,40 @@ from millrace.warehouse.freshness import Freshness
 
 @dataclass(frozen=True)
 class LoadResult:
-    """What a load did. ``read`` = ``loaded`` + ``unchanged`` + ``rejected``; ``changes`` are the schema changes,
-    ``warnings`` what a person should look at."""
+    """What loading one batch did: ``read`` = ``loaded`` + ``unchanged`` + ``rejected``."""
 
     pipeline: str
+    """Name of the pipeline."""
     stream: str
+    """Name of the stream or model."""
     target: str
+    """``schema.table`` of its target."""
     batch_id: str
+    """The batch."""
     kind: str
+    """How the batch came about: window, sweep, snapshot, replay, model."""
     read: int = 0
+    """Rows that the source gave, and rows of the target that it lacks."""
     inserted: int = 0
+    """Rows of new keys."""
     updated: int = 0
+    """Rows that took the place of others."""
     deleted: int = 0
+    """Rows that were deleted, marked or closed."""
     unchanged: int = 0
+    """Rows that are in the target as they were read."""
     rejected: int = 0
+    """Rows that are not loaded."""
     changes: tuple[str, ...] = ()
+    """The schema changes that were made."""
     warnings: tuple[str, ...] = ()
+    """What a person should look at."""
     freshness: Freshness | None = None
+    """How old the changes were when they became visible; None where that cannot be told."""
+    seconds: float = 0
+    """How long the load took that the batch was part of."""
     was_applied_before: bool = False
+    """Whether the batch was applied by an earlier load, and only its counts are told again."""
 
     @property
     def loaded(self) -> int:
@@ -35,7 +51,7 @@ class LoadResult:
         return self.inserted + self.updated + self.deleted
 
     def check(self) -> None:
-        """Raises CountMismatch unless the counts add up (promise 6)."""
+        """Raise CountMismatch unless the counts add up (promise 6)."""
         if self.read != self.loaded + self.unchanged + self.rejected:
             raise CountMismatch(
                 f"read {self.read} is not loaded {self.loaded} + unchanged {self.unchanged} + rejected {self.rejected}",

@@ -15,7 +15,7 @@ import psycopg2
 
 from millrace.base.errors import ConfigurationError
 from millrace.drivers.psycopg_errors import INSUFFICIENT_PRIVILEGE, SQL_DIRECTORY
-from millrace.warehouse.session import lock
+from millrace.warehouse.session import lock_table
 
 STEPS = tuple(path.read_text(encoding="utf-8") for path in sorted((SQL_DIRECTORY / "ledger").glob("[0-9]*.sql")))
 """What brings a ledger from each version to the next, beginning with none."""
@@ -60,7 +60,7 @@ def upgrade(connection: Any) -> None:
     held = version_of(connection)
     try:
         if 0 < held < VERSION:
-            lock(connection, LEDGER)
+            lock_table(connection, LEDGER)
             held = version_of(connection)
         if held < VERSION:
             _run(connection, STEPS[held:])

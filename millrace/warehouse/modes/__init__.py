@@ -1,31 +1,12 @@
-"""Load modes at work: one module each, chosen by what is declared (load_modes.py).
+"""Load modes at work: what is declared (declaration/load_modes.py, scd2.py) is applied by a module here.
 
-What does not belong here: anything else.
+A module registers what applies a mode (``make_applier.register``), so that a further mode is a module and nothing else.
 """
 
 from __future__ import annotations
 
-from millrace.declaration.load_modes import Append, History, Merge, Replace, Scd2
-from millrace.warehouse.modes.history import HistoryMode
-from millrace.warehouse.modes.logs import LogsMode
-from millrace.warehouse.modes.merge import AppendMode, MergeMode
-from millrace.warehouse.modes.mode import Mode
-from millrace.warehouse.modes.replace import ReplaceMode
-from millrace.warehouse.modes.states import StatesMode
-from millrace.warehouse.target import Target
+from importlib import import_module
+from pkgutil import iter_modules
 
-
-def mode_of(target: Target) -> Mode:
-    """What the target's load mode does."""
-    match target.load:
-        case History() as load:
-            return HistoryMode(target, load)
-        case Scd2() as load:
-            return LogsMode(target, load) if load.changes else StatesMode(target, load)
-        case Append():
-            return AppendMode(target)
-        case Replace():
-            return ReplaceMode(target)
-        case Merge():
-            return MergeMode(target)
-    raise AssertionError(f"no such mode: {target.load}")
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

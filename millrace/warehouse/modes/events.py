@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from millrace.base.naming import LOADED_AT, ROW_HASH, VERSION_HASH, quote, quote_list
-from millrace.declaration.load_modes import EVENT_AFTER, EVENT_AT, EVENT_STATED, Scd2
+from millrace.declaration.scd2 import EVENT_AFTER, EVENT_AT, EVENT_STATED, Scd2
 from millrace.lake.batch import Batch
 from millrace.warehouse import statements
-from millrace.warehouse.modes.scd2 import (
+from millrace.warehouse.modes.versions import (
     DELETED,
     DELETION,
     NEVER,
@@ -22,7 +22,7 @@ from millrace.warehouse.modes.scd2 import (
     unbelieved,
     utc_literal,
 )
-from millrace.warehouse.session import count
+from millrace.warehouse.session import fetch_count
 from millrace.warehouse.statements import among, match
 from millrace.warehouse.target import Target
 
@@ -42,8 +42,9 @@ class Events:
     """Of one target, whose columns ``names`` they hold."""
 
     def __init__(self, target: Target, load: Scd2, names: Sequence[str]) -> None:
-        (self._table,) = target.beside
+        (self._table,) = target.tables_beside
         self._target, self._load, self._names = target, load, list(names)
+        self._temporary = target.temporary
         self._keys = quote_list(target.keys)
 
     @property
@@ -62,8 +63,8 @@ class Events:
     def prepare(self, cursor: Any, batch: Batch) -> None:
         """The versions of a table that an earlier version of this program loaded, without events, become events. Those
         of a table that was emptied by hand are taken out."""
-        has_versions = count(cursor, statements.count_first(self._target.quoted))
-        has_events = count(cursor, statements.count_first(self.quoted))
+        has_versions = fetch_count(cursor, statements.count_first(self._target.quoted))
+        has_events = fetch_count(cursor, statements.count_first(self.quoted))
         if has_events and not has_versions:
             cursor.execute(f"DELETE FROM {self.quoted}")
         if has_versions and not has_events:
@@ -76,13 +77,14 @@ class Events:
         cursor.execute(self._insert_arrived(), (applied_at,))
         counted = ("is_unbelieved$", "is_undated$", "is_rejected$")
         sums = ", ".join(f"coalesce(sum({quote(name)}), 0)" for name in counted)
-        cursor.execute(f"SELECT {sums} FROM {quote(self._target.arrived)}")
+        cursor.execute(f"SELECT {sums} FROM {quote(self._temporary.arrived_events)}")
         return Arrived(*map(int, cursor.fetchone()))
 
     def close(self, cursor: Any, batch: Batch, applied_at: datetime) -> int:
         """A deletion of each key that is gone and has a version that is valid, after all of its events; how many."""
         target, since = self._target, utc_literal(batch.effective_at)
-        last = f"SELECT {self._keys}, max({AT}) AS last$ FROM {self._of(target.gone)} GROUP BY {self._keys}"
+        events = self._of(self._temporary.deleted_keys)
+        last = f"SELECT {self._keys}, max({AT}) AS last$ FROM {events} GROUP BY {self._keys}"
         at = f"CASE WHEN {since} > e.last$ THEN {since} ELSE e.last$ + INTERVAL '1 second' END"
         cursor.execute(
             f"INSERT INTO {self.quoted} ({quote_list([*self._names, EVENT_AT, ROW_HASH, VERSION_HASH, LOADED_AT])}) "
@@ -98,8 +100,8 @@ class Events:
         source holds one row of a key and time: one that was another meanwhile is a correction of that."""
         target, load, values = self._target, self._load, statements.staged_values(self._target, batch.columns)
         own = ", ".join(f"{value} AS {quote(name)}" for name, value in values.items() if name in self._names)
-        stated = stated_time(target, load, batch.columns)
-        staged = f"SELECT DISTINCT {own}, {stated} AS {STATED}, s.{ROW}, s.{VERSION} FROM {quote(target.stage)} AS s"
+        stated, stage = stated_time(target, load, batch.columns), quote(self._temporary.stage)
+        staged = f"SELECT DISTINCT {own}, {stated} AS {STATED}, s.{ROW}, s.{VERSION} FROM {stage} AS s"
         is_late, effective = unbelieved(f"a.{STATED}", batch.read_at), utc_literal(batch.effective_at)
         at = f"CASE WHEN {is_late} THEN {effective} ELSE coalesce(a.{STATED}, {moment_literal(load.beginning)}) END"
         known = " AND ".join(
@@ -110,12 +112,12 @@ class Events:
                 f"coalesce(e.{AFTER}, {NEVER}) = coalesce(l.after$, {NEVER})",
             ]
         )
-        tells_last = not load.tie_breaker and (bool(target.root_columns) or batch.holds_all_rows)
+        tells_last = not load.tie_breaker and (bool(target.derivation.root_columns) or batch.holds_all_rows)
         is_again = "a.is_alone$ = 1 AND e.is_last$ = 0" if tells_last else "1 = 0"
         is_fresh = f"a.is_rejected$ = 0 AND (e.{quote(target.keys[0])} IS NULL OR {is_again})"
         return (
-            f"CREATE TEMPORARY TABLE {quote(target.arrived)} AS WITH staged AS ({staged}), "
-            f"events AS (SELECT * FROM {self._of(target.stage)}), arrived AS ({self._chosen()}) "
+            f"CREATE TEMPORARY TABLE {quote(self._temporary.arrived_events)} AS WITH staged AS ({staged}), "
+            f"events AS (SELECT * FROM {self._of(self._temporary.stage)}), arrived AS ({self._chosen()}) "
             f"SELECT {quote_list(self._names, 'a.')}, a.{STATED}, a.{ROW}, a.{VERSION}, {at} AS {AT}, "
             f"l.after$ AS {AFTER}, a.is_rejected$, CASE WHEN {is_fresh} THEN 1 ELSE 0 END AS is_fresh$, "
             f"CASE WHEN {is_fresh} AND {is_late} THEN 1 ELSE 0 END AS is_unbelieved$, "
@@ -156,7 +158,7 @@ class Events:
         names = quote_list([*self._names, EVENT_STATED, EVENT_AT, EVENT_AFTER, ROW_HASH, VERSION_HASH])
         return (
             f"INSERT INTO {self.quoted} ({names}, {quote(LOADED_AT)}) "
-            f"SELECT {names}, %s::TIMESTAMPTZ FROM {quote(self._target.arrived)} WHERE is_fresh$ = 1"
+            f"SELECT {names}, %s::TIMESTAMPTZ FROM {quote(self._temporary.arrived_events)} WHERE is_fresh$ = 1"
         )
 
     def _insert_versions(self, batch: Batch) -> str:

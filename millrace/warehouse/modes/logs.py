@@ -8,80 +8,89 @@ of equal tracked content is a version, with the values of the island's last even
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
+
+from typing_extensions import override
 
 from millrace.base.naming import quote, quote_list
 from millrace.base.types import Column
-from millrace.declaration.load_modes import Scd2
+from millrace.declaration.scd2 import Scd2
 from millrace.lake.batch import Batch
 from millrace.warehouse import statements
+from millrace.warehouse.modes.applier import Application, Applied
 from millrace.warehouse.modes.events import AFTER, AT, Arrived, Events
-from millrace.warehouse.modes.mode import Applied
-from millrace.warehouse.modes.scd2 import DELETED, DELETION, EXISTS, ROW, VERSION, Scd2Mode, moment_literal
-from millrace.warehouse.session import analyze
+from millrace.warehouse.modes.versions import DELETED, DELETION, EXISTS, ROW, VERSION, Scd2Applier, moment_literal
+from millrace.warehouse.session import analyze_temporary
 from millrace.warehouse.statements import IS_NEW, among, match
 from millrace.warehouse.target import Target
 
 _ORDINAL = quote(statements.ORDINAL)
 
 
-class LogsMode(Scd2Mode):
+class LogApplier(Scd2Applier):
     """Rows are changes."""
 
-    def __init__(self, target: Target, load: Scd2) -> None:
-        super().__init__(target, load)
-        self._columns = target.columns
-        self._events = Events(target, load, [column.name for column in target.columns])
+    def __init__(self, load: Scd2, target: Target) -> None:
+        super().__init__(load, target)
+        self._columns = target.derivation.columns
+        self._events = Events(target, load, [column.name for column in target.derivation.columns])
 
-    def apply(self, cursor: Any, batch: Batch, applied_at: datetime, held: Collection[str]) -> Applied:
-        """As ``Mode.apply``: first the events, then the versions of their keys."""
+    @override
+    def apply(self, application: Application) -> Applied:
+        """Apply first the events, then the versions of their keys."""
+        cursor, batch, applied_at = application.cursor, application.batch, application.applied_at
         cursor.execute(self._create_touched())
         if not (batch.written or batch.deleted or batch.coverage.absent_means_deleted or batch.files.root_keys):
             return Applied()
         cursor.execute(self._create_concerned())
         self._events.prepare(cursor, batch)
-        done = super().apply(cursor, batch, applied_at, held)
-        analyze(cursor, self.target.dialect, self.target.concerned)
+        done = super().apply(application)
+        analyze_temporary(cursor, self.target.dialect, self.temporary.concerned_keys)
         cursor.execute(self._create_computed())
-        analyze(cursor, self.target.dialect, self.target.computed)
+        analyze_temporary(cursor, self.target.dialect, self.temporary.computed_versions)
         vanished = self._take_out_vanished(cursor)
-        cursor.execute(self._create_delta(by_value=batch.coverage.by_value))
-        inserted, changed = self.count_delta(cursor)
+        cursor.execute(self._create_changed(by_value=batch.coverage.by_value))
+        inserted, changed = self.count_changed(cursor)
         if changed:
             self._replace(cursor, self._columns, applied_at)
-        cursor.execute(self._write_ends(quote(self.target.computed)), (applied_at,))
+        cursor.execute(self._write_ends(quote(self.temporary.computed_versions)), (applied_at,))
         # One row may change two versions, and counts once.
         inserted, changed = min(inserted, batch.written), min(changed + vanished, batch.written)
         return replace(done, inserted=inserted, updated=changed - inserted)
 
-    def put_in(self, cursor: Any, batch: Batch, applied_at: datetime) -> Applied:
-        """The events; versions follow."""
+    @override
+    def upsert(self, application: Application) -> Applied:
+        """Insert the events; versions follow."""
+        cursor, batch = application.cursor, application.batch
         values = statements.staged_values(self.target, batch.columns)
         keys = ", ".join(values[key] for key in self.target.keys)
-        cursor.execute(
-            f"INSERT INTO {quote(self.target.concerned)} SELECT DISTINCT {keys} FROM {quote(self.target.stage)} AS s"
-        )
-        return Applied(warnings=self._told(self._events.add(cursor, batch, applied_at), batch))
+        concerned, stage = quote(self.temporary.concerned_keys), quote(self.temporary.stage)
+        cursor.execute(f"INSERT INTO {concerned} SELECT DISTINCT {keys} FROM {stage} AS s")
+        arrived = self._events.add(cursor, batch, application.applied_at)
+        return Applied(warnings=self._warnings(arrived, batch))
 
-    def take_out(self, cursor: Any, batch: Batch, applied_at: datetime, held: Collection[str]) -> int:
-        """A deletion is an event, whatever the policy for other tables is."""
-        del held
-        closed = self._events.close(cursor, batch, applied_at)
-        gone = quote(self.target.gone)
-        cursor.execute(f"INSERT INTO {quote(self.target.concerned)} SELECT {self._keys} FROM {gone}")
+    @override
+    def delete(self, application: Application) -> int:
+        """Insert an event for each deletion, whatever the policy for other tables is."""
+        closed = self._events.close(application.cursor, application.batch, application.applied_at)
+        concerned, deleted = quote(self.temporary.concerned_keys), quote(self.temporary.deleted_keys)
+        application.cursor.execute(f"INSERT INTO {concerned} SELECT {self._keys} FROM {deleted}")
         return closed
 
-    def planned(self, columns: Sequence[Column]) -> list[str]:
-        """As ``Mode.planned``."""
-        del columns
+    @override
+    def plan(self, columns: Sequence[Column]) -> list[str]:
         computed = [self._create_concerned(), self._create_computed(), self._create_vanished(), self._delete_vanished()]
-        written = [self._create_delta(), self._delete_replaced(), self._insert_delta(self._columns)]
-        return [self._create_touched(), *computed, *written, self._write_ends(quote(self.target.computed))]
+        written = [self._create_changed(), self._delete_replaced(), self._insert_changed(self._columns)]
+        return [
+            self._create_touched(),
+            *computed,
+            *written,
+            self._write_ends(quote(self.temporary.computed_versions)),
+        ]
 
-    def _told(self, arrived: Arrived, batch: Batch) -> tuple[str, ...]:
+    def _warnings(self, arrived: Arrived, batch: Batch) -> tuple[str, ...]:
         own = self.load.effective_from
         told = [*self._told_unbelieved(arrived.unbelieved, batch)]
         if arrived.undated:
@@ -100,19 +109,19 @@ class LogsMode(Scd2Mode):
 
     def _create_concerned(self) -> str:
         target = self.target
-        return (
-            f"CREATE TEMPORARY TABLE {quote(target.concerned)} AS SELECT {self._keys} FROM {target.quoted} WHERE 1 = 0"
-        )
+        concerned = quote(self.temporary.concerned_keys)
+        return f"CREATE TEMPORARY TABLE {concerned} AS SELECT {self._keys} FROM {target.quoted} WHERE 1 = 0"
 
     def _create_computed(self) -> str:
         """All versions of the keys that the batch concerns."""
-        target, load = self.target, self.load
+        load = self.load
         names = quote_list((column.name for column in self._columns), "v.")
         is_open, is_deletion = "v.next_start$ IS NULL", f"v.{VERSION} = {DELETION}"
         ends = self._end_before("v.start$", "v.next_start$")
         return (
-            f"CREATE TEMPORARY TABLE {quote(target.computed)} AS WITH events AS ({self._concerned_events()}), "
-            f"placed AS ({self._placed()}), timeline AS ({self._timeline()}), islands AS ({self._islands()}) "
+            f"CREATE TEMPORARY TABLE {quote(self.temporary.computed_versions)} AS "
+            f"WITH events AS ({self._concerned_events()}), placed AS ({self._placed()}), "
+            f"timeline AS ({self._timeline()}), islands AS ({self._islands()}) "
             f"SELECT {names}, v.{ROW}, v.{VERSION}, {self._surrogate(self._columns, 'v', 'v.start$')} "
             f"AS {quote(load.surrogate)}, v.start$ AS {self._start}, {self._deleted(is_deletion)} AS {DELETED}, "
             f"CASE WHEN {is_open} THEN {moment_literal(load.open_end)} ELSE {ends} END AS {quote(load.end)}, "
@@ -132,7 +141,7 @@ class LogsMode(Scd2Mode):
         return f"NOT {is_deletion}"
 
     def _concerned_events(self) -> str:
-        return f"SELECT * FROM {self._events.quoted} WHERE {among(self.target.keys, self.target.concerned)}"
+        return f"SELECT * FROM {self._events.quoted} WHERE {among(self.target.keys, self.temporary.concerned_keys)}"
 
     def _placed(self) -> str:
         """The events, each where it stands. The last of those that came after a deletion was seen says that the key is
@@ -179,12 +188,12 @@ class LogsMode(Scd2Mode):
     def _take_out_vanished(self, cursor: Any) -> int:
         """Versions that are none any more; how many."""
         cursor.execute(self._create_vanished())
-        analyze(cursor, self.target.dialect, self.target.vanished)
+        analyze_temporary(cursor, self.target.dialect, self.temporary.vanished_versions)
         cursor.execute(self._delete_vanished())
         vanished = int(cursor.rowcount)
         cursor.execute(
-            f"INSERT INTO {quote(self.target.touched)} SELECT {self._keys}, {self._start} "
-            f"FROM {quote(self.target.vanished)}"
+            f"INSERT INTO {quote(self.temporary.touched_keys)} SELECT {self._keys}, {self._start} "
+            f"FROM {quote(self.temporary.vanished_versions)}"
         )
         return vanished
 
@@ -192,28 +201,30 @@ class LogsMode(Scd2Mode):
         target = self.target
         same = f"{match('c', 't', target.keys)} AND c.{self._start} = t.{self._start}"
         return (
-            f"CREATE TEMPORARY TABLE {quote(target.vanished)} AS SELECT {quote_list(target.keys, 't.')}, "
-            f"t.{self._start} FROM {target.quoted} AS t LEFT JOIN {quote(target.computed)} AS c ON {same} "
-            f"WHERE {among(target.keys, target.concerned, 't.')} AND c.{quote(target.keys[0])} IS NULL"
+            f"CREATE TEMPORARY TABLE {quote(self.temporary.vanished_versions)} AS "
+            f"SELECT {quote_list(target.keys, 't.')}, t.{self._start} "
+            f"FROM {target.quoted} AS t LEFT JOIN {quote(self.temporary.computed_versions)} AS c ON {same} "
+            f"WHERE {among(target.keys, self.temporary.concerned_keys, 't.')} AND c.{quote(target.keys[0])} IS NULL"
         )
 
     def _delete_vanished(self) -> str:
         target = self.target
         same = f"{match(target.quoted, 'v$', target.keys)} AND {target.quoted}.{self._start} = v$.{self._start}"
-        return f"DELETE FROM {target.quoted} USING {quote(target.vanished)} AS v$ WHERE {same}"
+        return f"DELETE FROM {target.quoted} USING {quote(self.temporary.vanished_versions)} AS v$ WHERE {same}"
 
-    def _create_delta(self, *, by_value: bool = False) -> str:
+    def _create_changed(self, *, by_value: bool = False) -> str:
         """Versions that the table lacks, or holds with other values."""
         target = self.target
         computed = {column.name: f"c.{quote(column.name)}" for column in self._columns}
         is_altered = statements.holds_other_values(target, self._columns, "h", computed) if by_value else "1 = 0"
-        held = f"(SELECT * FROM {target.quoted} WHERE {among(target.keys, target.concerned)})"
-        known = f"(SELECT DISTINCT {self._keys} FROM {target.quoted} WHERE {among(target.keys, target.concerned)})"
+        held = f"(SELECT * FROM {target.quoted} WHERE {among(target.keys, self.temporary.concerned_keys)})"
+        known = f"(SELECT DISTINCT {self._keys} FROM {held} AS k)"
         first = quote(target.keys[0])
         return (
-            f"CREATE TEMPORARY TABLE {quote(target.delta)} AS SELECT c.*, "
+            f"CREATE TEMPORARY TABLE {quote(self.temporary.changed_rows)} AS SELECT c.*, "
             f"CASE WHEN h.{first} IS NULL THEN 0 ELSE 1 END AS {EXISTS}, "
-            f"CASE WHEN k.{first} IS NULL THEN 1 ELSE 0 END AS {quote(IS_NEW)} FROM {quote(target.computed)} AS c "
+            f"CASE WHEN k.{first} IS NULL THEN 1 ELSE 0 END AS {quote(IS_NEW)} "
+            f"FROM {quote(self.temporary.computed_versions)} AS c "
             f"LEFT JOIN {held} AS h ON {match('h', 'c', target.keys)} AND h.{self._start} = c.{self._start} "
             f"LEFT JOIN {known} AS k ON {match('k', 'c', target.keys)} "
             f"WHERE h.{first} IS NULL OR h.{ROW} <> c.{ROW} OR {is_altered}"

@@ -2,86 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
-from typing import Any, assert_never
+from typing import assert_never
+
+from typing_extensions import override
 
 from millrace.base.types import Column
-from millrace.lake.batch import Batch
+from millrace.declaration.load_modes import Append, Merge
 from millrace.warehouse import statements
-from millrace.warehouse.modes.mode import Applied, Mode
-from millrace.warehouse.session import count
+from millrace.warehouse.difference import count_unlike_target, create_changed
+from millrace.warehouse.modes.applier import Application, Applied, Applier, make_applier
+from millrace.warehouse.session import fetch_count
 
 
-def _put_in_delta(mode: Mode, cursor: Any, batch: Batch, applied_at: datetime) -> Applied:
-    """The delta's rows take the place of the target's. Raises CountMismatch."""
-    inserted, changed = mode.count_delta(cursor)
-    if changed > inserted:
-        repeated = count(cursor, statements.count_repeated_in_target(mode.target))
-        cursor.execute(statements.delete_changed(mode.target))
-        updated, found = changed - inserted, cursor.rowcount
-        mode.check(
+def replace_changed(applier: Applier, application: Application) -> Applied:
+    """Let the changed rows take the place of the target's. Raises CountMismatch when the statements did not find what
+    they were to replace."""
+    cursor, target = application.cursor, applier.target
+    inserted, changed = applier.count_changed(cursor)
+    updated = changed - inserted
+    if updated:
+        repeated = fetch_count(cursor, statements.count_repeated_in_target(target))
+        cursor.execute(statements.delete_changed(target))
+        found = cursor.rowcount
+        applier.check(
             f"{updated} rows were to be replaced and {found} were found", holds=not repeated and found == updated
         )
     if changed:
-        cursor.execute(statements.insert_delta(mode.target, batch.columns), (applied_at,))
-        mode.check(f"{changed} rows were to be put in and {cursor.rowcount} were", holds=cursor.rowcount == changed)
-    return Applied(inserted, changed - inserted)
+        cursor.execute(statements.insert_changed(target, application.batch.columns), (application.applied_at,))
+        found = cursor.rowcount
+        applier.check(f"{changed} rows were to be put in and {found} were", holds=found == changed)
+    return Applied(inserted, updated)
 
 
-class MergeMode(Mode):
-    """What differs takes the place of what was there."""
+@make_applier.register(Merge)
+class MergeApplier(Applier):
+    """A row that differs takes the place of the one that was there."""
 
-    def put_in(self, cursor: Any, batch: Batch, applied_at: datetime) -> Applied:
-        """Raises CountMismatch when the statements did not find what they were to replace."""
-        target = self.target
-        cursor.execute(
-            statements.create_delta(target, batch.columns, self.latest(batch), by_value=batch.coverage.by_value)
+    @override
+    def upsert(self, application: Application) -> Applied:
+        batch = application.batch
+        application.cursor.execute(
+            create_changed(self.target, batch.columns, self.latest(batch), by_value=batch.coverage.by_value)
         )
-        return _put_in_delta(self, cursor, batch, applied_at)
+        return replace_changed(self, application)
 
-    def take_out(self, cursor: Any, batch: Batch, applied_at: datetime, held: Collection[str]) -> int:
-        """Deleted, or marked."""
-        del batch, held
-        match self.target.deletes:
+    @override
+    def delete(self, application: Application) -> int:
+        cursor, applied_at = application.cursor, application.applied_at
+        match self.target.policies.deletes:
             case "soft":
-                cursor.execute(statements.mark_gone(self.target), (applied_at, applied_at))
+                cursor.execute(statements.mark_deleted(self.target), (applied_at, applied_at))
             case "hard":
-                cursor.execute(statements.delete_gone(self.target))
+                cursor.execute(statements.delete_keys(self.target))
             case "ignore":
                 return 0
             case unknown:
                 assert_never(unknown)
         return int(cursor.rowcount)
 
-    def planned(self, columns: Sequence[Column]) -> list[str]:
-        """As ``Mode.planned``."""
+    @override
+    def plan(self, columns: Sequence[Column]) -> list[str]:
         target = self.target
-        delta = statements.create_delta(target, columns, None)
-        return [delta, statements.delete_changed(target), statements.insert_delta(target, columns)]
+        changed = create_changed(target, columns, None)
+        return [changed, statements.delete_changed(target), statements.insert_changed(target, columns)]
 
 
-class AppendMode(Mode):
-    """What is new is put in; a row that was altered in the target is put back, and nothing else is ever done."""
+@make_applier.register(Append)
+class AppendApplier(Applier):
+    """A row with a new key is inserted; one that was altered in the target gets its values back; no other changes."""
 
-    def put_in(self, cursor: Any, batch: Batch, applied_at: datetime) -> Applied:
-        """Rows that come again otherwise are a warning."""
-        target = self.target
-        unlike = count(cursor, statements.count_unlike_held(target, batch.columns))
+    @override
+    def upsert(self, application: Application) -> Applied:
+        """Rows whose key exists with other content are skipped and counted as a warning."""
+        cursor, batch, target = application.cursor, application.batch, self.target
+        unlike = fetch_count(cursor, count_unlike_target(target, batch.columns))
         latest = self.latest(batch)
-        cursor.execute(
-            statements.create_delta(target, batch.columns, latest, only_new=True, by_value=batch.coverage.by_value)
-        )
-        told = f"{unlike} rows differ from what was appended before: the source changes rows (declare Merge)"
-        return replace(_put_in_delta(self, cursor, batch, applied_at), warnings=(told,) if unlike else ())
+        cursor.execute(create_changed(target, batch.columns, latest, only_new=True, by_value=batch.coverage.by_value))
+        warning = f"{unlike} rows differ from what was appended before: the source changes rows (declare Merge)"
+        return replace(replace_changed(self, application), warnings=(warning,) if unlike else ())
 
-    def take_out(self, cursor: Any, batch: Batch, applied_at: datetime, held: Collection[str]) -> int:
-        """Nothing."""
-        del cursor, batch, applied_at, held
+    @override
+    def delete(self, application: Application) -> int:
         return 0
 
-    def planned(self, columns: Sequence[Column]) -> list[str]:
-        """As ``Mode.planned``."""
-        delta = statements.create_delta(self.target, columns, None, only_new=True)
-        return [delta, statements.insert_delta(self.target, columns)]
+    @override
+    def plan(self, columns: Sequence[Column]) -> list[str]:
+        changed = create_changed(self.target, columns, None, only_new=True)
+        return [changed, statements.insert_changed(self.target, columns)]

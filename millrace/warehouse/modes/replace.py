@@ -5,87 +5,97 @@ Written again only if it differs, because an empty run changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from datetime import datetime
-from typing import Any
+from collections.abc import Sequence
+
+from typing_extensions import override
 
 from millrace.base.naming import ROW_HASH, quote
 from millrace.base.types import Column
-from millrace.lake.batch import Batch
+from millrace.declaration.load_modes import Replace
 from millrace.warehouse import statements
-from millrace.warehouse.modes.mode import Applied, Mode
-from millrace.warehouse.session import count
+from millrace.warehouse.difference import Difference
+from millrace.warehouse.modes.applier import Application, Applied, Applier, make_applier
+from millrace.warehouse.session import fetch_count
 
 
-class ReplaceMode(Mode):
-    """All of it, or nothing."""
+@make_applier.register(Replace)
+class ReplaceApplier(Applier):
+    """All rows are written again, or none."""
 
-    def apply(self, cursor: Any, batch: Batch, applied_at: datetime, held: Collection[str]) -> Applied:
-        """Whether the snapshot rejected rows or not. Raises CountMismatch."""
-        del held
-        done = self.put_in(cursor, batch, applied_at) if batch.written else Applied()
-        gone = self.find_gone(cursor, batch)
-        if done.inserted or gone or (batch.coverage.by_value and batch.written):
-            cursor.execute(f"DELETE FROM {self.target.quoted}")
-            self._fill(cursor, batch, applied_at)
-        told = (_WRITTEN_AGAIN,) if batch.coverage.by_value and batch.written else ()
-        return Applied(done.inserted, deleted=gone, gone=gone, warnings=told)
+    @override
+    def apply(self, application: Application) -> Applied:
+        """Write the table again if it differs, whether the snapshot rejected rows or not. Raises CountMismatch."""
+        batch = application.batch
+        done = self.upsert(application) if batch.written else Applied()
+        absent = self.find_absent(application)
+        if done.inserted or absent or (batch.coverage.by_value and batch.written):
+            application.cursor.execute(f"DELETE FROM {self.target.quoted}")
+            self._fill(application)
+        warnings = (_WRITTEN_AGAIN,) if batch.coverage.by_value and batch.written else ()
+        return Applied(done.inserted, deleted=absent, absent=absent, warnings=warnings)
 
-    def put_in(self, cursor: Any, batch: Batch, applied_at: datetime) -> Applied:
-        """The rows that the table lacks; all are written once it is empty."""
-        del applied_at
-        cursor.execute(self._create_delta(batch.columns))
-        return Applied(count(cursor, f"SELECT count(*) FROM {quote(self.target.delta)}"))
+    @override
+    def upsert(self, application: Application) -> Applied:
+        """Find the rows that the table lacks; all are written once it is empty."""
+        application.cursor.execute(self._create_changed(application.batch.columns))
+        changed = quote(self.temporary.changed_rows)
+        return Applied(fetch_count(application.cursor, f"SELECT count(*) FROM {changed}"))
 
-    def find_gone(self, cursor: Any, batch: Batch) -> int:
-        """Rows of the table that the snapshot lacks."""
-        if not batch.written:
-            return count(cursor, f"SELECT count(*) FROM {self.target.quoted}")
-        held, staged = _numbered(self.target.quoted), _numbered(quote(self.target.stage))
-        return count(
-            cursor, f"SELECT count(*) FROM {held} AS t LEFT JOIN {staged} AS s ON {_SAME} WHERE s.{_HASH} IS NULL"
-        )
+    @override
+    def find_absent(self, application: Application) -> int:
+        """Count the rows of the table that the snapshot lacks."""
+        if not application.batch.written:
+            return fetch_count(application.cursor, statements.count_all(self.target.quoted))
+        difference = self._difference
+        query = f"SELECT count(*) FROM {difference.rows_with_staged} WHERE {difference.is_absent}"
+        return fetch_count(application.cursor, query)
 
-    def take_out(self, cursor: Any, batch: Batch, applied_at: datetime, held: Collection[str]) -> int:
-        """Nothing: what is gone was not written again."""
-        del cursor, batch, applied_at, held
+    @override
+    def delete(self, application: Application) -> int:
+        """Delete nothing: what is absent was not written again."""
         return 0
 
-    def lost(self, done: Applied) -> int:
-        """A row that changed is one that is gone and one that is new."""
+    @override
+    def lost_rows(self, done: Applied) -> int:
+        """A row that changed is one that is deleted and one that is new."""
         return done.deleted - done.inserted
 
-    def planned(self, columns: Sequence[Column]) -> list[str]:
-        """As ``Mode.planned``."""
-        return [self._create_delta(columns), f"DELETE FROM {self.target.quoted}", self._insert(columns)]
+    @override
+    def plan(self, columns: Sequence[Column]) -> list[str]:
+        return [self._create_changed(columns), f"DELETE FROM {self.target.quoted}", self._insert(columns)]
 
-    def _fill(self, cursor: Any, batch: Batch, applied_at: datetime) -> None:
-        if batch.written:
-            cursor.execute(self._insert(batch.columns), (applied_at,))
-            written, found = batch.written, cursor.rowcount
+    def _fill(self, application: Application) -> None:
+        cursor, written = application.cursor, application.batch.written
+        if written:
+            cursor.execute(self._insert(application.batch.columns), (application.applied_at,))
+            found = cursor.rowcount
             self.check(f"{written} rows were to be put in and {found} were", holds=found == written)
 
     def _insert(self, columns: Sequence[Column]) -> str:
         values = statements.staged_values(self.target, columns)
-        own = ", ".join(f"{value} AS {quote(name)}" for name, value in values.items())
-        rows = f"(SELECT {own}, s.{_HASH} FROM {quote(self.target.stage)} AS s)"
+        selected = ", ".join(f"{value} AS {quote(name)}" for name, value in values.items())
+        rows = f"(SELECT {selected}, s.{_HASH} FROM {quote(self.temporary.stage)} AS s)"
         return statements.insert_rows(self.target, [*values, ROW_HASH], rows)
 
-    def _create_delta(self, columns: Sequence[Column]) -> str:
-        values = statements.staged_values(self.target, columns)
-        own = ", ".join(f"{value} AS {quote(name)}" for name, value in values.items())
-        held, staged = _numbered(self.target.quoted), _numbered(quote(self.target.stage))
+    def _create_changed(self, columns: Sequence[Column]) -> str:
+        values, difference = statements.staged_values(self.target, columns), self._difference
+        selected = ", ".join(f"{value} AS {quote(name)}" for name, value in values.items())
         return (
-            f"CREATE TEMPORARY TABLE {quote(self.target.delta)} AS SELECT {own}, s.{_HASH} AS {_HASH} "
-            f"FROM {staged} AS s LEFT JOIN {held} AS t ON {_SAME} WHERE t.{_HASH} IS NULL"
+            f"CREATE TEMPORARY TABLE {quote(self.temporary.changed_rows)} AS SELECT {selected}, s.{_HASH} AS {_HASH} "
+            f"FROM {difference.staged_with_rows} WHERE {difference.is_new}"
         )
+
+    @property
+    def _difference(self) -> Difference:
+        """Rows have no key: equal ones are told apart by how many there are."""
+        staged, rows = _numbered(quote(self.temporary.stage)), _numbered(self.target.quoted)
+        return Difference(staged, rows, (ROW_HASH, statements.ORDINAL))
 
 
 _WRITTEN_AGAIN = "the table was written again; its rows have no key, so those with altered values are not counted"
 _HASH, _ORDINAL = quote(ROW_HASH), quote(statements.ORDINAL)
-_SAME = f"t.{_HASH} = s.{_HASH} AND t.{_ORDINAL} = s.{_ORDINAL}"
 
 
 def _numbered(table: str) -> str:
-    """Equal rows are numbered, so that each has one counterpart at most."""
+    """Return a relation whose equal rows are numbered, so that each has one counterpart at most."""
     return f"(SELECT *, row_number() OVER (PARTITION BY {_HASH} ORDER BY {_HASH}) AS {_ORDINAL} FROM {table} AS r)"

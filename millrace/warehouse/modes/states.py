@@ -6,29 +6,31 @@ next one (docs/decisions/0010-versions.md).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
+
+from typing_extensions import override
 
 from millrace.base.naming import DELETED_AT, LOADED_AT, VERSION_HASH, quote, quote_list
 from millrace.base.types import Column
 from millrace.lake.batch import Batch
 from millrace.warehouse import statements
-from millrace.warehouse.modes.mode import Applied
-from millrace.warehouse.modes.scd2 import (
+from millrace.warehouse.modes.applier import Application, Applied
+from millrace.warehouse.modes.versions import (
     DELETED,
     DELETION,
     EXISTS,
     ROW,
     UNBELIEVED,
     VERSION,
-    Scd2Mode,
+    Scd2Applier,
     moment_literal,
     stated_time,
     unbelieved,
     utc_literal,
 )
-from millrace.warehouse.session import analyze, count
+from millrace.warehouse.session import analyze_temporary, fetch_count
 from millrace.warehouse.statements import IS_NEW, among, match
 
 _AT, _HELD_START, _HELD_VERSION, _HELD_ROW, _GONE = (
@@ -36,44 +38,52 @@ _AT, _HELD_START, _HELD_VERSION, _HELD_ROW, _GONE = (
 )
 
 
-class StatesMode(Scd2Mode):
+class StateApplier(Scd2Applier):
     """Rows are states."""
 
-    def apply(self, cursor: Any, batch: Batch, applied_at: datetime, held: Collection[str]) -> Applied:
-        """As ``Mode.apply``; then the ends of the versions that it touched."""
+    @override
+    def apply(self, application: Application) -> Applied:
+        """Apply the batch, then settle the ends of the versions that it touched."""
+        cursor = application.cursor
         cursor.execute(self._create_touched())
-        done = super().apply(cursor, batch, applied_at, held)
-        if count(cursor, statements.count_first(quote(self.target.touched))):
-            analyze(cursor, self.target.dialect, self.target.touched)
-            cursor.execute(self._settle(), (applied_at,))
+        done = super().apply(application)
+        if fetch_count(cursor, statements.count_first(quote(self.temporary.touched_keys))):
+            analyze_temporary(cursor, self.target.dialect, self.temporary.touched_keys)
+            cursor.execute(self._settle(), (application.applied_at,))
         return done
 
-    def put_in(self, cursor: Any, batch: Batch, applied_at: datetime) -> Applied:
+    @override
+    def upsert(self, application: Application) -> Applied:
         """Raises FatalError when two versions have one surrogate key."""
-        target = self.target
-        warnings = self._begin_now(cursor, batch, target.stage)
+        cursor, batch = application.cursor, application.batch
+        warnings = self._begin_now(cursor, batch, self.temporary.stage)
         read_at, effective_at = batch.read_at, batch.effective_at
-        delta = self._create_delta(
+        delta = self._create_changed(
             batch.columns, read_at, effective_at, self.latest(batch), by_value=batch.coverage.by_value
         )
         cursor.execute(delta)
-        inserted, changed = self.count_delta(cursor)
+        inserted, changed = self.count_changed(cursor)
         if changed:
-            self._replace(cursor, batch.columns, applied_at)
-            unbelieved = count(cursor, f"SELECT coalesce(sum({UNBELIEVED}), 0) FROM {quote(target.delta)}")
+            self._replace(cursor, batch.columns, application.applied_at)
+            unbelieved = fetch_count(
+                cursor, f"SELECT coalesce(sum({UNBELIEVED}), 0) FROM {quote(self.temporary.changed_rows)}"
+            )
             warnings += self._told_unbelieved(unbelieved, batch)
         return Applied(inserted, changed - inserted, warnings=warnings)
 
-    def take_out(self, cursor: Any, batch: Batch, applied_at: datetime, held: Collection[str]) -> int:
-        """The versions that were valid are closed, whatever the policy for other tables is."""
-        target, since = self.target, utc_literal(batch.effective_at)
-        self._begin_now(cursor, batch, target.gone)
+    @override
+    def delete(self, application: Application) -> int:
+        """Close the versions that were valid, whatever the policy for other tables is."""
+        cursor, batch = application.cursor, application.batch
+        since = utc_literal(batch.effective_at)
+        self._begin_now(cursor, batch, self.temporary.deleted_keys)
         if self.load.deletes_as_versions:
-            cursor.execute(self._insert_deletions(batch.columns, since, held), (applied_at,))
+            cursor.execute(self._insert_deletions(batch.columns, since), (application.applied_at,))
         else:
             cursor.execute(self._mark_deletions(since))
         closed = int(cursor.rowcount)
-        cursor.execute(f"INSERT INTO {quote(target.touched)} SELECT {self._keys}, {since} FROM {quote(target.gone)}")
+        touched, deleted = quote(self.temporary.touched_keys), quote(self.temporary.deleted_keys)
+        cursor.execute(f"INSERT INTO {touched} SELECT {self._keys}, {since} FROM {deleted}")
         return closed
 
     def _gone_at(self, version: str, since: str) -> str:
@@ -86,19 +96,19 @@ class StatesMode(Scd2Mode):
         alive = f"{table}.{quote(self.load.current)} AND {match(table, 'd$', self.target.keys)}"
         return (
             f"UPDATE {table} SET {DELETED} = ({self._gone_at(table, since)}) AT TIME ZONE 'UTC' "
-            f"FROM {quote(self.target.gone)} AS d$ WHERE {alive}"
+            f"FROM {quote(self.temporary.deleted_keys)} AS d$ WHERE {alive}"
         )
 
-    def _insert_deletions(self, columns: Sequence[Column], since: str, held: Collection[str]) -> str:
+    def _insert_deletions(self, columns: Sequence[Column], since: str) -> str:
         """A version of each, with the last values. One parameter: the load time."""
         target, load = self.target, self.load
-        own = {*target.own, LOADED_AT}
-        names = [name for name in held if name not in own]
+        added = {*target.added_columns, LOADED_AT}
+        names = [name for name in target.columns or () if name not in added]
         told = [load.start, DELETED_AT, load.end, VERSION_HASH, load.surrogate, load.current, LOADED_AT]
         surrogate = self._surrogate(columns, "g", "g.at$")
         gone = (
             f"SELECT t.*, {self._gone_at('t', since)} AS at$ FROM {target.quoted} AS t "
-            f"WHERE t.{quote(load.current)} AND {among(target.keys, target.gone, 't.')}"
+            f"WHERE t.{quote(load.current)} AND {among(target.keys, self.temporary.deleted_keys, 't.')}"
         )
         return (
             f"INSERT INTO {target.quoted} ({quote_list([*names, *told])}) SELECT {quote_list(names, 'g.')}, g.at$, "
@@ -106,13 +116,13 @@ class StatesMode(Scd2Mode):
             f"%s::TIMESTAMPTZ FROM ({gone}) AS g"
         )
 
-    def planned(self, columns: Sequence[Column]) -> list[str]:
-        """As ``Mode.planned``."""
+    @override
+    def plan(self, columns: Sequence[Column]) -> list[str]:
         now = datetime.now(UTC)
-        delta = self._create_delta(columns, now, now, None)
-        return [self._create_touched(), delta, self._delete_replaced(), self._insert_delta(columns), self._settle()]
+        delta = self._create_changed(columns, now, now, None)
+        return [self._create_touched(), delta, self._delete_replaced(), self._insert_changed(columns), self._settle()]
 
-    def _create_delta(
+    def _create_changed(
         self,
         columns: Sequence[Column],
         read_at: datetime,
@@ -131,7 +141,7 @@ class StatesMode(Scd2Mode):
         is_there = f"({_GONE} IS NULL AND {_HELD_VERSION} = {VERSION}) OR {_HELD_START} = {_AT}"
         held = f"{target.quoted} AS h ON {match('h', 'a', target.keys)} AND h.{self._start} = a.{_HELD_START}"
         return (
-            f"CREATE TEMPORARY TABLE {quote(target.delta)} AS "
+            f"CREATE TEMPORARY TABLE {quote(self.temporary.changed_rows)} AS "
             f"WITH arrived AS ({self._arrived(columns, read_at, effective_at, latest)}), "
             f"compared AS (SELECT *, CASE WHEN {is_there} THEN 1 ELSE 0 END AS {EXISTS} FROM arrived) "
             f"SELECT {names}, a.{ROW}, a.{VERSION}, a.{quote(IS_NEW)}, a.{UNBELIEVED}, a.{EXISTS}, "
@@ -150,7 +160,7 @@ class StatesMode(Scd2Mode):
         own = ", ".join(f"{value} AS {quote(name)}" for name, value in values.items())
         matches = " AND ".join(f"l.{quote(key)} = {values[key]}" for key in target.keys)
         is_new = f"CASE WHEN l.{quote(target.keys[0])} IS NULL THEN 1 ELSE 0 END"
-        concerned = f"{target.quoted} WHERE {among(target.keys, target.stage)}"
+        concerned = f"{target.quoted} WHERE {among(target.keys, self.temporary.stage)}"
         held = statements.first_of_each(concerned, target.keys, f"{self._start} DESC")
         return (
             f"SELECT {own}, s.{ROW}, s.{VERSION}, {is_new} AS {quote(IS_NEW)}, "
@@ -180,12 +190,13 @@ class StatesMode(Scd2Mode):
         loaded; of several of a key only the last one stays. Of the keys of a table; what a person should know."""
         target, start, read_at = self.target, self._start, utc_literal(batch.read_at)
         concerned = f"{target.quoted} WHERE {among(target.keys, keys)}"
-        if not count(cursor, f"SELECT count(*) FROM {concerned} AND {start} > {read_at}"):
+        if not fetch_count(cursor, f"SELECT count(*) FROM {concerned} AND {start} > {read_at}"):
             return ()
-        cursor.execute(statements.drop_temporary(target.moved))
+        cursor.execute(statements.drop_temporary(self.temporary.moved_versions))
         cursor.execute(self._create_moved(batch, concerned))
         own, surrogate = f"{target.quoted}.{start}", quote(self.load.surrogate)
-        same, moved = match(target.quoted, "m$", target.keys), f"{quote(target.moved)} AS m$"
+        touched, versions = quote(self.temporary.touched_keys), quote(self.temporary.moved_versions)
+        same, moved = match(target.quoted, "m$", target.keys), f"{versions} AS m$"
         cursor.execute(
             f"DELETE FROM {target.quoted} USING {moved} WHERE {same} AND {own} > {read_at} AND {own} < m$.{start}"
         )
@@ -195,7 +206,7 @@ class StatesMode(Scd2Mode):
             f"{DELETED} = ({gone}) AT TIME ZONE 'UTC' FROM {moved} WHERE {same} AND {own} = m$.{start}"
         )
         rows = int(cursor.rowcount)
-        cursor.execute(f"INSERT INTO {quote(target.touched)} SELECT {self._keys}, {_AT} FROM {quote(target.moved)}")
+        cursor.execute(f"INSERT INTO {touched} SELECT {self._keys}, {_AT} FROM {versions}")
         return (f"{rows} versions started after they were read, and start now when they were loaded",)
 
     def _create_moved(self, batch: Batch, concerned: str) -> str:
@@ -209,6 +220,6 @@ class StatesMode(Scd2Mode):
         found = f"SELECT {self._keys}, {start}, {at} FROM {latest} AS l WHERE {start} > {read_at}"
         surrogate = f"{self._surrogate(batch.columns, 'f', f'f.{_AT}')} AS {quote(self.load.surrogate)}"
         return (
-            f"CREATE TEMPORARY TABLE {quote(self.target.moved)} AS "
+            f"CREATE TEMPORARY TABLE {quote(self.temporary.moved_versions)} AS "
             f"SELECT {quote_list(keys, 'f.')}, f.{start}, f.{_AT}, {surrogate} FROM ({found}) AS f"
         )

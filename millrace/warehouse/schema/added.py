@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from millrace.base.errors import FatalError, TargetLost
 from millrace.lake.batch import Batch
 from millrace.warehouse.ledger.ledger import Ledger
+from millrace.warehouse.ledger.record import expect_columns
 from millrace.warehouse.schema.changes import AddColumn, Change
 from millrace.warehouse.target import Target
 
@@ -20,7 +21,7 @@ def refuse_unfilled(ledger: Ledger, target: Target, batch: Batch, changes: Seque
     reads everything. For a model FatalError, because a person has to ask for that."""
     if batch.coverage.by_value and (batch.visited_all_rows or batch.kind == "model"):
         return
-    lost = sorted(_added(changes) & ledger.columns(batch.pipeline, batch.stream).keys())
+    lost = sorted(_added(changes) & ledger.list_columns(batch.pipeline, batch.stream).keys())
     if not lost:
         return
     problem = f"the target has lost {', '.join(lost)}, and this batch holds only some of its rows"
@@ -28,9 +29,9 @@ def refuse_unfilled(ledger: Ledger, target: Target, batch: Batch, changes: Seque
         raise FatalError(
             problem,
             place=target.place,
-            remedy=f"run `millrace run {target.cli_name} --full`, which fills the column",
+            remedy=f"run `millrace run {target.owner.cli_name} --full`, which fills the column",
         )
-    ledger.expect_columns(batch.pipeline, batch.stream, lost)
+    expect_columns(ledger, batch.pipeline, batch.stream, lost)
     raise TargetLost(problem, place=target.place, remedy="run again: everything is read then")
 
 
@@ -40,8 +41,8 @@ def unfilled(target: Target, batch: Batch, changes: Sequence[Change]) -> Iterato
     added = sorted(_added(changes) & arriving)
     if added and not batch.visited_all_rows and not batch.coverage.by_value:
         full, sweep = (
-            f"`millrace run {target.cli_name} --full`",
-            f"`millrace sweep {target.cli_name}`, or a due sweep,",
+            f"`millrace run {target.owner.cli_name} --full`",
+            f"`millrace sweep {target.owner.cli_name}`, or a due sweep,",
         )
         way = full if batch.kind == "model" or batch.progress.collected else sweep
         yield f"rows loaded before are NULL in the new {', '.join(added)} until they are read again: {way} does it"

@@ -6,39 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from millrace.base.naming import distinct_column_name, literal, quote, quote_list
+from millrace.base.naming import distinct_column_name, quote, quote_list
 from millrace.base.types import DataType
-from millrace.warehouse.dialect import Dialect
+from millrace.warehouse.table import Table
 
 
-@dataclass(frozen=True)
-class TargetTable:
-    """A table of a warehouse."""
-
-    schema: str
-    table: str
-    dialect: Dialect
-
-    def __str__(self) -> str:
-        return f"{self.schema}.{self.table}"
-
-    @property
-    def quoted(self) -> str:
-        """As it stands in SQL."""
-        return quote(self.schema, self.table)
-
-    def describe(self, column: str) -> str:
-        """A query for what ``dialect.from_catalog`` reads of one column."""
-        return (
-            "SELECT data_type, character_maximum_length, numeric_precision, numeric_scale "
-            f"FROM {self.dialect.catalog} WHERE table_schema = {literal(self.schema)} "
-            f"AND table_name = {literal(self.table)} AND column_name = {literal(column)}"
-        )
-
-
-def create_index(target: TargetTable, columns: Sequence[str], where: str) -> str:
-    """On columns, of the rows of a condition ('': of all)."""
-    return f"CREATE INDEX ON {target.quoted} ({quote_list(columns)}){where and f' WHERE {where}'}"
+def create_index(table: Table, columns: Sequence[str], where: str) -> str:
+    """Return the statement that creates an index on columns, for the rows of a condition ('': for all)."""
+    return f"CREATE INDEX ON {table.quoted} ({quote_list(columns)}){where and f' WHERE {where}'}"
 
 
 @dataclass(frozen=True)
@@ -57,7 +32,7 @@ class Change:
     ``remedy`` says what a person can do instead. ``of_columns``: columns of the table change, or their types.
     """
 
-    target: TargetTable
+    table: Table
     additive: ClassVar[bool] = True
     of_columns: ClassVar[bool] = True
     way_out: ClassVar[str] = ""
@@ -90,19 +65,19 @@ class CreateTable(Change):
         columns = ",\n    ".join(
             f"{quote(name)} {type_name}{' NOT NULL' if required else ''}" for name, type_name, required in self.columns
         )
-        sorting = self.target.dialect.sorting.format(quote(self.sorted_by)) if self.sorted_by else ""
+        sorting = self.table.dialect.sorting.format(quote(self.sorted_by)) if self.sorted_by else ""
         return [
-            Step((f"CREATE SCHEMA IF NOT EXISTS {quote(self.target.schema)}",)),
+            Step((f"CREATE SCHEMA IF NOT EXISTS {quote(self.table.schema)}",)),
             Step(
                 (
-                    f"CREATE TABLE IF NOT EXISTS {self.target.quoted} (\n    {columns}\n){sorting}",
-                    *(create_index(self.target, names, where) for names, where in self.indexes),
+                    f"CREATE TABLE IF NOT EXISTS {self.table.quoted} (\n    {columns}\n){sorting}",
+                    *(create_index(self.table, names, where) for names, where in self.indexes),
                 )
             ),
         ]
 
     def __str__(self) -> str:
-        return f"create table {self.target}"
+        return f"create table {self.table}"
 
 
 @dataclass(frozen=True)
@@ -114,10 +89,10 @@ class AddColumn(Change):
 
     def steps(self) -> list[Step]:
         """One statement."""
-        return [Step((f"ALTER TABLE {self.target.quoted} ADD COLUMN {quote(self.name)} {self.type_name}",))]
+        return [Step((f"ALTER TABLE {self.table.quoted} ADD COLUMN {quote(self.name)} {self.type_name}",))]
 
     def __str__(self) -> str:
-        return f"add column {self.name} {self.type_name} to {self.target}"
+        return f"add column {self.name} {self.type_name} to {self.table}"
 
 
 @dataclass(frozen=True)
@@ -129,11 +104,11 @@ class WidenText(Change):
 
     def steps(self) -> list[Step]:
         """One statement, which Redshift refuses inside a transaction."""
-        alter = f"ALTER TABLE {self.target.quoted} ALTER COLUMN {quote(self.name)} TYPE {self.type_name}"
+        alter = f"ALTER TABLE {self.table.quoted} ALTER COLUMN {quote(self.name)} TYPE {self.type_name}"
         return [Step((alter,), in_transaction=False)]
 
     def __str__(self) -> str:
-        return f"widen column {self.name} of {self.target} to {self.type_name}"
+        return f"widen column {self.name} of {self.table} to {self.type_name}"
 
 
 @dataclass(frozen=True)
@@ -146,8 +121,8 @@ class WidenType(Change):
 
     def steps(self) -> list[Step]:
         """One transaction, in which readers wait."""
-        table, name = self.target.quoted, quote(self.name)
-        if self.target.dialect.alters_types:
+        table, name = self.table.quoted, quote(self.name)
+        if self.table.dialect.alters_types:
             return [Step((f"ALTER TABLE {table} ALTER COLUMN {name} TYPE {self.type_name}",))]
         wider = quote(distinct_column_name(f"{self.name} wider"))
         return [
@@ -162,7 +137,7 @@ class WidenType(Change):
         ]
 
     def __str__(self) -> str:
-        return f"widen column {self.name} of {self.target} from {self.held} to {self.type_name}"
+        return f"widen column {self.name} of {self.table} from {self.held} to {self.type_name}"
 
 
 @dataclass(frozen=True)
@@ -172,7 +147,7 @@ class ColumnLeft(Change):
     name: str
 
     def __str__(self) -> str:
-        return f"column {self.name} of {self.target} has left the source; it is NULL in rows delivered from now on"
+        return f"column {self.name} of {self.table} has left the source; it is NULL in rows delivered from now on"
 
 
 @dataclass(frozen=True)
@@ -189,7 +164,7 @@ class Incompatible(Change):
     )
 
     def __str__(self) -> str:
-        return f"column {self.name} of {self.target} is {self.held} and cannot hold {self.wanted}"
+        return f"column {self.name} of {self.table} is {self.held} and cannot hold {self.wanted}"
 
 
 @dataclass(frozen=True)
@@ -203,7 +178,7 @@ class KeyChanged(Change):
 
     def __str__(self) -> str:
         loaded, declared = ", ".join(self.loaded), ", ".join(self.declared)
-        return f"{self.target} was loaded with the key ({loaded}), and the declaration says the key ({declared})"
+        return f"{self.table} was loaded with the key ({loaded}), and the declaration says the key ({declared})"
 
 
 @dataclass(frozen=True)
@@ -216,4 +191,4 @@ class OwnColumnsLost(Change):
     way_out: ClassVar[str] = "put the column back with its values, or drop the target: the next run loads all of it"
 
     def __str__(self) -> str:
-        return f"{self.target} has no column {', '.join(self.names)}, which a load needs"
+        return f"{self.table} has no column {', '.join(self.names)}, which a load needs"

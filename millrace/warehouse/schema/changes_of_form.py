@@ -21,10 +21,10 @@ class AllowNull(Change):
 
     def steps(self) -> list[Step]:
         """One statement."""
-        return [Step((f"ALTER TABLE {self.target.quoted} ALTER COLUMN {quote(self.name)} DROP NOT NULL",))]
+        return [Step((f"ALTER TABLE {self.table.quoted} ALTER COLUMN {quote(self.name)} DROP NOT NULL",))]
 
     def __str__(self) -> str:
-        return f"let column {self.name} of {self.target} be NULL"
+        return f"let column {self.name} of {self.table} be NULL"
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class RenameColumn(Change):
 
     def steps(self) -> list[Step]:
         """One statement."""
-        return [Step((f"ALTER TABLE {self.target.quoted} RENAME COLUMN {quote(self.old)} TO {quote(self.new)}",))]
+        return [Step((f"ALTER TABLE {self.table.quoted} RENAME COLUMN {quote(self.old)} TO {quote(self.new)}",))]
 
     def __str__(self) -> str:
-        return f"rename column {self.old} of {self.target} to {self.new}"
+        return f"rename column {self.old} of {self.table} to {self.new}"
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class SettleEnds(Change):
         return [Step((self.statement,))]
 
     def __str__(self) -> str:
-        return f"settle where the versions of {self.target} end, by the declared gap and open_end"
+        return f"settle where the versions of {self.table} end, by the declared gap and open_end"
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class OtherForm(RefusedForm):
     declared: str
 
     def __str__(self) -> str:
-        return f"{self.target} {self.was}, and the declaration says {self.declared}"
+        return f"{self.table} {self.was}, and the declaration says {self.declared}"
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class LeftOut(RefusedForm):
     """The target of a model did not get what was loaded meanwhile."""
 
     def __str__(self) -> str:
-        return f"rows were loaded while the model of {self.target} was not declared, and it lacks them"
+        return f"rows were loaded while the model of {self.table} was not declared, and it lacks them"
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class BindRows(Change):
         ]
 
     def __str__(self) -> str:
-        return f"bind {self.column} of all {self.rows} rows of {self.target} to {self.dimension}"
+        return f"bind {self.column} of all {self.rows} rows of {self.table} to {self.dimension}"
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class CompleteReference(Change):
     of_columns: ClassVar[bool] = False
 
     def __str__(self) -> str:
-        return f"add the keys in {self.column} of all rows of {self.target} that {self.dimension} lacks"
+        return f"add the keys in {self.column} of all rows of {self.table} that {self.dimension} lacks"
 
 
 @dataclass(frozen=True)
@@ -157,11 +157,11 @@ class CreateIndex(Change):
 
     def steps(self) -> list[Step]:
         """One statement, in which writers wait."""
-        return [Step((create_index(self.target, self.columns, self.where),))]
+        return [Step((create_index(self.table, self.columns, self.where),))]
 
     def __str__(self) -> str:
         rows = " for rows that are not bound" if self.where else ""
-        return f"create an index on {self.target} ({', '.join(self.columns)}){rows}"
+        return f"create an index on {self.table} ({', '.join(self.columns)}){rows}"
 
 
 @dataclass(frozen=True)
@@ -174,8 +174,8 @@ class DropIndex(Change):
 
     def steps(self) -> list[Step]:
         """One statement."""
-        return [Step((f"DROP INDEX IF EXISTS {quote(self.target.schema, self.index)}",))]
+        return [Step((f"DROP INDEX IF EXISTS {quote(self.table.schema, self.index)}",))]
 
     def __str__(self) -> str:
         names = ", ".join(self.columns)
-        return f"drop the index on {self.target} ({names}): a text is longer than an index holds"
+        return f"drop the index on {self.table} ({names}): a text is longer than an index holds"

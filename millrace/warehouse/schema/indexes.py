@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from millrace.base.naming import VERSION, quote
+from millrace.base.naming import quote
 from millrace.base.types import DataType, Kind
-from millrace.declaration.load_modes import History, Scd2
 from millrace.warehouse.binding import unbound
-from millrace.warehouse.schema.changes import Change, TargetTable
+from millrace.warehouse.schema.changes import Change
 from millrace.warehouse.schema.changes_of_form import CreateIndex, DropIndex, Told
 from millrace.warehouse.target import Target
 
@@ -60,17 +59,13 @@ def wanted_indexes(target: Target) -> list[Index]:
     if not target.dialect.has_indexes:
         return []
     keys = target.keys[:MAX_COLUMNS]
-    found: list[tuple[tuple[str, ...], str]] = [(keys, "")] if keys else []
-    match target.load:
-        case Scd2() as load:
-            found = [((*keys, load.start), ""), ((load.surrogate,), "")]
-        case History():
-            found = [((*keys, VERSION), "")]
-    if target.root_columns and target.root_columns != keys[: len(target.root_columns)]:
-        found.append((target.root_columns[:MAX_COLUMNS], ""))
-    found += [((*bind.keys[:MAX_COLUMNS], bind.at), "") for bind in target.binds]
-    found += [((bind.column,), unbound(bind)) for bind in target.binds]
-    return [Index(target.table, columns, where) for columns, where in dict.fromkeys(found)]
+    found: list[tuple[tuple[str, ...], str]] = [(columns, "") for columns in target.load.index_columns(keys)]
+    root_columns = target.derivation.root_columns
+    if root_columns and root_columns != keys[: len(root_columns)]:
+        found.append((root_columns[:MAX_COLUMNS], ""))
+    found += [((*bind.keys[:MAX_COLUMNS], bind.at), "") for bind in target.relations.binds]
+    found += [((bind.column,), unbound(bind)) for bind in target.relations.binds]
+    return [Index(target.table.name, columns, where) for columns, where in dict.fromkeys(found)]
 
 
 class Indexes:
@@ -80,7 +75,7 @@ class Indexes:
         self, target: Target, columns: Mapping[str, DataType | None], longest_bytes: Mapping[str, int]
     ) -> None:
         self._target = target
-        self._table = TargetTable(target.schema, target.table, target.dialect)
+        self._table = target.table
         self._texts = {
             name for name, one in columns.items() if one is not None and one.kind in {Kind.TEXT, Kind.BINARY}
         }
@@ -125,7 +120,7 @@ class Indexes:
     def _is_owned(self, connection: Any) -> bool:
         """Whether this user may make an index: what was given to it to write is not its own."""
         with connection.cursor() as cursor:
-            cursor.execute(_OWNED, (self._target.schema, self._target.table))
+            cursor.execute(_OWNED, (self._target.table.schema, self._target.table.name))
             return bool(cursor.fetchone()[0])
 
     def _told(self, missing: CreateIndex) -> Told:
@@ -138,7 +133,7 @@ class Indexes:
     def _held(self, connection: Any, index: Index) -> Sequence[str]:
         """Names of those that are there."""
         with connection.cursor() as cursor:
-            cursor.execute(_HELD, (self._target.schema, self._target.table))
+            cursor.execute(_HELD, (self._target.table.schema, self._target.table.name))
             return [
                 name
                 for name, columns, is_partial in cursor.fetchall()

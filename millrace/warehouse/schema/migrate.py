@@ -1,4 +1,4 @@
-"""Making room: the schema changes a load needs, as far as the stream's policy allows them.
+"""Migrating: the schema changes a load needs, as far as the stream's policy allows them.
 
 All are refused before any is made. Each step is a transaction of its own, ahead of the load's: a crash between two of
 them leaves a target that holds what it held, and the next load reads the catalog again.
@@ -15,13 +15,13 @@ from millrace.base.errors import Conflict, SchemaConflict
 from millrace.base.redact import redact
 from millrace.declaration.captures import SchemaPolicy
 from millrace.warehouse.schema.changes import Change, ColumnLeft, CreateTable, Step, WidenType
-from millrace.warehouse.session import lock
+from millrace.warehouse.session import lock_table
 
 _OTHERS_DEPEND_ON_IT = frozenset({"2BP01", "0A000"})
 """A view over the column: Redshift will not drop it, Postgres will not alter it."""
 
 
-def make_room(connection: Any, changes: Sequence[Change], policy: SchemaPolicy, place: str) -> None:
+def migrate(connection: Any, changes: Sequence[Change], policy: SchemaPolicy, place: str) -> None:
     """Make the changes; commits. Afterwards the target holds what it held and takes what is to come.
 
     ``evolve`` makes the additive ones, ``freeze`` creates the target and makes none afterwards, ``quarantine`` the same
@@ -71,7 +71,7 @@ def _run(connection: Any, change: Change, step: Step, place: str) -> None:
     try:
         with connection.cursor() as cursor:
             if isinstance(change, WidenType):
-                lock(connection, change.target.quoted)
+                lock_table(connection, change.table.quoted)
                 _refuse_outdated(cursor, change, place)
             for statement in step.statements:
                 cursor.execute(statement)
@@ -88,11 +88,11 @@ def _run(connection: Any, change: Change, step: Step, place: str) -> None:
 
 def _refuse_outdated(cursor: Any, change: WidenType, place: str) -> None:
     """What another load made wider still must not become narrower again: that would round its values silently."""
-    cursor.execute(change.target.describe(change.name))
+    cursor.execute(change.table.describe_column(change.name))
     described = cursor.fetchone()
-    if described is None or change.target.dialect.held(*described) != change.held:
+    if described is None or change.table.dialect.held(*described) != change.held:
         raise Conflict(
-            f"column {change.name} of {change.target} was changed by another load",
+            f"column {change.name} of {change.table} was changed by another load",
             place=place,
             remedy="run again; the catalog is read again",
         )

@@ -6,190 +6,155 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from types import MappingProxyType
 from typing import Any
 
-from millrace.base.types import Column, DataType
 from millrace.warehouse import statements
 from millrace.warehouse.binding import Binding
 from millrace.warehouse.ledger.ledger import Ledger
 from millrace.warehouse.schema.catalog import Catalog
-from millrace.warehouse.schema.changes import Change, CreateTable, TargetTable
+from millrace.warehouse.schema.changes import Change, CreateTable
 from millrace.warehouse.schema.changes_of_form import BindRows, CompleteReference
-from millrace.warehouse.schema.difference import changes_for
-from millrace.warehouse.schema.form import bind_form, form_changes, form_of, other_function, renamed, renamed_indexes
+from millrace.warehouse.schema.columns import NOTHING_RECORDED, ArrivingColumns, changes_for
+from millrace.warehouse.schema.form import bind_form, form_of, other_function
 from millrace.warehouse.schema.indexes import MADE, Indexes
-from millrace.warehouse.schema.migrate import make_room
+from millrace.warehouse.schema.migrate import migrate
+from millrace.warehouse.schema.other_form import form_changes, renamed, renamed_indexes
 from millrace.warehouse.schema.recorded_forms import RecordedForms
-from millrace.warehouse.session import count
-from millrace.warehouse.target import Target
-
-_UNMEASURED: Mapping[str, int] = MappingProxyType({})
+from millrace.warehouse.session import fetch_count
+from millrace.warehouse.target import Target, TargetColumns
 
 
 @dataclass(frozen=True)
 class Needs:
-    """Of the targets of one pipeline, as one connection sees them. ``indexes`` are the states of their indexes once the
-    changes are made, by member; ``completed`` the columns, by member, of which all rows' keys may be missing in what
-    they refer to; ``longest_keys`` the bytes of the longest key, by the dimension that is referred to."""
+    """What the targets of one pipeline need, as one connection sees them."""
 
     connection: Any
+    """The session of the load."""
     ledger: Ledger
+    """The ledger as this connection sees it."""
     catalog: Catalog
+    """The columns of all targets."""
     forms: RecordedForms
+    """The forms of all targets."""
     models: Mapping[str, Target]
+    """The targets of all models of the pipeline, by name."""
     indexes: dict[str, dict[str, str]] = field(default_factory=dict)
+    """The states of indexes once the changes are made, by member."""
     completed: dict[str, set[str]] = field(default_factory=dict)
+    """Columns, by member, with keys that the dimensions they refer to may lack, of whichever row."""
     longest_keys: Counter[str] = field(default_factory=Counter)
+    """The bytes of the longest key, by the dimension that is referred to."""
 
-    def changes(
-        self,
-        target: Target,
-        columns: Sequence[Column] = (),
-        longest_bytes: Mapping[str, int] = _UNMEASURED,
-        *,
-        is_whole: bool = False,
-    ) -> list[Change]:
-        """The changes with which a target takes these columns (none: as it is to be whatever is loaded). Raises
-        ConfigurationError if it cannot take them."""
-        target.check_columns(columns)
-        held, recorded = self.catalog.held(target), self.forms.of(target)
-        longest_bytes = self._with_keys(target, longest_bytes)
-        of_form = [] if held is None else form_changes(target, held, recorded)
+    def changes(self, target: Target, arriving: ArrivingColumns) -> list[Change]:
+        """Return the changes with which a target takes the arriving columns (none: those that it needs whatever is
+        loaded). Raises ConfigurationError if it cannot take them."""
+        target.check_columns(arriving.columns)
+        existing, recorded = self.catalog.columns(target), self.forms.of(target)
+        arriving = self._with_longest_key(target, arriving)
+        of_form = [] if existing is None else form_changes(target, existing, recorded)
         if any(not change.additive for change in of_form):
             return of_form
-        of_columns = changes_for(
-            target.schema,
-            target.table,
-            None if held is None else renamed(held, of_form),
-            [column for column in columns if column.name not in target.consumed],
-            target.keys,
-            longest_bytes,
-            target.dialect,
-            leading=target.leading,
-            trailing=target.trailing,
-            required=target.required,
-            needed=target.needed,
-            sorted_by=target.sorted_by,
-            recorded=self.ledger.columns(target.pipeline, target.member) if columns else {},
-            is_whole=is_whole,
+        renamed_columns = None if existing is None else renamed(existing, of_form)
+        known = (
+            self.ledger.list_columns(target.owner.pipeline, target.owner.name) if arriving.columns else NOTHING_RECORDED
         )
+        of_columns = changes_for(target, renamed_columns, known, arriving)
         states = renamed_indexes(recorded, of_form)
-        changes = [*of_form, *self._with_indexes(target, of_columns, columns, longest_bytes, states)]
-        for table in target.beside:
-            changes += self._beside(table, columns, longest_bytes, states)
-        return changes if held is None else [*changes, *self._of_facts(target)]
-
-    def _beside(
-        self, table: Target, columns: Sequence[Column], longest_bytes: Mapping[str, int], states: Mapping[str, str]
-    ) -> list[Change]:
-        """Of a table that a load mode keeps beside its target; it is made with the first rows."""
-        if not columns:
-            return []
-        of_columns = changes_for(
-            table.schema,
-            table.table,
-            self.catalog.held(table),
-            [column for column in columns if column.name not in table.consumed],
-            table.keys,
-            longest_bytes,
-            table.dialect,
-            trailing=table.trailing,
-        )
-        return self._with_indexes(table, of_columns, columns, longest_bytes, states)
+        changes = [*of_form, *self._with_indexes(target, of_columns, arriving, states)]
+        # Tables beside the target are made with the first rows.
+        for table in target.tables_beside if arriving.columns else ():
+            of_table = changes_for(table, self.catalog.columns(table), NOTHING_RECORDED, arriving)
+            changes += self._with_indexes(table, of_table, arriving, states)
+        return changes if existing is None else [*changes, *self._find_unrelated(target)]
 
     def _with_indexes(
-        self,
-        target: Target,
-        changes: Sequence[Change],
-        columns: Sequence[Column],
-        longest_bytes: Mapping[str, int],
-        states: Mapping[str, str],
+        self, target: Target, changes: Sequence[Change], arriving: ArrivingColumns, states: Mapping[str, str]
     ) -> list[Change]:
-        """The changes, and those of the table's indexes."""
-        held = self.catalog.held(target)
-        arriving: dict[str, DataType | None] = {column.name: column.type for column in columns}
-        indexes = Indexes(target, arriving | (held or {}), longest_bytes)
-        own = self.indexes.setdefault(target.member, {})
-        if held is not None:
+        """Return the changes of a table and those of its indexes."""
+        existing = self.catalog.columns(target)
+        columns: TargetColumns = {column.name: column.type for column in arriving.columns}
+        indexes = Indexes(target, {**columns, **(existing or {})}, arriving.longest_bytes)
+        recorded = self.indexes.setdefault(target.owner.name, {})
+        if existing is not None:
             of_indexes, now = indexes.changes(self.connection, states)
-            own |= now
+            recorded |= now
             return [*changes, *of_indexes]
         wanted = indexes.of_new_table()
-        own |= {one.name: state for one, state in wanted.items()}
-        made = tuple((one.columns, one.where) for one, state in wanted.items() if state == MADE)
+        recorded |= {index.name: state for index, state in wanted.items()}
+        made = tuple((index.columns, index.where) for index, state in wanted.items() if state == MADE)
         return [replace(one, indexes=made) if isinstance(one, CreateTable) else one for one in changes]
 
     def refer(self, fact: Target, longest_bytes: Mapping[str, int]) -> None:
-        """Dimensions must hold the keys that a fact brings, and those that it holds where they are not there yet."""
-        held, recorded = self.catalog.held(fact) or {}, self.forms.of(fact)
-        for column, name in fact.references.items():
-            there = held.get(column)
+        """Note how long the keys are that a fact brings, and those that it holds and its dimensions may lack."""
+        existing, recorded = self.catalog.columns(fact) or {}, self.forms.of(fact)
+        for column, name in fact.relations.references.items():
+            former = existing.get(column)
             is_recorded = recorded is not None and recorded.references.get(column) == name
-            former = there.length or 0 if there is not None and not is_recorded else 0
-            self.longest_keys[name] = max(self.longest_keys[name], longest_bytes.get(column, 0), former)
+            former_bytes = former.length or 0 if former is not None and not is_recorded else 0
+            self.longest_keys[name] = max(self.longest_keys[name], longest_bytes.get(column, 0), former_bytes)
 
-    def _with_keys(self, target: Target, longest_bytes: Mapping[str, int]) -> Mapping[str, int]:
-        longest = self.longest_keys[target.member] if target.is_model else 0
-        if longest <= longest_bytes.get(target.keys[0] if longest else "", 0):
-            return longest_bytes
-        return {**longest_bytes, target.keys[0]: longest}
+    def _with_longest_key(self, target: Target, arriving: ArrivingColumns) -> ArrivingColumns:
+        longest = self.longest_keys[target.owner.name] if target.owner.is_model else 0
+        if not longest or longest <= arriving.longest(target.keys[0]):
+            return arriving
+        return replace(arriving, longest_bytes={**arriving.longest_bytes, target.keys[0]: longest})
 
     def prepare(self, target: Target) -> list[Change]:
         """Make the changes that a table needs before it is read, whatever is loaded into it; they are none where there
         is no table. Commits. Raises SchemaConflict for a change that is refused."""
-        if self.catalog.held(target) is None:
+        existing = self.catalog.columns(target)
+        if existing is None:
             return []
-        recorded = self.ledger.columns(target.pipeline, target.member) if target.is_model else {}
-        held = self.catalog.held(target) or {}
+        is_model = target.owner.is_model
+        recorded = self.ledger.list_columns(target.owner.pipeline, target.owner.name) if is_model else {}
         # A column that was loaded and is gone is added by a read of everything alone, which fills it.
-        columns = [one for one in target.columns if one.name in held or one.name not in recorded]
-        changes = self.changes(target, columns)
+        columns = [one for one in target.derivation.columns if one.name in existing or one.name not in recorded]
+        changes = self.changes(target, ArrivingColumns(columns))
         self.make(target, changes)
         return changes
 
     def make(self, target: Target, changes: Sequence[Change]) -> None:
-        """Commits. Raises SchemaConflict for a change that is refused."""
+        """Make changes; commits. Raises SchemaConflict for a change that is refused."""
         if changes:
             self.catalog.forget()
-            make_room(self.connection, changes, target.schema_policy, target.place)
+            migrate(self.connection, changes, target.policies.schema_policy, target.place)
 
     def record(self, target: Target, at: datetime, *, is_of_all: bool = False) -> None:
-        """The form of a table that is there; the function only where all rows were computed by it. The caller
-        commits."""
-        if self.catalog.held(target) is None:
+        """Record the form of a table that is there, but its function only where that computed all rows (``is_of_all``).
+        The caller commits."""
+        if self.catalog.columns(target) is None:
             return
         form, recorded = form_of(target), self.forms.of(target)
         if recorded is not None and other_function(target, recorded) and not is_of_all:
             form = replace(form, function=recorded.function)
-        self.forms.record(target, replace(form, indexes=self.indexes.get(target.member, {})), at)
+        self.forms.record(target, replace(form, indexes=self.indexes.get(target.owner.name, {})), at)
 
-    def _of_facts(self, target: Target) -> Iterator[Change]:
-        """Binds and references that the rows which are there were not loaded with."""
-        table, recorded = TargetTable(target.schema, target.table, target.dialect), self.forms.of(target)
-        binds = [one for one in target.binds if not recorded or recorded.binds.get(one.column) != bind_form(one)]
+    def _find_unrelated(self, target: Target) -> Iterator[Change]:
+        """Find binds and references that the rows of a table were not loaded with."""
+        recorded, relations = self.forms.of(target), target.relations
+        binds = [one for one in relations.binds if not recorded or recorded.binds.get(one.column) != bind_form(one)]
         references = [
             (column, name)
-            for column, name in target.references.items()
+            for column, name in relations.references.items()
             if not recorded or recorded.references.get(column) != name
         ]
         if not binds and not references:
             return
         with self.connection.cursor() as cursor:
-            rows = count(cursor, statements.count_all(target.quoted))
+            rows = fetch_count(cursor, statements.count_all(target.quoted))
         if not rows:
             return
         for bind in binds:
             one = Binding(target, bind, self.models[bind.dimension])
             write = one.write(f"({target.dialect.clock} AT TIME ZONE 'UTC')")
-            drop = statements.drop_temporary(target.bound)
-            yield BindRows(table, bind.column, one.dimension.name, rows, drop, one.find_all(), write)
-        self.completed[target.member] = {column for column, _ in references}
+            drop = statements.drop_temporary(target.temporary.rows_to_bind)
+            yield BindRows(target.table, bind.column, one.dimension.name, rows, drop, one.find_all(), write)
+        self.completed[target.owner.name] = {column for column, _ in references}
         for column, name in references:
-            yield CompleteReference(table, column, self.models[name].name)
+            yield CompleteReference(target.table, column, self.models[name].name)
 
 
 def needs_of(connection: Any, ledger: Ledger, targets: Sequence[Target], models: Mapping[str, Target]) -> Needs:
-    """Of targets of one pipeline, and all of its models."""
-    forms = RecordedForms(connection, ledger, targets[0].pipeline)
+    """Return the needs of targets of one pipeline and of all of its models."""
+    forms = RecordedForms(connection, ledger, targets[0].owner.pipeline)
     return Needs(connection, ledger, Catalog(connection, [*targets, *models.values()]), forms, models)

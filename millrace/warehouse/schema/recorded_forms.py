@@ -26,12 +26,12 @@ class RecordedForms:
 
     def of(self, target: Target) -> Form | None:
         """None where it was not recorded."""
-        text = self._held().get(target.member)
+        text = self._held().get(target.owner.name)
         return Form.from_json(text) if text else None
 
     def record(self, target: Target, form: Form, at: datetime) -> None:
         """Unless it is recorded; the caller commits."""
-        self._record(target.member, form, at)
+        self._record(target.owner.name, form, at)
 
     def leave(self, declared: Collection[str], at: datetime) -> list[str]:
         """Note of the models that are not ``declared`` that rows were loaded without them; the names of those of which

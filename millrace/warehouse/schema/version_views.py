@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from millrace.base.naming import DELETED_AT, quote, quote_list
-from millrace.declaration.load_modes import Merge, Scd2
+from millrace.declaration.load_modes import Merge
 from millrace.warehouse.schema.catalog import Catalog
 from millrace.warehouse.target import Target
 
@@ -22,7 +22,7 @@ VALID_FROM, VALID_UNTIL = "valid_from", "valid_until"
 def make_version_views(connection: Any, targets: Sequence[Target], others: Collection[str]) -> list[str]:
     """Make or replace a view of each target that keeps versions with times, without a commit. Their names; of one that
     is not made, why. ``others`` are the names of the views that the pipeline brings."""
-    versioned = [target for target in targets if isinstance(target.load, Scd2)]
+    versioned = [target for target in targets if target.load.validity]
     if not versioned:
         return []
     catalog = Catalog(connection, [*targets, *map(_view_of, versioned)])
@@ -30,8 +30,8 @@ def make_version_views(connection: Any, targets: Sequence[Target], others: Colle
     made = []
     with connection.cursor() as cursor:
         for target in versioned:
-            view, held = _view_of(target), catalog.held(target) or {}
-            if why := _hindrance(target, held, taken, catalog.held(view)):
+            view, held = _view_of(target), catalog.columns(target) or {}
+            if why := _hindrance(target, held, taken, catalog.columns(view)):
                 made.append(f"{view.name} is not made: {why}")
                 continue
             cursor.execute(version_view(target, list(held)) + target.dialect.view_binding)
@@ -42,10 +42,11 @@ def make_version_views(connection: Any, targets: Sequence[Target], others: Colle
 def version_view(target: Target, columns: Sequence[str]) -> str:
     """The statement. Columns of the table that say when a version starts and ends are left out where they are called as
     the view's own."""
-    if not isinstance(target.load, Scd2):
+    validity = target.load.validity
+    if validity is None:
         raise TypeError("it keeps no versions with times")
     own = {VALID_FROM, VALID_UNTIL}
-    start, deleted = quote(target.load.start), f"{quote(DELETED_AT)} AT TIME ZONE 'UTC'"
+    start, deleted = quote(validity.start), f"{quote(DELETED_AT)} AT TIME ZONE 'UTC'"
     successor = f"lead({start}) OVER (PARTITION BY {quote_list(target.keys)} ORDER BY {start})"
     return (
         f"CREATE OR REPLACE VIEW {_view_of(target).quoted} AS SELECT {start} AS {quote(VALID_FROM)}, "
@@ -55,7 +56,7 @@ def version_view(target: Target, columns: Sequence[str]) -> str:
 
 
 def _view_of(target: Target) -> Target:
-    return replace(target, table=f"{target.table}{SUFFIX}", load=Merge())
+    return replace(target, table=replace(target.table, name=f"{target.table.name}{SUFFIX}"), load=Merge())
 
 
 def _hindrance(target: Target, held: Collection[str], taken: Collection[str], there: Collection[str] | None) -> str:

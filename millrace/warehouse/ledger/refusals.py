@@ -1,0 +1,66 @@
+"""Batches that the ledger refuses: they come too late, or their rows are not those that the target holds."""
+
+from __future__ import annotations
+
+from millrace.base.errors import ConfigurationError, Superseded
+from millrace.lake.batch import Batch
+from millrace.warehouse.ledger import lease
+from millrace.warehouse.ledger.ledger import OF_STREAM, Ledger
+
+
+def refuse_superseded(ledger: Ledger, batch: Batch) -> None:
+    """Raise Superseded when a batch of a later lease was applied (this one would go back in time), or when another
+    run has taken the stream over. The source's clock never decides which is later."""
+    place = f"pipeline {batch.pipeline}, stream {batch.stream}"
+    row = ledger.fetch_first(
+        f"SELECT max(token) FROM millrace.batches WHERE {OF_STREAM} AND batch_id <> %s",
+        (batch.pipeline, batch.stream, batch.batch_id),
+    )
+    latest = row[0] if row and row[0] else 0
+    newest = lease.newest(ledger.connection, batch.pipeline, batch.stream)
+    # Above the newest: leases were deleted by hand after the read, and tokens went on from the applied batches.
+    if latest > batch.progress.token or latest == batch.progress.token > 0 or batch.progress.token > newest > 0:
+        raise Superseded(
+            f"batch {batch.batch_id} is older, by its lease, than one that is already applied or will be",
+            place=place,
+            remedy="run again: the next read starts where the applied one ended",
+        )
+    if newest > batch.progress.token:
+        raise Superseded(
+            f"another run took the stream over after batch {batch.batch_id} was read",
+            place=place,
+            remedy="nothing to do: that run reads the same changes",
+        )
+
+
+def refuse_taken_target(ledger: Ledger, batch: Batch, target: str) -> None:
+    """Raise ConfigurationError when another stream is loaded into the same target."""
+    other = ledger.fetch_first(
+        "SELECT pipeline, stream FROM millrace.batches WHERE target = %s AND (pipeline <> %s OR stream <> %s) LIMIT 1",
+        (target, batch.pipeline, batch.stream),
+    )
+    if other:
+        raise ConfigurationError(
+            f"{target} is the target of stream {other[0]}.{other[1]} already",
+            place=f"pipeline {batch.pipeline}, stream {batch.stream}",
+            remedy="give the stream another target, or the pipeline another schema",
+        )
+
+
+def refuse_other_source(ledger: Ledger, batch: Batch) -> None:
+    """Raise ConfigurationError when the target holds rows of another source, and nobody accepted this one."""
+    recorded = ledger.find_source(batch.pipeline, batch.stream)
+    if not batch.consent.accept_source:
+        check_source(recorded, batch.progress.source, f"pipeline {batch.pipeline}, stream {batch.stream}")
+
+
+def check_source(recorded: str, declared: str, place: str) -> None:
+    """Raise ConfigurationError when a target holds rows of another source than the one declared; '': not known."""
+    if recorded and declared and recorded != declared:
+        raise ConfigurationError(
+            f"its target holds rows of {recorded}, and the declared source is {declared}: their rows would mix, and a "
+            "sweep would delete those of the former",
+            place=place,
+            remedy="give the new source a stream or a target of its own; or, if it takes the place of the former one, "
+            "run once with --accept-source (run parameter accept_source), which compares it with the target",
+        )

@@ -1,0 +1,135 @@
+"""Which schema changes a target needs to take a batch: a comparison of the columns that it has with those to come."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from millrace.base.naming import LOADED_AT, ROW_HASH
+from millrace.base.types import TIMESTAMP_UTC, Column, DataType, Kind, text
+from millrace.hashes.row_hash import HASH_LENGTH
+from millrace.lake.batch import Batch
+from millrace.warehouse.ledger.entries import RecordedColumn
+from millrace.warehouse.schema.changes import (
+    AddColumn,
+    Change,
+    ColumnLeft,
+    CreateTable,
+    Incompatible,
+    KeyChanged,
+    OwnColumnsLost,
+    WidenText,
+    WidenType,
+)
+from millrace.warehouse.schema.widening import supertype
+from millrace.warehouse.table import Table
+from millrace.warehouse.target import Target, TargetColumns
+
+
+@dataclass(frozen=True)
+class ArrivingColumns:
+    """The columns of a batch, or those that a target is to have whatever is loaded."""
+
+    columns: Sequence[Column] = ()
+    """The columns, in order."""
+    longest_bytes: Mapping[str, int] = field(default_factory=dict)
+    """Length of the longest value, by column of text, binary or document."""
+    are_all: bool = False
+    """Whether these are all columns that the source has, so that one which is missing among them has left it."""
+
+    @classmethod
+    def of(cls, batch: Batch) -> ArrivingColumns:
+        """Return the columns of a batch. A batch without rows does not show that a column left its source."""
+        return cls(batch.columns, batch.files.longest_bytes, batch.coverage.has_all_columns and batch.written > 0)
+
+    def longest(self, name: str) -> int:
+        """Return the length in bytes of the longest value of a column; 0 if it was not measured."""
+        return self.longest_bytes.get(name, 0)
+
+
+NOTHING_RECORDED: Mapping[str, RecordedColumn] = MappingProxyType({})
+
+
+def changes_for(
+    target: Target,
+    existing: TargetColumns | None,
+    recorded: Mapping[str, RecordedColumn],
+    arriving: ArrivingColumns,
+) -> list[Change]:
+    """Return what has to change so that a target takes the arriving columns. ``existing`` are the columns that it has
+    (None: there is no such table); ``recorded`` is what the ledger knows of its columns, by name."""
+    kept = [column for column in arriving.columns if column.name not in target.consumed_columns]
+    columns = [*target.leading, *kept, *target.trailing]
+    if existing is None:
+        return [_create(target, columns, arriving)]
+    changed = (_change(target.table, existing, column, arriving.longest(column.name)) for column in columns)
+    left = _find_left(target.table, existing, kept, recorded) if arriving.are_all and kept else ()
+    return [
+        *_find_key_change(target, recorded),
+        *_find_lost(target, existing),
+        *(change for change in changed if change),
+        *left,
+    ]
+
+
+def find_incompatible(target: Target, columns: Sequence[Column]) -> list[Incompatible]:
+    """Return a change for each column that a target has with a type that cannot be compared with the given one."""
+    existing = target.columns or {}
+    changes = (_change(target.table, existing, column, 0) for column in columns if column.name in existing)
+    return [change for change in changes if isinstance(change, Incompatible)]
+
+
+def _create(target: Target, columns: Sequence[Column], arriving: ArrivingColumns) -> CreateTable:
+    row_hash = Column(ROW_HASH, ROW_HASH, text(HASH_LENGTH))
+    loaded_at = Column(LOADED_AT, LOADED_AT, TIMESTAMP_UTC)
+    leading = {column.name for column in target.leading}
+    required = {*target.keys, *target.derivation.required, *leading, ROW_HASH, LOADED_AT}
+    typed = (
+        (column.name, target.dialect.target_type(column.type, arriving.longest(column.name)))
+        for column in [*columns, row_hash, loaded_at]
+    )
+    return CreateTable(
+        target.table, tuple((name, type_name, name in required) for name, type_name in typed), target.sorted_by
+    )
+
+
+def _change(table: Table, existing: TargetColumns, column: Column, longest_bytes: int) -> Change | None:
+    type_name = table.dialect.target_type(column.type, longest_bytes)
+    if column.name not in existing:
+        return AddColumn(table, column.name, type_name)
+    former = existing[column.name]
+    wider = supertype(former, column.type) if former else None
+    if former is None or wider is None:
+        return Incompatible(table, column.name, str(former or "of a type unknown here"), str(column.type))
+    if wider != former:
+        return WidenType(table, column.name, former, table.dialect.target_type(wider, 0))
+    if table.dialect.measures_text and former.length is not None and longest_bytes > former.length:
+        return _widen_length(table, column.name, former, type_name)
+    return None
+
+
+def _widen_length(table: Table, name: str, former: DataType, type_name: str) -> Change:
+    is_text = former.kind is Kind.TEXT
+    return WidenText(table, name, type_name) if is_text else WidenType(table, name, former, type_name)
+
+
+def _find_key_change(target: Target, recorded: Mapping[str, RecordedColumn]) -> Iterator[KeyChanged]:
+    loaded = tuple(name for name, column in recorded.items() if column.is_key)
+    if loaded and set(loaded) != set(target.keys):
+        yield KeyChanged(target.table, loaded, target.keys)
+
+
+def _find_lost(target: Target, existing: Collection[str]) -> Iterator[OwnColumnsLost]:
+    """These columns are never added to a table that is there: filled with NULL they would tell no rows apart."""
+    if names := tuple(name for name in target.identifying_columns if name not in existing):
+        yield OwnColumnsLost(target.table, names)
+
+
+def _find_left(
+    table: Table, existing: Collection[str], columns: Sequence[Column], recorded: Mapping[str, RecordedColumn]
+) -> Iterator[ColumnLeft]:
+    arriving = {column.name for column in columns}
+    for name, column in recorded.items():
+        if name in existing and name not in arriving and not column.has_left:
+            yield ColumnLeft(table, name)

@@ -1,0 +1,125 @@
+"""How far a stream has come: its target and its position, by the catalog and the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from millrace.base.errors import SchemaConflict
+from millrace.base.naming import ADDED_COLUMNS
+from millrace.base.types import Column
+from millrace.declaration.pipeline import Pipeline
+from millrace.declaration.stream import Stream
+from millrace.warehouse.dialect import Dialect
+from millrace.warehouse.ledger.entries import RecordedColumn
+from millrace.warehouse.ledger.ledger import Ledger
+from millrace.warehouse.schema.catalog import look_up
+from millrace.warehouse.schema.recorded_forms import RecordedForms
+from millrace.warehouse.target import Target
+
+
+@dataclass(frozen=True)
+class StreamState:
+    """How far a stream has come in the warehouse; empty before the first load, and when its target was dropped."""
+
+    columns: tuple[Column, ...] = ()
+    """The target columns that hold fields of the source, each with its path."""
+    position: str | None = None
+    """Where the next window begins; None: from the beginning."""
+    last_sweep: datetime | None = None
+    """When the source was last read as a whole, by a sweep or by the first load; None: never."""
+    last_read: datetime | None = None
+    """When the newest batch was read that was applied; None: there is none."""
+    lost: tuple[str, ...] = ()
+    """Columns that were loaded and that the target has no more, though the source may have them."""
+    source: str = ""
+    """The source that its rows come from ('': not recorded)."""
+    note: str = ""
+    """What an operator should know about the position."""
+    unfilled: tuple[str, ...] = ()
+    """Models of the stream that were never loaded, though it was."""
+
+
+NEVER_LOADED = StreamState()
+"""The state of a stream before the first load."""
+
+
+def find_state(connection: Any, pipeline: Pipeline, stream: Stream, target: Target) -> StreamState:
+    """Return how far a stream has come. Raises SchemaConflict when a column of its target is of a type that is not
+    known here, so that nothing can be compared with it."""
+    target = look_up(connection, target)
+    if target.columns is None:
+        return NEVER_LOADED
+    ledger, of_stream = Ledger(connection), (pipeline.name, stream.name)
+    recorded = ledger.list_columns(*of_stream)
+    _refuse_unknown_types(target, recorded)
+    now = now_at(connection, target.dialect)
+    position = ledger.find_position_until(*of_stream, now)
+    return StreamState(
+        columns=_find_columns(connection, ledger, target, recorded),
+        position=position,
+        last_sweep=ledger.find_last_sweep(*of_stream, now),
+        last_read=ledger.find_last_read(*of_stream, now),
+        lost=_find_lost(target, recorded),
+        source=ledger.find_source(*of_stream),
+        note=_note_of(ledger.find_position(*of_stream), position),
+        unfilled=find_unfilled(pipeline, stream, ledger),
+    )
+
+
+def now_at(connection: Any, dialect: Dialect) -> datetime:
+    """Return the later one of the times of this machine and of the warehouse: by a slow clock positions would seem to
+    lie in the future."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {dialect.clock}")
+        at_warehouse: datetime = cursor.fetchone()[0]
+    return max(datetime.now(UTC), at_warehouse.replace(tzinfo=UTC))
+
+
+def _find_columns(
+    connection: Any, ledger: Ledger, target: Target, recorded: Mapping[str, RecordedColumn]
+) -> tuple[Column, ...]:
+    form = RecordedForms(connection, ledger, target.owner.pipeline).of(target)
+    added = ADDED_COLUMNS | target.added_columns | (form.named if form else frozenset())
+    return tuple(
+        Column(name, recorded[name].path if name in recorded else name, data_type)
+        for name, data_type in (target.columns or {}).items()
+        if data_type is not None and name not in added
+    )
+
+
+def _find_lost(target: Target, recorded: Mapping[str, RecordedColumn]) -> tuple[str, ...]:
+    existing = target.columns or {}
+    return tuple(sorted(name for name, column in recorded.items() if name not in existing and not column.has_left))
+
+
+def _refuse_unknown_types(target: Target, recorded: Mapping[str, RecordedColumn]) -> None:
+    existing = target.columns or {}
+    for name, column in recorded.items():
+        if name in existing and existing[name] is None and not column.has_left:
+            raise SchemaConflict(
+                f"column {name} of {target.name} is of a type unknown here, so that nothing can be compared with it",
+                place=target.place,
+                remedy="drop the column: the next run makes it again, reads everything and fills it",
+            )
+
+
+def find_unfilled(pipeline: Pipeline, stream: Stream, ledger: Ledger) -> tuple[str, ...]:
+    """Return the models of a stream that were never loaded. Messages of a queue are not read again: a new model holds
+    those that come from now on."""
+    if not stream.capture.keeps_rows:
+        return ()
+    loaded = ledger.list_members(pipeline.name)
+    models = [one for one in pipeline.models if stream in pipeline.roots.changing(one)]
+    return tuple(one.name for one in models if one.name not in loaded)
+
+
+def _note_of(newest: str | None, position: str | None) -> str:
+    if newest == position:
+        return ""
+    return (
+        f"the last position, {newest}, lies in the future (the source's clock was ahead) and is not used; the latest "
+        f"one before now is {position or 'none, so that everything is read'}"
+    )
