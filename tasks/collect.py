@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 from prefect import get_run_logger, task
 
@@ -17,6 +16,7 @@ from millrace.queues.objects import collected_prefix
 from millrace.runs.dead_letters import send_dead_letters
 from millrace.tasks.connections import open_warehouse
 from millrace.tasks.policy import STEP
+from millrace.tasks.progress import log_now_and_then
 from millrace.tasks.signals import stopped_by_signals
 
 PROGRESS_SECONDS = 10.0
@@ -37,7 +37,7 @@ async def collect_messages(pipeline: str, stream: str, budget: Budget, pace: Pac
             "it does not come from a queue", place=f"stream {pipeline}.{stream}", remedy="run it (millrace run)"
         )
     queue = SqsQueue(await load_source_queue(own.reference.connection), pace.lanes + SPARE_CONNECTIONS)
-    store, prefix, report = await load_landing(), collected_prefix(declared.name, stream), _reporter(stream)
+    store, prefix, report = await load_landing(), collected_prefix(declared.name, stream), _report_progress(stream)
     with stopped_by_signals() as stop:
         return await asyncio.to_thread(collect, queue, store, prefix, budget, pace, stop, report)
 
@@ -63,14 +63,6 @@ def dead_letters_of(pipeline: Pipeline, stream: str) -> str:
     return own.capture.dead_letters if isinstance(own.capture, Queue) else ""
 
 
-def _reporter(stream: str) -> Progress:
-    """Logs what was collected so far, every few seconds, from whichever thread."""
-    logger, said = get_run_logger(), time.monotonic()
-
-    def report(collected: Collected) -> None:
-        nonlocal said
-        if time.monotonic() - said >= PROGRESS_SECONDS:
-            said = time.monotonic()
-            logger.info("%s: %s messages in %d objects", stream, f"{collected.messages:,}", collected.objects)
-
-    return report
+def _report_progress(stream: str) -> Progress:
+    log = log_now_and_then(PROGRESS_SECONDS)
+    return lambda collected: log("%s: %s messages in %d objects", stream, f"{collected.messages:,}", collected.objects)

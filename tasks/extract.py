@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from prefect import Task, task
-from prefect.logging import get_run_logger
 
 from millrace.declaration.find import find_pipeline
 from millrace.declaration.source_kinds import SOURCE_KINDS, SourceKind
@@ -22,6 +21,7 @@ from millrace.runs.reads import Route
 from millrace.tasks.connections import open_landing, open_source, open_warehouse
 from millrace.tasks.lease import leased
 from millrace.tasks.policy import STEP
+from millrace.tasks.progress import log_now_and_then
 
 PROGRESS_SECONDS = 5.0
 
@@ -64,7 +64,7 @@ async def _extract(pipeline: str, stream: str, bounds: Bounds) -> Extracted:
     begun = time.monotonic()
     declared = find_pipeline(pipeline)
     warehouse = await open_warehouse(declared)
-    own, landing = declared.stream(stream), await open_landing(declared, warehouse, _reporter(stream))
+    own, landing = declared.stream(stream), await open_landing(declared, warehouse, _report_progress(stream))
     async with open_source(declared, own, warehouse) as source, leased(warehouse, declared, own) as lease:
         landing = replace(landing, token=lease.token)
         batch = await read(Route(source, landing, warehouse, declared, own), bounds)
@@ -80,14 +80,6 @@ def _extracted(stream: str, batch: Batch | None, begun: float) -> Extracted:
     return Extracted(stream, batch.manifest_key, batch.kind, batch.counts.read, batch.counts.rejected, seconds)
 
 
-def _reporter(stream: str) -> ReportRows:
-    """Logs the rows read so far, every few seconds, from whichever thread reads."""
-    logger, said = get_run_logger(), time.monotonic()
-
-    def report(rows: int) -> None:
-        nonlocal said
-        if time.monotonic() - said >= PROGRESS_SECONDS:
-            said = time.monotonic()
-            logger.info("%s: %s rows read", stream, f"{rows:,}")
-
-    return report
+def _report_progress(stream: str) -> ReportRows:
+    log = log_now_and_then(PROGRESS_SECONDS)
+    return lambda rows: log("%s: %s rows read", stream, f"{rows:,}")

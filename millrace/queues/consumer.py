@@ -11,12 +11,13 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from millrace.base.background import repeat_in_background
 from millrace.base.errors import MillraceError, Unreachable
 from millrace.lake.store import ObjectStore
 from millrace.queues.objects import put_messages
@@ -179,7 +180,10 @@ class _Consumer:
 
     def run(self) -> Collected:
         """Until all lanes have ended."""
-        with ThreadPoolExecutor(self._pace.lanes, thread_name_prefix="collect") as lanes, self._renewing():
+        with (
+            ThreadPoolExecutor(self._pace.lanes, thread_name_prefix="collect") as lanes,
+            repeat_in_background(self._renew, self._pace.visibility_seconds / 4, "renew"),
+        ):
             try:
                 self._in_all(lanes, self._lane)
                 self._store_all(self._held.take())
@@ -246,21 +250,6 @@ class _Consumer:
             self._collected += saved
             self._progress(self._collected)
 
-    @contextmanager
-    def _renewing(self) -> Iterator[None]:
-        """Within it, what is in hand stays ours."""
-        ended = threading.Event()
-
-        def renew() -> None:
-            while not ended.wait(self._pace.visibility_seconds / 4):
-                # Those that could not be renewed come again: a duplicate, and no loss.
-                with suppress(MillraceError):
-                    self._queue.extend(self._held.ending(), self._pace.visibility_seconds)
-
-        thread = threading.Thread(target=renew, name="renew", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
+    def _renew(self) -> None:
+        """Keep what is in hand. Messages that could not be kept come again: a duplicate, and no loss."""
+        self._queue.extend(self._held.ending(), self._pace.visibility_seconds)

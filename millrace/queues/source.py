@@ -16,6 +16,7 @@ from typing import Any
 
 import polars as pl
 
+from millrace.base.background import read_ahead
 from millrace.base.errors import FatalError
 from millrace.base.naming import MESSAGE_ADDRESS, ROW_ID
 from millrace.base.types import Column
@@ -104,7 +105,7 @@ class CollectedReading:
     async def chunks(self) -> AsyncGenerator[Chunk, None]:
         """The messages in the order of their objects, each once, decoded some thousands at a time."""
         decoder, held, seen = MessageDecoder(self._stream, self._known), pl.DataFrame(), _Seen()
-        async with aclosing(self._fetched()) as blocks:
+        async with aclosing(read_ahead(self._blocks())) as blocks:
             async for block in blocks:
                 held = pl.concat([held, *block])
                 whole = held.height - held.height % CHUNK_MESSAGES
@@ -124,18 +125,10 @@ class CollectedReading:
             "what was collected of a queue is not sampled", place=f"stream {self._stream.name}", remedy=REPORT
         )
 
-    async def _fetched(self) -> AsyncGenerator[list[pl.DataFrame], None]:
-        """Blocks of objects, with the one after it already on its way."""
-        starts = range(0, len(self._objects), OBJECTS_AT_ONCE)
-        upcoming = [asyncio.ensure_future(self._block(start)) for start in starts[:1]]
-        try:
-            for start in [*starts[1:], None]:
-                block = await upcoming.pop() if upcoming else []
-                upcoming += [asyncio.ensure_future(self._block(start))] if start is not None else []
-                yield block
-        finally:
-            for fetching in upcoming:
-                fetching.cancel()
+    async def _blocks(self) -> AsyncGenerator[list[pl.DataFrame], None]:
+        """Give the messages of some objects at a time."""
+        for start in range(0, len(self._objects), OBJECTS_AT_ONCE):
+            yield await self._block(start)
 
     async def _block(self, start: int) -> list[pl.DataFrame]:
         names = self._objects[start : start + OBJECTS_AT_ONCE]

@@ -22,6 +22,7 @@ from pymongo import ReadPreference
 from pymongo.read_concern import ReadConcern
 from typing_extensions import override
 
+from millrace.base.background import read_ahead
 from millrace.base.errors import SourceMissing
 from millrace.base.naming import ROW_ID, column_name
 from millrace.base.types import Column
@@ -241,7 +242,7 @@ async def _raw(
             query, projection, batch_size=BATCH_DOCUMENTS, session=source.session
         )
         try:
-            async for raw in _ahead(cursor):
+            async for raw in read_ahead(aiter(cursor)):
                 yield raw
         finally:
             await cursor.close()
@@ -249,18 +250,6 @@ async def _raw(
 
 def _rows(chunk: Chunk, names: Sequence[str]) -> list[tuple[Any, ...]]:
     return chunk.frame.select(names).rows() if set(names) <= set(chunk.frame.columns) else []
-
-
-async def _ahead(cursor: Any) -> AsyncGenerator[bytes, None]:
-    """Each batch, with the request for the one after it already sent."""
-    batches = aiter(cursor)
-    upcoming = asyncio.ensure_future(anext(batches, None))
-    try:
-        while (raw := await upcoming) is not None:
-            upcoming = asyncio.ensure_future(anext(batches, None))
-            yield raw
-    finally:
-        upcoming.cancel()
 
 
 def _place(stream: Stream) -> str:

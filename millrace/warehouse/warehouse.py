@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from millrace.base.background import repeat_in_background
 from millrace.base.naming import DELETED_AT, quote
 from millrace.base.types import Column
 from millrace.declaration.model import Model
@@ -89,14 +90,14 @@ class Warehouse:
         with self._session(self._target(pipeline, stream)) as connection:
             retry_on_conflict(connection, Ledger(connection).ensure)
             token = retry_on_conflict(connection, lambda: lease.take(connection, *own, holder))
-        with lease.kept(lambda: self._extend(pipeline, {stream.name: token})):
+        with repeat_in_background(lambda: self._extend(pipeline, {stream.name: token}), lease.RENEWAL_SECONDS, "lease"):
             yield token
 
     @contextmanager
     def hold(self, pipeline: Pipeline, tokens: Mapping[str, int]) -> Iterator[None]:
         """Within it the leases of these tokens, by stream, do not end, unless another run has taken the stream over."""
         self._extend(pipeline, tokens)
-        with lease.kept(lambda: self._extend(pipeline, tokens)):
+        with repeat_in_background(lambda: self._extend(pipeline, tokens), lease.RENEWAL_SECONDS, "lease"):
             yield
 
     def release(self, pipeline: Pipeline, tokens: Mapping[str, int]) -> None:

@@ -5,12 +5,10 @@ Time is the warehouse's.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
-from millrace.base.errors import MillraceError, StreamBusy
+from millrace.base.errors import StreamBusy
 from millrace.warehouse.session import lock_table
 
 LEASES = "millrace.leases"
@@ -71,27 +69,6 @@ def newest(connection: Any, pipeline: str, stream: str) -> int:
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT max(token) FROM millrace.leases WHERE {_OF_STREAM}", (pipeline, stream))
         return cursor.fetchone()[0] or 0
-
-
-@contextmanager
-def kept(extend_once: Callable[[], None]) -> Iterator[None]:
-    """Within it a thread extends a lease from time to time. When the warehouse does not answer it tries again: a lease
-    that ran out is found out at the apply."""
-    ended = threading.Event()
-
-    def keep() -> None:
-        while not ended.wait(RENEWAL_SECONDS):
-            try:
-                extend_once()
-            except MillraceError:
-                continue
-
-    keeper = threading.Thread(target=keep, name="lease", daemon=True)
-    keeper.start()
-    try:
-        yield
-    finally:
-        ended.set()
 
 
 def _later(clock: str, seconds: int) -> str:
