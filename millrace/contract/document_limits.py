@@ -1,6 +1,6 @@
-"""Documents that a warehouse cannot hold: a text in them that is too long, too many levels, a number beyond its range.
+"""Documents that a warehouse cannot hold: with a text that is too long, too many levels, or a number out of range.
 
-A document is looked at only where its text, searched by Polars, may be one of them: nearly none is.
+Only documents that a search by Polars makes suspect are examined one by one: nearly none is.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _STRING_OF_POLARS = r'"(?:[^"\\]|\\.)*"'
 """Possessive, or Python would remember every character of a long text; Polars knows no such thing and needs none."""
 _BACKSLASH = ord("\\")
 _BYTES_OF_ESCAPE = 6
-"""At most, of what JSON writes for one byte."""
+"""How many bytes JSON writes at most for one byte."""
 _OPENING = r"[\[{]"
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _ODD_NUMBER = r"(?:^|[\[:,\s])-?(?:[0-9.]{38}|[0-9.]+[eE][-+]?[0-9]{3})"
@@ -32,16 +32,18 @@ _NO_BRACKETS = bytes(set(range(256)) - set(_STEPS))
 
 @dataclass(frozen=True)
 class DocumentLimits:
-    """Of one text within a document, in bytes; of levels of arrays and objects; of the digits of a number that no float
-    holds, and of the power of ten that any number may have, either way."""
+    """The largest values that a warehouse can hold within a document."""
 
     text_bytes: int
     levels: int
+    """How deep arrays and objects lie in each other."""
     digits: int
+    """Digits of a number that no float holds."""
     exponent: int
+    """Power of ten of a number, either way."""
 
-    def unfit(self, documents: pl.Series) -> pl.Series:
-        """The reason of every document that the warehouse cannot hold, null of the others."""
+    def find_unfit(self, documents: pl.Series) -> pl.Series:
+        """Return the reason of every document that the warehouse cannot hold; null for the others."""
         reasons = pl.repeat(None, len(documents), dtype=pl.String, eager=True)
         documents = pad_single_value(documents)
         lengths = documents.str.len_bytes()
@@ -71,10 +73,10 @@ class DocumentLimits:
         bytes_ = end - start - len('""')
         if not self.text_bytes < bytes_ <= self.text_bytes * _BYTES_OF_ESCAPE:
             return bytes_ > self.text_bytes
-        return _text_bytes(document[start:end]) > self.text_bytes
+        return _measure_text(document[start:end]) > self.text_bytes
 
     def _is_deep(self, documents: pl.Series, index: int) -> bool:
-        return levels(documents.gather([index])) > self.levels
+        return count_levels(documents.gather([index])) > self.levels
 
     def _holds(self, token: str) -> bool:
         """A number in its float's shortest form is held as that float."""
@@ -90,8 +92,8 @@ class DocumentLimits:
         return len(digits) <= self.digits and -int(power) <= self.exponent
 
 
-def levels(document: pl.Series) -> int:
-    """How deep arrays and objects of a JSON text lie in each other."""
+def count_levels(document: pl.Series) -> int:
+    """Return how deep arrays and objects of a JSON text lie in each other."""
     bare: bytes = pad_single_value(document).str.replace_all(_STRING_OF_POLARS, "").cast(pl.Binary)[0]
     return max(accumulate(map(_STEPS.__getitem__, bare.translate(None, _NO_BRACKETS))), default=0)
 
@@ -113,8 +115,8 @@ def _is_moderate(token: str) -> bool:
     return len(token) <= 20 and "e" not in token and "E" not in token
 
 
-def _text_bytes(written: bytes) -> int:
-    """Of a text as JSON writes it."""
+def _measure_text(written: bytes) -> int:
+    """Return the length of a text that JSON wrote."""
     try:
         return len(loads(written.decode()).encode())
     except ValueError:

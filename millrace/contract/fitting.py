@@ -1,4 +1,4 @@
-"""Chunks as a target takes them: rewritten, without what the schema policy forbids, with rejected rows set apart."""
+"""Fit chunks to a target: rewrite values, apply schema policy, limits and contract, and set rejected rows apart."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from millrace.base.errors import ConfigurationError, KeyViolation
 from millrace.base.naming import MESSAGE_ADDRESS, column_name
 from millrace.base.rejects import NO_KEY, reject_when, split_rejects
 from millrace.base.types import Column
-from millrace.contract.check import Limits, meets_contract, with_room, within_limits
+from millrace.contract.limits import Limits, reject_beyond_limits, widen_decimals
+from millrace.contract.rules import reject_by_contract
 from millrace.contract.seen_fields import SeenFields
-from millrace.contract.target import fits_target
+from millrace.contract.target_fit import fit_to_target
 from millrace.declaration.captures import rejects_changes
 from millrace.declaration.contract_rules import is_row_by_row
 from millrace.declaration.stream import Stream
@@ -24,67 +25,71 @@ from millrace.sources.chunk import Chunk
 class Fitting:
     """Fits the chunks of one read to the target: ``fit``, then ``accept``.
 
-    ``known`` are the target's columns, ``limits`` the greatest sizes of its values, ``coordinates`` the columns that
-    say where a row is in the source. ``seen`` collects the fields that had a value.
+    ``limits`` are those of the warehouse; ``coordinates`` are the columns of the row location in the source.
     """
 
-    def __init__(self, stream: Stream, limits: Limits, known: Sequence[Column], coordinates: Sequence[str]) -> None:
-        self._stream, self._limits, self._known, self._in_source = stream, limits, known, coordinates
+    def __init__(
+        self, stream: Stream, limits: Limits, target_columns: Sequence[Column], coordinates: Sequence[str]
+    ) -> None:
+        self._stream, self._limits, self._coordinates = stream, limits, coordinates
+        self._target_columns = target_columns
         self._keys = [column_name(key) for key in stream.keys]
-        self._found = {column.name: column for column in known}
+        self._columns = {column.name: column for column in target_columns}
         self._row_by_row: set[str] = set()
         self.seen = SeenFields(stream)
+        """The fields that had a value."""
 
     def fit(self, chunk: Chunk) -> Chunk:
-        """The chunk with what the stream rewrites, and as the target takes it, where the stream's schema policy says
-        that the target stays as it is.
+        """Rewrite values as the stream declares, and fit the chunk to the target if the schema policy says that the
+        target stays as it is.
 
         Raises KeyViolation when no row has the key, SchemaConflict when there are more columns than a table takes.
         """
         self._require_key(chunk.frame)
         self.seen.add(chunk)
-        chunk = self._keyed(replace(chunk, frame=self._rewritten(chunk.frame)))
+        chunk = self._reject_without_key(replace(chunk, frame=self._rewrite(chunk.frame)))
         if rejects_changes(self._stream.schema_policy):
-            frame, columns, rejected = fits_target(
-                chunk.frame, chunk.columns, self._known, self._keys, self._coordinates(chunk.frame)
+            frame, columns, rejected = fit_to_target(
+                chunk.frame, chunk.columns, self._target_columns, self._keys, self._location_columns(chunk.frame)
             )
             chunk = Chunk(frame, columns, pl.concat([chunk.rejected, rejected]))
-        chunk = Chunk(*with_room(chunk.frame, chunk.columns, self._limits), chunk.rejected)
-        self._found = {column.name: column for column in chunk.columns} | self._found
-        refuse_too_many_columns(self._stream, [column.path for column in self._found.values()])
+        chunk = Chunk(*widen_decimals(chunk.frame, chunk.columns, self._limits), chunk.rejected)
+        self._columns = {column.name: column for column in chunk.columns} | self._columns
+        refuse_too_many_columns(self._stream, [column.path for column in self._columns.values()])
         return chunk
 
     def accept(self, chunk: Chunk) -> tuple[pl.DataFrame, tuple[Column, ...], pl.DataFrame]:
-        """Rows and columns for the target, and every row that cannot go there."""
-        coordinates = self._coordinates(chunk.frame)
-        accepted, too_long = within_limits(chunk.frame, chunk.columns, coordinates, self._limits)
+        """Return the rows of a fitted chunk that go to the target, their columns, and the other rows as rejects."""
+        coordinates = self._location_columns(chunk.frame)
+        accepted, too_long = reject_beyond_limits(chunk.frame, chunk.columns, coordinates, self._limits)
         rejected = [chunk.rejected, too_long]
         if self._stream.contract is not None:
-            accepted, broken = meets_contract(accepted, self._stream.contract, self._stream, coordinates)
+            accepted, broken = reject_by_contract(accepted, self._stream.contract, self._stream, coordinates)
             rejected.append(broken)
         accepted = accepted.drop(MESSAGE_ADDRESS) if MESSAGE_ADDRESS in accepted.columns else accepted
         return accepted, chunk.columns, pl.concat(rejected)
 
     @property
-    def known(self) -> Sequence[Column]:
-        """The target's columns and those that were met since: what this batch reads again becomes the same rows."""
-        return tuple(self._found.values())
+    def columns(self) -> Sequence[Column]:
+        """The target's columns and the columns of all chunks until now. What this batch reads again with them becomes
+        the same rows."""
+        return tuple(self._columns.values())
 
-    def _keyed(self, chunk: Chunk) -> Chunk:
-        """Documents without a key are rejected one by one; tables declare their keys."""
+    def _reject_without_key(self, chunk: Chunk) -> Chunk:
+        """Reject documents without a key. Tables declare their keys."""
         if not self._stream.is_of_documents or not chunk.frame.height:
             return chunk
         verdicts = [reject_when(self._reason_without(key), key, pl.col(key).is_null()) for key in self._keys]
-        frame, rejected = split_rejects(chunk.frame, verdicts, self._coordinates(chunk.frame))
+        frame, rejected = split_rejects(chunk.frame, verdicts, self._location_columns(chunk.frame))
         return replace(chunk, frame=frame, rejected=pl.concat([chunk.rejected, rejected]))
 
     def _reason_without(self, key: str) -> str:
-        """The contract's own reason where the contract asks for the key."""
+        """Return the reason of a row without key: that of the contract if the contract asks for the key."""
         declared = self._stream.contract.columns().get(key) if self._stream.contract else None
         return NO_KEY if declared is None or declared.nullable else "contract_nullability"
 
-    def _rewritten(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Each in the type it had."""
+    def _rewrite(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Rewrite columns; each keeps its type."""
         values = {name: value for name, value in self._stream.rewritten.items() if name in frame.columns}
         if not values:
             return frame
@@ -112,9 +117,9 @@ class Fitting:
             )
         self._row_by_row.add(name)
 
-    def _coordinates(self, frame: pl.DataFrame) -> list[str]:
-        """Columns that tell where a rejected row is; the key where no column of the frame does better."""
-        return [name for name in self._in_source if name in frame.columns] or self._keys
+    def _location_columns(self, frame: pl.DataFrame) -> list[str]:
+        """Return the columns of the row location; the key if the frame has none of them."""
+        return [name for name in self._coordinates if name in frame.columns] or self._keys
 
     def _require_key(self, frame: pl.DataFrame) -> None:
         if frame.height and (absent := [key for key in self._keys if key not in frame.columns]):

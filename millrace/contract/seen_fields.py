@@ -24,7 +24,7 @@ class SeenFields:
         self._rows = 0
 
     def add(self, chunk: Chunk) -> None:
-        """Add a chunk as it was captured. Raises ConfigurationError when its stamp holds no moments."""
+        """Add a chunk as it was read. Raises ConfigurationError when its stamp holds no moments."""
         if not self._stream.is_of_documents:
             return
         had = [one for one in chunk.columns if chunk.frame[one.name].null_count() < chunk.frame.height]

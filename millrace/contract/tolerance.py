@@ -11,45 +11,50 @@ from millrace.declaration.model import Model
 from millrace.declaration.stream import Stream
 
 FLOOR_ROWS = 10
-"""So many are allowed whatever their share is: in a window of few rows one bad row is a large share."""
+"""So many rejected rows are allowed, whatever their share is: in a window of few rows one bad row is a large share."""
 SHOWN_REASONS = 3
 MESSAGES_GO_ON = ", or wait for messages that are right: then these are set aside"
 
 
 @dataclass(frozen=True)
-class Rejected:
-    """What a batch of ``read`` rows rejected: rows by reason and field. ``is_everything``: it was made of all rows of
-    the source. ``where`` tells how to see them; ``before`` how many of them were rejected before, and are not counted
-    again: rows without a stamp are in every window."""
+class RejectedRows:
+    """The rejected rows of a batch."""
 
     reasons: Counter[tuple[str, str]]
+    """Rejected rows by reason and field."""
     read: int
+    """How many rows the batch read."""
     is_everything: bool
+    """All rows of the source were read."""
     where: str
-    before: Callable[[], int] = lambda: 0
+    """How a person can see the rejected rows."""
+    count_before: Callable[[], int] = lambda: 0
+    """Returns how many of them were rejected before and do not count: rows without a cursor value are in every
+    window."""
 
 
-def check_rejects(stream: Stream, rejected: Rejected) -> None:
-    """Raises TooManyRejects when more rows were rejected than the stream allows, or all of them where the read was of
-    everything: then not the rows are wrong but the declaration, or the source as a whole."""
+def check_rejects(stream: Stream, rejected: RejectedRows) -> None:
+    """Raises TooManyRejects when more rows were rejected than the stream allows, or all of them when everything was
+    read: then the declaration is wrong, or the source as a whole."""
     keeps_rows = stream.capture.keeps_rows
     fix = f"fix {'the data, ' if keeps_rows else ''}the contract or the stream's types"
     otherwise = "" if keeps_rows else MESSAGES_GO_ON
     _check(stream, f"stream {stream.name} ({stream.source})", rejected, fix, otherwise)
 
 
-def check_model_rejects(model: Model, place: str, rejected: Rejected) -> None:
-    """The same of the rows that a model gave."""
+def check_model_rejects(model: Model, place: str, rejected: RejectedRows) -> None:
+    """Raises TooManyRejects when more rows were rejected than the model allows, or all of them when it was computed
+    from all rows."""
     _check(model, place, rejected, "fix the model, or the contracts of its streams")
 
 
-def _check(member: Stream | Model, place: str, rejected: Rejected, fix: str, otherwise: str = "") -> None:
+def _check(member: Stream | Model, place: str, rejected: RejectedRows, fix: str, otherwise: str = "") -> None:
     rows, read = rejected.reasons.total(), rejected.read
     allowed = allowed_rejects(member, read)
     if rejected.is_everything and rows and rows >= read:
         problem = f"all {read:,} rows were rejected"
     elif rows > allowed:
-        before = rejected.before()
+        before = rejected.count_before()
         rows, read = rows - before, read - before
         allowed = allowed_rejects(member, read)
         if rows <= allowed:
@@ -59,7 +64,7 @@ def _check(member: Stream | Model, place: str, rejected: Rejected, fix: str, oth
         fix += ", or allow more (max_rejects, max_reject_share)"
     else:
         return
-    described = ", ".join(_described(*why, rows) for why, rows in rejected.reasons.most_common(SHOWN_REASONS))
+    described = ", ".join(_describe(*why, rows) for why, rows in rejected.reasons.most_common(SHOWN_REASONS))
     raise TooManyRejects(
         f"{problem}: {described}",
         place=place,
@@ -69,11 +74,11 @@ def _check(member: Stream | Model, place: str, rejected: Rejected, fix: str, oth
 
 
 def allowed_rejects(member: Stream | Model, read: int) -> int:
-    """Of so many rows; 0 where the stream or model allows none."""
+    """Return how many of ``read`` rows may be rejected; 0 if the stream or model allows none."""
     if not member.max_rejects or not member.max_reject_share:
         return 0
     return min(member.max_rejects, max(FLOOR_ROWS, int(member.max_reject_share * read)))
 
 
-def _described(reason: str, field: str, rows: int) -> str:
+def _describe(reason: str, field: str, rows: int) -> str:
     return f"{rows:,} {reason} of {field}" if field else f"{rows:,} {reason}"

@@ -16,7 +16,7 @@ import polars as pl
 
 from millrace.base.errors import FatalError
 from millrace.base.types import Column, Kind, polars_type
-from millrace.contract.check import by_rules
+from millrace.contract.rules import reject_by_rules
 from millrace.declaration.model import Model
 
 _TIME_OF_DAY = "%H:%M:%S%.6f"
@@ -64,7 +64,7 @@ def compute(model: Model, inputs: Mapping[str, pl.DataFrame], place: str, locate
             "Millrace see docs/upgrading.md",
         ) from None
     own = rows.select(model.schema.column_names())
-    rows, rejects = by_rules(own, own, model.schema, list(located_by))
+    rows, rejects = reject_by_rules(own, own, model.schema, list(located_by))
     rejected = own.join(rows, on=own.columns, how="anti", nulls_equal=True) if rejects.height else own.head(0)
     return ModelRows(rows, rename_locations(rejects, located_by), rejected)
 

@@ -10,8 +10,8 @@ import polars as pl
 from millrace.base.errors import TooManyRejects
 from millrace.base.rejects import NO_KEY, reject_when, split_rejects
 from millrace.base.types import Column
-from millrace.contract.check import Limits, within_limits
-from millrace.contract.tolerance import Rejected, check_model_rejects
+from millrace.contract.limits import Limits, reject_beyond_limits
+from millrace.contract.tolerance import RejectedRows, check_model_rejects
 from millrace.declaration.model import Model
 from millrace.hashes.row_hash import with_hashes
 from millrace.lake.batch import Batch, BatchCounts, BatchFiles
@@ -52,7 +52,7 @@ class ModelOutput:
         rows, unnumbered = split_rejects(given.rows, self._reject_reasons(), list(located_by))
         refused = [given.rejects, rename_locations(unnumbered, located_by)]
         if self._limits is not None:
-            rows, too_long = within_limits(rows, self._batch.columns, list(located_by), self._limits)
+            rows, too_long = reject_beyond_limits(rows, self._batch.columns, list(located_by), self._limits)
             refused.append(rename_locations(too_long, located_by))
         for one in refused:
             self._files.write_rejects(one)
@@ -123,7 +123,7 @@ class ModelOutput:
         where = f"`{command}` ({self._store.uri(self._files.prefix)}/rejects-*.ndjson)"
         place = f"model {batch.pipeline}.{batch.stream}"
         try:
-            rejected = Rejected(
+            rejected = RejectedRows(
                 self._files.reject_counts, batch.counts.read, batch.coverage.computed_from_all_rows, where
             )
             check_model_rejects(self._model, place, rejected)

@@ -14,7 +14,7 @@ import polars as pl
 
 from millrace.base.errors import ConfigurationError, FatalError
 from millrace.base.naming import column_name
-from millrace.contract.check import Limits
+from millrace.contract.limits import Limits
 from millrace.declaration.model import Model
 from millrace.declaration.pipeline import Pipeline
 from millrace.lake.batch import Batch, new_attempt_prefix

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from millrace.contract.check import Limits
+from millrace.contract.limits import Limits
 from millrace.declaration.captures import Dated, LandingFormat
 from millrace.lake.batch import batch_prefix
 from millrace.lake.store import ObjectStore

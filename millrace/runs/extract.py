@@ -17,7 +17,7 @@ from millrace.base.naming import ROW_HASH, column_name
 from millrace.base.rejects import NO_LOCATION
 from millrace.base.types import Column, polars_type, row_id_columns
 from millrace.contract.fitting import Fitting
-from millrace.contract.tolerance import Rejected, check_rejects
+from millrace.contract.tolerance import RejectedRows, check_rejects
 from millrace.declaration.consent import NO_CONSENT, Consent
 from millrace.declaration.stream import Stream
 from millrace.drivers.pipe import CHUNK_BYTES
@@ -207,7 +207,7 @@ class Extraction:
         if self._purpose.kind == "replay" or self._purpose.consent.accept_rejects:
             return
         command = f"millrace rejects {self._destination.command_name} --stream {self._stream.name}"
-        rejected = Rejected(
+        rejected = RejectedRows(
             self._files.reject_counts,
             read,
             self._is_everything,

@@ -117,7 +117,7 @@ class LookUps:
         undecoded = 0
         selection = Keys(self._names, keys)
         async with (
-            self._route.source.read(self._route.stream, self._extraction.fitting.known, selection) as reading,
+            self._route.source.read(self._route.stream, self._extraction.fitting.columns, selection) as reading,
             aclosing(reading.chunks()) as chunks,
         ):
             async for chunk in chunks:

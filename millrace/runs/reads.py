@@ -147,7 +147,7 @@ async def replay(route: Route) -> Batch | None:
         gone = 0
         coordinates = pl.concat([rejected["coordinates"], *(rows["coordinates"] for _, rows in of_models)])
         for keys in route.source.keys_of(coordinates):
-            async with route.source.read(route.stream, extraction.fitting.known, keys) as reading:
+            async with route.source.read(route.stream, extraction.fitting.columns, keys) as reading:
                 found = await take(reading, extraction)
             if found < len(keys.rows) and route.stream.capture.keeps_rows:
                 gone += await _refuse_unfound(route, known, keys, found)

@@ -11,7 +11,7 @@ import polars as pl
 from millrace.base.errors import ConfigurationError
 from millrace.base.naming import ROW_HASH, column_name
 from millrace.base.types import Column, Kind, row_id_columns
-from millrace.contract.check import within_limits
+from millrace.contract.limits import reject_beyond_limits
 from millrace.declaration.stream import Stream
 from millrace.hashes.content_hash import CONTENT_HASH, with_content_hash
 from millrace.hashes.row_hash import with_row_hash
@@ -72,7 +72,7 @@ class ScanWriter:
         self._source_columns |= {column.name: column for column in chunk.columns}
         self._key_columns |= {column.name: column for column in chunk.columns if column.name in self._keys}
         self._refuse_incomparable()
-        frame, too_long = within_limits(chunk.frame, self._ordered_keys, self._location, self._limits)
+        frame, too_long = reject_beyond_limits(chunk.frame, self._ordered_keys, self._location, self._limits)
         hashed, hashes = with_row_hash(frame, chunk.columns), [ROW_HASH]
         if self._is_deep:
             hashed, hashes = with_content_hash(hashed, chunk.columns), [ROW_HASH, CONTENT_HASH]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from millrace.base.errors import ConfigurationError
 from millrace.base.types import MAX_PRECISION, POSTGRES, REDSHIFT, DataType, Kind, decimal, warehouse_type
-from millrace.contract.check import Limits
+from millrace.contract.limits import Limits
 
 MINIMUM_TEXT_BYTES = 256
 GIGABYTE = 1024**3
@@ -81,13 +81,13 @@ class Dialect:
     def held(self, type_name: str, length: int | None, precision: int | None, scale: int | None) -> DataType | None:
         """As ``from_catalog``; a decimal that overflows is one of the digits that it holds."""
         found = from_catalog(type_name, length, precision, scale)
-        if found is None or found == self.limits.roomy(found) or found.precision == found.scale:
+        if found is None or found == self.limits.widen(found) or found.precision == found.scale:
             return found
         return replace(found, precision=self.limits.overflowing_digits - 1)
 
     def sized(self, data_type: DataType, longest_bytes: int) -> DataType:
         """The type with a length in bytes, where this warehouse measures lengths."""
-        data_type = self.limits.roomy(data_type)
+        data_type = self.limits.widen(data_type)
         if not self.measures_text or data_type.kind not in {Kind.TEXT, Kind.BINARY}:
             return data_type
         limit = self.limits.text_bytes if data_type.kind is Kind.TEXT else self.limits.binary_bytes

@@ -18,7 +18,8 @@ from millrace import Incremental, Stream
 from millrace.base.errors import ConfigurationError, KeyViolation, SchemaConflict
 from millrace.base.rejects import REJECT_SCHEMA, no_rejects
 from millrace.base.types import BINARY, DOCUMENT, INT64, TEXT, Column, DataType
-from millrace.contract.check import Limits, meets_contract, within_limits
+from millrace.contract.limits import Limits, reject_beyond_limits
+from millrace.contract.rules import reject_by_contract
 from millrace.lake.lengths import measure_longest_bytes
 
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)
@@ -46,7 +47,7 @@ def stream(source: str = "postgres:shop.orders", contract: type[dy.Schema] = Ord
 
 
 def check(frame: pl.DataFrame, keys: tuple[str, ...] = ("id",)) -> tuple[pl.DataFrame, pl.DataFrame]:
-    return meets_contract(frame, Order, stream(), keys)
+    return reject_by_contract(frame, Order, stream(), keys)
 
 
 def verdicts(rejected: pl.DataFrame) -> list[tuple[Any, ...]]:
@@ -101,7 +102,10 @@ def test_a_reject_keeps_the_whole_row_and_a_key_of_several_columns() -> None:
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
-        (orders((1, "1", "EUR")).drop("currency"), r"column currency: the contract names it and the source has it not"),
+        (
+            orders((1, "1", "EUR")).drop("currency"),
+            r"column currency: the contract names it, and the source has no such column",
+        ),
         (
             orders((1, "1", "EUR")).with_columns(pl.col("id").cast(pl.String)),
             r"column id: the contract wants Int64, the source gives String",
@@ -120,9 +124,9 @@ def test_a_shape_that_no_row_could_meet_is_a_conflict(frame: pl.DataFrame, messa
 def test_a_field_that_no_document_holds_is_null() -> None:
     documents = orders((1, "1", "EUR"), (2, "2", "EUR"))
     mongo = stream("mongo:shop.orders")
-    accepted, rejected = meets_contract(documents.drop("amount"), Order, mongo, ("id",))
+    accepted, rejected = reject_by_contract(documents.drop("amount"), Order, mongo, ("id",))
     assert (accepted.columns, accepted.height, rejected.height) == (["id", "currency"], 2, 0)
-    accepted, rejected = meets_contract(documents.drop("currency"), Order, mongo, ("id",))
+    accepted, rejected = reject_by_contract(documents.drop("currency"), Order, mongo, ("id",))
     assert accepted.height == 0
     assert {(reason, field) for reason, field, _ in verdicts(rejected)} == {("contract_nullability", "currency")}
 
@@ -165,14 +169,14 @@ def values(text: str | None = None, binary: bytes | None = None, document: str |
     ],
 )
 def test_limits_count_bytes(frame: pl.DataFrame, field: str | None) -> None:
-    accepted, rejected = within_limits(frame, ALL, ["id"], LIMITS)
+    accepted, rejected = reject_beyond_limits(frame, ALL, ["id"], LIMITS)
     assert verdicts(rejected) == ([("too_long", field, {"id": 1})] if field else [])
     assert accepted.height + rejected.height == 1
 
 
 def test_only_the_rows_that_are_too_long_are_rejected_and_order_is_kept() -> None:
     frame = pl.DataFrame({"id": range(6), "text": ["a", "x" * 7, "b", None, "€€€", "c"]})
-    accepted, rejected = within_limits(frame, columns(id=INT64, text=TEXT), ["id"], LIMITS)
+    accepted, rejected = reject_beyond_limits(frame, columns(id=INT64, text=TEXT), ["id"], LIMITS)
     assert accepted["id"].to_list() == [0, 2, 3, 5]
     assert [one[2] for one in verdicts(rejected)] == [{"id": 1}, {"id": 4}]
 
@@ -187,7 +191,7 @@ def test_the_longest_value_of_each_column_is_measured_in_bytes() -> None:
 
 def test_rejects_of_every_origin_fit_together() -> None:
     _, contract = check(orders((1, "-1", "EUR")))
-    _, limits = within_limits(values("1234567"), ALL, ["id"], LIMITS)
+    _, limits = reject_beyond_limits(values("1234567"), ALL, ["id"], LIMITS)
     assert pl.concat([no_rejects(), contract, limits]).height == 2
 
 
@@ -211,7 +215,7 @@ def lines(*rows: tuple[Any, Any, Any]) -> pl.DataFrame:
 def test_a_key_that_comes_again_in_a_chunk_breaks_no_contract_and_a_missing_one_does() -> None:
     keyed = Stream("lines", "postgres:shop.lines", ("id", "line"), Incremental("updated_at"), contract=Keyed)
     frame = lines((1, 1, 5), (1, 1, 5), (1, 2, 5), (2, None, 5), (2, None, 5), (3, 1, -1), (3, 1, -1), (3, 1, 2))
-    accepted, rejected = meets_contract(frame, Keyed, keyed, ["id", "line"])
+    accepted, rejected = reject_by_contract(frame, Keyed, keyed, ["id", "line"])
     assert accepted.rows() == [(1, 1, 5), (1, 1, 5), (1, 2, 5), (3, 1, 2)]
     assert [(reason, field) for reason, field, _ in verdicts(rejected)] == [
         ("contract_nullability", "line"),
@@ -219,7 +223,7 @@ def test_a_key_that_comes_again_in_a_chunk_breaks_no_contract_and_a_missing_one_
         ("contract_min", "amount"),
         ("contract_min", "amount"),
     ]
-    accepted, rejected = meets_contract(frame.head(2), Keyed, keyed, ["id", "line"])
+    accepted, rejected = reject_by_contract(frame.head(2), Keyed, keyed, ["id", "line"])
     assert (accepted.height, rejected.height) == (2, 0)
 
 

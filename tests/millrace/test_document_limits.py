@@ -8,7 +8,7 @@ from engine_on_servers import Engine, counts
 from queue_messages import collect
 
 from millrace import Incremental, Merge, Queue, Stream
-from millrace.contract.document_limits import levels
+from millrace.contract.document_limits import count_levels
 from millrace.warehouse.dialect import POSTGRES_DIALECT, REDSHIFT_DIALECT
 
 LONG = "x" * 70_000
@@ -48,7 +48,7 @@ def nested(depth: int, inner: str = "1") -> str:
     ],
 )
 def test_what_redshifts_documents_hold(document: str, reason: str | None) -> None:
-    unfit = REDSHIFT_DIALECT.limits.documents.unfit(pl.Series([None, document, "[1]"], dtype=pl.String))
+    unfit = REDSHIFT_DIALECT.limits.documents.find_unfit(pl.Series([None, document, "[1]"], dtype=pl.String))
     assert unfit.to_list() == [None, reason, None]
 
 
@@ -64,11 +64,12 @@ def test_what_redshifts_documents_hold(document: str, reason: str | None) -> Non
     ],
 )
 def test_what_the_documents_of_postgres_hold(document: str, reason: str | None) -> None:
-    assert POSTGRES_DIALECT.limits.documents.unfit(pl.Series([document])).to_list() == [reason]
+    assert POSTGRES_DIALECT.limits.documents.find_unfit(pl.Series([document])).to_list() == [reason]
 
 
 def test_brackets_in_texts_are_no_levels() -> None:
-    assert [levels(pl.Series([one])) for one in ("1", "[]", '{"[": ["]", {}]}', '["\\\\", ["\\"[["]]')] == [0, 1, 3, 2]
+    documents = ("1", "[]", '{"[": ["]", {}]}', '["\\\\", ["\\"[["]]')
+    assert [count_levels(pl.Series([one])) for one in documents] == [0, 1, 3, 2]
 
 
 @pytest.mark.parametrize("kind", ["json", "jsonb"])

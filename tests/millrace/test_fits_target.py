@@ -37,7 +37,7 @@ from millrace.base.types import (
     polars_type,
     text,
 )
-from millrace.contract.target import fits_target
+from millrace.contract.target_fit import fit_to_target
 
 ID = Column("id", "_id", INT64)
 NAN, INFINITY = float("nan"), float("inf")
@@ -82,7 +82,7 @@ def fit(
     """The values as the column ``value`` (of the field ``Value``), each in a row numbered from 0."""
     frame = pl.DataFrame({"id": range(len(values)), "value": pl.Series(values, dtype=polars_type(own))})
     known = [ID] if held is None else [ID, Column("value", "Value", held)]
-    accepted, columns, rejected = fits_target(frame, [ID, Column("value", "Value", own)], known, ["id"], ["id"])
+    accepted, columns, rejected = fit_to_target(frame, [ID, Column("value", "Value", own)], known, ["id"], ["id"])
     assert rejected.schema == dict(REJECT_SCHEMA)
     reasons = [
         (json.loads(row["coordinates"])["id"], row["reason"], row["field"]) for row in rejected.iter_rows(named=True)
@@ -122,7 +122,7 @@ def test_lengths_are_bytes() -> None:
 def test_without_a_target_every_row_passes() -> None:
     frame = pl.DataFrame({"id": [1], "value": ["x"]})
     columns = [ID, Column("value", "value", TEXT)]
-    accepted, fitted, rejected = fits_target(frame, columns, [], ["id"], ["id"])
+    accepted, fitted, rejected = fit_to_target(frame, columns, [], ["id"], ["id"])
     assert accepted.equals(frame)
     assert (list(fitted), rejected.height) == (columns, 0)
 
@@ -130,13 +130,13 @@ def test_without_a_target_every_row_passes() -> None:
 def test_the_order_is_the_sources_and_absent_columns_stay_absent() -> None:
     frame = pl.DataFrame({"value": ["x"], "id": [1]})
     known = [ID, Column("gone", "gone", TEXT), Column("value", "value", TEXT)]
-    accepted, columns, _ = fits_target(frame, [Column("value", "value", TEXT), ID], known, ["id"], ["id"])
+    accepted, columns, _ = fit_to_target(frame, [Column("value", "value", TEXT), ID], known, ["id"], ["id"])
     assert accepted.columns == [column.name for column in columns] == ["value", "id"]
 
 
 def test_a_key_is_held_to_the_same_rule() -> None:
     frame = pl.DataFrame({"id": [1, 2**40]})
-    accepted, _, rejected = fits_target(frame, [ID], [Column("id", "_id", INT32)], ["id"], ["id"])
+    accepted, _, rejected = fit_to_target(frame, [ID], [Column("id", "_id", INT32)], ["id"], ["id"])
     assert accepted["id"].to_list() == [1]
     assert rejected["reason"].to_list() == ["schema_type"]
 
@@ -144,7 +144,7 @@ def test_a_key_is_held_to_the_same_rule() -> None:
 def test_a_key_that_the_target_lacks_is_left_to_the_load() -> None:
     frame = pl.DataFrame({"id": [1], "other": [2]})
     columns = [ID, Column("other", "other", INT64)]
-    accepted, fitted, rejected = fits_target(frame, columns, [ID], ["other"], ["other"])
+    accepted, fitted, rejected = fit_to_target(frame, columns, [ID], ["other"], ["other"])
     assert (accepted.columns, list(fitted), rejected.height) == (["id", "other"], columns, 0)
 
 

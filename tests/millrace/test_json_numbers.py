@@ -17,7 +17,7 @@ from queue_messages import collect
 from millrace import Merge, Queue, Stream
 from millrace.base.naming import MESSAGE_ADDRESS
 from millrace.base.types import DOCUMENT, FLOAT32, FLOAT64, INT16, INT64, TEXT, TIMESTAMP_UTC, Column, DataType, decimal
-from millrace.contract.check import within_limits
+from millrace.contract.limits import reject_beyond_limits
 from millrace.queues.decoding import MessageDecoder
 from millrace.sources.chunk import Chunk
 from millrace.sources.json_numbers import FloatInFull, loads
@@ -165,7 +165,7 @@ def test_a_long_document_with_a_number_beyond_every_float_is_measured_like_other
     long = "x" * 70_000
     frame = pl.DataFrame({"id": [1, 2], "d": [f'[1e400,"{long}"]', f"[{'1' * 5_000},{'1' * 66_000}]"]})
     columns = (Column("id", "id", INT64), Column("d", "d", DOCUMENT))
-    accepted, rejected = within_limits(frame, columns, ["id"], REDSHIFT_DIALECT.limits)
+    accepted, rejected = reject_beyond_limits(frame, columns, ["id"], REDSHIFT_DIALECT.limits)
     assert accepted.is_empty()
     assert rejected["reason"].to_list() == ["too_long", "number_does_not_fit"]
 

@@ -117,7 +117,7 @@ def test_a_document_that_is_one_long_text_is_measured_without_a_copy_per_charact
     tracemalloc.start()
     documents = pl.Series(['{"a": "' + "x" * 9_000_000 + '"}', '{"a": "' + '\\"' * 4_500_000 + '"}'])
     tracemalloc.reset_peak()
-    assert limits.unfit(documents).to_list() == ["too_long", "too_long"]
+    assert limits.find_unfit(documents).to_list() == ["too_long", "too_long"]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 50_000_000

@@ -11,7 +11,7 @@ from totesys_source import MONEY, rows, source_schema
 
 from millrace import Stream
 from millrace.base.types import polars_type
-from millrace.contract.check import meets_contract
+from millrace.contract.rules import reject_by_contract
 from millrace.pipelines.totesys import pipeline
 
 DATES = [
@@ -28,7 +28,7 @@ def reasons(table: str, *changes: dict[str, Any]) -> list[tuple[str, str]]:
     """Why the rows of these changes were rejected: reason and field."""
     stream = pipeline.stream(table)
     assert stream.contract is not None
-    accepted, rejected = meets_contract(rows(table, *changes), stream.contract, stream, stream.keys)
+    accepted, rejected = reject_by_contract(rows(table, *changes), stream.contract, stream, stream.keys)
     assert accepted.height + rejected.height == len(changes)
     return rejected.select("reason", "field").rows()
 

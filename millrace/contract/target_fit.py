@@ -1,4 +1,4 @@
-"""Rows against the target as it is, for streams whose schema changes go to quarantine: nothing is widened for them."""
+"""Fit rows to a target that must stay as it is: the schema policy ``quarantine`` widens nothing for them."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ _FLOATS = frozenset({Kind.FLOAT32, Kind.FLOAT64})
 _NAIVE_MOMENTS = frozenset({Kind.DATE, Kind.TIMESTAMP})
 
 
-def fits_target(
+def fit_to_target(
     frame: pl.DataFrame,
     columns: Sequence[Column],
-    known: Sequence[Column],
+    target_columns: Sequence[Column],
     keys: Sequence[str],
     coordinates: Sequence[str],
 ) -> tuple[pl.DataFrame, tuple[Column, ...], pl.DataFrame]:
-    """The rows that the target holds as it is, in its types; their columns; and the others as rejects.
+    """Return the rows that the target can hold, in its types; their columns; and the other rows as rejects.
 
-    ``known`` are the target's columns, lengths of texts in bytes; none where there is no target yet, and then every
-    row passes. ``coordinates`` are the columns that tell where a row is. Reasons: ``schema_new_column`` (a value in a
-    column that the target lacks), ``schema_type`` (one that the target's type does not hold exactly),
-    ``schema_too_long``. A key that the target lacks stays where it is: that is no fault of a row, and the load refuses
-    it.
+    ``target_columns`` have lengths of texts in bytes; there are none before the first load, and then every row passes.
+    ``coordinates`` are the columns of the row location. Reasons: ``schema_new_column`` (a value in a column that the
+    target lacks), ``schema_type`` (a value that the target's type does not hold exactly), ``schema_too_long``. A key
+    column that the target lacks stays: no row is wrong because of it, and the load refuses it.
     """
-    held = {column.name: column.type for column in known}
+    held = {column.name: column.type for column in target_columns}
     if not held:
         return frame, tuple(columns), no_rejects()
     kept = [column for column in columns if column.name in held or column.name in keys]
-    verdicts = [_new_value(column) for column in columns if column not in kept]
-    verdicts += [_verdict(column, held[column.name]) for column in kept if column.name in held]
+    verdicts = [_reject_new_value(column) for column in columns if column not in kept]
+    verdicts += [_reject_unfit(column, held[column.name]) for column in kept if column.name in held]
     accepted, rejected = split_rejects(frame, [verdict for verdict in verdicts if verdict is not None], coordinates)
     fitted = tuple(Column(column.name, column.path, held.get(column.name, column.type)) for column in kept)
-    own = accepted.drop(column.name for column in columns)
-    return accepted.select(_fitted(column, held.get(column.name)) for column in kept).hstack(own), fitted, rejected
+    converted = accepted.select(_convert_or_null(column, held.get(column.name)) for column in kept)
+    others = accepted.drop(column.name for column in columns)
+    return converted.hstack(others), fitted, rejected
 
 
-def _new_value(column: Column) -> pl.Expr | None:
+def _reject_new_value(column: Column) -> pl.Expr | None:
     return reject_when("schema_new_column", column.path, pl.col(column.name).is_not_null())
 
 
-def _verdict(column: Column, held: DataType) -> pl.Expr | None:
-    """Which rows are rejected for the column; None where all of them pass."""
+def _reject_unfit(column: Column, held: DataType) -> pl.Expr | None:
+    """Return which rows are rejected because of a column; None when all of them pass."""
     value = pl.col(column.name)
     if not _is_like(column.type, held):
         return reject_when("schema_type", column.path, value.is_not_null() & ~_is_exact(column, held))
@@ -61,29 +61,30 @@ def _is_like(own: DataType, held: DataType) -> bool:
 
 
 def _is_convertible(own: DataType, held: DataType) -> bool:
-    """Whether the kinds mean the same: a text of digits is no number, a moment without a time zone none with it."""
+    """Whether values of both kinds mean the same. A text of digits is not a number, and a timestamp without a time zone
+    is not one with it."""
     return any({own.kind, held.kind} <= family for family in (_NUMBERS, _NAIVE_MOMENTS))
 
 
 def _is_exact(column: Column, held: DataType) -> pl.Expr:
-    """Whether a value is what it was when it comes back from the held type."""
+    """Whether a value is the same after it was converted to the held type and back."""
     if not _is_convertible(column.type, held):
         return pl.lit(value=False)
-    returned = _converted(_converted(pl.col(column.name), column.type, held), held, column.type)
+    returned = _convert(_convert(pl.col(column.name), column.type, held), held, column.type)
     return returned.eq_missing(pl.col(column.name))
 
 
-def _fitted(column: Column, held: DataType | None) -> pl.Expr:
+def _convert_or_null(column: Column, held: DataType | None) -> pl.Expr:
     value = pl.col(column.name)
     if held is None or _is_like(column.type, held):
         return value
     if _is_convertible(column.type, held):
-        return _converted(value, column.type, held)
+        return _convert(value, column.type, held)
     return pl.lit(None, dtype=polars_type(held)).alias(column.name)
 
 
-def _converted(value: pl.Expr, own: DataType, wanted: DataType) -> pl.Expr:
-    """In the wanted type, null where it cannot be; what was rounded shows when it is converted back."""
+def _convert(value: pl.Expr, own: DataType, wanted: DataType) -> pl.Expr:
+    """Convert to the wanted type; null if that is not possible. A rounded value shows when it is converted back."""
     if own.kind in _FLOATS and wanted.kind is Kind.DECIMAL:
         # Through the shortest digits that give the float: Polars multiplies, and 8663010.6365 ends in 499999.
         value = value.cast(pl.String)
