@@ -17,8 +17,8 @@ def documented() -> list[tuple[str, str]]:
 
 
 def test_every_row_of_the_table_names_its_test() -> None:
-    rows = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
-    assert len(documented()) == len(rows) - len(("the heading", "the line below it"))
+    rows = re.findall(r"^\| (?!complaint ).*", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(documented()) == len(rows) > 80
 
 
 def test_the_page_and_the_tests_agree() -> None:
