@@ -27,6 +27,7 @@ from local.processes import LOCALHOST, Process, as_user, dies_with_parent, free_
 from millrace.base.errors import ConfigurationError
 
 SUPERUSER = "postgres"
+TEMPLATE = "template_empty"
 UNPRIVILEGED_USER = "nobody"
 ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
 SETTINGS = {
@@ -56,6 +57,8 @@ class PostgresServer:
     process: Process
     port: int
     superuser_password: str
+    connect: Callable[[str], Any] = psycopg2.connect
+    """How the superuser connects to a URL."""
 
     def url(self, database: str = "postgres", *, user: str = SUPERUSER, password: str | None = None) -> str:
         """``postgresql://user:password@127.0.0.1:port/database``; the superuser's unless a user is named."""
@@ -88,10 +91,19 @@ class PostgresServer:
             self._create_role(run, owner, ["pg_read_all_stats"])
             if not _exists(run, "pg_database", "datname", name):
                 # Nothing is synced to the disk here, so that copied files are cheaper than logged pages.
-                statement = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 STRATEGY file_copy")
-                run(statement.format(sql.Identifier(name), sql.Identifier(owner)))
+                statement = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY file_copy")
+                template = sql.Identifier(self._template(run))
+                run(statement.format(sql.Identifier(name), sql.Identifier(owner), template))
                 run(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
         return self.url(name, user=owner)
+
+    def _template(self, run: Run) -> str:
+        """The name of an empty database whose catalogs were read once: what Postgres then writes down (pg_internal.init)
+        is copied too, and halves the time that the first session of the copy takes."""
+        if not _exists(run, "pg_database", "datname", TEMPLATE):
+            run(sql.SQL("CREATE DATABASE {} TEMPLATE template0 STRATEGY file_copy").format(sql.Identifier(TEMPLATE)))
+            psycopg2.connect(self.url(TEMPLATE)).close()
+        return TEMPLATE
 
     def drop_database(self, name: str) -> None:
         """Drop the database, whoever is connected, and the role of its name."""
@@ -115,7 +127,7 @@ class PostgresServer:
     @contextmanager
     def _session(self, database: str = "postgres") -> Iterator[Run]:
         """The superuser's, outside any transaction. A login is dearer than most of the statements."""
-        with closing(psycopg2.connect(self.url(database))) as connection:
+        with closing(self.connect(self.url(database))) as connection:
             connection.autocommit = True
 
             def run(statement: str | sql.Composable) -> list[tuple[Any, ...]]:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 
@@ -49,6 +51,8 @@ class WarehouseServer:
     port: int
     postgres: PostgresServer
     database: str
+    connect: Callable[[str], Any] = psycopg2.connect
+    """How the superuser connects to a URL of the stand-in."""
 
     @property
     def url(self) -> str:
@@ -73,7 +77,7 @@ class WarehouseServer:
         """Give loader and analyst their rights, as an administrator does it on a real one: once, through its front."""
         url = self.url_of(SUPERUSER).replace("redshift+psycopg2", "postgresql")
         grants = GRANTS_SQL.read_text(encoding="utf-8").replace("DATABASE warehouse ", f"DATABASE {self.database} ")
-        with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+        with closing(self.connect(url)) as connection, connection, connection.cursor() as cursor:
             cursor.execute(grants)
 
     def clear(self) -> None:

@@ -7,6 +7,8 @@ import os
 import secrets
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 
 import pytest
 from prefect.events.worker import EventsWorker
@@ -18,11 +20,13 @@ from local.demos import stocks_source
 from local.mysql import MySQLServer, start_mysql
 from local.postgres import SUPERUSER
 from local.prefect_server import PrefectServer, launch_prefect_server, wait_for_prefect_server
-from local.stack import Stack
+from local.stack import WAREHOUSE_DATABASE, Stack
 from local.warehouse import WarehouseServer, launch_warehouse, wait_for_warehouse
 from millrace.seed_data.stocks.script import SUFFIX
 from tests.saved_blocks import save_blocks
+from tests.support.connections import kept_session, kept_session_of_redshift
 
+SHARED_DATABASES = ("postgres", WAREHOUSE_DATABASE)
 MEMORY_DIRECTORY = "/dev/shm"  # noqa: S108 (whoever makes a directory there gives it a name nobody can foresee)
 ENOUGH_BYTES = 6 * 1024**3
 
@@ -53,6 +57,9 @@ def unique(prefix: str) -> str:
 def stack() -> Iterator[Stack]:
     """Postgres, MongoDB, AWS and the Redshift stand-in; no Prefect server."""
     with Stack(prefect=False) as running:
+        # Every test makes databases, and most of them empty the warehouse.
+        running.postgres = replace(running.postgres, connect=partial(kept_session, databases=SHARED_DATABASES))
+        running.warehouse = replace(running.warehouse, postgres=running.postgres, connect=kept_session_of_redshift)
         yield running
 
 

@@ -35,6 +35,7 @@ RESERVED = SYSTEM_COLUMNS | ADDED_COLUMNS
 _LOWER_THEN_UPPER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _NOT_ALLOWED = re.compile(r"[^a-z0-9_]+")
 _DECLARED = re.compile(r"[a-z_][a-z0-9_]*")
+_CONTROL = re.compile(r"[\x00-\x1f]")
 
 
 def column_name(path: str) -> str:
@@ -105,7 +106,7 @@ def quote_in_backticks(*identifiers: str) -> str:
 
 def _quoted_by(mark: str, identifiers: Iterable[str]) -> str:
     for identifier in identifiers:
-        if not identifier or any(ord(character) < ord(" ") for character in identifier):
+        if not identifier or _CONTROL.search(identifier):
             raise ConfigurationError(
                 f"identifier {identifier!r} is empty or contains a control character",
                 remedy="rename it in the source, or leave it out of the stream",

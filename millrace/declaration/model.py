@@ -11,6 +11,7 @@ import inspect
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from types import FunctionType
 from typing import Any
 
@@ -194,7 +195,7 @@ class Model:
     @property
     def inputs(self) -> tuple[str, ...]:
         """Names of the streams and models that the model is computed from."""
-        return tuple(inspect.signature(self.function).parameters)
+        return _parameters_of(self.function)
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -229,3 +230,9 @@ class Model:
 
     def _wrong(self, problem: str, remedy: str) -> ConfigurationError:
         return ConfigurationError(problem, place=f"model {self.name}", remedy=remedy)
+
+
+@cache
+def _parameters_of(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the names of a function's parameters; a run asks for them some thousand times."""
+    return tuple(inspect.signature(function).parameters)

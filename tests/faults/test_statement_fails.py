@@ -11,6 +11,7 @@ import psycopg2
 import pytest
 
 from millrace.base.errors import Conflict, RetryableError
+from tests.faults.every import steps
 from tests.faults.judge import Judge
 from tests.faults.places import Places
 from tests.faults.subjects import Table
@@ -60,13 +61,13 @@ class StandIn:
 async def test_a_connection_lost_at_any_statement(
     places: Places, table: Table, judge: Judge, statement: str, action: str, way: Literal["deliver", "sweep"]
 ) -> None:
-    """At the first statement, the second, … until a run meets no fault: before it runs, and, of commits, when it ran
+    """At one statement, a later one, … until a run meets no fault: before it runs, and, of commits, when it ran
     and the answer is lost (of any other statement that is the loss before the next). A run either fails cleanly or can
     do without the statement (giving a lease back)."""
     engine = places.engine()
     await engine.deliver(table.stream)
     standin, run = StandIn(engine), engine.deliver if way == "deliver" else engine.sweep
-    for number in count(1):
+    for number in count(1) if statement == "commit" else steps():
         table.change(deletes=way == "sweep")
         standin.inject(statement, action, number)
         try:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from functools import cache, partial
 from typing import Any
 
 import psycopg2
@@ -119,3 +120,18 @@ class KeptConnections:
                 return connection
         opened: KeptConnection = self._connect()
         return opened.begin(self)
+
+
+def kept_session(url: str, databases: Container[str]) -> Any:
+    """A connection to Postgres, kept for the next where it is to one of these databases."""
+    return _at(url, is_redshift=False)() if url.rpartition("/")[2] in databases else psycopg2.connect(url)
+
+
+def kept_session_of_redshift(url: str) -> Any:
+    """A kept connection to the stand-in."""
+    return _at(url, is_redshift=True)()
+
+
+@cache
+def _at(url: str, *, is_redshift: bool) -> KeptConnections:
+    return KeptConnections(partial(psycopg2.connect, url, connection_factory=KeptConnection), is_redshift=is_redshift)
