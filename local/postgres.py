@@ -98,8 +98,10 @@ class PostgresServer:
         return self.url(name, user=owner)
 
     def _template(self, run: Run) -> str:
-        """The name of an empty database whose catalogs were read once: what Postgres then writes down (pg_internal.init)
-        is copied too, and halves the time that the first session of the copy takes."""
+        """The name of an empty database whose catalogs were read once.
+
+        What Postgres then writes down (pg_internal.init) is copied too, and halves the CPU of the copy's first session.
+        """
         if not _exists(run, "pg_database", "datname", TEMPLATE):
             run(sql.SQL("CREATE DATABASE {} TEMPLATE template0 STRATEGY file_copy").format(sql.Identifier(TEMPLATE)))
             psycopg2.connect(self.url(TEMPLATE)).close()

@@ -20,7 +20,7 @@ from millrace.base.errors import ConfigurationError
 from millrace.blocks.bootstrap import BLOCK_TYPES, bootstrap
 from millrace.blocks.environment import VARIABLES, documents
 from millrace.blocks.load import load_landing, load_processed, load_source_mongo, load_source_postgres, load_warehouse
-from millrace.blocks.sql import opener
+from millrace.blocks.sql import driver_of, opener
 from tests.conftest import unique
 
 REPOSITORY = Path(__file__).parents[2]
@@ -73,12 +73,20 @@ def test_the_environment_describes_the_documents() -> None:
     assert sorted(f"{block.get_block_type_slug()}/{name}" for name, block in described()) == DOCUMENTS
 
 
-@pytest.mark.parametrize("index", range(len(DOCUMENTS)))
+def of_each_type_and_driver() -> dict[str, Block]:
+    """A block by its type, and of connectors by their driver as well."""
+    return {
+        f"{block.get_block_type_slug()} {getattr(block, 'connection_info', None) and driver_of(block)}": block
+        for _, block in described()
+    }
+
+
+@pytest.mark.parametrize("kind", of_each_type_and_driver())
 async def test_a_block_loads_back_equal_and_hides_its_secrets(
-    index: int, prefect_server: PrefectServer, caplog: pytest.LogCaptureFixture
+    kind: str, prefect_server: PrefectServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Under a name of its own: a saved block also saves the block that it holds, and would go on to refer to that one.
-    name, block = unique("equal").replace("_", "-"), described()[index][1]
+    name, block = unique("equal").replace("_", "-"), of_each_type_and_driver()[kind]
     with caplog.at_level(logging.DEBUG):
         await block.asave(name, overwrite=True)
         loaded = await type(block).aload(name)
@@ -114,28 +122,21 @@ async def test_bootstrap_creates_then_leaves_alone_then_updates(prefect_server: 
     assert [line for line in changed if not line.startswith("unchanged")] == ["updated s3-bucket/landing"]
 
 
-async def test_a_changed_password_is_noticed(prefect_server: PrefectServer) -> None:
-    await bootstrap(DESCRIBED)
-    lines = await bootstrap(DESCRIBED | {"WAREHOUSE_URL": DESCRIBED["WAREHOUSE_URL"].replace(SECRET, "another")})
-    assert "updated sqlalchemy-connector/warehouse" in lines
-    assert (await load_warehouse()).connector.connection_info.password.get_secret_value() == "another"
-
-
-async def test_the_warehouse_refers_to_its_connector(prefect_server: PrefectServer) -> None:
+async def test_what_changed_is_updated_and_a_warehouse_refers_to_its_connector(prefect_server: PrefectServer) -> None:
     """An edit of the connector in the UI must reach the warehouse."""
     await bootstrap(DESCRIBED)
-    lines = await bootstrap(DESCRIBED | {"WAREHOUSE_IAM_ROLE": "default"})
-    assert [line for line in lines if not line.startswith("unchanged")] == ["updated millrace-warehouse/warehouse"]
+    url = DESCRIBED["WAREHOUSE_URL"].replace(SECRET, "another")
+    lines = await bootstrap(DESCRIBED | {"WAREHOUSE_URL": url, "WAREHOUSE_IAM_ROLE": "default"})
+    assert {line for line in lines if not line.startswith("unchanged")} == {
+        "updated sqlalchemy-connector/warehouse",
+        "updated millrace-warehouse/warehouse",
+    }
+    assert (await load_warehouse()).connector.connection_info.password.get_secret_value() == "another"
     async with get_client() as client:
         document = await client.read_block_document_by_name("warehouse", "millrace-warehouse")
         connector = await client.read_block_document_by_name("warehouse", "sqlalchemy-connector")
-    assert document.block_document_references["connector"]["block_document"]["id"] == str(connector.id)
-
-
-async def test_every_type_is_registered(prefect_server: PrefectServer) -> None:
-    await bootstrap(DESCRIBED)
-    async with get_client() as client:
         known = {block_type.slug for block_type in await client.read_block_types()}
+    assert document.block_document_references["connector"]["block_document"]["id"] == str(connector.id)
     assert {block_type.get_block_type_slug() for block_type in BLOCK_TYPES} <= known
 
 

@@ -1,5 +1,5 @@
-"""Which steps of a run a fault is tried at: every third, from one that the seed of the order chooses, so that three runs
-of the tests in a row try all with a good chance; each of them with ``THOROUGH=1 make test``.
+"""Which steps of a run a fault is tried at: every third, from one that the seed of the order chooses; all of them with
+``THOROUGH=1 make test``.
 
 What does not belong here: what is done at a step.
 """

@@ -16,7 +16,7 @@ from tests.faults.subjects import Table
 from tests.millrace import engine_on_servers
 from tests.millrace.engine_on_servers import Engine, pipeline_of
 
-ROUNDS = 3
+ROUNDS = 2
 LET_GO = "UPDATE millrace.leases SET expires_at = expires_at - INTERVAL '1 hour'"
 
 
