@@ -17,11 +17,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psycopg2
+from typing_extensions import override
 
 from local.mysql import connect, start_mysql
 from local.postgres import start_postgres
 from millrace import Incremental, Stream
 from millrace.lake.batch import Batch
+from millrace.lake.store import ObjectStore
 from millrace.runs.destination import BatchDestination
 from millrace.runs.extract import Extraction
 from millrace.runs.reads import take
@@ -47,35 +49,35 @@ FROM ({numbers}) AS numbers WHERE n < {rows}
 """
 
 
-class Discard:
+class Discard(ObjectStore):
     """A lake that keeps nothing."""
 
+    @override
     def uri(self, key: str) -> str:
-        """As ``ObjectStore.uri``."""
         return key
 
-    def put_file(self, path: Path, _key: str) -> int:
-        """As ``ObjectStore.put_file``."""
+    @override
+    def put_file(self, path: Path, key: str) -> int:
         return path.stat().st_size
 
-    def put_bytes(self, data: bytes, _key: str) -> int:
-        """As ``ObjectStore.put_bytes``."""
+    @override
+    def put_bytes(self, data: bytes, key: str) -> int:
         return len(data)
 
+    @override
     def get_bytes(self, key: str) -> bytes:
-        """As ``ObjectStore.get_bytes``."""
         raise KeyError(key)
 
-    def get_file(self, key: str, _path: Path) -> None:
-        """As ``ObjectStore.get_file``."""
+    @override
+    def get_file(self, key: str, path: Path) -> None:
         raise KeyError(key)
 
-    def exists(self, _key: str) -> bool:
-        """As ``ObjectStore.exists``."""
+    @override
+    def exists(self, key: str) -> bool:
         return False
 
-    def list_keys(self, _prefix: str) -> Iterator[str]:
-        """As ``ObjectStore.list_keys``."""
+    @override
+    def list_keys(self, prefix: str) -> Iterator[str]:
         return iter(())
 
 

@@ -14,42 +14,42 @@ from collections.abc import Sequence
 import polars as pl
 
 from millrace.base.types import Column, Kind
-from millrace.hashes.row_hash import with_row_hash
+from millrace.hashes.row_hash import add_row_hash
 
 CONTENT_HASH = "content_hash$"
 INT64_END = 2**63
 TOO_DEEP = "too deep"
 
 
-def with_content_hash(frame: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
-    """The frame with a last column `CONTENT_HASH` of these columns."""
+def add_content_hash(frame: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
+    """Return the frame with a last column CONTENT_HASH, the hash of these columns."""
     forms = [form for column in columns if (form := _form(column)) is not None]
-    hashed = with_row_hash(frame.with_columns(forms), columns, CONTENT_HASH)
+    hashed = add_row_hash(frame.with_columns(forms), columns, CONTENT_HASH)
     return frame.with_columns(hashed[CONTENT_HASH])
 
 
 def _form(column: Column) -> pl.Expr | None:
     value = pl.col(column.name)
     if column.type.kind is Kind.DOCUMENT:
-        return value.map_elements(same_document, return_dtype=pl.String)
+        return value.map_elements(normalize_document, return_dtype=pl.String)
     if column.type.kind is Kind.TIME:
         return value.str.replace(r"(\.[0-9]*?)0+$", "$1").str.strip_suffix(".")
     return None
 
 
-def same_document(text: str) -> str:
-    """One text for all texts of a document: keys in order, no blanks, and of a number its value, as far as 64 bits hold
-    it. What is nested too deeply for this program is taken as equal."""
+def normalize_document(text: str) -> str:
+    """Return one text for all texts of a document: keys in order, no blanks, and every number by its value, as far as
+    64 bits hold it. Documents that are nested too deeply for this program are taken as equal."""
     try:
-        value = json.loads(text, parse_float=_number, parse_int=_number)
+        value = json.loads(text, parse_float=_parse_number, parse_int=_parse_number)
         return json.dumps(value, sort_keys=True, separators=(",", ":"))
     except RecursionError:
         return TOO_DEEP
 
 
-def _number(text: str) -> int | float:
-    """Whole numbers as such, so that ``1.0`` and ``1`` are one. Digits beyond a float's are left out: it is not known
-    that a SUPER keeps them."""
+def _parse_number(text: str) -> int | float:
+    """Return a number of JSON; ``1.0`` and ``1`` are the same. Digits beyond those of a float are left out, because a
+    SUPER may not keep them."""
     try:
         whole = int(text)
     except ValueError:

@@ -21,14 +21,14 @@ from millrace.base.types import Column, Kind
 from millrace.declaration.load_mode import LoadMode
 
 HASH_LENGTH = 39
-"""Digits of 2**128."""
+"""Number of decimal digits of 2**128."""
 
 _INTEGERS = frozenset({Kind.INT16, Kind.INT32, Kind.INT64, Kind.BOOLEAN, Kind.TIMESTAMP, Kind.TIMESTAMP_UTC})
 _MEASURED = frozenset({Kind.TEXT, Kind.TIME, Kind.DOCUMENT, Kind.BINARY})
 
 
-def with_row_hash(frame: pl.DataFrame, columns: Sequence[Column], name: str = ROW_HASH) -> pl.DataFrame:
-    """The frame with a last column ``_row_hash`` (decimal text of at most 39 digits), or of another ``name``."""
+def add_row_hash(frame: pl.DataFrame, columns: Sequence[Column], name: str = ROW_HASH) -> pl.DataFrame:
+    """Return the frame with a last column ``name``: the row hash as decimal text of at most 39 digits."""
     parts = _parts(frame, columns)
     is_complete = not any(frame[column.name].null_count() for column in columns)
     row = parts[0] if is_complete and parts else pl.concat_str(parts, ignore_nulls=True)
@@ -36,30 +36,32 @@ def with_row_hash(frame: pl.DataFrame, columns: Sequence[Column], name: str = RO
     return frame.hstack([hashes.to_series().head(frame.height)])
 
 
-def with_hashes(frame: pl.DataFrame, columns: Sequence[Column], load: LoadMode, keys: Sequence[str]) -> pl.DataFrame:
-    """The frame with its row hash and, where a load mode keeps versions by content, the hash of what is tracked."""
-    hashed = with_row_hash(frame, columns)
+def add_hashes(frame: pl.DataFrame, columns: Sequence[Column], load: LoadMode, keys: Sequence[str]) -> pl.DataFrame:
+    """Return the frame with its row hash and, if the load mode keeps versions by content, a hash of the tracked
+    columns."""
+    hashed = add_row_hash(frame, columns)
     tracked = load.tracked_of([column.name for column in columns], keys)
     if tracked is None:
         return hashed
     chosen = [column for column in columns if column.name in tracked]
     if not chosen:
         return hashed.with_columns(pl.lit("").alias(VERSION_HASH))
-    return with_row_hash(hashed, chosen, VERSION_HASH)
+    return add_row_hash(hashed, chosen, VERSION_HASH)
 
 
 def _parts(frame: pl.DataFrame, columns: Sequence[Column]) -> list[pl.Expr]:
-    """Neighbours without NULLs are written by one expression, which takes half the time; the text is the same."""
+    """Return the expressions of a row's text. Neighbours without NULLs are written by one expression, which takes half
+    the time; the text is the same."""
     parts: list[pl.Expr] = []
     ordered = sorted(columns, key=lambda column: column.name)
     for complete, group in groupby(ordered, key=lambda column: not frame[column.name].null_count()):
         neighbours = list(group)
-        parts += [canonical(*neighbours)] if complete else [canonical(column) for column in neighbours]
+        parts += [write_canonical(*neighbours)] if complete else [write_canonical(column) for column in neighbours]
     return parts
 
 
-def canonical(*columns: Column) -> pl.Expr:
-    """``name=value;`` of each column as it enters the hash, null where a value is NULL."""
+def write_canonical(*columns: Column) -> pl.Expr:
+    """Return an expression: the text ``name=value;`` of each column as it enters the hash, null if a value is NULL."""
     template = "".join(f"{column.name}={'{}:{}' if column.type.kind in _MEASURED else '{}'};" for column in columns)
     return pl.format(template, *(value for column in columns for value in _values(column)))
 
@@ -79,12 +81,13 @@ def _values(column: Column) -> list[pl.Expr]:
 
 
 def _without_trailing_zeros(value: pl.Expr, scale: int) -> pl.Expr:
-    """``1.50`` and ``1.5000`` are one number."""
+    """Return an expression: a decimal as text, the same for ``1.50`` and ``1.5000``."""
     text = value.cast(pl.String)
     return text.str.strip_chars_end("0").str.strip_chars_end(".") if scale else text
 
 
 def _bits(value: pl.Expr) -> pl.Expr:
-    """A float's 64 bits as an integer: library versions print floats differently, bits stay. All NaNs are one."""
+    """Return an expression: a float's 64 bits as an integer, the same for all NaNs. Versions of libraries print floats
+    differently, bits stay."""
     wide = value.cast(pl.Float64)
     return pl.when(wide.is_nan()).then(float("nan")).otherwise(wide).reinterpret(dtype=pl.Int64)

@@ -13,8 +13,8 @@ from millrace.base.types import Column
 from millrace.declaration.captures import LandingFormat
 from millrace.lake.batch import BatchFiles, Part, RejectCount
 from millrace.lake.formats import FORMATS
+from millrace.lake.part_writer import PartWriter
 from millrace.lake.store import ObjectStore
-from millrace.lake.writer import PartWriter
 
 FileKind = Literal["part", "delete", "sample", "former", "root-key"]
 """What the rows of a file are; its name begins with the word."""

@@ -1,7 +1,8 @@
-"""The two formats of files in the lake: Parquet, as Redshift's COPY wants it, and CSV, which people can read too.
+"""The two formats of files in the lake: Parquet for Redshift's COPY, and CSV, which people can read too.
 
-Both give back what was written, to the last digit: in CSV an empty text is quoted and NULL is not, binary is
-hexadecimal behind ``\\x``, times carry microseconds. Columns of no declared type (the row hash) are text.
+A file of either format gives back what was written, to the last digit: in CSV an empty text is quoted and NULL is
+not, binary is hexadecimal behind ``\\x``, times carry microseconds. Columns of no declared type (the row hash) are
+text.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from millrace.base.types import Column, Kind, arrow_type, polars_type, text
 from millrace.declaration.captures import LandingFormat
 
 CHUNK_ROWS = 50_000
-"""Read at once."""
+"""How many rows are read at once."""
 MEGABYTE = 1024 * 1024
 PARQUET_OPTIONS: dict[str, Any] = {
     "compression": "zstd",
@@ -35,7 +36,7 @@ _UTC = "+00:00"
 
 
 class OpenFile(Protocol):
-    """A file that frames of one shape are written to."""
+    """A file that is being written; all of its frames have the same columns."""
 
     def write(self, frame: pl.DataFrame) -> None:
         """Add rows."""
@@ -48,22 +49,23 @@ class OpenFile(Protocol):
 
 @dataclass(frozen=True)
 class Format:
-    """``part_bytes`` is the size from which a new file is begun."""
+    """A format of files."""
 
     suffix: str
     part_bytes: int
+    """A file of this size is finished, and the next one is begun."""
     open: Callable[[Path, Sequence[Column]], OpenFile]
     _expressions: Callable[[Sequence[Column]], list[pl.Expr]]
     _scan: Callable[[Path], pl.LazyFrame]
 
     def read(self, path: Path, columns: Sequence[Column]) -> Iterator[pl.DataFrame]:
-        """The rows of a file in bounded frames, as they were before they were written."""
+        """Yield the rows of a file in bounded frames, as they were before they were written."""
         rows = self._scan(path).select(self._expressions(columns))
         yield from rows.collect_batches(chunk_size=CHUNK_ROWS, maintain_order=True)
 
 
-def typed(names: Sequence[str], columns: Sequence[Column]) -> list[Column]:
-    """A column per name; text where none is declared."""
+def find_columns(names: Sequence[str], columns: Sequence[Column]) -> list[Column]:
+    """Return a column for every name: the one of ``columns``, or a column of texts if there is none."""
     declared = {column.name: column for column in columns}
     return [declared.get(name, Column(name, name, text())) for name in names]
 
@@ -113,10 +115,10 @@ def _to_csv(column: Column) -> pl.Expr:
 
 
 def _from_csv(columns: Sequence[Column]) -> list[pl.Expr]:
-    return [_parsed(column) for column in columns]
+    return [_parse_csv(column) for column in columns]
 
 
-def _parsed(column: Column) -> pl.Expr:
+def _parse_csv(column: Column) -> pl.Expr:
     value, kind = pl.col(column.name), column.type.kind
     if kind is Kind.BOOLEAN:
         return value == "true"
@@ -131,10 +133,10 @@ def _parsed(column: Column) -> pl.Expr:
 
 
 def _from_parquet(columns: Sequence[Column]) -> list[pl.Expr]:
-    return [_restored(column) for column in columns]
+    return [_restore(column) for column in columns]
 
 
-def _restored(column: Column) -> pl.Expr:
+def _restore(column: Column) -> pl.Expr:
     value = pl.col(column.name)
     if column.type.kind is Kind.TIMESTAMP:
         return value.dt.replace_time_zone(None)

@@ -15,29 +15,29 @@ class ObjectStore(Protocol):
     """
 
     def uri(self, key: str) -> str:
-        """``s3://bucket/key``."""
+        """Return the address of an object: ``s3://bucket/key``."""
         ...
 
     def put_file(self, path: Path, key: str) -> int:
-        """Store a file; returns its size in bytes."""
+        """Store a file. Return its size in bytes."""
         ...
 
     def put_bytes(self, data: bytes, key: str) -> int:
-        """Store bytes; returns their number."""
+        """Store bytes. Return their number."""
         ...
 
     def get_bytes(self, key: str) -> bytes:
-        """The whole object."""
+        """Return the content of an object."""
         ...
 
     def get_file(self, key: str, path: Path) -> None:
-        """The object into a local file."""
+        """Write the content of an object into a local file."""
         ...
 
     def exists(self, key: str) -> bool:
-        """Whether the key is there."""
+        """Return whether there is an object with this key."""
         ...
 
     def list_keys(self, prefix: str) -> Iterator[str]:
-        """All keys under a prefix, in order, however many."""
+        """Yield all keys that begin with ``prefix``, in order, however many there are."""
         ...

@@ -15,7 +15,7 @@ from millrace.base.types import polars_type
 from millrace.declaration.stream import Stream
 from millrace.lake.batch import Batch, Part
 from millrace.lake.batch_writer import BatchWriter, FileKind
-from millrace.lake.formats import FORMATS, typed
+from millrace.lake.formats import FORMATS, find_columns
 from millrace.lake.store import ObjectStore
 from millrace.models.readings import NO_NUMBERS, NUMBER, find_outdated, number_rows
 
@@ -96,4 +96,4 @@ def _read_part(batch: Batch, part: Part, store: ObjectStore) -> Iterator[pl.Data
                     place=store.uri(part.key),
                     remedy="find out who changed it; run again to read the same changes again",
                 )
-        yield from FORMATS[batch.files.form].read(path, typed(part.columns, batch.columns))
+        yield from FORMATS[batch.files.form].read(path, find_columns(part.columns, batch.columns))

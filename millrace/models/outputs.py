@@ -13,7 +13,7 @@ from millrace.base.types import Column
 from millrace.contract.limits import Limits, reject_beyond_limits
 from millrace.contract.tolerance import RejectedRows, check_model_rejects
 from millrace.declaration.model import Model
-from millrace.hashes.row_hash import with_hashes
+from millrace.hashes.row_hash import add_hashes
 from millrace.lake.batch import Batch, BatchCounts, BatchFiles
 from millrace.lake.batch_writer import BatchWriter, FileKind
 from millrace.lake.manifest import write_refused_manifest
@@ -63,7 +63,7 @@ class ModelOutput:
         """Write rows that were admitted."""
         columns = self._batch.columns
         frame = _cast_for_lake(rows, columns)
-        self._files.write("part", with_hashes(frame, columns, self._model.load, self._model.keys), columns)
+        self._files.write("part", add_hashes(frame, columns, self._model.load, self._model.keys), columns)
 
     def keep(self, rows: pl.DataFrame) -> None:
         """Keep rows that may come again with another chunk, and count once; they are written at the end."""

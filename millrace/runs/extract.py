@@ -21,7 +21,7 @@ from millrace.contract.tolerance import RejectedRows, check_rejects
 from millrace.declaration.consent import NO_CONSENT, Consent
 from millrace.declaration.stream import Stream
 from millrace.drivers.pipe import CHUNK_BYTES
-from millrace.hashes.row_hash import with_hashes, with_row_hash
+from millrace.hashes.row_hash import add_hashes, add_row_hash
 from millrace.lake.batch import (
     SCANS,
     Batch,
@@ -111,7 +111,7 @@ class Extraction:
         self.keep_rejects(rejected)
         if not accepted.height and not set(self._keys) <= {column.name for column in columns}:
             return  # Nothing but rejects, whose key has no known type.
-        hashed = with_hashes(accepted, columns, self._stream.load, self._keys)
+        hashed = add_hashes(accepted, columns, self._stream.load, self._keys)
         self._columns |= {column.name: column for column in columns}
         self._ahead = max(self._ahead, stamped_ahead(accepted, columns, self._stream, self._read.read_at))
         stored = [*columns, *row_id_columns(self._read.identity)]
@@ -145,7 +145,7 @@ class Extraction:
         for chunk in sample:
             accepted, columns, _ = self.fitting.accept(self.fitting.fit(chunk))
             keys = [column for column in columns if column.name in self._keys]
-            self._files.write("sample", with_row_hash(accepted, columns).select(*self._keys, ROW_HASH), keys)
+            self._files.write("sample", add_row_hash(accepted, columns).select(*self._keys, ROW_HASH), keys)
 
     def keep_former(self, frames: Iterable[pl.DataFrame]) -> None:
         """Add rows of the target that are not among the accepted rows: they stay as they are."""

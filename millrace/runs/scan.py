@@ -13,9 +13,9 @@ from millrace.base.naming import ROW_HASH, column_name
 from millrace.base.types import Column, Kind, row_id_columns
 from millrace.contract.limits import reject_beyond_limits
 from millrace.declaration.stream import Stream
-from millrace.hashes.content_hash import CONTENT_HASH, with_content_hash
-from millrace.hashes.row_hash import with_row_hash
-from millrace.lake.writer import PartWriter
+from millrace.hashes.content_hash import CONTENT_HASH, add_content_hash
+from millrace.hashes.row_hash import add_row_hash
+from millrace.lake.part_writer import PartWriter
 from millrace.runs.destination import BatchDestination
 from millrace.sources.chunk import Chunk, Read
 from millrace.warehouse.compare import Scan
@@ -73,9 +73,9 @@ class ScanWriter:
         self._key_columns |= {column.name: column for column in chunk.columns if column.name in self._keys}
         self._refuse_incomparable()
         frame, too_long = reject_beyond_limits(chunk.frame, self._ordered_keys, self._location, self._limits)
-        hashed, hashes = with_row_hash(frame, chunk.columns), [ROW_HASH]
+        hashed, hashes = add_row_hash(frame, chunk.columns), [ROW_HASH]
         if self._is_deep:
-            hashed, hashes = with_content_hash(hashed, chunk.columns), [ROW_HASH, CONTENT_HASH]
+            hashed, hashes = add_content_hash(hashed, chunk.columns), [ROW_HASH, CONTENT_HASH]
         scanned = hashed.select(*(column.name for column in self._columns), *hashes)
         if len(self._canaries) < CANARIES:
             self._canaries += scanned.select(self._keys).head(CANARIES_OF_A_CHUNK).rows()

@@ -14,7 +14,7 @@ from millrace.declaration.captures import follows_deletes
 from millrace.hashes.content_hash import CONTENT_HASH
 from millrace.hashes.row_hash import HASH_LENGTH
 from millrace.lake.batch import Part
-from millrace.lake.writer import PartWriter
+from millrace.lake.part_writer import PartWriter
 from millrace.sources.chunk import batches_of_keys
 from millrace.warehouse import scan_statements, statements
 from millrace.warehouse.contents import Contents

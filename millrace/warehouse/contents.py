@@ -24,7 +24,7 @@ from millrace.base.types import POSTGRES, Column, Kind, polars_type
 from millrace.declaration.stream import Stream
 from millrace.drivers.pipe import CHUNK_BYTES
 from millrace.drivers.server_words import without_quoted
-from millrace.hashes.content_hash import CONTENT_HASH, with_content_hash
+from millrace.hashes.content_hash import CONTENT_HASH, add_content_hash
 from millrace.lake.formats import FORMATS
 from millrace.lake.store import ObjectStore
 from millrace.sources.postgres import PostgresDriver
@@ -65,7 +65,7 @@ class Contents:
         misfits = [_misfit(held[column.name], column) for column in present]
         is_misfit = pl.any_horizontal(pl.lit(value=False), *misfits).alias("is misfit")
         for frame in self.frames():
-            hashes = with_content_hash(frame.select(fitted), present)[CONTENT_HASH]
+            hashes = add_content_hash(frame.select(fitted), present)[CONTENT_HASH]
             misfit = frame.with_columns(is_misfit)["is misfit"]
             yield frame.select(keys).with_columns(hashes.set(misfit, UNKNOWN))
 

@@ -46,12 +46,12 @@ from millrace.base.types import (
 )
 from millrace.blocks.store import BucketStore
 from millrace.declaration.captures import LandingFormat
-from millrace.hashes.row_hash import with_row_hash
+from millrace.hashes.row_hash import add_row_hash
 from millrace.lake import formats
 from millrace.lake.batch import MANIFEST_NAME, batch_prefix, new_batch_id
-from millrace.lake.formats import FORMATS, MEGABYTE, typed
+from millrace.lake.formats import FORMATS, MEGABYTE, find_columns
 from millrace.lake.manifest import read_manifest
-from millrace.lake.writer import PartWriter
+from millrace.lake.part_writer import PartWriter
 
 BOTH: list[LandingFormat] = ["csv", "parquet"]
 HOSTILE_TEXTS = (
@@ -94,7 +94,7 @@ INSERT INTO traps VALUES (4);
 
 def through(form: LandingFormat, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
     """Into a file and out of it."""
-    own = typed(frame.columns, columns)
+    own = find_columns(frame.columns, columns)
     with TemporaryDirectory(prefix="millrace-test-") as directory:
         path = Path(directory) / "part"
         file = FORMATS[form].open(path, own)
@@ -116,7 +116,7 @@ def to_the_bit(frame: pl.DataFrame) -> list[object]:
 @pytest.mark.parametrize(("data_type", "values"), EDGES, ids=lambda value: str(value)[:12])
 def test_every_value_comes_back_to_the_bit(form: LandingFormat, data_type: DataType, values: Sequence[Any]) -> None:
     frame, columns = column_of(data_type, [None, *values, None])
-    for written in (frame, with_row_hash(frame, columns)):
+    for written in (frame, add_row_hash(frame, columns)):
         read = through(form, written, columns)
         assert read.schema == written.schema
         assert to_the_bit(read) == to_the_bit(written)
@@ -132,10 +132,10 @@ def test_the_row_hash_is_the_same_on_both_sides(
     form: LandingFormat, data_type: DataType, values: Sequence[Any]
 ) -> None:
     frame, columns = column_of(data_type, [*values, None])
-    before = with_row_hash(frame, columns)
+    before = add_row_hash(frame, columns)
     after = through(form, before, columns)
     assert after[ROW_HASH].to_list() == before[ROW_HASH].to_list()
-    assert with_row_hash(after.drop(ROW_HASH), columns)[ROW_HASH].to_list() == before[ROW_HASH].to_list()
+    assert add_row_hash(after.drop(ROW_HASH), columns)[ROW_HASH].to_list() == before[ROW_HASH].to_list()
 
 
 @settings(max_examples=30, deadline=None)

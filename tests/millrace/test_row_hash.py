@@ -31,7 +31,7 @@ from millrace.base.types import (
     decimal,
     polars_type,
 )
-from millrace.hashes.row_hash import HASH_LENGTH, canonical, with_row_hash
+from millrace.hashes.row_hash import HASH_LENGTH, add_row_hash, write_canonical
 
 NOT_A_NUMBER = float("nan")
 Row = dict[str, tuple[DataType, Any]]
@@ -40,7 +40,7 @@ Row = dict[str, tuple[DataType, Any]]
 def hashed(row: Row) -> str:
     """The hash of one row, given as name → type and value."""
     frame, columns = table(row)
-    digits: str = with_row_hash(frame, columns)[ROW_HASH][0]
+    digits: str = add_row_hash(frame, columns)[ROW_HASH][0]
     return digits
 
 
@@ -52,7 +52,7 @@ def text_of(row: Row) -> str:
 
 
 def canonical_column(column: Column) -> pl.Expr:
-    return canonical(column).alias(column.name)
+    return write_canonical(column).alias(column.name)
 
 
 def table(row: Row) -> tuple[pl.DataFrame, list[Column]]:
@@ -168,20 +168,20 @@ def test_all_nans_are_one() -> None:
     frame = pl.DataFrame([bits.reinterpret(signed=True)]).with_columns(pl.col("a").reinterpret(dtype=pl.Float64))
     negative = pl.DataFrame({"a": [-NOT_A_NUMBER]})
     columns = [Column("a", "a", FLOAT64)]
-    assert with_row_hash(pl.concat([frame, negative]), columns)[ROW_HASH].n_unique() == 1
+    assert add_row_hash(pl.concat([frame, negative]), columns)[ROW_HASH].n_unique() == 1
 
 
 def test_rows_do_not_share_anything() -> None:
     frame = pl.DataFrame({"a": [1, 2, None], "b": ["x", None, "y"]})
     columns = [Column("a", "a", INT64), Column("b", "b", TEXT)]
-    together = with_row_hash(frame, columns)[ROW_HASH]
-    apart = [with_row_hash(frame[index], columns)[ROW_HASH][0] for index in range(3)]
+    together = add_row_hash(frame, columns)[ROW_HASH]
+    apart = [add_row_hash(frame[index], columns)[ROW_HASH][0] for index in range(3)]
     assert together.to_list() == apart
 
 
 def test_an_empty_frame_has_the_column() -> None:
     frame, columns = table(ALL_KINDS)
-    assert with_row_hash(frame.clear(), columns).schema[ROW_HASH] == pl.String()
+    assert add_row_hash(frame.clear(), columns).schema[ROW_HASH] == pl.String()
 
 
 @settings(derandomize=True, deadline=None, max_examples=200)

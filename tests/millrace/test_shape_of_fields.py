@@ -20,7 +20,7 @@ from queue_messages import collect
 from millrace import Incremental, Merge, Queue, Stream
 from millrace.base.naming import ROW_HASH
 from millrace.base.types import DOCUMENT, Column
-from millrace.hashes.row_hash import with_row_hash
+from millrace.hashes.row_hash import add_row_hash
 from millrace.sources.chunk import Chunk
 from millrace.sources.mongo_values import OPTIONS, Decoder
 
@@ -54,7 +54,7 @@ def read(documents: Documents, sizes: Sequence[int], known: Sequence[Column]) ->
             break
         chunk = decode(decoder, part)
         columns = chunk.columns
-        hashed = with_row_hash(chunk.frame, chunk.columns)
+        hashed = add_row_hash(chunk.frame, chunk.columns)
         outcome |= dict(hashed.select("_id", ROW_HASH).rows())
         outcome |= {json.loads(where)["_id"]["$numberInt"]: "rejected" for where in chunk.rejected["coordinates"]}
         begin += size

@@ -1,7 +1,7 @@
-"""Files of a batch: written through a temporary file, one file per part, into the lake.
+"""Writes the files of one kind of a batch, each through a temporary file, into the lake.
 
-A new part begins when the last one is large enough, or when the columns change: every file's columns are known
-to the byte and COPY gets its column list from them.
+A new file begins when the last one is large enough, or when the columns change: all rows of a file have the same
+columns, and COPY gets its column list from them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import polars as pl
 from millrace.base.disk import TemporaryFolder, translate_full_disk
 from millrace.base.types import Column
 from millrace.lake.batch import Part
-from millrace.lake.formats import FORMATS, Format, OpenFile, typed
+from millrace.lake.formats import FORMATS, Format, OpenFile, find_columns
 from millrace.lake.lengths import measure_longest_bytes
 from millrace.lake.store import ObjectStore
 
@@ -57,16 +57,16 @@ class PartWriter:
         self._directory.remove()
 
     def write(self, frame: pl.DataFrame, columns: Sequence[Column]) -> None:
-        """Add rows; ``columns`` type them, and the frame may hold more (the row hash, as text)."""
+        """Add rows, typed by ``columns``; a column of the frame that is not among these, as the row hash, is text."""
         if not frame.height:
             return
-        own = typed(frame.columns, columns)
-        if [(column.name, column.type) for column in own] != [(one.name, one.type) for one in self._columns]:
+        found = find_columns(frame.columns, columns)
+        if [(column.name, column.type) for column in found] != [(one.name, one.type) for one in self._columns]:
             self.close()
-            self._columns = own
+            self._columns = found
         with translate_full_disk(self._stem):
             if self._file is None:
-                self._file = self._form.open(self._path, own)
+                self._file = self._form.open(self._path, found)
             self._file.write(frame)
         self._rows += frame.height
         self._measure(frame, columns)
@@ -79,7 +79,7 @@ class PartWriter:
             self.longest_bytes[name] = max(length, self.longest_bytes[name])
 
     def close(self) -> None:
-        """Finish the file in hand and put it into the lake."""
+        """Finish the current file and put it into the lake."""
         if self._file is None:
             return
         with translate_full_disk(self._stem):
