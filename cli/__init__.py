@@ -1,1 +1,4 @@
-"""The `millrace` command, on top of the flows. What does not belong here: anything a flow could not do alone."""
+"""The command `millrace`: it starts flows and shows their results.
+
+What does not belong here: anything that a flow could not do alone.
+"""

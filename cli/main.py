@@ -1,4 +1,4 @@
-"""The command `millrace`: run, plan, sweep, replay and look after pipelines from a terminal.
+"""The command `millrace`: run, plan, sweep, replay and inspect pipelines from a terminal.
 
 Results go to stdout (a table, or JSON with ``--json``), the flows' logs to stderr. Exit codes: 0 done, 1 the run
 failed, 2 the request or the configuration is wrong.
@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from millrace.base.errors import ConfigurationError
 from millrace.cli import sample
-from millrace.cli.asking import AsJson, absolute, as_typed, awaited, fail, tell, valid
+from millrace.cli.command import AsJson, absolute_path, build_request, fail, name_options, print_message, run_flow
 from millrace.declaration.consent import NO_CONSENT, Consent
 
 if TYPE_CHECKING:
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 
 class _Commands(TyperGroup):
-    """`--debug` may stand anywhere."""
+    """A group of commands that accepts `--debug` at any position."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if DEBUG in args:
-            args = [DEBUG, *(one for one in args if one != DEBUG)]
+            args = [DEBUG, *(argument for argument in args if argument != DEBUG)]
         return super().parse_args(ctx, args)
 
 
@@ -41,7 +41,7 @@ DEBUG = "--debug"
 application = typer.Typer(
     name="millrace",
     cls=_Commands,
-    help="Copies what changed in operational databases into the warehouse, exactly once.",
+    help="Copies changes of operational databases into the warehouse, exactly once.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -63,13 +63,13 @@ EndDay = Annotated[
     typer.Option("--to", formats=["%Y-%m-%d"], help="Last day (exclusive, UTC).", show_default="tomorrow"),
 ]
 AcceptRejects = Annotated[
-    bool, typer.Option("--accept-rejects", help="Commit also where more rows were rejected than a stream allows.")
+    bool, typer.Option("--accept-rejects", help="Commit even if more rows were rejected than a stream allows.")
 ]
 AllowDeletes = Annotated[
-    bool, typer.Option("--allow-deletes", help="Commit also where more rows would be deleted than a stream allows.")
+    bool, typer.Option("--allow-deletes", help="Commit even if more rows would be deleted than a stream allows.")
 ]
 AcceptSource = Annotated[
-    bool, typer.Option("--accept-source", help="Go on with a stream's new source, compared with its target.")
+    bool, typer.Option("--accept-source", help="Read a stream from its new source, and compare that with the target.")
 ]
 RUN_OPTIONS = {
     "pipeline": "PIPELINE",
@@ -80,12 +80,13 @@ RUN_OPTIONS = {
     "window.end": "--to",
     "deep": "--deep",
 }
-"""Options and arguments by the field of the form that they are called otherwise."""
+"""The option or argument of each field of a request that is not named after the field."""
 Debug = Annotated[bool, typer.Option(DEBUG, help="Log everything, with tracebacks.")]
 Deep = Annotated[
-    bool, typer.Option("--deep", help="Read the warehouse's own values too: finds what was altered there by hand.")
+    bool,
+    typer.Option("--deep", help="Read the values in the warehouse too: finds what somebody changed there by hand."),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what the command would do.")]
 
 
 @application.command()
@@ -101,7 +102,7 @@ def run(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bring what changed into the warehouse."""
+    """Load what changed into the warehouse."""
     mode: Mode = "full" if full else "incremental"
     consent = Consent(accept_rejects, allow_deletes, accept_source)
     _replicate(_request(pipeline, stream, mode, start, end, dry_run, consent), as_json)
@@ -132,7 +133,7 @@ def sweep(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare source and warehouse as a whole: bring silent updates and deletes."""
+    """Compare all of source and warehouse: finds deletes, and updates that the cursor does not show."""
     consent = Consent(accept_rejects, allow_deletes, accept_source)
     request = _request(pipeline, stream, "sweep", dry_run=dry_run, consent=consent, deep=deep)
     _replicate(request, as_json)
@@ -154,23 +155,26 @@ def collect(
     pipeline: PipelineName,
     stream: StreamNames = None,
     seconds: Annotated[
-        float | None, typer.Option(help="Stop after that long; 0: never for that.", show_default="240")
+        float | None, typer.Option(help="Stop after this time; 0: no limit.", show_default="240")
     ] = None,
-    messages: Annotated[int | None, typer.Option(help="Stop after so many.", show_default="never for that")] = None,
+    messages: Annotated[
+        int | None, typer.Option(help="Stop after this many messages.", show_default="no limit")
+    ] = None,
     keep_on: Annotated[bool, typer.Option("--keep-on", help="Go on when the queue is empty.")] = False,
-    lanes: Annotated[int | None, typer.Option(help="Requests at once.", show_default="8")] = None,
+    lanes: Annotated[int | None, typer.Option(help="Number of concurrent requests.", show_default="8")] = None,
     object_messages: Annotated[
-        int | None, typer.Option(help="Write an object when so many wait.", show_default="5000")
+        int | None, typer.Option(help="Write an object when this many messages wait.", show_default="5000")
     ] = None,
     flush_seconds: Annotated[
         float | None, typer.Option(help="The longest that a message waits for its object.", show_default="30")
     ] = None,
     visibility_seconds: Annotated[
-        int | None, typer.Option(help="Of a consumer that died, messages come again after that.", show_default="60")
+        int | None,
+        typer.Option(help="After this time, messages of a consumer that died go to another one.", show_default="60"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Collect messages of a queue into the lake, for `run` to load. Ctrl-C ends it well; several may be at it."""
+    """Collect messages of a queue into the lake, for `run` to load. Several may collect at once; Ctrl-C ends one."""
     from millrace.cli.show import print_collected, print_json
     from millrace.flows.collect import CollectRequest, extract_queue
 
@@ -180,12 +184,12 @@ def collect(
         "flush_seconds": flush_seconds,
         "visibility_seconds": visibility_seconds,
     }
-    own = {"pipeline": absolute(pipeline), "streams": stream, "messages": messages, "until_empty": not keep_on}
-    request = valid(CollectRequest, {"seconds": seconds or None, **own, **pace})
+    own = {"pipeline": absolute_path(pipeline), "streams": stream, "messages": messages, "until_empty": not keep_on}
+    request = build_request(CollectRequest, {"seconds": seconds or None, **own, **pace})
     _chosen(request)
     if seconds == 0:
         request = request.model_copy(update={"seconds": None})
-    collected = awaited(extract_queue(request))
+    collected = run_flow(extract_queue(request))
     print_json(collected) if as_json else print_collected(collected)
 
 
@@ -194,24 +198,24 @@ def reload(
     pipeline: PipelineName,
     model: Annotated[str, typer.Argument(help="A model's name.")],
     source: Annotated[
-        str, typer.Option("--from", help="landing: every batch that was applied; source: what there is now.")
+        str, typer.Option("--from", help="landing: every batch that was applied; source: the current rows.")
     ] = "landing",
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compute a model's table again, and put it in the place of the one that is there."""
+    """Compute a model's table again, and replace the existing one by it."""
     from millrace.cli.show import print_json, print_reload
     from millrace.declaration.find import find_pipeline
     from millrace.flows.reload import ReloadRequest
     from millrace.flows.reload import reload as reload_flow
 
-    asked = {"pipeline": absolute(pipeline), "model": model, "source": source, "dry_run": dry_run}
-    request = valid(ReloadRequest, asked, {"source": "--from"})
+    asked = {"pipeline": absolute_path(pipeline), "model": model, "source": source, "dry_run": dry_run}
+    request = build_request(ReloadRequest, asked, {"source": "--from"})
     try:
         find_pipeline(request.pipeline).model(model)
     except ConfigurationError as error:
         fail(error)
-    done = awaited(reload_flow(request))
+    done = run_flow(reload_flow(request))
     print_json(done) if as_json else print_reload(done)
 
 
@@ -219,14 +223,14 @@ def reload(
 def rejects(
     pipeline: PipelineName,
     stream: StreamNames = None,
-    rows: Annotated[bool, typer.Option("--rows", help="Every row: its key and the file that holds it.")] = False,
+    rows: Annotated[bool, typer.Option("--rows", help="Every row: its key, and the file in the lake.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what was rejected and not replayed since, also by a batch that was refused for it, by reason and field."""
+    """Show open rejects by reason and field, also those of a batch that was refused because of them."""
     from millrace.cli.show import print_json, print_rejects
     from millrace.tasks.rejects import list_rejects
 
-    found = awaited(list_rejects(absolute(pipeline), stream or (), each=rows))
+    found = run_flow(list_rejects(absolute_path(pipeline), stream or (), each=rows))
     print_json(found) if as_json else print_rejects(found)
 
 
@@ -236,7 +240,7 @@ def views(pipeline: PipelineName, as_json: AsJson = False) -> None:
     from millrace.cli.show import print_json, print_lines
     from millrace.tasks.views import create_views
 
-    made = awaited(create_views(absolute(pipeline)))
+    made = run_flow(create_views(absolute_path(pipeline)))
     print_json(made) if as_json else print_lines(made)
 
 
@@ -265,8 +269,8 @@ def chart(
     asked = {"start": start and start.date(), "end": end and end.date(), "days": days}
     chosen = {"events": event or None, "platforms": platform or None}
     options = {"start": "--from", "end": "--to", "days": "--days", "events": "--event", "platforms": "--platform"}
-    request = valid(ChartRequest, {**asked, **chosen}, options)
-    drawn = awaited(chart_flow(request))
+    request = build_request(ChartRequest, {**asked, **chosen}, options)
+    drawn = run_flow(chart_flow(request))
     print_json(drawn) if as_json else print_lines([drawn.png, drawn.svg])
 
 
@@ -287,8 +291,8 @@ def _request(
     from millrace.flows.request import ReplicateRequest
 
     window = {"start": start, "end": end} if start or end else None
-    asked = {"pipeline": absolute(pipeline), "streams": streams, "mode": mode, "window": window, "deep": deep}
-    return valid(ReplicateRequest, {**asked, "dry_run": dry_run, **vars(consent)}, RUN_OPTIONS)
+    asked = {"pipeline": absolute_path(pipeline), "streams": streams, "mode": mode, "window": window, "deep": deep}
+    return build_request(ReplicateRequest, {**asked, "dry_run": dry_run, **vars(consent)}, RUN_OPTIONS)
 
 
 def _replicate(request: ReplicateRequest, as_json: bool) -> None:
@@ -300,11 +304,11 @@ def _replicate(request: ReplicateRequest, as_json: bool) -> None:
     def show(report: RunReport) -> None:
         _print(report, as_json)
 
-    report = awaited(replicate(request), show)
+    report = run_flow(replicate(request), show)
     show(report)
     for row in report.streams:
         if row.status == "busy":
-            tell(f"skipped: {row.reason}")
+            print_message(f"skipped: {row.reason}")
 
 
 def _chosen(request: ReplicateRequest | CollectRequest) -> list[str]:
@@ -314,7 +318,7 @@ def _chosen(request: ReplicateRequest | CollectRequest) -> list[str]:
     try:
         return [stream.name for stream in request.chosen(find_pipeline(request.pipeline))]
     except ConfigurationError as error:
-        fail(ConfigurationError(error.problem, place=error.place, remedy=as_typed(error.remedy, RUN_OPTIONS)))
+        fail(ConfigurationError(error.problem, place=error.place, remedy=name_options(error.remedy, RUN_OPTIONS)))
 
 
 def _print(report: RunReport, as_json: bool) -> None:
@@ -330,18 +334,18 @@ def _print(report: RunReport, as_json: bool) -> None:
 
 @application.callback()
 def options(debug: Debug = False) -> None:
-    """Copies what changed in operational databases into the warehouse, exactly once."""
+    """Copies changes of operational databases into the warehouse, exactly once."""
     if debug:
-        # For Prefect, which is imported later; where it is there already, the logger counts.
+        # The variable is for Prefect if it is imported later, the logger if it is imported already.
         os.environ["PREFECT_LOGGING_LEVEL"] = "DEBUG"
         logging.getLogger("prefect").setLevel(logging.DEBUG)
 
 
 def main() -> None:
-    """Entry point of the installed command."""
+    """Run the command; the entry point of the installed package."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            # A terminal or pipe of another encoding than UTF-8 gets what it lacks as an escape.
+            # On a terminal or pipe that is not UTF-8, missing characters are escaped.
             stream.reconfigure(errors="backslashreplace")
     application()
 

@@ -1,4 +1,4 @@
-"""The commands `seed` and `simulate`: sample data for the pipelines' sources."""
+"""The commands `seed` and `simulate`: sample data for the sources of the sample pipelines."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Annotated
 import typer
 
 from millrace.base.errors import ConfigurationError
-from millrace.cli.asking import AsJson, awaited, fail, refuse, valid
+from millrace.cli.command import AsJson, build_request, fail, refuse_options, run_flow
 
 SilentRate = Annotated[
     float | None, typer.Option(help="totesys: factor on silent edits and deletes.", show_default="1, as measured")
 ]
 RareRate = Annotated[
     float | None,
-    typer.Option(help="stocks: factor on deletes, silent edits and the like.", show_default="1, each once a month"),
+    typer.Option(help="stocks: factor on deletes, silent edits and other rare events.", show_default="1: once a month"),
 ]
 
 
@@ -36,12 +36,12 @@ def seed(
             formats=["%Y-%m-%d"], help="totesys, stocks: the first day.", show_default="leaves a week until today"
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Other seeds give other data.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed generates other data.")] = 1,
     silent_rate: SilentRate = None,
     rare_rate: RareRate = None,
     as_json: AsJson = False,
 ) -> None:
-    """Generate sample data, or take files, and import them into the sources."""
+    """Generate sample data, or read files, and write the rows into the sources."""
     from millrace.cli.show import print_json, print_seeded, print_simulated
     from millrace.seed_data.simulate import FillRequest, FillStocksRequest, fill, fill_stocks
     from millrace.seed_data.stori.flow import ImportRequest, SeedRequest, import_files
@@ -51,20 +51,20 @@ def seed(
     files = {"file": file or None}
     silent, rare = {"silent_rate": silent_rate}, {"rare_rate": rare_rate}
     if pipeline == "stori":
-        refuse({**history, **silent, **rare}, "stori is not simulated")
+        refuse_options({**history, **silent, **rare}, "stori is not simulated")
         if file:
-            refuse(own, "a file is imported as it is")
-            report = awaited(import_files(valid(ImportRequest, {"files": file}, {"files": "--file"})))
+            refuse_options(own, "a file is imported as it is")
+            report = run_flow(import_files(build_request(ImportRequest, {"files": file}, {"files": "--file"})))
         else:
-            report = awaited(seed_flow(valid(SeedRequest, {"seed": seed, **own})))
+            report = run_flow(seed_flow(build_request(SeedRequest, {"seed": seed, **own})))
         print_json(report) if as_json else print_seeded(report)
     elif pipeline == "totesys":
-        refuse({**own, **files, **rare}, "totesys is measured in days, its quiet events by --silent-rate")
-        filled = awaited(fill(valid(FillRequest, {"seed": seed, **history, **silent})))
+        refuse_options({**own, **files, **rare}, "totesys is measured in days, its quiet events by --silent-rate")
+        filled = run_flow(fill(build_request(FillRequest, {"seed": seed, **history, **silent})))
         print_json(filled) if as_json else print_simulated(filled)
     elif pipeline == "stocks":
-        refuse({**own, **files, **silent}, "stocks is measured in days, its rare events by --rare-rate")
-        filled = awaited(fill_stocks(valid(FillStocksRequest, {"seed": seed, **history, **rare})))
+        refuse_options({**own, **files, **silent}, "stocks is measured in days, its rare events by --rare-rate")
+        filled = run_flow(fill_stocks(build_request(FillStocksRequest, {"seed": seed, **history, **rare})))
         print_json(filled) if as_json else print_simulated(filled)
     else:
         fail(ConfigurationError(f"there is no sample data for {pipeline!r}", remedy="choose stori, totesys or stocks"))
@@ -88,14 +88,16 @@ def simulate(
     malformed: Annotated[
         float | None, typer.Option(help="events: share that break the contract.", show_default="0.005")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="events: other seeds give others.", show_default="1")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="events: another seed generates other events.", show_default="1")
+    ] = None,
     start: Annotated[
         datetime | None,
         typer.Option(help="events: the first moment (UTC); the past is sent at once.", show_default="now"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let a sample source live on, faster than it did, until the present and then with it."""
+    """Simulate activity in a sample source, at --speed until now, then in real time."""
     from millrace.cli.show import print_json, print_sent, print_simulated
     from millrace.seed_data.simulate import (
         SimulateEventsRequest,
@@ -110,16 +112,16 @@ def simulate(
     shares = {"duplicates": duplicates, "malformed": malformed}
     sending = {"rate": rate, "count": count, **shares, "seed": seed, "start": start and start.replace(tzinfo=UTC)}
     if pipeline == "totesys":
-        refuse({**rare, **sending}, "totesys has --silent-rate")
-        simulated = awaited(simulate_totesys(valid(SimulateRequest, {**silent, **life})))
+        refuse_options({**rare, **sending}, "totesys has --silent-rate")
+        simulated = run_flow(simulate_totesys(build_request(SimulateRequest, {**silent, **life})))
         print_json(simulated) if as_json else print_simulated(simulated)
     elif pipeline == "stocks":
-        refuse({**silent, **sending}, "stocks has --rare-rate")
-        simulated = awaited(simulate_stocks(valid(SimulateStocksRequest, {**rare, **life})))
+        refuse_options({**silent, **sending}, "stocks has --rare-rate")
+        simulated = run_flow(simulate_stocks(build_request(SimulateStocksRequest, {**rare, **life})))
         print_json(simulated) if as_json else print_simulated(simulated)
     elif pipeline == "events":
-        refuse({**life, **silent, **rare}, "events come at a --rate")
-        sent = awaited(simulate_events(valid(SimulateEventsRequest, sending)))
+        refuse_options({**life, **silent, **rare}, "events come at a --rate")
+        sent = run_flow(simulate_events(build_request(SimulateEventsRequest, sending)))
         print_json(sent) if as_json else print_sent(sent)
     else:
         fail(ConfigurationError(f"there is no simulation of {pipeline!r}", remedy="choose totesys, stocks or events"))

@@ -1,4 +1,4 @@
-"""How results look in a terminal."""
+"""Print results to the terminal, as tables or JSON."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNLIMITED_WIDTH = 1_000_000
 
 
 def console(minimum_width: int = MINIMUM_WIDTH) -> Console:
-    """At least that wide, also where the output is a pipe. What is printed is text, never markup."""
+    """Return a console of at least this width, also for a pipe. It prints text, never markup."""
     return Console(width=max(Console().width, minimum_width), markup=False, emoji=False, highlight=False)
 
 
@@ -37,18 +37,17 @@ _CHANGES = ("inserted", "updated", "deleted", "rejected")
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout."""
+    """Print a value as one JSON document."""
     sys.stdout.write(escape_json(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()) + "\n")
 
 
 def print_lines(lines: Sequence[str]) -> None:
-    """One per line."""
+    """Print lines of text, with control characters escaped."""
     sys.stdout.writelines(f"{escape_unprintable(line)}\n" for line in lines)
 
 
 def print_table(table: Table) -> None:
-    """Numbers are never cut: the table is as wide as they need. Where nobody's terminal sets a limit, no text is
-    wrapped either."""
+    """Print a table, as wide as its numbers need. In a pipe, text is not wrapped either."""
     out = console()
     needed = Measurement.get(out, out.options.update(max_width=UNLIMITED_WIDTH), table)
     console(needed.minimum if out.is_terminal else needed.maximum).print(table)
@@ -65,22 +64,25 @@ def _add_texts(table: Table, *names: str) -> None:
 
 
 def _add_row(table: Table, *cells: object) -> None:
-    """Counts get separators; text is shown with its control characters escaped."""
+    """Add a row: numbers with separators, text with control characters escaped."""
     table.add_row(*(f"{cell:,}" if isinstance(cell, int) else escape_unprintable(cell) for cell in cells))
 
 
 def print_collected(collected: Mapping[str, Collected]) -> None:
-    """A row per stream."""
+    """Print what consumers collected, with a row per stream."""
     table = Table()
     _add_texts(table, "stream")
     _add_numbers(table, "messages", "objects", "will come again")
-    for stream, one in collected.items():
-        _add_row(table, stream, one.messages, one.objects, one.returning)
+    for stream, counts in collected.items():
+        _add_row(table, stream, counts.messages, counts.objects, counts.returning)
     print_table(table)
 
 
 def print_report(report: RunReport, title: str = "") -> None:
-    """A row per stream; read = loaded + unchanged + rejected. Why a stream was not loaded stands in its row."""
+    """Print the report of a run with a row per stream (read = loaded + unchanged + rejected).
+
+    The row of a stream that was not loaded says why.
+    """
     table = Table(title=escape_unprintable(title) or None, title_justify="left")
     _add_texts(table, "stream", "status", "target", "by")
     _add_numbers(table, "read", "loaded", "inserted", "updated", "deleted", "unchanged", "rejected", "s")
@@ -98,7 +100,7 @@ def print_report(report: RunReport, title: str = "") -> None:
 
 
 def print_plans(plans: Sequence[StreamPlan]) -> None:
-    """Window, query, schema changes and statements of each stream."""
+    """Print window, query, schema changes and SQL statements of each stream."""
     out = console()
     for plan in plans:
         out.rule(escape_unprintable(f"{plan.stream}: {plan.source} → {plan.target}"), align="left")
@@ -119,7 +121,7 @@ def _sql(text: str) -> Syntax:
 
 
 def print_rejects(found: Sequence[Rejects]) -> None:
-    """A row per reason and field, or per rejected row; never its values."""
+    """Print a row per reason and field, or per rejected row; never its values."""
     table = Table()
     _add_texts(table, "stream", "reason", "field")
     _add_numbers(table, "rows")
@@ -132,7 +134,7 @@ def print_rejects(found: Sequence[Rejects]) -> None:
 
 
 def print_reload(done: ReloadResult | ReloadPlan) -> None:
-    """What a model was computed from, and what became of its rows; or what it would be computed from."""
+    """Print what a model was computed from and how its rows changed, or what a reload would compute it from."""
     table = Table()
     _add_texts(table, "model")
     _add_numbers(table, "groups of batches", *(("rows to read",) if isinstance(done, ReloadPlan) else _CHANGES))
@@ -142,7 +144,7 @@ def print_reload(done: ReloadResult | ReloadPlan) -> None:
 
 
 def print_seeded(report: SeedReport) -> None:
-    """A row per file, then a row per reason for which records were rejected."""
+    """Print a row per imported file, then a row per reason of rejected records."""
     table, rejects = Table(), Table()
     _add_texts(table, "file")
     _add_numbers(table, "read", "imported", "updated", "unchanged", "rejected")
@@ -159,7 +161,7 @@ def print_seeded(report: SeedReport) -> None:
 
 
 def print_simulated(simulated: Simulated) -> None:
-    """A row per table that changed."""
+    """Print a row per table that the simulation changed."""
     table = Table()
     _add_texts(table, "table")
     _add_numbers(table, "inserted", "updated", "silent", "deleted")
@@ -170,7 +172,7 @@ def print_simulated(simulated: Simulated) -> None:
 
 
 def print_sent(sent: Sent) -> None:
-    """A row per kind of message."""
+    """Print a row per kind of message that was sent."""
     table = Table()
     _add_texts(table, "messages")
     _add_numbers(table, "sent")

@@ -1,7 +1,7 @@
-"""Hooks that tell of a run's end, in the process of the run (or of the runner that cancels it).
+"""Hooks that send an alert when a run fails or is cancelled, in the process of the run or of its runner.
 
-Of a crash, and of a failure that no hook could see, the server tells: flows/automations.py. So that it is told once, a
-hook that told emits ``millrace.alerted``. A subflow's end is its parent's to tell.
+The server sends the alert for a crash and for a failure that no hook saw (automation_rules.py). A hook that sent one
+emits ``millrace.alerted``, so that the server sends no second one. For a subflow its parent sends the alert.
 """
 
 from __future__ import annotations
@@ -12,28 +12,30 @@ from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging.loggers import flow_run_logger
 
-from millrace.tasks.alerts import tell
+from millrace.tasks.alerts import send_alert
 from millrace.tasks.events import emit_alerted
-from millrace.tasks.messages import AlertMessage, cancelled, failed, is_dry_run
+from millrace.tasks.messages import AlertMessage, cancellation_message, failure_message, is_dry_run
 
 
 async def alert_failure(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """``on_failure``: tell what failed and what to do; beyond a threshold of rejects, that. A dry run changes nothing,
-    and whoever asked for it looks at it."""
+    """Send an alert that says what failed and what to do (hook ``on_failure``).
+
+    A dry run sends none: it changes nothing, and the person who started it sees the failure.
+    """
     if is_dry_run(flow_run):
         emit_alerted(flow.name, flow_run, state)
     elif flow_run.parent_task_run_id is None:
         error = await state.aresult(raise_on_failure=False)
-        words = failed(flow.name, flow_run, error if isinstance(error, BaseException) else None)
-        await _tell(words, flow, flow_run, state)
+        message = failure_message(flow.name, flow_run, error if isinstance(error, BaseException) else None)
+        await _send(message, flow, flow_run, state)
 
 
 async def alert_cancellation(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """``on_cancellation``: tell that the run was stopped."""
+    """Send an alert that the run was cancelled (hook ``on_cancellation``)."""
     if flow_run.parent_task_run_id is None:
-        await _tell(cancelled(flow.name, flow_run), flow, flow_run, state)
+        await _send(cancellation_message(flow.name, flow_run), flow, flow_run, state)
 
 
-async def _tell(message: AlertMessage, flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
-    if await tell(message, flow_run_logger(flow_run, flow)):
+async def _send(message: AlertMessage, flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
+    if await send_alert(message, flow_run_logger(flow_run, flow)):
         emit_alerted(flow.name, flow_run, state)

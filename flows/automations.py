@@ -1,8 +1,8 @@
-"""``python -m millrace.flows.automations``: makes Prefect's automations what the code declares.
+"""``python -m millrace.flows.automations``: create and update Prefect's automations as the code declares them.
 
-Safe to repeat: what is equal is left alone, as an update would start its watches again. Automations are known by name;
-one of ours that the code no longer declares is removed, those of others are never touched. One that somebody paused
-in the UI stays paused.
+It may be repeated at any time: an automation that is equal is not updated, because an update would restart what it
+waits for. Automations are identified by name. One of Millrace's that the code no longer declares is removed; those of
+others are not touched. An automation that somebody paused in the UI stays paused.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from millrace.blocks import names as documents
 from millrace.blocks.alerts import load_channels
 from millrace.blocks.api import api_errors
 from millrace.declaration.find import find_pipeline, pipeline_names
-from millrace.flows.watch import FLOWS, PREFIX, Patience, Watched, declared
+from millrace.flows.automation_rules import FLOWS, PREFIX, Patience, Watched, declare_automations
 from millrace.tasks.events import emit_watched
 
 TRANSFORM = "transform"
@@ -38,40 +38,39 @@ async def apply_automations(
     patience: Patience | None = None,
     dry_run: bool = False,
 ) -> list[str]:
-    """Create, update and remove until Prefect holds what is declared; a line for each: what was done to which.
+    """Create, update and remove automations until Prefect has the declared ones; return a line for each.
 
-    With ``dry_run`` nothing is done, and the lines tell what would be.
-    ``fresh_within`` are the promises of freshness by pipeline, by default those that the pipelines declare.
-    Deployments and channels are those that Prefect has now: apply again when they change.
-    Raises what ``api_errors`` makes of Prefect's API.
+    With ``dry_run`` nothing is changed, and the lines say what would be. ``fresh_within`` maps pipelines to the
+    greatest age of their data, by default as the pipelines declare it. Deployments and notification blocks are those
+    that Prefect has now: apply again when they change. Raises the errors of ``api_errors``.
     """
     promises = declared_promises(pipeline_names()) if fresh_within is None else fresh_within
     with api_errors():
         channels = [_identifier(block._block_document_id) for block in await load_channels()]
         async with get_client() as client:
             watched = Watched(channels, await _transforms(client), promises, flows, patience or Patience())
-            lines = await _apply(client, list(declared(watched)), dry_run=dry_run)
+            lines = await _apply(client, list(declare_automations(watched)), dry_run=dry_run)
     if not channels:
-        return [*lines, f"nobody is told: there is no notification block named `{documents.ALERTS}`"]
+        return [*lines, f"no alert is sent: there is no notification block named `{documents.ALERTS}`"]
     for pipeline in promises if not dry_run else ():
         emit_watched(pipeline)
     return lines
 
 
 async def remove_automations() -> list[str]:
-    """Remove all of ours; a line for each."""
+    """Remove all automations of Millrace; return a line for each."""
     async with get_client() as client:
         return await _apply(client, [], dry_run=False)
 
 
 def declared_promises(pipelines: Iterable[str]) -> dict[str, timedelta]:
-    """Of freshness, by pipeline; those that promise nothing are left out."""
+    """Return ``fresh_within`` of each pipeline that declares it."""
     found = [find_pipeline(name) for name in pipelines]
-    return {one.name: one.fresh_within for one in found if one.fresh_within is not None}
+    return {pipeline.name: pipeline.fresh_within for pipeline in found if pipeline.fresh_within is not None}
 
 
 async def _transforms(client: PrefectClient) -> dict[str, UUID]:
-    """Deployments of the flow `transform` by name, which is the pipeline's."""
+    """Return the deployments of the flow `transform` by name, which is that of the pipeline."""
     only = FlowFilter(name=FlowFilterName(any_=[TRANSFORM]))
     return {one.name: one.id for one in await client.read_deployments(flow_filter=only)}
 
@@ -87,7 +86,7 @@ async def _apply(client: PrefectClient, wanted: Sequence[AutomationCore], *, dry
 
 
 async def _stored(client: PrefectClient) -> dict[str, list[Automation]]:
-    """Ours by name: every page, and twins that a race may have made."""
+    """Return the automations of Millrace by name, with duplicates that a race may have created."""
     found: dict[str, list[Automation]] = defaultdict(list)
     offset = 0
     while page := await client.read_automations(limit=PAGE, offset=offset):
@@ -115,13 +114,13 @@ async def _save(client: PrefectClient, wanted: AutomationCore, stored: Sequence[
 
 
 async def _update(client: PrefectClient, wanted: AutomationCore, stored: Automation) -> None:
-    # The client sends only what was set by name; validated again, every field was.
+    # The client sends only fields that were set explicitly; after validation of a dump all of them are.
     whole = AutomationCore.model_validate(wanted.model_dump(exclude={"owner_resource"}) | {"enabled": stored.enabled})
     await client.update_automation(stored.id, whole)
 
 
 def _content(automation: AutomationCore) -> dict[str, Any]:
-    """What is declared; sets in an order, for the server returns them in another."""
+    """Return what is declared, with sets sorted, because the server returns them in another order."""
     content = automation.model_dump(exclude={"id", "enabled", "owner_resource"})
     return {name: _ordered(value) for name, value in content.items()}
 
@@ -141,7 +140,7 @@ def _identifier(document_id: UUID | None) -> UUID:
 
 
 def main() -> int:
-    """Exit code 0, or 1 with the reason on standard error."""
+    """Apply the automations; return exit code 0, or 1 with the reason on stderr."""
     try:
         lines = asyncio.run(apply_automations())
     except MillraceError as error:

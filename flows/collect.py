@@ -1,6 +1,6 @@
-"""The flow `extract-queue`: a consumer that collects messages into the lake, on a schedule or for ever.
+"""The flow `extract-queue`: a consumer that collects messages into the lake, on a schedule or without end.
 
-What it collects is loaded by the next run of `replicate`.
+The next run of `replicate` loads what it collected.
 """
 
 from __future__ import annotations
@@ -15,33 +15,40 @@ from pydantic import Field
 from millrace import Pipeline, Queue, Stream
 from millrace.base.errors import ConfigurationError
 from millrace.flows.alerts import alert_cancellation, alert_failure
-from millrace.flows.form import FlowParameters, asked_pipeline, pipeline_field
-from millrace.flows.together import outcomes, raise_all
-from millrace.flows.turn import leave_out_waiting
+from millrace.flows.gather import gather_outcomes, raise_all
+from millrace.flows.parameters import FlowParameters, pipeline_field, requested_pipeline
+from millrace.flows.turn import cancel_waiting_runs
 from millrace.queues.consumer import Budget, Collected, Pace
 from millrace.tasks.collect import collect_messages
-from millrace.tasks.failures import status_of, words
+from millrace.tasks.failures import describe_error, status_of
 from millrace.tasks.policy import artifact_key
 
 
 class CollectRequest(FlowParameters):
-    """Which queues are collected, until when, and how."""
+    """Which queues to collect, until when, and how."""
 
     pipeline: str = pipeline_field("events")
     streams: list[str] = Field(default=[], description="Names of streams; empty: all that come from queues.")
-    seconds: float | None = Field(default=240, gt=0, description="Stop after that long; empty: never for that.")
-    messages: int | None = Field(default=None, gt=0, description="Stop after so many; empty: never for that.")
-    until_empty: bool = Field(default=True, description="Stop when a long poll brings nothing.")
-    lanes: int = Field(default=8, ge=1, le=64, description="Requests at once.")
-    object_messages: int = Field(default=5_000, ge=1, le=100_000, description="Write an object when so many wait.")
-    flush_seconds: float = Field(default=30, ge=0, le=3_600, description="Or when the first has waited that long.")
-    visibility_seconds: int = Field(
-        default=60, ge=2, le=43_200, description="After that long without a word, messages go to another consumer."
+    seconds: float | None = Field(default=240, gt=0, description="Stop after this time; empty: no limit.")
+    messages: int | None = Field(default=None, gt=0, description="Stop after this many messages; empty: no limit.")
+    until_empty: bool = Field(default=True, description="Stop when a long poll returns nothing.")
+    lanes: int = Field(default=8, ge=1, le=64, description="Number of concurrent requests.")
+    object_messages: int = Field(
+        default=5_000, ge=1, le=100_000, description="Write an object when this many messages wait."
     )
-    wait_seconds: int = Field(default=20, ge=0, le=20, description="Of a long poll.")
+    flush_seconds: float = Field(
+        default=30, ge=0, le=3_600, description="Write an object when the first message has waited this long."
+    )
+    visibility_seconds: int = Field(
+        default=60,
+        ge=2,
+        le=43_200,
+        description="After this time without a sign of the consumer, its messages go to another one.",
+    )
+    wait_seconds: int = Field(default=20, ge=0, le=20, description="Duration of a long poll.")
 
     def chosen(self, pipeline: Pipeline) -> list[Stream]:
-        """The streams to collect. Raises ConfigurationError for one that there is not, or that is none of a queue."""
+        """Return the streams to collect. Raises ConfigurationError for one that does not exist or is not a queue."""
         asked = [pipeline.stream(name) for name in dict.fromkeys(self.streams)]
         for stream in asked:
             if not isinstance(stream.capture, Queue):
@@ -59,12 +66,12 @@ class CollectRequest(FlowParameters):
 
     @property
     def budget(self) -> Budget:
-        """When to stop."""
+        """When the consumer stops."""
         return Budget(self.seconds, self.messages, self.until_empty)
 
     @property
     def pace(self) -> Pace:
-        """How to work."""
+        """How the consumer works."""
         return Pace(
             lanes=self.lanes,
             object_messages=self.object_messages,
@@ -83,20 +90,22 @@ DEFAULT_REQUEST = CollectRequest()
     persist_result=False,
     on_failure=[alert_failure],
     on_cancellation=[alert_cancellation],
-    on_running=[leave_out_waiting],
+    on_running=[cancel_waiting_runs],
 )
 async def extract_queue(request: CollectRequest = DEFAULT_REQUEST) -> dict[str, Collected]:
-    """Collect messages into the lake; what was collected, by stream.
+    """Collect messages into the lake, and return what was collected by stream.
 
-    Any number of runs may be at it at once. SIGTERM ends it with everything in hand written. Raises ConfigurationError
-    when a stream does not come from a queue, and an ExceptionGroup with what failed.
+    Any number of runs may collect at the same time. After SIGTERM a run writes the messages that it has, and ends.
+    Raises ConfigurationError if a stream does not come from a queue, and an ExceptionGroup of what failed.
     """
-    pipeline = asked_pipeline(request.pipeline)
+    pipeline = requested_pipeline(request.pipeline)
     names = [stream.name for stream in request.chosen(pipeline)]
     ended = dict(
         zip(
             names,
-            await outcomes(collect_messages(request.pipeline, name, request.budget, request.pace) for name in names),
+            await gather_outcomes(
+                collect_messages(request.pipeline, name, request.budget, request.pace) for name in names
+            ),
             strict=True,
         )
     )
@@ -111,5 +120,5 @@ async def extract_queue(request: CollectRequest = DEFAULT_REQUEST) -> dict[str, 
 
 def _row(stream: str, outcome: Collected | Exception) -> dict[str, Any]:
     if isinstance(outcome, Exception):
-        return {"stream": stream, "status": status_of(outcome), "reason": words(outcome)}
+        return {"stream": stream, "status": status_of(outcome), "reason": describe_error(outcome)}
     return {"stream": stream, "status": "collected", "reason": "", **asdict(outcome)}

@@ -9,10 +9,10 @@ from typing import Any
 from prefect import Flow, flow
 
 from millrace.declaration.source_kinds import SOURCE_KINDS, SourceKind
-from millrace.flows.together import outcomes
+from millrace.flows.gather import gather_outcomes
 from millrace.runs.choose import Bounds
 from millrace.tasks.extract import EXTRACT_STREAM, Extracted
-from millrace.tasks.failures import causes, words
+from millrace.tasks.failures import describe_error, distinct_errors
 
 
 class StreamsFailed(ExceptionGroup[Exception]):
@@ -65,9 +65,9 @@ async def _side_by_side(
     streams: Sequence[str],
     bounds: Bounds,
 ) -> list[Extracted]:
-    ended = await outcomes(extract(pipeline, stream, bounds) for stream in streams)
+    ended = await gather_outcomes(extract(pipeline, stream, bounds) for stream in streams)
     failures = [one for one in ended if isinstance(one, Exception)]
     if failures:
-        message = "; ".join(map(words, causes(failures)))
+        message = "; ".join(map(describe_error, distinct_errors(failures)))
         raise StreamsFailed(message, failures, dict(zip(streams, ended, strict=True)))
     return [one for one in ended if not isinstance(one, Exception)]

@@ -1,4 +1,4 @@
-"""The flow `reload`: a model's table made again, beside the one that is there, and put in its place at the end."""
+"""The flow `reload`: compute a model's table again, next to the existing one, and replace that at the end."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pydantic import Field
 from millrace import Model, Pipeline
 from millrace.flows.alerts import alert_cancellation, alert_failure
 from millrace.flows.extract import EXTRACT
-from millrace.flows.form import FlowParameters, asked_pipeline, pipeline_field
-from millrace.flows.together import outcomes
+from millrace.flows.gather import gather_outcomes
+from millrace.flows.parameters import FlowParameters, pipeline_field, requested_pipeline
 from millrace.runs.choose import Bounds
 from millrace.runs.reload import ReloadResult
 from millrace.tasks.lease import give_back
@@ -19,16 +19,16 @@ from millrace.tasks.reload import ReloadPlan, plan_reload, reload_applied, reloa
 
 
 class ReloadRequest(FlowParameters):
-    """Which model is computed again, and from what."""
+    """Which model to compute again, and from what."""
 
     pipeline: str = pipeline_field("totesys")
     model: str = Field(default="", description="Name of the model.")
     source: Literal["landing", "source"] = Field(
         default="landing",
-        description="`landing`: every batch that was applied, so that all versions come back; `source`: a read of "
-        "everything there is now.",
+        description="`landing`: every batch that was applied, so that all versions come back; `source`: the current "
+        "rows, which are all read.",
     )
-    dry_run: bool = Field(default=False, description="Only show what it would be computed from.")
+    dry_run: bool = Field(default=False, description="Only show what the model would be computed from.")
 
 
 DEFAULT_REQUEST = ReloadRequest()
@@ -42,8 +42,8 @@ DEFAULT_REQUEST = ReloadRequest()
     on_cancellation=[alert_cancellation],
 )
 async def reload(request: ReloadRequest = DEFAULT_REQUEST) -> ReloadResult | ReloadPlan:
-    """Compute a model again. Its table is as it was until the end, and stays so if this fails."""
-    pipeline = asked_pipeline(request.pipeline)
+    """Compute a model again. Its table changes only at the end, and not at all if this fails."""
+    pipeline = requested_pipeline(request.pipeline)
     model = pipeline.model(request.model)
     if request.dry_run:
         return await plan_reload(request.pipeline, model.name)
@@ -54,11 +54,11 @@ async def reload(request: ReloadRequest = DEFAULT_REQUEST) -> ReloadResult | Rel
 
 
 async def _from_source(name: str, pipeline: Pipeline, model: Model) -> ReloadResult:
-    """Read all streams that it is computed from, whole."""
+    """Read all rows of all streams that the model is computed from, and compute it from them."""
     roots = [stream for stream in pipeline.streams if stream.name in pipeline.roots.of(model)]
     kinds = dict.fromkeys(stream.reference.kind for stream in roots)
     by_kind = {kind: [one.name for one in roots if one.reference.kind == kind] for kind in kinds}
-    ended = await outcomes(EXTRACT[kind](name, names, Bounds("full")) for kind, names in by_kind.items())
+    ended = await gather_outcomes(EXTRACT[kind](name, names, Bounds("full")) for kind, names in by_kind.items())
     read = [one for outcome in ended if not isinstance(outcome, Exception) for one in outcome]
     manifests = [one.manifest for one in read if one.manifest is not None]
     failures = [one for one in ended if isinstance(one, Exception)]

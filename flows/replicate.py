@@ -16,16 +16,16 @@ from millrace import Model, Pipeline, Stream
 from millrace.base.disk import remove_abandoned
 from millrace.flows.alerts import alert_cancellation, alert_failure
 from millrace.flows.extract import EXTRACT, StreamsFailed
-from millrace.flows.form import asked_pipeline
+from millrace.flows.gather import gather_outcomes
+from millrace.flows.parameters import requested_pipeline
 from millrace.flows.request import ReplicateRequest, run_name
-from millrace.flows.together import outcomes
 from millrace.flows.transform import TransformRequest, conclude, transform
-from millrace.flows.turn import leave_out_waiting
+from millrace.flows.turn import cancel_waiting_runs
 from millrace.runs.choose import Bounds
 from millrace.tasks.collect import dead_letters_of, forward_dead_letters
 from millrace.tasks.events import emit_landed
 from millrace.tasks.extract import Extracted
-from millrace.tasks.failures import status_of, words
+from millrace.tasks.failures import describe_error, status_of
 from millrace.tasks.lease import give_back
 from millrace.tasks.load import load_batches
 from millrace.tasks.plan import no_plan, plan_model, plan_stream, publish_plans
@@ -50,7 +50,7 @@ DEFAULT_REQUEST = ReplicateRequest()
     persist_result=False,
     on_failure=[alert_failure],
     on_cancellation=[alert_cancellation],
-    on_running=[leave_out_waiting],
+    on_running=[cancel_waiting_runs],
 )
 async def replicate(request: ReplicateRequest = DEFAULT_REQUEST) -> RunReport:
     """Bring what changed in a pipeline's sources into the warehouse.
@@ -58,7 +58,7 @@ async def replicate(request: ReplicateRequest = DEFAULT_REQUEST) -> RunReport:
     Raises RunFailed, an ExceptionGroup with every cause, after the other streams were loaded and all were reported.
     Of a pipeline whose tables are committed together nothing is loaded then.
     """
-    pipeline = asked_pipeline(request.pipeline)
+    pipeline = requested_pipeline(request.pipeline)
     streams = request.chosen(pipeline)
     for folder in await asyncio.to_thread(remove_abandoned):
         get_run_logger().info("Removed %s, which a killed run left behind", folder)
@@ -73,7 +73,7 @@ async def replicate(request: ReplicateRequest = DEFAULT_REQUEST) -> RunReport:
     # A stream that another run holds waits for the next run, if that will read the same.
     skipped = [one for one in failures if request.is_regular and status_of(one) == "busy"]
     for one in skipped:
-        get_run_logger().warning("Skipped: %s", words(one))
+        get_run_logger().warning("Skipped: %s", describe_error(one))
     if len(skipped) < len(failures):
         raise run_failed(report, [one for one in failures if one not in skipped])
     return report
@@ -83,7 +83,7 @@ async def _plan(request: ReplicateRequest, pipeline: Pipeline, streams: Sequence
     """What would be read and loaded; of the models only where everything is read."""
     models = [] if request.streams else pipeline.models
     members: list[Stream | Model] = [*streams, *models]
-    ended = await outcomes(
+    ended = await gather_outcomes(
         [
             *(plan_stream(request.pipeline, one.name, request.bounds) for one in streams),
             *(plan_model(request.pipeline, one.name) for one in models),
@@ -104,7 +104,7 @@ async def _extract(name: str, streams: Sequence[Stream], bounds: Bounds) -> dict
     """What was read of each stream, or why not. One subflow per kind of source, all at once."""
     kinds = dict.fromkeys(stream.reference.kind for stream in streams)
     by_kind = {kind: [one.name for one in streams if one.reference.kind == kind] for kind in kinds}
-    ended = await outcomes(EXTRACT[kind](name, names, bounds) for kind, names in by_kind.items())
+    ended = await gather_outcomes(EXTRACT[kind](name, names, bounds) for kind, names in by_kind.items())
     read: dict[str, Extracted | Exception] = {}
     for names, outcome in zip(by_kind.values(), ended, strict=True):
         if isinstance(outcome, StreamsFailed):
@@ -120,7 +120,7 @@ async def _load_each(
     request: ReplicateRequest, pipeline: Pipeline, read: Mapping[str, Extracted | Exception]
 ) -> tuple[list[StreamReport], list[Exception]]:
     """Every stream in a commit of its own: a row of each, and what failed."""
-    ended = await outcomes(_load(request.pipeline, pipeline, one) for one in read.values())
+    ended = await gather_outcomes(_load(request.pipeline, pipeline, one) for one in read.values())
     failures = [one for one in ended if isinstance(one, Exception)]
     rows = [
         failed(pipeline, stream, one) if isinstance(one, Exception) else one

@@ -1,4 +1,4 @@
-"""What a run is asked to do: the form that Prefect's UI shows."""
+"""Parameters of the flow `replicate`: what a run is asked to do, as Prefect's UI shows it."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from pydantic import BeforeValidator, Field, model_validator
 from millrace import Pipeline, Stream
 from millrace.base.errors import ConfigurationError
 from millrace.declaration.consent import NO_CONSENT, Consent
-from millrace.flows.form import FlowParameters, pipeline_field
+from millrace.flows.parameters import FlowParameters, pipeline_field
 from millrace.runs.choose import Bounds, Mode
 
 SPANS: dict[Mode, str] = {"incremental": "changes", "full": "all", "sweep": "sweep", "replay": "replay of rejects"}
-"""How a run is called."""
+"""How the name of a run says what it reads."""
 
 
-def _no_number(value: object) -> object:
-    """A number would be read as seconds since 1970, and 20260101 is a day of that year."""
+def _refuse_number(value: object) -> object:
+    """Refuse a number: it would be read as seconds since 1970, and 20260101 is a day in that year."""
     if isinstance(value, int | float) or (isinstance(value, str) and value.strip().lstrip("+-").isdigit()):
         raise ValueError("write a moment as 2026-01-31T12:00:00Z")
     return value
 
 
-Moment = Annotated[datetime, BeforeValidator(_no_number)]
+Moment = Annotated[datetime, BeforeValidator(_refuse_number)]
 
 
 class RequestedWindow(FlowParameters):
-    """A span of the cursor's time, for backfills. Such a run leaves the position where it is."""
+    """A span of the cursor column's time, for backfills. Such a run does not change the position."""
 
     start: Moment | None = Field(default=None, description="First moment (inclusive); empty: from the beginning.")
     end: Moment | None = Field(default=None, description="Last moment (exclusive); empty: open.")
@@ -42,40 +42,40 @@ class RequestedWindow(FlowParameters):
         if start and end and start >= end:
             raise ValueError("`window.end` is not after `window.start`: the window ends before it starts")
         if start and start > datetime.now(UTC):
-            raise ValueError("`window.start` is in the future: nothing was changed since")
+            raise ValueError("`window.start` is in the future: nothing has changed since then")
         return self
 
 
 class ReplicateRequest(FlowParameters):
-    """Which streams are replicated, and from where on."""
+    """Which streams to replicate, and which of their rows."""
 
     pipeline: str = pipeline_field("stori")
     streams: list[str] = Field(default=[], description="Names of streams; empty: all of the pipeline.")
     mode: Mode = Field(
         default="incremental",
-        description="`incremental` goes on where the last run ended (or sweeps, where a sweep is due); `full` reads "
-        "everything; `sweep` compares source and target as a whole; `replay` reads rejected rows again.",
+        description="`incremental` starts where the last run ended (or sweeps, if a sweep is due); `full` reads "
+        "everything; `sweep` compares all of source and target; `replay` reads rejected rows again.",
     )
     deep: bool = Field(
         default=False,
-        description="Of a sweep: read the warehouse's own values too, and compare them, not only the stored hashes.",
+        description="For a sweep: also read and compare the values in the warehouse, not only the stored hashes.",
     )
     window: RequestedWindow | None = Field(default=None, description="Only this span of time, instead of the mode.")
     load: bool = Field(
         default=True,
-        description="False: only land what was read; the deployment `transform`, which the event `millrace.landed` "
-        "starts, loads it. For pipelines with models.",
+        description="False: only write batches to the landing zone; the deployment `transform`, which the event "
+        "`millrace.landed` starts, loads them. For pipelines with models.",
     )
     accept_rejects: bool = Field(
-        default=False, description="Commit what was read also where more rows were rejected than a stream allows."
+        default=False, description="Commit even if more rows were rejected than a stream allows."
     )
     allow_deletes: bool = Field(
-        default=False, description="Commit also where more rows would be deleted than a stream or model allows."
+        default=False, description="Commit even if more rows would be deleted than a stream or model allows."
     )
     accept_source: bool = Field(
         default=False,
-        description="A stream whose declared source changed goes on with the new one, compared with the target as a "
-        "whole.",
+        description="If the declared source of a stream changed: read the new one, and compare all of it with the "
+        "target.",
     )
     dry_run: bool = Field(default=False, description="Show window, queries and schema changes; change nothing.")
 
@@ -88,16 +88,18 @@ class ReplicateRequest(FlowParameters):
         return self
 
     def chosen(self, pipeline: Pipeline) -> list[Stream]:
-        """The streams to run. Raises ConfigurationError for what this pipeline does not have or cannot do."""
+        """Return the streams to run. Raises ConfigurationError for what this pipeline does not have or cannot do."""
         if not self.load and not pipeline.is_transformed:
             raise ConfigurationError(
-                "each of its streams loads by itself", place=f"pipeline {pipeline.name}", remedy="leave out `load`"
+                "each of its streams is loaded when it was read",
+                place=f"pipeline {pipeline.name}",
+                remedy="leave out `load`",
             )
         chosen = [pipeline.stream(name) for name in dict.fromkeys(self.streams)] or list(pipeline.streams)
         for stream in chosen:
             if self.window is not None and stream.is_snapshot:
                 raise ConfigurationError(
-                    "it is read as a whole each time and has no window",
+                    "every run reads all of it, so it has no window",
                     place=f"stream {pipeline.name}.{stream.name}",
                     remedy="leave out `window`, or choose other `streams`",
                 )
@@ -105,12 +107,12 @@ class ReplicateRequest(FlowParameters):
 
     @property
     def is_regular(self) -> bool:
-        """Whether the next scheduled run reads the same; nothing repeats any other by itself."""
+        """Whether the next scheduled run reads the same. No other run repeats a run that is not regular."""
         return self.mode == "incremental" and self.window is None and self.consent == NO_CONSENT
 
     @property
     def bounds(self) -> Bounds:
-        """What is read of each stream."""
+        """What to read of each stream."""
         if self.window is not None:
             return Bounds(start=_text(self.window.start), end=_text(self.window.end), consent=self.consent)
         return Bounds(self.mode, deep=self.deep, consent=self.consent)
@@ -121,7 +123,7 @@ class ReplicateRequest(FlowParameters):
         return Consent(self.accept_rejects, self.allow_deletes, self.accept_source)
 
     def describe(self, until: datetime) -> str:
-        """For the run's name: the pipeline and its window."""
+        """Return the name of the run: the pipeline and what is read."""
         if self.window is not None:
             span = f"{_minute(self.window.start) or 'beginning'} to {_minute(self.window.end) or _minute(until)}"
         else:
@@ -130,13 +132,13 @@ class ReplicateRequest(FlowParameters):
 
 
 def run_name() -> str:
-    """Name of the current flow run; the scheduled time counts, not the moment it was picked up."""
+    """Return the name of the current flow run, with the time for which it was scheduled."""
     request = ReplicateRequest.model_validate(flow_run.parameters.get("request") or {})
     return request.describe(flow_run.scheduled_start_time or datetime.now(UTC))
 
 
 def _utc(moment: datetime) -> datetime:
-    """A moment without a zone is one of UTC."""
+    """Return a moment in UTC; one without a time zone is taken for UTC."""
     try:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except OverflowError:

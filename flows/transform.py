@@ -1,7 +1,7 @@
-"""The flow `transform`: what an ingest landed into the processed zone and, in one commit, into the warehouse.
+"""The flow `transform`: transform landed batches into the processed zone, and load them in one commit.
 
-It is the next step of `replicate`, and a deployment of its own that the event `millrace.landed` starts. That both load
-one ingest does no harm: a batch is applied once.
+It is the next step of `replicate`, and also a deployment that the event `millrace.landed` starts. If both load the same
+batches, nothing breaks: a batch is applied once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pydantic import Field
 
 from millrace import Pipeline
 from millrace.flows.alerts import alert_cancellation, alert_failure
-from millrace.flows.form import FlowParameters, asked_pipeline, pipeline_field
+from millrace.flows.parameters import FlowParameters, pipeline_field, requested_pipeline
 from millrace.tasks.alerts import alert_breach
 from millrace.tasks.events import emit_loaded
 from millrace.tasks.lease import give_back
@@ -24,7 +24,7 @@ from millrace.tasks.transform import transform_batches
 
 
 class TransformRequest(FlowParameters):
-    """Which landed batches are transformed and loaded."""
+    """Which landed batches to transform and load."""
 
     pipeline: str = pipeline_field("totesys")
     manifests: list[str] = Field(default=[], description="Keys of the batches' manifests in the landing zone.")
@@ -41,11 +41,11 @@ DEFAULT_REQUEST = TransformRequest()
     on_cancellation=[alert_cancellation],
 )
 async def transform(request: TransformRequest = DEFAULT_REQUEST) -> RunReport:
-    """Transform and load; all tables of the run become visible together, or none.
+    """Transform and load batches; all tables of the run become visible together, or none.
 
-    Raises RunFailed, after every stream was reported.
+    Raises RunFailed after every stream was reported.
     """
-    pipeline = asked_pipeline(request.pipeline)
+    pipeline = requested_pipeline(request.pipeline)
     try:
         manifests = await transform_batches(request.pipeline, request.manifests)
         results = await load_batches(request.pipeline, manifests)
@@ -61,13 +61,16 @@ async def transform(request: TransformRequest = DEFAULT_REQUEST) -> RunReport:
 
 
 def _streams_of(pipeline: Pipeline, manifests: Sequence[str]) -> list[str]:
-    """By the keys of the batches, which may be what cannot be read."""
+    """Return the streams of manifests by their keys alone, because the manifests may be what cannot be read."""
     named = {part for key in manifests for part in key.split("/")[1:2]}
     return [stream.name for stream in pipeline.streams if stream.name in named]
 
 
 async def conclude(pipeline: Pipeline, reports: Sequence[StreamReport], *, is_complete: bool) -> None:
-    """If the run ``is_complete`` (nothing failed), tell that it loaded, and people if changes came too late."""
+    """Emit the event that a complete run has loaded, and send an alert if changes came too late.
+
+    A run is complete if nothing failed.
+    """
     if not is_complete:
         return
     counts = {one.stream: {"read": one.read, "loaded": one.loaded, "rejected": one.rejected} for one in reports}

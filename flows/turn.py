@@ -1,7 +1,7 @@
-"""Runs of one deployment take turns: what a person asks for, and a retry, waits until the one at work has ended.
+"""Runs of one deployment take turns: each waits until the one before it has ended.
 
-So do runs of the schedule, which would pile up behind a long one. The run whose turn it is cancels those that it makes
-needless, and says so in their state: it begins later than they should have, and brings what they would have brought.
+Scheduled runs would pile up behind a long one. So a run that starts cancels the scheduled ones that wait and asked for
+the same, and says so in their state: it starts later than they should have, and loads what they would have loaded.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from prefect.logging.loggers import flow_run_logger
 from prefect.states import Cancelled
 
 SCHEDULED = "auto-scheduled"
-"""Prefect's own tag of a run that a schedule made."""
+"""Prefect's tag of a run that a schedule created."""
 WAITING = "AwaitingConcurrencySlot"
 
 
-async def leave_out_waiting(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """``on_running``: cancel runs of the schedule that wait for this one to end and were asked for the same."""
+async def cancel_waiting_runs(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Cancel scheduled runs that wait for this one and were asked for the same (hook ``on_running``)."""
     del state
     if flow_run.deployment_id is None:
         return
@@ -36,10 +36,10 @@ async def leave_out_waiting(flow: Flow[Any, Any], flow_run: FlowRun, state: Stat
         state=FlowRunFilterState(name=FlowRunFilterStateName(any_=[WAITING])),
         tags=FlowRunFilterTags(all_=[SCHEDULED]),
     )
-    reason = f"Left out: {flow_run.name} began later and brings what this run would have brought."
+    reason = f"Left out: {flow_run.name} began later and loads what this run would have loaded."
     async with get_client() as client:
-        for one in await client.read_flow_runs(flow_run_filter=waiting):
-            # One that ran before is a retry: a person asked for it.
-            if one.run_count == 0 and one.parameters == flow_run.parameters:
-                await client.set_flow_run_state(one.id, Cancelled(message=reason))
-                flow_run_logger(flow_run, flow).info("Left out %s, which waited for its turn", one.name)
+        for waiting_run in await client.read_flow_runs(flow_run_filter=waiting):
+            # A run that ran before is a retry: a person asked for it.
+            if waiting_run.run_count == 0 and waiting_run.parameters == flow_run.parameters:
+                await client.set_flow_run_state(waiting_run.id, Cancelled(message=reason))
+                flow_run_logger(flow_run, flow).info("Left out %s, which waited for its turn", waiting_run.name)

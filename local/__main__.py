@@ -21,7 +21,7 @@ from local.mysql import URL_VARIABLE, is_available
 from local.processes import dies_with_parent, neutral_environment
 from local.stack import BANK_DATABASE, Stack
 from millrace.base.errors import FatalError, MillraceError
-from millrace.tasks.signals import stopped_by_signals
+from millrace.tasks.signals import stop_on_signals
 
 WATCH_SECONDS = 0.5
 SEED = "seed stori --rows 2000 --documents 500"
@@ -77,7 +77,7 @@ def _running(prefect: bool, mysql: bool | None, directory: Path | None, ecs: boo
 def up(directory: Directory = None, prefect: WithPrefect = True, mysql: WithMySQL = None, ecs: WithEcs = True) -> None:
     """Start everything, say what runs where, and stay until Ctrl-C."""
     # An exception would be lost if the signal came while an object is finalized.
-    with _running(prefect, mysql, directory, ecs and prefect) as stack, stopped_by_signals() as stop, suppress(Ended):
+    with _running(prefect, mysql, directory, ecs and prefect) as stack, stop_on_signals() as stop, suppress(Ended):
         if stack.ecs:
             _fill(stack)
         _describe(stack)

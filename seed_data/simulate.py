@@ -9,7 +9,7 @@ from prefect import flow
 from prefect.artifacts import acreate_table_artifact
 from pydantic import AwareDatetime, Field
 
-from millrace.flows.form import FlowParameters
+from millrace.flows.parameters import FlowParameters
 from millrace.seed_data.events.sending import Sent
 from millrace.seed_data.simulate_tasks import (
     Simulated,

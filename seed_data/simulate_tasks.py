@@ -23,8 +23,8 @@ from millrace.seed_data.events.stream import messages
 from millrace.seed_data.stocks import simulation as stocks
 from millrace.seed_data.totesys import simulation as totesys
 from millrace.seed_data.totesys.happened import Happened
-from millrace.tasks.policy import STEP
-from millrace.tasks.signals import stopped_by_signals
+from millrace.tasks.policy import TASK_OPTIONS
+from millrace.tasks.signals import stop_on_signals
 
 TOTESYS_WRITER, STOCKS_WRITER = "totesys-writer", "stocks-writer"
 """The connections of the sources' owners; the pipelines have some that only read."""
@@ -45,7 +45,7 @@ class Simulated:
     happened: Happened
 
 
-@task(name="fill-source", task_run_name="fill {days} days from {start}", **STEP)
+@task(name="fill-source", task_run_name="fill {days} days from {start}", **TASK_OPTIONS)
 async def fill_source(days: int, seed: int, start: date, silent_rate: float) -> Simulated:
     """Make the tables of `totesys`, where they are missing, and what happened in them from ``start`` on."""
 
@@ -57,7 +57,7 @@ async def fill_source(days: int, seed: int, start: date, silent_rate: float) -> 
     return await asyncio.to_thread(make)
 
 
-@task(name="fill-stocks-source", task_run_name="fill {days} days from {start}", **STEP)
+@task(name="fill-stocks-source", task_run_name="fill {days} days from {start}", **TASK_OPTIONS)
 async def fill_stocks_source(days: int, seed: int, start: date, rare_rate: float) -> Simulated:
     """The same of `stocks`."""
 
@@ -69,7 +69,7 @@ async def fill_stocks_source(days: int, seed: int, start: date, rare_rate: float
     return await asyncio.to_thread(make)
 
 
-@task(name="simulate-source", task_run_name="simulate at speed {speed}", **STEP)
+@task(name="simulate-source", task_run_name="simulate at speed {speed}", **TASK_OPTIONS)
 async def simulate_source(speed: float, days: float | None, silent_rate: float) -> Simulated:
     """Let the source of `totesys` live for ``days``, or until a signal; logs each simulated hour."""
 
@@ -78,11 +78,11 @@ async def simulate_source(speed: float, days: float | None, silent_rate: float) 
             return _live(totesys.TotesysSimulation.resume(connection, silent_rate), speed, days, stop, logger)
 
     connect, logger = opener(await load_source_postgres(TOTESYS_WRITER)), get_run_logger()
-    with stopped_by_signals() as stop:
+    with stop_on_signals() as stop:
         return await asyncio.to_thread(live)
 
 
-@task(name="simulate-stocks-source", task_run_name="simulate at speed {speed}", **STEP)
+@task(name="simulate-stocks-source", task_run_name="simulate at speed {speed}", **TASK_OPTIONS)
 async def simulate_stocks_source(speed: float, days: float | None, rare_rate: float) -> Simulated:
     """The same of `stocks`."""
 
@@ -91,12 +91,12 @@ async def simulate_stocks_source(speed: float, days: float | None, rare_rate: fl
             return _live(stocks.StocksSimulation.resume(connection, rare_rate), speed, days, stop, logger)
 
     connect, logger = opener(await load_source_mysql(STOCKS_WRITER)), get_run_logger()
-    with stopped_by_signals() as stop:
+    with stop_on_signals() as stop:
         return await asyncio.to_thread(live)
 
 
 # No retries: they would send the same events again, and what was sent cannot be taken back.
-@task(name="send-events", task_run_name="send {rate} a second", **STEP | {"retries": 0})
+@task(name="send-events", task_run_name="send {rate} a second", **TASK_OPTIONS | {"retries": 0})
 async def send_events(
     rate: float, count: int | None, duplicates: float, malformed: float, seed: int, start: datetime
 ) -> Sent:
@@ -108,7 +108,7 @@ async def send_events(
         return producer.send(islice(messages(seed, start, rate, duplicates, malformed), count))
 
     queue, logger = await load_source_queue(EVENTS), get_run_logger()
-    with stopped_by_signals() as stop:
+    with stop_on_signals() as stop:
         return await asyncio.to_thread(send)
 
 

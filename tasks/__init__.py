@@ -1,1 +1,4 @@
-"""The units of work Prefect sees: thin tasks with retries and names. What does not belong here: order, and how."""
+"""Tasks: the units of work that Prefect sees, thin functions with names and retries.
+
+What does not belong here: their order (flows/), and how the work is done (the engine).
+"""

@@ -1,4 +1,4 @@
-"""Telling people: a message to every channel."""
+"""Send alerts to people, on every channel."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from prefect.runtime import flow_run
 
 from millrace.blocks.alerts import load_channels, send
 from millrace.tasks.events import emit_breached
-from millrace.tasks.messages import AlertMessage, Breach, breached
+from millrace.tasks.messages import AlertMessage, Breach, breach_message
 
 
-async def tell(message: AlertMessage, logger: logging.Logger | logging.LoggerAdapter[logging.Logger]) -> bool:
-    """Send to every channel; whether at least one took it. What went wrong is logged, for an alert that fails must
-    not fail what it is about."""
+async def send_alert(message: AlertMessage, logger: logging.Logger | logging.LoggerAdapter[logging.Logger]) -> bool:
+    """Send a message to every channel, and return whether at least one accepted it.
+
+    Failures are only logged: an alert that fails must not fail the run.
+    """
     channels = await load_channels()
     if not channels:
-        logger.warning("Nobody is told: there is no notification block named `alerts`. %s", message.subject)
+        logger.warning("No alert is sent: there is no notification block named `alerts`. %s", message.subject)
         return False
     failures = await send(channels, message.subject, message.body)
     for failure in failures:
@@ -29,10 +31,14 @@ async def tell(message: AlertMessage, logger: logging.Logger | logging.LoggerAda
 
 
 async def alert_breach(pipeline: str, objective: timedelta, breaches: Sequence[Breach]) -> None:
-    """Tell of streams whose changes became visible later than ``objective``: one event and one message for all of
-    them; nothing when there are none. Raises nothing because a channel fails."""
+    """Emit one event and send one alert for streams with changes that became visible later than ``objective``.
+
+    Without such streams nothing is sent. A channel that fails raises no error.
+    """
     if not breaches:
         return
-    ages = {one.stream: {name: age for name, age in asdict(one).items() if name != "stream"} for one in breaches}
+    ages = {
+        breach.stream: {name: age for name, age in asdict(breach).items() if name != "stream"} for breach in breaches
+    }
     emit_breached(pipeline, objective, ages)
-    await tell(breached(pipeline, objective, breaches, flow_run.id), get_logger("millrace.alerts"))
+    await send_alert(breach_message(pipeline, objective, breaches, flow_run.id), get_logger("millrace.alerts"))

@@ -15,16 +15,16 @@ from millrace.queues.consumer import Budget, Collected, Pace, Progress, collect
 from millrace.queues.objects import collected_prefix
 from millrace.runs.dead_letters import send_dead_letters
 from millrace.tasks.connections import open_warehouse
-from millrace.tasks.policy import STEP
+from millrace.tasks.policy import TASK_OPTIONS
 from millrace.tasks.progress import log_now_and_then
-from millrace.tasks.signals import stopped_by_signals
+from millrace.tasks.signals import stop_on_signals
 
 PROGRESS_SECONDS = 10.0
 SPARE_CONNECTIONS = 2
 """Beside those of the lanes: to renew, and to end."""
 
 
-@task(name="collect", task_run_name="collect {stream}", **STEP)
+@task(name="collect", task_run_name="collect {stream}", **TASK_OPTIONS)
 async def collect_messages(pipeline: str, stream: str, budget: Budget, pace: Pace) -> Collected:
     """Collect until the budget is spent; SIGTERM and Ctrl-C end it early, with everything in hand written first.
 
@@ -38,11 +38,11 @@ async def collect_messages(pipeline: str, stream: str, budget: Budget, pace: Pac
         )
     queue = SqsQueue(await load_source_queue(own.reference.connection), pace.lanes + SPARE_CONNECTIONS)
     store, prefix, report = await load_landing(), collected_prefix(declared.name, stream), _report_progress(stream)
-    with stopped_by_signals() as stop:
+    with stop_on_signals() as stop:
         return await asyncio.to_thread(collect, queue, store, prefix, budget, pace, stop, report)
 
 
-@task(name="dead-letters", task_run_name="dead letters of {stream}", **STEP)
+@task(name="dead-letters", task_run_name="dead letters of {stream}", **TASK_OPTIONS)
 async def forward_dead_letters(pipeline: str, stream: str, connection: str) -> int:
     """Send what was rejected to the queue of this connection, once; how many messages."""
     declared = find_pipeline(pipeline)

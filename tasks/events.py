@@ -1,6 +1,7 @@
-"""What Millrace tells Prefect's event stream: landed, loaded, a breach of freshness, an alert that was sent.
+"""Events that Millrace sends to Prefect: batches landed, batches loaded, freshness breached, alert sent.
 
-Every event of a pipeline is about one resource, ``millrace.pipeline.<name>``; automations listen (flows/watch.py).
+Every event of a pipeline is about one resource, ``millrace.pipeline.<name>``; automations react to them
+(automation_rules.py).
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ BREACHED = "millrace.freshness.breached"
 ALERTED = "millrace.alerted"
 LOAD_LABEL = "millrace.load"
 LoadedBy = Literal["by-run", "by-event"]
-"""Who loads what landed: the run that landed it, or the deployment ``transform/<pipeline>``, started by the event."""
+"""Who loads landed batches: the same run, or the deployment ``transform/<pipeline>``, which the event starts."""
 
 
 def pipeline_resource(name: str) -> dict[str, str]:
-    """The resource that a pipeline's events are about."""
+    """Return the resource that the events of a pipeline are about."""
     return {"prefect.resource.id": f"millrace.pipeline.{name}", "prefect.resource.name": name}
 
 
 def emit_landed(name: str, address: str, manifests: Sequence[str], load: LoadedBy) -> None:
-    """An ingest is finished. ``address`` is how a request names the pipeline (``stori``, ``path.py:attribute``)."""
+    """Emit that batches have landed. ``address`` is how a request names the pipeline, by name or by path."""
     emit_event(
         LANDED,
         resource=pipeline_resource(name) | {LOAD_LABEL: load},
@@ -37,7 +38,10 @@ def emit_landed(name: str, address: str, manifests: Sequence[str], load: LoadedB
 
 
 def emit_loaded(name: str, counts: Mapping[str, Any], freshness: Mapping[str, Any]) -> None:
-    """A load is finished, also one that had nothing to load: the pipeline is fresh. Both mappings are by table."""
+    """Emit that a load has finished, also one that had nothing to load: the data is fresh.
+
+    ``counts`` and ``freshness`` are by table.
+    """
     emit_event(
         LOADED,
         resource=pipeline_resource(name),
@@ -46,18 +50,18 @@ def emit_loaded(name: str, counts: Mapping[str, Any], freshness: Mapping[str, An
 
 
 def emit_watched(name: str) -> None:
-    """From now on silence of this pipeline counts, though it never loaded."""
+    """Emit that the freshness of a pipeline is watched from now on, even if it never loaded."""
     emit_event(WATCHED, resource=pipeline_resource(name))
 
 
 def emit_breached(name: str, objective: timedelta, streams: Mapping[str, Mapping[str, float]]) -> None:
-    """Changes were older than the objective when they became visible; ages in seconds, by stream."""
+    """Emit that changes became visible later than the objective; ``streams`` has their ages in seconds, by stream."""
     payload = {"pipeline": name, "objective_seconds": objective.total_seconds(), "streams": dict(streams)}
     emit_event(BREACHED, resource=pipeline_resource(name), payload=payload)
 
 
 def emit_alerted(flow_name: str, flow_run: FlowRun, state: State[Any]) -> None:
-    """Somebody was told of this state of this run, so that the server need not."""
+    """Emit that an alert was sent about this state of a run, so that the server sends none."""
     related = [_related("flow", flow_run.flow_id, flow_name)]
     if flow_run.deployment_id:
         related.append(_related("deployment", flow_run.deployment_id))
@@ -65,7 +69,7 @@ def emit_alerted(flow_name: str, flow_run: FlowRun, state: State[Any]) -> None:
         ALERTED,
         resource={"prefect.resource.id": f"prefect.flow-run.{flow_run.id}", "prefect.resource.name": flow_run.name},
         related=related,
-        # The server passes over an event that seems older than the state it follows, and clocks differ.
+        # The server ignores an event that seems older than the state before it, and clocks differ.
         occurred=max(datetime.now(UTC), state.timestamp + timedelta(milliseconds=1)),
     )
 

@@ -20,7 +20,7 @@ from millrace.runs.destination import ReportRows
 from millrace.runs.reads import Route
 from millrace.tasks.connections import open_landing, open_source, open_warehouse
 from millrace.tasks.lease import leased
-from millrace.tasks.policy import STEP
+from millrace.tasks.policy import TASK_OPTIONS
 from millrace.tasks.progress import log_now_and_then
 
 PROGRESS_SECONDS = 5.0
@@ -52,7 +52,7 @@ def _task_of(kind: SourceKind) -> ExtractStream:
         name=f"extract-{kind.name}-stream",
         description=f"Read {what}, or a part of it, into a batch in the lake.",
         task_run_name="extract {stream}",
-        **STEP,
+        **TASK_OPTIONS,
     )(extract_stream)
 
 

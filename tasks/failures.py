@@ -1,6 +1,6 @@
-"""What failed, in words for people: each cause once, however many streams it stopped.
+"""Describe failures for people: each cause once, however many streams it stopped.
 
-The words of an error that is not the engine's own may hold a secret or a value of a row, so only its type is shown.
+The message of an error that Millrace did not raise may contain a secret or a value of a row, so only its type is shown.
 """
 
 from __future__ import annotations
@@ -16,52 +16,52 @@ Failure = Literal["busy", "refused", "failed"]
 RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 
 
-def leaves(error: BaseException | None) -> Iterator[BaseException]:
-    """The errors of a group, of groups in it as well; of anything else, itself."""
+def flatten_errors(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield the errors of a group and of the groups in it; for a single error, that error."""
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:
-            yield from leaves(inner)
+            yield from flatten_errors(inner)
     elif error is not None:
         yield error
 
 
-def causes(errors: Iterable[BaseException]) -> list[BaseException]:
-    """Every different error, in order: a warehouse that is down is one, not one of each stream."""
-    return list({(type(one), str(one)): one for error in errors for one in leaves(error)}.values())
+def distinct_errors(errors: Iterable[BaseException]) -> list[BaseException]:
+    """Return every different error once, in order: if the warehouse is down, that is one error, not one per stream."""
+    return list({(type(leaf), str(leaf)): leaf for error in errors for leaf in flatten_errors(error)}.values())
 
 
-def words(error: BaseException) -> str:
-    """Why, in a line."""
-    return "; ".join(_words(cause) for cause in causes([error]))
+def describe_error(error: BaseException) -> str:
+    """Return what failed, in one line."""
+    return "; ".join(_words(cause) for cause in distinct_errors([error]))
 
 
 def _words(error: BaseException) -> str:
     if isinstance(error, MillraceError):
         return redact(error)
-    return f"an unexpected {type(error).__name__}. Remedy: the run's log holds its words; report it."
+    return f"an unexpected {type(error).__name__}. Remedy: see its message in the run's log, and report it."
 
 
 def status_of(error: BaseException) -> Failure:
-    """``busy`` where another run holds the stream, ``refused`` where a declaration, setting or permission is wrong."""
-    found = causes([error])
+    """Return ``busy`` if another run holds the stream, ``refused`` for a ConfigurationError, else ``failed``."""
+    found = distinct_errors([error])
     if all(isinstance(cause, StreamBusy) for cause in found):
         return "busy"
     return "refused" if all(isinstance(cause, ConfigurationError) for cause in found) else "failed"
 
 
 class _WithoutTraceback(logging.Filter):
-    """An error that was made for people says where and why; where the code raised it is logged at debug level only."""
+    """Removes the traceback of Millrace's own errors from log records, except at debug level."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
-        is_known = error is not None and all(isinstance(one, MillraceError) for one in leaves(error))
+        is_known = error is not None and all(isinstance(one, MillraceError) for one in flatten_errors(error))
         if is_known and not logging.getLogger(record.name).isEnabledFor(logging.DEBUG):
             record.exc_info = record.exc_text = None
         return True
 
 
 def log_known_errors_without_traceback() -> None:
-    """Of flows and tasks, from now on."""
+    """Make flows and tasks log Millrace's own errors without a traceback, from now on."""
     for name in RUN_LOGGERS:
         logger = logging.getLogger(name)
         if not any(isinstance(one, _WithoutTraceback) for one in logger.filters):

@@ -14,11 +14,11 @@ from millrace.declaration.find import find_pipeline
 from millrace.lake.manifest import read_manifest
 from millrace.tasks.connections import open_warehouse
 from millrace.tasks.lease import held
-from millrace.tasks.policy import STEP
+from millrace.tasks.policy import TASK_OPTIONS
 from millrace.warehouse.ledger.load_result import LoadResult
 
 
-@task(name="load", task_run_name="load {pipeline}", **STEP)
+@task(name="load", task_run_name="load {pipeline}", **TASK_OPTIONS)
 async def load_batches(pipeline: str, manifests: Sequence[str]) -> list[LoadResult]:
     """Stage and apply the batches whose manifests have these keys, in the zone that the pipeline loads from; return the
     results in their order."""

@@ -1,7 +1,7 @@
-"""What an alert says, as an e-mail reads: what happened, where, why, what to do, and the link to the run.
+"""Messages of alerts, written as e-mails: what happened, where, why, what to do, and the link to the run.
 
-It names streams, tables and counts: never a secret, never a value of a row. The words of an error that is not the
-engine's own may hold either, so only its type is told.
+They name streams, tables and counts: never a secret, never a value of a row. The message of an error that Millrace did
+not raise may contain either, so only its type is named.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from prefect.utilities.urls import url_for
 from millrace.base.errors import MillraceError, TooManyRejects
 from millrace.base.escaping import escape_unprintable
 from millrace.base.redact import redact
-from millrace.tasks.failures import causes, words
+from millrace.tasks.failures import describe_error, distinct_errors
 from millrace.tasks.report import RunReport
 
 LISTED_FAILURES = 50
-RETRY = "Remedy: retry this run, once the reason is gone; no other run does what it was asked for."
-REGULAR = frozenset({"pipeline", "streams", "load"})
-"""What a scheduled run of `replicate` may be asked for, beside the mode `incremental`."""
+RETRY_REMEDY = "Remedy: retry this run when the cause is fixed; no other run does what it was asked for."
+SCHEDULED_FIELDS = frozenset({"pipeline", "streams", "load"})
+"""Fields that the request of a scheduled run of `replicate` may set, besides the mode `incremental`."""
 
 
 @dataclass(frozen=True)
 class AlertMessage:
-    """One alert. Neither part holds a secret."""
+    """Subject and body of one alert, without secrets."""
 
     subject: str
     body: str
@@ -35,20 +35,23 @@ class AlertMessage:
 
 @dataclass(frozen=True)
 class Breach:
-    """Ages of a stream's changes when they became visible in this run."""
+    """How old the changes of a stream were when they became visible in this run."""
 
     stream: str
+    """Name of the stream."""
     p95_seconds: float
+    """The age that 95 percent of the changes did not exceed."""
     max_seconds: float
+    """The age of the oldest change."""
 
 
-def failed(flow_name: str, flow_run: FlowRun, error: BaseException | None) -> AlertMessage:
-    """A run ended as Failed. ``error`` is what it raised: one error, or a group of them."""
-    failures = causes([error]) if error is not None else []
-    threshold = bool(failures) and all(isinstance(one, TooManyRejects) for one in failures)
-    what = "stopped: too many rejected rows" if threshold else "failed"
+def failure_message(flow_name: str, flow_run: FlowRun, error: BaseException | None) -> AlertMessage:
+    """Return the message about a failed run. ``error`` is what it raised: one error, or a group of them."""
+    failures = distinct_errors([error]) if error is not None else []
+    has_too_many_rejects = bool(failures) and all(isinstance(failure, TooManyRejects) for failure in failures)
+    what = "stopped: too many rejected rows" if has_too_many_rejects else "failed"
     pipeline = pipeline_of(flow_run)
-    again = ["", RETRY] if is_one_off(flow_name, flow_run) else []
+    again = ["", RETRY_REMEDY] if is_one_off(flow_name, flow_run) else []
     lines = [
         f"{flow_name} {pipeline} {what}.",
         *_run_lines(flow_run),
@@ -60,28 +63,31 @@ def failed(flow_name: str, flow_run: FlowRun, error: BaseException | None) -> Al
     return _message(f"{pipeline}: {flow_name} {what}", lines)
 
 
-def cancelled(flow_name: str, flow_run: FlowRun) -> AlertMessage:
-    """A run was cancelled while it ran."""
+def cancellation_message(flow_name: str, flow_run: FlowRun) -> AlertMessage:
+    """Return the message about a run that was cancelled while it ran."""
     pipeline = pipeline_of(flow_run)
-    next_run = "Remedy: none is needed; the next run goes on where the last load ended."
+    next_run = "Remedy: none is needed; the next run starts where the last load ended."
     lines = [
         f"{flow_name} {pipeline} was cancelled while it ran.",
         *_run_lines(flow_run),
         "",
-        f"What was loaded before stays. {RETRY if is_one_off(flow_name, flow_run) else next_run}",
+        f"What was loaded before stays. {RETRY_REMEDY if is_one_off(flow_name, flow_run) else next_run}",
     ]
     return _message(f"{pipeline}: {flow_name} was cancelled", lines)
 
 
-def breached(pipeline: str, objective: timedelta, breaches: Sequence[Breach], flow_run_id: str | None) -> AlertMessage:
-    """A load made changes visible later than the objective allows."""
+def breach_message(
+    pipeline: str, objective: timedelta, breaches: Sequence[Breach], flow_run_id: str | None
+) -> AlertMessage:
+    """Return the message about a load that made changes visible later than the objective allows."""
     lines = [
-        f"Changes of {pipeline} became visible later than {minutes(objective)} after they were made.",
+        f"Changes of {pipeline} became visible later than {duration_text(objective)} after they were made.",
         f"Link:     {run_link(flow_run_id)}",
         "",
         *(
-            f"- {one.stream}: 95 % within {minutes(one.p95_seconds)}, the oldest after {minutes(one.max_seconds)}"
-            for one in breaches
+            f"- {breach.stream}: 95 % within {duration_text(breach.p95_seconds)}, "
+            f"the oldest after {duration_text(breach.max_seconds)}"
+            for breach in breaches
         ),
         "",
         "Remedy: see in the run which step took long, and whether runs before it were late or failed.",
@@ -90,35 +96,35 @@ def breached(pipeline: str, objective: timedelta, breaches: Sequence[Breach], fl
 
 
 def pipeline_of(flow_run: FlowRun) -> str:
-    """The pipeline that the run was asked for; '' when its parameters do not say."""
+    """Return the pipeline in the parameters of a run; '' if they name none."""
     request = flow_run.parameters.get("request")
     return str(request.get("pipeline") or "") if isinstance(request, dict) else ""
 
 
 def is_one_off(flow_name: str, flow_run: FlowRun) -> bool:
-    """Whether it is a run of `replicate` that the next scheduled one does not repeat: a backfill, a sweep, a replay."""
+    """Return whether no scheduled run repeats this run of `replicate`: a backfill, a sweep, a replay."""
     request = flow_run.parameters.get("request")
     if flow_name != "replicate" or not isinstance(request, dict):
         return False
-    asked = {name: value for name, value in request.items() if value and name not in REGULAR}
+    asked = {name: value for name, value in request.items() if value and name not in SCHEDULED_FIELDS}
     return asked.pop("mode", "incremental") != "incremental" or bool(asked)
 
 
 def is_dry_run(flow_run: FlowRun) -> bool:
-    """Whether it only shows what it would do."""
+    """Return whether a run only shows what it would do."""
     request = flow_run.parameters.get("request")
     return isinstance(request, dict) and bool(request.get("dry_run"))
 
 
 def run_link(flow_run_id: object) -> str:
-    """The run's page in Prefect's UI (PREFECT_UI_URL, or PREFECT_API_URL without /api)."""
+    """Return the address of a run in Prefect's UI (PREFECT_UI_URL, or PREFECT_API_URL without /api)."""
     if flow_run_id is None:
         return "no run of Prefect"
     return url_for("flow-run", obj_id=str(flow_run_id)) or f"flow run {flow_run_id}"
 
 
-def minutes(age: timedelta | float) -> str:
-    """A span for people: ``45 seconds``, ``31 minutes``, ``26 hours``."""
+def duration_text(age: timedelta | float) -> str:
+    """Return a duration as people write it: ``45 seconds``, ``31 minutes``, ``26 hours``."""
     seconds = age.total_seconds() if isinstance(age, timedelta) else age
     for unit_seconds, unit in ((7200, "hours"), (120, "minutes")):
         if seconds >= unit_seconds:
@@ -135,7 +141,7 @@ def _run_lines(flow_run: FlowRun) -> list[str]:
 
 
 def _stream_lines(error: BaseException | None) -> Iterator[str]:
-    """What was not loaded: a cause may be of a server, and of all streams that it serves."""
+    """Yield a line with the streams that were not loaded, because one cause may stop several streams."""
     report = getattr(error, "report", None)
     if isinstance(report, RunReport) and (names := [row.stream for row in report.streams if row.reason]):
         yield f"Failed:   stream {escape_unprintable(', '.join(names))}"
@@ -147,20 +153,19 @@ def _failure_lines(failures: Sequence[BaseException]) -> Iterator[str]:
     if further := failures[LISTED_FAILURES:]:
         yield f"and {len(further)} more: see the run."
     if not failures:
-        yield "The reason stands in the run's log."
+        yield "See the reason in the run's log."
 
 
 def _words(failure: BaseException) -> str:
     if not isinstance(failure, MillraceError):
-        return words(failure)
+        return describe_error(failure)
     where = f"{failure.place}: " if failure.place else ""
     remedy = f"\n   Remedy: {failure.remedy}" if failure.remedy else ""
     return f"{where}{failure.problem}{remedy}"
 
 
 def _message(subject: str, lines: Sequence[str]) -> AlertMessage:
-    told = (
-        escape_unprintable(redact(f"[millrace] {subject.removeprefix(': ')}")),
-        escape_unprintable(redact("\n".join(lines)), keep="\n"),
+    return AlertMessage(
+        subject=escape_unprintable(redact(f"[millrace] {subject.removeprefix(': ')}")),
+        body=escape_unprintable(redact("\n".join(lines)), keep="\n") + "\n",
     )
-    return AlertMessage(told[0], told[1] + "\n")

@@ -15,8 +15,8 @@ from millrace.declaration.find import find_pipeline
 from millrace.runs.choose import Bounds, choose
 from millrace.runs.reads import Route
 from millrace.tasks.connections import open_landing, open_source, open_warehouse
-from millrace.tasks.failures import words
-from millrace.tasks.policy import STEP, artifact_key
+from millrace.tasks.failures import describe_error
+from millrace.tasks.policy import TASK_OPTIONS, artifact_key
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ def no_plan(pipeline: Pipeline, member: Stream | Model, error: Exception) -> Str
         if isinstance(member, Stream)
         else (", ".join(member.inputs), pipeline.target_model_schema, member.name)
     )
-    return StreamPlan(member.name, source, f"{schema}.{table}", "", None, None, "", (), (), words(error))
+    return StreamPlan(member.name, source, f"{schema}.{table}", "", None, None, "", (), (), describe_error(error))
 
 
-@task(name="plan", task_run_name="plan {stream}", **STEP)
+@task(name="plan", task_run_name="plan {stream}", **TASK_OPTIONS)
 async def plan_stream(pipeline: str, stream: str, bounds: Bounds) -> StreamPlan:
     """What a run of this stream would do now."""
     declared = find_pipeline(pipeline)
@@ -74,7 +74,7 @@ async def plan_stream(pipeline: str, stream: str, bounds: Bounds) -> StreamPlan:
     return StreamPlan(stream, own.source, target, choice.kind, lower, upper, query, tuple(changes), tuple(statements))
 
 
-@task(name="plan-model", task_run_name="plan {model}", **STEP)
+@task(name="plan-model", task_run_name="plan {model}", **TASK_OPTIONS)
 async def plan_model(pipeline: str, model: str) -> StreamPlan:
     """What a run would do to the table of this model; its rows come from the run's other tables."""
     declared = find_pipeline(pipeline)
@@ -85,7 +85,7 @@ async def plan_model(pipeline: str, model: str) -> StreamPlan:
     return StreamPlan(model, inputs, target, "model", None, None, "", tuple(changes), tuple(statements))
 
 
-@task(name="publish-plans", **STEP)
+@task(name="publish-plans", **TASK_OPTIONS)
 async def publish_plans(pipeline: str, plans: Sequence[StreamPlan]) -> None:
     """Write a Markdown artifact `plan-<pipeline>-<stream>` for each, and the same into the log."""
     logger = get_run_logger()

@@ -1,5 +1,6 @@
-"""How every task of ours behaves: no caching, because all have side effects; retries for what passes by itself; no
-traceback of an error that says itself what is wrong.
+"""How every task behaves: no caching, retries of retryable errors, no traceback of errors of Millrace.
+
+Tasks are not cached because all have side effects. An error of Millrace says itself what is wrong.
 """
 
 from __future__ import annotations
@@ -19,22 +20,22 @@ _NOT_IN_KEYS = re.compile(r"[^a-z0-9]+")
 log_known_errors_without_traceback()
 
 
-def passes_by_itself(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Whether a failure may be gone at the next try."""
+def is_retryable(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
+    """Return whether the next try may succeed."""
     return isinstance(state.data, RetryableError)
 
 
 def artifact_key(*parts: str) -> str:
-    """Of lower-case letters, digits and dashes, as Prefect wants them."""
+    """Return the key of an artifact: lower-case letters, digits and dashes, as Prefect requires."""
     return _NOT_IN_KEYS.sub("-", "-".join(parts).lower()).strip("-")
 
 
-STEP: dict[str, Any] = {
+TASK_OPTIONS: dict[str, Any] = {
     "cache_policy": NO_CACHE,
     "persist_result": False,
     "retries": 3,
     "retry_delay_seconds": exponential_backoff(2),
     "retry_jitter_factor": 0.5,
-    "retry_condition_fn": passes_by_itself,
+    "retry_condition_fn": is_retryable,
 }
-"""Options of ``@task``."""
+"""Options of ``@task`` for every task."""

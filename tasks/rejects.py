@@ -1,4 +1,4 @@
-"""What was rejected and not replayed since, for people who look."""
+"""Open rejects, as people see them."""
 
 from __future__ import annotations
 
@@ -18,23 +18,32 @@ from millrace.tasks.connections import open_warehouse
 
 @dataclass(frozen=True)
 class Rejects:
-    """Rows of a stream or model rejected for one reason and field: how many, when last, and the latest ``file`` that
-    holds them whole. ``coordinates`` is the key of a single row of the source, '' where there are several.
-    ``is_refused``: the batch was refused for its rejects, so that nothing of it is loaded."""
+    """Rows of a stream or model that were rejected for one reason and field."""
 
     stream: str
+    """Name of the stream or model."""
     reason: str
+    """Code of the reason."""
     field: str
+    """The field that is wrong; '' for the whole row."""
     rows: int
+    """Number of rows."""
     read_at: datetime
+    """When the latest of them was read."""
     file: str
+    """The file in the lake with the latest of them."""
     coordinates: str = ""
+    """The row location of a single row; '' for several rows."""
     is_refused: bool = False
+    """Whether their batch was refused because of its rejects, so that none of its rows is loaded."""
 
 
 async def list_rejects(pipeline: str, names: Sequence[str] = (), *, each: bool = False) -> list[Rejects]:
-    """Open rejects of these streams and models (of all, if none is named), and those of a batch that was refused and on
-    which nothing went on; the most frequent reason first; ``each``: row by row. Raises ConfigurationError."""
+    """Return the open rejects of streams and models (all, if none is named), the most frequent reason first.
+
+    Rejects of a refused batch after which no other was loaded are included. With ``each`` every row is listed. Raises
+    ConfigurationError.
+    """
     declared = find_pipeline(pipeline)
     members = [declared.find(name) for name in names] or declared.members
     warehouse, landing = await open_warehouse(declared), await load_landing()

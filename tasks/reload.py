@@ -1,4 +1,4 @@
-"""Compute a model again, from applied batches or from those of a new read, as a task."""
+"""Tasks that compute a model again, from applied batches or from a new read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from millrace.lake.manifest import read_manifest
 from millrace.runs.reload import BatchGroup, ReloadResult, ReportGroups, find_applied_groups, reload_model
 from millrace.tasks.connections import open_warehouse
 from millrace.tasks.lease import held, leased
-from millrace.tasks.policy import STEP
+from millrace.tasks.policy import TASK_OPTIONS
 from millrace.warehouse.warehouse import Warehouse
 
 PROGRESS_SECONDS = 5.0
@@ -26,37 +26,43 @@ PROGRESS_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class ReloadPlan:
-    """What a reload from the landing zone would compute from: how many groups of batches, and the rows in them."""
+    """What a reload from the landing zone would compute a model from."""
 
     model: str
+    """Name of the model."""
     groups: int
+    """Number of groups of batches that belong together."""
     rows: int
+    """Number of rows in these batches."""
 
 
-@task(name="plan-reload", task_run_name="plan reload of {model}", **STEP)
+@task(name="plan-reload", task_run_name="plan reload of {model}", **TASK_OPTIONS)
 async def plan_reload(pipeline: str, model: str) -> ReloadPlan:
-    """What it costs. Changes nothing."""
+    """Return how much a reload would read. Changes nothing."""
     declared = find_pipeline(pipeline)
     warehouse = await open_warehouse(declared)
     groups = await asyncio.to_thread(find_applied_groups, warehouse, declared, declared.model(model))
     return ReloadPlan(model, len(groups), sum(group.rows for group in groups))
 
 
-@task(name="reload", task_run_name="reload {model}", **STEP)
+@task(name="reload", task_run_name="reload {model}", **TASK_OPTIONS)
 async def reload_applied(pipeline: str, model: str) -> ReloadResult:
-    """From every batch that was applied. Meanwhile the streams that it is computed from are this run's."""
+    """Compute a model again from every batch that was applied, while this run holds the leases of its streams."""
     declared = find_pipeline(pipeline)
-    own, warehouse = declared.model(model), await open_warehouse(declared)
+    reloaded, warehouse = declared.model(model), await open_warehouse(declared)
     async with AsyncExitStack() as stack:
-        for name in sorted(declared.roots.of(own)):
+        for name in sorted(declared.roots.of(reloaded)):
             await stack.enter_async_context(leased(warehouse, declared, declared.stream(name)))
-        groups = await asyncio.to_thread(find_applied_groups, warehouse, declared, own)
-        return await _reload(declared, own, groups, warehouse)
+        groups = await asyncio.to_thread(find_applied_groups, warehouse, declared, reloaded)
+        return await _reload(declared, reloaded, groups, warehouse)
 
 
-@task(name="reload", task_run_name="reload {model} from its source", **STEP)
+@task(name="reload", task_run_name="reload {model} from its source", **TASK_OPTIONS)
 async def reload_landed(pipeline: str, model: str, manifests: Sequence[str]) -> ReloadResult:
-    """From the batches of one read of everything, which are not loaded themselves. Their leases are given back."""
+    """Compute a model again from the batches of one full read, and release their leases.
+
+    The batches themselves are not loaded.
+    """
     declared, landing = find_pipeline(pipeline), await load_landing()
     warehouse = await open_warehouse(declared)
     batches = await asyncio.to_thread(lambda: [read_manifest(landing, manifest) for manifest in manifests])
@@ -73,13 +79,13 @@ async def _reload(declared: Pipeline, model: Model, groups: Sequence[BatchGroup]
 
 
 def _reporter(model: str) -> ReportGroups:
-    """Logs how far it is, every few seconds."""
-    logger, said = get_run_logger(), time.monotonic()
+    """Return a function that logs the progress every few seconds."""
+    logger, logged_at = get_run_logger(), time.monotonic()
 
     def report(done: int, groups: int) -> None:
-        nonlocal said
-        if time.monotonic() - said >= PROGRESS_SECONDS:
-            said = time.monotonic()
+        nonlocal logged_at
+        if time.monotonic() - logged_at >= PROGRESS_SECONDS:
+            logged_at = time.monotonic()
             logger.info("%s: %s of %s groups of batches (%.0f %%)", model, done, groups, 100 * done / groups)
 
     return report

@@ -11,9 +11,9 @@ from prefect.artifacts import acreate_table_artifact
 
 from millrace import Pipeline
 from millrace.base.escaping import escape_unprintable
-from millrace.tasks.failures import Failure, causes, status_of, words
+from millrace.tasks.failures import Failure, describe_error, distinct_errors, status_of
 from millrace.tasks.plan import StreamPlan
-from millrace.tasks.policy import STEP, artifact_key
+from millrace.tasks.policy import TASK_OPTIONS, artifact_key
 from millrace.warehouse.freshness import Freshness
 from millrace.warehouse.ledger.load_result import LoadResult
 
@@ -107,7 +107,7 @@ def unloaded(pipeline: Pipeline, stream: str, status: Status = "nothing new", re
 
 def failed(pipeline: Pipeline, stream: str, error: Exception) -> StreamReport:
     """The row of a stream that could not be read or loaded."""
-    return unloaded(pipeline, stream, status_of(error), words(error))
+    return unloaded(pipeline, stream, status_of(error), describe_error(error))
 
 
 def noted(row: StreamReport, note: str) -> StreamReport:
@@ -120,9 +120,9 @@ class RunFailed(ExceptionGroup[Exception]):
 
     report: RunReport
 
-    def __new__(cls, message: str, causes: Sequence[Exception], report: RunReport | None = None) -> RunFailed:
+    def __new__(cls, message: str, distinct_errors: Sequence[Exception], report: RunReport | None = None) -> RunFailed:
         """As ExceptionGroup, with the report."""
-        group = super().__new__(cls, message, causes)
+        group = super().__new__(cls, message, distinct_errors)
         group.report = report or RunReport("")
         return group
 
@@ -137,8 +137,8 @@ def run_failed(report: RunReport, failures: Sequence[Exception]) -> RunFailed:
     """Its message names the streams that were not loaded (or planned), and why."""
     rows: list[StreamReport | StreamPlan] = [*report.streams, *report.plans]
     names = ", ".join(row.stream for row in rows if row.reason)
-    reasons = [one for one in causes(failures) if isinstance(one, Exception)]
-    return RunFailed(f"failed: {names}. {' '.join(map(words, reasons))}", reasons, report)
+    reasons = [one for one in distinct_errors(failures) if isinstance(one, Exception)]
+    return RunFailed(f"failed: {names}. {' '.join(map(describe_error, reasons))}", reasons, report)
 
 
 def _note_of_deletes(result: LoadResult) -> tuple[str, ...]:
@@ -156,7 +156,7 @@ def _note_of_rejects(pipeline: Pipeline, result: LoadResult) -> tuple[str, ...]:
     return (note,) if result.rejected else ()
 
 
-@task(name="report", **STEP)
+@task(name="report", **TASK_OPTIONS)
 async def publish_report(pipeline: str, streams: Sequence[StreamReport]) -> None:
     """Write the table artifact `millrace-<pipeline>`, and a line for each row into the log."""
     for row in streams:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as an event, for steps that end well when they are asked to."""
+"""Ctrl-C and SIGTERM as an event, for steps that finish their work before they stop."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from types import FrameType
 
 
 @contextmanager
-def stopped_by_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets, where this is the thread that signals reach."""
+def stop_on_signals() -> Iterator[threading.Event]:
+    """Provide an event that Ctrl-C or SIGTERM sets; outside the main thread, which gets no signals, nothing sets it."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop

@@ -1,4 +1,4 @@
-"""Transform the landed batches of a run into the processed zone: as they are, and as the models make of them."""
+"""The task that transforms the landed batches of a run into the processed zone: streams and models."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from millrace.lake.manifest import read_manifest
 from millrace.models.transform import transform
 from millrace.tasks.connections import open_warehouse
 from millrace.tasks.lease import kept
-from millrace.tasks.policy import STEP
+from millrace.tasks.policy import TASK_OPTIONS
 
 
-@task(name="transform", task_run_name="transform {pipeline}", **STEP)
+@task(name="transform", task_run_name="transform {pipeline}", **TASK_OPTIONS)
 async def transform_batches(pipeline: str, manifests: Sequence[str]) -> list[str]:
-    """Keys of the manifests in the processed zone, of those in the landing zone. Safe to repeat: a second try makes
-    batches of the same ids."""
+    """Transform landed batches, and return the keys of the manifests in the processed zone.
+
+    It may be repeated: a second try makes batches with the same ids.
+    """
     declared, landing, processed = find_pipeline(pipeline), await load_landing(), await load_processed()
     warehouse = await open_warehouse(declared)
     batches = await asyncio.to_thread(lambda: [read_manifest(landing, manifest) for manifest in manifests])

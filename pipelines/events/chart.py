@@ -10,8 +10,8 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from millrace.base.errors import ConfigurationError
 from millrace.flows.alerts import alert_cancellation, alert_failure
-from millrace.flows.form import FlowParameters
-from millrace.flows.turn import leave_out_waiting
+from millrace.flows.parameters import FlowParameters
+from millrace.flows.turn import cancel_waiting_runs
 from millrace.pipelines.events.chart_tasks import Chart, draw_chart, publish_numbers
 from millrace.pipelines.events.contracts import Platform
 from millrace.pipelines.events.counts import KINDS, Days, Shown, count_events
@@ -83,7 +83,7 @@ DEFAULT_REQUEST = ChartRequest()
     persist_result=False,
     on_failure=[alert_failure],
     on_cancellation=[alert_cancellation],
-    on_running=[leave_out_waiting],
+    on_running=[cancel_waiting_runs],
 )
 async def chart(request: ChartRequest = DEFAULT_REQUEST) -> Chart:
     """Count events by UTC day and platform, and draw them: to the lake and beside the run.

@@ -14,7 +14,7 @@ from millrace.blocks.load import load_processed
 from millrace.pipelines.events.contracts import PLATFORMS, Platform
 from millrace.pipelines.events.counts import EventCounts
 from millrace.pipelines.events.picture import Form, draw, title_of
-from millrace.tasks.policy import STEP
+from millrace.tasks.policy import TASK_OPTIONS
 
 FOLDER = "charts/events"
 NUMBERS_KEY, PICTURE_KEY = "events-by-day", "events-chart"
@@ -29,7 +29,7 @@ class Chart:
     svg: str
 
 
-@task(name="draw chart", **STEP)
+@task(name="draw chart", **TASK_OPTIONS)
 async def draw_chart(numbers: EventCounts) -> Chart:
     """Put the picture into the lake, under the moment of the count, and show it beside the run."""
     pictures = {form: await asyncio.to_thread(draw, numbers, form) for form in get_args(Form)}
@@ -46,7 +46,7 @@ async def draw_chart(numbers: EventCounts) -> Chart:
     return chart
 
 
-@task(name="publish numbers", **STEP)
+@task(name="publish numbers", **TASK_OPTIONS)
 async def publish_numbers(numbers: EventCounts) -> None:
     """Write the table artifact `events-by-day`: a row for each day, the latest first."""
     table = [

@@ -17,7 +17,7 @@ from millrace.blocks.load import load_warehouse
 from millrace.blocks.sql import opener
 from millrace.pipelines.events import pipeline
 from millrace.pipelines.events.contracts import PLATFORMS, Platform
-from millrace.tasks.policy import STEP
+from millrace.tasks.policy import TASK_OPTIONS
 from millrace.warehouse.session import open_session
 
 COUNT_SQL = SQL_FILES / "events" / "chart.sql"
@@ -83,7 +83,7 @@ class EventCounts:
         return [one.events for one in self.counts if (one.kind, one.platform) == (kind, platform)]
 
 
-@task(name="count events", **STEP)
+@task(name="count events", **TASK_OPTIONS)
 async def count_events(shown: Shown, until: datetime) -> EventCounts:
     """Ask the warehouse; what it has no events of is 0.
 

@@ -13,8 +13,8 @@ from prefect import flow
 from prefect.artifacts import acreate_table_artifact
 from pydantic import Field, FilePath, field_validator
 
-from millrace.flows.form import FlowParameters
-from millrace.flows.together import raise_all, together
+from millrace.flows.gather import gather_results, raise_all
+from millrace.flows.parameters import FlowParameters
 from millrace.seed_data.stori.generate import Header
 from millrace.seed_data.stori.outcome import Outcome
 from millrace.seed_data.stori.tasks import (
@@ -82,7 +82,7 @@ async def import_files(request: ImportRequest) -> SeedReport:
 
 
 async def _report(imports: Sequence[Coroutine[Any, Any, Outcome]]) -> SeedReport:
-    outcomes, failures = await together(imports)
+    outcomes, failures = await gather_results(imports)
     if len(failures) == 1:
         raise failures[0]
     raise_all(failures)

@@ -24,40 +24,40 @@ from millrace.seed_data.stori.outcome import Outcome, sha256_of, with_reasons
 from millrace.seed_data.stori.trade_validator import install_collection
 from millrace.seed_data.stori.trades import import_trades
 from millrace.seed_data.stori.transactions import PLACE, import_transactions, install_source
-from millrace.tasks.policy import STEP
+from millrace.tasks.policy import TASK_OPTIONS
 
 DATABASE = "finance"
 TRANSACTIONS_FILE, TRADES_FILE = "txns.csv", "trades.json"
 
 
-@task(name="land-transactions", task_run_name="generate {rows} transactions", **STEP)
+@task(name="land-transactions", task_run_name="generate {rows} transactions", **TASK_OPTIONS)
 async def land_transactions(rows: int, accounts: int, seed: int, header: Header) -> str:
     """Generate txns.csv and put it into the landing zone; returns its key."""
     generate = partial(generate_transactions, rows=rows, accounts=accounts, seed=seed, header=header)
     return await asyncio.to_thread(_land, await load_landing(), generate, TRANSACTIONS_FILE)
 
 
-@task(name="land-trades", task_run_name="generate {documents} trades", **STEP)
+@task(name="land-trades", task_run_name="generate {documents} trades", **TASK_OPTIONS)
 async def land_trades(documents: int, seed: int) -> str:
     """Generate trades.json and put it into the landing zone; returns its key."""
     generate = partial(generate_trades, documents=documents, seed=seed)
     return await asyncio.to_thread(_land, await load_landing(), generate, TRADES_FILE)
 
 
-@task(name="land-file", task_run_name="land {path}", **STEP)
+@task(name="land-file", task_run_name="land {path}", **TASK_OPTIONS)
 async def land_file(path: str) -> str:
     """Put a file of this machine into the landing zone; returns its key."""
     return await asyncio.to_thread(_put, await load_landing(), Path(path))
 
 
-@task(name="import-transactions", task_run_name="import {key}", **STEP)
+@task(name="import-transactions", task_run_name="import {key}", **TASK_OPTIONS)
 async def import_landed_transactions(key: str) -> Outcome:
     """Import a landed CSV file into the Postgres source, making its tables where they are missing."""
     connector = await load_source_postgres()
     return await asyncio.to_thread(_import_transactions, opener(connector), await load_landing(), key)
 
 
-@task(name="import-trades", task_run_name="import {key}", **STEP)
+@task(name="import-trades", task_run_name="import {key}", **TASK_OPTIONS)
 async def import_landed_trades(key: str) -> Outcome:
     """Import a landed JSON document into the MongoDB source, installing the collection's validator first."""
     store = await load_landing()

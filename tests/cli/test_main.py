@@ -44,7 +44,7 @@ WRONG = [
     (("plan", "stori", "--full", "--to", "2026-01-01"), "a full has no window"),
     (
         ("run", "stocks", "--from", "2026-01-01"),
-        "it is read as a whole each time and has no window. Remedy: leave out --from",
+        "every run reads all of it, so it has no window. Remedy: leave out --from",
     ),
     (("collect", "stori"), "it has no stream from a queue"),
     (("collect", "events", "--stream", "nope"), "choose from events"),
@@ -60,8 +60,8 @@ WRONG = [
     (("seed", "events"), "there is no sample data for 'events'"),
     (("seed", "stori", "--file", "nope.csv"), "--file: Path does not point to a file"),
     (("seed", "stori", "--file", "Makefile"), "--file: Makefile is neither a .csv file (transactions) nor a .json"),
-    (("seed", "stori", "--file", "Makefile", "--rows", "5"), "--rows says nothing here: a file is imported as it is"),
-    (("seed", "totesys", "--file", "Makefile"), "--file says nothing here"),
+    (("seed", "stori", "--file", "Makefile", "--rows", "5"), "--rows has no effect here: a file is imported as it is"),
+    (("seed", "totesys", "--file", "Makefile"), "--file has no effect here"),
 ]
 
 

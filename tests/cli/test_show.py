@@ -12,7 +12,7 @@ from typer import Exit
 from millrace.base.errors import MillraceError
 from millrace.base.escaping import escape_markdown, escape_unprintable, markdown_code_block
 from millrace.cli import show
-from millrace.cli.asking import fail
+from millrace.cli.command import fail
 from millrace.tasks.plan import StreamPlan
 from millrace.tasks.rejects import Rejects
 from millrace.tasks.report import RunReport, StreamReport

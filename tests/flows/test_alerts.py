@@ -25,7 +25,7 @@ from millrace.flows.alerts import alert_failure
 from millrace.flows.replicate import replicate
 from millrace.flows.request import ReplicateRequest
 from millrace.tasks.alerts import alert_breach
-from millrace.tasks.messages import RETRY, Breach, cancelled, failed
+from millrace.tasks.messages import RETRY_REMEDY, Breach, cancellation_message, failure_message
 from tests.flows.inbox import Inbox, Mail
 from tests.saved_blocks import save_blocks
 
@@ -128,9 +128,9 @@ async def test_names_from_a_source_forge_no_line(inbox: Inbox) -> None:
 def test_the_remedy_fits_what_the_run_was_asked_for(request_: dict[str, Any] | None, one_off: bool) -> None:
     """No other run repeats a backfill, a sweep on demand or a replay."""
     run = FlowRun(flow_id=uuid4(), name="stori", parameters={"request": request_} if request_ else {})
-    assert (RETRY in failed("replicate", run, None).body) == one_off
-    stopped = cancelled("replicate", run).body
-    assert (RETRY in stopped) == one_off
+    assert (RETRY_REMEDY in failure_message("replicate", run, None).body) == one_off
+    stopped = cancellation_message("replicate", run).body
+    assert (RETRY_REMEDY in stopped) == one_off
     assert ("the next run goes on" in stopped) != one_off
 
 
@@ -145,7 +145,7 @@ async def test_words_of_foreign_errors_are_not_told(inbox: Inbox) -> None:
     await run_that_raises(ValueError(f"Key (name)=({ROW_VALUE}) already exists"))
     (mail,) = inbox.read()
     assert ROW_VALUE not in mail.text
-    assert "an unexpected ValueError. Remedy: the run's log holds its words" in mail.body
+    assert "an unexpected ValueError. Remedy: see its message in the run's log" in mail.body
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ async def test_without_a_channel_the_run_fails_as_ever(
     prefect_server: PrefectServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     await run_that_raises(MillraceError("no"))
-    assert "Nobody is told: there is no notification block named `alerts`" in caplog.text
+    assert "No alert is sent: there is no notification block named `alerts`" in caplog.text
 
 
 async def test_a_breach_of_freshness_is_one_message(inbox: Inbox) -> None:

@@ -34,8 +34,8 @@ from local.prefect_server import PrefectServer
 from local.processes import Process, neutral_environment
 from local.stack import Stack
 from millrace.blocks.sns import SnsNotification
+from millrace.flows.automation_rules import PREFIX, Patience
 from millrace.flows.automations import apply_automations
-from millrace.flows.watch import PREFIX, Patience
 from millrace.tasks.events import emit_landed, emit_loaded
 from tests.flows.inbox import DEADLINE_SECONDS, Inbox, Mail
 from tests.flows.watched import watched
@@ -217,9 +217,9 @@ async def until(reached: Callable[[], Awaitable[bool]], what: str) -> None:
     ("pipeline", "subject", "words"),
     [
         ("killed", "watched crashed", "Reason:   Process exited with status code: -9"),
-        ("cancelled", "watched was cancelled", "the next run goes on where the last load ended"),
+        ("cancelled", "watched was cancelled", "the next run starts where the last load ended"),
         ("fails", "watched failed", "1. stream design: no key\n   Remedy: declare one"),
-        ("unheard", "watched failed", "watched unheard failed, and its process could not tell why."),
+        ("unheard", "watched failed", "watched unheard failed, and its process could not send an alert."),
         ("pending", "watched pending", "was submitted, but did not start within 10 seconds"),
         ("late", "watched late", "no run of its deployment was picked up for 10 seconds"),
     ],

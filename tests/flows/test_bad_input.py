@@ -32,8 +32,8 @@ from millrace.flows.request import ReplicateRequest
 from millrace.sources.chunk import Window
 from millrace.tasks.connections import open_source
 from millrace.tasks.extract import EXTRACT_STREAM
-from millrace.tasks.failures import causes
-from millrace.tasks.messages import failed
+from millrace.tasks.failures import distinct_errors
+from millrace.tasks.messages import failure_message
 from millrace.tasks.views import create_views
 from millrace.warehouse.warehouse import Warehouse
 from tests.flows.conftest import OwnPipeline, Places
@@ -108,7 +108,7 @@ async def test_a_source_that_is_down_is_one_cause_however_many_streams_it_has(pl
             async with open_source(Pipeline("shop", streams), stream, cast("Warehouse", None)) as source:
                 await source.plan(stream, (), Window(None, None))
         failures.append(failure.value)
-    (cause,) = causes(failures)
+    (cause,) = distinct_errors(failures)
     assert isinstance(cause, Unreachable)
     assert cause.place == f"source {kind}/down"
 
@@ -123,7 +123,7 @@ async def test_more_rejects_than_allowed(places: Places, own_pipeline: OwnPipeli
     assert isinstance(reason, TooManyRejects)
     assert "1,001 of 1,061 rows were rejected, 106 are allowed" in reason.problem
     assert "rejects-*.ndjson" in reason.remedy
-    told = failed("replicate", FlowRun(flow_id=uuid4(), name="run"), reason)
+    told = failure_message("replicate", FlowRun(flow_id=uuid4(), name="run"), reason)
     assert "stopped: too many rejected rows" in told.subject
     assert "1,001 number_does_not_fit of amount" in told.body
     assert f"`millrace rejects {pipeline} --stream notes`" in told.body

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from local.prefect_server import PrefectServer
 from millrace.base.errors import ConfigurationError
 from millrace.flows.collect import extract_queue
-from millrace.flows.form import PATHS_VARIABLE
+from millrace.flows.parameters import PATHS_VARIABLE
 from millrace.flows.replicate import replicate
 from millrace.flows.request import ReplicateRequest, RequestedWindow
 from millrace.flows.transform import transform

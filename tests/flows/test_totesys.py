@@ -245,5 +245,5 @@ async def test_views_of_a_pipeline_that_has_none(office: Office) -> None:
 
 
 async def test_landing_only_is_refused_where_each_stream_loads_by_itself(office: Office) -> None:
-    with pytest.raises(ConfigurationError, match="each of its streams loads by itself"):
+    with pytest.raises(ConfigurationError, match="each of its streams is loaded when it was read"):
         await replicate(ReplicateRequest(pipeline="stori", load=False))

@@ -14,13 +14,13 @@ from prefect.client.schemas.objects import ConcurrencyOptions, FlowRun
 from prefect.states import Failed, Pending, Running, Scheduled
 
 from local.prefect_server import PrefectServer
-from millrace.flows.turn import SCHEDULED, WAITING, leave_out_waiting
+from millrace.flows.turn import SCHEDULED, WAITING, cancel_waiting_runs
 
 REQUEST = {"request": {"pipeline": "stori"}}
 LIMITS = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text(encoding="utf-8"))["definitions"]
 
 
-@flow(name="turns", on_running=[leave_out_waiting], persist_result=False)
+@flow(name="turns", on_running=[cancel_waiting_runs], persist_result=False)
 async def turns(request: dict[str, str]) -> None:
     """What a run does is not looked at."""
 
@@ -85,13 +85,11 @@ async def test_runs_of_the_schedule_that_waited_are_left_out_with_a_word(
     await begin(client, at_work)
     for waiting in (late, by_hand, other):
         await begin(client, waiting)
-    await leave_out_waiting(turns, at_work, Running())
+    await cancel_waiting_runs(turns, at_work, Running())
     left_out = await client.read_flow_run(late.id)
     assert left_out.state_name == "Cancelled"
     assert left_out.state is not None
-    assert (
-        left_out.state.message == f"Left out: {at_work.name} began later and brings what this run would have brought."
-    )
+    assert left_out.state.message == f"Left out: {at_work.name} began later and loads what this run would have loaded."
     assert [(await client.read_flow_run(one.id)).state_name for one in (by_hand, other)] == [WAITING, WAITING]
 
 
@@ -104,5 +102,5 @@ async def test_a_retry_of_a_scheduled_run_is_not_left_out(client: PrefectClient,
     await begin(client, at_work)
     await client.set_flow_run_state(retried.id, Scheduled(name="AwaitingRetry"), force=True)
     await begin(client, retried)
-    await leave_out_waiting(turns, at_work, Running())
+    await cancel_waiting_runs(turns, at_work, Running())
     assert (await client.read_flow_run(retried.id)).state_name == WAITING

@@ -20,10 +20,10 @@ from pymongo import errors as mongo
 from millrace.base import errors as known
 from millrace.base.errors import MillraceError
 from millrace.base.redact import redact
-from millrace.cli.asking import fail
+from millrace.cli.command import fail
 from millrace.drivers import botocore_errors, mongo_client, psycopg_errors, pymysql_errors
 from millrace.tasks.failures import status_of
-from millrace.tasks.policy import passes_by_itself
+from millrace.tasks.policy import is_retryable
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
@@ -55,7 +55,7 @@ def exit_code(kind: type[MillraceError], capsys: pytest.CaptureFixture[str]) -> 
 
 def is_tried_again(kind: type[MillraceError]) -> bool:
     state: State[Any] = Failed(data=kind("it"))
-    return passes_by_itself(cast("Any", None), cast("Any", None), state)
+    return is_retryable(cast("Any", None), cast("Any", None), state)
 
 
 def test_every_class_has_a_row_whose_columns_are_what_the_program_does(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from millrace.flows.together import raise_all, together
+from millrace.flows.gather import gather_results, raise_all
 
 
 async def step(result: int, seconds: float = 0, error: BaseException | None = None) -> int:
@@ -18,12 +18,12 @@ async def step(result: int, seconds: float = 0, error: BaseException | None = No
 
 async def test_a_failure_lets_the_others_end() -> None:
     failure = ValueError("second")
-    assert await together([step(1, 0.05), step(2, error=failure), step(3)]) == ([1, 3], [failure])
+    assert await gather_results([step(1, 0.05), step(2, error=failure), step(3)]) == ([1, 3], [failure])
 
 
 async def test_a_cancelled_step_is_no_success() -> None:
     with pytest.raises(asyncio.CancelledError):
-        await together([step(1), step(2, error=asyncio.CancelledError())])
+        await gather_results([step(1), step(2, error=asyncio.CancelledError())])
 
 
 def test_all_reasons_are_in_one_message() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from prefect.server.utilities.user_templates import render_user_template_sync, validate_user_template
 
-from millrace.flows.watch import AFTER_CRASH, FLOWS
+from millrace.flows.automation_rules import AFTER_CRASH, FLOWS
 from tests.infra.deployments import document, flow_of
 
 

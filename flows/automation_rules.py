@@ -1,8 +1,8 @@
-"""The automations of Millrace, declared: what Prefect's server does by itself.
+"""The automations that Prefect's server has for Millrace.
 
-It tells of what no hook in a flow's process can see (a crash, a run that does not start, a failure before the hook,
-silence), and starts the deployment ``transform/<pipeline>`` when an ingest has landed that asks for it. Only runs of
-deployments are watched: an ad-hoc run has somebody who looks at it, and a subflow has a parent.
+They send an alert about what no hook in a flow's process can see (a crash, a run that does not start, a failure before
+the hook, no run at all), and start the deployment ``transform/<pipeline>`` when landed batches ask for it. They watch
+only runs of deployments: a person sees a run that they started, and a subflow has a parent.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from prefect.events.actions import RunDeployment, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
 from millrace.tasks.events import ALERTED, LANDED, LOAD_LABEL, LOADED, WATCHED, pipeline_resource
-from millrace.tasks.messages import REGULAR, minutes, run_link
+from millrace.tasks.messages import SCHEDULED_FIELDS, duration_text, run_link
 
 PREFIX = "millrace: "
-"""Automations whose names begin so are ours: made, changed and removed by code alone."""
+"""How names of Millrace's automations begin; only code creates, changes and removes these."""
 FLOWS = ("replicate", "transform", "extract-queue", "chart")
-"""Those with a schedule, or that an event starts: nobody looks at them while they run."""
+"""Flows with a schedule, or that an event starts: nobody looks at them while they run."""
 RUN_ID = "prefect.resource.id"
 STARTED = ("Running", "Retrying", "Completed", "Failed", "TimedOut", "Crashed", "Cancelling", "Cancelled")
 PUT_OFF = ("Scheduled", "AwaitingRetry", "AwaitingConcurrencySlot", "Suspended")
 MOVED_ON = {f"prefect.flow-run.{state}" for state in (*STARTED, *PUT_OFF)}
-# An unexpected exception's words may hold a row's value; every other reason of a crash is Prefect's or AWS's own.
+# The message of an unexpected exception may contain a row's value; all other reasons of a crash are by Prefect or AWS.
 CRASH_REASON = (
     "{% if 'exception' in (flow_run.state.message or '') %}an unexpected exception, see the run's log"
     "{% else %}{{ flow_run.state.message or 'not known' }}{% endif %}"
 )
-# Of a run that only a person or a schedule of its own asks for, no other run does the work (see tasks/messages.py).
+# No other run repeats one that a person, or a schedule with other parameters, asks for (see tasks/messages.py).
 AFTER_CRASH = (
     "{% set asked = (flow_run.parameters.request or {}).items() | selectattr(1) "
-    f"| rejectattr(0, 'in', {sorted(REGULAR)}) | rejectattr(1, 'eq', 'incremental') | list %}}"
+    f"| rejectattr(0, 'in', {sorted(SCHEDULED_FIELDS)}) | rejectattr(1, 'eq', 'incremental') | list %}}"
     "{% if asked and flow.name == 'replicate' %}retry this run: no other run does what it was asked for"
     "{% else %}the next run repairs it{% endif %}"
 )
@@ -44,30 +44,34 @@ PIPELINE = "{{ flow_run.parameters.request.pipeline }}"
 
 @dataclass(frozen=True)
 class Patience:
-    """How long the server waits before it tells. Prefect allows no less than 10 seconds."""
+    """How long the server waits before it sends an alert. Prefect allows no less than 10 seconds."""
 
     unheard: timedelta = timedelta(minutes=1)
-    """For the hook of a failed run to say that it told."""
+    """How long it waits for the alert of a failed run's hook before it sends one itself."""
     pending: timedelta = timedelta(minutes=10)
-    """For the container of a run that was submitted to start."""
+    """How long a run that was submitted may take to start."""
     late: timedelta = timedelta(minutes=10)
-    """For any run of a deployment to be picked up after one became late."""
+    """How long a deployment with a late run may have no run that is picked up."""
 
 
 @dataclass(frozen=True)
 class Watched:
-    """What the automations refer to: ids of channel documents, deployments of `transform` by pipeline, promises of
-    freshness by pipeline."""
+    """What the automations refer to."""
 
     channels: Sequence[UUID]
+    """Ids of the notification blocks that get alerts."""
     transforms: Mapping[str, UUID]
+    """Ids of the deployments of `transform`, by pipeline."""
     fresh_within: Mapping[str, timedelta]
+    """The greatest age that data may have, by pipeline."""
     flows: Sequence[str] = FLOWS
+    """Names of the flows that are watched."""
     patience: Patience = Patience()
+    """How long the server waits before it sends an alert."""
 
 
-def declared(watched: Watched) -> Iterator[AutomationCore]:
-    """Every automation that there should be. Without a channel there is nobody to tell."""
+def declare_automations(watched: Watched) -> Iterator[AutomationCore]:
+    """Yield every automation that Prefect should have; without a channel there are none for alerts."""
     if watched.channels:
         yield from _of_runs(watched)
         yield from _of_silence(watched)
@@ -80,21 +84,21 @@ def _of_runs(watched: Watched) -> Iterator[AutomationCore]:
     yield _alert(
         watched,
         "crashed",
-        f"{{{{ flow.name }}}} {PIPELINE} crashed: its process ended without a word.\nReason:   {CRASH_REASON}",
+        f"{{{{ flow.name }}}} {PIPELINE} crashed: its process ended without a message.\nReason:   {CRASH_REASON}",
         f"{AFTER_CRASH}; if it happens again, see whether memory suffices (exit code 137) and the image starts.",
         _reactive("Crashed", watched.flows),
     )
     yield _alert(
         watched,
         "failed",
-        f"{{{{ flow.name }}}} {PIPELINE} failed, and its process could not tell why.",
-        "the run's log holds the reason; see also whether its role may publish to the channels.",
+        f"{{{{ flow.name }}}} {PIPELINE} failed, and its process could not send an alert.",
+        "see the run's log for the reason, and check that its role may publish to the channels.",
         _proactive({"Failed", "TimedOut"}, {ALERTED}, {RUN_ID}, patience.unheard, watched.flows),
     )
     yield _alert(
         watched,
         "pending",
-        f"{{{{ flow.name }}}} {PIPELINE} was submitted, but did not start within {minutes(patience.pending)}.",
+        f"{{{{ flow.name }}}} {PIPELINE} was submitted, but did not start within {duration_text(patience.pending)}.",
         "see the worker's log and the stopped tasks of the ECS cluster: image, subnets, capacity.",
         _proactive({"Pending"}, MOVED_ON, {RUN_ID}, patience.pending, watched.flows),
     )
@@ -102,7 +106,8 @@ def _of_runs(watched: Watched) -> Iterator[AutomationCore]:
     yield _alert(
         watched,
         "late",
-        f"{{{{ flow.name }}}} {PIPELINE} is late: no run of its deployment was picked up for {minutes(patience.late)}.",
+        f"{{{{ flow.name }}}} {PIPELINE} is late: no run of its deployment was picked up for "
+        f"{duration_text(patience.late)}.",
         "see that a worker of the work pool runs, and that pool and queue are not paused.",
         _proactive({"Late"}, picked_up, {f"related:deployment:{RUN_ID}"}, patience.late, watched.flows),
     )
@@ -120,12 +125,12 @@ def _of_silence(watched: Watched) -> Iterator[AutomationCore]:
         )
         yield AutomationCore(
             name=f"{PREFIX}silent {pipeline}",
-            description="Tells when no load has finished for as long as the pipeline's data may be old.",
+            description="Sends an alert when no load has finished for as long as the pipeline's data may be old.",
             trigger=trigger,
             actions=_tell(
                 watched,
-                f"{pipeline}: no fresh data for {minutes(within)}",
-                f"No load of {pipeline} has finished for {minutes(within)}; the last sign of it was at "
+                f"{pipeline}: no fresh data for {duration_text(within)}",
+                f"No load of {pipeline} has finished for {duration_text(within)}; the last sign of it was at "
                 "{{ event.occurred.strftime('%Y-%m-%d %H:%M') }} UTC.\n\n"
                 "Remedy: see whether its runs are late, fail, or do not start, and that its schedule is not paused.",
             ),
@@ -136,7 +141,7 @@ def _transform(pipeline: str, deployment: UUID) -> AutomationCore:
     manifests = {"__prefect_kind": "jinja", "template": "{{ event.payload.manifests | tojson }}"}
     request: dict[str, Any] = {
         "pipeline": {"__prefect_kind": "jinja", "template": "{{ event.payload.pipeline }}"},
-        # A template gives text; read as JSON it is a list again.
+        # A template returns text; parsed as JSON it is a list again.
         "manifests": {"__prefect_kind": "json", "value": manifests},
     }
     return AutomationCore(
@@ -160,7 +165,7 @@ def _alert(watched: Watched, what: str, happened: str, remedy: str, trigger: Eve
     )
     return AutomationCore(
         name=f"{PREFIX}{what}",
-        description="Tells what the process of a run cannot tell itself.",
+        description="Sends an alert that the process of a run cannot send itself.",
         trigger=trigger,
         actions=_tell(watched, f"{PIPELINE}: {{{{ flow.name }}}} {what}", body),
     )

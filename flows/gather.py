@@ -1,6 +1,6 @@
-"""Run steps side by side to their ends: what came out, and what failed.
+"""Run steps concurrently until all have ended, and return results and failures.
 
-A bare gather would leave siblings of a failed step running for ever.
+A bare asyncio.gather would leave the siblings of a failed step running for ever.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 
-async def outcomes(steps: Iterable[Awaitable[Result]]) -> list[Result | Exception]:
-    """What came out of each step, in order: its result, or why it failed. A cancellation is no failure of a step: it
-    goes on to the caller."""
+async def gather_outcomes(steps: Iterable[Awaitable[Result]]) -> list[Result | Exception]:
+    """Return the result or the error of each step, in the order of the steps.
+
+    A cancellation is not a failure of a step: it is raised.
+    """
     ended: list[Result | Exception] = []
     for outcome in await asyncio.gather(*steps, return_exceptions=True):
         if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
@@ -23,11 +25,11 @@ async def outcomes(steps: Iterable[Awaitable[Result]]) -> list[Result | Exceptio
     return ended
 
 
-async def together(steps: Iterable[Awaitable[Result]]) -> tuple[list[Result], list[Exception]]:
-    """Results in order, and failures."""
+async def gather_results(steps: Iterable[Awaitable[Result]]) -> tuple[list[Result], list[Exception]]:
+    """Return the results of the steps that succeeded, in order, and the errors of the others."""
     results: list[Result] = []
     failures: list[Exception] = []
-    for outcome in await outcomes(steps):
+    for outcome in await gather_outcomes(steps):
         if isinstance(outcome, Exception):
             failures.append(outcome)
         else:
@@ -36,6 +38,6 @@ async def together(steps: Iterable[Awaitable[Result]]) -> tuple[list[Result], li
 
 
 def raise_all(failures: Iterable[Exception]) -> None:
-    """One ExceptionGroup whose message holds every reason, if there is any."""
+    """Raise one ExceptionGroup with a message that lists every reason, if there are failures."""
     if raised := list(failures):
         raise ExceptionGroup("; ".join(map(str, raised)), raised)

@@ -1,4 +1,4 @@
-"""What every command does around its flow: check what was given, wait, and end with a message and an exit code."""
+"""What every command does around its flow: check its options, wait, and end with a message and an exit code."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ Request = TypeVar("Request", bound="BaseModel")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
-def valid(kind: type[Request], given: Mapping[str, object], options: Mapping[str, str] = NO_OPTIONS) -> Request:
-    """The request with what was given; the rest is its own default. What makes no sense ends the command.
+def build_request(kind: type[Request], given: Mapping[str, object], options: Mapping[str, str] = NO_OPTIONS) -> Request:
+    """Return a request with the values that were given; invalid ones end the command.
 
-    ``options`` are those that are not named after their field, by field (``window.start`` → ``--from``).
+    ``options`` maps fields to the options that are not named after them (``window.start`` → ``--from``).
     """
     from pydantic import ValidationError
 
@@ -44,21 +44,21 @@ def valid(kind: type[Request], given: Mapping[str, object], options: Mapping[str
         return kind(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         found = error.errors()
-        # Of a list with a wrong item pydantic says as well that it is too short.
-        items = {one["loc"][:-1] for one in found}
-        causes = [one for one in found if one["type"] != "too_short" or one["loc"] not in items]
-        fail(*(_wrong(str(one["msg"]), one["loc"], options) for one in causes))
+        # If an item of a list is wrong, pydantic also reports that the list is too short.
+        items = {detail["loc"][:-1] for detail in found}
+        causes = [detail for detail in found if detail["type"] != "too_short" or detail["loc"] not in items]
+        fail(*(_wrong(str(detail["msg"]), detail["loc"], options) for detail in causes))
 
 
 def _wrong(message: str, location: tuple[int | str, ...], options: Mapping[str, str]) -> ConfigurationError:
-    """What is wrong between several options has no place of its own; the message names them."""
+    """Return the error for one option; an error of several options has no place, its message names them."""
     field = ".".join(name for name in location if isinstance(name, str))
     place = options.get(field, f"--{_option(field)}") if field else ""
-    return ConfigurationError(as_typed(message.removeprefix("Value error, "), options), place=place)
+    return ConfigurationError(name_options(message.removeprefix("Value error, "), options), place=place)
 
 
-def as_typed(message: str, options: Mapping[str, str]) -> str:
-    """The message with the options of the command line in the place of the form's fields."""
+def name_options(message: str, options: Mapping[str, str]) -> str:
+    """Replace the names of fields in a message by the options of the command line."""
     return _FIELD.sub(lambda found: options.get(found[1], found[0]), message)
 
 
@@ -66,15 +66,15 @@ def _option(field: str) -> str:
     return field.replace("_", "-")
 
 
-def refuse(options: Mapping[str, object], why: str) -> None:
+def refuse_options(options: Mapping[str, object], why: str) -> None:
     """End the command if any of these options is given."""
     given = [f"--{_option(name)}" for name, value in options.items() if value is not None]
     if given:
-        fail(ConfigurationError(f"{', '.join(given)} says nothing here: {why}", remedy="leave it out"))
+        fail(ConfigurationError(f"{', '.join(given)} has no effect here: {why}", remedy="leave it out"))
 
 
-def absolute(pipeline: str) -> str:
-    """A path is meant from where the user stands."""
+def absolute_path(pipeline: str) -> str:
+    """Resolve a path of a pipeline in the user's current folder; a name stays as it is."""
     from millrace.declaration.find import is_path, split_path
 
     if not is_path(pipeline):
@@ -83,11 +83,13 @@ def absolute(pipeline: str) -> str:
     return f"{Path(path).resolve()}:{attribute}"
 
 
-def awaited(flow_run: Coroutine[Any, Any, Result], show: Callable[[RunReport], None] | None = None) -> Result:
-    """The flow's result. A failure ends the command, with a line for each cause; ``show`` gets the report of a run of
-    which some failed."""
+def run_flow(flow_run: Coroutine[Any, Any, Result], show: Callable[[RunReport], None] | None = None) -> Result:
+    """Run a flow and return its result. A failure ends the command, with a line for each cause.
+
+    ``show`` gets the report of a run in which some streams failed.
+    """
     from millrace.blocks.api import check_api, translated
-    from millrace.tasks.failures import causes
+    from millrace.tasks.failures import distinct_errors
     from millrace.tasks.report import RunFailed
 
     async def wait() -> Result:
@@ -96,53 +98,57 @@ def awaited(flow_run: Coroutine[Any, Any, Result], show: Callable[[RunReport], N
             return await flow_run
 
     try:
-        with _told_once():
+        with _log_failures_once():
             return asyncio.run(wait())
     except Exception as error:
         if isinstance(error, RunFailed) and show is not None:
             show(error.report)
         if _is_debugged():
             raise
-        fail(*causes(translated(cause) for cause in causes([error])))
+        fail(*distinct_errors(translated(cause) for cause in distinct_errors([error])))
 
 
-class _ToldAtTheEnd(logging.Filter):
-    """Leaves out that a task or flow failed, which Prefect logs at each level that the error passes. With a traceback
-    it stays: then nobody expected the error."""
+class _FailureFilter(logging.Filter):
+    """Drops Prefect's log records of failed tasks and flows, which repeat an error at each level that it passes.
+
+    A record with a traceback stays: such an error was not expected.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         return bool(record.exc_info) or _is_debugged() or not _FAILURE.match(record.getMessage())
 
 
 @contextmanager
-def _told_once() -> Iterator[None]:
-    """Within it the terminal is not told of failures by the log; the run's own log in Prefect has them all."""
+def _log_failures_once() -> Iterator[None]:
+    """Keep the log on the terminal from repeating failures; the run's log in Prefect has them all."""
     from prefect.logging.handlers import PrefectConsoleHandler
 
-    consoles = [one for one in logging.getLogger().handlers if isinstance(one, PrefectConsoleHandler)]
-    told_at_the_end = _ToldAtTheEnd()
+    consoles = [handler for handler in logging.getLogger().handlers if isinstance(handler, PrefectConsoleHandler)]
+    failure_filter = _FailureFilter()
     for console in consoles:
-        console.addFilter(told_at_the_end)
+        console.addFilter(failure_filter)
     try:
         yield
     finally:
         for console in consoles:
-            console.removeFilter(told_at_the_end)
+            console.removeFilter(failure_filter)
 
 
 def _is_debugged() -> bool:
     return logging.getLogger("prefect").isEnabledFor(logging.DEBUG)
 
 
-def tell(message: object) -> None:
-    """A line on stderr."""
+def print_message(message: object) -> None:
+    """Write a line to stderr, without secrets."""
     typer.secho(f"millrace: {escape_unprintable(redact(message))}", err=True, fg="red" if sys.stderr.isatty() else None)
 
 
 def fail(*errors: BaseException) -> NoReturn:
-    """End the command with a line for each error and the exit code that they mean. Of an error that nobody expected
-    only the type is told: its words may hold a secret or a value of a row."""
+    """End the command with a line for each error and their exit code.
+
+    For an unexpected error the line names only the type: its message may contain a secret or a value of a row.
+    """
     for error in errors:
         unexpected = f"an unexpected {type(error).__name__}. Remedy: see with `millrace --debug` where, and report it."
-        tell(error if isinstance(error, MillraceError) else unexpected)
+        print_message(error if isinstance(error, MillraceError) else unexpected)
     raise typer.Exit(WRONG_REQUEST if all(isinstance(error, ConfigurationError) for error in errors) else FAILED)
