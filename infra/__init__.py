@@ -1,1 +1,4 @@
-"""What runs where: the AWS resources, the work pool and their deployment. What does not belong here: what runs."""
+"""Infrastructure: the AWS resources of an environment, the work pool, and their deployment.
+
+What does not belong here: the program that runs there.
+"""

@@ -1,4 +1,4 @@
-"""What the deploy command did to a thing, or would do."""
+"""Changes that the deploy command made to an environment, or would make."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from enum import StrEnum
 
 
 class Action(StrEnum):
-    """In the words of all steps."""
+    """What was done, in the same word for every kind of thing."""
 
     CREATED = "created"
     UPDATED = "updated"
     REMOVED = "removed"
     UNCHANGED = "unchanged"
     LEFT = "left"
-    """As it is, because a person has to do something first or wants it so; the detail says what."""
+    """Left as it is, because a person has to do something first or wants it so; the detail says what."""
 
 
 @dataclass(frozen=True)
 class StackChange:
-    """One thing: of which kind, which one, what was done, and why or what to do."""
+    """One change of an environment: what kind of thing, which one, what was done, and why or what to do."""
 
     kind: str
     name: str
@@ -33,7 +33,10 @@ class StackChange:
 
 
 def of_line(kind: str, line: str) -> StackChange:
-    """From what other commands print: ``created name``, ``updated (paused) name``; other words are for a person."""
+    """Parse a line that another command printed.
+
+    It is ``created name`` or ``updated (paused) name``; any other line is a message for people.
+    """
     action, _, name = line.partition(" ")
     if action not in set(Action):
         return StackChange(kind, "", Action.LEFT, line)

@@ -1,4 +1,4 @@
-"""Where a deployment goes: the environment's settings, AWS's clients, Prefect's API, and the stack's outputs."""
+"""The environment that is deployed to: its settings, clients of AWS, Prefect's API, and the outputs of its stack."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ OF_THE_EMULATOR = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_K
 
 @dataclass
 class CloudEnvironment:
-    """One environment. ``variables`` are the operator's own, from which secrets may be set.
-
-    ``outputs`` are the stack's, empty until it is there; ``secret_arns`` those that have a value, by variable.
-    """
+    """One environment that is deployed to."""
 
     settings: Settings
+    """The settings in its file."""
     variables: Mapping[str, str]
+    """The operator's environment variables, from which secrets may be set."""
     outputs: dict[str, str] = field(default_factory=dict)
+    """Outputs of the stack; empty until it exists."""
     secret_arns: dict[str, str] = field(default_factory=dict)
+    """ARNs of the secrets that have a value, by variable."""
 
     @cached_property
     def session(self) -> boto3.Session:
-        """Of AWS, in the environment's region."""
+        """A session of AWS in the environment's region."""
         known = self.emulator()
         return boto3.Session(
             region_name=self.settings.region or self.variables.get("AWS_DEFAULT_REGION"),
@@ -46,12 +47,15 @@ class CloudEnvironment:
         )
 
     def client(self, service: str) -> Any:
-        """Of an AWS service."""
+        """Return a client of an AWS service."""
         return self.session.client(service, endpoint_url=self.emulator().get("AWS_ENDPOINT_URL"))
 
     def check(self) -> None:
-        """Before anything is made. Raises ConfigurationError if this is another account than the environment's or no
-        server of Prefect is named, Unreachable if that does not answer."""
+        """Check credentials and Prefect's API before anything is changed.
+
+        Raises ConfigurationError if the AWS account is not the environment's or no Prefect server is named, Unreachable
+        if the server does not answer.
+        """
         account = self.client("sts").get_caller_identity()["Account"]
         if self.settings.account not in (None, account):
             raise ConfigurationError(
@@ -70,12 +74,15 @@ class CloudEnvironment:
                 raise Unreachable(
                     redact(problem),
                     place="Prefect's API",
-                    remedy="see that PREFECT_API_URL is right and the server runs",
+                    remedy="check that PREFECT_API_URL is right and the server runs",
                 )
 
     @property
     def prefect_api_url(self) -> str:
-        """As the worker reaches it. Raises ConfigurationError if that is this machine, which AWS cannot reach."""
+        """Address of Prefect's API as the worker reaches it.
+
+        Raises ConfigurationError for an address of this machine.
+        """
         url = self.settings.prefect_api_url or str(PREFECT_API_URL.value())
         if self.settings.worker and httpx.URL(url).host in ("localhost", "127.0.0.1", "::1"):
             raise ConfigurationError(
@@ -86,7 +93,7 @@ class CloudEnvironment:
         return url
 
     def prefect_credential(self) -> str | None:
-        """What Prefect's API asks for, from the operator's own profile."""
+        """Return the credential that Prefect's API requires, from the operator's Prefect profile."""
         setting = {"PREFECT_API_KEY": PREFECT_API_KEY, "PREFECT_API_AUTH_STRING": PREFECT_API_AUTH_STRING}
         if self.settings.prefect_credential == "none":
             return None
@@ -94,11 +101,11 @@ class CloudEnvironment:
         return str(value) if value else None
 
     def prefect(self) -> SyncPrefectClient:
-        """A client of Prefect's API; a context manager."""
+        """Return a client of Prefect's API, which is a context manager."""
         return get_client(sync_client=True)
 
     def emulator(self) -> dict[str, str]:
-        """The variables with which an emulator is reached, if it is one."""
+        """Return the variables of the emulator of AWS; nothing if AWS itself is used."""
         if not self.variables.get("AWS_ENDPOINT_URL"):
             return {}
         return {name: self.variables[name] for name in OF_THE_EMULATOR if name in self.variables}
@@ -106,7 +113,7 @@ class CloudEnvironment:
 
 @contextmanager
 def translate_cloud_errors() -> Iterator[None]:
-    """AWS's and Prefect's errors as errors for people. Raises ConfigurationError or Unreachable."""
+    """Translate errors of AWS and Prefect into ConfigurationError or Unreachable."""
     try:
         yield
     except (NoCredentialsError, NoRegionError) as error:

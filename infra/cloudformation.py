@@ -1,4 +1,4 @@
-"""The stack of stack.yaml: brought up to date by change sets, so that what would change is known before it does."""
+"""Update the CloudFormation stack (stack.yaml) by change sets, which show the changes before they are made."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ NOTHING_TO_DO = ("didn't contain changes", "No updates are to be performed")
 ACTIONS = {"Add": Action.CREATED, "Modify": Action.UPDATED, "Dynamic": Action.UPDATED, "Remove": Action.REMOVED}
 KIND = "resource"
 Progress = Callable[[str], None]
-"""Told what happens while it takes minutes."""
+"""A function that is called with a line about each step, because a deployment takes minutes."""
 
 
 def quiet(_line: str) -> None:
-    """Tells nobody."""
+    """Ignore the progress."""
 
 
 def outputs_of(cloud: CloudEnvironment) -> dict[str, str]:
-    """Of the stack as it is; empty if there is none."""
+    """Return the outputs of the stack; nothing if it does not exist."""
     stack = _described(cloud)
     return {one["OutputKey"]: one["OutputValue"] for one in stack.get("Outputs", [])} if stack else {}
 
 
 def worker_image(cloud: CloudEnvironment) -> str:
-    """What the worker runs now; empty if there is none."""
+    """Return the image that the worker runs now; '' if there is none."""
     stack = _described(cloud) or {}
     found = {one["ParameterKey"]: one["ParameterValue"] for one in stack.get("Parameters", [])}
     return str(found.get("WorkerImage", ""))
 
 
 def status_of(cloud: CloudEnvironment) -> str | None:
-    """CloudFormation's word for it; None if there is no stack."""
+    """Return the stack's status in CloudFormation; None if it does not exist."""
     stack = _described(cloud)
     return str(stack["StackStatus"]) if stack else None
 
@@ -50,15 +50,17 @@ def status_of(cloud: CloudEnvironment) -> str | None:
 def apply_stack(
     cloud: CloudEnvironment, image: str, *, dry_run: bool = False, progress: Progress = quiet
 ) -> list[StackChange]:
-    """Make or change it until it is as the template and the settings say; what was done, or would be, to what in it.
+    """Create or update the stack by template and settings, and return what changed, or would change, in it.
 
-    Raises FatalError with the first reason if CloudFormation gave up, and went back to what was before.
+    Raises FatalError with the first reason if CloudFormation failed and rolled back.
     """
     status = _settled(cloud, progress)
     if status == "ROLLBACK_COMPLETE":
         # What is left of a creation that failed can only be deleted.
         if dry_run:
-            return [StackChange("stack", cloud.settings.stack_name, Action.CREATED, "anew, as its creation failed")]
+            return [
+                StackChange("stack", cloud.settings.stack_name, Action.CREATED, "again, because its creation failed")
+            ]
         delete_stack(cloud, progress=progress)
         status = None
     is_new = status in (None, "REVIEW_IN_PROGRESS")
@@ -76,7 +78,7 @@ def apply_stack(
 
 
 def delete_stack(cloud: CloudEnvironment, *, progress: Progress = quiet) -> None:
-    """Delete it and wait. Raises FatalError if something could not be deleted."""
+    """Delete the stack and wait. Raises FatalError if something could not be deleted."""
     client, stack = cloud.client("cloudformation"), _described(cloud)
     if stack is None:
         return
@@ -100,7 +102,7 @@ def _described(cloud: CloudEnvironment) -> dict[str, Any] | None:
 
 
 def _settled(cloud: CloudEnvironment, progress: Progress) -> str | None:
-    """Its status once nobody works on it: an earlier command may have been interrupted."""
+    """Wait until no operation is in progress, for example of an interrupted command, and return the status."""
     stack = _described(cloud)
     if stack and _is_busy(stack["StackStatus"]):
         progress(f"{stack['StackStatus']}: waiting for what was begun before")
@@ -110,7 +112,7 @@ def _settled(cloud: CloudEnvironment, progress: Progress) -> str | None:
         raise ConfigurationError(
             f"it is {stack['StackStatus']}: {stack.get('StackStatusReason', 'CloudFormation could not go back')}",
             place=f"stack {cloud.settings.stack_name}",
-            remedy="mend the cause, then `aws cloudformation continue-update-rollback`",
+            remedy="fix the cause, then `aws cloudformation continue-update-rollback`",
         )
     return str(stack["StackStatus"]) if stack else None
 
@@ -120,7 +122,7 @@ def _is_busy(status: str) -> bool:
 
 
 def _change_set(cloud: CloudEnvironment, image: str, *, is_new: bool) -> tuple[str, list[StackChange]] | None:
-    """The ARN of a change set and what it would do; None if nothing."""
+    """Create a change set; return its ARN and its changes, or None if there are none."""
     client = cloud.client("cloudformation")
     parameters = cloud.settings.parameters(worker_image=image, prefect_api_url=cloud.prefect_api_url)
     made = client.create_change_set(
@@ -142,7 +144,7 @@ def _change_set(cloud: CloudEnvironment, image: str, *, is_new: bool) -> tuple[s
     if any(words in described["StatusReason"] for words in NOTHING_TO_DO):
         return None
     raise ConfigurationError(
-        described["StatusReason"], place=f"stack {cloud.settings.stack_name}", remedy="mend its parameters"
+        described["StatusReason"], place=f"stack {cloud.settings.stack_name}", remedy="fix its parameters"
     )
 
 
@@ -177,7 +179,7 @@ def _finish(cloud: CloudEnvironment, before: str, progress: Progress) -> None:
 
 
 def _follow(cloud: CloudEnvironment, name: str, before: str, progress: Progress) -> None:
-    """Until nobody works on it any more, telling every event after that one."""
+    """Report every event after the event ``before`` until no operation is in progress."""
     client = cloud.client("cloudformation")
     while True:
         is_busy = _is_busy(client.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"])
@@ -194,7 +196,10 @@ def _latest_event(cloud: CloudEnvironment, name: str) -> str:
 
 
 def _events(cloud: CloudEnvironment, name: str, before: str) -> Iterator[dict[str, Any]]:
-    """After that one, the latest first. Their ids, as clocks differ."""
+    """Yield the events after the event ``before``, the latest first.
+
+    Events are identified by id, because clocks differ.
+    """
     for page in cloud.client("cloudformation").get_paginator("describe_stack_events").paginate(StackName=name):
         for event in page["StackEvents"]:
             if event["EventId"] == before:
@@ -203,11 +208,11 @@ def _events(cloud: CloudEnvironment, name: str, before: str) -> Iterator[dict[st
 
 
 def _failure(cloud: CloudEnvironment, name: str, before: str, status: str) -> FatalError:
-    """The first resource that failed is the cause; the others were given up because of it."""
+    """Return the error for the first resource that failed; the others failed because of it."""
     failed = [one for one in _events(cloud, name, before) if one["ResourceStatus"].endswith("_FAILED")]
     first = failed[-1] if failed else {"LogicalResourceId": name}
     return FatalError(
-        f"{first.get('ResourceStatusReason') or 'no reason is told'} ({status})",
+        f"{first.get('ResourceStatusReason') or 'CloudFormation names no reason'} ({status})",
         place=f"stack {cloud.settings.stack_name}, {first['LogicalResourceId']}",
-        remedy="mend that, then run it again: it goes on from what is there",
+        remedy="fix that, then run the command again: it continues from what exists",
     )

@@ -1,4 +1,4 @@
-"""Other programs that a deployment calls: git, make, the builder of images, `prefect deploy`."""
+"""Run other programs for a deployment: git, make, the builder of images, `prefect deploy`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ LINES_TOLD = 20
 
 
 def output(*command: str, given: str | None = None, variables: Mapping[str, str] | None = None) -> str:
-    """Standard output of a program in the repository's directory. ``given`` is its standard input, ``variables`` are
-    beside those of this process. Raises FatalError with the end of what it said if it fails."""
+    """Run a program in the repository's directory and return its standard output.
+
+    ``given`` is its standard input; ``variables`` are added to the environment of this process. Raises FatalError with
+    the end of its output if the program fails.
+    """
     done = subprocess.run(
         command,
         cwd=ROOT,
@@ -31,6 +34,6 @@ def output(*command: str, given: str | None = None, variables: Mapping[str, str]
         raise FatalError(
             redact(said) or f"it ended with {done.returncode}",
             place=" ".join(command[:2]),
-            remedy="mend that, then run it again: it goes on from what is there",
+            remedy="fix that, then run the command again: it continues from what exists",
         )
     return done.stdout.strip()

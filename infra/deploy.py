@@ -1,7 +1,7 @@
-"""``python -m infra.deploy up|diff|status|down --env NAME``: everything of an environment, in one command.
+"""``python -m infra.deploy up|diff|status|down --env NAME``: deploy, compare, inspect or delete an environment.
 
-`up` may be repeated, and goes on where an earlier one ended: each step looks at what is there and makes what differs.
-Exit codes: 0 done, 1 something failed (`status`: something is not well), 2 the request or a setting is wrong.
+`up` may be repeated, and continues where an earlier one ended: each step looks at what exists and changes what differs.
+Exit codes: 0 done, 1 something failed (`status`: something does not work), 2 the request or a setting is wrong.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ SetSecrets = Annotated[
 
 @application.command()
 def up(env: Environment, image: Image = None, set_secrets: SetSecrets = False, as_json: AsJson = False) -> None:
-    """Make or change everything until it is as the code says."""
-    with _target(env) as cloud, _progress() as say:
+    """Create and update everything until it is as the code says."""
+    with _cloud_environment(env) as cloud, _progress() as say:
         changes = []
         for change in bring_up(cloud, image, set_secrets, say):
             changes.append(change)
@@ -65,7 +65,7 @@ def up(env: Environment, image: Image = None, set_secrets: SetSecrets = False, a
 @application.command()
 def diff(env: Environment, image: Image = None, as_json: AsJson = False) -> None:
     """Show what `up` would do. Changes nothing."""
-    with _target(env) as cloud, _progress() as say:
+    with _cloud_environment(env) as cloud, _progress() as say:
         changes = list(preview(cloud, image, say))
         for change in changes if not as_json else []:
             _print_change(change)
@@ -74,8 +74,8 @@ def diff(env: Environment, image: Image = None, as_json: AsJson = False) -> None
 
 @application.command(name="status")
 def show_status(env: Environment, as_json: AsJson = False) -> None:
-    """Show how everything is."""
-    with _target(env) as cloud:
+    """Show the state of every part."""
+    with _cloud_environment(env) as cloud:
         found = list(status.lines(cloud))
     if as_json:
         print(json.dumps([asdict(line) for line in found], indent=2))
@@ -94,8 +94,8 @@ def down(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete everything that `up` made, but for the warehouse. Refuses while there is data in buckets or queues."""
-    with _target(env) as cloud:
+    """Delete everything that `up` created, except the warehouse. Refuses if buckets or queues contain data."""
+    with _cloud_environment(env) as cloud:
         if not cloud.outputs:
             _conclude(teardown.remove_unfinished(cloud), as_json, "done")
             return
@@ -112,8 +112,8 @@ def down(
 
 
 @contextmanager
-def _target(environment: str) -> Iterator[CloudEnvironment]:
-    """Errors made for people end the command with their message."""
+def _cloud_environment(environment: str) -> Iterator[CloudEnvironment]:
+    """Provide the environment, and end the command with the message of an error of Millrace."""
     try:
         with translate_cloud_errors():
             cloud = CloudEnvironment(read_settings(environment), os.environ)
@@ -127,7 +127,7 @@ def _target(environment: str) -> Iterator[CloudEnvironment]:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str], None]]:
-    """Tell what is being done: in one line that moves on a terminal, else in a line each."""
+    """Show the current step: on a terminal in one line that changes, else in a line each."""
     if not sys.stderr.isatty():
         yield lambda what: print(f"… {what}", file=sys.stderr, flush=True)
         return

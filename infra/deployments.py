@@ -1,4 +1,4 @@
-"""The deployments of prefect.yaml on Prefect's server: which differ, and `prefect deploy` for those."""
+"""Deploy prefect.yaml to Prefect's server: find the deployments that differ, and call `prefect deploy` for them."""
 
 from __future__ import annotations
 
@@ -32,44 +32,45 @@ _VARIABLE = re.compile(r"\{\{ \$(\w+) \}\}")
 
 @dataclass(frozen=True)
 class Declared:
-    """One deployment of prefect.yaml, for this image."""
+    """One deployment in prefect.yaml, for this image."""
 
     content: Mapping[str, Any]
 
     @property
     def flow(self) -> Flow[Any, Any]:
-        """What its entrypoint names."""
+        """The flow that the entrypoint names."""
         module, _, name = self.content["entrypoint"].rpartition(".")
         found: Flow[Any, Any] = getattr(import_module(module), name)
         return found
 
     @property
     def name(self) -> str:
-        """flow/deployment, as Prefect's commands take it."""
+        """The name ``flow/deployment``, as Prefect's commands accept it."""
         return f"{self.flow.name}/{self.content['name']}"
 
     @property
     def pipeline(self) -> str:
-        """Whose it is."""
+        """Name of the pipeline that the deployment runs."""
         return str(self.content["parameters"]["request"].get("pipeline") or self.content["name"])
 
     @property
     def pattern(self) -> str:
-        """By which `prefect deploy` finds it."""
+        """The pattern by which `prefect deploy` finds the deployment."""
         return f"{self.content['entrypoint']}/{self.content['name']}"
 
 
 def declared(image: str) -> list[Declared]:
-    """Those of prefect.yaml."""
+    """Return the deployments in prefect.yaml."""
     release = _release(image)
     text = _VARIABLE.sub(lambda match: release[match[1]], FILE.read_text())
     return [Declared(one) for one in yaml.safe_load(text)["deployments"]]
 
 
 def apply_deployments(cloud: CloudEnvironment, image: str, *, dry_run: bool = False) -> list[StackChange]:
-    """Deploy what is new or differs. What the environment does not want, or cannot run, is left out and named.
+    """Deploy what is new or differs, and name what the environment does not want or cannot run.
 
-    A schedule that somebody paused stays paused: Prefect knows it by its slug. Raises FatalError if that command fails.
+    A schedule that somebody paused stays paused: Prefect identifies it by its slug. Raises FatalError if `prefect
+    deploy` fails.
     """
     changes, differing = [], []
     with cloud.prefect() as client:
@@ -90,7 +91,7 @@ def apply_deployments(cloud: CloudEnvironment, image: str, *, dry_run: bool = Fa
 
 
 def read(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
-    """The deployment as the server has it, if it has it."""
+    """Return the deployment on the server, or None."""
     try:
         return client.read_deployment_by_name(name)
     except ObjectNotFound:
@@ -98,7 +99,7 @@ def read(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
 
 
 def _left_out(cloud: CloudEnvironment, one: Declared) -> str | None:
-    """Why it is not deployed: empty if that is no news, None if it is."""
+    """Return why a deployment is left out; '' if that needs no message, None if it is not left out."""
     settings, is_sample = cloud.settings, SAMPLE_DATA in one.content["tags"]
     if one.pipeline not in settings.pipelines or (is_sample and not settings.sample_data):
         return ""
@@ -108,7 +109,7 @@ def _left_out(cloud: CloudEnvironment, one: Declared) -> str | None:
 
 
 def differences(one: Declared, stored: DeploymentResponse) -> list[str]:
-    """Which of its properties the server has otherwise."""
+    """Return the properties that differ on the server."""
     wanted, found = dict(_wanted(one)), dict(_found(stored))
     return sorted(name for name, value in wanted.items() if found[name] != value)
 
@@ -153,5 +154,5 @@ def _deploy(patterns: Sequence[str], image: str) -> None:
 
 @cache
 def _release(image: str) -> dict[str, str]:
-    """What prefect.yaml takes from the environment."""
+    """Return the variables that prefect.yaml reads."""
     return {"MILLRACE_IMAGE": image, "MILLRACE_VERSION": images.version(), "MILLRACE_IMAGE_READY": "1"}

@@ -1,4 +1,4 @@
-"""The image that tasks run: its name for this commit, and its way into the stack's repository."""
+"""The image that tasks run: how it is named, built and pushed to the stack's repository."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ KIND = "image"
 
 
 def version() -> str:
-    """Of the product, as pyproject.toml says."""
+    """Return the version of the product in pyproject.toml."""
     return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
 
 
 def commit() -> str:
-    """The commit of these files, with ``-dirty`` where they differ from it."""
+    """Return the commit of these files, with ``-dirty`` at the end if they differ from it."""
     return output("git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*")
 
 
 def wanted(cloud: CloudEnvironment, chosen: str | None) -> str:
-    """The image's whole name: the chosen one, the environment's own, or that of the commit in the stack's repository.
+    """Return the full name of the image: the chosen one, the environment's, or that of the commit.
 
-    ``chosen`` may be a tag alone. Raises ConfigurationError if there is no commit to name it by.
+    ``chosen`` may be a tag alone. Raises ConfigurationError if there is no commit that could name it.
     """
     repository = cloud.outputs["RepositoryUri"]
     if chosen:
@@ -37,9 +37,9 @@ def wanted(cloud: CloudEnvironment, chosen: str | None) -> str:
 
 
 def apply_image(cloud: CloudEnvironment, image: str, *, dry_run: bool = False) -> list[StackChange]:
-    """Build and push it unless it is there.
+    """Build and push the image if it does not exist.
 
-    Raises ConfigurationError if the files are of no commit, or nothing that builds images is installed.
+    Raises ConfigurationError if the files are not committed, or if no program that builds images is installed.
     """
     repository, tag = image.rsplit(":", 1)
     if repository != cloud.outputs["RepositoryUri"]:
@@ -67,7 +67,10 @@ def _is_there(cloud: CloudEnvironment, repository: str, tag: str) -> bool:
 
 
 def _check(tag: str, *, dry_run: bool) -> None:
-    """What differs may be asked before a commit."""
+    """Raise ConfigurationError unless the image can be built from these files.
+
+    A dry run may be done before a commit.
+    """
     if tag.endswith("-dirty") and not dry_run:
         raise ConfigurationError(
             "files are changed and not committed", place="git", remedy="commit first: an image is named by its commit"

@@ -1,4 +1,4 @@
-"""The work pool and its queues on Prefect's server."""
+"""Create and update the work pool and its queues on Prefect's server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KIND = "work pool"
 
 
 def template(cloud: CloudEnvironment) -> dict[str, Any]:
-    """The pool's template for this environment's outputs and secrets."""
+    """Return the pool's job template for the outputs and secrets of this environment."""
     filled = work_pool.filled(cloud.outputs, cloud.secret_arns, cloud.settings.variables)
     if cloud.emulator():
         # It forgets this, unlike AWS; the worker would register a new revision for each run.
@@ -27,7 +27,7 @@ def template(cloud: CloudEnvironment) -> dict[str, Any]:
 
 
 def apply_pool(cloud: CloudEnvironment, *, dry_run: bool = False) -> list[StackChange]:
-    """Make or change pool and queues. Concurrency limits and pauses are the operator's, and stay."""
+    """Create or update pool and queues. Concurrency limits and pauses, which operators set, stay."""
     with cloud.prefect() as client:
         changes = [_pool(client, template(cloud), dry_run)]
         is_new = changes[0].action is Action.CREATED
@@ -38,7 +38,7 @@ def apply_pool(cloud: CloudEnvironment, *, dry_run: bool = False) -> list[StackC
 
 
 def find_pool(client: SyncPrefectClient) -> WorkPool | None:
-    """The pool, if it is there."""
+    """Return the work pool, or None."""
     try:
         return client.read_work_pool(work_pool.NAME)
     except ObjectNotFound:

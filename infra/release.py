@@ -1,7 +1,7 @@
-"""The order in which everything of an environment is made: stack, secrets, image, Prefect's objects, worker.
+"""The order in which an environment is deployed: stack, secrets, image, Prefect's objects, worker.
 
-Every step looks at what is there and makes what differs, so that the same order serves the first time, every later one,
-and after a failure half way.
+Every step looks at what exists and changes what differs, so the same order works for the first time, for every later
+one, and after a failure.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ Step = Callable[[], list[StackChange]]
 
 
 def bring_up(cloud: CloudEnvironment, chosen: str | None, set_secrets: bool, say: Progress) -> Iterator[StackChange]:
-    """Make or change everything; each change as soon as it is made. ``chosen`` is another image than this commit's.
+    """Create or update everything; yield each change when it is made.
 
-    The worker comes last: what it takes its work from is there by then.
+    ``chosen`` is another image than that of this commit. The worker comes last, because it needs all other parts.
     """
     say("stack")
     running = cloudformation.worker_image(cloud)
@@ -45,7 +45,7 @@ def bring_up(cloud: CloudEnvironment, chosen: str | None, set_secrets: bool, say
 
 
 def preview(cloud: CloudEnvironment, chosen: str | None, say: Progress) -> Iterator[StackChange]:
-    """What `bring_up` would do."""
+    """Yield what `bring_up` would do."""
     say("stack")
     if not cloud.outputs:
         yield from cloudformation.apply_stack(cloud, "", dry_run=True)
@@ -68,15 +68,15 @@ def _steps(cloud: CloudEnvironment, wanted: str, *, set_secrets: bool, dry_run: 
 
 
 def _automations(cloud: CloudEnvironment, dry_run: bool) -> list[StackChange]:
-    """Of a pipeline that cannot run yet nobody expects fresh data."""
+    """Apply the automations, with freshness alerts only for pipelines that can run."""
     promises = declared_promises(runnable(cloud.settings.pipelines, cloud.secret_arns))
     return of_lines("automation", asyncio.run(apply_automations(fresh_within=promises, dry_run=dry_run)))
 
 
 def described(cloud: CloudEnvironment) -> dict[str, str]:
-    """The environment of a task, secrets by reference: what the blocks are made of.
+    """Return the variables of a task, with references to secrets, from which the blocks are made.
 
-    What a pipeline requires is referred to before it has a value.
+    Secrets that a pipeline requires are included even if they have no value yet.
     """
     container = template(cloud)["job_configuration"]["task_definition"]["containerDefinitions"][0]
     plain = {one["name"]: one["value"] for one in container["environment"]}
@@ -86,5 +86,5 @@ def described(cloud: CloudEnvironment) -> dict[str, str]:
 
 
 def of_lines(kind: str, lines: Iterable[str]) -> list[StackChange]:
-    """From the lines that other commands print."""
+    """Parse the lines that another command printed."""
     return [of_line(kind, line) for line in lines]

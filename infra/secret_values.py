@@ -1,7 +1,7 @@
-"""The values of the stack's secrets: which there are, and setting them from the operator's own variables.
+"""The values of the stack's secrets, which are set from the operator's environment variables.
 
-A value is written only where none is, or where the operator says so: what happens to be set in a terminal must not
-replace what production runs with. No value is ever shown.
+A value is written only if there is none, or if the operator asks for it: a variable that happens to be set in a
+terminal must not replace what production uses. No value is ever shown.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ KIND = "secret"
 
 
 def apply_secrets(cloud: CloudEnvironment, *, overwrite: bool, dry_run: bool = False) -> list[StackChange]:
-    """Set what has no value yet, with ``overwrite`` also what has another; fills ``cloud.secret_arns``.
+    """Set secrets without a value, with ``overwrite`` also those with another one; fills ``cloud.secret_arns``.
 
-    A secret that stays without a value is left out of the tasks, which could not start otherwise.
+    A secret that stays without a value is left out of the tasks, because they could not start otherwise.
     """
     client = cloud.client("secretsmanager")
     given = {name: cloud.variables.get(name) for name in cloud.settings.secret_variables()}
@@ -48,7 +48,7 @@ def _apply(
 
 
 def _stored(client: Any, name: str) -> tuple[str, str | None]:
-    """ARN and value; None as long as nobody set one."""
+    """Return ARN and value of a secret; the value is None if nobody has set one."""
     arn: str = client.describe_secret(SecretId=name)["ARN"]
     try:
         # The emulator says '' where AWS says that there is no version.

@@ -1,4 +1,4 @@
-"""What is said of an environment: a file in environments/, checked, and what follows from it for the stack."""
+"""Settings of an environment, from a file in environments/, and the parameters of its stack."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ENVIRONMENTS = Path(__file__).with_name("environments")
 
 
 class Network(BaseModel):
-    """A network that is there already."""
+    """An existing network."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -28,7 +28,7 @@ class Network(BaseModel):
 
 
 class Settings(BaseModel):
-    """An environment as its file says. Everything has a default but the name, which is the file's."""
+    """Settings of one environment. Everything has a default except the name, which is that of the file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -61,16 +61,16 @@ class Settings(BaseModel):
 
     @property
     def stack_name(self) -> str:
-        """CloudFormation's name of it."""
+        """Name of the stack in CloudFormation."""
         return f"millrace-{self.name}"
 
     def secret_variables(self) -> list[str]:
-        """The variables that flows find their secrets in, in the order of the alphabet."""
+        """Variables that have secrets as values, sorted."""
         found = {name for pipeline in self.pipelines for name in variables_of(find_pipeline(pipeline))}
         return sorted(found | set(self.secrets))
 
     def parameters(self, *, worker_image: str, prefect_api_url: str) -> dict[str, str]:
-        """Of the stack. ``worker_image`` is empty as long as none is pushed."""
+        """Return the parameters of the stack. ``worker_image`` is '' until an image is pushed."""
         given = self.network
         return {
             "EnvironmentName": self.name,
@@ -91,14 +91,17 @@ class Settings(BaseModel):
 
 
 def variables_of(pipeline: Pipeline) -> set[str]:
-    """Variables of the URLs that a pipeline connects to, without which it cannot run. A queue's is no secret."""
+    """Return the variables of the URLs that a pipeline needs to run.
+
+    The URL of a queue is not a secret, so it is not among them.
+    """
     sources = {stream.reference for stream in pipeline.streams}
     found = {_variable(f"SOURCE_{one.kind.name}", one.connection) for one in sources if not one.kind.is_queue}
     return found | {"WAREHOUSE_URL", _variable("WAREHOUSE", pipeline.warehouse)}
 
 
 def runnable(pipelines: Iterable[str], known: Collection[str]) -> list[str]:
-    """Those whose required variables are all among the known ones."""
+    """Return the pipelines with all required variables among the given ones."""
     return [name for name in pipelines if variables_of(find_pipeline(name)) <= set(known)]
 
 
@@ -107,9 +110,9 @@ def _variable(prefix: str, connection: str) -> str:
 
 
 def read_settings(environment: str) -> Settings:
-    """Those of ``prod`` from environments/prod.toml, or from a file where the name is that of one.
+    """Read the settings of ``prod`` from environments/prod.toml, or from the file if a path is given.
 
-    Raises ConfigurationError if there is no such file, or it says what makes no sense.
+    Raises ConfigurationError if the file does not exist or is not valid.
     """
     path = Path(environment) if environment.endswith(".toml") else ENVIRONMENTS / f"{environment}.toml"
     try:
@@ -121,7 +124,7 @@ def read_settings(environment: str) -> Settings:
             "there is no such file", place=str(path), remedy=f"write it, or choose from {known}"
         ) from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"this is no TOML: {error}", place=str(path), remedy="mend it") from None
+        raise ConfigurationError(f"this is not TOML: {error}", place=str(path), remedy="fix it") from None
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
         raise ConfigurationError(wrong, place=str(path), remedy="see infra/settings.py") from None

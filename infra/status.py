@@ -1,4 +1,4 @@
-"""How an environment is: a line for each part of it, and whether all of it works."""
+"""The state of an environment: a line for each part, and whether it works."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WELL = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE")
 
 @dataclass(frozen=True)
 class Line:
-    """One part: what it is, how it is, and whether that is well."""
+    """The state of one part, and whether it works."""
 
     what: str
     state: str
@@ -30,7 +30,7 @@ class Line:
 
 
 def lines(cloud: CloudEnvironment) -> Iterator[Line]:
-    """Stack, worker, secrets, work pool, deployments with their latest run."""
+    """Yield the state of stack, worker, secrets, work pool, and of deployments with their latest run."""
     status = cloudformation.status_of(cloud)
     yield Line(f"stack {cloud.settings.stack_name}", status or "is not there", status in WELL)
     if status is None:
@@ -57,7 +57,7 @@ def _worker(cloud: CloudEnvironment) -> Iterator[Line]:
 
 
 def _secrets(cloud: CloudEnvironment) -> Iterator[Line]:
-    """One without which no pipeline of the environment runs less may stay empty."""
+    """Yield the state of each secret. One may be empty if as many pipelines can run without it."""
     apply_secrets(cloud, overwrite=False, dry_run=True)
     required = {variable for name in cloud.settings.pipelines for variable in variables_of(find_pipeline(name))}
     wanted = [*cloud.settings.secret_variables(), cloud.settings.prefect_credential]

@@ -1,6 +1,6 @@
-"""The end of an environment: what holds data is looked at first, and deleted only if somebody said so.
+"""Delete an environment: buckets and queues are checked first, and data is deleted only on request.
 
-The warehouse is never deleted here, neither is what a person put beside ours.
+The warehouse is never deleted, and neither is what a person added.
 """
 
 from __future__ import annotations
@@ -27,21 +27,20 @@ COUNTS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"
 
 
 def holding_data(cloud: CloudEnvironment) -> list[str]:
-    """Buckets and queues of the environment that are not empty."""
+    """Return the buckets and queues of the environment that are not empty."""
     found = [cloud.outputs[name] for name in BUCKETS if _is_filled(cloud, cloud.outputs[name])]
     return found + [cloud.outputs[name] for name in QUEUES if _waiting(cloud, cloud.outputs[name])]
 
 
 def remove_unfinished(cloud: CloudEnvironment) -> list[StackChange]:
-    """Delete what is left of a stack that was never made whole, and so holds nothing."""
+    """Delete a stack that was never created completely, and so contains no data."""
     is_there = status_of(cloud) is not None
     delete_stack(cloud)
     return [StackChange("stack", cloud.settings.stack_name, Action.REMOVED if is_there else Action.UNCHANGED)]
 
 
 def check(cloud: CloudEnvironment, *, with_data: bool) -> None:
-    """Look at everything first. Raises ConfigurationError if something holds data and ``with_data`` is not said, or if
-    tasks still run."""
+    """Raise ConfigurationError if tasks still run, or if there is data and ``with_data`` is not set."""
     apply_secrets(cloud, overwrite=False, dry_run=True)
     if not with_data and (held := holding_data(cloud)):
         raise ConfigurationError(
@@ -53,9 +52,9 @@ def check(cloud: CloudEnvironment, *, with_data: bool) -> None:
 
 
 def tear_down(cloud: CloudEnvironment, *, with_data: bool, progress: Progress = quiet) -> list[StackChange]:
-    """Delete deployments and work pool, then the stack, then the buckets and queues that it leaves.
+    """Delete deployments and work pool, then the stack, then the buckets and queues that the stack leaves.
 
-    Without ``with_data`` what was filled since it was looked at stays, and is named.
+    Without ``with_data`` a bucket or queue that was filled after the check stays, and is named.
     """
     changes = list(_from_prefect(cloud))
     delete_stack(cloud, progress=progress)
@@ -110,7 +109,7 @@ def _left_by_stack(cloud: CloudEnvironment, with_data: bool) -> Iterator[StackCh
 
 
 def _is_filled(cloud: CloudEnvironment, bucket: str) -> bool:
-    """Versions count, also behind the mark of a deletion: what was deleted can still be had back."""
+    """Return whether a bucket has versions of objects, also deleted ones, which can be restored."""
     found = cloud.client("s3").list_object_versions(Bucket=bucket, MaxKeys=1)
     return bool(found.get("Versions") or found.get("DeleteMarkers"))
 

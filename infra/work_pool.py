@@ -20,7 +20,7 @@ from millrace.blocks.environment import VARIABLES
 NAME = "millrace-ecs"
 TYPE = "ecs"
 QUEUES = {"default": 1, "backfill": 10}
-"""Priority by name; the lowest number is served first."""
+"""Priority of each queue; the lowest number is served first."""
 TEMPLATE = Path(__file__).with_name("base_job_template.json")
 
 _OUTPUT = re.compile(r"\$\{(\w+)\}")
@@ -33,17 +33,17 @@ _PREFECT_SECRETS = {
 _SECRETS = {variable.name for variable in VARIABLES if variable.secret} | set(_PREFECT_SECRETS)
 _URLS = "|".join(name.removesuffix("_URL") for name in sorted(_SECRETS) if name.endswith("_URL"))
 _FURTHER = re.compile(rf"({_URLS})_\w+_URL")
-"""The variables of further connections of these kinds."""
+"""Pattern of the variables of further connections of these kinds."""
 
 
 def filled(
     outputs: Mapping[str, str], secrets: Mapping[str, str], environment: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """The template as Prefect takes it.
+    """Return the job template for Prefect.
 
-    ``outputs`` are the stack's by name; ``secrets`` are the ARNs in Secrets Manager by the variable that the container
-    finds the value in; ``environment`` is set there in plain, beside what the outputs tell.
-    Raises ConfigurationError that names every missing output, or the variable that is not as it must be.
+    ``outputs`` are the stack's by name; ``secrets`` are ARNs in Secrets Manager by variable; ``environment`` are
+    variables that are set in plain text, besides what the outputs define. Raises ConfigurationError that names missing
+    outputs or a wrong variable.
     """
     text = TEMPLATE.read_text()
     _require(text, outputs)
@@ -61,7 +61,7 @@ def filled(
 
 
 def is_secret(variable: str) -> bool:
-    """Whether the value of that environment variable must not be shown."""
+    """Return whether the value of an environment variable must not be shown."""
     return _FURTHER.sub(r"\1_URL", variable) in _SECRETS
 
 
@@ -100,7 +100,7 @@ def _substituted(node: Any, outputs: Mapping[str, str]) -> Any:
 
 
 def _items(item: Any, outputs: Mapping[str, str]) -> Iterator[Any]:
-    """In a list an output stands for as many values as it lists."""
+    """Replace outputs in a list; an output with several values becomes as many items."""
     value = _substituted(item, outputs)
     if isinstance(item, str) and _OUTPUT.fullmatch(item):
         yield from value.split(",")

@@ -131,7 +131,7 @@ def test_the_remedy_fits_what_the_run_was_asked_for(request_: dict[str, Any] | N
     assert (RETRY_REMEDY in failure_message("replicate", run, None).body) == one_off
     stopped = cancellation_message("replicate", run).body
     assert (RETRY_REMEDY in stopped) == one_off
-    assert ("the next run goes on" in stopped) != one_off
+    assert ("the next run starts" in stopped) != one_off
 
 
 async def test_the_link_leads_to_the_ui_that_is_set(inbox: Inbox) -> None:

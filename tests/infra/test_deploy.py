@@ -155,7 +155,7 @@ def test_what_fails_half_way_is_told_and_what_was_made_stays(trial: Trial) -> No
     (trial.directory / "broken").touch()
     said = trial.run("up", exit_code=1, **URLS)
     assert "no space left" in said
-    assert "Remedy: mend that, then run it again: it goes on from what is there" in said
+    assert "Remedy: fix that, then run the command again: it continues from what exists" in said
     assert trial.outputs()["RepositoryUri"] == REPOSITORY
     assert trial.client.read_work_pools() == []
     (trial.directory / "broken").unlink()

@@ -61,7 +61,7 @@ def test_a_network_that_is_there(tmp_path: Path) -> None:
     [
         ("colour = 1", "colour: Extra inputs are not permitted"),
         ('schedules = "never"', "schedules: Input should be 'active' or 'paused'"),
-        ("region = [", "this is no TOML"),
+        ("region = [", "this is not TOML"),
         ('pipelines = ["stori", "storri"]', "there is no pipeline 'storri'"),
         ('[network]\nvpc_id = "vpc-1"\nsubnet_ids = []', "network.subnet_ids"),
     ],

@@ -52,12 +52,12 @@ def write(template: Path, target: CloudEnvironment, resources: str) -> None:
 def test_what_failed_is_named_and_the_next_attempt_goes_on(target: CloudEnvironment, template: Path) -> None:
     write(template, target, QUEUE + NEVER)
     seen: list[str] = []
-    with pytest.raises(FatalError, match=r"stack millrace-failing, Never: .*\(ROLLBACK_COMPLETE\)\. Remedy: mend that"):
+    with pytest.raises(FatalError, match=r"stack millrace-failing, Never: .*\(ROLLBACK_COMPLETE\)\. Remedy: fix that"):
         apply_stack(target, "", progress=seen.append)
     assert "CREATE_FAILED Never" in seen
     assert status_of(target) == "ROLLBACK_COMPLETE"
     write(template, target, QUEUE)
-    assert [one.detail for one in apply_stack(target, "", dry_run=True)] == ["anew, as its creation failed"]
+    assert [one.detail for one in apply_stack(target, "", dry_run=True)] == ["again, because its creation failed"]
     assert status_of(target) == "ROLLBACK_COMPLETE"
     assert [(one.name, one.action) for one in apply_stack(target, "")] == [("Queue", Action.CREATED)]
     assert outputs_of(target)["QueueUrl"]
