@@ -21,7 +21,7 @@ from millrace.seed_data.simulate_tasks import (
 )
 
 DAYS_LEFT = 7
-"""Between the end of a history and today, so that there is a time to be lived through faster than it passes."""
+"""Days between the end of a generated history and today, which can then be simulated faster than real time."""
 
 
 class HistoryRequest(FlowParameters):
@@ -37,42 +37,42 @@ class HistoryRequest(FlowParameters):
 
 
 class LifeRequest(FlowParameters):
-    """How fast to live on, and how long."""
+    """How fast to simulate, and how long."""
 
     speed: float = Field(default=1, gt=0, le=86_400, description="Simulated seconds in a real one, until the present.")
     days: float | None = Field(default=None, gt=0, le=3_650, description="Simulated days; until stopped if not given.")
 
 
 class SilentRate(FlowParameters):
-    """Of the back office `totesys`."""
+    """How often the back office `totesys` changes rows silently."""
 
     silent_rate: float = Field(default=1, ge=0, le=1_000, description="Factor on silent edits and deletes.")
 
 
 class RareRate(FlowParameters):
-    """Of the stock platform."""
+    """How often rare events happen on the stock platform."""
 
     rare_rate: float = Field(default=1, ge=0, le=1_000, description="Factor on what happens about once a month.")
 
 
 class FillRequest(HistoryRequest, SilentRate):
-    """Of `totesys`."""
+    """Which history of `totesys` to generate."""
 
     days: int = Field(default=730, ge=1, le=3_650, description="Days, weekends included.")
 
 
 class FillStocksRequest(HistoryRequest, RareRate):
-    """Of `stocks`."""
+    """Which history of `stocks` to generate."""
 
     days: int = Field(default=30, ge=1, le=3_650, description="Days where the platform is (UTC+7).")
 
 
 class SimulateRequest(LifeRequest, SilentRate):
-    """Of `totesys`."""
+    """How to simulate `totesys` from now on."""
 
 
 class SimulateStocksRequest(LifeRequest, RareRate):
-    """Of `stocks`."""
+    """How to simulate `stocks` from now on."""
 
 
 class SimulateEventsRequest(FlowParameters):
@@ -105,7 +105,7 @@ async def fill(request: FillRequest = DEFAULT_FILL) -> Simulated:
 
 @flow(name="seed-stocks", flow_run_name="stocks: {request.days} days", persist_result=False)
 async def fill_stocks(request: FillStocksRequest = DEFAULT_STOCKS_FILL) -> Simulated:
-    """The same of `stocks`."""
+    """Generate the history of `stocks`."""
     simulated = await fill_stocks_source(request.days, request.seed, request.first_day(), request.rare_rate)
     return await _kept("seed-stocks", simulated)
 
@@ -122,7 +122,7 @@ async def simulate(request: SimulateRequest = DEFAULT_SIMULATION) -> Simulated:
 
 @flow(name="simulate-stocks", flow_run_name="stocks at speed {request.speed}", persist_result=False)
 async def simulate_stocks(request: SimulateStocksRequest = DEFAULT_STOCKS_SIMULATION) -> Simulated:
-    """The same of `stocks`."""
+    """Simulate the stock platform of `stocks` from where its history ends."""
     simulated = await simulate_stocks_source(request.speed, request.days, request.rare_rate)
     return await _kept("simulate-stocks", simulated)
 

@@ -38,7 +38,7 @@ Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
 @dataclass(frozen=True)
 class Simulated:
-    """What happened between two moments of simulated time."""
+    """What happened between two times of a simulation."""
 
     start: datetime
     end: datetime
@@ -59,7 +59,7 @@ async def fill_source(days: int, seed: int, start: date, silent_rate: float) -> 
 
 @task(name="fill-stocks-source", task_run_name="fill {days} days from {start}", **TASK_OPTIONS)
 async def fill_stocks_source(days: int, seed: int, start: date, rare_rate: float) -> Simulated:
-    """The same of `stocks`."""
+    """Generate the history of `stocks` in its source."""
 
     def make() -> Simulated:
         with _stocks(connect) as connection:
@@ -84,7 +84,7 @@ async def simulate_source(speed: float, days: float | None, silent_rate: float) 
 
 @task(name="simulate-stocks-source", task_run_name="simulate at speed {speed}", **TASK_OPTIONS)
 async def simulate_stocks_source(speed: float, days: float | None, rare_rate: float) -> Simulated:
-    """The same of `stocks`."""
+    """Simulate the stock platform in its source."""
 
     def live() -> Simulated:
         with _stocks(connect) as connection:

@@ -19,7 +19,7 @@ WIDTHS = {
     "context_locale": 5, "context_os_name": 32, "context_network_carrier": 16, "context_timezone": 32,
     "context_traits_taxfix_language": 5, "event": 32, "event_text": 64,
 }  # fmt: skip
-"""Of texts, to begin with: what is longer widens its column."""
+"""Initial lengths of texts; a longer value widens its column."""
 
 pipeline = Pipeline(
     name="events",

@@ -25,7 +25,7 @@ EventName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 
 class ChartRequest(FlowParameters):
-    """What is drawn of which days, all in UTC; by default the last fourteen, today included."""
+    """What the chart shows and for which days, in UTC; by default the last fourteen days, today included."""
 
     pipeline: Literal["events"] = Field(default="events", description="The pipeline whose events are drawn.")
     start: date | None = Field(default=None, description="First day (inclusive); empty: so many days before the end.")
@@ -58,7 +58,10 @@ class ChartRequest(FlowParameters):
         return self
 
     def shown(self, today: date) -> Shown:
-        """What is counted. Raises ConfigurationError when some have not come, or they are too many."""
+        """Return what to count.
+
+        Raises ConfigurationError if some of the days are in the future, or if there are too many.
+        """
         end = self.end or (self.start + self.days * DAY if self.start and self.days else today + DAY)
         start = self.start or end - (self.days or DEFAULT_DAYS) * DAY
         if end > today + DAY:
@@ -86,9 +89,9 @@ DEFAULT_REQUEST = ChartRequest()
     on_running=[cancel_waiting_runs],
 )
 async def chart(request: ChartRequest = DEFAULT_REQUEST) -> Chart:
-    """Count events by UTC day and platform, and draw them: to the lake and beside the run.
+    """Count events by UTC day and platform, draw the chart, put it into the lake and show it with the run.
 
-    Raises ConfigurationError when no event was loaded yet or the days have not come, CountMismatch as the count does.
+    Raises ConfigurationError if no event was loaded yet or the days are in the future, CountMismatch like the count.
     """
     now = datetime.now(UTC)
     numbers = await count_events(request.shown(now.date()), now)

@@ -1,4 +1,4 @@
-"""The chart of events put where people find it: in the lake, and beside the run in Prefect."""
+"""Tasks that put the chart of events into the lake and show it with the run in Prefect."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Chart:
 
 @task(name="draw chart", **TASK_OPTIONS)
 async def draw_chart(numbers: EventCounts) -> Chart:
-    """Put the picture into the lake, under the moment of the count, and show it beside the run."""
+    """Put the picture into the lake, named by the time of the count, and show it with the run."""
     pictures = {form: await asyncio.to_thread(draw, numbers, form) for form in get_args(Form)}
     store = await load_processed()
     # To the microsecond, so that two runs of one second do not meet: the lake is never rewritten.

@@ -1,4 +1,4 @@
-"""What an event of the product must be to get past quarantine, and how it is spelled in the warehouse."""
+"""The contract of product events, and how their fields are spelled in the warehouse."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import polars as pl
 UPPER_CASE_UUID = r"^[0-9A-F]{8}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{12}$"
 Platform = Literal["ios", "android"]
 PLATFORMS: Mapping[Platform, str] = {"ios": "iOS", "android": "Android"}
-"""By the type of a device, the name of its system."""
+"""Name of the operating system by type of device."""
 SECOND, MILLISECOND = pl.duration(seconds=1), pl.duration(milliseconds=1)
-"""``sent_at`` is cut to whole seconds, ``original_timestamp`` to thousandths: what is told by them is off by less."""
+"""``sent_at`` is cut to whole seconds, ``original_timestamp`` to milliseconds: their errors are smaller than this."""
 
 
 def camel_case(name: pl.Expr) -> pl.Expr:
-    """``submission_success`` → ``submissionSuccess``."""
+    """Return a name in camel case: ``submission_success`` becomes ``submissionSuccess``."""
     capitalized = name.str.split("_").list.eval(pl.element().str.head(1).str.to_uppercase() + pl.element().str.slice(1))
     joined = capitalized.list.join("")
     return joined.str.head(1).str.to_lowercase() + joined.str.slice(1)
@@ -56,12 +56,12 @@ class Event(dy.Schema):
 
     @dy.rule()
     def text_agrees(cls) -> pl.Expr:
-        """The event is named twice."""
+        """Check that both fields that name the event agree."""
         return pl.col("event_text") == camel_case(pl.col("event"))
 
     @dy.rule()
     def clocks_agree(cls) -> pl.Expr:
-        """``timestamp`` is the device's own time, set right by what its clock was off when it sent the event."""
+        """Check that ``timestamp`` is the device's time, corrected by the error of its clock when it sent the event."""
         original = pl.col("original_timestamp").dt.replace_time_zone(None)
         told = original + (pl.col("received_at") - pl.col("sent_at"))
         return (pl.col("timestamp") < told + MILLISECOND) & (told < pl.col("timestamp") + SECOND)

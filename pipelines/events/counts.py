@@ -1,4 +1,4 @@
-"""How many events of the product there were: by UTC day, kind and platform, from the warehouse."""
+"""Count product events in the warehouse, by UTC day, kind and platform."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from millrace.warehouse.session import open_session
 
 COUNT_SQL = SQL_FILES / "events" / "chart.sql"
 KINDS = ("submission_success", "registration_initiated")
-"""Of events: those that are counted where nobody chooses."""
+"""Kinds of events that are counted by default."""
 DAY = timedelta(days=1)
 PLACE = "chart of events"
 
@@ -36,13 +36,13 @@ class Days:
 
     @property
     def each(self) -> list[date]:
-        """In order."""
+        """Return the days in order."""
         return [self.start + number * DAY for number in range((self.end - self.start).days)]
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What is counted: of these ``days`` events of these ``kinds`` from these ``platforms``."""
+    """What is counted: events of these ``kinds`` from these ``platforms`` on these ``days``."""
 
     days: Days
     kinds: tuple[str, ...] = KINDS
@@ -69,7 +69,7 @@ class EventCounts:
 
     @property
     def days(self) -> Days:
-        """Those that are shown."""
+        """The days that are shown."""
         return self.shown.days
 
     @property
@@ -79,7 +79,7 @@ class EventCounts:
         return today if self.days.start <= today < self.days.end else None
 
     def by_day(self, kind: str, platform: str) -> list[int]:
-        """Of one kind from one platform, a number for each day."""
+        """Return the number of events per day, for one kind and one platform."""
         return [one.events for one in self.counts if (one.kind, one.platform) == (kind, platform)]
 
 

@@ -32,7 +32,7 @@ STYLE = {
     "xtick.major.size": 3, "ytick.major.size": 0,
 }  # fmt: skip
 METADATA: dict[str, dict[str, str | None]] = {"png": {"Software": None}, "svg": {"Creator": None, "Date": None}}
-"""Without the moment and the library's version, which would make other bytes of the same numbers."""
+"""Metadata without time and version of the library, so that equal numbers give equal bytes."""
 INCHES, DOTS_PER_INCH = (12.0, 7.0), 100
 GREY, GROUP_WIDTH = "#555555", 0.8
 HATCH = "////"
@@ -40,13 +40,13 @@ LEGEND: dict[str, Any] = {
     "ncols": 3, "frameon": False, "borderpad": 0, "borderaxespad": 0.6, "handlelength": 1.4, "columnspacing": 1.4,
 }  # fmt: skip
 LABELLED_DAYS = 16
-"""As many labels as stand side by side."""
+"""Most days that each get a label."""
 NARROWEST_DAYS = 7
-"""Of fewer days the bars grow no wider."""
+"""With fewer days than this, bars do not become wider."""
 
 
 def draw(counts: EventCounts, form: Form) -> bytes:
-    """The picture as PNG or SVG."""
+    """Draw the chart as PNG or SVG."""
     # Whatever a matplotlibrc of this machine says.
     with matplotlib.style.context(["default", STYLE]):
         target = io.BytesIO()
@@ -55,7 +55,7 @@ def draw(counts: EventCounts, form: Form) -> bytes:
 
 
 def title_of(counts: EventCounts) -> str:
-    """What is shown, and of which days."""
+    """Return the title: what is shown, and for which days."""
     what = "Submissions and registrations" if counts.shown.kinds == KINDS else "Events"
     return f"{what} by UTC day, {_span(counts.days.each)}"
 
@@ -102,14 +102,14 @@ def _titled(kind: str) -> str:
 
 
 def _mark_zeros(panel: Axes, places: Sequence[float], heights: Sequence[int], colour: str) -> None:
-    """A bar of no height cannot be told from a day that was left out."""
+    """Write a zero where a bar has no height, so that it does not look like a missing day."""
     for place, height in zip(places, heights, strict=True):
         if height == 0:
             panel.annotate("0", (place, 0), (0, 2), textcoords="offset points", ha="center", fontsize=7, color=colour)
 
 
 def _label_days(panel: Axes, days: Sequence[date]) -> None:
-    """Counted back from the last day; by weeks where there are many."""
+    """Label the days, counted back from the last one; weeks if there are many days."""
     step = next(step for step in (1, 2, 7, len(days)) if len(days) <= step * LABELLED_DAYS)
     labelled = range(len(days) - 1, -1, -step)
     panel.set_xticks(list(labelled), [f"{days[number]:%a}\n{_day(days[number])}" for number in labelled])

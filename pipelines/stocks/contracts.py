@@ -1,4 +1,4 @@
-"""What rows of the stock platform must be to get past quarantine."""
+"""Contracts of the tables of the stock platform."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ class Stock(dy.Schema):
 
     @dy.rule()
     def price_is_not_negative(cls) -> pl.Expr:
-        """A price of nothing occurs, one below does not."""
+        """Check that a price is not negative; zero occurs."""
         return pl.col("price") >= 0
 
 
 class User(dy.Schema):
-    """Somebody who trades."""
+    """A person who trades."""
 
     user_id = dy.Int32(nullable=False)
     status = dy.String(nullable=True)
 
     @dy.rule()
     def status_is_known(cls) -> pl.Expr:
-        """Inserted, updated, or there before the column."""
+        """Check that the status is inserted, updated, or NULL as before the column existed."""
         return pl.col("status").is_in(["I", "U"]) | pl.col("status").is_null()
 
 
 class StockTransaction(dy.Schema):
-    """A trade; of nobody known, where the user was not told."""
+    """A trade; without a user if the platform does not know the user."""
 
     transaction_id = dy.Int32(nullable=False)
     stock_id = dy.String(nullable=False)

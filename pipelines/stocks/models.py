@@ -16,5 +16,5 @@ def user_dim(user: pl.DataFrame) -> pl.DataFrame:
 
 
 def transaction_fact(transaction: pl.DataFrame) -> pl.DataFrame:
-    """Trades."""
+    """Compute the trades."""
     return transaction.select("transaction_id", "user_id", "stock_id", "quantity", "transaction_date")

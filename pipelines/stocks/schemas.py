@@ -6,7 +6,7 @@ import dataframely as dy
 
 
 class StockDim(dy.Schema):
-    """A stock as it was for a while; with stock_key, start_date, end_date, is_current."""
+    """A version of a stock; the load mode adds stock_key, start_date, end_date, is_current."""
 
     stock_id = dy.String(nullable=False)
     company = dy.String(nullable=False)
@@ -24,7 +24,7 @@ class UserDim(dy.Schema):
 
 
 class TransactionFact(dy.Schema):
-    """A trade, at the platform's wall clock; with user_key and stock_key, the versions of its own time."""
+    """A trade, with the platform's wall clock time; the binds add user_key and stock_key, the versions of its time."""
 
     transaction_id = dy.Int32(nullable=False)
     user_id = dy.Int32(nullable=True)

@@ -1,4 +1,4 @@
-"""What a row of the pipeline `stori` must be: the one place that says it, for the import and for the engine."""
+"""Contracts of the pipeline `stori`, which its import and the engine both use."""
 
 from __future__ import annotations
 

@@ -23,14 +23,15 @@ STAMP = "last_updated"
 
 
 def reference_table(name: str, contract: type[dy.Schema]) -> Stream:
-    """A small table, read whole at every run."""
+    """Declare a small table that every run reads completely."""
     return Stream(name, source=SOURCE + name, key=f"{name}_id", capture=Snapshot(stamp=STAMP), contract=contract)
 
 
 def growing_table(name: str, contract: type[dy.Schema], *money: str) -> Stream:
-    """A table that is read by its stamp; swept at every run, because the source changes rows without stamping them.
+    """Declare a table that is read by its timestamp column.
 
-    A value of the columns ``money`` that needs more than two decimals, or more than ten digits, is rejected.
+    It is swept at every run, because the source changes rows without setting that column. A value of the columns
+    ``money`` with more than two decimals or more than ten digits is rejected.
     """
     return Stream(
         name,
@@ -46,12 +47,15 @@ def growing_table(name: str, contract: type[dy.Schema], *money: str) -> Stream:
 def fact(
     function: Callable[..., pl.DataFrame], schema: type[dy.Schema], key: str, record_id: str, **references: str
 ) -> Model:
-    """A table with every version of its rows."""
+    """Declare a table with every version of its rows."""
     return Model(function, schema, key, load=History(record_id), references=references)
 
 
 def dimension(function: Callable[..., pl.DataFrame], schema: type[dy.Schema], key: str) -> Model:
-    """A table with the latest state of its rows; of a row that is only referred to, the texts are unknown."""
+    """Declare a table with the latest state of its rows.
+
+    If only the key of a row is known, its texts are unknown.
+    """
     required = {name for name, column in schema.columns().items() if not column.nullable} - {key}
     return Model(function, schema, key, unknown=dict.fromkeys(sorted(required), models.UNKNOWN))
 

@@ -1,7 +1,7 @@
-"""What a row of a source table of the pipeline `totesys` must be, so that the star schemas can be made of it.
+"""Contracts of the source tables of the pipeline `totesys`, as its star schemas need them.
 
-Only columns that a model uses are named; none may be NULL but where it says so. A row that breaks a rule goes to
-quarantine and stops no other.
+Only columns that a model uses are named; none may be NULL unless its contract says so. A row that breaks a rule is
+rejected and stops no other row.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _DATE_SHAPE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 
 
 def is_date(text: pl.Expr) -> pl.Expr:
-    """Whether a text is a day of the calendar, written yyyy-mm-dd, from year 1 on."""
+    """Check that a text is a day of the calendar from year 1 on, written yyyy-mm-dd."""
     day = text.str.to_date(DATE_FORMAT, strict=False)
     # The shape is checked as well: the parser also takes signs, blanks and single digits.
     return text.str.contains(_DATE_SHAPE) & day.is_not_null() & (day.dt.year() >= 1)
@@ -46,7 +46,7 @@ class Counterparty(dy.Schema):
 
 
 class Currency(dy.Schema):
-    """A currency."""
+    """A currency of the source."""
 
     currency_id = dy.Int32()
     currency_code = dy.String()
@@ -61,7 +61,7 @@ class Department(dy.Schema):
 
 
 class Design(dy.Schema):
-    """A product."""
+    """A product of the source."""
 
     design_id = dy.Int32()
     design_name = dy.String()
@@ -80,7 +80,7 @@ class Staff(dy.Schema):
 
 
 class PaymentType(dy.Schema):
-    """What a payment is for."""
+    """The purpose of a payment."""
 
     payment_type_id = dy.Int32()
     payment_type_name = dy.String()
@@ -136,7 +136,7 @@ class Payment(dy.Schema):
 
 
 class TotesysTransaction(dy.Schema):
-    """What joins a payment to its order."""
+    """Connects a payment with its order."""
 
     transaction_id = dy.Int32()
     transaction_type = dy.String(check={"type": lambda text: text.is_in(["SALE", "PURCHASE"])})
@@ -145,5 +145,5 @@ class TotesysTransaction(dy.Schema):
 
     @dy.rule()
     def exactly_one_order(cls) -> pl.Expr:
-        """A transaction belongs to a sales order or to a purchase order."""
+        """Check that a transaction belongs to either a sales order or a purchase order."""
         return cls.sales_order_id.col.is_null() != cls.purchase_order_id.col.is_null()

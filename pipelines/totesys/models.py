@@ -28,7 +28,7 @@ from millrace.pipelines.totesys.schemas import (
 )
 
 UNKNOWN = "Unknown"
-"""Stands wherever a column must hold a text and the source has none."""
+"""The text for a column that must have one although the source has none."""
 CURRENCY_NAMES = {currency.alpha_3: currency.name for currency in pycountry.currencies}
 """ISO 4217, codes in use."""
 LEGAL_ADDRESS = {
@@ -62,7 +62,7 @@ def fact_payment(payment: pl.DataFrame) -> pl.DataFrame:
 
 
 def dim_transaction(transaction: pl.DataFrame) -> pl.DataFrame:
-    """Transactions."""
+    """Compute the dimension of transactions."""
     return transaction.select(DimTransaction.column_names())
 
 
@@ -74,17 +74,17 @@ def dim_staff(staff: pl.DataFrame, department: pl.DataFrame) -> pl.DataFrame:
 
 
 def dim_payment_type(payment_type: pl.DataFrame) -> pl.DataFrame:
-    """Kinds of payment."""
+    """Compute the dimension of kinds of payment."""
     return payment_type.select(DimPaymentType.column_names())
 
 
 def dim_location(address: pl.DataFrame) -> pl.DataFrame:
-    """Addresses."""
+    """Compute the dimension of addresses."""
     return address.select(pl.col("address_id").alias("location_id"), *LEGAL_ADDRESS)
 
 
 def dim_design(design: pl.DataFrame) -> pl.DataFrame:
-    """Products."""
+    """Compute the dimension of products."""
     return design.select(DimDesign.column_names())
 
 
@@ -95,7 +95,7 @@ def dim_currency(currency: pl.DataFrame) -> pl.DataFrame:
 
 
 def dim_counterparty(counterparty: pl.DataFrame, address: pl.DataFrame) -> pl.DataFrame:
-    """Customers and suppliers with their legal address."""
+    """Compute customers and suppliers with their legal address."""
     addresses = address.select(pl.col("address_id").alias("legal_address_id"), *LEGAL_ADDRESS).rename(LEGAL_ADDRESS)
     required = [legal for name, legal in LEGAL_ADDRESS.items() if name not in OPTIONAL_IN_ADDRESS]
     joined = counterparty.join(addresses, on="legal_address_id", how="left", validate="m:1")

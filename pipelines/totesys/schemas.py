@@ -1,9 +1,4 @@
-"""The tables of the pipeline `totesys` in the warehouse, as its models give them: columns and types. Nothing is
-NULL but where it says so.
-
-Columns of the loader itself (`_row_hash`, `_loaded_at`, `_deleted_at`, of facts also the record id and `_version`) are
-not named.
-"""
+"""Schemas of the tables of the star schemas of the pipeline `totesys`."""
 
 from __future__ import annotations
 
@@ -86,14 +81,14 @@ class DimStaff(dy.Schema):
 
 
 class DimPaymentType(dy.Schema):
-    """Kinds of payment."""
+    """The dimension of kinds of payment."""
 
     payment_type_id = dy.Int32()
     payment_type_name = dy.String()
 
 
 class DimLocation(dy.Schema):
-    """Addresses."""
+    """The dimension of addresses."""
 
     location_id = dy.Int32()
     address_line_1 = dy.String()
@@ -106,7 +101,7 @@ class DimLocation(dy.Schema):
 
 
 class DimDesign(dy.Schema):
-    """Products."""
+    """The dimension of products."""
 
     design_id = dy.Int32()
     design_name = dy.String()

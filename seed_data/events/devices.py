@@ -13,7 +13,7 @@ from millrace.seed_data.totesys.chance import Chance
 
 DEVICES = 1_000
 HOME_SHARE = 0.4
-"""Of the devices in the first place."""
+"""Share of the devices that are in the first place."""
 PLACES = (
     ("Europe/Berlin", "de-DE"),
     ("Europe/Vienna", "de-AT"),
@@ -50,12 +50,12 @@ MODELS = {
 OS_NAMES = {"ios": ("iOS", "iOS", "IOS", "ios"), "android": ("Android", "Android", "android", "ANDROID")}
 LIBRARIES = {"ios": "analytics-ios", "android": "analytics-kotlin"}
 CARRIERS = ("Telekom.de", "vodafone.de", "o2 - de", "A1", "Swisscom", "Movistár", "中国移动", 'O\'2 "UK"', "")
-"""Without a card there is none, and its name is empty."""
+"""Names of carriers. A device without a SIM card has none, and its carrier's name is ''."""
 APP_VERSIONS, LIBRARY_VERSIONS = ("2.9", "2.10.1", "3.0.0", "3.1.12-b"), ("3.6.8", "3.6.10", "1.16.3")
 PRESENT_SHARE, SIGNED_IN_SHARE = 0.85, 0.6
-"""Of an optional key, and of the user's."""
+"""Share of events with an optional key, and with a user."""
 NULL_SHARE = 0.5
-"""Of what is not present; the rest is left out."""
+"""Share of absent values that are written as NULL; the others are left out."""
 USERS = ((1, 4_999_999), (1, 4_999_999), (2**31, 2**40))
 """The last does not fit into four bytes."""
 DIGITS = "0123456789ABCDEF"
@@ -63,7 +63,10 @@ DIGITS = "0123456789ABCDEF"
 
 @dataclass(frozen=True)
 class Devices:
-    """By number: the zone, as a position in ``PLACES``, and the JSON of what stays the same, without braces."""
+    """Devices by number: their time zones and their constant fields.
+
+    A time zone is a position in ``PLACES``; the fields are JSON without braces.
+    """
 
     places: Integers
     members: list[str]
@@ -71,7 +74,7 @@ class Devices:
 
 @lru_cache(maxsize=4)
 def draw_devices(seed: int) -> Devices:
-    """All of them; equal seeds give equal devices."""
+    """Draw all devices; equal seeds give equal devices."""
     drawn = [_draw(Chance(seed, "device", number)) for number in range(DEVICES)]
     return Devices(np.array([place for place, _ in drawn]), [members for _, members in drawn])
 
@@ -108,14 +111,14 @@ def _device(chance: Chance, zone: str, locale: str) -> dict[str, object]:
 
 
 def _thinned(chance: Chance, members: dict[str, object], share: float) -> dict[str, object]:
-    """Some null, some left out."""
+    """Set some members to NULL and leave some out."""
     with_null = {name: value if chance.happens(share) else None for name, value in members.items()}
     return {name: value for name, value in with_null.items() if value is not None or chance.happens(NULL_SHARE)}
 
 
 def spell_id(digits: str) -> str:
-    """Thirty-two upper-case hexadecimal digits as a UUID, the fourth version's.
+    """Spell thirty-two upper-case hexadecimal digits as a UUID of version 4.
 
-    The variant's digit is always an A, so that no id consists of decimal digits, which have no lower case.
+    The variant's digit is always an A, so that no id has only decimal digits, which have no lower case.
     """
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-A{digits[17:20]}-{digits[20:32]}"

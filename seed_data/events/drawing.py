@@ -8,7 +8,7 @@ from millrace.seed_data.events.devices import DEVICES, PLACES, draw_devices, spe
 from millrace.seed_data.events.moments import Integers, draw_moments, spell_original, spell_utc
 
 PURPOSE = 1
-"""Of the draws, beside those of stream.py."""
+"""Purpose of the random draws of this module, which are independent of those of stream.py."""
 EVENTS = {"submission_success": 0.45, "registration_initiated": 0.35, "another_event": 0.2}
 """With the share of each."""
 TEXTS = {"submission_success": "submissionSuccess", "registration_initiated": "registrationInitiated"} | {

@@ -28,13 +28,15 @@ WAIT = (3 * SECOND, 1.2, 2 * MINUTE)
 OFFLINE = (2 * HOUR, 1.0, 36 * HOUR)
 OFFLINE_SHARE = 0.01
 BLANK_SHARE = 0.5
-"""Of the original timestamps, with a blank in place of the T."""
+"""Share of original timestamps with a blank instead of the T."""
 
 
 @dataclass(frozen=True)
 class Moments:
-    """``sent`` is the true moment, which ``sent_at`` tells without its fraction. original <= timestamp < sent <
-    received."""
+    """Times of events.
+
+    ``sent`` is the true time, ``sent_at`` is ``sent`` without its fraction; original <= timestamp < sent < received.
+    """
 
     original: Integers
     timestamp: Integers
@@ -43,7 +45,7 @@ class Moments:
 
 
 def draw_moments(random: np.random.Generator, received: Integers) -> Moments:
-    """What came before the reception of each event."""
+    """Draw the times before the reception of each event."""
     count = len(received)
     way = _span(random, WAY, count)
     wait = np.where(random.random(count) < OFFLINE_SHARE, _span(random, OFFLINE, count), _span(random, WAIT, count))

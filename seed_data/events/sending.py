@@ -28,7 +28,7 @@ Sleep = Callable[[float], bool]
 
 @dataclass(frozen=True)
 class Sent:
-    """What the queue took. ``valid`` counts distinct events, ``malformed`` messages by kind."""
+    """What the queue accepted. ``valid`` counts distinct events, ``malformed`` counts messages by kind."""
 
     messages: int
     valid: int
@@ -44,13 +44,13 @@ class Producer:
     url: str
     sleep: Sleep
     tell: Callable[[int], None] = lambda _count: None
-    """Is told now and then how many messages the queue has taken."""
+    """A function that is called from time to time with the number of messages that the queue has accepted."""
 
     def send(self, messages: Iterable[EventMessage]) -> Sent:
-        """Until there are no more, or ``sleep`` ends it. What lies in the past is sent at once.
+        """Send messages until there are no more, or until ``sleep`` ends it; messages of the past are sent at once.
 
-        Raises SourceMissing, ConfigurationError or Unreachable, when the queue is not there, refuses or is silent, and
-        FatalError when it refuses a message. What it took until then stays there.
+        Raises SourceMissing, ConfigurationError or Unreachable if the queue does not exist, refuses or does not answer,
+        and FatalError if it refuses a message. What it accepted before stays there.
         """
         taken: Counter[str] = Counter()
         under_way: set[Future[Counter[str]]] = set()
@@ -96,7 +96,7 @@ class Producer:
 
 
 def batches(messages: Iterable[EventMessage], now: Callable[[], float]) -> Iterator[list[EventMessage]]:
-    """As many together as SQS takes, but none that would keep the first one waiting; what is due waits for nothing."""
+    """Group messages into batches as large as SQS accepts, without delaying the first message of one."""
     batch: list[EventMessage] = []
     room = BATCH_BYTES
     for message in messages:

@@ -17,7 +17,10 @@ NO_NUMBERS = ("guest", "12a", "1.5", "0x1F")
 
 
 def spoil(kind: str, body: str, number: int) -> str:
-    """The body as ``kind``, one of ``KINDS``, spoils it; ``number`` chooses where there is a choice."""
+    """Return the body after it was spoiled in the way of ``kind`` (one of ``KINDS``).
+
+    ``number`` chooses if there are several ways.
+    """
     return KINDS[kind](body, number)
 
 
@@ -26,12 +29,12 @@ def _of_event(spoiled: Callable[[Event, int], object]) -> Callable[[str, int], s
 
 
 def _no_json(body: str, number: int) -> str:
-    """Cut off."""
+    """Cut the JSON off."""
     return body[: 1 + number % (len(body) - 1)]
 
 
 def _timestamp_spelling(event: Event, _number: int) -> Event:
-    """``2018-02-03t19: 28:06.291+0100``."""
+    """Spell a timestamp wrongly: ``2018-02-03t19: 28:06.291+0100``."""
     text = str(event["original_timestamp"])
     return event | {"original_timestamp": f"{text[:10]}t{text[11:14]} {text[14:]}"}
 

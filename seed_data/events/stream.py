@@ -16,13 +16,13 @@ from millrace.seed_data.events.spoiling import KINDS, spoil
 from millrace.seed_data.totesys.chance import Chance
 
 PURPOSE = 2
-"""Of the draws, beside those of drawing.py."""
+"""Purpose of the random draws of this module, which are independent of those of the other one."""
 VALID, DUPLICATE = "valid", "duplicate"
 BLOCK = 2_048
 REMEMBERED = 8_192
-"""So many events back lies the oldest that is repeated."""
+"""Number of events back to the oldest one that may be repeated."""
 CLOSE, CLOSE_SHARE = 20, 0.5
-"""What is repeated at once, as after a lost answer, and how often it is that."""
+"""How near a repeated event follows, as after a lost answer, and how often it does."""
 REORDERED_SHARE = 0.1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -64,11 +64,11 @@ class _Memory:
 def messages(
     seed: int, start: datetime, rate: float, duplicates: float = 0.0, malformed: float = 0.0
 ) -> Iterator[EventMessage]:
-    """Messages from ``start`` on, ``rate`` a second on average, between which uniform gaps of 0 to 2 / rate lie.
+    """Generate messages from ``start`` on, ``rate`` a second on average, with uniform gaps of 0 to 2 / rate.
 
-    ``duplicates`` is the share that repeat an earlier event, byte for byte or with its keys in another order;
-    ``malformed`` that of events which nobody can read. Equal arguments give equal messages, and other shares the same
-    events where both are valid.
+    ``duplicates`` is the share of messages that repeat an earlier event, byte for byte or with its keys in another
+    order; ``malformed`` is the share of events that nobody can read. Equal arguments give equal messages; other shares
+    give the same events where both are valid.
     """
     remembered, begin = _Memory(), (start - _EPOCH) // timedelta(microseconds=1)
     for block in count():

@@ -1,1 +1,1 @@
-"""A living sample source for the pipeline `stocks`: a stock platform whose days are simulated."""
+"""A simulated sample source for the pipeline `stocks`: a stock platform, day by day."""

@@ -1,7 +1,7 @@
-"""The simulated clock (sql/stocks/clock.sql) as the simulation moves it, and the simulation's beginning beside it.
+"""The simulated clock (sql/stocks/clock.sql), and the beginning of the simulation.
 
-The clock never passes ``complete_until``, and that is moved in the transaction of each event: whoever reads it knows
-that everything up to then is committed.
+The clock never passes ``complete_until``, which changes in the transaction of each event: everything before it is
+committed.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ _COMPLETE = "UPDATE `simulation`.clock SET complete_until = %s"
 
 
 def epoch_seconds(moment: datetime) -> Decimal:
-    """As the clock's tables hold it, to the microsecond."""
+    """Return a time as the clock's tables store it, to the microsecond."""
     return Decimal((moment - _EPOCH) // _MICROSECOND).scaleb(-6)
 
 
 class Clock:
-    """Of the simulation in ``schema``, for whoever owns that."""
+    """The clock of the simulation in ``schema``, for the schema's owner."""
 
     def __init__(self, schema: str) -> None:
         self._schema = schema
 
     def lock(self, cursor: Cursor) -> bool:
-        """Whether this session alone now simulates; until it ends."""
+        """Take the lock of the simulation until the session ends; return whether no other session has it."""
         return bool(self._one(cursor, _LOCK))
 
     def origin(self, cursor: Cursor) -> Origin | None:
-        """What was begun here, if anything was."""
+        """Return how the simulation in this database began; None if none did."""
         cursor.execute(named(_ORIGIN, self._schema))
         found: tuple[int, date] | None = cursor.fetchone()
         return Origin(*found) if found else None
@@ -59,15 +59,15 @@ class Clock:
         cursor.execute(named(_BEGIN_CLOCK, self._schema), (epoch_seconds(moment), epoch_seconds(moment)))
 
     def now(self, cursor: Cursor) -> datetime:
-        """Simulated time. Everything that happens up to it is committed."""
+        """Return the simulated time; everything that happens until then is committed."""
         return self._moment(cursor, "now")
 
     def target(self, cursor: Cursor) -> datetime:
-        """Where the clock would be if nothing were left to be committed."""
+        """Return the time that the clock would show if everything were committed."""
         return self._moment(cursor, "target")
 
     def real(self, cursor: Cursor) -> datetime:
-        """The server's own time."""
+        """Return the time of the server's real clock."""
         return self._moment(cursor, "real")
 
     def run(self, cursor: Cursor, speed: float) -> None:

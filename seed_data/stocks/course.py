@@ -15,14 +15,14 @@ from millrace.seed_data.stocks.world import MILLISECOND, StocksEvent, local_day,
 
 @dataclass(frozen=True)
 class Origin:
-    """What everything follows from. ``start`` is the first day where the platform is."""
+    """What determines the whole simulation. ``start`` is the first day, in the platform's time zone."""
 
     seed: int
     start: date
 
 
 def events_after(moment: datetime, origin: Origin, rare_rate: float) -> Iterator[StocksEvent]:
-    """Without end, in order; ``moment`` itself is left out."""
+    """Yield the events after ``moment`` in order, without end."""
     begin = max(local_day(moment), origin.start)
     for number in count():
         yield from (event for event in _day(origin, begin + timedelta(days=number), rare_rate) if event.at > moment)

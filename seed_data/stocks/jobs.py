@@ -1,6 +1,6 @@
-"""What happens every day, by jobs at fixed hours where the platform is: new prices, new users and e-mails, trades.
+"""Daily jobs at fixed hours of the platform: new prices, new users and e-mails, trades.
 
-A day follows from the seed, its date and the world it finds.
+A day depends on the seed, its date and the state of the platform.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LARGEST_QUANTITY = 100
 
 
 def jobs(seed: int, day: date) -> list[StocksEvent]:
-    """All of a day, in order."""
+    """Return all jobs of a day, in order."""
     prices_at, users_at = _moment(seed, day, "prices", PRICES_AT), _moment(seed, day, "users", USERS_AT)
     return [
         StocksEvent(prices_at, partial(_move_prices, seed, day)),
@@ -42,7 +42,7 @@ def jobs(seed: int, day: date) -> list[StocksEvent]:
 
 
 def draw_price(chance: Chance, price: Decimal) -> Decimal:
-    """The next one."""
+    """Draw the next price of a stock."""
     factor = Decimal(chance.integer(*FACTOR_MILLIONTHS)).scaleb(-6)
     return min(max((price * factor).quantize(Decimal("0.01")), LEAST_PRICE), GREATEST_PRICE)
 
@@ -63,7 +63,7 @@ def _move_prices(seed: int, day: date, world: StocksWorld) -> list[RowChange]:
 
 
 def _move_users(seed: int, day: date, moment: datetime, world: StocksWorld) -> list[RowChange]:
-    """Some get another e-mail, and some users are new; all with one stamp."""
+    """Change the e-mail of some users and add some, all with one timestamp."""
     chance = Chance(seed, "emails", day.toordinal())
     moving = chance.integer(0, int(len(world.users) * LARGEST_SHARE_OF_NEW_EMAILS))
     shuffled = sorted(sorted(world.users), key=lambda _key: chance.integer(0, 2**62))
@@ -75,7 +75,7 @@ def _move_users(seed: int, day: date, moment: datetime, world: StocksWorld) -> l
 
 
 def new_email(chance: Chance, key: int, world: StocksWorld, moment: datetime) -> RowChange:
-    """A user gets mail elsewhere."""
+    """Give a user another e-mail address."""
     email = draw_email(chance, world.users[key]["name"])
     return RowChange("user", "updated", key, {"email": email, "updated_at": stamp(moment), "status": "U"})
 

@@ -1,4 +1,4 @@
-"""What happens now and then, because a pipeline must bear it: silent edits, deletes, returns, several changes a day."""
+"""Rare events that a pipeline must handle: silent edits, deletes, returns, several changes a day."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Occasion:
     number: int
 
     def chance(self, purpose: str) -> Chance:
-        """For one purpose of this occasion."""
+        """Return the random generator for one purpose of this occasion."""
         return Chance(self.seed, f"{self.kind} {self.number} {purpose}", self.day.toordinal())
 
 
@@ -48,7 +48,7 @@ class RareStep:
     last: timedelta = BEFORE_MIDNIGHT
 
     def moment(self, occasion: Occasion) -> datetime:
-        """When it does on this occasion."""
+        """Return when the step happens on this occasion."""
         milliseconds = occasion.chance(f"from {self.first}").integer(
             self.first // MILLISECOND, self.last // MILLISECOND
         )
@@ -56,9 +56,9 @@ class RareStep:
 
 
 def rare_events(seed: int, day: date, rate: float) -> list[StocksEvent]:
-    """Those of a day; at ``rate`` 1 each kind happens about once a month.
+    """Return the rare events of a day; at ``rate`` 1 each kind happens about once a month.
 
-    They lie half a millisecond beside all others, so that another rate moves none of those.
+    Their times differ by half a millisecond from all others, so that another rate does not change those.
     """
     planned = sorted(_planned(seed, day, rate), key=lambda one: (one[0], one[1].kind, one[1].number))
     moments = one_after_another(moment for moment, _, _ in planned)
@@ -77,19 +77,19 @@ def _planned(seed: int, day: date, rate: float) -> Iterator[tuple[datetime, Occa
 
 
 def _chosen(occasion: Occasion, keys: Iterable[Key]) -> list[Key]:
-    """One of them, if there are any: by lot, so that who comes or goes in between seldom makes it another."""
+    """Choose one, if there are any, by rank of random numbers: a row that comes or goes seldom changes the choice."""
     return sorted(keys, key=lambda key: (occasion.chance(f"lot of {key}").integer(0, 2**62), key))[:1]
 
 
 def _delist(occasion: Occasion, _moment: datetime, world: StocksWorld) -> list[RowChange]:
-    """A stock that was traded is never deleted: its transactions refer to it."""
+    """Delist a stock that was never traded; others are never deleted, because transactions refer to them."""
     untraded = world.stocks.keys() - world.traded
     keys = [key for key in untraded if not is_traded(occasion.seed, key, key in world.relisted)]
     return [RowChange("stock", "deleted", key) for key in _chosen(occasion, keys)]
 
 
 def _relist(occasion: Occasion, _moment: datetime, world: StocksWorld) -> list[RowChange]:
-    """As it was when it went."""
+    """List a stock again as it was when it was delisted."""
     return [added("stock", key, world.delisted[key]) for key in _chosen(occasion, world.delisted)]
 
 
@@ -108,7 +108,7 @@ def _leave(occasion: Occasion, _moment: datetime, world: StocksWorld) -> list[Ro
 
 
 def _rename(occasion: Occasion, _moment: datetime, world: StocksWorld) -> list[RowChange]:
-    """And nothing says so."""
+    """Rename a stock without a timestamp."""
     name = draw_name(occasion.chance("name"), occasion.seed)
     keys = _chosen(occasion, world.users)
     return [RowChange("user", "silent", key, {"name": name}) for key in keys if name != world.users[key]["name"]]

@@ -1,4 +1,4 @@
-"""What is there when the platform opens, 48 stocks and 20 users, and how whoever comes later is called."""
+"""The rows that exist when the platform opens, 48 stocks and 20 users, and the names of those that come later."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ CATEGORIES = (
 FIRST_COMPANY, FIRST_USER = "D'Arcy, O'Neill and Sons", "Aoife O'Keefe"
 """Apostrophes have broken statements before."""
 QUIET, QUIET_FOR_EVER = 4, 2
-"""Stocks that nobody trades, so that they can be delisted, and how many of them nobody trades after a relisting."""
+"""Stocks that nobody trades, so that they can be delisted, and how many of them nobody trades after they return."""
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 DOMAINS = ("example.com", "example.net", "example.org")
 LOCALE, NAMES = "en_IE", 150
 
 
 def first_changes(seed: int) -> list[RowChange]:
-    """The platform's opening. The users have neither stamp nor status."""
+    """Return the changes with which the platform opens. The users have neither timestamp nor status."""
     people = [(key, draw_person(seed, key)) for key in range(1, FIRST_USERS + 1)]
     users = [added("user", key, {**person, "updated_at": None, "status": None}) for key, person in people]
     return [*(added("stock", row["stock_id"], row) for row in _stocks(seed)), *users]
 
 
 def is_traded(seed: int, stock_id: str, was_relisted: bool) -> bool:
-    """Whether anybody trades it."""
+    """Return whether anybody trades a stock."""
     quiet = [row["stock_id"] for row in _stocks(seed)[-QUIET:]]
     return stock_id not in quiet or (was_relisted and stock_id not in quiet[-QUIET_FOR_EVER:])
 
@@ -99,7 +99,7 @@ def _faker(seed: int, purpose: str) -> Faker:
 
 
 def _different(number: int, draw: Callable[[], str]) -> list[str]:
-    """So many that a column which is unique without regard to case holds them."""
+    """Return distinct names, also for a unique column that ignores case."""
     different: dict[str, str] = {}
     while len(different) < number:
         value = draw()

@@ -19,18 +19,18 @@ _END_OF_STATEMENT = re.compile(r";\s*$", re.MULTILINE)
 
 
 def schema_of(cursor: Cursor) -> str:
-    """The schema of the simulation of this session's database, quoted."""
+    """Return the quoted schema of the simulation in this session's database."""
     cursor.execute("SELECT DATABASE()")
     [(database,)] = cursor.fetchall()
     return quote_in_backticks(f"{database}{SUFFIX}")
 
 
 def named(statement: str, schema: str) -> str:
-    """The statement with the schema's name."""
+    """Put the schema's name into a statement."""
     return statement.replace(SCHEMA, schema)
 
 
 def statements(name: str) -> list[str]:
-    """Those of ``sql/stocks/<name>.sql``; the driver runs one at a time."""
+    """Return the statements of ``sql/stocks/<name>.sql``; the driver runs one at a time."""
     text = (SQL_DIRECTORY / f"{name}.sql").read_text(encoding="utf-8")
     return [statement for statement in _END_OF_STATEMENT.split(text) if statement.strip()]

@@ -44,9 +44,10 @@ def install(connection: Connection) -> None:
 
 
 class StocksSimulation:
-    """Of one database, by its owner; one at a time. Every method raises the errors of millrace.drivers.pymysql_errors.
+    """The simulation of one database by its owner; one at a time.
 
-    ``rare_rate`` is a factor on how often something rare happens (rare.py); at 1 each kind does once a month.
+    Every method raises the errors of millrace.drivers.pymysql_errors. ``rare_rate`` is a factor on how often rare
+    events happen (rare.py); at 1 each kind happens once a month.
     """
 
     def __init__(self, connection: Connection, seed: int, start: date, rare_rate: float = 1.0) -> None:
@@ -73,7 +74,7 @@ class StocksSimulation:
         return cls(connection, begun.seed, begun.start, rare_rate)
 
     def now(self) -> datetime:
-        """Simulated time; everything up to it is in the database."""
+        """Return the simulated time; everything until then is in the database."""
         with self._transaction() as cursor:
             return self._clock.now(cursor)
 
@@ -110,10 +111,10 @@ class StocksSimulation:
     def live(
         self, speed: float, until: datetime, pause: Callable[[float], bool]
     ) -> Iterator[tuple[datetime, Happened]]:
-        """Let the clock run ``speed`` times as fast as the real one, up to ``until`` or the present and then with it.
+        """Run the clock ``speed`` times as fast as the real one until ``until``, or until now and then in real time.
 
-        Gives each simulated hour as it ends, and the rest. ``pause`` waits for some seconds, and says whether to stop;
-        then the clock rests where it is.
+        Yields each simulated hour when it ends, and the rest. ``pause`` waits for some seconds and returns whether to
+        stop; then the clock stays where it is.
         """
         happened, hour = Happened(), _next_hour(self.now())
         self._run(speed)
@@ -151,7 +152,7 @@ class StocksSimulation:
         self._next = next(self._events)
 
     def _happen(self, until: datetime) -> Happened:
-        """In the world as it is now: what another hand changed is seen as well."""
+        """Apply an event to the rows in the database, so that changes by others are taken into account."""
         happened = Happened()
         if self._next.at <= until:
             with self._transaction() as cursor:

@@ -1,6 +1,6 @@
-"""The platform as it is at one moment of the simulation, in memory, and an event that changes it.
+"""The state of the platform in memory, and the events that change it.
 
-What happens is decided here and written to the database by the same changes.
+An event is computed here, and the same changes are written to the database.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ MILLISECOND = timedelta(milliseconds=1)
 
 
 def key_of(table: str) -> str:
-    """The name of a table's key."""
+    """Return the name of a table's key."""
     return f"{table}_id"
 
 
 def midnight(day: date) -> datetime:
-    """The beginning of a day where the platform is, in UTC."""
+    """Return the beginning of a day in the platform's time zone, in UTC."""
     return datetime.combine(day, time(), LOCAL).astimezone(UTC)
 
 
 def local_day(moment: datetime) -> date:
-    """The day where the platform is."""
+    """Return the day in the platform's time zone."""
     return moment.astimezone(LOCAL).date()
 
 
 def stamp(moment: datetime) -> datetime:
-    """As the platform writes it: the wall clock where it is, without saying so and without a fraction."""
+    """Return a time as the platform writes it: its wall clock, without time zone and fraction."""
     return moment.astimezone(LOCAL).replace(tzinfo=None, microsecond=0)
 
 
 def added(table: str, key: int | str, values: Row) -> RowChange:
-    """A new row."""
+    """Return the change that inserts a row."""
     return RowChange(table, "inserted", key, {key_of(table): key, **values})
 
 

@@ -25,7 +25,7 @@ SELECT stock_id, company, category, price FROM `simulation`.stock_history WHERE 
 
 
 def load_world(cursor: Cursor, schema: str) -> StocksWorld:
-    """The platform as its tables and their history tell it."""
+    """Read the state of the platform from its tables and their history."""
     world = StocksWorld()
     world.stocks = {row["stock_id"]: row for row in _rows(cursor, "SELECT * FROM `stock`")}
     world.users = {row["user_id"]: row for row in _rows(cursor, "SELECT * FROM `user`")}
@@ -40,7 +40,7 @@ def load_world(cursor: Cursor, schema: str) -> StocksWorld:
 
 
 def begin_session(cursor: Cursor) -> None:
-    """The history's moments are in UTC, and this session's time is the real one, also where others' is simulated."""
+    """Set up a session: times in UTC, and the real clock even if other sessions have a simulated one."""
     cursor.execute("SET time_zone = '+00:00'")
     cursor.execute(_REAL_TIME)
 

@@ -63,7 +63,7 @@ def change_transactions(connection: Connection, *, inserts: int, updates: int, s
 
 
 def change_transactions_silently(connection: Connection, *, updates: int, deletes: int, seed: int) -> Changes:
-    """As a repair by hand does it: rows that are changed without their trigger's stamp, and rows that go."""
+    """Change rows without the trigger's timestamp, and delete rows, as a manual repair would."""
     with database_errors(PLACE), connection, connection.cursor() as cursor:
         cursor.execute("ALTER TABLE public.transactions DISABLE TRIGGER transactions_stamp_updated_at")
         cursor.execute(

@@ -1,5 +1,6 @@
-"""Files of the pipeline `stori`, landed and imported into its two sources: the flow `seed` generates them, the flow
-`import-files` takes a user's own.
+"""Flows that import files into the two sources of the pipeline `stori`.
+
+`seed` generates the files, `import-files` takes those of a user. Both land them first.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class SeedRequest(FlowParameters):
 
 DEFAULT_REQUEST = SeedRequest()
 IMPORTERS = {".csv": import_landed_transactions, ".json": import_landed_trades}
-"""By the ending of a file's name."""
+"""The importer by the ending of a file's name."""
 
 
 class ImportRequest(FlowParameters):
@@ -61,7 +62,7 @@ class ImportRequest(FlowParameters):
 
 @dataclass(frozen=True)
 class SeedReport:
-    """What became of each file."""
+    """What happened with each file."""
 
     files: tuple[Outcome, ...]
 

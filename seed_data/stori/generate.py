@@ -65,7 +65,7 @@ def _pieces(total: int) -> Iterator[tuple[int, int]]:
 
 
 def as_spelled(frame: pl.DataFrame, random: np.random.Generator) -> pl.DataFrame:
-    """The typed values as the texts of the file."""
+    """Spell typed values as texts of the file."""
     stray, blank, indian, padded = (
         pl.lit(pl.Series(random.random(len(frame)) < share))
         for share in (STRAY_QUOTE_SHARE, BLANK_DATE_SHARE, INDIAN_SHARE, PADDED_SHARE)

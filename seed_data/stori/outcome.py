@@ -1,4 +1,4 @@
-"""What an import did, and where the records that it refused are kept. The same for both files of `stori`."""
+"""The result of an import, and the object with its rejected records, for both files of `stori`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from millrace.lake.store import ObjectStore
 
 @dataclass(frozen=True)
 class Reason:
-    """Why so many ``records`` of a file were rejected. ``first`` is the place of one of them: its line in a CSV file,
-    its number among the records of a JSON document, both counted from 1."""
+    """Why ``records`` of a file were rejected.
+
+    ``first`` is the place of one of them: its line in a CSV file, its number among the records of a JSON document, both
+    counted from 1.
+    """
 
     reason: str
     records: int
@@ -23,10 +26,10 @@ class Reason:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Records of one file, counted: ``read`` is the sum of the four others.
+    """Counts of the records of one file: ``read`` is the sum of the four others.
 
-    ``rejects_key`` is the object in the landing zone that holds the rejected records with their ``reasons``, as
-    NDJSON; empty when none was rejected.
+    ``rejects_key`` is the object in the landing zone with the rejected records and their ``reasons``, as NDJSON; '' if
+    none was rejected.
     """
 
     file: str
@@ -50,7 +53,7 @@ def sha256_of(path: Path) -> str:
 
 
 def with_reasons(outcome: Outcome, store: ObjectStore) -> Outcome:
-    """The outcome with the reasons that are kept beside its rejected records, the most frequent one first."""
+    """Return the outcome with the reasons of its rejected records, the most frequent one first."""
     if not outcome.rejects_key:
         return outcome
     rejects = map(orjson.loads, store.get_bytes(outcome.rejects_key).splitlines())
@@ -63,9 +66,9 @@ def with_reasons(outcome: Outcome, store: ObjectStore) -> Outcome:
 
 
 def keep_rejects(rejects: Path, store: ObjectStore, name: str, source_sha256: str) -> str:
-    """Put an NDJSON file of rejected records into the landing zone, when it holds any; returns its key.
+    """Put an NDJSON file of rejected records into the landing zone, unless it is empty; return its key.
 
-    The key comes from the contents, so an import that is repeated writes the same object again.
+    The key depends on the contents, so an import that is repeated writes the same object.
     """
     if not rejects.exists() or rejects.stat().st_size == 0:
         return ""

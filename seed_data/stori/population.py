@@ -43,7 +43,7 @@ class Accounts:
 
     @classmethod
     def opened(cls, count: int) -> Accounts:
-        """``count`` empty accounts."""
+        """Return ``count`` empty accounts."""
         return cls(409_000_362_497 + 24_907 * np.arange(count), np.zeros(count, dtype=np.int64))
 
 

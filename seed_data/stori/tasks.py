@@ -73,7 +73,7 @@ async def import_landed_trades(key: str) -> Outcome:
 
 
 def _land(store: BucketStore, generate: Callable[[Path], None], name: str) -> str:
-    """A file is known by its content, so the same one generated again is the same object."""
+    """Put a file into the landing zone, named by its content, so that an equal file is the same object."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / name
         generate(path)

@@ -28,7 +28,7 @@ STORED_ONLY = frozenset({"_id", "updatedAt"})
 """Fields that the collection adds to a record."""
 
 _LARGEST_BYTES = 16 * 1024**2 - 1024
-"""What MongoDB takes, less the fields that the collection adds."""
+"""The size that MongoDB accepts, less the fields that the collection adds."""
 _LEVELS = 100
 """So deep may a document of MongoDB be nested."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -38,8 +38,11 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,3})?(Z|[+-]\d\d:\d\
 
 @dataclass(frozen=True)
 class TradeRecord:
-    """One record of the file: ``position`` in ``data`` counted from 1, ``record`` as the file has it, ``document``
-    as MongoDB takes it, or the ``reason`` why it cannot (``path|rule``)."""
+    """One record of the file.
+
+    ``position`` in ``data`` is counted from 1; ``record`` is as in the file; ``document`` is what MongoDB stores, or
+    ``reason`` says why it cannot (``path|rule``).
+    """
 
     position: int
     record: Any
@@ -70,7 +73,7 @@ def check_complete(path: Path) -> None:
 
 
 def read_trades(path: Path) -> Iterator[TradeRecord]:
-    """The records of a file that check_complete has passed."""
+    """Yield the records of a file that check_complete has accepted."""
     with _opened(path) as file:
         for position, record in enumerate(ijson.items(file, "data.item"), 1):
             yield as_trade(position, record)
@@ -78,7 +81,7 @@ def read_trades(path: Path) -> Iterator[TradeRecord]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    """The file behind its byte order mark, if it has one."""
+    """Open the file after its byte order mark, if it has one."""
     with path.open("rb") as file:
         if file.read(len(_BYTE_ORDER_MARK)) != _BYTE_ORDER_MARK:
             file.seek(0)
@@ -86,7 +89,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def as_trade(position: int, record: Any) -> TradeRecord:
-    """The record with its document, or with the reason why there is none."""
+    """Return the record with its document, or with the reason why it has none."""
     try:
         return TradeRecord(position, record, _document(record))
     except _Refused as refused:
@@ -113,7 +116,8 @@ def _document(record: Any) -> Document:
 
 
 def _with_doubles(value: Any, level: int = 1) -> Any:
-    """A copy in which decimals are doubles. The parser reads decimals, so no number ends the whole file."""
+    """Return a copy with doubles instead of decimals. The parser reads decimals, so that no number ends the whole
+    file."""
     if isinstance(value, dict | list) and level > _LEVELS:
         raise _Refused("record|nested_too_deep")
     if isinstance(value, dict):
@@ -136,13 +140,13 @@ def _coerce_doubles(details: Any) -> None:
 
 
 def _exact_double(number: Any) -> Any:
-    """``3`` as ``3.0``; whole numbers that no double holds exactly stay as they are, for the validator to refuse."""
+    """Spell ``3`` as ``3.0``. Whole numbers that no double represents exactly stay, and the validator refuses them."""
     is_whole = isinstance(number, int) and not isinstance(number, bool)
     return float(number) if is_whole and abs(number) <= 2**53 else number
 
 
 def _coerce_date(time: Any) -> None:
-    """ISO text with a zone and at most milliseconds, which is what a BSON date holds."""
+    """Parse ISO text with a time zone and at most milliseconds, which a BSON date can represent."""
     if not isinstance(time, dict) or not isinstance(text := time.get("date"), str):
         return
     try:

@@ -26,7 +26,7 @@ async def install_collection(database: Any) -> None:
 
 
 def place(database: Any) -> str:
-    """The collection's name for messages."""
+    """Return the collection's name for messages."""
     return f"mongo {database.name}.{COLLECTION}"
 
 

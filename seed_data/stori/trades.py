@@ -1,7 +1,7 @@
-"""trades.json → MongoDB ``finance.trades``: bulk writes by ``id``; what is equal already is left alone.
+"""Import trades.json into MongoDB ``finance.trades`` by bulk writes.
 
-New documents are inserted; those whose id is there are compared, and written when they differ. ``updatedAt`` is the
-server's clock and moves only with a real change.
+New documents are inserted; existing ones are compared by ``id`` and written if they differ. ``updatedAt`` is the
+server's clock and changes only with a real change.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _VALIDATION_FAILED, _DUPLICATE_KEY = 121, 11000
 
 @dataclass
 class _Written:
-    """What became of documents, by their index: those written, those there already, the reasons of those refused."""
+    """The outcome of writing documents, by index: written, already there, refused with reasons."""
 
     written: int = 0
     present: list[int] = field(default_factory=list)
@@ -44,11 +44,11 @@ class _Written:
 
 
 async def import_trades(database: Any, path: Path, store: ObjectStore) -> Outcome:
-    """Import every record of a file; repeating it, also after a crash half way, changes nothing that is equal.
+    """Import every record of a file; repeating it, also after a crash, changes no document that is equal.
 
-    ``database`` is Motor's. Records that are no documents, and documents that the validator refuses, go to the
-    landing zone. When an id stands in the file twice, the later record counts. Raises ConfigurationError when the
-    file is not a whole JSON document (nothing is imported then), Conflict when the same documents changed meanwhile.
+    ``database`` is Motor's. Records that are not documents, and documents that the validator refuses, go to the landing
+    zone. If an id is in the file twice, the later record counts. Raises ConfigurationError if the file is not a
+    complete JSON document (nothing is imported then), Conflict if somebody changed the same documents meanwhile.
     """
     await asyncio.to_thread(check_complete, path)
     records, counts = read_trades(path), Counter[str]()
@@ -122,7 +122,7 @@ def _differs(stored: Document, document: Document) -> bool:
 
 
 def _overwrite(stored: Document, document: Document) -> UpdateOne:
-    """Matches only what was read: a document that changed since has another ``updatedAt``."""
+    """Return an update that matches only the document that was read: a later change sets another ``updatedAt``."""
     gone = stored.keys() - document.keys() - STORED_ONLY
     change: Document = {"$set": document, "$currentDate": {"updatedAt": True}}
     if gone:
@@ -131,7 +131,10 @@ def _overwrite(stored: Document, document: Document) -> UpdateOne:
 
 
 def _failures(collection: Any, error: BulkWriteError, total: int) -> _Written:
-    """Raises FatalError for anything but refused documents and ids that are there."""
+    """Return the refused documents.
+
+    Raises FatalError for any other failure except ids that exist.
+    """
     outcome = _Written(written=total)
     for failure in error.details["writeErrors"]:
         outcome.written -= 1
@@ -169,5 +172,5 @@ def _keep(kept: BinaryIO, file: str, batch: Sequence[TradeRecord], reasons: dict
 
 
 def _as_json(number: Decimal) -> float | str:
-    """The parser's decimals as they were written; the few that no double holds as text."""
+    """Return the parser's decimals as they were written; those that no double represents become text."""
     return float(number) if math.isfinite(float(number)) else str(number)

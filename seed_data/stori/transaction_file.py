@@ -1,7 +1,7 @@
-"""Reads txns.csv: text into typed records, each accepted or rejected with its reasons.
+"""Read txns.csv: each record is accepted with types, or rejected with its reasons.
 
-All columns are read as text and parsed by vectorised expressions, so that nothing is guessed: what is not exactly a
-date, a number or a truth value is a reason to reject the record, never a NULL.
+All columns are read as text and parsed by vectorised expressions, so that nothing is guessed: a value that is not
+exactly a date, a number or a boolean is a reason to reject the record, and never becomes NULL.
 """
 
 from __future__ import annotations
@@ -38,18 +38,21 @@ class _Record(TransactionRecord):
 
 @dataclass(frozen=True)
 class Piece:
-    """Some records of a file, in order: ``accepted`` typed as the contract says, ``rejects`` as texts with ``line``
-    (of the file, counted from 1) and ``reasons`` (``column|rule``)."""
+    """Some records of a file, in order.
+
+    ``accepted`` has the types of the contract, ``rejects`` are texts with ``line`` (of the file, counted from 1) and
+    ``reasons`` (``column|rule``).
+    """
 
     accepted: pl.DataFrame
     rejects: pl.DataFrame
 
 
 def read_transactions(path: Path) -> Iterator[Piece]:
-    """The records of a file in pieces of bounded size.
+    """Yield the records of a file in pieces of bounded size.
 
-    Raises ConfigurationError when the file is not a CSV of transactions, which may show at its end only: then
-    nothing of it may be kept.
+    Raises ConfigurationError if the file is not a CSV of transactions. That may only show at its end: then nothing of
+    it may be kept.
     """
     return map(_judged, _raw_pieces(path))
 
@@ -64,7 +67,7 @@ def _judged(raw: pl.DataFrame) -> Piece:
 
 
 def _raw_pieces(path: Path) -> Iterator[pl.DataFrame]:
-    """The columns of the contract as texts, with line numbers. Blank lines are no records."""
+    """Yield the columns of the contract as texts, with line numbers and without blank lines."""
     records = pl.scan_csv(
         path,
         has_header=False,
@@ -96,7 +99,7 @@ def _is_blank() -> pl.Expr:
 
 
 def _header(path: Path) -> list[str]:
-    """The contract's names of the columns, in the file's order. Blanks, underscores and case do not matter."""
+    """Return the contract's names of the columns in the file's order, whatever their blanks, underscores and case."""
     with path.open("rb") as file:
         line = file.readline(_HEADER_MAX_BYTES)
     try:

@@ -1,1 +1,1 @@
-"""A living sample source for the pipeline `totesys`: a retail back office whose days are simulated."""
+"""A simulated sample source for the pipeline `totesys`: the back office of a shop, day by day."""

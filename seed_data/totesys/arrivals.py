@@ -1,6 +1,6 @@
-"""What comes on a working day: orders with their transactions and payments, and new designs.
+"""What happens on a working day: orders with their transactions and payments, and new designs.
 
-A day follows from the seed and its date alone.
+A day depends on the seed and its date alone.
 """
 
 from __future__ import annotations
@@ -19,22 +19,25 @@ MILLISECOND = timedelta(milliseconds=1)
 TIE_SHARE, INVERSION_SHARE = 1 / 1_000, 1 / 600
 LARGEST_INVERSION_MILLISECONDS = 14
 LATE_DESIGN_SHARE = 0.15
-"""Of designs that are ordered minutes before they are there."""
+"""Share of designs that are ordered minutes before they exist."""
 
 
 def midnight(day: date) -> datetime:
-    """The beginning of a day."""
+    """Return the beginning of a day."""
     return datetime.combine(day, time(), UTC)
 
 
 def draw_moment(chance: Chance, day: date) -> datetime:
-    """A whole millisecond between opening and closing, with time left for an inversion."""
+    """Draw a whole millisecond between opening and closing, with time left for an inversion."""
     first, last = (OPENING + timedelta(seconds=1)) // MILLISECOND, (CLOSING - timedelta(seconds=1)) // MILLISECOND
     return midnight(day) + chance.integer(first, last) * MILLISECOND
 
 
 def one_after_another(moments: Iterable[datetime]) -> Iterator[datetime]:
-    """When each is committed, given when each is stamped, in order: of two equal stamps one is visible earlier."""
+    """Return when each row is committed, given its timestamps in order.
+
+    Of two equal timestamps one is visible earlier.
+    """
     latest = datetime.min.replace(tzinfo=UTC)
     for moment in moments:
         latest = max(moment, latest + MILLISECOND)
@@ -42,7 +45,7 @@ def one_after_another(moments: Iterable[datetime]) -> Iterator[datetime]:
 
 
 def arrivals(calendar: Calendar, day: date) -> list[TotesysEvent]:
-    """All of a working day, in order."""
+    """Return all events of a working day, in order."""
     before, after = calendar.before(day), calendar.after(day)
     orders = _orders(Chance(calendar.seed, "orders", day.toordinal()), day, before, after)
     stamped = [_new_design(calendar.seed, key, day, orders) for key in range(before.designs + 1, after.designs + 1)]
@@ -57,7 +60,7 @@ def _event(at: datetime, changes: list[RowChange]) -> TotesysEvent:
 
 
 def _orders(chance: Chance, day: date, before: Totals, after: Totals) -> list[Order]:
-    """In order of their ids."""
+    """Return the orders by their ids."""
     sales, purchases = after.sales_orders - before.sales_orders, after.purchase_orders - before.purchase_orders
     orders = []
     sale_key, purchase_key = before.sales_orders, before.purchase_orders
@@ -70,7 +73,7 @@ def _orders(chance: Chance, day: date, before: Totals, after: Totals) -> list[Or
 
 
 def _moments(chance: Chance, day: date, count: int) -> list[datetime]:
-    """In order, but for a few that equal the one before them or lie some milliseconds before it."""
+    """Return times in order, except a few that equal the one before or are some milliseconds before it."""
     moments = sorted(draw_moment(chance, day) for _ in range(count))
     for position in range(1, count):
         if chance.happens(TIE_SHARE):
@@ -82,7 +85,7 @@ def _moments(chance: Chance, day: date, count: int) -> list[datetime]:
 
 
 def _new_design(seed: int, key: int, day: date, orders: list[Order]) -> tuple[datetime, list[RowChange]]:
-    """Some are ordered before they are there: then one of the ``orders`` names it."""
+    """Return the insert of a design; if it is ordered before it exists, one of ``orders`` names it."""
     chance = Chance(seed, "design", key)
     row = {"design_id": key, **draw_design(chance)}
     moment = draw_moment(chance, day)

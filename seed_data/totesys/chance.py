@@ -16,7 +16,7 @@ Value = TypeVar("Value")
 
 
 class Chance:
-    """A generator of its own for ``purpose`` and ``number``; equal arguments give equal draws."""
+    """A random generator for each ``purpose`` and ``number``; equal arguments give equal draws."""
 
     def __init__(self, seed: int, purpose: str, number: int = 0) -> None:
         self._random = np.random.default_rng([seed, zlib.crc32(purpose.encode()), number])
@@ -26,7 +26,7 @@ class Chance:
         return int(self._random.integers(first, last + 1))
 
     def happens(self, share: float) -> bool:
-        """True in ``share`` of all cases."""
+        """Return True in ``share`` of all cases."""
         return bool(self._random.random() < share)
 
     def one_of(self, values: Sequence[Value]) -> Value:
@@ -34,11 +34,11 @@ class Chance:
         return values[self.integer(0, len(values) - 1)]
 
     def count(self, mean: float) -> int:
-        """A whole number that is ``mean`` on average, and never off by one or more."""
+        """Draw a whole number that is ``mean`` on average, and never off by one or more."""
         return int(mean) + self.happens(mean % 1)
 
     def money(self, first_cents: int, last_cents: int) -> Decimal:
-        """An amount with two decimals."""
+        """Draw an amount with two decimals."""
         return Decimal(self.integer(first_cents, last_cents)).scaleb(-2)
 
     def text(self, alphabet: str, length: int) -> str:

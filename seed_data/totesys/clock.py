@@ -1,7 +1,7 @@
-"""The simulated clock (sql/totesys/clock.sql) as the simulation moves it, and the simulation's beginning beside it.
+"""The simulated clock (sql/totesys/clock.sql), and the beginning of the simulation.
 
-The clock never passes ``complete_until``, and that is moved in the transaction of each event: whoever reads it knows
-that everything up to then is committed.
+The clock never passes ``complete_until``, which changes in the transaction of each event: everything before it is
+committed.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _COMPLETE = "UPDATE simulation.clock SET complete_until = %s"
 
 
 def lock(cursor: Cursor) -> bool:
-    """Whether this session alone now simulates; until it ends."""
+    """Take the lock of the simulation until the session ends; return whether no other session has it."""
     return bool(_one(cursor, _LOCK))
 
 
 def origin(cursor: Cursor) -> Calendar | None:
-    """What was begun here, if anything was."""
+    """Return how the simulation in this database began; None if none did."""
     cursor.execute(_ORIGIN)
     found: tuple[int, date] | None = cursor.fetchone()
     return Calendar(*found) if found else None
@@ -47,17 +47,17 @@ def begin(cursor: Cursor, calendar: Calendar, moment: datetime) -> None:
 
 
 def now(cursor: Cursor) -> datetime:
-    """Simulated time. Everything that happens up to it is committed."""
+    """Return the simulated time; everything that happens until then is committed."""
     return _moment(cursor, "SELECT simulation.now()")
 
 
 def target(cursor: Cursor) -> datetime:
-    """Where the clock would be if nothing were left to be committed."""
+    """Return the time that the clock would show if everything were committed."""
     return _moment(cursor, "SELECT simulation.target()")
 
 
 def real(cursor: Cursor) -> datetime:
-    """The server's own time."""
+    """Return the time of the server's real clock."""
     return _moment(cursor, "SELECT pg_catalog.clock_timestamp()")
 
 

@@ -15,7 +15,7 @@ from millrace.seed_data.totesys.world import TotesysEvent
 
 
 def events_after(moment: datetime, calendar: Calendar, silent_rate: float) -> Iterator[TotesysEvent]:
-    """Without end, in order; ``moment`` itself is left out."""
+    """Yield the events after ``moment`` in order, without end."""
     first = reference_event(calendar)
     if first.at > moment:
         yield first
@@ -27,7 +27,7 @@ def events_after(moment: datetime, calendar: Calendar, silent_rate: float) -> It
 
 
 def reference_event(calendar: Calendar) -> TotesysEvent:
-    """In the night in which everything begins, all with one stamp that has a fraction."""
+    """Return the event of the first night, which inserts the reference rows with one timestamp that has a fraction."""
     at = midnight(calendar.start) + 962 * MILLISECOND
     return TotesysEvent(at, lambda _world: reference_changes(calendar.seed, at))
 

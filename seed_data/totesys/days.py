@@ -18,7 +18,7 @@ LARGEST_DEVIATION = 8
 
 
 def is_weekday(day: date) -> bool:
-    """Whether anybody works."""
+    """Return whether people work on a day."""
     return day.weekday() < 5
 
 
@@ -32,7 +32,7 @@ class Totals:
 
     @property
     def transactions(self) -> int:
-        """As many as payments: one of each for an order."""
+        """Return the number of transactions: as many as payments, one for each order."""
         return self.sales_orders + self.purchase_orders
 
 
@@ -56,7 +56,7 @@ class Calendar:
         return self.before(day + timedelta(days=1))
 
     def _deviation(self, weekdays: int) -> int:
-        """Of a total from its mean; bounded, so that no day of 30 transactions gives none."""
+        """Return the deviation of a total from its mean, bounded so that no day has zero transactions."""
         if weekdays == 0:
             return 0
         return Chance(self.seed, "deviation", weekdays).integer(-LARGEST_DEVIATION, LARGEST_DEVIATION)

@@ -1,4 +1,4 @@
-"""A design: what it is called and where its file lies."""
+"""Designs: their names and the places of their files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NEVER_ORDERED = 40
 
 
 def draw_design(chance: Chance) -> Row:
-    """All columns but key and stamps."""
+    """Draw all columns of a design except key and timestamps."""
     name = chance.one_of(MATERIALS)
     day = f"{chance.integer(2021, 2024)}{chance.integer(1, 12):02}{chance.integer(1, 28):02}"
     suffix = chance.text("abcdefghijklmnopqrstuvwxyz0123456789", 4)
@@ -24,6 +24,6 @@ def draw_design(chance: Chance) -> Row:
 
 
 def draw_ordered_design(chance: Chance, designs: int) -> int:
-    """The id of one of the first ``designs`` that are ordered at all."""
+    """Draw the id of one of the first ``designs`` designs that are ordered at all."""
     number = chance.integer(1, designs)
     return number if number % NEVER_ORDERED else number - 1

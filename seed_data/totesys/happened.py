@@ -1,4 +1,4 @@
-"""What happened in a span of simulated time, counted."""
+"""Counts of what happened in a span of simulated time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Happened:
 
     @classmethod
     def of(cls, changes: Iterable[RowChange]) -> Happened:
-        """The changes, counted."""
+        """Count the changes."""
         tables: dict[str, Counts] = {}
         for change in changes:
             tables[change.table] = tables.get(change.table, Counts()) + Counts(**{change.kind: 1})
@@ -50,5 +50,5 @@ class Happened:
 
     @property
     def total(self) -> Counts:
-        """Over all tables."""
+        """The counts over all tables."""
         return sum(self.tables.values(), Counts())

@@ -17,7 +17,7 @@ ITEM_CODE_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
 @dataclass
 class Order:
-    """``key`` is that of the transaction and of the payment, ``order_key`` the order's own."""
+    """An order. ``key`` is that of its transaction and its payment, ``order_key`` that of the order itself."""
 
     key: int
     order_key: int
@@ -27,7 +27,7 @@ class Order:
 
 
 def order_changes(order: Order, seed: int) -> list[RowChange]:
-    """The three rows, inserted."""
+    """Return the inserts of the order, its transaction and its payment."""
     chance = Chance(seed, "order", order.key)
     table = "sales_order" if order.is_sale else "purchase_order"
     goods, amount = _sold(chance, order.design_id) if order.is_sale else _bought(chance)

@@ -1,6 +1,6 @@
-"""The job of every working day at 07:55: payments that are due today are paid, all with one stamp.
+"""The job of every working day at 07:55: payments that are due today become paid, all with one timestamp.
 
-What is due on a weekend, or on the day of its order, therefore stays unpaid for ever, as in reality.
+What is due on a weekend, or on the day of its order, stays unpaid for ever, as in the real data.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ STARTS = timedelta(hours=7, minutes=55)
 
 
 def payday(seed: int, day: date) -> TotesysEvent:
-    """The run of the job on ``day``."""
+    """Return the run of the job on ``day``."""
     moment = midnight(day) + STARTS + Chance(seed, "payday", day.toordinal()).integer(0, 999) * MILLISECOND
     return TotesysEvent(moment, lambda world: _pay(world, day, moment))
 

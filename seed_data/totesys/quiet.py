@@ -1,7 +1,7 @@
-"""What no cursor shows: edits that leave ``last_updated`` alone, and deletes.
+"""Silent changes, which no cursor column shows: edits that do not set ``last_updated``, and deletes.
 
-Rates are those of real dumps: in seven months 44 designs and 39 sales orders were edited so. What does not belong
-here: edits that are stamped (payday.py).
+Rates are those of real dumps: in seven months 44 designs and 39 sales orders were edited in this way. What does not
+belong here: edits that set the column (payday.py).
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ Act = Callable[[Chance, TotesysWorld], list[RowChange]]
 
 
 def quiet_events(seed: int, day: date, rate: float) -> list[TotesysEvent]:
-    """Those of a working day; ``rate`` 1 is the measured rate.
+    """Return the silent changes of a working day; ``rate`` 1 is the measured rate.
 
-    They lie half a millisecond beside all others, so that another rate moves none of those.
+    Their times differ by half a millisecond from all others, so that another rate does not change those.
     """
     planned = sorted(
         ((draw_moment(_chance(seed, act, number, day), day), number, act) for act, number in _planned(seed, day, rate)),
@@ -67,7 +67,7 @@ def _row(chance: Chance, world: TotesysWorld, table: str) -> tuple[int, Row] | N
 
 
 def _edit(chance: Chance, world: TotesysWorld, table: str, edited: Callable[[Row], Row]) -> list[RowChange]:
-    """An edit that changes nothing is none."""
+    """Return the change of an edit; nothing if the edit changes no value."""
     chosen = _row(chance, world, table)
     if chosen is None:
         return []
@@ -132,7 +132,7 @@ def _delete_sales_order(chance: Chance, world: TotesysWorld) -> list[RowChange]:
 
 
 def _delete_design(_chance: Chance, world: TotesysWorld) -> list[RowChange]:
-    """The oldest that no order uses, if there is one."""
+    """Delete the oldest design that no order uses, if there is one."""
     used = {row["design_id"] for row in world.tables["sales_order"].values()}
     unused = [key for key in world.keys("design") if key not in used and key % NEVER_ORDERED == 0]
     return [_deleted("design", unused[0])] if unused else []

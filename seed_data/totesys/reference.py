@@ -29,11 +29,11 @@ DEPARTMENTS = (
     ("Communications", "Leeds"),
     ("HR", None),
 )
-"""Names and locations."""
+"""Names and locations of departments."""
 
 
 def reference_changes(seed: int, moment: datetime) -> list[RowChange]:
-    """All of them inserted, with one stamp."""
+    """Return the changes that insert the reference rows, all with one timestamp."""
     faker = Faker("en_GB")
     faker.seed_instance(seed)
     makers = {

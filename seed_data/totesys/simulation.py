@@ -36,10 +36,9 @@ _CHANGES = "SELECT coalesce(max(sequence), 0) FROM simulation.history"
 
 
 def install(connection: Connection) -> None:
-    """Create the clock, the tables and their history, where they are missing. Raises the errors of
-    millrace.drivers.psycopg_errors.
+    """Create the clock, the tables and their history if they are missing.
 
-    The tables' defaults take the simulated time, whoever inserts.
+    Raises the errors of millrace.drivers.psycopg_errors.
     """
     with database_errors(PLACE), connection, connection.cursor() as cursor:
         cursor.execute(_sql("clock"))
@@ -53,9 +52,10 @@ def _sql(name: str) -> str:
 
 
 class TotesysSimulation:
-    """Of one database, by its owner; one at a time. Every method raises the errors of millrace.drivers.psycopg_errors.
+    """The simulation of one database by its owner; one at a time.
 
-    ``silent_rate`` is a factor on how often rows are deleted, or edited without a stamp; 1 is what was measured.
+    Every method raises the errors of millrace.drivers.psycopg_errors. ``silent_rate`` is a factor on how often rows are
+    deleted, or edited without a timestamp; 1 is the measured rate.
     """
 
     def __init__(self, connection: Connection, seed: int, start: date, silent_rate: float = 1.0) -> None:
@@ -90,7 +90,7 @@ class TotesysSimulation:
         return cls(connection, begun.seed, begun.start, silent_rate)
 
     def now(self) -> datetime:
-        """Simulated time; everything up to it is in the database."""
+        """Return the simulated time; everything until then is in the database."""
         with self._transaction() as cursor:
             return clock.now(cursor)
 
@@ -131,10 +131,10 @@ class TotesysSimulation:
     def live(
         self, speed: float, until: datetime, pause: Callable[[float], bool]
     ) -> Iterator[tuple[datetime, Happened]]:
-        """Let the clock run ``speed`` times as fast as the real one, up to ``until`` or the present and then with it.
+        """Run the clock ``speed`` times as fast as the real one until ``until``, or until now and then in real time.
 
-        Gives each simulated hour as it ends, and the rest. ``pause`` waits for some seconds, and says whether to stop;
-        then the clock rests where it is.
+        Yields each simulated hour when it ends, and the rest. ``pause`` waits for some seconds and returns whether to
+        stop; then the clock stays where it is.
         """
         happened, hour = Happened(), _next_hour(self.now())
         self._run(speed)
@@ -190,7 +190,7 @@ class TotesysSimulation:
         return Happened.of(changes)
 
     def _versions(self, until: datetime) -> Iterator[RowVersion]:
-        """From the beginning, in a world of its own."""
+        """Simulate from the beginning in memory, and yield every version of a row."""
         world = TotesysWorld()
         events = events_after(midnight(self.calendar.start), self.calendar, self._silent_rate)
         for event in takewhile(lambda event: event.at <= until, events):

@@ -32,18 +32,21 @@ CREATED, UPDATED = "created_at", "last_updated"
 
 
 def key_of(table: str) -> str:
-    """The name of a table's key."""
+    """Return the name of a table's key."""
     return f"{table}_id"
 
 
 def stamp(moment: datetime) -> datetime:
-    """As the tables hold it: UTC, without saying so."""
+    """Return a time as the tables store it: UTC, without time zone."""
     return moment.astimezone(UTC).replace(tzinfo=None)
 
 
 @dataclass(frozen=True)
 class RowChange:
-    """Of one row. ``values`` is the whole row when it is inserted, the changed columns when updated, else empty."""
+    """A change of one row.
+
+    ``values`` is the whole row if it is inserted, the changed columns if it is updated, else empty.
+    """
 
     table: str
     kind: Kind
@@ -52,7 +55,7 @@ class RowChange:
 
 
 def inserted(table: str, moment: datetime, values: Row) -> RowChange:
-    """A new row, stamped with ``moment``."""
+    """Return the change that inserts a row, with ``moment`` as its timestamp."""
     stamped = {**values, CREATED: stamp(moment), UPDATED: stamp(moment)}
     return RowChange(table, "inserted", values[key_of(table)], stamped)
 
@@ -73,7 +76,7 @@ class TotesysWorld:
                 rows[change.key] = {**rows.get(change.key, {}), **change.values}
 
     def keys(self, table: str) -> list[int]:
-        """In order, which is not always the order in which the rows came."""
+        """Return the keys of a table in order, which is not always the order in which the rows came."""
         return sorted(self.tables[table])
 
 

@@ -41,7 +41,7 @@ _PAGE_ROWS = 1_000
 
 
 def load_world(cursor: Cursor) -> TotesysWorld:
-    """The tables as they are."""
+    """Read the tables as they are."""
     world = TotesysWorld()
     for table in TABLES:
         cursor.execute(sql.SQL("SELECT * FROM public.{}").format(sql.Identifier(table)))
@@ -70,7 +70,7 @@ def write(cursor: Cursor, changes: Iterable[RowChange]) -> None:
 
 @dataclass(frozen=True)
 class RowVersion:
-    """A change, when it is committed, and the row as it was left by it (of a deleted one: as it was last)."""
+    """A change, when it is committed, and the row after it (for a deleted row: the last one before)."""
 
     at: datetime
     change: RowChange
