@@ -153,6 +153,6 @@ async def test_a_deployment_imports_no_file_unless_the_environment_allows_it(
     parameters = {"request": {"pipeline": str(module)}}
     async with get_client() as client:
         run = await client.create_flow_run_from_deployment(await deployment.aapply(), parameters=parameters)
-    with pytest.raises(ConfigurationError, match="is not a Pipeline" if imported else "registered pipelines"):
+    with pytest.raises(ConfigurationError, match="is not a Pipeline" if imported else "only pipelines that ship"):
         await run_flow(flow, flow_run=run, parameters=flow.validate_parameters(parameters))
     assert marker.exists() == imported
