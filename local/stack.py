@@ -34,7 +34,7 @@ WAREHOUSE_IAM_ROLE = f"arn:aws:iam::{ACCOUNT_ID}:role/millrace-warehouse"
 
 
 @dataclass(frozen=True)
-class Service:
+class StackService:
     """One line of the overview: what runs where. ``where`` holds no password; ``process`` is None if it is not ours."""
 
     name: str
@@ -178,19 +178,21 @@ class Stack:
             "WAREHOUSE_STOCKS_URL": self.postgres.url(STOCKS_WAREHOUSE_DATABASE, user=STOCKS_WAREHOUSE_DATABASE),
         }
 
-    def services(self) -> list[Service]:
+    def services(self) -> list[StackService]:
         """What runs where, without passwords."""
         rows = [
-            Service("Postgres", "source", self.postgres.address(BANK_DATABASE), self.postgres.process),
-            Service("MongoDB", "source", self.mongo.url, self.mongo.process),
-            Service("AWS", "lake, queues, tasks", self.aws.url, self.aws.process),
-            Service("Redshift", "warehouse", self.warehouse.address, self.warehouse.process),
+            StackService("Postgres", "source", self.postgres.address(BANK_DATABASE), self.postgres.process),
+            StackService("MongoDB", "source", self.mongo.url, self.mongo.process),
+            StackService("AWS", "lake, queues, tasks", self.aws.url, self.aws.process),
+            StackService("Redshift", "warehouse", self.warehouse.address, self.warehouse.process),
         ]
         if self.mysql:
-            rows.insert(1, Service("MySQL", "source", self.mysql.address(stocks_source.DATABASE), self.mysql.process))
+            rows.insert(
+                1, StackService("MySQL", "source", self.mysql.address(stocks_source.DATABASE), self.mysql.process)
+            )
         if self.prefect:
-            rows.append(Service("Prefect", "server and UI", self.prefect.ui_url, self.prefect.process))
+            rows.append(StackService("Prefect", "server and UI", self.prefect.ui_url, self.prefect.process))
         if self.prefect and self.ecs:
-            rows.append(Service("ECS agent", "runs tasks", self.aws.url, self.ecs.agent))
-            rows.append(Service("ECS worker", "starts tasks", self.prefect.api_url, self.ecs.worker))
+            rows.append(StackService("ECS agent", "runs tasks", self.aws.url, self.ecs.agent))
+            rows.append(StackService("ECS worker", "starts tasks", self.prefect.api_url, self.ecs.worker))
         return rows

@@ -120,9 +120,9 @@ class RunFailed(ExceptionGroup[Exception]):
 
     report: RunReport
 
-    def __new__(cls, message: str, distinct_errors: Sequence[Exception], report: RunReport | None = None) -> RunFailed:
+    def __new__(cls, message: str, causes: Sequence[Exception], report: RunReport | None = None) -> RunFailed:
         """As ExceptionGroup, with the report."""
-        group = super().__new__(cls, message, distinct_errors)
+        group = super().__new__(cls, message, causes)
         group.report = report or RunReport("")
         return group
 
