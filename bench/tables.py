@@ -95,7 +95,7 @@ async def read(url: str) -> Batch:
     source, stream = source_of(url)
     async with source.read(stream, (), Window()) as reading:
         with Extraction(
-            BatchDestination("bench", Discard(), REDSHIFT_DIALECT.limits), stream, reading.read
+            BatchDestination("bench", Discard(), REDSHIFT_DIALECT.limits), stream, reading.facts
         ) as extraction:
             await take(reading, extraction)
             batch = extraction.finish()

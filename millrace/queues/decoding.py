@@ -21,8 +21,8 @@ from millrace.sources.json_values import TYPE_OF, accepted, parsed
 class MessageDecoder:
     """Decodes the messages of one read."""
 
-    def __init__(self, stream: Stream, known: Sequence[Column]) -> None:
-        self._documents = Documents(stream, known, TYPE_OF, accepted, parsed)
+    def __init__(self, stream: Stream, target_columns: Sequence[Column]) -> None:
+        self._documents = Documents(stream, target_columns, TYPE_OF, accepted, parsed)
         self._contract = of_contract(stream)
         self._keys = [column_name(key) for key in stream.keys]
 

@@ -25,7 +25,7 @@ from millrace.declaration.stream import Stream
 from millrace.lake.store import ObjectStore
 from millrace.queues.decoding import MessageDecoder
 from millrace.queues.objects import SENT, collected_prefix, first_name, get_messages, names, object_of, time_of
-from millrace.sources.chunk import Chunk, Keys, Read, Selection, Source, Window
+from millrace.sources.chunk import Chunk, Keys, ReadFacts, Selection, Source, Window
 
 OVERLAP = timedelta(days=1)
 CHUNK_MESSAGES = 20_000
@@ -49,7 +49,7 @@ class CollectedSource(Source):
 
     @asynccontextmanager
     async def read(
-        self, stream: Stream, known: Sequence[Column], selection: Selection
+        self, stream: Stream, target_columns: Sequence[Column], selection: Selection
     ) -> AsyncIterator[CollectedReading]:
         """As ``Source.read``. A window that is open above leaves out what was applied."""
         prefix = collected_prefix(self.pipeline.name, stream.name)
@@ -59,24 +59,26 @@ class CollectedSource(Source):
         else:
             places = None
             objects = await asyncio.to_thread(self._objects, stream, prefix, selection)
-        yield CollectedReading(_facts(objects, selection), self.store, prefix, stream, known, objects, places)
+        yield CollectedReading(_facts(objects, selection), self.store, prefix, stream, target_columns, objects, places)
 
-    async def existing(self, stream: Stream, known: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
+    async def existing(self, stream: Stream, target_columns: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
         """Nobody asks: a stream of messages is not swept."""
-        del known, keys
+        del target_columns, keys
         raise FatalError(
             "what was collected of a queue has no keys to ask for", place=f"stream {stream.name}", remedy=REPORT
         )
 
-    async def seen(self, stream: Stream, _known: Sequence[Column], _keys: Keys, /) -> list[set[int]]:
+    async def seen(self, stream: Stream, _target_columns: Sequence[Column], _keys: Keys, /) -> list[set[int]]:
         """As ``existing``: nobody asks."""
         raise FatalError(
             "what was collected of a queue has no keys to look for", place=f"stream {stream.name}", remedy=REPORT
         )
 
-    async def plan(self, stream: Stream, known: Sequence[Column], window: Window, /) -> tuple[str, tuple[Column, ...]]:
+    async def plan(
+        self, stream: Stream, target_columns: Sequence[Column], window: Window, /
+    ) -> tuple[str, tuple[Column, ...]]:
         """As ``Source.plan``; messages have no columns before they are read."""
-        del known
+        del target_columns
         prefix = collected_prefix(self.pipeline.name, stream.name)
         objects = await asyncio.to_thread(self._objects, stream, prefix, window)
         return f"{len(objects)} objects of {self.store.uri(prefix)}", ()
@@ -94,17 +96,17 @@ class CollectedSource(Source):
 class CollectedReading:
     """A read that has begun; ``places`` are the only messages that are asked for (None: all)."""
 
-    read: Read
+    facts: ReadFacts
     _store: ObjectStore
     _prefix: str
     _stream: Stream
-    _known: Sequence[Column]
+    _target_columns: Sequence[Column]
     _objects: Sequence[str]
     _places: frozenset[str] | None
 
     async def chunks(self) -> AsyncGenerator[Chunk, None]:
         """The messages in the order of their objects, each once, decoded some thousands at a time."""
-        decoder, held, seen = MessageDecoder(self._stream, self._known), pl.DataFrame(), _Seen()
+        decoder, held, seen = MessageDecoder(self._stream, self._target_columns), pl.DataFrame(), _Seen()
         async with aclosing(read_ahead(self._blocks())) as blocks:
             async for block in blocks:
                 held = pl.concat([held, *block])
@@ -154,9 +156,11 @@ class _Seen:
         return fresh
 
 
-def _facts(objects: Sequence[str], selection: Selection) -> Read:
+def _facts(objects: Sequence[str], selection: Selection) -> ReadFacts:
     """The next position is the time of the newest object: an object with an earlier name that appears later is found
     by the overlap."""
     lower, collected = (selection.lower, tuple(objects)) if isinstance(selection, Window) else (None, ())
     position = time_of(objects[-1]).isoformat() if objects else lower
-    return Read(datetime.now(UTC), position, identity=ROW_ID, coordinates=(MESSAGE_ADDRESS,), collected=collected)
+    return ReadFacts(
+        datetime.now(UTC), position, row_id_column=ROW_ID, location_columns=(MESSAGE_ADDRESS,), collected=collected
+    )

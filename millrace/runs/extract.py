@@ -37,7 +37,7 @@ from millrace.lake.manifest import write_manifest, write_refused_manifest
 from millrace.lake.write_behind import WriteBehind
 from millrace.runs.destination import BatchDestination
 from millrace.runs.stamps import note_of_stamps_ahead, stamped_ahead
-from millrace.sources.chunk import Chunk, Read
+from millrace.sources.chunk import Chunk, ReadFacts
 from millrace.sources.documents import of_contract
 from millrace.warehouse.stream_state import NEVER_LOADED, StreamState
 
@@ -73,7 +73,7 @@ class Extraction:
         self,
         destination: BatchDestination,
         stream: Stream,
-        read: Read,
+        read: ReadFacts,
         purpose: Purpose = Purpose(),
         standing: StreamState = NEVER_LOADED,
         count_rejected_before: CountRejectedBefore = lambda *_: 0,
@@ -82,7 +82,7 @@ class Extraction:
         self._standing, self._count_rejected_before = standing, count_rejected_before
         self._begun_at, self._batch_id = datetime.now(UTC), new_batch_id(read.read_at)
         self._keys = [column_name(key) for key in stream.keys]
-        self.fitting = Fitting(stream, destination.limits, standing.columns, read.coordinates)
+        self.fitting = Fitting(stream, destination.limits, standing.columns, read.location_columns)
         """What every chunk goes through."""
         self._columns: dict[str, Column] = {}
         self._met: set[str] = set()
@@ -114,7 +114,7 @@ class Extraction:
         hashed = add_hashes(accepted, columns, self._stream.load, self._keys)
         self._columns |= {column.name: column for column in columns}
         self._ahead = max(self._ahead, stamped_ahead(accepted, columns, self._stream, self._read.read_at))
-        stored = [*columns, *row_id_columns(self._read.identity)]
+        stored = [*columns, *row_id_columns(self._read.row_id_column)]
         self._writing.start(partial(self._files.write, "part", hashed, stored))
         if hashed.estimated_size() > LARGE_BYTES:
             self._writing.wait()
@@ -235,7 +235,7 @@ class Extraction:
             files=files,
             counts=self._counts(files, matched),
             coverage=BatchCoverage(
-                has_all_columns=self._read.is_whole,
+                has_all_columns=self._read.has_all_columns,
                 absent_columns=self._absent_columns,
                 absent_means_deleted=self._purpose.kind == "snapshot" and not self._rejected,
                 by_value=self._purpose.by_value,
@@ -248,7 +248,7 @@ class Extraction:
                 collected=self._read.collected,
                 closes=closes,
             ),
-            row_id_column=self._read.identity,
+            row_id_column=self._read.row_id_column,
             time_zones=self._read.zones,
             consent=self._purpose.consent,
             note=self._note,
@@ -269,7 +269,11 @@ class Extraction:
         """The columns that no row of this read has, where rows bring their own columns; () for a table."""
         declared = {name: Column(name, name, data_type) for name, data_type in of_contract(self._stream).items()}
         expected = declared | {column.name: column for column in self._standing.columns}
-        return () if self._read.is_whole else tuple(one for name, one in expected.items() if name not in self._columns)
+        return (
+            ()
+            if self._read.has_all_columns
+            else tuple(one for name, one in expected.items() if name not in self._columns)
+        )
 
     @property
     def _note(self) -> str:

@@ -17,7 +17,7 @@ from millrace.declaration.stream import Stream
 from millrace.lake.batch import Batch, refused_prefix
 from millrace.lake.manifest import read_manifest
 from millrace.lake.store import ObjectStore
-from millrace.sources.chunk import Read
+from millrace.sources.chunk import ReadFacts
 from millrace.warehouse.ledger.entries import OpenRejects
 from millrace.warehouse.warehouse import Warehouse
 
@@ -77,7 +77,7 @@ def count_rejected_before(
     store: ObjectStore,
     pipeline: Pipeline,
     stream: Stream,
-    read: Read,
+    read: ReadFacts,
     coordinates: Collection[str],
     is_everything: bool,
 ) -> int:

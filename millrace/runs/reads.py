@@ -24,7 +24,7 @@ from millrace.lake.batch import Batch, BatchKind
 from millrace.runs.destination import BatchDestination
 from millrace.runs.extract import Extraction, Purpose
 from millrace.runs.quarantine import count_rejected_before, read_open_rejects
-from millrace.sources.chunk import Keys, Read, Reading, Selection, Source, Window
+from millrace.sources.chunk import Keys, ReadFacts, Reading, Selection, Source, Window
 from millrace.warehouse.stream_state import StreamState
 from millrace.warehouse.warehouse import Warehouse
 
@@ -50,10 +50,10 @@ class Route:
             self._asked.append(await asyncio.to_thread(self.warehouse.find_state, self.pipeline, self.stream))
         return self._asked[0]
 
-    async def facts(self, reading: Reading, selection: Selection) -> Read:
+    async def facts(self, reading: Reading, selection: Selection) -> ReadFacts:
         """Return what is fixed of a read, as its batch records it: the next position only where the selection
         advances, and with what an operator should know about the position that the read may have begun from."""
-        read = reading.read
+        read = reading.facts
         begun = (await self.standing()).note if isinstance(selection, Window) else ""
         if not selection.advances:
             read = replace(read, next_position=None, position_note="")
@@ -185,7 +185,7 @@ async def require_all(route: Route, reading: Reading, rows: int) -> None:
     """After a read of everything that gave so many ``rows``. Raises RetryableError when the source holds more: what
     was not read would be taken for deleted, or passed over for ever."""
     held = await reading.count()
-    allowed = rows * (1 + WRITTEN_MEANWHILE) if reading.read.identity else rows
+    allowed = rows * (1 + WRITTEN_MEANWHILE) if reading.facts.row_id_column else rows
     if held is not None and held > allowed:
         raise RetryableError(
             f"the source holds {held} rows and gave {rows} when all were read",

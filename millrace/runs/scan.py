@@ -17,7 +17,7 @@ from millrace.hashes.content_hash import CONTENT_HASH, add_content_hash
 from millrace.hashes.row_hash import add_row_hash
 from millrace.lake.part_writer import PartWriter
 from millrace.runs.destination import BatchDestination
-from millrace.sources.chunk import Chunk, Read
+from millrace.sources.chunk import Chunk, ReadFacts
 from millrace.warehouse.compare import Scan
 
 COMPARABLE_KINDS = frozenset({
@@ -39,7 +39,7 @@ class ScanWriter:
         self,
         destination: BatchDestination,
         stream: Stream,
-        read: Read,
+        read: ReadFacts,
         target_columns: Sequence[Column],
         prefix: str,
         *,
@@ -48,8 +48,8 @@ class ScanWriter:
         self._stream, self._limits, self._prefix, self._is_deep = stream, destination.limits, prefix, is_deep
         self._writer = PartWriter(destination.working_store, prefix, "scan")
         self._keys = [column_name(key) for key in stream.keys]
-        self._row_id = read.identity
-        self._location = list(read.coordinates) or self._keys
+        self._row_id = read.row_id_column
+        self._location = list(read.location_columns) or self._keys
         self._key_columns = {column.name: column for column in target_columns if column.name in self._keys}
         self._source_columns: dict[str, Column] = {}
         self._canaries: list[tuple[Any, ...]] = []

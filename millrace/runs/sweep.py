@@ -53,7 +53,7 @@ async def sweep(route: Route, *, deep: bool = False) -> Batch | None:
 async def _scan(route: Route, known: Sequence[Column], reading: Reading, extraction: Extraction, *, deep: bool) -> Scan:
     """Write key and row hash of every row into the lake. Rows that cannot be decoded are rejects of the batch."""
     prefix = extraction.scan_prefix
-    with ScanWriter(route.landing, route.stream, reading.read, known, prefix, is_deep=deep) as writer:
+    with ScanWriter(route.landing, route.stream, reading.facts, known, prefix, is_deep=deep) as writer:
         rows = 0
         async with aclosing(reading.chunks()) as chunks:
             async for chunk in chunks:

@@ -75,7 +75,7 @@ def batches_of_keys(rows: Iterable[tuple[Any, ...]]) -> Iterator[list[tuple[Any,
 
 
 @dataclass(frozen=True)
-class Read:
+class ReadFacts:
     """What is fixed of a read before its first row comes."""
 
     read_at: datetime
@@ -83,13 +83,13 @@ class Read:
     next_position: str | None
     """Where a window begins that goes on after this read; None: no window was read before, and there is nothing to go
     on after. A source always tells it; whether the position of the stream advances, the selection tells."""
-    identity: str = ""
+    row_id_column: str = ""
     """The column that identifies a physical row. A source without snapshots may give a row twice: rows of one key with
     one id are a repeat, rows of one key with different ids are an error. '': the source has snapshots, and every
     repeated key is an error."""
-    coordinates: tuple[str, ...] = ()
+    location_columns: tuple[str, ...] = ()
     """The columns that make up the row location; (): those of the key."""
-    is_whole: bool = False
+    has_all_columns: bool = False
     """Whether the columns of the chunks are all columns that the source has."""
     note: str = ""
     """What an operator should know about the read."""
@@ -117,7 +117,7 @@ class Reading(Protocol):
     """A read that has begun."""
 
     @property
-    def read(self) -> Read:
+    def facts(self) -> ReadFacts:
         """What is fixed."""
         ...
 
@@ -142,24 +142,26 @@ class Source(ABC):
 
     @abstractmethod
     def read(
-        self, stream: Stream, known: Sequence[Column], selection: Selection
+        self, stream: Stream, target_columns: Sequence[Column], selection: Selection
     ) -> AbstractAsyncContextManager[Reading]:
-        """Begin to read a selection of a stream; ``known`` are the target's columns, whose names (and, where the
+        """Begin to read a selection of a stream; ``target_columns`` are the target's columns, whose names (and, where the
         source has no types of its own, types) stay."""
 
     @abstractmethod
-    async def existing(self, stream: Stream, known: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
+    async def existing(self, stream: Stream, target_columns: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
         """Which of these keys the source holds now. Only the key is read, so that rows whose other values cannot be
         decoded count as well."""
 
     @abstractmethod
-    async def seen(self, stream: Stream, known: Sequence[Column], keys: Keys, /) -> list[set[int]]:
+    async def seen(self, stream: Stream, target_columns: Sequence[Column], keys: Keys, /) -> list[set[int]]:
         """The rows with one of these keys that a pass over all rows sees, whatever a look-up by key finds: of each the
         indexes of the keys it has, as one key may be spelled in several ways. A key that cannot be compared counts as
         the key of a row."""
 
     @abstractmethod
-    async def plan(self, stream: Stream, known: Sequence[Column], window: Window, /) -> tuple[str, tuple[Column, ...]]:
+    async def plan(
+        self, stream: Stream, target_columns: Sequence[Column], window: Window, /
+    ) -> tuple[str, tuple[Column, ...]]:
         """The query that would read a window, and its columns (none where only documents tell them). Reads no row."""
 
     def parse_location(self, location: str) -> dict[str, Any]:

@@ -36,7 +36,7 @@ Rejected = dict[int, tuple[str, str]]
 class Documents:
     """Takes apart the documents of one read; a path keeps the column it was given first.
 
-    ``known`` are the target's columns: their fields keep these names, and these types unless the contract says other.
+    ``target_columns`` are the target's columns: their fields keep these names, and these types unless the contract says other.
     ``type_of`` gives the type of a column by the Python type of its values, ``accepted`` the Python types that go into
     a column, each with its conversion; ``parsed`` makes moments of texts, null where one is none, for documents that
     know moments as texts only.
@@ -45,18 +45,18 @@ class Documents:
     def __init__(
         self,
         stream: Stream,
-        known: Sequence[Column],
+        target_columns: Sequence[Column],
         type_of: Mapping[type, DataType],
         accepted: Callable[[DataType], Converters],
         parsed: Callable[[pl.Series, DataType], pl.Series] | None = None,
     ) -> None:
         self._stream, self._type_of, self._accepted, self._parsed = stream, type_of, accepted, parsed
         self._contract = of_contract(stream)
-        self._known = {column.name: column.type for column in known} | self._contract
-        self._held = {column.path: column.type for column in known}
+        self._known = {column.name: column.type for column in target_columns} | self._contract
+        self._held = {column.path: column.type for column in target_columns}
         self.omitted: frozenset[str] = frozenset()
         self._columns: dict[str, Column] = {}
-        self._names = {column.path: column.name for column in known}
+        self._names = {column.path: column.name for column in target_columns}
 
     @property
     def columns(self) -> tuple[Column, ...]:

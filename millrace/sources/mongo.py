@@ -28,10 +28,10 @@ from millrace.base.naming import ROW_ID, column_name
 from millrace.base.types import Column
 from millrace.declaration.stream import Stream
 from millrace.drivers.mongo_client import MongoClient, mongo_errors
-from millrace.sources.chunk import Chunk, Keys, Read, Selection, Source, Window
+from millrace.sources.chunk import Chunk, Keys, ReadFacts, Selection, Source, Window
 from millrace.sources.mongo_cursor import refuse_undated
 from millrace.sources.mongo_passes import WantedKeys
-from millrace.sources.mongo_queries import Query, among, only, paths_of, within
+from millrace.sources.mongo_queries import Query, keys_query, paths_of, projection_of, window_query
 from millrace.sources.mongo_values import AS_IT_WAS, DOCUMENT_KEY, Decoder, decode_documents
 from millrace.sources.position import bounded_position, joined, not_in_future
 
@@ -56,31 +56,35 @@ class MongoSource(Source):
     _sessions: list[Any] = field(default_factory=list, repr=False, compare=False)
 
     @asynccontextmanager
-    async def read(self, stream: Stream, known: Sequence[Column], selection: Selection) -> AsyncIterator[MongoReading]:
+    async def read(
+        self, stream: Stream, target_columns: Sequence[Column], selection: Selection
+    ) -> AsyncIterator[MongoReading]:
         """As ``Source.read``."""
         read = await _begin(self, stream)
         if selection == Window():
             await self._check_cursor(stream)
         selection, told = not_in_future(selection, read.read_at)
         query = await _query(self.client, stream, selection)
-        yield MongoReading(replace(read, note=joined(told, read.note)), self, stream, known, query)
+        yield MongoReading(replace(read, note=joined(told, read.note)), self, stream, target_columns, query)
 
-    async def existing(self, stream: Stream, known: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
+    async def existing(self, stream: Stream, target_columns: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
         """As ``Source.existing``."""
-        found = _find(self, stream, known, await _query(self.client, stream, keys), only(stream.keys))
+        found = _find(self, stream, target_columns, await _query(self.client, stream, keys), projection_of(stream.keys))
         async with aclosing(found) as chunks:
             return {row async for chunk in chunks for row in _rows(chunk, keys.names)}
 
-    async def seen(self, stream: Stream, _known: Sequence[Column], keys: Keys, /) -> list[set[int]]:
+    async def seen(self, stream: Stream, _target_columns: Sequence[Column], keys: Keys, /) -> list[set[int]]:
         """As ``Source.seen``; in the forms that a look-up asks for."""
         paths = paths_of(stream, keys)
         wanted = WantedKeys(paths, keys)
-        async with aclosing(_raw(self, stream, {}, only(paths))) as batches:
+        async with aclosing(_raw(self, stream, {}, projection_of(paths))) as batches:
             async for raw in batches:
                 await asyncio.to_thread(wanted.compare, decode_documents(raw)[0])
         return wanted.seen
 
-    async def plan(self, stream: Stream, _known: Sequence[Column], window: Window, /) -> tuple[str, tuple[Column, ...]]:
+    async def plan(
+        self, stream: Stream, _target_columns: Sequence[Column], window: Window, /
+    ) -> tuple[str, tuple[Column, ...]]:
         """As ``Source.plan``; documents have no columns before they are read."""
         await self._check_cursor(stream)
         query = await _query(self.client, stream, window)
@@ -121,15 +125,15 @@ class MongoSource(Source):
 class MongoReading:
     """A read that has begun; its chunks come from one cursor."""
 
-    read: Read
+    facts: ReadFacts
     _source: MongoSource
     _stream: Stream
-    _known: Sequence[Column]
+    _target_columns: Sequence[Column]
     _query: Query
 
     def chunks(self) -> AsyncGenerator[Chunk, None]:
         """The selected documents, in the order of the index."""
-        return _find(self._source, self._stream, self._known, self._query)
+        return _find(self._source, self._stream, self._target_columns, self._query)
 
     async def count(self) -> int:
         """Counted after the read, not in its snapshot: there is none."""
@@ -140,7 +144,7 @@ class MongoReading:
 
     async def sample(self, rows: int) -> tuple[int, list[Chunk]]:
         """Counted and drawn after the read, not in its snapshot: there is none."""
-        decoder = Decoder(self._stream, self._known)
+        decoder = Decoder(self._stream, self._target_columns)
         with mongo_errors(_place(self._stream)):
             collection, session = self._source.collection(self._stream), self._source.session
             count = await collection.count_documents({}, session=session)
@@ -148,7 +152,7 @@ class MongoReading:
             return count, [decoder.decode(raw) async for raw in drawn]
 
 
-async def _begin(source: MongoSource, stream: Stream) -> Read:
+async def _begin(source: MongoSource, stream: Stream) -> ReadFacts:
     reference, place = stream.reference, _place(stream)
     with mongo_errors(place):
         database = source.client[reference.schema]
@@ -161,8 +165,15 @@ async def _begin(source: MongoSource, stream: Stream) -> Read:
     overlap = max(DEFAULT_OVERLAP, stream.capture.overlap or DEFAULT_OVERLAP)
     shown_until, note = shown(hello, source.client)
     position, position_note = bounded_position(min(read_at, shown_until), overlap)
-    coordinates = (column_name(DOCUMENT_KEY),)
-    return Read(read_at, position, identity=ROW_ID, coordinates=coordinates, note=note, position_note=position_note)
+    location_columns = (column_name(DOCUMENT_KEY),)
+    return ReadFacts(
+        read_at,
+        position,
+        row_id_column=ROW_ID,
+        location_columns=location_columns,
+        note=note,
+        position_note=position_note,
+    )
 
 
 def shown(hello: Mapping[str, Any], client: MongoClient) -> tuple[datetime, str]:
@@ -197,15 +208,15 @@ def _level(client: MongoClient) -> str:
 
 async def _query(client: MongoClient, stream: Stream, selection: Selection) -> Query:
     if isinstance(selection, Keys):
-        return among(stream, selection)
+        return keys_query(stream, selection)
     asks_for_all = selection.lower is None or selection.upper is not None
-    return within(stream, selection, with_arrays=asks_for_all or not await _is_without_arrays(client, stream))
+    return window_query(stream, selection, with_arrays=asks_for_all or not await _is_without_arrays(client, stream))
 
 
 async def _is_without_arrays(client: MongoClient, stream: Stream) -> bool:
     """Whether an index of the stamp says that no document has an array there."""
     source = stream.reference
-    later = within(stream, Window(upper=LATEST))
+    later = window_query(stream, Window(upper=LATEST))
     command = {"explain": {"find": source.name, "filter": later}, "verbosity": "queryPlanner"}
     with mongo_errors(_place(stream)):
         plan = await client[source.schema].command(command, read_preference=client.read_preference)
@@ -224,10 +235,10 @@ def _scans(plan: Any) -> Iterator[Mapping[str, Any]]:
 
 
 async def _find(
-    source: MongoSource, stream: Stream, known: Sequence[Column], query: Query, projection: Query | None = None
+    source: MongoSource, stream: Stream, target_columns: Sequence[Column], query: Query, projection: Query | None = None
 ) -> AsyncGenerator[Chunk, None]:
     """Decoding runs in a thread while the next batch is on its way."""
-    decoder = Decoder(stream, known)
+    decoder = Decoder(stream, target_columns)
     async with aclosing(_raw(source, stream, query, projection)) as batches:
         async for raw in batches:
             yield await asyncio.to_thread(decoder.decode, raw)

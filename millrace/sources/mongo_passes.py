@@ -10,7 +10,7 @@ import bson
 from bson import Decimal128
 
 from millrace.sources.chunk import Keys
-from millrace.sources.mongo_queries import forms
+from millrace.sources.mongo_queries import bson_forms
 from millrace.sources.mongo_values import OPTIONS
 
 _NOWHERE: frozenset[int] = frozenset()
@@ -26,7 +26,7 @@ class WantedKeys:
         self.seen: list[set[int]] = []
         for index, row in enumerate(keys.rows):
             for by_value, value in zip(self._indexes, row, strict=True):
-                for form in forms(value):
+                for form in bson_forms(value):
                     by_value.setdefault(_comparable(form), set()).add(index)
 
     def compare(self, documents: Sequence[Mapping[str, Any]]) -> None:

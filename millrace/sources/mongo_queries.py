@@ -35,7 +35,7 @@ BINARY_SUBTYPES = (*range(10), 128)
 """A column of bytes does not keep the subtype, and MongoDB tells bytes of two subtypes apart."""
 
 
-def within(stream: Stream, window: Window, *, with_arrays: bool = True) -> Query:
+def window_query(stream: Stream, window: Window, *, with_arrays: bool = True) -> Query:
     """Documents whose stamp is in the window. Those whose stamp is missing or no date are in every window but a
     backfill's, so that they are read, or counted as rejected, by every run.
 
@@ -56,12 +56,12 @@ def within(stream: Stream, window: Window, *, with_arrays: bool = True) -> Query
     return {"$or": [{path: bounds}, {path: None}, {path: {"$type": list(NO_DATES)}}, *arrays]}
 
 
-def among(stream: Stream, keys: Keys) -> Query:
+def keys_query(stream: Stream, keys: Keys) -> Query:
     """Documents that have one of the keys."""
     chosen = paths_of(stream, keys)
     if len(chosen) == 1:
-        return _one_of(chosen[0], [form for (value,) in keys.rows for form in forms(value)])
-    rows = ([_one_of(path, forms(value)) for path, value in zip(chosen, row, strict=True)] for row in keys.rows)
+        return _one_of(chosen[0], [form for (value,) in keys.rows for form in bson_forms(value)])
+    rows = ([_one_of(path, bson_forms(value)) for path, value in zip(chosen, row, strict=True)] for row in keys.rows)
     return {"$or": [{"$and": row} for row in rows]}
 
 
@@ -71,13 +71,13 @@ def paths_of(stream: Stream, keys: Keys) -> list[str]:
     return [paths[name] for name in keys.names]
 
 
-def only(paths: Sequence[str]) -> Query:
+def projection_of(paths: Sequence[str]) -> Query:
     """The projection of these fields alone."""
     has_id = any(path.split(".")[0] == DOCUMENT_KEY for path in paths)
     return ({} if has_id else {DOCUMENT_KEY: 0}) | dict.fromkeys(paths, 1)
 
 
-def forms(value: Any) -> list[Any]:
+def bson_forms(value: Any) -> list[Any]:
     """What a column's value, or its text in a reject's coordinates, may have been in the document."""
     if isinstance(value, str):
         return [value, *_read_as(FORMS_OF_TEXT, value)]

@@ -44,8 +44,8 @@ ID_BYTES = {b"\x01": 8, b"\x07": 12, b"\x09": 8, b"\x10": 4, b"\x12": 8, b"\x13"
 class Decoder:
     """Decodes the raw batches of one read."""
 
-    def __init__(self, stream: Stream, known: Sequence[Column]) -> None:
-        self._documents = Documents(stream, known, TYPE_OF, accepted)
+    def __init__(self, stream: Stream, target_columns: Sequence[Column]) -> None:
+        self._documents = Documents(stream, target_columns, TYPE_OF, accepted)
         self._documents.declare(stream.capture.cursor_column, TIMESTAMP_UTC)
 
     def decode(self, raw: bytes) -> Chunk:

@@ -26,7 +26,7 @@ from millrace.drivers.psycopg_errors import statement
 from millrace.drivers.pymysql_errors import code_of, mysql_errors
 from millrace.sources.mysql_packets import rows_of
 from millrace.sources.mysql_replica import following
-from millrace.sources.mysql_values import UTF8, describe, is_collated
+from millrace.sources.mysql_values import UTF8, describe_table, is_collated
 from millrace.sources.position import SnapshotBound, joined
 from millrace.sources.rows import TOO_LARGE, SourceColumn
 from millrace.sources.tables import Connect, TableDriver, TableSource
@@ -92,7 +92,7 @@ class MySQLDriver(TableDriver):
     def describe_columns(
         self, connection: Any, stream: Stream, target_columns: Sequence[Column]
     ) -> tuple[SourceColumn, ...]:
-        return describe(connection, stream, target_columns)
+        return describe_table(connection, stream, target_columns)
 
     @override
     def quote(self, *identifiers: str) -> str:

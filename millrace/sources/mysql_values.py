@@ -30,8 +30,9 @@ def is_collated(column_type: str) -> bool:
     return mysql_type_name(column_type) in COLLATED
 
 
-def describe(connection: Any, stream: Stream, known: Sequence[Column] = ()) -> tuple[SourceColumn, ...]:
-    """The table's columns as the catalog has them, with the stream's ``types`` applied; ``known`` are the target's.
+def describe_table(connection: Any, stream: Stream, target_columns: Sequence[Column] = ()) -> tuple[SourceColumn, ...]:
+    """Return the columns of the table as the catalog has them, with the ``types`` of the stream applied and the names
+    that ``target_columns`` give them.
 
     Raises SourceMissing, UnmappableType and ConfigurationError naming stream and column.
     """
@@ -45,7 +46,7 @@ def describe(connection: Any, stream: Stream, known: Sequence[Column] = ()) -> t
             place=f"stream {stream.name} ({stream.source})",
             remedy="create it, grant SELECT on it, or correct the declaration or the URL",
         )
-    names = column_names((name for name, *_ in found), {column.path: column.name for column in known})
+    names = column_names((name for name, *_ in found), {column.path: column.name for column in target_columns})
     return tuple(_source_column(stream, names[name], name, *rest) for name, *rest in found)
 
 

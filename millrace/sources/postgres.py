@@ -19,7 +19,7 @@ from millrace.drivers.poolers import transactions
 from millrace.drivers.psycopg_errors import database_errors, statement
 from millrace.drivers.session_settings import ENCODING, begin_reading
 from millrace.sources.position import SnapshotBound
-from millrace.sources.postgres_values import describe
+from millrace.sources.postgres_values import describe_table
 from millrace.sources.rows import SourceColumn
 from millrace.sources.tables import Connect, TableDriver, TableSource
 
@@ -77,7 +77,7 @@ class PostgresDriver(TableDriver):
     def describe_columns(
         self, connection: Any, stream: Stream, target_columns: Sequence[Column]
     ) -> tuple[SourceColumn, ...]:
-        return describe(connection, stream, target_columns)
+        return describe_table(connection, stream, target_columns)
 
     @override
     def quote(self, *identifiers: str) -> str:

@@ -16,8 +16,9 @@ PLAIN_TEXT = frozenset({"text", "varchar", "name", "citext"})
 JSON_TYPES = frozenset({"json", "jsonb"})
 
 
-def describe(connection: Any, stream: Stream, known: Sequence[Column] = ()) -> tuple[SourceColumn, ...]:
-    """The table's columns as the catalog has them, with the stream's ``types`` applied; ``known`` are the target's.
+def describe_table(connection: Any, stream: Stream, target_columns: Sequence[Column] = ()) -> tuple[SourceColumn, ...]:
+    """Return the columns of the table as the catalog has them, with the ``types`` of the stream applied and the names
+    that ``target_columns`` give them.
 
     Raises UnmappableType and ConfigurationError naming stream and column.
     """
@@ -25,7 +26,7 @@ def describe(connection: Any, stream: Stream, known: Sequence[Column] = ()) -> t
     with connection.cursor() as cursor:
         cursor.execute(statement("postgres_columns"), {"relation": quote(source.schema, source.name)})
         found = cursor.fetchall()
-    names = column_names((name for name, *_ in found), {column.path: column.name for column in known})
+    names = column_names((name for name, *_ in found), {column.path: column.name for column in target_columns})
     return tuple(_source_column(stream, names[name], name, *rest) for name, *rest in found)
 
 

@@ -19,7 +19,7 @@ from millrace.base.types import Column, Kind
 from millrace.base.zones import earliest_wall_clock, latest_wall_clock, possible_zones
 from millrace.declaration.stream import Stream
 from millrace.drivers.worker import Worker
-from millrace.sources.chunk import Chunk, Keys, Read, Selection, Source, Window
+from millrace.sources.chunk import Chunk, Keys, ReadFacts, Selection, Source, Window
 from millrace.sources.passes import seen_in
 from millrace.sources.position import SnapshotBound, as_utc, joined, next_position, not_in_future
 from millrace.sources.rows import SourceColumn, decode, empty_chunk
@@ -145,7 +145,7 @@ class TableSource(Source):
 class TableReading:
     """A read inside one snapshot, on one connection."""
 
-    read: Read
+    facts: ReadFacts
     _session: _Session
     _selection: Selection
     _worker: Worker
@@ -175,14 +175,14 @@ class _Session:
     columns: tuple[SourceColumn, ...]
     chunk_bytes: int
 
-    def facts(self, selection: Selection, note: str) -> Read:
+    def facts(self, selection: Selection, note: str) -> ReadFacts:
         """What is known of a read before its first row; ``note`` is what an operator should know about its bounds."""
         lower, zones = (selection.lower, self.note_of_zones()) if isinstance(selection, Window) else (None, "")
         position, position_note = next_position(self.bound, self.stream, lower)
-        return Read(
+        return ReadFacts(
             self.bound.read_at,
             position,
-            is_whole=True,
+            has_all_columns=True,
             note=joined(note, zones),
             position_note=position_note,
             zones=self.bound.zones,

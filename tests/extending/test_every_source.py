@@ -15,7 +15,7 @@ import pytest
 from millrace import Incremental
 from millrace.base.errors import ConfigurationError, SourceMissing, Unreachable
 from millrace.base.types import Column, text
-from millrace.sources.chunk import Keys, Read, Selection, Window
+from millrace.sources.chunk import Keys, ReadFacts, Selection, Window
 from tests.extending.subjects import Subject
 
 NOON = datetime(2024, 2, 29, 12, 0, 0, 500_000, tzinfo=UTC)
@@ -42,12 +42,12 @@ BODIES = [
 ]
 
 
-async def read(subject: Subject, selection: Selection = EVERYTHING, **options: Any) -> tuple[Read, pl.DataFrame]:
+async def read(subject: Subject, selection: Selection = EVERYTHING, **options: Any) -> tuple[ReadFacts, pl.DataFrame]:
     """What a read says, and the id and the body of its rows, in order of id."""
     async with subject.source(**options) as source, source.read(subject.stream(), (), selection) as reading:
         frames = [chunk.frame async for chunk in reading.chunks()]
     filled = [frame.select("id", "body") for frame in frames if frame.height]
-    return reading.read, pl.concat(filled).sort("id") if filled else pl.DataFrame(schema=["id", "body"])
+    return reading.facts, pl.concat(filled).sort("id") if filled else pl.DataFrame(schema=["id", "body"])
 
 
 async def ids(subject: Subject, selection: Selection = EVERYTHING) -> list[int]:
@@ -252,7 +252,7 @@ async def test_an_empty_table_tells_its_columns(table: Subject) -> None:
     async with table.source() as source, source.read(table.stream(), (), EVERYTHING) as reading:
         (chunk,) = [chunk async for chunk in reading.chunks()]
     assert [column.path for column in chunk.columns] == ["id", "body", "changed"]
-    assert reading.read.is_whole
+    assert reading.facts.has_all_columns
 
 
 async def test_a_text_with_a_nul_character_is_rejected_with_its_place(table: Subject) -> None:

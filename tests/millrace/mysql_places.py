@@ -16,7 +16,7 @@ from local.mysql import MySQLServer, connect
 from local.stack import Stack
 from millrace import Incremental, Stream
 from millrace.drivers.pipe import CHUNK_BYTES
-from millrace.sources.chunk import Keys, Read, Window
+from millrace.sources.chunk import Keys, ReadFacts, Window
 from millrace.sources.mysql import MySQLSource
 from tests.conftest import unique
 
@@ -91,10 +91,10 @@ def source_at(url: str, chunk_bytes: int = CHUNK_BYTES) -> MySQLSource:
     return MySQLSource(lambda: connect(url), chunk_bytes)
 
 
-async def taken(source: MySQLSource, stream: Stream, selection: Window | Keys = ALL) -> tuple[Read, pl.DataFrame]:
+async def taken(source: MySQLSource, stream: Stream, selection: Window | Keys = ALL) -> tuple[ReadFacts, pl.DataFrame]:
     """What a read of a selection says and gives."""
     async with source.read(stream, (), selection) as reading:
-        return reading.read, pl.concat([chunk.frame async for chunk in reading.chunks()])
+        return reading.facts, pl.concat([chunk.frame async for chunk in reading.chunks()])
 
 
 def sessions(mysql: MySQLServer, engine: Engine) -> list[int]:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from millrace.sources.chunk import Read
+from millrace.sources.chunk import ReadFacts
 
 BLIND = timedelta(minutes=15)
 HOUR = timedelta(hours=1)
@@ -22,6 +22,6 @@ def until(holds: Callable[[], bool]) -> None:
     raise AssertionError("the server did not come so far")
 
 
-def started(read: Read) -> datetime:
+def started(read: ReadFacts) -> datetime:
     assert read.next_position is not None
     return datetime.fromisoformat(read.next_position)

@@ -19,7 +19,7 @@ from millrace.base.errors import UnmappableType
 from millrace.base.rejects import FILE_IS_GONE, NAME_TOO_LONG, NO_KEY
 from millrace.base.types import BSON, DataType, from_mysql, from_postgres
 from millrace.contract.document_limits import TOO_DEEP
-from millrace.sources.postgres_values import describe
+from millrace.sources.postgres_values import describe_table
 from millrace.sources.rows import TOO_LARGE
 from millrace.warehouse.dialect import POSTGRES_DIALECT, REDSHIFT_DIALECT
 
@@ -61,7 +61,7 @@ def test_postgres(stack: Stack) -> None:
         cursor.execute(f"CREATE TEMPORARY TABLE documented ({columns})")
         cursor.execute("SELECT nspname FROM pg_namespace WHERE oid = pg_my_temp_schema()")
         source = f"postgres:{cursor.fetchone()[0]}.documented"
-        described = describe(connection, Stream("documented", source, "0", Incremental("0")))
+        described = describe_table(connection, Stream("documented", source, "0", Incremental("0")))
     assert [
         (name, *in_warehouses(column.column.type)) for (name, *_), column in zip(documented, described, strict=True)
     ] == documented

@@ -24,7 +24,7 @@ from millrace import Incremental, Stream
 from millrace.base.naming import ROW_ID
 from millrace.lake.batch import Batch
 from millrace.runs.extract import Extraction
-from millrace.sources.chunk import Read
+from millrace.sources.chunk import ReadFacts
 from millrace.sources.mongo_values import EXTENDED_JSON, Decoder
 
 ROWS = [(field, value, expected) for field, values in FIELDS.items() for value, expected in values]
@@ -71,7 +71,9 @@ def exact(request: pytest.FixtureRequest, stack: Stack, lasting_warehouse: Wareh
 
 def from_bytes(engine: Engine, documents: dict[int, dict[str, Any]]) -> Delivered:
     chunk = Decoder(THINGS, ()).decode(b"".join(map(bson.encode, documents.values())))
-    with Extraction(engine.landing(), THINGS, Read(NOW, None, identity=ROW_ID, coordinates=("_id",))) as extraction:
+    with Extraction(
+        engine.landing(), THINGS, ReadFacts(NOW, None, row_id_column=ROW_ID, location_columns=("_id",))
+    ) as extraction:
         extraction.add(chunk)
         batch = extraction.finish()
     assert batch is not None

@@ -24,7 +24,7 @@ from millrace.runs.scan import COMPARABLE_KINDS
 from millrace.sources import bson_values
 from millrace.sources.bson_values import accepted
 from millrace.sources.chunk import Chunk, Keys, Window
-from millrace.sources.mongo_queries import among, forms, within
+from millrace.sources.mongo_queries import bson_forms, keys_query, window_query
 from millrace.sources.mongo_values import Decoder
 from tests.conftest import unique
 
@@ -301,16 +301,16 @@ async def test_a_rejected_document_that_left_is_told_and_stops_no_replay(engine_
 
 
 def test_a_text_is_asked_for_as_everything_that_it_may_have_been() -> None:
-    assert Regex("a/b", "imx") in forms("/a/b/imx")
-    assert Timestamp(1_700_000_000, 7) in forms("1700000000.7")
-    assert Binary(b"\x00\xff", 128) in forms("\\x00ff")
-    assert forms("00ff") == ["00ff"]
-    assert forms("9999-12-31T23:59:59-12:00") == ["9999-12-31T23:59:59-12:00"]
+    assert Regex("a/b", "imx") in bson_forms("/a/b/imx")
+    assert Timestamp(1_700_000_000, 7) in bson_forms("1700000000.7")
+    assert Binary(b"\x00\xff", 128) in bson_forms("\\x00ff")
+    assert bson_forms("00ff") == ["00ff"]
+    assert bson_forms("9999-12-31T23:59:59-12:00") == ["9999-12-31T23:59:59-12:00"]
 
 
 def test_a_pattern_among_keys_matches_no_text() -> None:
     stream = Stream("t", "mongo:a.t", "code", Incremental("changed"))
-    query = among(stream, Keys(("code",), [("/a/",)]))
+    query = keys_query(stream, Keys(("code",), [("/a/",)]))
     assert query == {"$or": [{"code": {"$in": ["/a/"]}}, {"code": {"$eq": Regex("a", 0)}}]}
 
 
@@ -318,7 +318,7 @@ def test_a_pattern_among_keys_matches_no_text() -> None:
 def test_a_field_with_a_dot_in_its_name_is_no_key_and_no_cursor(path: str) -> None:
     stream = Stream("t", "mongo:a.t", path, Incremental(path))
     with pytest.raises(ConfigurationError, match="its name holds a dot"):
-        within(stream, Window("2024-01-01"))
+        window_query(stream, Window("2024-01-01"))
     with pytest.raises(ConfigurationError, match="its name holds a dot"):
-        among(stream, Keys(("a",), [("x",)]))
-    assert within(replace(stream, capture=Incremental("a\\\\b")), Window(upper="2024-01-01")).keys() == {"a\\b"}
+        keys_query(stream, Keys(("a",), [("x",)]))
+    assert window_query(replace(stream, capture=Incremental("a\\\\b")), Window(upper="2024-01-01")).keys() == {"a\\b"}

@@ -79,7 +79,7 @@ async def read_once(url: str, stream: Stream) -> tuple[str | None, str]:
         await reading.sample(1)
         await source.existing(stream, (), Keys(("_id",), [(1,)]))
     client.close()
-    return reading.read.next_position, reading.read.note
+    return reading.facts.next_position, reading.facts.note
 
 
 async def test_what_is_read_is_what_a_majority_has_and_no_less_than_was_seen_before(

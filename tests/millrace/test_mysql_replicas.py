@@ -17,7 +17,7 @@ from local import mysql
 from local.mysql import MySQLServer
 from local.stack import Stack
 from millrace import Incremental, Stream
-from millrace.sources.chunk import Read, Window
+from millrace.sources.chunk import ReadFacts, Window
 from millrace.sources.mysql import MySQLSource
 from millrace.sources.mysql_replica import CLUSTER, HALTED, LAG_UNKNOWN, REPLICA, Following, following
 from tests.conftest import unique
@@ -76,10 +76,10 @@ def seconds_behind(replica: MySQLServer) -> int | None:
         return cast("int | None", cursor.fetchone()["Seconds_Behind_Master"])
 
 
-async def mysql_read_of(url: str, lower: str | None = None) -> Read:
+async def mysql_read_of(url: str, lower: str | None = None) -> ReadFacts:
     stream = Stream("notes", "mysql:shop.notes", "id", Incremental("changed", timedelta(0)))
     async with MySQLSource(lambda: mysql.connect(url)).read(stream, (), Window(lower)) as reading:
-        return reading.read
+        return reading.facts
 
 
 async def test_a_mysql_replica_is_told_though_it_may_be_written_to(follower: MySQLServer) -> None:

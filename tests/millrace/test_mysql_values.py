@@ -32,7 +32,7 @@ from millrace.base.types import INT16, INT64, TIMESTAMP, DataType, decimal, text
 from millrace.drivers.pipe import CHUNK_BYTES
 from millrace.sources.chunk import Window
 from millrace.sources.mysql import MySQLSource
-from millrace.sources.mysql_values import describe
+from millrace.sources.mysql_values import describe_table
 from millrace.warehouse.ledger.load_result import LoadResult
 
 BY_NAME = {case.name: case for case in CASES if case.values}
@@ -218,7 +218,7 @@ def described(source: str, columns: str, types: dict[str, DataType]) -> None:
     with closing(connect(source)) as connection, connection.cursor() as cursor:
         cursor.execute("DROP TABLE IF EXISTS t")
         cursor.execute(f"CREATE TABLE t ({columns})")
-        describe(connection, stream("t", source.rpartition("/")[2], types=types))
+        describe_table(connection, stream("t", source.rpartition("/")[2], types=types))
 
 
 async def test_types_may_be_declared(shop: Engine) -> None:

@@ -22,7 +22,7 @@ from millrace.drivers.mongo_client import open_client
 from millrace.drivers.psycopg_errors import statement
 from millrace.runs.choose import Bounds
 from millrace.sources import position
-from millrace.sources.chunk import Keys, Read, Window
+from millrace.sources.chunk import Keys, ReadFacts, Window
 from millrace.sources.mongo import MongoSource
 
 NOTES = Stream("notes", "postgres:public.notes", "id", Incremental("changed", timedelta(0)))
@@ -51,13 +51,13 @@ def blind(notes: Engine, stack: Stack) -> Iterator[Engine]:
     stack.postgres.execute(f'GRANT pg_read_all_stats TO "{owner}"')
 
 
-async def read_of(engine: Engine, stream: Stream, selection: Window | Keys | None = None) -> tuple[Read, int]:
+async def read_of(engine: Engine, stream: Stream, selection: Window | Keys | None = None) -> tuple[ReadFacts, int]:
     """What a read says, and how many rows it gives."""
     async with engine.table_source(stream).read(stream, (), selection or Window()) as reading:
-        return reading.read, sum([chunk.frame.height async for chunk in reading.chunks()])
+        return reading.facts, sum([chunk.frame.height async for chunk in reading.chunks()])
 
 
-def started(read: Read) -> datetime:
+def started(read: ReadFacts) -> datetime:
     """Where the next read starts."""
     assert read.next_position is not None
     return datetime.fromisoformat(read.next_position)
@@ -286,5 +286,5 @@ async def test_documents_after_a_position_in_the_future_are_read(engine: Engine,
     tomorrow = (datetime.now(UTC) + AHEAD).isoformat()
     async with MongoSource(opened).read(stream, (), Window(tomorrow)) as reading:
         assert sum([chunk.frame.height async for chunk in reading.chunks()]) == 1
-        assert "ahead of the source's clock" in reading.read.note
+        assert "ahead of the source's clock" in reading.facts.note
     opened.close()

@@ -19,7 +19,7 @@ from local.postgres import PostgresServer, start_postgres
 from local.processes import as_user
 from local.stack import Stack
 from millrace import Incremental, Stream
-from millrace.sources.chunk import Read, Window
+from millrace.sources.chunk import ReadFacts, Window
 from millrace.sources.postgres import PostgresSource
 from tests.conftest import unique
 
@@ -78,11 +78,11 @@ def follow(primary: PostgresServer, replica: PostgresServer) -> None:
     until(lambda: replica.execute(f"SELECT pg_last_wal_replay_lsn() >= '{reached}'") == [(True,)])
 
 
-async def read_of(server: PostgresServer, lower: str | None = None) -> tuple[Read, list[int]]:
+async def read_of(server: PostgresServer, lower: str | None = None) -> tuple[ReadFacts, list[int]]:
     """What a read of the table says, and the keys that it gives."""
     source = PostgresSource(lambda: psycopg2.connect(server.url()))
     async with source.read(NOTES, (), Window(lower)) as reading:
-        return reading.read, sorted([number async for chunk in reading.chunks() for number in chunk.frame["id"]])
+        return reading.facts, sorted([number async for chunk in reading.chunks() for number in chunk.frame["id"]])
 
 
 async def test_rows_replayed_later_than_any_overlap_arrive(primary: PostgresServer, replica: PostgresServer) -> None:

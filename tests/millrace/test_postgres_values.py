@@ -27,7 +27,7 @@ from millrace.base.types import (
 )
 from millrace.sources.chunk import Chunk
 from millrace.sources.json_text import unfit
-from millrace.sources.postgres_values import describe, render
+from millrace.sources.postgres_values import describe_table, render
 from millrace.sources.rows import TOO_LARGE, SourceColumn, decode
 
 
@@ -200,5 +200,5 @@ def test_rendering(type_name: str, data_type: DataType, rendered: str) -> None:
 def test_a_declaration_that_cannot_be_is_refused(engine: Any, sql_type: str, declared: DataType) -> None:
     engine.source(f"CREATE TABLE things (id int, stamped timestamptz, c {sql_type})")
     with pytest.raises(MillraceError, match=r"stream things .*column.*c'? .*cannot be declared as .*Remedy") as raised:
-        describe(engine.connect_source(), stream(types={"c": declared}))
+        describe_table(engine.connect_source(), stream(types={"c": declared}))
     assert isinstance(raised.value, ConfigurationError)

@@ -20,7 +20,7 @@ from millrace.base.naming import ROW_ID
 from millrace.declaration.captures import LandingFormat
 from millrace.lake.batch import Batch
 from millrace.runs.extract import Extraction
-from millrace.sources.chunk import Read
+from millrace.sources.chunk import ReadFacts
 from millrace.sources.mongo_values import Decoder
 
 THINGS = Stream("things", source="mongo:shop.things", key="id", capture=Incremental("at"))
@@ -29,7 +29,7 @@ THINGS = Stream("things", source="mongo:shop.things", key="id", capture=Incremen
 def batch_of(engine: Engine, *readings: dict[str, object], form: LandingFormat = "parquet") -> Batch:
     """One chunk per reading, as a cursor would give them."""
     decoder = Decoder(THINGS, ())
-    read = Read(datetime(2026, 1, 1, tzinfo=UTC), "2026-01-01T00:00:00+00:00", identity=ROW_ID)
+    read = ReadFacts(datetime(2026, 1, 1, tzinfo=UTC), "2026-01-01T00:00:00+00:00", row_id_column=ROW_ID)
     landing = replace(engine.landing(), form=form)
     with Extraction(landing, THINGS, read) as extraction:
         for reading in readings:

@@ -15,7 +15,7 @@ from millrace import Incremental, Stream
 from millrace.drivers.mongo_client import open_client
 from millrace.sources.chunk import Window
 from millrace.sources.mongo import MongoSource
-from millrace.sources.mongo_queries import NO_DATES, within
+from millrace.sources.mongo_queries import NO_DATES, window_query
 
 LONG_AGO = datetime(2001, 1, 1, tzinfo=UTC)
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)
@@ -101,7 +101,7 @@ async def asked_for(source: MongoSource, stream: Stream) -> str:
 
 def test_every_type_but_dates_null_and_arrays_is_named() -> None:
     stream = Stream("t", "mongo:a.t", "_id", Incremental("a.b"))
-    query = within(stream, Window("2024-01-01T00:00:00+00:00"))
+    query = window_query(stream, Window("2024-01-01T00:00:00+00:00"))
     assert {"a.b": {"$type": list(NO_DATES)}} in query["$or"]
     assert query["$or"][-2:] == [{"a": {"$type": "array"}}, {"a.b": {"$type": "array"}}]
     assert set(NO_DATES).isdisjoint({"date", "null", "array"})

@@ -29,7 +29,7 @@ from millrace.lake.manifest import read_manifest
 from millrace.models.transform import transform
 from millrace.runs.destination import BatchDestination
 from millrace.runs.extract import Extraction, Purpose
-from millrace.sources.chunk import Chunk, Read
+from millrace.sources.chunk import Chunk, ReadFacts
 from millrace.warehouse.dialect import REDSHIFT_DIALECT
 
 READ_AT = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -67,7 +67,7 @@ def land(store: BucketStore) -> Callable[..., Batch]:
         deletes: Sequence[tuple[Any, ...]] = (),
     ) -> Batch:
         landing = BatchDestination("shop", store, REDSHIFT_DIALECT.limits, form="csv")
-        read = Read(READ_AT, READ_AT.isoformat(), is_whole=True)
+        read = ReadFacts(READ_AT, READ_AT.isoformat(), has_all_columns=True)
         own = kind or ("snapshot" if stream.is_snapshot else "window")
         with Extraction(landing, stream, read, Purpose(own)) as extraction:
             schema = {"order_id": pl.Int64, "design_id": pl.Int32, "name": pl.String, "units": pl.Int32}

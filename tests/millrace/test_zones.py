@@ -97,7 +97,7 @@ async def test_the_zone_that_other_roles_write_in_is_told(engine: Engine) -> Non
     make_notes(engine)
     of_the_role_in_the_database(engine, WEST)
     async with engine.table_source(NOTES).read(NOTES, (), Window()) as reading:
-        assert reading.read.zones == (WEST,)
+        assert reading.facts.zones == (WEST,)
 
 
 @pytest.mark.parametrize("zone", [WEST, EAST])
