@@ -23,7 +23,7 @@ class ObjectExists(FatalError):
 
 
 @dataclass(frozen=True)
-class Service:
+class AwsService:
     """A service of AWS, and what its answers mean."""
 
     name: str
@@ -31,7 +31,7 @@ class Service:
     otherwise: Meaning
 
 
-_SQS = Service(
+_SQS = AwsService(
     "SQS",
     (
         Meaning(
@@ -55,7 +55,7 @@ _SQS = Service(
     ),
     otherwise=Meaning(FatalError, "see what SQS means by this code, and that the block's URL is right"),
 )
-_S3 = Service(
+_S3 = AwsService(
     "S3",
     (
         Meaning(ObjectExists, "write under a new key", instead="the object is there already", statuses={412}),
@@ -123,7 +123,7 @@ def bucket_errors(place: str) -> Iterator[None]:
 
 
 @contextmanager
-def _aws_errors(service: Service, place: str) -> Iterator[None]:
+def _aws_errors(service: AwsService, place: str) -> Iterator[None]:
     try:
         yield
     except (BotoCoreError, Boto3Error, ClientError) as error:
@@ -134,7 +134,7 @@ def _aws_errors(service: Service, place: str) -> Iterator[None]:
         raise _translate_failure(error, place) from None
 
 
-def _translate_answer(error: ClientError, service: Service, place: str) -> MillraceError:
+def _translate_answer(error: ClientError, service: AwsService, place: str) -> MillraceError:
     code = error.response.get("Error", {}).get("Code", "")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     meaning = find_meaning(service.answers, Said(error, code, status=status)) or service.otherwise

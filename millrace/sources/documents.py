@@ -25,22 +25,16 @@ from millrace.sources.bson_values import Converters, Unfit
 
 NUL = "\x00"
 MAX_PATH_BYTES = 65_535
-"""Of the path of a column, as the ledger holds it."""
+"""The longest path of a column, as the ledger holds it."""
 SHOWN_CHARACTERS = 100
-"""Of a longer one."""
+"""How much of a longer path is told."""
 
 Rejected = dict[int, tuple[str, str]]
 """Reason and field by index of the document."""
 
 
 class Documents:
-    """Takes apart the documents of one read; a path keeps the column it was given first.
-
-    ``target_columns`` are the target's columns: their fields keep these names, and these types unless the contract says other.
-    ``type_of`` gives the type of a column by the Python type of its values, ``accepted`` the Python types that go into
-    a column, each with its conversion; ``parsed`` makes moments of texts, null where one is none, for documents that
-    know moments as texts only.
-    """
+    """Takes apart the documents of one read; a path keeps the column it was given first."""
 
     def __init__(
         self,
@@ -50,26 +44,32 @@ class Documents:
         accepted: Callable[[DataType], Converters],
         parsed: Callable[[pl.Series, DataType], pl.Series] | None = None,
     ) -> None:
+        """Fields of ``target_columns`` keep the names of the target, and its types unless the contract has others.
+
+        ``type_of`` gives the type of a column by the Python type of its values; ``accepted`` gives the Python types
+        that go into a column, each with its conversion. ``parsed`` reads times from texts, null where a text is no
+        time: for documents that hold times as texts only.
+        """
         self._stream, self._type_of, self._accepted, self._parsed = stream, type_of, accepted, parsed
         self._contract = of_contract(stream)
-        self._known = {column.name: column.type for column in target_columns} | self._contract
-        self._held = {column.path: column.type for column in target_columns}
+        self._types_by_name = {column.name: column.type for column in target_columns} | self._contract
+        self._target_types = {column.path: column.type for column in target_columns}
         self.omitted: frozenset[str] = frozenset()
         self._columns: dict[str, Column] = {}
         self._names = {column.path: column.name for column in target_columns}
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """Every column met so far, in one order."""
+        """Every column that was met so far, always in the same order."""
         return tuple(self._columns.values())
 
     def declare(self, path: str, data_type: DataType) -> None:
-        """The column of a path, before the first document; the type is that of last resort."""
+        """Give a path its column before the first document. The type holds where nothing else tells one."""
         self._name([path])
         self._register(path, data_type)
 
     def frame(self, documents: Sequence[Mapping[str, Any]]) -> tuple[pl.DataFrame, Rejected]:
-        """A row for each document, with every column known so far; and which of them are rejected."""
+        """Return a row for each document, with every column that was met so far, and which are rejected."""
         values: dict[str, list[Any]] = {}
         self._flatten(documents, "", self._stream.flatten_depth, values)
         rejected: Rejected = {}
@@ -114,15 +114,15 @@ class Documents:
 
     def _is_held_whole(self, path: str) -> bool:
         """Whether the target has a column of documents at this path, and none of their fields."""
-        held = None if self._declared(path) else self._held.get(path)
-        is_opened = any(one.startswith(f"{path}.") for one in self._held)
+        held = None if self._declared(path) else self._target_types.get(path)
+        is_opened = any(one.startswith(f"{path}.") for one in self._target_types)
         return held is not None and held.kind is Kind.DOCUMENT and not is_opened
 
     def _declared(self, path: str) -> DataType | None:
         return self._stream.types.get(path) or self._contract.get(column_name(path))
 
     def _without_omitted(self, path: str, values: list[Any]) -> list[Any]:
-        """Omitted fields are left out of documents that stay whole as well."""
+        """Leave omitted fields out of documents that stay whole."""
         nested = [one for one in self._stream.omitted if one.startswith(f"{path}.")]
         if not nested:
             return values
@@ -149,12 +149,12 @@ class Documents:
         return series
 
     def _may_become(self, path: str, kinds: Set[type]) -> bool:
-        """Whether values of these types tell, or somebody else has told, the type of a column."""
-        is_known = path in self._stream.types or self._names[path] in self._known
+        """Whether the type of a column is known: from values of these types, or from elsewhere."""
+        is_known = path in self._stream.types or self._names[path] in self._types_by_name
         return bool(kinds & self._type_of.keys()) or (is_known and bool(kinds))
 
     def _infer(self, values: list[Any]) -> DataType | None:
-        """The type most values have; whole numbers among fractions are fractions."""
+        """Return the type that most values have; whole numbers among fractions are fractions."""
         counted = Counter(self._type_of[type(value)] for value in values if type(value) in self._type_of)
         if not counted:
             return None
@@ -177,11 +177,11 @@ class Documents:
 
     def _register(self, path: str, inferred: DataType | None) -> Column:
         name = self._names[path]
-        data_type = self._stream.types.get(path) or self._known.get(name) or inferred or DataType(Kind.DOCUMENT)
+        data_type = self._stream.types.get(path) or self._types_by_name.get(name) or inferred or DataType(Kind.DOCUMENT)
         return self._columns.setdefault(path, Column(name, path, data_type))
 
     def _complete(self, series: Sequence[pl.Series], height: int) -> pl.DataFrame:
-        """The frame with every column known so far, in one order, so that files of a read look alike."""
+        """Return the frame with every column that was met so far, in one order: all files of a read look alike."""
         present = {one.name: one for one in series}
         return pl.DataFrame(
             [
@@ -194,7 +194,7 @@ class Documents:
 
 
 def _values_of(field: str, documents: Sequence[Any]) -> list[Any]:
-    """Of each document, None where it lacks the field; most often none does."""
+    """Return the value of a field of each document, None where a document lacks it. Most often none does."""
     try:
         return list(map(itemgetter(field), documents))
     except (KeyError, TypeError):
@@ -202,14 +202,14 @@ def _values_of(field: str, documents: Sequence[Any]) -> list[Any]:
 
 
 def of_contract(stream: Stream) -> dict[str, DataType]:
-    """The types that the contract names, by column."""
+    """Return the types that the contract names, by column."""
     if stream.contract is None:
         return {}
     return {name: from_polars(column.dtype) for name, column in stream.contract.columns().items()}
 
 
 def _escaped(field: str) -> str:
-    """A dot in a field's name is no step into a document: ``a.b`` is ``a\\.b`` in a path."""
+    """Return a name of a field as a step of a path. A dot in it is no step: ``a.b`` becomes ``a\\.b``."""
     return field.replace("\\", "\\\\").replace(".", "\\.") if "." in field or "\\" in field else field
 
 
@@ -221,7 +221,7 @@ def _is_void(value: Any, depth: int) -> bool:
 
 
 def _pruned(value: Any, path: str, omitted: Collection[str]) -> Any:
-    """The value without omitted fields, those of documents in arrays as well."""
+    """Return the value without omitted fields, also without those of documents in arrays."""
     if type(value) is list:
         return [_pruned(one, path, omitted) for one in value]
     if type(value) is not dict:
@@ -231,14 +231,14 @@ def _pruned(value: Any, path: str, omitted: Collection[str]) -> Any:
 
 
 def _reject_all(values: list[Any], path: str, rejected: Rejected, reason: str = "type_mismatch") -> None:
-    """Rejects the documents with such values: no column can hold them."""
+    """Reject the documents that have a value here: no column can hold it."""
     for index, value in enumerate(values):
         if value is not None:
             rejected.setdefault(index, (reason, path))
 
 
 def _convert(values: list[Any], converters: Converters, column: Column, rejected: Rejected) -> list[Any]:
-    """The values in the column's type; the rows of those that have no place there are noted in ``rejected``."""
+    """Return the values in the type of the column. Values that do not fit become None, and their rows are rejected."""
     converted = []
     for index, value in enumerate(values):
         try:
