@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
+from typing_extensions import override
 
 from millrace.base.background import read_ahead
 from millrace.base.errors import FatalError
@@ -48,10 +49,11 @@ class CollectedSource(Source):
     applied: Applied
 
     @asynccontextmanager
+    @override
     async def read(
         self, stream: Stream, target_columns: Sequence[Column], selection: Selection
     ) -> AsyncIterator[CollectedReading]:
-        """As ``Source.read``. A window that is open above leaves out what was applied."""
+        # A window without an end leaves out what was applied.
         prefix = collected_prefix(self.pipeline.name, stream.name)
         if isinstance(selection, Keys):
             places = frozenset(str(row[0]) for row in selection.rows)
@@ -61,23 +63,23 @@ class CollectedSource(Source):
             objects = await asyncio.to_thread(self._objects, stream, prefix, selection)
         yield CollectedReading(_facts(objects, selection), self.store, prefix, stream, target_columns, objects, places)
 
+    @override
     async def existing(self, stream: Stream, target_columns: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
-        """Nobody asks: a stream of messages is not swept."""
         del target_columns, keys
         raise FatalError(
             "what was collected of a queue has no keys to ask for", place=f"stream {stream.name}", remedy=REPORT
         )
 
+    @override
     async def seen(self, stream: Stream, _target_columns: Sequence[Column], _keys: Keys, /) -> list[set[int]]:
-        """As ``existing``: nobody asks."""
         raise FatalError(
             "what was collected of a queue has no keys to look for", place=f"stream {stream.name}", remedy=REPORT
         )
 
+    @override
     async def plan(
         self, stream: Stream, target_columns: Sequence[Column], window: Window, /
     ) -> tuple[str, tuple[Column, ...]]:
-        """As ``Source.plan``; messages have no columns before they are read."""
         del target_columns
         prefix = collected_prefix(self.pipeline.name, stream.name)
         objects = await asyncio.to_thread(self._objects, stream, prefix, window)

@@ -45,21 +45,21 @@ TYPE_OF: Mapping[type, DataType] = {
 
 
 def integral(value: float) -> int:
-    """A whole number of 64 bits."""
+    """Return a whole number of 64 bits, or raise Unfit."""
     if not value.is_integer() or not -(2**63) <= value < 2**63:
         raise Unfit("type_mismatch")
     return int(value)
 
 
 def exact_float(value: int) -> float:
-    """A float that is the number."""
+    """Return the float that is exactly the number, or raise Unfit."""
     if abs(value) > EXACT_FLOAT_INTEGERS:
         raise Unfit("number_does_not_fit")
     return float(value)
 
 
 def decimal_text(precision: int, scale: int) -> Callable[[Decimal128 | Decimal | int | str], str]:
-    """A conversion into the digits of a decimal; a text must be one of digits."""
+    """Return a conversion into the digits of a decimal; a text must consist of digits."""
     last_digit, exactly = Decimal(1).scaleb(-scale), Context(precision, traps=[Inexact, InvalidOperation])
 
     def convert(value: Decimal128 | Decimal | int | str) -> str:
@@ -76,7 +76,7 @@ def decimal_text(precision: int, scale: int) -> Callable[[Decimal128 | Decimal |
 
 
 def ranged(bits: int) -> Callable[[int], int]:
-    """A conversion into a whole number of so many bits."""
+    """Return a conversion into a whole number of so many bits."""
 
     def convert(value: int) -> int:
         if not -(2 ** (bits - 1)) <= value < 2 ** (bits - 1):
@@ -87,7 +87,7 @@ def ranged(bits: int) -> Callable[[int], int]:
 
 
 def _out_of_range(_: DatetimeMS) -> None:
-    """A moment outside Python's years 1 to 9999."""
+    """Raise Unfit for a moment outside the years 1 to 9999 of Python."""
     raise Unfit("date_out_of_range")
 
 
@@ -95,13 +95,13 @@ REGEX_FLAGS = {"i": re.I, "l": re.L, "m": re.M, "s": re.S, "u": re.U, "x": re.X}
 
 
 def regex_text(value: Any) -> str:
-    """As MongoDB writes it: ``/pattern/i``."""
+    """Return a regular expression as MongoDB writes it: ``/pattern/i``."""
     letters = "".join(letter for letter, flag in REGEX_FLAGS.items() if value.flags & flag)
     return f"/{value.pattern}/{letters}"
 
 
 def float32(value: float) -> float:
-    """A float that 32 bits hold."""
+    """Return a float that 32 bits hold exactly, or raise Unfit."""
     if not math.isnan(value) and c_float(value).value != value:
         raise Unfit("number_does_not_fit")
     return value
@@ -114,12 +114,12 @@ def _day(value: datetime) -> date:
 
 
 def timestamp_text(value: Timestamp) -> str:
-    """Seconds and ordinal: ``1700000000.7``."""
+    """Return seconds and ordinal of a timestamp: ``1700000000.7``."""
     return f"{value.time}.{value.inc}"
 
 
 def _number(value: Decimal) -> orjson.Fragment:
-    """All of its digits, as a number of JSON."""
+    """Return all digits of a decimal, as a number of JSON."""
     is_moderate = value.is_finite() and abs(value.adjusted()) <= DOCUMENT_EXPONENT
     if not is_moderate or len(value.as_tuple().digits) > DOCUMENT_DIGITS:
         raise Unfit("number_does_not_fit")
@@ -131,7 +131,8 @@ _CANONICAL = orjson.OPT_SORT_KEYS | orjson.OPT_NAIVE_UTC | orjson.OPT_PASSTHROUG
 
 
 def document_text(value: Any) -> str:
-    """Canonical JSON: keys sorted, no blanks; what JSON has no form for is text, what has none at all is Unfit."""
+    """Return canonical JSON: keys sorted, no blanks. A value without a form in JSON is text; a value without any form
+    raises Unfit."""
     try:
         dumped = orjson.dumps(value, default=_embedded, option=_CANONICAL).decode()
     except orjson.JSONEncodeError as error:
@@ -151,7 +152,7 @@ def _embedded(value: Any) -> Any:
 
 
 def _refuse_not_a_number(value: Any) -> None:
-    """orjson writes NaN and infinity as null; the slower encoder refuses them."""
+    """Raise Unfit for NaN and infinity: orjson writes them as null, the slower encoder refuses them."""
     try:
         json.dumps(value, allow_nan=False, default=str)
     except ValueError:
@@ -169,7 +170,7 @@ Converters = Mapping[type, Callable[[Any], Any] | None]
 
 
 def accepted(data_type: DataType) -> Converters:
-    """The Python types that go into a column, each with its conversion (None: as it is)."""
+    """Return the Python types that go into a column, each with its conversion (None: as it is)."""
     if data_type.kind is Kind.DECIMAL:
         convert = decimal_text(data_type.precision or MAX_PRECISION, data_type.scale or 0)
         return {Decimal128: convert, int: convert, Int64: convert}

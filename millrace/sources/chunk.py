@@ -22,7 +22,7 @@ from millrace.base.types import Column
 from millrace.declaration.stream import Stream
 
 BLOCK_ROWS, BLOCK_BYTES = 20_000, 2 * 1024 * 1024
-"""Of keys that are asked for at once; MongoDB takes a query of 16 MB."""
+"""The most keys, and bytes of text in them, that are asked for at once; MongoDB takes a query of 16 MB."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ Selection: TypeAlias = Window | Keys
 
 
 def batches_of_keys(rows: Iterable[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
-    """Rows of keys in blocks that a source takes as one question."""
+    """Give the keys in batches that a source takes as one question."""
     block: list[tuple[Any, ...]] = []
     size_bytes = 0
     for row in rows:
@@ -118,21 +118,21 @@ class Reading(Protocol):
 
     @property
     def facts(self) -> ReadFacts:
-        """What is fixed."""
+        """What is fixed of the read."""
         ...
 
     def chunks(self) -> AsyncGenerator[Chunk, None]:
-        """The rows, read as they are asked for; once."""
+        """Give the rows, read as they are asked for; once."""
         ...
 
     async def count(self) -> int | None:
-        """How many rows the source holds as this read sees it, whatever it selects; to be asked when the chunks are
+        """Count all rows that the source holds as this read sees it, whatever it selects. Asked when the chunks are
         read. None where the source cannot tell."""
         ...
 
     async def sample(self, rows: int) -> tuple[int, list[Chunk]]:
-        """How many rows the source holds as this read sees it, and about ``rows`` of them chosen by chance; to be
-        asked when the chunks are read."""
+        """Count all rows that the source holds as this read sees it, and read about ``rows`` of them, chosen by chance.
+        Asked when the chunks are read."""
         ...
 
 
@@ -144,25 +144,26 @@ class Source(ABC):
     def read(
         self, stream: Stream, target_columns: Sequence[Column], selection: Selection
     ) -> AbstractAsyncContextManager[Reading]:
-        """Begin to read a selection of a stream; ``target_columns`` are the target's columns, whose names (and, where the
-        source has no types of its own, types) stay."""
+        """Begin to read a selection of a stream. Columns keep the names that ``target_columns`` give them, and their
+        types where the source has no types of its own."""
 
     @abstractmethod
     async def existing(self, stream: Stream, target_columns: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
-        """Which of these keys the source holds now. Only the key is read, so that rows whose other values cannot be
-        decoded count as well."""
+        """Return which of these keys the source holds now. Only the key is read, so that rows whose other values cannot
+        be decoded count as well."""
 
     @abstractmethod
     async def seen(self, stream: Stream, target_columns: Sequence[Column], keys: Keys, /) -> list[set[int]]:
-        """The rows with one of these keys that a pass over all rows sees, whatever a look-up by key finds: of each the
-        indexes of the keys it has, as one key may be spelled in several ways. A key that cannot be compared counts as
-        the key of a row."""
+        """Read all rows, and return for each that has one of these keys the indexes of the keys that it has: one key
+        may be spelled in several ways. A key that cannot be compared counts as the key of a row. This is what the
+        answer of a look-up by key is checked with."""
 
     @abstractmethod
     async def plan(
         self, stream: Stream, target_columns: Sequence[Column], window: Window, /
     ) -> tuple[str, tuple[Column, ...]]:
-        """The query that would read a window, and its columns (none where only documents tell them). Reads no row."""
+        """Return the query that would read a window, and its columns (none where only documents tell them). Reads no
+        row."""
 
     def parse_location(self, location: str) -> dict[str, Any]:
         """Return the value of each field of a row location, in the form in which ``read`` takes it in ``Keys``. By

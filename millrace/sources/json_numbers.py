@@ -25,9 +25,9 @@ class FloatInFull(Decimal):
 
 
 def loads(text: str) -> Any:
-    """The value of a JSON text. Raises ValueError where it is no JSON.
+    """Parse a JSON text. Raises ValueError where it is not JSON.
 
-    What is accepted is what orjson accepts, and numbers of any size.
+    What orjson accepts is accepted, and numbers of any size.
     """
     if not _SUSPICIOUS.search(text):
         return orjson.loads(text)
@@ -60,7 +60,7 @@ def _unequal(text: str) -> Decimal:
 
 
 def _decimal(text: str) -> Decimal:
-    """NaN where even Decimal has no such exponent."""
+    """Return the number; NaN where even Decimal has no such exponent."""
     try:
         return Decimal(text)
     except InvalidOperation:

@@ -16,7 +16,7 @@ _SUSPICIOUS = rf"\\u(?:0000|[dD][89a-fA-F])|{_NOT_OF_JSON}"
 
 
 def unfit(texts: pl.Series) -> pl.Series:
-    """The reason (``nul_character``, ``no_json_form``) of every text that does not fit, null of the others.
+    """Return the reason (``nul_character``, ``no_json_form``) of every text that does not fit, null for the others.
 
     Nearly all texts hold nothing suspicious and are not looked at twice.
     """

@@ -56,7 +56,7 @@ _FORMAT = "%Y-%m-%dT%H:%M:%S%.f"
 
 
 def accepted(data_type: DataType) -> Converters:
-    """The Python types that go into a column, each with its conversion (None: as it is)."""
+    """Return the Python types that go into a column, each with its conversion (None: as it is)."""
     if data_type.kind is Kind.DECIMAL:
         convert = decimal_text(data_type.precision or MAX_PRECISION, data_type.scale or 0)
         return {
@@ -68,7 +68,8 @@ def accepted(data_type: DataType) -> Converters:
 
 
 def parsed(texts: pl.Series, data_type: DataType) -> pl.Series:
-    """Moments from their texts, null where one is none. A timestamp has an offset exactly if its column has a zone."""
+    """Parse times from their texts, null where a text is none. A timestamp has an offset exactly if its column has a
+    zone."""
     text = texts.str.replace(" ", "T")
     if data_type.kind is Kind.DATE:
         return _where(text.str.to_date("%Y-%m-%d", strict=False), text.str.contains(_DATE))
@@ -81,7 +82,7 @@ def parsed(texts: pl.Series, data_type: DataType) -> pl.Series:
 
 
 def _where(moments: pl.Series, is_right: pl.Series) -> pl.Series:
-    """Only those, and none of the year 0, which no warehouse has."""
+    """Keep only the texts of that form, and none of the year 0, which no warehouse has."""
     return moments.set(~is_right | (moments.dt.year() < 1), None)
 
 
@@ -92,7 +93,7 @@ def _whole(bits: int, text: str) -> int:
 
 
 def _integer(bits: int, number: Decimal) -> int:
-    """A whole number; one of very many digits is never written out."""
+    """Return a whole number; a number of very many digits is never written out."""
     if not number.is_finite() or number.adjusted() >= _DIGITS_OF_64_BITS:
         raise Unfit("number_does_not_fit")
     if number != number.to_integral_value():

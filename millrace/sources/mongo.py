@@ -33,7 +33,7 @@ from millrace.sources.mongo_cursor import refuse_undated
 from millrace.sources.mongo_passes import WantedKeys
 from millrace.sources.mongo_queries import Query, keys_query, paths_of, projection_of, window_query
 from millrace.sources.mongo_values import AS_IT_WAS, DOCUMENT_KEY, Decoder, decode_documents
-from millrace.sources.position import bounded_position, joined, not_in_future
+from millrace.sources.position import bounded_position, join_notes, not_in_future
 
 BATCH_DOCUMENTS = 20_000
 MAJORITY, ROUTER = "majority", "isdbgrid"
@@ -44,37 +44,37 @@ UNKNOWN_LAG = (
     "until a sweep: read from the primary"
 )
 DEFAULT_OVERLAP = timedelta(seconds=60)
-"""transactionLifetimeLimitSeconds, unless the server is configured otherwise."""
+"""How long a transaction may live (transactionLifetimeLimitSeconds), unless the server is configured otherwise."""
 
 
 @dataclass(frozen=True)
 class MongoSource(Source):
-    """A MongoDB server; the client is the caller's to close. Its reads are causally consistent: whichever member
-    answers, it shows no less than what was read before."""
+    """A MongoDB server. The caller closes the client. Reads are causally consistent: whichever member answers, it shows
+    no less than what was read before."""
 
     client: MongoClient
     _sessions: list[Any] = field(default_factory=list, repr=False, compare=False)
 
     @asynccontextmanager
+    @override
     async def read(
         self, stream: Stream, target_columns: Sequence[Column], selection: Selection
     ) -> AsyncIterator[MongoReading]:
-        """As ``Source.read``."""
         read = await _begin(self, stream)
         if selection == Window():
             await self._check_cursor(stream)
         selection, told = not_in_future(selection, read.read_at)
         query = await _query(self.client, stream, selection)
-        yield MongoReading(replace(read, note=joined(told, read.note)), self, stream, target_columns, query)
+        yield MongoReading(replace(read, note=join_notes(told, read.note)), self, stream, target_columns, query)
 
+    @override
     async def existing(self, stream: Stream, target_columns: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
-        """As ``Source.existing``."""
         found = _find(self, stream, target_columns, await _query(self.client, stream, keys), projection_of(stream.keys))
         async with aclosing(found) as chunks:
             return {row async for chunk in chunks for row in _rows(chunk, keys.names)}
 
+    @override
     async def seen(self, stream: Stream, _target_columns: Sequence[Column], keys: Keys, /) -> list[set[int]]:
-        """As ``Source.seen``; in the forms that a look-up asks for."""
         paths = paths_of(stream, keys)
         wanted = WantedKeys(paths, keys)
         async with aclosing(_raw(self, stream, {}, projection_of(paths))) as batches:
@@ -82,10 +82,10 @@ class MongoSource(Source):
                 await asyncio.to_thread(wanted.compare, decode_documents(raw)[0])
         return wanted.seen
 
+    @override
     async def plan(
         self, stream: Stream, _target_columns: Sequence[Column], window: Window, /
     ) -> tuple[str, tuple[Column, ...]]:
-        """As ``Source.plan``; documents have no columns before they are read."""
         await self._check_cursor(stream)
         query = await _query(self.client, stream, window)
         return f"db.{stream.reference.name}.find({json.dumps(query, default=str)})", ()
@@ -97,7 +97,7 @@ class MongoSource(Source):
         return fields
 
     async def hello(self) -> dict[str, Any]:
-        """What the member says of itself that answers reads; reads that follow show what it shows."""
+        """Ask the member that answers reads what it says of itself. Reads that follow show what it shows."""
         answer: dict[str, Any] = await self.client.admin.command("hello", read_preference=self.client.read_preference)
         last = _last_write(answer, self.client)
         if last and _level(self.client) in CAUSAL_LEVELS:
@@ -108,11 +108,12 @@ class MongoSource(Source):
 
     @property
     def session(self) -> Any:
-        """That of all reads; None where the server keeps none."""
+        """The session of all reads; None where the server keeps none."""
         return next(iter(self._sessions), None)
 
     def collection(self, stream: Stream) -> Any:
-        """The stream's collection, read as the URL says, or as far as a majority of the members has it."""
+        """Return the collection of the stream, read as the URL says, else as far as a majority of the members has
+        it."""
         source, concern = stream.reference, ReadConcern(_level(self.client))
         return self.client[source.schema].get_collection(source.name, read_concern=concern)
 
@@ -132,18 +133,18 @@ class MongoReading:
     _query: Query
 
     def chunks(self) -> AsyncGenerator[Chunk, None]:
-        """The selected documents, in the order of the index."""
+        """Give the selected documents, in the order of the index."""
         return _find(self._source, self._stream, self._target_columns, self._query)
 
     async def count(self) -> int:
-        """Counted after the read, not in its snapshot: there is none."""
+        """Count the documents after the read: there is no snapshot."""
         with mongo_errors(_place(self._stream)):
             collection, session = self._source.collection(self._stream), self._source.session
             found: int = await collection.count_documents({}, session=session)
             return found
 
     async def sample(self, rows: int) -> tuple[int, list[Chunk]]:
-        """Counted and drawn after the read, not in its snapshot: there is none."""
+        """Count the documents and draw some of them after the read: there is no snapshot."""
         decoder = Decoder(self._stream, self._target_columns)
         with mongo_errors(_place(self._stream)):
             collection, session = self._source.collection(self._stream), self._source.session
@@ -177,7 +178,7 @@ async def _begin(source: MongoSource, stream: Stream) -> ReadFacts:
 
 
 def shown(hello: Mapping[str, Any], client: MongoClient) -> tuple[datetime, str]:
-    """Up to which moment the member that said ``hello`` shows every write, and a note where it does not tell."""
+    """Return up to which moment the member that said ``hello`` shows every write, and a note where it does not tell."""
     now: datetime = hello["localTime"].replace(tzinfo=UTC)
     if last := _last_write(hello, client):
         return last.at, ""
@@ -188,14 +189,14 @@ def shown(hello: Mapping[str, Any], client: MongoClient) -> tuple[datetime, str]
 
 @dataclass(frozen=True)
 class _Write:
-    """When it was made, by the server's ordinal and by the primary's clock."""
+    """When a write was made, by the ordinal of the server and by the clock of the primary."""
 
     ordinal: Timestamp
     at: datetime
 
 
 def _last_write(hello: Mapping[str, Any], client: MongoClient) -> _Write | None:
-    """The newest write that reads show; None where the server does not tell."""
+    """Return the newest write that reads show; None where the server does not tell."""
     last = hello.get("lastWrite", {})
     is_local = _level(client) in {"local", "available"}
     ordinal, at = ("opTime", "lastWriteDate") if is_local else ("majorityOpTime", "majorityWriteDate")
@@ -214,7 +215,7 @@ async def _query(client: MongoClient, stream: Stream, selection: Selection) -> Q
 
 
 async def _is_without_arrays(client: MongoClient, stream: Stream) -> bool:
-    """Whether an index of the stamp says that no document has an array there."""
+    """Whether an index of the cursor field says that no document has an array there."""
     source = stream.reference
     later = window_query(stream, Window(upper=LATEST))
     command = {"explain": {"find": source.name, "filter": later}, "verbosity": "queryPlanner"}
@@ -225,7 +226,7 @@ async def _is_without_arrays(client: MongoClient, stream: Stream) -> bool:
 
 
 def _scans(plan: Any) -> Iterator[Mapping[str, Any]]:
-    """The scans of indexes, wherever they are in a plan."""
+    """Give the index scans of a query plan, wherever they are in it."""
     if isinstance(plan, Mapping):
         yield from [plan] if "isMultiKey" in plan else []
         plan = list(plan.values())
@@ -237,7 +238,7 @@ def _scans(plan: Any) -> Iterator[Mapping[str, Any]]:
 async def _find(
     source: MongoSource, stream: Stream, target_columns: Sequence[Column], query: Query, projection: Query | None = None
 ) -> AsyncGenerator[Chunk, None]:
-    """Decoding runs in a thread while the next batch is on its way."""
+    """Give the decoded documents. A thread decodes while the next batch is on its way."""
     decoder = Decoder(stream, target_columns)
     async with aclosing(_raw(source, stream, query, projection)) as batches:
         async for raw in batches:
@@ -247,7 +248,7 @@ async def _find(
 async def _raw(
     source: MongoSource, stream: Stream, query: Query, projection: Query | None
 ) -> AsyncGenerator[bytes, None]:
-    """Raw batches of a cursor."""
+    """Give the raw batches of a cursor."""
     with mongo_errors(_place(stream)):
         cursor = source.collection(stream).find_raw_batches(
             query, projection, batch_size=BATCH_DOCUMENTS, session=source.session

@@ -17,8 +17,8 @@ _NOWHERE: frozenset[int] = frozenset()
 
 
 class WantedKeys:
-    """Compares documents with keys in every form in which a look-up asks for them; ``seen`` has the indexes of the
-    keys of each document that has one. ``paths`` are the fields of ``keys``."""
+    """Compares documents with keys in every form in which a look-up asks for them. ``seen`` holds, for each document
+    that has a key, the indexes of its keys."""
 
     def __init__(self, paths: Sequence[str], keys: Keys) -> None:
         self._paths = [path.split(".") for path in paths]
@@ -48,7 +48,8 @@ def _value_at(document: Mapping[str, Any], path: Sequence[str]) -> Any:
 
 
 def _comparable(value: Any) -> Hashable:
-    """Equal for values that MongoDB takes for equal: numbers by their value, all others by type and bytes."""
+    """Return a value that is equal for values that MongoDB takes for equal: numbers by their value, all others by type
+    and bytes."""
     if isinstance(value, int | float | Decimal128) and not isinstance(value, bool):
         number = value.to_decimal() if isinstance(value, Decimal128) else Decimal(value)
         return ("number", number if number.is_finite() else str(number))

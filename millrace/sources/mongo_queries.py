@@ -28,16 +28,16 @@ NO_DATES = (
     "double", "string", "object", "binData", "undefined", "objectId", "bool", "regex", "dbPointer", "javascript",
     "symbol", "javascriptWithScope", "int", "timestamp", "long", "decimal", "minKey", "maxKey",
 )  # fmt: skip
-"""Every type of a stamp that is there and tells no moment, but arrays. Named one by one, because an index serves that,
-and serves no ``$not``."""
+"""Every type of a cursor field that is there and is no date, but arrays. They are named one by one, because an index
+serves that, and serves no ``$not``."""
 _ESCAPED_DOT = re.compile(r"(?<!\\)(?:\\\\)*\\\.")
 BINARY_SUBTYPES = (*range(10), 128)
 """A column of bytes does not keep the subtype, and MongoDB tells bytes of two subtypes apart."""
 
 
 def window_query(stream: Stream, window: Window, *, with_arrays: bool = True) -> Query:
-    """Documents whose stamp is in the window. Those whose stamp is missing or no date are in every window but a
-    backfill's, so that they are read, or counted as rejected, by every run.
+    """Return the query of the documents in a window. Documents whose cursor field is missing or holds no date are in
+    every window without an end, so that every run reads them or counts them as rejected.
 
     ``with_arrays`` asks for arrays as well, which takes a scan: an operator looks at the values in an array and not at
     the array.
@@ -57,7 +57,7 @@ def window_query(stream: Stream, window: Window, *, with_arrays: bool = True) ->
 
 
 def keys_query(stream: Stream, keys: Keys) -> Query:
-    """Documents that have one of the keys."""
+    """Return the query of the documents that have one of the keys."""
     chosen = paths_of(stream, keys)
     if len(chosen) == 1:
         return _one_of(chosen[0], [form for (value,) in keys.rows for form in bson_forms(value)])
@@ -66,19 +66,19 @@ def keys_query(stream: Stream, keys: Keys) -> Query:
 
 
 def paths_of(stream: Stream, keys: Keys) -> list[str]:
-    """The paths of the fields that keys are made of, as MongoDB takes them."""
+    """Return the paths of the fields that the keys are made of, as MongoDB takes them."""
     paths = {column_name(path): _plain(stream, path) for path in (DOCUMENT_KEY, *stream.keys)}
     return [paths[name] for name in keys.names]
 
 
 def projection_of(paths: Sequence[str]) -> Query:
-    """The projection of these fields alone."""
+    """Return the projection of these fields alone."""
     has_id = any(path.split(".")[0] == DOCUMENT_KEY for path in paths)
     return ({} if has_id else {DOCUMENT_KEY: 0}) | dict.fromkeys(paths, 1)
 
 
 def bson_forms(value: Any) -> list[Any]:
-    """What a column's value, or its text in a reject's coordinates, may have been in the document."""
+    """Return what the value of a column, or its text in a row location, may have been in the document."""
     if isinstance(value, str):
         return [value, *_read_as(FORMS_OF_TEXT, value)]
     for kind, ways in _FORMS.items():
@@ -99,13 +99,13 @@ def _moment(text: str) -> datetime:
 
 
 def _timestamp(text: str) -> Timestamp:
-    """The inverse of ``bson_values.timestamp_text``."""
+    """Invert ``bson_values.timestamp_text``."""
     seconds, _, ordinal = text.partition(".")
     return Timestamp(int(seconds), int(ordinal))
 
 
 def _regex(text: str) -> Regex[str]:
-    """The inverse of ``bson_values.regex_text``."""
+    """Invert ``bson_values.regex_text``."""
     match = re.fullmatch(rf"/(.*)/([{''.join(REGEX_FLAGS)}]*)", text, re.DOTALL)
     if match is None:
         raise ValueError("no regular expression")
@@ -117,7 +117,7 @@ def _of_subtype(subtype: int) -> Callable[[bytes], Binary]:
 
 
 def _large_float(number: int) -> float:
-    """Servers are not all exact when they compare a whole number with a float beyond 53 bits."""
+    """Return the float of a whole number beyond 53 bits: servers are not all exact when they compare the two."""
     if abs(number) <= EXACT_FLOAT_INTEGERS or float(number) != number:
         raise ValueError("not needed")
     return float(number)
@@ -155,20 +155,21 @@ _FORMS: dict[type, tuple[Callable[[Any], Any], ...]] = {
 
 
 def _one_of(path: str, values: Sequence[Any]) -> Query:
-    """``$in`` takes a regular expression for a pattern of texts, ``$eq`` for the value that it is."""
+    """Return the query of documents that have one of the values at a path. ``$in`` takes a regular expression for a
+    pattern of texts, ``$eq`` takes it for the value that it is."""
     patterns = [value for value in values if isinstance(value, Regex)]
     plain = {path: {"$in": [value for value in values if not isinstance(value, Regex)]}}
     return {"$or": [plain, *({path: {"$eq": pattern}} for pattern in patterns)]} if patterns else plain
 
 
 def _with_parents(path: str) -> list[str]:
-    """``a``, ``a.b`` and ``a.b.c`` of ``a.b.c``."""
+    """Return ``a``, ``a.b`` and ``a.b.c`` for ``a.b.c``."""
     steps = path.split(".")
     return [".".join(steps[:length]) for length in range(1, len(steps) + 1)]
 
 
 def _plain(stream: Stream, path: str) -> str:
-    """The path as MongoDB takes it. Raises ConfigurationError where it has none."""
+    """Return a path as MongoDB takes it. Raises ConfigurationError where MongoDB cannot be asked for it."""
     if _ESCAPED_DOT.search(path):
         raise ConfigurationError(
             f"MongoDB cannot be asked for field {path!r}, because its name holds a dot",

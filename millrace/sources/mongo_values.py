@@ -33,12 +33,12 @@ EXTENDED_JSON = json_util.JSONOptions(
 )
 """How rejected documents are kept, so that every value can be read back as it was."""
 AS_IT_WAS = json_util.JSONOptions(datetime_conversion=DatetimeConversion.DATETIME_AUTO)
-"""How their keys are read back: binary keeps its subtype, of UUIDs as well."""
+"""How the keys of rejected documents are read back: binary values keep their subtype, also those of UUIDs."""
 DOCUMENT_KEY = "_id"
 SIZE_BYTES, SMALLEST_BYTES = 4, 5
 STRING = b"\x02"
 ID_BYTES = {b"\x01": 8, b"\x07": 12, b"\x09": 8, b"\x10": 4, b"\x12": 8, b"\x13": 16}
-"""Length of an ``_id`` by its type: double, ObjectId, date, int, long, decimal."""
+"""The length of an ``_id`` by its type: double, ObjectId, date, int, long, decimal."""
 
 
 class Decoder:
@@ -49,7 +49,7 @@ class Decoder:
         self._documents.declare(stream.capture.cursor_column, TIMESTAMP_UTC)
 
     def decode(self, raw: bytes) -> Chunk:
-        """One raw batch as typed rows and rejects."""
+        """Decode a raw batch into typed rows and rejects."""
         documents, undecodable = decode_documents(raw)
         frame, rejected = self._documents.frame(documents)
         frame = frame.with_columns(pl.Series(ROW_ID, [_identity(one) for one in documents], dtype=pl.String))
@@ -62,13 +62,15 @@ class Decoder:
 
 
 def _identity(document: Mapping[str, Any]) -> str:
-    """With the type: an ObjectId and its text are two ids, and one value of the column."""
+    """Return the row id of a document: its ``_id`` with the type, because an ObjectId and its text are two ids and one
+    value of the column."""
     value = document.get(DOCUMENT_KEY)
     return f"{type(value).__name__}:{value}"
 
 
 def decode_documents(raw: bytes) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """Documents, and as rejects those that are no valid BSON (found one by one only when the batch fails)."""
+    """Decode a raw batch: the documents, and rejects of those that are not valid BSON. These are looked for one by one
+    only when the batch fails."""
     try:
         return bson.decode_all(raw, OPTIONS), []
     except (BSONError, ValueError, OverflowError):
@@ -89,7 +91,7 @@ def _decode_singly(raw: bytes) -> tuple[list[dict[str, Any]], list[dict[str, str
 
 
 def _id_of(raw: bytes) -> str:
-    """The coordinates of a document of which no more than its first field, the ``_id``, may be sound."""
+    """Return the row location of a document in which nothing but its first field, the ``_id``, may be sound."""
     kind, name, value = raw[4:5], raw[5:9], raw[9:]
     size = ID_BYTES.get(kind, 4 + int.from_bytes(value[:4], "little") if kind == STRING else 0)
     first = kind + name + value[:size] + b"\x00"

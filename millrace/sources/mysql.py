@@ -27,7 +27,7 @@ from millrace.drivers.pymysql_errors import code_of, mysql_errors
 from millrace.sources.mysql_packets import rows_of
 from millrace.sources.mysql_replica import following
 from millrace.sources.mysql_values import UTF8, describe_table, is_collated
-from millrace.sources.position import SnapshotBound, joined
+from millrace.sources.position import SnapshotBound, join_notes
 from millrace.sources.rows import TOO_LARGE, SourceColumn
 from millrace.sources.tables import Connect, TableDriver, TableSource
 
@@ -100,14 +100,14 @@ class MySQLDriver(TableDriver):
 
     @override
     def select_list(self, stream: Stream, columns: Sequence[SourceColumn]) -> str:
-        """A row as one value; where that exceeds max_allowed_packet, its key alone and a mark."""
+        """Select a row as one value; where that exceeds max_allowed_packet, its key alone and a mark."""
         whole = _joined([column.rendered for column in columns])
         key = [column.rendered if column.column.path in stream.keys else "''" for column in columns]
         return f"IFNULL({whole}, {_joined([*key, literal(TOO_LARGE)])})"
 
     @override
     def position_literal(self, column: SourceColumn, bound: datetime) -> str:
-        """Cut to the column's precision, as the stamps in it were."""
+        """Cut the bound to the precision of the column, as the times in it were cut."""
         digits = re.search(r"\d", column.type_name)
         unit = 10 ** (6 - int(digits[0] if digits else 0))
         cut = bound.replace(tzinfo=None, microsecond=bound.microsecond // unit * unit)
@@ -115,8 +115,8 @@ class MySQLDriver(TableDriver):
 
     @override
     def key_condition(self, connection: Any, columns: Sequence[SourceColumn], rows: Sequence[tuple[Any, ...]]) -> str:
-        """The first column's values by its index; then, where a collation may take another key for this one, or there
-        are more columns, all of them by their bytes."""
+        """Compare the first column by its index; then, where a collation may take another key for this one or there are
+        more columns, compare all of them by their bytes."""
         literals = [
             tuple(_literal(connection, column, value) for column, value in zip(columns, row, strict=True))
             for row in rows
@@ -159,8 +159,9 @@ def _row(connection: Any, query: str) -> Any:
 
 
 def _look(connection: Any, given_zone: str) -> SnapshotBound:
-    """The clock, then what runs, then whom the server follows, then the open transactions. ``given_zone`` is the time
-    zone that the session had before it was set to UTC."""
+    """Look at the server before the snapshot is taken: at its clock, then at running statements, then at the server
+    that it follows, then at open transactions. ``given_zone`` is the time zone that the session had before it was set
+    to UTC."""
     read_at = _row(connection, "SELECT UTC_TIMESTAMP(6)")[0].replace(tzinfo=UTC)
     running, has_appliers = _row(connection, statement("mysql_running_statements"))
     with connection.cursor() as cursor:
@@ -171,16 +172,20 @@ def _look(connection: Any, given_zone: str) -> SnapshotBound:
     return SnapshotBound(
         read_at,
         min((start.replace(tzinfo=UTC) for start in (oldest, running) if start is not None), default=None),
-        unseen_because=joined(server.blind, blind),
+        unseen_because=join_notes(server.unseen_because, blind),
         replayed_until=None if server.behind is None else read_at - server.behind,
-        halted_because=server.halted,
+        halted_because=server.halted_because,
         zones=_zones_of(variables, given_zone),
     )
 
 
 def _oldest_transaction(connection: Any) -> tuple[datetime | None, str]:
-    """When it began, and why it cannot be seen. A transaction of our own, which the next replaces, tells whether the
-    list is of now; it stays open between looks, so that one renewal serves all who wait for it."""
+    """Return when the oldest open transaction began, and why that cannot be seen.
+
+    InnoDB renews its list of transactions only when nobody has asked for 0.1 s. A transaction of our own, which the
+    next look replaces, is the marker: when the list has it, the list is current. It stays open between looks, so that
+    one renewal serves all reads that wait for it.
+    """
     _run(connection, *SNAPSHOT)
     try:
         for _ in range(LOOKS):
@@ -197,13 +202,13 @@ def _oldest_transaction(connection: Any) -> tuple[datetime | None, str]:
 
 
 def _zones_of(variables: Mapping[str, str], given: str) -> tuple[str, ...]:
-    """Those that the server gives to sessions, by default and by its init_connect, other than UTC."""
+    """Return the time zones other than UTC that the server gives to sessions, by default and by its init_connect."""
     names = {variables["time_zone"], given}
     return zones_other_than_utc({variables["system_time_zone"] if name == "SYSTEM" else name for name in names})
 
 
 def _joined(fields: Sequence[str]) -> str:
-    """A line of CSV."""
+    """Return the SQL of a line of CSV."""
     return "CONCAT(" + ", ',', ".join(fields) + ", CHAR(10))"
 
 
@@ -213,8 +218,8 @@ def _as_bytes(column: SourceColumn) -> str:
 
 
 def _literal(connection: Any, column: SourceColumn, value: Any) -> str:
-    """A key's value as SQL of the column's own type, so that its index serves. A text that is no value of that type is
-    NULL: no row has it."""
+    """Return the value of a key as SQL of the type of its column, so that the index serves. A text that is no value of
+    that type becomes NULL: no row has it."""
     kind = column.column.type.kind
     with suppress(ValueError, InvalidOperation):
         if kind in NUMBERS:

@@ -23,8 +23,8 @@ PREFIX_BYTES = {0xFC: 3, 0xFD: 4, END: 9}
 
 
 def rows_of(connection: Any, query: str, block_bytes: int) -> Generator[bytes, None, None]:
-    """The values, one after the other, in blocks as they come, none much larger than ``block_bytes`` or one value.
-    Raises PyMySQL's errors, ValueError for a NULL.
+    """Give the values of the rows, one after the other, in blocks as they arrive, none much larger than ``block_bytes``
+    or one value. Raises the errors of PyMySQL, and ValueError for a NULL.
 
     The connection is of no use if its rows are not read to the end.
     """
@@ -57,7 +57,8 @@ def _received(stream: Any, block_bytes: int) -> bytes:
 
 
 def _values(buffer: bytearray) -> tuple[list[bytes | bytearray], int, bool]:
-    """The values of all packets that are there, the bytes they take, and whether the last was the end."""
+    """Return the values of all packets that have arrived, the bytes that they take, and whether the last packet was the
+    end."""
     values: list[bytes | bytearray] = []
     start, end = 0, len(buffer)
     while end - start > HEADER_BYTES:
@@ -83,7 +84,8 @@ def _values(buffer: bytearray) -> tuple[list[bytes | bytearray], int, bool]:
 
 
 def _in_parts(buffer: bytearray, start: int, prefix_bytes: int) -> tuple[int, bytes | None]:
-    """Where the packets of one row end, and the value in them after its length; None while the last is not there."""
+    """Return where the packets of one row end, and the value in them behind its length; None while the last packet has
+    not arrived."""
     parts, size = [], PART_BYTES
     while size == PART_BYTES:
         begin, size = start + HEADER_BYTES, int.from_bytes(buffer[start : start + 3], "little")

@@ -38,16 +38,19 @@ HALTED = (
 
 @dataclass(frozen=True)
 class Following:
-    """Why transactions of other servers cannot be seen ('': there are none), how far this one is behind (None: it does
-    not say), and why it does not follow now."""
+    """What a server says about the servers that it follows."""
 
-    blind: str = ""
+    unseen_because: str = ""
+    """Why transactions of other servers cannot be seen; '': it follows none."""
     behind: timedelta | None = None
-    halted: str = ""
+    """How far this server is behind; None: it does not say."""
+    halted_because: str = ""
+    """Why it does not follow now."""
 
 
 def following(connection: Any, variables: Mapping[str, str], *, has_appliers: bool) -> Following:
-    """What a server says of itself. ``variables`` are its global ones; ``has_appliers``: threads of replication run."""
+    """Return what a server says about the servers that it follows. ``variables`` are its global variables;
+    ``has_appliers`` tells whether threads of replication run."""
     is_read_only = any(_is_on(variables, name) for name in READ_ONLY)
     if is_read_only and "aurora_server_id" in variables:
         return _aurora_reader(connection)
@@ -57,7 +60,7 @@ def following(connection: Any, variables: Mapping[str, str], *, has_appliers: bo
     if seconds:
         known = [one for one in seconds if one is not None]
         if len(known) < len(seconds):
-            return Following(REPLICA, halted=HALTED)
+            return Following(REPLICA, halted_because=HALTED)
         return Following(REPLICA, timedelta(seconds=max(known) + 1))
     if is_read_only:
         return Following(REPLICA)
@@ -65,7 +68,7 @@ def following(connection: Any, variables: Mapping[str, str], *, has_appliers: bo
 
 
 def _is_in_cluster(variables: Mapping[str, str]) -> bool:
-    """Galera, or group replication."""
+    """Whether the server is a member of Galera or of group replication."""
     galera = _is_on(variables, "wsrep_on") and variables.get(CLUSTER_ADDRESS, "")
     return bool(galera or variables.get(GROUP_NAME, ""))
 
@@ -83,7 +86,8 @@ def _aurora_reader(connection: Any) -> Following:
 
 
 def _seconds_behind(connection: Any) -> list[int | None] | None:
-    """For each server that this one follows, None where it does not follow it now; None where this user may not ask."""
+    """Return how far behind this server is for each server that it follows, None where it does not follow that one now.
+    None as a whole where this user may not ask."""
     for query in STATUS_QUERIES:
         try:
             rows = _asked(connection, query)
@@ -96,7 +100,7 @@ def _seconds_behind(connection: Any) -> list[int | None] | None:
 
 
 def _asked(connection: Any, query: str) -> list[dict[str, Any]] | None:
-    """Rows; None where this user may not ask."""
+    """Return the rows of a question; None where this user may not ask it."""
     try:
         with connection.cursor(DictCursor) as cursor:
             cursor.execute(query)

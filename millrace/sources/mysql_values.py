@@ -70,7 +70,7 @@ def _source_column(stream: Stream, name: str, path: str, column_type: str, chars
 
 
 def _is_exact(data_type: DataType, own: DataType, column_type: str) -> bool:
-    """False where the server holds values that the type does not."""
+    """Whether the type of the column holds every value that the server may hold."""
     type_name = mysql_type_name(column_type)
     if data_type.kind is Kind.DECIMAL:
         return data_type == own and not (type_name == "decimal" and _is_wide(column_type))
@@ -83,8 +83,8 @@ def _is_wide(column_type: str) -> bool:
 
 
 def render(name: str, type_name: str, kind: Kind, charset: str | None) -> str:
-    """The SQL expression that renders a column (``name`` quoted) as one field of CSV: nothing for NULL, ``""`` for an
-    empty text."""
+    """Return the SQL expression that renders a column (``name`` quoted) as one field of CSV: nothing for NULL, ``""``
+    for an empty text."""
     if kind is Kind.DATE or kind in {Kind.TIMESTAMP, Kind.TIMESTAMP_UTC}:
         return _moment(name, kind)
     if type_name.endswith(("binary", "blob")) or type_name in TEXTS:
@@ -96,7 +96,8 @@ def render(name: str, type_name: str, kind: Kind, charset: str | None) -> str:
 
 
 def _moment(name: str, kind: Kind) -> str:
-    """A number where the calendar has that day, else (a zero date, a 31st of February, the year 0) its text."""
+    """Return the SQL of a number where the calendar has that day, else (a zero date, a 31st of February, the year 0) of
+    its text."""
     if kind is Kind.DATE:
         number = f"TO_DAYS({name}) - {DAYS_UNTIL_1970}"
     else:

@@ -14,9 +14,9 @@ _TRUTHS = {"true": True, "false": False, "1": True, "0": False}
 
 
 def seen_in(frames: Iterable[pl.DataFrame], keys: Keys) -> list[set[int]]:
-    """The rows of the frames that have one of the keys, as ``Source.seen`` gives them.
+    """Return the rows of the frames that have one of the keys, as ``Source.seen`` gives them.
 
-    A key's values are as a warehouse's driver gives them, or as text.
+    The values of a key are as the driver of a warehouse gives them, or text.
     """
     given = pl.DataFrame(list(keys.rows), schema=list(keys.names), orient="row", infer_schema_length=None)
     given = given.with_row_index(INDEX)
@@ -32,7 +32,7 @@ def seen_in(frames: Iterable[pl.DataFrame], keys: Keys) -> list[set[int]]:
 
 
 def _typed(given: pl.DataType, wanted: pl.DataType, name: str) -> pl.Expr:
-    """The value in the type of the table's column; null where it is none."""
+    """Return the value in the type of the column of the table; null where it is none."""
     value = pl.col(name)
     if given != pl.String:
         return value.cast(wanted, strict=False)

@@ -13,11 +13,11 @@ from millrace.declaration.stream import Stream
 from millrace.sources.chunk import Keys, Selection
 
 DEFAULT_OVERLAP = timedelta(seconds=1)
-"""Covers the moment between a transaction's start and its appearance in the server's list."""
+"""Covers the moment between the start of a transaction and its appearance in the list of the server."""
 BLIND_OVERLAP = timedelta(minutes=15)
-"""Where open transactions cannot be seen."""
+"""The overlap where open transactions cannot be seen."""
 CLOCK_TOLERANCE = timedelta(minutes=10)
-"""By how much a source's clock may be ahead of this machine's before its time is not believed."""
+"""How far the clock of a source may be ahead of that of this machine before its time is not believed."""
 
 
 @dataclass(frozen=True)
@@ -46,23 +46,23 @@ def next_position(bound: SnapshotBound, stream: Stream, lower: str | None) -> tu
     earliest, note = _believed(min(filter(None, moments)).astimezone(UTC), bound.read_at)
     overlap = stream.capture.overlap
     if bound.halted_because:
-        return lower, joined(f"{bound.halted_because}: the position stays where it is", note)
+        return lower, join_notes(f"{bound.halted_because}: the position stays where it is", note)
     if not bound.unseen_because:
         return (earliest - (DEFAULT_OVERLAP if overlap is None else overlap)).isoformat(), note
     overlap = max(overlap or BLIND_OVERLAP, BLIND_OVERLAP)
     told = f"open transactions cannot be seen ({bound.unseen_because}): the next read overlaps this one by {overlap}"
-    return (earliest - overlap).isoformat(), joined(told, note)
+    return (earliest - overlap).isoformat(), join_notes(told, note)
 
 
 def bounded_position(read_at: datetime, overlap: timedelta) -> tuple[str, str]:
-    """The position of a source that tells nothing but its clock, and what an operator should know of it."""
+    """Return the position of a source that tells nothing but its clock, and what an operator should know about it."""
     bound, note = _believed(read_at, read_at)
     return (bound - overlap).isoformat(), note
 
 
 def not_in_future(selection: Selection, read_at: datetime) -> tuple[Selection, str]:
-    """A window that would start after the source's own time reads everything instead, and says so: the source's clock
-    was set back, and nobody knows what was stamped since."""
+    """Return the selection that is read. A window that would begin after the time of the source reads everything
+    instead, with a note: the clock of the source was set back, and nobody knows what was written since."""
     if isinstance(selection, Keys) or selection.lower is None or selection.is_chosen:
         return selection, ""
     ahead = as_utc(selection.lower) - read_at
@@ -76,23 +76,24 @@ def not_in_future(selection: Selection, read_at: datetime) -> tuple[Selection, s
 
 
 def as_utc(bound: str) -> datetime:
-    """A position. One without zone is in UTC."""
+    """Return a position as a moment in UTC. A position without zone is in UTC."""
     moment = datetime.fromisoformat(bound)
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def joined(*notes: str) -> str:
-    """What there is to say, as one note."""
+def join_notes(*notes: str) -> str:
+    """Join notes into one; empty ones are left out."""
     return "; ".join(filter(None, notes))
 
 
 def whole_seconds(span: timedelta) -> timedelta:
-    """For people."""
+    """Round a span to whole seconds, for people."""
     return timedelta(seconds=round(span.total_seconds()))
 
 
 def _believed(bound: datetime, read_at: datetime) -> tuple[datetime, str]:
-    """A source whose clock is far ahead of this machine's is corrected one day; rows are then stamped earlier."""
+    """Return the bound, or the time of this machine where the clock of the source is far ahead of it: such a clock is
+    set right one day, and rows then have earlier times."""
     now = datetime.now(UTC)
     ahead = read_at - now
     if ahead <= CLOCK_TOLERANCE:

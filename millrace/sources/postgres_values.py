@@ -59,7 +59,7 @@ def _is_exact(data_type: DataType, type_name: str, modifier: int) -> bool:
 
 
 def from_postgres_kind(type_name: str) -> Kind | None:
-    """The kind of a type without regard to its modifiers, None when it has none."""
+    """Return the kind of a type without regard to its modifiers; None when it has none."""
     try:
         return from_postgres(type_name).kind
     except UnmappableType:
@@ -67,7 +67,7 @@ def from_postgres_kind(type_name: str) -> Kind | None:
 
 
 def render(name: str, type_name: str, kind: Kind) -> str:
-    """The SQL expression that renders a column (``name`` quoted) so that ``decode`` reads it exactly."""
+    """Return the SQL expression that renders a column (``name`` quoted) so that ``decode`` reads it exactly."""
     if kind is Kind.BOOLEAN:
         return f"{name}::int"
     if kind is Kind.DATE:
@@ -84,6 +84,7 @@ def render(name: str, type_name: str, kind: Kind) -> str:
 
 
 def _within_years(name: str, number: str) -> str:
-    """``number`` within YEARS (beyond, it may need more than 64 bits), else the text of what it is."""
+    """Return the SQL of ``number`` within YEARS, else of the text of the value: beyond, the number may need more than
+    64 bits."""
     first, after_last = YEARS
     return f"CASE WHEN {name} >= '{first}' AND {name} < '{after_last}' THEN ({number})::text ELSE {name}::text END"

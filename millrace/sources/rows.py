@@ -22,26 +22,30 @@ from millrace.sources.chunk import Chunk
 from millrace.sources.json_text import unfit
 
 YEARS = ("0001-01-01", "10000-01-01")
-"""First day and the day after the last that drivers, Arrow's text form and both warehouses are proven to hold."""
+"""The first day, and the day after the last, that drivers, the text form of Arrow and both warehouses are proven to
+hold."""
 TOO_LARGE = "row_too_large"
-"""The reason, and the only value of one more field, of a row of which its server could render nothing but the key."""
+"""The reason of a row of which its server could render nothing but the key; such a row has one more field, which holds
+this."""
 SURPLUS = "\x1f"
-"""That field's name: none that a column may have."""
+"""The name of that field: no column may have it."""
 DATE_KINDS, TIMESTAMP_KINDS = frozenset({Kind.DATE}), frozenset({Kind.TIMESTAMP, Kind.TIMESTAMP_UTC})
 NUL = "\x00"
 
 
 @dataclass(frozen=True)
 class SourceColumn:
-    """A column with the SQL that renders it; ``exact`` is False where single values may not fit the type;
-    ``type_name`` is the source's type as SQL spells it (of Postgres, the type that values are compared as, without
-    limits); ``as_bytes`` says that it is a text whose UTF-8 travels as hexadecimal digits."""
+    """A column of a table, with the SQL that renders it."""
 
     column: Column
     rendered: str
+    """The SQL expression of its value in the SELECT."""
     exact: bool = True
+    """Whether its type holds every value that the source may have in it."""
     type_name: str = ""
+    """The type as SQL of the source spells it; of Postgres, the type that values are compared as, without limits."""
     as_bytes: bool = False
+    """Whether it is a text whose UTF-8 travels as hexadecimal digits."""
 
 
 def empty_chunk(columns: tuple[SourceColumn, ...]) -> Chunk:
@@ -51,7 +55,7 @@ def empty_chunk(columns: tuple[SourceColumn, ...]) -> Chunk:
 
 
 def decode(data: bytes, columns: tuple[SourceColumn, ...], stream: Stream) -> Chunk:
-    """CSV rows into a typed frame; rows that do not fit their types become rejects.
+    """Decode rows of CSV into a typed frame; rows that do not fit their types are rejected.
 
     Raises FatalError when the bytes are not what the SELECT promised.
     """
@@ -67,7 +71,7 @@ def decode(data: bytes, columns: tuple[SourceColumn, ...], stream: Stream) -> Ch
 
 
 def _text_of(column: Column) -> str:
-    """Where the lenient parse keeps what a column's value was before it was tried."""
+    """Return the name of the column that keeps the text of a value before it is converted."""
     return f"text of {column.name}"
 
 
@@ -87,19 +91,19 @@ def _read_csv(data: bytes, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
 
 
 def _read_with_surplus(data: bytes, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """Few rows have the surplus field, if any has it."""
+    """Read CSV whose rows may have one more field; few rows have it, if any."""
     with_surplus = {**schema, SURPLUS: pl.String()}
     return pl.read_csv(_without_encoding_mark(data), has_header=False, schema=with_surplus, missing_columns="insert")
 
 
 def _without_encoding_mark(data: bytes) -> bytes:
-    """Polars takes U+FEFF at the beginning for a mark of the encoding and removes it; here it belongs to the first
-    value, so that one more is put before it."""
+    """Put one more U+FEFF before a text that begins with it: Polars takes the first for a mark of the encoding and
+    removes it, while here it belongs to the first value."""
     return BOM_UTF8 + data if data.startswith(BOM_UTF8) else data
 
 
 def _parse(data: bytes, columns: tuple[SourceColumn, ...], *, strict: bool) -> pl.DataFrame:
-    """The frame, with the text of what had to be read as text beside what it could be cast to."""
+    """Return the frame. Values that had to be read as text stand beside what they could be converted to."""
     wire = {column.column.name: _wire_type(column, strict=strict) for column in columns}
     frame = _read_csv(data, wire) if strict else _read_with_surplus(data, wire)
     tried = [column for column in columns if wire[column.column.name] == pl.String() and _is_tried(column)]
@@ -127,7 +131,7 @@ def _is_tried(column: SourceColumn) -> bool:
 
 
 def _before(column: SourceColumn) -> pl.Expr:
-    """The text of a value that is tried; of long ones, in digits, no more than that there is one."""
+    """Return the text of a value that is converted; of a long one, in hexadecimal digits, only that there is one."""
     text = pl.col(column.column.name)
     return pl.when(text.is_not_null()).then(pl.lit("")) if column.as_bytes else text
 
@@ -142,12 +146,12 @@ def _tried(column: SourceColumn) -> pl.Expr:
 
 
 def _as_text(digits: pl.Expr) -> pl.Expr:
-    """Null where the bytes are no UTF-8."""
+    """Decode the hexadecimal digits of a text; null where the bytes are not UTF-8."""
     return digits.str.decode("hex").cast(pl.String, strict=False)
 
 
 def _exact_decimal(column: Column) -> pl.Expr:
-    """Null unless the text fits the precision and scale digit by digit (trailing zeros aside)."""
+    """Convert a text to a decimal; null unless it fits precision and scale digit by digit (trailing zeros aside)."""
     precision, scale = column.type.precision or 38, column.type.scale or 0
     whole = f"0*[0-9]{{0,{precision - scale}}}"
     fits = rf"^-?{whole}(\.[0-9]{{0,{scale}}}0*)?$"
@@ -158,7 +162,7 @@ def _exact_decimal(column: Column) -> pl.Expr:
 
 
 def _verdicts(frame: pl.DataFrame, columns: tuple[SourceColumn, ...]) -> Iterator[pl.Expr]:
-    """Verdicts on the columns that may hold what their types cannot."""
+    """Give verdicts on the columns that may hold what their types cannot."""
     if SURPLUS in frame.columns:
         yield reject_when(TOO_LARGE, "", pl.col(SURPLUS).is_not_null())
     for column in columns:
@@ -176,7 +180,7 @@ def _verdicts(frame: pl.DataFrame, columns: tuple[SourceColumn, ...]) -> Iterato
 
 
 def _why(column: SourceColumn, text: pl.Expr) -> pl.Expr:
-    """The reason of a value that was tried in vain."""
+    """Return why a value could not be converted."""
     kind = column.column.type.kind
     if column.as_bytes:
         return pl.lit("undecodable")
@@ -193,7 +197,7 @@ def _why(column: SourceColumn, text: pl.Expr) -> pl.Expr:
 
 
 def _finish(column: Column) -> pl.Expr:
-    """From the wire's integers and hex to the column's own type."""
+    """Convert the integers and hexadecimal digits of the CSV to the type of the column."""
     expression = pl.col(column.name)
     if column.type.kind is Kind.BINARY:
         return expression.str.decode("hex")
@@ -201,7 +205,7 @@ def _finish(column: Column) -> pl.Expr:
 
 
 def _raw(data: bytes, columns: tuple[SourceColumn, ...]) -> pl.DataFrame:
-    """Every value as text that the source itself would read, under the source's names."""
+    """Return every value as text that the source itself would read, under the names of the source."""
     texts = _read_with_surplus(data, {column.column.path: pl.String() for column in columns})
     return texts.select(_as_source(column).alias(column.column.path) for column in columns)
 

@@ -21,7 +21,7 @@ from millrace.declaration.stream import Stream
 from millrace.drivers.worker import Worker
 from millrace.sources.chunk import Chunk, Keys, ReadFacts, Selection, Source, Window
 from millrace.sources.passes import seen_in
-from millrace.sources.position import SnapshotBound, as_utc, joined, next_position, not_in_future
+from millrace.sources.position import SnapshotBound, as_utc, join_notes, next_position, not_in_future
 from millrace.sources.rows import SourceColumn, decode, empty_chunk
 
 CURSOR_KINDS = frozenset({Kind.TIMESTAMP, Kind.TIMESTAMP_UTC})
@@ -183,7 +183,7 @@ class _Session:
             self.bound.read_at,
             position,
             has_all_columns=True,
-            note=joined(note, zones),
+            note=join_notes(note, zones),
             position_note=position_note,
             zones=self.bound.zones,
         )
