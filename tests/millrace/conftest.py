@@ -35,24 +35,22 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of a test that has cases and wants `either` warehouse, run every case on one of the two, in turn. A test without
-    cases runs on both, as do the cases of one that is marked with ``both_warehouses``, or names its warehouses."""
+    """Of a test that has cases and wants `either` warehouse, run every case on one of them, in turn. A test without
+    cases runs on each, as do the cases of one that is marked with ``both_warehouses``, or names its warehouses."""
     cases: dict[tuple[Path, str], dict[str, list[pytest.Item]]] = defaultdict(lambda: defaultdict(list))
     for item in items:
         if (case := _case_of(item)) is not None:
             cases[item.path, item.originalname][case].append(item)  # type: ignore[attr-defined] # a function's
-    dropped = {
-        id(item)
-        for of_test in cases.values()
-        for number, (_, on_both) in enumerate(sorted(of_test.items()))
-        for item in sorted(on_both, key=lambda item: item.nodeid)[number % 2 :: 2]
-        if len(on_both) == 2
-    }
-    items[:] = [item for item in items if id(item) not in dropped]
+    dropped: set[pytest.Item] = set()
+    for of_test in cases.values():
+        for number, (_, on_each) in enumerate(sorted(of_test.items())):
+            on_each.sort(key=lambda item: item.nodeid)
+            dropped.update(on_each[: number % len(on_each)], on_each[number % len(on_each) + 1 :])
+    items[:] = [item for item in items if item not in dropped]
 
 
 def _case_of(item: pytest.Item) -> str | None:
-    """What the cases on both warehouses have in common; None of a test that has no cases, or says where each runs."""
+    """Return what a case is called without its warehouse; None of a test that has no cases, or says where each runs."""
     callspec = getattr(item, "callspec", None)
     if callspec is None or "either" not in callspec.params or len(callspec.params) == 1:
         return None
