@@ -7,10 +7,10 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from secret_forms import FORMS
 
 from millrace.base import redact as redact_module
 from millrace.base.redact import MASK, redact
+from tests.secret_forms import FORMS
 
 SECRET = "hunter2Secret"
 KEYS = (

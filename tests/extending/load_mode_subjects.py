@@ -18,7 +18,7 @@ from millrace.lake.batch import Batch
 from millrace.lake.store import ObjectStore
 from millrace.warehouse.ledger.load_result import LoadResult
 from tests.extending.keep_first import KeepFirst
-from tests.millrace.engine_on_servers import PIPELINE, Engine, Together, pipeline_of
+from tests.support.engine import PIPELINE, Engine, Together, pipeline_of
 
 Row = tuple[Any, ...]
 BY_CURSOR = Incremental("stamp", timedelta(0))

@@ -23,7 +23,7 @@ from tests.extending.load_mode_subjects import (
     counts,
     in_order,
 )
-from tests.millrace.engine_on_servers import Engine, bucket_store, engine_between
+from tests.support.engine import Engine, bucket_store, engine_between
 
 OF_STREAMS = {name: case for name, case in CASES.items() if case.stream}
 

@@ -19,7 +19,7 @@ from millrace.sources.chunk import Source
 from millrace.tasks.extract import EXTRACT_STREAM
 from tests.extending.sqlite_source import SQLiteSource
 from tests.extending.subjects import SQLiteSubject
-from tests.millrace.engine_on_servers import Engine, bucket_store, engine_between
+from tests.support.engine import Engine, bucket_store, engine_between
 
 
 @dataclass

@@ -11,7 +11,7 @@ from millrace.lake.batch import MANIFEST_NAME
 from millrace.lake.manifest import read_manifest
 from tests.faults.places import Places
 from tests.faults.subjects import Subject
-from tests.millrace.engine_on_servers import PIPELINE, Engine
+from tests.support.engine import PIPELINE, Engine
 
 COUNTS = "rows_read, rows_inserted, rows_updated, rows_deleted, rows_unchanged, rows_rejected"
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from local.aws import AwsServer
 from local.stack import Stack
 from millrace.lake.store import ObjectStore
-from tests.millrace.engine_on_servers import Engine, bucket_store, engine_between
+from tests.support.engine import Engine, bucket_store, engine_between
 
 Wrapped = Callable[[ObjectStore], ObjectStore]
 

@@ -13,8 +13,8 @@ from tests.faults.killing import kill_at
 from tests.faults.places import Places
 from tests.faults.processes import Running, Tell
 from tests.faults.subjects import Table
-from tests.millrace import engine_on_servers
-from tests.millrace.engine_on_servers import Engine, pipeline_of
+from tests.support import engine as engines
+from tests.support.engine import Engine, pipeline_of
 
 ROUNDS = 2
 LET_GO = "UPDATE millrace.leases SET expires_at = expires_at - INTERVAL '1 hour'"
@@ -22,7 +22,7 @@ LET_GO = "UPDATE millrace.leases SET expires_at = expires_at - INTERVAL '1 hour'
 
 def _deliver_as(tell: Tell, pipeline: str, holder: str, places: Places, stream: Stream) -> None:
     """A run of a pipeline of this name."""
-    engine_on_servers.PIPELINE = pipeline
+    engines.PIPELINE = pipeline
     engine = places.engine()
     engine.holder = holder
     try:

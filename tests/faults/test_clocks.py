@@ -15,7 +15,7 @@ from tests.faults.judge import Judge
 from tests.faults.places import Places
 from tests.faults.processes import Tell, deliver, run
 from tests.faults.subjects import Collection, Table
-from tests.millrace.engine_on_servers import pipeline_of
+from tests.support.engine import pipeline_of
 
 MINUTES = [7, -7]
 

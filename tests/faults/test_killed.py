@@ -13,7 +13,7 @@ from tests.faults.judge import Judge
 from tests.faults.killing import kill_at
 from tests.faults.places import Places
 from tests.faults.subjects import Collection, Subject, Table
-from tests.millrace.engine_on_servers import PIPELINE, Engine
+from tests.support.engine import PIPELINE, Engine
 
 FEWEST_STEPS = 15
 """Below, the steps are not counted right."""

@@ -15,7 +15,7 @@ from tests.faults.every import steps
 from tests.faults.judge import Judge
 from tests.faults.places import Places
 from tests.faults.subjects import Table
-from tests.millrace.engine_on_servers import Engine
+from tests.support.engine import Engine
 
 ATTEMPTS = 6
 """Of a step of the load, before it gives up."""

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from test_template import OUTPUTS, PATH
 
 from local.stack import Stack
+from tests.infra.test_template import OUTPUTS, PATH
 
 CAPABILITIES = ["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/millrace:0123abc"

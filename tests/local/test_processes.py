@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from liveness import is_alive
 
 from local.processes import LOCALHOST, Process, answers_http, free_port
 from millrace.base.errors import Unreachable
+from tests.local.liveness import is_alive
 
 STUBBORN = """
 import signal, subprocess, sys, time

@@ -14,7 +14,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from liveness import is_alive
 
 from local import mysql
 from local.__main__ import _describe
@@ -23,6 +22,7 @@ from local.stack import Stack
 from millrace.base.errors import ConfigurationError
 from millrace.blocks.environment import documents
 from millrace.blocks.sql import opener
+from tests.local.liveness import is_alive
 
 REPOSITORY = Path(__file__).parents[2]
 DEADLINE_SECONDS = 60

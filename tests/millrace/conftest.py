@@ -2,7 +2,7 @@
 
 `deliver` takes a stream once from its position to the warehouse. `engine` loads into the Redshift stand-in,
 `postgres_engine` into a Postgres warehouse; `together` runs pipelines with models. All are described in
-engine_on_servers.py.
+tests/support/engine.py.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from engine_on_servers import Engine, Together, bucket_store, quick_engine_between
-from mysql_places import (  # noqa: F401 (fixtures)
+
+from local.stack import Stack
+from millrace.blocks.store import BucketStore
+from millrace.warehouse.ledger.load_result import LoadResult
+from millrace.warehouse.warehouse import Warehouse
+from tests.support.engine import Engine, Together, bucket_store, quick_engine_between
+from tests.support.mysql_places import (  # noqa: F401 (fixtures)
     blind_mysql_url,
     mysql_many,
     mysql_notes,
     mysql_shop,
     mysql_source_url,
 )
-
-from local.stack import Stack
-from millrace.blocks.store import BucketStore
-from millrace.warehouse.ledger.load_result import LoadResult
-from millrace.warehouse.warehouse import Warehouse
 
 WAREHOUSES = ("redshift", "postgres")
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import polars as pl
 import pytest
-from totesys_source import MONEY, rows, source_schema
 
 from millrace import Stream
 from millrace.base.types import polars_type
 from millrace.contract.rules import reject_by_contract
 from millrace.pipelines.totesys import pipeline
+from tests.pipelines.totesys_source import MONEY, rows, source_schema
 
 DATES = [
     ("sales_order", "agreed_delivery_date"),

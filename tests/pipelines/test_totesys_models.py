@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from polars.testing import assert_frame_equal
-from totesys_source import MONEY, empty, rows, source_schema
 
 from millrace import Model
 from millrace.pipelines.totesys import models, pipeline
 from millrace.pipelines.totesys.schemas import FactSalesOrder
+from tests.pipelines.totesys_source import MONEY, empty, rows, source_schema
 
 CHANGES = {
     "sales_order": models.fact_sales_order,

@@ -9,10 +9,10 @@ from pathlib import Path
 import polars as pl
 import psycopg2
 import pytest
-from totesys_source import DEFAULTS, source_schema
 
 from millrace.base.types import from_postgres, polars_type
 from millrace.pipelines.totesys import pipeline
+from tests.pipelines.totesys_source import DEFAULTS, source_schema
 
 SOURCE_SQL = Path(__file__).parents[2] / "sql" / "totesys" / "source.sql"
 COLUMNS = """

@@ -13,7 +13,7 @@ from psycopg2 import sql
 from local.stack import Stack
 from millrace import Incremental, Stream
 from tests.conftest import unique
-from tests.millrace.engine_on_servers import Engine, bucket_store, engine_between
+from tests.support.engine import Engine, bucket_store, engine_between
 
 NAMES = ['a"; DROP TABLE victim; --', "b'); DROP TABLE victim; --", "100%s %(c)s", "d\\", "e$$f"]
 VALUES = ["'; DROP TABLE victim; --", '"; DROP TABLE victim; --', "%s %(a)s 100%", "\\'; DROP TABLE victim; --", "$$"]

@@ -19,7 +19,7 @@ from millrace.blocks.store import BucketStore
 from millrace.drivers.psycopg_errors import statement
 from millrace.seed_data.totesys.simulation import install
 from tests.conftest import unique
-from tests.millrace.engine_on_servers import bucket_store, engine_between
+from tests.support.engine import bucket_store, engine_between
 
 REFUSED = "42501"
 READ_ONLY = "25006"

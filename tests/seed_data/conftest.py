@@ -9,11 +9,11 @@ from typing import Any
 
 import psycopg2
 import pytest
-from directory_store import DirectoryStore
 
 from millrace.drivers.mongo_client import open_client
 from millrace.seed_data.stori.trade_validator import install_collection
 from millrace.seed_data.stori.transactions import install_source
+from tests.seed_data.directory_store import DirectoryStore
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from directory_store import DirectoryStore
 
 from millrace.seed_data.stori.changes import Changes, change_trades, change_transactions
 from millrace.seed_data.stori.generate import generate_trades, generate_transactions
 from millrace.seed_data.stori.trades import import_trades
 from millrace.seed_data.stori.transactions import import_transactions
+from tests.seed_data.directory_store import DirectoryStore
 
 BROKEN_BALANCES = """
 SELECT transaction_no FROM (

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from whole_file import read_whole
 
 from millrace.seed_data.stori import generate
 from millrace.seed_data.stori.generate import HEADERS, Header, generate_trades, generate_transactions
+from tests.seed_data.whole_file import read_whole
 
 SAMPLES = Path(generate.__file__).parent / "samples"
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from directory_store import DirectoryStore
 from pymongo.errors import WriteError
 
 from millrace.base.errors import ConfigurationError, Unreachable
@@ -20,6 +19,7 @@ from millrace.seed_data.stori.outcome import Outcome
 from millrace.seed_data.stori.trade_file import as_trade
 from millrace.seed_data.stori.trade_validator import install_collection
 from millrace.seed_data.stori.trades import import_trades
+from tests.seed_data.directory_store import DirectoryStore
 
 
 @pytest.fixture

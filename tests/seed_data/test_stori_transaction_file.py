@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from whole_file import read_whole
 
 from millrace.base.errors import ConfigurationError
 from millrace.seed_data.stori import transaction_file
 from millrace.seed_data.stori.generate import HEADERS, as_spelled
 from millrace.seed_data.stori.population import Accounts, DetailTexts, draw_transactions
+from tests.seed_data.whole_file import read_whole
 
 GOOD = '409000611074\',29-Jun-17,TRF  FROM,TRUE,29 Jun 17,," 10,00,000.00 ",-12.50\n'
 

@@ -12,14 +12,14 @@ from typing import Any
 
 import psycopg2
 import pytest
-from directory_store import DirectoryStore
-from whole_file import read_whole
 
 from millrace.base.errors import ConfigurationError, SourceMissing, Unreachable
 from millrace.seed_data.stori import transaction_file
 from millrace.seed_data.stori.generate import generate_transactions
 from millrace.seed_data.stori.outcome import Outcome
 from millrace.seed_data.stori.transactions import import_transactions, install_source
+from tests.seed_data.directory_store import DirectoryStore
+from tests.seed_data.whole_file import read_whole
 
 WAITING = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 RECORD = "account_no, date, transaction_details, chip_used, value_date, withdrawal_amt, deposit_amt, balance_amt"

@@ -16,7 +16,7 @@ from millrace.declaration.consent import NO_CONSENT, Consent
 from millrace.lake.batch import Batch
 from millrace.sources.chunk import Source
 from millrace.warehouse.warehouse import Warehouse
-from tests.millrace.engine_on_servers import Engine, Way, bucket_store, engine_between
+from tests.support.engine import Engine, Way, bucket_store, engine_between
 from tests.torture.crash import Trap, TrappedStore, trapped
 from tests.torture.short import Cut
 

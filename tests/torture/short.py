@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from millrace.sources.chunk import Source
-from tests.millrace.altered_source import AlteredSource, Question
+from tests.support.altered_source import AlteredSource, Question
 
 QUESTIONS: tuple[Question, ...] = ("rows", "keys", "scan")
 

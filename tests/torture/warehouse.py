@@ -11,7 +11,7 @@ from typing import Any, Literal
 import psycopg2
 
 from millrace.base.naming import DELETED_AT, LOADED_AT, ROW_HASH, column_name, literal, quote
-from tests.millrace.engine_on_servers import PIPELINE
+from tests.support.engine import PIPELINE
 from tests.torture.values import Key, Row
 
 NO_SUCH_TABLE = "42P01"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from tests.millrace.engine_on_servers import Together
+from tests.support.engine import Together
 from tests.torture.driver import Outcome
 from tests.versions.capture import Mode
 from tests.versions.edits import edits_of

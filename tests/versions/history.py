@@ -14,7 +14,7 @@ import psycopg2
 
 from millrace.lake.batch import Batch
 from millrace.runs.choose import Bounds
-from tests.millrace.engine_on_servers import Engine, Together
+from tests.support.engine import Engine, Together
 from tests.versions.capture import Captured, Mode, Reading
 from tests.versions.declared import pipeline_of
 from tests.versions.edits import Tables, begin, tables_of

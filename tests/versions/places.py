@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from local.stack import Stack
-from tests.millrace.engine_on_servers import Together, bucket_store, quick_engine_between
+from tests.support.engine import Together, bucket_store, quick_engine_between
 from tests.torture.driver import Outcome
 from tests.torture.places import WarehouseKind
 from tests.versions.driver import play

@@ -6,7 +6,7 @@ import pytest
 
 from local.stack import Stack
 from tests.conftest import unique
-from tests.millrace.engine_on_servers import Together
+from tests.support.engine import Together
 from tests.versions.driver import play
 from tests.versions.places import together_on
 

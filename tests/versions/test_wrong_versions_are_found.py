@@ -15,7 +15,7 @@ from millrace.warehouse.modes.logs import LogApplier
 from millrace.warehouse.modes.states import StateApplier
 from millrace.warehouse.modes.versions import Scd2Applier
 from tests.conftest import unique
-from tests.millrace.engine_on_servers import Together
+from tests.support.engine import Together
 from tests.versions.driver import play
 from tests.versions.places import together_on
 
