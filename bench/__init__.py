@@ -1,1 +1,4 @@
-"""Measurements, run by hand; they report and assert nothing. What does not belong here: tests."""
+"""Measurements, run by hand; they print numbers and check nothing.
+
+What does not belong here: tests (tests/).
+"""

@@ -1,4 +1,4 @@
 """The whole stack on one machine, without Docker: for tests, demonstrations and development.
 
-The product never imports it; it knows only URLs and endpoints.
+What does not belong here: anything that the product imports; it knows only URLs and endpoints.
 """

@@ -1,4 +1,4 @@
-"""Millrace: the engine. A pipeline needs only what this module exports.
+"""Millrace: what a user imports to declare a pipeline.
 
 What does not belong here: Prefect, connections, anything that runs.
 """

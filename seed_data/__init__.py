@@ -1,1 +1,4 @@
-"""Generated sample data, its generators and its import. Nothing here is read by the engine."""
+"""Sample data: generators, simulations of sources, and the import into them.
+
+What does not belong here: anything that the engine reads.
+"""

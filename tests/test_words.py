@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 PRODUCT = ("millrace", "flows", "tasks", "blocks", "cli", "pipelines", "seed_data", "infra", "local", "bench")
@@ -27,3 +30,49 @@ def test_no_two_classes_have_one_name() -> None:
                 places[node.name].append(f"{module}:{node.lineno}")
     shared = {name: found for name, found in places.items() if len(found) > 1}
     assert {name: found for name, found in shared.items() if name not in SHARED_CLASS_NAMES} == {}
+
+
+MODULE = re.compile(r"(?<![\w/*{<.-])((?:[\w-]+/)*[a-z_]\w*\.py)\b")
+EXAMPLES = {"my_module.py", "path/to/module.py", "pipelines/shop/__init__.py"}
+"""Files of users."""
+PAGES = [
+    page
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+    # It tells what was called otherwise before.
+    if page.name != "upgrading.md"
+]
+FILES = [f"/{file.relative_to(ROOT).as_posix()}" for file in (*MODULES, *(ROOT / "tests").rglob("*.py"))]
+
+
+def unresolved(text: str) -> set[str]:
+    named = {name.removeprefix("millrace/") for name in MODULE.findall(text)} - EXAMPLES
+    return {name for name in named if not any(file.endswith(f"/{name}") for file in FILES)}
+
+
+@pytest.mark.parametrize("module", TREES)
+def test_every_module_that_a_docstring_names_exists(module: str) -> None:
+    texts = [
+        node.value.value
+        for node in ast.walk(TREES[module])
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    ]
+    assert unresolved("\n".join(texts)) == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_module_that_a_page_names_exists(page: Path) -> None:
+    assert unresolved(page.read_text()) == set()
+
+
+@pytest.mark.parametrize("package", [name for name in TREES if name.endswith("/__init__.py")])
+def test_a_package_says_once_what_does_not_belong_there(package: str) -> None:
+    folder = package.removesuffix("__init__.py")
+    docstring = ast.get_docstring(TREES[package]) or ""
+    assert docstring.count("What does not belong here: ") == 1
+    repeated = [
+        name
+        for name, tree in TREES.items()
+        if name.startswith(folder) and not name.endswith("/__init__.py")
+        if "What does not belong" in " ".join((ast.get_docstring(tree) or "").split())
+    ]
+    assert repeated == []

@@ -1,7 +1,8 @@
-"""A strict stand-in for Amazon Redshift: a PostgreSQL-wire proxy in front of a real PostgreSQL.
+"""A strict stand-in for Amazon Redshift: a proxy in front of a PostgreSQL server, with its wire protocol.
 
-Run as ``python -m local.redshift``, a process of its own. It refuses what Redshift refuses and names the rule.
-What does not belong here: anything production code imports; it knows the stand-in by a URL and an endpoint only.
+``python -m local.redshift`` runs it as a process. It refuses what Redshift refuses, and names the rule of AWS.
+
+What does not belong here: anything that the product imports; it knows only a URL and an endpoint.
 """
 
 BACKEND_URL = "STANDIN_BACKEND_URL"

@@ -1,1 +1,4 @@
-"""Contract: accept each row or reject it with a reason. What does not belong here: decoding and shaping."""
+"""Contract: accept each row, or reject it with a reason.
+
+What does not belong here: decoding of values (sources/), and what happens with rejects (runs/).
+"""

@@ -1,1 +1,4 @@
-"""Drivers of databases and queues: their errors as Millrace's, sessions, threads."""
+"""Drivers of databases and queues: their errors as errors of Millrace, their sessions and threads.
+
+What does not belong here: what is read or written (sources/, queues/, warehouse/).
+"""

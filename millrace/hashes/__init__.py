@@ -1,1 +1,4 @@
-"""Hashes of rows, by which a change is told."""
+"""Hashes of rows, by which changed rows are found.
+
+What does not belong here: the comparison of hashes (warehouse/).
+"""

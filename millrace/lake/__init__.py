@@ -1,1 +1,4 @@
-"""Lake: immutable files and their manifests. What does not belong here: what the rows mean."""
+"""Lake: immutable files in an object store, and their manifests.
+
+What does not belong here: what the rows mean.
+"""

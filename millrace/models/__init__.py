@@ -1,1 +1,4 @@
-"""Models: tables computed from batches of streams."""
+"""Models: compute tables from batches of streams.
+
+What does not belong here: how their rows get into the warehouse (warehouse/).
+"""

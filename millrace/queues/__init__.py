@@ -1,1 +1,4 @@
-"""Queues: collect messages into the lake, and read the lake as a source."""
+"""Queues: collect messages into the lake, and read collected messages as a source.
+
+What does not belong here: the client of a queue service (blocks/).
+"""

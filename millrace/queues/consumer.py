@@ -24,7 +24,7 @@ from millrace.queues.objects import put_messages
 from millrace.queues.queue import Message, MessageQueue
 
 STALE = timedelta(hours=6)
-"""Well within the time for which runs look for objects that are named late (collected.py)."""
+"""Well within the time for which runs look for objects that are named late (source.py)."""
 
 DELETED_AT_ONCE = 10
 """As many as one request takes."""

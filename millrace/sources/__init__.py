@@ -1,4 +1,4 @@
-"""Capture: read what changed. One module per kind of source, each gives typed chunks and the next position.
+"""Sources: read changed rows as typed chunks, and find the next position; one module per kind of source.
 
-What does not belong here: judging rows (contract/), shaping them (shape/) and writing them (lake/).
+What does not belong here: judging rows (contract/) and writing them (lake/).
 """

@@ -1,1 +1,4 @@
-"""Warehouse: stage, apply, ledger, in one place for Redshift and Postgres. What does not belong here: sources."""
+"""Warehouse: stage batches and apply them, with the ledger, for Redshift and Postgres.
+
+What does not belong here: anything about sources.
+"""

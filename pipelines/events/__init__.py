@@ -1,6 +1,6 @@
 """`events`: what people do in the product, from a queue through the lake, every five minutes.
 
-What does not belong here: what an event must be (events_contracts.py), the chart (pipelines/events/chart_tasks.py).
+What does not belong here: the contract of an event (contracts.py), and the chart (chart_tasks.py).
 """
 
 from __future__ import annotations

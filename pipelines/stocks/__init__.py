@@ -1,7 +1,9 @@
 """`stocks`: a stock platform in MySQL, daily, as dimensions with every version and a fact bound to those of its time.
 
-A run shows the state of the day before, in the platform's time (UTC+7). What does not belong here: what a row of the
-source must be (stocks_contracts.py), the warehouse's tables (stocks_schemas.py), views (sql/stocks/views.sql).
+A run shows the state of the day before, in the platform's time (UTC+7).
+
+What does not belong here: contracts of the source (contracts.py), tables of the warehouse (schemas.py), views
+(sql/stocks/views.sql).
 """
 
 from __future__ import annotations

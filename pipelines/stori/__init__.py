@@ -1,6 +1,6 @@
 """`stori`: bank transactions from Postgres and trades from MongoDB, every twenty minutes.
 
-What does not belong here: the contract (stori_contracts.py) and the sample data (seed_data/stori).
+What does not belong here: the contracts (contracts.py) and the sample data (seed_data/stori).
 """
 
 from millrace import Incremental, Merge, Pipeline, Stream

@@ -1,7 +1,7 @@
-"""`totesys`: a retail back office in Postgres, as three star schemas with one set of dimensions, every twenty minutes.
+"""`totesys`: the back office of a shop in Postgres, as three star schemas with shared dimensions, every twenty minutes.
 
-What does not belong here: what a row of the source must be (totesys_contracts.py), the warehouse's tables
-(totesys_schemas.py), how they are made (totesys_models.py), views for analysts (sql/totesys/views.sql).
+What does not belong here: contracts of the source (contracts.py), tables of the warehouse (schemas.py), how they are
+computed (models.py), views for analysts (sql/totesys/views.sql).
 """
 
 from __future__ import annotations

@@ -1,1 +1,4 @@
-"""A simulated sample source for the pipeline `stocks`: a stock platform, day by day."""
+"""A simulated sample source for the pipeline `stocks`: a stock platform, day by day.
+
+What does not belong here: the pipeline that reads it (pipelines/stocks).
+"""

@@ -1,7 +1,7 @@
-"""The simulated stock platform: its history at once, and its life from where its database is.
+"""The simulated stock platform: generate its history at once, or continue from the state of its database.
 
-Everything it needs to go on is in the database: the beginning, the clock, and the tables with their history. What does
-not belong here: what happens (course.py), and how it is written (writing.py).
+All that a continuation needs is in the database: the beginning, the clock, and the tables with their history. course.py
+decides what happens, writing.py writes it.
 """
 
 from __future__ import annotations

@@ -1,1 +1,4 @@
-"""Sample data of the pipeline `stori`: made, imported into Postgres and MongoDB, and changed."""
+"""Sample data of the pipeline `stori`: generated, imported into Postgres and MongoDB, and changed.
+
+What does not belong here: the pipeline that reads it (pipelines/stori).
+"""

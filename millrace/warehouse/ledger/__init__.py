@@ -1,1 +1,4 @@
-"""The ledger: applied batches, positions, leases, rejects."""
+"""The ledger: applied batches, positions, leases and rejects.
+
+What does not belong here: changes of targets (modes/, schema/).
+"""

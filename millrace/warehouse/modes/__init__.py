@@ -1,6 +1,8 @@
-"""Load modes at work: what is declared (declaration/load_modes.py, scd2.py) is applied by a module here.
+"""Appliers of load modes: what a declaration says (declaration/load_modes.py, scd2.py), a module here does.
 
-A module registers what applies a mode (``make_applier.register``), so that a further mode is a module and nothing else.
+A module registers the applier of a mode (``make_applier.register``), so that a further mode is one module.
+
+What does not belong here: staging and the ledger.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Which type holds the values of another, and the narrowest that holds those of two.
+"""Which type can hold all values of another type, and the narrowest one that can hold those of two types.
 
-Lengths of texts and bytes are left out of it: they are measured, not declared (schema.py).
+Lengths of texts and bytes do not count here: they are measured, not declared (changes.py).
 """
 
 from __future__ import annotations
