@@ -14,6 +14,7 @@ from prefect._internal.compatibility.async_dispatch import async_dispatch
 from prefect.blocks.abstract import NotificationBlock, NotificationError
 from prefect_aws import AwsCredentials
 from pydantic import Field
+from typing_extensions import override
 
 from millrace.base.errors import ConfigurationError, MillraceError, Unreachable
 from millrace.base.redact import redact
@@ -60,6 +61,7 @@ class SnsNotification(NotificationBlock):
 
     # The base class declares a coroutine function; Prefect's own blocks, too, answer in both worlds.
     @async_dispatch(anotify)
+    @override
     def notify(self, body: str, subject: str | None = None) -> None:  # type: ignore[override]
         """As ``anotify``, for callers that are not async."""
         self._notify(body, subject)

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, TypeAlias
 from boto3.s3.transfer import TransferConfig
 from prefect_aws import AwsCredentials, MinIOCredentials
 from prefect_aws.s3 import S3Bucket
+from typing_extensions import override
 
 from millrace.base.errors import FatalError, SourceMissing
 from millrace.drivers.botocore_errors import ObjectExists, bucket_errors
@@ -42,6 +43,7 @@ class _QuietBucket(S3Bucket):
     _block_type_slug = "millrace-lake-bucket"
 
     @property
+    @override
     def logger(self) -> logging.Logger:
         return logging.getLogger(__name__)
 

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
+from typing_extensions import override
 
 from millrace.base.errors import ConfigurationError, MillraceError
 from millrace.base.escaping import escape_unprintable
@@ -114,6 +115,7 @@ class _FailureFilter(logging.Filter):
     A record with a traceback stays: such an error was not expected.
     """
 
+    @override
     def filter(self, record: logging.LogRecord) -> bool:
         return bool(record.exc_info) or _is_debugged() or not _FAILURE.match(record.getMessage())
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+from typing_extensions import override
 
 from millrace.base.errors import ConfigurationError
 from millrace.cli import sample
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 class _Commands(TyperGroup):
     """A group of commands that accepts `--debug` at any position."""
 
+    @override
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if DEBUG in args:
             args = [DEBUG, *(argument for argument in args if argument != DEBUG)]

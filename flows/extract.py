@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from prefect import Flow, flow
+from typing_extensions import override
 
 from millrace.declaration.source_kinds import SOURCE_KINDS, SourceKind
 from millrace.flows.gather import gather_outcomes
@@ -31,9 +32,11 @@ class StreamsFailed(ExceptionGroup[Exception]):
         group.by_stream = by_stream
         return group
 
+    @override
     def __str__(self) -> str:
         return str(self.message)
 
+    @override
     def __repr__(self) -> str:
         return f"{type(self).__name__}: {self.message}"
 

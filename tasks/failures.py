@@ -9,6 +9,8 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
+from typing_extensions import override
+
 from millrace.base.errors import ConfigurationError, MillraceError, StreamBusy
 from millrace.base.redact import redact
 
@@ -52,6 +54,7 @@ def status_of(error: BaseException) -> Failure:
 class _WithoutTraceback(logging.Filter):
     """Removes the traceback of Millrace's own errors from log records, except at debug level."""
 
+    @override
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
         is_known = error is not None and all(isinstance(one, MillraceError) for one in flatten_errors(error))

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from prefect import get_run_logger, task
 from prefect.artifacts import acreate_table_artifact
+from typing_extensions import override
 
 from millrace import Pipeline
 from millrace.base.escaping import escape_unprintable
@@ -126,9 +127,11 @@ class RunFailed(ExceptionGroup[Exception]):
         group.report = report or RunReport("")
         return group
 
+    @override
     def __str__(self) -> str:
         return str(self.message)
 
+    @override
     def __repr__(self) -> str:
         return f"{type(self).__name__}: {self.message}"
 

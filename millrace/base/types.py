@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
+from typing_extensions import override
 
 from millrace.base.errors import UnmappableType
 
@@ -54,6 +55,7 @@ class DataType:
     length: int | None = None
     """Greatest length of a text: characters as the source declares it, bytes once it is measured. None: no limit."""
 
+    @override
     def __str__(self) -> str:
         measures = [str(value) for value in (self.precision, self.scale, self.length) if value is not None]
         return f"{self.kind}({','.join(measures)})" if measures else str(self.kind)

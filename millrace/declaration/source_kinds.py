@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from typing_extensions import override
+
 from millrace.base.errors import ConfigurationError
 
 CONNECTION = r"[a-z0-9-]+"
@@ -71,6 +73,7 @@ class SourceReference:
         """The source as a whole, as errors about all of its streams name it."""
         return f"source {self.kind.name}/{self.connection}" if self.connection else f"source {self.kind.name}"
 
+    @override
     def __str__(self) -> str:
         return (
             f"{self.kind.name}/{self.connection}"

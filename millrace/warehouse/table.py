@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from millrace.base.naming import literal, quote
 from millrace.warehouse.dialect import Dialect
 
@@ -19,6 +21,7 @@ class Table:
     dialect: Dialect
     """What the SQL of its warehouse is like."""
 
+    @override
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from typing_extensions import override
+
 from millrace.base.naming import distinct_column_name, quote, quote_list
 from millrace.base.types import DataType
 from millrace.warehouse.table import Table
@@ -60,6 +62,7 @@ class CreateTable(Change):
     sorted_by: str = ""
     indexes: tuple[tuple[tuple[str, ...], str], ...] = ()
 
+    @override
     def steps(self) -> list[Step]:
         """Safe to repeat."""
         columns = ",\n    ".join(
@@ -76,6 +79,7 @@ class CreateTable(Change):
             ),
         ]
 
+    @override
     def __str__(self) -> str:
         return f"create table {self.table}"
 
@@ -87,10 +91,12 @@ class AddColumn(Change):
     name: str
     type_name: str
 
+    @override
     def steps(self) -> list[Step]:
         """One statement."""
         return [Step((f"ALTER TABLE {self.table.quoted} ADD COLUMN {quote(self.name)} {self.type_name}",))]
 
+    @override
     def __str__(self) -> str:
         return f"add column {self.name} {self.type_name} to {self.table}"
 
@@ -102,11 +108,13 @@ class WidenText(Change):
     name: str
     type_name: str
 
+    @override
     def steps(self) -> list[Step]:
         """One statement, which Redshift refuses inside a transaction."""
         alter = f"ALTER TABLE {self.table.quoted} ALTER COLUMN {quote(self.name)} TYPE {self.type_name}"
         return [Step((alter,), in_transaction=False)]
 
+    @override
     def __str__(self) -> str:
         return f"widen column {self.name} of {self.table} to {self.type_name}"
 
@@ -119,6 +127,7 @@ class WidenType(Change):
     held: DataType
     type_name: str
 
+    @override
     def steps(self) -> list[Step]:
         """One transaction, in which readers wait."""
         table, name = self.table.quoted, quote(self.name)
@@ -136,6 +145,7 @@ class WidenType(Change):
             )
         ]
 
+    @override
     def __str__(self) -> str:
         return f"widen column {self.name} of {self.table} from {self.held} to {self.type_name}"
 
@@ -146,6 +156,7 @@ class ColumnLeft(Change):
 
     name: str
 
+    @override
     def __str__(self) -> str:
         return f"column {self.name} of {self.table} has left the source; it is NULL in rows delivered from now on"
 
@@ -163,6 +174,7 @@ class Incompatible(Change):
         "next run loads all of it"
     )
 
+    @override
     def __str__(self) -> str:
         return f"column {self.name} of {self.table} is {self.held} and cannot hold {self.wanted}"
 
@@ -176,6 +188,7 @@ class KeyChanged(Change):
     additive: ClassVar[bool] = False
     way_out: ClassVar[str] = "declare the former key, or another target in the stream and load all of it again"
 
+    @override
     def __str__(self) -> str:
         loaded, declared = ", ".join(self.loaded), ", ".join(self.declared)
         return f"{self.table} was loaded with the key ({loaded}), and the declaration says the key ({declared})"
@@ -190,5 +203,6 @@ class OwnColumnsLost(Change):
     additive: ClassVar[bool] = False
     way_out: ClassVar[str] = "put the column back with its values, or drop the target: the next run loads all of it"
 
+    @override
     def __str__(self) -> str:
         return f"{self.table} has no column {', '.join(self.names)}, which a load needs"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from typing_extensions import override
+
 from millrace.base.naming import quote
 from millrace.warehouse.schema.changes import Change, Step, create_index
 from millrace.warehouse.statements import ORDINAL
@@ -19,10 +21,12 @@ class AllowNull(Change):
 
     name: str
 
+    @override
     def steps(self) -> list[Step]:
         """One statement."""
         return [Step((f"ALTER TABLE {self.table.quoted} ALTER COLUMN {quote(self.name)} DROP NOT NULL",))]
 
+    @override
     def __str__(self) -> str:
         return f"let column {self.name} of {self.table} be NULL"
 
@@ -34,10 +38,12 @@ class RenameColumn(Change):
     old: str
     new: str
 
+    @override
     def steps(self) -> list[Step]:
         """One statement."""
         return [Step((f"ALTER TABLE {self.table.quoted} RENAME COLUMN {quote(self.old)} TO {quote(self.new)}",))]
 
+    @override
     def __str__(self) -> str:
         return f"rename column {self.old} of {self.table} to {self.new}"
 
@@ -50,10 +56,12 @@ class SettleEnds(Change):
     statement: str
     of_columns: ClassVar[bool] = False
 
+    @override
     def steps(self) -> list[Step]:
         """One statement, which may be repeated."""
         return [Step((self.statement,))]
 
+    @override
     def __str__(self) -> str:
         return f"settle where the versions of {self.table} end, by the declared gap and open_end"
 
@@ -65,6 +73,7 @@ class Told(Change):
     text: str
     of_columns: ClassVar[bool] = False
 
+    @override
     def __str__(self) -> str:
         return self.text
 
@@ -78,6 +87,7 @@ class RefusedForm(Change):
     of_columns: ClassVar[bool] = False
 
     @property
+    @override
     def remedy(self) -> str:
         """The ways."""
         return self.ways
@@ -91,6 +101,7 @@ class OtherForm(RefusedForm):
     was: str
     declared: str
 
+    @override
     def __str__(self) -> str:
         return f"{self.table} {self.was}, and the declaration says {self.declared}"
 
@@ -99,6 +110,7 @@ class OtherForm(RefusedForm):
 class LeftOut(RefusedForm):
     """The target of a model did not get what was loaded meanwhile."""
 
+    @override
     def __str__(self) -> str:
         return f"rows were loaded while the model of {self.table} was not declared, and it lacks them"
 
@@ -116,6 +128,7 @@ class BindRows(Change):
     write: str
     of_columns: ClassVar[bool] = False
 
+    @override
     def steps(self) -> list[Step]:
         """So many rows in a transaction each; all may be repeated."""
         firsts = range(0, max(self.rows, 1), ROWS_OF_A_STEP)
@@ -130,6 +143,7 @@ class BindRows(Change):
             Step((self.drop,)),
         ]
 
+    @override
     def __str__(self) -> str:
         return f"bind {self.column} of all {self.rows} rows of {self.table} to {self.dimension}"
 
@@ -143,6 +157,7 @@ class CompleteReference(Change):
     dimension: str
     of_columns: ClassVar[bool] = False
 
+    @override
     def __str__(self) -> str:
         return f"add the keys in {self.column} of all rows of {self.table} that {self.dimension} lacks"
 
@@ -155,10 +170,12 @@ class CreateIndex(Change):
     where: str = ""
     of_columns: ClassVar[bool] = False
 
+    @override
     def steps(self) -> list[Step]:
         """One statement, in which writers wait."""
         return [Step((create_index(self.table, self.columns, self.where),))]
 
+    @override
     def __str__(self) -> str:
         rows = " for rows that are not bound" if self.where else ""
         return f"create an index on {self.table} ({', '.join(self.columns)}){rows}"
@@ -172,10 +189,12 @@ class DropIndex(Change):
     columns: tuple[str, ...]
     of_columns: ClassVar[bool] = False
 
+    @override
     def steps(self) -> list[Step]:
         """One statement."""
         return [Step((f"DROP INDEX IF EXISTS {quote(self.table.schema, self.index)}",))]
 
+    @override
     def __str__(self) -> str:
         names = ", ".join(self.columns)
         return f"drop the index on {self.table} ({names}): a text is longer than an index holds"
