@@ -31,8 +31,8 @@ from millrace.queues.consumer import Budget, Pace, collect
 from millrace.queues.objects import collected_prefix, put_messages
 from millrace.queues.source import CollectedSource
 from millrace.runs.choose import Bounds, read
+from millrace.runs.context import StreamContext
 from millrace.runs.destination import BatchDestination
-from millrace.runs.reads import Route
 from millrace.seed_data.events.stream import messages
 from millrace.warehouse.dialect import REDSHIFT_DIALECT
 from millrace.warehouse.warehouse import Warehouse
@@ -119,7 +119,7 @@ def load_a_day(stack: Stack, store: BucketStore, count: int) -> None:
     with warehouse.lease(pipeline, own, "bench") as token:
         landing = BatchDestination(pipeline.name, store, REDSHIFT_DIALECT.limits, token=token)
         source = CollectedSource(store, pipeline, warehouse.collected)
-        batch = asyncio.run(read(Route(source, landing, warehouse, pipeline, own), Bounds()))
+        batch = asyncio.run(read(StreamContext(source, landing, warehouse, pipeline, own), Bounds()))
         decoded = time.monotonic()
         [result] = warehouse.load(pipeline, [batch] if batch else [], store)
     ended = time.monotonic()

@@ -25,8 +25,8 @@ from millrace import Incremental, Pipeline, Stream
 from millrace.blocks.sql import driver_of, opener, warehouse_connector
 from millrace.blocks.store import BucketStore
 from millrace.runs.choose import Bounds, Mode, read
+from millrace.runs.context import StreamContext
 from millrace.runs.destination import BatchDestination
-from millrace.runs.reads import Route
 from millrace.sources.postgres import PostgresSource
 from millrace.warehouse.dialect import dialect_for
 from millrace.warehouse.warehouse import Warehouse
@@ -55,7 +55,7 @@ class SweepPlaces:
         """A connection to the source."""
         return psycopg2.connect(self.source_url)
 
-    def route(self) -> Route:
+    def context(self) -> StreamContext:
         """The stream's way."""
         credentials = AwsCredentials(
             aws_access_key_id=self.aws["AWS_ACCESS_KEY_ID"],
@@ -67,16 +67,16 @@ class SweepPlaces:
         connector = warehouse_connector(self.warehouse_url, place="bench")
         warehouse = Warehouse(opener(connector), dialect_for(driver_of(connector)), WAREHOUSE_IAM_ROLE)
         landing = BatchDestination(PIPELINE.name, store, warehouse.dialect.limits)
-        return Route(PostgresSource(self.connect), landing, warehouse, PIPELINE, STREAM)
+        return StreamContext(PostgresSource(self.connect), landing, warehouse, PIPELINE, STREAM)
 
 
 def step(places: SweepPlaces, mode: Mode) -> str:
     """One run, and what it took."""
-    route, begun = places.route(), time.monotonic()
-    batch = asyncio.run(read(route, Bounds(mode)))
+    context, begun = places.context(), time.monotonic()
+    batch = asyncio.run(read(context, Bounds(mode)))
     was_read = time.monotonic() - begun
     assert batch is not None
-    (result,) = route.warehouse.load(PIPELINE, [batch], route.landing.store)
+    (result,) = context.warehouse.load(PIPELINE, [batch], context.destination.store)
     seconds, peak = time.monotonic() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return (
         f"{batch.kind:<7} {result.read:>12,} read {result.inserted:>12,} inserted {result.updated:>8,} updated "

@@ -26,7 +26,7 @@ from millrace.lake.batch import Batch
 from millrace.lake.store import ObjectStore
 from millrace.runs.destination import BatchDestination
 from millrace.runs.extract import Extraction
-from millrace.runs.reads import take
+from millrace.runs.reads import take_chunks
 from millrace.sources.chunk import Window
 from millrace.sources.mysql import MySQLSource
 from millrace.sources.postgres import PostgresSource
@@ -97,7 +97,7 @@ async def read(url: str) -> Batch:
         with Extraction(
             BatchDestination("bench", Discard(), REDSHIFT_DIALECT.limits), stream, reading.facts
         ) as extraction:
-            await take(reading, extraction)
+            await take_chunks(reading, extraction)
             batch = extraction.finish()
     assert batch is not None
     return batch

@@ -16,8 +16,8 @@ from millrace.declaration.find import find_pipeline
 from millrace.declaration.source_kinds import SOURCE_KINDS, SourceKind
 from millrace.lake.batch import Batch
 from millrace.runs.choose import Bounds, read
+from millrace.runs.context import StreamContext
 from millrace.runs.destination import ReportRows
-from millrace.runs.reads import Route
 from millrace.tasks.connections import open_landing, open_source, open_warehouse
 from millrace.tasks.lease import leased
 from millrace.tasks.policy import TASK_OPTIONS
@@ -67,7 +67,7 @@ async def _extract(pipeline: str, stream: str, bounds: Bounds) -> Extracted:
     own, landing = declared.stream(stream), await open_landing(declared, warehouse, _report_progress(stream))
     async with open_source(declared, own, warehouse) as source, leased(warehouse, declared, own) as lease:
         landing = replace(landing, token=lease.token)
-        batch = await read(Route(source, landing, warehouse, declared, own), bounds)
+        batch = await read(StreamContext(source, landing, warehouse, declared, own), bounds)
         if batch is not None:
             lease.hand_on()
     return _extracted(stream, batch, begun)

@@ -13,7 +13,7 @@ from millrace import Model, Pipeline, Stream
 from millrace.base.escaping import escape_markdown, escape_unprintable, markdown_code_block
 from millrace.declaration.find import find_pipeline
 from millrace.runs.choose import Bounds, choose
-from millrace.runs.reads import Route
+from millrace.runs.context import StreamContext
 from millrace.tasks.connections import open_landing, open_source, open_warehouse
 from millrace.tasks.failures import describe_error
 from millrace.tasks.policy import TASK_OPTIONS, artifact_key
@@ -65,9 +65,9 @@ async def plan_stream(pipeline: str, stream: str, bounds: Bounds) -> StreamPlan:
     own = declared.stream(stream)
     landing = await open_landing(declared, warehouse)
     async with open_source(declared, own, warehouse) as source:
-        route = Route(source, landing, warehouse, declared, own)
-        choice = await choose(route, bounds)
-        query, columns = await source.plan(own, await route.known(), choice.window)
+        context = StreamContext(source, landing, warehouse, declared, own)
+        choice = await choose(context, bounds)
+        query, columns = await source.plan(own, await context.target_columns(), choice.window)
     changes, statements = await asyncio.to_thread(warehouse.plan, declared, own, columns)
     target = f"{declared.target_schema}.{own.table}"
     lower, upper = choice.window.lower, choice.window.upper

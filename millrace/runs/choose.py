@@ -11,7 +11,9 @@ from millrace.declaration.consent import NO_CONSENT, Consent
 from millrace.declaration.schedule import is_due
 from millrace.declaration.stream import Stream
 from millrace.lake.batch import Batch
-from millrace.runs.reads import Route, replay, whole_if_lost, window
+from millrace.runs.context import StreamContext
+from millrace.runs.reads import read_window, whole_if_lost
+from millrace.runs.replay import replay_rejects
 from millrace.runs.sweep import sweep
 from millrace.sources.chunk import Window
 from millrace.warehouse.ledger.refusals import check_source
@@ -46,47 +48,47 @@ class Choice:
     by_value: bool = False
 
 
-async def choose(route: Route, bounds: Bounds) -> Choice:
+async def choose(context: StreamContext, bounds: Bounds) -> Choice:
     """A due sweep takes the place of the window; a stream that was never loaded is read as a whole instead. A snapshot
     is all of these at once."""
-    is_accepted = await _is_accepted(route, bounds.consent)
-    if route.stream.is_snapshot:
+    is_accepted = await _is_accepted(context, bounds.consent)
+    if context.stream.is_snapshot:
         return Choice("snapshot", by_value=bounds.mode == "full" or bounds.deep)
-    if is_accepted and route.stream.capture.keeps_rows:
+    if is_accepted and context.stream.capture.keeps_rows:
         return Choice("sweep", by_value=bounds.deep)
-    if bounds.mode == "sweep" and not route.stream.capture.keeps_rows:
+    if bounds.mode == "sweep" and not context.stream.capture.keeps_rows:
         bounds = Bounds()
     if bounds.start is not None or bounds.end is not None:
-        return Choice("window", Window(bounds.start, bounds.end or _now(route.stream), is_chosen=True))
-    standing = await route.standing()
+        return Choice("window", Window(bounds.start, bounds.end or _now(context.stream), is_chosen=True))
+    state = await context.state()
     match bounds.mode:
         case "replay":
             return Choice("replay")
-        case "sweep" if standing.columns and not standing.unfilled:
+        case "sweep" if state.columns and not state.unfilled:
             return Choice("sweep", by_value=bounds.deep)
         case "sweep" | "full":
             return Choice("window")
         case "incremental":
-            return _next(route, standing)
+            return _next(context, state)
         case unknown:
             assert_never(unknown)
 
 
-def _next(route: Route, standing: StreamState) -> Choice:
+def _next(context: StreamContext, state: StreamState) -> Choice:
     """Where the last run ended, this one goes on; all is read for a model that was never loaded."""
-    if standing.position is None or standing.unfilled:
+    if state.position is None or state.unfilled:
         return Choice("window")
-    if is_due(route.stream.sweep, standing.last_sweep, datetime.now(UTC)):
+    if is_due(context.stream.sweep, state.last_sweep, datetime.now(UTC)):
         return Choice("sweep")
-    return Choice("window", whole_if_lost(standing.lost, Window(standing.position)))
+    return Choice("window", whole_if_lost(state.lost, Window(state.position)))
 
 
-async def _is_accepted(route: Route, consent: Consent) -> bool:
+async def _is_accepted(context: StreamContext, consent: Consent) -> bool:
     """Whether the stream goes on with another source than the target's rows come from. Raises ConfigurationError where
     it has another and nobody accepted that."""
-    recorded, declared = (await route.standing()).source, route.stream.source
+    recorded, declared = (await context.state()).source, context.stream.source
     if not consent.accept_source:
-        check_source(recorded, declared, f"stream {route.pipeline.name}.{route.stream.name}")
+        check_source(recorded, declared, f"stream {context.pipeline.name}.{context.stream.name}")
     return bool(recorded) and recorded != declared
 
 
@@ -95,16 +97,16 @@ def _now(stream: Stream) -> str | None:
     return None if stream.capture.keeps_rows else datetime.now(UTC).isoformat()
 
 
-async def read(route: Route, bounds: Bounds) -> Batch | None:
+async def read(context: StreamContext, bounds: Bounds) -> Batch | None:
     """The batch of one run; None when there was nothing to read."""
-    route = replace(route, consent=bounds.consent)
-    choice = await choose(route, bounds)
+    context = replace(context, consent=bounds.consent)
+    choice = await choose(context, bounds)
     match choice.kind:
         case "sweep":
-            return await sweep(route, deep=choice.by_value)
+            return await sweep(context, deep=choice.by_value)
         case "replay":
-            return await replay(route)
+            return await replay_rejects(context)
         case "window" | "snapshot":
-            return await window(route, choice.window, choice.kind, by_value=choice.by_value)
+            return await read_window(context, choice.window, choice.kind, by_value=choice.by_value)
         case unknown:
             assert_never(unknown)

@@ -36,7 +36,7 @@ from millrace.lake.batch_writer import BatchWriter
 from millrace.lake.manifest import write_manifest, write_refused_manifest
 from millrace.lake.write_behind import WriteBehind
 from millrace.runs.destination import BatchDestination
-from millrace.runs.stamps import note_of_stamps_ahead, stamped_ahead
+from millrace.runs.stamps import describe_ahead, measure_ahead
 from millrace.sources.chunk import Chunk, ReadFacts
 from millrace.sources.documents import of_contract
 from millrace.warehouse.stream_state import NEVER_LOADED, StreamState
@@ -65,7 +65,7 @@ class Purpose:
 class Extraction:
     """Builds one batch of a stream: ``add`` chunks, ``remove`` keys, then ``finish``. A context manager.
 
-    ``standing`` is how far the stream has come in the warehouse. ``count_rejected_before`` is asked when too many rows
+    ``state`` is how far the stream has come in the warehouse. ``count_rejected_before`` is asked when too many rows
     were rejected.
     """
 
@@ -75,14 +75,14 @@ class Extraction:
         stream: Stream,
         read: ReadFacts,
         purpose: Purpose = Purpose(),
-        standing: StreamState = NEVER_LOADED,
+        state: StreamState = NEVER_LOADED,
         count_rejected_before: CountRejectedBefore = lambda *_: 0,
     ) -> None:
         self._destination, self._stream, self._read, self._purpose = destination, stream, read, purpose
-        self._standing, self._count_rejected_before = standing, count_rejected_before
+        self._state, self._count_rejected_before = state, count_rejected_before
         self._begun_at, self._batch_id = datetime.now(UTC), new_batch_id(read.read_at)
         self._keys = [column_name(key) for key in stream.keys]
-        self.fitting = Fitting(stream, destination.limits, standing.columns, read.location_columns)
+        self.fitting = Fitting(stream, destination.limits, state.columns, read.location_columns)
         """What every chunk goes through."""
         self._columns: dict[str, Column] = {}
         self._met: set[str] = set()
@@ -113,7 +113,7 @@ class Extraction:
             return  # Nothing but rejects, whose key has no known type.
         hashed = add_hashes(accepted, columns, self._stream.load, self._keys)
         self._columns |= {column.name: column for column in columns}
-        self._ahead = max(self._ahead, stamped_ahead(accepted, columns, self._stream, self._read.read_at))
+        self._ahead = max(self._ahead, measure_ahead(accepted, columns, self._stream, self._read.read_at))
         stored = [*columns, *row_id_columns(self._read.row_id_column)]
         self._writing.start(partial(self._files.write, "part", hashed, stored))
         if hashed.estimated_size() > LARGE_BYTES:
@@ -149,7 +149,7 @@ class Extraction:
 
     def keep_former(self, frames: Iterable[pl.DataFrame]) -> None:
         """Add rows of the target that are not among the accepted rows: they stay as they are."""
-        columns = tuple(self._columns.values()) or self._standing.columns
+        columns = tuple(self._columns.values()) or self._state.columns
         for frame in frames:
             present = [column for column in columns if column.name in frame.columns]
             rows = frame.select(pl.col(column.name).cast(polars_type(column.type), strict=False) for column in present)
@@ -188,7 +188,7 @@ class Extraction:
         except TooManyRejects:
             write_refused_manifest(self._destination.store, batch)
             raise
-        if not self._standing.columns:
+        if not self._state.columns:
             self.fitting.seen.refuse_unsorted()
         write_manifest(self._destination.store, batch)
         return batch
@@ -220,7 +220,7 @@ class Extraction:
     def _is_everything(self) -> bool:
         """Every row of the source was read, or the target begins with this batch."""
         is_first = self._purpose.kind == "window" and self._purpose.lower is None
-        return is_first or self._purpose.kind in {"sweep", "snapshot"} or not self._standing.columns
+        return is_first or self._purpose.kind in {"sweep", "snapshot"} or not self._state.columns
 
     def _batch(self, files: BatchFiles, matched: int, closes: tuple[str, ...]) -> Batch:
         return Batch(
@@ -230,7 +230,7 @@ class Extraction:
             kind=self._purpose.kind,
             read_at=self._read.read_at,
             begun_at=self._begun_at,
-            effective_at=self._destination.effective_at(self._read.read_at, self._standing.last_read),
+            effective_at=self._destination.effective_at(self._read.read_at, self._state.last_read),
             columns=tuple(self._columns.values()),
             files=files,
             counts=self._counts(files, matched),
@@ -268,7 +268,7 @@ class Extraction:
     def _absent_columns(self) -> tuple[Column, ...]:
         """The columns that no row of this read has, where rows bring their own columns; () for a table."""
         declared = {name: Column(name, name, data_type) for name, data_type in of_contract(self._stream).items()}
-        expected = declared | {column.name: column for column in self._standing.columns}
+        expected = declared | {column.name: column for column in self._state.columns}
         return (
             ()
             if self._read.has_all_columns
@@ -279,6 +279,6 @@ class Extraction:
     def _note(self) -> str:
         is_kept = self._purpose.kind == "snapshot" and self._rejected
         kept = "rows were rejected, so nothing is taken for deleted" if is_kept else ""
-        ahead = note_of_stamps_ahead(self._stream, self._ahead)
+        ahead = describe_ahead(self._stream, self._ahead)
         unmet = self.fitting.seen.note if self._is_everything else ""
         return "; ".join(filter(None, (self._read.note, ahead, kept, unmet, *self._notes)))

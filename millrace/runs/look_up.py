@@ -16,8 +16,9 @@ from typing import Any
 from millrace.base.errors import FatalError
 from millrace.base.types import Column
 from millrace.declaration.captures import follows_deletes
+from millrace.runs.context import StreamContext
 from millrace.runs.extract import Extraction
-from millrace.runs.reads import Route, broken_look_up
+from millrace.runs.reads import broken_look_up
 from millrace.sources.chunk import Keys
 
 Key = tuple[Any, ...]
@@ -45,13 +46,13 @@ class LookUps:
 
     def __init__(
         self,
-        route: Route,
+        context: StreamContext,
         target_columns: Sequence[Column],
         key_columns: Sequence[Column],
         canaries: Sequence[Key],
         extraction: Extraction,
     ) -> None:
-        self._route, self._target_columns, self._extraction = route, target_columns, extraction
+        self._context, self._target_columns, self._extraction = context, target_columns, extraction
         self._key_columns, self._names = key_columns, tuple(column.name for column in key_columns)
         self._canaries = canaries
         self._unsettled: dict[Key, bool] = {}
@@ -117,7 +118,7 @@ class LookUps:
         undecoded = 0
         selection = Keys(self._names, keys)
         async with (
-            self._route.source.read(self._route.stream, self._extraction.fitting.columns, selection) as reading,
+            self._context.source.read(self._context.stream, self._extraction.fitting.columns, selection) as reading,
             aclosing(reading.chunks()) as chunks,
         ):
             async for chunk in chunks:
@@ -128,18 +129,18 @@ class LookUps:
         return LookUpResult(frozenset(found), undecoded)
 
     async def _find_existing(self, keys: Sequence[Key]) -> frozenset[Key]:
-        found = await self._route.source.existing(self._route.stream, self._target_columns, Keys(self._names, keys))
+        found = await self._context.source.existing(self._context.stream, self._target_columns, Keys(self._names, keys))
         return frozenset(found).intersection(keys)
 
     async def _remove(self, keys: Sequence[Key]) -> None:
-        if follows_deletes(self._route.stream.deletes):
+        if follows_deletes(self._context.stream.deletes):
             await asyncio.to_thread(self._extraction.remove, self._key_columns, keys)
 
     async def _see_again(self, keys: Sequence[Key]) -> list[Key]:
         """Return the keys that a second pass over all rows of the source sees."""
-        seen = await self._route.source.seen(self._route.stream, self._target_columns, Keys(self._names, keys))
+        seen = await self._context.source.seen(self._context.stream, self._target_columns, Keys(self._names, keys))
         return [keys[index] for index in sorted(set().union(*seen))]
 
     def _broken_look_up(self, keys: int) -> FatalError:
         kinds = ", ".join(f"{column.name} {column.type}" for column in self._key_columns)
-        return broken_look_up(self._route, keys, kinds)
+        return broken_look_up(self._context, keys, kinds)

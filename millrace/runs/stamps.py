@@ -16,7 +16,7 @@ TOLERANCE = timedelta(hours=1)
 _DECLARE = "declare stamps_in with the time zone in which stamps are written"
 
 
-def stamped_ahead(frame: pl.DataFrame, columns: Sequence[Column], stream: Stream, read_at: datetime) -> timedelta:
+def measure_ahead(frame: pl.DataFrame, columns: Sequence[Column], stream: Stream, read_at: datetime) -> timedelta:
     """By how much the latest stamp of these rows is ahead of the moment of the read; zero where none is."""
     column = next((one for one in columns if one.path == stream.capture.stamp), None)
     if column is None or column.type.kind not in {Kind.TIMESTAMP, Kind.TIMESTAMP_UTC}:
@@ -29,7 +29,7 @@ def stamped_ahead(frame: pl.DataFrame, columns: Sequence[Column], stream: Stream
     return max(latest.replace(tzinfo=None) - now.replace(tzinfo=None), timedelta(0))
 
 
-def note_of_stamps_ahead(stream: Stream, ahead: timedelta) -> str:
+def describe_ahead(stream: Stream, ahead: timedelta) -> str:
     """What an operator should know; '' where the difference is small."""
     if ahead <= TOLERANCE:
         return ""

@@ -15,45 +15,48 @@ import polars as pl
 from millrace.base.types import Column
 from millrace.drivers.worker import Worker
 from millrace.lake.batch import Batch
+from millrace.runs.context import StreamContext
 from millrace.runs.extract import Extraction, Purpose
 from millrace.runs.look_up import LookUps
-from millrace.runs.reads import Route, note_lost, require_all, window
+from millrace.runs.reads import note_lost, read_window, require_all
 from millrace.runs.scan import ScanWriter
 from millrace.sources.chunk import Reading, Window
 from millrace.warehouse.compare import Scan
 
 
-async def sweep(route: Route, *, deep: bool = False) -> Batch | None:
+async def sweep(context: StreamContext, *, deep: bool = False) -> Batch | None:
     """Compare the whole table with the target, and read again what differs. Return None when both are empty.
 
     A ``deep`` sweep compares with the target's own values, not only with the hashes that are stored beside them.
     Without a target there is nothing to compare with: the batch is then a window of everything.
     """
-    known = await route.known()
-    if not known:
-        return await window(route, Window())
+    target_columns = await context.target_columns()
+    if not target_columns:
+        return await read_window(context, Window())
     async with AsyncExitStack() as stack:
-        async with route.source.read(route.stream, known, Window()) as reading:
-            standing = await route.standing()
+        async with context.source.read(context.stream, target_columns, Window()) as reading:
+            state = await context.state()
             extraction = stack.enter_context(
                 Extraction(
-                    route.landing,
-                    route.stream,
-                    await route.facts(reading, Window()),
-                    Purpose("sweep", consent=route.consent, by_value=deep or bool(standing.lost)),
-                    standing,
+                    context.destination,
+                    context.stream,
+                    await context.facts(reading, Window()),
+                    Purpose("sweep", consent=context.consent, by_value=deep or bool(state.lost)),
+                    state,
                 )
             )
-            note_lost(extraction, standing.lost)
-            scan = await _scan(route, known, reading, extraction, deep=deep)
-        matched = await _read_again(route, known, scan, extraction)
+            note_lost(extraction, state.lost)
+            scan = await _scan(context, target_columns, reading, extraction, deep=deep)
+        matched = await _read_again(context, target_columns, scan, extraction)
         return await asyncio.to_thread(lambda: extraction.finish(matched=matched))
 
 
-async def _scan(route: Route, known: Sequence[Column], reading: Reading, extraction: Extraction, *, deep: bool) -> Scan:
+async def _scan(
+    context: StreamContext, target_columns: Sequence[Column], reading: Reading, extraction: Extraction, *, deep: bool
+) -> Scan:
     """Write key and row hash of every row into the lake. Rows that cannot be decoded are rejects of the batch."""
     prefix = extraction.scan_prefix
-    with ScanWriter(route.landing, route.stream, reading.facts, known, prefix, is_deep=deep) as writer:
+    with ScanWriter(context.destination, context.stream, reading.facts, target_columns, prefix, is_deep=deep) as writer:
         rows = 0
         async with aclosing(reading.chunks()) as chunks:
             async for chunk in chunks:
@@ -63,18 +66,25 @@ async def _scan(route: Route, known: Sequence[Column], reading: Reading, extract
                 await asyncio.to_thread(extraction.keep_rejects, pl.concat([fitted.rejected, too_long]))
                 extraction.report(writer.rows)
         scan = await asyncio.to_thread(writer.finish)
-        await require_all(route, reading, rows)
+        await require_all(context, reading, rows)
     return scan
 
 
-async def _read_again(route: Route, known: Sequence[Column], scan: Scan, extraction: Extraction) -> int:
+async def _read_again(
+    context: StreamContext, target_columns: Sequence[Column], scan: Scan, extraction: Extraction
+) -> int:
     """Add the rows that differ, and remove the rows that were deleted. Return the number of rows that agree."""
     columns = [column for name in scan.keys for column in scan.columns if column.name == name]
-    look_ups = LookUps(route, known, columns, scan.canaries, extraction)
-    with Worker(f"compare-{route.stream.name}") as worker:
-        lost = (await route.standing()).lost
-        comparison = route.warehouse.compare(
-            route.pipeline, route.stream, scan, route.landing.working_store, known, trusts_hashes=not lost
+    look_ups = LookUps(context, target_columns, columns, scan.canaries, extraction)
+    with Worker(f"compare-{context.stream.name}") as worker:
+        lost = (await context.state()).lost
+        comparison = context.warehouse.compare(
+            context.pipeline,
+            context.stream,
+            scan,
+            context.destination.working_store,
+            target_columns,
+            trusts_hashes=not lost,
         )
         async with worker.within(comparison) as compared:
             for change in compared.changes:

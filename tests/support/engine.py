@@ -29,8 +29,10 @@ from millrace.lake.store import ObjectStore
 from millrace.models.transform import transform
 from millrace.queues.source import CollectedSource
 from millrace.runs.choose import Bounds, read
+from millrace.runs.context import StreamContext
 from millrace.runs.destination import BatchDestination
-from millrace.runs.reads import Route, replay, window
+from millrace.runs.reads import read_window
+from millrace.runs.replay import replay_rejects
 from millrace.runs.sweep import sweep
 from millrace.sources.chunk import Source, Window
 from millrace.sources.mongo import MongoSource
@@ -50,7 +52,7 @@ NOW = Bounds()
 ANY_REJECTS = Consent(accept_rejects=True)
 """Of tests of what is rejected and why; ``run`` is as strict as a run is."""
 
-Way = Callable[[Route], Awaitable[Batch | None]]
+Way = Callable[[StreamContext], Awaitable[Batch | None]]
 """A way to a batch: a window, a sweep, a replay."""
 
 
@@ -78,15 +80,15 @@ class Engine:
 
     async def run(self, stream: Stream, bounds: Bounds = NOW) -> LoadResult | None:
         """What a run does, by default one that is asked nothing: a window, a sweep that is due, or a snapshot."""
-        return await self._through(stream, lambda route: read(route, bounds))
+        return await self._through(stream, lambda context: read(context, bounds))
 
     async def sweep(self, stream: Stream, *, deep: bool = False) -> LoadResult | None:
         """Compare the whole stream with its target and load what differs; None when both are empty."""
-        return await self._through(stream, lambda route: sweep(route, deep=deep))
+        return await self._through(stream, lambda context: sweep(context, deep=deep))
 
     async def replay(self, stream: Stream) -> LoadResult | None:
         """Read the open rejects again; None when there are none."""
-        return await self._through(stream, replay)
+        return await self._through(stream, replay_rejects)
 
     async def extract(self, stream: Stream, *, full: bool = False, upper: str | None = None) -> Batch | None:
         """Read a window into the lake; the batch is also kept in ``batches``."""
@@ -159,9 +161,9 @@ class Engine:
             yield self.table_source(stream)
 
     def _window(self, full: bool, upper: str | None) -> Way:
-        async def read(route: Route) -> Batch | None:
-            lower = None if full else (await route.standing()).position
-            return await window(route, Window(lower, upper))
+        async def read(context: StreamContext) -> Batch | None:
+            lower = None if full else (await context.state()).position
+            return await read_window(context, Window(lower, upper))
 
         return read
 
@@ -182,8 +184,8 @@ class Engine:
     async def _batch(self, stream: Stream, way: Way, token: int) -> Batch | None:
         landing = self.landing(token)
         with self._source(stream) as source:
-            route = Route(source, landing, self.warehouse, pipeline_of(stream), stream, consent=ANY_REJECTS)
-            batch = await way(route)
+            context = StreamContext(source, landing, self.warehouse, pipeline_of(stream), stream, consent=ANY_REJECTS)
+            batch = await way(context)
         self.batches += [batch] if batch else []
         return batch
 
@@ -223,7 +225,7 @@ class Together:
             limits = engine.warehouse.dialect.limits
             form, dated = pipeline.landing, pipeline.dated
             landing = BatchDestination(pipeline.name, engine.store, limits, None, token, form, self.processed, dated)
-            return await read(Route(source, landing, engine.warehouse, pipeline, stream), bounds)
+            return await read(StreamContext(source, landing, engine.warehouse, pipeline, stream), bounds)
 
 
 def pipeline_of(stream: Stream) -> Pipeline:

@@ -35,7 +35,8 @@ from millrace.sources.mysql import MySQLSource
 from millrace.sources.postgres import PostgresSource
 from millrace.runs.destination import BatchDestination
 from millrace.declaration.pipeline import Pipeline
-from millrace.runs.reads import Route, window
+from millrace.runs.context import StreamContext
+from millrace.runs.reads import read_window
 from millrace.warehouse.dialect import REDSHIFT_DIALECT
 from millrace.warehouse.stream_state import NEVER_LOADED
 
@@ -57,7 +58,7 @@ async def read():
     }[kind]()
     stream = Stream("large", f"{kind}:{place}", "_id" if kind == "mongo" else "id", Incremental("changed"))
     landing = BatchDestination("test", Discard(), REDSHIFT_DIALECT.limits)
-    return await window(Route(source, landing, Empty(), Pipeline("test", [stream]), stream), Window())
+    return await read_window(StreamContext(source, landing, Empty(), Pipeline("test", [stream]), stream), Window())
 
 assert asyncio.run(read()).written == int(rows)
 status = Path("/proc/self/status")

@@ -22,8 +22,8 @@ from millrace.queues.objects import collected_prefix, key_of
 from millrace.queues.queue import Message
 from millrace.queues.source import CollectedSource
 from millrace.runs.choose import read
+from millrace.runs.context import StreamContext
 from millrace.runs.dead_letters import DeadLetters, send_dead_letters
-from millrace.runs.reads import Route
 from millrace.warehouse.ledger.load_result import LoadResult
 from tests.support.engine import NOW, PIPELINE, Engine, Together, pipeline_of
 from tests.support.lost_objects import replace_without
@@ -113,7 +113,7 @@ async def run_together(together: Together, own: Pipeline) -> dict[str, LoadResul
     engine, (stream,) = together.engine, own.streams
     source = CollectedSource(engine.store, own, engine.warehouse.collected)
     with engine.warehouse.lease(own, stream, engine.holder) as token:
-        batch = await read(Route(source, engine.landing(token), engine.warehouse, own, stream), NOW)
+        batch = await read(StreamContext(source, engine.landing(token), engine.warehouse, own, stream), NOW)
     assert batch is not None
     return together.load(own, together.transform(own, [batch]))
 

@@ -184,7 +184,8 @@ from millrace.sources.chunk import Window
 from millrace.sources.postgres import PostgresSource
 from millrace.runs.destination import BatchDestination
 from millrace.declaration.pipeline import Pipeline
-from millrace.runs.reads import Route, window
+from millrace.runs.context import StreamContext
+from millrace.runs.reads import read_window
 from millrace.warehouse.dialect import REDSHIFT_DIALECT
 from millrace.warehouse.stream_state import NEVER_LOADED
 
@@ -199,8 +200,9 @@ landing = BatchDestination("test", Discard(), REDSHIFT_DIALECT.limits)
 class Empty:
     def find_state(self, pipeline, stream): return NEVER_LOADED
 
-route = Route(PostgresSource(lambda: psycopg2.connect(url)), landing, Empty(), Pipeline("test", [stream]), stream)
-assert asyncio.run(window(route, Window())).counts.read == int(rows)
+source = PostgresSource(lambda: psycopg2.connect(url))
+context = StreamContext(source, landing, Empty(), Pipeline("test", [stream]), stream)
+assert asyncio.run(read_window(context, Window())).counts.read == int(rows)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 

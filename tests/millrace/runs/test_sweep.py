@@ -277,7 +277,7 @@ from millrace import Incremental, Pipeline, Stream
 from millrace.sources.chunk import batches_of_keys
 from millrace.sources.postgres import PostgresSource
 from millrace.runs.destination import BatchDestination
-from millrace.runs.reads import Route
+from millrace.runs.context import StreamContext
 from millrace.runs.sweep import sweep
 from millrace.warehouse.compare import Comparison
 from millrace.warehouse.dialect import POSTGRES_DIALECT
@@ -303,8 +303,9 @@ class Warehouse:
     def compare(self, pipeline, stream, scan, store, known, trusts_hashes): yield Unequal(0, 0, None)
 
 landing = BatchDestination("test", Discard(), POSTGRES_DIALECT.limits)
-route = Route(PostgresSource(lambda: psycopg2.connect(url)), landing, Warehouse(), Pipeline("test", [stream]), stream)
-swept = asyncio.run(sweep(route, deep=True))
+source = PostgresSource(lambda: psycopg2.connect(url))
+context = StreamContext(source, landing, Warehouse(), Pipeline("test", [stream]), stream)
+swept = asyncio.run(sweep(context, deep=True))
 assert (swept.kind, swept.counts.read) == ("sweep", int(rows))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """

@@ -1,0 +1,60 @@
+"""What a read of one stream needs to know."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+
+from millrace.base.types import Column
+from millrace.declaration.consent import NO_CONSENT, Consent
+from millrace.declaration.model import Model
+from millrace.declaration.pipeline import Pipeline
+from millrace.declaration.stream import Stream
+from millrace.runs.destination import BatchDestination
+from millrace.sources.chunk import ReadFacts, Reading, Selection, Source, Window
+from millrace.warehouse.stream_state import StreamState
+from millrace.warehouse.warehouse import Warehouse
+
+
+@dataclass
+class StreamContext:
+    """One stream of a pipeline in one run: its source, the destination of its batch, and its warehouse."""
+
+    source: Source
+    destination: BatchDestination
+    warehouse: Warehouse
+    pipeline: Pipeline
+    stream: Stream
+    consent: Consent = NO_CONSENT
+    """What a person allows this run to do."""
+    _state: StreamState | None = field(default=None, repr=False)
+
+    async def state(self) -> StreamState:
+        """Return how far the stream has come in the warehouse; it is asked once."""
+        if self._state is None:
+            self._state = await asyncio.to_thread(self.warehouse.find_state, self.pipeline, self.stream)
+        return self._state
+
+    async def target_columns(self) -> tuple[Column, ...]:
+        """Return the columns that the target has now; () before the first load."""
+        return (await self.state()).columns
+
+    async def facts(self, reading: Reading, selection: Selection) -> ReadFacts:
+        """Return what is fixed of a read, as its batch records it: the next position only where the selection
+        advances, and with what an operator should know about the position that the read may have begun from."""
+        read = reading.facts
+        begun = (await self.state()).note if isinstance(selection, Window) else ""
+        if not selection.advances:
+            read = replace(read, next_position=None, position_note="")
+        return replace(read, note="; ".join(filter(None, (read.note, read.position_note, begun))))
+
+    @property
+    def models(self) -> list[Model]:
+        """The models that are computed from the stream alone or with others, and whose rows hold its key."""
+        roots = self.pipeline.roots
+        return [one for one in self.pipeline.models if roots.of(one) >= {self.stream.name} and roots.key_columns(one)]
+
+    @property
+    def feeds_models(self) -> bool:
+        """Whether a model is computed from the stream."""
+        return any(self.stream.name in model.inputs for model in self.pipeline.models)
