@@ -52,11 +52,11 @@ class SweepPlaces:
     aws: dict[str, str]
 
     def connect(self) -> Any:
-        """A connection to the source."""
+        """Return a connection to the source."""
         return psycopg2.connect(self.source_url)
 
     def context(self) -> StreamContext:
-        """The stream's way."""
+        """Return the context of the stream."""
         credentials = AwsCredentials(
             aws_access_key_id=self.aws["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=self.aws["AWS_SECRET_ACCESS_KEY"],

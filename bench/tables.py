@@ -82,7 +82,7 @@ class Discard(ObjectStore):
 
 
 def source_of(url: str) -> tuple[TableSource, Stream]:
-    """The table as a stream."""
+    """Return the table as a stream, and its source."""
     place = "mysql:bench.big" if url.startswith("mysql") else "postgres:public.big"
     source = (
         MySQLSource(lambda: connect(url)) if url.startswith("mysql") else PostgresSource(lambda: psycopg2.connect(url))
@@ -91,7 +91,7 @@ def source_of(url: str) -> tuple[TableSource, Stream]:
 
 
 async def read(url: str) -> Batch:
-    """The whole table."""
+    """Read the whole table."""
     source, stream = source_of(url)
     async with source.read(stream, (), Window()) as reading:
         with Extraction(
@@ -117,7 +117,7 @@ def measured(url: str) -> str:
 
 @contextmanager
 def tables(rows: int) -> Iterator[tuple[str, str]]:
-    """The URLs of two databases that hold the same table."""
+    """Provide the URLs of two databases with the same table."""
     with tempfile.TemporaryDirectory(prefix="millrace-bench-") as directory:
         Path(directory).chmod(0o755)
         postgres, mysql = start_postgres(Path(directory) / "postgres"), start_mysql(Path(directory) / "mysql")
@@ -131,7 +131,7 @@ def tables(rows: int) -> Iterator[tuple[str, str]]:
 
 
 def fill(postgres_url: str, mysql_url: str, rows: int) -> None:
-    """The same rows into both."""
+    """Write the same rows into both databases."""
     with closing(psycopg2.connect(postgres_url)) as connection, connection, connection.cursor() as cursor:
         cursor.execute(POSTGRES_TABLE.format(rows=rows))
     with closing(connect(mysql_url)) as connection, connection.cursor() as cursor:

@@ -1,7 +1,6 @@
-"""How long a run of `totesys` takes: with nothing to do, and with a hundred changes. ``python -m local run -- python -m
-bench.totesys``
+"""Measure how long a run of `totesys` takes, without changes and with a hundred.
 
-On two years of data.
+``python -m local run -- python -m bench.totesys``, on two years of data.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ async def measure(times: int) -> None:
 
 
 async def change_and_run(connection: Any) -> tuple[int, float]:
-    """A run after the changes."""
+    """Change rows, then measure a run."""
     with connection, connection.cursor() as cursor:
         cursor.execute(CHANGE, (CHANGES,))
     return await run()

@@ -1,8 +1,8 @@
-"""``python -m bench.versions --facts 10000 --facts 1000000``: what one changed version and one new fact cost, by the
-number of facts that are there.
+"""Measure what one changed version and one new fact cost, by the number of existing facts.
 
-Source and warehouse are two databases of a Postgres on this machine, the lake is a folder. The facts that are there are
-put into the warehouse directly, bound to the first versions of their stocks.
+``python -m bench.versions --facts 10000 --facts 1000000``. Source and warehouse are two databases of a Postgres on this
+machine, the lake is a folder. The existing facts are put into the warehouse directly, bound to the first versions of
+their stocks.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ def places() -> Iterator[VersionsPlaces]:
 
 
 def measured(facts: int) -> float:
-    """The middle of several runs, each with one changed version and one new fact; seconds."""
+    """Return the median seconds of several runs, each with one changed version and one new fact."""
     with places() as found:
         execute(found.source_url, SOURCE)
         found.run()

@@ -43,7 +43,7 @@ DEBUG = "--debug"
 application = typer.Typer(
     name="millrace",
     cls=_Commands,
-    help="Copies changes of operational databases into the warehouse, exactly once.",
+    help="Copy changes of operational databases into the warehouse, exactly once.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -336,7 +336,7 @@ def _print(report: RunReport, as_json: bool) -> None:
 
 @application.callback()
 def options(debug: Debug = False) -> None:
-    """Copies changes of operational databases into the warehouse, exactly once."""
+    """Copy changes of operational databases into the warehouse, exactly once."""
     if debug:
         # The variable is for Prefect if it is imported later, the logger if it is imported already.
         os.environ["PREFECT_LOGGING_LEVEL"] = "DEBUG"

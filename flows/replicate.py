@@ -80,7 +80,7 @@ async def replicate(request: ReplicateRequest = DEFAULT_REQUEST) -> RunReport:
 
 
 async def _plan(request: ReplicateRequest, pipeline: Pipeline, streams: Sequence[Stream]) -> RunReport:
-    """What would be read and loaded; of the models only where everything is read."""
+    """Plan what would be read and loaded; models are planned only if all streams are."""
     models = [] if request.streams else pipeline.models
     members: list[Stream | Model] = [*streams, *models]
     ended = await gather_outcomes(
@@ -101,7 +101,10 @@ async def _plan(request: ReplicateRequest, pipeline: Pipeline, streams: Sequence
 
 
 async def _extract(name: str, streams: Sequence[Stream], bounds: Bounds) -> dict[str, Extracted | Exception]:
-    """What was read of each stream, or why not. One subflow per kind of source, all at once."""
+    """Read every stream; return what was read of each, or the error.
+
+    One subflow per kind of source, all at once.
+    """
     kinds = dict.fromkeys(stream.reference.kind for stream in streams)
     by_kind = {kind: [one.name for one in streams if one.reference.kind == kind] for kind in kinds}
     ended = await gather_outcomes(EXTRACT[kind](name, names, bounds) for kind, names in by_kind.items())
@@ -168,7 +171,7 @@ async def _load_together(
 def _held_up(
     pipeline: Pipeline, stream: str, outcome: Extracted | Exception, read: Mapping[str, Extracted | Exception]
 ) -> StreamReport:
-    """The row of a stream that loads nothing, because it or another one could not be read."""
+    """Return the row of a stream that loads nothing, because it or another one could not be read."""
     if isinstance(outcome, Exception):
         return failed(pipeline, stream, outcome)
     unread = {name: one for name, one in read.items() if isinstance(one, Exception)}

@@ -85,7 +85,7 @@ def up(directory: Directory = None, prefect: WithPrefect = True, mysql: WithMySQ
 
 
 def _fill(stack: Stack) -> None:
-    """Sample data for the sources of `stori` where there is none, so that its deployment has something to bring."""
+    """Put sample data into empty sources of `stori`, so that its deployment has something to load."""
     if stack.postgres.execute("SELECT to_regclass('public.transactions')", database=BANK_DATABASE) != [(None,)]:
         return
     from infra.work_pool import is_secret  # noqa: PLC0415 - Prefect takes seconds to import

@@ -39,7 +39,7 @@ NO_FILES = dict.fromkeys(("config_file", "credentials_file"), (None, None, os.de
 
 @dataclass(frozen=True)
 class AwsServer:
-    """A running emulator."""
+    """A running emulator of AWS."""
 
     process: Process
     port: int
@@ -50,7 +50,7 @@ class AwsServer:
         return f"http://{LOCALHOST}:{self.port}"
 
     def environment(self) -> dict[str, str]:
-        """The AWS_* variables with which boto3 and the AWS CLI talk to the emulator and to nothing else."""
+        """Return the AWS_* variables with which boto3 and the AWS CLI use the emulator and nothing else."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": ACCOUNT_ID,
@@ -60,7 +60,7 @@ class AwsServer:
         }
 
     def client(self, service: str) -> Any:
-        """A boto3 client of the emulator, one for all who ask in this process."""
+        """Return a boto3 client of the emulator, one for the whole process."""
         return _client(service, self.url)
 
     def create_bucket(self, name: str) -> str:
@@ -84,7 +84,7 @@ class AwsServer:
         return f"{self.url}/{ACCOUNT_ID}/{name}"
 
     def stop(self) -> None:
-        """End the emulator."""
+        """Stop the emulator."""
         self.process.stop()
 
 

@@ -1,4 +1,4 @@
-"""The directory of one stack: held by one process at a time, and swept away if its holder was killed."""
+"""The directory of one stack: one process at a time locks it, and it is removed if that process was killed."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ LOCK_NAME = "lock"
 
 @contextmanager
 def stack_directory(kept: Path | None) -> Iterator[Path]:
-    """A directory that belongs to this process: ``kept`` for good, or a temporary one that is removed at the end.
+    """Provide a directory for this process.
 
-    Raises ConfigurationError if another stack runs in ``kept``.
+    It is ``kept`` for good, or a temporary one that is removed at the end.
     """
     if kept is not None:
         kept.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def stack_directory(kept: Path | None) -> Iterator[Path]:
 
 
 def sweep() -> list[Path]:
-    """Remove the temporary directories of this user's stacks that nobody holds any more; returns their paths."""
+    """Remove the temporary directories of this user's stacks that no process locks; return their paths."""
     removed = []
     for directory in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         # Its holder may end, and remove it, between any two of these steps.

@@ -1,6 +1,6 @@
-"""ECS beside the stack: a cluster on the emulator, the agent that makes its tasks real, and Prefect's worker for it.
+"""ECS for the stack: a cluster on the emulator, the agent that runs its tasks, and Prefect's worker for it.
 
-Stack, secrets and work pool are made by the same steps as on AWS, for the environment `local`.
+Stack, secrets and work pool are created by the same steps as on AWS, for the environment `local`.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class Ecs:
 
 
 def make_environment(aws: AwsServer, prefect: PrefectServer) -> dict[str, str]:
-    """The stack of infra/stack.yaml on the emulator, as the environment `local` wants it; its outputs.
+    """Create the stack of infra/stack.yaml on the emulator for the environment `local`; return its outputs.
 
-    Emulator and Prefect server answer already.
+    Emulator and Prefect server must answer already.
     """
     with _settings_of(prefect):
         target = _target(aws.environment())
@@ -100,7 +100,7 @@ def _target(variables: Mapping[str, str]) -> CloudEnvironment:
 
 @contextmanager
 def _settings_of(prefect: PrefectServer) -> Iterator[None]:
-    """Those of whoever starts the stack may point at another server."""
+    """Return Prefect settings without those of the user, which may point at another server."""
     settings = {PREFECT_API_URL: prefect.api_url, PREFECT_HOME: prefect.home, PREFECT_API_KEY: None}
     with temporary_settings(settings):
         yield

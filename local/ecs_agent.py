@@ -1,8 +1,8 @@
-"""What ECS's own agent is on its machines: makes a process of every task that the emulator keeps as a record.
+"""The agent of ECS: start a process for every task that the emulator keeps as a record.
 
-``python -m local.ecs_agent``. A container is a process with an environment, a home and a directory of its own; of its
-image only the name counts. An image it was not told of cannot be pulled, and a secret that is not there keeps a task
-from starting, as on AWS. Changes of a task go to the queue that Prefect's worker watches.
+``python -m local.ecs_agent``. A container is a process with its own environment, home and directory; only the name of
+its image counts. As on AWS, an unknown image cannot be pulled, and a missing secret keeps a task from starting. Changes
+of a task go to the queue that Prefect's worker watches.
 """
 
 from __future__ import annotations
@@ -58,7 +58,10 @@ class Container:
             kill_container(self.identifier)
 
     def exit_code(self) -> int | None:
-        """As ECS tells it; None while it runs. A container ends with its first process: the others are killed."""
+        """Return the exit code as ECS reports it; None while the task runs.
+
+        A container ends with its first process: the others are killed.
+        """
         code = self.popen.poll()
         if code is None:
             return None
@@ -139,7 +142,10 @@ class Agent:
         return task
 
     def _tell(self, task_arn: str, **changes: Any) -> None:
-        """What EventBridge sends on a change. The emulator's own exit code is left out, as it knows none."""
+        """Send the event that EventBridge sends on a change.
+
+        It has no exit code, because the emulator does not know the real one.
+        """
         task = json.loads(json.dumps(self._task(task_arn), default=str))
         for container in task["containers"]:
             container.pop("exitCode", None)
@@ -170,7 +176,10 @@ def kill_container(identifier: str) -> None:
 
 
 def _machine(identifier: str, home: Path) -> dict[str, str]:
-    """What a container finds without being told: programs, a home, the credentials of its role; nothing of the host."""
+    """Return the variables that every container has.
+
+    They name programs, a home and the credentials of its role, and nothing of the host.
+    """
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     role = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     return role | {CONTAINER_VARIABLE: identifier, "PATH": programs, "HOME": str(home), "LANG": "C.UTF-8"}

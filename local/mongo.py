@@ -1,6 +1,6 @@
 """A MongoDB stand-in on 127.0.0.1: SecantusDB, which presents itself as a replica set of one node.
 
-It is a process of its own (it is GPL software and no part of this program). No login, no TLS.
+It is a separate process (it is GPL software and not part of this program). It has no login and no TLS.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from local.processes import LOCALHOST, Process, free_port
 
 @dataclass(frozen=True)
 class MongoServer:
-    """A running server."""
+    """A running MongoDB server."""
 
     process: Process
     port: int
 
     @property
     def url(self) -> str:
-        """``mongodb://127.0.0.1:port/``."""
+        """The URL ``mongodb://127.0.0.1:port/``."""
         return f"mongodb://{LOCALHOST}:{self.port}/"
 
     def drop_database(self, name: str) -> None:
@@ -33,12 +33,12 @@ class MongoServer:
             client.drop_database(name)
 
     def stop(self) -> None:
-        """End the server; what it holds stays in its directory."""
+        """Stop the server; its data stays in its directory."""
         self.process.stop()
 
 
 def launch_mongo(directory: Path) -> MongoServer:
-    """Start a server without waiting for it; its data lies in ``directory``."""
+    """Start a server without waiting for it; its data is in ``directory``."""
     directory.mkdir(parents=True, exist_ok=True)
     port = free_port()
     command = [str(Path(sys.executable).with_name("secantusd-py")), "--host", LOCALHOST, "--port", str(port)]

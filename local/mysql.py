@@ -48,14 +48,17 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class MySQLServer:
-    """A running server; ``process`` is None where it is not ours. ``superuser_url`` holds the superuser's password."""
+    """A running MySQL server.
+
+    ``process`` is None if the stack did not start it. ``superuser_url`` contains the superuser's password.
+    """
 
     process: Process | None
     superuser_url: URL
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The TCP port of the server."""
         return self.superuser_url.port or 3306
 
     def url(self, database: str = "", *, user: str | None = None, password: str | None = None) -> str:
@@ -66,12 +69,15 @@ class MySQLServer:
         return (url if password is None else url.set(password=password)).render_as_string(hide_password=False)
 
     def password_of(self, user: str) -> str:
-        """A user's password. It follows from the superuser's, so that a kept directory keeps no further secrets."""
+        """Return a user's password.
+
+        It follows from the superuser's, so that a kept directory contains no further secrets.
+        """
         secret = str(self.superuser_url.password or "")
         return secret if user == self.superuser_url.username else _derived(secret, user)
 
     def address(self, database: str) -> str:
-        """``127.0.0.1:port/database``."""
+        """Address ``127.0.0.1:port/database``."""
         return f"{self.superuser_url.host}:{self.port}/{database}"
 
     def execute(self, statement: str, *, database: str = "") -> list[tuple[Any, ...]]:
@@ -81,20 +87,20 @@ class MySQLServer:
             return list(cursor.fetchall())
 
     def create_database(self, name: str, *, owner: str | None = None) -> str:
-        """Its owner's URL of the database; created if it is not there yet.
+        """Return the URL of a database for its owner; create both if they are missing.
 
-        The owner is no superuser, but sees when other sessions' transactions began (PROCESS), as the engine wants it
-        of a source. It bears the database's name unless another is given.
+        The owner is not a superuser, but sees when transactions of other sessions began (PROCESS), as the engine
+        requires of a source. Its name is that of the database unless another is given.
         """
         self.execute(f"CREATE DATABASE IF NOT EXISTS {_quote(name)} CHARACTER SET utf8mb4")
         return self.create_user(owner or name, name, rights=("ALL PRIVILEGES",))
 
     def create_reader(self, name: str, database: str) -> str:
-        """The URL of a user that may read the database and see when other sessions' transactions began."""
+        """Return the URL of a user who may read the database and see when transactions of other sessions began."""
         return self.create_user(name, database, rights=("SELECT",))
 
     def create_user(self, name: str, database: str, *, rights: Sequence[str], sees_transactions: bool = True) -> str:
-        """The URL of a user with these rights on the database; created if it is not there yet."""
+        """Return the URL of a user with these rights on the database; create the user if it is missing."""
         self.execute(f"CREATE USER IF NOT EXISTS {_user(name)} IDENTIFIED BY '{self.password_of(name)}'")
         self.execute(f"GRANT {', '.join(rights)} ON {_pattern(database)}.* TO {_user(name)}")
         if sees_transactions:
@@ -127,7 +133,7 @@ class MySQLServer:
 
 
 def connect(url: str) -> Any:
-    """A connection that commits each statement."""
+    """Return a connection that commits each statement."""
     parts = make_url(url)
     return pymysql.connect(
         host=parts.host or LOCALHOST,
@@ -143,21 +149,21 @@ def connect(url: str) -> Any:
 
 
 def is_available() -> bool:
-    """Whether there is a server to start, or MYSQL_URL names one."""
+    """Return whether there is a server to start, or MYSQL_URL names one."""
     return bool(os.environ.get(URL_VARIABLE) or shutil.which("mariadbd", path=SEARCHED))
 
 
 def start_mysql(directory: Path, *, port: int | None = None) -> MySQLServer:
-    """Start a server whose data lies in ``directory`` (made at the first start, kept for the next), and wait until it
-    accepts logins. With MYSQL_URL set, that server instead.
+    """Start a server with its data in ``directory``, and wait until it accepts logins.
 
-    Raises ConfigurationError if there is no MariaDB to start, Unreachable if it does not start.
+    The directory is created at the first start and kept for the next one. With MYSQL_URL set, that server is used
+    instead. Raises ConfigurationError if MariaDB is not installed, Unreachable if it does not start.
     """
     return wait_for_mysql(launch_mysql(directory, port=port))
 
 
 def launch_mysql(directory: Path, *, port: int | None = None) -> MySQLServer:
-    """The same without waiting for it."""
+    """Start a server with its data in ``directory`` without waiting for it."""
     if given := os.environ.get(URL_VARIABLE):
         return MySQLServer(None, make_url(given))
     install, serve = _program("mariadb-install-db"), _program("mariadbd")
@@ -194,7 +200,7 @@ def _program(name: str) -> str:
 
 
 def _prepare(directory: Path, user: str | None) -> str:
-    """The superuser's password. It is set by the statements that the server runs when it starts."""
+    """Return the superuser's password; the server sets it by statements that it runs at its start."""
     directory.mkdir(parents=True, exist_ok=True)
     directory.chmod(0o700)
     password_path, statements_path = directory / "superuser-password", directory / "start.sql"
@@ -215,9 +221,10 @@ def _prepare(directory: Path, user: str | None) -> str:
 
 
 def _script(install: str, serve: str, port: int) -> str:
-    """Install at the first start, under a name that is changed when it is whole; then become the server.
+    """Return a script that installs the data at the first start, then becomes the server.
 
-    Each server has its own directory for temporary tables: at its start it clears away what it takes for its own there.
+    The data gets its final name when it is complete. Each server has its own directory for temporary tables, because it
+    removes what it finds there at its start.
     """
     log_size = f"--innodb-log-file-size={SETTINGS['innodb-log-file-size']}"
     installing = ["--auth-root-authentication-method=normal", "--skip-test-db", log_size]
@@ -253,7 +260,7 @@ def _quote(identifier: str) -> str:
 
 
 def _pattern(database: str) -> str:
-    """A database's name in GRANT, where ``_`` and ``%`` stand for others."""
+    """Return a database's name for GRANT, which treats ``_`` and ``%`` as wildcards."""
     return _quote(database.replace("_", "\\_").replace("%", "\\%"))
 
 

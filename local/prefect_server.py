@@ -13,7 +13,10 @@ TRACKING_OFF = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"
 
 @dataclass(frozen=True)
 class PrefectServer:
-    """A running server with its own UI. ``home`` is the PREFECT_HOME of its clients."""
+    """A running Prefect server with its own UI.
+
+    ``home`` is the PREFECT_HOME of its clients.
+    """
 
     process: Process
     port: int
@@ -26,16 +29,19 @@ class PrefectServer:
 
     @property
     def api_url(self) -> str:
-        """PREFECT_API_URL."""
+        """The value for PREFECT_API_URL."""
         return f"{self.ui_url}/api"
 
     def stop(self) -> None:
-        """End the server."""
+        """Stop the server."""
         self.process.stop()
 
 
 def launch_prefect_server(directory: Path, *, database_url: str) -> PrefectServer:
-    """Start a server without waiting for it. ``database_url`` is a ``postgresql://`` URL of an own database."""
+    """Start a server without waiting for it.
+
+    ``database_url`` is the ``postgresql://`` URL of a database for it alone.
+    """
     client_home, server_home = directory / "client-home", directory / "server-home"
     client_home.mkdir(parents=True, exist_ok=True)
     port = free_port()

@@ -1,8 +1,8 @@
-"""Child processes of the local stack: started, known to be ready, and never left behind.
+"""Child processes of the local stack: start them, wait until they are ready, and never leave one behind.
 
-Every child runs in a session of its own, so that Ctrl-C in the terminal reaches the stack alone and the stack
-takes its children down in order. Should the stack itself be killed, the kernel signals each child
-(PR_SET_PDEATHSIG, set by ``setpriv`` of util-linux).
+Every child runs in its own session, so that Ctrl-C in the terminal reaches only the stack, and the stack stops its
+children in order. If the stack itself is killed, the kernel signals each child (PR_SET_PDEATHSIG, set by ``setpriv`` of
+util-linux).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LOG_TAIL_LINES = 15
 
 
 def lasting_port(file: Path) -> int:
-    """The port that this file holds if it is free, else another one, which it holds from now on."""
+    """Return the port in this file if it is free, else write another one into it."""
     with suppress(OSError, ValueError), socket.socket() as listener:
         port = int(file.read_text())
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -42,7 +42,7 @@ def lasting_port(file: Path) -> int:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that the kernel gives to nobody else for the next minute.
+    """Return a TCP port of 127.0.0.1 that the kernel gives to nobody else for the next minute.
 
     A connection is made and closed on it: the port stays in TIME_WAIT, which a server may bind (they all set
     SO_REUSEADDR) while neither another search for a free port nor an outgoing connection gets it.
@@ -59,16 +59,16 @@ def free_port() -> int:
 
 
 def dies_with_parent(command: Sequence[str], signal_name: str = "TERM") -> list[str]:
-    """The command, wrapped so that it gets the signal when the thread that started it is gone.
+    """Wrap a command so that it gets a signal when the thread that started it is gone.
 
-    Where ``setpriv`` is missing (macOS) the command stays as it is: only a killed parent leaves children then.
+    Without ``setpriv`` (macOS) the command stays as it is: only a killed parent leaves children then.
     """
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", signal_name, "--", *command] if setpriv else list(command)
 
 
 def neutral_environment() -> dict[str, str]:
-    """This process's environment without what points at other servers: AWS_PROFILE, PREFECT_API_KEY and their kin."""
+    """Return the environment of this process without what points at other servers (AWS_PROFILE, PREFECT_API_KEY, …)."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PREFECT_"))}
 
 
@@ -86,7 +86,7 @@ def as_user(name: str | None) -> Identity:
 
 
 def answers_http(url: str) -> bool:
-    """Whether the URL answers with a success status now."""
+    """Return whether the URL answers with a success status now."""
     try:
         with urllib.request.urlopen(url, timeout=2):  # noqa: S310 - only ever our own server # nosec B310
             return True
@@ -170,15 +170,15 @@ class Process:
             time.sleep(POLL_SECONDS)
 
     def log_text(self) -> str:
-        """What the process wrote so far to standard output and standard error."""
+        """Return what the process has written to stdout and stderr."""
         return self.log_path.read_text(encoding="utf-8", errors="replace") if self.log_path.exists() else ""
 
     def log_tail(self) -> str:
-        """The last lines of the log."""
+        """Return the last lines of the log."""
         return "\n".join(self.log_text().splitlines()[-LOG_TAIL_LINES:])
 
     def ended(self) -> bool:
-        """Whether the process is gone."""
+        """Whether the process has ended."""
         return self._started().poll() is not None
 
     def _failure(self, problem: str) -> Unreachable:

@@ -35,7 +35,10 @@ WAREHOUSE_IAM_ROLE = f"arn:aws:iam::{ACCOUNT_ID}:role/millrace-warehouse"
 
 @dataclass(frozen=True)
 class StackService:
-    """One line of the overview: what runs where. ``where`` holds no password; ``process`` is None if it is not ours."""
+    """One line of the overview: what runs where.
+
+    ``where`` contains no password; ``process`` is None if the stack did not start it.
+    """
 
     name: str
     what: str
@@ -146,7 +149,7 @@ class Stack:
         starting.callback(self.warehouse.stop)
 
     def environment(self) -> dict[str, str]:
-        """The variables with which the product finds this stack. They hold the passwords."""
+        """Return the variables with which the product finds this stack; they contain passwords."""
         variables = {
             "SOURCE_POSTGRES_URL": self.postgres.url(BANK_DATABASE, user=BANK_DATABASE),
             "SOURCE_POSTGRES_TOTESYS_URL": self.postgres.url(totesys_source.DATABASE, user=totesys_source.READER),
@@ -179,7 +182,7 @@ class Stack:
         }
 
     def services(self) -> list[StackService]:
-        """What runs where, without passwords."""
+        """Return what runs where, without passwords."""
         rows = [
             StackService("Postgres", "source", self.postgres.address(BANK_DATABASE), self.postgres.process),
             StackService("MongoDB", "source", self.mongo.url, self.mongo.process),

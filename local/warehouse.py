@@ -1,6 +1,6 @@
-"""Starts the Redshift stand-in (``local.redshift``) as a process in front of a PostgreSQL database.
+"""Start the Redshift stand-in (``local.redshift``) as a process in front of a PostgreSQL database.
 
-It must not run in the client's own process: a garbage-collected connection would wait for itself.
+It must not run in the client's process: a garbage-collected connection would wait for itself.
 """
 
 from __future__ import annotations
@@ -56,16 +56,16 @@ class WarehouseServer:
 
     @property
     def url(self) -> str:
-        """The loader's ``redshift+psycopg2://…?sslmode=prefer``."""
+        """The loader's URL ``redshift+psycopg2://…?sslmode=prefer``."""
         return self.url_of(LOADER)
 
     def url_of(self, user: str) -> str:
-        """The same with another user."""
+        """Return the URL with another user."""
         return f"redshift+psycopg2://{user}:{self.postgres.password_of(user)}@{self.address}?sslmode=prefer"
 
     @property
     def address(self) -> str:
-        """``127.0.0.1:port/database``."""
+        """Address ``127.0.0.1:port/database``."""
         return f"{LOCALHOST}:{self.port}/{self.database}"
 
     @property

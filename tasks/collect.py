@@ -58,7 +58,7 @@ async def forward_dead_letters(pipeline: str, stream: str, connection: str) -> i
 
 
 def dead_letters_of(pipeline: Pipeline, stream: str) -> str:
-    """The connection of the queue for what is rejected of a stream ('': none)."""
+    """Return the connection of the queue for rejected messages of a stream; '' for none."""
     own: Stream = pipeline.stream(stream)
     return own.capture.dead_letters if isinstance(own.capture, Queue) else ""
 

@@ -20,8 +20,11 @@ from millrace.warehouse.warehouse import Warehouse
 
 @asynccontextmanager
 async def open_source(pipeline: Pipeline, stream: Stream, warehouse: Warehouse) -> AsyncIterator[Source]:
-    """The source that a stream names; closed at the end. Of a queue it is what was collected, less what ``warehouse``
-    has already. That it cannot be reached is said of the source, once for all of its streams."""
+    """Open the source of a stream, and close it at the end.
+
+    The source of a queue is what was collected, less what ``warehouse`` has already. An error of the connection names
+    the source, so that it is reported once for all of its streams.
+    """
     reference = stream.reference
     if reference.kind.is_queue:
         yield CollectedSource(await load_landing(), pipeline, warehouse.collected)
@@ -50,8 +53,10 @@ async def open_landing(
 
 
 async def open_warehouse(pipeline: Pipeline) -> Warehouse:
-    """The warehouse that the pipeline names. Connects at its first use; that it cannot be reached is said of the
-    warehouse, not of the stream whose turn it was."""
+    """Return the warehouse of a pipeline; it connects at its first use.
+
+    An error of the connection names the warehouse, not the stream that happened to be first.
+    """
     block = await load_warehouse(pipeline.warehouse)
     dialect = dialect_for(driver_of(block.connector))
     place = f"warehouse (block {block.get_block_type_slug()}/{block._block_document_name})"

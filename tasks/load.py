@@ -20,8 +20,10 @@ from millrace.warehouse.ledger.load_result import LoadResult
 
 @task(name="load", task_run_name="load {pipeline}", **TASK_OPTIONS)
 async def load_batches(pipeline: str, manifests: Sequence[str]) -> list[LoadResult]:
-    """Stage and apply the batches whose manifests have these keys, in the zone that the pipeline loads from; return the
-    results in their order."""
+    """Stage and apply the batches with these manifests; return the results in their order.
+
+    The manifests are in the zone that the pipeline loads from.
+    """
     begun, declared = time.monotonic(), find_pipeline(pipeline)
     warehouse = await open_warehouse(declared)
     store = await load_processed() if declared.is_transformed else await load_landing()

@@ -21,20 +21,28 @@ from millrace.tasks.policy import TASK_OPTIONS, artifact_key
 
 @dataclass(frozen=True)
 class StreamPlan:
-    """Of a stream, or of a model (``source`` are its inputs, and ``query`` is empty). ``reads`` is the kind of batch a
-    run would make; ``lower`` and ``upper`` bound its window (None: open); ``query`` is what the source is asked;
-    ``changes`` what the target lacks; ``statements`` what a load would run. ``reason`` says why there is no plan."""
+    """What a run would do with a stream or a model."""
 
     stream: str
+    """Name of the stream or model."""
     source: str
+    """The source of the stream, or the inputs of the model."""
     target: str
+    """The target."""
     reads: str
+    """The kind of batch that a run would make."""
     lower: str | None
+    """Where its window begins; None: open."""
     upper: str | None
+    """Where its window ends; None: open."""
     query: str
+    """The query to the source; '' for a model."""
     changes: tuple[str, ...]
+    """Schema changes that the target needs."""
     statements: tuple[str, ...]
+    """SQL statements that a load would execute."""
     reason: str = ""
+    """Why there is no plan; '' if there is one."""
 
     @property
     def span(self) -> str:
@@ -59,7 +67,7 @@ def no_plan(pipeline: Pipeline, member: Stream | Model, error: Exception) -> Str
 
 @task(name="plan", task_run_name="plan {stream}", **TASK_OPTIONS)
 async def plan_stream(pipeline: str, stream: str, bounds: Bounds) -> StreamPlan:
-    """What a run of this stream would do now."""
+    """Return what a run of this stream would do now."""
     declared = find_pipeline(pipeline)
     warehouse = await open_warehouse(declared)
     own = declared.stream(stream)
@@ -76,7 +84,7 @@ async def plan_stream(pipeline: str, stream: str, bounds: Bounds) -> StreamPlan:
 
 @task(name="plan-model", task_run_name="plan {model}", **TASK_OPTIONS)
 async def plan_model(pipeline: str, model: str) -> StreamPlan:
-    """What a run would do to the table of this model; its rows come from the run's other tables."""
+    """Return what a run would do to the table of this model; its rows come from the run's other tables."""
     declared = find_pipeline(pipeline)
     warehouse = await open_warehouse(declared)
     own = next(one for one in declared.models if one.name == model)

@@ -17,8 +17,10 @@ class Log(Protocol):
 
 
 def log_now_and_then(every_seconds: float) -> Log:
-    """Return a function that logs at most one message in so many seconds, from whichever thread. The others are passed
-    over."""
+    """Return a function that logs at most one message in so many seconds, from any thread.
+
+    The other messages are dropped.
+    """
     logger, last = get_run_logger(), time.monotonic()
 
     def log(message: str, *values: object) -> None:

@@ -76,7 +76,7 @@ class RunReport:
 
 
 def report_of(pipeline: Pipeline, result: LoadResult, seconds: float) -> StreamReport:
-    """The row of one batch that was loaded; ``seconds`` is what reading and loading it alone took."""
+    """Return the row of one batch that was loaded; ``seconds`` is what reading and loading it alone took."""
     age = result.freshness or Freshness(stamped=0, silent=0)
     return StreamReport(
         stream=result.stream,
@@ -101,18 +101,18 @@ def report_of(pipeline: Pipeline, result: LoadResult, seconds: float) -> StreamR
 
 
 def unloaded(pipeline: Pipeline, stream: str, status: Status = "nothing new", reason: str = "") -> StreamReport:
-    """The row of a stream that loaded nothing."""
+    """Return the row of a stream that loaded nothing."""
     target = f"{pipeline.target_schema}.{pipeline.stream(stream).table}"
     return StreamReport(stream, target, status=status, reason=reason)
 
 
 def failed(pipeline: Pipeline, stream: str, error: Exception) -> StreamReport:
-    """The row of a stream that could not be read or loaded."""
+    """Return the row of a stream that could not be read or loaded."""
     return unloaded(pipeline, stream, status_of(error), describe_error(error))
 
 
 def noted(row: StreamReport, note: str) -> StreamReport:
-    """The row with a further note; '' adds nothing."""
+    """Return the row with a further note; '' adds nothing."""
     return replace(row, note="; ".join(filter(None, [row.note, note])))
 
 
@@ -153,7 +153,7 @@ def _note_of_deletes(result: LoadResult) -> tuple[str, ...]:
 
 
 def _note_of_rejects(pipeline: Pipeline, result: LoadResult) -> tuple[str, ...]:
-    """That rows were rejected, and how to see them: a green run names what it left behind."""
+    """Return a note that rows were rejected and how to see them, so that a green run names what it left behind."""
     rows = "row was" if result.rejected == 1 else "rows were"
     note = f"{result.rejected:,} {rows} rejected: millrace rejects {pipeline.cli_name}"
     return (note,) if result.rejected else ()
@@ -173,7 +173,7 @@ async def publish_report(pipeline: str, streams: Sequence[StreamReport]) -> None
 
 
 def _cells(row: StreamReport) -> dict[str, Any]:
-    """What matters most comes first."""
+    """Return the cells of a row, with the most important first."""
     cells = {
         name: escape_unprintable(value) if isinstance(value, str) else value for name, value in asdict(row).items()
     }

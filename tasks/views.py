@@ -11,8 +11,11 @@ from millrace.tasks.connections import open_warehouse
 
 
 async def create_views(pipeline: str) -> list[str]:
-    """Their names; of a view over versions that is not made, why. Raises ConfigurationError when the pipeline has none
-    or its file is not there, SourceMissing when a table is not there yet."""
+    """Create the views and return their names; for a view over versions that is not created, return why.
+
+    Raises ConfigurationError if the pipeline has none or its file is missing, SourceMissing if a table does not exist
+    yet.
+    """
     declared, place = find_pipeline(pipeline), f"pipeline {pipeline}"
     if not declared.views and not any(member.load.validity for member in declared.members):
         raise ConfigurationError("it declares no views", place=place, remedy="name a file in `views`")

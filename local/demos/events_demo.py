@@ -1,7 +1,7 @@
-"""The demo of `events`: a producer, two consumers of which one is killed on its way, a load, and a chart; the warehouse
-compared with the very events that were sent.
+"""The demo of `events`: a producer, two consumers, one of which is killed, a load, and a chart.
 
-Everything it does, a user can do by hand with the commands of the README.
+At the end the warehouse is compared with the events that were sent. A user can do all of it by hand with the commands
+of the README.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ Check = tuple[str, int, int]
 
 
 async def demo(count: int, duplicates: float, malformed: float) -> bool:
-    """Whether exactly the distinct valid events are in the warehouse, and nothing is left over."""
+    """Run the demo; return whether exactly the distinct valid events are in the warehouse, and none is left over."""
     begun = time.monotonic()
     await bootstrap(os.environ)
     queue, days = await load_source_queue("events"), list(_days(count, duplicates, malformed))
@@ -73,7 +73,7 @@ async def demo(count: int, duplicates: float, malformed: float) -> bool:
 
 
 def _days(count: int, duplicates: float, malformed: float) -> Iterator[SimulateEventsRequest]:
-    """A part of the messages for each of the last days, which are past and so are sent at once."""
+    """Yield a part of the messages for each of the last days; these are in the past and so are sent at once."""
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     for day in range(DAYS):
         own = count * (day + 1) // DAYS - count * day // DAYS
@@ -84,7 +84,7 @@ def _days(count: int, duplicates: float, malformed: float) -> Iterator[SimulateE
 
 
 def _sent_of(day: SimulateEventsRequest) -> Iterator[EventMessage]:
-    """What the producer was asked to send."""
+    """Return what the producer was asked to send."""
     return islice(
         messages(day.seed, day.start or datetime.now(UTC), day.rate, day.duplicates, day.malformed), day.count
     )
@@ -105,16 +105,16 @@ async def _send(
 
 
 async def _consumer() -> asyncio.subprocess.Process:
-    """In a process of its own."""
+    """Start a consumer in a process."""
     quiet = asyncio.subprocess.DEVNULL
     return await asyncio.create_subprocess_exec(*CONSUMER, stdout=quiet, stderr=quiet)
 
 
 async def collect_until(queue: Queue, at_most: int, consumers: list[asyncio.subprocess.Process]) -> None:
-    """Wait until the queue holds no more messages than that. A consumer ends when it finds nothing for some seconds, as
-    it may on a slow machine: when all of them have ended, another one is started.
+    """Wait until the queue holds no more messages than a limit.
 
-    Raises FatalError if one failed: the others would fail as well, for ever.
+    A consumer ends when it finds nothing for some seconds, which happens on a slow machine: when all of them have
+    ended, another one is started. Raises FatalError if one failed: the others would fail as well, without end.
     """
     while await asyncio.to_thread(_left, queue) > at_most:
         codes = [one.returncode for one in consumers]
@@ -126,7 +126,7 @@ async def collect_until(queue: Queue, at_most: int, consumers: list[asyncio.subp
 
 
 def _left(queue: Queue) -> int:
-    """Messages that the queue holds, in somebody's hand or not."""
+    """Return the number of messages in the queue, with those that a consumer has received."""
     answer = queue.client().get_queue_attributes(QueueUrl=queue.url, AttributeNames=list(KINDS))
     return sum(int(answer["Attributes"][kind]) for kind in KINDS)
 

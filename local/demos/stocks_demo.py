@@ -1,7 +1,7 @@
-"""The demo of `stocks`: thirty days of a stock platform, a run every night but two, one of them twice, into Postgres
-and into Redshift, and both warehouses compared with a second computation.
+"""The demo of `stocks`: thirty days of a stock platform, loaded into Postgres and into Redshift.
 
-Simulated time stands still while a run reads, and jumps to the next one.
+A run starts every night except two, and one of them twice. At the end both warehouses are compared with a second
+computation. Simulated time stands still while a run reads, and then jumps to the next one.
 """
 
 from __future__ import annotations
@@ -50,7 +50,10 @@ FACTS = "SELECT count(*), count(stock_key), count(user_id), count(user_key) FROM
 
 
 async def demo(days: int, missed: Sequence[int], again: int, rare_rate: float) -> bool:
-    """Whether both warehouses agree with the second computation, and the run that came twice changed nothing."""
+    """Run the demo.
+
+    Return whether both warehouses agree with the second computation and the repeated run changed nothing.
+    """
     begun = time.monotonic()
     await bootstrap(os.environ)
     writer = opener(await load_source_mysql(STOCKS_WRITER))
@@ -87,7 +90,7 @@ async def demo(days: int, missed: Sequence[int], again: int, rare_rate: float) -
 async def _live(
     simulation: StocksSimulation, start: date, days: int, missed: Sequence[int], again: int
 ) -> tuple[list[datetime], int]:
-    """The moments of the runs, in UTC without zone, and how many rows the run that came twice changed."""
+    """Run the days; return the times of the runs in UTC without zone, and how many rows the repeated run changed."""
     runs, changed = [], 0
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console()) as progress:
@@ -107,7 +110,7 @@ async def _live(
 
 
 async def _run(warehouses: Mapping[str, Mapping[str, str]]) -> list[RunReport]:
-    """One into each."""
+    """Run the pipeline once into each warehouse."""
     reports = []
     for setting in warehouses.values():
         await _choose(setting)
@@ -116,7 +119,11 @@ async def _run(warehouses: Mapping[str, Mapping[str, str]]) -> list[RunReport]:
 
 
 async def _choose(setting: Mapping[str, str]) -> None:
-    """What setting these variables and `python -m millrace.blocks.bootstrap` do, for the warehouses alone."""
+    """Choose the warehouses.
+
+    This sets the variables and creates the blocks as `python -m millrace.blocks.bootstrap` does, for the warehouses
+    alone.
+    """
     environment = dict(os.environ) | {name: os.environ[value] for name, value in setting.items()}
     async with get_client() as client:
         for name, block in documents(environment):
@@ -125,7 +132,7 @@ async def _choose(setting: Mapping[str, str]) -> None:
 
 
 def _night(day: date) -> datetime:
-    """Of that day where the platform is."""
+    """Return the time of the run on a day, in the platform's time zone."""
     return datetime(day.year, day.month, day.day, tzinfo=UTC) + NIGHT - HERE
 
 

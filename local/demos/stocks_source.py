@@ -1,7 +1,6 @@
-"""The database `stock_db` on the stack's MySQL: one user that writes it as a stock platform does, one that reads it.
+"""The database `stock_db` on the stack's MySQL: one user writes it as a stock platform does, one reads it.
 
-The sample data has a clock of its own (sql/stocks/clock.sql). Here every session of users who are no administrators
-lives in its time.
+The sample data has its own clock (sql/stocks/clock.sql). Sessions of users who are not administrators use that clock.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ END"
 
 
 def install(mysql: MySQLServer, database: str = DATABASE, writer: str = WRITER, reader: str = READER) -> None:
-    """Make database and users where they are missing, with the rights that sql/stocks tells, and let the clock in.
+    """Create missing database and users with the rights of sql/stocks, and install the clock.
 
-    Raises ConfigurationError if the server is no MariaDB: MySQL has no blocks outside of procedures.
+    Raises ConfigurationError if the server is not MariaDB: MySQL has no blocks outside of procedures.
     """
     [(version,)] = mysql.execute("SELECT VERSION()")
     if "mariadb" not in version.lower():

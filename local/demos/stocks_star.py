@@ -1,5 +1,6 @@
-"""The star of `stocks` a second time, from the platform's own history, version by version and without the engine, and
-the warehouse compared with it.
+"""Compute the star schema of `stocks` a second time, and compare the warehouse with it.
+
+It is computed from the platform's own history, version by version and without the engine.
 """
 
 from __future__ import annotations
@@ -39,14 +40,14 @@ PORTFOLIO_VIEW = "SELECT day, user_id, value FROM stocks.portfolio_value"
 
 @dataclass
 class ExpectedVersion:
-    """Of one key; ``ends`` when its successor starts or it was gone."""
+    """A version of one key; ``ends`` when its successor starts or the key was deleted."""
 
     starts: datetime
     values: Row
     ends: datetime | None = None
 
     def holds(self, moment: datetime) -> bool:
-        """Whether it was valid."""
+        """Return whether the version was valid at a time."""
         return self.starts <= moment and (self.ends is None or moment < self.ends)
 
 
@@ -54,8 +55,10 @@ Versions = Mapping[Any, list[ExpectedVersion]]
 
 
 def compare_stocks(source: Query, schema: str, runs: Sequence[datetime], warehouse: Query) -> list[TableCompared]:
-    """Both dimensions, each trade with what it was bound to, and the portfolios by day. ``schema`` (quoted) holds the
-    platform's history, ``runs`` are the moments of the runs, in UTC without zone."""
+    """Compare both dimensions, each trade with what it was bound to, and the portfolios by day.
+
+    ``schema`` (quoted) has the platform's history, ``runs`` are the times of the runs, in UTC without zone.
+    """
     stocks = versions_of(states(source(STOCKS.format(schema=schema)), runs), runs, stamped=False)
     users = versions_of(states(source(USERS.format(schema=schema)), runs), runs, stamped=True)
     trades = source(TRADES.format(schema=schema))
@@ -73,13 +76,13 @@ def compare_stocks(source: Query, schema: str, runs: Sequence[datetime], warehou
 
 
 def _compared(table: str, expected: Sequence[Row], held: Iterable[Row]) -> TableCompared:
-    """As bags: a row that is there twice is one too many."""
+    """Compare as bags: a row that is there twice is one too many."""
     wanted, found = Counter(expected), Counter(map(tuple, held))
     return TableCompared(table, len(expected), (wanted - found).total(), (found - wanted).total())
 
 
 def states(history: Sequence[Row], runs: Sequence[datetime]) -> Iterator[State]:
-    """What each run saw. A row of history: moment, operation, key, values."""
+    """Return what each run saw. A row of history is time, operation, key, values."""
     for run in runs:
         seen: dict[Any, Row] = {}
         for at, operation, key, *values in history:
@@ -91,7 +94,10 @@ def states(history: Sequence[Row], runs: Sequence[datetime]) -> Iterator[State]:
 
 
 def versions_of(seen: Iterator[State], runs: Sequence[datetime], *, stamped: bool) -> Versions:
-    """By the rules of decision 10. Where ``stamped``, the last of a row's values says since when it is as it is."""
+    """Return versions by the rules of decision 10.
+
+    If ``stamped``, the last of a row's values says since when it is valid.
+    """
     found: dict[Any, list[ExpectedVersion]] = defaultdict(list)
     for index, (state, run) in enumerate(zip(seen, runs, strict=True)):
         midnight = datetime.combine((run + HERE).date() - timedelta(days=1), datetime.min.time()) - HERE
@@ -119,7 +125,7 @@ def _arrive(
 
 
 def rows_of(versions: Versions) -> list[Row]:
-    """As a table has them: key, values, start, end, whether it is current."""
+    """Return versions as rows of the table: key, values, start, end, whether it is current."""
     return sorted(
         (key, *one.values, one.starts, one.ends - SECOND if one.ends else OPEN_END, one.ends is None)
         for key, of_key in versions.items()
@@ -133,7 +139,7 @@ def at(versions: Versions, key: Any, moment: datetime) -> Row | None:
 
 
 def portfolio(trades: Sequence[Row], stocks: Versions) -> dict[tuple[date, int], Decimal]:
-    """By day and user, from trades of user, stock, quantity, moment."""
+    """Return portfolios by day and user, from trades of user, stock, quantity, time."""
     days = sorted({(moment + HERE).date() for *_, moment in trades})
     value: dict[tuple[date, int], Decimal] = defaultdict(Decimal)
     for day in days:

@@ -1,7 +1,7 @@
-"""The demo of `totesys`: five working days of a back office in a few minutes, a run every twenty simulated minutes, and
-the warehouse compared with a second computation.
+"""The demo of `totesys`: five working days of a back office in a few minutes.
 
-Simulated time stands still while a run reads, and jumps to the next run: so that ages are those of a real schedule.
+A run starts every twenty simulated minutes. At the end the warehouse is compared with a second computation. Simulated
+time stands still while a run reads, and then jumps to the next run, so that ages are those of a real schedule.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Connect = Callable[[], Any]
 
 
 async def demo(history_days: int, days: int, every: timedelta, silent_rate: float) -> bool:
-    """Whether the warehouse agrees and every change was fresh."""
+    """Run the demo; return whether the warehouse agrees with the second computation and every change was fresh."""
     begun = time.monotonic()
     await bootstrap(os.environ)
     writer, warehouse = opener(await load_source_postgres("totesys-writer")), opener((await load_warehouse()).connector)
@@ -84,7 +84,7 @@ async def demo(history_days: int, days: int, every: timedelta, silent_rate: floa
 async def _live(
     simulation: TotesysSimulation, moments: list[datetime]
 ) -> tuple[Happened, list[tuple[int, float]], RunReport]:
-    """What happened, and of each run the rows it loaded and its seconds."""
+    """Simulate the days; return what happened, and the rows and seconds of each run."""
     happened, seconds = Happened(), []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console()) as progress:
@@ -106,7 +106,7 @@ def _monday_of_last_week(days: int) -> date:
 
 
 def _moments(first: date, days: int, every: timedelta) -> Iterator[datetime]:
-    """When runs are."""
+    """Return the times of the runs."""
     day = datetime(first.year, first.month, first.day, tzinfo=UTC)
     while days:
         if day.weekday() < WORKING_DAYS_A_WEEK:
@@ -143,8 +143,10 @@ def _show_quiet(cursor: Any, happened: Happened, compared: StarCompared) -> None
 
 
 def _show_ages(cursor: Any, compared: StarCompared, seconds: list[float]) -> bool:
-    """Whether all are within the objective. The greatest age is the ledger's; p95 is that of the wait for a run, with a
-    run of the greatest length behind it."""
+    """Print the ages; return whether all are within the objective.
+
+    The greatest age is the ledger's; p95 is that of the wait for a run, plus the longest run.
+    """
     cursor.execute(AGES)
     table = Table(*("source table", "changes", "p95 min", "max min"))
     rows = cursor.fetchall()

@@ -69,9 +69,12 @@ class TableCompared:
 
 @dataclass(frozen=True)
 class StarCompared:
-    """``orphans`` are references from facts to dimensions that lead nowhere. ``silent`` and ``deleted`` are changes
-    that no stamp tells, by source table, as the runs could see them; ``wait_p95_seconds`` how long the others waited
-    for a run to read them."""
+    """The result of the comparison.
+
+    ``orphans`` are references from facts to missing rows of dimensions. ``silent`` and ``deleted`` are changes that no
+    cursor column shows, by source table, as the runs could see them; ``wait_p95_seconds`` is how long the other changes
+    waited for a run to read them.
+    """
 
     tables: tuple[TableCompared, ...]
     orphans: int
@@ -81,7 +84,7 @@ class StarCompared:
 
     @property
     def differences(self) -> int:
-        """Of all kinds."""
+        """Number of differences of all kinds."""
         return self.orphans + sum(table.missing + table.extra for table in self.tables)
 
 

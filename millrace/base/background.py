@@ -26,8 +26,11 @@ async def read_ahead(items: AsyncIterator[Item]) -> AsyncGenerator[Item, None]:
 
 @contextmanager
 def repeat_in_background(step: Callable[[], None], every_seconds: float, name: str) -> Iterator[None]:
-    """Run a step every few seconds in a thread of its own, as long as the context lasts. A step that fails with a
-    MillraceError is tried again at its next time. At the end a step that has begun is waited for."""
+    """Run a step every few seconds in a thread, until the ``with`` block ends.
+
+    A step that fails with a MillraceError is tried again at its next time. At the end a step that has begun is waited
+    for.
+    """
     ended = threading.Event()
 
     def repeat() -> None:

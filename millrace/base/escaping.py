@@ -13,7 +13,7 @@ _MARKDOWN = re.compile(r"[\\`*_{}\[\]<>()#|~!&]")
 
 
 def escape_unprintable(text: object, keep: str = "") -> str:
-    """Escape characters of ``str(text)`` that cannot be printed as Python does (``\\x1b``, ``\\u202e``, ``\\n``).
+    r"""Escape characters of ``str(text)`` that cannot be printed as Python does (``\x1b``, ``\u202e``, ``\n``).
 
     Characters in ``keep`` stay.
     """

@@ -85,7 +85,7 @@ class Capture:
         return True
 
     def problem_with(self, stream: Stream) -> Problem | None:
-        """What speaks against this capture of the stream; None: nothing does."""
+        """Return why this capture does not fit the stream; None if it does."""
         if stream.reference.kind.is_queue:
             return MESSAGES_ONLY
         return None
@@ -147,8 +147,10 @@ class Snapshot(Capture):
 
 @dataclass(frozen=True)
 class Queue(Capture):
-    """Capture of messages, each a JSON object: consumers collect them into the lake, and a run reads what was collected
-    since the last one (docs/decisions/0011-queues.md)."""
+    """Capture of messages, each a JSON object (docs/decisions/0011-queues.md).
+
+    Consumers collect them into the lake, and a run reads what was collected since the last one.
+    """
 
     stamp: str = ""
     """The field that says when a message came about, if there is one: by it freshness is measured."""
@@ -186,11 +188,11 @@ AnyCapture = Incremental | Snapshot | Queue
 
 @dataclass(frozen=True)
 class Dated:
-    """A read shows the state of a date, by which its files lie in the landing zone:
-    ``<root>/<stream>/partition=YYYYMMDD/``. The date is that of the read in ``zone``, less ``days_before``.
+    """The date whose state a read shows, by which its files lie in the landing zone.
 
-    Changes that a snapshot shows take effect at the beginning of its date, but never before the read that did not show
-    them yet (docs/decisions/0010-versions.md).
+    Their path is ``<root>/<stream>/partition=YYYYMMDD/``. The date is that of the read in ``zone``, less
+    ``days_before``. Changes that a snapshot shows take effect at the beginning of its date, but never before the read
+    that did not show them yet (docs/decisions/0010-versions.md).
     """
 
     root: Text
@@ -202,7 +204,7 @@ class Dated:
         check_zone(self.zone, f"dated {self.root}")
 
     def date_of(self, read_at: datetime) -> date:
-        """The date whose state a read shows."""
+        """Return the date whose state a read shows."""
         return read_at.astimezone(ZoneInfo(self.zone)).date() - timedelta(days=self.days_before)
 
     def effective_at(self, read_at: datetime, previous: datetime | None) -> datetime:
@@ -217,11 +219,11 @@ class Dated:
 
 @dataclass(frozen=True)
 class Bind:
-    """``column`` of a model holds the surrogate key of the version of ``dimension`` (a model that keeps versions) that
-    was valid at the time in the column ``at``. ``by`` names the columns that hold the dimension's natural key.
+    """A column of a model with the surrogate key of the version of another model that was valid at a time.
 
-    Rows whose version is not there yet are bound when it comes; until then, and where no version is of their time, the
-    column holds ``unknown`` (None: NULL), a number below 1, as no version has one.
+    ``dimension`` is that model, which keeps versions; ``at`` is the column with the time; ``by`` names the columns with
+    the dimension's natural key. Rows whose version does not exist yet are bound when it comes. Until then, and if no
+    version is of their time, ``column`` has the value ``unknown`` (None: NULL), a number below 1, which no version has.
     """
 
     column: Text
@@ -248,10 +250,11 @@ class Bind:
 
 @dataclass(frozen=True)
 class Reconcile:
-    """After each load, before it commits, compare the target with the source as it was at the read: the number of
-    rows, and the row hashes of about ``rows`` rows chosen by chance. A difference fails the load or is reported.
+    """A comparison of the target with the source, after each load and before it commits.
 
-    Exact where the source gives a snapshot (Postgres) and deletes are swept; elsewhere use ``warn``.
+    It compares the number of rows, and the row hashes of about ``rows`` rows chosen at random, with the source as it
+    was at the read. A difference fails the load or is reported. It is exact if the source has snapshots (Postgres) and
+    deletes are swept; elsewhere use ``warn``.
     """
 
     rows: PositiveCount = 1_000

@@ -1,5 +1,7 @@
-"""Load modes without times: one row per key (`Merge`, `Append`), all rows of a snapshot (`Replace`), numbered versions
-(`History`)."""
+"""Load modes without times.
+
+One row per key (`Merge`, `Append`), all rows of a snapshot (`Replace`), numbered versions (`History`).
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,10 @@ VERSIONS_OF_A_KEY = 10_000
 
 @dataclass(frozen=True)
 class Append(LoadMode):
-    """Rows with a new key are inserted. A row stays as it came first, and where its source has it no more: for tables
-    that only grow. Rows whose key exists with other content are skipped and counted as a warning."""
+    """Rows with a new key are inserted; no row changes or is deleted, for tables that only grow.
+
+    Rows whose key exists with other content are skipped and counted in a warning.
+    """
 
     takes_messages = True
     keeps_first_rows = True
@@ -55,8 +59,10 @@ class Merge(LoadMode):
 
 @dataclass(frozen=True)
 class Replace(LoadMode):
-    """The target holds the rows of the last snapshot, and those alone, also where none was rejected before and some are
-    now. Needs no key: rows are told apart by their content, as often as it occurs."""
+    """The target has exactly the rows of the last snapshot, whether or not rows are rejected.
+
+    It needs no key: rows are identified by their content, and equal rows are counted.
+    """
 
     needs_key = False
     replaces_table = True

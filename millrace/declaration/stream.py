@@ -123,7 +123,7 @@ class Stream:
                 )
 
     def _check_depth(self, path: str) -> None:
-        """A type is declared of a field that becomes a column."""
+        """Check that a type is declared for a field that becomes a column."""
         place = f"stream {self.name}"
         if len(_STEP.split(path)) > self.flatten_depth + 1:
             raise ConfigurationError(

@@ -1,7 +1,7 @@
-"""The two formats of files in the lake: Parquet for Redshift's COPY, and CSV, which people can read too.
+r"""The two formats of files in the lake: Parquet for Redshift's COPY, and CSV, which people can read too.
 
 A file of either format gives back what was written, to the last digit: in CSV an empty text is quoted and NULL is
-not, binary is hexadecimal behind ``\\x``, times carry microseconds. Columns of no declared type (the row hash) are
+not, binary is hexadecimal behind ``\x``, times carry microseconds. Columns of no declared type (the row hash) are
 text.
 """
 

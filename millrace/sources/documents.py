@@ -209,7 +209,7 @@ def of_contract(stream: Stream) -> dict[str, DataType]:
 
 
 def _escaped(field: str) -> str:
-    """Return a name of a field as a step of a path. A dot in it is no step: ``a.b`` becomes ``a\\.b``."""
+    r"""Return a name of a field as a step of a path. A dot in it is no step: ``a.b`` becomes ``a\.b``."""
     return field.replace("\\", "\\\\").replace(".", "\\.") if "." in field or "\\" in field else field
 
 

@@ -116,8 +116,10 @@ def _document(record: Any) -> Document:
 
 
 def _with_doubles(value: Any, level: int = 1) -> Any:
-    """Return a copy with doubles instead of decimals. The parser reads decimals, so that no number ends the whole
-    file."""
+    """Return a copy with doubles instead of decimals.
+
+    The parser reads decimals, so that no number ends the whole file.
+    """
     if isinstance(value, dict | list) and level > _LEVELS:
         raise _Refused("record|nested_too_deep")
     if isinstance(value, dict):
