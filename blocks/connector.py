@@ -33,8 +33,9 @@ PASSWORDS = frozenset({"password", "passwd", "sslpassword", "ssl_key_password"})
 
 
 def parsed(url: str, place: str, *drivers: str) -> URL:
-    """The URL, with the driver that its spelling means. Raises ConfigurationError, naming ``place``, if it is none, is
-    not for one of ``drivers``, lacks host or database, or has a password where it would be stored unencrypted."""
+    """Parse a URL, with the driver that its spelling means. Raises ConfigurationError, naming ``place``, if the text is
+    no URL, is not for one of ``drivers``, lacks host or database, or has a password where it would be stored
+    unencrypted."""
     try:
         found = make_url(url)
     except (ArgumentError, ValueError):
@@ -58,7 +59,7 @@ def parsed(url: str, place: str, *drivers: str) -> URL:
 
 
 def connector_of(url: URL, arguments: Mapping[str, Any]) -> SqlAlchemyConnector:
-    """A connector to ``url`` with these arguments of the driver, unless the URL itself gives them."""
+    """Return a connector to ``url`` with these arguments of the driver, unless the URL itself gives them."""
     query = {name: value if isinstance(value, str) else value[-1] for name, value in url.query.items()}
     components = ConnectionComponents(
         driver=url.drivername,

@@ -89,7 +89,8 @@ _BY_NAME = {variable.name: variable for variable in VARIABLES}
 
 
 def documents(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
-    """Name and block of every document the environment describes; a block comes after the blocks it holds.
+    """Give name and block of every document that the environment describes; a block comes after the blocks that it
+    holds.
 
     Raises ConfigurationError that names every missing variable, or the wrong one.
     """
@@ -116,7 +117,7 @@ def _require(environment: Mapping[str, str]) -> None:
 
 
 def _warehouse_prefixes(environment: Mapping[str, str]) -> dict[str, str]:
-    """Connection by what its variables begin with, the common warehouse first."""
+    """Return connections by what their variables begin with, the common warehouse first."""
     found = {name: _WAREHOUSE.fullmatch(name) for name in sorted(environment) if environment[name]}
     named = {match["prefix"]: _connection(match) for match in found.values() if match}
     return {"WAREHOUSE": ""} | named
@@ -127,7 +128,7 @@ def _connection(match: re.Match[str]) -> str:
 
 
 def _sources(environment: Mapping[str, str]) -> Iterator[tuple[SourceKind, str, str]]:
-    """Kind, name of the document and variable of each source."""
+    """Give kind, name of the document and variable of each source."""
     for variable, url in sorted(environment.items()):
         match = _SOURCE.fullmatch(variable)
         if match and url:
@@ -142,7 +143,7 @@ def _databases(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
 
 
 def database(variable: str, url: str) -> Block:
-    """The block of a database from the URL that this variable holds, or from a reference to a variable.
+    """Return the block of a database for the URL that a variable holds, or for a reference to a variable.
 
     Raises ConfigurationError if the URL is wrong.
     """
@@ -156,7 +157,7 @@ def database(variable: str, url: str) -> Block:
 
 
 def resolved(block: AnyBlock, environment: Mapping[str, str]) -> AnyBlock:
-    """A block that refers to a variable as what the variable describes; any other as it is.
+    """Return a block that refers to a variable as what the variable describes; any other block as it is.
 
     Raises ConfigurationError if the variable is not there, or wrong.
     """

@@ -30,37 +30,40 @@ async def load_database(reference: SourceReference) -> Block:
 
 
 async def load_source_postgres(connection: str = "") -> SqlAlchemyConnector:
-    """The source Postgres of this connection. All of these raise ConfigurationError if the document is missing."""
+    """Load the block of the source Postgres of this connection. Raises ConfigurationError if the document is
+    missing."""
     return await _load(SqlAlchemyConnector, names.source_name("postgres", connection))
 
 
 async def load_source_mysql(connection: str = "") -> SqlAlchemyConnector:
-    """The source MySQL of this connection."""
+    """Load the block of the source MySQL of this connection. Raises ConfigurationError if it is missing."""
     return await _load(SqlAlchemyConnector, names.source_name("mysql", connection))
 
 
 async def load_source_mongo(connection: str = "") -> MongoDB:
-    """The source MongoDB of this connection."""
+    """Load the block of the source MongoDB of this connection. Raises ConfigurationError if it is missing."""
     return await _load(MongoDB, names.source_name("mongo", connection))
 
 
 async def load_source_queue(connection: str = "") -> Queue:
-    """The source queue of this connection; ``names.dead_letter(connection)`` is that of its dead-letter queue."""
+    """Load the block of the source queue of this connection. That of its dead-letter queue has the connection
+    ``names.dead_letter(connection)``. Raises ConfigurationError if it is missing."""
     return await _load(Queue, names.source_name("sqs", connection))
 
 
 async def load_warehouse(connection: str = "") -> Warehouse:
-    """The warehouse of this connection; '' is the common one."""
+    """Load the block of the warehouse of this connection; '' is the common one. Raises ConfigurationError if it is
+    missing."""
     return await _load(Warehouse, names.warehouse_name(connection))
 
 
 async def load_landing() -> BucketStore:
-    """The lake's landing zone, where batches are."""
+    """Load the landing zone of the lake, where batches are. Raises ConfigurationError if its block is missing."""
     return BucketStore(await _load(S3Bucket, names.LANDING))
 
 
 async def load_processed() -> BucketStore:
-    """The lake's processed zone, where models are."""
+    """Load the processed zone of the lake, where models are. Raises ConfigurationError if its block is missing."""
     return BucketStore(await _load(S3Bucket, names.PROCESSED))
 
 

@@ -44,7 +44,7 @@ OPTIONS = frozenset(inspect.signature(pymysql.Connection).parameters)
 
 
 def mysql_connector(url: str, *, place: str) -> SqlAlchemyConnector:
-    """A connector to a MySQL or MariaDB source; its statements are cut off after half an hour.
+    """Return a connector to a MySQL or MariaDB source; its statements are cut off after half an hour.
 
     TLS is as ``ssl_mode`` says, by default ``verify_identity`` (to this machine, without ``ssl_ca``: ``preferred``);
     ``ssl_ca``, ``ssl_cert`` and ``ssl_key`` are files where flows run. Raises ConfigurationError, naming ``place``, if
@@ -58,7 +58,8 @@ def mysql_connector(url: str, *, place: str) -> SqlAlchemyConnector:
 
 
 def _check_options(url: URL, place: str) -> None:
-    """The driver would end a run with an error of Python's, for which nobody is named."""
+    """Raise ConfigurationError for an option that the driver does not know: the driver would end a run with an error of
+    Python that names nobody."""
     try:
         MySQLDialect_pymysql().create_connect_args(url)
     except ValueError:
@@ -72,7 +73,8 @@ def _check_options(url: URL, place: str) -> None:
 
 
 def _tls(url: URL, place: str) -> dict[str, Any]:
-    """SQLAlchemy would hand some of them on as text, by which ``ssl_disabled=false`` disables TLS."""
+    """Return the arguments for TLS. SQLAlchemy would hand some of them on as text, by which ``ssl_disabled=false``
+    disables TLS."""
     given = {
         name.lower().replace("-", "_"): value if isinstance(value, str) else value[-1]
         for name, value in url.query.items()

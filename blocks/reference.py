@@ -19,17 +19,18 @@ _REFERENCE = re.compile(r"\$\{(\w+)\}")
 
 
 def reference(variable: str) -> str:
-    """What stands in a URL's place."""
+    """Return what stands in the place of a URL."""
     return f"${{{variable}}}"
 
 
 def is_reference(url: str) -> bool:
-    """Whether it stands in a URL's place."""
+    """Whether a text stands in the place of a URL."""
     return _REFERENCE.fullmatch(url) is not None
 
 
 def referring(kind: type[Block], url: str) -> Block:
-    """A block of this kind with a reference in its URL's place, where Prefect's UI shows it if the kind allows it."""
+    """Return a block of this type with a reference in the place of its URL, where the UI of Prefect shows it if the
+    type allows it."""
     if kind is MongoDB:
         return MongoDB(url=SecretStr(url))
     # Of a URL nobody knows yet the driver is not known either; it is that of the URL once it is there.
@@ -38,7 +39,7 @@ def referring(kind: type[Block], url: str) -> Block:
 
 
 def variable_of(block: Block) -> str | None:
-    """The variable that it refers to, or None if it holds its URL itself."""
+    """Return the variable that a block refers to; None if it holds its URL itself."""
     if isinstance(block, MongoDB):
         url = block.url.get_secret_value()
     elif isinstance(block, SqlAlchemyConnector) and isinstance(block.connection_info, ConnectionComponents):

@@ -55,22 +55,22 @@ class Warehouse(Block):
 
 
 def postgres_connector(url: str, *, place: str) -> SqlAlchemyConnector:
-    """A connector to a Postgres source. Raises ConfigurationError, naming ``place``, if the URL is wrong."""
+    """Return a connector to a Postgres source. Raises ConfigurationError, naming ``place``, if the URL is wrong."""
     return connector_of(parsed(url, place, POSTGRES_DRIVER), CONNECT_ARGUMENTS)
 
 
 def warehouse_connector(url: str, *, place: str) -> SqlAlchemyConnector:
-    """A connector to the warehouse. Raises ConfigurationError, naming ``place``, if the URL is wrong."""
+    """Return a connector to the warehouse. Raises ConfigurationError, naming ``place``, if the URL is wrong."""
     return connector_of(parsed(url, place, POSTGRES_DRIVER, REDSHIFT_DRIVER), CONNECT_ARGUMENTS)
 
 
 def driver_of(connector: SqlAlchemyConnector) -> str:
-    """``postgresql+psycopg2``, ``redshift+psycopg2`` or ``mysql+pymysql``."""
+    """Return the driver of a connector: ``postgresql+psycopg2``, ``redshift+psycopg2`` or ``mysql+pymysql``."""
     return str(connector.connection_info.create_url().drivername)
 
 
 def opener(connector: SqlAlchemyConnector) -> Callable[[], Any]:
-    """A function that opens the driver's own connections, one for each call, outside any pool."""
+    """Return a function that opens connections of the driver, one for each call, outside any pool."""
     engine = connector.get_engine(poolclass=NullPool)
     positional, named = engine.dialect.create_connect_args(engine.url)
     arguments = {**named, **(connector.connect_args or {})}

@@ -5,29 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from typing_extensions import override
+
 from millrace.base.errors import Unreachable
 from millrace.blocks.queue import Queue
 from millrace.drivers.botocore_errors import queue_errors
-from millrace.queues.queue import Message
+from millrace.queues.queue import Message, MessageQueue
 
 REQUEST_MESSAGES = 10
 """As many as one request takes."""
 REQUEST_BYTES = 1024 * 1024
 
 
-class SqsQueue:
-    """A queue of a Queue block, for as many threads at once as there are ``connections``."""
+class SqsQueue(MessageQueue):
+    """The queue of a Queue block, for as many threads at once as there are ``connections``."""
 
     def __init__(self, block: Queue, connections: int = 10) -> None:
         self._url, self._client = block.url, block.client(connections)
 
     @property
+    @override
     def place(self) -> str:
-        """The queue's name."""
         return f"sqs {self._url.rpartition('/')[2]}"
 
+    @override
     def receive(self, visibility_seconds: int, wait_seconds: int) -> list[Message]:
-        """As ``MessageQueue.receive``."""
         with queue_errors(self.place):
             answer = self._client.receive_message(
                 QueueUrl=self._url,
@@ -37,19 +39,19 @@ class SqsQueue:
             )
         return [Message(one["Body"], one["ReceiptHandle"], one["MessageId"]) for one in answer.get("Messages", [])]
 
+    @override
     def delete(self, receipts: Sequence[str]) -> int:
-        """As ``MessageQueue.delete``."""
         entries = [{"ReceiptHandle": receipt} for receipt in receipts]
         return sum(len(answer.get("Successful", [])) for _, answer in self._request("delete_message_batch", entries))
 
+    @override
     def extend(self, receipts: Sequence[str], visibility_seconds: int) -> None:
-        """As ``MessageQueue.extend``."""
         entries = [{"ReceiptHandle": receipt, "VisibilityTimeout": visibility_seconds} for receipt in receipts]
         for _ in self._request("change_message_visibility_batch", entries):
             pass
 
+    @override
     def send(self, bodies: Sequence[str]) -> None:
-        """As ``MessageQueue.send``."""
         entries = [{"MessageBody": body} for body in bodies]
         for sent, answer in self._request("send_message_batch", entries):
             if failed := answer.get("Failed"):
@@ -70,7 +72,7 @@ class SqsQueue:
 
 
 def _blocks(entries: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """As many at once as a request takes."""
+    """Give the entries in blocks of as many as one request takes."""
     block: list[dict[str, Any]] = []
     size_bytes = 0
     for entry in entries:

@@ -31,14 +31,15 @@ SYNC: dict[str, Any] = {"_sync": True}
 UPLOAD = TransferConfig(max_concurrency=4)
 """Parts of 8 MB in flight at once."""
 CONNECTIONS = 32
-"""To S3 at once: of streams that are read side by side, and of objects that are fetched so."""
+"""How many connections to S3 there are at once: for streams that are read side by side, and for objects that are
+fetched so."""
 USER_AGENT = "millrace-lake"
 COMPARED_BYTES = 1024 * 1024
 
 
 class _QuietBucket(S3Bucket):
-    """A run handles hundreds of objects. The block would tell of each in the run's log, and (being no saved document,
-    this one does not) in an event."""
+    """A bucket that tells nothing. A run handles hundreds of objects: the block would tell of each in the log of the
+    run, and in an event."""
 
     _block_type_slug = "millrace-lake-bucket"
 
@@ -65,32 +66,32 @@ class BucketStore:
 
     @property
     def name(self) -> str:
-        """The bucket's name."""
+        """The name of the bucket."""
         return str(self._bucket.bucket_name)
 
     def uri(self, key: str) -> str:
-        """``s3://bucket/folder/key``."""
+        """Return ``s3://bucket/folder/key``."""
         return f"s3://{self.name}/{self._full(key)}"
 
     def put_file(self, path: Path, key: str) -> int:
-        """Store a file; returns its size in bytes."""
+        """Store a file, and return its size in bytes."""
         # From its path boto3 reads a little at a time; of a file object it keeps ten parts in memory.
         upload = partial(self._bucket.upload_from_path, str(path), key, Config=UPLOAD, **SYNC)
         return self._put(upload, lambda: path.open("rb"), key, path.stat().st_size)
 
     def put_bytes(self, data: bytes, key: str) -> int:
-        """Store bytes; returns their number."""
+        """Store bytes, and return their number."""
         upload = partial(self._bucket.upload_from_file_object, io.BytesIO(data), key, Config=UPLOAD, **SYNC)
         return self._put(upload, lambda: io.BytesIO(data), key, len(data))
 
     def get_bytes(self, key: str) -> bytes:
-        """The whole object, in one request: small ones would spend their time in boto3's transfers."""
+        """Return the whole object, read in one request: small ones would spend their time in the transfers of boto3."""
         with self._errors(key):
             content: bytes = self._client.get_object(Bucket=self.name, Key=self._full(key))["Body"].read()
         return content
 
     def get_file(self, key: str, path: Path) -> None:
-        """The object into a local file."""
+        """Write the object into a local file."""
         self._full(key)
         with self._errors(key):
             self._bucket.download_object_to_path(key, path, **SYNC)
@@ -104,7 +105,7 @@ class BucketStore:
         return True
 
     def list_keys(self, prefix: str) -> Iterator[str]:
-        """All keys that begin with the prefix, in order, a page of 1,000 in memory at a time."""
+        """Give all keys that begin with the prefix, in order, with a page of 1,000 in memory at a time."""
         folder = f"{self._folder}/" if self._folder else ""
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=folder + prefix)
         with self._errors(prefix):

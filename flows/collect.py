@@ -48,7 +48,8 @@ class CollectRequest(FlowParameters):
     wait_seconds: int = Field(default=20, ge=0, le=20, description="Duration of a long poll.")
 
     def chosen(self, pipeline: Pipeline) -> list[Stream]:
-        """Return the streams to collect. Raises ConfigurationError for one that does not exist or is not a queue."""
+        """Return the streams to collect. Raises ConfigurationError for a stream that does not exist, or that does not
+        come from a queue."""
         asked = [pipeline.stream(name) for name in dict.fromkeys(self.streams)]
         for stream in asked:
             if not isinstance(stream.capture, Queue):
@@ -66,12 +67,12 @@ class CollectRequest(FlowParameters):
 
     @property
     def budget(self) -> Budget:
-        """When the consumer stops."""
+        """When to stop collecting."""
         return Budget(self.seconds, self.messages, self.until_empty)
 
     @property
     def pace(self) -> Pace:
-        """How the consumer works."""
+        """How a consumer works."""
         return Pace(
             lanes=self.lanes,
             object_messages=self.object_messages,

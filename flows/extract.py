@@ -27,7 +27,7 @@ class StreamsFailed(ExceptionGroup[Exception]):
         failures: Sequence[Exception],
         by_stream: Mapping[str, Extracted | Exception] = MappingProxyType({}),
     ) -> StreamsFailed:
-        """As ExceptionGroup, with what became of each stream."""
+        """Make the group, with what became of each stream."""
         group = super().__new__(cls, message, failures)
         group.by_stream = by_stream
         return group

@@ -19,7 +19,7 @@ from millrace.runs.choose import Bounds, read
 from millrace.runs.context import StreamContext
 from millrace.runs.destination import ReportRows
 from millrace.tasks.connections import open_landing, open_source, open_warehouse
-from millrace.tasks.lease import leased
+from millrace.tasks.lease import lease_stream
 from millrace.tasks.policy import TASK_OPTIONS
 from millrace.tasks.progress import log_now_and_then
 
@@ -28,11 +28,13 @@ PROGRESS_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Extracted:
-    """What a read gave. ``manifest`` is the key of the batch; None when there was nothing to read."""
+    """What a read gave."""
 
     stream: str
     manifest: str | None
+    """The key of the manifest of its batch; None when there was nothing to read."""
     kind: str
+    """The kind of the batch; '' when there is none."""
     read: int
     rejected: int
     seconds: float
@@ -65,7 +67,7 @@ async def _extract(pipeline: str, stream: str, bounds: Bounds) -> Extracted:
     declared = find_pipeline(pipeline)
     warehouse = await open_warehouse(declared)
     own, landing = declared.stream(stream), await open_landing(declared, warehouse, _report_progress(stream))
-    async with open_source(declared, own, warehouse) as source, leased(warehouse, declared, own) as lease:
+    async with open_source(declared, own, warehouse) as source, lease_stream(warehouse, declared, own) as lease:
         landing = replace(landing, token=lease.token)
         batch = await read(StreamContext(source, landing, warehouse, declared, own), bounds)
         if batch is not None:

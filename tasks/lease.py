@@ -21,34 +21,34 @@ from millrace.warehouse.warehouse import Warehouse
 
 @dataclass
 class Lease:
-    """A lease in hand; it is given back at the end unless it is handed on to the task that comes next."""
+    """A lease in hand; it is given back at the end unless it is handed on to the next task."""
 
     token: int
     is_handed_on: bool = False
 
     def hand_on(self) -> None:
-        """Keep it for the load of the batch that carries its token."""
+        """Keep the lease for the load of the batch that carries its token."""
         self.is_handed_on = True
 
 
 @asynccontextmanager
-async def leased(warehouse: Warehouse, pipeline: Pipeline, stream: Stream) -> AsyncIterator[Lease]:
-    """Within it the stream is this flow run's. Raises StreamBusy."""
+async def lease_stream(warehouse: Warehouse, pipeline: Pipeline, stream: Stream) -> AsyncIterator[Lease]:
+    """Hold the lease of the stream for this flow run within the context. Raises StreamBusy."""
     holder = f"flow run {flow_run.root_flow_run_id}"
     with Worker(f"lease-{stream.name}") as worker:
-        async with worker.within(warehouse.lease(pipeline, stream, holder)) as own:
-            lease = Lease(own)
+        async with worker.within(warehouse.lease(pipeline, stream, holder)) as token:
+            lease = Lease(token)
             try:
                 yield lease
             finally:
                 if not lease.is_handed_on:
-                    await _release(worker, warehouse, pipeline, {stream.name: own})
+                    await _release(worker, warehouse, pipeline, {stream.name: token})
 
 
 @asynccontextmanager
-async def held(warehouse: Warehouse, pipeline: Pipeline, batches: Sequence[Batch]) -> AsyncIterator[None]:
-    """Within it the leases that the batches were read under go on; they are given back at the end."""
-    async with kept(warehouse, pipeline, batches) as worker:
+async def renew_then_release(warehouse: Warehouse, pipeline: Pipeline, batches: Sequence[Batch]) -> AsyncIterator[None]:
+    """Renew the leases that the batches were read under within the context, and release them at its end."""
+    async with renew_leases(warehouse, pipeline, batches) as worker:
         try:
             yield
         finally:
@@ -56,8 +56,8 @@ async def held(warehouse: Warehouse, pipeline: Pipeline, batches: Sequence[Batch
 
 
 @asynccontextmanager
-async def kept(warehouse: Warehouse, pipeline: Pipeline, batches: Sequence[Batch]) -> AsyncIterator[Worker]:
-    """Within it the leases that the batches were read under go on; the task that comes next has them."""
+async def renew_leases(warehouse: Warehouse, pipeline: Pipeline, batches: Sequence[Batch]) -> AsyncIterator[Worker]:
+    """Renew the leases that the batches were read under within the context, and leave them to the next task."""
     with Worker(f"lease-{pipeline.name}") as worker:
         async with worker.within(warehouse.hold(pipeline, _tokens(batches))):
             yield worker
@@ -73,7 +73,7 @@ async def give_back(pipeline: Pipeline, manifests: Sequence[str]) -> None:
     with suppress(MillraceError):
         store, warehouse = await load_landing(), await open_warehouse(pipeline)
         batches = await asyncio.to_thread(lambda: [read_manifest(store, manifest) for manifest in manifests])
-        async with held(warehouse, pipeline, batches):
+        async with renew_then_release(warehouse, pipeline, batches):
             pass
 
 

@@ -13,7 +13,7 @@ from millrace.blocks.load import load_landing, load_processed
 from millrace.declaration.find import find_pipeline
 from millrace.lake.manifest import read_manifest
 from millrace.tasks.connections import open_warehouse
-from millrace.tasks.lease import held
+from millrace.tasks.lease import renew_then_release
 from millrace.tasks.policy import TASK_OPTIONS
 from millrace.warehouse.ledger.load_result import LoadResult
 
@@ -28,6 +28,6 @@ async def load_batches(pipeline: str, manifests: Sequence[str]) -> list[LoadResu
     warehouse = await open_warehouse(declared)
     store = await load_processed() if declared.is_transformed else await load_landing()
     batches = await asyncio.to_thread(lambda: [read_manifest(store, manifest) for manifest in manifests])
-    async with held(warehouse, declared, batches):
+    async with renew_then_release(warehouse, declared, batches):
         results = await asyncio.to_thread(warehouse.load, declared, batches, store)
     return [replace(result, seconds=time.monotonic() - begun) for result in results]

@@ -17,7 +17,7 @@ from millrace.declaration.find import find_pipeline
 from millrace.lake.manifest import read_manifest
 from millrace.runs.reload import BatchGroup, ReloadResult, ReportGroups, find_applied_groups, reload_model
 from millrace.tasks.connections import open_warehouse
-from millrace.tasks.lease import held, leased
+from millrace.tasks.lease import lease_stream, renew_then_release
 from millrace.tasks.policy import TASK_OPTIONS
 from millrace.warehouse.warehouse import Warehouse
 
@@ -52,7 +52,7 @@ async def reload_applied(pipeline: str, model: str) -> ReloadResult:
     reloaded, warehouse = declared.model(model), await open_warehouse(declared)
     async with AsyncExitStack() as stack:
         for name in sorted(declared.roots.of(reloaded)):
-            await stack.enter_async_context(leased(warehouse, declared, declared.stream(name)))
+            await stack.enter_async_context(lease_stream(warehouse, declared, declared.stream(name)))
         groups = await asyncio.to_thread(find_applied_groups, warehouse, declared, reloaded)
         return await _reload(declared, reloaded, groups, warehouse)
 
@@ -67,7 +67,7 @@ async def reload_landed(pipeline: str, model: str, manifests: Sequence[str]) -> 
     warehouse = await open_warehouse(declared)
     batches = await asyncio.to_thread(lambda: [read_manifest(landing, manifest) for manifest in manifests])
     group = BatchGroup(tuple(manifests), sum(batch.counts.read for batch in batches))
-    async with held(warehouse, declared, batches):
+    async with renew_then_release(warehouse, declared, batches):
         return await _reload(declared, declared.model(model), [group], warehouse)
 
 

@@ -12,7 +12,7 @@ from millrace.declaration.find import find_pipeline
 from millrace.lake.manifest import read_manifest
 from millrace.models.transform import transform
 from millrace.tasks.connections import open_warehouse
-from millrace.tasks.lease import kept
+from millrace.tasks.lease import renew_leases
 from millrace.tasks.policy import TASK_OPTIONS
 
 
@@ -25,6 +25,6 @@ async def transform_batches(pipeline: str, manifests: Sequence[str]) -> list[str
     declared, landing, processed = find_pipeline(pipeline), await load_landing(), await load_processed()
     warehouse = await open_warehouse(declared)
     batches = await asyncio.to_thread(lambda: [read_manifest(landing, manifest) for manifest in manifests])
-    async with kept(warehouse, declared, batches):
+    async with renew_leases(warehouse, declared, batches):
         made = await asyncio.to_thread(transform, declared, batches, landing, processed, warehouse.dialect.limits)
     return [batch.manifest_key for batch in made]

@@ -9,7 +9,7 @@ import psycopg2
 from millrace.drivers.session_settings import NOTHING_ELSE
 
 SHOWN = 3
-"""The most that are named."""
+"""The most sessions that are named."""
 
 
 def blockers_of(error: psycopg2.Error, question: str) -> str:

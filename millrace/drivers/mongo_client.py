@@ -75,7 +75,7 @@ def open_client(
     server_selection_timeout_seconds: float = SERVER_SELECTION_TIMEOUT_SECONDS,
     socket_timeout_seconds: float = SOCKET_TIMEOUT_SECONDS,
 ) -> MongoClient:
-    """A client for ``mongodb://`` or ``mongodb+srv://``; it connects at its first use.
+    """Open a client for ``mongodb://`` or ``mongodb+srv://``; it connects at its first use.
 
     Options that are None are as the URL says. Raises ConfigurationError if the URL or an option is wrong.
     """
@@ -104,7 +104,7 @@ async def check(client: MongoClient, place: str) -> None:
 
 @contextmanager
 def mongo_errors(place: str) -> Iterator[None]:
-    """Within it, PyMongo's errors become the engine's, naming ``place``; nothing secret is in them."""
+    """Translate errors of PyMongo into those of Millrace, naming ``place``; nothing secret is in them."""
     try:
         yield
     except errors.PyMongoError as error:
@@ -112,7 +112,8 @@ def mongo_errors(place: str) -> Iterator[None]:
 
 
 def translate(error: errors.PyMongoError, place: str) -> MillraceError:
-    """The engine's error for PyMongo's; server messages of failed statements may hold values and are left out."""
+    """Return the error of Millrace for an error of PyMongo. The words of the server about a failed statement may hold
+    values and are left out."""
     if isinstance(error, errors.OperationFailure):
         return _translate_answer(error, place)
     if meaning := find_meaning(_MEANINGS, Said(error)):

@@ -26,10 +26,11 @@ open: the window that it was told last stays closed (measured on Linux)."""
 def piped(
     send: Callable[[Pipe], None], line: Callable[[], int | None], chunk_bytes: int
 ) -> Generator[bytes, None, None]:
-    """What ``send`` writes, in blocks of about ``chunk_bytes``; raises what ``send`` raises.
+    """Give what ``send`` writes, in blocks of about ``chunk_bytes``; raises what ``send`` raises.
 
-    ``line`` is the file descriptor of the connection, None where it is closed: a caller who goes before the end cuts
-    it, because to cancel the statement would wait for a server that may be gone too. The connection is of no use then.
+    ``line`` returns the file descriptor of the connection, None where it is closed. A caller who goes before the end
+    cuts the connection, because to cancel the statement would wait for a server that may be gone too. The connection is
+    of no use then.
     """
     pipe = Pipe(chunk_bytes)
     reader = threading.Thread(target=pipe.fill, args=(send,), name="pipe", daemon=True)

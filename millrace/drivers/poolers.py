@@ -16,7 +16,7 @@ from millrace.drivers.session_settings import is_redshift
 
 
 def refuse_shared_sessions(connection: Any, connect: Callable[[], Any], place: str) -> None:
-    """Raises ConfigurationError where a client has the server's session for a transaction or a statement only.
+    """Raise ConfigurationError where a client has the session of the server for a transaction or a statement only.
 
     Behind a pooler a second connection tells: it is given the session of the first, or the first is given another one.
     The connection is in no transaction, before and after.
@@ -36,8 +36,8 @@ def refuse_shared_sessions(connection: Any, connect: Callable[[], Any], place: s
 
 @contextmanager
 def transactions(connection: Any, connect: Callable[[], Any]) -> Iterator[None]:
-    """Within it a transaction is begun. Raises ConfigurationError where a pooler has none, which closes the connection
-    of whoever begins one, and the driver's error where the connection was lost."""
+    """Begin a transaction within this context. Raises ConfigurationError where a pooler has no transactions, which
+    closes the connection of whoever begins one, and the error of the driver where the connection was lost."""
     is_pooled = _is_pooled(connection)
     try:
         yield

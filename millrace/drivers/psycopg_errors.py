@@ -198,17 +198,18 @@ _OF_CONNECTIONS = (
         signs=("failed: [^ ]+:  (?!the database system)",),
     ),
 )
-"""What an error without a SQLSTATE means, which a connection gives that could not be opened, after those above."""
+"""What an error without a SQLSTATE means, which a connection gives that could not be opened. These meanings follow
+those above."""
 
 
 def statement(name: str) -> str:
-    """The text of ``sql/millrace/<name>.sql``."""
+    """Return the text of ``sql/millrace/<name>.sql``."""
     return (SQL_DIRECTORY / f"{name}.sql").read_text(encoding="utf-8")
 
 
 @contextmanager
 def database_errors(place: str) -> Iterator[None]:
-    """Within it, errors of psycopg2 (bare, or wrapped by SQLAlchemy) become the engine's, naming ``place``."""
+    """Translate errors of psycopg2 (bare, or wrapped by SQLAlchemy) into those of Millrace, naming ``place``."""
     try:
         yield
     except DBAPIError as error:
@@ -219,7 +220,7 @@ def database_errors(place: str) -> Iterator[None]:
 
 
 def translate(error: Exception, place: str) -> MillraceError:
-    """The engine's error for a driver's error: what failed, without secrets and values of rows."""
+    """Return the error of Millrace for an error of the driver: what failed, without secrets and values of rows."""
     code, problem = getattr(error, "pgcode", None) or "", postgres_words(error)
     if code == _LOCK_TIMEOUT:
         return _waited_in_vain(error, problem, place)

@@ -83,7 +83,7 @@ _MEANINGS = (
 
 @contextmanager
 def mysql_errors(place: str) -> Iterator[None]:
-    """Within it, errors of PyMySQL (bare, or wrapped by SQLAlchemy) become the engine's, naming ``place``."""
+    """Translate errors of PyMySQL (bare, or wrapped by SQLAlchemy) into those of Millrace, naming ``place``."""
     try:
         yield
     except DBAPIError as error:
@@ -97,7 +97,7 @@ def mysql_errors(place: str) -> Iterator[None]:
 
 
 def translate(error: BaseException, place: str) -> MillraceError:
-    """The engine's error for a driver's error. Secrets and values of rows are left out."""
+    """Return the error of Millrace for an error of the driver, without secrets and values of rows."""
     words = str(error.args[-1] if error.args else error) or type(error).__name__
     said = Said(error, code := code_of(error), words)
     meaning = find_meaning(_MEANINGS, said)
@@ -113,5 +113,5 @@ def translate(error: BaseException, place: str) -> MillraceError:
 
 
 def code_of(error: BaseException) -> int:
-    """The server's or the driver's number of an error; -1 where it has none."""
+    """Return the number that the server or the driver gives an error; -1 where it has none."""
     return error.args[0] if error.args and isinstance(error.args[0], int) else -1

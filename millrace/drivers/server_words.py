@@ -19,7 +19,7 @@ from millrace.drivers.session_settings import is_redshift
 HIDDEN = "the server's own words may hold a row's values and are not shown"
 
 _QUOTED = re.compile("(['\"`„“”«»‹›‘’「」]).*['\"`„“”«»‹›‘’「」]", re.DOTALL)
-"""As servers quote in one language or another. From the first to the last: a value may hold quotes itself."""
+"""What servers quote in one language or another, from the first mark to the last: a value may hold quotes itself."""
 
 _NAMES_ONLY = (
     *("08", "0B", "23", "24", "25", "26", "28", "2B", "2D", "34", "3B", "3D", "3F", "40", "42", "44"),
@@ -27,7 +27,7 @@ _NAMES_ONLY = (
 )
 """Classes of SQLSTATE whose messages name connections, settings, tables, columns and constraints."""
 _LOOKED_UP = ("0A000", "3D000", "3F000", "42601", "42602", "42703", "42704", "42725", "42883", "42P01")
-"""Those that a value meets as well, which a query reads as a name or as a search (``name::regclass``). A name that
+"""Codes that a value meets as well, when a query reads it as a name or as a search (``name::regclass``). A name that
 stands in the statement has a position there."""
 
 _ENGLISH = re.compile(
@@ -80,12 +80,12 @@ _ENGLISH_OF_MYSQL = (
 
 
 def without_quoted(text: str) -> str:
-    """``text`` without all that stands in quotation marks of any language."""
+    """Return ``text`` without all that stands in quotation marks of any language."""
     return _QUOTED.sub('"…"', text)
 
 
 def postgres_words(error: Exception) -> str:
-    """Why a statement failed, and which. Of an error without a SQLSTATE they are the driver's own."""
+    """Return why a statement failed, and which. The words of an error without a SQLSTATE are those of the driver."""
     code, said = getattr(error, "pgcode", None) or "", postgres_said(error)
     if not code:
         return redact(said)
@@ -93,8 +93,9 @@ def postgres_words(error: Exception) -> str:
 
 
 def postgres_said(error: Exception) -> str:
-    """The server's words as they are, to look for signs in, not to show. Of a connection that could not be opened they
-    are those of every attempt: a name may stand for several addresses, and each is tried with TLS and without."""
+    """Return the words of the server as they are, to look for signs in and not to show. Where a connection could not be
+    opened they are those of every attempt: a name may stand for several addresses, and each is tried with TLS and
+    without."""
     diagnostics = getattr(error, "diag", None)
     if said := getattr(diagnostics, "message_primary", None):
         return str(said)
@@ -110,7 +111,8 @@ def is_raised(error: Exception) -> bool:
 
 
 def mysql_words(code: int, said: str) -> str:
-    """Why a statement failed. Whoever signals an error may give it any number, so that the form counts."""
+    """Return why a statement failed. Whoever signals an error may give it any number, so that the form of the words
+    counts."""
     for form, shown in _ENGLISH_OF_MYSQL:
         if found := form.fullmatch(said):
             return redact(found.expand(shown))
@@ -143,7 +145,7 @@ def _condition(code: str) -> str:
 
 
 def _doing(error: Exception) -> str:
-    """``COPY, column price: ``: the kind of statement, and the column at which a COPY stopped."""
+    """Return the kind of statement, and the column at which a COPY stopped: ``COPY, column price: ``."""
     cursor: Any = getattr(error, "cursor", None)
     query = getattr(cursor, "query", None) or b""
     kind = _STATEMENT.match(query[:200].decode(errors="replace").upper())

@@ -11,8 +11,8 @@ from typing import Any
 
 ENCODING = "UTF8"
 NOTHING_ELSE = "pg_catalog, pg_temp"
-"""Where names that stand alone are looked for. Nobody but the server's owner can put an operator, a function or a
-type there that would take the place of the server's own."""
+"""The schemas in which names that stand alone are looked for. Nobody but the owner of the server can put an operator, a
+function or a type there that would take the place of one of the server."""
 
 _POSTGRES_VALUES: Mapping[str, str] = {
     "search_path": NOTHING_ELSE,
@@ -34,7 +34,7 @@ _POSTGRES_VALUES: Mapping[str, str] = {
     "row_security": "off",
 }
 MINUTE = 60_000
-"""In milliseconds, as Postgres counts."""
+"""A minute in milliseconds, as Postgres counts."""
 
 SOURCE: Mapping[str, str] = {
     **_POSTGRES_VALUES,
@@ -46,7 +46,7 @@ SOURCE: Mapping[str, str] = {
     "tcp_user_timeout": f"{15 * MINUTE}",
     "transaction_timeout": "0",
 }
-"""Of a transaction that reads a source."""
+"""The settings of a transaction that reads a source."""
 
 POSTGRES_WAREHOUSE: Mapping[str, str] = {
     **_POSTGRES_VALUES,
@@ -56,7 +56,7 @@ POSTGRES_WAREHOUSE: Mapping[str, str] = {
     "idle_session_timeout": "0",
     "transaction_timeout": "0",
 }
-"""Of a session in a Postgres warehouse."""
+"""The settings of a session in a Postgres warehouse."""
 
 REDSHIFT_WAREHOUSE: Mapping[str, str] = {
     "search_path": NOTHING_ELSE,
@@ -66,10 +66,11 @@ REDSHIFT_WAREHOUSE: Mapping[str, str] = {
     # Else JSON_PARSE makes NULL of what it cannot read.
     "parse_super_null_on_error": "false",
 }
-"""Of a session in Redshift, which has none of the others: no timeout of locks, no idle transactions that end."""
+"""The settings of a session in Redshift, which has none of the others: no timeout of locks, no end of idle
+transactions."""
 
 _SINCE = {"tcp_user_timeout": 120_000, "idle_session_timeout": 140_000, "transaction_timeout": 170_000}
-"""The first server version that knows a setting."""
+"""The first version of the server that knows a setting."""
 _PARAMETERS_ARE_GRANTED = 150_000
 _OLDEST_POSTGRES = 90_000
 """Redshift reports the version 8.0."""
@@ -81,7 +82,7 @@ def is_redshift(connection: Any) -> bool:
 
 
 def settle_session(connection: Any) -> None:
-    """Set what a warehouse's session needs, until it ends. The connection is in no transaction, before and after."""
+    """Set what a session of a warehouse needs, until it ends. The connection is in no transaction, before and after."""
     settings = REDSHIFT_WAREHOUSE if is_redshift(connection) else POSTGRES_WAREHOUSE
     _set_encoding(connection)
     connection.autocommit = True
@@ -104,7 +105,7 @@ def begin_reading(connection: Any, isolation_level: str) -> None:
 
 
 def _ask_for_english(connection: Any, cursor: Any, *, is_local: bool) -> None:
-    """Messages in the language that server_words.py knows, where this user may choose it."""
+    """Ask for messages in the language that server_words.py knows, where this user may choose it."""
     may = (
         "has_parameter_privilege('lc_messages', 'SET')"
         if connection.server_version >= _PARAMETERS_ARE_GRANTED

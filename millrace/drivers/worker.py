@@ -28,11 +28,11 @@ class Worker:
         self._pool.shutdown(wait=False)
 
     async def run(self, step: Callable[[], Item]) -> Item:
-        """The step's result."""
+        """Run a step in the thread, and return its result."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, step)
 
     async def each(self, items: Generator[Item, None, None]) -> AsyncGenerator[Item, None]:
-        """Every item of a blocking generator, which is closed in the thread as well."""
+        """Give every item of a blocking generator, which is closed in the thread as well."""
         try:
             while (item := await self.run(lambda: next(items, None))) is not None:
                 yield item
@@ -42,7 +42,7 @@ class Worker:
 
     @asynccontextmanager
     async def within(self, context: AbstractContextManager[Item]) -> AsyncIterator[Item]:
-        """A blocking context manager, entered and left in the thread; it sees the errors of what is within."""
+        """Enter and leave a blocking context manager in the thread; it sees the errors of what is within."""
         entered = await self.run(context.__enter__)
         try:
             yield entered

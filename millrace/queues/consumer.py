@@ -24,45 +24,56 @@ from millrace.queues.objects import put_messages
 from millrace.queues.queue import Message, MessageQueue
 
 STALE = timedelta(hours=6)
-"""Well within the time for which runs look for objects that are named late (source.py)."""
+"""How old the name of an object may be when it is written: well within the time for which runs look for objects that
+are named late (source.py)."""
 
 DELETED_AT_ONCE = 10
-"""As many as one request takes."""
+"""As many messages as one request deletes."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """When to stop: after ``seconds``, or ``messages``, or when the queue is empty; None: never for that."""
+    """When a consumer stops."""
 
     seconds: float | None = None
+    """After so many seconds; None: never for that."""
     messages: int | None = None
+    """After so many messages; None: never for that."""
     until_empty: bool = True
+    """When the queue is empty."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How a consumer works: in so many ``lanes`` at once; an object when ``object_messages`` or ``object_bytes`` are
-    there or the first has waited ``flush_seconds``; each message its own for ``visibility_seconds`` at a time."""
+    """How a consumer works."""
 
     lanes: int = 8
+    """How many requests there are at once."""
     object_messages: int = 5_000
+    """An object is written when so many messages wait."""
     object_bytes: int = 32 * 1024 * 1024
+    """An object is written when the messages that wait have so many bytes."""
     flush_seconds: float = 30
+    """An object is written when the first message has waited so long."""
     visibility_seconds: int = 60
+    """How long the queue keeps a message from other consumers before it must be renewed."""
     wait_seconds: int = 20
+    """How long a receive waits for messages."""
 
 
 @dataclass(frozen=True)
 class Collected:
-    """``messages`` in ``objects`` of the lake; ``returning`` are those among them that could not be deleted and will
-    come again."""
+    """What a consumer collected."""
 
     objects: int = 0
+    """Objects of the lake that were written."""
     messages: int = 0
+    """Messages in these objects."""
     returning: int = 0
+    """Messages among them that could not be deleted and will come again."""
 
     def __add__(self, other: Collected) -> Collected:
-        """Both."""
+        """Add both."""
         return Collected(self.objects + other.objects, self.messages + other.messages, self.returning + other.returning)
 
 
@@ -87,7 +98,7 @@ def collect(
 
 class _Held:
     """Messages in hand: those that wait for their object, those that are safe and wait to be deleted, and until when
-    each is ours."""
+    the queue keeps each from other consumers."""
 
     def __init__(self, pace: Pace) -> None:
         self._pace, self._lock = pace, threading.Lock()
@@ -98,7 +109,8 @@ class _Held:
         self.received = 0
 
     def add(self, messages: Sequence[Message], asked: float) -> list[Message]:
-        """Take messages in hand that were ``asked`` for then; all that wait, if they are to be written now."""
+        """Take messages in hand that were asked for at the time ``asked``. Return all that wait, if they are to be
+        written now."""
         with self._lock:
             if not self._waiting:
                 self._since = time.monotonic()
@@ -109,33 +121,34 @@ class _Held:
             return self._take() if self._is_due() else []
 
     def due_in(self) -> float:
-        """Seconds until those that wait are to be written; for ever where none do."""
+        """Return the seconds until the messages that wait are to be written; infinity where none wait."""
         with self._lock:
             return self._since + self._pace.flush_seconds - time.monotonic() if self._waiting else math.inf
 
     def take(self) -> list[Message]:
-        """All that wait."""
+        """Take all messages that wait."""
         with self._lock:
             return self._take()
 
     def make_safe(self, messages: Sequence[Message]) -> None:
-        """Their object is durable."""
+        """Record that the object of these messages is durable."""
         with self._lock:
             self._safe += [message.receipt for message in messages]
 
     def safe(self) -> list[str]:
-        """Some receipts of what is to be deleted, as many as are asked for at once."""
+        """Take receipts of messages that are to be deleted, as many as one request takes."""
         with self._lock:
             return [self._safe.popleft() for _ in range(min(len(self._safe), DELETED_AT_ONCE))]
 
     def forget(self, receipts: Sequence[str]) -> None:
-        """They are deleted, or given back."""
+        """Forget messages that are deleted or given back."""
         with self._lock:
             for receipt in receipts:
                 self._until.pop(receipt, None)
 
     def ending(self) -> list[str]:
-        """Those that are ours for less than half of the time; from now on they are for all of it again."""
+        """Return the messages that are kept for less than half of the time, and count them as kept for all of it
+        again."""
         now, seconds = time.monotonic(), self._pace.visibility_seconds
         with self._lock:
             ending = [receipt for receipt, until in self._until.items() if until - now < seconds / 2]
@@ -143,7 +156,7 @@ class _Held:
         return ending
 
     def all(self) -> list[str]:
-        """Receipts of everything in hand."""
+        """Return the receipts of everything in hand."""
         with self._lock:
             return list(self._until)
 
@@ -179,7 +192,7 @@ class _Consumer:
         self._end = math.inf if budget.seconds is None else time.monotonic() + budget.seconds
 
     def run(self) -> Collected:
-        """Until all lanes have ended."""
+        """Collect until all lanes have ended."""
         with (
             ThreadPoolExecutor(self._pace.lanes, thread_name_prefix="collect") as lanes,
             repeat_in_background(self._renew, self._pace.visibility_seconds / 4, "renew"),
@@ -201,7 +214,8 @@ class _Consumer:
             lane.result()
 
     def _lane(self) -> None:
-        """What is safe is deleted before more is received, by all lanes: so no more is in hand than an object takes."""
+        """Receive until it is time to stop. All lanes delete what is safe before they receive more, so that no more is
+        in hand than an object takes."""
         try:
             while self._goes_on():
                 self._delete_safe()
@@ -219,7 +233,7 @@ class _Consumer:
         return not (is_spent or self._stop.is_set() or self._failed.is_set() or time.monotonic() >= self._end)
 
     def _wait_seconds(self) -> int:
-        """No longer than there is time, nor than the messages that wait may."""
+        """Return how long a receive may wait: no longer than there is time, nor than the messages in hand may wait."""
         left = min(self._pace.wait_seconds, self._end - time.monotonic(), self._held.due_in())
         return max(0, math.ceil(left))
 
@@ -251,5 +265,6 @@ class _Consumer:
             self._progress(self._collected)
 
     def _renew(self) -> None:
-        """Keep what is in hand. Messages that could not be kept come again: a duplicate, and no loss."""
+        """Keep what is in hand from other consumers. Messages that could not be kept come again: a duplicate, and no
+        loss."""
         self._queue.extend(self._held.ending(), self._pace.visibility_seconds)

@@ -27,9 +27,9 @@ class MessageDecoder:
         self._keys = [column_name(key) for key in stream.keys]
 
     def decode(self, messages: pl.DataFrame) -> Chunk:
-        """Rows and rejects of the columns MESSAGE_ADDRESS (where a message lies) and ``body``.
+        """Decode messages, with the columns MESSAGE_ADDRESS (where a message lies) and ``body``, into rows and rejects.
 
-        Messages of one key are one row that was sent twice: the key is their ROW_ID.
+        Messages of one key are one row that was sent twice: the key is their row id.
         """
         parsed = [_parsed(body) for body in messages["body"]]
         documents = [document if isinstance(document, dict) else {} for document in parsed]
@@ -50,7 +50,7 @@ class MessageDecoder:
         return Chunk(frame.filter(keep), columns, _rejects(messages, rejected), self._documents.omitted)
 
     def _columns(self) -> tuple[Column, ...]:
-        """Those of the contract first, whether a message had them or not."""
+        """Return the columns, those of the contract first, whether a message had them or not."""
         met = {column.name: column for column in self._documents.columns}
         named = [met.pop(name, Column(name, name, data_type)) for name, data_type in self._contract.items()]
         return (*named, *met.values())
@@ -62,7 +62,7 @@ class MessageDecoder:
 
 
 def _parsed(body: str) -> dict[str, Any] | str:
-    """The object, or why there is none."""
+    """Return the object of a message, or why there is none."""
     try:
         value = loads(body)
     except ValueError:

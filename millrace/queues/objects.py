@@ -24,12 +24,12 @@ _TIME = "%Y%m%dT%H%M%S.%fZ"
 
 
 def collected_prefix(pipeline: str, stream: str) -> str:
-    """Where the objects of a stream lie."""
+    """Return the prefix of the objects of a stream."""
     return f"{pipeline}/{stream}/{COLLECTED}"
 
 
 def put_messages(store: ObjectStore, prefix: str, messages: Sequence[tuple[str, str]], now: datetime) -> str:
-    """Write one object of identities and bodies; its name. The messages are safe when this returns."""
+    """Write one object of identities and bodies, and return its name. The messages are safe when this returns."""
     name, written = new_batch_id(now), io.BytesIO()
     frame = pl.DataFrame(messages, schema={SENT: pl.String, BODY: pl.String}, orient="row")
     frame.write_parquet(written, compression="zstd")
@@ -38,29 +38,29 @@ def put_messages(store: ObjectStore, prefix: str, messages: Sequence[tuple[str, 
 
 
 def get_messages(store: ObjectStore, prefix: str, name: str) -> pl.DataFrame:
-    """The messages of an object, and where each lies (MESSAGE_ADDRESS)."""
+    """Return the messages of an object, and where each lies (MESSAGE_ADDRESS)."""
     messages = pl.read_parquet(io.BytesIO(store.get_bytes(key_of(prefix, name))))
     places = pl.format("{}#{}", pl.lit(name), pl.int_range(pl.len())).alias(MESSAGE_ADDRESS)
     return messages.select(places, SENT, BODY)
 
 
 def object_of(place: str) -> str:
-    """The name of the object in which the message of this place lies."""
+    """Return the name of the object that holds the message with this address."""
     return place.partition("#")[0]
 
 
 def time_of(name: str) -> datetime:
-    """When an object was named."""
+    """Return when an object was named."""
     return datetime.strptime(name.partition("-")[0], _TIME).replace(tzinfo=UTC)
 
 
 def first_name(moment: datetime) -> str:
-    """What the names of all objects from this moment on sort behind."""
+    """Return a text that sorts before the names of all objects from this moment on."""
     return moment.astimezone(UTC).strftime(_TIME)
 
 
 def names(store: ObjectStore, prefix: str, start: datetime | None = None, end: datetime | None = None) -> Iterator[str]:
-    """The objects from ``start`` on and before ``end``, in order, however many there are."""
+    """Give the names of the objects from ``start`` on and before ``end``, in order, however many there are."""
     lower, upper = first_name(start) if start else "", first_name(end) if end else "~"
     for folder in _days(prefix, start, end) if start else [f"{prefix}/"]:
         for key in store.list_keys(folder):
@@ -70,7 +70,7 @@ def names(store: ObjectStore, prefix: str, start: datetime | None = None, end: d
 
 
 def _days(prefix: str, start: datetime, end: datetime | None) -> Iterator[str]:
-    """The folder of each day; until tomorrow, because not all clocks are the same."""
+    """Give the folder of each day, until tomorrow: not all clocks are the same."""
     day, last = start.astimezone(UTC).date(), ((end or datetime.now(UTC) + DAY).astimezone(UTC)).date()
     while day <= last:
         yield f"{prefix}/{day:%Y/%m/%d}/"
@@ -78,5 +78,5 @@ def _days(prefix: str, start: datetime, end: datetime | None) -> Iterator[str]:
 
 
 def key_of(prefix: str, name: str) -> str:
-    """Of an object with messages."""
+    """Return the key of an object with messages."""
     return f"{prefix}/{time_of(name):%Y/%m/%d}/{name}{SUFFIX}"

@@ -9,33 +9,37 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message in hand: its ``body`` as it was sent, the ``receipt`` by which it is deleted, and the ``identity`` that
-    it keeps however often it is delivered."""
+    """A message in hand."""
 
     body: str
+    """The message as it was sent."""
     receipt: str
+    """The word by which it is deleted."""
     identity: str
+    """The id that it keeps however often it is delivered."""
 
 
 class MessageQueue(Protocol):
-    """All methods block, are called from several threads, and raise Unreachable when the service does not answer or
-    throttles, ConfigurationError when it refuses."""
+    """A queue that delivers at least once. All methods block and are called from several threads. They raise
+    Unreachable when the service does not answer or throttles, and ConfigurationError when it refuses."""
 
     @property
     def place(self) -> str:
-        """For messages to people."""
+        """The name of the queue, for messages to people."""
         ...
 
     def receive(self, visibility_seconds: int, wait_seconds: int) -> list[Message]:
-        """Some messages, which nobody else is given for ``visibility_seconds``; none after ``wait_seconds`` without."""
+        """Receive some messages, which nobody else is given for ``visibility_seconds``; none if none came within
+        ``wait_seconds``."""
         ...
 
     def delete(self, receipts: Sequence[str]) -> int:
-        """How many of these messages will not come again; the others will."""
+        """Delete messages, and return how many of them will not come again; the others will."""
         ...
 
     def extend(self, receipts: Sequence[str], visibility_seconds: int) -> None:
-        """Keep messages that long from now on; 0 gives them back. What is not in hand any more is passed over."""
+        """Keep messages from others for that long from now on; 0 gives them back. Messages that are not in hand any
+        more are passed over."""
         ...
 
     def send(self, bodies: Sequence[str]) -> None:

@@ -31,13 +31,14 @@ from millrace.sources.chunk import Chunk, Keys, ReadFacts, Selection, Source, Wi
 OVERLAP = timedelta(days=1)
 CHUNK_MESSAGES = 20_000
 REMEMBERED_CHUNKS = 50
-"""Messages among which one is told that was delivered twice: it is so within minutes, or hours at most."""
+"""How many chunks of messages are remembered to drop messages that were delivered twice: they come within minutes, or
+hours at most."""
 OBJECTS_AT_ONCE = 8
-"""That are fetched side by side and held; each has as many messages as a consumer collects at once."""
+"""How many objects are fetched side by side and held; each has as many messages as a consumer collects at once."""
 REPORT = "report it with the stream's declaration"
 
 Applied = Callable[[Pipeline, Stream, str], Collection[str]]
-"""The objects of a stream that were applied, of those from a name on."""
+"""Returns the objects of a stream that were applied, of those from a name on."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class CollectedReading:
     _places: frozenset[str] | None
 
     async def chunks(self) -> AsyncGenerator[Chunk, None]:
-        """The messages in the order of their objects, each once, decoded some thousands at a time."""
+        """Give the messages in the order of their objects, each once, decoded some thousands at a time."""
         decoder, held, seen = MessageDecoder(self._stream, self._target_columns), pl.DataFrame(), _Seen()
         async with aclosing(read_ahead(self._blocks())) as blocks:
             async for block in blocks:
@@ -120,10 +121,10 @@ class CollectedReading:
             yield await asyncio.to_thread(decoder.decode, seen.fresh(held))
 
     async def count(self) -> None:
-        """Which objects there are is known before the read, and none of them is read in part."""
+        """Nothing to count: which objects there are is known before the read, and none of them is read in part."""
 
     async def sample(self, rows: int) -> tuple[int, list[Chunk]]:
-        """Nobody asks: a stream of messages is not reconciled."""
+        """Raise FatalError: a stream of messages is not reconciled."""
         del rows
         raise FatalError(
             "what was collected of a queue is not sampled", place=f"stream {self._stream.name}", remedy=REPORT
@@ -144,13 +145,14 @@ class CollectedReading:
 
 
 class _Seen:
-    """Which messages came lately: one whose consumer died after it was stored is stored again by another."""
+    """Which messages came lately: a message whose consumer died after it was stored is stored again by another
+    consumer."""
 
     def __init__(self) -> None:
         self._lately: deque[pl.Series] = deque(maxlen=REMEMBERED_CHUNKS)
 
     def fresh(self, messages: pl.DataFrame) -> pl.DataFrame:
-        """Those that did not come before."""
+        """Return the messages that did not come before."""
         fresh = messages.unique(SENT, keep="first", maintain_order=True)
         for seen in self._lately:
             fresh = fresh.filter(~pl.col(SENT).hash().is_in(seen.implode()))
