@@ -29,7 +29,8 @@ from millrace.sources.mysql_replica import following
 from millrace.sources.mysql_values import UTF8, describe_table, is_collated
 from millrace.sources.position import SnapshotBound, join_notes
 from millrace.sources.rows import TOO_LARGE, SourceColumn
-from millrace.sources.tables import Connect, TableDriver, TableSource
+from millrace.sources.table_driver import Connect, TableDriver
+from millrace.sources.tables import TableSource
 
 IDLE_SECONDS = 900
 """How long the server keeps a snapshot for a run that neither asks nor takes rows: a paused read goes on after minutes,

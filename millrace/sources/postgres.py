@@ -21,7 +21,8 @@ from millrace.drivers.session_settings import ENCODING, begin_reading
 from millrace.sources.position import SnapshotBound
 from millrace.sources.postgres_values import describe_table
 from millrace.sources.rows import SourceColumn
-from millrace.sources.tables import Connect, TableDriver, TableSource
+from millrace.sources.table_driver import Connect, TableDriver
+from millrace.sources.tables import TableSource
 
 OLDEST_SERVER = 140_000
 BLIND = {

@@ -22,7 +22,8 @@ from millrace.base.types import BINARY, FLOAT64, INT64, TIMESTAMP_UTC, Column, D
 from millrace.declaration.source_kinds import SourceKind
 from millrace.sources.position import SnapshotBound
 from millrace.sources.rows import SourceColumn
-from millrace.sources.tables import Connect, TableDriver, TableSource
+from millrace.sources.table_driver import Connect, TableDriver
+from millrace.sources.tables import TableSource
 
 SQLITE = SourceKind("sqlite", "SQLite", "table")
 TYPES: dict[str, DataType] = {

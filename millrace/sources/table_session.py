@@ -1,0 +1,180 @@
+"""A connection in its snapshot: the SQL of selections, and the rows that it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from functools import partial
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from millrace.base.errors import ConfigurationError, SourceMissing
+from millrace.base.types import Kind
+from millrace.base.zones import earliest_wall_clock, latest_wall_clock, possible_zones
+from millrace.declaration.stream import Stream
+from millrace.sources.chunk import Chunk, ReadFacts, Selection, Window
+from millrace.sources.position import SnapshotBound, as_utc, join_notes, next_position
+from millrace.sources.rows import SourceColumn, decode, empty_chunk
+from millrace.sources.table_driver import TableDriver
+
+CURSOR_KINDS = frozenset({Kind.TIMESTAMP, Kind.TIMESTAMP_UTC})
+
+WallClock = Callable[[datetime, Collection[tzinfo]], datetime]
+"""Returns what clocks in some time zones show at a moment."""
+
+
+@dataclass(frozen=True)
+class TableSession:
+    """A connection in its snapshot, what was known before the snapshot was taken, and the columns of the table."""
+
+    driver: TableDriver
+    connection: Any
+    stream: Stream
+    bound: SnapshotBound
+    columns: tuple[SourceColumn, ...]
+    chunk_bytes: int
+
+    def facts(self, selection: Selection, note: str) -> ReadFacts:
+        """What is known of a read before its first row; ``note`` is what an operator should know about its bounds."""
+        lower, zones = (selection.lower, self.note_of_zones()) if isinstance(selection, Window) else (None, "")
+        position, position_note = next_position(self.bound, self.stream, lower)
+        return ReadFacts(
+            self.bound.read_at,
+            position,
+            has_all_columns=True,
+            note=join_notes(note, zones),
+            position_note=position_note,
+            zones=self.bound.zones,
+        )
+
+    @property
+    def table(self) -> str:
+        """The name of the table as SQL."""
+        return self.driver.quote(self.stream.reference.schema, self.stream.reference.name)
+
+    def condition(self, selection: Selection) -> str:
+        """The WHERE of a selection; '' for everything."""
+        if isinstance(selection, Window):
+            return self._within(selection)
+        by_name = {column.column.name: column for column in self.columns}
+        chosen = [by_name[name] for name in selection.names]
+        return self.driver.key_condition(self.connection, chosen, selection.rows)
+
+    def select(self, columns: Sequence[SourceColumn], condition: str) -> str:
+        """The SELECT of a selection, every value in the form that ``decode`` reads."""
+        where = f" WHERE {condition}" if condition else ""
+        return f"SELECT {self.driver.select_list(self.stream, columns)} FROM {self.table}{where}"
+
+    def rows(self, columns: tuple[SourceColumn, ...], condition: str) -> Generator[Chunk, None, None]:
+        """The selected rows; one empty chunk where there is none."""
+        query = self.select(columns, condition)
+        with (
+            self.driver.translate_errors(place_of(self.stream)),
+            closing(self.driver.stream_csv(self.connection, query, self.chunk_bytes)) as blocks,
+        ):
+            # A block is let go when it is decoded, before the chunk is used.
+            chunks = map(partial(decode, columns=columns, stream=self.stream), blocks)
+            yield next(chunks, None) or empty_chunk(columns)
+            yield from chunks
+
+    def frames(self, names: Sequence[str], condition: str) -> Generator[pl.DataFrame, None, None]:
+        """Give the columns of these names of the selected rows."""
+        narrow = tuple(column for column in self.columns if column.column.name in names)
+        with closing(self.rows(narrow, condition)) as chunks:
+            for chunk in chunks:
+                yield chunk.frame.select(names)
+
+    def count(self) -> int:
+        """Count the rows of the table."""
+        with self.driver.translate_errors(place_of(self.stream)), closing(self.connection.cursor()) as cursor:
+            cursor.execute(f"SELECT count(*) FROM {self.table}")
+            return int(cursor.fetchone()[0])
+
+    def sample(self, rows: int) -> tuple[int, list[Chunk]]:
+        """Count the rows of the table, and read about ``rows`` of them, chosen by chance."""
+        count = self.count()
+        share = min(1.0, rows / max(count, 1))
+        return count, list(self.rows(self.columns, f"{self.driver.random_expression} < {share:.12f}"))
+
+    def note_of_zones(self) -> str:
+        """That nobody said in which zone the stamps are, if it makes a difference; '' otherwise."""
+        if self.stream.stamps_in or not self.bound.zones or not self._has_naive_cursor:
+            return ""
+        return (
+            f"stamps of {self.stream.capture.cursor_column} have no time zone and the server gives sessions "
+            f"{', '.join(self.bound.zones)}: they are read as if in that zone and as if in UTC; "
+            "declare stamps_in with the zone in which they are written"
+        )
+
+    def _within(self, window: Window) -> str:
+        if window.lower is None and window.upper is None:
+            return ""
+        name = self.driver.quote(self._cursor.column.path)
+        bounds = [
+            f"{name} {operator} {self.driver.position_literal(self._cursor, self._shown(as_utc(bound), by_clock))}"
+            for operator, bound, by_clock in (
+                (">=", window.lower, earliest_wall_clock),
+                ("<", window.upper, latest_wall_clock),
+            )
+            if bound is not None
+        ]
+        bounded = " AND ".join(bounds)
+        return bounded if window.upper is not None else f"{bounded} OR {name} IS NULL"
+
+    def _shown(self, bound: datetime, by_clock: WallClock) -> datetime:
+        """A bound as the cursor's stamps show it: of those without zone the wall clock of wherever they are written."""
+        if not self._has_naive_cursor:
+            return bound
+        declared = self.stream.stamps_in
+        return by_clock(bound, [ZoneInfo(declared)] if declared else [UTC, *possible_zones(self.bound.zones)])
+
+    @property
+    def _cursor(self) -> SourceColumn:
+        return next(column for column in self.columns if column.column.path == self.stream.capture.cursor_column)
+
+    @property
+    def _has_naive_cursor(self) -> bool:
+        return bool(self.stream.capture.cursor_column) and self._cursor.column.type.kind is Kind.TIMESTAMP
+
+
+def place_of(stream: Stream) -> str:
+    """Return the place that errors of a stream name."""
+    return f"stream {stream.name} ({stream.source})"
+
+
+def check_declared(stream: Stream, columns: tuple[SourceColumn, ...]) -> None:
+    """Raise SourceMissing or ConfigurationError where the stream declares a column that the table does not have, or a
+    cursor column that is no timestamp."""
+    by_path = {column.column.path: column.column for column in columns}
+    stamp = stream.capture.stamp
+    for path in (*stream.keys, *filter(None, [stamp])):
+        if path not in by_path:
+            raise SourceMissing(
+                f"there is no column {path!r}", place=place_of(stream), remedy=f"choose from {', '.join(by_path)}"
+            )
+    if stamp and (kind := by_path[stamp].type.kind) not in CURSOR_KINDS:
+        raise ConfigurationError(
+            f"cursor {stamp!r} is of type {kind}",
+            place=place_of(stream),
+            remedy="use a timestamp that every insert and update sets",
+        )
+    names = [column.column.name for column in columns]
+    contract = stream.contract.column_names() if stream.contract else []
+    _refuse_unknown(stream, "types", "column", stream.types, by_path)
+    _refuse_unknown(stream, "rewritten", "column of the target", stream.rewritten, names)
+    _refuse_unknown(stream, "sorted_by", "column of the target", filter(None, [stream.sorted_by]), names)
+    _refuse_unknown(stream, "contract", "column of the target", contract, names)
+
+
+def _refuse_unknown(stream: Stream, where: str, what: str, named: Iterable[str], known: Collection[str]) -> None:
+    for name in named:
+        if name not in known:
+            raise SourceMissing(
+                f"{where} names {name!r}, and there is no such {what}",
+                place=place_of(stream),
+                remedy=f"choose from {', '.join(known)}",
+            )
