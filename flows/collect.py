@@ -48,8 +48,10 @@ class CollectRequest(FlowParameters):
     wait_seconds: int = Field(default=20, ge=0, le=20, description="Duration of a long poll.")
 
     def chosen(self, pipeline: Pipeline) -> list[Stream]:
-        """Return the streams to collect. Raises ConfigurationError for a stream that does not exist, or that does not
-        come from a queue."""
+        """Return the streams to collect.
+
+        Raises ConfigurationError for a stream that does not exist, or that does not come from a queue.
+        """
         asked = [pipeline.stream(name) for name in dict.fromkeys(self.streams)]
         for stream in asked:
             if not isinstance(stream.capture, Queue):
