@@ -103,7 +103,7 @@ async def read(url: str) -> Batch:
     return batch
 
 
-def measured(url: str) -> str:
+def measure(url: str) -> str:
     """One read, and what it took."""
     begun = time.monotonic()
     batch = asyncio.run(read(url))
@@ -146,7 +146,7 @@ def main(rows: int) -> None:
     with tables(rows) as urls:
         for url in urls * ROUNDS:
             with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-                print(pool.submit(measured, url).result(), flush=True)
+                print(pool.submit(measure, url).result(), flush=True)
 
 
 if __name__ == "__main__":

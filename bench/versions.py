@@ -185,7 +185,7 @@ def places() -> Iterator[VersionsPlaces]:
             server.stop()
 
 
-def measured(facts: int) -> float:
+def measure(facts: int) -> float:
     """Return the median seconds of several runs, each with one changed version and one new fact."""
     with places() as found:
         execute(found.source_url, SOURCE)
@@ -203,7 +203,7 @@ def main(sizes: Sequence[int]) -> None:
     """Each in turn, beside the first."""
     first = 0.0
     for facts in sizes:
-        seconds = measured(facts)
+        seconds = measure(facts)
         first = first or seconds
         print(f"{facts:>12,} facts {seconds:8.3f} s, {seconds / first:6.2f} of the first", flush=True)
 

@@ -179,7 +179,7 @@ def _tell(watched: Watched, subject: str, body: str) -> list[Any]:
 
 
 def _reactive(state: str, flows: Sequence[str]) -> EventTrigger:
-    return EventTrigger(expect={f"prefect.flow-run.{state}"}, match_related=_deployed(flows))
+    return EventTrigger(expect={f"prefect.flow-run.{state}"}, match_related=_match_deployments(flows))
 
 
 def _proactive(
@@ -191,11 +191,11 @@ def _proactive(
         expect=expect,
         for_each=for_each,
         within=within,
-        match_related=_deployed(flows),
+        match_related=_match_deployments(flows),
     )
 
 
-def _deployed(flows: Sequence[str]) -> list[Any]:
+def _match_deployments(flows: Sequence[str]) -> list[Any]:
     return [
         {"prefect.resource.role": "flow", "prefect.resource.name": list(flows)},
         {"prefect.resource.role": "deployment"},

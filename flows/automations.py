@@ -76,7 +76,7 @@ async def _transforms(client: PrefectClient) -> dict[str, UUID]:
 
 
 async def _apply(client: PrefectClient, wanted: Sequence[AutomationCore], *, dry_run: bool) -> list[str]:
-    stored = await _stored(client)
+    stored = await _read_stored(client)
     lines = [f"{await _save(client, one, stored.pop(one.name, []), dry_run=dry_run)} {one.name}" for one in wanted]
     for automation in (one for left in stored.values() for one in left):
         if not dry_run:
@@ -85,7 +85,7 @@ async def _apply(client: PrefectClient, wanted: Sequence[AutomationCore], *, dry
     return lines
 
 
-async def _stored(client: PrefectClient) -> dict[str, list[Automation]]:
+async def _read_stored(client: PrefectClient) -> dict[str, list[Automation]]:
     """Return the automations of Millrace by name, with duplicates that a race may have created."""
     found: dict[str, list[Automation]] = defaultdict(list)
     offset = 0
@@ -122,14 +122,14 @@ async def _update(client: PrefectClient, wanted: AutomationCore, stored: Automat
 def _content(automation: AutomationCore) -> dict[str, Any]:
     """Return what is declared, with sets sorted, because the server returns them in another order."""
     content = automation.model_dump(exclude={"id", "enabled", "owner_resource"})
-    return {name: _ordered(value) for name, value in content.items()}
+    return {name: _sort_sets(value) for name, value in content.items()}
 
 
-def _ordered(value: Any) -> Any:
+def _sort_sets(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _ordered(one) for name, one in value.items()}
+        return {name: _sort_sets(one) for name, one in value.items()}
     if isinstance(value, list):
-        return [_ordered(one) for one in value]
+        return [_sort_sets(one) for one in value]
     return sorted(value) if isinstance(value, set) else value
 
 

@@ -35,7 +35,7 @@ class RequestedWindow(FlowParameters):
     end: Moment | None = Field(default=None, description="Last moment (exclusive); empty: open.")
 
     @model_validator(mode="after")
-    def _ordered(self) -> RequestedWindow:
+    def _check_order(self) -> RequestedWindow:
         start, end = (moment and _utc(moment) for moment in (self.start, self.end))
         if not (start or end):
             raise ValueError("it has neither `window.start` nor `window.end`")

@@ -30,20 +30,20 @@ def quiet(_line: str) -> None:
 
 def outputs_of(cloud: CloudEnvironment) -> dict[str, str]:
     """Return the outputs of the stack; nothing if it does not exist."""
-    stack = _described(cloud)
+    stack = _describe_stack(cloud)
     return {one["OutputKey"]: one["OutputValue"] for one in stack.get("Outputs", [])} if stack else {}
 
 
 def worker_image(cloud: CloudEnvironment) -> str:
     """Return the image that the worker runs now; '' if there is none."""
-    stack = _described(cloud) or {}
+    stack = _describe_stack(cloud) or {}
     found = {one["ParameterKey"]: one["ParameterValue"] for one in stack.get("Parameters", [])}
     return str(found.get("WorkerImage", ""))
 
 
 def status_of(cloud: CloudEnvironment) -> str | None:
     """Return the stack's status in CloudFormation; None if it does not exist."""
-    stack = _described(cloud)
+    stack = _describe_stack(cloud)
     return str(stack["StackStatus"]) if stack else None
 
 
@@ -54,7 +54,7 @@ def apply_stack(
 
     Raises FatalError with the first reason if CloudFormation failed and rolled back.
     """
-    status = _settled(cloud, progress)
+    status = _wait_until_settled(cloud, progress)
     if status == "ROLLBACK_COMPLETE":
         # What is left of a creation that failed can only be deleted.
         if dry_run:
@@ -79,7 +79,7 @@ def apply_stack(
 
 def delete_stack(cloud: CloudEnvironment, *, progress: Progress = quiet) -> None:
     """Delete the stack and wait. Raises FatalError if something could not be deleted."""
-    client, stack = cloud.client("cloudformation"), _described(cloud)
+    client, stack = cloud.client("cloudformation"), _describe_stack(cloud)
     if stack is None:
         return
     before = _latest_event(cloud, stack["StackId"])
@@ -90,7 +90,7 @@ def delete_stack(cloud: CloudEnvironment, *, progress: Progress = quiet) -> None
         raise _failure(cloud, stack["StackId"], before, left["StackStatus"])
 
 
-def _described(cloud: CloudEnvironment) -> dict[str, Any] | None:
+def _describe_stack(cloud: CloudEnvironment) -> dict[str, Any] | None:
     try:
         found = cloud.client("cloudformation").describe_stacks(StackName=cloud.settings.stack_name)
     except ClientError as error:
@@ -101,13 +101,13 @@ def _described(cloud: CloudEnvironment) -> dict[str, Any] | None:
     return None if stack["StackStatus"] == "DELETE_COMPLETE" else stack
 
 
-def _settled(cloud: CloudEnvironment, progress: Progress) -> str | None:
+def _wait_until_settled(cloud: CloudEnvironment, progress: Progress) -> str | None:
     """Wait until no operation is in progress, for example of an interrupted command, and return the status."""
-    stack = _described(cloud)
+    stack = _describe_stack(cloud)
     if stack and _is_busy(stack["StackStatus"]):
         progress(f"{stack['StackStatus']}: waiting for what was begun before")
         _follow(cloud, stack["StackId"], _latest_event(cloud, stack["StackId"]), progress)
-        stack = _described(cloud)
+        stack = _describe_stack(cloud)
     if stack and stack["StackStatus"].endswith("ROLLBACK_FAILED"):
         raise ConfigurationError(
             f"it is {stack['StackStatus']}: {stack.get('StackStatusReason', 'CloudFormation could not go back')}",
@@ -165,7 +165,7 @@ def _resources(client: Any, described: Mapping[str, Any]) -> Iterator[StackChang
 
 def _discard(cloud: CloudEnvironment, name: str, *, is_new: bool) -> None:
     cloud.client("cloudformation").delete_change_set(ChangeSetName=name)
-    stack = _described(cloud)
+    stack = _describe_stack(cloud)
     if is_new and stack and stack["StackStatus"] == "REVIEW_IN_PROGRESS":
         cloud.client("cloudformation").delete_stack(StackName=stack["StackId"])
 
@@ -173,7 +173,7 @@ def _discard(cloud: CloudEnvironment, name: str, *, is_new: bool) -> None:
 def _finish(cloud: CloudEnvironment, before: str, progress: Progress) -> None:
     name = cloud.settings.stack_name
     _follow(cloud, name, before, progress)
-    stack = _described(cloud)
+    stack = _describe_stack(cloud)
     if stack is None or stack["StackStatus"] not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
         raise _failure(cloud, name, before, stack["StackStatus"] if stack else "it is gone")
 

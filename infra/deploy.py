@@ -22,7 +22,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from infra import cloudformation, status, teardown
 from infra.change import Action, StackChange
 from infra.cloud_environment import CloudEnvironment, translate_cloud_errors
-from infra.release import bring_up, described, of_lines, preview
+from infra.release import bring_up, of_lines, preview, task_variables
 from infra.settings import read_settings
 from millrace.base.errors import ConfigurationError, MillraceError
 from millrace.base.escaping import escape_unprintable
@@ -104,7 +104,7 @@ def down(
         with _progress() as say:
             teardown.check(cloud, with_data=delete_data)
             changes = of_lines("automation", asyncio.run(remove_automations()))
-            changes += of_lines("block", asyncio.run(remove(described(cloud))))
+            changes += of_lines("block", asyncio.run(remove(task_variables(cloud))))
             changes += teardown.tear_down(cloud, with_data=delete_data, progress=say)
         for change in changes if not as_json else []:
             _print_change(change)

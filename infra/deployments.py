@@ -59,7 +59,7 @@ class Declared:
         return f"{self.content['entrypoint']}/{self.content['name']}"
 
 
-def declared(image: str) -> list[Declared]:
+def read_declared(image: str) -> list[Declared]:
     """Return the deployments in prefect.yaml."""
     release = _release(image)
     text = _VARIABLE.sub(lambda match: release[match[1]], FILE.read_text())
@@ -74,11 +74,11 @@ def apply_deployments(cloud: CloudEnvironment, image: str, *, dry_run: bool = Fa
     """
     changes, differing = [], []
     with cloud.prefect() as client:
-        for one in declared(image):
+        for one in read_declared(image):
             if (reason := _left_out(cloud, one)) is not None:
                 changes += [StackChange(KIND, one.name, Action.LEFT, reason)] if reason else []
                 continue
-            stored = read(client, one.name)
+            stored = read_stored(client, one.name)
             difference = differences(one, stored) if stored else []
             action = Action.CREATED if stored is None else Action.UPDATED if difference else Action.UNCHANGED
             changes.append(StackChange(KIND, one.name, action, ", ".join(difference)))
@@ -90,7 +90,7 @@ def apply_deployments(cloud: CloudEnvironment, image: str, *, dry_run: bool = Fa
     return changes
 
 
-def read(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
+def read_stored(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
     """Return the deployment on the server, or None."""
     try:
         return client.read_deployment_by_name(name)
@@ -110,11 +110,11 @@ def _left_out(cloud: CloudEnvironment, one: Declared) -> str | None:
 
 def differences(one: Declared, stored: DeploymentResponse) -> list[str]:
     """Return the properties that differ on the server."""
-    wanted, found = dict(_wanted(one)), dict(_found(stored))
+    wanted, found = dict(_declared_properties(one)), dict(_stored_properties(stored))
     return sorted(name for name, value in wanted.items() if found[name] != value)
 
 
-def _wanted(one: Declared) -> Iterator[tuple[str, Any]]:
+def _declared_properties(one: Declared) -> Iterator[tuple[str, Any]]:
     said = one.content
     for name in ("version", "description", "entrypoint", "parameters", "enforce_parameter_schema", "tags"):
         yield name, said[name]
@@ -126,7 +126,7 @@ def _wanted(one: Declared) -> Iterator[tuple[str, Any]]:
     yield "parameters' schema", parameter_schema(one.flow).model_dump(exclude_unset=True)
 
 
-def _found(stored: DeploymentResponse) -> Iterator[tuple[str, Any]]:
+def _stored_properties(stored: DeploymentResponse) -> Iterator[tuple[str, Any]]:
     for name in ("version", "description", "entrypoint", "parameters", "enforce_parameter_schema", "tags"):
         yield name, getattr(stored, name)
     limit, options = stored.global_concurrency_limit, stored.concurrency_options

@@ -25,7 +25,7 @@ def commit() -> str:
     return output("git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*")
 
 
-def wanted(cloud: CloudEnvironment, chosen: str | None) -> str:
+def image_name(cloud: CloudEnvironment, chosen: str | None) -> str:
     """Return the full name of the image: the chosen one, the environment's, or that of the commit.
 
     ``chosen`` may be a tag alone. Raises ConfigurationError if there is no commit that could name it.

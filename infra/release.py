@@ -35,7 +35,7 @@ def bring_up(cloud: CloudEnvironment, chosen: str | None, set_secrets: bool, say
     running = cloudformation.worker_image(cloud)
     yield from cloudformation.apply_stack(cloud, running, progress=say)
     cloud.outputs = cloudformation.outputs_of(cloud)
-    wanted = images.wanted(cloud, chosen)
+    wanted = images.image_name(cloud, chosen)
     for name, step in _steps(cloud, wanted, set_secrets=set_secrets, dry_run=False):
         say(name)
         yield from step()
@@ -51,7 +51,7 @@ def preview(cloud: CloudEnvironment, chosen: str | None, say: Progress) -> Itera
         yield from cloudformation.apply_stack(cloud, "", dry_run=True)
         yield StackChange("everything else", "image, work pool, blocks, deployments, automations", Action.CREATED)
         return
-    wanted = images.wanted(cloud, chosen)
+    wanted = images.image_name(cloud, chosen)
     yield from cloudformation.apply_stack(cloud, wanted, dry_run=True)
     for name, step in _steps(cloud, wanted, set_secrets=False, dry_run=True):
         say(name)
@@ -62,7 +62,7 @@ def _steps(cloud: CloudEnvironment, wanted: str, *, set_secrets: bool, dry_run: 
     yield "secrets", lambda: apply_secrets(cloud, overwrite=set_secrets, dry_run=dry_run)
     yield "image", lambda: images.apply_image(cloud, wanted, dry_run=dry_run)
     yield "work pool", lambda: apply_pool(cloud, dry_run=dry_run)
-    yield "blocks", lambda: of_lines("block", asyncio.run(bootstrap(described(cloud), dry_run=dry_run)))
+    yield "blocks", lambda: of_lines("block", asyncio.run(bootstrap(task_variables(cloud), dry_run=dry_run)))
     yield "deployments", lambda: apply_deployments(cloud, wanted, dry_run=dry_run)
     yield "automations", lambda: _automations(cloud, dry_run)
 
@@ -73,7 +73,7 @@ def _automations(cloud: CloudEnvironment, dry_run: bool) -> list[StackChange]:
     return of_lines("automation", asyncio.run(apply_automations(fresh_within=promises, dry_run=dry_run)))
 
 
-def described(cloud: CloudEnvironment) -> dict[str, str]:
+def task_variables(cloud: CloudEnvironment) -> dict[str, str]:
     """Return the variables of a task, with references to secrets, from which the blocks are made.
 
     Secrets that a pipeline requires are included even if they have no value yet.

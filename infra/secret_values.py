@@ -35,7 +35,7 @@ def _apply(
     cloud: CloudEnvironment, client: Any, variable: str, value: str | None, *, overwrite: bool, dry_run: bool
 ) -> StackChange:
     name = f"{cloud.outputs['SecretsPrefix']}/{variable}"
-    arn, stored = _stored(client, name)
+    arn, stored = _read_secret(client, name)
     if stored is None and not value:
         remedy = f"it has no value: set {variable} here, or `aws secretsmanager put-secret-value --secret-id {name}`"
         return StackChange(KIND, variable, Action.LEFT, remedy)
@@ -47,7 +47,7 @@ def _apply(
     return StackChange(KIND, variable, Action.UPDATED if stored is not None else Action.CREATED)
 
 
-def _stored(client: Any, name: str) -> tuple[str, str | None]:
+def _read_secret(client: Any, name: str) -> tuple[str, str | None]:
     """Return ARN and value of a secret; the value is None if nobody has set one."""
     arn: str = client.describe_secret(SecretId=name)["ARN"]
     try:

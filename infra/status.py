@@ -11,7 +11,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 
 from infra import cloudformation, work_pool
 from infra.cloud_environment import CloudEnvironment
-from infra.deployments import declared, read
+from infra.deployments import read_declared, read_stored
 from infra.pool import find_pool
 from infra.secret_values import apply_secrets
 from infra.settings import variables_of
@@ -39,7 +39,7 @@ def lines(cloud: CloudEnvironment) -> Iterator[Line]:
     yield from _secrets(cloud)
     with cloud.prefect() as client:
         yield _pool(client)
-        for one in declared(""):
+        for one in read_declared(""):
             yield from _deployment(client, one.name)
 
 
@@ -75,7 +75,7 @@ def _pool(client: SyncPrefectClient) -> Line:
 
 
 def _deployment(client: SyncPrefectClient, name: str) -> Iterator[Line]:
-    stored = read(client, name)
+    stored = read_stored(client, name)
     if stored is None:
         return
     runs = client.read_flow_runs(

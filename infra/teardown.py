@@ -16,7 +16,7 @@ from infra.change import Action, StackChange
 from infra.cloud_environment import CloudEnvironment
 from infra.cloudformation import Progress, delete_stack, quiet, status_of
 from infra.deployments import KIND as DEPLOYMENT
-from infra.deployments import declared, read
+from infra.deployments import read_declared, read_stored
 from infra.pool import KIND as POOL
 from infra.secret_values import apply_secrets
 from millrace.base.errors import ConfigurationError
@@ -76,8 +76,8 @@ def _refuse_running(cloud: CloudEnvironment) -> None:
 
 def _from_prefect(cloud: CloudEnvironment) -> Iterator[StackChange]:
     with cloud.prefect() as client:
-        for one in declared(""):
-            if (stored := read(client, one.name)) is not None:
+        for one in read_declared(""):
+            if (stored := read_stored(client, one.name)) is not None:
                 client.delete_deployment(stored.id)
                 yield StackChange(DEPLOYMENT, one.name, Action.REMOVED)
         if _delete_pool(client):

@@ -25,7 +25,7 @@ def stack_directory(kept: Path | None) -> Iterator[Path]:
     """
     if kept is not None:
         kept.mkdir(parents=True, exist_ok=True)
-        with _held(kept):
+        with _hold(kept):
             yield kept.resolve()
         return
     sweep()
@@ -44,7 +44,7 @@ def sweep() -> list[Path]:
         # Its holder may end, and remove it, between any two of these steps.
         with suppress(ConfigurationError, FileNotFoundError):
             if directory.stat(follow_symlinks=False).st_uid == os.getuid():
-                with _held(directory):
+                with _hold(directory):
                     shutil.rmtree(directory, ignore_errors=True)
                     removed.append(directory)
     return removed
@@ -59,7 +59,7 @@ def _temporary() -> tuple[Path, IO[bytes]]:
 
 
 @contextmanager
-def _held(directory: Path) -> Iterator[None]:
+def _hold(directory: Path) -> Iterator[None]:
     with _lock(directory):
         yield
 

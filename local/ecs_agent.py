@@ -85,7 +85,7 @@ class Agent:
         for task_arn, container in list(self.containers.items()):
             if (code := container.exit_code()) is not None:
                 del self.containers[task_arn]
-                self._ended(task_arn, code)
+                self._stop_task(task_arn, code)
             elif task_arn not in wanted:
                 container.stop()
 
@@ -129,7 +129,7 @@ class Agent:
             problem = "ResourceInitializationError: unable to pull secrets or registry auth"
             raise CannotStart(f"{problem}: {error.response['Error']['Message']}") from None
 
-    def _ended(self, task_arn: str, code: int) -> None:
+    def _stop_task(self, task_arn: str, code: int) -> None:
         if self._task(task_arn)["lastStatus"] != "STOPPED":
             reason = "Essential container in task exited"
             self.ecs.stop_task(cluster=self.cluster, task=task_arn, reason=reason)

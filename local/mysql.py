@@ -74,7 +74,7 @@ class MySQLServer:
         It follows from the superuser's, so that a kept directory contains no further secrets.
         """
         secret = str(self.superuser_url.password or "")
-        return secret if user == self.superuser_url.username else _derived(secret, user)
+        return secret if user == self.superuser_url.username else _derive_password(secret, user)
 
     def address(self, database: str) -> str:
         """Address ``127.0.0.1:port/database``."""
@@ -109,7 +109,7 @@ class MySQLServer:
 
     def drop_database(self, name: str) -> None:
         """Drop the database, whoever is connected, and the user of its name."""
-        connected = f"SELECT id FROM information_schema.processlist WHERE db = '{_escaped(name)}'"
+        connected = f"SELECT id FROM information_schema.processlist WHERE db = '{_escape(name)}'"
         for (session,) in self.execute(connected):
             self._cut(session)
         self.execute(f"DROP DATABASE IF EXISTS {_quote(name)}")
@@ -247,11 +247,11 @@ def _accepts_logins(url: str) -> bool:
     return True
 
 
-def _derived(secret: str, user: str) -> str:
+def _derive_password(secret: str, user: str) -> str:
     return hmac.digest(secret.encode(), user.encode(), "sha256").hex()[:32]
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     return text.replace("\\", "\\\\").replace("'", "''")
 
 
@@ -265,4 +265,4 @@ def _pattern(database: str) -> str:
 
 
 def _user(name: str) -> str:
-    return f"'{_escaped(name)}'@'%'"
+    return f"'{_escape(name)}'@'%'"

@@ -100,14 +100,14 @@ async def fill(request: FillRequest = DEFAULT_FILL) -> Simulated:
     Raises ConfigurationError when there is data already.
     """
     simulated = await fill_source(request.days, request.seed, request.first_day(), request.silent_rate)
-    return await _kept("seed-totesys", simulated)
+    return await _publish("seed-totesys", simulated)
 
 
 @flow(name="seed-stocks", flow_run_name="stocks: {request.days} days", persist_result=False)
 async def fill_stocks(request: FillStocksRequest = DEFAULT_STOCKS_FILL) -> Simulated:
     """Generate the history of `stocks`."""
     simulated = await fill_stocks_source(request.days, request.seed, request.first_day(), request.rare_rate)
-    return await _kept("seed-stocks", simulated)
+    return await _publish("seed-stocks", simulated)
 
 
 @flow(name="simulate", flow_run_name="totesys at speed {request.speed}", persist_result=False)
@@ -117,14 +117,14 @@ async def simulate(request: SimulateRequest = DEFAULT_SIMULATION) -> Simulated:
     Raises ConfigurationError when nothing was begun, or another simulation is at work.
     """
     simulated = await simulate_source(request.speed, request.days, request.silent_rate)
-    return await _kept("simulate-totesys", simulated)
+    return await _publish("simulate-totesys", simulated)
 
 
 @flow(name="simulate-stocks", flow_run_name="stocks at speed {request.speed}", persist_result=False)
 async def simulate_stocks(request: SimulateStocksRequest = DEFAULT_STOCKS_SIMULATION) -> Simulated:
     """Simulate the stock platform of `stocks` from where its history ends."""
     simulated = await simulate_stocks_source(request.speed, request.days, request.rare_rate)
-    return await _kept("simulate-stocks", simulated)
+    return await _publish("simulate-stocks", simulated)
 
 
 @flow(name="simulate-events", flow_run_name="events: {request.rate} a second", persist_result=False)
@@ -144,7 +144,7 @@ async def simulate_events(request: SimulateEventsRequest = DEFAULT_EVENTS) -> Se
     return sent
 
 
-async def _kept(key: str, simulated: Simulated) -> Simulated:
+async def _publish(key: str, simulated: Simulated) -> Simulated:
     await acreate_table_artifact(
         key=key,
         table=[{"table": table, **asdict(counts)} for table, counts in simulated.happened.tables.items()],

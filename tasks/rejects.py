@@ -53,12 +53,12 @@ async def list_rejects(pipeline: str, names: Sequence[str] = (), *, each: bool =
         own = (warehouse, landing if isinstance(member, Stream) else processed, declared, member)
         _, applied = await asyncio.to_thread(read_open_rejects, *own)
         refused = await asyncio.to_thread(read_refused_rejects, *own)
-        found += _grouped(member.name, applied, each=each)
-        found += _grouped(member.name, refused, each=each, is_refused=True)
+        found += _group(member.name, applied, each=each)
+        found += _group(member.name, refused, each=each, is_refused=True)
     return found
 
 
-def _grouped(stream: str, rows: pl.DataFrame, *, each: bool, is_refused: bool = False) -> list[Rejects]:
+def _group(stream: str, rows: pl.DataFrame, *, each: bool, is_refused: bool = False) -> list[Rejects]:
     by = ["reason", "field", "coordinates"] if each else ["reason", "field"]
     grouped = rows.group_by(by, maintain_order=True).agg(
         pl.len().alias("rows"), pl.col("read_at").max(), pl.col("file").last()

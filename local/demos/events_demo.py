@@ -116,7 +116,7 @@ async def collect_until(queue: Queue, at_most: int, consumers: list[asyncio.subp
     A consumer ends when it finds nothing for some seconds, which happens on a slow machine: when all of them have
     ended, another one is started. Raises FatalError if one failed: the others would fail as well, without end.
     """
-    while await asyncio.to_thread(_left, queue) > at_most:
+    while await asyncio.to_thread(_count_messages, queue) > at_most:
         codes = [one.returncode for one in consumers]
         if any(code is not None and code > 0 for code in codes):
             raise FatalError("a consumer failed", place="demo", remedy="see why with `millrace collect events`")
@@ -125,7 +125,7 @@ async def collect_until(queue: Queue, at_most: int, consumers: list[asyncio.subp
         await asyncio.sleep(PAUSE_SECONDS)
 
 
-def _left(queue: Queue) -> int:
+def _count_messages(queue: Queue) -> int:
     """Return the number of messages in the queue, with those that a consumer has received."""
     answer = queue.client().get_queue_attributes(QueueUrl=queue.url, AttributeNames=list(KINDS))
     return sum(int(answer["Attributes"][kind]) for kind in KINDS)
@@ -144,8 +144,8 @@ async def _checks(sent: Sequence[EventMessage], queue: Queue) -> list[Check]:
         ("events in the warehouse", len(valid), len(held)),
         ("events of those that are not, or twice", 0, len(valid ^ set(held)) + len(held) - len(set(held))),
         ("messages in quarantine", malformed, rejected),
-        ("messages in the queue for dead letters", malformed, await asyncio.to_thread(_left, dead_letters)),
-        ("messages left in the queue", 0, await asyncio.to_thread(_left, queue)),
+        ("messages in the queue for dead letters", malformed, await asyncio.to_thread(_count_messages, dead_letters)),
+        ("messages left in the queue", 0, await asyncio.to_thread(_count_messages, queue)),
     ]
 
 

@@ -62,7 +62,7 @@ async def demo(days: int, missed: Sequence[int], again: int, rare_rate: float) -
         await asyncio.to_thread(install, connection)
     with closing(writer()) as connection:
         _say(
-            f"{days} days of a stock platform, a run every night but those of the days {_listed(missed)}, "
+            f"{days} days of a stock platform, a run every night but those of the days {_list_days(missed)}, "
             f"two in that of day {again}"
         )
         simulation = StocksSimulation(connection, 1, start, rare_rate)
@@ -171,7 +171,7 @@ def _show_comparison(compared: Sequence[TableCompared]) -> bool:
     return not differences
 
 
-def _listed(days: Sequence[int]) -> str:
+def _list_days(days: Sequence[int]) -> str:
     return " and ".join(map(str, days))
 
 

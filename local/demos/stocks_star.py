@@ -68,14 +68,14 @@ def compare_stocks(source: Query, schema: str, runs: Sequence[datetime], warehou
     ]
     worth = [(day, user, value) for (day, user), value in portfolio([row[1:] for row in trades], stocks).items()]
     return [
-        _compared("stock_dim", rows_of(stocks), warehouse(STOCK_DIMENSION)),
-        _compared("user_dim", rows_of(users), warehouse(USER_DIMENSION)),
-        _compared("trade", bound, warehouse(TRADE_VIEW)),
-        _compared("portfolio_value", worth, warehouse(PORTFOLIO_VIEW)),
+        _compare("stock_dim", rows_of(stocks), warehouse(STOCK_DIMENSION)),
+        _compare("user_dim", rows_of(users), warehouse(USER_DIMENSION)),
+        _compare("trade", bound, warehouse(TRADE_VIEW)),
+        _compare("portfolio_value", worth, warehouse(PORTFOLIO_VIEW)),
     ]
 
 
-def _compared(table: str, expected: Sequence[Row], held: Iterable[Row]) -> TableCompared:
+def _compare(table: str, expected: Sequence[Row], held: Iterable[Row]) -> TableCompared:
     """Compare as bags: a row that is there twice is one too many."""
     wanted, found = Counter(expected), Counter(map(tuple, held))
     return TableCompared(table, len(expected), (wanted - found).total(), (found - wanted).total())

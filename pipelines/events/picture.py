@@ -89,7 +89,7 @@ def _panel(panel: Axes, counts: EventCounts, kind: str) -> None:
     if not any(one.events for one in counts.counts if one.kind == kind):
         panel.set_ylim(top=1)
         panel.text(0.5, 0.5, "none on these days", transform=panel.transAxes, ha="center", color=GREY)
-    panel.set_title(f"{_titled(kind)}: {', '.join(totals)}", loc="left", fontsize=11)
+    panel.set_title(f"{_title(kind)}: {', '.join(totals)}", loc="left", fontsize=11)
     panel.set_ylabel("events per UTC day")
     panel.margins(y=0.1)
     panel.set_ylim(bottom=0)
@@ -97,7 +97,7 @@ def _panel(panel: Axes, counts: EventCounts, kind: str) -> None:
     panel.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
-def _titled(kind: str) -> str:
+def _title(kind: str) -> str:
     return f"{TITLES[kind]} ({kind})" if kind in TITLES else kind
 
 

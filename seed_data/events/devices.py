@@ -107,10 +107,10 @@ def _device(chance: Chance, zone: str, locale: str) -> dict[str, object]:
         "context_timezone": zone,
     } | dict.fromkeys(["context_device_token"])
     user: dict[str, object] = {"user_id": str(chance.integer(*chance.one_of(USERS)))}
-    return always | _thinned(chance, optional, PRESENT_SHARE) | _thinned(chance, user, SIGNED_IN_SHARE)
+    return always | _thin_out(chance, optional, PRESENT_SHARE) | _thin_out(chance, user, SIGNED_IN_SHARE)
 
 
-def _thinned(chance: Chance, members: dict[str, object], share: float) -> dict[str, object]:
+def _thin_out(chance: Chance, members: dict[str, object], share: float) -> dict[str, object]:
     """Set some members to NULL and leave some out."""
     with_null = {name: value if chance.happens(share) else None for name, value in members.items()}
     return {name: value for name, value in with_null.items() if value is not None or chance.happens(NULL_SHARE)}

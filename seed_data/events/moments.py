@@ -62,7 +62,7 @@ def _span(random: np.random.Generator, span: tuple[int, float, int], count: int)
 
 def spell_utc(moments: Integers, unit: Unit) -> list[str]:
     """``2018-01-30 18:13:43``, with the decimals that ``unit`` asks for."""
-    return [f"{text[:10]} {text[11:]}" for text in _spelled(moments, unit)]
+    return [f"{text[:10]} {text[11:]}" for text in _spell(moments, unit)]
 
 
 def spell_original(random: np.random.Generator, moments: Integers, places: Integers, zones: list[str]) -> list[str]:
@@ -70,11 +70,11 @@ def spell_original(random: np.random.Generator, moments: Integers, places: Integ
     offsets = _offsets(moments, places, zones)
     marks = np.where(random.random(len(moments)) < BLANK_SHARE, " ", "T").tolist()
     ends = [_spell_offset(minutes) for minutes in offsets.tolist()]
-    local = _spelled(moments + offsets * MINUTE, "ms")
+    local = _spell(moments + offsets * MINUTE, "ms")
     return [f"{text[:10]}{mark}{text[11:]}{end}" for text, mark, end in zip(local, marks, ends, strict=True)]
 
 
-def _spelled(moments: Integers, unit: Unit) -> list[str]:
+def _spell(moments: Integers, unit: Unit) -> list[str]:
     texts: list[str] = np.datetime_as_string(moments.astype("datetime64[us]"), unit=unit).tolist()
     return texts
 

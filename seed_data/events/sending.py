@@ -64,7 +64,7 @@ class Producer:
                 if time.monotonic() - told >= TOLD_EVERY_SECONDS:
                     told = time.monotonic()
                     self.tell(taken.total())
-        return _sent(taken + _sum(under_way))
+        return _count_sent(taken + _sum(under_way))
 
     def _on_time(self, messages: Iterable[EventMessage]) -> Iterator[list[EventMessage]]:
         for batch in batches(messages, time.time):
@@ -73,17 +73,17 @@ class Producer:
             yield batch
 
     def _deliver(self, batch: list[EventMessage]) -> Counter[str]:
-        left = self._refused(batch)
+        left = self._send_batch(batch)
         for pause_seconds in PAUSES_SECONDS:
             if left:
                 # Not self.sleep: what is under way when the sending is to end is delivered as well.
                 time.sleep(pause_seconds)
-                left = self._refused(left)
+                left = self._send_batch(left)
         if left:
             raise Unreachable(f"{len(left)} messages were refused again and again", place=self.url, remedy="wait")
         return Counter(message.kind for message in batch)
 
-    def _refused(self, batch: list[EventMessage]) -> list[EventMessage]:
+    def _send_batch(self, batch: list[EventMessage]) -> list[EventMessage]:
         entries = [{"Id": str(number), "MessageBody": message.body} for number, message in enumerate(batch)]
         with queue_errors(self.url):
             failed = self.client.send_message_batch(QueueUrl=self.url, Entries=entries).get("Failed", [])
@@ -118,6 +118,6 @@ def _sum(done: Iterable[Future[Counter[str]]]) -> Counter[str]:
     return sum((future.result() for future in done), Counter())
 
 
-def _sent(taken: Counter[str]) -> Sent:
+def _count_sent(taken: Counter[str]) -> Sent:
     malformed = {kind: count for kind, count in sorted(taken.items()) if kind not in {VALID, DUPLICATE}}
     return Sent(taken.total(), taken[VALID], taken[DUPLICATE], malformed)

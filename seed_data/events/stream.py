@@ -79,15 +79,15 @@ def messages(
         events = draw_events(seed, block, moments)
         for event, fate, number, moment in zip(events, fates, numbers, (moments / SECOND).tolist(), strict=True):
             if fate < duplicates and remembered:
-                yield _repeated(remembered, Chance(seed, "repetition", number), moment)
+                yield _repeat(remembered, Chance(seed, "repetition", number), moment)
             elif duplicates <= fate < duplicates + malformed:
-                yield _spoiled(event, number, moment)
+                yield _spoil(event, number, moment)
             else:
                 remembered.add(event)
                 yield EventMessage(event[1], event[0], VALID, moment)
 
 
-def _repeated(remembered: _Memory, chance: Chance, moment: float) -> EventMessage:
+def _repeat(remembered: _Memory, chance: Chance, moment: float) -> EventMessage:
     reach = CLOSE if chance.happens(CLOSE_SHARE) else REMEMBERED
     event_id, body = remembered.back(chance.integer(0, reach - 1))
     if chance.happens(REORDERED_SHARE):
@@ -95,7 +95,7 @@ def _repeated(remembered: _Memory, chance: Chance, moment: float) -> EventMessag
     return EventMessage(body, event_id, DUPLICATE, moment)
 
 
-def _spoiled(event: tuple[str, str], number: int, moment: float) -> EventMessage:
+def _spoil(event: tuple[str, str], number: int, moment: float) -> EventMessage:
     choice, kind = divmod(number, len(KINDS))
     name = tuple(KINDS)[kind]
     return EventMessage(spoil(name, event[1], choice), event[0], name, moment)

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from millrace.seed_data.stocks.course import Origin
-from millrace.seed_data.stocks.script import named
+from millrace.seed_data.stocks.script import add_schema_name
 
 if TYPE_CHECKING:
     from pymysql.cursors import Cursor
@@ -49,14 +49,14 @@ class Clock:
 
     def origin(self, cursor: Cursor) -> Origin | None:
         """Return how the simulation in this database began; None if none did."""
-        cursor.execute(named(_ORIGIN, self._schema))
+        cursor.execute(add_schema_name(_ORIGIN, self._schema))
         found: tuple[int, date] | None = cursor.fetchone()
         return Origin(*found) if found else None
 
     def begin(self, cursor: Cursor, origin: Origin, moment: datetime) -> None:
         """Set a clock that was not set, at rest."""
-        cursor.execute(named(_BEGIN_ORIGIN, self._schema), (origin.seed, origin.start))
-        cursor.execute(named(_BEGIN_CLOCK, self._schema), (epoch_seconds(moment), epoch_seconds(moment)))
+        cursor.execute(add_schema_name(_BEGIN_ORIGIN, self._schema), (origin.seed, origin.start))
+        cursor.execute(add_schema_name(_BEGIN_CLOCK, self._schema), (epoch_seconds(moment), epoch_seconds(moment)))
 
     def now(self, cursor: Cursor) -> datetime:
         """Return the simulated time; everything that happens until then is committed."""
@@ -80,15 +80,15 @@ class Clock:
 
     def complete(self, cursor: Cursor, moment: datetime) -> None:
         """Everything up to ``moment`` is committed, or is with this transaction."""
-        cursor.execute(named(_COMPLETE, self._schema), (epoch_seconds(moment),))
+        cursor.execute(add_schema_name(_COMPLETE, self._schema), (epoch_seconds(moment),))
 
     def _set(self, cursor: Cursor, moment: datetime, speed: float) -> None:
-        cursor.execute(named(_RUN, self._schema), (epoch_seconds(moment), speed))
+        cursor.execute(add_schema_name(_RUN, self._schema), (epoch_seconds(moment), speed))
 
     def _moment(self, cursor: Cursor, function: str) -> datetime:
         return _EPOCH + int(self._one(cursor, f"SELECT `simulation`.`{function}`()").scaleb(6)) * _MICROSECOND
 
     def _one(self, cursor: Cursor, question: str) -> Any:
-        cursor.execute(named(question, self._schema))
+        cursor.execute(add_schema_name(question, self._schema))
         [(answer,)] = cursor.fetchall()
         return answer

@@ -12,7 +12,7 @@ from functools import partial
 from itertools import count, islice
 
 from millrace.seed_data.stocks.reference import draw_email, draw_person, is_traded
-from millrace.seed_data.stocks.world import MILLISECOND, StocksEvent, StocksWorld, added, midnight, stamp
+from millrace.seed_data.stocks.world import MILLISECOND, StocksEvent, StocksWorld, insert_row, midnight, stamp
 from millrace.seed_data.totesys.arrivals import one_after_another
 from millrace.seed_data.totesys.chance import Chance
 from millrace.seed_data.totesys.world import RowChange
@@ -81,7 +81,7 @@ def new_email(chance: Chance, key: int, world: StocksWorld, moment: datetime) ->
 
 
 def _new_user(seed: int, key: int, moment: datetime) -> RowChange:
-    return added("user", key, {**draw_person(seed, key), "updated_at": stamp(moment), "status": "I"})
+    return insert_row("user", key, {**draw_person(seed, key), "updated_at": stamp(moment), "status": "I"})
 
 
 def _trades(seed: int, day: date) -> Iterator[StocksEvent]:
@@ -106,4 +106,4 @@ def _trade(seed: int, day: date, purpose: str, moment: datetime, world: StocksWo
         "quantity": chance.integer(1, LARGEST_QUANTITY),
         "transaction_date": stamp(moment),
     }
-    return [added("transaction", world.last_transaction + 1, values)]
+    return [insert_row("transaction", world.last_transaction + 1, values)]

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from millrace.seed_data.stocks.jobs import PRICES_AT, USERS_AT, draw_price, new_email
 from millrace.seed_data.stocks.reference import draw_name, is_traded
-from millrace.seed_data.stocks.world import MILLISECOND, StocksEvent, StocksWorld, added, midnight, stamp
+from millrace.seed_data.stocks.world import MILLISECOND, StocksEvent, StocksWorld, insert_row, midnight, stamp
 from millrace.seed_data.totesys.arrivals import one_after_another
 from millrace.seed_data.totesys.chance import Chance
 from millrace.seed_data.totesys.world import RowChange
@@ -60,7 +60,7 @@ def rare_events(seed: int, day: date, rate: float) -> list[StocksEvent]:
 
     Their times differ by half a millisecond from all others, so that another rate does not change those.
     """
-    planned = sorted(_planned(seed, day, rate), key=lambda one: (one[0], one[1].kind, one[1].number))
+    planned = sorted(_plan(seed, day, rate), key=lambda one: (one[0], one[1].kind, one[1].number))
     moments = one_after_another(moment for moment, _, _ in planned)
     return [
         StocksEvent(moment + HALF_A_MILLISECOND, partial(act, occasion, moment))
@@ -68,7 +68,7 @@ def rare_events(seed: int, day: date, rate: float) -> list[StocksEvent]:
     ]
 
 
-def _planned(seed: int, day: date, rate: float) -> Iterator[tuple[datetime, Occasion, Act]]:
+def _plan(seed: int, day: date, rate: float) -> Iterator[tuple[datetime, Occasion, Act]]:
     for kind, steps in KINDS.items():
         times = Chance(seed, f"{kind} how often", day.toordinal()).count(rate / DAYS_OF_A_MONTH)
         for number in range(times):
@@ -90,7 +90,7 @@ def _delist(occasion: Occasion, _moment: datetime, world: StocksWorld) -> list[R
 
 def _relist(occasion: Occasion, _moment: datetime, world: StocksWorld) -> list[RowChange]:
     """List a stock again as it was when it was delisted."""
-    return [added("stock", key, world.delisted[key]) for key in _chosen(occasion, world.delisted)]
+    return [insert_row("stock", key, world.delisted[key]) for key in _chosen(occasion, world.delisted)]
 
 
 def _move_price(occasion: Occasion, _moment: datetime, world: StocksWorld) -> list[RowChange]:

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from faker import Faker
 
-from millrace.seed_data.stocks.world import added
+from millrace.seed_data.stocks.world import insert_row
 from millrace.seed_data.totesys.chance import Chance
 from millrace.seed_data.totesys.world import Row, RowChange
 
@@ -42,8 +42,8 @@ LOCALE, NAMES = "en_IE", 150
 def first_changes(seed: int) -> list[RowChange]:
     """Return the changes with which the platform opens. The users have neither timestamp nor status."""
     people = [(key, draw_person(seed, key)) for key in range(1, FIRST_USERS + 1)]
-    users = [added("user", key, {**person, "updated_at": None, "status": None}) for key, person in people]
-    return [*(added("stock", row["stock_id"], row) for row in _stocks(seed)), *users]
+    users = [insert_row("user", key, {**person, "updated_at": None, "status": None}) for key, person in people]
+    return [*(insert_row("stock", row["stock_id"], row) for row in _stocks(seed)), *users]
 
 
 def is_traded(seed: int, stock_id: str, was_relisted: bool) -> bool:

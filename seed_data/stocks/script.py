@@ -25,7 +25,7 @@ def schema_of(cursor: Cursor) -> str:
     return quote_in_backticks(f"{database}{SUFFIX}")
 
 
-def named(statement: str, schema: str) -> str:
+def add_schema_name(statement: str, schema: str) -> str:
     """Put the schema's name into a statement."""
     return statement.replace(SCHEMA, schema)
 

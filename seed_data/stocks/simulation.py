@@ -16,7 +16,7 @@ from millrace.base.errors import ConfigurationError, SourceMissing
 from millrace.drivers.pymysql_errors import mysql_errors
 from millrace.seed_data.stocks.clock import Clock
 from millrace.seed_data.stocks.course import Origin, events_after
-from millrace.seed_data.stocks.script import named, schema_of, statements
+from millrace.seed_data.stocks.script import add_schema_name, schema_of, statements
 from millrace.seed_data.stocks.world import StocksEvent, StocksWorld, midnight
 from millrace.seed_data.stocks.writing import begin_session, load_world, write
 from millrace.seed_data.totesys.happened import Happened
@@ -40,7 +40,7 @@ def install(connection: Connection) -> None:
     with mysql_errors(PLACE), connection.cursor() as cursor:
         schema = schema_of(cursor)
         for statement in (*statements("clock"), *statements("source"), *statements("history")):
-            cursor.execute(named(statement, schema))
+            cursor.execute(add_schema_name(statement, schema))
 
 
 class StocksSimulation:

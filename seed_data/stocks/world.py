@@ -37,7 +37,7 @@ def stamp(moment: datetime) -> datetime:
     return moment.astimezone(LOCAL).replace(tzinfo=None, microsecond=0)
 
 
-def added(table: str, key: int | str, values: Row) -> RowChange:
+def insert_row(table: str, key: int | str, values: Row) -> RowChange:
     """Return the change that inserts a row."""
     return RowChange(table, "inserted", key, {key_of(table): key, **values})
 

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from millrace.seed_data.stocks.clock import epoch_seconds
-from millrace.seed_data.stocks.script import named
+from millrace.seed_data.stocks.script import add_schema_name
 from millrace.seed_data.stocks.world import StocksWorld, key_of
 from millrace.seed_data.totesys.world import Row, RowChange
 
@@ -29,7 +29,7 @@ def load_world(cursor: Cursor, schema: str) -> StocksWorld:
     world = StocksWorld()
     world.stocks = {row["stock_id"]: row for row in _rows(cursor, "SELECT * FROM `stock`")}
     world.users = {row["user_id"]: row for row in _rows(cursor, "SELECT * FROM `user`")}
-    deleted = {row["stock_id"]: row for row in _rows(cursor, named(_DELISTED, schema))}
+    deleted = {row["stock_id"]: row for row in _rows(cursor, add_schema_name(_DELISTED, schema))}
     world.delisted = {key: row for key, row in deleted.items() if key not in world.stocks}
     world.relisted = deleted.keys() & world.stocks.keys()
     trades = _rows(cursor, _TRADES)
@@ -71,7 +71,7 @@ def _update(cursor: Cursor, change: RowChange) -> None:
 
 
 def _last(cursor: Cursor, table: str, schema: str) -> int:
-    cursor.execute(named(_LAST.format(table), schema))
+    cursor.execute(add_schema_name(_LAST.format(table), schema))
     [(last,)] = cursor.fetchall()
     return int(last)
 

@@ -81,7 +81,7 @@ def change_transactions_silently(connection: Connection, *, updates: int, delete
 def _accounts(cursor: Cursor) -> Accounts:
     cursor.execute(_BALANCES)
     held = np.array(cursor.fetchall(), dtype=np.int64)
-    return Accounts(held[:, 0], held[:, 1]) if len(held) else Accounts.opened(10)
+    return Accounts(held[:, 0], held[:, 1]) if len(held) else Accounts.open(10)
 
 
 async def change_trades(database: Any, *, inserts: int, updates: int, seed: int) -> Changes:

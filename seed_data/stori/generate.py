@@ -38,14 +38,14 @@ def generate_transactions(
     path: Path, rows: int = 116_201, accounts: int = 10, seed: int = 1, header: Header = "spaced"
 ) -> None:
     """Write ``rows`` bank transactions over ``accounts`` accounts as a CSV file."""
-    opened, details = Accounts.opened(accounts), DetailTexts(seed)
+    opened, details = Accounts.open(accounts), DetailTexts(seed)
     with path.open("wb") as file:
         file.write(f"{HEADERS[header]}\n".encode())
         for piece, (first, last) in enumerate(_pieces(rows)):
             random = np.random.default_rng([seed, 0, piece])
             days = FIRST_DAY + np.arange(first, last) * int((LAST_DAY - FIRST_DAY).astype(int)) // max(rows, 1)
             frame = draw_transactions(random, opened, details, days)
-            as_spelled(frame, random).write_csv(file, include_header=False)
+            spell(frame, random).write_csv(file, include_header=False)
 
 
 def generate_trades(path: Path, documents: int = 20_000, seed: int = 1) -> None:
@@ -64,7 +64,7 @@ def _pieces(total: int) -> Iterator[tuple[int, int]]:
     return ((first, min(first + ROWS_PER_PIECE, total)) for first in range(0, total, ROWS_PER_PIECE))
 
 
-def as_spelled(frame: pl.DataFrame, random: np.random.Generator) -> pl.DataFrame:
+def spell(frame: pl.DataFrame, random: np.random.Generator) -> pl.DataFrame:
     """Spell typed values as texts of the file."""
     stray, blank, indian, padded = (
         pl.lit(pl.Series(random.random(len(frame)) < share))

@@ -42,7 +42,7 @@ class Accounts:
     balances_cents: np.ndarray
 
     @classmethod
-    def opened(cls, count: int) -> Accounts:
+    def open(cls, count: int) -> Accounts:
         """Return ``count`` empty accounts."""
         return cls(409_000_362_497 + 24_907 * np.arange(count), np.zeros(count, dtype=np.int64))
 
@@ -53,8 +53,8 @@ class DetailTexts:
     def __init__(self, seed: int) -> None:
         faker = Faker(["en_IN", "de_DE"])
         faker.seed_instance(seed)
-        self.plain = _filled(_DETAILS, faker)
-        self.with_newline = _filled(_NEWLINE_DETAILS, faker)
+        self.plain = _fill(_DETAILS, faker)
+        self.with_newline = _fill(_NEWLINE_DETAILS, faker)
 
     def draw(self, random: np.random.Generator, count: int) -> pl.Series:
         """``count`` texts, each with a reference number; about 2 % are missing and 0.1 % are empty."""
@@ -78,7 +78,7 @@ class DetailTexts:
         ).to_series()
 
 
-def _filled(templates: tuple[str, ...], faker: Faker) -> list[str]:
+def _fill(templates: tuple[str, ...], faker: Faker) -> list[str]:
     return [
         template.format(
             name=faker.name(), city=faker.city(), company=faker.company().upper(), bank=faker.word().upper()

@@ -58,9 +58,9 @@ def check_complete(path: Path) -> None:
     """Read the file to its end. Raises ConfigurationError when it is not a whole ``{"data": […]}``."""
     records = 0
     try:
-        with _opened(path) as file:
+        with _open(path) as file:
             has_data = any(event == ("data", "start_array", None) for event in ijson.parse(file))
-        with _opened(path) as file:
+        with _open(path) as file:
             for _ in ijson.items(file, "data.item"):
                 records += 1
     except ijson.JSONError:
@@ -74,13 +74,13 @@ def check_complete(path: Path) -> None:
 
 def read_trades(path: Path) -> Iterator[TradeRecord]:
     """Yield the records of a file that check_complete has accepted."""
-    with _opened(path) as file:
+    with _open(path) as file:
         for position, record in enumerate(ijson.items(file, "data.item"), 1):
             yield as_trade(position, record)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def _open(path: Path) -> Iterator[BinaryIO]:
     """Open the file after its byte order mark, if it has one."""
     with path.open("rb") as file:
         if file.read(len(_BYTE_ORDER_MARK)) != _BYTE_ORDER_MARK:

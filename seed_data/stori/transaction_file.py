@@ -54,13 +54,13 @@ def read_transactions(path: Path) -> Iterator[Piece]:
     Raises ConfigurationError if the file is not a CSV of transactions. That may only show at its end: then nothing of
     it may be kept.
     """
-    return map(_judged, _raw_pieces(path))
+    return map(_judge, _raw_pieces(path))
 
 
-def _judged(raw: pl.DataFrame) -> Piece:
+def _judge(raw: pl.DataFrame) -> Piece:
     unreadable = raw.with_columns(_parse_failures()).filter(pl.col(REASONS).list.len() > 0)
     readable = raw.join(unreadable, on=LINE, how="anti", maintain_order="left")
-    accepted, failure = _Record.filter(readable.with_columns(**_parsed()).drop(SURPLUS))
+    accepted, failure = _Record.filter(readable.with_columns(**_parse_columns()).drop(SURPLUS))
     broken = failure.details().select(LINE, _failed_rules(failure.counts()).alias(REASONS))
     rejected = pl.concat([unreadable.select(LINE, REASONS), broken])
     return Piece(accepted.drop(LINE), raw.join(rejected, on=LINE).sort(LINE))
@@ -139,26 +139,26 @@ def _first_flaw(path: Path) -> str:
     return path.name
 
 
-def _stripped(name: str) -> pl.Expr:
+def _strip(name: str) -> pl.Expr:
     text = pl.col(name).str.strip_chars()
     return pl.when(text != "").then(text)
 
 
 def _date(name: str) -> pl.Expr:
-    return _stripped(name).str.replace_all(" ", "-", literal=True).str.to_date("%d-%b-%y", strict=False)
+    return _strip(name).str.replace_all(" ", "-", literal=True).str.to_date("%d-%b-%y", strict=False)
 
 
 def _amount(name: str, precision: int) -> pl.Expr:
-    text = _stripped(name)
+    text = _strip(name)
     number = pl.when(text.str.contains(_AMOUNT)).then(text.str.replace_all(",", "", literal=True))
     return number.cast(pl.Decimal(precision, 2), strict=False)
 
 
-def _parsed() -> dict[str, pl.Expr]:
+def _parse_columns() -> dict[str, pl.Expr]:
     """Typed value per column, NULL where the text is blank or cannot be read. Details stay as they are."""
-    truth = _stripped("chip_used").str.to_lowercase()
+    truth = _strip("chip_used").str.to_lowercase()
     return {
-        "account_no": _stripped("account_no").str.strip_suffix("'").cast(pl.Int64, strict=False),
+        "account_no": _strip("account_no").str.strip_suffix("'").cast(pl.Int64, strict=False),
         "date": _date("date"),
         "chip_used": truth.replace_strict({"true": True, "false": False}, default=None, return_dtype=pl.Boolean),
         "value_date": _date("value_date"),
@@ -170,8 +170,8 @@ def _parsed() -> dict[str, pl.Expr]:
 
 def _parse_failures() -> pl.Expr:
     failures = [
-        pl.when(_stripped(name).is_not_null() & value.is_null()).then(pl.lit(f"{name}|parse"))
-        for name, value in _parsed().items()
+        pl.when(_strip(name).is_not_null() & value.is_null()).then(pl.lit(f"{name}|parse"))
+        for name, value in _parse_columns().items()
     ]
     surplus = pl.when(pl.col(SURPLUS).is_not_null()).then(pl.lit("record|too_many_fields"))
     return pl.concat_list(surplus, *failures).list.drop_nulls().alias(REASONS)

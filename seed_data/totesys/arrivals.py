@@ -12,7 +12,7 @@ from millrace.seed_data.totesys.chance import Chance
 from millrace.seed_data.totesys.days import Calendar, Totals
 from millrace.seed_data.totesys.designs import draw_design, draw_ordered_design
 from millrace.seed_data.totesys.orders import Order, order_changes
-from millrace.seed_data.totesys.world import RowChange, TotesysEvent, inserted
+from millrace.seed_data.totesys.world import RowChange, TotesysEvent, insert_stamped_row
 
 OPENING, CLOSING = timedelta(hours=8), timedelta(hours=19)
 MILLISECOND = timedelta(milliseconds=1)
@@ -93,4 +93,4 @@ def _new_design(seed: int, key: int, day: date, orders: list[Order]) -> tuple[da
     later = order.moment + chance.integer(120_000, 600_000) * MILLISECOND
     if order.is_sale and later < midnight(day) + CLOSING and chance.happens(LATE_DESIGN_SHARE):
         order.design_id, moment = key, later
-    return moment, [inserted("design", moment, row)]
+    return moment, [insert_stamped_row("design", moment, row)]

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from millrace.seed_data.totesys.chance import Chance
 from millrace.seed_data.totesys.reference import ADDRESSES, COUNTERPARTIES, CURRENCIES, STAFF
-from millrace.seed_data.totesys.world import Row, RowChange, inserted
+from millrace.seed_data.totesys.world import Row, RowChange, insert_stamped_row
 
 FAR_DELIVERY_SHARE, REFUND_SHARE = 0.003, 0.02
 LONGEST_DELIVERY_DAYS = 650
@@ -31,11 +31,11 @@ def order_changes(order: Order, seed: int) -> list[RowChange]:
     chance = Chance(seed, "order", order.key)
     table = "sales_order" if order.is_sale else "purchase_order"
     goods, amount = _sold(chance, order.design_id) if order.is_sale else _bought(chance)
-    row = {f"{table}_id": order.order_key, **goods, **_agreed(chance, order.moment)}
+    row = {f"{table}_id": order.order_key, **goods, **_draw_agreement(chance, order.moment)}
     return [
-        inserted(table, order.moment, row),
-        inserted("transaction", order.moment, _transaction(order)),
-        inserted("payment", order.moment, _payment(order, chance, row, amount)),
+        insert_stamped_row(table, order.moment, row),
+        insert_stamped_row("transaction", order.moment, _transaction(order)),
+        insert_stamped_row("payment", order.moment, _payment(order, chance, row, amount)),
     ]
 
 
@@ -50,7 +50,7 @@ def _bought(chance: Chance) -> tuple[Row, Decimal]:
     return {"item_code": code, "item_quantity": quantity, "item_unit_price": price}, quantity * price
 
 
-def _agreed(chance: Chance, moment: datetime) -> Row:
+def _draw_agreement(chance: Chance, moment: datetime) -> Row:
     longest_days = LONGEST_DELIVERY_DAYS if chance.happens(FAR_DELIVERY_SHARE) else 7
     return {
         "staff_id": chance.integer(1, STAFF),

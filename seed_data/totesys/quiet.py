@@ -29,7 +29,7 @@ def quiet_events(seed: int, day: date, rate: float) -> list[TotesysEvent]:
     Their times differ by half a millisecond from all others, so that another rate does not change those.
     """
     planned = sorted(
-        ((draw_moment(_chance(seed, act, number, day), day), number, act) for act, number in _planned(seed, day, rate)),
+        ((draw_moment(_chance(seed, act, number, day), day), number, act) for act, number in _plan(seed, day, rate)),
         key=lambda one: (one[0], one[2].__name__, one[1]),
     )
     moments = one_after_another(moment for moment, _, _ in planned)
@@ -39,7 +39,7 @@ def quiet_events(seed: int, day: date, rate: float) -> list[TotesysEvent]:
     ]
 
 
-def _planned(seed: int, day: date, rate: float) -> list[tuple[Act, int]]:
+def _plan(seed: int, day: date, rate: float) -> list[tuple[Act, int]]:
     counts = {
         act: Chance(seed, f"{act.__name__} how often", day.toordinal()).count(mean * rate)
         for act, mean in MEAN_PER_WEEKDAY.items()
@@ -112,7 +112,7 @@ def _rename_department(chance: Chance, world: TotesysWorld) -> list[RowChange]:
 
 def _delete_payment(chance: Chance, world: TotesysWorld) -> list[RowChange]:
     chosen = _row(chance, world, "payment")
-    return [_deleted("payment", chosen[0])] if chosen else []
+    return [_delete_row("payment", chosen[0])] if chosen else []
 
 
 def _delete_sales_order(chance: Chance, world: TotesysWorld) -> list[RowChange]:
@@ -124,9 +124,9 @@ def _delete_sales_order(chance: Chance, world: TotesysWorld) -> list[RowChange]:
     transactions = _referring(world, "transaction", "sales_order_id", {order})
     payments = _referring(world, "payment", "transaction_id", set(transactions))
     return [
-        *(_deleted("payment", key) for key in payments),
-        *(_deleted("transaction", key) for key in transactions),
-        _deleted("sales_order", order),
+        *(_delete_row("payment", key) for key in payments),
+        *(_delete_row("transaction", key) for key in transactions),
+        _delete_row("sales_order", order),
     ]
 
 
@@ -134,14 +134,14 @@ def _delete_design(_chance: Chance, world: TotesysWorld) -> list[RowChange]:
     """Delete the oldest design that no order uses, if there is one."""
     used = {row["design_id"] for row in world.tables["sales_order"].values()}
     unused = [key for key in world.keys("design") if key not in used and key % NEVER_ORDERED == 0]
-    return [_deleted("design", unused[0])] if unused else []
+    return [_delete_row("design", unused[0])] if unused else []
 
 
 def _referring(world: TotesysWorld, table: str, column: str, keys: set[int]) -> list[int]:
     return sorted(key for key, row in world.tables[table].items() if row[column] in keys)
 
 
-def _deleted(table: str, key: int) -> RowChange:
+def _delete_row(table: str, key: int) -> RowChange:
     return RowChange(table, "deleted", key)
 
 

@@ -14,7 +14,7 @@ from faker import Faker
 from millrace.seed_data.totesys.chance import Chance
 from millrace.seed_data.totesys.days import FIRST_DESIGNS
 from millrace.seed_data.totesys.designs import draw_design
-from millrace.seed_data.totesys.world import Row, RowChange, inserted, key_of
+from millrace.seed_data.totesys.world import Row, RowChange, insert_stamped_row, key_of
 
 ADDRESSES, COUNTERPARTIES, STAFF = 30, 20, 20
 CURRENCIES = ("GBP", "USD", "EUR")
@@ -46,7 +46,7 @@ def reference_changes(seed: int, moment: datetime) -> list[RowChange]:
         "payment_type": ({"payment_type_name": name} for name in PAYMENT_TYPES),
     }
     return [
-        inserted(table, moment, {key_of(table): key, **row})
+        insert_stamped_row(table, moment, {key_of(table): key, **row})
         for table, rows in makers.items()
         for key, row in enumerate(rows, 1)
     ]

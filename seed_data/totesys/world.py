@@ -54,7 +54,7 @@ class RowChange:
     values: Row = field(default_factory=dict)
 
 
-def inserted(table: str, moment: datetime, values: Row) -> RowChange:
+def insert_stamped_row(table: str, moment: datetime, values: Row) -> RowChange:
     """Return the change that inserts a row, with ``moment`` as its timestamp."""
     stamped = {**values, CREATED: stamp(moment), UPDATED: stamp(moment)}
     return RowChange(table, "inserted", values[key_of(table)], stamped)

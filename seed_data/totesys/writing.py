@@ -80,29 +80,29 @@ class RowVersion:
 def write_bulk(cursor: Cursor, versions: Sequence[RowVersion]) -> None:
     """As ``write`` would have done it one by one, into empty tables and an empty history."""
     for table in TABLES:
-        cursor.execute(_composed("ALTER TABLE public.{table} DISABLE TRIGGER USER", table))
+        cursor.execute(_compose("ALTER TABLE public.{table} DISABLE TRIGGER USER", table))
         own = [(number, version) for number, version in enumerate(versions, 1) if version.change.table == table]
         if own:
             _write_table(cursor, table, own)
-        cursor.execute(_composed("ALTER TABLE public.{table} ENABLE TRIGGER USER", table))
+        cursor.execute(_compose("ALTER TABLE public.{table} ENABLE TRIGGER USER", table))
     if versions:
         cursor.execute(_CONTINUE_HISTORY, (len(versions),))
 
 
 def _write_table(cursor: Cursor, table: str, own: list[tuple[int, RowVersion]]) -> None:
     names = list(own[0][1].row)
-    cursor.execute(_composed(_STAGE, table))
-    execute_values(cursor, _composed(_FILL_STAGE, table, names), _staged(own, names), page_size=_PAGE_ROWS)
-    cursor.execute(_composed(_FILL_TABLE, table, names))
-    cursor.execute(_composed(_FILL_HISTORY, table), (table,))
+    cursor.execute(_compose(_STAGE, table))
+    execute_values(cursor, _compose(_FILL_STAGE, table, names), _stage_rows(own, names), page_size=_PAGE_ROWS)
+    cursor.execute(_compose(_FILL_TABLE, table, names))
+    cursor.execute(_compose(_FILL_HISTORY, table), (table,))
 
 
-def _staged(own: list[tuple[int, RowVersion]], names: list[str]) -> Iterator[tuple[Any, ...]]:
+def _stage_rows(own: list[tuple[int, RowVersion]], names: list[str]) -> Iterator[tuple[Any, ...]]:
     for number, version in own:
         yield (*(version.row[name] for name in names), number, version.at, version.change.kind)
 
 
-def _composed(statement: str, table: str, columns: Iterable[str] = ()) -> sql.Composed:
+def _compose(statement: str, table: str, columns: Iterable[str] = ()) -> sql.Composed:
     return sql.SQL(statement).format(
         table=sql.Identifier(table),
         key=sql.Identifier(key_of(table)),

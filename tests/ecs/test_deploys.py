@@ -8,7 +8,7 @@ import pytest
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.steps.core import run_steps
 
-from infra.deployments import Declared, declared
+from infra.deployments import Declared, read_declared
 from local.ecs import IMAGE
 from tests.ecs.chain import Chain
 from tests.ecs.deploying import deploy, deployments
@@ -18,7 +18,7 @@ SOURCES = {"stori", "events", "totesys"}
 """Pipelines whose sources are in this stack."""
 
 
-DECLARED = [one for one in declared(IMAGE) if one.pipeline in SOURCES]
+DECLARED = [one for one in read_declared(IMAGE) if one.pipeline in SOURCES]
 
 
 async def test_the_image_is_built_and_pushed_unless_it_is_there(

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from infra.cloud_environment import CloudEnvironment
 from infra.deploy import application
-from infra.release import described
+from infra.release import task_variables
 from infra.settings import ENVIRONMENTS, read_settings, runnable, variables_of
 from local.stack import Stack
 from millrace.base.errors import ConfigurationError
@@ -88,6 +88,6 @@ def test_the_command_names_the_environments_there_are() -> None:
 
 def test_blocks_are_made_before_their_secrets_have_values(stack: Stack) -> None:
     target = CloudEnvironment(read_settings("prod"), stack.aws.environment(), outputs=dict(OUTPUTS))
-    made = {name for name, _ in documents(described(target))}
+    made = {name for name, _ in documents(task_variables(target))}
     assert {"warehouse", "source-postgres", "source-postgres-totesys", "source-mongo", "source-mysql-stocks"} <= made
     assert "warehouse-stocks" in made

@@ -11,7 +11,7 @@ import pytest
 
 from millrace.base.errors import ConfigurationError
 from millrace.seed_data.stori import transaction_file
-from millrace.seed_data.stori.generate import HEADERS, as_spelled
+from millrace.seed_data.stori.generate import HEADERS, spell
 from millrace.seed_data.stori.population import Accounts, DetailTexts, draw_transactions
 from tests.seed_data.whole_file import read_whole
 
@@ -34,8 +34,8 @@ def test_values_are_exact(tmp_path: Path) -> None:
 def test_spelling_and_reading_give_back_what_was_drawn(tmp_path: Path) -> None:
     random = np.random.default_rng(7)
     days = np.datetime64("2016-02-29") + np.arange(2_000)
-    drawn = draw_transactions(random, Accounts.opened(4), DetailTexts(7), days)
-    path = written(tmp_path / "a.csv", as_spelled(drawn, random).write_csv(include_header=False))
+    drawn = draw_transactions(random, Accounts.open(4), DetailTexts(7), days)
+    path = written(tmp_path / "a.csv", spell(drawn, random).write_csv(include_header=False))
     assert read_whole(path).accepted.equals(drawn.select(read_whole(path).accepted.columns))
 
 

@@ -38,7 +38,7 @@ class Arrived:
     rejected: int
 
 
-class Events:
+class EventTable:
     """Of one target, whose columns ``names`` they hold."""
 
     def __init__(self, target: Target, load: Scd2, names: Sequence[str]) -> None:

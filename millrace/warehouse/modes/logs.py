@@ -20,7 +20,7 @@ from millrace.declaration.scd2 import Scd2
 from millrace.lake.batch import Batch
 from millrace.warehouse import statements
 from millrace.warehouse.modes.applier import Application, Applied
-from millrace.warehouse.modes.events import AFTER, AT, Arrived, Events
+from millrace.warehouse.modes.events import AFTER, AT, Arrived, EventTable
 from millrace.warehouse.modes.versions import DELETED, DELETION, EXISTS, ROW, VERSION, Scd2Applier, moment_literal
 from millrace.warehouse.session import analyze_temporary
 from millrace.warehouse.statements import IS_NEW, among, match
@@ -35,7 +35,7 @@ class LogApplier(Scd2Applier):
     def __init__(self, load: Scd2, target: Target) -> None:
         super().__init__(load, target)
         self._columns = target.derivation.columns
-        self._events = Events(target, load, [column.name for column in target.derivation.columns])
+        self._events = EventTable(target, load, [column.name for column in target.derivation.columns])
 
     @override
     def apply(self, application: Application) -> Applied:
