@@ -202,7 +202,7 @@ SERVERS = [
         "one of several sources stands still",
         {},
         {"SHOW REPLICA STATUS": [{"Seconds_Behind_Source": 0}, {"Seconds_Behind_Source": None}]},
-        Following(REPLICA, halted=HALTED),
+        Following(REPLICA, halted_because=HALTED),
     ),
     ("a node of Galera", {"wsrep_on": "ON", "wsrep_cluster_address": "gcomm://a"}, NOBODY, Following(CLUSTER)),
     (
