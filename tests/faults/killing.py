@@ -101,7 +101,7 @@ class _WatchedCommands(monitoring.CommandListener):
         self._step = step
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
-        self._step(f"source: {event.cli_name}")
+        self._step(f"source: {event.command_name}")
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
         """Not a step."""
