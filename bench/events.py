@@ -46,7 +46,7 @@ PREFIX = collected_prefix("events", "events")
 
 
 def credentials_of(stack: Stack) -> AwsCredentials:
-    """Of the emulator."""
+    """Return the credentials of the emulator."""
     environment = stack.aws.environment()
     return AwsCredentials(
         aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
@@ -101,7 +101,7 @@ def seconds_of(work: Callable[[], object]) -> float:
 
 
 def peak_megabytes() -> float:
-    """Of this process until now."""
+    """Return the greatest memory that this process has used until now."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -47,7 +47,7 @@ class PricedStock(dy.Schema):
 
 
 class PricedTrade(dy.Schema):
-    """Of a stock, at a time."""
+    """A trade of a stock at a time."""
 
     trade_id = dy.Int64(nullable=False)
     code = dy.String(nullable=True)
@@ -174,7 +174,7 @@ def execute(url: str, sql: str) -> None:
 
 @contextmanager
 def places() -> Iterator[VersionsPlaces]:
-    """Empty."""
+    """Provide two empty databases and an empty folder."""
     with tempfile.TemporaryDirectory(prefix="millrace-bench-") as directory:
         Path(directory).chmod(0o755)
         server = start_postgres(Path(directory) / "postgres")

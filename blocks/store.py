@@ -120,7 +120,7 @@ class BucketStore:
 
     def _put(self, upload: Callable[[], object], open_source: Callable[[], BinaryIO], key: str, size_bytes: int) -> int:
         self._full(key)
-        # Each time: prefect-aws keeps eight clients and may have made this one anew.
+        # Each time: prefect-aws keeps eight clients and may have made this one again.
         _write_only_if_absent(self._client)
         try:
             with self._errors(key):

@@ -56,7 +56,7 @@ class StreamPlan:
 
 
 def no_plan(pipeline: Pipeline, member: Stream | Model, error: Exception) -> StreamPlan:
-    """Of a stream or model whose run would be refused, or whose plan could not be made."""
+    """Return the plan of a stream or model that says why it could not be planned, or why a run would be refused."""
     source, schema, table = (
         (member.source, pipeline.target_schema, member.table)
         if isinstance(member, Stream)

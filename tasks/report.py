@@ -53,9 +53,9 @@ class StreamReport:
     """How old the other changed rows were when they became visible: the median. None: there were none, or it was the
     first load."""
     age_p95_seconds: float | None = None
-    """The same, for 95 % of them."""
+    """How old 95 percent of the other changed rows were at most when they became visible."""
     age_max_seconds: float | None = None
-    """The same, for the oldest."""
+    """How old the oldest of the other changed rows was when it became visible."""
     changes: tuple[str, ...] = ()
     """The schema changes that were made."""
     note: str = ""
@@ -137,7 +137,7 @@ class RunFailed(ExceptionGroup[Exception]):
 
 
 def run_failed(report: RunReport, failures: Sequence[Exception]) -> RunFailed:
-    """Its message names the streams that were not loaded (or planned), and why."""
+    """Return the error of a run; its message names the streams that were not loaded (or planned), and why."""
     rows: list[StreamReport | StreamPlan] = [*report.streams, *report.plans]
     names = ", ".join(row.stream for row in rows if row.reason)
     reasons = [one for one in distinct_errors(failures) if isinstance(one, Exception)]

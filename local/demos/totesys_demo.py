@@ -33,7 +33,8 @@ from millrace.tasks.views import create_views
 
 REQUEST = ReplicateRequest(pipeline="totesys")
 FIRST_RUN, LAST_RUN = timedelta(hours=7, minutes=40), timedelta(hours=19, minutes=20)
-"""Of a working day. Outside of it the back office does nothing, and neither does the demo."""
+"""Times of day of the first and the last run: outside of them the back office does nothing, and neither does the
+demo."""
 WORKING_DAYS_A_WEEK = 5
 OBJECTIVE = timedelta(minutes=30)
 VERSIONS = "SELECT count(*), count(DISTINCT {key}), max(_version), count(_deleted_at) FROM totesys.{fact}"

@@ -157,7 +157,7 @@ def _batch_rows(metadata: pq.FileMetaData) -> int:
 
 
 def _one_ahead(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The same chunks; the next is made ready while the last is on its way to PostgreSQL."""
+    """Yield the same chunks; the next one is prepared while the last is on its way to PostgreSQL."""
     with ThreadPoolExecutor(1) as pool:
         pending = pool.submit(next, chunks, None)
         while (chunk := pending.result()) is not None:

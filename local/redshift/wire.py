@@ -97,7 +97,7 @@ def query(sql: str) -> WireMessage:
 
 
 def complete(tag: str) -> WireMessage:
-    """CommandComplete."""
+    """Return the message CommandComplete."""
     return WireMessage(b"C", tag.encode() + b"\0")
 
 

@@ -85,7 +85,7 @@ class TooManyDeletes(FatalError):
 
 
 class RetryableError(MillraceError):
-    """The same work may succeed later."""
+    """A later try of the same work may succeed."""
 
 
 class Unreachable(RetryableError):

@@ -25,13 +25,16 @@ SchemaPolicy = Literal["evolve", "freeze", "quarantine"]
 """What a changed source does to the target: additive changes are made, the load is refused, or the rows that would
 need a change are rejected."""
 LandingFormat = Literal["parquet", "csv"]
-"""Of a batch's files in the landing zone."""
+"""Format of a batch's files in the landing zone."""
 LEAST_UNKNOWN = -1_000_000
 """The least number that stands for no version: surrogate keys are positive."""
 
 
 def follows_deletes(policy: DeletePolicy) -> bool:
-    """Whether a row that left the source changes the target. An unknown policy raises AssertionError."""
+    """Return whether a row that was deleted in the source changes the target.
+
+    An unknown policy raises AssertionError.
+    """
     match policy:
         case "hard" | "soft":
             return True
@@ -42,7 +45,10 @@ def follows_deletes(policy: DeletePolicy) -> bool:
 
 
 def rejects_changes(policy: SchemaPolicy) -> bool:
-    """Whether rows are rejected that would need a change of the target. An unknown policy raises AssertionError."""
+    """Return whether rows are rejected that would need a change of the target.
+
+    An unknown policy raises AssertionError.
+    """
     match policy:
         case "quarantine":
             return True

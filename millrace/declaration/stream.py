@@ -104,7 +104,7 @@ class Stream:
             raise ConfigurationError(problem, place=f"stream {self.name}", remedy=remedy)
 
     def _check_paths(self) -> None:
-        """Of fields in the source."""
+        """Check the declared fields of the source."""
         place = f"stream {self.name}"
         check_distinct(map(column_name, self.keys), "key column", place)
         for path in (*self.keys, *filter(None, [self.capture.stamp]), *self.types):
@@ -140,7 +140,7 @@ class Stream:
                 )
 
     def _check_columns(self) -> None:
-        """Of columns in the target."""
+        """Check the declared columns of the target."""
         place = f"stream {self.name}"
         for name in (*self.rewritten, *filter(None, [self.sorted_by])):
             if column_name(name) != name:
@@ -164,7 +164,7 @@ class Stream:
 
     @property
     def reference(self) -> SourceReference:
-        """The parsed source."""
+        """The source as its parts."""
         return SourceReference.parse(self.source)
 
     @property

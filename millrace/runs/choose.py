@@ -21,7 +21,7 @@ from millrace.warehouse.stream_state import StreamState
 
 Mode = Literal["incremental", "full", "sweep", "replay"]
 ReadKind = Literal["window", "sweep", "replay", "snapshot"]
-"""Of the batches that are read; a model's is computed."""
+"""Kinds of batches that are read; the batch of a model is computed."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,10 @@ async def _is_accepted(context: StreamContext, consent: Consent) -> bool:
 
 
 def _now(stream: Stream) -> str | None:
-    """Of messages a window that is open above leaves out what was applied, which is not what a person asks for."""
+    """Return where the window of a chosen span ends if it has no end; None: it stays open.
+
+    For messages an open window would leave out what was applied, which is not what a person asks for.
+    """
     return None if stream.capture.keeps_rows else datetime.now(UTC).isoformat()
 
 

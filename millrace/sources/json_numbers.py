@@ -17,7 +17,7 @@ _SUSPICIOUS = re.compile(r"(?:^|[:,\[\s])-?[0-9.]*(?:[0-9.]{17}|[0-9.]{16}[eE]|[
 """What may be a number that a parser of floats changes: of 16 digits or more, or with an exponent of three digits."""
 STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]++|\\.)*+"|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?', re.ASCII)
 _INTEGER_CHARACTERS = 20
-"""Of the longest number of 64 bits; Python refuses to read very long ones."""
+"""Length of the longest number of 64 bits; Python refuses to read very long numbers."""
 
 
 class FloatInFull(Decimal):

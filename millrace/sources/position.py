@@ -32,9 +32,9 @@ class SnapshotBound:
     unseen_because: str = ""
     """Why open transactions cannot be seen; '': they can."""
     replayed_until: datetime | None = None
-    """Of a replica, the time of the primary up to which the replica has all commits."""
+    """For a replica, the time of the primary up to which the replica has all commits."""
     halted_because: str = ""
-    """Of a replica, why there is no such time."""
+    """For a replica, why there is no such time."""
     zones: tuple[str, ...] = ()
     """The time zones other than UTC that the server gives to sessions."""
 

@@ -1,6 +1,6 @@
 """Malformed events, kind by kind: what a faulty app makes of a good event.
 
-None can be mended by whoever reads it. An empty body is not among them, because SQS takes none.
+Nobody who reads them can repair them. An empty body is not among them, because SQS does not accept one.
 """
 
 from __future__ import annotations
