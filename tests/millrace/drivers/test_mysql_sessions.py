@@ -106,7 +106,7 @@ def test_a_session_has_its_own_settings_whatever_the_server_gives(
         else:
             for one in BENT:
                 cursor.execute(one)
-        dialect.MySQL().begin(connection, lambda: connect(mysql_database))
+        dialect.MySQLDriver().open_snapshot(connection, lambda: connect(mysql_database))
         cursor.execute(f"SELECT {', '.join(f'@@SESSION.{name}' for name in SET)}")
         assert dict(zip(SET, cursor.fetchone(), strict=True)) == {name: right for name, (_, right) in SET.items()}
 
@@ -140,7 +140,7 @@ async def test_a_snapshot_is_not_kept_for_a_run_that_is_frozen(
     settings = tuple(one.replace(f"= {dialect.IDLE_SECONDS}", "= 1") for one in dialect.SETTINGS)
     monkeypatch.setattr(dialect, "SETTINGS", settings)
     with closing(connect(engine.mysql_url)) as frozen:
-        dialect.MySQL().begin(frozen, lambda: connect(engine.mysql_url))
+        dialect.MySQLDriver().open_snapshot(frozen, lambda: connect(engine.mysql_url))
         with frozen.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM things")
         engine.mysql("SET SESSION lock_wait_timeout = 10", "DROP TABLE things")
