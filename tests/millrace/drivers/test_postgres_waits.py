@@ -61,7 +61,7 @@ def test_a_frozen_run_does_not_hold_the_ledger_for_ever(
     monkeypatch.setattr(session, "LOCKED_IDLE_MILLISECONDS", 100)
     postgres_engine.query("CREATE SCHEMA millrace; CREATE TABLE millrace.batches (n int)")
     with session.open_session(postgres_engine.connect_warehouse, "test") as frozen:
-        session.lock(frozen, "millrace.batches")
+        session.lock_table(frozen, "millrace.batches")
         postgres_engine.query("SET lock_timeout = '20s'; LOCK TABLE millrace.batches")
 
 
