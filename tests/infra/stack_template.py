@@ -9,7 +9,9 @@ from typing import Any
 
 import yaml
 
-from infra.cloudformation import TEMPLATE as PATH
+from infra import cloudformation
+
+PATH = cloudformation.TEMPLATE
 
 
 class _Loader(yaml.SafeLoader):
