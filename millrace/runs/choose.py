@@ -26,14 +26,17 @@ ReadKind = Literal["window", "sweep", "replay", "snapshot"]
 
 @dataclass(frozen=True)
 class Bounds:
-    """What is asked for: by ``mode``, or the span of times from ``start`` to ``end`` (positions; None: open).
-    ``deep``: a sweep looks at the target's own values too. ``consent`` is what a person allows this run to do."""
+    """What a run is asked to read: by ``mode``, or a window that a person chose."""
 
     mode: Mode = "incremental"
     start: str | None = None
+    """Position at which the chosen window begins; None: at the beginning."""
     end: str | None = None
+    """Position before which the chosen window ends; None: now."""
     deep: bool = False
+    """A sweep compares the target's own values too, not only the hashes that are stored beside them."""
     consent: Consent = NO_CONSENT
+    """What a person allows this run to do."""
 
     def __post_init__(self) -> None:
         check_fields(self, "what a run is asked to do")
@@ -41,16 +44,17 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Choice:
-    """What a run does. ``by_value`` as in ``Batch``."""
+    """What a run reads."""
 
     kind: ReadKind
     window: Window = field(default_factory=Window)
     by_value: bool = False
+    """Rows are compared with the target value by value, whatever its hashes say."""
 
 
 async def choose(context: StreamContext, bounds: Bounds) -> Choice:
-    """A due sweep takes the place of the window; a stream that was never loaded is read as a whole instead. A snapshot
-    is all of these at once."""
+    """Choose what a run reads. A due sweep takes the place of the window, except for a stream that was never loaded: it
+    is read as a whole. A snapshot is all of these at once."""
     is_accepted = await _is_accepted(context, bounds.consent)
     if context.stream.is_snapshot:
         return Choice("snapshot", by_value=bounds.mode == "full" or bounds.deep)
@@ -69,13 +73,13 @@ async def choose(context: StreamContext, bounds: Bounds) -> Choice:
         case "sweep" | "full":
             return Choice("window")
         case "incremental":
-            return _next(context, state)
+            return _choose_next(context, state)
         case unknown:
             assert_never(unknown)
 
 
-def _next(context: StreamContext, state: StreamState) -> Choice:
-    """Where the last run ended, this one goes on; all is read for a model that was never loaded."""
+def _choose_next(context: StreamContext, state: StreamState) -> Choice:
+    """Go on where the last run ended. Everything is read for a model that was never loaded."""
     if state.position is None or state.unfilled:
         return Choice("window")
     if is_due(context.stream.sweep, state.last_sweep, datetime.now(UTC)):
@@ -84,8 +88,8 @@ def _next(context: StreamContext, state: StreamState) -> Choice:
 
 
 async def _is_accepted(context: StreamContext, consent: Consent) -> bool:
-    """Whether the stream goes on with another source than the target's rows come from. Raises ConfigurationError where
-    it has another and nobody accepted that."""
+    """Return whether a person accepted that the target's rows come from another source than the one declared. Raises
+    ConfigurationError when they do and nobody accepted it."""
     recorded, declared = (await context.state()).source, context.stream.source
     if not consent.accept_source:
         check_source(recorded, declared, f"stream {context.pipeline.name}.{context.stream.name}")
@@ -101,7 +105,7 @@ def _now(stream: Stream) -> str | None:
 
 
 async def read(context: StreamContext, bounds: Bounds) -> Batch | None:
-    """The batch of one run; None when there was nothing to read."""
+    """Read what a run is asked to read, and return its batch; None when there was nothing to read."""
     context = replace(context, consent=bounds.consent)
     choice = await choose(context, bounds)
     match choice.kind:

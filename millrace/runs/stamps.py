@@ -12,12 +12,12 @@ from millrace.base.types import Column, Kind
 from millrace.declaration.stream import Stream
 
 TOLERANCE = timedelta(hours=1)
-"""Smaller differences are not reported; that of neighbouring time zones is."""
+"""Smaller differences are not reported; the difference of neighbouring time zones is."""
 _DECLARE = "declare stamps_in with the time zone in which stamps are written"
 
 
 def measure_ahead(frame: pl.DataFrame, columns: Sequence[Column], stream: Stream, read_at: datetime) -> timedelta:
-    """By how much the latest stamp of these rows is ahead of the moment of the read; zero where none is."""
+    """Return by how much the latest cursor value of these rows is ahead of the moment of the read; zero: it is not."""
     column = next((one for one in columns if one.path == stream.capture.stamp), None)
     if column is None or column.type.kind not in {Kind.TIMESTAMP, Kind.TIMESTAMP_UTC}:
         return timedelta(0)
@@ -30,7 +30,7 @@ def measure_ahead(frame: pl.DataFrame, columns: Sequence[Column], stream: Stream
 
 
 def describe_ahead(stream: Stream, ahead: timedelta) -> str:
-    """What an operator should know; '' where the difference is small."""
+    """Return what an operator should know; '' if the difference is small."""
     if ahead <= TOLERANCE:
         return ""
     declared = f"see that stamps are written in {stream.stamps_in} (stamps_in)" if stream.stamps_in else _DECLARE
