@@ -28,17 +28,17 @@ from millrace.tasks.extract import Extracted
 from millrace.tasks.failures import describe_error, status_of
 from millrace.tasks.lease import give_back
 from millrace.tasks.load import load_batches
-from millrace.tasks.plan import no_plan, plan_model, plan_stream, publish_plans
+from millrace.tasks.plan import make_refused_plan, plan_model, plan_stream, publish_plans
 from millrace.tasks.report import (
     RunReport,
     Status,
     StreamReport,
-    failed,
-    noted,
+    add_note,
+    make_empty_report,
+    make_failed_report,
+    make_report,
+    make_run_failed,
     publish_report,
-    report_of,
-    run_failed,
-    unloaded,
 )
 
 DEFAULT_REQUEST = ReplicateRequest()
@@ -67,7 +67,7 @@ async def replicate(request: ReplicateRequest = DEFAULT_REQUEST) -> RunReport:
     read = await _extract(request.pipeline, streams, request.bounds)
     load = _load_together if pipeline.is_transformed else _load_each
     rows, failures = await load(request, pipeline, read)
-    rows = [noted(row, request.consent.note) for row in rows]
+    rows = [add_note(row, request.consent.note) for row in rows]
     report = RunReport(request.pipeline, tuple(rows))
     await publish_report(pipeline.name, rows)
     # A stream that another run holds waits for the next run, if that will read the same.
@@ -75,7 +75,7 @@ async def replicate(request: ReplicateRequest = DEFAULT_REQUEST) -> RunReport:
     for one in skipped:
         get_run_logger().warning("Skipped: %s", describe_error(one))
     if len(skipped) < len(failures):
-        raise run_failed(report, [one for one in failures if one not in skipped])
+        raise make_run_failed(report, [one for one in failures if one not in skipped])
     return report
 
 
@@ -90,13 +90,13 @@ async def _plan(request: ReplicateRequest, pipeline: Pipeline, streams: Sequence
         ]
     )
     plans = [
-        no_plan(pipeline, member, outcome) if isinstance(outcome, Exception) else outcome
+        make_refused_plan(pipeline, member, outcome) if isinstance(outcome, Exception) else outcome
         for member, outcome in zip(members, ended, strict=True)
     ]
     await publish_plans(pipeline.name, plans)
     report = RunReport(request.pipeline, plans=tuple(plans))
     if failures := [one for one in ended if isinstance(one, Exception)]:
-        raise run_failed(report, failures)
+        raise make_run_failed(report, failures)
     return report
 
 
@@ -126,7 +126,7 @@ async def _load_each(
     ended = await gather_outcomes(_load(request.pipeline, pipeline, one) for one in read.values())
     failures = [one for one in ended if isinstance(one, Exception)]
     rows = [
-        failed(pipeline, stream, one) if isinstance(one, Exception) else one
+        make_failed_report(pipeline, stream, one) if isinstance(one, Exception) else one
         for stream, one in zip(read, ended, strict=True)
     ]
     await conclude(pipeline, rows, is_complete=not failures)
@@ -143,7 +143,7 @@ async def _load(name: str, pipeline: Pipeline, extracted: Extracted | Exception)
     (result,) = await load(name, [extracted.manifest])
     if dead_letters := dead_letters_of(pipeline, extracted.stream):
         await forward_dead_letters(name, extracted.stream, dead_letters)
-    return report_of(pipeline, result, extracted.seconds + result.seconds)
+    return make_report(pipeline, result, extracted.seconds + result.seconds)
 
 
 async def _load_together(
@@ -162,7 +162,7 @@ async def _load_together(
     try:
         report = await transform(TransformRequest(pipeline=request.pipeline, manifests=manifests))
     except Exception as error:
-        return [failed(pipeline, stream, error) for stream in read], [error]
+        return [make_failed_report(pipeline, stream, error) for stream in read], [error]
     seconds = {one.stream: one.seconds for one in extracted}
     timed = [replace(one, seconds=round(seconds.get(one.stream, 0), 2)) for one in report.streams]
     return [*timed, *(_nothing(pipeline, one) for one in extracted if one.manifest is None)], []
@@ -173,7 +173,7 @@ def _held_up(
 ) -> StreamReport:
     """Return the row of a stream that loads nothing, because it or another one could not be read."""
     if isinstance(outcome, Exception):
-        return failed(pipeline, stream, outcome)
+        return make_failed_report(pipeline, stream, outcome)
     unread = {name: one for name, one in read.items() if isinstance(one, Exception)}
     status: Status = "busy" if all(status_of(one) == "busy" for one in unread.values()) else "failed"
     reason = f"read, but not loaded: the tables are committed together, and {', '.join(unread)} could not be read"
@@ -188,4 +188,4 @@ def _landed(pipeline: Pipeline, extracted: Extracted) -> StreamReport:
 
 
 def _nothing(pipeline: Pipeline, extracted: Extracted) -> StreamReport:
-    return replace(unloaded(pipeline, extracted.stream), seconds=round(extracted.seconds, 2))
+    return replace(make_empty_report(pipeline, extracted.stream), seconds=round(extracted.seconds, 2))

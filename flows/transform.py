@@ -19,7 +19,14 @@ from millrace.tasks.events import emit_loaded
 from millrace.tasks.lease import give_back
 from millrace.tasks.load import load_batches
 from millrace.tasks.messages import Breach
-from millrace.tasks.report import RunReport, StreamReport, failed, publish_report, report_of, run_failed
+from millrace.tasks.report import (
+    RunReport,
+    StreamReport,
+    make_failed_report,
+    make_report,
+    make_run_failed,
+    publish_report,
+)
 from millrace.tasks.transform import transform_batches
 
 
@@ -51,10 +58,10 @@ async def transform(request: TransformRequest = DEFAULT_REQUEST) -> RunReport:
         results = await load_batches(request.pipeline, manifests)
     except Exception as error:
         await give_back(pipeline, request.manifests)
-        rows = [failed(pipeline, stream, error) for stream in _streams_of(pipeline, request.manifests)]
+        rows = [make_failed_report(pipeline, stream, error) for stream in _streams_of(pipeline, request.manifests)]
         await publish_report(pipeline.name, rows)
-        raise run_failed(RunReport(request.pipeline, tuple(rows)), [error]) from error
-    reports = [report_of(pipeline, result, 0) for result in results]
+        raise make_run_failed(RunReport(request.pipeline, tuple(rows)), [error]) from error
+    reports = [make_report(pipeline, result, 0) for result in results]
     await publish_report(pipeline.name, reports)
     await conclude(pipeline, reports, is_complete=True)
     return RunReport(request.pipeline, tuple(reports))

@@ -1,4 +1,4 @@
-"""The plan of one stream: what is read, by which query, schema changes and the SQL of the load. Changes nothing."""
+"""The plan of one stream or model: what is read, schema changes and the SQL of the load. Changes nothing."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from millrace.tasks.policy import TASK_OPTIONS, artifact_key
 
 @dataclass(frozen=True)
 class StreamPlan:
-    """What a run would do with a stream or a model."""
+    """What a run would do to one stream or model."""
 
     stream: str
     """Name of the stream or model."""
     source: str
-    """The source of the stream, or the inputs of the model."""
+    """The source of a stream, the inputs of a model."""
     target: str
-    """The target."""
+    """``schema.table`` of its target."""
     reads: str
     """The kind of batch that a run would make."""
     lower: str | None
-    """Where its window begins; None: open."""
+    """Where its window begins; None: it is open."""
     upper: str | None
-    """Where its window ends; None: open."""
+    """Where its window ends; None: it is open."""
     query: str
-    """The query to the source; '' for a model."""
+    """What the source is asked; '' for a model."""
     changes: tuple[str, ...]
-    """Schema changes that the target needs."""
+    """What the target lacks."""
     statements: tuple[str, ...]
-    """SQL statements that a load would execute."""
+    """What a load would run."""
     reason: str = ""
     """Why there is no plan; '' if there is one."""
 
     @property
     def span(self) -> str:
-        """Which window is read, for people; '' for a model."""
+        """The window that is read, for people; '' for a model."""
         return f"{self.reads} from {self.lower or 'the beginning'} to {self.upper or 'now'}" if self.query else ""
 
     @property
@@ -55,8 +55,8 @@ class StreamPlan:
         return ";\n".join(self.statements) + ";" if self.statements else ""
 
 
-def no_plan(pipeline: Pipeline, member: Stream | Model, error: Exception) -> StreamPlan:
-    """Return the plan of a stream or model that says why it could not be planned, or why a run would be refused."""
+def make_refused_plan(pipeline: Pipeline, member: Stream | Model, error: Exception) -> StreamPlan:
+    """Return the plan of a stream or model with a run that would be refused, or a plan that could not be made."""
     source, schema, table = (
         (member.source, pipeline.target_schema, member.table)
         if isinstance(member, Stream)
@@ -84,7 +84,7 @@ async def plan_stream(pipeline: str, stream: str, bounds: Bounds) -> StreamPlan:
 
 @task(name="plan-model", task_run_name="plan {model}", **TASK_OPTIONS)
 async def plan_model(pipeline: str, model: str) -> StreamPlan:
-    """Return what a run would do to the table of this model; its rows come from the run's other tables."""
+    """Return what a run would do to the table of this model; its rows come from the other tables of the run."""
     declared = find_pipeline(pipeline)
     warehouse = await open_warehouse(declared)
     own = next(one for one in declared.models if one.name == model)

@@ -71,12 +71,15 @@ class RunReport:
     """What a run did, or (dry run) would do."""
 
     pipeline: str
+    """Name of the pipeline."""
     streams: tuple[StreamReport, ...] = ()
+    """What it did to each stream and model."""
     plans: tuple[StreamPlan, ...] = ()
+    """What a dry run would do to each."""
 
 
-def report_of(pipeline: Pipeline, result: LoadResult, seconds: float) -> StreamReport:
-    """Return the row of one batch that was loaded; ``seconds`` is what reading and loading it alone took."""
+def make_report(pipeline: Pipeline, result: LoadResult, seconds: float) -> StreamReport:
+    """Return the report of one batch that was loaded; ``seconds`` is what reading and loading it alone took."""
     age = result.freshness or Freshness(stamped=0, silent=0)
     return StreamReport(
         stream=result.stream,
@@ -100,19 +103,21 @@ def report_of(pipeline: Pipeline, result: LoadResult, seconds: float) -> StreamR
     )
 
 
-def unloaded(pipeline: Pipeline, stream: str, status: Status = "nothing new", reason: str = "") -> StreamReport:
-    """Return the row of a stream that loaded nothing."""
+def make_empty_report(
+    pipeline: Pipeline, stream: str, status: Status = "nothing new", reason: str = ""
+) -> StreamReport:
+    """Return the report of a stream that loaded nothing."""
     target = f"{pipeline.target_schema}.{pipeline.stream(stream).table}"
     return StreamReport(stream, target, status=status, reason=reason)
 
 
-def failed(pipeline: Pipeline, stream: str, error: Exception) -> StreamReport:
-    """Return the row of a stream that could not be read or loaded."""
-    return unloaded(pipeline, stream, status_of(error), describe_error(error))
+def make_failed_report(pipeline: Pipeline, stream: str, error: Exception) -> StreamReport:
+    """Return the report of a stream that could not be read or loaded."""
+    return make_empty_report(pipeline, stream, status_of(error), describe_error(error))
 
 
-def noted(row: StreamReport, note: str) -> StreamReport:
-    """Return the row with a further note; '' adds nothing."""
+def add_note(row: StreamReport, note: str) -> StreamReport:
+    """Return the report with a further note; '' adds nothing."""
     return replace(row, note="; ".join(filter(None, [row.note, note])))
 
 
@@ -136,7 +141,7 @@ class RunFailed(ExceptionGroup[Exception]):
         return f"{type(self).__name__}: {self.message}"
 
 
-def run_failed(report: RunReport, failures: Sequence[Exception]) -> RunFailed:
+def make_run_failed(report: RunReport, failures: Sequence[Exception]) -> RunFailed:
     """Return the error of a run; its message names the streams that were not loaded (or planned), and why."""
     rows: list[StreamReport | StreamPlan] = [*report.streams, *report.plans]
     names = ", ".join(row.stream for row in rows if row.reason)
@@ -145,7 +150,7 @@ def run_failed(report: RunReport, failures: Sequence[Exception]) -> RunFailed:
 
 
 def _note_of_deletes(result: LoadResult) -> tuple[str, ...]:
-    """How many rows the source really gave: a deleted row was looked for and counts as read, so that counts add up."""
+    """Tell how many rows the source really gave: a deleted row counts as read, so that counts add up."""
     one, all_ = "deleted one that it lacks counts", f"{result.deleted:,} deleted ones that it lacks count"
     those = one if result.deleted == 1 else all_
     note = f"the source gave {result.read - result.deleted:,} rows; the {those} as read"
@@ -153,7 +158,7 @@ def _note_of_deletes(result: LoadResult) -> tuple[str, ...]:
 
 
 def _note_of_rejects(pipeline: Pipeline, result: LoadResult) -> tuple[str, ...]:
-    """Return a note that rows were rejected and how to see them, so that a green run names what it left behind."""
+    """Tell that rows were rejected, and how to see them: a green run names what it left behind."""
     rows = "row was" if result.rejected == 1 else "rows were"
     note = f"{result.rejected:,} {rows} rejected: millrace rejects {pipeline.cli_name}"
     return (note,) if result.rejected else ()
@@ -173,7 +178,7 @@ async def publish_report(pipeline: str, streams: Sequence[StreamReport]) -> None
 
 
 def _cells(row: StreamReport) -> dict[str, Any]:
-    """Return the cells of a row, with the most important first."""
+    """Return the cells of a row of the table; what matters most comes first."""
     cells = {
         name: escape_unprintable(value) if isinstance(value, str) else value for name, value in asdict(row).items()
     }

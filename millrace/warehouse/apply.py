@@ -1,4 +1,4 @@
-"""Applying a staged batch to its target, and the bound of what it may delete. Runs inside the caller's transaction."""
+"""A staged batch applied to its target, and the bound of what it may delete. Runs in the transaction of the caller."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from millrace.warehouse.session import fetch_count
 from millrace.warehouse.target import Target
 
 SMALL_ROWS = 100
-"""Of a target with so few rows a run may delete any share."""
+"""A run may delete any share of a target with so few rows."""
 
 
 def apply(connection: Any, target: Target, batch: Batch, applied_at: datetime) -> Applied:
@@ -35,7 +35,7 @@ def apply(connection: Any, target: Target, batch: Batch, applied_at: datetime) -
 
 
 def _refuse_too_many_deletes(cursor: Any, applier: Applier, done: Applied, rejected: int) -> None:
-    """Rows are counted only as far as they decide."""
+    """Raise TooManyDeletes when a batch deleted more than it may. Rows are counted only as far as they decide."""
     target, live_rows = applier.target, applier.live_rows
     lost, before = applier.lost_rows(done), done.deleted - done.inserted
     max_share = target.policies.max_delete_share

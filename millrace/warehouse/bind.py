@@ -22,15 +22,16 @@ from millrace.warehouse.target import Target
 
 @dataclass(frozen=True)
 class Changed:
-    """What a run changed: by dimension, the target whose versions it may have changed; facts all rows of which are to
-    be looked at, because the run reads everything."""
+    """What a run changed that facts are bound to."""
 
     touched: Mapping[str, Target]
+    """The targets that versions may have changed of, by name."""
     repaired: frozenset[str]
+    """Names of facts that all rows are looked at of, because the run compared all values."""
 
 
 def with_joins(fact: Target, models: Mapping[str, Target]) -> Target:
-    """The target, whose rows are bound as they are put in."""
+    """Return a target with the joins that bind its rows when they are inserted."""
     joins = tuple(one.joined(number) for number, one in enumerate(bindings_of(fact, models)))
     return replace(fact, joins=joins)
 
@@ -38,10 +39,10 @@ def with_joins(fact: Target, models: Mapping[str, Target]) -> Target:
 def bind_facts(
     connection: Any, catalog: Catalog, models: Mapping[str, Target], changed: Changed, applied_at: datetime
 ) -> dict[str, tuple[str, ...]]:
-    """Bind what the run concerns; by model, what a person should know."""
+    """Bind the facts that the run concerns; return what a person should know, by model."""
     facts = [one for one in models.values() if one.relations.binds and catalog.columns(one)]
     with connection.cursor() as cursor:
-        firsts = _firsts(cursor, changed.touched) if facts else {}
+        firsts = _find_firsts(cursor, changed.touched) if facts else {}
         dimensions = {**models, **{name: changed.touched[name] for name in firsts}}
         return {
             fact.owner.name: tuple(
@@ -54,7 +55,7 @@ def bind_facts(
 
 
 def _find(one: Binding, firsts: Mapping[str, datetime], repaired: frozenset[str]) -> str:
-    """What finds the facts that are to be written; '' where there are none."""
+    """Return the statement that finds the facts to be bound; '' where there are none."""
     if one.fact.owner.name in repaired:
         return one.find_all()
     first = firsts.get(one.bind.dimension)
@@ -62,7 +63,7 @@ def _find(one: Binding, firsts: Mapping[str, datetime], repaired: frozenset[str]
 
 
 def _bind(cursor: Any, one: Binding, find: str, applied_at: datetime) -> str:
-    """What a person should know."""
+    """Bind what was found; return what a person should know."""
     if find:
         cursor.execute(statements.drop_temporary(one.fact.temporary.rows_to_bind))
         cursor.execute(find)
@@ -74,8 +75,8 @@ def _bind(cursor: Any, one: Binding, find: str, applied_at: datetime) -> str:
     return f"{unbound} rows have no version in {one.dimension.name} yet for their {', '.join(one.bind.keys)}"
 
 
-def _firsts(cursor: Any, touched: Mapping[str, Target]) -> dict[str, datetime]:
-    """Of dimensions whose versions did change: the earliest time from which they did."""
+def _find_firsts(cursor: Any, touched: Mapping[str, Target]) -> dict[str, datetime]:
+    """Return the earliest time from which versions changed, by dimension that has changed versions."""
     firsts: dict[str, datetime] = {}
     for name, target in touched.items():
         if target.load.validity:

@@ -24,14 +24,17 @@ EVERY_KEY = "1 = 1"
 
 @dataclass(frozen=True)
 class Binding:
-    """Of a column of ``fact`` to the versions of ``dimension``."""
+    """One bind of a fact."""
 
     fact: Target
+    """The table whose rows are bound."""
     bind: Bind
+    """The column, by which key and time it is bound, and to which dimension."""
     dimension: Target
+    """The table of versions."""
 
     def joined(self, number: int) -> Joined:
-        """What gives the column for rows ``d$`` that are about to be put in."""
+        """Return the join that gives the column for rows ``d$`` that are about to be inserted."""
         versions = f"v{number}$"
         # A table that is replaced is put in from the stage, of which there may be several forms of a key.
         concerned = (
@@ -46,8 +49,9 @@ class Binding:
         )
 
     def find_touched(self, first: datetime) -> str:
-        """Into a temporary table: facts that a changed version concerns and that are bound to another one. ``first`` is
-        the earliest time from which versions changed, so that the server can tell how many facts there may be."""
+        """Write into a temporary table the facts that a changed version concerns and that are bound to another one.
+        ``first`` is the earliest time from which versions changed, so that the server can tell how many facts there
+        may be."""
         touched = self.dimension.temporary.touched_keys
         keys = quote_list(self.dimension.keys)
         rows = f"SELECT {keys}, min({quote(SINCE)}) AS since$ FROM {quote(touched)} GROUP BY {keys}"
@@ -57,11 +61,11 @@ class Binding:
         return self._find(scope, self._among(touched, self.dimension.keys))
 
     def find_all(self) -> str:
-        """The same of all facts."""
+        """Write into a temporary table all facts that are bound to another version than the valid one."""
         return self._find(f"{self.fact.quoted} AS f", EVERY_KEY)
 
     def write(self, loaded_at: str, where: str = EVERY_KEY) -> str:
-        """Into the facts that were found, as far as ``where`` says. ``loaded_at`` is the load time as SQL."""
+        """Bind the facts that were found, as far as ``where`` says. ``loaded_at`` is the load time as SQL."""
         fact = self.fact
         return (
             f"UPDATE {fact.quoted} SET {quote(self.bind.column)} = b$.version$, {quote(LOADED_AT)} = {loaded_at} "
@@ -69,8 +73,8 @@ class Binding:
         )
 
     def count_unbound(self) -> str:
-        """Facts that name a key and are not bound."""
-        return f"SELECT count(*) FROM {self.fact.quoted} WHERE {unbound(self.bind)}"
+        """Count the facts that name a key and are not bound."""
+        return f"SELECT count(*) FROM {self.fact.quoted} WHERE {is_unbound(self.bind)}"
 
     def _find(self, scope: str, concerned: str) -> str:
         fact, value, column = self.fact, self._value("v"), f"f.{quote(self.bind.column)}"
@@ -83,7 +87,8 @@ class Binding:
         )
 
     def _versions(self, concerned: str) -> str:
-        """Each until its successor starts, whatever convention its end follows; of the keys ``concerned``."""
+        """Return the versions of the keys ``concerned``, each valid until its successor starts, whatever rule its end
+        follows."""
         validity = self.dimension.load.validity
         if validity is None:
             raise TypeError("a pipeline refuses such a declaration")
@@ -91,28 +96,28 @@ class Binding:
         return (
             f"SELECT {keys}, {quote(validity.surrogate)} AS version$, {start} AS starts$, "
             f"lead({start}) OVER (PARTITION BY {keys} ORDER BY {start}) AS next_start$, "
-            f"{quote(DELETED_AT)} AT TIME ZONE 'UTC' AS gone$ FROM {self.dimension.quoted} WHERE {concerned}"
+            f"{quote(DELETED_AT)} AT TIME ZONE 'UTC' AS deleted$ FROM {self.dimension.quoted} WHERE {concerned}"
         )
 
     def _among(self, table: str, columns: Sequence[str]) -> str:
-        """Versions of the keys that these columns of a table hold."""
+        """Return the condition that a version has one of the keys in these columns of a table."""
         return f"({quote_list(self.dimension.keys)}) IN (SELECT {quote_list(columns)} FROM {quote(table)})"
 
     def _value(self, versions: str) -> str:
-        known = f"{versions}.version$"
-        return known if self.bind.unknown is None else f"coalesce({known}, {self.bind.unknown})"
+        version = f"{versions}.version$"
+        return version if self.bind.unknown is None else f"coalesce({version}, {self.bind.unknown})"
 
     def _is_valid(self, fact: str, versions: str) -> str:
         at = self._at(fact)
         return (
             f"{self._same(fact, versions)} AND {at} >= {versions}.starts$ "
             f"AND ({versions}.next_start$ IS NULL OR {at} < {versions}.next_start$) "
-            f"AND ({versions}.gone$ IS NULL OR {at} < {versions}.gone$)"
+            f"AND ({versions}.deleted$ IS NULL OR {at} < {versions}.deleted$)"
         )
 
     def _not_before(self, since: str) -> str:
-        """The time of a fact, as it is in its column and with a day to spare, is not before a moment: an index or a
-        sort key finds the rows."""
+        """Return the condition that the time of a fact, as it is in its column and with a day to spare, is not before a
+        moment: an index or a sort key finds the rows."""
         kind, spared = self._kind, f"({since} - INTERVAL '1 day')"
         if kind is Kind.TIMESTAMP_UTC:
             spared = f"{spared} AT TIME ZONE 'UTC'"
@@ -129,16 +134,16 @@ class Binding:
 
     def _same(self, fact: str, other: str) -> str:
         pairs = zip(self.bind.keys, self.dimension.keys, strict=True)
-        return " AND ".join(f"{fact}.{quote(own)} = {other}.{quote(key)}" for own, key in pairs)
+        return " AND ".join(f"{fact}.{quote(column)} = {other}.{quote(key)}" for column, key in pairs)
 
 
-def unbound(bind: Bind) -> str:
-    """A condition: a fact names a key and is not bound."""
+def is_unbound(bind: Bind) -> str:
+    """Return the condition that a fact names a key and is not bound."""
     column = quote(bind.column)
-    is_unbound = f"{column} IS NULL" if bind.unknown is None else f"{column} = {bind.unknown}"
-    return " AND ".join([is_unbound, *(f"{quote(key)} IS NOT NULL" for key in bind.keys)])
+    is_empty = f"{column} IS NULL" if bind.unknown is None else f"{column} = {bind.unknown}"
+    return " AND ".join([is_empty, *(f"{quote(key)} IS NOT NULL" for key in bind.keys)])
 
 
 def bindings_of(fact: Target, models: Mapping[str, Target]) -> list[Binding]:
-    """Of all of a fact's binds."""
+    """Return all bindings of a fact."""
     return [Binding(fact, bind, models[bind.dimension]) for bind in fact.relations.binds]

@@ -23,7 +23,7 @@ from millrace.warehouse.lost_targets import refuse_part_of_lost_target
 from millrace.warehouse.reconcile import reconcile
 from millrace.warehouse.references import complete_dimensions
 from millrace.warehouse.remarks import add_remarks, record_left_out
-from millrace.warehouse.schema.added import unfilled
+from millrace.warehouse.schema.added import find_unfilled_columns
 from millrace.warehouse.schema.needed import Needs
 from millrace.warehouse.work import Work
 
@@ -141,7 +141,7 @@ def _record(needs: Needs, work: Work, applied_at: datetime) -> LoadResult:
         warnings=(
             *filter(None, [batch.note]),
             *work.remarks,
-            *unfilled(target, batch, work.changes),
+            *find_unfilled_columns(target, batch, work.changes),
             *reconcile(needs.connection, target, batch, _count_rejected(ledger, work)),
         ),
         freshness=measure_freshness(needs.connection, target, batch, position, datetime.now(UTC)),

@@ -31,33 +31,41 @@ FETCHED_ROWS = 1_000
 
 @dataclass(frozen=True)
 class Scan:
-    """A whole table as ``keys``, what identifies a row in its source, and hashes, in files under ``prefix``.
-    ``canaries`` are some of its keys, which every look-up in the source must find. ``carried`` are the columns that its
-    content hashes are made of; none where the sweep is not deep."""
+    """The keys and hashes of a whole table of the source, in files of the lake."""
 
     columns: tuple[Column, ...]
+    """The columns of the files, without hashes."""
     keys: tuple[str, ...]
+    """The columns that identify a row."""
     parts: tuple[Part, ...]
+    """The files."""
     prefix: str
+    """Where the files are."""
     identity: str
+    """The column that identifies a physical row where the source has no snapshot ('': it has one)."""
     longest_bytes: Mapping[str, int]
+    """Length of the longest value, by column of text, binary or document."""
     canaries: tuple[tuple[Any, ...], ...] = ()
+    """Some of the keys, which every look-up in the source must find."""
     carried: tuple[Column, ...] = ()
+    """The columns that content hashes are made of; none where the sweep is not deep."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """``matched`` keys have the same row in source and target; the others come out of ``blocks``. Among those
-    ``altered`` rows of the target have the right hash and other values. ``changes`` were made in the target before."""
+    """The difference of a scan and a target: how many keys are the same, and which are not (``blocks``)."""
 
     matched: int
+    """How many keys have the same row in source and target."""
     altered: int
+    """How many rows of the target have the right hash and other values."""
     _connection: Any
     changes: tuple[str, ...] = ()
+    """The schema changes that were made in the target before."""
 
     def blocks(self) -> Generator[list[tuple[Any, ...]], None, None]:
-        """Keys that differ, or that one side lacks, each once, in blocks that a source can be asked for. The last value
-        of a row is 1 where the scan has the key, 0 where only the target has it."""
+        """Yield the keys that differ or that one side lacks, each once, in blocks that a source can be asked for. The
+        last value of a row is 1 where the scan has the key, 0 where only the target has it."""
         yield from batches_of_keys(self._rows())
 
     def _rows(self) -> Iterator[tuple[Any, ...]]:
@@ -104,7 +112,7 @@ def _count_sides(cursor: Any, differing: str) -> tuple[int, int]:
 
 
 def _count_keys(cursor: Any, scan: Scan) -> int:
-    """A row that is read twice has its key twice in the scan."""
+    """Count the keys of a scan, which has a key twice where a row was read twice."""
     if scan.identity:
         return fetch_count(cursor, statements.count_keys(scan_statements.SCAN, scan.keys))
     return sum(part.rows for part in scan.parts)
@@ -118,7 +126,7 @@ def _is_wanted(target: Target, difference: Difference) -> str:
 
 
 def _refuse_repeated(surplus_rows: int, target: Target) -> None:
-    """Raises CountMismatch when the target holds a key more than once, which no comparison by key can tell."""
+    """Raise CountMismatch when the target holds a key more than once, which no comparison by key can tell."""
     if surplus_rows:
         raise CountMismatch(
             f"the target holds {surplus_rows} rows whose key another of its rows has",
@@ -128,9 +136,9 @@ def _refuse_repeated(surplus_rows: int, target: Target) -> None:
 
 
 def _hashes_of(contents: Contents, scan: Scan, target: Target) -> Files:
-    """Key and content hash of the target's rows, in the lake."""
+    """Write key and content hash of the rows of a target into the lake."""
     keys = [column for column in contents.columns if column.name in scan.keys]
-    with PartWriter(contents.store, scan.prefix, "content") as writer:
+    with PartWriter(contents.unloading.store, scan.prefix, "content") as writer:
         for hashes in contents.hashes(scan.keys, scan.carried):
             writer.write(hashes, keys)
         writer.close()

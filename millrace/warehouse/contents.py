@@ -30,9 +30,9 @@ from millrace.lake.store import ObjectStore
 from millrace.sources.postgres import PostgresDriver
 from millrace.sources.postgres_values import render
 from millrace.sources.rows import SourceColumn, decode
-from millrace.warehouse.dialect import Dialect
 from millrace.warehouse.schema.widening import supertype
 from millrace.warehouse.stage_statements import unload_to_lake
+from millrace.warehouse.target import Target
 
 UNLOADED = "unload-"
 """How the files begin that Redshift unloads; its role may write no others."""
@@ -41,28 +41,46 @@ UNKNOWN = ""
 
 
 @dataclass(frozen=True)
+class Unloading:
+    """Where and how Redshift unloads rows; not used on Postgres."""
+
+    store: ObjectStore
+    """The lake that it unloads into."""
+    prefix: str
+    """Where in the lake."""
+    iam_role: str
+    """The role by which it writes there."""
+
+
+@dataclass(frozen=True)
 class Contents:
-    """Rows of ``relation`` (SQL, of a stream's target), as the ``columns`` that the target holds."""
+    """The rows of a target of a stream, as it really has them."""
 
     connection: Any
-    dialect: Dialect
-    store: ObjectStore
-    iam_role: str
-    prefix: str
+    """The session that reads them."""
+    target: Target
+    """The target."""
     stream: Stream
+    """The stream that is loaded into it."""
     relation: str
+    """The rows, as SQL."""
     columns: tuple[Column, ...]
+    """The columns to read, as the target has them."""
+    unloading: Unloading
+    """Where and how Redshift unloads the rows."""
 
     def frames(self) -> Iterator[pl.DataFrame]:
-        """All rows. On Postgres a row with a value that no column type of ours holds (an infinite date) is left out."""
-        return self._unloaded() if self.dialect.copies_from_lake else self._sent()
+        """Yield all rows. On Postgres a row with a value that no column type of ours holds (an infinite date) is left
+        out."""
+        return self._unloaded() if self.target.dialect.copies_from_lake else self._sent()
 
     def hashes(self, keys: Sequence[str], wanted: Sequence[Column]) -> Iterator[pl.DataFrame]:
-        """Key and content hash of all rows, made of the ``wanted`` columns in the types they have in the source."""
-        held = {column.name: column for column in self.columns}
-        present = [column for column in wanted if column.name in held]
-        fitted = [_as_wanted(held[column.name], column) for column in present]
-        misfits = [_misfit(held[column.name], column) for column in present]
+        """Yield key and content hash of all rows, made of the ``wanted`` columns in the types they have in the
+        source."""
+        stored = {column.name: column for column in self.columns}
+        present = [column for column in wanted if column.name in stored]
+        fitted = [_as_wanted(stored[column.name], column) for column in present]
+        misfits = [_misfit(stored[column.name], column) for column in present]
         is_misfit = pl.any_horizontal(pl.lit(value=False), *misfits).alias("is misfit")
         for frame in self.frames():
             hashes = add_content_hash(frame.select(fitted), present)[CONTENT_HASH]
@@ -87,43 +105,43 @@ class Contents:
             for column in self.columns
         )
         query = f"SELECT {values} FROM {self.relation} AS t"
-        files = f"{self.prefix}/{UNLOADED}"
+        files = f"{self.unloading.prefix}/{UNLOADED}"
         self._unload(query, files)
-        for key in self.store.list_keys(files):
+        for key in self.unloading.store.list_keys(files):
             with tempfile.TemporaryDirectory(prefix="millrace-") as directory, translate_full_disk(files):
                 path = Path(directory) / "part.parquet"
-                self.store.get_file(key, path)
+                self.unloading.store.get_file(key, path)
                 yield from FORMATS["parquet"].read(path, self.columns)
 
     def _unload(self, query: str, files: str) -> None:
         try:
             with self.connection.cursor() as cursor:
-                cursor.execute(unload_to_lake(query, self.store.uri(files), self.iam_role))
+                cursor.execute(unload_to_lake(query, self.unloading.store.uri(files), self.unloading.iam_role))
         except psycopg2.InternalError as error:
             said = redact(without_quoted(f"{error.diag.message_primary} {error.diag.message_detail or ''}"))
             raise FatalError(
                 f"UNLOAD failed: {said}",
-                place=f"stream {self.stream.name}, {self.store.uri(files)}*",
+                place=f"stream {self.stream.name}, {self.unloading.store.uri(files)}*",
                 remedy="allow WAREHOUSE_IAM_ROLE s3:PutObject there (docs/security.md)",
             ) from None
 
 
-def _as_wanted(held: Column, wanted: Column) -> pl.Expr:
-    """The value in the kind that the source's hash is made of: a float's and a whole number's differ."""
-    value = pl.col(held.name)
-    if _is_of_one_form(held.type.kind, wanted.type.kind):
+def _as_wanted(stored: Column, wanted: Column) -> pl.Expr:
+    """Return the value in the kind that the hash of the source is made of: the hashes of 1 and 1.0 differ."""
+    value = pl.col(stored.name)
+    if _is_of_one_form(stored.type.kind, wanted.type.kind):
         return value
     return value.cast(polars_type(wanted.type), strict=False)
 
 
-def _misfit(held: Column, wanted: Column) -> pl.Expr:
-    """Whether the value is none that the source's type has."""
-    value = pl.col(held.name)
-    if supertype(held.type, wanted.type) is None:
+def _misfit(stored: Column, wanted: Column) -> pl.Expr:
+    """Return whether the type of the source has no such value."""
+    value = pl.col(stored.name)
+    if supertype(stored.type, wanted.type) is None:
         return pl.lit(value=True)
-    if _is_of_one_form(held.type.kind, wanted.type.kind):
+    if _is_of_one_form(stored.type.kind, wanted.type.kind):
         return pl.lit(value=False)
-    back = _as_wanted(held, wanted).cast(polars_type(held.type), strict=False)
+    back = _as_wanted(stored, wanted).cast(polars_type(stored.type), strict=False)
     return (value.is_not_null() & (back.is_null() | (back != value))).fill_null(value=True)
 
 
@@ -132,5 +150,5 @@ _FLOATS = frozenset({Kind.FLOAT32, Kind.FLOAT64})
 
 
 def _is_of_one_form(one: Kind, other: Kind) -> bool:
-    """Kinds whose equal values have equal hashes."""
+    """Return whether equal values of two kinds have equal hashes."""
     return one is other or {one, other} <= _WHOLE or {one, other} <= _FLOATS

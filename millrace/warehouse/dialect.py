@@ -21,72 +21,81 @@ EIGHT_BYTE_DIGITS = 19
 
 @dataclass(frozen=True)
 class Dialect:
-    """``copies_from_lake``: rows come by COPY from S3, else they are sent through the connection.
-    ``measures_text``: VARCHAR has a length in bytes that is widened as needed, else text is unlimited.
-    ``alters_types``: a column's type is changed in place, else a wider column takes the place of the old one.
-    ``drops_not_null``: a column that refuses NULL can be altered so that it does not.
-    ``has_indexes``: tables have indexes; ``analyzes``: the server does not know what a new temporary table holds.
-    ``staged``: kinds that lie in the stage as another type, and the SQL that turns them into their own.
-    ``catalog``: the view that lists columns. ``clock``: the server's time in UTC, as a TIMESTAMP.
-    ``view_binding``: what stands behind a view's definition, so that the columns it reads may still be widened.
-    ``sorting``: what stands behind a table's definition, so that it is kept sorted by a column.
-    ``number_of_hex``: the BIGINT that up to 15 hexadecimal digits are. ``compared``: kinds that are compared in another
-    form, and the SQL that gives it."""
+    """What the SQL and the types of a warehouse are like."""
 
     name: str
+    """``redshift`` or ``postgres``, for people."""
     type_names: Mapping[Kind, str]
+    """The type of each kind in the warehouse."""
     limits: Limits
+    """The longest and largest values that it holds."""
     copies_from_lake: bool
+    """Whether rows come by COPY from S3; otherwise they are sent through the connection."""
     measures_text: bool
+    """Whether VARCHAR has a length in bytes that is widened as needed; otherwise text is unlimited."""
     alters_types: bool
+    """Whether the type of a column is changed in place; otherwise a wider column takes the place of the old one."""
     drops_not_null: bool
+    """Whether a column that refuses NULL can be altered so that it does not."""
     catalog: str
+    """The view that lists columns."""
     clock: str
+    """The server's time in UTC, as a TIMESTAMP."""
     number_of_hex: str
+    """The BIGINT that up to 15 hexadecimal digits are; ``{}`` stands for the digits."""
     view_binding: str = ""
+    """What stands after the definition of a view, so that the columns it reads can still be widened."""
     sorting: str = ""
+    """What stands after the definition of a table, so that it is kept sorted by a column; ``{}`` is its name."""
     has_indexes: bool = False
+    """Whether tables have indexes."""
     analyzes: bool = False
+    """Whether the server must be told to count what a new temporary table holds."""
     staged: Mapping[Kind, tuple[str, str]] = field(default_factory=dict)
+    """Kinds that are staged as another type, and the SQL that turns a staged value into its own type."""
     compared: Mapping[Kind, str] = field(default_factory=dict)
+    """Kinds that are compared in another form, and the SQL that gives it."""
 
     def target_type(self, data_type: DataType, longest_bytes: int) -> str:
-        """The column's type when it is created: wide enough for its declaration and for what was measured."""
+        """Return the type of a new column: wide enough for its declaration and for what was measured."""
         return warehouse_type(dict(self.type_names), self.sized(data_type, longest_bytes))
 
     def stage_type(self, data_type: DataType, longest_bytes: int) -> str:
-        """The type in the stage: as narrow as the batch allows, because a stage is read into memory."""
+        """Return the type in the stage: as narrow as the batch allows, because a stage is read into memory."""
         template = self.staged[data_type.kind][0] if data_type.kind in self.staged else self.type_names[data_type.kind]
         return template.format(**vars(data_type) | {"length": max(longest_bytes, 1)})
 
     def unstage(self, data_type: DataType, quoted: str) -> str:
-        """The expression that gives the column's own type from the stage's."""
+        """Return the expression that turns a staged value into the type of its column."""
         if data_type.kind not in self.staged:
             return quoted
         return self.staged[data_type.kind][1].format(quoted)
 
-    def unlike(self, data_type: DataType, held: str, arriving: str) -> str:
-        """The condition that two values of a type are not the same. ``<>`` does not see blanks at the end of a text or
-        the sign of a zero: these have conditions of their own."""
+    def unlike(self, data_type: DataType, stored: str, arriving: str) -> str:
+        """Return the condition that two values of a type are not the same. ``<>`` does not see blanks at the end of a
+        text or the sign of a zero: these have conditions of their own."""
         form = self.compared.get(data_type.kind, "{}")
-        one, other = form.format(held), form.format(arriving)
-        conditions = [f"{one} <> {other}", f"{held} IS NULL AND {arriving} IS NOT NULL"]
-        conditions.append(f"{held} IS NOT NULL AND {arriving} IS NULL")
+        one, other = form.format(stored), form.format(arriving)
+        conditions = [f"{one} <> {other}", f"{stored} IS NULL AND {arriving} IS NOT NULL"]
+        conditions.append(f"{stored} IS NOT NULL AND {arriving} IS NULL")
         if data_type.kind is Kind.TEXT:
-            conditions.append(f"octet_length({held}) <> octet_length({arriving})")
+            conditions.append(f"octet_length({stored}) <> octet_length({arriving})")
         if data_type.kind in {Kind.FLOAT32, Kind.FLOAT64}:
-            conditions.append(f"{held}::VARCHAR <> {arriving}::VARCHAR")
+            conditions.append(f"{stored}::VARCHAR <> {arriving}::VARCHAR")
         return " OR ".join(conditions)
 
-    def held(self, type_name: str, length: int | None, precision: int | None, scale: int | None) -> DataType | None:
-        """As ``from_catalog``; a decimal that overflows is one of the digits that it holds."""
+    def column_type(
+        self, type_name: str, length: int | None, precision: int | None, scale: int | None
+    ) -> DataType | None:
+        """Return the logical type of a column as the catalog lists it (None: Millrace never makes it). A decimal that
+        overflows at its precision is one of the digits that it holds."""
         found = from_catalog(type_name, length, precision, scale)
         if found is None or found == self.limits.widen(found) or found.precision == found.scale:
             return found
         return replace(found, precision=self.limits.overflowing_digits - 1)
 
     def sized(self, data_type: DataType, longest_bytes: int) -> DataType:
-        """The type with a length in bytes, where this warehouse measures lengths."""
+        """Return the type with a length in bytes, where this warehouse measures lengths."""
         data_type = self.limits.widen(data_type)
         if not self.measures_text or data_type.kind not in {Kind.TEXT, Kind.BINARY}:
             return data_type
@@ -150,7 +159,8 @@ _BY_DRIVER = {"redshift": REDSHIFT_DIALECT, "postgresql": POSTGRES_DIALECT}
 
 
 def dialect_for(driver: str) -> Dialect:
-    """``redshift+psycopg2`` → Redshift. Raises ConfigurationError for a driver of neither warehouse."""
+    """Return the dialect of a driver, as in ``redshift+psycopg2``. Raises ConfigurationError for a driver of neither
+    warehouse."""
     found = _BY_DRIVER.get(driver.partition("+")[0])
     if found is None:
         raise ConfigurationError(
@@ -170,7 +180,7 @@ _CATALOG_KINDS: Mapping[str, Kind] = {
 
 
 def from_catalog(type_name: str, length: int | None, precision: int | None, scale: int | None) -> DataType | None:
-    """The logical type of a target's column as the catalog lists it; None for a type this program never makes."""
+    """Return the logical type of a column as the catalog lists it; None for a type that Millrace never makes."""
     kind = _CATALOG_KINDS.get(type_name.lower())
     if kind is None:
         return None

@@ -22,21 +22,25 @@ MIDDLE_SHARE, OLDEST_SHARE = 0.5, 0.05
 
 @dataclass(frozen=True)
 class Freshness:
-    """Of the rows that a batch changed: ``stamped`` ones, whose ages in seconds are given (None: there were none), and
-    ``silent`` ones."""
+    """How old the changed rows of a batch were when they became visible."""
 
     stamped: int
+    """Changed rows that moved their cursor column: these have an age."""
     silent: int
+    """Changed rows that did not move it."""
     p50_seconds: float | None = None
+    """The median age; None: no row has an age."""
     p95_seconds: float | None = None
+    """The age that 95 % of the rows do not exceed."""
     max_seconds: float | None = None
+    """The greatest age."""
 
 
 def measure_freshness(
     connection: Any, target: Target, batch: Batch, position: str | None, visible_at: datetime
 ) -> Freshness | None:
-    """Of the delta that was just applied; None for a first load, a backfill, and where rows have no stamp that is a
-    moment. ``position`` is where the read before this one ended."""
+    """Measure the changed rows of a batch that was just applied; None for a first load, a backfill, and where no cursor
+    column is a time. ``position`` is where the read before this one ended."""
     is_stamped = any(column.name == target.cursor_column and column.type.kind in TIME_KINDS for column in batch.columns)
     if not is_stamped or not batch.written or position is None or batch.progress.position is None:
         return None
@@ -44,14 +48,14 @@ def measure_freshness(
         # Redshift gives whole seconds of a stamp, so that the bound must be one too.
         since = floor(datetime.fromisoformat(position).timestamp())
         kinds = {column.name: column.type.kind for column in batch.columns}
-        cursor.execute(_changed_stamps(target, kinds.get(target.cursor_column), since))
+        cursor.execute(_find_changed_times(target, kinds.get(target.cursor_column), since))
         stamped, silent, *stamps = cursor.fetchone()
     visible = batch.read_at.timestamp() + (visible_at - batch.begun_at).total_seconds()
     ages = [None if stamp is None else round(max(visible - float(stamp), 0.0), 3) for stamp in stamps]
     return Freshness(stamped, silent, *ages)
 
 
-def _changed_stamps(target: Target, kind: Kind | None, since: float) -> str:
+def _find_changed_times(target: Target, kind: Kind | None, since: float) -> str:
     """Return a query over the changed rows: how many have a time in the cursor column at or after ``since``, how many
     have an older one or none, and of the former the middle, the twentieth and the first. All in seconds since 1970.
     ``kind`` is that of the cursor column."""

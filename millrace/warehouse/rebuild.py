@@ -30,8 +30,8 @@ from millrace.warehouse.target import Target
 from millrace.warehouse.work import Work
 
 SUFFIX = "$n"
-"""Of the table that is made, and of its entries in the ledger. No name of a user has a $. With that of a table beside
-it (`$events`), the longest name that may be declared has 62 of 63 bytes."""
+"""Stands after the name of the table that is made, and of its entries in the ledger. No name of a user has a $. With
+that of a table beside it (`$events`), the longest name that may be declared has 62 of 63 bytes."""
 Sessions = Callable[[], AbstractContextManager[tuple[Any, Stage]]]
 """Opens a session, with the stage that files are loaded into."""
 _LEDGER = {"batches": "stream", "columns": "stream", "rejects": "stream", "forms": "member"}
@@ -39,9 +39,9 @@ _LEDGER = {"batches": "stream", "columns": "stream", "rejects": "stream", "forms
 
 
 class Rebuild:
-    """Of ``target``; ``models`` are all targets of the pipeline's models by name, ``attempt`` tells this one's batches
-    from those that were applied before, ``roots`` are the streams that it is computed from. Each step has a session of
-    its own, as a load has."""
+    """Makes the table of a model again. ``models`` are the targets of all models of the pipeline by name, ``attempt``
+    tells its batches from those that were applied before, ``roots`` are the streams that it is computed from. Each step
+    has its own session, as a load has."""
 
     def __init__(
         self, warehouse: Sessions, target: Target, models: Mapping[str, Target], roots: Sequence[str], attempt: str
@@ -68,16 +68,16 @@ class Rebuild:
 
     def apply(self, batch: Batch, closes: Iterable[str] = ()) -> LoadResult:
         """Apply a batch of the model to the new table. ``closes`` are the batches whose rejects it read again."""
-        own = replace(
+        renamed = replace(
             batch,
             stream=self._new.owner.name,
-            batch_id=self._called(batch.batch_id),
-            progress=replace(batch.progress, closes=tuple(map(self._called, closes))),
+            batch_id=self._id_of_attempt(batch.batch_id),
+            progress=replace(batch.progress, closes=tuple(map(self._id_of_attempt, closes))),
         )
         with self._warehouse() as (connection, stage):
-            return load(connection, stage, [Work(self._new, own)], self._models)[0]
+            return load(connection, stage, [Work(self._new, renamed)], self._models)[0]
 
-    def _called(self, batch_id: str) -> str:
+    def _id_of_attempt(self, batch_id: str) -> str:
         return f"{batch_id}-{self._attempt}"
 
     def finish(self) -> None:
@@ -118,17 +118,18 @@ class Rebuild:
         connection.commit()
 
     def _refuse_late(self, ledger: Ledger) -> None:
-        """The leases of the streams keep others out, unless this process was frozen for longer than they last."""
+        """Raise Superseded when rows were loaded meanwhile. The leases of the streams keep others out, unless this
+        process was frozen for longer than they last."""
+        again = f"`{self._target.owner.reload_command}`"
         if ledger.list_applied(self._target.owner.pipeline, self._roots) != self._applied:
-            again = f"millrace reload {self._target.owner.cli_name} {self._target.owner.name}"
             raise Superseded(
                 f"another run loaded {' or '.join(self._roots)} meanwhile, and the new table lacks its rows",
                 place=self._target.place,
-                remedy=f"the table is as it was: run `{again}` again",
+                remedy=f"the table is as it was: run {again} again",
             )
 
     def _take_over(self, cursor: Any) -> None:
-        """What the ledger says of the new table it says of the old one's name. Rejects of before are read again."""
+        """Let the ledger say of the old name what it says of the new table. Rejects of before are read again."""
         pipeline, old, new = self._target.owner.pipeline, self._target.owner.name, self._new.owner.name
         cursor.execute(
             "UPDATE millrace.rejects SET closed_by = (SELECT max(batch_id) FROM millrace.batches "
@@ -152,17 +153,17 @@ def _tables(target: Target) -> tuple[Target, ...]:
 
 
 def _replace(cursor: Any, catalog: Catalog, old: Target, new: Target) -> None:
-    held, made = catalog.columns(old), catalog.columns(new)
-    if held is not None and (made is None or held == made):
+    former, made = catalog.columns(old), catalog.columns(new)
+    if former is not None and (made is None or former == made):
         cursor.execute(f"DELETE FROM {old.quoted}")
     if made is None:
         return
-    if held == made:
+    if former == made:
         names = quote_list(made)
         cursor.execute(f"INSERT INTO {old.quoted} ({names}) SELECT {names} FROM {new.quoted}")
         cursor.execute(f"DROP TABLE {new.quoted}")
         return
-    if held is not None:
+    if former is not None:
         _drop(cursor, old)
     cursor.execute(f"ALTER TABLE {new.quoted} RENAME TO {quote(old.table.name)}")
 

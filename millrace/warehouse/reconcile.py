@@ -1,4 +1,5 @@
-"""Reconciliation: the target after an apply, against what the source held when the batch was read.
+"""Reconciliation: a sweep of a sample. The target after a batch was applied is compared with what the source held when
+the batch was read.
 
 Runs in the transaction of the apply, so that a difference can still fail it.
 """
@@ -19,8 +20,8 @@ from millrace.warehouse.target import Target
 
 
 def reconcile(connection: Any, target: Target, batch: Batch, rejected: int) -> tuple[str, ...]:
-    """What differs, for people; nothing when all agrees, nothing was expected, or there is no target yet because every
-    row was rejected. ``rejected`` rows of the source may be missing in the target.
+    """Return what differs, for people; nothing when all agrees, nothing was expected, or there is no target yet because
+    every row was rejected. ``rejected`` rows of the source may be missing in the target.
 
     Raises CountMismatch when the stream's policy is ``fail``.
     """

@@ -24,8 +24,8 @@ def complete_dimensions(
     applied_at: datetime,
     columns: Mapping[str, str],
 ) -> tuple[str, ...]:
-    """Rows for the keys that ``columns`` of a target refer to, and its dimensions lack; what was done, for people. Each
-    column has the relation whose rows are looked at: those that were put in, or all."""
+    """Insert rows for the keys that ``columns`` of a target refer to and its dimensions lack; return what was done, for
+    people. Each column has the relation whose rows are looked at: those that were inserted, or all."""
     made = []
     for column, relation in columns.items():
         dimension = dimensions[target.relations.references[column]]

@@ -39,15 +39,20 @@ _LOAD_ERRORS = (
 
 @dataclass(frozen=True)
 class Files:
-    """Files of the lake that belong into one temporary ``table``: its ``columns``, the files, how long their values
-    are, and where manifests for COPY are put. ``place`` names it in errors."""
+    """Files of the lake that are loaded into one temporary table."""
 
     table: str
+    """Name of the temporary table."""
     columns: Sequence[Column]
+    """Its columns."""
     parts: Sequence[Part]
+    """The files."""
     longest_bytes: Mapping[str, int]
+    """Length of the longest value, by column of text, binary or document."""
     prefix: str
+    """Where manifests for COPY are written."""
     place: str
+    """How errors name the batch."""
 
 
 HASH_BYTES = {ROW_HASH: HASH_LENGTH, VERSION_HASH: HASH_LENGTH, CONTENT_HASH: HASH_LENGTH}
@@ -55,7 +60,7 @@ HASH_COLUMN = Column(ROW_HASH, ROW_HASH, text(HASH_LENGTH))
 
 
 def files_of(batch: Batch, target: Target) -> list[Files]:
-    """The tables that a batch is applied from."""
+    """Return the files of a batch, by the temporary table that each is applied from."""
     key_columns = [column for column in batch.columns if column.name in target.keys]
     root_columns = [column for column in batch.columns if column.name in target.derivation.root_columns]
     place = f"{target.place}, batch {batch.batch_id}"
@@ -74,13 +79,13 @@ def files_of(batch: Batch, target: Target) -> list[Files]:
 
 
 class Stage:
-    """Temporary tables on one connection (a transaction of their own: no lock is held while files load)."""
+    """Fills temporary tables of one connection, in transactions of their own: no lock is held while files load."""
 
     def __init__(self, connection: Any, store: ObjectStore, dialect: Dialect, iam_role: str) -> None:
         self._connection, self._store, self._dialect, self._iam_role = connection, store, dialect, iam_role
 
     def fill(self, files: Files) -> None:
-        """Create the table, load every file, check the count; commits.
+        """Create the table, load every file and check the count; commits.
 
         Raises CountMismatch, FatalError (what COPY refused, and where).
         """
@@ -152,7 +157,7 @@ class Stage:
             return int(cursor.fetchone()[0])
 
     def _copy_failure(self, files: Files, error: psycopg2.Error) -> FatalError:
-        """What the warehouse itself recorded about this very COPY."""
+        """Return an error that tells what the warehouse itself recorded about this very COPY."""
         self._connection.rollback()
         with self._connection.cursor() as cursor:
             cursor.execute(_LOAD_ERRORS)
@@ -183,7 +188,7 @@ class Stage:
 
 
 def copy_manifest(store: ObjectStore, parts: Sequence[Part]) -> bytes:
-    """Redshift's manifest; ``mandatory`` because a missing file is skipped silently otherwise."""
+    """Return the manifest for COPY; ``mandatory`` because a missing file is skipped silently otherwise."""
     entries = [
         {"url": store.uri(part.key), "mandatory": True, "meta": {"content_length": part.size_bytes}} for part in parts
     ]
@@ -191,7 +196,7 @@ def copy_manifest(store: ObjectStore, parts: Sequence[Part]) -> bytes:
 
 
 def _as_csv(name: str, kind: Kind | None) -> pl.Expr:
-    """A column in the form that Postgres reads; documents lie as bytes in the lake, for Redshift's sake."""
+    """Return a column in the form that Postgres reads; documents are bytes in the lake, because Redshift needs that."""
     value = pl.col(name)
     if kind is Kind.BINARY:
         return pl.concat_str(pl.lit("\\x"), value.bin.encode("hex")).alias(name)

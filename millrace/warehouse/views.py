@@ -14,7 +14,7 @@ _NAME = re.compile(r"CREATE OR REPLACE VIEW\s+(\S+)", re.IGNORECASE)
 
 def make_views(connection: Any, text: str, dialect: Dialect) -> list[str]:
     """Make or replace every view of ``text``, whose statements end with a semicolon at the end of a line; commits.
-    Their names."""
+    Return their names."""
     with connection.cursor() as cursor:
         for statement in statements_of(text):
             cursor.execute(statement + dialect.view_binding)
@@ -23,10 +23,10 @@ def make_views(connection: Any, text: str, dialect: Dialect) -> list[str]:
 
 
 def names_of(text: str) -> list[str]:
-    """Of the views of a file, as they stand there."""
+    """Return the names of the views of a file, as they are written there."""
     return [name for statement in statements_of(text) for name in _NAME.findall(statement)]
 
 
 def statements_of(text: str) -> list[str]:
-    """The statements, without the comments before them."""
+    """Return the statements of a file, without the comments before them."""
     return [statement for part in _END.split(text) if (statement := _COMMENTS.sub("", part).strip())]

@@ -19,7 +19,7 @@ from millrace.declaration.stream import Stream
 from millrace.lake.batch import Batch
 from millrace.lake.store import ObjectStore
 from millrace.warehouse.compare import Comparison, Scan, compare
-from millrace.warehouse.contents import Contents
+from millrace.warehouse.contents import Contents, Unloading
 from millrace.warehouse.declared_target import target_of
 from millrace.warehouse.dialect import Dialect
 from millrace.warehouse.ledger import lease
@@ -59,43 +59,44 @@ class Warehouse:
             return find_state(connection, pipeline, stream, target)
 
     def open_rejects(self, pipeline: Pipeline, member: Stream | Model) -> list[OpenRejects]:
-        """What was rejected and not read again since, the latest first."""
+        """Return the rejects that were not read again since, the latest first."""
         with self._session(self._target(pipeline, member)) as connection:
             return Ledger(connection).list_open_rejects(pipeline.name, member.name)
 
     def last_read(self, pipeline: Pipeline, member: Stream | Model) -> datetime | None:
-        """The moment of the newest batch; None before the first."""
+        """Return when the newest batch was read; None before the first."""
         with self._session(self._target(pipeline, member)) as connection:
             return Ledger(connection).find_last_read(pipeline.name, member.name, now_at(connection, self.dialect))
 
     def newest_tokens(self, pipeline: Pipeline, member: Stream | Model) -> tuple[int, int]:
-        """That of the newest batch which moved the stream's position, and that of the newest which read anything but
-        rejects again; 0 before the first."""
+        """Return the token of the newest batch that advanced the position of the stream, and that of the newest that
+        read anything but rejects again; 0 before the first."""
         with self._session(self._target(pipeline, member)) as connection:
             return Ledger(connection).find_newest_tokens(pipeline.name, member.name)
 
     def collected(self, pipeline: Pipeline, stream: Stream, since: str) -> dict[str, str]:
-        """The objects with messages of a queue that were applied, of those from the name ``since`` on, with the batch
-        that was the first to read each."""
+        """Return the objects with messages of a queue that were applied, of those from the name ``since`` on, with the
+        batch that was the first to read each."""
         with self._session(self._target(pipeline, stream)) as connection:
             return Ledger(connection).list_collected(pipeline.name, stream.name, since)
 
     @contextmanager
     def lease(self, pipeline: Pipeline, stream: Stream, holder: str) -> Iterator[int]:
-        """Within it the stream is ``holder``'s; the lease's token. Raises StreamBusy.
+        """Hold the lease of a stream for ``holder``, and yield its token. Raises StreamBusy.
 
-        It is not given back at the end: a load goes on where the read ended (``hold``, ``release``).
+        The lease is not given back at the end: a load goes on where the read ended (``hold``, ``release``).
         """
-        own = (self.dialect.clock, pipeline.name, stream.name)
         with self._session(self._target(pipeline, stream)) as connection:
             retry_on_conflict(connection, Ledger(connection).ensure)
-            token = retry_on_conflict(connection, lambda: lease.take(connection, *own, holder))
+            token = retry_on_conflict(
+                connection, lambda: lease.take(connection, self.dialect.clock, pipeline.name, stream.name, holder)
+            )
         with repeat_in_background(lambda: self._extend(pipeline, {stream.name: token}), lease.RENEWAL_SECONDS, "lease"):
             yield token
 
     @contextmanager
     def hold(self, pipeline: Pipeline, tokens: Mapping[str, int]) -> Iterator[None]:
-        """Within it the leases of these tokens, by stream, do not end, unless another run has taken the stream over."""
+        """Keep the leases of these tokens, by stream, from ending, unless another run has taken the stream over."""
         self._extend(pipeline, tokens)
         with repeat_in_background(lambda: self._extend(pipeline, tokens), lease.RENEWAL_SECONDS, "lease"):
             yield
@@ -117,12 +118,12 @@ class Warehouse:
         stream: Stream,
         scan: Scan,
         store: ObjectStore,
-        known: Sequence[Column] = (),
+        target_columns: Sequence[Column] = (),
         *,
         trusts_hashes: bool = True,
     ) -> Iterator[Comparison]:
-        """A scan of the whole source, in files of ``store``, against the target, which must be there and holds the
-        ``known`` columns; a deep scan is compared with their values."""
+        """Compare a scan of the whole source, in files of ``store``, with the target, which must be there and has the
+        ``target_columns``; a deep scan is compared with their values."""
         target = self._target(pipeline, stream)
         with self._session(target) as connection:
             needs = needs_of(connection, Ledger(connection), [target], {})
@@ -131,25 +132,26 @@ class Warehouse:
             keys = [column for column in scan.columns if column.name in scan.keys]
             refuse(find_incompatible(target, keys), target.policies.schema_policy, target.place)
             stage = Stage(connection, store, self.dialect, self._iam_role)
-            relation, own = applier_of(target).live_rows, (connection, self.dialect, store, self._iam_role)
-            contents = Contents(*own, scan.prefix, stream, relation, tuple(known)) if scan.carried else None
+            live_rows, files = applier_of(target).live_rows, Unloading(store, scan.prefix, self._iam_role)
+            columns = tuple(target_columns)
+            contents = Contents(connection, target, stream, live_rows, columns, files) if scan.carried else None
             compared = compare(connection, stage, scan, target, contents, trusts_hashes=trusts_hashes)
             yield replace(compared, changes=made)
 
     def rows(
-        self, pipeline: Pipeline, stream: Stream, store: ObjectStore, prefix: str, known: Sequence[Column]
+        self, pipeline: Pipeline, stream: Stream, store: ObjectStore, prefix: str, target_columns: Sequence[Column]
     ) -> Iterator[pl.DataFrame]:
-        """The rows that the stream's target holds and that are not marked as deleted, as its ``known`` columns. What
-        the warehouse unloads goes to ``prefix``."""
-        if not known:
+        """Yield the rows of a target that are not marked as deleted, as its ``target_columns``. What the warehouse
+        unloads is written to ``prefix``."""
+        if not target_columns:
             return
         target = self._target(pipeline, stream)
         with self._session(target) as connection:
             target = look_up(connection, target)
             there = f" WHERE {quote(DELETED_AT)} IS NULL" if target.marks_deleted else ""
             relation = f"(SELECT * FROM {applier_of(target).live_rows} AS p{there})"
-            own = (connection, self.dialect, store, self._iam_role)
-            yield from Contents(*own, prefix, stream, relation, tuple(known)).frames()
+            files, columns = Unloading(store, prefix, self._iam_role), tuple(target_columns)
+            yield from Contents(connection, target, stream, relation, columns, files).frames()
 
     def plan(
         self, pipeline: Pipeline, member: Stream | Model, columns: Sequence[Column]
@@ -174,8 +176,8 @@ class Warehouse:
         return fills
 
     def make_views(self, pipeline: Pipeline, text: str) -> list[str]:
-        """Make or replace a view of each table of versions, then those of a file; their names, or why one of the former
-        is not made. Raises SourceMissing when a table is not there yet."""
+        """Make or replace a view of each table of versions, then those of a file; return their names, or why one of the
+        former is not made. Raises SourceMissing when a table is not there yet."""
         targets = [self._target(pipeline, member) for member in pipeline.members]
         others = [name.replace('"', "").lower() for name in names_of(text)]
         with open_session(self._connect, f"views of pipeline {pipeline.name}") as connection:
@@ -198,12 +200,13 @@ class Warehouse:
             return load(connection, Stage(connection, store, self.dialect, self._iam_role), works, models)
 
     def applied(self, pipeline: Pipeline, streams: Sequence[str]) -> list[AppliedBatch]:
-        """The batches of these streams that were applied, in order."""
+        """Return the batches of these streams that were applied, in order."""
         with open_session(self._connect, f"pipeline {pipeline.name}") as connection:
             return Ledger(connection).list_applied(pipeline.name, streams)
 
     def rebuild(self, pipeline: Pipeline, model: Model, store: ObjectStore, attempt: str) -> Rebuild:
-        """A model's table made again, of batches in ``store``; ``attempt`` is a name that no other attempt has."""
+        """Return what makes the table of a model again, from batches in ``store``; no other attempt has the name
+        ``attempt``."""
         models = {one.name: self._target(pipeline, one) for one in pipeline.models}
         target = models[model.name]
 

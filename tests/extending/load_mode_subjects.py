@@ -43,6 +43,8 @@ class Case:
     """The counts of that load."""
     load: LoadMode = field(default_factory=Merge)
     """The mode of the model."""
+    is_live: str = "TRUE"
+    """The condition of the rows that show what is in the source now, after row 1 was deleted and returned."""
 
 
 def stream_of(load: LoadMode, **further: Any) -> Stream:
@@ -57,16 +59,29 @@ CASES = {
     "append": Case(stream_of(Append()), APPENDED, (1, 0, 0), APPENDED, (0, 0, 0)),
     "keep first": Case(stream_of(KeepFirst()), APPENDED, (1, 0, 0), APPENDED[1:]),
     "merge": Case(stream_of(Merge()), MERGED, (1, 1, 0), MERGED[1:]),
-    "merge soft": Case(stream_of(Merge(), deletes="soft"), MERGED, (1, 1, 0), MERGED),
+    "merge soft": Case(stream_of(Merge(), deletes="soft"), MERGED, (1, 1, 0), MERGED, is_live="_deleted_at IS NULL"),
     "merge snapshot": Case(stream_of(Merge(), **SNAPSHOT), MERGED, (1, 1, 0), MERGED[1:]),
     "replace": Case(stream_of(Replace(), key="", **SNAPSHOT), MERGED, (2, 0, 1), MERGED[1:]),
-    "scd2": Case(stream_of(Scd2("item_key", effective_from="stamp")), WITH_BOTH, (1, 1, 0), WITH_BOTH),
-    "scd2 snapshot": Case(
-        stream_of(Scd2("item_key", untracked=["stamp"]), **SNAPSHOT), WITH_BOTH, (1, 1, 0), WITH_BOTH
+    "scd2": Case(
+        stream_of(Scd2("item_key", effective_from="stamp")), WITH_BOTH, (1, 1, 0), WITH_BOTH, is_live="is_current"
     ),
-    "history": Case(None, WITH_BOTH, (1, 1, 0), [*WITH_BOTH, (1, "one")], load=History("record_id")),
+    "scd2 snapshot": Case(
+        stream_of(Scd2("item_key", untracked=["stamp"]), **SNAPSHOT),
+        WITH_BOTH,
+        (1, 1, 0),
+        WITH_BOTH,
+        is_live="is_current",
+    ),
+    "history": Case(
+        None, WITH_BOTH, (1, 1, 0), [*WITH_BOTH, (1, "one")], load=History("record_id"), is_live="_version = 3"
+    ),
     "scd2 log": Case(
-        None, WITH_BOTH, (1, 1, 0), WITH_BOTH, load=Scd2("item_key", effective_from="stamp", changes=True)
+        None,
+        WITH_BOTH,
+        (1, 1, 0),
+        WITH_BOTH,
+        load=Scd2("item_key", effective_from="stamp", changes=True),
+        is_live="is_current",
     ),
 }
 """Every load mode. A new one is done when it has a case here (docs/extending.md)."""

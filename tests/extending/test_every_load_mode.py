@@ -23,7 +23,7 @@ from tests.extending.load_mode_subjects import (
     counts,
     in_order,
 )
-from tests.support.engine import Engine, bucket_store, engine_between
+from tests.support.engine import PIPELINE, Engine, bucket_store, engine_between
 
 OF_STREAMS = {name: case for name, case in CASES.items() if case.stream}
 
@@ -104,6 +104,24 @@ async def test_a_batch_is_applied_once_and_a_run_without_changes_writes_nothing(
     if subject.batches:
         assert counts(subject.load()) == (0, 0, 0)
     assert subject.everything() == before
+
+
+async def test_a_row_is_deleted_once_and_may_return_as_it_was(subject: Subject) -> None:
+    engine = subject.engine
+    await subject.run()
+    engine.source("CREATE TABLE former AS SELECT * FROM items WHERE id = 1; DELETE FROM items WHERE id = 1")
+    await subject.run()
+    deleted = subject.everything()
+    await subject.read()
+    if subject.batches:
+        result = subject.load()
+        assert (*counts(result), result.read) == (0, 0, 0, result.unchanged)
+        assert result.read <= len(FIRST) - 1, "a row that was deleted before is not read again"
+    assert subject.everything() == deleted
+    engine.source("INSERT INTO items SELECT * FROM former")
+    await subject.run()
+    live = engine.query(f"SELECT name FROM {PIPELINE}.{subject.table} WHERE id = 1 AND {subject.case.is_live}")
+    assert live == [("one",)]
 
 
 async def test_a_longer_text_and_a_greater_key_are_taken(subject: Subject) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from millrace import Incremental, Pipeline, Stream
-from millrace.tasks.report import report_of
+from millrace.tasks.report import make_report
 from millrace.warehouse.ledger.load_result import LoadResult
 
 SHOP = Pipeline("shop", [Stream("sales", "postgres:public.sales", "id", Incremental("at"))])
 
 
 def note_of(pipeline: Pipeline = SHOP, **counts: int) -> str:
-    return report_of(pipeline, LoadResult("shop", "sales", "shop.sales", "batch", "sweep", **counts), seconds=1).note
+    return make_report(pipeline, LoadResult("shop", "sales", "shop.sales", "batch", "sweep", **counts), seconds=1).note
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def one_number(applier: HistoryApplier, row: str, version: str) -> str:
     [
         (Scd2Applier, "_end_before", ends_at_once, 0),
         (Applier, "find_orphans", none_left, 1),
-        (LogApplier, "_placed", in_the_order_of_arrival, 4),
+        (LogApplier, "_place_events", in_the_order_of_arrival, 4),
         (Binding, "_is_valid", never_deleted, 4),
         (StateApplier, "_since", as_it_says, 3),
         (HistoryApplier, "_record_id", one_number, 0),

@@ -18,15 +18,15 @@ _OF_STREAM = "pipeline = %s AND stream = %s"
 
 
 def take(connection: Any, clock: str, pipeline: str, stream: str, holder: str) -> int:
-    """The token of a new lease. The same holder may take it again at once, another one once it has expired; raises
-    StreamBusy before. Commits."""
+    """Take the lease of a stream and return its token. The same holder may take it again at once, another one once it
+    has expired; raises StreamBusy before. Commits."""
     lock_table(connection, LEASES)
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT token, holder, expires_at, expires_at > {clock} FROM millrace.leases WHERE {_OF_STREAM}",
             (pipeline, stream),
         )
-        found = cursor.fetchone() or (_last_applied(cursor, pipeline, stream), holder, None, False)
+        found = cursor.fetchone() or (_find_last_applied(cursor, pipeline, stream), holder, None, False)
         token, held_by, expires_at, is_held = found
         if is_held and held_by != holder:
             connection.rollback()
@@ -58,14 +58,14 @@ def extend(connection: Any, clock: str, pipeline: str, tokens: Mapping[str, int]
     connection.commit()
 
 
-def _last_applied(cursor: Any, pipeline: str, stream: str) -> int:
-    """The greatest token of an applied batch: tokens grow also where the rows of leases were deleted by hand."""
+def _find_last_applied(cursor: Any, pipeline: str, stream: str) -> int:
+    """Return the greatest token of an applied batch: tokens grow also where the rows of leases were deleted by hand."""
     cursor.execute(f"SELECT coalesce(max(token), 0) FROM millrace.batches WHERE {_OF_STREAM}", (pipeline, stream))
     return int(cursor.fetchone()[0])
 
 
-def newest(connection: Any, pipeline: str, stream: str) -> int:
-    """The token that counts; 0 when the stream was never leased."""
+def find_newest_token(connection: Any, pipeline: str, stream: str) -> int:
+    """Return the token that counts; 0 when the stream was never leased."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT max(token) FROM millrace.leases WHERE {_OF_STREAM}", (pipeline, stream))
         return cursor.fetchone()[0] or 0

@@ -17,7 +17,7 @@ def refuse_superseded(ledger: Ledger, batch: Batch) -> None:
         (batch.pipeline, batch.stream, batch.batch_id),
     )
     latest = row[0] if row and row[0] else 0
-    newest = lease.newest(ledger.connection, batch.pipeline, batch.stream)
+    newest = lease.find_newest_token(ledger.connection, batch.pipeline, batch.stream)
     # Above the newest: leases were deleted by hand after the read, and tokens went on from the applied batches.
     if latest > batch.progress.token or latest == batch.progress.token > 0 or batch.progress.token > newest > 0:
         raise Superseded(

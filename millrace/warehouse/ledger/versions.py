@@ -57,18 +57,18 @@ def upgrade(connection: Any) -> None:
     Raises ConfigurationError when it is newer, or when the user has no right to change it; Conflict (of the driver)
     when another session makes it at the same moment.
     """
-    held = version_of(connection)
+    found = version_of(connection)
     try:
-        if 0 < held < VERSION:
+        if 0 < found < VERSION:
             lock_table(connection, LEDGER)
-            held = version_of(connection)
-        if held < VERSION:
-            _run(connection, STEPS[held:])
+            found = version_of(connection)
+        if found < VERSION:
+            _run(connection, STEPS[found:])
         connection.commit()
     except psycopg2.Error as error:
         if error.pgcode != INSUFFICIENT_PRIVILEGE:
             raise
-        raise _not_allowed(error, held) from None
+        raise _not_allowed(error, found) from None
 
 
 def _run(connection: Any, steps: Sequence[str]) -> None:
@@ -78,8 +78,8 @@ def _run(connection: Any, steps: Sequence[str]) -> None:
         cursor.execute("INSERT INTO millrace.version (version, since) VALUES (%s, %s)", (VERSION, datetime.now(UTC)))
 
 
-def _not_allowed(error: psycopg2.Error, held: int) -> ConfigurationError:
-    done = f"be upgraded from version {held} to {VERSION}" if held else "be made"
+def _not_allowed(error: psycopg2.Error, found: int) -> ConfigurationError:
+    done = f"be upgraded from version {found} to {VERSION}" if found else "be made"
     return ConfigurationError(
         f"it must {done}, and the user of this connection may not do that ({error.diag.message_primary})",
         place=_PLACE,

@@ -17,9 +17,9 @@ from millrace.warehouse.modes.versions import (
     NEVER,
     ROW,
     VERSION,
+    find_stated_time,
+    is_unbelieved,
     moment_literal,
-    stated_time,
-    unbelieved,
     utc_literal,
 )
 from millrace.warehouse.session import fetch_count
@@ -31,15 +31,18 @@ STATED, AT, AFTER = quote(EVENT_STATED), quote(EVENT_AT), quote(EVENT_AFTER)
 
 @dataclass(frozen=True)
 class Arrived:
-    """``rejected`` rows have the key and the time of another row of their batch, and other content."""
+    """What became of the rows of a batch."""
 
     unbelieved: int
+    """Events whose time lies after their read."""
     undated: int
+    """Events without a time."""
     rejected: int
+    """Rows with the key and the time of another row of the batch, and other content."""
 
 
 class EventTable:
-    """Of one target, whose columns ``names`` they hold."""
+    """The events of one target. They have its columns ``names``."""
 
     def __init__(self, target: Target, load: Scd2, names: Sequence[str]) -> None:
         (self._table,) = target.tables_beside
@@ -49,20 +52,20 @@ class EventTable:
 
     @property
     def quoted(self) -> str:
-        """For SQL."""
+        """Quoted ``schema.table`` of the table of events."""
         return self._table.quoted
 
     @property
     def order(self) -> str:
-        """Of events of one key and place, the one that counts comes first: of the latest time that was stated, then of
-        the greatest tie-breaker; without one the event that came last."""
+        """The order by which, of events of one key and place, the one that counts comes first: that of the latest time
+        that was stated, then of the greatest tie-breaker; without one the event that came last."""
         tie = self._load.tie_breaker
         decides = f"{quote(tie)} DESC NULLS LAST" if tie else f"{quote(LOADED_AT)} DESC"
         return f"{STATED} DESC NULLS LAST, {decides}, {ROW} DESC"
 
     def prepare(self, cursor: Any, batch: Batch) -> None:
-        """The versions of a table that an earlier version of this program loaded, without events, become events. Those
-        of a table that was emptied by hand are taken out."""
+        """Make events of the versions of a table that was loaded before there were events. Delete the events of a table
+        that was emptied by hand."""
         has_versions = fetch_count(cursor, statements.count_first(self._target.quoted))
         has_events = fetch_count(cursor, statements.count_first(self.quoted))
         if has_events and not has_versions:
@@ -72,7 +75,7 @@ class EventTable:
             cursor.execute(self._insert_ends_of_versions(batch))
 
     def add(self, cursor: Any, batch: Batch, applied_at: datetime) -> Arrived:
-        """What is staged; an event that is there already stays one."""
+        """Insert what is staged as events; an event that is there already stays one."""
         cursor.execute(self.create_arrived(batch))
         cursor.execute(self._insert_arrived(), (applied_at,))
         counted = ("is_unbelieved$", "is_undated$", "is_rejected$")
@@ -81,7 +84,7 @@ class EventTable:
         return Arrived(*map(int, cursor.fetchone()))
 
     def close(self, cursor: Any, batch: Batch, applied_at: datetime) -> int:
-        """A deletion of each key that is gone and has a version that is valid, after all of its events; how many."""
+        """Insert a deletion of each deleted key that has a valid version, after all of its events; return how many."""
         target, since = self._target, utc_literal(batch.effective_at)
         events = self._of(self._temporary.deleted_keys)
         last = f"SELECT {self._keys}, max({AT}) AS last$ FROM {events} GROUP BY {self._keys}"
@@ -96,15 +99,16 @@ class EventTable:
         return int(cursor.rowcount)
 
     def create_arrived(self, batch: Batch) -> str:
-        """The rows of the stage that may be events, with what becomes of them. Identical ones are one, but where the
-        source holds one row of a key and time: one that was another meanwhile is a correction of that."""
+        """Return the statement that finds the staged rows that may be events, with what becomes of them. Identical ones
+        are one, but where the source has one row of a key and time: one that was another meanwhile is a correction of
+        that."""
         target, load, values = self._target, self._load, statements.staged_values(self._target, batch.columns)
-        own = ", ".join(f"{value} AS {quote(name)}" for name, value in values.items() if name in self._names)
-        stated, stage = stated_time(target, load, batch.columns), quote(self._temporary.stage)
-        staged = f"SELECT DISTINCT {own}, {stated} AS {STATED}, s.{ROW}, s.{VERSION} FROM {stage} AS s"
-        is_late, effective = unbelieved(f"a.{STATED}", batch.read_at), utc_literal(batch.effective_at)
+        selected = ", ".join(f"{value} AS {quote(name)}" for name, value in values.items() if name in self._names)
+        stated, stage = find_stated_time(target, load, batch.columns), quote(self._temporary.stage)
+        staged = f"SELECT DISTINCT {selected}, {stated} AS {STATED}, s.{ROW}, s.{VERSION} FROM {stage} AS s"
+        is_late, effective = is_unbelieved(f"a.{STATED}", batch.read_at), utc_literal(batch.effective_at)
         at = f"CASE WHEN {is_late} THEN {effective} ELSE coalesce(a.{STATED}, {moment_literal(load.beginning)}) END"
-        known = " AND ".join(
+        is_same = " AND ".join(
             [
                 match("e", "a", target.keys),
                 f"e.{ROW} = a.{ROW}",
@@ -117,26 +121,26 @@ class EventTable:
         is_fresh = f"a.is_rejected$ = 0 AND (e.{quote(target.keys[0])} IS NULL OR {is_again})"
         return (
             f"CREATE TEMPORARY TABLE {quote(self._temporary.arrived_events)} AS WITH staged AS ({staged}), "
-            f"events AS (SELECT * FROM {self._of(self._temporary.stage)}), arrived AS ({self._chosen()}) "
+            f"events AS (SELECT * FROM {self._of(self._temporary.stage)}), arrived AS ({self._choose()}) "
             f"SELECT {quote_list(self._names, 'a.')}, a.{STATED}, a.{ROW}, a.{VERSION}, {at} AS {AT}, "
             f"l.after$ AS {AFTER}, a.is_rejected$, CASE WHEN {is_fresh} THEN 1 ELSE 0 END AS is_fresh$, "
             f"CASE WHEN {is_fresh} AND {is_late} THEN 1 ELSE 0 END AS is_unbelieved$, "
             f"CASE WHEN {is_fresh} AND a.{STATED} IS NULL THEN 1 ELSE 0 END AS is_undated$ FROM arrived AS a "
             f"LEFT JOIN ({self._last_deletions()}) AS l ON {match('l', 'a', target.keys)} "
-            f"LEFT JOIN ({self._known()}) AS e ON {known}"
+            f"LEFT JOIN ({self._find_existing()}) AS e ON {is_same}"
         )
 
-    def _known(self) -> str:
-        """The rows that are events, each with whether it is the one that came last of its key and time."""
+    def _find_existing(self) -> str:
+        """Return a query for the rows that are events, each with whether it came last of its key and time."""
         same = f"{self._keys}, {STATED}, {AFTER}"
         last = f"row_number() OVER (PARTITION BY {same} ORDER BY {quote(LOADED_AT)} DESC, {ROW} DESC) AS number$"
         numbered = f"SELECT {same}, {ROW}, {last} FROM events WHERE {VERSION} <> {DELETION}"
         is_last = "max(CASE WHEN number$ = 1 THEN 1 ELSE 0 END) AS is_last$"
         return f"SELECT {same}, {ROW}, {is_last} FROM ({numbered}) AS n GROUP BY {same}, {ROW}"
 
-    def _chosen(self) -> str:
-        """Of staged rows of one key and time: the one that counts, and those that nothing tells to be before or after
-        it. These are rejected."""
+    def _choose(self) -> str:
+        """Return a query for the staged row of each key and time that counts, and for those that nothing tells to be
+        before or after it. These are rejected."""
         same = f"PARTITION BY {self._keys}, {STATED}"
         tie = f"{quote(self._load.tie_breaker)} DESC NULLS LAST" if self._load.tie_breaker else ""
         is_tied = f"rank() OVER ({same} ORDER BY {tie})" if tie else "1"
@@ -148,13 +152,13 @@ class EventTable:
         return f"SELECT *, {rejected} FROM ({ranked}) AS r WHERE tie$ = 1"
 
     def _last_deletions(self) -> str:
-        """Of each key, that an event may be a return from."""
+        """Return a query for the last deletion of each key, which an event may be a return from."""
         return (
             f"SELECT {self._keys}, max({AT}) AS after$ FROM events WHERE {VERSION} = {DELETION} GROUP BY {self._keys}"
         )
 
     def _insert_arrived(self) -> str:
-        """One parameter: the load time."""
+        """Return the statement that inserts the fresh events. One parameter: the load time."""
         names = quote_list([*self._names, EVENT_STATED, EVENT_AT, EVENT_AFTER, ROW_HASH, VERSION_HASH])
         return (
             f"INSERT INTO {self.quoted} ({names}, {quote(LOADED_AT)}) "
@@ -164,8 +168,8 @@ class EventTable:
     def _insert_versions(self, batch: Batch) -> str:
         start = quote(self._load.start)
         stated = f"CASE WHEN {start} = {moment_literal(self._load.beginning)} THEN NULL ELSE {start} END"
-        gone = f"max({DELETED} AT TIME ZONE 'UTC') OVER (PARTITION BY {self._keys} ORDER BY {start} "
-        after = f"{gone} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
+        deleted_at = f"max({DELETED} AT TIME ZONE 'UTC') OVER (PARTITION BY {self._keys} ORDER BY {start} "
+        after = f"{deleted_at} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
         names = [*self._names, EVENT_STATED, EVENT_AT, EVENT_AFTER, ROW_HASH, VERSION_HASH, LOADED_AT]
         return (
             f"INSERT INTO {self.quoted} ({quote_list(names)}) SELECT {quote_list(self._names)}, {stated}, "
@@ -174,8 +178,9 @@ class EventTable:
         )
 
     def _insert_ends_of_versions(self, batch: Batch) -> str:
-        gone, begun = f"{DELETED} AT TIME ZONE 'UTC'", self._begun(batch)
-        at = f"CASE WHEN {gone} > {utc_literal(batch.read_at)} THEN {begun} + INTERVAL '1 second' ELSE {gone} END"
+        deleted_at, begun = f"{DELETED} AT TIME ZONE 'UTC'", self._begun(batch)
+        is_late = is_unbelieved(deleted_at, batch.read_at)
+        at = f"CASE WHEN {is_late} THEN {begun} + INTERVAL '1 second' ELSE {deleted_at} END"
         names = [*self._names, EVENT_AT, ROW_HASH, VERSION_HASH, LOADED_AT]
         return (
             f"INSERT INTO {self.quoted} ({quote_list(names)}) SELECT {quote_list(self._names)}, {at}, "
@@ -183,11 +188,11 @@ class EventTable:
         )
 
     def _begun(self, batch: Batch) -> str:
-        """When a version began: when it was loaded, where its start was believed though it lies after the read."""
+        """Return when a version began: when it was loaded, if its start was believed though it lies after the read."""
         start, loaded = quote(self._load.start), f"{quote(LOADED_AT)} AT TIME ZONE 'UTC'"
-        is_late, effective = unbelieved(start, batch.read_at), utc_literal(batch.effective_at)
+        is_late, effective = is_unbelieved(start, batch.read_at), utc_literal(batch.effective_at)
         return f"CASE WHEN {is_late} THEN least({loaded}, {effective}) ELSE {start} END"
 
     def _of(self, keys: str) -> str:
-        """The events of the keys in a table."""
+        """Return the events of the keys in a table, as what stands after FROM."""
         return f"{self.quoted} WHERE {among(self._target.keys, keys)}"

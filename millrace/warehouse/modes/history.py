@@ -20,7 +20,7 @@ from millrace.warehouse.target import Target
 
 @make_applier.register(History)
 class HistoryApplier(Applier):
-    """A row that differs from the latest version of its key is a further one."""
+    """Inserts a further version where a row differs from the latest version of its key."""
 
     def __init__(self, load: History, target: Target) -> None:
         super().__init__(load, target)
@@ -34,7 +34,7 @@ class HistoryApplier(Applier):
 
     @override
     def upsert(self, application: Application) -> Applied:
-        """Raises FatalError when a key has more versions than can be numbered."""
+        """Insert further versions. Raises FatalError when a key has more versions than can be numbered."""
         cursor, batch = application.cursor, application.batch
         cursor.execute(self._create_changed(batch.columns, by_value=batch.coverage.by_value))
         inserted, changed = self.count_changed(cursor)
@@ -51,8 +51,8 @@ class HistoryApplier(Applier):
         """Insert a last version of each key."""
         cursor, applied_at = application.cursor, application.applied_at
         self._check_numbers(cursor, self._count_unnumberable_deletions())
-        own = {self.record_id, VERSION, LOADED_AT, DELETED_AT}
-        kept = [name for name in self.target.columns or () if name not in own]
+        added = {self.record_id, VERSION, LOADED_AT, DELETED_AT}
+        kept = [name for name in self.target.columns or () if name not in added]
         cursor.execute(self._insert_deletions(kept), (applied_at, applied_at))
         return int(cursor.rowcount)
 
@@ -60,9 +60,10 @@ class HistoryApplier(Applier):
     def plan(self, columns: Sequence[Column]) -> list[str]:
         return [self._create_changed(columns), self._insert_changed(columns)]
 
-    def _check_numbers(self, cursor: Any, question: str) -> None:
-        """The last number of a key is followed by the first of the next key."""
-        if too_many := fetch_count(cursor, question):
+    def _check_numbers(self, cursor: Any, query: str) -> None:
+        """Raise FatalError when a key has no number left: the last one of a key is followed by the first of the
+        next."""
+        if too_many := fetch_count(cursor, query):
             raise FatalError(
                 f"{too_many} keys have {VERSIONS_OF_A_KEY - 1:,} versions, and a record id for no more",
                 place=self.target.place,
@@ -73,7 +74,8 @@ class HistoryApplier(Applier):
         return statements.first_of_each(table, self.target.keys, f"{quote(VERSION)} DESC")
 
     def _create_changed(self, columns: Sequence[Column], *, by_value: bool = False) -> str:
-        """Further versions; ``by_value`` also those that are there and whose values were altered, as they should be."""
+        """Return the statement that finds further versions; ``by_value`` also those that are there with altered values,
+        as they should be."""
         target, values = self.target, statements.staged_values(self.target, columns)
         selected = ", ".join(f"{value} AS {quote(name)}" for name, value in values.items())
         concerned = f"(SELECT * FROM {target.quoted} WHERE {statements.among(target.keys, self.temporary.stage)})"
@@ -89,7 +91,7 @@ class HistoryApplier(Applier):
         )
 
     def _delete_altered(self) -> str:
-        """Take out the versions that the delta holds as they should be."""
+        """Return the statement that deletes the versions that the changed rows have as they should be."""
         target = self.target
         same = f"{statements.match(target.quoted, 'd$', target.keys)} AND {target.quoted}.{quote(VERSION)}"
         changed = quote(self.temporary.changed_rows)
@@ -105,17 +107,17 @@ class HistoryApplier(Applier):
         )
 
     def _record_id(self, row: str, version: str) -> str:
-        """The number of a version, from its key and its place among the versions of that key."""
+        """Return the record id of a version, made of its key and its number among the versions of that key."""
         return f"{row}.{quote(self.target.keys[0])}::BIGINT * {VERSIONS_OF_A_KEY} + {version}"
 
     def _count_unnumberable(self) -> str:
-        """Rows of the delta whose version has no number left."""
+        """Count the changed rows whose version has no number left."""
         return (
             f"SELECT count(*) FROM {quote(self.temporary.changed_rows)} WHERE {quote(VERSION)} >= {VERSIONS_OF_A_KEY}"
         )
 
     def _count_unnumberable_deletions(self) -> str:
-        """Rows that left the source, for which no number is left."""
+        """Count the deleted rows for which no number is left."""
         target = self.target
         return (
             f"SELECT count(*) FROM {target.quoted} AS t JOIN {quote(self.temporary.deleted_keys)} AS d$ "
@@ -124,7 +126,8 @@ class HistoryApplier(Applier):
         )
 
     def _insert_deletions(self, columns: Sequence[str]) -> str:
-        """A last version of the rows that left the source, with the values they had. Parameters: load time, twice."""
+        """Return the statement that inserts a last version of deleted rows, with the values they had. Two parameters:
+        the load time, twice."""
         target, version = self.target, f"t.{quote(VERSION)} + 1"
         names = [*columns, VERSION, self.record_id, LOADED_AT, DELETED_AT]
         concerned = (

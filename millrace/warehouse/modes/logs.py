@@ -30,7 +30,7 @@ _ORDINAL = quote(statements.ORDINAL)
 
 
 class LogApplier(Scd2Applier):
-    """Rows are changes."""
+    """Applies rows that are changes."""
 
     def __init__(self, load: Scd2, target: Target) -> None:
         super().__init__(load, target)
@@ -50,7 +50,7 @@ class LogApplier(Scd2Applier):
         analyze_temporary(cursor, self.target.dialect, self.temporary.concerned_keys)
         cursor.execute(self._create_computed())
         analyze_temporary(cursor, self.target.dialect, self.temporary.computed_versions)
-        vanished = self._take_out_vanished(cursor)
+        vanished = self._remove_vanished(cursor)
         cursor.execute(self._create_changed(by_value=batch.coverage.by_value))
         inserted, changed = self.count_changed(cursor)
         if changed:
@@ -91,21 +91,21 @@ class LogApplier(Scd2Applier):
         ]
 
     def _warnings(self, arrived: Arrived, batch: Batch) -> tuple[str, ...]:
-        own = self.load.effective_from
-        told = [*self._told_unbelieved(arrived.unbelieved, batch)]
+        dated_by = self.load.effective_from
+        warnings = [*self._warn_of_unbelieved(arrived.unbelieved, batch)]
         if arrived.undated:
-            told.append(
-                f"{arrived.undated} rows have no time in {own}: they stand before all others of their key, "
+            warnings.append(
+                f"{arrived.undated} rows have no time in {dated_by}: they stand before all others of their key, "
                 f"since {self.load.beginning:%Y-%m-%d}"
             )
         if arrived.rejected:
-            same = f"{own} and in {self.load.tie_breaker}" if self.load.tie_breaker else own
-            told.append(
+            same = f"{dated_by} and in {self.load.tie_breaker}" if self.load.tie_breaker else dated_by
+            warnings.append(
                 f"{arrived.rejected} rows were rejected: another row of this batch has the same key, the same value in "
                 f"{same}, and other content, and nothing says which came later: declare a column that does "
                 "(tie_breaker)"
             )
-        return tuple(told)
+        return tuple(warnings)
 
     def _create_concerned(self) -> str:
         target = self.target
@@ -113,40 +113,42 @@ class LogApplier(Scd2Applier):
         return f"CREATE TEMPORARY TABLE {concerned} AS SELECT {self._keys} FROM {target.quoted} WHERE 1 = 0"
 
     def _create_computed(self) -> str:
-        """All versions of the keys that the batch concerns."""
+        """Return the statement that computes all versions of the keys that the batch concerns."""
         load = self.load
         names = quote_list((column.name for column in self._columns), "v.")
         is_open, is_deletion = "v.next_start$ IS NULL", f"v.{VERSION} = {DELETION}"
         ends = self._end_before("v.start$", "v.next_start$")
         return (
             f"CREATE TEMPORARY TABLE {quote(self.temporary.computed_versions)} AS "
-            f"WITH events AS ({self._concerned_events()}), placed AS ({self._placed()}), "
-            f"timeline AS ({self._timeline()}), islands AS ({self._islands()}) "
+            f"WITH events AS ({self._find_concerned_events()}), placed AS ({self._place_events()}), "
+            f"timeline AS ({self._order_events()}), islands AS ({self._number_islands()}) "
             f"SELECT {names}, v.{ROW}, v.{VERSION}, {self._surrogate(self._columns, 'v', 'v.start$')} "
-            f"AS {quote(load.surrogate)}, v.start$ AS {self._start}, {self._deleted(is_deletion)} AS {DELETED}, "
+            f"AS {quote(load.surrogate)}, v.start$ AS {self._start}, "
+            f"{self._find_deleted_at(is_deletion)} AS {DELETED}, "
             f"CASE WHEN {is_open} THEN {moment_literal(load.open_end)} ELSE {ends} END AS {quote(load.end)}, "
             f"CASE WHEN {is_open} AND NOT {is_deletion} THEN TRUE ELSE FALSE END AS {quote(load.current)} "
-            f"FROM ({self._versions()}) AS v WHERE {self._is_version(is_deletion)}"
+            f"FROM ({self._find_versions()}) AS v WHERE {self._is_version(is_deletion)}"
         )
 
-    def _deleted(self, is_deletion: str) -> str:
+    def _find_deleted_at(self, is_deletion: str) -> str:
         if self.load.deletes_as_versions:
             return f"CASE WHEN {is_deletion} THEN v.start$ END"
         return f"CASE WHEN v.next_hash$ = {DELETION} THEN v.next_start$ END"
 
     def _is_version(self, is_deletion: str) -> str:
-        """A deletion is one if that is declared and the key did not return at the same time."""
+        """Return the condition that an island is a version. A deletion is one if that is declared and the key did not
+        return at the same time."""
         if self.load.deletes_as_versions:
             return f"NOT {is_deletion} OR v.next_start$ IS NULL OR v.next_start$ > v.start$"
         return f"NOT {is_deletion}"
 
-    def _concerned_events(self) -> str:
+    def _find_concerned_events(self) -> str:
         return f"SELECT * FROM {self._events.quoted} WHERE {among(self.target.keys, self.temporary.concerned_keys)}"
 
-    def _placed(self) -> str:
-        """The events, each where it stands. The last of those that came after a deletion was seen says that the key is
-        there again, so that it does not stand before the deletion (after it, where that is a version). A deletion
-        stands before a row of the same time."""
+    def _place_events(self) -> str:
+        """Return a query for the events, each where it stands. The last of those that came after a deletion was seen
+        says that the key is there again, so that it does not stand before the deletion (after it, where that is a
+        version). A deletion stands before a row of the same time."""
         latest = f"row_number() OVER (PARTITION BY {self._keys}, {AFTER} ORDER BY {AT} DESC, {self._events.order})"
         back = f"{AFTER} + INTERVAL '0.000001 seconds'" if self.load.deletes_as_versions else AFTER
         return (
@@ -154,8 +156,8 @@ class LogApplier(Scd2Applier):
             f"CASE WHEN {VERSION} = {DELETION} THEN 0 ELSE 1 END AS is_row$ FROM events"
         )
 
-    def _timeline(self) -> str:
-        """One event for each place, and whether it starts an island."""
+    def _order_events(self) -> str:
+        """Return a query for one event of each place, and whether it starts an island."""
         same = f"PARTITION BY {self._keys}, place$, is_row$"
         numbered = f"SELECT *, row_number() OVER ({same} ORDER BY {self._events.order}) AS {_ORDINAL} FROM placed"
         before = f"lag({VERSION}) OVER (PARTITION BY {self._keys} ORDER BY place$, is_row$)"
@@ -164,13 +166,13 @@ class LogApplier(Scd2Applier):
             f"FROM ({numbered}) AS n WHERE {_ORDINAL} = 1"
         )
 
-    def _islands(self) -> str:
+    def _number_islands(self) -> str:
         over = f"PARTITION BY {self._keys} ORDER BY place$, is_row$ ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
         names = quote_list(column.name for column in self._columns)
         return f"SELECT {names}, {ROW}, {VERSION}, place$, sum(begins$) OVER ({over}) AS island$ FROM timeline"
 
-    def _versions(self) -> str:
-        """The last event of each island, with the island's start, and what follows it."""
+    def _find_versions(self) -> str:
+        """Return a query for the last event of each island, with the start of the island, and what follows it."""
         island = f"PARTITION BY {self._keys}, island$"
         start = f"min(place$) OVER ({island})"
         if self.load.from_beginning:
@@ -185,8 +187,8 @@ class LogApplier(Scd2Applier):
             f"FROM ({numbered}) AS l WHERE last$ = 1"
         )
 
-    def _take_out_vanished(self, cursor: Any) -> int:
-        """Versions that are none any more; how many."""
+    def _remove_vanished(self, cursor: Any) -> int:
+        """Delete the rows that are no versions any more; return how many."""
         cursor.execute(self._create_vanished())
         analyze_temporary(cursor, self.target.dialect, self.temporary.vanished_versions)
         cursor.execute(self._delete_vanished())
@@ -213,19 +215,19 @@ class LogApplier(Scd2Applier):
         return f"DELETE FROM {target.quoted} USING {quote(self.temporary.vanished_versions)} AS v$ WHERE {same}"
 
     def _create_changed(self, *, by_value: bool = False) -> str:
-        """Versions that the table lacks, or holds with other values."""
+        """Return the statement that finds the versions that the table lacks, or has with other values."""
         target = self.target
         computed = {column.name: f"c.{quote(column.name)}" for column in self._columns}
         is_altered = statements.holds_other_values(target, self._columns, "h", computed) if by_value else "1 = 0"
-        held = f"(SELECT * FROM {target.quoted} WHERE {among(target.keys, self.temporary.concerned_keys)})"
-        known = f"(SELECT DISTINCT {self._keys} FROM {held} AS k)"
+        existing = f"(SELECT * FROM {target.quoted} WHERE {among(target.keys, self.temporary.concerned_keys)})"
+        existing_keys = f"(SELECT DISTINCT {self._keys} FROM {existing} AS k)"
         first = quote(target.keys[0])
         return (
             f"CREATE TEMPORARY TABLE {quote(self.temporary.changed_rows)} AS SELECT c.*, "
             f"CASE WHEN h.{first} IS NULL THEN 0 ELSE 1 END AS {EXISTS}, "
             f"CASE WHEN k.{first} IS NULL THEN 1 ELSE 0 END AS {quote(IS_NEW)} "
             f"FROM {quote(self.temporary.computed_versions)} AS c "
-            f"LEFT JOIN {held} AS h ON {match('h', 'c', target.keys)} AND h.{self._start} = c.{self._start} "
-            f"LEFT JOIN {known} AS k ON {match('k', 'c', target.keys)} "
+            f"LEFT JOIN {existing} AS h ON {match('h', 'c', target.keys)} AND h.{self._start} = c.{self._start} "
+            f"LEFT JOIN {existing_keys} AS k ON {match('k', 'c', target.keys)} "
             f"WHERE h.{first} IS NULL OR h.{ROW} <> c.{ROW} OR {is_altered}"
         )

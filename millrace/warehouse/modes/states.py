@@ -25,21 +25,21 @@ from millrace.warehouse.modes.versions import (
     UNBELIEVED,
     VERSION,
     Scd2Applier,
+    find_stated_time,
+    is_unbelieved,
     moment_literal,
-    stated_time,
-    unbelieved,
     utc_literal,
 )
 from millrace.warehouse.session import analyze_temporary, fetch_count
 from millrace.warehouse.statements import IS_NEW, among, match
 
-_AT, _HELD_START, _HELD_VERSION, _HELD_ROW, _GONE = (
-    quote(name) for name in ("at$", "held_start$", "held_version$", "held_hash$", "gone$")
+_AT, _FORMER_START, _FORMER_VERSION, _FORMER_ROW, _DELETED_AT = (
+    quote(name) for name in ("at$", "former_start$", "former_version$", "former_hash$", "deleted_at$")
 )
 
 
 class StateApplier(Scd2Applier):
-    """Rows are states."""
+    """Applies rows that are states."""
 
     @override
     def apply(self, application: Application) -> Applied:
@@ -54,7 +54,7 @@ class StateApplier(Scd2Applier):
 
     @override
     def upsert(self, application: Application) -> Applied:
-        """Raises FatalError when two versions have one surrogate key."""
+        """Insert and correct versions. Raises FatalError when two versions have one surrogate key."""
         cursor, batch = application.cursor, application.batch
         warnings = self._begin_now(cursor, batch, self.temporary.stage)
         read_at, effective_at = batch.read_at, batch.effective_at
@@ -68,7 +68,7 @@ class StateApplier(Scd2Applier):
             unbelieved = fetch_count(
                 cursor, f"SELECT coalesce(sum({UNBELIEVED}), 0) FROM {quote(self.temporary.changed_rows)}"
             )
-            warnings += self._told_unbelieved(unbelieved, batch)
+            warnings += self._warn_of_unbelieved(unbelieved, batch)
         return Applied(inserted, changed - inserted, warnings=warnings)
 
     @override
@@ -86,8 +86,9 @@ class StateApplier(Scd2Applier):
         cursor.execute(f"INSERT INTO {touched} SELECT {self._keys}, {since} FROM {deleted}")
         return closed
 
-    def _gone_at(self, version: str, since: str) -> str:
-        """A version that starts later than the batch is effective is there for a second."""
+    def _end_of_deleted(self, version: str, since: str) -> str:
+        """Return when a version ends that was deleted: one that starts later than the batch is effective after a
+        second."""
         start = f"{version}.{self._start}"
         return f"CASE WHEN {since} > {start} THEN {since} ELSE {start} + INTERVAL '1 second' END"
 
@@ -95,25 +96,27 @@ class StateApplier(Scd2Applier):
         table = self.target.quoted
         alive = f"{table}.{quote(self.load.current)} AND {match(table, 'd$', self.target.keys)}"
         return (
-            f"UPDATE {table} SET {DELETED} = ({self._gone_at(table, since)}) AT TIME ZONE 'UTC' "
+            f"UPDATE {table} SET {DELETED} = ({self._end_of_deleted(table, since)}) AT TIME ZONE 'UTC' "
             f"FROM {quote(self.temporary.deleted_keys)} AS d$ WHERE {alive}"
         )
 
     def _insert_deletions(self, columns: Sequence[Column], since: str) -> str:
-        """A version of each, with the last values. One parameter: the load time."""
+        """Return the statement that inserts a version of each deletion, with the last values. One parameter: the load
+        time."""
         target, load = self.target, self.load
         added = {*target.added_columns, LOADED_AT}
         names = [name for name in target.columns or () if name not in added]
-        told = [load.start, DELETED_AT, load.end, VERSION_HASH, load.surrogate, load.current, LOADED_AT]
+        added_names = [load.start, DELETED_AT, load.end, VERSION_HASH, load.surrogate, load.current, LOADED_AT]
         surrogate = self._surrogate(columns, "g", "g.at$")
-        gone = (
-            f"SELECT t.*, {self._gone_at('t', since)} AS at$ FROM {target.quoted} AS t "
+        deleted = (
+            f"SELECT t.*, {self._end_of_deleted('t', since)} AS at$ FROM {target.quoted} AS t "
             f"WHERE t.{quote(load.current)} AND {among(target.keys, self.temporary.deleted_keys, 't.')}"
         )
         return (
-            f"INSERT INTO {target.quoted} ({quote_list([*names, *told])}) SELECT {quote_list(names, 'g.')}, g.at$, "
-            f"g.at$ AT TIME ZONE 'UTC', {moment_literal(load.open_end)}, {DELETION}, {surrogate}, FALSE, "
-            f"%s::TIMESTAMPTZ FROM ({gone}) AS g"
+            f"INSERT INTO {target.quoted} ({quote_list([*names, *added_names])}) "
+            f"SELECT {quote_list(names, 'g.')}, g.at$, g.at$ AT TIME ZONE 'UTC', "
+            f"{moment_literal(load.open_end)}, {DELETION}, {surrogate}, FALSE, "
+            f"%s::TIMESTAMPTZ FROM ({deleted}) AS g"
         )
 
     @override
@@ -131,15 +134,15 @@ class StateApplier(Scd2Applier):
         *,
         by_value: bool = False,
     ) -> str:
-        """The rows that are new versions, or take the place of one."""
+        """Return the statement that finds the rows that are new versions, or take the place of one."""
         target = self.target
         arriving = {column.name: f"a.{quote(column.name)}" for column in columns}
         is_altered = statements.holds_other_values(target, columns, "h", arriving) if by_value else "1 = 0"
         names = quote_list((column.name for column in columns), "a.")
-        start = f"CASE WHEN a.{EXISTS} = 1 THEN a.{_HELD_START} ELSE a.{_AT} END"
+        start = f"CASE WHEN a.{EXISTS} = 1 THEN a.{_FORMER_START} ELSE a.{_AT} END"
         surrogate = f"{self._surrogate(columns, 'a', start)} AS {quote(self.load.surrogate)}"
-        is_there = f"({_GONE} IS NULL AND {_HELD_VERSION} = {VERSION}) OR {_HELD_START} = {_AT}"
-        held = f"{target.quoted} AS h ON {match('h', 'a', target.keys)} AND h.{self._start} = a.{_HELD_START}"
+        is_there = f"({_DELETED_AT} IS NULL AND {_FORMER_VERSION} = {VERSION}) OR {_FORMER_START} = {_AT}"
+        former = f"{target.quoted} AS h ON {match('h', 'a', target.keys)} AND h.{self._start} = a.{_FORMER_START}"
         return (
             f"CREATE TEMPORARY TABLE {quote(self.temporary.changed_rows)} AS "
             f"WITH arrived AS ({self._arrived(columns, read_at, effective_at, latest)}), "
@@ -147,71 +150,72 @@ class StateApplier(Scd2Applier):
             f"SELECT {names}, a.{ROW}, a.{VERSION}, a.{quote(IS_NEW)}, a.{UNBELIEVED}, a.{EXISTS}, "
             f"{start} AS {self._start}, {surrogate}, NULL::TIMESTAMP AS {DELETED}, "
             f"{moment_literal(self.load.open_end)} AS {quote(self.load.end)}, TRUE AS {quote(self.load.current)} "
-            f"FROM compared AS a LEFT JOIN {held} WHERE a.{EXISTS} = 0 OR a.{_HELD_ROW} <> a.{ROW} OR {is_altered}"
+            f"FROM compared AS a LEFT JOIN {former} WHERE a.{EXISTS} = 0 OR a.{_FORMER_ROW} <> a.{ROW} OR {is_altered}"
         )
 
     def _arrived(self, columns: Sequence[Column], read_at: datetime, effective_at: datetime, latest: str | None) -> str:
-        """The staged rows, each with the time from which it holds, and the latest version of its key."""
+        """Return a query for the staged rows, each with the time from which it holds and the latest version of its
+        key."""
         target, values, stated = (
             self.target,
             statements.staged_values(self.target, columns),
-            stated_time(self.target, self.load, columns),
+            find_stated_time(self.target, self.load, columns),
         )
-        own = ", ".join(f"{value} AS {quote(name)}" for name, value in values.items())
+        selected = ", ".join(f"{value} AS {quote(name)}" for name, value in values.items())
         matches = " AND ".join(f"l.{quote(key)} = {values[key]}" for key in target.keys)
         is_new = f"CASE WHEN l.{quote(target.keys[0])} IS NULL THEN 1 ELSE 0 END"
         concerned = f"{target.quoted} WHERE {among(target.keys, self.temporary.stage)}"
-        held = statements.first_of_each(concerned, target.keys, f"{self._start} DESC")
+        former = statements.first_of_each(concerned, target.keys, f"{self._start} DESC")
         return (
-            f"SELECT {own}, s.{ROW}, s.{VERSION}, {is_new} AS {quote(IS_NEW)}, "
-            f"CASE WHEN {unbelieved(stated, read_at)} THEN 1 ELSE 0 END AS {UNBELIEVED}, "
+            f"SELECT {selected}, s.{ROW}, s.{VERSION}, {is_new} AS {quote(IS_NEW)}, "
+            f"CASE WHEN {is_unbelieved(stated, read_at)} THEN 1 ELSE 0 END AS {UNBELIEVED}, "
             f"{self._since(stated, utc_literal(read_at), utc_literal(effective_at))} AS {_AT}, "
-            f"l.{self._start} AS {_HELD_START}, l.{VERSION} AS {_HELD_VERSION}, l.{ROW} AS {_HELD_ROW}, "
-            f"l.{DELETED} AS {_GONE} "
-            f"FROM {statements.staged_rows(target, latest)} AS s LEFT JOIN {held} AS l ON {matches}"
+            f"l.{self._start} AS {_FORMER_START}, l.{VERSION} AS {_FORMER_VERSION}, l.{ROW} AS {_FORMER_ROW}, "
+            f"l.{DELETED} AS {_DELETED_AT} "
+            f"FROM {statements.staged_rows(target, latest)} AS s LEFT JOIN {former} AS l ON {matches}"
         )
 
     def _since(self, stated: str, read_at: str, effective_at: str) -> str:
-        """From when a row holds, by the rules of decision 10. ``l`` is the latest version of its key, if any."""
+        """Return from when a row holds, by the rules of decision 10. ``l`` is the latest version of its key, if any."""
         unknown = moment_literal(self.load.beginning) if self.load.effective_from else effective_at
-        gone = f"l.{DELETED} AT TIME ZONE 'UTC'"
+        deleted_at = f"l.{DELETED} AT TIME ZONE 'UTC'"
         first = f"CASE WHEN {stated} > {read_at} THEN {effective_at} ELSE coalesce({stated}, {unknown}) END"
         if self.load.from_beginning:
             first = f"least({stated}, {moment_literal(self.load.beginning)})"
-        is_later = f"{stated} > l.{self._start} AND (l.{DELETED} IS NULL OR {stated} >= {gone})"
+        is_later = f"{stated} > l.{self._start} AND (l.{DELETED} IS NULL OR {stated} >= {deleted_at})"
         return (
             f"CASE WHEN l.{quote(self.target.keys[0])} IS NULL THEN {first} "
             f"WHEN {stated} <= {read_at} AND {is_later} THEN {stated} "
-            f"ELSE greatest({effective_at}, l.{self._start}, {gone}) END"
+            f"ELSE greatest({effective_at}, l.{self._start}, {deleted_at}) END"
         )
 
     def _begin_now(self, cursor: Any, batch: Batch, keys: str) -> tuple[str, ...]:
-        """Versions that start after the read, which an earlier version of this program believed, start when they were
-        loaded; of several of a key only the last one stays. Of the keys of a table; what a person should know."""
+        """Let versions that start after the read, which an earlier version of Millrace believed, start when they were
+        loaded; of several of a key only the last one stays. Only the keys of a table are looked at. Return what a
+        person should know."""
         target, start, read_at = self.target, self._start, utc_literal(batch.read_at)
         concerned = f"{target.quoted} WHERE {among(target.keys, keys)}"
         if not fetch_count(cursor, f"SELECT count(*) FROM {concerned} AND {start} > {read_at}"):
             return ()
         cursor.execute(statements.drop_temporary(self.temporary.moved_versions))
         cursor.execute(self._create_moved(batch, concerned))
-        own, surrogate = f"{target.quoted}.{start}", quote(self.load.surrogate)
+        former_start, surrogate = f"{target.quoted}.{start}", quote(self.load.surrogate)
         touched, versions = quote(self.temporary.touched_keys), quote(self.temporary.moved_versions)
         same, moved = match(target.quoted, "m$", target.keys), f"{versions} AS m$"
-        cursor.execute(
-            f"DELETE FROM {target.quoted} USING {moved} WHERE {same} AND {own} > {read_at} AND {own} < m$.{start}"
-        )
-        gone = f"CASE WHEN {target.quoted}.{DELETED} IS NULL THEN NULL ELSE m$.{_AT} + INTERVAL '1 second' END"
+        replaced = f"{former_start} > {read_at} AND {former_start} < m$.{start}"
+        cursor.execute(f"DELETE FROM {target.quoted} USING {moved} WHERE {same} AND {replaced}")
+        deleted_at = f"CASE WHEN {target.quoted}.{DELETED} IS NULL THEN NULL ELSE m$.{_AT} + INTERVAL '1 second' END"
         cursor.execute(
             f"UPDATE {target.quoted} SET {start} = m$.{_AT}, {surrogate} = m$.{surrogate}, "
-            f"{DELETED} = ({gone}) AT TIME ZONE 'UTC' FROM {moved} WHERE {same} AND {own} = m$.{start}"
+            f"{DELETED} = ({deleted_at}) AT TIME ZONE 'UTC' FROM {moved} WHERE {same} AND {former_start} = m$.{start}"
         )
         rows = int(cursor.rowcount)
         cursor.execute(f"INSERT INTO {touched} SELECT {self._keys}, {_AT} FROM {versions}")
         return (f"{rows} versions started after they were read, and start now when they were loaded",)
 
     def _create_moved(self, batch: Batch, concerned: str) -> str:
-        """The last version of each key, if it starts after the read, and when it starts from now on: not before the
-        version that is valid."""
+        """Return the statement that finds the last version of each key, if it starts after the read, and when it starts
+        from now on: not before the version that is valid."""
         keys, start, read_at = self.target.keys, self._start, utc_literal(batch.read_at)
         before = f"max(CASE WHEN {start} <= {read_at} THEN {start} END) OVER (PARTITION BY {self._keys}) AS before$"
         latest = statements.first_of_each(f"(SELECT *, {before} FROM {concerned}) AS c", keys, f"{start} DESC")

@@ -22,18 +22,18 @@ from millrace.warehouse.statements import among, match
 from millrace.warehouse.target import Target
 
 EXISTS = quote("exists$")
-"""Of the delta: 1 where a version takes the place of one that starts when it does."""
+"""Column of the changed rows: 1 where a version takes the place of one that starts when it does."""
 UNBELIEVED = quote("unbelieved$")
-"""Of rows that arrive: 1 where their time lies after their read."""
+"""Column of arriving rows: 1 where their time lies after their read."""
 ROW, VERSION, DELETED = quote(ROW_HASH), quote(VERSION_HASH), quote(DELETED_AT)
 DELETION = literal("-")
 """What a deletion has in place of the hash of tracked columns: no hash is like it."""
 SINCE = "since$"
-"""Of the table of keys that were touched: from when on their versions changed."""
+"""Column of the touched keys: from when on their versions changed."""
 
 
 class Scd2Applier(Applier):
-    """A row that differs from the version valid at its time is a further one."""
+    """Inserts a further version where a row differs from the version that was valid at its time."""
 
     load: Scd2
 
@@ -74,8 +74,8 @@ class Scd2Applier(Applier):
                 remedy="report it: 60 bits of a hash met by chance; nothing was committed",
             )
 
-    def _told_unbelieved(self, rows: int, batch: Batch) -> tuple[str, ...]:
-        """What a person should know of rows whose time was not believed."""
+    def _warn_of_unbelieved(self, rows: int, batch: Batch) -> tuple[str, ...]:
+        """Return what a person should know of rows whose time was not believed."""
         if not rows:
             return ()
         effective = batch.effective_at.astimezone(UTC)
@@ -93,7 +93,8 @@ class Scd2Applier(Applier):
         )
 
     def _surrogate(self, columns: Sequence[Column], row: str, start: str) -> str:
-        """Made of the natural key of a ``row``, each column with its length before it, and the start."""
+        """Return the surrogate key of a ``row``: made of its natural key, each column with its length before it, and of
+        the start."""
         kinds = _kinds([*self.target.derivation.columns, *columns])
         texts = [_text(f"{row}.{quote(key)}", kinds.get(key)) for key in self.target.keys]
         parts = [f"length({text})::VARCHAR || ':' || {text}" for text in texts]
@@ -107,7 +108,7 @@ class Scd2Applier(Applier):
         return f"DELETE FROM {target.quoted} USING {changed} AS d$ WHERE {same} AND d$.{EXISTS} = 1"
 
     def _insert_changed(self, columns: Sequence[Column]) -> str:
-        """One parameter: the load time."""
+        """Return the statement that inserts the changed versions. One parameter: the load time."""
         target, load = self.target, self.load
         stored = [column.name for column in columns if column.name not in target.consumed_columns]
         names = [*stored, ROW_HASH, VERSION_HASH, load.surrogate, load.start, load.end, load.current]
@@ -122,23 +123,24 @@ class Scd2Applier(Applier):
         return self._settle("1 = 1", f"({self.target.dialect.clock} AT TIME ZONE 'UTC')")
 
     def _settle(self, concerned: str = "", loaded_at: str = "%s::TIMESTAMPTZ") -> str:
-        """Ends of the versions of the keys ``concerned`` (by default the touched ones): at the successor's start or at
-        the deletion, which belongs to the version that was valid then. One parameter: the load time."""
+        """Return the statement that sets the ends of the versions of the keys ``concerned`` (by default the touched
+        ones): at the start of the successor or at the deletion, which belongs to the version that was valid then. One
+        parameter: the load time."""
         target, load = self.target, self.load
         over = f"PARTITION BY {self._keys} ORDER BY {self._start}"
         ordered = (
             f"SELECT {self._keys}, {self._start}, lead({self._start}) OVER ({over}) AS next_start$, "
             f"CASE WHEN {VERSION} = {DELETION} THEN 1 ELSE 0 END AS is_deletion$, "
             f"max({DELETED} AT TIME ZONE 'UTC') OVER ({over} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) "
-            f"AS gone$ FROM {target.quoted} WHERE {concerned or among(target.keys, self.temporary.touched_keys)}"
+            f"AS deleted$ FROM {target.quoted} WHERE {concerned or among(target.keys, self.temporary.touched_keys)}"
         )
         owned = (
-            f"SELECT {self._keys}, {self._start}, next_start$, is_deletion$, CASE WHEN gone$ > {self._start} "
-            f"AND (next_start$ IS NULL OR gone$ <= next_start$) THEN gone$ END AS gone$ FROM ({ordered}) AS o"
+            f"SELECT {self._keys}, {self._start}, next_start$, is_deletion$, CASE WHEN deleted$ > {self._start} "
+            f"AND (next_start$ IS NULL OR deleted$ <= next_start$) THEN deleted$ END AS deleted$ FROM ({ordered}) AS o"
         )
-        is_last = "gone$ IS NULL AND next_start$ IS NULL"
-        deleted = f"CASE WHEN is_deletion$ = 1 THEN {self._start} ELSE gone$ END"
-        ends = self._end_before(self._start, "coalesce(gone$, next_start$)")
+        is_last = "deleted$ IS NULL AND next_start$ IS NULL"
+        deleted = f"CASE WHEN is_deletion$ = 1 THEN {self._start} ELSE deleted$ END"
+        ends = self._end_before(self._start, "coalesce(deleted$, next_start$)")
         settled = (
             f"SELECT {self._keys}, {self._start}, {deleted} AS {DELETED}, "
             f"CASE WHEN {is_last} AND is_deletion$ = 0 THEN TRUE ELSE FALSE END AS {quote(load.current)}, "
@@ -151,14 +153,17 @@ class Scd2Applier(Applier):
         return f"greatest({start}, {successor} - INTERVAL '{_seconds(self.load.gap)} seconds')"
 
     def _write_ends(self, versions: str, loaded_at: str = "%s::TIMESTAMPTZ") -> str:
-        """Into the versions whose ends are others than a relation says. One parameter: the load time."""
+        """Return the statement that sets the ends that are others than a relation says. One parameter: the load
+        time."""
         load, table = self.load, self.target.quoted
         end, current = quote(load.end), quote(load.current)
         same = f"{match(table, 'n$', self.target.keys)} AND {table}.{self._start} = n$.{self._start}"
         ends = f"coalesce({table}.{end}, {NEVER}) <> coalesce(n$.{end}, {NEVER})"
         # The end of a version that is shorter than the gap may stay, though its deletion is another version's now.
-        gone = f"coalesce({table}.{DELETED} AT TIME ZONE 'UTC', {NEVER}) <> coalesce(n$.{DELETED}, {NEVER})"
-        changed = f"{ends} OR {table}.{current} <> n$.{current} OR {gone}"
+        is_deleted_otherwise = (
+            f"coalesce({table}.{DELETED} AT TIME ZONE 'UTC', {NEVER}) <> coalesce(n$.{DELETED}, {NEVER})"
+        )
+        changed = f"{ends} OR {table}.{current} <> n$.{current} OR {is_deleted_otherwise}"
         return (
             f"UPDATE {table} SET {end} = n$.{end}, {current} = n$.{current}, "
             f"{DELETED} = n$.{DELETED} AT TIME ZONE 'UTC', {quote(LOADED_AT)} = {loaded_at} "
@@ -166,24 +171,24 @@ class Scd2Applier(Applier):
         )
 
 
-def stated_time(target: Target, load: Scd2, columns: Sequence[Column]) -> str:
-    """Of a row ``s`` of the stage: since when it says that it is so, in UTC; NULL where it does not say it."""
-    kinds, own = _kinds(columns), load.effective_from
-    return moment(f"s.{quote(own)}", kinds[own], target.time_zone) if own in kinds else "NULL::TIMESTAMP"
+def find_stated_time(target: Target, load: Scd2, columns: Sequence[Column]) -> str:
+    """Return the time from which a row ``s`` of the stage says that it holds, in UTC; NULL where it does not say it."""
+    kinds, dated_by = _kinds(columns), load.effective_from
+    return moment(f"s.{quote(dated_by)}", kinds[dated_by], target.time_zone) if dated_by in kinds else "NULL::TIMESTAMP"
 
 
-def unbelieved(stated: str, read_at: datetime) -> str:
-    """A condition: a time lies after the read of its row, and so is not believed."""
+def is_unbelieved(stated: str, read_at: datetime) -> str:
+    """Return the condition that a time lies after the read of its row, and so is not believed."""
     return f"{stated} > {utc_literal(read_at)}"
 
 
 def utc_literal(moment: datetime) -> str:
-    """A moment, in UTC and without zone, as SQL."""
+    """Return a moment as SQL, in UTC and without zone."""
     return moment_literal(moment.astimezone(UTC).replace(tzinfo=None))
 
 
 def moment_literal(moment: datetime | None) -> str:
-    """A time without zone, or NULL, as SQL."""
+    """Return a time without zone, or NULL, as SQL."""
     return "NULL::TIMESTAMP" if moment is None else f"{literal(moment.isoformat(sep=' '))}::TIMESTAMP"
 
 
@@ -192,8 +197,8 @@ NEVER = moment_literal(datetime(1, 1, 1))  # noqa: DTZ001 - it has no zone
 
 
 def moment(value: str, kind: Kind, zone: str) -> str:
-    """A value in UTC, without zone. One that says no zone is in ``zone`` ('': UTC); of an hour that comes twice there
-    the server takes the second, and of one that is left out the hour after it."""
+    """Return a value in UTC, without zone. One that names no zone is in ``zone`` ('': UTC); of an hour that comes
+    twice there the server takes the second, and of one that is left out the hour after it."""
     if kind is Kind.TIMESTAMP_UTC:
         return f"({value} AT TIME ZONE 'UTC')"
     return f"(({value}::TIMESTAMP AT TIME ZONE {literal(zone)}) AT TIME ZONE 'UTC')" if zone else f"{value}::TIMESTAMP"

@@ -17,11 +17,11 @@ from millrace.warehouse.target import Target
 
 
 def refuse_unfilled(ledger: Ledger, target: Target, batch: Batch, changes: Sequence[Change]) -> None:
-    """Raises TargetLost when a column that was loaded before would be added and left empty: the next read of the stream
+    """Raise TargetLost when a column that was loaded before would be added and left empty: the next read of the stream
     reads everything. For a model FatalError, because a person has to ask for that."""
     if batch.coverage.by_value and (batch.visited_all_rows or batch.kind == "model"):
         return
-    lost = sorted(_added(changes) & ledger.list_columns(batch.pipeline, batch.stream).keys())
+    lost = sorted(_find_added(changes) & ledger.list_columns(batch.pipeline, batch.stream).keys())
     if not lost:
         return
     problem = f"the target has lost {', '.join(lost)}, and this batch holds only some of its rows"
@@ -29,24 +29,24 @@ def refuse_unfilled(ledger: Ledger, target: Target, batch: Batch, changes: Seque
         raise FatalError(
             problem,
             place=target.place,
-            remedy=f"run `millrace run {target.owner.cli_name} --full`, which fills the column",
+            remedy=f"run `{target.owner.full_run_command}`, which fills the column",
         )
     expect_columns(ledger, batch.pipeline, batch.stream, lost)
     raise TargetLost(problem, place=target.place, remedy="run again: everything is read then")
 
 
-def unfilled(target: Target, batch: Batch, changes: Sequence[Change]) -> Iterator[str]:
-    """What a person should know of columns that are new in the source."""
+def find_unfilled_columns(target: Target, batch: Batch, changes: Sequence[Change]) -> Iterator[str]:
+    """Yield what a person should know of columns that are new in the source."""
     arriving = {column.name for column in batch.columns}
-    added = sorted(_added(changes) & arriving)
+    added = sorted(_find_added(changes) & arriving)
     if added and not batch.visited_all_rows and not batch.coverage.by_value:
         full, sweep = (
-            f"`millrace run {target.owner.cli_name} --full`",
-            f"`millrace sweep {target.owner.cli_name}`, or a due sweep,",
+            f"`{target.owner.full_run_command}`",
+            f"`{target.owner.sweep_command}`, or a due sweep,",
         )
         way = full if batch.kind == "model" or batch.progress.collected else sweep
         yield f"rows loaded before are NULL in the new {', '.join(added)} until they are read again: {way} does it"
 
 
-def _added(changes: Sequence[Change]) -> set[str]:
+def _find_added(changes: Sequence[Change]) -> set[str]:
     return {change.name for change in changes if isinstance(change, AddColumn)}

@@ -43,7 +43,9 @@ class Catalog:
             )
             rows = cursor.fetchall()
         grouped = groupby(rows, key=lambda row: (row[0], row[1]))
-        return {table: {name: dialect.held(*described) for _, _, name, *described in rows} for table, rows in grouped}
+        return {
+            table: {name: dialect.column_type(*described) for _, _, name, *described in rows} for table, rows in grouped
+        }
 
 
 def look_up(connection: Any, target: Target) -> Target:

@@ -20,24 +20,26 @@ def create_index(table: Table, columns: Sequence[str], where: str) -> str:
 
 @dataclass(frozen=True)
 class Step:
-    """Statements that are run as one transaction, or each by itself and outside of any."""
+    """Statements that belong together."""
 
     statements: tuple[str, ...]
+    """The statements, in order."""
     in_transaction: bool = True
+    """Whether they are run as one transaction; otherwise each by itself and outside of any."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """A difference between a target and what is to be loaded into it; as text, what a person is told of it.
-
-    ``additive``: nothing that was there is lost, neither a value nor a meaning. The others are never made;
-    ``remedy`` says what a person can do instead. ``of_columns``: columns of the table change, or their types.
-    """
+    """A difference between a target and what will be loaded into it; as text, what a person is told of it."""
 
     table: Table
+    """The table that changes."""
     additive: ClassVar[bool] = True
+    """Whether nothing that was there is lost, neither a value nor a meaning. The others are never made."""
     of_columns: ClassVar[bool] = True
+    """Whether columns of the table change, or their types."""
     way_out: ClassVar[str] = ""
+    """What a person can do where it is refused."""
 
     @property
     def remedy(self) -> str:
@@ -45,26 +47,28 @@ class Change:
         return self.way_out
 
     def steps(self) -> list[Step]:
-        """How it is made, none where nothing is done."""
+        """Return how it is made; no step where nothing is done."""
         return []
 
     def sql(self) -> list[str]:
-        """Every statement in order, for a plan."""
+        """Return every statement in order, for a plan."""
         return [statement for step in self.steps() for statement in step.statements]
 
 
 @dataclass(frozen=True)
 class CreateTable(Change):
-    """The target does not exist. ``columns``: name, type, whether NULL is refused; ``sorted_by``: one, if any;
-    ``indexes``: of columns each, and of which rows ('': all)."""
+    """The target does not exist."""
 
     columns: tuple[tuple[str, str, bool], ...]
+    """Name and type of each column, and whether it refuses NULL."""
     sorted_by: str = ""
+    """The column by which the table is sorted ('': none)."""
     indexes: tuple[tuple[tuple[str, ...], str], ...] = ()
+    """The columns of each index, and the condition of its rows ('': all)."""
 
     @override
     def steps(self) -> list[Step]:
-        """Safe to repeat."""
+        """Return statements that may be repeated."""
         columns = ",\n    ".join(
             f"{quote(name)} {type_name}{' NOT NULL' if required else ''}" for name, type_name, required in self.columns
         )
@@ -93,7 +97,7 @@ class AddColumn(Change):
 
     @override
     def steps(self) -> list[Step]:
-        """One statement."""
+        """Return one statement."""
         return [Step((f"ALTER TABLE {self.table.quoted} ADD COLUMN {quote(self.name)} {self.type_name}",))]
 
     @override
@@ -110,7 +114,7 @@ class WidenText(Change):
 
     @override
     def steps(self) -> list[Step]:
-        """One statement, which Redshift refuses inside a transaction."""
+        """Return one statement, which Redshift refuses inside a transaction."""
         alter = f"ALTER TABLE {self.table.quoted} ALTER COLUMN {quote(self.name)} TYPE {self.type_name}"
         return [Step((alter,), in_transaction=False)]
 
@@ -121,15 +125,18 @@ class WidenText(Change):
 
 @dataclass(frozen=True)
 class WidenType(Change):
-    """A column of the type ``held`` gets one that holds its values and those to come."""
+    """A column gets a type that holds its values and those to come."""
 
     name: str
-    held: DataType
+    """Name of the column."""
+    former: DataType
+    """Its type now."""
     type_name: str
+    """Its type afterwards."""
 
     @override
     def steps(self) -> list[Step]:
-        """One transaction, in which readers wait."""
+        """Return one transaction, in which readers wait."""
         table, name = self.table.quoted, quote(self.name)
         if self.table.dialect.alters_types:
             return [Step((f"ALTER TABLE {table} ALTER COLUMN {name} TYPE {self.type_name}",))]
@@ -147,12 +154,12 @@ class WidenType(Change):
 
     @override
     def __str__(self) -> str:
-        return f"widen column {self.name} of {self.table} from {self.held} to {self.type_name}"
+        return f"widen column {self.name} of {self.table} from {self.former} to {self.type_name}"
 
 
 @dataclass(frozen=True)
 class ColumnLeft(Change):
-    """The source's table has the column no more. The target keeps it, NULL in every row that is replaced from now."""
+    """The source has a column no more. The target keeps it, NULL in every row that is replaced from now on."""
 
     name: str
 
@@ -166,8 +173,11 @@ class Incompatible(Change):
     """The target's column cannot hold the batch's type, and no type holds the values of both."""
 
     name: str
-    held: str
+    """Name of the column."""
+    former: str
+    """Its type."""
     wanted: str
+    """The type of the batch."""
     additive: ClassVar[bool] = False
     way_out: ClassVar[str] = (
         "declare the type that the target has in the stream's types; or, for the source's own, drop the target: the "
@@ -176,7 +186,7 @@ class Incompatible(Change):
 
     @override
     def __str__(self) -> str:
-        return f"column {self.name} of {self.table} is {self.held} and cannot hold {self.wanted}"
+        return f"column {self.name} of {self.table} is {self.former} and cannot hold {self.wanted}"
 
 
 @dataclass(frozen=True)
@@ -184,7 +194,9 @@ class KeyChanged(Change):
     """The target was loaded with another key: its rows would no longer be found, and come twice."""
 
     loaded: tuple[str, ...]
+    """The key that it was loaded with."""
     declared: tuple[str, ...]
+    """The declared key."""
     additive: ClassVar[bool] = False
     way_out: ClassVar[str] = "declare the former key, or another target in the stream and load all of it again"
 

@@ -12,7 +12,7 @@ from millrace.warehouse.schema.changes import Change, Step, create_index
 from millrace.warehouse.statements import ORDINAL
 
 ROWS_OF_A_STEP = 500_000
-"""Of a table that is written again in steps."""
+"""How many rows of a table are written again in one step."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class AllowNull(Change):
 
     @override
     def steps(self) -> list[Step]:
-        """One statement."""
+        """Return one statement."""
         return [Step((f"ALTER TABLE {self.table.quoted} ALTER COLUMN {quote(self.name)} DROP NOT NULL",))]
 
     @override
@@ -33,14 +33,14 @@ class AllowNull(Change):
 
 @dataclass(frozen=True)
 class RenameColumn(Change):
-    """A column of our own is declared with another name."""
+    """An added column is declared with another name."""
 
     old: str
     new: str
 
     @override
     def steps(self) -> list[Step]:
-        """One statement."""
+        """Return one statement."""
         return [Step((f"ALTER TABLE {self.table.quoted} RENAME COLUMN {quote(self.old)} TO {quote(self.new)}",))]
 
     @override
@@ -58,7 +58,7 @@ class SettleEnds(Change):
 
     @override
     def steps(self) -> list[Step]:
-        """One statement, which may be repeated."""
+        """Return one statement, which may be repeated."""
         return [Step((self.statement,))]
 
     @override
@@ -80,26 +80,28 @@ class Told(Change):
 
 @dataclass(frozen=True)
 class RefusedForm(Change):
-    """What is never made. ``ways`` says how a person can go on."""
+    """A change that is never made."""
 
     ways: str
+    """How a person can go on."""
     additive: ClassVar[bool] = False
     of_columns: ClassVar[bool] = False
 
     @property
     @override
     def remedy(self) -> str:
-        """The ways."""
+        """How a person can go on."""
         return self.ways
 
 
 @dataclass(frozen=True)
 class OtherForm(RefusedForm):
-    """The target was loaded in another way than is declared, which would mix two kinds of rows. ``was`` says how,
-    ``declared`` what is."""
+    """The target was loaded in another way than is declared, which would mix two kinds of rows."""
 
     was: str
+    """How it was loaded."""
     declared: str
+    """What is declared."""
 
     @override
     def __str__(self) -> str:
@@ -117,20 +119,25 @@ class LeftOut(RefusedForm):
 
 @dataclass(frozen=True)
 class BindRows(Change):
-    """A bind is new, or another one, and the ``rows`` that are there are not bound by it. ``find`` lists those that
-    are to be written, numbered from 1, in a temporary table; ``write`` writes them."""
+    """A bind is new, or another one, and the rows that are there are not bound by it."""
 
     column: str
+    """The column that is bound."""
     dimension: str
+    """``schema.table`` of the dimension."""
     rows: int
+    """How many rows the table has."""
     drop: str
+    """The statement that drops the temporary table of rows to write."""
     find: str
+    """The statement that makes it, with rows that are numbered from 1."""
     write: str
+    """The statement that writes these rows."""
     of_columns: ClassVar[bool] = False
 
     @override
     def steps(self) -> list[Step]:
-        """So many rows in a transaction each; all may be repeated."""
+        """Return steps of so many rows each; all may be repeated."""
         firsts = range(0, max(self.rows, 1), ROWS_OF_A_STEP)
         last = firsts[-1]
         bounds = [
@@ -164,15 +171,17 @@ class CompleteReference(Change):
 
 @dataclass(frozen=True)
 class CreateIndex(Change):
-    """The target has no index on columns by which its rows are found. ``where``: of which rows, '' of all."""
+    """The target has no index on columns by which its rows are found."""
 
     columns: tuple[str, ...]
+    """The columns."""
     where: str = ""
+    """The condition of the rows that are indexed ('': all)."""
     of_columns: ClassVar[bool] = False
 
     @override
     def steps(self) -> list[Step]:
-        """One statement, in which writers wait."""
+        """Return one statement, during which writers wait."""
         return [Step((create_index(self.table, self.columns, self.where),))]
 
     @override
@@ -191,7 +200,7 @@ class DropIndex(Change):
 
     @override
     def steps(self) -> list[Step]:
-        """One statement."""
+        """Return one statement."""
         return [Step((f"DROP INDEX IF EXISTS {quote(self.table.schema, self.index)}",))]
 
     @override

@@ -22,43 +22,50 @@ from millrace.warehouse.target import Target
 
 @dataclass(frozen=True)
 class Form:
-    """``options`` are those of the mode ``load``. ``binds`` are by column, ``references`` the dimension by column.
-    ``result`` is a hash of a model's columns ('': of a stream), ``required`` are those of them that refuse NULL.
-    ``indexes`` are the states of indexes by their columns. ``function`` is a hash of the one that all rows of a model
-    were computed by, the last that was ('': of a stream, or not recorded). ``is_left``: rows were loaded into the
-    pipeline's streams while the model was not declared."""
+    """What a table was made by."""
 
     load: str
+    """Name of the load mode."""
     options: Mapping[str, Any]
+    """The options of the load mode."""
     key: Sequence[str]
+    """The columns that identify a row."""
     deletes: str
+    """What happens to deleted rows."""
     binds: Mapping[str, Any] = field(default_factory=dict)
+    """The binds, by column."""
     references: Mapping[str, str] = field(default_factory=dict)
+    """The dimension that a column refers to, by column."""
     result: str = ""
+    """Hash of the columns of a model ('': of a stream)."""
     required: Sequence[str] = ()
+    """The columns of a model that refuse NULL."""
     indexes: Mapping[str, str] = field(default_factory=dict)
+    """The states of indexes, by their names."""
     function: str = ""
+    """Hash of the function that last computed all rows of a model ('': of a stream, or not recorded)."""
     is_left: bool = False
+    """Whether rows were loaded into the pipeline's streams while the model was not declared."""
 
     def as_json(self) -> str:
-        """As it is recorded; equal forms give equal texts."""
+        """Return the text that is recorded; equal forms give equal texts."""
         return orjson.dumps(asdict(self), option=orjson.OPT_SORT_KEYS).decode()
 
     @classmethod
     def from_json(cls, text: str) -> Form:
-        """As it was recorded."""
-        known = {one.name for one in fields(cls)}
-        return cls(**{name: value for name, value in orjson.loads(text).items() if name in known})
+        """Return the form that a recorded text holds."""
+        names = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in orjson.loads(text).items() if name in names})
 
     def without(self, dimension: str) -> Form:
-        """The form of a table whose rows are not bound to this dimension, and do not refer to it, yet."""
+        """Return the form of a table whose rows are not bound to this dimension yet, and do not refer to it."""
         binds = {column: bind for column, bind in self.binds.items() if bind["dimension"] != dimension}
         references = {column: name for column, name in self.references.items() if name != dimension}
         return replace(self, binds=binds, references=references)
 
     @property
     def named(self) -> frozenset[str]:
-        """Names of the columns that the options name."""
+        """Names of the added columns that options name."""
         mode = load_mode_named(self.load)
         return (
             frozenset(self.options[name] for name in mode.column_options if name in self.options)
@@ -68,7 +75,7 @@ class Form:
 
 
 def form_of(target: Target) -> Form:
-    """As declared."""
+    """Return the form that a target is declared with."""
     return Form(
         load=type(target.load).__name__,
         options=_options(target.load),
@@ -83,7 +90,8 @@ def form_of(target: Target) -> Form:
 
 
 def other_function(target: Target, recorded: Form | None) -> str:
-    """What a person should know where a model's rows were computed by another function than now; '' if not."""
+    """Return what a person should know if the rows of a model were computed by another function than now; '' if
+    not."""
     if recorded is None or not recorded.function or recorded.function == target.derivation.function_hash:
         return ""
     return (
@@ -94,7 +102,7 @@ def other_function(target: Target, recorded: Form | None) -> str:
 
 
 def bind_form(bind: Bind) -> dict[str, Any]:
-    """As it is recorded."""
+    """Return a bind as it is recorded."""
     return {"dimension": bind.dimension, "by": list(bind.keys), "at": bind.at, "unknown": bind.unknown}
 
 
@@ -112,7 +120,7 @@ def _options(load: LoadMode) -> dict[str, Any]:
 
 
 def plain_value(value: Any) -> Any:
-    """As JSON holds it."""
+    """Return the value of an option as JSON holds it."""
     match value:
         case Mapping():
             return {name: plain_value(one) for name, one in value.items()}

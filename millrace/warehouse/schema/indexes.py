@@ -12,7 +12,7 @@ from typing import Any
 
 from millrace.base.naming import quote
 from millrace.base.types import DataType, Kind
-from millrace.warehouse.binding import unbound
+from millrace.warehouse.binding import is_unbound
 from millrace.warehouse.schema.changes import Change
 from millrace.warehouse.schema.changes_of_form import CreateIndex, DropIndex, Told
 from millrace.warehouse.target import Target
@@ -42,20 +42,23 @@ WHERE n.nspname = %s AND t.relname = %s AND x.indisvalid
 
 @dataclass(frozen=True)
 class Index:
-    """On columns, of the rows of a condition ('': of all)."""
+    """An index of a table."""
 
     table: str
+    """Name of the table."""
     columns: tuple[str, ...]
+    """The columns that are indexed."""
     where: str = ""
+    """The condition of the rows that are indexed ('': all)."""
 
     @property
     def name(self) -> str:
-        """By which its state is recorded."""
+        """The name by which its state is recorded."""
         return f"{self.table}:{','.join(self.columns)}" + (f" where {self.where}" if self.where else "")
 
 
-def wanted_indexes(target: Target) -> list[Index]:
-    """Those by which loads find rows of a target."""
+def find_wanted_indexes(target: Target) -> list[Index]:
+    """Return the indexes by which loads find rows of a target."""
     if not target.dialect.has_indexes:
         return []
     keys = target.keys[:MAX_COLUMNS]
@@ -64,12 +67,12 @@ def wanted_indexes(target: Target) -> list[Index]:
     if root_columns and root_columns != keys[: len(root_columns)]:
         found.append((root_columns[:MAX_COLUMNS], ""))
     found += [((*bind.keys[:MAX_COLUMNS], bind.at), "") for bind in target.relations.binds]
-    found += [((bind.column,), unbound(bind)) for bind in target.relations.binds]
+    found += [((bind.column,), is_unbound(bind)) for bind in target.relations.binds]
     return [Index(target.table.name, columns, where) for columns, where in dict.fromkeys(found)]
 
 
 class Indexes:
-    """Of one target: which are there, and which have to be made or dropped."""
+    """The indexes of one target: which are there, and which have to be made or dropped."""
 
     def __init__(
         self, target: Target, columns: Mapping[str, DataType | None], longest_bytes: Mapping[str, int]
@@ -82,24 +85,24 @@ class Indexes:
         self._longest_bytes = longest_bytes
 
     def of_new_table(self) -> dict[Index, str]:
-        """All that are wanted, each with its state."""
-        return {one: TOO_LONG if self._bytes(one) > INDEX_BYTES else MADE for one in wanted_indexes(self._target)}
+        """Return all indexes of a table that is made now, each with its state."""
+        return {one: TOO_LONG if self._bytes(one) > INDEX_BYTES else MADE for one in find_wanted_indexes(self._target)}
 
     def changes(self, connection: Any, recorded: Mapping[str, str]) -> tuple[list[Change], dict[str, str]]:
-        """Of a table that is there; and the states once they are made."""
+        """Return the changes of a table that is there, and the states of its indexes once they are made."""
         states: dict[str, str] = {}
         changes: list[Change] = []
-        for one in wanted_indexes(self._target):
+        for one in find_wanted_indexes(self._target):
             state = recorded.get(one.name, "")
             if state == MADE and self._bytes(one) > INDEX_BYTES:
-                changes += [DropIndex(self._table, name, one.columns) for name in self._held(connection, one)]
+                changes += [DropIndex(self._table, name, one.columns) for name in self._find_existing(connection, one)]
                 state = TOO_LONG
             elif not state:
                 state = self._state_of_table(connection, one)
-                if state == MADE and not self._held(connection, one):
+                if state == MADE and not self._find_existing(connection, one):
                     missing = CreateIndex(self._table, one.columns, one.where)
                     state = MADE if self._is_owned(connection) else NOT_OURS
-                    changes.append(missing if state == MADE else self._told(missing))
+                    changes.append(missing if state == MADE else self._suggest(missing))
             states[one.name] = state
         return changes, states
 
@@ -107,7 +110,7 @@ class Indexes:
         return sum(self._longest_bytes.get(name, 0) for name in self._texts & {*index.columns})
 
     def _state_of_table(self, connection: Any, index: Index) -> str:
-        """By the rows that are there, which nobody measured."""
+        """Return the state by the rows that are there, which nobody measured."""
         texts = sorted(self._texts & {*index.columns})
         if not texts:
             return MADE
@@ -118,20 +121,20 @@ class Indexes:
         return TOO_LONG if max(longest, self._bytes(index)) > INDEX_BYTES else MADE
 
     def _is_owned(self, connection: Any) -> bool:
-        """Whether this user may make an index: what was given to it to write is not its own."""
+        """Return whether this user may make an index: a table that it was only allowed to write is not its own."""
         with connection.cursor() as cursor:
             cursor.execute(_OWNED, (self._target.table.schema, self._target.table.name))
             return bool(cursor.fetchone()[0])
 
-    def _told(self, missing: CreateIndex) -> Told:
+    def _suggest(self, missing: CreateIndex) -> Told:
         statement = missing.sql()[0]
         return Told(
             self._table,
             f"{self._table} belongs to another user, who may make loads cheaper: {statement}",
         )
 
-    def _held(self, connection: Any, index: Index) -> Sequence[str]:
-        """Names of those that are there."""
+    def _find_existing(self, connection: Any, index: Index) -> Sequence[str]:
+        """Return the names of the indexes on these columns that are there."""
         with connection.cursor() as cursor:
             cursor.execute(_HELD, (self._target.table.schema, self._target.table.name))
             return [

@@ -22,7 +22,7 @@ _OTHERS_DEPEND_ON_IT = frozenset({"2BP01", "0A000"})
 
 
 def migrate(connection: Any, changes: Sequence[Change], policy: SchemaPolicy, place: str) -> None:
-    """Make the changes; commits. Afterwards the target holds what it held and takes what is to come.
+    """Make the changes; commits. Afterwards the target has what it had and takes what will be loaded.
 
     ``evolve`` makes the additive ones, ``freeze`` creates the target and makes none afterwards, ``quarantine`` the same
     but that a column may leave: rows that would need another change were rejected when they were read.
@@ -37,7 +37,7 @@ def migrate(connection: Any, changes: Sequence[Change], policy: SchemaPolicy, pl
 
 
 def refuse(changes: Sequence[Change], policy: SchemaPolicy, place: str) -> None:
-    """Raises SchemaConflict that names every change the policy does not allow."""
+    """Raise SchemaConflict that names every change that the policy does not allow."""
     refused = [change for change in changes if not allows(policy, change)]
     if not refused:
         return
@@ -46,7 +46,7 @@ def refuse(changes: Sequence[Change], policy: SchemaPolicy, place: str) -> None:
 
 
 def allows(policy: SchemaPolicy, change: Change) -> bool:
-    """Whether a load makes this change, or fails for it. Policies are of columns."""
+    """Return whether a load makes this change; otherwise it fails. Policies are about columns."""
     if not change.of_columns:
         return change.additive
     match policy:
@@ -61,9 +61,9 @@ def allows(policy: SchemaPolicy, change: Change) -> bool:
 
 
 def remedy_of(change: Change, policy: SchemaPolicy) -> str:
-    """What a person can do about a change that the policy does not allow."""
-    own = f"the schema policy is {policy}: change the target by hand, or run once with schema_policy='evolve'"
-    return own if change.additive else change.remedy
+    """Return what a person can do about a change that the policy does not allow."""
+    remedy = f"the schema policy is {policy}: change the target by hand, or run once with schema_policy='evolve'"
+    return remedy if change.additive else change.remedy
 
 
 def _run(connection: Any, change: Change, step: Step, place: str) -> None:
@@ -87,10 +87,11 @@ def _run(connection: Any, change: Change, step: Step, place: str) -> None:
 
 
 def _refuse_outdated(cursor: Any, change: WidenType, place: str) -> None:
-    """What another load made wider still must not become narrower again: that would round its values silently."""
+    """Raise Conflict when another load made the column wider still: to make it narrower again would round its values
+    silently."""
     cursor.execute(change.table.describe_column(change.name))
     described = cursor.fetchone()
-    if described is None or change.table.dialect.held(*described) != change.held:
+    if described is None or change.table.dialect.column_type(*described) != change.former:
         raise Conflict(
             f"column {change.name} of {change.table} was changed by another load",
             place=place,

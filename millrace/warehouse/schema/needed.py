@@ -18,7 +18,7 @@ from millrace.warehouse.schema.columns import NOTHING_RECORDED, ArrivingColumns,
 from millrace.warehouse.schema.form import bind_form, form_of, other_function
 from millrace.warehouse.schema.indexes import MADE, Indexes
 from millrace.warehouse.schema.migrate import migrate
-from millrace.warehouse.schema.other_form import form_changes, renamed, renamed_indexes
+from millrace.warehouse.schema.other_form import form_changes, rename_columns, rename_indexes
 from millrace.warehouse.schema.recorded_forms import RecordedForms
 from millrace.warehouse.session import fetch_count
 from millrace.warehouse.target import Target, TargetColumns
@@ -54,12 +54,12 @@ class Needs:
         of_form = [] if existing is None else form_changes(target, existing, recorded)
         if any(not change.additive for change in of_form):
             return of_form
-        renamed_columns = None if existing is None else renamed(existing, of_form)
-        known = (
+        renamed = None if existing is None else rename_columns(existing, of_form)
+        recorded_columns = (
             self.ledger.list_columns(target.owner.pipeline, target.owner.name) if arriving.columns else NOTHING_RECORDED
         )
-        of_columns = changes_for(target, renamed_columns, known, arriving)
-        states = renamed_indexes(recorded, of_form)
+        of_columns = changes_for(target, renamed, recorded_columns, arriving)
+        states = rename_indexes(recorded, of_form)
         changes = [*of_form, *self._with_indexes(target, of_columns, arriving, states)]
         # Tables beside the target are made with the first rows.
         for table in target.tables_beside if arriving.columns else ():

@@ -18,35 +18,35 @@ _TELLING = {"Scd2": VERSION_HASH, "History": VERSION}
 """Columns that tables of one mode alone have, for the modes there were before forms were recorded."""
 
 
-def form_changes(target: Target, held: Collection[str], recorded: Form | None) -> list[Change]:
-    """What has to change in a table, whose columns are ``held``, so that it is of the declared form; only what is
-    refused, if anything is."""
+def form_changes(target: Target, existing: Collection[str], recorded: Form | None) -> list[Change]:
+    """Return what has to change in a table, which has the ``existing`` columns, so that it is of the declared form;
+    only what is refused, if anything is."""
     table = target.table
     if recorded is None:
-        return list(_unrecorded(target, table, held))
+        return list(_find_unrecorded(target, table, existing))
     if recorded.is_left:
         return [LeftOut(table, f"make the table again: `{target.owner.reload_command}`")]
     declared = form_of(target)
-    changes = list(_other_mode(target, table, held, recorded, declared))
+    changes = list(_find_other_mode(target, table, existing, recorded, declared))
     if recorded.load == declared.load:
-        changes += _other_options(target, table, held, recorded, declared)
-        changes += _other_result(target, table, held, recorded, declared)
+        changes += _find_other_options(target, table, existing, recorded, declared)
+        changes += _find_other_result(target, table, existing, recorded, declared)
     changes += (
         Told(table, f"column {name} of {table} is bound no more; it is NULL in rows that are put in from now on")
         for name in recorded.binds
-        if name in held and name not in declared.binds
+        if name in existing and name not in declared.binds
     )
     return [change for change in changes if not change.additive] or changes
 
 
-def renamed(existing: TargetColumns, changes: Sequence[Change]) -> TargetColumns:
+def rename_columns(existing: TargetColumns, changes: Sequence[Change]) -> TargetColumns:
     """Return the columns of a table as they are called once the changes are made."""
     names = _names(changes)
     return {names.get(name, name): data_type for name, data_type in existing.items()}
 
 
-def renamed_indexes(recorded: Form | None, changes: Sequence[Change]) -> dict[str, str]:
-    """The states of indexes as they are recorded once the changes are made."""
+def rename_indexes(recorded: Form | None, changes: Sequence[Change]) -> dict[str, str]:
+    """Return the states of indexes as they are recorded once the changes are made."""
     names = _names(changes)
     found = {}
     for index, state in (recorded.indexes if recorded else {}).items():
@@ -59,21 +59,21 @@ def _names(changes: Sequence[Change]) -> dict[str, str]:
     return {change.old: change.new for change in changes if isinstance(change, RenameColumn)}
 
 
-def _unrecorded(target: Target, table: Table, held: Collection[str]) -> Iterator[Change]:
-    """Of a table that an earlier version of this program made."""
+def _find_unrecorded(target: Target, table: Table, existing: Collection[str]) -> Iterator[Change]:
+    """Find the changes of a table that was made before forms were recorded."""
     declared = type(target.load).__name__
-    made = next((mode for mode, column in _TELLING.items() if column in held), "")
+    made = next((mode for mode, column in _TELLING.items() if column in existing), "")
     if made != (declared if declared in _TELLING else ""):
-        yield _refused(target, table, f"was loaded by {made or 'a mode without versions'}", f"load={declared}", "load")
+        yield _refuse(target, table, f"was loaded by {made or 'a mode without versions'}", f"load={declared}", "load")
         return
-    own = [column.name for column in (*target.load.leading, *target.load.trailing(target.policies.deletes))]
-    lacking = [name for name in own if name not in held] if made else []
+    added = [column.name for column in (*target.load.leading, *target.load.trailing(target.policies.deletes))]
+    lacking = [name for name in added if name not in existing] if made else []
     if lacking:
         was = f"has no column {', '.join(lacking)}, and what it was loaded by is not recorded yet"
         yield OtherForm(
             table,
             "declare the names that the table has and run once, which records them: then they may be changed; or "
-            f"{_again(target)}",
+            f"{_how_to_make_again(target)}",
             was,
             f"{', '.join(lacking)} as columns of {declared}",
         )
@@ -81,12 +81,13 @@ def _unrecorded(target: Target, table: Table, held: Collection[str]) -> Iterator
         yield from _settle_ends(target, table)
 
 
-def _other_mode(
-    target: Target, table: Table, held: Collection[str], recorded: Form, declared: Form
+def _find_other_mode(
+    target: Target, table: Table, existing: Collection[str], recorded: Form, declared: Form
 ) -> Iterator[Change]:
     if recorded.load != declared.load:
         keeps_first_rows = target.load.keeps_first_rows
-        if _continues(target, recorded) and not (keeps_first_rows and DELETED_AT in held):
+        keeps_mark = DELETED_AT not in existing or DELETED_AT in target.added_columns or not keeps_first_rows
+        if _continues(target, recorded) and keeps_mark:
             yield Told(
                 table,
                 f"rows of {table} stay as they are from now on"
@@ -95,13 +96,13 @@ def _other_mode(
                 "(`millrace run --full`, or a sweep)",
             )
         else:
-            yield _refused(target, table, f"was loaded by {recorded.load}", f"load={declared.load}", "load")
+            yield _refuse(target, table, f"was loaded by {recorded.load}", f"load={declared.load}", "load")
     ordered = tuple if target.load.depends_on_key_order else frozenset
     if ordered(recorded.key) != ordered(declared.key) and target.load.needs_key:
         made, wanted = (f"the key ({', '.join(one.key)})" for one in (recorded, declared))
-        yield _refused(target, table, f"was loaded with {made}", wanted, "the key")
+        yield _refuse(target, table, f"was loaded with {made}", wanted, "the key")
     is_hard_now = (recorded.deletes, declared.deletes) == ("soft", "hard")
-    if is_hard_now and DELETED_AT in held and not target.load.keeps_versions:
+    if is_hard_now and DELETED_AT in existing and not target.load.keeps_versions:
         yield Told(table, f"rows of {table} that are marked as deleted stay; rows that leave from now on are taken out")
 
 
@@ -111,58 +112,59 @@ def _continues(target: Target, recorded: Form) -> bool:
     return former is not None and former.has_one_row_per_key and target.load.has_one_row_per_key
 
 
-def _other_options(
-    target: Target, table: Table, held: Collection[str], recorded: Form, declared: Form
+def _find_other_options(
+    target: Target, table: Table, existing: Collection[str], recorded: Form, declared: Form
 ) -> Iterator[Change]:
     # An option that came after the record had the default then.
     made = {one.name: plain_value(one.default) for one in fields(target.load)} | dict(recorded.options)
     others = [name for name, value in declared.options.items() if made[name] != value]
     columns, ends = target.load.column_options, target.load.end_options
-    yield from _renames(table, held, {made[name]: declared.options[name] for name in others if name in columns})
+    yield from _rename(table, existing, {made[name]: declared.options[name] for name in others if name in columns})
     for name in others:
         if name not in {*columns, *ends}:
             was = f"was loaded with {name}={made[name]!r}"
-            yield _refused(target, table, was, f"{name}={declared.options[name]!r}", name)
+            yield _refuse(target, table, was, f"{name}={declared.options[name]!r}", name)
     if {*others} & {*ends}:
         yield from _settle_ends(target, table)
 
 
-def _renames(table: Table, held: Collection[str], names: Mapping[str, str]) -> Iterator[Change]:
-    """Of columns that are still called as before: a run that did not end may have renamed some."""
+def _rename(table: Table, existing: Collection[str], names: Mapping[str, str]) -> Iterator[Change]:
+    """Rename columns that still have their former name: a run that did not end may have renamed some."""
     for old, new in names.items():
-        if old in held and new in held:
+        if old in existing and new in existing:
             wanted = f"that name for {old}"
             yield OtherForm(table, "declare a name that no column of it has", f"has a column {new} already", wanted)
-        elif old in held:
+        elif old in existing:
             yield RenameColumn(table, old, new)
 
 
-def _other_result(
-    target: Target, table: Table, held: Collection[str], recorded: Form, declared: Form
+def _find_other_result(
+    target: Target, table: Table, existing: Collection[str], recorded: Form, declared: Form
 ) -> Iterator[Change]:
     if not recorded.result or recorded.result == declared.result:
         return
     yield Told(
         table,
         f"the columns of the model's result are others: rows of {table} are as its function gave them before, NULL in "
-        f"added columns, until they are computed again (`{target.owner.full_run_command}`; or {_again(target)})",
+        f"added columns, until they are computed again (`{target.owner.full_run_command}`; or "
+        f"{_how_to_make_again(target)})",
     )
     arriving = {column.name for column in target.derivation.columns}
     for name in recorded.required:
-        if name in held and name not in {*declared.required, *declared.key}:
+        if name in existing and name not in {*declared.required, *declared.key}:
             if target.dialect.drops_not_null:
                 yield AllowNull(table, name)
             else:
                 wanted = f"{name} {'that may be NULL' if name in arriving else 'no more'}"
-                yield _refused(target, table, f"has a column {name} that is never NULL", wanted, name)
+                yield _refuse(target, table, f"has a column {name} that is never NULL", wanted, name)
 
 
-def _refused(target: Target, table: Table, was: str, declared: str, what: str) -> OtherForm:
-    return OtherForm(table, f"declare {what} as before, or {_again(target)}", was, declared)
+def _refuse(target: Target, table: Table, was: str, declared: str, what: str) -> OtherForm:
+    return OtherForm(table, f"declare {what} as before, or {_how_to_make_again(target)}", was, declared)
 
 
-def _again(target: Target) -> str:
-    """How the table is made again by another form."""
+def _how_to_make_again(target: Target) -> str:
+    """Return how a table is made again with another form."""
     if target.owner.is_model:
         return f"make the table again: `{target.owner.reload_command}`"
     return f"give the stream another target, or drop {target.name}: the next run loads all of it"

@@ -18,41 +18,42 @@ SINCE_VERSION = 3
 
 
 class RecordedForms:
-    """Of one pipeline, asked once."""
+    """The recorded forms of one pipeline, asked once."""
 
     def __init__(self, connection: Any, ledger: Ledger, pipeline: str) -> None:
         self._connection, self._ledger, self._pipeline = connection, ledger, pipeline
         self._texts: dict[str, str] | None = None
 
     def of(self, target: Target) -> Form | None:
-        """None where it was not recorded."""
-        text = self._held().get(target.owner.name)
+        """Return the recorded form of a target; None where it was not recorded."""
+        text = self._read().get(target.owner.name)
         return Form.from_json(text) if text else None
 
     def record(self, target: Target, form: Form, at: datetime) -> None:
-        """Unless it is recorded; the caller commits."""
+        """Record the form of a target, unless it is recorded already; the caller commits."""
         self._record(target.owner.name, form, at)
 
     def leave(self, declared: Collection[str], at: datetime) -> list[str]:
-        """Note of the models that are not ``declared`` that rows were loaded without them; the names of those of which
-        this is new. The caller commits."""
-        forms = {member: Form.from_json(text) for member, text in self._held().items() if member not in declared}
+        """Record of the models that are not ``declared`` that rows were loaded without them; return the names of those
+        that this is new of. The caller commits."""
+        forms = {member: Form.from_json(text) for member, text in self._read().items() if member not in declared}
         left = {member: form for member, form in forms.items() if form.result and not form.is_left}
         for member, form in left.items():
             self._record(member, replace(form, is_left=True), at)
         return sorted(left)
 
     def _record(self, member: str, form: Form, at: datetime) -> None:
-        text, own = _text(form), (self._pipeline, member)
-        if self._held().get(member) == text:
+        text, of_member = _text(form), (self._pipeline, member)
+        if self._read().get(member) == text:
             return
         with self._connection.cursor() as cursor:
-            cursor.execute("DELETE FROM millrace.forms WHERE pipeline = %s AND member = %s", own)
+            cursor.execute("DELETE FROM millrace.forms WHERE pipeline = %s AND member = %s", of_member)
             cursor.execute(
-                "INSERT INTO millrace.forms (pipeline, member, form, since) VALUES (%s, %s, %s, %s)", (*own, text, at)
+                "INSERT INTO millrace.forms (pipeline, member, form, since) VALUES (%s, %s, %s, %s)",
+                (*of_member, text, at),
             )
 
-    def _held(self) -> dict[str, str]:
+    def _read(self) -> dict[str, str]:
         if self._texts is None:
             self._texts = self._ask()
         return self._texts
@@ -66,6 +67,7 @@ class RecordedForms:
 
 
 def _text(form: Form) -> str:
-    """A form that does not fit is recorded without which columns refuse NULL: they may be the many ones."""
+    """Return the text of a form. One that is too long is recorded without the columns that refuse NULL, which may be
+    many."""
     text = form.as_json()
     return text if len(text.encode()) <= MAX_FORM_BYTES else replace(form, required=()).as_json()

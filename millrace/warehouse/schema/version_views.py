@@ -20,8 +20,8 @@ VALID_FROM, VALID_UNTIL = "valid_from", "valid_until"
 
 
 def make_version_views(connection: Any, targets: Sequence[Target], others: Collection[str]) -> list[str]:
-    """Make or replace a view of each target that keeps versions with times, without a commit. Their names; of one that
-    is not made, why. ``others`` are the names of the views that the pipeline brings."""
+    """Make or replace a view of each target that keeps versions with times, without a commit. Return their names; of
+    one that is not made, why. ``others`` are the names of the views that the pipeline brings."""
     versioned = [target for target in targets if target.load.validity]
     if not versioned:
         return []
@@ -30,28 +30,28 @@ def make_version_views(connection: Any, targets: Sequence[Target], others: Colle
     made = []
     with connection.cursor() as cursor:
         for target in versioned:
-            view, held = _view_of(target), catalog.columns(target) or {}
-            if why := _hindrance(target, held, taken, catalog.columns(view)):
+            view, existing = _view_of(target), catalog.columns(target) or {}
+            if why := _find_hindrance(target, existing, taken, catalog.columns(view)):
                 made.append(f"{view.name} is not made: {why}")
                 continue
-            cursor.execute(version_view(target, list(held)) + target.dialect.view_binding)
+            cursor.execute(version_view(target, list(existing)) + target.dialect.view_binding)
             made.append(view.name)
     return made
 
 
 def version_view(target: Target, columns: Sequence[str]) -> str:
-    """The statement. Columns of the table that say when a version starts and ends are left out where they are called as
-    the view's own."""
+    """Return the statement that makes the view. Columns of the table that have the name of a column of the view are
+    left out."""
     validity = target.load.validity
     if validity is None:
         raise TypeError("it keeps no versions with times")
-    own = {VALID_FROM, VALID_UNTIL}
+    added = {VALID_FROM, VALID_UNTIL}
     start, deleted = quote(validity.start), f"{quote(DELETED_AT)} AT TIME ZONE 'UTC'"
     successor = f"lead({start}) OVER (PARTITION BY {quote_list(target.keys)} ORDER BY {start})"
     return (
         f"CREATE OR REPLACE VIEW {_view_of(target).quoted} AS SELECT {start} AS {quote(VALID_FROM)}, "
         f"CASE WHEN {deleted} > {start} THEN {deleted} ELSE {successor} END AS {quote(VALID_UNTIL)}, "
-        f"{quote_list(column for column in columns if column not in own)} FROM {target.quoted}"
+        f"{quote_list(column for column in columns if column not in added)} FROM {target.quoted}"
     )
 
 
@@ -59,14 +59,16 @@ def _view_of(target: Target) -> Target:
     return replace(target, table=replace(target.table, name=f"{target.table.name}{SUFFIX}"), load=Merge())
 
 
-def _hindrance(target: Target, held: Collection[str], taken: Collection[str], there: Collection[str] | None) -> str:
-    if not held:
+def _find_hindrance(
+    target: Target, existing: Collection[str], taken: Collection[str], of_view: Collection[str] | None
+) -> str:
+    if not existing:
         return f"{target.name} is not there yet"
     if _view_of(target).name in taken:
         return "the pipeline has a table or view of that name"
-    if there is not None and [*there][:2] != [VALID_FROM, VALID_UNTIL]:
+    if of_view is not None and [*of_view][:2] != [VALID_FROM, VALID_UNTIL]:
         return "something else has that name in the warehouse"
-    own = {VALID_FROM, VALID_UNTIL} - {*target.load.named}
-    if clashing := sorted(own & {*held}):
+    needed = {VALID_FROM, VALID_UNTIL} - {*target.load.named}
+    if clashing := sorted(needed & {*existing}):
         return f"{target.name} has a column {' and '.join(clashing)}"
     return ""

@@ -23,23 +23,23 @@ _DIGITS: Mapping[Kind, int] = {Kind.INT16: 5, Kind.INT32: 10, Kind.INT64: 19}
 """Of the longest whole number."""
 
 
-def holds(held: DataType, wanted: DataType) -> bool:
-    """Whether every value of ``wanted`` is a value of ``held``."""
-    if held.kind is Kind.DECIMAL and (measured := _measures(wanted)):
-        whole, scale = _measures(held) or (0, 0)
+def holds(former: DataType, wanted: DataType) -> bool:
+    """Return whether every value of ``wanted`` is a value of ``former``."""
+    if former.kind is Kind.DECIMAL and (measured := _measures(wanted)):
+        whole, scale = _measures(former) or (0, 0)
         return whole >= measured[0] and scale >= measured[1]
-    return held.kind is wanted.kind or wanted.kind in _HELD_KINDS.get(held.kind, ())
+    return former.kind is wanted.kind or wanted.kind in _HELD_KINDS.get(former.kind, ())
 
 
-def supertype(held: DataType, wanted: DataType) -> DataType | None:
-    """The narrowest type that holds the values of both, ``held`` itself where it does; None where there is none."""
-    candidates = (held, wanted, _common_decimal(held, wanted), FLOAT64)
-    return next((one for one in candidates if one and holds(one, held) and holds(one, wanted)), None)
+def supertype(former: DataType, wanted: DataType) -> DataType | None:
+    """Return the narrowest type that holds the values of both, ``former`` itself where it does; None: there is none."""
+    candidates = (former, wanted, _common_decimal(former, wanted), FLOAT64)
+    return next((one for one in candidates if one and holds(one, former) and holds(one, wanted)), None)
 
 
-def _common_decimal(held: DataType, wanted: DataType) -> DataType | None:
-    """None where one of the two is no exact number, or the digits of both are too many."""
-    first, second = _measures(held), _measures(wanted)
+def _common_decimal(former: DataType, wanted: DataType) -> DataType | None:
+    """Return None where one of the two is no exact number, or the digits of both are too many."""
+    first, second = _measures(former), _measures(wanted)
     if first is None or second is None:
         return None
     whole, scale = max(first[0], second[0]), max(first[1], second[1])
