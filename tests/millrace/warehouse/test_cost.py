@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 
 import pytest
 
+from local.stack import Stack
 from millrace import Append, Merge, Pipeline, Scd2
 from millrace.blocks.store import BucketStore
 from millrace.declaration.load_mode import LoadMode
 from tests.support.bound_facts import BIND, MADE, ORDERS, PEOPLE, PERSON, a_person, an_order, fill
-from tests.support.engine import Engine, Together
+from tests.support.engine import Engine, Together, engine_between
 
 FACTS, VERSIONS = 30_000, 10_000
 MANY = f"""
@@ -36,6 +38,14 @@ def pipeline(load: Scd2, facts: LoadMode) -> Pipeline:
     models = [replace(PERSON, load=load), replace(MADE, load=facts, binds=[replace(BIND, unknown=0)])]
     streams = [replace(PEOPLE, sweep=""), replace(ORDERS, load=Merge())]
     return Pipeline("sales", streams=streams, schema="sales_source", models=models)
+
+
+@pytest.fixture
+def postgres_engine(stack: Stack, store: BucketStore, postgres_database: str) -> Iterator[Engine]:
+    """Every connection is a new one: a server counts what a session read when it ends."""
+    name = f"warehouse_of_{postgres_database.rpartition('/')[2]}"
+    yield engine_between(stack, store, postgres_database, stack.postgres.create_database(name))
+    stack.postgres.drop_database(name)
 
 
 def rows_read(engine: Engine) -> dict[str, int]:
