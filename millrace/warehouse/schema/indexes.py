@@ -18,7 +18,7 @@ from millrace.warehouse.schema.changes_of_form import CreateIndex, DropIndex, To
 from millrace.warehouse.target import Target
 
 INDEX_BYTES = 2_000
-"""Of the texts of one row; Postgres's limit is 2,704 with all that belongs to it."""
+"""Greatest size of the texts of one row in an index; Postgres's limit is 2,704 with all that belongs to it."""
 MAX_COLUMNS = 8
 MADE, TOO_LONG, NOT_OURS = "made", "too long", "not ours"
 _OWNED = """

@@ -12,9 +12,9 @@ from millrace.warehouse.schema.form import Form
 from millrace.warehouse.target import Target
 
 MAX_FORM_BYTES = 65_535
-"""Of the ledger's column."""
+"""Length of the ledger's column."""
 SINCE_VERSION = 3
-"""Of the ledger."""
+"""The version of the ledger from which on forms are recorded."""
 
 
 class RecordedForms:

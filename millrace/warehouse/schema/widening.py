@@ -20,7 +20,7 @@ _HELD_KINDS: Mapping[Kind, frozenset[Kind]] = {
 A moment without a time zone is none of one with it: which zone was meant is not written."""
 
 _DIGITS: Mapping[Kind, int] = {Kind.INT16: 5, Kind.INT32: 10, Kind.INT64: 19}
-"""Of the longest whole number."""
+"""Number of digits of the longest whole number."""
 
 
 def holds(former: DataType, wanted: DataType) -> bool:
