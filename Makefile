@@ -6,7 +6,7 @@ STAMP := .venv/.complete
 unexport PYTHONDONTWRITEBYTECODE
 PACKAGES := millrace pipelines blocks tasks flows cli seed_data local infra
 
-.PHONY: demo demo-totesys demo-stocks demo-events up test test-ecs mysql mariadb pgbouncer torture lint docs audit clean lock \
+.PHONY: demo demo-totesys demo-stocks demo-events up test test-ecs test-redshift mysql mariadb pgbouncer torture lint docs audit clean lock \
 	builder image push test-image containers podman
 
 demo: $(STAMP)

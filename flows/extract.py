@@ -10,6 +10,7 @@ from prefect import Flow, flow
 from typing_extensions import override
 
 from millrace.declaration.source_kinds import SOURCE_KINDS, SourceKind
+from millrace.declaration.stream import Stream
 from millrace.flows.gather import gather_outcomes
 from millrace.runs.choose import Bounds
 from millrace.tasks.extract import EXTRACT_STREAM, Extracted
@@ -45,7 +46,7 @@ ExtractStreams = Flow[[str, list[str], Bounds], Coroutine[Any, Any, list[Extract
 
 
 def _flow_of(kind: SourceKind) -> ExtractStreams:
-    async def extract_streams(pipeline: str, streams: list[str], bounds: Bounds) -> list[Extracted]:
+    async def extract_kind(pipeline: str, streams: list[str], bounds: Bounds) -> list[Extracted]:
         return await _side_by_side(EXTRACT_STREAM[kind], pipeline, streams, bounds)
 
     origin = "what was collected" if kind.is_queue else kind.title
@@ -54,12 +55,31 @@ def _flow_of(kind: SourceKind) -> ExtractStreams:
         description=f"Read streams from {origin}, side by side. Fails after all have ended when some failed.",
         flow_run_name=f"extract {{pipeline}} from {origin}",
         persist_result=False,
-    )(extract_streams)
+    )(extract_kind)
 
 
 EXTRACT: dict[SourceKind, ExtractStreams] = {kind: _flow_of(kind) for kind in SOURCE_KINDS.values()}
 """The flow that reads streams, by the kind of their source. Raises StreamsFailed after all have ended when some
 failed."""
+
+
+async def extract_streams(pipeline: str, streams: Sequence[Stream], bounds: Bounds) -> dict[str, Extracted | Exception]:
+    """Read every stream; return what was read of each, or the error.
+
+    One subflow per kind of source, all at once.
+    """
+    kinds = dict.fromkeys(stream.reference.kind for stream in streams)
+    by_kind = {kind: [one.name for one in streams if one.reference.kind == kind] for kind in kinds}
+    ended = await gather_outcomes(EXTRACT[kind](pipeline, names, bounds) for kind, names in by_kind.items())
+    read: dict[str, Extracted | Exception] = {}
+    for names, outcome in zip(by_kind.values(), ended, strict=True):
+        if isinstance(outcome, StreamsFailed):
+            read |= outcome.by_stream
+        elif isinstance(outcome, Exception):
+            read |= dict.fromkeys(names, outcome)
+        else:
+            read |= {one.stream: one for one in outcome}
+    return {stream.name: read[stream.name] for stream in streams}
 
 
 async def _side_by_side(

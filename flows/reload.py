@@ -9,8 +9,8 @@ from pydantic import Field
 
 from millrace import Model, Pipeline
 from millrace.flows.alerts import alert_cancellation, alert_failure
-from millrace.flows.extract import EXTRACT
-from millrace.flows.gather import gather_outcomes
+from millrace.flows.extract import extract_streams
+from millrace.flows.gather import raise_all
 from millrace.flows.parameters import FlowParameters, pipeline_field, requested_pipeline
 from millrace.runs.choose import Bounds
 from millrace.runs.reload import ReloadResult
@@ -56,13 +56,11 @@ async def reload(request: ReloadRequest = DEFAULT_REQUEST) -> ReloadResult | Rel
 async def _from_source(name: str, pipeline: Pipeline, model: Model) -> ReloadResult:
     """Read all rows of all streams that the model is computed from, and compute it from them."""
     roots = [stream for stream in pipeline.streams if stream.name in pipeline.roots.of(model)]
-    kinds = dict.fromkeys(stream.reference.kind for stream in roots)
-    by_kind = {kind: [one.name for one in roots if one.reference.kind == kind] for kind in kinds}
-    ended = await gather_outcomes(EXTRACT[kind](name, names, Bounds("full")) for kind, names in by_kind.items())
-    read = [one for outcome in ended if not isinstance(outcome, Exception) for one in outcome]
-    manifests = [one.manifest for one in read if one.manifest is not None]
-    failures = [one for one in ended if isinstance(one, Exception)]
-    if failures:
+    read = (await extract_streams(name, roots, Bounds("full"))).values()
+    manifests = [one.manifest for one in read if not isinstance(one, Exception) and one.manifest is not None]
+    try:
+        raise_all(one for one in read if isinstance(one, Exception))
+    except Exception:
         await give_back(pipeline, manifests)
-        raise failures[0]
+        raise
     return await reload_landed(name, model.name, manifests)

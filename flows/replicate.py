@@ -15,13 +15,12 @@ from prefect import flow, get_run_logger
 from millrace import Model, Pipeline, Stream
 from millrace.base.disk import remove_abandoned
 from millrace.flows.alerts import alert_cancellation, alert_failure
-from millrace.flows.extract import EXTRACT, StreamsFailed
+from millrace.flows.extract import extract_streams
 from millrace.flows.gather import gather_outcomes
 from millrace.flows.parameters import requested_pipeline
 from millrace.flows.request import ReplicateRequest, run_name
 from millrace.flows.transform import TransformRequest, conclude, transform
 from millrace.flows.turn import cancel_waiting_runs
-from millrace.runs.choose import Bounds
 from millrace.tasks.collect import dead_letters_of, forward_dead_letters
 from millrace.tasks.events import emit_landed
 from millrace.tasks.extract import Extracted
@@ -64,7 +63,7 @@ async def replicate(request: ReplicateRequest = DEFAULT_REQUEST) -> RunReport:
         get_run_logger().info("Removed %s, which a killed run left behind", folder)
     if request.dry_run:
         return await _plan(request, pipeline, streams)
-    read = await _extract(request.pipeline, streams, request.bounds)
+    read = await extract_streams(request.pipeline, streams, request.bounds)
     load = _load_together if pipeline.is_transformed else _load_each
     rows, failures = await load(request, pipeline, read)
     rows = [add_note(row, request.consent.note) for row in rows]
@@ -98,25 +97,6 @@ async def _plan(request: ReplicateRequest, pipeline: Pipeline, streams: Sequence
     if failures := [one for one in ended if isinstance(one, Exception)]:
         raise make_run_failed(report, failures)
     return report
-
-
-async def _extract(name: str, streams: Sequence[Stream], bounds: Bounds) -> dict[str, Extracted | Exception]:
-    """Read every stream; return what was read of each, or the error.
-
-    One subflow per kind of source, all at once.
-    """
-    kinds = dict.fromkeys(stream.reference.kind for stream in streams)
-    by_kind = {kind: [one.name for one in streams if one.reference.kind == kind] for kind in kinds}
-    ended = await gather_outcomes(EXTRACT[kind](name, names, bounds) for kind, names in by_kind.items())
-    read: dict[str, Extracted | Exception] = {}
-    for names, outcome in zip(by_kind.values(), ended, strict=True):
-        if isinstance(outcome, StreamsFailed):
-            read |= outcome.by_stream
-        elif isinstance(outcome, Exception):
-            read |= dict.fromkeys(names, outcome)
-        else:
-            read |= {one.stream: one for one in outcome}
-    return {stream.name: read[stream.name] for stream in streams}
 
 
 async def _load_each(

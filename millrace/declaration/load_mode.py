@@ -140,4 +140,9 @@ class LoadMode:
 
 def load_mode_named(name: str) -> type[LoadMode] | None:
     """Return the load mode that a form in the ledger names; None if there is no such mode."""
-    return next((mode for mode in LoadMode.__subclasses__() if mode.__name__ == name), None)
+    return next((mode for mode in _list_modes(LoadMode) if mode.__name__ == name), None)
+
+
+def _list_modes(base: type[LoadMode]) -> list[type[LoadMode]]:
+    """Return all classes that inherit from a load mode, directly or not."""
+    return [mode for direct in base.__subclasses__() for mode in (direct, *_list_modes(direct))]

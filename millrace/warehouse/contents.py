@@ -6,17 +6,15 @@ connection, as it does as a source.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 import psycopg2
 
-from millrace.base.disk import translate_full_disk
+from millrace.base.disk import TemporaryFolder, translate_full_disk
 from millrace.base.errors import FatalError
 from millrace.base.naming import quote
 from millrace.base.redact import redact
@@ -108,8 +106,8 @@ class Contents:
         files = f"{self.unloading.prefix}/{UNLOADED}"
         self._unload(query, files)
         for key in self.unloading.store.list_keys(files):
-            with tempfile.TemporaryDirectory(prefix="millrace-") as directory, translate_full_disk(files):
-                path = Path(directory) / "part.parquet"
+            with translate_full_disk(files), TemporaryFolder() as folder:
+                path = folder / "part.parquet"
                 self.unloading.store.get_file(key, path)
                 yield from FORMATS["parquet"].read(path, self.columns)
 

@@ -58,3 +58,35 @@ async def test_a_model_is_computed_again_on_demand(places: Places, tmp_path: Pat
     assert [row.loaded for row in report.streams] == [0] * len(report.streams), "leases were given back"
     with pytest.raises(ConfigurationError, match=r"there is no model 'sales'.*choose from doubled"):
         await reload(ReloadRequest(pipeline=pipeline, model="sales"))
+
+
+TWO_ROOTS = """
+import dataframely as dy
+from millrace import Incremental, Model, Pipeline, Stream
+
+class Joined(dy.Schema):
+    id = dy.Int32(nullable=False)
+
+def joined(sales, refunds):
+    return sales.select("id").join(refunds.select("id"), on="id")
+
+def stream(name):
+    return Stream(name, source=f"postgres:public.{name}", key="id", capture=Incremental("changed"))
+
+shop = Pipeline("shop", [stream("sales"), stream("refunds")], models=[Model(joined, Joined, "id")], schema="shop_source")
+"""
+
+
+async def test_a_stream_that_cannot_be_read_leaves_no_lease_of_the_others(places: Places, tmp_path: Path) -> None:
+    module = tmp_path / "shop.py"
+    module.write_text(TWO_ROOTS)
+    pipeline = f"{module}:shop"
+    for name in ("sales", "refunds"):
+        places.source(f"CREATE TABLE {name} (id int PRIMARY KEY, changed timestamptz DEFAULT clock_timestamp())")
+        places.source(f"INSERT INTO {name} VALUES (1)")
+    await replicate(ReplicateRequest(pipeline=pipeline))
+    places.source("ALTER TABLE refunds RENAME TO lost")
+    with pytest.raises(ExceptionGroup, match=r"relation \"public.refunds\" does not exist"):
+        await reload(ReloadRequest(pipeline=pipeline, model="joined", source="source"))
+    places.source("ALTER TABLE lost RENAME TO refunds")
+    await replicate(ReplicateRequest(pipeline=pipeline))

@@ -23,7 +23,7 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     held = tmp_path / "held"
     held.write_text("1000")
     monkeypatch.setattr(events_demo, "PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(events_demo, "_left", lambda queue: int(queue.held.read_text() or 0))
+    monkeypatch.setattr(events_demo, "_count_messages", lambda queue: int(queue.held.read_text() or 0))
     return SimpleNamespace(held=held)
 
 
