@@ -62,7 +62,7 @@ async def test_a_model_is_computed_again_on_demand(places: Places, tmp_path: Pat
 
 TWO_ROOTS = """
 import dataframely as dy
-from millrace import Incremental, Model, Pipeline, Stream
+from millrace import Incremental, Model, Pipeline, Snapshot, Stream
 
 class Joined(dy.Schema):
     id = dy.Int32(nullable=False)
@@ -70,10 +70,9 @@ class Joined(dy.Schema):
 def joined(sales, refunds):
     return sales.select("id").join(refunds.select("id"), on="id")
 
-def stream(name):
-    return Stream(name, source=f"postgres:public.{name}", key="id", capture=Incremental("changed"))
-
-shop = Pipeline("shop", [stream("sales"), stream("refunds")], models=[Model(joined, Joined, "id")], schema="shop_source")
+sales = Stream("sales", source="postgres:public.sales", key="id", capture=Incremental("changed"))
+refunds = Stream("refunds", source="postgres:public.refunds", key="id", capture=Snapshot())
+shop = Pipeline("shop", [sales, refunds], models=[Model(joined, Joined, "id")], schema="shop_source")
 """
 
 
