@@ -50,7 +50,12 @@ VARIABLES = (
         "on Redshift",
     ),
     Variable("LANDING_BUCKET", "the S3 bucket that batches are written to", "acme-landing", "always"),
-    Variable("PROCESSED_BUCKET", "the S3 bucket that models are written to", "acme-processed", "always"),
+    Variable(
+        "PROCESSED_BUCKET",
+        "the S3 bucket for the batches of models, and for charts",
+        "acme-processed",
+        "always",
+    ),
     Variable(
         "ALERT_TOPIC_ARN",
         "the SNS topic that alerts are published to; other channels are notification blocks named `alerts`",

@@ -63,7 +63,7 @@ async def load_landing() -> BucketStore:
 
 
 async def load_processed() -> BucketStore:
-    """Load the processed zone of the lake, where models are. Raises ConfigurationError if its block is missing."""
+    """Load the processed zone of the lake. Raises ConfigurationError if its block is missing."""
     return BucketStore(await _load(S3Bucket, names.PROCESSED))
 
 
