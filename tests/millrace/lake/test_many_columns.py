@@ -14,7 +14,7 @@ from millrace.base.errors import SchemaConflict
 from millrace.base.types import DOCUMENT
 from millrace.declaration.width import MAX_COLUMNS
 from millrace.runs.choose import Bounds
-from tests.millrace.shape.test_shape_of_fields import YESTERDAY
+from tests.millrace.sources.test_shape_of_fields import YESTERDAY
 from tests.support.engine import Engine
 from tests.support.queue_messages import LATER, collect
 
