@@ -138,7 +138,7 @@ def test_without_a_server_of_prefect_nothing_begins(trial: Trial) -> None:
     with temporary_settings({PREFECT_API_URL: None}):
         assert "no Prefect server is named" in trial.run("up", exit_code=2)
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
-        assert "see that PREFECT_API_URL is right and the server runs" in trial.run("up", exit_code=1)
+        assert "check that PREFECT_API_URL is right and the server runs" in trial.run("up", exit_code=1)
     assert "millrace-trial" not in [one["StackName"] for one in trial.aws("cloudformation").describe_stacks()["Stacks"]]
 
 
