@@ -69,7 +69,7 @@ def test_a_model_of_streams_in_several_zones_is_refused_where_times_decide() -> 
 
     streams = [replace(QUOTES, stamps_in="Asia/Tokyo"), replace(TRADES, capture=Snapshot())]
     joined = Model(trade_at_prices, Trade, "trade_id", binds=[Bind("price_key", "price", by="stock", at="traded")])
-    with pytest.raises(ConfigurationError, match=r"several zones \(Asia/Tokyo, UTC\)"):
+    with pytest.raises(ConfigurationError, match=r"several time zones \(Asia/Tokyo, UTC\)"):
         replace(MARKET, streams=streams, models=[MARKET.models[0], joined])
     assert replace(MARKET, streams=streams, models=[MARKET.models[0], replace(joined, binds=[])])
 
