@@ -1,7 +1,7 @@
 """What a load mode says of itself: which columns it adds, what it asks of rows, and which declarations it fits.
 
-The modes are in load_modes.py and scd2.py. Nobody asks a mode which one it is: whatever depends on the mode is a
-question here, with the answer that most modes give.
+The modes are in load_modes.py and scd2.py. Whatever depends on the mode is a question here, with the answer that most
+modes give. Only recorded forms know modes by their names (warehouse/schema/other_form.py), as the ledger does.
 """
 
 from __future__ import annotations

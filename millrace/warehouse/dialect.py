@@ -1,4 +1,4 @@
-"""What Redshift and Postgres do differently as warehouses, declared as capabilities; no other module asks which.
+"""What Redshift and Postgres do differently as warehouses, declared as capabilities.
 
 Sources of the rules: the AWS developer guide's pages on COPY from columnar formats, VARCHAR, SUPER limits and
 ALTER TABLE.
