@@ -119,7 +119,7 @@ class LoadMode:
         """Return the columns of each index by which it finds rows."""
         return [keys] if keys else []
 
-    def tracked_of(self, names: Sequence[str], keys: Sequence[str]) -> list[str] | None:  # noqa: ARG002
+    def tracked_of(self, names: Sequence[str], keys: Sequence[str]) -> list[str] | None:  # noqa: ARG002 - modes that override it ask
         """Return the columns (of ``names``) whose change makes a version; None where content tells no versions."""
         return None
 
@@ -129,7 +129,7 @@ class LoadMode:
             return ("messages come twice and in any order", "declare Append or Merge")
         return None
 
-    def problem_with_model(self, model: Model) -> Problem | None:  # noqa: ARG002
+    def problem_with_model(self, model: Model) -> Problem | None:  # noqa: ARG002 - modes that override it ask
         """Return why a model cannot be loaded by this mode; None if it can."""
         return None
 

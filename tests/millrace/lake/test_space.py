@@ -87,3 +87,10 @@ def test_the_folder_of_another_user_stays(temporary: Path, monkeypatch: pytest.M
     monkeypatch.setattr(os, "geteuid", lambda: nobody)
     assert remove_abandoned() == []
     assert folder.exists()
+
+
+def test_the_engine_puts_rows_only_into_folders_that_a_later_run_removes() -> None:
+    """A run that is killed leaves no customer's rows on the disk: nothing beside base/disk.py makes temporary files."""
+    engine = Path(__file__).parents[3] / "millrace"
+    users = [path.relative_to(engine).as_posix() for path in engine.rglob("*.py") if "tempfile" in path.read_text()]
+    assert users == ["base/disk.py"]
