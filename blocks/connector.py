@@ -35,7 +35,8 @@ PASSWORDS = frozenset({"password", "passwd", "sslpassword", "ssl_key_password"})
 def parsed(url: str, place: str, *drivers: str) -> URL:
     """Parse a URL, with the driver that its spelling means. Raises ConfigurationError, naming ``place``, if the text is
     no URL, is not for one of ``drivers``, lacks host or database, or has a password where it would be stored
-    unencrypted."""
+    unencrypted.
+    """
     try:
         found = make_url(url)
     except (ArgumentError, ValueError):

@@ -59,7 +59,8 @@ def mysql_connector(url: str, *, place: str) -> SqlAlchemyConnector:
 
 def _check_options(url: URL, place: str) -> None:
     """Raise ConfigurationError for an option that the driver does not know: the driver would end a run with an error of
-    Python that names nobody."""
+    Python that names nobody.
+    """
     try:
         MySQLDialect_pymysql().create_connect_args(url)
     except ValueError:
@@ -74,7 +75,8 @@ def _check_options(url: URL, place: str) -> None:
 
 def _tls(url: URL, place: str) -> dict[str, Any]:
     """Return the arguments for TLS. SQLAlchemy would hand some of them on as text, by which ``ssl_disabled=false``
-    disables TLS."""
+    disables TLS.
+    """
     given = {
         name.lower().replace("-", "_"): value if isinstance(value, str) else value[-1]
         for name, value in url.query.items()

@@ -30,7 +30,8 @@ def is_reference(url: str) -> bool:
 
 def referring(kind: type[Block], url: str) -> Block:
     """Return a block of this type with a reference in the place of its URL, where the UI of Prefect shows it if the
-    type allows it."""
+    type allows it.
+    """
     if kind is MongoDB:
         return MongoDB(url=SecretStr(url))
     # Of a URL nobody knows yet the driver is not known either; it is that of the URL once it is there.

@@ -39,7 +39,8 @@ COMPARED_BYTES = 1024 * 1024
 
 class _QuietBucket(S3Bucket):
     """A bucket that tells nothing. A run handles hundreds of objects: the block would tell of each in the log of the
-    run, and in an event."""
+    run, and in an event.
+    """
 
     _block_type_slug = "millrace-lake-bucket"
 

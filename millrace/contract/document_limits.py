@@ -18,10 +18,13 @@ from millrace.sources.json_numbers import STRING_OR_NUMBER, loads
 TOO_LONG, TOO_DEEP, UNFIT_NUMBER = "too_long", "too_deep", "number_does_not_fit"
 _STRING = rb'"(?:[^"\\]++|\\.)*+"'
 _STRING_OF_POLARS = r'"(?:[^"\\]|\\.)*"'
-"""Possessive, or Python would remember every character of a long text; Polars knows no such thing and needs none."""
+"""The same without possessive quantifiers, which Polars does not have and does not need.
+
+Without them, Python would remember every character of a long text.
+"""
 _BACKSLASH = ord("\\")
 _BYTES_OF_ESCAPE = 6
-"""How many bytes JSON writes at most for one byte."""
+"""The most bytes that JSON writes for one byte."""
 _OPENING = r"[\[{]"
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _ODD_NUMBER = r"(?:^|[\[:,\s])-?(?:[0-9.]{38}|[0-9.]+[eE][-+]?[0-9]{3})"
@@ -62,8 +65,10 @@ class DocumentLimits:
         return not all(self._holds(token[0]) for token in STRING_OR_NUMBER.finditer(documents[index]))
 
     def _has_long_text(self, documents: pl.Series, index: int) -> bool:
-        """Whether a text or a name of a field is too long; the document is not parsed as a whole, because what a
-        parser makes of a large one is many times as large."""
+        """Return whether a text or the name of a field is too long.
+
+        The document is not parsed as a whole, because what a parser makes of a large one is many times as large.
+        """
         written = documents.cast(pl.Binary)[index]
         return _has_stretch(written, self.text_bytes) and any(
             self._is_long(*found.span(), written) for found in re.finditer(_STRING, written)
@@ -79,7 +84,10 @@ class DocumentLimits:
         return count_levels(documents.gather([index])) > self.levels
 
     def _holds(self, token: str) -> bool:
-        """A number in its float's shortest form is held as that float."""
+        """Return whether a warehouse keeps the value of a number.
+
+        A number in its float's shortest form is kept as that float.
+        """
         if token.startswith('"') or _is_moderate(token):
             return True
         try:
@@ -99,7 +107,10 @@ def count_levels(document: pl.Series) -> int:
 
 
 def _has_stretch(document: bytes, length: int) -> bool:
-    """Whether so many bytes in a row hold no quote that may end a text; nearly all bytes of others are jumped over."""
+    """Return whether ``length`` bytes in a row hold no quote that may end a text.
+
+    Nearly all bytes of other documents are jumped over.
+    """
     start = 0
     while start + length <= len(document):
         quote = document.rfind(b'"', start, start + length)

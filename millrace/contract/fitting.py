@@ -37,13 +37,13 @@ class Fitting:
         self._columns = {column.name: column for column in target_columns}
         self._row_by_row: set[str] = set()
         self.seen = SeenFields(stream)
-        """The fields that had a value."""
+        """The declared fields that had a value until now."""
 
     def fit(self, chunk: Chunk) -> Chunk:
-        """Rewrite values as the stream declares, and fit the chunk to the target if the schema policy says that the
-        target stays as it is.
+        """Rewrite values as the stream declares, and convert them to the target's types if the target must not change.
 
-        Raises KeyViolation when no row has the key, SchemaConflict when there are more columns than a table takes.
+        The schema policy ``quarantine`` says that it must not. Raises KeyViolation when no row has the key,
+        SchemaConflict when there are more columns than a table takes.
         """
         self._require_key(chunk.frame)
         self.seen.add(chunk)
@@ -71,8 +71,10 @@ class Fitting:
 
     @property
     def columns(self) -> Sequence[Column]:
-        """The target's columns and the columns of all chunks until now. What this batch reads again with them becomes
-        the same rows."""
+        """The target's columns and the columns of all chunks until now.
+
+        Rows that this batch reads again with these columns have the same values and hashes.
+        """
         return tuple(self._columns.values())
 
     def _reject_without_key(self, chunk: Chunk) -> Chunk:

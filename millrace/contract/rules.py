@@ -32,8 +32,10 @@ def reject_by_contract(
 def reject_by_rules(
     frame: pl.DataFrame, checked: pl.DataFrame, contract: type[dy.Schema], keys: Sequence[str]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the rows of ``frame`` that meet the rules of a schema, and the others as rejects. ``checked`` are the same
-    rows with every column of the schema, in its types."""
+    """Return the rows of ``frame`` that meet the rules of a schema, and the others as rejects.
+
+    ``checked`` are the same rows with every column of the schema, in its types.
+    """
     indexed: type[dy.Schema] = type(contract.__name__, (contract,), {"row": dy.UInt32(alias=_ROW)})
     numbered = frame.with_row_index(_ROW)
     _, failure = indexed.filter(checked.with_row_index(_ROW).select(_ROW, *contract.column_names()))
@@ -46,10 +48,10 @@ def reject_by_rules(
 
 
 def _find_failed_rows(failure: dy.FailureInfo, contract: type[dy.Schema]) -> pl.DataFrame:
-    """Return the rows that failed, with each rule's verdict.
+    """Return the rows that failed, with the verdict of each rule.
 
-    Rows that only failed because their key comes again in the chunk are left out: a message may come again, and the
-    load finds a key that comes twice where it must not.
+    Rows that only failed because their key is in the chunk twice are left out: a message may be delivered twice, and
+    the load refuses a repeated key where it is wrong.
     """
     details = failure.details().drop(KEY_RULE, strict=False)
     return details.filter(pl.any_horizontal(pl.col(_rules(details, contract)) == "invalid"))
@@ -85,15 +87,20 @@ def _check_shape(frame: pl.DataFrame, contract: type[dy.Schema], stream: Stream)
 
 
 def _find_first_broken_rule(failed: pl.DataFrame, contract: type[dy.Schema]) -> pl.Series:
-    """Return the verdict of each failed row: ``contract_<rule>``, and the column of the rule ('' for a rule over
-    several columns)."""
+    """Return the verdict of each failed row: ``contract_<rule>``, and the column of the rule.
+
+    The column is '' for a rule over several columns.
+    """
     rules = sorted(_rules(failed, contract), key=_order_of)
     broken = [pl.when(pl.col(rule) == "invalid").then(pl.lit(_verdict(rule))) for rule in rules]
     return failed.select(pl.coalesce(*broken).alias("verdict"))["verdict"]
 
 
 def _order_of(rule: str) -> tuple[bool, str]:
-    """Rules of single columns first: a missing value explains more than the rule it breaks in turn."""
+    """Return where a rule sorts: rules of single columns first.
+
+    A missing value explains more than the rule over several columns that it breaks too.
+    """
     return (_RULES_SUFFIX not in rule, rule)
 
 

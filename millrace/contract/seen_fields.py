@@ -24,7 +24,7 @@ class SeenFields:
         self._rows = 0
 
     def add(self, chunk: Chunk) -> None:
-        """Add a chunk as it was read. Raises ConfigurationError when its stamp holds no moments."""
+        """Add a chunk as it was read. Raises ConfigurationError when its cursor column holds no moments."""
         if not self._stream.is_of_documents:
             return
         had = [one for one in chunk.columns if chunk.frame[one.name].null_count() < chunk.frame.height]
@@ -35,7 +35,7 @@ class SeenFields:
         self.refuse_undated(had)
 
     def refuse_undated(self, columns: Sequence[Column]) -> None:
-        """Raises ConfigurationError when the field that says when a row was changed holds no moments."""
+        """Raise ConfigurationError when the field that says when a row was changed holds no moments."""
         stamp = self._stream.capture.stamp
         for column in columns:
             if stamp and column.path == stamp and column.type.kind not in TIME_KINDS:
@@ -46,8 +46,10 @@ class SeenFields:
                 )
 
     def refuse_unsorted(self) -> None:
-        """Raises ConfigurationError when the column by which a target is to be sorted, which is made now, had no value:
-        the table would be made without it."""
+        """Raise ConfigurationError when the column by which a new target is to be sorted had no value.
+
+        The table would be made without that column.
+        """
         name = self._stream.sorted_by
         if name and self._rows and name not in self._names:
             raise ConfigurationError(

@@ -61,13 +61,15 @@ def _is_like(own: DataType, held: DataType) -> bool:
 
 
 def _is_convertible(own: DataType, held: DataType) -> bool:
-    """Whether values of both kinds mean the same. A text of digits is not a number, and a timestamp without a time zone
-    is not one with it."""
+    """Return whether values of both kinds mean the same.
+
+    A text of digits is not a number, and a timestamp without a time zone is not one with a time zone.
+    """
     return any({own.kind, held.kind} <= family for family in (_NUMBERS, _NAIVE_MOMENTS))
 
 
 def _is_exact(column: Column, held: DataType) -> pl.Expr:
-    """Whether a value is the same after it was converted to the held type and back."""
+    """Return whether a value is the same after it was converted to the target's type and back."""
     if not _is_convertible(column.type, held):
         return pl.lit(value=False)
     returned = _convert(_convert(pl.col(column.name), column.type, held), held, column.type)

@@ -29,13 +29,17 @@ class RejectedRows:
     where: str
     """How a person can see the rejected rows."""
     count_before: Callable[[], int] = lambda: 0
-    """Returns how many of them were rejected before and do not count: rows without a cursor value are in every
-    window."""
+    """Returns how many of the rejected rows were rejected before. These do not count.
+
+    A row without a cursor value, for example, is in every window.
+    """
 
 
 def check_rejects(stream: Stream, rejected: RejectedRows) -> None:
-    """Raises TooManyRejects when more rows were rejected than the stream allows, or all of them when everything was
-    read: then the declaration is wrong, or the source as a whole."""
+    """Raise TooManyRejects when more rows were rejected than the stream allows.
+
+    It is also raised when all rows were read and all were rejected: then the declaration is wrong, or the whole source.
+    """
     keeps_rows = stream.capture.keeps_rows
     fix = f"fix {'the data, ' if keeps_rows else ''}the contract or the stream's types"
     otherwise = "" if keeps_rows else MESSAGES_GO_ON
@@ -43,8 +47,10 @@ def check_rejects(stream: Stream, rejected: RejectedRows) -> None:
 
 
 def check_model_rejects(model: Model, place: str, rejected: RejectedRows) -> None:
-    """Raises TooManyRejects when more rows were rejected than the model allows, or all of them when it was computed
-    from all rows."""
+    """Raise TooManyRejects when more rows were rejected than the model allows.
+
+    It is also raised when the model was computed from all rows and all were rejected.
+    """
     _check(model, place, rejected, "fix the model, or the contracts of its streams")
 
 

@@ -13,10 +13,11 @@ SHOWN = 3
 
 
 def blockers_of(error: psycopg2.Error, question: str) -> str:
-    """Sessions that hold locks on the tables that the failed statement names, for people: process, user, application,
-    since when, kind of lock and table; no text of a statement. '' where none is seen.
+    """Return the sessions that hold locks on the tables that the failed statement names; '' if there are none.
 
-    ``question`` is the text of sql/millrace/postgres_blockers.sql. The failed transaction is rolled back for it.
+    For each session: process, user, application, since when, kind of lock and table, but no text of a statement.
+    ``question`` is the text of sql/millrace/postgres_blockers.sql. The failed transaction is rolled back before it is
+    asked.
     """
     cursor = error.cursor
     if cursor is None or not cursor.query:

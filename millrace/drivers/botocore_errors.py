@@ -105,7 +105,7 @@ _FAILURES = (
         ),
     ),
 )
-"""What it means that there was no answer."""
+"""What a failure means in which the service did not answer."""
 
 
 @contextmanager

@@ -97,7 +97,7 @@ def open_client(
 
 
 async def check(client: MongoClient, place: str) -> None:
-    """Return if the server answers. Raises Unreachable or ConfigurationError, naming ``place``."""
+    """Ask the server to answer. Raises Unreachable or ConfigurationError, naming ``place``."""
     with mongo_errors(place):
         await client.admin.command("ping")
 
@@ -112,8 +112,10 @@ def mongo_errors(place: str) -> Iterator[None]:
 
 
 def translate(error: errors.PyMongoError, place: str) -> MillraceError:
-    """Return the error of Millrace for an error of PyMongo. The words of the server about a failed statement may hold
-    values and are left out."""
+    """Return the error of Millrace for an error of PyMongo.
+
+    The words of the server about a failed statement may hold values of rows and are left out.
+    """
     if isinstance(error, errors.OperationFailure):
         return _translate_answer(error, place)
     if meaning := find_meaning(_MEANINGS, Said(error)):

@@ -14,23 +14,26 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 
 CHUNK_BYTES = 4 * 1024 * 1024
-"""Larger ones cost memory and gain no speed: 2, 4 and 8 MiB read a million rows in the same time."""
+"""A size in bytes. Larger chunks cost memory and gain no speed: 2, 4 and 8 MiB read a million rows in the same time."""
 CHUNKS_AHEAD = 2
 """The driver receives more while those that wait, and the one that the caller works on, are less than so many chunks:
 while the caller works on a large one, which a row of megabytes makes, no other is in memory."""
 RESET = struct.pack("ii", 1, 0)
-"""Closed so, a connection is reset. Else a server that waits to send more may wait for another minute, its transaction
-open: the window that it was told last stays closed (measured on Linux)."""
+"""A value of SO_LINGER: a connection that is closed with it is reset.
+
+Without it a server that waits to send more may wait another minute with its transaction open, because the window that
+it was told last stays closed (measured on Linux).
+"""
 
 
 def piped(
     send: Callable[[Pipe], None], line: Callable[[], int | None], chunk_bytes: int
 ) -> Generator[bytes, None, None]:
-    """Give what ``send`` writes, in blocks of about ``chunk_bytes``; raises what ``send`` raises.
+    """Yield what ``send`` writes, in chunks of about ``chunk_bytes``; raise what ``send`` raises.
 
-    ``line`` returns the file descriptor of the connection, None where it is closed. A caller who goes before the end
-    cuts the connection, because to cancel the statement would wait for a server that may be gone too. The connection is
-    of no use then.
+    ``line`` returns the file descriptor of the connection, None if it is closed. A caller that stops before the end
+    cuts the connection, because to cancel the statement would wait for a server that may not answer any more. The
+    connection cannot be used after that.
     """
     pipe = Pipe(chunk_bytes)
     reader = threading.Thread(target=pipe.fill, args=(send,), name="pipe", daemon=True)
@@ -57,7 +60,7 @@ class Pipe:
         self._abandoned = False
 
     def write(self, rows: bytes) -> int:
-        """Take one row or several, their ends of line included."""
+        """Take one row or several, with their line ends. Wait while the queue is full."""
         self._rows.append(rows)
         self._size_bytes += len(rows)
         if self._size_bytes >= self._chunk_bytes:
@@ -65,7 +68,7 @@ class Pipe:
         return len(rows)
 
     def fill(self, send: Callable[[Pipe], None]) -> None:
-        """Let the driver write; its failure travels through the queue to the caller's thread."""
+        """Let the driver write. What it raises is passed to the caller's thread through the queue."""
         try:
             send(self)
             self._flush()
@@ -74,7 +77,10 @@ class Pipe:
             self._put(error)
 
     def abandon(self, descriptor: int | None) -> None:
-        """Stop a driver whose caller has gone, by cutting its line; the server is told when the driver closes it."""
+        """Stop a driver whose caller has stopped, by cutting its connection.
+
+        The server learns of it when the driver closes the connection.
+        """
         with self._moved:
             self._abandoned = True
             self._queue.clear()

@@ -36,8 +36,11 @@ def refuse_shared_sessions(connection: Any, connect: Callable[[], Any], place: s
 
 @contextmanager
 def transactions(connection: Any, connect: Callable[[], Any]) -> Iterator[None]:
-    """Begin a transaction within this context. Raises ConfigurationError where a pooler has no transactions, which
-    closes the connection of whoever begins one, and the error of the driver where the connection was lost."""
+    """Begin a transaction within this context.
+
+    Raises ConfigurationError where a pooler has no transactions, which closes the connection of a client that begins
+    one, and the error of the driver where the connection was lost.
+    """
     is_pooled = _is_pooled(connection)
     try:
         yield
@@ -52,8 +55,10 @@ def transactions(connection: Any, connect: Callable[[], Any]) -> Iterator[None]:
 
 
 def _refuses_transactions(connect: Callable[[], Any]) -> bool:
-    """Whether a statement alone is answered, and the next one, in a transaction, closes the connection: PgBouncer's
-    client is told no reason, and a connection that is lost at that moment looks the same once, but not twice."""
+    """Return whether a pooler answers single statements only, and closes the connection when a transaction begins.
+
+    PgBouncer tells its client no reason. A connection that is lost at that moment looks the same once, but not twice.
+    """
     with closing(connect()) as other:
         _process_of(other)
         other.autocommit = False

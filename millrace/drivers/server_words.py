@@ -27,8 +27,10 @@ _NAMES_ONLY = (
 )
 """Classes of SQLSTATE whose messages name connections, settings, tables, columns and constraints."""
 _LOOKED_UP = ("0A000", "3D000", "3F000", "42601", "42602", "42703", "42704", "42725", "42883", "42P01")
-"""Codes that a value meets as well, when a query reads it as a name or as a search (``name::regclass``). A name that
-stands in the statement has a position there."""
+"""Codes that a value can cause too, when a query reads it as a name or as a search (``name::regclass``).
+
+The error tells a position if the name stands in the statement itself.
+"""
 
 _ENGLISH = re.compile(
     "|".join(
@@ -93,9 +95,11 @@ def postgres_words(error: Exception) -> str:
 
 
 def postgres_said(error: Exception) -> str:
-    """Return the words of the server as they are, to look for signs in and not to show. Where a connection could not be
-    opened they are those of every attempt: a name may stand for several addresses, and each is tried with TLS and
-    without."""
+    """Return the words of the server as they are, to look for signs in and not to show.
+
+    Where a connection could not be opened, these are the words of every attempt: a name may stand for several
+    addresses, and each is tried with TLS and without.
+    """
     diagnostics = getattr(error, "diag", None)
     if said := getattr(diagnostics, "message_primary", None):
         return str(said)
@@ -105,14 +109,19 @@ def postgres_said(error: Exception) -> str:
 
 
 def is_raised(error: Exception) -> bool:
-    """Whether a function or trigger of the database was at work, in which anybody may say anything, with any code."""
+    """Return whether an error was raised in a function or trigger of the database.
+
+    There anybody may say anything, with any code.
+    """
     context = getattr(getattr(error, "diag", None), "context", None) or ""
     return bool(context) and not context.startswith(("COPY ", "while "))
 
 
 def mysql_words(code: int, said: str) -> str:
-    """Return why a statement failed. Whoever signals an error may give it any number, so that the form of the words
-    counts."""
+    """Return why a statement of MySQL failed.
+
+    A function or trigger may raise an error with any number, so that only the form of the words decides what is shown.
+    """
     for form, shown in _ENGLISH_OF_MYSQL:
         if found := form.fullmatch(said):
             return redact(found.expand(shown))
@@ -130,7 +139,10 @@ def _shown(error: Exception, code: str, said: str) -> str:
 
 
 def _is_in_statement(error: Exception) -> bool:
-    """Whether what was not found stands in the statement. Redshift tells no position, and looks up no value."""
+    """Return whether the name that was not found stands in the statement.
+
+    Redshift tells no position in the statement, and looks up no value.
+    """
     connection = getattr(getattr(error, "cursor", None), "connection", None)
     if connection is not None and is_redshift(connection):
         return True
@@ -145,7 +157,7 @@ def _condition(code: str) -> str:
 
 
 def _doing(error: Exception) -> str:
-    """Return the kind of statement, and the column at which a COPY stopped: ``COPY, column price: ``."""
+    """Return the kind of the failed statement and, for a COPY, the column that failed: ``COPY, column price: ``."""
     cursor: Any = getattr(error, "cursor", None)
     query = getattr(cursor, "query", None) or b""
     kind = _STATEMENT.match(query[:200].decode(errors="replace").upper())

@@ -73,16 +73,19 @@ _SINCE = {"tcp_user_timeout": 120_000, "idle_session_timeout": 140_000, "transac
 """The first version of the server that knows a setting."""
 _PARAMETERS_ARE_GRANTED = 150_000
 _OLDEST_POSTGRES = 90_000
-"""Redshift reports the version 8.0."""
+"""The oldest version that Postgres has here. Redshift reports the version 8.0."""
 
 
 def is_redshift(connection: Any) -> bool:
-    """Whether the server at the other end of a psycopg2 connection is Redshift."""
+    """Return whether the server at the other end of a psycopg2 connection is Redshift."""
     return bool(connection.server_version < _OLDEST_POSTGRES)
 
 
 def settle_session(connection: Any) -> None:
-    """Set what a session of a warehouse needs, until it ends. The connection is in no transaction, before and after."""
+    """Set what a session of a warehouse needs, until the session ends.
+
+    The connection is in no transaction, before and after.
+    """
     settings = REDSHIFT_WAREHOUSE if is_redshift(connection) else POSTGRES_WAREHOUSE
     _set_encoding(connection)
     connection.autocommit = True
@@ -94,8 +97,10 @@ def settle_session(connection: Any) -> None:
 
 
 def begin_reading(connection: Any, isolation_level: str) -> None:
-    """Begin a transaction that reads a source, with all that it needs set in it and for it alone: behind a pooler the
-    next transaction may be in another session of the server."""
+    """Begin a transaction that reads a source, with all settings that it needs.
+
+    They are set for this transaction alone: behind a pooler the next one may be in another session of the server.
+    """
     connection.rollback()
     _set_encoding(connection)
     connection.set_session(isolation_level=isolation_level, readonly=True, autocommit=False)

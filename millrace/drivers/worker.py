@@ -1,7 +1,7 @@
-"""A thread of its own for one conversation with a blocking driver, driven by coroutines.
+"""A thread for one conversation with a blocking driver; coroutines give it the steps to run.
 
-Steps run in the order they were given, also when the caller was cancelled: what closes a connection never meets a
-step that still uses it.
+Steps run in the order they were given, also when the caller was cancelled: what closes a connection never meets a step
+that still uses it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Worker:
         return await asyncio.get_running_loop().run_in_executor(self._pool, step)
 
     async def each(self, items: Generator[Item, None, None]) -> AsyncGenerator[Item, None]:
-        """Give every item of a blocking generator, which is closed in the thread as well."""
+        """Yield every item of a blocking generator. The generator runs, and is closed, in the thread."""
         try:
             while (item := await self.run(lambda: next(items, None))) is not None:
                 yield item

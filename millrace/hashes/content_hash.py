@@ -38,8 +38,11 @@ def _form(column: Column) -> pl.Expr | None:
 
 
 def normalize_document(text: str) -> str:
-    """Return one text for all texts of a document: keys in order, no blanks, and every number by its value, as far as
-    64 bits hold it. Documents that are nested too deeply for this program are taken as equal."""
+    """Return one text for all texts of a document: keys in order, no blanks, every number by its value.
+
+    Numbers are compared as far as 64 bits hold them. Documents that are nested too deeply for this program are taken as
+    equal.
+    """
     try:
         value = json.loads(text, parse_float=_parse_number, parse_int=_parse_number)
         return json.dumps(value, sort_keys=True, separators=(",", ":"))
@@ -48,8 +51,10 @@ def normalize_document(text: str) -> str:
 
 
 def _parse_number(text: str) -> int | float:
-    """Return a number of JSON; ``1.0`` and ``1`` are the same. Digits beyond those of a float are left out, because a
-    SUPER may not keep them."""
+    """Return a number of JSON; ``1.0`` and ``1`` are the same.
+
+    Digits beyond those of a float are left out, because a SUPER may not keep them.
+    """
     try:
         whole = int(text)
     except ValueError:

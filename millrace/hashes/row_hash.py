@@ -37,8 +37,10 @@ def add_row_hash(frame: pl.DataFrame, columns: Sequence[Column], name: str = ROW
 
 
 def add_hashes(frame: pl.DataFrame, columns: Sequence[Column], load: LoadMode, keys: Sequence[str]) -> pl.DataFrame:
-    """Return the frame with its row hash and, if the load mode keeps versions by content, a hash of the tracked
-    columns."""
+    """Return the frame with its row hash and, if the load mode keeps versions, a hash of the tracked columns.
+
+    Load modes that make versions by content compare the second hash.
+    """
     hashed = add_row_hash(frame, columns)
     tracked = load.tracked_of([column.name for column in columns], keys)
     if tracked is None:
@@ -50,8 +52,10 @@ def add_hashes(frame: pl.DataFrame, columns: Sequence[Column], load: LoadMode, k
 
 
 def _parts(frame: pl.DataFrame, columns: Sequence[Column]) -> list[pl.Expr]:
-    """Return the expressions of a row's text. Neighbours without NULLs are written by one expression, which takes half
-    the time; the text is the same."""
+    """Return the expressions of a row's text.
+
+    Neighbours without NULLs are written by one expression, which takes half the time; the text is the same.
+    """
     parts: list[pl.Expr] = []
     ordered = sorted(columns, key=lambda column: column.name)
     for complete, group in groupby(ordered, key=lambda column: not frame[column.name].null_count()):
@@ -87,7 +91,9 @@ def _without_trailing_zeros(value: pl.Expr, scale: int) -> pl.Expr:
 
 
 def _bits(value: pl.Expr) -> pl.Expr:
-    """Return an expression: a float's 64 bits as an integer, the same for all NaNs. Versions of libraries print floats
-    differently, bits stay."""
+    """Return an expression: a float's 64 bits as an integer, the same for all NaNs.
+
+    Versions of libraries print floats differently, but their bits stay the same.
+    """
     wide = value.cast(pl.Float64)
     return pl.when(wide.is_nan()).then(float("nan")).otherwise(wide).reinterpret(dtype=pl.Int64)

@@ -195,8 +195,10 @@ def batch_prefix(pipeline: str, stream: str, read_at: datetime, batch_id: str) -
 
 
 def new_attempt_prefix(batch: Batch) -> str:
-    """Return a prefix for files that are made from a batch. Every attempt has its own: an object is never written
-    twice."""
+    """Return a prefix for files that are made from a batch.
+
+    Every attempt has its own prefix, because an object is never written twice.
+    """
     attempt = f"{batch.batch_id}-{secrets.token_hex(4)}"
     return batch_prefix(batch.pipeline, batch.stream, batch.read_at, attempt)
 

@@ -83,7 +83,7 @@ class BatchWriter:
         return tuple(self._writers[kind].parts) if kind in self._writers else ()
 
     def _longest_bytes(self) -> dict[str, int]:
-        """Columns are as wide as their longest value in any kind of file."""
+        """Return how long the longest value of every column is, in all kinds of files together."""
         longest: dict[str, int] = {}
         for writer in self._writers.values():
             for name, length in writer.longest_bytes.items():

@@ -23,8 +23,10 @@ from millrace.lake.store import ObjectStore
 
 
 class PartWriter:
-    """Writes frames under ``prefix`` into files ``<stem>-<number>.<suffix>``; a context manager, so that no temporary
-    file outlives it. ``part_bytes`` replaces the format's own limit."""
+    """Writes frames under ``prefix`` into files ``<stem>-<number>.<suffix>``.
+
+    It is a context manager, so that no temporary file outlives it. ``part_bytes`` replaces the format's own limit.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Writing on a thread of its own, at most one step behind the caller, who makes the next chunk meanwhile."""
+"""A thread that writes one step at a time, so that the caller can make the next chunk meanwhile."""
 
 from __future__ import annotations
 

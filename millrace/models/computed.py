@@ -37,10 +37,10 @@ class ModelRows:
 
 
 def compute(model: Model, inputs: Mapping[str, pl.DataFrame], place: str, located_by: Mapping[str, str]) -> ModelRows:
-    """Call a model's function and check its rows. A rejected row is located by the columns that ``located_by`` names,
-    each under the name that it has there.
+    """Call a model's function and check its rows.
 
-    Raises FatalError that names ``place``.
+    ``located_by`` names the columns that locate a rejected row, each with the name that it has in the rejects. Raises
+    FatalError that names ``place``.
     """
     try:
         rows: object = model.function(**inputs)
@@ -70,8 +70,10 @@ def compute(model: Model, inputs: Mapping[str, pl.DataFrame], place: str, locate
 
 
 def rename_locations(rejects: pl.DataFrame, names: Mapping[str, str]) -> pl.DataFrame:
-    """Return rejects that were located by columns of the model with other names for these columns: those of the key of
-    the root, by which a replay finds their rows."""
+    """Return rejects that name the columns of their locations differently: as ``names`` says.
+
+    Rejects of a model are located by columns of the model, but a replay finds their rows by the key of the root.
+    """
     given = [orjson.loads(text) for text in rejects["coordinates"]]
     renamed = [orjson.dumps({names[name]: value for name, value in one.items()}).decode() for one in given]
     return rejects.with_columns(pl.Series("coordinates", renamed, pl.String))

@@ -21,8 +21,10 @@ from millrace.models.readings import NO_NUMBERS, NUMBER, find_outdated, number_r
 
 
 class LandedStream:
-    """Reads a stream's batch from the landing zone. ``writer`` writes the copy in the processed zone; None: the batch
-    is not copied."""
+    """Reads a stream's batch from the landing zone.
+
+    ``writer`` writes the copy in the processed zone; None: the batch is not copied.
+    """
 
     def __init__(self, stream: Stream, batch: Batch, landing: ObjectStore, writer: BatchWriter | None) -> None:
         self.batch, self._stream, self._landing, self._writer = batch, stream, landing, writer
@@ -31,8 +33,10 @@ class LandedStream:
         """A frame without rows that has all columns."""
 
     def rows(self, *, feeds_models: bool) -> Iterator[pl.DataFrame]:
-        """Copy the rows, and yield them with all columns. If they feed models, a row that was read more than once is
-        only yielded as it counts."""
+        """Copy the rows, and yield them with all columns.
+
+        If they feed models, only the latest reading of a row that was read more than once is yielded.
+        """
         outdated = self._find_outdated() if feeds_models else NO_NUMBERS
         for frame in number_rows(self._copy("part", self.batch.files.rows)):
             counting = frame.join(outdated, on=NUMBER, how="anti") if outdated.height else frame
@@ -71,7 +75,7 @@ class LandedStream:
             yield frame
 
     def _find_outdated(self) -> pl.DataFrame:
-        """Return the numbers of the rows that a model must not get. In a log every row is a row of its own."""
+        """Return the numbers of the rows that a model must not get; none for a log, in which every row counts."""
         if not self.batch.row_id_column or self._stream.load.dated_by:
             return NO_NUMBERS
         cursor = column_name(self._stream.capture.stamp) if self._stream.capture.stamp else ""

@@ -49,7 +49,7 @@ def _digest(pipeline: Pipeline, model: Model, batches: Mapping[str, Batch]) -> s
 
 
 def _batch_ids(pipeline: Pipeline, model: Model, batches: Mapping[str, Batch]) -> list[str]:
-    """Return the ids of the batches of all inputs; a batch that comes by several ways is there as often."""
+    """Return the ids of the batches of all inputs; an id is repeated if several inputs lead to its batch."""
     above = [one for one in pipeline.models if one.name in model.inputs]
     own = [batches[name].batch_id for name in model.inputs if name in batches]
     return [*own, *(batch for one in above for batch in _batch_ids(pipeline, one, batches))]

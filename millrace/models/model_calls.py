@@ -34,14 +34,16 @@ class ModelCalls:
     def call_through(
         self, model: Model, root: str, rows: pl.DataFrame, whole: Mapping[str, pl.DataFrame]
     ) -> pl.DataFrame:
-        """Return what a model gives for some rows of its root, by way of the models between them. ``whole`` are inputs
-        that are held whole."""
+        """Return what a model gives for some rows of its root, through the models between them.
+
+        ``whole`` are inputs that are held whole.
+        """
         between = [name for name in model.inputs if name not in whole and name != root]
         inputs = {name: self.call_through(self._models[name], root, rows, whole) for name in between}
         return self.call(model, {**whole, root: rows, **inputs}).rows
 
     def call_on_whole(self, model: Model, whole: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """Return what a model gives for streams that are held whole, by way of the models between them."""
+        """Return what a model gives for streams that are held whole, through the models between them."""
         between = {name: self.call_on_whole(self._models[name], whole) for name in model.inputs if name in self._models}
         return self.call(model, {**whole, **between}).rows
 

@@ -1,6 +1,6 @@
 """Rows that a batch holds more than once: a document that moved while it was read, a message that was sent again.
 
-Of several readings of one row the same one counts as in the table of the stream.
+Models are given the reading of such a row that the table of the stream keeps too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ROWS_AT_ONCE = 1_000_000
 """How many row ids are held in memory."""
 NUMBER = "number$"
 NO_NUMBERS = pl.DataFrame(schema={NUMBER: pl.Int64})
-"""Says that no row is outdated."""
+"""A frame that says that no row is outdated."""
 _SHARE = "share$"
 
 

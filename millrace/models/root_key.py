@@ -43,8 +43,10 @@ class RootKey:
         return rows.select(list(self.columns))
 
     def keys_to_search(self, chunk: pl.DataFrame, rows: pl.DataFrame, *, is_key: bool) -> pl.DataFrame:
-        """Return the keys of the chunk by which deleted rows of the model are found in its target: all of them; or, if
-        the root's key ``is_key`` of the model, the keys without a row now."""
+        """Return the keys of the chunk by which deleted rows of the model are found in its target.
+
+        These are all keys of the chunk or, if the root's key ``is_key`` of the model, the keys that have no row now.
+        """
         keys = self.keys_of_source(chunk, rows.schema)
         return keys.join(self.keys_of_model(rows), on=list(self.columns), how="anti") if is_key else keys
 
@@ -54,7 +56,7 @@ class RootKey:
         return chunk[numbered.join(self.keys_of_model(rows), on=list(self.columns), how="semi")[_NUMBER]]
 
     def check(self, chunk: pl.DataFrame, rows: pl.DataFrame) -> None:
-        """Raises FatalError when rows hold a key that the rows which they were made of do not have."""
+        """Raise FatalError when rows hold a key of the root that is not in the chunk they were made of."""
         keys = self.keys_of_source(chunk, rows.schema)
         foreign = self.keys_of_model(rows).join(keys, on=list(self.columns), how="anti").height
         if foreign:
@@ -68,8 +70,10 @@ class RootKey:
 
 
 def check_additive(chunk: pl.DataFrame, compute: Compute, key: RootKey | None, place: str) -> None:
-    """Raises FatalError when a model gives other rows for parts of the ``chunk`` than for all of it, or a row that
-    holds another key of the root than the only row it was given."""
+    """Raise FatalError when a model gives other rows for parts of the ``chunk`` than for all of it.
+
+    It is also raised for a row that holds another key of the root than the only row it was made of.
+    """
     if chunk.height <= 1:
         return
     sample = chunk.head(SAMPLE_ROWS)
@@ -89,6 +93,6 @@ def check_additive(chunk: pl.DataFrame, compute: Compute, key: RootKey | None, p
 
 
 def _are_same(one: pl.DataFrame, other: pl.DataFrame) -> bool:
-    """Whether both have the same rows in any order; a row that comes twice counts once."""
+    """Return whether both frames have the same rows in any order; a row that comes twice counts once."""
     first, second = (frame.unique().sort(pl.all(), nulls_last=True) for frame in (one, other))
     return first.equals(second, null_equal=True)

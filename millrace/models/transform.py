@@ -1,7 +1,7 @@
-"""Transform: the batches of one run into the processed zone, as they are and as what the models make of them.
+"""Transform: copy the batches of one run to the processed zone, and compute the batches of models from them.
 
 Rows pass in bounded chunks: each is written as Parquet and given to the models that are computed from it, whose rows
-are written and handed on likewise. Only snapshots, and the rows of models over models, are held whole
+are written and handed on in the same way. Only snapshots, and the rows of models over models, are held whole
 (docs/decisions/0009-models.md).
 """
 
@@ -113,7 +113,7 @@ class _Transform:
                 self._incomplete |= {model.name: model.name} if output.has_rejects else {}
 
     def take_changes(self) -> None:
-        """Take everything else chunk by chunk: every model of a root is called with the chunk, after its inputs."""
+        """Compute all other models chunk by chunk: every model of a root is called with the chunk, after its inputs."""
         for name, stream in self._streams.items():
             deleted = stream.deletes()
             stream.copy_sample()
@@ -142,7 +142,7 @@ class _Transform:
         return any(stream in self._roots.of(model) for model in self._models)
 
     def _without_former_owners(self, model: Model, rows: pl.DataFrame) -> pl.DataFrame:
-        """Return the rows of a model without rows that only a former row makes, whose key another row has by now."""
+        """Return the rows of a model without those that only a former row makes and whose key another row has now."""
         is_repeated = pl.len().over(list(model.keys)) > 1
         if not any(self._batches[name].files.former for name in self._roots.of(model)) or model.load.dated_by:
             return rows
@@ -156,7 +156,7 @@ class _Transform:
         return pl.concat([rows.filter(~is_repeated), current], rechunk=True)
 
     def _without(self, root: str, frame: pl.DataFrame, deleted: pl.DataFrame) -> pl.DataFrame:
-        """Return the rows that are still there: keys were found to be deleted after rows were read."""
+        """Return the rows that are still in the source: keys may be found to be deleted after their rows were read."""
         keys = [column_name(key) for key in self._pipeline.stream(root).keys]
         return frame.join(deleted.select(keys), on=keys, how="anti") if deleted.height else frame
 
@@ -209,8 +209,11 @@ class _Transform:
         return self._outputs[model.name].admit(self._calls.call(model, inputs))
 
     def _must_wait(self, model: Model) -> bool:
-        """Whether an input is a model that rejected rows, or waits itself: without these rows the model would give
-        other rows than it should. A model of snapshots waits for a run in which they are right."""
+        """Return whether an input is a model that rejected rows, or that waits itself.
+
+        Without these rows the model would give other rows than it should. A model of snapshots waits for a run in which
+        they are right.
+        """
         incomplete = {self._incomplete[name] for name in model.inputs if name in self._incomplete}
         for name in sorted(incomplete):
             if self._roots.changing(model):
@@ -233,7 +236,7 @@ class _Transform:
 
 
 def _has_snapshots(pipeline: Pipeline, model: Model, read: Collection[str]) -> bool:
-    """Whether the snapshots that a model is computed from, by whatever way, are among the streams that were read.
+    """Return whether all snapshots that a model is computed from, directly or through models, were read.
 
     Without them a model of snapshots waits for the next run, which reads all again. Raises ConfigurationError when the
     model takes changes too, because changes come once.
@@ -255,5 +258,5 @@ def _dtypes(model: Model) -> dict[str, pl.DataType]:
 
 
 def _may_come_again(model: Model, models: Sequence[Model]) -> bool:
-    """Whether a row may be given with several chunks, because its key is not a key of the root."""
+    """Return whether a row may be given with several chunks, because its key is not a key of the root."""
     return model.deletes == "ignore" or any(one.name in model.inputs for one in models)

@@ -24,28 +24,30 @@ from millrace.queues.objects import put_messages
 from millrace.queues.queue import Message, MessageQueue
 
 STALE = timedelta(hours=6)
-"""How old the name of an object may be when it is written: well within the time for which runs look for objects that
-are named late (source.py)."""
+"""How old the name of an object may be when it is written.
+
+It is well within the time for which runs look for objects with late names (source.py).
+"""
 
 DELETED_AT_ONCE = 10
-"""As many messages as one request deletes."""
+"""How many messages one request deletes at most."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """When a consumer stops."""
+    """When a consumer stops: as soon as one of these is true."""
 
     seconds: float | None = None
-    """After so many seconds; None: never for that."""
+    """It worked for so many seconds; None: no limit."""
     messages: int | None = None
-    """After so many messages; None: never for that."""
+    """It collected so many messages; None: no limit."""
     until_empty: bool = True
-    """When the queue is empty."""
+    """The queue is empty."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How a consumer works."""
+    """How a consumer works: how many requests at once, how large objects are, how long it waits."""
 
     lanes: int = 8
     """How many requests there are at once."""
@@ -73,7 +75,7 @@ class Collected:
     """Messages among them that could not be deleted and will come again."""
 
     def __add__(self, other: Collected) -> Collected:
-        """Add both."""
+        """Return the sums of both."""
         return Collected(self.objects + other.objects, self.messages + other.messages, self.returning + other.returning)
 
 
@@ -89,16 +91,19 @@ def collect(
     stop: threading.Event,
     progress: Progress,
 ) -> Collected:
-    """Collect until the budget is spent or ``stop`` is set; then everything in hand is written and deleted.
+    """Collect until the budget is spent or ``stop`` is set; then write and delete all messages in hand.
 
-    Raises what queue and store raise, after all lanes have ended; what is in hand then is given back to the queue.
+    Raises what queue and store raise, after all lanes have ended; messages that are still in hand are given back to the
+    queue.
     """
     return _Consumer(queue, store, prefix, budget, pace, stop, progress).run()
 
 
 class _Held:
-    """Messages in hand: those that wait for their object, those that are safe and wait to be deleted, and until when
-    the queue keeps each from other consumers."""
+    """Messages in hand, and until when the queue keeps each from other consumers.
+
+    A message waits for its object to be written, or it is safe and waits to be deleted.
+    """
 
     def __init__(self, pace: Pace) -> None:
         self._pace, self._lock = pace, threading.Lock()
@@ -109,8 +114,10 @@ class _Held:
         self.received = 0
 
     def add(self, messages: Sequence[Message], asked: float) -> list[Message]:
-        """Take messages in hand that were asked for at the time ``asked``. Return all that wait, if they are to be
-        written now."""
+        """Take messages in hand that were asked for at the time ``asked``.
+
+        Return all messages that wait, if they are to be written now.
+        """
         with self._lock:
             if not self._waiting:
                 self._since = time.monotonic()
@@ -121,12 +128,12 @@ class _Held:
             return self._take() if self._is_due() else []
 
     def due_in(self) -> float:
-        """Return the seconds until the messages that wait are to be written; infinity where none wait."""
+        """Return the seconds until the waiting messages are to be written; infinity if none wait."""
         with self._lock:
             return self._since + self._pace.flush_seconds - time.monotonic() if self._waiting else math.inf
 
     def take(self) -> list[Message]:
-        """Take all messages that wait."""
+        """Return all messages that wait for an object; they wait no more."""
         with self._lock:
             return self._take()
 
@@ -136,7 +143,7 @@ class _Held:
             self._safe += [message.receipt for message in messages]
 
     def safe(self) -> list[str]:
-        """Take receipts of messages that are to be deleted, as many as one request takes."""
+        """Return receipts of messages that are to be deleted, as many as one request takes."""
         with self._lock:
             return [self._safe.popleft() for _ in range(min(len(self._safe), DELETED_AT_ONCE))]
 
@@ -147,8 +154,10 @@ class _Held:
                 self._until.pop(receipt, None)
 
     def ending(self) -> list[str]:
-        """Return the messages that are kept for less than half of the time, and count them as kept for all of it
-        again."""
+        """Return the messages that the queue keeps for us for less than half of the time.
+
+        From now on they count as kept for the whole time again.
+        """
         now, seconds = time.monotonic(), self._pace.visibility_seconds
         with self._lock:
             ending = [receipt for receipt, until in self._until.items() if until - now < seconds / 2]
@@ -156,7 +165,7 @@ class _Held:
         return ending
 
     def all(self) -> list[str]:
-        """Return the receipts of everything in hand."""
+        """Return the receipts of all messages in hand."""
         with self._lock:
             return list(self._until)
 
@@ -173,7 +182,7 @@ class _Held:
 
 
 class _Consumer:
-    """Lanes that each receive, and write and delete when it falls to them; beside them one thread that renews."""
+    """Lanes that each receive, write and delete messages; beside them one thread that renews their visibility."""
 
     def __init__(
         self,
@@ -214,8 +223,10 @@ class _Consumer:
             lane.result()
 
     def _lane(self) -> None:
-        """Receive until it is time to stop. All lanes delete what is safe before they receive more, so that no more is
-        in hand than an object takes."""
+        """Receive until it is time to stop.
+
+        All lanes delete what is safe before they receive more, so that no more is in hand than an object takes.
+        """
         try:
             while self._goes_on():
                 self._delete_safe()
@@ -233,12 +244,12 @@ class _Consumer:
         return not (is_spent or self._stop.is_set() or self._failed.is_set() or time.monotonic() >= self._end)
 
     def _wait_seconds(self) -> int:
-        """Return how long a receive may wait: no longer than there is time, nor than the messages in hand may wait."""
+        """Return how long a receive may wait: at most until the budget ends, or the messages in hand are due."""
         left = min(self._pace.wait_seconds, self._end - time.monotonic(), self._held.due_in())
         return max(0, math.ceil(left))
 
     def _store_all(self, messages: Sequence[Message]) -> None:
-        """Write an object; then its messages may be deleted."""
+        """Write an object of these messages; then they may be deleted."""
         if not messages:
             return
         named = datetime.now(UTC)
@@ -265,6 +276,8 @@ class _Consumer:
             self._progress(self._collected)
 
     def _renew(self) -> None:
-        """Keep what is in hand from other consumers. Messages that could not be kept come again: a duplicate, and no
-        loss."""
+        """Keep the messages in hand from other consumers, until all lanes have ended.
+
+        Messages that could not be kept come again: they are duplicates, and none is lost.
+        """
         self._queue.extend(self._held.ending(), self._pace.visibility_seconds)

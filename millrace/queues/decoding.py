@@ -1,4 +1,4 @@
-"""How messages become rows: each is a JSON object, read by itself, and rejected with its reason where it is none."""
+"""Messages become rows: each message is one JSON object, or is rejected with the reason why it is none."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class MessageDecoder:
         return Chunk(frame.filter(keep), columns, _rejects(messages, rejected), self._documents.omitted)
 
     def _columns(self) -> tuple[Column, ...]:
-        """Return the columns, those of the contract first, whether a message had them or not."""
+        """Return the columns, first those of the contract, whether or not a message had them."""
         met = {column.name: column for column in self._documents.columns}
         named = [met.pop(name, Column(name, name, data_type)) for name, data_type in self._contract.items()]
         return (*named, *met.values())
@@ -62,7 +62,7 @@ class MessageDecoder:
 
 
 def _parsed(body: str) -> dict[str, Any] | str:
-    """Return the object of a message, or why there is none."""
+    """Return the object that a message holds, or the reason why it holds none."""
     try:
         value = loads(body)
     except ValueError:

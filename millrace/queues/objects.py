@@ -1,7 +1,7 @@
-"""Messages as they were collected: objects of the lake that hold bodies as they came, under keys that sort by time.
+"""Collected messages: objects of the lake that hold bodies as they were received, under keys that sort by time.
 
-An object is there as a whole or not at all, and is never rewritten; where a message lies is the object's name and its
-place in it.
+An object is there as a whole or not at all, and is never rewritten. The address of a message is the name of its object
+and its number within it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from millrace.lake.store import ObjectStore
 
 COLLECTED, SUFFIX = "collected", ".parquet"
 BODY, SENT = "body", "sent"
-"""Columns of an object: the message, and the identity that it keeps however often it is delivered."""
+"""Columns of an object: the message, and the id that the message keeps however often it is delivered."""
 DAY = timedelta(days=1)
 _TIME = "%Y%m%dT%H%M%S.%fZ"
 
@@ -29,7 +29,7 @@ def collected_prefix(pipeline: str, stream: str) -> str:
 
 
 def put_messages(store: ObjectStore, prefix: str, messages: Sequence[tuple[str, str]], now: datetime) -> str:
-    """Write one object of identities and bodies, and return its name. The messages are safe when this returns."""
+    """Write one object of message ids and bodies, and return its name. The messages are safe when this returns."""
     name, written = new_batch_id(now), io.BytesIO()
     frame = pl.DataFrame(messages, schema={SENT: pl.String, BODY: pl.String}, orient="row")
     frame.write_parquet(written, compression="zstd")
@@ -38,7 +38,7 @@ def put_messages(store: ObjectStore, prefix: str, messages: Sequence[tuple[str, 
 
 
 def get_messages(store: ObjectStore, prefix: str, name: str) -> pl.DataFrame:
-    """Return the messages of an object, and where each lies (MESSAGE_ADDRESS)."""
+    """Return the messages of an object, with the address of each (MESSAGE_ADDRESS)."""
     messages = pl.read_parquet(io.BytesIO(store.get_bytes(key_of(prefix, name))))
     places = pl.format("{}#{}", pl.lit(name), pl.int_range(pl.len())).alias(MESSAGE_ADDRESS)
     return messages.select(places, SENT, BODY)
@@ -55,12 +55,12 @@ def time_of(name: str) -> datetime:
 
 
 def first_name(moment: datetime) -> str:
-    """Return a text that sorts before the names of all objects from this moment on."""
+    """Return a text that sorts before the names of all objects that were named at ``moment`` or later."""
     return moment.astimezone(UTC).strftime(_TIME)
 
 
 def names(store: ObjectStore, prefix: str, start: datetime | None = None, end: datetime | None = None) -> Iterator[str]:
-    """Give the names of the objects from ``start`` on and before ``end``, in order, however many there are."""
+    """Yield the names of the objects from ``start`` on and before ``end``, in order, however many there are."""
     lower, upper = first_name(start) if start else "", first_name(end) if end else "~"
     for folder in _days(prefix, start, end) if start else [f"{prefix}/"]:
         for key in store.list_keys(folder):
@@ -70,7 +70,7 @@ def names(store: ObjectStore, prefix: str, start: datetime | None = None, end: d
 
 
 def _days(prefix: str, start: datetime, end: datetime | None) -> Iterator[str]:
-    """Give the folder of each day, until tomorrow: not all clocks are the same."""
+    """Yield the folder of each day until tomorrow, because not all clocks are the same."""
     day, last = start.astimezone(UTC).date(), ((end or datetime.now(UTC) + DAY).astimezone(UTC)).date()
     while day <= last:
         yield f"{prefix}/{day:%Y/%m/%d}/"

@@ -9,28 +9,33 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message in hand."""
+    """A message that was received and is not deleted yet."""
 
     body: str
-    """The message as it was sent."""
+    """The text of the message as it was sent."""
     receipt: str
-    """The word by which it is deleted."""
+    """The text by which the message is deleted."""
     identity: str
-    """The id that it keeps however often it is delivered."""
+    """The id that the message keeps however often it is delivered."""
 
 
 class MessageQueue(Protocol):
-    """A queue that delivers at least once. All methods block and are called from several threads. They raise
-    Unreachable when the service does not answer or throttles, and ConfigurationError when it refuses."""
+    """A queue that delivers at least once.
+
+    All methods block and are called from several threads. They raise Unreachable when the service does not answer or
+    throttles, and ConfigurationError when it refuses.
+    """
 
     @property
     def place(self) -> str:
-        """The name of the queue, for messages to people."""
+        """The name of the queue in messages to people."""
         ...
 
     def receive(self, visibility_seconds: int, wait_seconds: int) -> list[Message]:
-        """Receive some messages, which nobody else is given for ``visibility_seconds``; none if none came within
-        ``wait_seconds``."""
+        """Receive some messages; none if no message came within ``wait_seconds``.
+
+        Nobody else is given these messages for ``visibility_seconds``.
+        """
         ...
 
     def delete(self, receipts: Sequence[str]) -> int:
@@ -38,8 +43,10 @@ class MessageQueue(Protocol):
         ...
 
     def extend(self, receipts: Sequence[str], visibility_seconds: int) -> None:
-        """Keep messages from others for that long from now on; 0 gives them back. Messages that are not in hand any
-        more are passed over."""
+        """Keep messages from others for ``visibility_seconds`` from now on; 0 gives them back.
+
+        Messages that are not in hand any more are passed over.
+        """
         ...
 
     def send(self, bodies: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
-"""Capture from what consumers collected of a queue: objects of the lake that each hold messages, in order of time.
+"""Capture of a queue: read the objects of the lake into which consumers collected its messages, in order of time.
 
-Which of them were applied is known object by object, because consumers that work side by side finish out of order. One
+The ledger records each object that was applied, because consumers that work side by side finish out of order. An object
 that appears later than OVERLAP behind another is found by a read of everything (docs/decisions/0011-queues.md).
 """
 
@@ -31,14 +31,16 @@ from millrace.sources.chunk import Chunk, Keys, ReadFacts, Selection, Source, Wi
 OVERLAP = timedelta(days=1)
 CHUNK_MESSAGES = 20_000
 REMEMBERED_CHUNKS = 50
-"""How many chunks of messages are remembered to drop messages that were delivered twice: they come within minutes, or
-hours at most."""
+"""How many chunks of messages are remembered, to drop messages that were delivered twice.
+
+A second delivery comes within minutes, or hours at most.
+"""
 OBJECTS_AT_ONCE = 8
-"""How many objects are fetched side by side and held; each has as many messages as a consumer collects at once."""
+"""How many objects are fetched side by side and held in memory. Each has as many messages as one consumer collected."""
 REPORT = "report it with the stream's declaration"
 
 Applied = Callable[[Pipeline, Stream, str], Collection[str]]
-"""Returns the objects of a stream that were applied, of those from a name on."""
+"""Returns which objects of a stream were applied, among those with this name or a later one."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class CollectedSource(Source):
 
 @dataclass(frozen=True)
 class CollectedReading:
-    """A read that has begun; ``places`` are the only messages that are asked for (None: all)."""
+    """A read that has begun; ``places`` are the addresses of the only messages that are asked for (None: all)."""
 
     facts: ReadFacts
     _store: ObjectStore
@@ -108,7 +110,7 @@ class CollectedReading:
     _places: frozenset[str] | None
 
     async def chunks(self) -> AsyncGenerator[Chunk, None]:
-        """Give the messages in the order of their objects, each once, decoded some thousands at a time."""
+        """Yield the messages in the order of their objects, each once, decoded some thousands at a time."""
         decoder, held, seen = MessageDecoder(self._stream, self._target_columns), pl.DataFrame(), _Seen()
         async with aclosing(read_ahead(self._blocks())) as blocks:
             async for block in blocks:
@@ -121,17 +123,17 @@ class CollectedReading:
             yield await asyncio.to_thread(decoder.decode, seen.fresh(held))
 
     async def count(self) -> None:
-        """Nothing to count: which objects there are is known before the read, and none of them is read in part."""
+        """Return None: the objects are known before the read, and none of them is read in part."""
 
     async def sample(self, rows: int) -> tuple[int, list[Chunk]]:
-        """Raise FatalError: a stream of messages is not reconciled."""
+        """Raise FatalError: a stream of messages has no sweep."""
         del rows
         raise FatalError(
             "what was collected of a queue is not sampled", place=f"stream {self._stream.name}", remedy=REPORT
         )
 
     async def _blocks(self) -> AsyncGenerator[list[pl.DataFrame], None]:
-        """Give the messages of some objects at a time."""
+        """Yield the messages of some objects at a time."""
         for start in range(0, len(self._objects), OBJECTS_AT_ONCE):
             yield await self._block(start)
 
@@ -145,14 +147,16 @@ class CollectedReading:
 
 
 class _Seen:
-    """Which messages came lately: a message whose consumer died after it was stored is stored again by another
-    consumer."""
+    """Remembers which messages were read lately.
+
+    A message whose consumer died after it stored it is stored again by another consumer.
+    """
 
     def __init__(self) -> None:
         self._lately: deque[pl.Series] = deque(maxlen=REMEMBERED_CHUNKS)
 
     def fresh(self, messages: pl.DataFrame) -> pl.DataFrame:
-        """Return the messages that did not come before."""
+        """Return the messages that were not read before."""
         fresh = messages.unique(SENT, keep="first", maintain_order=True)
         for seen in self._lately:
             fresh = fresh.filter(~pl.col(SENT).hash().is_in(seen.implode()))
@@ -161,8 +165,10 @@ class _Seen:
 
 
 def _facts(objects: Sequence[str], selection: Selection) -> ReadFacts:
-    """The next position is the time of the newest object: an object with an earlier name that appears later is found
-    by the overlap."""
+    """Return what is fixed of a read; its next position is the time of the newest object.
+
+    An object with an earlier name that appears later is found by the overlap.
+    """
     lower, collected = (selection.lower, tuple(objects)) if isinstance(selection, Window) else (None, ())
     position = time_of(objects[-1]).isoformat() if objects else lower
     return ReadFacts(

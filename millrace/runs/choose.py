@@ -1,4 +1,4 @@
-"""What one run of a stream reads: a window from its position on, everything, a sweep that is due, or a replay."""
+"""Choose what one run of a stream reads: the window since its position, everything, a due sweep, or a replay."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from millrace.warehouse.stream_state import StreamState
 
 Mode = Literal["incremental", "full", "sweep", "replay"]
 ReadKind = Literal["window", "sweep", "replay", "snapshot"]
-"""Kinds of batches that are read; the batch of a model is computed."""
+"""Kinds of batches that are read; only the batch of a model is computed."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,11 @@ class Choice:
 
 
 async def choose(context: StreamContext, bounds: Bounds) -> Choice:
-    """Choose what a run reads. A due sweep takes the place of the window, except for a stream that was never loaded: it
-    is read as a whole. A snapshot is all of these at once."""
+    """Choose what a run reads.
+
+    A due sweep takes the place of the window, except for a stream that was never loaded: all of it is read. A snapshot
+    always reads everything.
+    """
     is_accepted = await _is_accepted(context, bounds.consent)
     if context.stream.is_snapshot:
         return Choice("snapshot", by_value=bounds.mode == "full" or bounds.deep)
@@ -79,7 +82,7 @@ async def choose(context: StreamContext, bounds: Bounds) -> Choice:
 
 
 def _choose_next(context: StreamContext, state: StreamState) -> Choice:
-    """Go on where the last run ended. Everything is read for a model that was never loaded."""
+    """Choose the window that begins where the last run ended, or everything for a model that was never loaded."""
     if state.position is None or state.unfilled:
         return Choice("window")
     if is_due(context.stream.sweep, state.last_sweep, datetime.now(UTC)):
@@ -88,8 +91,10 @@ def _choose_next(context: StreamContext, state: StreamState) -> Choice:
 
 
 async def _is_accepted(context: StreamContext, consent: Consent) -> bool:
-    """Return whether a person accepted that the target's rows come from another source than the one declared. Raises
-    ConfigurationError when they do and nobody accepted it."""
+    """Return whether a person accepted that the target's rows come from another source than the declared one.
+
+    Raises ConfigurationError when they do and nobody accepted it.
+    """
     recorded, declared = (await context.state()).source, context.stream.source
     if not consent.accept_source:
         check_source(recorded, declared, f"stream {context.pipeline.name}.{context.stream.name}")
@@ -97,9 +102,9 @@ async def _is_accepted(context: StreamContext, consent: Consent) -> bool:
 
 
 def _now(stream: Stream) -> str | None:
-    """Return where the window of a chosen span ends if it has no end; None: it stays open.
+    """Return where a chosen window without an end ends; None: it stays open.
 
-    For messages an open window would leave out what was applied, which is not what a person asks for.
+    An open window of messages would leave out messages that were applied already, which is not what a person asks for.
     """
     return None if stream.capture.keeps_rows else datetime.now(UTC).isoformat()
 

@@ -30,7 +30,7 @@ class StreamContext:
     _state: StreamState | None = field(default=None, repr=False)
 
     async def state(self) -> StreamState:
-        """Return how far the stream has come in the warehouse; it is asked once."""
+        """Return how far the stream has come in the warehouse. The warehouse is queried once."""
         if self._state is None:
             self._state = await asyncio.to_thread(self.warehouse.find_state, self.pipeline, self.stream)
         return self._state
@@ -40,8 +40,11 @@ class StreamContext:
         return (await self.state()).columns
 
     async def facts(self, reading: Reading, selection: Selection) -> ReadFacts:
-        """Return what is fixed of a read, as its batch records it: the next position only where the selection
-        advances, and with what an operator should know about the position that the read may have begun from."""
+        """Return what is fixed of a read, as its batch records it.
+
+        It has a next position only if the selection advances, and a note if an operator should know something about the
+        position that the read began from.
+        """
         read = reading.facts
         begun = (await self.state()).note if isinstance(selection, Window) else ""
         if not selection.advances:

@@ -45,8 +45,10 @@ class DeadLetters:
 def send_dead_letters(
     pipeline: Pipeline, stream: Stream, warehouse: Warehouse, store: ObjectStore, queue: MessageQueue
 ) -> DeadLetters:
-    """Send the messages that the latest batches were the first to read and rejected. Messages that a replay or a read
-    of everything rejects again were sent before, and are not sent again."""
+    """Send the messages that the latest batches were the first to read and reject.
+
+    A message that a replay or a read of everything rejects once more was sent before, and is not sent again.
+    """
     since, sent, lost = datetime.now(UTC) - LOOK_BACK, 0, list[str]()
     latest = {one.manifest for one in warehouse.open_rejects(pipeline, stream) if one.read_at >= since}
     for manifest in sorted(latest):

@@ -31,12 +31,12 @@ class BatchDestination:
     processed: ObjectStore | None = None
     """The processed zone; None: it is the landing zone."""
     dated: Dated | None = None
-    """Which date a read is of, if that is declared."""
+    """Tells from which date on the content of a read is valid, if that is declared."""
     cli_name: str = ""
     """How a command names the pipeline; '': by ``pipeline``."""
 
     def effective_at(self, read_at: datetime, previous: datetime | None) -> datetime:
-        """Return since when that is taken to be so which a read shows and the ``previous`` read did not."""
+        """Return from when on the content of a read is valid that the ``previous`` read did not show."""
         return self.dated.effective_at(read_at, previous) if self.dated else read_at
 
     def prefix(self, stream: str, read_at: datetime, batch_id: str) -> str:

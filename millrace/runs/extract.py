@@ -83,7 +83,7 @@ class Extraction:
         self._begun_at, self._batch_id = datetime.now(UTC), new_batch_id(read.read_at)
         self._keys = [column_name(key) for key in stream.keys]
         self.fitting = Fitting(stream, destination.limits, state.columns, read.location_columns)
-        """What every chunk goes through."""
+        """The checks and conversions that every chunk goes through."""
         self._columns: dict[str, Column] = {}
         self._met: set[str] = set()
         self._accepted = 0
@@ -124,8 +124,10 @@ class Extraction:
         self.report(self._accepted + self._rejected)
 
     def keep_rejects(self, rejected: pl.DataFrame) -> None:
-        """Put rejected rows into the lake and count them. A row that is met twice (it moved while it was read, or a
-        sweep read it again) is kept and counted once."""
+        """Put rejected rows into the lake and count them.
+
+        A row that is met twice (it moved while it was read, or a sweep read it again) is kept and counted once.
+        """
         met = pl.Series(list(self._met), dtype=pl.String).implode()
         fresh = rejected.filter(~pl.col("coordinates").is_in(met)) if rejected.height else rejected
         self._files.write_rejects(fresh)
@@ -173,8 +175,7 @@ class Extraction:
             self._destination.progress(rows)
 
     def finish(self, *, matched: int = 0, closes: Sequence[str] = ()) -> Batch | None:
-        """Return the batch, its manifest written; None when nothing at all was read, unless it records an accepted
-        source.
+        """Write the manifest and return the batch; None when nothing was read, unless it records an accepted source.
 
         ``matched`` are rows that were compared and found equal, ``closes`` the batches whose rejects this one reads
         again. Raises TooManyRejects, after the rejects were kept, when there are more than the stream allows.
@@ -203,7 +204,10 @@ class Extraction:
         return self._files.reject_counts.total()
 
     def _check_rejects(self, read: int) -> None:
-        """Raises TooManyRejects. A replay reads again what was accepted as rejected before."""
+        """Raise TooManyRejects when too many rows were rejected.
+
+        A replay is not checked: it reads rows again that were accepted as rejected before.
+        """
         if self._purpose.kind == "replay" or self._purpose.consent.accept_rejects:
             return
         command = f"millrace rejects {self._destination.command_name} --stream {self._stream.name}"

@@ -1,4 +1,4 @@
-"""Rows asked for by key, and what it means when one is not found.
+"""Look up rows by key, and decide what it means when a row is not found.
 
 A key that the scan has just seen and that a look-up does not find is not taken for deleted: a second pass over the
 source's keys decides. If that pass sees the key, the look-up is broken, and nothing is committed
@@ -24,7 +24,7 @@ from millrace.sources.chunk import Keys
 Key = tuple[Any, ...]
 
 UNSETTLED_KEYS, UNSETTLED_BYTES = 100_000, 64 * 1024 * 1024
-"""A second pass decides as soon as so many keys, or so much text in them, are unsettled."""
+"""A second pass decides as soon as so many keys, or keys with so much text, are unsettled."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,10 @@ class LookUps:
         self._unsettled_bytes = 0
 
     async def look_up(self, scanned: Sequence[Key], missing: Sequence[Key]) -> None:
-        """Read rows by keys that the scan saw (``scanned``), and by keys that only the target has (``missing``). A
-        missing key is a delete if the source does not have it now either."""
+        """Read rows by keys that the scan saw (``scanned``), and by keys that only the target has (``missing``).
+
+        A missing key is a delete if the source does not have it now either.
+        """
         asked = [*scanned, *missing]
         await self._add_rows(asked, frozenset(scanned))
         canaries = frozenset(self._canaries).difference(asked)
@@ -83,9 +85,10 @@ class LookUps:
         self._unsettled_bytes += sum(len(value) for key in keys for value in key if isinstance(value, str))
 
     async def settle(self) -> None:
-        """Decide about the keys that the scan saw and no look-up found. Raises FatalError when they are still there.
+        """Decide about the keys that the scan saw and no look-up found.
 
-        What is found when it is asked for a second time was written meanwhile: the next read brings it.
+        Raises FatalError when the source still has them. A row that is found when it is asked for a second time was
+        written meanwhile: the next read brings it.
         """
         unsettled, self._unsettled, self._unsettled_bytes = self._unsettled, {}, 0
         if not unsettled:
@@ -98,8 +101,10 @@ class LookUps:
         await self._remove([key for key, is_asked in unsettled.items() if is_asked and key in deleted])
 
     async def _add_rows(self, asked: Sequence[Key], scanned: frozenset[Key]) -> None:
-        """Add the rows with these keys to the batch. Raises FatalError when the source has a key, and not its row,
-        unless the row cannot be decoded."""
+        """Add the rows with these keys to the batch.
+
+        Raises FatalError when the source has a key but does not give its row, unless the row cannot be decoded.
+        """
         found = await self._read(asked)
         absent = scanned - found.keys
         if len(absent) <= found.undecoded_rows:

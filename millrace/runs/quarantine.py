@@ -44,8 +44,10 @@ def read_open_rejects(
 def read_refused_rejects(
     warehouse: Warehouse, store: ObjectStore, pipeline: Pipeline, member: Stream | Model
 ) -> pl.DataFrame:
-    """Return the rejected rows of the batch that was refused last, in the form of ``read_open_rejects``; no rows once
-    the stream or model went on."""
+    """Return the rows that were rejected by the batch that was refused last, in the form of ``read_open_rejects``.
+
+    There are none once the stream or model went on (``find_refused_batch``).
+    """
     batch = find_refused_batch(warehouse, store, pipeline, member)
     return _keep_each_once([_read_files(store, batch)] if batch else [])
 

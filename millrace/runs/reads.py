@@ -99,8 +99,11 @@ async def take_chunks(reading: Reading, extraction: Extraction) -> int:
 
 
 async def require_all(context: StreamContext, reading: Reading, rows: int) -> None:
-    """Check that a read of everything gave all rows. Raises RetryableError when the source holds more than ``rows``:
-    rows that were not read would be taken for deleted, or never be read."""
+    """Check that a read of everything gave all rows.
+
+    Raises RetryableError when the source holds more than ``rows``: rows that were not read would be taken for deleted,
+    or never be read.
+    """
     held = await reading.count()
     allowed = rows * (1 + WRITTEN_MEANWHILE) if reading.facts.row_id_column else rows
     if held is not None and held > allowed:

@@ -55,10 +55,10 @@ ReportGroups = Callable[[int, int], None]
 
 
 def find_applied_groups(warehouse: Warehouse, pipeline: Pipeline, model: Model) -> list[BatchGroup]:
-    """Return the applied batches of a model's roots in groups: each batch of the root that changes, with the latest
-    snapshots of that time. A batch that changed nothing is left out.
+    """Return the applied batches of a model's roots in groups.
 
-    Raises ConfigurationError when nothing was applied.
+    Each group is a batch of the root that changes, with the latest snapshots of that time. A batch that changed nothing
+    is left out. Raises ConfigurationError when nothing was applied.
     """
     roots = pipeline.roots
     changing = {stream.name for stream in roots.changing(model)}

@@ -19,8 +19,10 @@ from millrace.sources.chunk import Keys
 
 
 async def replay_rejects(context: StreamContext) -> Batch | None:
-    """Read the rows of all open rejects as they are now, also rows of which a model's rows were rejected. Return None
-    when there are no open rejects."""
+    """Read the rows of all open rejects as they are now; None when there are no open rejects.
+
+    Source rows from which a rejected row of a model was made are read as well.
+    """
     target_columns = await context.target_columns()
     closes, rejected = await asyncio.to_thread(
         read_open_rejects, context.warehouse, context.destination.store, context.pipeline, context.stream
@@ -63,8 +65,10 @@ def _note_lost_files(extraction: Extraction, rejected: pl.DataFrame) -> None:
 
 
 async def _refuse_unfound(context: StreamContext, target_columns: Sequence[Column], asked: Keys, found: int) -> int:
-    """Return how many of the keys that were asked for are deleted, when only so many rows were found. Raises FatalError
-    when a pass over all rows of the source sees more rows with such a key."""
+    """Return how many of the keys that were asked for are deleted, when only so many rows were found.
+
+    Raises FatalError when a pass over all rows of the source sees more rows with such a key.
+    """
     seen = await context.source.seen(context.stream, target_columns, asked)
     if len(seen) > found:
         raise broken_look_up(context, len(seen) - found, ", ".join(asked.names))

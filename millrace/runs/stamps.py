@@ -1,4 +1,4 @@
-"""Stamps that are ahead of their source's clock: written in another time zone than is taken, or by a wrong clock."""
+"""Cursor values ahead of their source's clock: written in another time zone than declared, or by a wrong clock."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from millrace.base.types import Column, Kind
 from millrace.declaration.stream import Stream
 
 TOLERANCE = timedelta(hours=1)
-"""Smaller differences are not reported; the difference of neighbouring time zones is."""
+"""Smaller differences are not reported. The difference of neighbouring time zones is not smaller."""
 _DECLARE = "declare stamps_in with the time zone in which stamps are written"
 
 

@@ -1,6 +1,6 @@
-"""The sweep: the whole source compared with the whole target, by key and row hash, in bounded memory.
+"""The sweep: compare the whole source with the whole target, by key and row hash, in bounded memory.
 
-The scan's keys and hashes are joined with the target by the warehouse; what differs is read again by key, and what
+The warehouse joins the scan's keys and hashes with the target. Rows that differ are read again by key, and a key that
 the source then does not have is a delete (docs/decisions/0007-sweep-lease-replay.md).
 """
 

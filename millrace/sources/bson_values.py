@@ -132,7 +132,8 @@ _CANONICAL = orjson.OPT_SORT_KEYS | orjson.OPT_NAIVE_UTC | orjson.OPT_PASSTHROUG
 
 def document_text(value: Any) -> str:
     """Return canonical JSON: keys sorted, no blanks. A value without a form in JSON is text; a value without any form
-    raises Unfit."""
+    raises Unfit.
+    """
     try:
         dumped = orjson.dumps(value, default=_embedded, option=_CANONICAL).decode()
     except orjson.JSONEncodeError as error:

@@ -28,7 +28,8 @@ BLOCK_ROWS, BLOCK_BYTES = 20_000, 2 * 1024 * 1024
 @dataclass(frozen=True)
 class Window:
     """Rows whose cursor value is at or after ``lower`` and before ``upper``. A window without ``upper`` also holds the
-    rows that have no cursor value. ``Window()`` selects everything."""
+    rows that have no cursor value. ``Window()`` selects everything.
+    """
 
     lower: str | None = None
     """The position at which the window begins; None: it has no beginning."""
@@ -40,7 +41,8 @@ class Window:
     @property
     def advances(self) -> bool:
         """Whether the position of the stream advances when a batch of this window is applied. It does not where rows
-        may lie before the window, because a person chose its bounds, or behind its end."""
+        may lie before the window, because a person chose its bounds, or behind its end.
+        """
         return self.upper is None and not self.is_chosen
 
 
@@ -105,7 +107,8 @@ class ReadFacts:
 class Chunk:
     """A bounded number of rows: accepted so far in ``frame`` (columns named and typed by ``columns``), and those
     that could not even be decoded in ``rejected`` (REJECT_SCHEMA). ``omitted`` are the paths that the stream omits and
-    that the rows had."""
+    that the rows had.
+    """
 
     frame: pl.DataFrame
     columns: tuple[Column, ...]
@@ -127,53 +130,62 @@ class Reading(Protocol):
 
     async def count(self) -> int | None:
         """Count all rows that the source holds as this read sees it, whatever it selects. Asked when the chunks are
-        read. None where the source cannot tell."""
+        read. None where the source cannot tell.
+        """
         ...
 
     async def sample(self, rows: int) -> tuple[int, list[Chunk]]:
         """Count all rows that the source holds as this read sees it, and read about ``rows`` of them, chosen by chance.
-        Asked when the chunks are read."""
+        Asked when the chunks are read.
+        """
         ...
 
 
 class Source(ABC):
     """A database that rows are read from. Errors name the stream: ConfigurationError, SourceMissing, UnmappableType,
-    Unreachable."""
+    Unreachable.
+    """
 
     @abstractmethod
     def read(
         self, stream: Stream, target_columns: Sequence[Column], selection: Selection
     ) -> AbstractAsyncContextManager[Reading]:
         """Begin to read a selection of a stream. Columns keep the names that ``target_columns`` give them, and their
-        types where the source has no types of its own."""
+        types where the source has no types of its own.
+        """
 
     @abstractmethod
     async def existing(self, stream: Stream, target_columns: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
         """Return which of these keys the source holds now. Only the key is read, so that rows whose other values cannot
-        be decoded count as well."""
+        be decoded count as well.
+        """
 
     @abstractmethod
     async def seen(self, stream: Stream, target_columns: Sequence[Column], keys: Keys, /) -> list[set[int]]:
         """Read all rows, and return for each that has one of these keys the indexes of the keys that it has: one key
         may be spelled in several ways. A key that cannot be compared counts as the key of a row. This is what the
-        answer of a look-up by key is checked with."""
+        answer of a look-up by key is checked with.
+        """
 
     @abstractmethod
     async def plan(
         self, stream: Stream, target_columns: Sequence[Column], window: Window, /
     ) -> tuple[str, tuple[Column, ...]]:
         """Return the query that would read a window, and its columns (none where only documents tell them). Reads no
-        row."""
+        row.
+        """
 
     def parse_location(self, location: str) -> dict[str, Any]:
         """Return the value of each field of a row location, in the form in which ``read`` takes it in ``Keys``. By
         default as text: ``5`` and ``"5"`` are one key, because a row that is rejected before it is decoded has only
-        the text of its key."""
+        the text of its key.
+        """
         return {name: str(value) for name, value in orjson.loads(location).items()}
 
     def keys_of(self, locations: Iterable[str]) -> Iterator[Keys]:
         """Return the keys by which the rows at these locations are read again: each once, in blocks that name the same
-        fields."""
+        fields.
+        """
         by_names: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
         for location in dict.fromkeys(locations):
             fields = self.parse_location(location)

@@ -69,7 +69,8 @@ def accepted(data_type: DataType) -> Converters:
 
 def parsed(texts: pl.Series, data_type: DataType) -> pl.Series:
     """Parse times from their texts, null where a text is none. A timestamp has an offset exactly if its column has a
-    zone."""
+    zone.
+    """
     text = texts.str.replace(" ", "T")
     if data_type.kind is Kind.DATE:
         return _where(text.str.to_date("%Y-%m-%d", strict=False), text.str.contains(_DATE))

@@ -50,7 +50,8 @@ DEFAULT_OVERLAP = timedelta(seconds=60)
 @dataclass(frozen=True)
 class MongoSource(Source):
     """A MongoDB server. The caller closes the client. Reads are causally consistent: whichever member answers, it shows
-    no less than what was read before."""
+    no less than what was read before.
+    """
 
     client: MongoClient
     _sessions: list[Any] = field(default_factory=list, repr=False, compare=False)
@@ -113,7 +114,8 @@ class MongoSource(Source):
 
     def collection(self, stream: Stream) -> Any:
         """Return the collection of the stream, read as the URL says, else as far as a majority of the members has
-        it."""
+        it.
+        """
         source, concern = stream.reference, ReadConcern(_level(self.client))
         return self.client[source.schema].get_collection(source.name, read_concern=concern)
 

@@ -12,7 +12,8 @@ SAMPLED_DOCUMENTS = 1_000
 
 async def refuse_undated(collection: Any, session: Any, stream: Stream, place: str) -> None:
     """Raise ConfigurationError when documents have the cursor field and in none of the first ones it is a date: every
-    row would be rejected. ``collection`` and ``session`` (or None) are those of Motor."""
+    row would be rejected. ``collection`` and ``session`` (or None) are those of Motor.
+    """
     path = stream.capture.cursor_column
     types = {"$group": {"_id": {"$type": f"${path}"}, "documents": {"$sum": 1}}}
     steps = [{"$limit": SAMPLED_DOCUMENTS}, types, {"$sort": {"documents": -1}}]

@@ -18,7 +18,8 @@ _NOWHERE: frozenset[int] = frozenset()
 
 class WantedKeys:
     """Compares documents with keys in every form in which a look-up asks for them. ``seen`` holds, for each document
-    that has a key, the indexes of its keys."""
+    that has a key, the indexes of its keys.
+    """
 
     def __init__(self, paths: Sequence[str], keys: Keys) -> None:
         self._paths = [path.split(".") for path in paths]
@@ -49,7 +50,8 @@ def _value_at(document: Mapping[str, Any], path: Sequence[str]) -> Any:
 
 def _comparable(value: Any) -> Hashable:
     """Return a value that is equal for values that MongoDB takes for equal: numbers by their value, all others by type
-    and bytes."""
+    and bytes.
+    """
     if isinstance(value, int | float | Decimal128) and not isinstance(value, bool):
         number = value.to_decimal() if isinstance(value, Decimal128) else Decimal(value)
         return ("number", number if number.is_finite() else str(number))

@@ -156,7 +156,8 @@ _FORMS: dict[type, tuple[Callable[[Any], Any], ...]] = {
 
 def _one_of(path: str, values: Sequence[Any]) -> Query:
     """Return the query of documents that have one of the values at a path. ``$in`` takes a regular expression for a
-    pattern of texts, ``$eq`` takes it for the value that it is."""
+    pattern of texts, ``$eq`` takes it for the value that it is.
+    """
     patterns = [value for value in values if isinstance(value, Regex)]
     plain = {path: {"$in": [value for value in values if not isinstance(value, Regex)]}}
     return {"$or": [plain, *({path: {"$eq": pattern}} for pattern in patterns)]} if patterns else plain

@@ -63,14 +63,16 @@ class Decoder:
 
 def _identity(document: Mapping[str, Any]) -> str:
     """Return the row id of a document: its ``_id`` with the type, because an ObjectId and its text are two ids and one
-    value of the column."""
+    value of the column.
+    """
     value = document.get(DOCUMENT_KEY)
     return f"{type(value).__name__}:{value}"
 
 
 def decode_documents(raw: bytes) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """Decode a raw batch: the documents, and rejects of those that are not valid BSON. These are looked for one by one
-    only when the batch fails."""
+    only when the batch fails.
+    """
     try:
         return bson.decode_all(raw, OPTIONS), []
     except (BSONError, ValueError, OverflowError):

@@ -117,7 +117,8 @@ class MySQLDriver(TableDriver):
     @override
     def key_condition(self, connection: Any, columns: Sequence[SourceColumn], rows: Sequence[tuple[Any, ...]]) -> str:
         """Compare the first column by its index; then, where a collation may take another key for this one or there are
-        more columns, compare all of them by their bytes."""
+        more columns, compare all of them by their bytes.
+        """
         literals = [
             tuple(_literal(connection, column, value) for column, value in zip(columns, row, strict=True))
             for row in rows
@@ -162,7 +163,8 @@ def _row(connection: Any, query: str) -> Any:
 def _look(connection: Any, given_zone: str) -> SnapshotBound:
     """Look at the server before the snapshot is taken: at its clock, then at running statements, then at the server
     that it follows, then at open transactions. ``given_zone`` is the time zone that the session had before it was set
-    to UTC."""
+    to UTC.
+    """
     read_at = _row(connection, "SELECT UTC_TIMESTAMP(6)")[0].replace(tzinfo=UTC)
     running, has_appliers = _row(connection, statement("mysql_running_statements"))
     with connection.cursor() as cursor:
@@ -220,7 +222,8 @@ def _as_bytes(column: SourceColumn) -> str:
 
 def _literal(connection: Any, column: SourceColumn, value: Any) -> str:
     """Return the value of a key as SQL of the type of its column, so that the index serves. A text that is no value of
-    that type becomes NULL: no row has it."""
+    that type becomes NULL: no row has it.
+    """
     kind = column.column.type.kind
     with suppress(ValueError, InvalidOperation):
         if kind in NUMBERS:

@@ -58,7 +58,8 @@ def _received(stream: Any, block_bytes: int) -> bytes:
 
 def _values(buffer: bytearray) -> tuple[list[bytes | bytearray], int, bool]:
     """Return the values of all packets that have arrived, the bytes that they take, and whether the last packet was the
-    end."""
+    end.
+    """
     values: list[bytes | bytearray] = []
     start, end = 0, len(buffer)
     while end - start > HEADER_BYTES:
@@ -85,7 +86,8 @@ def _values(buffer: bytearray) -> tuple[list[bytes | bytearray], int, bool]:
 
 def _in_parts(buffer: bytearray, start: int, prefix_bytes: int) -> tuple[int, bytes | None]:
     """Return where the packets of one row end, and the value in them behind its length; None while the last packet has
-    not arrived."""
+    not arrived.
+    """
     parts, size = [], PART_BYTES
     while size == PART_BYTES:
         begin, size = start + HEADER_BYTES, int.from_bytes(buffer[start : start + 3], "little")

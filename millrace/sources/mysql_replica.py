@@ -50,7 +50,8 @@ class Following:
 
 def following(connection: Any, variables: Mapping[str, str], *, has_appliers: bool) -> Following:
     """Return what a server says about the servers that it follows. ``variables`` are its global variables;
-    ``has_appliers`` tells whether threads of replication run."""
+    ``has_appliers`` tells whether threads of replication run.
+    """
     is_read_only = any(_is_on(variables, name) for name in READ_ONLY)
     if is_read_only and "aurora_server_id" in variables:
         return _aurora_reader(connection)
@@ -87,7 +88,8 @@ def _aurora_reader(connection: Any) -> Following:
 
 def _seconds_behind(connection: Any) -> list[int | None] | None:
     """Return how far behind this server is for each server that it follows, None where it does not follow that one now.
-    None as a whole where this user may not ask."""
+    None as a whole where this user may not ask.
+    """
     for query in STATUS_QUERIES:
         try:
             rows = _asked(connection, query)

@@ -84,7 +84,8 @@ def _is_wide(column_type: str) -> bool:
 
 def render(name: str, type_name: str, kind: Kind, charset: str | None) -> str:
     """Return the SQL expression that renders a column (``name`` quoted) as one field of CSV: nothing for NULL, ``""``
-    for an empty text."""
+    for an empty text.
+    """
     if kind is Kind.DATE or kind in {Kind.TIMESTAMP, Kind.TIMESTAMP_UTC}:
         return _moment(name, kind)
     if type_name.endswith(("binary", "blob")) or type_name in TEXTS:
@@ -97,7 +98,8 @@ def render(name: str, type_name: str, kind: Kind, charset: str | None) -> str:
 
 def _moment(name: str, kind: Kind) -> str:
     """Return the SQL of a number where the calendar has that day, else (a zero date, a 31st of February, the year 0) of
-    its text."""
+    its text.
+    """
     if kind is Kind.DATE:
         number = f"TO_DAYS({name}) - {DAYS_UNTIL_1970}"
     else:

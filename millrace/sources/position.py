@@ -23,7 +23,8 @@ CLOCK_TOLERANCE = timedelta(minutes=10)
 @dataclass(frozen=True)
 class SnapshotBound:
     """What is known of a source before a snapshot is taken: whatever the snapshot does not show was written later than
-    this tells."""
+    this tells.
+    """
 
     read_at: datetime
     """The time by the clock of the source."""
@@ -41,7 +42,8 @@ class SnapshotBound:
 
 def next_position(bound: SnapshotBound, stream: Stream, lower: str | None) -> tuple[str | None, str]:
     """Return where the window begins that goes on after a window from ``lower`` on without end, and what an operator
-    should know about it."""
+    should know about it.
+    """
     moments = (bound.read_at, bound.oldest_start, bound.replayed_until)
     earliest, note = _believed(min(filter(None, moments)).astimezone(UTC), bound.read_at)
     overlap = stream.capture.overlap
@@ -62,7 +64,8 @@ def bounded_position(read_at: datetime, overlap: timedelta) -> tuple[str, str]:
 
 def not_in_future(selection: Selection, read_at: datetime) -> tuple[Selection, str]:
     """Return the selection that is read. A window that would begin after the time of the source reads everything
-    instead, with a note: the clock of the source was set back, and nobody knows what was written since."""
+    instead, with a note: the clock of the source was set back, and nobody knows what was written since.
+    """
     if isinstance(selection, Keys) or selection.lower is None or selection.is_chosen:
         return selection, ""
     ahead = as_utc(selection.lower) - read_at
@@ -93,7 +96,8 @@ def whole_seconds(span: timedelta) -> timedelta:
 
 def _believed(bound: datetime, read_at: datetime) -> tuple[datetime, str]:
     """Return the bound, or the time of this machine where the clock of the source is far ahead of it: such a clock is
-    set right one day, and rows then have earlier times."""
+    set right one day, and rows then have earlier times.
+    """
     now = datetime.now(UTC)
     ahead = read_at - now
     if ahead <= CLOCK_TOLERANCE:

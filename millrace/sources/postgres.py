@@ -96,7 +96,8 @@ class PostgresDriver(TableDriver):
     @override
     def key_condition(self, connection: Any, columns: Sequence[SourceColumn], rows: Sequence[tuple[Any, ...]]) -> str:
         """Send the values as literals of the type of the column, so that its index serves. Values of the type of an
-        extension are compared as text: citext finds ``abc`` for ``Abc``, which are two keys to the warehouse."""
+        extension are compared as text: citext finds ``abc`` for ``Abc``, which are two keys to the warehouse.
+        """
         with connection.cursor() as cursor:
             values = [
                 cursor.mogrify("%s", (list(of_column),)).decode() + f"::{column.type_name}[]"
@@ -126,7 +127,8 @@ def _refuse_old(connection: Any) -> None:
 
 def _replayed_until(cursor: Any, replayed_until: datetime) -> datetime:
     """Return up to when a replica has the commits of its primary. An Aurora reader replays no log, and its lag tells
-    it."""
+    it.
+    """
     cursor.execute("SELECT to_regproc('pg_catalog.aurora_replica_status') IS NOT NULL")
     if not cursor.fetchone()[0]:
         return replayed_until
@@ -138,7 +140,8 @@ def _replayed_until(cursor: Any, replayed_until: datetime) -> datetime:
 def _own_clock(cursor: Any) -> datetime | None:
     """Return the time by the clock that the rows take their times from, where that is not the clock of the server: a
     role or database names it in the setting ``millrace.clock``, as ``schema.function``. None: it is the clock of the
-    server."""
+    server.
+    """
     cursor.execute("SELECT current_setting('millrace.clock', true)")
     (name,) = cursor.fetchone()
     if not name:

@@ -85,6 +85,7 @@ def render(name: str, type_name: str, kind: Kind) -> str:
 
 def _within_years(name: str, number: str) -> str:
     """Return the SQL of ``number`` within YEARS, else of the text of the value: beyond, the number may need more than
-    64 bits."""
+    64 bits.
+    """
     first, after_last = YEARS
     return f"CASE WHEN {name} >= '{first}' AND {name} < '{after_last}' THEN ({number})::text ELSE {name}::text END"

@@ -98,7 +98,8 @@ def _read_with_surplus(data: bytes, schema: Mapping[str, pl.DataType]) -> pl.Dat
 
 def _without_encoding_mark(data: bytes) -> bytes:
     """Put one more U+FEFF before a text that begins with it: Polars takes the first for a mark of the encoding and
-    removes it, while here it belongs to the first value."""
+    removes it, while here it belongs to the first value.
+    """
     return BOM_UTF8 + data if data.startswith(BOM_UTF8) else data
 
 

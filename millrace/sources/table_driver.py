@@ -30,14 +30,16 @@ class TableDriver(ABC):
     @abstractmethod
     def open_snapshot(self, connection: Any, connect: Connect) -> SnapshotBound:
         """Set how values are written, look at the clock and at open transactions, then take the snapshot that all
-        queries on this connection see. ``connect`` opens another connection, by which a pooler shows itself."""
+        queries on this connection see. ``connect`` opens another connection, by which a pooler shows itself.
+        """
 
     @abstractmethod
     def describe_columns(
         self, connection: Any, stream: Stream, target_columns: Sequence[Column]
     ) -> tuple[SourceColumn, ...]:
         """Return the columns of the table, with the ``types`` of the stream applied and the names that the target
-        gives them already."""
+        gives them already.
+        """
 
     @abstractmethod
     def quote(self, *identifiers: str) -> str:
@@ -50,14 +52,17 @@ class TableDriver(ABC):
     @abstractmethod
     def position_literal(self, column: SourceColumn, bound: datetime) -> str:
         """Return a bound as SQL that the cursor column is compared with. It is in UTC, or without zone where the column
-        has none."""
+        has none.
+        """
 
     @abstractmethod
     def key_condition(self, connection: Any, columns: Sequence[SourceColumn], rows: Sequence[tuple[Any, ...]]) -> str:
         """Return a condition that these columns are, byte for byte, one of the rows, and that the index of the columns
-        serves."""
+        serves.
+        """
 
     @abstractmethod
     def stream_csv(self, connection: Any, query: str, chunk_bytes: int) -> Generator[bytes, None, None]:
         """Give the rows of a query as CSV, in blocks of about ``chunk_bytes`` that end with a row. Raises the errors of
-        the driver."""
+        the driver.
+        """

@@ -148,7 +148,8 @@ def place_of(stream: Stream) -> str:
 
 def check_declared(stream: Stream, columns: tuple[SourceColumn, ...]) -> None:
     """Raise SourceMissing or ConfigurationError where the stream declares a column that the table does not have, or a
-    cursor column that is no timestamp."""
+    cursor column that is no timestamp.
+    """
     by_path = {column.column.path: column.column for column in columns}
     stamp = stream.capture.stamp
     for path in (*stream.keys, *filter(None, [stamp])):

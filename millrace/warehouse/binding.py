@@ -51,7 +51,8 @@ class Binding:
     def find_touched(self, first: datetime) -> str:
         """Write into a temporary table the facts that a changed version concerns and that are bound to another one.
         ``first`` is the earliest time from which versions changed, so that the server can tell how many facts there
-        may be."""
+        may be.
+        """
         touched = self.dimension.temporary.touched_keys
         keys = quote_list(self.dimension.keys)
         rows = f"SELECT {keys}, min({quote(SINCE)}) AS since$ FROM {quote(touched)} GROUP BY {keys}"
@@ -88,7 +89,8 @@ class Binding:
 
     def _versions(self, concerned: str) -> str:
         """Return the versions of the keys ``concerned``, each valid until its successor starts, whatever rule its end
-        follows."""
+        follows.
+        """
         validity = self.dimension.load.validity
         if validity is None:
             raise TypeError("a pipeline refuses such a declaration")
@@ -117,7 +119,8 @@ class Binding:
 
     def _not_before(self, since: str) -> str:
         """Return the condition that the time of a fact, as it is in its column and with a day to spare, is not before a
-        moment: an index or a sort key finds the rows."""
+        moment: an index or a sort key finds the rows.
+        """
         kind, spared = self._kind, f"({since} - INTERVAL '1 day')"
         if kind is Kind.TIMESTAMP_UTC:
             spared = f"{spared} AT TIME ZONE 'UTC'"

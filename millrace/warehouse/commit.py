@@ -58,7 +58,8 @@ def commit_together(needs: Needs, works: Sequence[Work], pending: Sequence[Work]
 
 def complete_references(needs: Needs, works: Sequence[Work], applied_at: datetime) -> dict[str, tuple[str, ...]]:
     """Insert rows for keys that facts refer to and their dimensions lack: of facts that were inserted; of all, where
-    everything was read or the reference is new. Return what was done, by model."""
+    everything was read or the reference is new. Return what was done, by model.
+    """
     loaded = {work.name: work for work in works if work.has_table}
     done = {}
     for name, fact in needs.models.items():
@@ -103,7 +104,8 @@ def _find_changed(works: Sequence[Work]) -> Changed:
 
 def _with_absent_rows(works: Sequence[Work]) -> list[Work]:
     """Where the table of a stream was made for this load, no sweep will find which rows were deleted before: those that
-    its models hold, and that are not computed from all rows of the stream now, were. Of a first load there are none."""
+    its models hold, and that are not computed from all rows of the stream now, were. Of a first load there are none.
+    """
     created = {work.name for work in works if not work.target.owner.is_model and work.creates_target}
     has_rejects = any(work.batch.counts.rejected for work in works)
     return [_with_absent(work, created, has_rejects=has_rejects) for work in works]
@@ -155,7 +157,8 @@ def _record(needs: Needs, work: Work, applied_at: datetime) -> LoadResult:
 
 def _count_rejected(ledger: Ledger, work: Work) -> int:
     """Count the rows of the source that the target may lack: of this batch, and of those before that it did not read
-    again."""
+    again.
+    """
     batch = work.batch
     former = [] if batch.visited_all_rows else ledger.list_open_rejects(batch.pipeline, batch.stream)
     return batch.counts.rejected + sum(rejects.rows for rejects in former)

@@ -65,7 +65,8 @@ class Comparison:
 
     def blocks(self) -> Generator[list[tuple[Any, ...]], None, None]:
         """Yield the keys that differ or that one side lacks, each once, in blocks that a source can be asked for. The
-        last value of a row is 1 where the scan has the key, 0 where only the target has it."""
+        last value of a row is 1 where the scan has the key, 0 where only the target has it.
+        """
         yield from batches_of_keys(self._rows())
 
     def _rows(self) -> Iterator[tuple[Any, ...]]:

@@ -69,12 +69,14 @@ class Contents:
 
     def frames(self) -> Iterator[pl.DataFrame]:
         """Yield all rows. On Postgres a row with a value that no column type of ours holds (an infinite date) is left
-        out."""
+        out.
+        """
         return self._unloaded() if self.target.dialect.copies_from_lake else self._sent()
 
     def hashes(self, keys: Sequence[str], wanted: Sequence[Column]) -> Iterator[pl.DataFrame]:
         """Yield key and content hash of all rows, made of the ``wanted`` columns in the types they have in the
-        source."""
+        source.
+        """
         stored = {column.name: column for column in self.columns}
         present = [column for column in wanted if column.name in stored]
         fitted = [_as_wanted(stored[column.name], column) for column in present]

@@ -14,7 +14,8 @@ from millrace.warehouse.target import Derivation, Owner, Policies, Relations, Ta
 
 def target_of(pipeline: Pipeline, member: Stream | Model, dialect: Dialect, number: int = 0) -> Target:
     """Return the target of a stream or model; ``number`` tells apart the targets that are loaded together. An unknown
-    delete policy raises AssertionError, whatever the load mode is."""
+    delete policy raises AssertionError, whatever the load mode is.
+    """
     follows_deletes(member.deletes)
     if isinstance(member, Model):
         return _target_of_model(pipeline, member, dialect, number)

@@ -73,7 +73,8 @@ class Dialect:
 
     def unlike(self, data_type: DataType, stored: str, arriving: str) -> str:
         """Return the condition that two values of a type are not the same. ``<>`` does not see blanks at the end of a
-        text or the sign of a zero: these have conditions of their own."""
+        text or the sign of a zero: these have conditions of their own.
+        """
         form = self.compared.get(data_type.kind, "{}")
         one, other = form.format(stored), form.format(arriving)
         conditions = [f"{one} <> {other}", f"{stored} IS NULL AND {arriving} IS NOT NULL"]
@@ -88,7 +89,8 @@ class Dialect:
         self, type_name: str, length: int | None, precision: int | None, scale: int | None
     ) -> DataType | None:
         """Return the logical type of a column as the catalog lists it (None: Millrace never makes it). A decimal that
-        overflows at its precision is one of the digits that it holds."""
+        overflows at its precision is one of the digits that it holds.
+        """
         found = from_catalog(type_name, length, precision, scale)
         if found is None or found == self.limits.widen(found) or found.precision == found.scale:
             return found
@@ -160,7 +162,8 @@ _BY_DRIVER = {"redshift": REDSHIFT_DIALECT, "postgresql": POSTGRES_DIALECT}
 
 def dialect_for(driver: str) -> Dialect:
     """Return the dialect of a driver, as in ``redshift+psycopg2``. Raises ConfigurationError for a driver of neither
-    warehouse."""
+    warehouse.
+    """
     found = _BY_DRIVER.get(driver.partition("+")[0])
     if found is None:
         raise ConfigurationError(

@@ -84,7 +84,8 @@ class Difference:
 
 def difference_of(target: Target, columns: Sequence[Column], rows: str = "", latest: str | None = None) -> Difference:
     """Return the difference of a target (or only of its ``rows``) and its stage, which has these columns. ``latest`` as
-    in ``staged_rows``."""
+    in ``staged_rows``.
+    """
     values = staged_values(target, columns)
     return Difference(staged_rows(target, latest), rows or target.quoted, target.keys, target.marks_deleted, values)
 
@@ -93,7 +94,8 @@ def create_changed(
     target: Target, columns: Sequence[Column], latest: str | None, *, only_new: bool = False, by_value: bool = False
 ) -> str:
     """Write the staged rows that differ from the target into the table of changed rows: by their row hash, or
-    ``by_value`` as well; or (``only_new``) those of keys that the target lacks. ``latest`` as in ``staged_rows``."""
+    ``by_value`` as well; or (``only_new``) those of keys that the target lacks. ``latest`` as in ``staged_rows``.
+    """
     difference, row_hash = difference_of(target, columns, latest=latest), quote(ROW_HASH)
     selected = [f"{value} AS {quote(name)}" for name, value in difference.values.items()]
     is_new = f"CASE WHEN {difference.is_new} THEN 1 ELSE 0 END AS {quote(IS_NEW)}"
@@ -115,7 +117,8 @@ def count_unlike_target(target: Target, columns: Sequence[Column]) -> str:
 
 def find_absent(target: Target, live_rows: str, columns: Sequence[Column]) -> str:
     """Write the keys of live rows that a complete stage lacks into the table of deleted keys. Without ``columns``
-    nothing is staged, because the source has no row."""
+    nothing is staged, because the source has no row.
+    """
     rows, where = _absent_rows(target, live_rows, columns)
     return (
         f"CREATE TEMPORARY TABLE {quote(target.temporary.deleted_keys)} AS SELECT {quote_list(target.keys, 't.')} "
@@ -125,7 +128,8 @@ def find_absent(target: Target, live_rows: str, columns: Sequence[Column]) -> st
 
 def find_orphans(target: Target, live_rows: str, columns: Sequence[Column], *, is_new: bool) -> str:
     """Write the keys of live rows that hold one of the root's keys and are not staged into the table of deleted keys,
-    which this makes if it ``is_new``."""
+    which this makes if it ``is_new``.
+    """
     rows, where = _absent_rows(target, live_rows, columns)
     deleted_keys = quote(target.temporary.deleted_keys)
     into = (

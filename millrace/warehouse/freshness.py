@@ -40,7 +40,8 @@ def measure_freshness(
     connection: Any, target: Target, batch: Batch, position: str | None, visible_at: datetime
 ) -> Freshness | None:
     """Measure the changed rows of a batch that was just applied; None for a first load, a backfill, and where no cursor
-    column is a time. ``position`` is where the read before this one ended."""
+    column is a time. ``position`` is where the read before this one ended.
+    """
     is_stamped = any(column.name == target.cursor_column and column.type.kind in TIME_KINDS for column in batch.columns)
     if not is_stamped or not batch.written or position is None or batch.progress.position is None:
         return None
@@ -58,7 +59,8 @@ def measure_freshness(
 def _find_changed_times(target: Target, kind: Kind | None, since: float) -> str:
     """Return a query over the changed rows: how many have a time in the cursor column at or after ``since``, how many
     have an older one or none, and of the former the middle, the twentieth and the first. All in seconds since 1970.
-    ``kind`` is that of the cursor column."""
+    ``kind`` is that of the cursor column.
+    """
     at = quote(target.cursor_column)
     if target.time_zone and kind is Kind.TIMESTAMP:
         at = f"({at} AT TIME ZONE {literal(target.time_zone)})"

@@ -44,7 +44,8 @@ def load(connection: Any, stage: Stage, works: Sequence[Work], models: Mapping[s
 
 def relate(needs: Needs, facts: Sequence[Target]) -> None:
     """Bind facts to their dimensions, and complete these, where what is recorded says that it was not done: also when
-    nothing is loaded. Commits."""
+    nothing is loaded. Commits.
+    """
     for fact in facts:
         needs.refer(fact, {})
         retry_on_conflict(needs.connection, partial(needs.prepare, fact), fact.place)

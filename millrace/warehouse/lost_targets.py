@@ -1,5 +1,6 @@
 """Batches that hold only a part of the rows of a target that lacks the others: they are refused, because the position
-would say afterwards that all rows are there."""
+would say afterwards that all rows are there.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from millrace.warehouse.work import Work
 
 def refuse_part_of_new_target(ledger: Ledger, batch: Batch, target: Target) -> None:
     """Raise TargetLost when a target has to be made that was loaded before, or a model that would begin with a part of
-    its rows."""
+    its rows.
+    """
     _refuse_part(ledger, batch, target, "is not there any more")
     if (
         target.derivation.begins_whole

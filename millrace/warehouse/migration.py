@@ -1,5 +1,6 @@
 """The schema changes of a load: those of its targets, and of all other models, whose rows may be bound to what is
-loaded, or refer to it."""
+loaded, or refer to it.
+"""
 
 from __future__ import annotations
 

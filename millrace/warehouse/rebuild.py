@@ -41,7 +41,8 @@ _LEDGER = {"batches": "stream", "columns": "stream", "rejects": "stream", "forms
 class Rebuild:
     """Makes the table of a model again. ``models`` are the targets of all models of the pipeline by name, ``attempt``
     tells its batches from those that were applied before, ``roots`` are the streams that it is computed from. Each step
-    has its own session, as a load has."""
+    has its own session, as a load has.
+    """
 
     def __init__(
         self, warehouse: Sessions, target: Target, models: Mapping[str, Target], roots: Sequence[str], attempt: str
@@ -84,7 +85,8 @@ class Rebuild:
         """Put the new table in the place of the old one; a model that gave no row has none. Then bind the facts of a
         dimension again, in steps; a run does that if this is broken off.
 
-        Raises Superseded when rows of its streams were loaded since it began: the new table lacks them."""
+        Raises Superseded when rows of its streams were loaded since it began: the new table lacks them.
+        """
         with self._warehouse() as (connection, _):
             ledger = Ledger(connection)
             retry_on_conflict(connection, lambda: self._exchange(connection, ledger))
@@ -119,7 +121,8 @@ class Rebuild:
 
     def _refuse_late(self, ledger: Ledger) -> None:
         """Raise Superseded when rows were loaded meanwhile. The leases of the streams keep others out, unless this
-        process was frozen for longer than they last."""
+        process was frozen for longer than they last.
+        """
         again = f"`{self._target.owner.reload_command}`"
         if ledger.list_applied(self._target.owner.pipeline, self._roots) != self._applied:
             raise Superseded(

@@ -25,7 +25,8 @@ def complete_dimensions(
     columns: Mapping[str, str],
 ) -> tuple[str, ...]:
     """Insert rows for the keys that ``columns`` of a target refer to and its dimensions lack; return what was done, for
-    people. Each column has the relation whose rows are looked at: those that were inserted, or all."""
+    people. Each column has the relation whose rows are looked at: those that were inserted, or all.
+    """
     made = []
     for column, relation in columns.items():
         dimension = dimensions[target.relations.references[column]]
@@ -53,7 +54,8 @@ def _insert_unknown(connection: Any, relation: str, column: str, dimension: Targ
 
 def _insert_unknown_keys(rows: str, column: str, dimension: Target, types: Mapping[str, str]) -> str:
     """Insert a row into a dimension for each key in ``column`` of a relation that it lacks. Parameters: a value per
-    column of ``types``, then the load time, twice if the dimension marks deleted rows."""
+    column of ``types``, then the load time, twice if the dimension marks deleted rows.
+    """
     key = quote(dimension.keys[0])
     given = {name: f"CAST(%s AS {type_name})" for name, type_name in types.items()}
     given |= {ROW_HASH: "''", LOADED_AT: "%s::TIMESTAMPTZ"}

@@ -20,7 +20,8 @@ def add_remarks(
     needs: Needs, works: Sequence[Work], of_models: Mapping[str, Sequence[str]], members: Collection[str]
 ) -> list[Work]:
     """Return the works with what a person should know. ``of_models`` are remarks by model; those of models that
-    nothing was loaded into go with the first work. ``members`` were loaded before."""
+    nothing was loaded into go with the first work. ``members`` were loaded before.
+    """
     loaded = {work.name for work in works}
     others = tuple(f"{name}: {text}" for name, texts in of_models.items() if name not in loaded for text in texts)
     return [
@@ -49,7 +50,8 @@ def record_left_out(needs: Needs, works: Sequence[Work], at: datetime) -> dict[s
 
 def find_doubtful_times(target: Target, batch: Batch) -> tuple[str, ...]:
     """Find times without zone that decide versions and bindings, where nobody declared the zone and the source has
-    another one than UTC: they are taken for UTC."""
+    another one than UTC: they are taken for UTC.
+    """
     if target.time_zone or not batch.time_zones or not batch.written:
         return ()
     kinds = {column.name: column.type.kind for column in (*target.derivation.columns, *batch.columns)}

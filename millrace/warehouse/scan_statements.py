@@ -20,7 +20,8 @@ _OTHER_CONTENT = f"(c.{quote(CONTENT_HASH)} IS NULL OR c.{quote(CONTENT_HASH)} <
 def differing_keys(difference: Difference, is_changed: str, is_wanted: str, *, is_deep: bool) -> str:
     """Return a query for keys, each once: those of the scan whose row ``is_changed``, or (``is_deep``) whose content
     differs; and those of absent rows of the target that are ``is_wanted``. Columns tell with 1 and 0 whether the scan
-    has a key, and whether that is new to the target."""
+    has a key, and whether that is new to the target.
+    """
     keys, key = difference.keys, quote(difference.keys[0])
     names = ", ".join(f"coalesce(s.{quote(name)}, t.{quote(name)}) AS {quote(name)}" for name in keys)
     content = f" LEFT JOIN {quote(CONTENT)} AS c ON {match('c', 's', keys)}" if is_deep else ""

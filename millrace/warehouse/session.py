@@ -89,6 +89,7 @@ def fetch_count(cursor: Any, query: str) -> int:
 
 def analyze_temporary(cursor: Any, dialect: Dialect, table: str) -> None:
     """Let the server count what a temporary table holds, where it does not do that by itself: otherwise it takes a few
-    rows for many, and reads a whole table to find their counterparts."""
+    rows for many, and reads a whole table to find their counterparts.
+    """
     if dialect.analyzes:
         cursor.execute(f"ANALYZE {quote(table)}")

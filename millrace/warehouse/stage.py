@@ -115,7 +115,8 @@ class Stage:
         self, files: Files, keys: Sequence[str], identity: str, *, is_unique: bool = True, is_model: bool = False
     ) -> None:
         """Raises KeyViolation when a key is NULL, or (``is_unique``) belongs to two rows of the source, or of what the
-        function of a model gave."""
+        function of a model gave.
+        """
         given, remedy = (
             (
                 "what its function gives",

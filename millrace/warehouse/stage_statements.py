@@ -29,7 +29,8 @@ def copy_from_lake(table: str, columns: Sequence[str], manifest_uri: str, iam_ro
 
 def unload_to_lake(query: str, uri: str, iam_role: str) -> str:
     """Unload the rows of a query by Redshift's UNLOAD into files with this prefix, each small enough for a temporary
-    file."""
+    file.
+    """
     return f"UNLOAD ({literal(query)}) TO {literal(uri)} IAM_ROLE {_role(iam_role)} FORMAT AS PARQUET MAXFILESIZE 64 MB"
 
 

@@ -39,7 +39,8 @@ def staged_values(target: Target, columns: Sequence[Column]) -> dict[str, str]:
 
 def staged_rows(target: Target, latest: str | None) -> str:
     """Return the stage as a relation, with one of repeated readings of a row: that with the greatest value in the
-    column ``latest``, or any one if that is '', because rows have no such column. None: no row was read twice."""
+    column ``latest``, or any one if that is '', because rows have no such column. None: no row was read twice.
+    """
     stage = quote(target.temporary.stage)
     if latest is None:
         return stage
@@ -49,7 +50,8 @@ def staged_rows(target: Target, latest: str | None) -> str:
 
 def holds_other_values(target: Target, columns: Sequence[Column], row: str, arriving: Mapping[str, str]) -> str:
     """Return the condition that a ``row`` of the target has another value than the one arriving, whatever the hashes
-    say."""
+    say.
+    """
     kept = [column for column in columns if column.name not in {*target.keys, *target.consumed_columns}]
     unlike = [
         target.dialect.unlike(column.type, f"{row}.{quote(column.name)}", arriving[column.name]) for column in kept

@@ -48,7 +48,8 @@ NEVER_LOADED = StreamState()
 
 def find_state(connection: Any, pipeline: Pipeline, stream: Stream, target: Target) -> StreamState:
     """Return how far a stream has come. Raises SchemaConflict when a column of its target is of a type that is not
-    known here, so that nothing can be compared with it."""
+    known here, so that nothing can be compared with it.
+    """
     target = look_up(connection, target)
     if target.columns is None:
         return NEVER_LOADED
@@ -71,7 +72,8 @@ def find_state(connection: Any, pipeline: Pipeline, stream: Stream, target: Targ
 
 def now_at(connection: Any, dialect: Dialect) -> datetime:
     """Return the later one of the times of this machine and of the warehouse: by a slow clock positions would seem to
-    lie in the future."""
+    lie in the future.
+    """
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {dialect.clock}")
         at_warehouse: datetime = cursor.fetchone()[0]
@@ -108,7 +110,8 @@ def _refuse_unknown_types(target: Target, recorded: Mapping[str, RecordedColumn]
 
 def find_unfilled(pipeline: Pipeline, stream: Stream, ledger: Ledger) -> tuple[str, ...]:
     """Return the models of a stream that were never loaded. Messages of a queue are not read again: a new model holds
-    those that come from now on."""
+    those that come from now on.
+    """
     if not stream.capture.keeps_rows:
         return ()
     loaded = ledger.list_members(pipeline.name)

@@ -173,7 +173,8 @@ class Target:
     @property
     def marks_deleted(self) -> bool:
         """Whether the table has the column that marks deleted rows. Policies and load modes may ask for that column
-        before the table has it, and it stays when they do not ask any more."""
+        before the table has it, and it stays when they do not ask any more.
+        """
         return DELETED_AT in (self.columns or {})
 
     @property
@@ -195,7 +196,8 @@ class Target:
     @property
     def consumed_columns(self) -> frozenset[str]:
         """Columns that a batch brings and the table does not keep: of a model the time that dates a version, which
-        another column holds."""
+        another column holds.
+        """
         return frozenset(filter(None, [self.load.effective])) if self.owner.is_model else frozenset()
 
     @property

@@ -14,7 +14,8 @@ _NAME = re.compile(r"CREATE OR REPLACE VIEW\s+(\S+)", re.IGNORECASE)
 
 def make_views(connection: Any, text: str, dialect: Dialect) -> list[str]:
     """Make or replace every view of ``text``, whose statements end with a semicolon at the end of a line; commits.
-    Return their names."""
+    Return their names.
+    """
     with connection.cursor() as cursor:
         for statement in statements_of(text):
             cursor.execute(statement + dialect.view_binding)

@@ -53,7 +53,8 @@ class Warehouse:
 
     def find_state(self, pipeline: Pipeline, stream: Stream) -> StreamState:
         """Return how far a stream has come. Raises SchemaConflict when somebody gave a column of its target another
-        type, which is not known here."""
+        type, which is not known here.
+        """
         target = self._target(pipeline, stream)
         with self._session(target) as connection:
             return find_state(connection, pipeline, stream, target)
@@ -70,13 +71,15 @@ class Warehouse:
 
     def newest_tokens(self, pipeline: Pipeline, member: Stream | Model) -> tuple[int, int]:
         """Return the token of the newest batch that advanced the position of the stream, and that of the newest that
-        read anything but rejects again; 0 before the first."""
+        read anything but rejects again; 0 before the first.
+        """
         with self._session(self._target(pipeline, member)) as connection:
             return Ledger(connection).find_newest_tokens(pipeline.name, member.name)
 
     def collected(self, pipeline: Pipeline, stream: Stream, since: str) -> dict[str, str]:
         """Return the objects with messages of a queue that were applied, of those from the name ``since`` on, with the
-        batch that was the first to read each."""
+        batch that was the first to read each.
+        """
         with self._session(self._target(pipeline, stream)) as connection:
             return Ledger(connection).list_collected(pipeline.name, stream.name, since)
 
@@ -123,7 +126,8 @@ class Warehouse:
         trusts_hashes: bool = True,
     ) -> Iterator[Comparison]:
         """Compare a scan of the whole source, in files of ``store``, with the target, which must be there and has the
-        ``target_columns``; a deep scan is compared with their values."""
+        ``target_columns``; a deep scan is compared with their values.
+        """
         target = self._target(pipeline, stream)
         with self._session(target) as connection:
             needs = needs_of(connection, Ledger(connection), [target], {})
@@ -142,7 +146,8 @@ class Warehouse:
         self, pipeline: Pipeline, stream: Stream, store: ObjectStore, prefix: str, target_columns: Sequence[Column]
     ) -> Iterator[pl.DataFrame]:
         """Yield the rows of a target that are not marked as deleted, as its ``target_columns``. What the warehouse
-        unloads is written to ``prefix``."""
+        unloads is written to ``prefix``.
+        """
         if not target_columns:
             return
         target = self._target(pipeline, stream)
@@ -157,7 +162,8 @@ class Warehouse:
         self, pipeline: Pipeline, member: Stream | Model, columns: Sequence[Column]
     ) -> tuple[list[str], list[str]]:
         """Return the schema changes that loading these columns would make, and every statement of the load. Runs
-        none."""
+        none.
+        """
         target = self._target(pipeline, member)
         with self._session(target) as connection:
             changes, statements = plan_load(connection, target, columns, self._models(pipeline))
@@ -177,7 +183,8 @@ class Warehouse:
 
     def make_views(self, pipeline: Pipeline, text: str) -> list[str]:
         """Make or replace a view of each table of versions, then those of a file; return their names, or why one of the
-        former is not made. Raises SourceMissing when a table is not there yet."""
+        former is not made. Raises SourceMissing when a table is not there yet.
+        """
         targets = [self._target(pipeline, member) for member in pipeline.members]
         others = [name.replace('"', "").lower() for name in names_of(text)]
         with open_session(self._connect, f"views of pipeline {pipeline.name}") as connection:
@@ -206,7 +213,8 @@ class Warehouse:
 
     def rebuild(self, pipeline: Pipeline, model: Model, store: ObjectStore, attempt: str) -> Rebuild:
         """Return what makes the table of a model again, from batches in ``store``; no other attempt has the name
-        ``attempt``."""
+        ``attempt``.
+        """
         models = {one.name: self._target(pipeline, one) for one in pipeline.models}
         target = models[model.name]
 

@@ -19,7 +19,8 @@ _OF_STREAM = "pipeline = %s AND stream = %s"
 
 def take(connection: Any, clock: str, pipeline: str, stream: str, holder: str) -> int:
     """Take the lease of a stream and return its token. The same holder may take it again at once, another one once it
-    has expired; raises StreamBusy before. Commits."""
+    has expired; raises StreamBusy before. Commits.
+    """
     lock_table(connection, LEASES)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -47,7 +48,8 @@ def take(connection: Any, clock: str, pipeline: str, stream: str, holder: str) -
 
 def extend(connection: Any, clock: str, pipeline: str, tokens: Mapping[str, int], seconds: int = LEASE_SECONDS) -> None:
     """Let the leases of these tokens, by stream, end in ``seconds`` from now (0: give them back), where they are still
-    the newest. Commits."""
+    the newest. Commits.
+    """
     lock_table(connection, LEASES)
     with connection.cursor() as cursor:
         for stream, token in tokens.items():

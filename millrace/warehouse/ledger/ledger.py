@@ -50,13 +50,15 @@ class Ledger:
 
     def find_position(self, pipeline: str, stream: str) -> str | None:
         """Return the position of the newest batch that has one, whatever the clock of its source said; None for a
-        stream that was never loaded."""
+        stream that was never loaded.
+        """
         row = self.fetch_first(f"{_POSITIONS} {_NEWEST_FIRST} LIMIT 1", (pipeline, stream))
         return str(row[0]) if row else None
 
     def find_newest_tokens(self, pipeline: str, stream: str) -> tuple[int, int]:
         """Return the token of the newest batch that advanced the position, and that of the newest that read anything
-        but rejects again; 0 before the first."""
+        but rejects again; 0 before the first.
+        """
         row = self.fetch_first(
             "SELECT max(CASE WHEN position IS NOT NULL THEN token END), max(CASE WHEN kind <> 'replay' THEN token END) "
             f"FROM millrace.batches WHERE {OF_STREAM}",
@@ -75,7 +77,8 @@ class Ledger:
 
     def find_last_sweep(self, pipeline: str, stream: str, now: datetime) -> datetime | None:
         """Return when the stream was last read as a whole: by its latest sweep, else by its first load; None
-        before that. What was read after ``now``, by a source's clock that was ahead, does not count."""
+        before that. What was read after ``now``, by a source's clock that was ahead, does not count.
+        """
         row = self.fetch_first(
             "SELECT coalesce(max(CASE WHEN kind = 'sweep' THEN read_at END), min(read_at)) FROM millrace.batches "
             f"WHERE {OF_STREAM} AND position IS NOT NULL AND read_at <= %s",
@@ -113,7 +116,8 @@ class Ledger:
 
     def has_rows(self, pipeline: str, stream: str, *, keeps_deleted: bool) -> bool:
         """Return whether more rows were inserted into the stream's target than were deleted from it, which none are if
-        it ``keeps_deleted`` ones."""
+        it ``keeps_deleted`` ones.
+        """
         rows = "rows_inserted" if keeps_deleted else "rows_inserted - rows_deleted"
         row = self.fetch_first(
             f"SELECT coalesce(sum({rows}), 0) FROM millrace.batches WHERE {OF_STREAM}",
@@ -123,7 +127,8 @@ class Ledger:
 
     def list_collected(self, pipeline: str, stream: str, since: str) -> dict[str, str]:
         """Return the objects with messages that were applied, of those from the name ``since`` on, with the batch that
-        was the first to read each."""
+        was the first to read each.
+        """
         rows = self.fetch_all(
             f"SELECT name, batch_id FROM millrace.collected WHERE {OF_STREAM} AND name >= %s",
             (pipeline, stream, since),
@@ -155,7 +160,8 @@ class Ledger:
 
     def fetch_all(self, query: str, parameters: tuple[Any, ...], since: int = 1) -> list[tuple[Any, ...]]:
         """Return the rows of a query of what ledgers have ``since`` a version; none where the ledger is older, or not
-        there."""
+        there.
+        """
         if self.version < since:
             return []
         with self.connection.cursor() as cursor:

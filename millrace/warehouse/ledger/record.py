@@ -100,7 +100,8 @@ def record_columns(
 ) -> None:
     """Record which columns the target has now (``is_new``: it was made for this batch), and which the source has no
     more: also those that are not among the ``existing`` columns of the target any more and that a read of
-    everything did not bring. The caller commits."""
+    everything did not bring. The caller commits.
+    """
     of_stream = (batch.pipeline, batch.stream)
     recorded = {} if is_new else ledger.list_columns(*of_stream)
     with ledger.connection.cursor() as cursor:
@@ -122,7 +123,8 @@ def _find_left_or_back(
     batch: Batch, recorded: Mapping[str, RecordedColumn], existing: Collection[str]
 ) -> Iterator[tuple[str, datetime | None]]:
     """Find recorded columns that this batch shows to have left the source, each with the moment of its read; and those
-    that it brings back, with None."""
+    that it brings back, with None.
+    """
     arriving = {column.name for column in batch.columns}
     for name, column in recorded.items():
         is_lost = batch.coverage.by_value and batch.visited_all_rows and name not in existing

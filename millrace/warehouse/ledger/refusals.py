@@ -10,7 +10,8 @@ from millrace.warehouse.ledger.ledger import OF_STREAM, Ledger
 
 def refuse_superseded(ledger: Ledger, batch: Batch) -> None:
     """Raise Superseded when a batch of a later lease was applied (this one would go back in time), or when another
-    run has taken the stream over. The source's clock never decides which is later."""
+    run has taken the stream over. The source's clock never decides which is later.
+    """
     place = f"pipeline {batch.pipeline}, stream {batch.stream}"
     row = ledger.fetch_first(
         f"SELECT max(token) FROM millrace.batches WHERE {OF_STREAM} AND batch_id <> %s",

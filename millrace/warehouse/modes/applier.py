@@ -86,7 +86,8 @@ class Applier(ABC):
 
     def find_orphans(self, application: Application) -> int:
         """Write the keys of rows that a row of the root gave before and does not give now into ``deleted_keys``, where
-        the keys of deletes may be already; how many."""
+        the keys of deletes may be already; how many.
+        """
         batch = application.batch
         if not batch.files.root_keys:
             return 0
@@ -133,7 +134,8 @@ class Applier(ABC):
 
     def latest(self, batch: Batch) -> str | None:
         """Return the column by which the latest reading of a row is known, where one may have been read twice: '' if no
-        row has one."""
+        row has one.
+        """
         if not batch.row_id_column:
             return None
         cursor_column = self.target.cursor_column

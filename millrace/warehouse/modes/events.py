@@ -58,14 +58,16 @@ class EventTable:
     @property
     def order(self) -> str:
         """The order by which, of events of one key and place, the one that counts comes first: that of the latest time
-        that was stated, then of the greatest tie-breaker; without one the event that came last."""
+        that was stated, then of the greatest tie-breaker; without one the event that came last.
+        """
         tie = self._load.tie_breaker
         decides = f"{quote(tie)} DESC NULLS LAST" if tie else f"{quote(LOADED_AT)} DESC"
         return f"{STATED} DESC NULLS LAST, {decides}, {ROW} DESC"
 
     def prepare(self, cursor: Any, batch: Batch) -> None:
         """Make events of the versions of a table that was loaded before there were events. Delete the events of a table
-        that was emptied by hand."""
+        that was emptied by hand.
+        """
         has_versions = fetch_count(cursor, statements.count_first(self._target.quoted))
         has_events = fetch_count(cursor, statements.count_first(self.quoted))
         if has_events and not has_versions:
@@ -101,7 +103,8 @@ class EventTable:
     def create_arrived(self, batch: Batch) -> str:
         """Return the statement that finds the staged rows that may be events, with what becomes of them. Identical ones
         are one, but where the source has one row of a key and time: one that was another meanwhile is a correction of
-        that."""
+        that.
+        """
         target, load, values = self._target, self._load, statements.staged_values(self._target, batch.columns)
         selected = ", ".join(f"{value} AS {quote(name)}" for name, value in values.items() if name in self._names)
         stated, stage = find_stated_time(target, load, batch.columns), quote(self._temporary.stage)
@@ -140,7 +143,8 @@ class EventTable:
 
     def _choose(self) -> str:
         """Return a query for the staged row of each key and time that counts, and for those that nothing tells to be
-        before or after it. These are rejected."""
+        before or after it. These are rejected.
+        """
         same = f"PARTITION BY {self._keys}, {STATED}"
         tie = f"{quote(self._load.tie_breaker)} DESC NULLS LAST" if self._load.tie_breaker else ""
         is_tied = f"rank() OVER ({same} ORDER BY {tie})" if tie else "1"

@@ -62,7 +62,8 @@ class HistoryApplier(Applier):
 
     def _check_numbers(self, cursor: Any, query: str) -> None:
         """Raise FatalError when a key has no number left: the last one of a key is followed by the first of the
-        next."""
+        next.
+        """
         if too_many := fetch_count(cursor, query):
             raise FatalError(
                 f"{too_many} keys have {VERSIONS_OF_A_KEY - 1:,} versions, and a record id for no more",
@@ -75,7 +76,8 @@ class HistoryApplier(Applier):
 
     def _create_changed(self, columns: Sequence[Column], *, by_value: bool = False) -> str:
         """Return the statement that finds further versions; ``by_value`` also those that are there with altered values,
-        as they should be."""
+        as they should be.
+        """
         target, values = self.target, statements.staged_values(self.target, columns)
         selected = ", ".join(f"{value} AS {quote(name)}" for name, value in values.items())
         concerned = f"(SELECT * FROM {target.quoted} WHERE {statements.among(target.keys, self.temporary.stage)})"
@@ -127,7 +129,8 @@ class HistoryApplier(Applier):
 
     def _insert_deletions(self, columns: Sequence[str]) -> str:
         """Return the statement that inserts a last version of deleted rows, with the values they had. Two parameters:
-        the load time, twice."""
+        the load time, twice.
+        """
         target, version = self.target, f"t.{quote(VERSION)} + 1"
         names = [*columns, VERSION, self.record_id, LOADED_AT, DELETED_AT]
         concerned = (

@@ -137,7 +137,8 @@ class LogApplier(Scd2Applier):
 
     def _is_version(self, is_deletion: str) -> str:
         """Return the condition that an island is a version. A deletion is one if that is declared and the key did not
-        return at the same time."""
+        return at the same time.
+        """
         if self.load.deletes_as_versions:
             return f"NOT {is_deletion} OR v.next_start$ IS NULL OR v.next_start$ > v.start$"
         return f"NOT {is_deletion}"
@@ -148,7 +149,8 @@ class LogApplier(Scd2Applier):
     def _place_events(self) -> str:
         """Return a query for the events, each where it stands. The last of those that came after a deletion was seen
         says that the key is there again, so that it does not stand before the deletion (after it, where that is a
-        version). A deletion stands before a row of the same time."""
+        version). A deletion stands before a row of the same time.
+        """
         latest = f"row_number() OVER (PARTITION BY {self._keys}, {AFTER} ORDER BY {AT} DESC, {self._events.order})"
         back = f"{AFTER} + INTERVAL '0.000001 seconds'" if self.load.deletes_as_versions else AFTER
         return (

@@ -18,7 +18,8 @@ from millrace.warehouse.session import fetch_count
 
 def replace_changed(applier: Applier, application: Application) -> Applied:
     """Let the changed rows take the place of the target's. Raises CountMismatch when the statements did not find what
-    they were to replace."""
+    they were to replace.
+    """
     cursor, target = application.cursor, applier.target
     inserted, changed = applier.count_changed(cursor)
     updated = changed - inserted

@@ -88,7 +88,8 @@ class StateApplier(Scd2Applier):
 
     def _end_of_deleted(self, version: str, since: str) -> str:
         """Return when a version ends that was deleted: one that starts later than the batch is effective after a
-        second."""
+        second.
+        """
         start = f"{version}.{self._start}"
         return f"CASE WHEN {since} > {start} THEN {since} ELSE {start} + INTERVAL '1 second' END"
 
@@ -102,7 +103,8 @@ class StateApplier(Scd2Applier):
 
     def _insert_deletions(self, columns: Sequence[Column], since: str) -> str:
         """Return the statement that inserts a version of each deletion, with the last values. One parameter: the load
-        time."""
+        time.
+        """
         target, load = self.target, self.load
         added = {*target.added_columns, LOADED_AT}
         names = [name for name in target.columns or () if name not in added]
@@ -155,7 +157,8 @@ class StateApplier(Scd2Applier):
 
     def _arrived(self, columns: Sequence[Column], read_at: datetime, effective_at: datetime, latest: str | None) -> str:
         """Return a query for the staged rows, each with the time from which it holds and the latest version of its
-        key."""
+        key.
+        """
         target, values, stated = (
             self.target,
             statements.staged_values(self.target, columns),
@@ -192,7 +195,8 @@ class StateApplier(Scd2Applier):
     def _begin_now(self, cursor: Any, batch: Batch, keys: str) -> tuple[str, ...]:
         """Let versions that start after the read, which an earlier version of Millrace believed, start when they were
         loaded; of several of a key only the last one stays. Only the keys of a table are looked at. Return what a
-        person should know."""
+        person should know.
+        """
         target, start, read_at = self.target, self._start, utc_literal(batch.read_at)
         concerned = f"{target.quoted} WHERE {among(target.keys, keys)}"
         if not fetch_count(cursor, f"SELECT count(*) FROM {concerned} AND {start} > {read_at}"):
@@ -215,7 +219,8 @@ class StateApplier(Scd2Applier):
 
     def _create_moved(self, batch: Batch, concerned: str) -> str:
         """Return the statement that finds the last version of each key, if it starts after the read, and when it starts
-        from now on: not before the version that is valid."""
+        from now on: not before the version that is valid.
+        """
         keys, start, read_at = self.target.keys, self._start, utc_literal(batch.read_at)
         before = f"max(CASE WHEN {start} <= {read_at} THEN {start} END) OVER (PARTITION BY {self._keys}) AS before$"
         latest = statements.first_of_each(f"(SELECT *, {before} FROM {concerned}) AS c", keys, f"{start} DESC")

@@ -49,7 +49,8 @@ class Scd2Applier(Applier):
 
     def _replace(self, cursor: Any, columns: Sequence[Column], applied_at: datetime) -> None:
         """Insert the changed rows, in place of the versions that start when one of them does. Raises FatalError when
-        two versions have one surrogate key."""
+        two versions have one surrogate key.
+        """
         rows = fetch_count(cursor, statements.count_all(quote(self.temporary.changed_rows)))
         replaced = fetch_count(cursor, f"SELECT coalesce(sum({EXISTS}), 0) FROM {quote(self.temporary.changed_rows)}")
         cursor.execute(self._delete_replaced())
@@ -94,7 +95,8 @@ class Scd2Applier(Applier):
 
     def _surrogate(self, columns: Sequence[Column], row: str, start: str) -> str:
         """Return the surrogate key of a ``row``: made of its natural key, each column with its length before it, and of
-        the start."""
+        the start.
+        """
         kinds = _kinds([*self.target.derivation.columns, *columns])
         texts = [_text(f"{row}.{quote(key)}", kinds.get(key)) for key in self.target.keys]
         parts = [f"length({text})::VARCHAR || ':' || {text}" for text in texts]
@@ -125,7 +127,8 @@ class Scd2Applier(Applier):
     def _settle(self, concerned: str = "", loaded_at: str = "%s::TIMESTAMPTZ") -> str:
         """Return the statement that sets the ends of the versions of the keys ``concerned`` (by default the touched
         ones): at the start of the successor or at the deletion, which belongs to the version that was valid then. One
-        parameter: the load time."""
+        parameter: the load time.
+        """
         target, load = self.target, self.load
         over = f"PARTITION BY {self._keys} ORDER BY {self._start}"
         ordered = (
@@ -154,7 +157,8 @@ class Scd2Applier(Applier):
 
     def _write_ends(self, versions: str, loaded_at: str = "%s::TIMESTAMPTZ") -> str:
         """Return the statement that sets the ends that are others than a relation says. One parameter: the load
-        time."""
+        time.
+        """
         load, table = self.load, self.target.quoted
         end, current = quote(load.end), quote(load.current)
         same = f"{match(table, 'n$', self.target.keys)} AND {table}.{self._start} = n$.{self._start}"
@@ -198,7 +202,8 @@ NEVER = moment_literal(datetime(1, 1, 1))  # noqa: DTZ001 - it has no zone
 
 def moment(value: str, kind: Kind, zone: str) -> str:
     """Return a value in UTC, without zone. One that names no zone is in ``zone`` ('': UTC); of an hour that comes
-    twice there the server takes the second, and of one that is left out the hour after it."""
+    twice there the server takes the second, and of one that is left out the hour after it.
+    """
     if kind is Kind.TIMESTAMP_UTC:
         return f"({value} AT TIME ZONE 'UTC')"
     return f"(({value}::TIMESTAMP AT TIME ZONE {literal(zone)}) AT TIME ZONE 'UTC')" if zone else f"{value}::TIMESTAMP"

@@ -18,7 +18,8 @@ from millrace.warehouse.target import Target
 
 def refuse_unfilled(ledger: Ledger, target: Target, batch: Batch, changes: Sequence[Change]) -> None:
     """Raise TargetLost when a column that was loaded before would be added and left empty: the next read of the stream
-    reads everything. For a model FatalError, because a person has to ask for that."""
+    reads everything. For a model FatalError, because a person has to ask for that.
+    """
     if batch.coverage.by_value and (batch.visited_all_rows or batch.kind == "model"):
         return
     lost = sorted(_find_added(changes) & ledger.list_columns(batch.pipeline, batch.stream).keys())

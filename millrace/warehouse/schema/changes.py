@@ -209,7 +209,8 @@ class KeyChanged(Change):
 @dataclass(frozen=True)
 class OwnColumnsLost(Change):
     """The target lacks columns without which its rows are not told apart: filled with NULL, every row would come
-    twice."""
+    twice.
+    """
 
     names: tuple[str, ...]
     additive: ClassVar[bool] = False

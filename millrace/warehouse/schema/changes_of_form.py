@@ -51,7 +51,8 @@ class RenameColumn(Change):
 @dataclass(frozen=True)
 class SettleEnds(Change):
     """Versions end by another rule than they did, or it is not known by which: the ``statement`` sets
-    all that differ."""
+    all that differ.
+    """
 
     statement: str
     of_columns: ClassVar[bool] = False
@@ -158,7 +159,8 @@ class BindRows(Change):
 @dataclass(frozen=True)
 class CompleteReference(Change):
     """A reference is new, or to another dimension: keys of rows that are there may be missing in it. They are put in
-    with what is loaded."""
+    with what is loaded.
+    """
 
     column: str
     dimension: str

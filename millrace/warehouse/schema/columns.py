@@ -58,7 +58,8 @@ def changes_for(
     arriving: ArrivingColumns,
 ) -> list[Change]:
     """Return what has to change so that a target takes the arriving columns. ``existing`` are the columns that it has
-    (None: there is no such table); ``recorded`` is what the ledger knows of its columns, by name."""
+    (None: there is no such table); ``recorded`` is what the ledger knows of its columns, by name.
+    """
     kept = [column for column in arriving.columns if column.name not in target.consumed_columns]
     columns = [*target.leading, *kept, *target.trailing]
     if existing is None:

@@ -91,7 +91,8 @@ def form_of(target: Target) -> Form:
 
 def other_function(target: Target, recorded: Form | None) -> str:
     """Return what a person should know if the rows of a model were computed by another function than now; '' if
-    not."""
+    not.
+    """
     if recorded is None or not recorded.function or recorded.function == target.derivation.function_hash:
         return ""
     return (

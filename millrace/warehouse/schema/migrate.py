@@ -88,7 +88,8 @@ def _run(connection: Any, change: Change, step: Step, place: str) -> None:
 
 def _refuse_outdated(cursor: Any, change: WidenType, place: str) -> None:
     """Raise Conflict when another load made the column wider still: to make it narrower again would round its values
-    silently."""
+    silently.
+    """
     cursor.execute(change.table.describe_column(change.name))
     described = cursor.fetchone()
     if described is None or change.table.dialect.column_type(*described) != change.former:

@@ -47,7 +47,8 @@ class Needs:
 
     def changes(self, target: Target, arriving: ArrivingColumns) -> list[Change]:
         """Return the changes with which a target takes the arriving columns (none: those that it needs whatever is
-        loaded). Raises ConfigurationError if it cannot take them."""
+        loaded). Raises ConfigurationError if it cannot take them.
+        """
         target.check_columns(arriving.columns)
         existing, recorded = self.catalog.columns(target), self.forms.of(target)
         arriving = self._with_longest_key(target, arriving)
@@ -101,7 +102,8 @@ class Needs:
 
     def prepare(self, target: Target) -> list[Change]:
         """Make the changes that a table needs before it is read, whatever is loaded into it; they are none where there
-        is no table. Commits. Raises SchemaConflict for a change that is refused."""
+        is no table. Commits. Raises SchemaConflict for a change that is refused.
+        """
         existing = self.catalog.columns(target)
         if existing is None:
             return []
@@ -121,7 +123,8 @@ class Needs:
 
     def record(self, target: Target, at: datetime, *, is_of_all: bool = False) -> None:
         """Record the form of a table that is there, but its function only where that computed all rows (``is_of_all``).
-        The caller commits."""
+        The caller commits.
+        """
         if self.catalog.columns(target) is None:
             return
         form, recorded = form_of(target), self.forms.of(target)

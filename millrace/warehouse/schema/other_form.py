@@ -20,7 +20,8 @@ _TELLING = {"Scd2": VERSION_HASH, "History": VERSION}
 
 def form_changes(target: Target, existing: Collection[str], recorded: Form | None) -> list[Change]:
     """Return what has to change in a table, which has the ``existing`` columns, so that it is of the declared form;
-    only what is refused, if anything is."""
+    only what is refused, if anything is.
+    """
     table = target.table
     if recorded is None:
         return list(_find_unrecorded(target, table, existing))

@@ -35,7 +35,8 @@ class RecordedForms:
 
     def leave(self, declared: Collection[str], at: datetime) -> list[str]:
         """Record of the models that are not ``declared`` that rows were loaded without them; return the names of those
-        that this is new of. The caller commits."""
+        that this is new of. The caller commits.
+        """
         forms = {member: Form.from_json(text) for member, text in self._read().items() if member not in declared}
         left = {member: form for member, form in forms.items() if form.result and not form.is_left}
         for member, form in left.items():
@@ -68,6 +69,7 @@ class RecordedForms:
 
 def _text(form: Form) -> str:
     """Return the text of a form. One that is too long is recorded without the columns that refuse NULL, which may be
-    many."""
+    many.
+    """
     text = form.as_json()
     return text if len(text.encode()) <= MAX_FORM_BYTES else replace(form, required=()).as_json()

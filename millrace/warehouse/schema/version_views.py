@@ -21,7 +21,8 @@ VALID_FROM, VALID_UNTIL = "valid_from", "valid_until"
 
 def make_version_views(connection: Any, targets: Sequence[Target], others: Collection[str]) -> list[str]:
     """Make or replace a view of each target that keeps versions with times, without a commit. Return their names; of
-    one that is not made, why. ``others`` are the names of the views that the pipeline brings."""
+    one that is not made, why. ``others`` are the names of the views that the pipeline brings.
+    """
     versioned = [target for target in targets if target.load.validity]
     if not versioned:
         return []
@@ -41,7 +42,8 @@ def make_version_views(connection: Any, targets: Sequence[Target], others: Colle
 
 def version_view(target: Target, columns: Sequence[str]) -> str:
     """Return the statement that makes the view. Columns of the table that have the name of a column of the view are
-    left out."""
+    left out.
+    """
     validity = target.load.validity
     if validity is None:
         raise TypeError("it keeps no versions with times")
