@@ -93,6 +93,9 @@ class BatchCoverage:
     """Columns of the target or of the contract that no row of the batch has. Models get them as NULL."""
     absent_means_deleted: bool = False
     """Keys that the target has and the batch lacks are deleted in the source."""
+    former_rows_replace_rejects: bool = False
+    """Every rejected row has a row in the target, which ``files.former`` holds: rows and former rows together are what
+    the target holds after the load."""
     computed_from_all_rows: bool = False
     """The batch of a model was computed from batches that hold all rows."""
     by_value: bool = False
@@ -172,6 +175,12 @@ class Batch:
         is_first = self.kind == "window" and self.progress.lower is None and self.progress.position is not None
         is_model_of_all = self.kind == "model" and self.coverage.computed_from_all_rows
         return is_first or self.kind in {"sweep", "snapshot"} or is_model_of_all
+
+    @property
+    def shows_deletes(self) -> bool:
+        """What a model computes from this batch lacks no row that the source has: no row was rejected that has no
+        former row."""
+        return self.coverage.absent_means_deleted or self.coverage.former_rows_replace_rejects
 
     @property
     def holds_all_rows(self) -> bool:

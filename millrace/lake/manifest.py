@@ -62,6 +62,7 @@ FIELDS: Mapping[str, str] = {
     "coverage.has_all_columns": "is_whole",
     "coverage.absent_columns": "absent",
     "coverage.absent_means_deleted": "is_complete",
+    "coverage.former_rows_replace_rejects": "former_rows_replace_rejects",
     "coverage.computed_from_all_rows": "is_of_all",
     "coverage.by_value": "by_value",
     "progress.token": "token",
@@ -74,6 +75,8 @@ FIELDS: Mapping[str, str] = {
 }
 """Fields of ``Batch`` and of its values, with their names in the JSON."""
 _PATHS = {name: path for path, name in FIELDS.items()}
+_WRITTEN_IF_TRUE = ("former_rows_replace_rejects",)
+"""Fields that version 5 did not have at first: a program from before reads a manifest without them."""
 
 
 def write_manifest(store: ObjectStore, batch: Batch) -> str:
@@ -102,6 +105,9 @@ def _write(store: ObjectStore, batch: Batch, key: str) -> str:
     fields = {name: attrgetter(path)(batch) for path, name in FIELDS.items()}
     columns = {name: [_column_as_json(column) for column in fields[name]] for name in ("columns", "absent")}
     value = {"version": MANIFEST_VERSION, **fields, **columns}
+    for name in _WRITTEN_IF_TRUE:
+        if not value[name]:
+            del value[name]
     store.put_bytes(orjson.dumps(value, option=orjson.OPT_INDENT_2), key)
     return key
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from millrace.declaration.consent import NO_CONSENT, Consent
 from millrace.declaration.model import Model
@@ -33,13 +33,23 @@ def plan_model_batch(pipeline: Pipeline, model: Model, batches: Mapping[str, Bat
         files=BatchFiles(),
         coverage=BatchCoverage(
             has_all_columns=True,
-            absent_means_deleted=all(name in batches and batches[name].coverage.absent_means_deleted for name in roots),
+            absent_means_deleted=all(name in batches and batches[name].shows_deletes for name in roots),
             computed_from_all_rows=all(name in batches and batches[name].holds_all_rows for name in roots),
             by_value=any(batch.coverage.by_value for batch in sources),
         ),
         time_zones=tuple(sorted({zone for batch in sources for zone in batch.time_zones})),
+        note=_describe_rejects(sources),
         consent=Consent(**{name: any(vars(batch.consent)[name] for batch in sources) for name in vars(NO_CONSENT)}),
     )
+
+
+def _describe_rejects(sources: Sequence[Batch]) -> str:
+    """Return why no row of a model of snapshots is taken for deleted: a row was rejected that has no former row, so the
+    model lacks what it makes of that row, as a join does. Return '' otherwise."""
+    lacking = [batch.stream for batch in sources if not batch.shows_deletes]
+    if not lacking or any(batch.kind != "snapshot" for batch in sources):
+        return ""
+    return f"new rows of {' and '.join(lacking)} were rejected, so nothing is taken for deleted"
 
 
 def _digest(pipeline: Pipeline, model: Model, batches: Mapping[str, Batch]) -> str:

@@ -36,6 +36,7 @@ from millrace.lake.batch_writer import BatchWriter
 from millrace.lake.manifest import write_manifest, write_refused_manifest
 from millrace.lake.write_behind import WriteBehind
 from millrace.runs.destination import BatchDestination
+from millrace.runs.rejected_keys import count_same_keys, frame_of_keys
 from millrace.runs.stamps import describe_ahead, measure_ahead
 from millrace.sources.chunk import Chunk, ReadFacts
 from millrace.sources.documents import of_contract
@@ -89,6 +90,8 @@ class Extraction:
         self._accepted = 0
         self._accepted_keys: list[pl.DataFrame] = []
         self._ahead = timedelta(0)
+        self._replaced = 0
+        """How many of the rejected rows have a former row."""
         self._source_rows: int | None = None
         self._notes: list[str] = []
         return_large_blocks(LARGE_BYTES)
@@ -152,12 +155,14 @@ class Extraction:
     def keep_former(self, frames: Iterable[pl.DataFrame]) -> None:
         """Add rows of the target that are not among the accepted rows: they stay as they are."""
         columns = tuple(self._columns.values()) or self._state.columns
+        rejected = frame_of_keys(self._met, self._keys)
         for frame in frames:
             present = [column for column in columns if column.name in frame.columns]
             rows = frame.select(pl.col(column.name).cast(polars_type(column.type), strict=False) for column in present)
             for keys in self._accepted_keys:
                 rows = rows.join(keys, on=self._keys, how="anti")
             self._files.write("former", rows, present)
+            self._replaced += count_same_keys(rejected, rows)
         self._columns = self._columns or {column.name: column for column in columns}
 
     @property
@@ -242,6 +247,7 @@ class Extraction:
                 has_all_columns=self._read.has_all_columns,
                 absent_columns=self._absent_columns,
                 absent_means_deleted=self._purpose.kind == "snapshot" and not self._rejected,
+                former_rows_replace_rejects=self._purpose.kind == "snapshot" and self._replaced == self._rejected > 0,
                 by_value=self._purpose.by_value,
             ),
             progress=BatchProgress(

@@ -16,7 +16,7 @@ Mode = Literal["incremental", "full", "sweep"]
 @dataclass(frozen=True)
 class Reading:
     """``rows`` were let in, ``former`` stay as they were before, ``gone`` are keys that the source has no more.
-    ``is_complete``: keys that are not among the rows have left."""
+    ``is_complete``: no row was rejected that is not among the former ones, so a model that lacks a key has lost it."""
 
     rows: Sequence[Row] = ()
     former: Sequence[Row] = ()
@@ -55,7 +55,8 @@ class Captured:
         if len(rows) == len(self.table.rows):
             return Reading(rows, gone=frozenset(self.seen.keys() - self.table.rows.keys()), is_complete=True)
         accepted = {self.table.key_of(row) for row in rows}
-        return Reading(rows, [row for key, row in self.seen.items() if key not in accepted])
+        former = [row for key, row in self.seen.items() if key not in accepted]
+        return Reading(rows, former, is_complete=self.table.rows.keys() - accepted <= self.seen.keys())
 
     def _changes(self, mode: Mode) -> Reading:
         rows = self.table.rows

@@ -207,8 +207,12 @@ class History:
         labels = {look: row["label"] for (look,), row in looks.items()}
         for table in self.setting.tables:
             inputs = ("log",) if table.name == "rate" else ("items", *(("looks",) if table.looks_up else ()))
+            is_complete = all(readings[one].is_complete for one in inputs)
             self._take(
-                self._models[table.name], readings[inputs[0]], labels, [times[one] for one in inputs if one in times]
+                self._models[table.name],
+                replace(readings[inputs[0]], is_complete=is_complete),
+                labels,
+                [times[one] for one in inputs if one in times],
             )
         if self._sold:
             self._take(self._sold, readings["sales"], {}, [times[one] for one in ("sales",) if one in times])

@@ -7,7 +7,7 @@ CSV, of a stream as copied into the processed zone, and of two models of it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -112,6 +112,12 @@ def test_a_batch_is_written_as_the_earlier_program_wrote_it(name: str) -> None:
     given = orjson.loads((OLD / f"{name}.json").read_bytes())
     assert orjson.loads(store.get_bytes(write_manifest(store, batch))) == given
     assert orjson.loads(store.get_bytes(write_refused_manifest(store, batch))) == given
+
+
+def test_a_field_that_an_earlier_program_does_not_know_is_written_if_it_says_something() -> None:
+    store, batch = old("snapshot")
+    changed = replace(batch, coverage=replace(batch.coverage, former_rows_replace_rejects=True))
+    assert read_manifest(store, write_manifest(store, changed)) == changed != batch
 
 
 def test_every_field_of_a_batch_is_in_its_manifest() -> None:

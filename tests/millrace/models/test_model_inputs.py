@@ -191,6 +191,28 @@ async def test_a_row_of_a_lookup_that_is_rejected_changes_no_other_row(
     assert (await together.run(own, bounds=Bounds("full")))["looked_up"].loaded == 0
 
 
+@pytest.mark.parametrize("load", LOADS)
+async def test_a_row_leaves_a_model_while_a_row_of_its_lookup_is_rejected(on_redshift: Together, load: str) -> None:
+    """Unless the rejected row is new: nobody knows what the model would make of it."""
+    mode, where = LOADS[load]
+    fill(on_redshift)
+    on_redshift.engine.source("INSERT INTO \"left\" VALUES (3, 'c'), (4, 'd')")
+    own = pipeline(Model(looked_up, Joined, "id", load=mode), right=replace(RIGHT, contract=Good))
+    await on_redshift.run(own)
+    live = f"SELECT id FROM sides.looked_up WHERE _deleted_at IS NULL AND {where} ORDER BY id"
+    on_redshift.engine.source('UPDATE "right" SET v = \'bad\' WHERE id = 1; DELETE FROM "left" WHERE id = 3')
+    results = await on_redshift.run(own)
+    assert (results["looked_up"].deleted, results["looked_up"].warnings) == (1, ())
+    assert on_redshift.engine.query(live) == [(1,), (2,), (4,)]
+    on_redshift.engine.source('INSERT INTO "right" VALUES (9, \'bad\'); DELETE FROM "left" WHERE id = 4')
+    results = await on_redshift.run(own)
+    assert results["looked_up"].deleted == 0
+    assert results["looked_up"].warnings == ("new rows of right were rejected, so nothing is taken for deleted",)
+    on_redshift.engine.source("UPDATE \"right\" SET v = 'right' WHERE id IN (1, 9)")
+    assert (await on_redshift.run(own))["looked_up"].deleted == 1
+    assert on_redshift.engine.query(live) == [(1,), (2,)]
+
+
 class ByValue(dy.Schema):
     """By another column of the source."""
 
