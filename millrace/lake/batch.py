@@ -178,8 +178,10 @@ class Batch:
 
     @property
     def shows_deletes(self) -> bool:
-        """What a model computes from this batch lacks no row that the source has: no row was rejected that has no
-        former row."""
+        """Return whether a model of this batch lacks no row that the source has.
+
+        It lacks a row if that row was rejected and has no former row.
+        """
         return self.coverage.absent_means_deleted or self.coverage.former_rows_replace_rejects
 
     @property

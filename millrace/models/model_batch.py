@@ -44,8 +44,10 @@ def plan_model_batch(pipeline: Pipeline, model: Model, batches: Mapping[str, Bat
 
 
 def _describe_rejects(sources: Sequence[Batch]) -> str:
-    """Return why no row of a model of snapshots is taken for deleted: a row was rejected that has no former row, so the
-    model lacks what it makes of that row, as a join does. Return '' otherwise."""
+    """Return why no row of a model of snapshots is taken for deleted; '' when rows are.
+
+    A row was rejected that has no former row, so the model lacks what it makes of that row, as a join does.
+    """
     lacking = [batch.stream for batch in sources if not batch.shows_deletes]
     if not lacking or any(batch.kind != "snapshot" for batch in sources):
         return ""

@@ -20,8 +20,10 @@ def frame_of_keys(locations: Iterable[str], keys: Sequence[str]) -> pl.DataFrame
 
 
 def count_same_keys(rejected: pl.DataFrame, rows: pl.DataFrame) -> int:
-    """Count the rows of ``rejected`` (of ``frame_of_keys``) whose key a row has too. A key that is written in another
-    way by source and target, as a time may be, is not the same."""
+    """Count the rejected rows (of ``frame_of_keys``) that have the key of a row.
+
+    A key that source and target write in different ways, as a time may be, is not the same.
+    """
     if not set(rejected.columns) <= set(rows.columns):
         return 0
     as_text = rows.select(pl.col(name).cast(pl.String, strict=False) for name in rejected.columns)
