@@ -18,7 +18,7 @@ from millrace.sources.json_numbers import STRING_OR_NUMBER, loads
 TOO_LONG, TOO_DEEP, UNFIT_NUMBER = "too_long", "too_deep", "number_does_not_fit"
 _STRING = rb'"(?:[^"\\]++|\\.)*+"'
 _STRING_OF_POLARS = r'"(?:[^"\\]|\\.)*"'
-"""The same without possessive quantifiers, which Polars does not have and does not need.
+"""A string of JSON without possessive quantifiers, which Polars does not have and does not need.
 
 Without them, Python would remember every character of a long text.
 """

@@ -87,7 +87,7 @@ def ranged(bits: int) -> Callable[[int], int]:
 
 
 def _out_of_range(_: DatetimeMS) -> None:
-    """Raise Unfit for a moment outside the years 1 to 9999 of Python."""
+    """Raise Unfit for a moment outside the years 1 to 9999, which Python's datetime holds."""
     raise Unfit("date_out_of_range")
 
 
@@ -127,12 +127,13 @@ def _number(value: Decimal) -> orjson.Fragment:
 
 
 _CANONICAL = orjson.OPT_SORT_KEYS | orjson.OPT_NAIVE_UTC | orjson.OPT_PASSTHROUGH_SUBCLASS
-"""Subclasses are passed on because JavaScript code is a subclass of text, and is none."""
+"""Subclasses are passed on, because JavaScript code is a subclass of text but is not text."""
 
 
 def document_text(value: Any) -> str:
-    """Return canonical JSON: keys sorted, no blanks. A value without a form in JSON is text; a value without any form
-    raises Unfit.
+    """Return canonical JSON: keys sorted, no blanks.
+
+    A value without a form in JSON becomes text; a value without any form raises Unfit.
     """
     try:
         dumped = orjson.dumps(value, default=_embedded, option=_CANONICAL).decode()

@@ -1,4 +1,4 @@
-"""What every source gives and is asked: a selection of rows in, typed chunks out.
+"""What every source is asked for and gives: it takes a selection of rows and gives typed chunks.
 
 A kind of source is one class that inherits from ``Source``; all that the engine does with sources is written on top of
 its methods (docs/extending.md, docs/decisions/0007-sweep-lease-replay.md).
@@ -27,8 +27,9 @@ BLOCK_ROWS, BLOCK_BYTES = 20_000, 2 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Window:
-    """Rows whose cursor value is at or after ``lower`` and before ``upper``. A window without ``upper`` also holds the
-    rows that have no cursor value. ``Window()`` selects everything.
+    """Rows whose cursor value is at or after ``lower`` and before ``upper``.
+
+    A window without ``upper`` also holds the rows that have no cursor value. ``Window()`` selects everything.
     """
 
     lower: str | None = None
@@ -40,8 +41,9 @@ class Window:
 
     @property
     def advances(self) -> bool:
-        """Whether the position of the stream advances when a batch of this window is applied. It does not where rows
-        may lie before the window, because a person chose its bounds, or behind its end.
+        """Whether the position of the stream advances when a batch of this window is applied.
+
+        It does not where rows may lie before the window, because a person chose its bounds, or after its end.
         """
         return self.upper is None and not self.is_chosen
 
@@ -63,7 +65,7 @@ Selection: TypeAlias = Window | Keys
 
 
 def batches_of_keys(rows: Iterable[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
-    """Give the keys in batches that a source takes as one question."""
+    """Yield the keys in batches that a source takes in one query."""
     block: list[tuple[Any, ...]] = []
     size_bytes = 0
     for row in rows:
@@ -83,12 +85,17 @@ class ReadFacts:
     read_at: datetime
     """The moment of the read by the clock of the source."""
     next_position: str | None
-    """Where a window begins that goes on after this read; None: no window was read before, and there is nothing to go
-    on after. A source always tells it; whether the position of the stream advances, the selection tells."""
+    """Where a window begins that goes on after this read.
+
+    None: no window was read before, and there is nothing to go on after. A source always tells it; the selection tells
+    whether the position of the stream advances.
+    """
     row_id_column: str = ""
-    """The column that identifies a physical row. A source without snapshots may give a row twice: rows of one key with
-    one id are a repeat, rows of one key with different ids are an error. '': the source has snapshots, and every
-    repeated key is an error."""
+    """The column that identifies a physical row; '': the source has snapshots, and every repeated key is an error.
+
+    A source without snapshots may give a row twice: rows of one key with one id are a repeat, rows of one key with
+    different ids are an error.
+    """
     location_columns: tuple[str, ...] = ()
     """The columns that make up the row location; (): those of the key."""
     has_all_columns: bool = False
@@ -98,16 +105,18 @@ class ReadFacts:
     position_note: str = ""
     """What an operator should know about the next position."""
     collected: tuple[str, ...] = ()
-    """The objects of the lake that are read, where the source is what was collected of a queue."""
+    """The objects of the lake that are read, where the source is a queue whose messages were collected."""
     zones: tuple[str, ...] = ()
     """The time zones other than UTC that the server gives to sessions: timestamps that name no zone may be in them."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A bounded number of rows: accepted so far in ``frame`` (columns named and typed by ``columns``), and those
-    that could not even be decoded in ``rejected`` (REJECT_SCHEMA). ``omitted`` are the paths that the stream omits and
-    that the rows had.
+    """A bounded number of rows.
+
+    ``frame`` holds the rows that were accepted until now, with columns named and typed by ``columns``; ``rejected``
+    those that could not even be decoded (REJECT_SCHEMA). ``omitted`` are the paths that the stream omits and that the
+    rows had.
     """
 
     frame: pl.DataFrame
@@ -125,66 +134,76 @@ class Reading(Protocol):
         ...
 
     def chunks(self) -> AsyncGenerator[Chunk, None]:
-        """Give the rows, read as they are asked for; once."""
+        """Yield the rows, which are read as they are asked for. It is called once."""
         ...
 
     async def count(self) -> int | None:
-        """Count all rows that the source holds as this read sees it, whatever it selects. Asked when the chunks are
-        read. None where the source cannot tell.
+        """Count all rows that the source holds as this read sees it, whatever it selects.
+
+        It is called after the chunks were read. None: the source cannot tell.
         """
         ...
 
     async def sample(self, rows: int) -> tuple[int, list[Chunk]]:
         """Count all rows that the source holds as this read sees it, and read about ``rows`` of them, chosen by chance.
-        Asked when the chunks are read.
+
+        It is called after the chunks were read.
         """
         ...
 
 
 class Source(ABC):
-    """A database that rows are read from. Errors name the stream: ConfigurationError, SourceMissing, UnmappableType,
-    Unreachable.
+    """A database that rows are read from.
+
+    Its errors name the stream: ConfigurationError, SourceMissing, UnmappableType, Unreachable.
     """
 
     @abstractmethod
     def read(
         self, stream: Stream, target_columns: Sequence[Column], selection: Selection
     ) -> AbstractAsyncContextManager[Reading]:
-        """Begin to read a selection of a stream. Columns keep the names that ``target_columns`` give them, and their
-        types where the source has no types of its own.
+        """Begin to read a selection of a stream.
+
+        Columns keep the names that ``target_columns`` give them, and their types where the source has no types of its
+        own.
         """
 
     @abstractmethod
     async def existing(self, stream: Stream, target_columns: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
-        """Return which of these keys the source holds now. Only the key is read, so that rows whose other values cannot
-        be decoded count as well.
+        """Return which of these keys the source holds now.
+
+        Only the key is read, so that rows whose other values cannot be decoded count as well.
         """
 
     @abstractmethod
     async def seen(self, stream: Stream, target_columns: Sequence[Column], keys: Keys, /) -> list[set[int]]:
-        """Read all rows, and return for each that has one of these keys the indexes of the keys that it has: one key
-        may be spelled in several ways. A key that cannot be compared counts as the key of a row. This is what the
-        answer of a look-up by key is checked with.
+        """Read all rows, and return for each row with one of these keys the indexes of the keys that it has.
+
+        A row may have several of them, because one key may be spelled in several ways. A key that cannot be compared
+        counts as the key of a row. The answer of a look-up by key is checked with this.
         """
 
     @abstractmethod
     async def plan(
         self, stream: Stream, target_columns: Sequence[Column], window: Window, /
     ) -> tuple[str, tuple[Column, ...]]:
-        """Return the query that would read a window, and its columns (none where only documents tell them). Reads no
-        row.
+        """Return the query that would read a window, and its columns; read no row.
+
+        There are no columns where only documents tell them.
         """
 
     def parse_location(self, location: str) -> dict[str, Any]:
-        """Return the value of each field of a row location, in the form in which ``read`` takes it in ``Keys``. By
-        default as text: ``5`` and ``"5"`` are one key, because a row that is rejected before it is decoded has only
-        the text of its key.
+        """Return the value of each field of a row location, in the form in which ``read`` takes it in ``Keys``.
+
+        By default it is text: ``5`` and ``"5"`` are one key, because a row that is rejected before it is decoded has
+        only the text of its key.
         """
         return {name: str(value) for name, value in orjson.loads(location).items()}
 
     def keys_of(self, locations: Iterable[str]) -> Iterator[Keys]:
-        """Return the keys by which the rows at these locations are read again: each once, in blocks that name the same
-        fields.
+        """Yield the keys by which the rows at these locations are read again, each once.
+
+        Keys of one block name the same fields.
         """
         by_names: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
         for location in dict.fromkeys(locations):

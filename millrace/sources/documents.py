@@ -1,4 +1,4 @@
-"""How documents become columns: flatten, name, type, and reject row by row what a column cannot hold exactly.
+"""Documents become columns: flatten, name and type them, and reject each one that a column cannot hold exactly.
 
 Documents are taken apart column by column. Which columns a document fills depends on the document, the declaration and
 the target's columns alone, never on other documents, so that its row is the same by every way of reading
@@ -27,14 +27,14 @@ NUL = "\x00"
 MAX_PATH_BYTES = 65_535
 """The longest path of a column, as the ledger holds it."""
 SHOWN_CHARACTERS = 100
-"""How much of a longer path is told."""
+"""How many characters of a longer path a message shows."""
 
 Rejected = dict[int, tuple[str, str]]
-"""Reason and field by index of the document."""
+"""The rejected documents: index of the document, reason and field."""
 
 
 class Documents:
-    """Takes apart the documents of one read; a path keeps the column it was given first."""
+    """Takes apart the documents of one read. A path keeps the column that it was given first."""
 
     def __init__(
         self,
@@ -64,12 +64,12 @@ class Documents:
         return tuple(self._columns.values())
 
     def declare(self, path: str, data_type: DataType) -> None:
-        """Give a path its column before the first document. The type holds where nothing else tells one."""
+        """Give a path its column before the first document. The type is used where nothing else tells one."""
         self._name([path])
         self._register(path, data_type)
 
     def frame(self, documents: Sequence[Mapping[str, Any]]) -> tuple[pl.DataFrame, Rejected]:
-        """Return a row for each document, with every column that was met so far, and which are rejected."""
+        """Return a row for each document, with every column that was met so far, and the rejected documents."""
         values: dict[str, list[Any]] = {}
         self._flatten(documents, "", self._stream.flatten_depth, values)
         rejected: Rejected = {}
@@ -83,9 +83,9 @@ class Documents:
     def _flatten(
         self, documents: Sequence[Mapping[str, Any] | None], prefix: str, depth: int, into: dict[str, list[Any]]
     ) -> None:
-        """Fill ``into`` with one list of values per path; embedded documents open up ``depth`` levels.
+        """Fill ``into`` with one list of values per path; embedded documents are flattened ``depth`` levels deep.
 
-        What is no document stays at the path itself, beside the columns of the documents there.
+        A value that is no document stays at the path itself, beside the columns of the documents at this path.
         """
         for field in dict.fromkeys(chain.from_iterable(document for document in documents if document)):
             path = f"{prefix}{_escaped(field)}"
@@ -113,7 +113,7 @@ class Documents:
         return declared is not None and declared.kind is Kind.DOCUMENT
 
     def _is_held_whole(self, path: str) -> bool:
-        """Whether the target has a column of documents at this path, and none of their fields."""
+        """Return whether the target has a column of documents at this path, and no column of their fields."""
         held = None if self._declared(path) else self._target_types.get(path)
         is_opened = any(one.startswith(f"{path}.") for one in self._target_types)
         return held is not None and held.kind is Kind.DOCUMENT and not is_opened
@@ -149,7 +149,7 @@ class Documents:
         return series
 
     def _may_become(self, path: str, kinds: Set[type]) -> bool:
-        """Whether the type of a column is known: from values of these types, or from elsewhere."""
+        """Return whether the type of a column is known: from values of these types, or from elsewhere."""
         is_known = path in self._stream.types or self._names[path] in self._types_by_name
         return bool(kinds & self._type_of.keys()) or (is_known and bool(kinds))
 
@@ -172,7 +172,7 @@ class Documents:
         return series
 
     def _name(self, paths: Iterable[str]) -> None:
-        """Give new paths their columns' names, whatever the order in which fields appear."""
+        """Give columns to new paths. Their names do not depend on the order in which fields appear."""
         self._names |= column_names(paths, self._names)
 
     def _register(self, path: str, inferred: DataType | None) -> Column:
@@ -194,7 +194,7 @@ class Documents:
 
 
 def _values_of(field: str, documents: Sequence[Any]) -> list[Any]:
-    """Return the value of a field of each document, None where a document lacks it. Most often none does."""
+    """Return the value of a field of each document; None if a document lacks it, which is rare."""
     try:
         return list(map(itemgetter(field), documents))
     except (KeyError, TypeError):
@@ -209,12 +209,12 @@ def of_contract(stream: Stream) -> dict[str, DataType]:
 
 
 def _escaped(field: str) -> str:
-    r"""Return a name of a field as a step of a path. A dot in it is no step: ``a.b`` becomes ``a\.b``."""
+    r"""Return the name of a field as a step of a path. A dot in the name is escaped: ``a.b`` becomes ``a\.b``."""
     return field.replace("\\", "\\\\").replace(".", "\\.") if "." in field or "\\" in field else field
 
 
 def _is_void(value: Any, depth: int) -> bool:
-    """Whether a document would fill no column if it opened: then it is NULL, whole or opened."""
+    """Return whether a document would fill no column if it were flattened: then it is NULL in any case."""
     if type(value) is dict:
         return depth > 0 and all(_is_void(one, depth - 1) for one in value.values())
     return value is None

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 _SUSPICIOUS = re.compile(r"(?:^|[:,\[\s])-?[0-9.]*(?:[0-9.]{17}|[0-9.]{16}[eE]|[0-9][eE][-+]?[0-9]{3})")
-"""What may be a number that a parser of floats changes: of 16 digits or more, or with an exponent of three digits."""
+"""Finds what may be a number that a parser of floats changes: of 16 digits or more, or with a three-digit exponent."""
 STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]++|\\.)*+"|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?', re.ASCII)
 _INTEGER_CHARACTERS = 20
 """Length of the longest number of 64 bits; Python refuses to read very long numbers."""
@@ -60,7 +60,7 @@ def _unequal(text: str) -> Decimal:
 
 
 def _decimal(text: str) -> Decimal:
-    """Return the number; NaN where even Decimal has no such exponent."""
+    """Return the number; NaN if even Decimal has no such exponent."""
     try:
         return Decimal(text)
     except InvalidOperation:

@@ -44,7 +44,7 @@ TYPE_OF: Mapping[type, DataType] = {
     bool: BOOLEAN, int: INT64, float: FLOAT64, str: TEXT, list: DOCUMENT, dict: DOCUMENT,
     FloatInFull: FLOAT64, Decimal: UNCONSTRAINED_NUMERIC,
 }  # fmt: skip
-"""The type of a column whose values are of this Python type."""
+"""The type of a column whose first values have this Python type."""
 
 _DIGITS = re.compile(r"-?(0|[1-9][0-9]*)", re.ASCII)
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?", re.ASCII)
@@ -68,8 +68,9 @@ def accepted(data_type: DataType) -> Converters:
 
 
 def parsed(texts: pl.Series, data_type: DataType) -> pl.Series:
-    """Parse times from their texts, null where a text is none. A timestamp has an offset exactly if its column has a
-    zone.
+    """Parse times from their texts; null where a text is no time.
+
+    A timestamp must have an offset if its column has a zone, and must have none otherwise.
     """
     text = texts.str.replace(" ", "T")
     if data_type.kind is Kind.DATE:
@@ -83,7 +84,7 @@ def parsed(texts: pl.Series, data_type: DataType) -> pl.Series:
 
 
 def _where(moments: pl.Series, is_right: pl.Series) -> pl.Series:
-    """Keep only the texts of that form, and none of the year 0, which no warehouse has."""
+    """Return the moments whose text has the right form; null for others and for the year 0, which no warehouse has."""
     return moments.set(~is_right | (moments.dt.year() < 1), None)
 
 
@@ -94,7 +95,7 @@ def _whole(bits: int, text: str) -> int:
 
 
 def _integer(bits: int, number: Decimal) -> int:
-    """Return a whole number; a number of very many digits is never written out."""
+    """Return a whole number. A number of very many digits is never written out."""
     if not number.is_finite() or number.adjusted() >= _DIGITS_OF_64_BITS:
         raise Unfit("number_does_not_fit")
     if number != number.to_integral_value():

@@ -1,10 +1,10 @@
 """Capture from MongoDB and DocumentDB: one cursor over a selection, in raw batches.
 
-The server tells nothing about open transactions to an ordinary user, so the position is the read's own moment by
-the server's clock, less an overlap as long as a transaction may live (docs/decisions/0003-position.md). It is read
-what a majority of the members has, from the primary unless the URL says otherwise; the position is never later than
-what the member that answers shows (docs/decisions/0015-documents.md). There is no snapshot: a document that moves
-while it is read may come twice, which the load tells by ``_id``.
+The server tells nothing about open transactions to an ordinary user, so the position is the read's own moment by the
+server's clock, less an overlap as long as a transaction may live (docs/decisions/0003-position.md). Reads see what a
+majority of the members has, from the primary unless the URL says otherwise; the position is never later than what the
+member that answers shows (docs/decisions/0015-documents.md). There is no snapshot: a document that moves while it is
+read may come twice, which the load tells by ``_id``.
 """
 
 from __future__ import annotations
@@ -49,8 +49,9 @@ DEFAULT_OVERLAP = timedelta(seconds=60)
 
 @dataclass(frozen=True)
 class MongoSource(Source):
-    """A MongoDB server. The caller closes the client. Reads are causally consistent: whichever member answers, it shows
-    no less than what was read before.
+    """A MongoDB server. The caller closes the client.
+
+    Reads are causally consistent: whichever member answers, it shows no less than what was read before.
     """
 
     client: MongoClient
@@ -98,7 +99,7 @@ class MongoSource(Source):
         return fields
 
     async def hello(self) -> dict[str, Any]:
-        """Ask the member that answers reads what it says of itself. Reads that follow show what it shows."""
+        """Ask the member that answers reads what it says of itself. Later reads show at least what it shows now."""
         answer: dict[str, Any] = await self.client.admin.command("hello", read_preference=self.client.read_preference)
         last = _last_write(answer, self.client)
         if last and _level(self.client) in CAUSAL_LEVELS:
@@ -109,12 +110,13 @@ class MongoSource(Source):
 
     @property
     def session(self) -> Any:
-        """The session of all reads; None where the server keeps none."""
+        """The session of all reads; None if the server has no sessions."""
         return next(iter(self._sessions), None)
 
     def collection(self, stream: Stream) -> Any:
-        """Return the collection of the stream, read as the URL says, else as far as a majority of the members has
-        it.
+        """Return the collection of the stream, with the read concern of the URL.
+
+        If the URL has none, reads see what a majority of the members has.
         """
         source, concern = stream.reference, ReadConcern(_level(self.client))
         return self.client[source.schema].get_collection(source.name, read_concern=concern)
@@ -135,7 +137,7 @@ class MongoReading:
     _query: Query
 
     def chunks(self) -> AsyncGenerator[Chunk, None]:
-        """Give the selected documents, in the order of the index."""
+        """Yield the selected documents, in the order of the index."""
         return _find(self._source, self._stream, self._target_columns, self._query)
 
     async def count(self) -> int:
@@ -180,7 +182,7 @@ async def _begin(source: MongoSource, stream: Stream) -> ReadFacts:
 
 
 def shown(hello: Mapping[str, Any], client: MongoClient) -> tuple[datetime, str]:
-    """Return up to which moment the member that said ``hello`` shows every write, and a note where it does not tell."""
+    """Return up to which moment the member that said ``hello`` shows every write, and a note if it does not tell."""
     now: datetime = hello["localTime"].replace(tzinfo=UTC)
     if last := _last_write(hello, client):
         return last.at, ""
@@ -198,7 +200,7 @@ class _Write:
 
 
 def _last_write(hello: Mapping[str, Any], client: MongoClient) -> _Write | None:
-    """Return the newest write that reads show; None where the server does not tell."""
+    """Return the newest write that reads show; None if the server does not tell."""
     last = hello.get("lastWrite", {})
     is_local = _level(client) in {"local", "available"}
     ordinal, at = ("opTime", "lastWriteDate") if is_local else ("majorityOpTime", "majorityWriteDate")
@@ -217,7 +219,7 @@ async def _query(client: MongoClient, stream: Stream, selection: Selection) -> Q
 
 
 async def _is_without_arrays(client: MongoClient, stream: Stream) -> bool:
-    """Whether an index of the cursor field says that no document has an array there."""
+    """Return whether an index of the cursor field says that no document has an array there."""
     source = stream.reference
     later = window_query(stream, Window(upper=LATEST))
     command = {"explain": {"find": source.name, "filter": later}, "verbosity": "queryPlanner"}
@@ -228,7 +230,7 @@ async def _is_without_arrays(client: MongoClient, stream: Stream) -> bool:
 
 
 def _scans(plan: Any) -> Iterator[Mapping[str, Any]]:
-    """Give the index scans of a query plan, wherever they are in it."""
+    """Yield the index scans of a query plan, at any depth."""
     if isinstance(plan, Mapping):
         yield from [plan] if "isMultiKey" in plan else []
         plan = list(plan.values())
@@ -240,7 +242,7 @@ def _scans(plan: Any) -> Iterator[Mapping[str, Any]]:
 async def _find(
     source: MongoSource, stream: Stream, target_columns: Sequence[Column], query: Query, projection: Query | None = None
 ) -> AsyncGenerator[Chunk, None]:
-    """Give the decoded documents. A thread decodes while the next batch is on its way."""
+    """Yield the decoded documents. A thread decodes while the next batch is on its way."""
     decoder = Decoder(stream, target_columns)
     async with aclosing(_raw(source, stream, query, projection)) as batches:
         async for raw in batches:
@@ -250,7 +252,7 @@ async def _find(
 async def _raw(
     source: MongoSource, stream: Stream, query: Query, projection: Query | None
 ) -> AsyncGenerator[bytes, None]:
-    """Give the raw batches of a cursor."""
+    """Yield the raw batches of a cursor."""
     with mongo_errors(_place(stream)):
         cursor = source.collection(stream).find_raw_batches(
             query, projection, batch_size=BATCH_DOCUMENTS, session=source.session

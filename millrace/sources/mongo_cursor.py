@@ -1,4 +1,4 @@
-"""Whether a stream's cursor can be one in MongoDB, where a field has no type of its own: the first documents tell."""
+"""Check that a field of MongoDB can be the cursor column: the first documents tell, because a field has no type."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ SAMPLED_DOCUMENTS = 1_000
 
 
 async def refuse_undated(collection: Any, session: Any, stream: Stream, place: str) -> None:
-    """Raise ConfigurationError when documents have the cursor field and in none of the first ones it is a date: every
-    row would be rejected. ``collection`` and ``session`` (or None) are those of Motor.
+    """Raise ConfigurationError when documents have the cursor field, but none of the first ones has a date in it.
+
+    Every row would be rejected. ``collection`` and ``session`` (or None) are those of Motor.
     """
     path = stream.capture.cursor_column
     types = {"$group": {"_id": {"$type": f"${path}"}, "documents": {"$sum": 1}}}

@@ -1,4 +1,4 @@
-"""Keys that a pass over all documents of a collection sees: the answer that a look-up by key is checked with."""
+"""Find keys by a pass over all documents of a collection. The answer of a look-up by key is checked with it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ _NOWHERE: frozenset[int] = frozenset()
 
 
 class WantedKeys:
-    """Compares documents with keys in every form in which a look-up asks for them. ``seen`` holds, for each document
-    that has a key, the indexes of its keys.
+    """Compares documents with keys in every form in which a look-up asks for them.
+
+    ``seen`` holds, for each document that has a key, the indexes of its keys.
     """
 
     def __init__(self, paths: Sequence[str], keys: Keys) -> None:
@@ -31,7 +32,7 @@ class WantedKeys:
                     by_value.setdefault(_comparable(form), set()).add(index)
 
     def compare(self, documents: Sequence[Mapping[str, Any]]) -> None:
-        """Add to ``seen`` what these documents have."""
+        """Add the keys that these documents have to ``seen``."""
         for document in documents:
             matches = [
                 by_value.get(_comparable(_value_at(document, path)), _NOWHERE)
@@ -49,8 +50,9 @@ def _value_at(document: Mapping[str, Any], path: Sequence[str]) -> Any:
 
 
 def _comparable(value: Any) -> Hashable:
-    """Return a value that is equal for values that MongoDB takes for equal: numbers by their value, all others by type
-    and bytes.
+    """Return a value that is equal for two values exactly if MongoDB takes them for equal.
+
+    Numbers are equal by their value, all others by type and bytes.
     """
     if isinstance(value, int | float | Decimal128) and not isinstance(value, bool):
         number = value.to_decimal() if isinstance(value, Decimal128) else Decimal(value)

@@ -1,4 +1,4 @@
-"""What MongoDB is asked for: the documents of a window, and documents by key."""
+"""Queries of MongoDB: the documents of a window, and documents by key."""
 
 from __future__ import annotations
 
@@ -28,16 +28,20 @@ NO_DATES = (
     "double", "string", "object", "binData", "undefined", "objectId", "bool", "regex", "dbPointer", "javascript",
     "symbol", "javascriptWithScope", "int", "timestamp", "long", "decimal", "minKey", "maxKey",
 )  # fmt: skip
-"""Every type of a cursor field that is there and is no date, but arrays. They are named one by one, because an index
-serves that, and serves no ``$not``."""
+"""Every type of a cursor field other than date and array.
+
+They are named one by one, because an index serves that, but does not serve ``$not``.
+"""
 _ESCAPED_DOT = re.compile(r"(?<!\\)(?:\\\\)*\\\.")
 BINARY_SUBTYPES = (*range(10), 128)
 """A column of bytes does not keep the subtype, and MongoDB tells bytes of two subtypes apart."""
 
 
 def window_query(stream: Stream, window: Window, *, with_arrays: bool = True) -> Query:
-    """Return the query of the documents in a window. Documents whose cursor field is missing or holds no date are in
-    every window without an end, so that every run reads them or counts them as rejected.
+    """Return the query of the documents in a window.
+
+    Documents whose cursor field is missing or holds no date are in every window without an end, so that every run reads
+    them or counts them as rejected.
 
     ``with_arrays`` asks for arrays as well, which takes a scan: an operator looks at the values in an array and not at
     the array.
@@ -99,13 +103,13 @@ def _moment(text: str) -> datetime:
 
 
 def _timestamp(text: str) -> Timestamp:
-    """Invert ``bson_values.timestamp_text``."""
+    """Return the Timestamp whose text ``bson_values.timestamp_text`` gives."""
     seconds, _, ordinal = text.partition(".")
     return Timestamp(int(seconds), int(ordinal))
 
 
 def _regex(text: str) -> Regex[str]:
-    """Invert ``bson_values.regex_text``."""
+    """Return the Regex whose text ``bson_values.regex_text`` gives."""
     match = re.fullmatch(rf"/(.*)/([{''.join(REGEX_FLAGS)}]*)", text, re.DOTALL)
     if match is None:
         raise ValueError("no regular expression")
@@ -117,7 +121,7 @@ def _of_subtype(subtype: int) -> Callable[[bytes], Binary]:
 
 
 def _large_float(number: int) -> float:
-    """Return the float of a whole number beyond 53 bits: servers are not all exact when they compare the two."""
+    """Return the float of a whole number beyond 53 bits, because not all servers compare such numbers exactly."""
     if abs(number) <= EXACT_FLOAT_INTEGERS or float(number) != number:
         raise ValueError("not needed")
     return float(number)
@@ -151,12 +155,16 @@ _FORMS: dict[type, tuple[Callable[[Any], Any], ...]] = {
     datetime: (lambda value: value,),
     date: (lambda value: datetime.combine(value, time(), UTC),),
 }
-"""By type, the narrower before the wider: of what the warehouse's driver gives, and a reject's coordinates."""
+"""The forms by the type of the value, narrower types before wider ones.
+
+A value comes from the driver of the warehouse, or is text of a row location.
+"""
 
 
 def _one_of(path: str, values: Sequence[Any]) -> Query:
-    """Return the query of documents that have one of the values at a path. ``$in`` takes a regular expression for a
-    pattern of texts, ``$eq`` takes it for the value that it is.
+    """Return the query of documents that have one of the values at a path.
+
+    ``$in`` takes a regular expression for a pattern of texts, ``$eq`` takes it for the value that it is.
     """
     patterns = [value for value in values if isinstance(value, Regex)]
     plain = {path: {"$in": [value for value in values if not isinstance(value, Regex)]}}
@@ -170,7 +178,7 @@ def _with_parents(path: str) -> list[str]:
 
 
 def _plain(stream: Stream, path: str) -> str:
-    """Return a path as MongoDB takes it. Raises ConfigurationError where MongoDB cannot be asked for it."""
+    """Return a path as MongoDB takes it. Raises ConfigurationError if MongoDB has no way to query it."""
     if _ESCAPED_DOT.search(path):
         raise ConfigurationError(
             f"MongoDB cannot be asked for field {path!r}, because its name holds a dot",

@@ -1,4 +1,4 @@
-"""How BSON becomes rows: decoded by PyMongo's C code, one raw batch at a time, rejecting what is no valid BSON.
+"""BSON becomes rows: PyMongo's C code decodes one raw batch at a time, and invalid BSON is rejected.
 
 Why not pymongoarrow: docs/decisions/0005-bson.md.
 """
@@ -31,9 +31,9 @@ EXTENDED_JSON = json_util.JSONOptions(
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
     uuid_representation=UuidRepresentation.STANDARD,
 )
-"""How rejected documents are kept, so that every value can be read back as it was."""
+"""The form of rejected documents in the lake: every value can be read back as it was."""
 AS_IT_WAS = json_util.JSONOptions(datetime_conversion=DatetimeConversion.DATETIME_AUTO)
-"""How the keys of rejected documents are read back: binary values keep their subtype, also those of UUIDs."""
+"""Options to read keys of rejected documents: binary values keep their subtype, also those of UUIDs."""
 DOCUMENT_KEY = "_id"
 SIZE_BYTES, SMALLEST_BYTES = 4, 5
 STRING = b"\x02"
@@ -62,16 +62,18 @@ class Decoder:
 
 
 def _identity(document: Mapping[str, Any]) -> str:
-    """Return the row id of a document: its ``_id`` with the type, because an ObjectId and its text are two ids and one
-    value of the column.
+    """Return the row id of a document: its ``_id`` with the type.
+
+    An ObjectId and its text are two ids, but one value of the column.
     """
     value = document.get(DOCUMENT_KEY)
     return f"{type(value).__name__}:{value}"
 
 
 def decode_documents(raw: bytes) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """Decode a raw batch: the documents, and rejects of those that are not valid BSON. These are looked for one by one
-    only when the batch fails.
+    """Decode a raw batch: return the documents, and rejects of those that are not valid BSON.
+
+    Documents are decoded one by one only if the batch fails as a whole.
     """
     try:
         return bson.decode_all(raw, OPTIONS), []
@@ -93,7 +95,7 @@ def _decode_singly(raw: bytes) -> tuple[list[dict[str, Any]], list[dict[str, str
 
 
 def _id_of(raw: bytes) -> str:
-    """Return the row location of a document in which nothing but its first field, the ``_id``, may be sound."""
+    """Return the row location of a document that may be broken behind its first field, the ``_id``."""
     kind, name, value = raw[4:5], raw[5:9], raw[9:]
     size = ID_BYTES.get(kind, 4 + int.from_bytes(value[:4], "little") if kind == STRING else 0)
     first = kind + name + value[:size] + b"\x00"

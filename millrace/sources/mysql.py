@@ -1,4 +1,4 @@
-"""MySQL and MariaDB as a source: lines that the server renders, innodb_trx, and their SQL."""
+"""MySQL and MariaDB as a source: CSV that the server renders, open transactions from innodb_trx, and their SQL."""
 
 from __future__ import annotations
 
@@ -33,10 +33,12 @@ from millrace.sources.table_driver import Connect, TableDriver
 from millrace.sources.tables import TableSource
 
 IDLE_SECONDS = 900
-"""How long the server keeps a snapshot for a run that neither asks nor takes rows: a paused read goes on after minutes,
-a frozen one does not hold its table for ever."""
+"""How long the server keeps the snapshot of a run that neither queries nor takes rows.
+
+A paused read goes on after minutes, a frozen one does not hold its table for ever.
+"""
 LOCK_SECONDS = 60
-"""How long a read waits for a table that somebody is changing."""
+"""How long a read waits for a table that somebody is altering."""
 NO_LIMIT = 18_446_744_073_709_551_615
 SETTINGS = (
     f"SET NAMES {UTF8}",
@@ -50,8 +52,12 @@ SETTINGS = (
     " /*M!100304 , system_versioning_asof = DEFAULT */"
     " /*M!100303 , in_predicate_conversion_threshold = 0 */",
 )
-"""What values and the number of rows depend on, and how long the server waits (docs/decisions/0014-sessions.md).
-MariaDB would turn long lists of keys into tables, whose collations do not mix with the columns'."""
+"""Settings on which values and the number of rows depend, and how long the server waits.
+
+See docs/decisions/0014-sessions.md.
+
+MariaDB would turn long lists of keys into tables, whose collations do not mix with the columns'.
+"""
 SNAPSHOT = (
     "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
     "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
@@ -101,14 +107,14 @@ class MySQLDriver(TableDriver):
 
     @override
     def select_list(self, stream: Stream, columns: Sequence[SourceColumn]) -> str:
-        """Select a row as one value; where that exceeds max_allowed_packet, its key alone and a mark."""
+        """Select a row as one value; if it is larger than max_allowed_packet, its key alone and a mark."""
         whole = _joined([column.rendered for column in columns])
         key = [column.rendered if column.column.path in stream.keys else "''" for column in columns]
         return f"IFNULL({whole}, {_joined([*key, literal(TOO_LARGE)])})"
 
     @override
     def position_literal(self, column: SourceColumn, bound: datetime) -> str:
-        """Cut the bound to the precision of the column, as the times in it were cut."""
+        """Cut the position to the precision of the column, as the times in the column were cut."""
         digits = re.search(r"\d", column.type_name)
         unit = 10 ** (6 - int(digits[0] if digits else 0))
         cut = bound.replace(tzinfo=None, microsecond=bound.microsecond // unit * unit)
@@ -116,8 +122,9 @@ class MySQLDriver(TableDriver):
 
     @override
     def key_condition(self, connection: Any, columns: Sequence[SourceColumn], rows: Sequence[tuple[Any, ...]]) -> str:
-        """Compare the first column by its index; then, where a collation may take another key for this one or there are
-        more columns, compare all of them by their bytes.
+        """Compare the first column by its index, then all columns by their bytes where it is necessary.
+
+        It is necessary if a collation may take another key for this one, or if there are several columns.
         """
         literals = [
             tuple(_literal(connection, column, value) for column, value in zip(columns, row, strict=True))
@@ -161,9 +168,10 @@ def _row(connection: Any, query: str) -> Any:
 
 
 def _look(connection: Any, given_zone: str) -> SnapshotBound:
-    """Look at the server before the snapshot is taken: at its clock, then at running statements, then at the server
-    that it follows, then at open transactions. ``given_zone`` is the time zone that the session had before it was set
-    to UTC.
+    """Look at the server before the snapshot is taken.
+
+    It looks at the clock, then at running statements, then at the server that this one follows, then at open
+    transactions. ``given_zone`` is the time zone that the session had before it was set to UTC.
     """
     read_at = _row(connection, "SELECT UTC_TIMESTAMP(6)")[0].replace(tzinfo=UTC)
     running, has_appliers = _row(connection, statement("mysql_running_statements"))
@@ -183,7 +191,7 @@ def _look(connection: Any, given_zone: str) -> SnapshotBound:
 
 
 def _oldest_transaction(connection: Any) -> tuple[datetime | None, str]:
-    """Return when the oldest open transaction began, and why that cannot be seen.
+    """Return when the oldest open transaction began, and the reason if that cannot be seen.
 
     InnoDB renews its list of transactions only when nobody has asked for 0.1 s. A transaction of our own, which the
     next look replaces, is the marker: when the list has it, the list is current. It stays open between looks, so that
@@ -211,7 +219,7 @@ def _zones_of(variables: Mapping[str, str], given: str) -> tuple[str, ...]:
 
 
 def _joined(fields: Sequence[str]) -> str:
-    """Return the SQL of a line of CSV."""
+    """Return the SQL of one row as CSV."""
     return "CONCAT(" + ", ',', ".join(fields) + ", CHAR(10))"
 
 
@@ -221,8 +229,9 @@ def _as_bytes(column: SourceColumn) -> str:
 
 
 def _literal(connection: Any, column: SourceColumn, value: Any) -> str:
-    """Return the value of a key as SQL of the type of its column, so that the index serves. A text that is no value of
-    that type becomes NULL: no row has it.
+    """Return the value of a key as SQL of the type of its column, so that its index is used.
+
+    A text that is no value of that type becomes NULL: no row has it.
     """
     kind = column.column.type.kind
     with suppress(ValueError, InvalidOperation):

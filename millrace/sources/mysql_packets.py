@@ -1,4 +1,4 @@
-"""The rows of a query of one column as blocks of bytes, from PyMySQL's connection.
+"""Read the rows of a query of one column as blocks of bytes, from PyMySQL's connection.
 
 Its own cursor makes a row of each in Python, which takes five times as long. The protocol of a row is stable since
 MySQL 4.1: packets of 3 bytes of length and 1 of number, in each a length and so many bytes.
@@ -19,14 +19,15 @@ PART_BYTES = 0xFFFFFF
 """A packet of this length is continued by the next one."""
 NULL, END, ERROR = 0xFB, 0xFE, 0xFF
 PREFIX_BYTES = {0xFC: 3, 0xFD: 4, END: 9}
-"""How long a value's length is, by its first byte; 1 for all below."""
+"""How many bytes the length of a value takes, by its first byte; 1 for all smaller first bytes."""
 
 
 def rows_of(connection: Any, query: str, block_bytes: int) -> Generator[bytes, None, None]:
-    """Give the values of the rows, one after the other, in blocks as they arrive, none much larger than ``block_bytes``
-    or one value. Raises the errors of PyMySQL, and ValueError for a NULL.
+    """Yield the values of the rows, one after the other, in blocks as they arrive.
 
-    The connection is of no use if its rows are not read to the end.
+    No block is much larger than ``block_bytes`` or one value. Raises the errors of PyMySQL, and ValueError for a NULL.
+
+    The connection cannot be used any more if its rows are not read to the end.
     """
     with connection.cursor(SSCursor) as cursor:
         cursor.execute(query)
@@ -57,9 +58,7 @@ def _received(stream: Any, block_bytes: int) -> bytes:
 
 
 def _values(buffer: bytearray) -> tuple[list[bytes | bytearray], int, bool]:
-    """Return the values of all packets that have arrived, the bytes that they take, and whether the last packet was the
-    end.
-    """
+    """Return the values of all packets that have arrived, their length in bytes, and whether the last was the end."""
     values: list[bytes | bytearray] = []
     start, end = 0, len(buffer)
     while end - start > HEADER_BYTES:
@@ -85,9 +84,7 @@ def _values(buffer: bytearray) -> tuple[list[bytes | bytearray], int, bool]:
 
 
 def _in_parts(buffer: bytearray, start: int, prefix_bytes: int) -> tuple[int, bytes | None]:
-    """Return where the packets of one row end, and the value in them behind its length; None while the last packet has
-    not arrived.
-    """
+    """Return where the packets of one row end, and the value in them; None if the last packet has not arrived."""
     parts, size = [], PART_BYTES
     while size == PART_BYTES:
         begin, size = start + HEADER_BYTES, int.from_bytes(buffer[start : start + 3], "little")

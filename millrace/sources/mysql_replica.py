@@ -1,7 +1,7 @@
-"""Whether a MySQL server follows another, and how far behind it is.
+"""Find whether a MySQL server follows another server, and how far behind it is.
 
-Rows that a replica receives were stamped when they were written on the primary, whose open transactions it does not
-show.
+Rows that a replica receives got their times when they were written on the primary, whose open transactions the replica
+does not show.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from millrace.drivers.pymysql_errors import code_of
 READ_ONLY = ("read_only", "super_read_only", "innodb_read_only")
 CLUSTER_ADDRESS, GROUP_NAME = "wsrep_cluster_address", "group_replication_group_name"
 STATUS_QUERIES = ("SHOW ALL SLAVES STATUS", "SHOW REPLICA STATUS", "SHOW SLAVE STATUS")
-"""MariaDB's for all its sources, MySQL's, and that of MySQL before 8.0.22."""
+"""The query of MariaDB for all its sources, that of MySQL, and that of MySQL before 8.0.22."""
 BEHIND = ("Seconds_Behind_Source", "Seconds_Behind_Master")
 DENIED = frozenset({ER.SPECIFIC_ACCESS_DENIED_ERROR, ER.ACCESS_DENIED_ERROR, ER.TABLEACCESS_DENIED_ERROR})
 REPLICA = "this server is read-only, as a replica is, and hides those of the primary"
@@ -41,16 +41,17 @@ class Following:
     """What a server says about the servers that it follows."""
 
     unseen_because: str = ""
-    """Why transactions of other servers cannot be seen; '': it follows none."""
+    """Why transactions of other servers cannot be seen; '': the server follows none."""
     behind: timedelta | None = None
     """How far this server is behind; None: it does not say."""
     halted_because: str = ""
-    """Why it does not follow now."""
+    """Why the server does not follow now; '': it does, or it follows none."""
 
 
 def following(connection: Any, variables: Mapping[str, str], *, has_appliers: bool) -> Following:
-    """Return what a server says about the servers that it follows. ``variables`` are its global variables;
-    ``has_appliers`` tells whether threads of replication run.
+    """Return what a server says about the servers that it follows.
+
+    ``variables`` are its global variables; ``has_appliers`` tells whether threads of replication run.
     """
     is_read_only = any(_is_on(variables, name) for name in READ_ONLY)
     if is_read_only and "aurora_server_id" in variables:
@@ -69,13 +70,13 @@ def following(connection: Any, variables: Mapping[str, str], *, has_appliers: bo
 
 
 def _is_in_cluster(variables: Mapping[str, str]) -> bool:
-    """Whether the server is a member of Galera or of group replication."""
+    """Return whether the server is a member of Galera or of group replication."""
     galera = _is_on(variables, "wsrep_on") and variables.get(CLUSTER_ADDRESS, "")
     return bool(galera or variables.get(GROUP_NAME, ""))
 
 
 def _is_on(variables: Mapping[str, str], name: str) -> bool:
-    """Whether a switch that the server has is not off: versions have further words for on."""
+    """Return whether the server has a switch that is not off. Versions have several words for on."""
     return variables.get(name, "OFF").upper() not in {"OFF", "0"}
 
 
@@ -87,8 +88,9 @@ def _aurora_reader(connection: Any) -> Following:
 
 
 def _seconds_behind(connection: Any) -> list[int | None] | None:
-    """Return how far behind this server is for each server that it follows, None where it does not follow that one now.
-    None as a whole where this user may not ask.
+    """Return how far behind this server is for each server that it follows.
+
+    An entry is None if the server does not follow that one now; the whole is None if this user may not ask.
     """
     for query in STATUS_QUERIES:
         try:
@@ -102,7 +104,7 @@ def _seconds_behind(connection: Any) -> list[int | None] | None:
 
 
 def _asked(connection: Any, query: str) -> list[dict[str, Any]] | None:
-    """Return the rows of a question; None where this user may not ask it."""
+    """Return the rows of a query; None if this user may not run it."""
     try:
         with connection.cursor(DictCursor) as cursor:
             cursor.execute(query)

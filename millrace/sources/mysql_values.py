@@ -1,4 +1,4 @@
-"""How MySQL and MariaDB render their values: the columns of a table, and the SELECT expression of each.
+"""How MySQL and MariaDB render values: the columns of a table, and the SELECT expression of each.
 
 Every expression is NULL for one reason only: its text would exceed the server's max_allowed_packet.
 """
@@ -18,23 +18,25 @@ from millrace.sources.rows import SourceColumn
 COLLATED = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set"})
 """Types whose values are compared by a collation, not byte by byte."""
 TEXTS = COLLATED | {"json"}
-"""Types whose values travel as hexadecimal digits: to double the quotes in a text takes MariaDB the square of its
-length."""
+"""Types whose values travel as hexadecimal digits.
+
+To double the quotes in a text takes MariaDB the square of its length.
+"""
 UTF8 = "utf8mb4"
 DAYS_UNTIL_1970 = 719528
-"""Since the year 0, as TO_DAYS counts."""
+"""Days from the year 0 to 1970, as TO_DAYS counts."""
 
 
 def is_collated(column_type: str) -> bool:
-    """Whether a collation may take two values of the type for one."""
+    """Return whether a collation may take two different values of the type for one."""
     return mysql_type_name(column_type) in COLLATED
 
 
 def describe_table(connection: Any, stream: Stream, target_columns: Sequence[Column] = ()) -> tuple[SourceColumn, ...]:
-    """Return the columns of the table as the catalog has them, with the ``types`` of the stream applied and the names
-    that ``target_columns`` give them.
+    """Return the columns of the table as the catalog has them, typed and named for the stream.
 
-    Raises SourceMissing, UnmappableType and ConfigurationError naming stream and column.
+    The ``types`` of the stream are applied, and ``target_columns`` give columns their names. Raises SourceMissing,
+    UnmappableType and ConfigurationError naming stream and column.
     """
     source = stream.reference
     with connection.cursor() as cursor:
@@ -70,7 +72,7 @@ def _source_column(stream: Stream, name: str, path: str, column_type: str, chars
 
 
 def _is_exact(data_type: DataType, own: DataType, column_type: str) -> bool:
-    """Whether the type of the column holds every value that the server may hold."""
+    """Return whether the type of the column holds every value that the server may hold."""
     type_name = mysql_type_name(column_type)
     if data_type.kind is Kind.DECIMAL:
         return data_type == own and not (type_name == "decimal" and _is_wide(column_type))
@@ -83,8 +85,9 @@ def _is_wide(column_type: str) -> bool:
 
 
 def render(name: str, type_name: str, kind: Kind, charset: str | None) -> str:
-    """Return the SQL expression that renders a column (``name`` quoted) as one field of CSV: nothing for NULL, ``""``
-    for an empty text.
+    """Return the SQL expression that renders a column (``name`` quoted) as one field of CSV.
+
+    It gives nothing for NULL, ``""`` for an empty text.
     """
     if kind is Kind.DATE or kind in {Kind.TIMESTAMP, Kind.TIMESTAMP_UTC}:
         return _moment(name, kind)
@@ -97,8 +100,9 @@ def render(name: str, type_name: str, kind: Kind, charset: str | None) -> str:
 
 
 def _moment(name: str, kind: Kind) -> str:
-    """Return the SQL of a number where the calendar has that day, else (a zero date, a 31st of February, the year 0) of
-    its text.
+    """Return the SQL of a moment as a number if the calendar has its day, else as text.
+
+    MySQL may hold days that the calendar does not have: a zero date, a 31st of February, the year 0.
     """
     if kind is Kind.DATE:
         number = f"TO_DAYS({name}) - {DAYS_UNTIL_1970}"

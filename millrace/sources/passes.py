@@ -1,4 +1,4 @@
-"""Keys that a pass over all rows of a table sees: the answer that a look-up by key is checked with."""
+"""Find keys by a pass over all rows of a table. The answer of a look-up by key is checked with it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TRUTHS = {"true": True, "false": False, "1": True, "0": False}
 
 
 def seen_in(frames: Iterable[pl.DataFrame], keys: Keys) -> list[set[int]]:
-    """Return the rows of the frames that have one of the keys, as ``Source.seen`` gives them.
+    """Return for each row of the frames with one of the keys the indexes of the keys that it has.
 
     The values of a key are as the driver of a warehouse gives them, or text.
     """
@@ -32,7 +32,7 @@ def seen_in(frames: Iterable[pl.DataFrame], keys: Keys) -> list[set[int]]:
 
 
 def _typed(given: pl.DataType, wanted: pl.DataType, name: str) -> pl.Expr:
-    """Return the value in the type of the column of the table; null where it is none."""
+    """Return the value in the type of the column of the table; null if it is no value of that type."""
     value = pl.col(name)
     if given != pl.String:
         return value.cast(wanted, strict=False)

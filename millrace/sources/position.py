@@ -1,6 +1,6 @@
-"""Where the next read starts: what is known of a source before its snapshot is taken, as one bound in time.
+"""Where the next read starts, from what a source tells before its snapshot is taken.
 
-Whatever becomes visible later was stamped at or after the position. The rule and its limits are in
+Whatever becomes visible later has a cursor value at or after the position. The rule and its limits are in
 docs/decisions/0003-position.md and 0017-clocks-and-zones.md.
 """
 
@@ -13,7 +13,10 @@ from millrace.declaration.stream import Stream
 from millrace.sources.chunk import Keys, Selection
 
 DEFAULT_OVERLAP = timedelta(seconds=1)
-"""Covers the moment between the start of a transaction and its appearance in the list of the server."""
+"""The overlap where open transactions can be seen.
+
+It covers the moment between the start of a transaction and its appearance in the list of the server.
+"""
 BLIND_OVERLAP = timedelta(minutes=15)
 """The overlap where open transactions cannot be seen."""
 CLOCK_TOLERANCE = timedelta(minutes=10)
@@ -22,14 +25,15 @@ CLOCK_TOLERANCE = timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class SnapshotBound:
-    """What is known of a source before a snapshot is taken: whatever the snapshot does not show was written later than
-    this tells.
+    """What a source tells before a snapshot is taken.
+
+    Whatever the snapshot does not show was written later than this tells.
     """
 
     read_at: datetime
     """The time by the clock of the source."""
     oldest_start: datetime | None = None
-    """When the oldest transaction began that was open then; None: none was."""
+    """When the oldest transaction began that was open then; None: no transaction was open."""
     unseen_because: str = ""
     """Why open transactions cannot be seen; '': they can."""
     replayed_until: datetime | None = None
@@ -41,8 +45,9 @@ class SnapshotBound:
 
 
 def next_position(bound: SnapshotBound, stream: Stream, lower: str | None) -> tuple[str | None, str]:
-    """Return where the window begins that goes on after a window from ``lower`` on without end, and what an operator
-    should know about it.
+    """Return where the window begins that goes on after a window from ``lower`` without end.
+
+    Return also what an operator should know about it.
     """
     moments = (bound.read_at, bound.oldest_start, bound.replayed_until)
     earliest, note = _believed(min(filter(None, moments)).astimezone(UTC), bound.read_at)
@@ -63,8 +68,9 @@ def bounded_position(read_at: datetime, overlap: timedelta) -> tuple[str, str]:
 
 
 def not_in_future(selection: Selection, read_at: datetime) -> tuple[Selection, str]:
-    """Return the selection that is read. A window that would begin after the time of the source reads everything
-    instead, with a note: the clock of the source was set back, and nobody knows what was written since.
+    """Return the selection that is read: everything if the window would begin after the time of the source.
+
+    Then the clock of the source was set back, and nobody knows what was written since. A note says so.
     """
     if isinstance(selection, Keys) or selection.lower is None or selection.is_chosen:
         return selection, ""
@@ -79,7 +85,7 @@ def not_in_future(selection: Selection, read_at: datetime) -> tuple[Selection, s
 
 
 def as_utc(bound: str) -> datetime:
-    """Return a position as a moment in UTC. A position without zone is in UTC."""
+    """Return a position as a moment in UTC. A position without a zone is in UTC."""
     moment = datetime.fromisoformat(bound)
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
@@ -95,8 +101,9 @@ def whole_seconds(span: timedelta) -> timedelta:
 
 
 def _believed(bound: datetime, read_at: datetime) -> tuple[datetime, str]:
-    """Return the bound, or the time of this machine where the clock of the source is far ahead of it: such a clock is
-    set right one day, and rows then have earlier times.
+    """Return the position, or the time of this machine if the clock of the source is far ahead of it.
+
+    A clock that is far ahead is set right one day, and rows then have earlier times.
     """
     now = datetime.now(UTC)
     ahead = read_at - now

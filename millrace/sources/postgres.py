@@ -1,4 +1,4 @@
-"""Postgres as a source: COPY, pg_stat_activity, and its SQL."""
+"""Postgres as a source: rows by COPY, open transactions from pg_stat_activity, and its SQL."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BLIND = {
         "read from that server, or declare an overlap longer than the lag"
     ),
 }
-"""Why open transactions cannot be seen, by what the server is asked."""
+"""Why open transactions cannot be seen, by the answer of the server."""
 
 
 class PostgresSource(TableSource):
@@ -95,8 +95,10 @@ class PostgresDriver(TableDriver):
 
     @override
     def key_condition(self, connection: Any, columns: Sequence[SourceColumn], rows: Sequence[tuple[Any, ...]]) -> str:
-        """Send the values as literals of the type of the column, so that its index serves. Values of the type of an
-        extension are compared as text: citext finds ``abc`` for ``Abc``, which are two keys to the warehouse.
+        """Send the values as literals of the type of the column, so that its index is used.
+
+        Values of the type of an extension are compared as text: citext finds ``abc`` for ``Abc``, which are two keys to
+        the warehouse.
         """
         with connection.cursor() as cursor:
             values = [
@@ -126,8 +128,9 @@ def _refuse_old(connection: Any) -> None:
 
 
 def _replayed_until(cursor: Any, replayed_until: datetime) -> datetime:
-    """Return up to when a replica has the commits of its primary. An Aurora reader replays no log, and its lag tells
-    it.
+    """Return up to when a replica has the commits of its primary.
+
+    An Aurora reader replays no log: its lag tells the time.
     """
     cursor.execute("SELECT to_regproc('pg_catalog.aurora_replica_status') IS NOT NULL")
     if not cursor.fetchone()[0]:
@@ -138,9 +141,9 @@ def _replayed_until(cursor: Any, replayed_until: datetime) -> datetime:
 
 
 def _own_clock(cursor: Any) -> datetime | None:
-    """Return the time by the clock that the rows take their times from, where that is not the clock of the server: a
-    role or database names it in the setting ``millrace.clock``, as ``schema.function``. None: it is the clock of the
-    server.
+    """Return the time by the clock from which rows take their times; None: it is the clock of the server.
+
+    A role or database names another clock in the setting ``millrace.clock``, as ``schema.function``.
     """
     cursor.execute("SELECT current_setting('millrace.clock', true)")
     (name,) = cursor.fetchone()

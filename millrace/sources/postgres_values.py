@@ -1,4 +1,4 @@
-"""How Postgres renders its values: the columns of a table, and the SELECT expression of each."""
+"""How Postgres renders values: the columns of a table, and the SELECT expression of each."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ JSON_TYPES = frozenset({"json", "jsonb"})
 
 
 def describe_table(connection: Any, stream: Stream, target_columns: Sequence[Column] = ()) -> tuple[SourceColumn, ...]:
-    """Return the columns of the table as the catalog has them, with the ``types`` of the stream applied and the names
-    that ``target_columns`` give them.
+    """Return the columns of the table as the catalog has them, typed and named for the stream.
 
-    Raises UnmappableType and ConfigurationError naming stream and column.
+    The ``types`` of the stream are applied, and ``target_columns`` give columns their names. Raises UnmappableType and
+    ConfigurationError naming stream and column.
     """
     source = stream.reference
     with connection.cursor() as cursor:
@@ -84,8 +84,9 @@ def render(name: str, type_name: str, kind: Kind) -> str:
 
 
 def _within_years(name: str, number: str) -> str:
-    """Return the SQL of ``number`` within YEARS, else of the text of the value: beyond, the number may need more than
-    64 bits.
+    """Return the SQL of ``number`` for a value within YEARS, else of the text of the value.
+
+    Outside YEARS the number may need more than 64 bits.
     """
     first, after_last = YEARS
     return f"CASE WHEN {name} >= '{first}' AND {name} < '{after_last}' THEN ({number})::text ELSE {name}::text END"

@@ -1,8 +1,8 @@
-"""Rows of tables as they travel: the CSV that a server renders, and how Polars reads it back exactly.
+"""Rows of tables as CSV that a server renders, and how Polars reads it back exactly.
 
-Integers stand for booleans, dates and timestamps (days and microseconds since 1970), so that nothing is parsed
-twice. A value that its type cannot hold (NaN in a numeric, too many digits, an infinite date) is rendered as text:
-the chunk that has one is read as text, tried, and the row rejected.
+Integers stand for booleans, dates and timestamps (days and microseconds since 1970), so that nothing is parsed twice. A
+value that its type cannot hold (NaN in a numeric, too many digits, an infinite date) is rendered as text: the chunk
+that has one is read as text, converted value by value, and the row rejected.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from millrace.sources.chunk import Chunk
 from millrace.sources.json_text import unfit
 
 YEARS = ("0001-01-01", "10000-01-01")
-"""The first day, and the day after the last, that drivers, the text form of Arrow and both warehouses are proven to
-hold."""
+"""The first day, and the day after the last.
+
+Drivers, the text form of Arrow and both warehouses are proven to hold the days between them.
+"""
 TOO_LARGE = "row_too_large"
-"""The reason of a row of which its server could render nothing but the key; such a row has one more field, which holds
-this."""
+"""The reason of a row whose server could render only its key. Such a row has one more field, which holds this text."""
 SURPLUS = "\x1f"
-"""The name of that field: no column may have it."""
+"""The name of the additional field of a row that is too large. No column may have it."""
 DATE_KINDS, TIMESTAMP_KINDS = frozenset({Kind.DATE}), frozenset({Kind.TIMESTAMP, Kind.TIMESTAMP_UTC})
 NUL = "\x00"
 
@@ -39,13 +40,13 @@ class SourceColumn:
 
     column: Column
     rendered: str
-    """The SQL expression of its value in the SELECT."""
+    """The SQL expression that gives its value in the SELECT."""
     exact: bool = True
     """Whether its type holds every value that the source may have in it."""
     type_name: str = ""
-    """The type as SQL of the source spells it; of Postgres, the type that values are compared as, without limits."""
+    """The type as SQL of the source spells it. For Postgres: the type that values are compared as, without limits."""
     as_bytes: bool = False
-    """Whether it is a text whose UTF-8 travels as hexadecimal digits."""
+    """Whether it is a text that travels as hexadecimal digits of its UTF-8."""
 
 
 def empty_chunk(columns: tuple[SourceColumn, ...]) -> Chunk:
@@ -91,20 +92,21 @@ def _read_csv(data: bytes, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
 
 
 def _read_with_surplus(data: bytes, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """Read CSV whose rows may have one more field; few rows have it, if any."""
+    """Read CSV with rows that may have one more field. Few rows have it, if any."""
     with_surplus = {**schema, SURPLUS: pl.String()}
     return pl.read_csv(_without_encoding_mark(data), has_header=False, schema=with_surplus, missing_columns="insert")
 
 
 def _without_encoding_mark(data: bytes) -> bytes:
-    """Put one more U+FEFF before a text that begins with it: Polars takes the first for a mark of the encoding and
-    removes it, while here it belongs to the first value.
+    """Return the data with one more U+FEFF if its first text begins with one.
+
+    Polars takes the first U+FEFF for a mark of the encoding and removes it, while here it belongs to the first value.
     """
     return BOM_UTF8 + data if data.startswith(BOM_UTF8) else data
 
 
 def _parse(data: bytes, columns: tuple[SourceColumn, ...], *, strict: bool) -> pl.DataFrame:
-    """Return the frame. Values that had to be read as text stand beside what they could be converted to."""
+    """Return the frame. Values that had to be read as text have their converted values beside them."""
     wire = {column.column.name: _wire_type(column, strict=strict) for column in columns}
     frame = _read_csv(data, wire) if strict else _read_with_surplus(data, wire)
     tried = [column for column in columns if wire[column.column.name] == pl.String() and _is_tried(column)]
@@ -132,7 +134,7 @@ def _is_tried(column: SourceColumn) -> bool:
 
 
 def _before(column: SourceColumn) -> pl.Expr:
-    """Return the text of a value that is converted; of a long one, in hexadecimal digits, only that there is one."""
+    """Return the text of a value before it is converted; for a text in hexadecimal digits only whether there is one."""
     text = pl.col(column.column.name)
     return pl.when(text.is_not_null()).then(pl.lit("")) if column.as_bytes else text
 
@@ -163,7 +165,7 @@ def _exact_decimal(column: Column) -> pl.Expr:
 
 
 def _verdicts(frame: pl.DataFrame, columns: tuple[SourceColumn, ...]) -> Iterator[pl.Expr]:
-    """Give verdicts on the columns that may hold what their types cannot."""
+    """Yield the verdicts on the columns that may hold a value that their type cannot hold."""
     if SURPLUS in frame.columns:
         yield reject_when(TOO_LARGE, "", pl.col(SURPLUS).is_not_null())
     for column in columns:
@@ -181,7 +183,7 @@ def _verdicts(frame: pl.DataFrame, columns: tuple[SourceColumn, ...]) -> Iterato
 
 
 def _why(column: SourceColumn, text: pl.Expr) -> pl.Expr:
-    """Return why a value could not be converted."""
+    """Return the reason why a value could not be converted."""
     kind = column.column.type.kind
     if column.as_bytes:
         return pl.lit("undecodable")

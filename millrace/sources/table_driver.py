@@ -1,4 +1,4 @@
-"""What a kind of database with tables does in its own way (docs/extending.md)."""
+"""The operations in which kinds of databases with tables differ (docs/extending.md)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Connect = Callable[[], Any]
 
 
 class TableDriver(ABC):
-    """What one kind of database with tables does in its own way; ``TableSource`` does the rest."""
+    """The operations in which kinds of databases with tables differ; ``TableSource`` does the rest."""
 
     random_expression: str
-    """SQL that is drawn from 0 to 1 for each row."""
+    """The SQL of a random number from 0 to 1, drawn for each row."""
 
     @abstractmethod
     def translate_errors(self, place: str) -> AbstractContextManager[None]:
@@ -29,16 +29,19 @@ class TableDriver(ABC):
 
     @abstractmethod
     def open_snapshot(self, connection: Any, connect: Connect) -> SnapshotBound:
-        """Set how values are written, look at the clock and at open transactions, then take the snapshot that all
-        queries on this connection see. ``connect`` opens another connection, by which a pooler shows itself.
+        """Prepare the session, look at the clock and at open transactions, then take the snapshot.
+
+        All later queries on this connection see the snapshot. ``connect`` opens another connection, by which a pooler
+        shows itself.
         """
 
     @abstractmethod
     def describe_columns(
         self, connection: Any, stream: Stream, target_columns: Sequence[Column]
     ) -> tuple[SourceColumn, ...]:
-        """Return the columns of the table, with the ``types`` of the stream applied and the names that the target
-        gives them already.
+        """Return the columns of the table, typed and named for the stream.
+
+        The ``types`` of the stream are applied, and columns keep the names that ``target_columns`` give them.
         """
 
     @abstractmethod
@@ -47,22 +50,25 @@ class TableDriver(ABC):
 
     @abstractmethod
     def select_list(self, stream: Stream, columns: Sequence[SourceColumn]) -> str:
-        """Return what stands between SELECT and FROM, so that ``stream_csv`` gives rows that ``rows.decode`` reads."""
+        """Return the SQL between SELECT and FROM, so that ``stream_csv`` gives rows that ``rows.decode`` reads."""
 
     @abstractmethod
     def position_literal(self, column: SourceColumn, bound: datetime) -> str:
-        """Return a bound as SQL that the cursor column is compared with. It is in UTC, or without zone where the column
-        has none.
+        """Return a position as SQL that the cursor column is compared with.
+
+        The position is in UTC, or without a zone if the column has none.
         """
 
     @abstractmethod
     def key_condition(self, connection: Any, columns: Sequence[SourceColumn], rows: Sequence[tuple[Any, ...]]) -> str:
-        """Return a condition that these columns are, byte for byte, one of the rows, and that the index of the columns
-        serves.
+        """Return a condition that these columns are equal, byte for byte, to one of the rows.
+
+        It is written so that the index of the columns is used.
         """
 
     @abstractmethod
     def stream_csv(self, connection: Any, query: str, chunk_bytes: int) -> Generator[bytes, None, None]:
-        """Give the rows of a query as CSV, in blocks of about ``chunk_bytes`` that end with a row. Raises the errors of
-        the driver.
+        """Yield the rows of a query as CSV, in blocks of about ``chunk_bytes`` that end with a row.
+
+        Raises the errors of the driver.
         """

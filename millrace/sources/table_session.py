@@ -1,4 +1,4 @@
-"""A connection in its snapshot: the SQL of selections, and the rows that it gives."""
+"""Read a table through a connection in its snapshot: the SQL of selections, and the rows that it gives."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from millrace.sources.table_driver import TableDriver
 CURSOR_KINDS = frozenset({Kind.TIMESTAMP, Kind.TIMESTAMP_UTC})
 
 WallClock = Callable[[datetime, Collection[tzinfo]], datetime]
-"""Returns what clocks in some time zones show at a moment."""
+"""Returns the times that the clocks of some time zones show at a moment, as one time."""
 
 
 @dataclass(frozen=True)
 class TableSession:
-    """A connection in its snapshot, what was known before the snapshot was taken, and the columns of the table."""
+    """A connection in its snapshot, what the server told before it, and the columns of the table."""
 
     driver: TableDriver
     connection: Any
@@ -39,7 +39,10 @@ class TableSession:
     chunk_bytes: int
 
     def facts(self, selection: Selection, note: str) -> ReadFacts:
-        """What is known of a read before its first row; ``note`` is what an operator should know about its bounds."""
+        """Return what is fixed of a read before its first row.
+
+        ``note`` is what an operator should know about the window.
+        """
         lower, zones = (selection.lower, self.note_of_zones()) if isinstance(selection, Window) else (None, "")
         position, position_note = next_position(self.bound, self.stream, lower)
         return ReadFacts(
@@ -57,7 +60,7 @@ class TableSession:
         return self.driver.quote(self.stream.reference.schema, self.stream.reference.name)
 
     def condition(self, selection: Selection) -> str:
-        """The WHERE of a selection; '' for everything."""
+        """Return the WHERE clause of a selection; '' for everything."""
         if isinstance(selection, Window):
             return self._within(selection)
         by_name = {column.column.name: column for column in self.columns}
@@ -65,12 +68,12 @@ class TableSession:
         return self.driver.key_condition(self.connection, chosen, selection.rows)
 
     def select(self, columns: Sequence[SourceColumn], condition: str) -> str:
-        """The SELECT of a selection, every value in the form that ``decode`` reads."""
+        """Return the SELECT of a selection, with every value in the form that ``decode`` reads."""
         where = f" WHERE {condition}" if condition else ""
         return f"SELECT {self.driver.select_list(self.stream, columns)} FROM {self.table}{where}"
 
     def rows(self, columns: tuple[SourceColumn, ...], condition: str) -> Generator[Chunk, None, None]:
-        """The selected rows; one empty chunk where there is none."""
+        """Yield the selected rows as chunks; one empty chunk if no row is selected."""
         query = self.select(columns, condition)
         with (
             self.driver.translate_errors(place_of(self.stream)),
@@ -82,7 +85,7 @@ class TableSession:
             yield from chunks
 
     def frames(self, names: Sequence[str], condition: str) -> Generator[pl.DataFrame, None, None]:
-        """Give the columns of these names of the selected rows."""
+        """Yield the selected rows as frames of the columns with these names."""
         narrow = tuple(column for column in self.columns if column.column.name in names)
         with closing(self.rows(narrow, condition)) as chunks:
             for chunk in chunks:
@@ -101,7 +104,7 @@ class TableSession:
         return count, list(self.rows(self.columns, f"{self.driver.random_expression} < {share:.12f}"))
 
     def note_of_zones(self) -> str:
-        """That nobody said in which zone the stamps are, if it makes a difference; '' otherwise."""
+        """Return a note if nobody declared the zone of the cursor column and it makes a difference; '' otherwise."""
         if self.stream.stamps_in or not self.bound.zones or not self._has_naive_cursor:
             return ""
         return (
@@ -126,7 +129,10 @@ class TableSession:
         return bounded if window.upper is not None else f"{bounded} OR {name} IS NULL"
 
     def _shown(self, bound: datetime, by_clock: WallClock) -> datetime:
-        """A bound as the cursor's stamps show it: of those without zone the wall clock of wherever they are written."""
+        """Return a moment as the cursor column shows it.
+
+        A column without a zone shows the wall clock of the place where its values are written.
+        """
         if not self._has_naive_cursor:
             return bound
         declared = self.stream.stamps_in
@@ -142,13 +148,14 @@ class TableSession:
 
 
 def place_of(stream: Stream) -> str:
-    """Return the place that errors of a stream name."""
+    """Return how errors name a stream."""
     return f"stream {stream.name} ({stream.source})"
 
 
 def check_declared(stream: Stream, columns: tuple[SourceColumn, ...]) -> None:
-    """Raise SourceMissing or ConfigurationError where the stream declares a column that the table does not have, or a
-    cursor column that is no timestamp.
+    """Raise SourceMissing when the stream declares a column that the table does not have.
+
+    Raises ConfigurationError for a cursor column that is no timestamp.
     """
     by_path = {column.column.path: column.column for column in columns}
     stamp = stream.capture.stamp

@@ -1,4 +1,4 @@
-"""A source of tables: one streaming SELECT of a selection, inside one snapshot, in bounded chunks."""
+"""A source with tables: one streaming SELECT of a selection, inside one snapshot, in bounded chunks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TableSource(Source):
     """A database with tables. Every read has a connection of its own."""
 
     def __init__(self, driver: TableDriver, connect: Connect, chunk_bytes: int) -> None:
-        """``chunk_bytes`` bounds what is decoded at once."""
+        """Keep how to open connections; ``chunk_bytes`` is the most that is decoded at once."""
         self._driver, self._connect, self._chunk_bytes = driver, connect, chunk_bytes
 
     @asynccontextmanager
@@ -92,14 +92,14 @@ class TableReading:
     _worker: Worker
 
     def chunks(self) -> AsyncGenerator[Chunk, None]:
-        """The selected rows."""
+        """Yield the selected rows."""
         session = self._session
         return self._worker.each(session.rows(session.columns, session.condition(self._selection)))
 
     async def count(self) -> int:
-        """Counted in the snapshot of the read."""
+        """Count the rows of the table, in the snapshot of the read."""
         return await self._worker.run(self._session.count)
 
     async def sample(self, rows: int) -> tuple[int, list[Chunk]]:
-        """Counted and drawn in the snapshot of the read."""
+        """Count the rows of the table and draw some of them, in the snapshot of the read."""
         return await self._worker.run(lambda: self._session.sample(rows))
