@@ -1,6 +1,6 @@
-"""Who is told: every notification block document named ``alerts``, of any type.
+"""Send alerts to every notification block document named ``alerts``, of any type.
 
-A further channel (Slack, an e-mail provider, a second topic's type) is a further document, no change of code.
+A further channel (Slack, an e-mail provider, a second topic's type) is a further document, and no change of code.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from millrace.blocks import names
 
 
 async def load_channels() -> list[NotificationBlock]:
-    """The channels, in the order of their types' names; none is no error."""
+    """Return the channels, in the order of their types' names. It is no error if there are none."""
     asked = {
         "block_documents": {"name": {"any_": [names.ALERTS]}},
         "block_schemas": {"block_capabilities": {"all_": ["notify"]}},
@@ -33,7 +33,7 @@ async def load_channels() -> list[NotificationBlock]:
 
 
 async def send(channels: Iterable[NotificationBlock], subject: str, body: str) -> list[MillraceError]:
-    """Tell every channel; one that fails stops no other. Returns what went wrong, without secrets."""
+    """Send to every channel, and return what went wrong, without secrets. A channel that fails stops no other."""
     return [failure for channel in channels if (failure := await _tell(channel, subject, body)) is not None]
 
 

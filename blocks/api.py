@@ -1,6 +1,6 @@
-"""Prefect's API: whether it answers, and what it says in words for people.
+"""Prefect's API: check that it answers, and translate its errors.
 
-Everything needs it: it keeps the blocks and the state of runs. So it is asked first, in one request.
+Everything needs it, because it keeps the blocks and the state of runs. So it is asked first, in one request.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _KEY = "set PREFECT_API_KEY (for Prefect Cloud) or PREFECT_API_AUTH_STRING (for 
 
 
 async def check_api() -> None:
-    """Raises Unreachable if Prefect's API does not answer, ConfigurationError if its address or key is wrong."""
+    """Raise Unreachable if Prefect's API does not answer, ConfigurationError if its address or key is wrong."""
     try:
         async with get_client() as client:
             await client.read_flows(limit=1)
@@ -47,7 +47,7 @@ async def check_api() -> None:
 
 @contextmanager
 def api_errors() -> Iterator[None]:
-    """Within it, errors of Prefect's API become the engine's."""
+    """Translate errors of Prefect's API into those of Millrace."""
     try:
         yield
     except Exception as error:
@@ -58,7 +58,7 @@ def api_errors() -> Iterator[None]:
 
 
 def translated(error: BaseException) -> BaseException:
-    """An error of Prefect's API as the engine's; any other, and the engine's own, as it is."""
+    """Return the error of Millrace for an error of Prefect's API; any other error as it is."""
     if isinstance(error, MillraceError):
         return error
     if isinstance(error, httpx.HTTPStatusError):

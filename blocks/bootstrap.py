@@ -1,6 +1,6 @@
-"""``python -m millrace.blocks.bootstrap``: registers the block types and saves the documents the environment describes.
+"""``python -m millrace.blocks.bootstrap``: register block types and save the documents that the environment describes.
 
-Safe to repeat: what is equal already is left alone. Prints names, never values.
+It can be repeated: documents that are equal already are left alone. It prints names, never values.
 """
 
 from __future__ import annotations
@@ -35,12 +35,13 @@ BLOCK_TYPES: tuple[type[Block], ...] = (
 
 
 async def bootstrap(environment: Mapping[str, str], *, dry_run: bool = False) -> list[str]:
-    """Register the types, save what is new or changed; returns a line for each document: what was done to which.
+    """Register the types, and save the documents that are new or changed.
 
-    With ``dry_run`` nothing is saved, and the lines tell what would be done.
+    Return a line for each document, with what was done to it. With ``dry_run`` nothing is saved, and the lines tell
+    what would be done.
 
     Raises ConfigurationError, before anything is saved, if the environment is incomplete or wrong, and what
-    ``api_errors`` makes of Prefect's API.
+    ``api_errors`` makes of the errors of Prefect's API.
     """
     described = list(documents(environment))
     # One client for all of it: Prefect would make one for each block, and again for each type within it.
@@ -55,7 +56,10 @@ async def bootstrap(environment: Mapping[str, str], *, dry_run: bool = False) ->
 
 
 async def remove(environment: Mapping[str, str]) -> list[str]:
-    """Delete the documents that the environment describes, those that hold others first; a line for each."""
+    """Delete the documents that the environment describes, and return a line for each.
+
+    Documents that hold others are deleted first.
+    """
     lines = []
     async with get_client() as client:
         for name, block in reversed(list(documents(environment))):
@@ -66,7 +70,7 @@ async def remove(environment: Mapping[str, str]) -> list[str]:
 
 
 async def save(name: str, block: Block, client: PrefectClient, *, dry_run: bool = False) -> str:
-    """Save what is new or changed; what was done, or with ``dry_run`` would be."""
+    """Save a document that is new or changed. Return what was done or, with ``dry_run``, would be done."""
     stored = await _stored(name, type(block), client)
     if stored is not None and _content(stored) == _content(block):
         # So that a block which holds this one refers to its document.
@@ -85,7 +89,10 @@ async def _stored(name: str, block_type: type[Block], client: PrefectClient) -> 
 
 
 def _content(value: object) -> object:
-    """The fields alone, without what identifies the document. Dumping a block would make Prefect build its schema."""
+    """Return the fields alone, without what identifies the document.
+
+    To dump a block instead would make Prefect build its schema.
+    """
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     if isinstance(value, BaseModel):
@@ -94,7 +101,7 @@ def _content(value: object) -> object:
 
 
 def main() -> int:
-    """Exit code 0, or 1 with the reason on standard error."""
+    """Save the documents. Return the exit code: 0, or 1 with the reason on standard error."""
     try:
         lines = asyncio.run(bootstrap(os.environ))
     except MillraceError as error:

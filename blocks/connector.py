@@ -1,6 +1,6 @@
-"""Connectors of prefect-sqlalchemy from URLs.
+"""Make connectors of prefect-sqlalchemy from URLs.
 
-They hold components, never a URL string: Prefect would store that in plain text.
+They hold components, never a URL string, which Prefect would store in plain text.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ PASSWORDS = frozenset({"password", "passwd", "sslpassword", "ssl_key_password"})
 
 
 def parsed(url: str, place: str, *drivers: str) -> URL:
-    """Parse a URL, with the driver that its spelling means. Raises ConfigurationError, naming ``place``, if the text is
-    no URL, is not for one of ``drivers``, lacks host or database, or has a password where it would be stored
-    unencrypted.
+    """Parse a URL, with the driver that its spelling means.
+
+    Raises ConfigurationError, naming ``place``, if the text is no URL, is not for one of ``drivers``, lacks host or
+    database, or has a password where it would be stored unencrypted.
     """
     try:
         found = make_url(url)

@@ -1,4 +1,4 @@
-"""The databases that rows are read from, one value for each kind: its variable, its block, and how it is opened.
+"""The databases that rows are read from, one value for each kind: its variable, its block, and how to open it.
 
 A new kind of source has its entry in ``DATABASES`` (docs/extending.md). Queues are not here: consumers collect their
 messages into the lake, from which a run reads them.
@@ -31,7 +31,7 @@ from millrace.sources.postgres import PostgresSource
 
 
 class MakeBlock(Protocol):
-    """Makes a block from a URL."""
+    """A function that makes a block from a URL."""
 
     def __call__(self, url: str, *, place: str) -> Block:
         """Return the block. Raises ConfigurationError, naming ``place``, if the URL is wrong."""
@@ -48,8 +48,10 @@ class Database:
     block_type: type[Block]
     make_block: MakeBlock
     open: Callable[[Any, str], AbstractAsyncContextManager[Source]]
-    """Opens the source of a block of ``block_type``. Errors name the place in the second argument where the server
-    cannot be reached."""
+    """Opens the source of a block of ``block_type``.
+
+    The second argument is how errors name the server if it cannot be reached.
+    """
 
 
 def _opens_tables(

@@ -1,4 +1,4 @@
-"""Every environment variable the product reads, as data, and the blocks they describe.
+"""Every environment variable that the product reads, as data, and the blocks that they describe.
 
 The table of docs/settings.md is checked against ``VARIABLES``.
 """
@@ -94,10 +94,10 @@ _BY_NAME = {variable.name: variable for variable in VARIABLES}
 
 
 def documents(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
-    """Give name and block of every document that the environment describes; a block comes after the blocks that it
-    holds.
+    """Yield name and block of every document that the environment describes.
 
-    Raises ConfigurationError that names every missing variable, or the wrong one.
+    A block comes after the blocks that it holds. Raises ConfigurationError that names every missing variable, or the
+    wrong one.
     """
     _require(environment)
     yield from _databases(environment)
@@ -122,7 +122,7 @@ def _require(environment: Mapping[str, str]) -> None:
 
 
 def _warehouse_prefixes(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return connections by what their variables begin with, the common warehouse first."""
+    """Return the connections of warehouses by the beginning of their variables' names, the common warehouse first."""
     found = {name: _WAREHOUSE.fullmatch(name) for name in sorted(environment) if environment[name]}
     named = {match["prefix"]: _connection(match) for match in found.values() if match}
     return {"WAREHOUSE": ""} | named
@@ -133,7 +133,7 @@ def _connection(match: re.Match[str]) -> str:
 
 
 def _sources(environment: Mapping[str, str]) -> Iterator[tuple[SourceKind, str, str]]:
-    """Give kind, name of the document and variable of each source."""
+    """Yield kind, name of the document and variable of each source."""
     for variable, url in sorted(environment.items()):
         match = _SOURCE.fullmatch(variable)
         if match and url:
@@ -162,9 +162,9 @@ def database(variable: str, url: str) -> Block:
 
 
 def resolved(block: AnyBlock, environment: Mapping[str, str]) -> AnyBlock:
-    """Return a block that refers to a variable as what the variable describes; any other block as it is.
+    """Return the block that a variable describes, if ``block`` refers to a variable; any other block as it is.
 
-    Raises ConfigurationError if the variable is not there, or wrong.
+    Raises ConfigurationError if the variable is not set, or wrong.
     """
     if isinstance(block, Warehouse):
         block.connector = resolved(block.connector, environment)

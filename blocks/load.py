@@ -1,4 +1,4 @@
-"""Ready blocks by their documents' names: what a flow asks for first."""
+"""Load blocks by their documents' names. Flows do this first."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ async def load_database(reference: SourceReference) -> Block:
 
 
 async def load_source_postgres(connection: str = "") -> SqlAlchemyConnector:
-    """Load the block of the source Postgres of this connection. Raises ConfigurationError if the document is
-    missing.
-    """
+    """Load the block of the source Postgres of this connection. Raises ConfigurationError if it is missing."""
     return await _load(SqlAlchemyConnector, names.source_name("postgres", connection))
 
 
@@ -47,15 +45,17 @@ async def load_source_mongo(connection: str = "") -> MongoDB:
 
 
 async def load_source_queue(connection: str = "") -> Queue:
-    """Load the block of the source queue of this connection. That of its dead-letter queue has the connection
-    ``names.dead_letter(connection)``. Raises ConfigurationError if it is missing.
+    """Load the block of the source queue of this connection. Raises ConfigurationError if it is missing.
+
+    Its dead-letter queue has the connection ``names.dead_letter(connection)``.
     """
     return await _load(Queue, names.source_name("sqs", connection))
 
 
 async def load_warehouse(connection: str = "") -> Warehouse:
-    """Load the block of the warehouse of this connection; '' is the common one. Raises ConfigurationError if it is
-    missing.
+    """Load the block of the warehouse of this connection; '' is the common one.
+
+    Raises ConfigurationError if it is missing.
     """
     return await _load(Warehouse, names.warehouse_name(connection))
 

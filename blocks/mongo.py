@@ -40,7 +40,7 @@ class MongoDB(Block):
     )
 
     def get_client(self) -> mongo_client.MongoClient:
-        """A new Motor client for the running event loop; close it after use. Raises ConfigurationError."""
+        """Return a new Motor client for the running event loop; close it after use. Raises ConfigurationError."""
         return mongo_client.open_client(
             self.url.get_secret_value(),
             tls=self.tls,
@@ -51,7 +51,7 @@ class MongoDB(Block):
         )
 
     async def check(self) -> None:
-        """Return if the server answers. Raises Unreachable or ConfigurationError."""
+        """Ask the server to answer. Raises Unreachable or ConfigurationError."""
         client = self.get_client()
         try:
             await mongo_client.check(client, self._block_document_name or "MongoDB")

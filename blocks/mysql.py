@@ -1,4 +1,4 @@
-"""Connections to MySQL and MariaDB sources: what their URLs mean to the driver, above all for TLS."""
+"""Connect to MySQL and MariaDB sources: what their URLs mean to the driver, above all for TLS."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ TLS_MODES: dict[str, dict[str, Any]] = {
     "verify_ca": {"ssl_ca": "", "ssl_verify_cert": True},
     "verify_identity": {"ssl_ca": "", "ssl_verify_cert": True, "ssl_verify_identity": True},
 }
-"""By ``ssl_mode`` of the URL, in MySQL's own words, the driver's arguments."""
+"""The driver's arguments by ``ssl_mode`` of the URL, which has the words of MySQL."""
 TLS_FILES = ("ssl_ca", "ssl_cert", "ssl_key")
 OPTIONS = frozenset(inspect.signature(pymysql.Connection).parameters)
 
 
 def mysql_connector(url: str, *, place: str) -> SqlAlchemyConnector:
-    """Return a connector to a MySQL or MariaDB source; its statements are cut off after half an hour.
+    """Return a connector to a MySQL or MariaDB source; its statements are stopped after half an hour.
 
     TLS is as ``ssl_mode`` says, by default ``verify_identity`` (to this machine, without ``ssl_ca``: ``preferred``);
     ``ssl_ca``, ``ssl_cert`` and ``ssl_key`` are files where flows run. Raises ConfigurationError, naming ``place``, if
@@ -58,8 +58,9 @@ def mysql_connector(url: str, *, place: str) -> SqlAlchemyConnector:
 
 
 def _check_options(url: URL, place: str) -> None:
-    """Raise ConfigurationError for an option that the driver does not know: the driver would end a run with an error of
-    Python that names nobody.
+    """Raise ConfigurationError for an option that the driver does not know.
+
+    The driver would end a run with an error of Python that does not name the block.
     """
     try:
         MySQLDialect_pymysql().create_connect_args(url)
@@ -74,8 +75,9 @@ def _check_options(url: URL, place: str) -> None:
 
 
 def _tls(url: URL, place: str) -> dict[str, Any]:
-    """Return the arguments for TLS. SQLAlchemy would hand some of them on as text, by which ``ssl_disabled=false``
-    disables TLS.
+    """Return the driver's arguments for TLS.
+
+    SQLAlchemy would pass some of them as text, and then ``ssl_disabled=false`` would disable TLS.
     """
     given = {
         name.lower().replace("-", "_"): value if isinstance(value, str) else value[-1]

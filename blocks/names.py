@@ -1,4 +1,4 @@
-"""Names of block documents. A connection's name is derived, so every further kind of source fits."""
+"""Names of block documents. They are derived from connections, so that every further kind of source fits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ LANDING = "landing"
 PROCESSED = "processed"
 AWS = "aws"
 ALERTS = "alerts"
-"""Alerts go to every notification block of this name, of any type."""
+"""The name of notification blocks: alerts go to every one of them, of any type."""
 
 
 def source_name(kind: str, connection: str = "") -> str:

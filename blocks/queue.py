@@ -1,4 +1,4 @@
-"""Block type for an Amazon SQS queue: where it is, who may use it, and a client that fits long polls."""
+"""Block type for an Amazon SQS queue: its URL, credentials for it, and a client that is made for long polls."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pydantic import Field
 from millrace.base.errors import ConfigurationError
 
 LONG_POLL_SECONDS = 20
-"""The longest that SQS lets a receive wait for messages."""
+"""The longest time that SQS lets a receive wait for messages."""
 URL_PATTERN = r"^https?://[A-Za-z0-9.:-]+/\d{12}/[A-Za-z0-9_-]{1,80}$"
-"""The URL of a standard queue. A queue with .fifo at its end wants groups, which messages of ours do not have."""
+"""The URL of a standard queue. Queues whose name ends in .fifo need message groups, which our messages do not have."""
 _REGION = re.compile(r"https?://sqs(-fips)?\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/")
 
 
@@ -51,8 +51,7 @@ class Queue(Block):
         connect_timeout_seconds: float = 5,
         read_timeout_seconds: float = 2 * LONG_POLL_SECONDS,
     ) -> Any:
-        """Return a boto3 client of SQS for as many threads at once as there are ``connections``; blocks share equal
-        ones.
+        """Return a boto3 client of SQS for as many threads as ``connections``; equal blocks share one.
 
         Raises ConfigurationError if an answer may take no longer than a long poll.
         """

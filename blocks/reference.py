@@ -1,7 +1,7 @@
-"""Blocks that hold no URL but the name of the environment variable in which flows find it.
+"""Blocks that hold, in the place of a URL, the name of the environment variable in which flows find it.
 
-So the secret is kept in one place (Secrets Manager, from which ECS hands it to a task), is no part of what Prefect
-stores, and a new value holds from the next run on. Where a URL is expected, ``${VARIABLE}`` is such a reference.
+So the secret is kept in one place (Secrets Manager, from which ECS hands it to a task), Prefect does not store it, and
+a new value is used from the next run on. Where a URL is expected, ``${VARIABLE}`` is such a reference.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ _REFERENCE = re.compile(r"\$\{(\w+)\}")
 
 
 def reference(variable: str) -> str:
-    """Return what stands in the place of a URL."""
+    """Return the text that stands in the place of a URL: ``${VARIABLE}``."""
     return f"${{{variable}}}"
 
 
 def is_reference(url: str) -> bool:
-    """Whether a text stands in the place of a URL."""
+    """Return whether a text is a reference to a variable in the place of a URL."""
     return _REFERENCE.fullmatch(url) is not None
 
 
 def referring(kind: type[Block], url: str) -> Block:
-    """Return a block of this type with a reference in the place of its URL, where the UI of Prefect shows it if the
-    type allows it.
+    """Return a block of this type with a reference in the place of its URL.
+
+    Where the type allows it, Prefect's UI shows the reference.
     """
     if kind is MongoDB:
         return MongoDB(url=SecretStr(url))

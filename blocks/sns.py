@@ -1,4 +1,4 @@
-"""Block type for an Amazon SNS topic that alerts are published to; whoever subscribes to the topic gets an e-mail.
+"""Block type for an Amazon SNS topic that alerts are published to; subscribers of the topic get an e-mail.
 
 Prefect has blocks for Slack, e-mail providers and others, but none for SNS.
 """
@@ -63,7 +63,7 @@ class SnsNotification(NotificationBlock):
     @async_dispatch(anotify)
     @override
     def notify(self, body: str, subject: str | None = None) -> None:  # type: ignore[override]
-        """As ``anotify``, for callers that are not async."""
+        """Publish one message like ``anotify``, for callers that are not async."""
         self._notify(body, subject)
 
     def _notify(self, body: str, subject: str | None) -> None:

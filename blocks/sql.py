@@ -1,4 +1,4 @@
-"""SQL connections on prefect-sqlalchemy: those of psycopg2, the block of the warehouse, and how any is opened."""
+"""SQL connections on prefect-sqlalchemy: connectors of psycopg2, the block of the warehouse, and how to open both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine's queue on Amazon SQS."""
+"""Amazon SQS as the engine's message queue."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from millrace.drivers.botocore_errors import queue_errors
 from millrace.queues.queue import Message, MessageQueue
 
 REQUEST_MESSAGES = 10
-"""As many as one request takes."""
+"""How many messages one request takes at most."""
 REQUEST_BYTES = 1024 * 1024
 
 
@@ -72,7 +72,7 @@ class SqsQueue(MessageQueue):
 
 
 def _blocks(entries: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Give the entries in blocks of as many as one request takes."""
+    """Yield the entries in blocks that one request takes."""
     block: list[dict[str, Any]] = []
     size_bytes = 0
     for entry in entries:

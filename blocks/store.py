@@ -1,8 +1,8 @@
 """The lake on prefect-aws's S3Bucket: implements millrace.lake.store.ObjectStore.
 
-Every write carries If-None-Match, so of two writers of one key exactly one wins; the other is content if the object
-is the same, and fails if it is not. Only the block's upload_*, download_* and its client are used: its read_path and
-write_path resolve bucket_folder in another way.
+Every write carries If-None-Match, so that of two writers of one key exactly one writes; the other one is content if the
+object is the same, and fails if it is not. Only the block's upload_*, download_* and its client are used: its read_path
+and write_path resolve bucket_folder in another way.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ Credentials: TypeAlias = AwsCredentials | MinIOCredentials
 # Without it the block guesses from Prefect's context, and in a thread of an async flow it guesses wrong.
 SYNC: dict[str, Any] = {"_sync": True}
 UPLOAD = TransferConfig(max_concurrency=4)
-"""Parts of 8 MB in flight at once."""
+"""Parts of 8 MB, so many of which are sent at once."""
 CONNECTIONS = 32
-"""How many connections to S3 there are at once: for streams that are read side by side, and for objects that are
-fetched so."""
+"""How many connections to S3 there are at once: for streams and for objects that are fetched side by side."""
 USER_AGENT = "millrace-lake"
 COMPARED_BYTES = 1024 * 1024
 
 
 class _QuietBucket(S3Bucket):
-    """A bucket that tells nothing. A run handles hundreds of objects: the block would tell of each in the log of the
-    run, and in an event.
+    """A bucket that writes no log.
+
+    A run handles hundreds of objects: the block would tell of each in the log of the run, and in an event.
     """
 
     _block_type_slug = "millrace-lake-bucket"
@@ -86,7 +86,10 @@ class BucketStore:
         return self._put(upload, lambda: io.BytesIO(data), key, len(data))
 
     def get_bytes(self, key: str) -> bytes:
-        """Return the whole object, read in one request: small ones would spend their time in the transfers of boto3."""
+        """Return the whole object, read in one request.
+
+        Small objects would spend their time in the transfers of boto3.
+        """
         with self._errors(key):
             content: bytes = self._client.get_object(Bucket=self.name, Key=self._full(key))["Body"].read()
         return content
@@ -98,7 +101,7 @@ class BucketStore:
             self._bucket.download_object_to_path(key, path, **SYNC)
 
     def exists(self, key: str) -> bool:
-        """Whether the key is there."""
+        """Return whether there is an object with this key."""
         try:
             self._head(key)
         except SourceMissing:
@@ -106,7 +109,7 @@ class BucketStore:
         return True
 
     def list_keys(self, prefix: str) -> Iterator[str]:
-        """Give all keys that begin with the prefix, in order, with a page of 1,000 in memory at a time."""
+        """Yield all keys that begin with the prefix, in order, with a page of 1,000 in memory at a time."""
         folder = f"{self._folder}/" if self._folder else ""
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=folder + prefix)
         with self._errors(prefix):

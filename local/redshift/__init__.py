@@ -6,4 +6,7 @@ What does not belong here: anything that the product imports; it knows only a UR
 """
 
 BACKEND_URL = "STANDIN_BACKEND_URL"
-"""The variable that holds postgresql://superuser:password@host:port/database. Everybody could read a command line."""
+"""The variable that holds postgresql://superuser:password@host:port/database.
+
+It is no argument, because everybody could read a command line.
+"""

@@ -1,4 +1,4 @@
-"""One connection to the PostgreSQL behind: what a client's session runs its statements on."""
+"""One connection to the PostgreSQL server behind the stand-in; a client's session runs its statements on it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ Row = list[bytes | None]
 
 
 def ignore(_: WireMessage) -> None:
-    """A sink for answers nobody waits for."""
+    """Ignore an answer that nobody waits for."""
 
 
 class Backend:
-    """A connection of a client's own. ``status`` is its transaction's: I (none), T (open) or E (failed)."""
+    """A connection for one client.
+
+    ``status`` is the state of its transaction: I (no transaction), T (open) or E (failed).
+    """
 
     def __init__(self, address: tuple[str, int]) -> None:
         self.address, self.status = address, b"I"
         self.channel = Channel(socket.create_connection(address))
 
     def receive(self) -> WireMessage:
-        """The next message; remembers the status a ReadyForQuery tells."""
+        """Return the next message, and remember the status that a ReadyForQuery tells."""
         message = self.channel.receive()
         if message.kind == b"Z":
             self.status = message.payload
@@ -37,7 +40,7 @@ class Backend:
             yield message
 
     def run(self, sql: str, sink: Sink) -> bool:
-        """Run one statement and pass its answers on, as Redshift would word them; False if it failed."""
+        """Run one statement and pass its answers on, in Redshift's words. Return False if it failed."""
         succeeded, rows = True, None
         for message in self._answers(sql):
             if message.kind == b"T":
@@ -53,7 +56,7 @@ class Backend:
         return succeeded
 
     def stream(self, sql: str) -> Iterator[WireMessage]:
-        """Run one statement of our own; its answers one by one. Raises RedshiftError if it fails."""
+        """Run one statement of the stand-in, and yield its answers one by one. Raises RedshiftError if it fails."""
         failure = None
         for message in self._answers(sql):
             if message.kind == b"E":
@@ -64,11 +67,11 @@ class Backend:
             raise failure
 
     def fetch(self, sql: str) -> list[Row]:
-        """The rows of a query of our own."""
+        """Return the rows of a query of the stand-in."""
         return [values_of(message.payload) for message in self.stream(sql) if message.kind == b"D"]
 
     def execute(self, sql: str) -> None:
-        """Run a statement of our own."""
+        """Run a statement of the stand-in."""
         for _ in self.stream(sql):
             pass
 
@@ -111,7 +114,7 @@ class Backend:
 
 
 def translated(message: WireMessage) -> RedshiftError:
-    """PostgreSQL's error as Redshift reports it."""
+    """Return an error of PostgreSQL as Redshift reports it."""
     fields = fields_of(message.payload)
     sqlstate, text = fields.get("C", INTERNAL_ERROR), fields.get("M", "")
     if sqlstate == "40001":

@@ -1,6 +1,6 @@
-"""What the stand-in keeps in the database behind: Redshift's system views and functions, and the load errors.
+"""The stand-in's objects in the database behind it: Redshift's system views and functions, and the load errors.
 
-It works on a connection of its own, so that a client's rollback does not take the load errors with it.
+It has its own connection, so that a client's rollback does not remove the load errors.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ class StandInCatalog:
             self._domains.add(length_bytes)
 
     def next_query_id(self) -> int:
-        """A number for a COPY or UNLOAD."""
+        """Return a new number for a COPY or UNLOAD."""
         with self._cursor() as cursor:
             cursor.execute("SELECT nextval('standin.query_id')")
             return int(cursor.fetchone()[0])
 
     def record(self, copy_id: int, table_id: int, failure: LoadError) -> None:
-        """Keep a load error, whatever becomes of the client's transaction."""
+        """Keep a load error, also when the client's transaction is rolled back."""
         column = failure.column
         values = (
             copy_id, table_id, failure.file_name, failure.line_number, column.name if column else "",

@@ -1,4 +1,4 @@
-"""COPY from Parquet: files on S3 become rows in the client's own transaction, all or none, in bounded memory."""
+"""COPY from Parquet: load files on S3 in the client's own transaction, all rows or none, in bounded memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WHERE a.attrelid = {table}::regclass AND a.attnum > 0 AND NOT a.attisdropped ORD
 
 
 class LoadError(RedshiftError):
-    """A COPY that failed on its data, as sys_load_error_detail tells it; ``line_number`` counts rows from 1."""
+    """A COPY that failed because of its data, as sys_load_error_detail tells it; ``line_number`` counts rows from 1."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class LoadError(RedshiftError):
         self.file_name, self.line_number, self.column = file_name, line_number, column
 
     def error(self, copy_id: int) -> RedshiftError:
-        """The error the client reads."""
+        """Return the error that the client reads."""
         line = "-" * 47
         detail = (
             f"\n  {line}\n  error:  Spectrum Scan Error\n  code:      {self.error_code}\n  context:   {self.context}"
@@ -54,7 +54,7 @@ class LoadError(RedshiftError):
 
 
 class Copy:
-    """One run of a COPY statement. ``cut_after_rows`` cuts the connection once so many rows were sent."""
+    """One run of a COPY statement. ``cut_after_rows`` cuts the connection after so many rows were sent."""
 
     def __init__(
         self, statement: CopyStatement, backend: Backend, storage: Storage, *, cut_after_rows: int | None = None
@@ -85,7 +85,7 @@ class Copy:
         return [columns[name] for name in names]
 
     def run(self) -> int:
-        """Load everything; the number of rows. Raises LoadError or RedshiftError and has loaded nothing then."""
+        """Load all files, and return the number of rows. Raises LoadError or RedshiftError; then nothing was loaded."""
         listing = self.storage.manifest if "MANIFEST" in self.statement.options else self.storage.objects
         objects = listing(self.statement.location)
         names = ", ".join(quote_name(column.name) for column in self.columns)
@@ -150,7 +150,7 @@ class Copy:
 
 
 def _batch_rows(metadata: pq.FileMetaData) -> int:
-    """So many rows that a batch stays small, however wide a row is."""
+    """Return a number of rows with which a batch stays small, however wide a row is."""
     size_bytes: int = sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
     row_count: int = metadata.num_rows
     return max(1, min(BATCH_ROWS, BATCH_BYTES * row_count // max(size_bytes, 1)))
@@ -166,5 +166,5 @@ def _one_ahead(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _plain(formatted_type: str) -> str:
-    """PostgreSQL's type under the name Redshift gives it."""
+    """Return PostgreSQL's type under the name that Redshift gives it."""
     return formatted_type.removeprefix("pg_catalog.")

@@ -22,7 +22,7 @@ REFUSED_WITH_PARQUET = (
 
 @dataclass
 class CopyStatement:
-    """A COPY, understood."""
+    """A COPY statement, parsed."""
 
     table: str
     columns: list[str]
@@ -32,7 +32,7 @@ class CopyStatement:
 
 @dataclass
 class UnloadStatement:
-    """An UNLOAD, understood. ``maximum_bytes`` limits a file's size, 0 is no limit."""
+    """An UNLOAD statement, parsed. ``maximum_bytes`` is the limit of a file's size; 0: no limit."""
 
     query: str
     location: str
@@ -41,7 +41,7 @@ class UnloadStatement:
 
 
 def parse_copy(statement: Sequence[Token]) -> CopyStatement:
-    """The COPY statement. Raises what AWS refuses."""
+    """Parse a COPY statement. Raises what AWS refuses."""
     stream = TokenStream(statement)
     stream.expect("COPY")
     if stream.key == "(":
@@ -123,7 +123,7 @@ def _check(formats: str, authorized: bool, verb: str) -> None:
 
 
 def parse_unload(statement: Sequence[Token]) -> UnloadStatement:
-    """The UNLOAD statement. Raises what AWS refuses."""
+    """Parse an UNLOAD statement. Raises what AWS refuses."""
     stream = TokenStream(statement)
     stream.expect("UNLOAD (")
     query = stream.string()

@@ -1,7 +1,7 @@
-"""CREATE TABLE and ALTER TABLE: from Redshift's grammar to PostgreSQL's, keeping only what Redshift enforces.
+"""CREATE TABLE and ALTER TABLE: translate Redshift's grammar to PostgreSQL's, with only what Redshift enforces.
 
-A key that Redshift does not enforce becomes a check that is always true: it costs nothing, follows its columns
-through renames and drops, and lets later statements know that the key was declared.
+A key that Redshift does not enforce becomes a check that is always true: it costs nothing, follows its columns through
+renames and drops, and tells later statements that the key was declared.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TABLE_CONSTRAINTS = ("CONSTRAINT", "PRIMARY", "UNIQUE", "FOREIGN", "CHECK", "EXC
 
 @dataclass
 class ColumnDefinition:
-    """A column definition as PostgreSQL is to read it."""
+    """A column definition for PostgreSQL."""
 
     name: str
     type: str
@@ -38,19 +38,19 @@ class ColumnDefinition:
     has_default: bool = False
 
     def definition(self) -> str:
-        """``name type clauses``."""
+        """Return ``name type clauses``."""
         return " ".join([quote_name(self.name), self.type, *self.clauses])
 
 
 def declared_key(kind: str, columns: list[str], name: str = "") -> str:
-    """A key that is known and not enforced."""
+    """Return the constraint of a key that is declared and not enforced."""
     never_false = " OR ".join(f"{quote_name(column)} IS NULL" for column in columns)
     constraint = f"CONSTRAINT {quote_name(name)} " if name else ""
     return f"{constraint}CHECK ('{kind}' <> '' OR {never_false})"
 
 
 def create_table(statement: list[Token]) -> str:
-    """A CREATE TABLE for PostgreSQL."""
+    """Translate a CREATE TABLE for PostgreSQL."""
     stream = TokenStream(statement)
     stream.expect("CREATE")
     stream.accept("LOCAL")
@@ -186,7 +186,7 @@ def _table_constraint(stream: TokenStream) -> list[str]:
 
 
 def alter_table(statement: list[Token], *, in_transaction: bool) -> list[str]:
-    """The statements for PostgreSQL, the last one being the answer.
+    """Translate an ALTER TABLE into statements for PostgreSQL; the client gets the answer of the last one.
 
     What only concerns Redshift's storage becomes a change without effect that needs the table.
     """

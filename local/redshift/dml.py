@@ -16,7 +16,7 @@ def _refused(message: str, rule: str) -> RedshiftError:
 
 
 def main_verb(statement: Sequence[Token]) -> str:
-    """The statement's verb; for WITH, the verb after its queries."""
+    """Return the verb of the statement; for WITH, the verb after its queries."""
     stream = TokenStream(statement)
     if not stream.accept("WITH"):
         return stream.key
@@ -27,7 +27,7 @@ def main_verb(statement: Sequence[Token]) -> str:
 
 
 def delete(statement: Sequence[Token]) -> str:
-    """A DELETE for PostgreSQL: FROM is optional, the target takes no alias."""
+    """Translate a DELETE for PostgreSQL: FROM is optional, the target has no alias."""
     stream = TokenStream(statement)
     before = render(stream.until("DELETE"))
     stream.expect("DELETE")
@@ -39,7 +39,7 @@ def delete(statement: Sequence[Token]) -> str:
 
 
 def update(statement: Sequence[Token]) -> str:
-    """An UPDATE for PostgreSQL: its FROM takes no outer joins."""
+    """Translate an UPDATE for PostgreSQL: its FROM has no outer joins."""
     stream = TokenStream(statement)
     stream.until("SET")
     stream.until("FROM", "WHERE")
@@ -55,7 +55,7 @@ def update(statement: Sequence[Token]) -> str:
 
 
 def merge(statement: Sequence[Token]) -> str:
-    """A MERGE for PostgreSQL, as narrow as Redshift's."""
+    """Translate a MERGE for PostgreSQL, as narrow as Redshift's."""
     stream = TokenStream(statement)
     stream.expect("MERGE INTO")
     stream.qualified_name()
@@ -92,7 +92,7 @@ def _merge_clauses(stream: TokenStream) -> None:
 
 
 def lock(statement: Sequence[Token]) -> str:
-    """A LOCK for PostgreSQL: always ACCESS EXCLUSIVE."""
+    """Translate a LOCK for PostgreSQL: it is always ACCESS EXCLUSIVE."""
     stream = TokenStream(statement)
     stream.expect("LOCK")
     stream.accept("TABLE")
@@ -105,7 +105,7 @@ def lock(statement: Sequence[Token]) -> str:
 
 
 def declare(statement: Sequence[Token]) -> str:
-    """A DECLARE CURSOR for PostgreSQL."""
+    """Translate a DECLARE CURSOR for PostgreSQL."""
     stream = TokenStream(statement)
     stream.expect("DECLARE")
     stream.name()
@@ -115,7 +115,7 @@ def declare(statement: Sequence[Token]) -> str:
 
 
 def fetch(statement: Sequence[Token]) -> str:
-    """A FETCH for PostgreSQL: NEXT, ALL, FORWARD n|ALL."""
+    """Translate a FETCH for PostgreSQL: NEXT, ALL, FORWARD n or FORWARD ALL."""
     stream = TokenStream(statement)
     stream.expect("FETCH")
     if not stream.accept_any("NEXT", "ALL", "FORWARD"):

@@ -13,7 +13,7 @@ UNDEFINED_FUNCTION = "42883"
 
 
 class RedshiftError(Exception):
-    """An error as Redshift reports it; ``rule`` says which rule of AWS the stand-in applied (sent as HINT)."""
+    """An error as Redshift reports it; ``rule`` is the rule of AWS that the stand-in applied (sent as HINT)."""
 
     def __init__(self, sqlstate: str, message: str, *, detail: str = "", rule: str = "", hint: str = "") -> None:
         super().__init__(message)
@@ -22,11 +22,11 @@ class RedshiftError(Exception):
 
 
 class ConnectionCut(Exception):
-    """The client's connection is to be closed without another word."""
+    """Raised when the client's connection is to be closed without an answer."""
 
 
 def unsupported_here(feature: str) -> RedshiftError:
-    """Redshift can do this, the stand-in cannot: its own limit, told apart from Redshift's rules."""
+    """Return the error for a statement that Redshift can run and the stand-in cannot."""
     return RedshiftError(
         NOT_SUPPORTED,
         f"{feature} is not supported by the stand-in",
@@ -35,7 +35,7 @@ def unsupported_here(feature: str) -> RedshiftError:
 
 
 def isolation_violation(detail: str = "") -> RedshiftError:
-    """Error 1023, as Redshift words it."""
+    """Return error 1023 in Redshift's words."""
     return RedshiftError(
         INTERNAL_ERROR,
         "1023",

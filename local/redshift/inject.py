@@ -29,7 +29,7 @@ class Fault:
     argument: str
 
     def error(self) -> RedshiftError:
-        """The error of an ``error:`` action."""
+        """Return the error of an ``error:`` action."""
         sqlstate, _, text = self.argument.partition(":")
         if sqlstate == "1023":
             return isolation_violation()
@@ -61,7 +61,7 @@ class Injector:
             self._faults.clear()
 
     def strike(self, statement: str) -> Fault | None:
-        """The fault that strikes at this statement, if any; it strikes once."""
+        """Return the fault that strikes at this statement, or None. A fault strikes once."""
         with self._lock:
             for fault in self._faults:
                 if fault.statement in (statement, "any"):

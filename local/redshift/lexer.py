@@ -1,6 +1,6 @@
-"""Redshift SQL as tokens: what every recognition and rewriting of the stand-in works on.
+"""Redshift SQL as tokens, on which the stand-in recognises and rewrites statements.
 
-Strings, quoted names and comments are told apart here, once, so that no rule ever looks into them.
+Strings, quoted names and comments are told apart here, once, so that no rule looks into them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Token:
 
     @property
     def is_name(self) -> bool:
-        """Whether it can name a table or column."""
+        """Whether the token can name a table or column."""
         return self.kind in (TokenKind.WORD, TokenKind.QUOTED)
 
     @property
@@ -75,7 +75,7 @@ PATTERN = re.compile(
 
 
 def tokens(sql: str) -> Iterator[Token]:
-    """The tokens of the text, comments left out. Raises a syntax error where nothing fits."""
+    """Yield the tokens of the text, without comments. Raises a syntax error where no token fits."""
     position, spaced = 0, False
     while position < len(sql):
         found = PATTERN.match(sql, position)
@@ -136,7 +136,7 @@ def _end_of_comment(sql: str, position: int) -> int:
 
 
 def split(sql: str) -> list[list[Token]]:
-    """The statements of the text, without their semicolons; empty ones left out."""
+    """Return the statements of the text, without their semicolons; empty ones are left out."""
     statements: list[list[Token]] = [[]]
     for token in tokens(sql):
         if token.key == ";":
@@ -147,12 +147,12 @@ def split(sql: str) -> list[list[Token]]:
 
 
 def render(statement: Iterable[Token]) -> str:
-    """The text of the tokens."""
+    """Return the text of the tokens."""
     return "".join(f" {token.text}" if token.spaced else token.text for token in statement).strip()
 
 
 def word(text: str) -> Token:
-    """A word or operator of our own making, set apart by spaces."""
+    """Return a token of the stand-in, a word or operator with a space before it."""
     return Token(TokenKind.WORD, text, spaced=True)
 
 
@@ -162,10 +162,10 @@ def tight(token: Token) -> Token:
 
 
 def quote_name(name: str) -> str:
-    """The name as a quoted identifier."""
+    """Return the name as a quoted identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def quote_string(value: str) -> str:
-    """The value as a string literal, where a backslash escapes as it does on Redshift."""
+    """Return the value as a string literal, in which a backslash escapes as it does in Redshift."""
     return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"

@@ -1,4 +1,4 @@
-"""Which Parquet type may be loaded into which column, and how its values are made ready for PostgreSQL's COPY."""
+"""Which Parquet type may be loaded into which column, and how its values are prepared for PostgreSQL's COPY."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ARROW = {
 
 @dataclass(frozen=True)
 class TargetColumn:
-    """A column as the catalog describes it: the name of its type without parameters, and these."""
+    """A column as the catalog describes it: the name of its type, and the parameters of the type as fields."""
 
     name: str
     type: str
@@ -46,11 +46,11 @@ class TargetColumn:
 
 
 class Mismatch(Exception):
-    """The Parquet column does not fit; the text says which rule."""
+    """Raised when a Parquet column does not fit; the text says which rule it breaks."""
 
 
 class BadValue(Exception):
-    """A value does not fit its column; ``row`` counts from 0 within the batch."""
+    """Raised when a value does not fit its column; ``row`` counts from 0 within the batch."""
 
     def __init__(self, context: str, row: int) -> None:
         super().__init__(context)
@@ -58,7 +58,7 @@ class BadValue(Exception):
 
 
 def column_of(name: str, formatted_type: str, *, not_null: bool, identity: bool) -> TargetColumn:
-    """The column from PostgreSQL's ``format_type``, such as ``numeric(10,2)``."""
+    """Return the column that has PostgreSQL's ``format_type``, such as ``numeric(10,2)``."""
     found = re.fullmatch(r"([a-z_ ]+?)(?:_(\d+))?(?:\((\d+)(?:,(\d+))?\))?( with(?:out)? time zone)?", formatted_type)
     if found is None:
         return TargetColumn(name, formatted_type, not_null=not_null, identity=identity)
@@ -70,7 +70,7 @@ def column_of(name: str, formatted_type: str, *, not_null: bool, identity: bool)
 
 
 def leaf_count(arrow_type: pa.DataType) -> int:
-    """How many Parquet columns an Arrow field takes."""
+    """Return how many Parquet columns an Arrow field takes."""
     if pa.types.is_map(arrow_type):
         return leaf_count(arrow_type.key_type) + leaf_count(arrow_type.item_type)
     if pa.types.is_nested(arrow_type):
@@ -136,13 +136,13 @@ def _bytes_problem(column: TargetColumn, leaf: pq.ColumnSchema, kind: str, logic
 
 
 def decimal_bytes(precision: int) -> int:
-    """The least bytes of a two's complement number with so many digits, which Redshift insists on."""
+    """Return the smallest size of a two's complement number with so many digits; Redshift requires this size."""
     bits: int = 1 + (10**precision - 1).bit_length()
     return (bits + 7) // 8
 
 
 def converter(column: TargetColumn, *, nested: bool) -> Callable[[pa.Array], pa.Array]:
-    """What turns a batch's column into one that CSV can carry; raises BadValue."""
+    """Return a function that converts a batch's column to one that CSV can hold; it raises BadValue."""
 
     def convert(array: pa.Array) -> pa.Array:
         if column.not_null and array.null_count:
@@ -212,6 +212,6 @@ def _hexadecimal(binary: pa.Array) -> pa.Array:
 
 
 def _json(values: pa.Array) -> pa.Array:
-    """Each value as JSON; so a string that lands in SUPER stays a string, nobody parses it."""
+    """Return each value as JSON, so that a string in a SUPER stays a string and is not parsed."""
     texts = [None if value is None else orjson.dumps(value, default=str).decode() for value in values.to_pylist()]
     return pa.array(texts, pa.large_string())

@@ -1,4 +1,4 @@
-"""What Redshift refuses wherever it stands in a statement, and the AWS rule each refusal comes from."""
+"""What Redshift refuses anywhere in a statement, and the rule of AWS for each refusal."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ UNSUPPORTED_FEATURES = "unsupported PostgreSQL features"
 
 @dataclass(frozen=True)
 class Phrase:
-    """Words that stand next to each other nowhere in Redshift's SQL."""
+    """Words that are nowhere next to each other in Redshift's SQL."""
 
     words: tuple[str, ...]
     rule: str
 
     @classmethod
     def of(cls, words: str, rule: str = UNSUPPORTED_FEATURES) -> Phrase:
-        """The phrase from words separated by spaces."""
+        """Make the phrase from words separated by spaces."""
         return cls(tuple(words.split()), rule)
 
 
@@ -112,7 +112,7 @@ AGGREGATES = {
 
 
 def check(statement: Sequence[Token]) -> None:
-    """Raise the refusal of the first thing in the statement that Redshift has not."""
+    """Raise the refusal of the first thing in the statement that Redshift does not have."""
     keys = [token.key for token in statement]
     casts = _inside_casts(keys)
     for position, token in enumerate(statement):
@@ -137,7 +137,7 @@ def check(statement: Sequence[Token]) -> None:
 
 
 def _inside_casts(keys: list[str]) -> list[bool]:
-    """For each token, whether the parenthesis around it is CAST's."""
+    """Return for each token whether the parenthesis around it belongs to CAST."""
     opened, inside = [False], []
     for position, key in enumerate(keys):
         inside.append(opened[-1])
@@ -169,7 +169,7 @@ def _check_function(keys: list[str], position: int) -> None:
 
 
 def _is_table(keys: list[str], position: int) -> bool:
-    """Whether the name before a parenthesis is a table's with its columns, not a function's."""
+    """Return whether the name before a parenthesis is a table with its columns, and not a function."""
     while position >= 2 and keys[position - 1] == ".":
         position -= 2
     return position > 0 and keys[position - 1] in TABLE_AFTER

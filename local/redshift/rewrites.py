@@ -1,4 +1,4 @@
-"""Redshift's functions and names that PostgreSQL spells otherwise, put in the place of the tokens."""
+"""Replace Redshift's functions and names that PostgreSQL spells differently."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ON_CATALOG = {"COLUMNS": "svv_columns", "TABLES": "svv_tables", "TABLE_CONSTRAIN
 
 @dataclass
 class LastCopy:
-    """What pg_last_copy_id() and pg_last_copy_count() tell in a session."""
+    """The answers of pg_last_copy_id() and pg_last_copy_count() in a session."""
 
     copy_id: int = -1
     row_count: int = 0
@@ -29,7 +29,7 @@ class LastCopy:
 
 
 def rewrite(statement: Sequence[Token], last_copy: LastCopy) -> list[Token]:
-    """The statement with every such function and name replaced."""
+    """Return the statement with every such function and name replaced."""
     told = {
         "PG_LAST_COPY_ID": last_copy.copy_id,
         "PG_LAST_COPY_COUNT": last_copy.row_count,
@@ -65,7 +65,7 @@ def _is_date_part(before: list[Token], token: Token, following: str) -> bool:
 
 
 def _listagg(statement: list[Token]) -> list[Token]:
-    """``LISTAGG(value, separator) WITHIN GROUP (ORDER BY …)`` as STRING_AGG."""
+    """Rewrite ``LISTAGG(value, separator) WITHIN GROUP (ORDER BY …)`` as STRING_AGG."""
     for position, token in enumerate(statement[:-1]):
         if token.key == "LISTAGG" and statement[position + 1].key == "(":
             stream = TokenStream(statement[position + 1 :])

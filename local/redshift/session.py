@@ -1,4 +1,4 @@
-"""One client's session: its statements judged, rewritten and run on a PostgreSQL connection of its own."""
+"""One client's session: its statements are checked, rewritten and run on its PostgreSQL connection."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ TRANSACTION_WORDS = {"BEGIN", "START", *TRANSACTION_END}
 
 @dataclass
 class Services:
-    """What all sessions of one stand-in share."""
+    """The objects that all sessions of one stand-in share."""
 
     backend_address: tuple[str, int]
     database: str
@@ -113,7 +113,7 @@ class Session:
         return self._relay_authentication(self.backend)
 
     def _relay_authentication(self, backend: Backend) -> bool:
-        """Let client and PostgreSQL settle the password between them, so that failures are PostgreSQL's own."""
+        """Pass the messages of the password check between client and PostgreSQL, so that PostgreSQL decides."""
         while True:
             backend.channel.flush()
             message = backend.receive()
@@ -180,7 +180,7 @@ class Session:
         self._statements(parts)
 
     def _statements(self, parts: list[list[Token]]) -> None:
-        """Several statements in one message are one transaction, unless they say otherwise."""
+        """Run the statements of one message in one transaction, unless they say otherwise."""
         backend = self._backend
         alone = backend.status != b"I" or len(parts) < 2 or any(part[0].key in TRANSACTION_WORDS for part in parts)
         if not alone:

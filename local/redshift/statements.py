@@ -1,4 +1,4 @@
-"""Which statements there are, and which module turns each into PostgreSQL's.
+"""Which statements there are, and which module translates each for PostgreSQL.
 
 A verb that is not named here is refused: strictness is the stand-in's value.
 """
@@ -55,7 +55,10 @@ REDSHIFT_PARAMETERS = {
 
 
 def for_postgres(verb: str, statement: list[Token], *, in_transaction: bool) -> list[str]:
-    """The statements to run on PostgreSQL; the client gets the answer of the last. Raises what Redshift refuses."""
+    """Return the statements to run on PostgreSQL; the client gets the answer of the last.
+
+    Raises what Redshift refuses.
+    """
     if verb in REWRITTEN:
         return [REWRITTEN[verb](statement)]
     if verb == "ALTER" and [token.key for token in statement[:2]] == ["ALTER", "TABLE"]:

@@ -1,4 +1,4 @@
-"""S3 as COPY and UNLOAD see it: locations, manifests, prefixes, and the errors AWS words for them."""
+"""S3 for COPY and UNLOAD: locations, manifests, prefixes, and errors in the words of AWS."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from local.redshift.errors import INTERNAL_ERROR, RedshiftError
 
 @dataclass(frozen=True)
 class S3Object:
-    """An object to be loaded; ``length_bytes`` as its manifest tells it, or None."""
+    """An object to be loaded; ``length_bytes`` is its length in the manifest, or None."""
 
     url: str
     length_bytes: int | None = None
 
     @property
     def place(self) -> dict[str, str]:
-        """Bucket and Key, as boto3 takes them."""
+        """Bucket and Key, the arguments of boto3."""
         bucket, _, key = self.url.removeprefix("s3://").partition("/")
         return {"Bucket": bucket, "Key": key}
 
@@ -37,7 +37,7 @@ class Storage:
         self._client: Any = boto3.client("s3", endpoint_url=endpoint_url)
 
     def objects(self, location: str) -> list[S3Object]:
-        """The objects whose keys start with the location."""
+        """Return the objects whose keys start with the location."""
         place = S3Object(location).place
         with _service_errors():
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=place["Bucket"], Prefix=place["Key"])
@@ -47,7 +47,7 @@ class Storage:
         return [S3Object(f"s3://{place['Bucket']}/{key}") for key in keys]
 
     def manifest(self, location: str) -> list[S3Object]:
-        """The objects a manifest names, without the missing ones that are not mandatory."""
+        """Return the objects that a manifest names, without missing ones that are not mandatory."""
         entries = _entries(self._read(location))
         found = [item for entry in entries if (item := self._entry(entry)) is not None]
         if not found:
@@ -81,7 +81,7 @@ class Storage:
         return item
 
     def length_of(self, item: S3Object) -> int | None:
-        """The object's size in bytes, None if it is not there."""
+        """Return the object's size in bytes; None if there is no such object."""
         try:
             return int(self._client.head_object(**item.place)["ContentLength"])
         except ClientError as error:
@@ -93,7 +93,7 @@ class Storage:
 
     @contextmanager
     def open(self, item: S3Object) -> Iterator[IO[bytes]]:
-        """The object's content in a temporary file."""
+        """Open a temporary file with the object's content."""
         with tempfile.TemporaryFile() as file:
             with _service_errors():
                 # In one request: a transfer of boto3 asks for the size first and starts threads, 5 ms for any file.

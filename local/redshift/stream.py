@@ -1,4 +1,4 @@
-"""Reading a statement's tokens from left to right, for the parsers of DDL, COPY and UNLOAD."""
+"""Read a statement's tokens from left to right, for the parsers of DDL, COPY and UNLOAD."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ class TokenStream:
             raise self.unexpected(f" (expected {phrase})")
 
     def unexpected(self, comment: str = "") -> RedshiftError:
-        """The syntax error for the next token."""
+        """Return the syntax error for the next token."""
         near = self._tokens[self._position].text if self else "end of input"
         return RedshiftError(SYNTAX_ERROR, f'syntax error at or near "{near}"{comment}')
 
     def string(self) -> str:
-        """Take a string literal; its value."""
+        """Take a string literal, and return its value."""
         if not self or self._tokens[self._position].kind is not TokenKind.STRING:
             raise self.unexpected(" (expected a string)")
         return self.next().string
@@ -91,7 +91,7 @@ class TokenStream:
         return found
 
     def inside_parentheses(self) -> list[Token]:
-        """Take ``( … )``; the tokens between."""
+        """Take ``( … )``, and return the tokens between."""
         self.expect("(")
         start, depth = self._position, 1
         while depth:
@@ -108,12 +108,12 @@ class TokenStream:
         return list(self._tokens[start : self._position])
 
     def rest(self) -> str:
-        """Take everything that is left, as text."""
+        """Take all tokens that are left, as text."""
         return render(self.until())
 
 
 def split_by_comma(tokens: Sequence[Token]) -> list[list[Token]]:
-    """The parts between commas that are outside of parentheses."""
+    """Return the parts between commas that are outside of parentheses."""
     stream, parts = TokenStream(tokens), []
     while True:
         parts.append(stream.until(","))

@@ -1,4 +1,4 @@
-"""Redshift's column types: how they are written, which PostgreSQL type stands for them, and their limits."""
+"""Redshift's column types: how they are spelled, which PostgreSQL type stands for each, and their limits."""
 
 from __future__ import annotations
 
@@ -31,12 +31,15 @@ UNDONE = {"GEOMETRY", "GEOGRAPHY", "HLLSKETCH"}
 
 
 def varbyte_domain(length_bytes: int) -> str:
-    """The domain over bytea that holds at most this many bytes."""
+    """Return the domain over bytea that holds at most so many bytes."""
     return f"pg_catalog.varbyte_{length_bytes}"
 
 
 def parse_type(stream: TokenStream) -> str:
-    """Take a column's type; the PostgreSQL type that stands for it. Refuses what Redshift has not."""
+    """Take a column's type, and return the PostgreSQL type that stands for it.
+
+    Refuses types that Redshift does not have.
+    """
     name = stream.accept_any(*NAMES)
     if not name:
         raise _unknown(stream)
@@ -64,7 +67,7 @@ def _unknown(stream: TokenStream) -> RedshiftError:
 
 
 def absent_type(name: str) -> RedshiftError:
-    """The refusal of a PostgreSQL type that Redshift has not."""
+    """Return the refusal of a PostgreSQL type that Redshift does not have."""
     message = f'Column type "{name.lower()}" is not supported'
     return RedshiftError(NOT_SUPPORTED, message, rule="unsupported PostgreSQL data types")
 

@@ -1,4 +1,4 @@
-"""UNLOAD to Parquet: a query's rows become files on S3, in bounded memory."""
+"""UNLOAD to Parquet: write a query's rows into files on S3, in bounded memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NUMERIC, NUMERIC_MODIFIER_OFFSET = 1700, 4
 
 
 def unload(statement: UnloadStatement, query: str, backend: Backend, storage: Storage) -> int:
-    """Write the query's rows; their number. Refuses to overwrite unless ALLOWOVERWRITE was given."""
+    """Write the query's rows, and return their number. Refuses to overwrite without ALLOWOVERWRITE."""
     return _Unload(statement, storage).run(query, backend)
 
 
@@ -65,7 +65,7 @@ class _Unload:
         return self.row_count
 
     def _file(self, table: pa.Table, chunks: Iterator[pa.Table]) -> pa.Table | None:
-        """Write one file, beginning with the table; what belongs to the next file, if any."""
+        """Write one file that begins with the table. Return the rows that belong to the next file, if any."""
         following: pa.Table | None = table
         with tempfile.TemporaryFile() as file:
             with pq.ParquetWriter(file, table.schema) as writer:

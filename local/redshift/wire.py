@@ -1,4 +1,4 @@
-"""PostgreSQL's wire protocol, version 3: messages in and out, and the rows as Redshift would send them."""
+"""PostgreSQL's wire protocol, version 3: messages in both directions, and rows in Redshift's form."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ JSON_SPACE = re.compile(rb'("(?:[^"\\]|\\.)*")|([:,]) ')
 
 @dataclass(frozen=True)
 class WireMessage:
-    """One message: its letter and what follows the length."""
+    """One message: its letter, and the bytes after its length."""
 
     kind: bytes
     payload: bytes
 
     def packed(self) -> bytes:
-        """The bytes on the wire."""
+        """Return the bytes to send."""
         return self.kind + struct.pack("!I", len(self.payload) + 4) + self.payload
 
 
@@ -40,19 +40,19 @@ class Channel:
         self._socket, self._reader, self._pending = connected, connected.makefile("rb", 1 << 18), bytearray()
 
     def exactly(self, size: int) -> bytes:
-        """That many bytes; ConnectionError if the peer has gone."""
+        """Read so many bytes. Raises ConnectionError if the peer closed the connection."""
         data: bytes = self._reader.read(size)
         if len(data) < size:
             raise ConnectionError("the peer closed the connection")
         return data
 
     def startup(self) -> bytes:
-        """The first packet of a connection, which has no letter: what follows its length."""
+        """Read the first packet of a connection, which has no letter, and return the bytes after its length."""
         (length,) = struct.unpack("!I", self.exactly(4))
         return self.exactly(length - 4)
 
     def receive(self) -> WireMessage:
-        """The next message."""
+        """Read the next message."""
         kind, length = struct.unpack("!cI", self.exactly(5))
         return WireMessage(kind, self.exactly(length - 4))
 
@@ -72,7 +72,7 @@ class Channel:
         self._pending.clear()
 
     def close(self) -> None:
-        """Close the socket now, whoever waits on it."""
+        """Close the socket now, also if a thread waits on it."""
         with suppress(OSError):  # the peer may have been faster
             self._socket.shutdown(socket.SHUT_RDWR)
         self._reader.close()
@@ -80,19 +80,19 @@ class Channel:
 
 
 def startup_packet(parameters: dict[str, str]) -> bytes:
-    """A StartupMessage of protocol 3.0."""
+    """Return a StartupMessage of protocol 3.0."""
     body = b"".join(part.encode() + b"\0" for pair in parameters.items() for part in pair) + b"\0"
     return struct.pack("!II", len(body) + 8, 3 << 16) + body
 
 
 def startup_parameters(packet: bytes) -> dict[str, str]:
-    """The parameters of a StartupMessage, without its version."""
+    """Return the parameters of a StartupMessage, without its version."""
     parts = [part.decode() for part in packet[4:].split(b"\0")]
     return dict(zip(parts[0::2], parts[1::2], strict=False))
 
 
 def query(sql: str) -> WireMessage:
-    """A simple Query."""
+    """Return the message of a simple query."""
     return WireMessage(b"Q", sql.encode() + b"\0")
 
 
@@ -102,7 +102,7 @@ def complete(tag: str) -> WireMessage:
 
 
 def ready(status: bytes) -> WireMessage:
-    """ReadyForQuery with the transaction status: I, T or E."""
+    """Return the message ReadyForQuery with the status of the transaction: I, T or E."""
     return WireMessage(b"Z", status)
 
 
@@ -111,24 +111,24 @@ def _fields(values: dict[str, str]) -> bytes:
 
 
 def error_message(error: RedshiftError, severity: str = "ERROR") -> WireMessage:
-    """ErrorResponse; the rule stands in HINT."""
+    """Return the message ErrorResponse, with the rule as HINT."""
     return WireMessage(
         b"E", _fields({"S": severity, "C": error.sqlstate, "M": error.message, "D": error.detail, "H": error.hint})
     )
 
 
 def notice_message(text: str) -> WireMessage:
-    """NoticeResponse of severity INFO, as Redshift sends after COPY."""
+    """Return a NoticeResponse of severity INFO, as Redshift sends it after COPY."""
     return WireMessage(b"N", _fields({"S": "INFO", "C": "00000", "M": text}))
 
 
 def fields_of(payload: bytes) -> dict[str, str]:
-    """The fields of an ErrorResponse or NoticeResponse by their letters."""
+    """Return the fields of an ErrorResponse or NoticeResponse by their letters."""
     return {part[:1].decode(): part[1:].decode(errors="replace") for part in payload.split(b"\0") if part}
 
 
 def columns_of(payload: bytes) -> list[tuple[str, int, int]]:
-    """Name, type id and type modifier of each column in a RowDescription."""
+    """Return name, type id and type modifier of each column in a RowDescription."""
     found, position = [], 2
     for _ in range(struct.unpack_from("!H", payload)[0]):
         end = payload.index(b"\0", position)
@@ -139,7 +139,7 @@ def columns_of(payload: bytes) -> list[tuple[str, int, int]]:
 
 
 def values_of(payload: bytes) -> list[bytes | None]:
-    """The values of a DataRow."""
+    """Return the values of a DataRow."""
     values: list[bytes | None] = []
     position = 2
     for _ in range(struct.unpack_from("!H", payload)[0]):
@@ -177,7 +177,7 @@ class RowTranslator:
         return WireMessage(b"T", bytes(payload))
 
     def row(self, row: WireMessage) -> WireMessage:
-        """One DataRow, translated."""
+        """Return one DataRow, translated."""
         if not self._converted:
             return row
         values = values_of(row.payload)
