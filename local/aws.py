@@ -130,11 +130,6 @@ def launch_aws(directory: Path, *, kept: bool = False) -> AwsServer:
     return AwsServer(process, port)
 
 
-def start_aws(directory: Path, *, kept: bool = False) -> AwsServer:
-    """Start an emulator and wait until it answers. Raises Unreachable if it does not start."""
-    return wait_for_aws(launch_aws(directory, kept=kept))
-
-
 def wait_for_aws(server: AwsServer) -> AwsServer:
     """Wait until a launched emulator answers."""
     server.process.wait_until(lambda: answers_http(f"{server.url}/_ministack/health"))

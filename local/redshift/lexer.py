@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
 from local.redshift.errors import NOT_SUPPORTED, SYNTAX_ERROR, RedshiftError, unsupported_here
@@ -154,11 +154,6 @@ def render(statement: Iterable[Token]) -> str:
 def word(text: str) -> Token:
     """Return a token of the stand-in, a word or operator with a space before it."""
     return Token(TokenKind.WORD, text, spaced=True)
-
-
-def tight(token: Token) -> Token:
-    """The token without space before it."""
-    return replace(token, spaced=False)
 
 
 def quote_name(name: str) -> str:

@@ -1,4 +1,4 @@
-"""A staged batch applied to its target, and the bound of what it may delete. Runs in the transaction of the caller."""
+"""Apply a staged batch to its target, in the transaction of the caller, and refuse to delete too many rows."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SMALL_ROWS = 100
 
 
 def apply(connection: Any, target: Target, batch: Batch, applied_at: datetime) -> Applied:
-    """Apply a staged batch by the load mode of its target. Nothing is done where there is no table, because every row
-    was rejected or there was none.
+    """Apply a staged batch by the load mode of its target.
 
-    Raises CountMismatch when the statements did not find what they were to replace, FatalError when the mode cannot
-    number a row, TooManyDeletes when it deleted more than it may.
+    Nothing is done if there is no table, because every row was rejected or there was none. Raises CountMismatch when
+    the statements did not find the rows that they were to replace, FatalError when the load mode cannot number a row,
+    TooManyDeletes when the batch deleted more than it may.
     """
     if target.columns is None:
         return Applied()
@@ -35,7 +35,10 @@ def apply(connection: Any, target: Target, batch: Batch, applied_at: datetime) -
 
 
 def _refuse_too_many_deletes(cursor: Any, applier: Applier, done: Applied, rejected: int) -> None:
-    """Raise TooManyDeletes when a batch deleted more than it may. Rows are counted only as far as they decide."""
+    """Raise TooManyDeletes when a batch deleted more than it may.
+
+    Rows are counted only if their number can decide.
+    """
     target, live_rows = applier.target, applier.live_rows
     lost, before = applier.lost_rows(done), done.deleted - done.inserted
     max_share = target.policies.max_delete_share

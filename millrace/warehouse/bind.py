@@ -1,7 +1,7 @@
-"""Binding: facts hold the key of the dimension's version that was valid at their own time.
+"""Bind facts: write into each fact the key of the dimension's version that was valid at the time of the fact.
 
-Facts are bound as they are put in; those that a changed version concerns are bound again when the tables of a run are
-applied, in the same transaction, so that a fact may come before its dimension (decision 10).
+A fact is bound when it is inserted. When a version changes, the facts that it concerns are bound again as the tables of
+a run are applied, in the same transaction, so that a fact may come before its dimension (decision 10).
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from millrace.warehouse.target import Target
 
 @dataclass(frozen=True)
 class Changed:
-    """What a run changed that facts are bound to."""
+    """What a run changed that the binding of facts depends on."""
 
     touched: Mapping[str, Target]
-    """The targets that versions may have changed of, by name."""
+    """The targets whose versions may have changed, by name."""
     repaired: frozenset[str]
-    """Names of facts that all rows are looked at of, because the run compared all values."""
+    """Names of the facts that are checked in all rows, because the run compared all values."""
 
 
 def with_joins(fact: Target, models: Mapping[str, Target]) -> Target:
@@ -39,7 +39,7 @@ def with_joins(fact: Target, models: Mapping[str, Target]) -> Target:
 def bind_facts(
     connection: Any, catalog: Catalog, models: Mapping[str, Target], changed: Changed, applied_at: datetime
 ) -> dict[str, tuple[str, ...]]:
-    """Bind the facts that the run concerns; return what a person should know, by model."""
+    """Bind the facts that the run concerns. Return what a person should know, by model."""
     facts = [one for one in models.values() if one.relations.binds and catalog.columns(one)]
     with connection.cursor() as cursor:
         firsts = _find_firsts(cursor, changed.touched) if facts else {}
@@ -55,7 +55,7 @@ def bind_facts(
 
 
 def _find(one: Binding, firsts: Mapping[str, datetime], repaired: frozenset[str]) -> str:
-    """Return the statement that finds the facts to be bound; '' where there are none."""
+    """Return the statement that finds the facts to be bound; '' if there are none."""
     if one.fact.owner.name in repaired:
         return one.find_all()
     first = firsts.get(one.bind.dimension)
@@ -63,7 +63,7 @@ def _find(one: Binding, firsts: Mapping[str, datetime], repaired: frozenset[str]
 
 
 def _bind(cursor: Any, one: Binding, find: str, applied_at: datetime) -> str:
-    """Bind what was found; return what a person should know."""
+    """Bind the facts that were found. Return what a person should know."""
     if find:
         cursor.execute(statements.drop_temporary(one.fact.temporary.rows_to_bind))
         cursor.execute(find)
@@ -76,7 +76,7 @@ def _bind(cursor: Any, one: Binding, find: str, applied_at: datetime) -> str:
 
 
 def _find_firsts(cursor: Any, touched: Mapping[str, Target]) -> dict[str, datetime]:
-    """Return the earliest time from which versions changed, by dimension that has changed versions."""
+    """Return the earliest time from which versions changed, for each dimension with changed versions."""
     firsts: dict[str, datetime] = {}
     for name, target in touched.items():
         if target.load.validity:

@@ -1,7 +1,7 @@
-"""The SQL of one bind: which version of a dimension is valid at the time of a fact.
+"""The SQL that binds a fact: which version of a dimension is valid at the time of the fact.
 
-Only versions of the keys in question are looked at, and facts of these keys from the time on that changed, so that the
-cost does not grow with either table (docs/decisions/0021-cost-of-a-load.md).
+It reads only versions of the keys in question, and facts of these keys from the first changed time on, so that the cost
+does not grow with either table (docs/decisions/0021-cost-of-a-load.md).
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from millrace.warehouse.statements import ORDINAL, match
 from millrace.warehouse.target import Joined, Target
 
 NEVER_A_KEY = -(2**63)
-"""Stands for NULL where keys are compared: no surrogate key is negative, and no declared value is this one."""
+"""Stands for NULL where keys are compared: no surrogate key is negative, and no declared value is this number."""
 EVERY_KEY = "1 = 1"
 
 
 @dataclass(frozen=True)
 class Binding:
-    """One bind of a fact."""
+    """One column of a fact that holds the key of a dimension's version, with the SQL that fills it."""
 
     fact: Target
-    """The table whose rows are bound."""
+    """The table of the facts that are bound."""
     bind: Bind
-    """The column, by which key and time it is bound, and to which dimension."""
+    """The column, the key and the time by which it is bound, and the dimension."""
     dimension: Target
-    """The table of versions."""
+    """The dimension: the table of versions."""
 
     def joined(self, number: int) -> Joined:
-        """Return the join that gives the column for rows ``d$`` that are about to be inserted."""
+        """Return the join that gives the value of the column for rows ``d$`` that are inserted."""
         versions = f"v{number}$"
         # A table that is replaced is put in from the stage, of which there may be several forms of a key.
         concerned = (
@@ -49,9 +49,10 @@ class Binding:
         )
 
     def find_touched(self, first: datetime) -> str:
-        """Write into a temporary table the facts that a changed version concerns and that are bound to another one.
-        ``first`` is the earliest time from which versions changed, so that the server can tell how many facts there
-        may be.
+        """Write into a temporary table the facts that a changed version concerns and that are bound to another version.
+
+        ``first`` is the earliest time from which versions changed; with it the server can tell how many facts there may
+        be.
         """
         touched = self.dimension.temporary.touched_keys
         keys = quote_list(self.dimension.keys)
@@ -66,7 +67,7 @@ class Binding:
         return self._find(f"{self.fact.quoted} AS f", EVERY_KEY)
 
     def write(self, loaded_at: str, where: str = EVERY_KEY) -> str:
-        """Bind the facts that were found, as far as ``where`` says. ``loaded_at`` is the load time as SQL."""
+        """Bind the facts that were found and for which ``where`` is true. ``loaded_at`` is the load time as SQL."""
         fact = self.fact
         return (
             f"UPDATE {fact.quoted} SET {quote(self.bind.column)} = b$.version$, {quote(LOADED_AT)} = {loaded_at} "
@@ -74,7 +75,7 @@ class Binding:
         )
 
     def count_unbound(self) -> str:
-        """Count the facts that name a key and are not bound."""
+        """Count the facts that name a key but are not bound."""
         return f"SELECT count(*) FROM {self.fact.quoted} WHERE {is_unbound(self.bind)}"
 
     def _find(self, scope: str, concerned: str) -> str:
@@ -88,8 +89,9 @@ class Binding:
         )
 
     def _versions(self, concerned: str) -> str:
-        """Return the versions of the keys ``concerned``, each valid until its successor starts, whatever rule its end
-        follows.
+        """Return the versions of the ``concerned`` keys, each valid until the next version of its key starts.
+
+        The end that is stored with a version may follow another rule.
         """
         validity = self.dimension.load.validity
         if validity is None:
@@ -118,8 +120,9 @@ class Binding:
         )
 
     def _not_before(self, since: str) -> str:
-        """Return the condition that the time of a fact, as it is in its column and with a day to spare, is not before a
-        moment: an index or a sort key finds the rows.
+        """Return the condition that the time of a fact is not before a moment, with a day to spare.
+
+        It compares the column as it is, so that an index or a sort key finds the rows.
         """
         kind, spared = self._kind, f"({since} - INTERVAL '1 day')"
         if kind is Kind.TIMESTAMP_UTC:
@@ -141,7 +144,7 @@ class Binding:
 
 
 def is_unbound(bind: Bind) -> str:
-    """Return the condition that a fact names a key and is not bound."""
+    """Return the condition that a fact names a key but is not bound."""
     column = quote(bind.column)
     is_empty = f"{column} IS NULL" if bind.unknown is None else f"{column} = {bind.unknown}"
     return " AND ".join([is_empty, *(f"{quote(key)} IS NOT NULL" for key in bind.keys)])

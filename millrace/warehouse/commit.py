@@ -1,7 +1,7 @@
-"""The one transaction of a load: targets, bindings, references and the ledger change together, or none does.
+"""The one transaction of a load: it changes targets, bindings, references and the ledger together, or nothing.
 
 It locks the ledger first. Batches that are loaded together become visible together: dimensions first, then facts, then
-what they come from.
+the streams that they are computed from.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from millrace.warehouse.work import Work
 
 
 def find_applied(ledger: Ledger, works: Sequence[Work]) -> dict[str, LoadResult]:
-    """Return the results of the batches that were applied before, by their ids."""
+    """Return the results of the batches that were applied before, by batch id."""
     found = (ledger.find_result(work.batch, work.target.name) for work in works)
     return {result.batch_id: result for result in found if result}
 
 
 def commit_together(needs: Needs, works: Sequence[Work], pending: Sequence[Work]) -> dict[str, LoadResult]:
-    """Apply the pending ones of the works in one commit; the results by the ids of their batches."""
+    """Apply the pending works in one commit. Return the results by batch id."""
     ledger = needs.ledger
     ledger.lock()
     needs.catalog.forget()
@@ -57,8 +57,10 @@ def commit_together(needs: Needs, works: Sequence[Work], pending: Sequence[Work]
 
 
 def complete_references(needs: Needs, works: Sequence[Work], applied_at: datetime) -> dict[str, tuple[str, ...]]:
-    """Insert rows for keys that facts refer to and their dimensions lack: of facts that were inserted; of all, where
-    everything was read or the reference is new. Return what was done, by model.
+    """Insert rows for keys that facts refer to and their dimensions lack.
+
+    Facts that were inserted are looked at, or all facts if everything was read or the reference is new. Return what was
+    done, by model.
     """
     loaded = {work.name: work for work in works if work.has_table}
     done = {}
@@ -73,7 +75,7 @@ def complete_references(needs: Needs, works: Sequence[Work], applied_at: datetim
 
 
 def _refuse(needs: Needs, works: Sequence[Work], pending: Sequence[Work]) -> None:
-    """Raise an error when a batch comes too late, or is not of the rows that its target holds."""
+    """Raise an error when a batch comes too late, or comes from another source than the rows of its target."""
     ledger = needs.ledger
     # A model has no lease: it is as old as the batches beside it, also those that were applied before.
     dating = works if any(work.batch.kind == "model" for work in pending) else pending
@@ -94,7 +96,7 @@ def _apply(needs: Needs, work: Work, applied_at: datetime) -> Work:
 
 
 def _find_changed(works: Sequence[Work]) -> Changed:
-    """Find what facts may have to be bound for."""
+    """Find the changes that facts may have to be bound again for."""
     loaded = [work for work in works if work.has_table]
     return Changed(
         touched={work.name: work.target for work in loaded},
@@ -103,8 +105,10 @@ def _find_changed(works: Sequence[Work]) -> Changed:
 
 
 def _with_absent_rows(works: Sequence[Work]) -> list[Work]:
-    """Where the table of a stream was made for this load, no sweep will find which rows were deleted before: those that
-    its models hold, and that are not computed from all rows of the stream now, were. Of a first load there are none.
+    """Return the works, where models also delete the rows that a new table of a stream lacks.
+
+    If the table of a stream was made for this load, no sweep will find which rows were deleted before: these are the
+    rows that its models hold and that are not computed from all rows of the stream now. A first load has no such rows.
     """
     created = {work.name for work in works if not work.target.owner.is_model and work.creates_target}
     has_rejects = any(work.batch.counts.rejected for work in works)
@@ -124,7 +128,7 @@ def _with_absent(work: Work, created: Collection[str], *, has_rejects: bool) -> 
 
 
 def _record(needs: Needs, work: Work, applied_at: datetime) -> LoadResult:
-    """Check what was done and record it in the ledger."""
+    """Check the counts of what was done, and record them in the ledger."""
     ledger, target, batch, rows = needs.ledger, work.target, work.batch, work.applied
     position = ledger.find_position(target.owner.pipeline, target.owner.name)
     result = LoadResult(
@@ -156,8 +160,9 @@ def _record(needs: Needs, work: Work, applied_at: datetime) -> LoadResult:
 
 
 def _count_rejected(ledger: Ledger, work: Work) -> int:
-    """Count the rows of the source that the target may lack: of this batch, and of those before that it did not read
-    again.
+    """Count the rows of the source that the target may lack because they were rejected.
+
+    They were rejected by this batch, or by an earlier batch and not read again by this one.
     """
     batch = work.batch
     former = [] if batch.visited_all_rows else ledger.list_open_rejects(batch.pipeline, batch.stream)

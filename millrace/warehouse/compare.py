@@ -1,4 +1,4 @@
-"""A scan of the source (keys and row hashes) compared with the target, by the warehouse itself."""
+"""Compare a scan of the source (keys and row hashes) with the target, in the warehouse."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from millrace.warehouse.target import Target
 
 CONTENT_COLUMN = Column(CONTENT_HASH, CONTENT_HASH, text(HASH_LENGTH))
 FETCHED_ROWS = 1_000
-"""The most that a Redshift of one node gives at once."""
+"""The most rows that a Redshift cluster of one node returns at once."""
 
 
 @dataclass(frozen=True)
@@ -40,32 +40,33 @@ class Scan:
     parts: tuple[Part, ...]
     """The files."""
     prefix: str
-    """Where the files are."""
+    """The first part of the keys of the files."""
     identity: str
     """The column that identifies a physical row where the source has no snapshot ('': it has one)."""
     longest_bytes: Mapping[str, int]
-    """Length of the longest value, by column of text, binary or document."""
+    """The length of the longest value of every text, binary and document column."""
     canaries: tuple[tuple[Any, ...], ...] = ()
-    """Some of the keys, which every look-up in the source must find."""
+    """Some keys that were scanned. Every look-up in the source must find them."""
     carried: tuple[Column, ...] = ()
-    """The columns that content hashes are made of; none where the sweep is not deep."""
+    """The columns from which content hashes are made; () if the sweep is not deep."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The difference of a scan and a target: how many keys are the same, and which are not (``blocks``)."""
+    """The difference of a scan and a target: the number of equal keys, and the other keys (``blocks``)."""
 
     matched: int
     """How many keys have the same row in source and target."""
     altered: int
-    """How many rows of the target have the right hash and other values."""
+    """How many rows of the target have the right hash, but other values."""
     _connection: Any
     changes: tuple[str, ...] = ()
-    """The schema changes that were made in the target before."""
+    """The schema changes that were made in the target before the comparison."""
 
     def blocks(self) -> Generator[list[tuple[Any, ...]], None, None]:
-        """Yield the keys that differ or that one side lacks, each once, in blocks that a source can be asked for. The
-        last value of a row is 1 where the scan has the key, 0 where only the target has it.
+        """Yield the keys that differ or that one side lacks, each once, in blocks that a source takes in one query.
+
+        The last value of a row is 1 if the scan has the key, 0 if only the target has it.
         """
         yield from batches_of_keys(self._rows())
 
@@ -84,8 +85,8 @@ def compare(
 ) -> Comparison:
     """Stage the scan and open the cursor; the connection is in a transaction afterwards.
 
-    The target's policy decides which keys that the source lacks are wanted. With ``contents`` the target's own values
-    are compared as well; without ``trusts_hashes`` every key differs. Raises KeyViolation, CountMismatch.
+    The target's delete policy decides whether keys that the source lacks are reported. With ``contents`` the target's
+    own values are compared as well; without ``trusts_hashes`` every key differs. Raises KeyViolation, CountMismatch.
     """
     columns = [*scan.columns, HASH_COLUMN, *([CONTENT_COLUMN] if contents else [])]
     files = Files(scan_statements.SCAN, columns, scan.parts, scan.longest_bytes, scan.prefix, target.place)
@@ -113,21 +114,24 @@ def _count_sides(cursor: Any, differing: str) -> tuple[int, int]:
 
 
 def _count_keys(cursor: Any, scan: Scan) -> int:
-    """Count the keys of a scan, which has a key twice where a row was read twice."""
+    """Count the keys of a scan. A scan has a key twice if a row was read twice."""
     if scan.identity:
         return fetch_count(cursor, statements.count_keys(scan_statements.SCAN, scan.keys))
     return sum(part.rows for part in scan.parts)
 
 
 def _is_wanted(target: Target, difference: Difference) -> str:
-    """Return the condition that an absent row is to be deleted, and is not marked as deleted already."""
+    """Return the condition that a row which the source lacks is to be deleted and is not marked as deleted already."""
     if not follows_deletes(target.policies.deletes):
         return "1 = 0"
     return difference.is_unmarked if target.policies.deletes == "soft" else "1 = 1"
 
 
 def _refuse_repeated(surplus_rows: int, target: Target) -> None:
-    """Raise CountMismatch when the target holds a key more than once, which no comparison by key can tell."""
+    """Raise CountMismatch when the target holds a key more than once.
+
+    A comparison by key cannot tell such rows apart.
+    """
     if surplus_rows:
         raise CountMismatch(
             f"the target holds {surplus_rows} rows whose key another of its rows has",

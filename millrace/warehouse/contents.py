@@ -1,6 +1,6 @@
-"""What a target really holds: its rows as typed frames, in bounded memory, whatever its stored hashes say.
+"""Read the rows of a target as typed frames, in bounded memory, whatever its stored hashes say.
 
-Two ways out, by the dialect's capability: Redshift unloads Parquet into the lake, Postgres sends rows through the
+There are two ways, by the dialect's capability: Redshift unloads Parquet into the lake, Postgres sends rows through the
 connection, as it does as a source.
 """
 
@@ -33,9 +33,9 @@ from millrace.warehouse.stage_statements import unload_to_lake
 from millrace.warehouse.target import Target
 
 UNLOADED = "unload-"
-"""How the files begin that Redshift unloads; its role may write no others."""
+"""The beginning of the names of files that Redshift unloads; its role may write no other files."""
 UNKNOWN = ""
-"""The content hash of a row with a value that the source's type cannot hold: it is like no other."""
+"""The content hash of a row with a value that the source's type cannot hold. It equals no other hash."""
 
 
 @dataclass(frozen=True)
@@ -43,39 +43,41 @@ class Unloading:
     """Where and how Redshift unloads rows; not used on Postgres."""
 
     store: ObjectStore
-    """The lake that it unloads into."""
+    """The zone of the lake that it unloads into."""
     prefix: str
-    """Where in the lake."""
+    """The first part of the keys of the files."""
     iam_role: str
-    """The role by which it writes there."""
+    """The role with which Redshift writes there."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """The rows of a target of a stream, as it really has them."""
+    """Reads the rows that the target of a stream has now."""
 
     connection: Any
-    """The session that reads them."""
+    """The session that reads the rows."""
     target: Target
-    """The target."""
+    """The target whose rows are read."""
     stream: Stream
     """The stream that is loaded into it."""
     relation: str
-    """The rows, as SQL."""
+    """The relation that gives the rows, as SQL."""
     columns: tuple[Column, ...]
     """The columns to read, as the target has them."""
     unloading: Unloading
     """Where and how Redshift unloads the rows."""
 
     def frames(self) -> Iterator[pl.DataFrame]:
-        """Yield all rows. On Postgres a row with a value that no column type of ours holds (an infinite date) is left
-        out.
+        """Yield all rows.
+
+        On Postgres a row is left out if it has a value that no column type of Millrace holds, such as an infinite date.
         """
         return self._unloaded() if self.target.dialect.copies_from_lake else self._sent()
 
     def hashes(self, keys: Sequence[str], wanted: Sequence[Column]) -> Iterator[pl.DataFrame]:
-        """Yield key and content hash of all rows, made of the ``wanted`` columns in the types they have in the
-        source.
+        """Yield key and content hash of all rows.
+
+        Hashes are made of the ``wanted`` columns, in the types that these have in the source.
         """
         stored = {column.name: column for column in self.columns}
         present = [column for column in wanted if column.name in stored]
@@ -127,7 +129,7 @@ class Contents:
 
 
 def _as_wanted(stored: Column, wanted: Column) -> pl.Expr:
-    """Return the value in the kind that the hash of the source is made of: the hashes of 1 and 1.0 differ."""
+    """Return the value in the kind from which the hash of the source is made: the hashes of 1 and 1.0 differ."""
     value = pl.col(stored.name)
     if _is_of_one_form(stored.type.kind, wanted.type.kind):
         return value
@@ -135,7 +137,7 @@ def _as_wanted(stored: Column, wanted: Column) -> pl.Expr:
 
 
 def _misfit(stored: Column, wanted: Column) -> pl.Expr:
-    """Return whether the type of the source has no such value."""
+    """Return the condition that the type of the source cannot hold the value."""
     value = pl.col(stored.name)
     if supertype(stored.type, wanted.type) is None:
         return pl.lit(value=True)

@@ -13,8 +13,10 @@ from millrace.warehouse.target import Derivation, Owner, Policies, Relations, Ta
 
 
 def target_of(pipeline: Pipeline, member: Stream | Model, dialect: Dialect, number: int = 0) -> Target:
-    """Return the target of a stream or model; ``number`` tells apart the targets that are loaded together. An unknown
-    delete policy raises AssertionError, whatever the load mode is.
+    """Return the target of a stream or model.
+
+    ``number`` tells apart the targets that are loaded together. An unknown delete policy raises AssertionError, with
+    every load mode.
     """
     follows_deletes(member.deletes)
     if isinstance(member, Model):
@@ -39,7 +41,7 @@ def _target_of_stream(pipeline: Pipeline, stream: Stream, dialect: Dialect, numb
 
 
 def _target_of_model(pipeline: Pipeline, model: Model, dialect: Dialect, number: int) -> Target:
-    """Dimensions come before facts, and both before the streams."""
+    """Return the target of a model. Dimensions are applied before facts, and both before the streams."""
     versions_sorted_by = model.keys[0] if model.load.keeps_versions else ""
     return Target(
         Owner(pipeline.name, model.name, f"model {pipeline.name}.{model.name}", pipeline.cli_name, is_model=True),

@@ -1,7 +1,7 @@
-"""What Redshift and Postgres do differently as warehouses, declared as capabilities.
+"""The differences of Redshift and Postgres as warehouses, declared as capabilities.
 
-Sources of the rules: the AWS developer guide's pages on COPY from columnar formats, VARCHAR, SUPER limits and
-ALTER TABLE.
+Sources of the rules: the AWS developer guide's pages on COPY from columnar formats, VARCHAR, SUPER limits and ALTER
+TABLE.
 """
 
 from __future__ import annotations
@@ -16,48 +16,48 @@ from millrace.contract.limits import Limits
 MINIMUM_TEXT_BYTES = 256
 GIGABYTE = 1024**3
 EIGHT_BYTE_DIGITS = 19
-"""Redshift keeps a decimal of up to 19 digits in eight bytes, where 19 nines overflow."""
+"""Redshift keeps a decimal of up to 19 digits in eight bytes, which 19 nines overflow."""
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """What the SQL and the types of a warehouse are like."""
+    """The SQL and the types of one kind of warehouse."""
 
     name: str
-    """``redshift`` or ``postgres``, for people."""
+    """Its name for people: ``redshift`` or ``postgres``."""
     type_names: Mapping[Kind, str]
-    """The type of each kind in the warehouse."""
+    """The name of its type for each kind of value."""
     limits: Limits
     """The longest and largest values that it holds."""
     copies_from_lake: bool
-    """Whether rows come by COPY from S3; otherwise they are sent through the connection."""
+    """Whether it loads rows by COPY from S3; otherwise they are sent through the connection."""
     measures_text: bool
     """Whether VARCHAR has a length in bytes that is widened as needed; otherwise text is unlimited."""
     alters_types: bool
-    """Whether the type of a column is changed in place; otherwise a wider column takes the place of the old one."""
+    """Whether the type of a column is changed in place; otherwise a wider column replaces the old one."""
     drops_not_null: bool
-    """Whether a column that refuses NULL can be altered so that it does not."""
+    """Whether NOT NULL can be removed from a column."""
     catalog: str
-    """The view that lists columns."""
+    """The system view that lists columns."""
     clock: str
-    """The server's time in UTC, as a TIMESTAMP."""
+    """The expression of the server's time in UTC, as a TIMESTAMP."""
     number_of_hex: str
-    """The BIGINT that up to 15 hexadecimal digits are; ``{}`` stands for the digits."""
+    """The expression that converts up to 15 hexadecimal digits to a BIGINT; ``{}`` stands for the digits."""
     view_binding: str = ""
-    """What stands after the definition of a view, so that the columns it reads can still be widened."""
+    """The end of the definition of a view, with which the columns that it reads can still be widened."""
     sorting: str = ""
-    """What stands after the definition of a table, so that it is kept sorted by a column; ``{}`` is its name."""
+    """The end of the definition of a table that is sorted by a column; ``{}`` stands for the column."""
     has_indexes: bool = False
     """Whether tables have indexes."""
     analyzes: bool = False
-    """Whether the server must be told to count what a new temporary table holds."""
+    """Whether the server must be told to analyze a new temporary table."""
     staged: Mapping[Kind, tuple[str, str]] = field(default_factory=dict)
-    """Kinds that are staged as another type, and the SQL that turns a staged value into its own type."""
+    """Kinds that are staged as another type, each with that type and the SQL that converts a staged value back."""
     compared: Mapping[Kind, str] = field(default_factory=dict)
-    """Kinds that are compared in another form, and the SQL that gives it."""
+    """Kinds that are compared in another form, and the SQL that gives this form."""
 
     def target_type(self, data_type: DataType, longest_bytes: int) -> str:
-        """Return the type of a new column: wide enough for its declaration and for what was measured."""
+        """Return the type of a new column: wide enough for its declared type and for the longest value."""
         return warehouse_type(dict(self.type_names), self.sized(data_type, longest_bytes))
 
     def stage_type(self, data_type: DataType, longest_bytes: int) -> str:
@@ -66,14 +66,15 @@ class Dialect:
         return template.format(**vars(data_type) | {"length": max(longest_bytes, 1)})
 
     def unstage(self, data_type: DataType, quoted: str) -> str:
-        """Return the expression that turns a staged value into the type of its column."""
+        """Return the expression that converts a staged value to the type of its column."""
         if data_type.kind not in self.staged:
             return quoted
         return self.staged[data_type.kind][1].format(quoted)
 
     def unlike(self, data_type: DataType, stored: str, arriving: str) -> str:
-        """Return the condition that two values of a type are not the same. ``<>`` does not see blanks at the end of a
-        text or the sign of a zero: these have conditions of their own.
+        """Return the condition that two values of a type are not the same.
+
+        ``<>`` does not see blanks at the end of a text or the sign of a zero: these have conditions of their own.
         """
         form = self.compared.get(data_type.kind, "{}")
         one, other = form.format(stored), form.format(arriving)
@@ -88,8 +89,9 @@ class Dialect:
     def column_type(
         self, type_name: str, length: int | None, precision: int | None, scale: int | None
     ) -> DataType | None:
-        """Return the logical type of a column as the catalog lists it (None: Millrace never makes it). A decimal that
-        overflows at its precision is one of the digits that it holds.
+        """Return the logical type of a column as the catalog lists it; None: Millrace never makes such a column.
+
+        A decimal that overflows at its precision is returned with the number of digits that it holds.
         """
         found = from_catalog(type_name, length, precision, scale)
         if found is None or found == self.limits.widen(found) or found.precision == found.scale:
@@ -97,7 +99,7 @@ class Dialect:
         return replace(found, precision=self.limits.overflowing_digits - 1)
 
     def sized(self, data_type: DataType, longest_bytes: int) -> DataType:
-        """Return the type with a length in bytes, where this warehouse measures lengths."""
+        """Return the type with a length in bytes, if this warehouse measures lengths."""
         data_type = self.limits.widen(data_type)
         if not self.measures_text or data_type.kind not in {Kind.TEXT, Kind.BINARY}:
             return data_type
@@ -161,8 +163,9 @@ _BY_DRIVER = {"redshift": REDSHIFT_DIALECT, "postgresql": POSTGRES_DIALECT}
 
 
 def dialect_for(driver: str) -> Dialect:
-    """Return the dialect of a driver, as in ``redshift+psycopg2``. Raises ConfigurationError for a driver of neither
-    warehouse.
+    """Return the dialect of a driver, such as ``redshift+psycopg2``.
+
+    Raises ConfigurationError for a driver of neither warehouse.
     """
     found = _BY_DRIVER.get(driver.partition("+")[0])
     if found is None:

@@ -1,6 +1,6 @@
 """The difference of staged rows and a target: rows that differ, and keys that only one side has.
 
-One comparison by key and row hash serves every load, every sweep and reconciliation, which is a sweep of a sample.
+The same comparison by key and row hash serves every load, every sweep, and reconciliation, which compares a sample.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ class Difference:
     """The difference of two relations, as conditions and joins: staged rows are ``s``, rows of the target ``t``."""
 
     staged: str
-    """The staged rows, as SQL."""
+    """The relation of the staged rows, as SQL."""
     rows: str
-    """The rows of the target, as SQL."""
+    """The relation of the rows of the target, as SQL."""
     keys: Sequence[str]
     """The columns that identify a row on both sides."""
     marks_deleted: bool = False
-    """Whether rows of the target may be marked as deleted: a marked row differs from one that is staged, and is not
-    missed where none is."""
+    """Whether rows of the target may be marked as deleted.
+
+    A marked row differs from a staged row of its key, and is not absent if there is no staged row.
+    """
     values: Mapping[str, str] = field(default_factory=dict)
-    """Staged values in the types of the target, as SQL by column; others are compared as they are staged."""
+    """Staged values in the types of the target, as SQL by column; other columns are compared as they are staged."""
 
     @property
     def is_new(self) -> str:
@@ -44,7 +46,7 @@ class Difference:
 
     @property
     def is_absent(self) -> str:
-        """The condition that no row of a key of the target is staged."""
+        """The condition that no staged row has the key of a row of the target."""
         return f"s.{quote(self.keys[0])} IS NULL"
 
     @property
@@ -64,12 +66,12 @@ class Difference:
 
     @property
     def both(self) -> str:
-        """The rows of both sides, those of one key together."""
+        """The rows of both sides; rows with the same key are joined."""
         return f"{self.staged} AS s FULL JOIN {self.rows} AS t ON {self._matches}"
 
     @property
     def common(self) -> str:
-        """The rows of keys that both sides have."""
+        """The rows whose keys both sides have."""
         return f"{self.staged} AS s JOIN {self.rows} AS t ON {self._matches}"
 
     def count_changed(self) -> str:
@@ -83,8 +85,9 @@ class Difference:
 
 
 def difference_of(target: Target, columns: Sequence[Column], rows: str = "", latest: str | None = None) -> Difference:
-    """Return the difference of a target (or only of its ``rows``) and its stage, which has these columns. ``latest`` as
-    in ``staged_rows``.
+    """Return the difference of a target (or only of its ``rows``) and its stage, which has these columns.
+
+    ``latest`` is explained in ``statements.staged_rows``.
     """
     values = staged_values(target, columns)
     return Difference(staged_rows(target, latest), rows or target.quoted, target.keys, target.marks_deleted, values)
@@ -93,8 +96,10 @@ def difference_of(target: Target, columns: Sequence[Column], rows: str = "", lat
 def create_changed(
     target: Target, columns: Sequence[Column], latest: str | None, *, only_new: bool = False, by_value: bool = False
 ) -> str:
-    """Write the staged rows that differ from the target into the table of changed rows: by their row hash, or
-    ``by_value`` as well; or (``only_new``) those of keys that the target lacks. ``latest`` as in ``staged_rows``.
+    """Write the staged rows that differ from the target into the table of changed rows.
+
+    They differ by their row hash or, with ``by_value``, by a value. With ``only_new``, only rows are written whose keys
+    the target lacks. ``latest`` is explained in ``statements.staged_rows``.
     """
     difference, row_hash = difference_of(target, columns, latest=latest), quote(ROW_HASH)
     selected = [f"{value} AS {quote(name)}" for name, value in difference.values.items()]
@@ -116,8 +121,9 @@ def count_unlike_target(target: Target, columns: Sequence[Column]) -> str:
 
 
 def find_absent(target: Target, live_rows: str, columns: Sequence[Column]) -> str:
-    """Write the keys of live rows that a complete stage lacks into the table of deleted keys. Without ``columns``
-    nothing is staged, because the source has no row.
+    """Write the keys of live rows that a complete stage lacks into the table of deleted keys.
+
+    Without ``columns`` nothing is staged, because the source has no row.
     """
     rows, where = _absent_rows(target, live_rows, columns)
     return (
@@ -127,8 +133,9 @@ def find_absent(target: Target, live_rows: str, columns: Sequence[Column]) -> st
 
 
 def find_orphans(target: Target, live_rows: str, columns: Sequence[Column], *, is_new: bool) -> str:
-    """Write the keys of live rows that hold one of the root's keys and are not staged into the table of deleted keys,
-    which this makes if it ``is_new``.
+    """Write the keys of live rows that hold one of the root's keys and are not staged into the table of deleted keys.
+
+    The table is created if it ``is_new``.
     """
     rows, where = _absent_rows(target, live_rows, columns)
     deleted_keys = quote(target.temporary.deleted_keys)
@@ -142,7 +149,7 @@ def find_orphans(target: Target, live_rows: str, columns: Sequence[Column], *, i
 
 
 def _absent_rows(target: Target, live_rows: str, columns: Sequence[Column]) -> tuple[str, str]:
-    """Return a relation of live rows, and the condition that one is neither staged nor marked as deleted."""
+    """Return a relation of live rows, and the condition that a row is neither staged nor marked as deleted."""
     difference = difference_of(target, columns, live_rows)
     if not columns:
         return f"{live_rows} AS t", difference.is_unmarked

@@ -1,8 +1,8 @@
 """Freshness: how old changes were when they became visible in the warehouse.
 
-Age of a change = (moment of the read − the row's stamp, by the source's clock) + (commit − beginning of the read, by
-the runner's clock): no clock is compared with another. A changed row whose stamp lies before the former read is
-silent: its stamp was not moved, so its age is unknown.
+Age of a change = (moment of the read − cursor value of the row, by the source's clock) + (commit − beginning of the
+read, by the runner's clock): no clock is compared with another. A changed row whose cursor value lies before the former
+read is silent: its cursor value was not changed with it, so that its age is unknown.
 """
 
 from __future__ import annotations
@@ -25,22 +25,24 @@ class Freshness:
     """How old the changed rows of a batch were when they became visible."""
 
     stamped: int
-    """Changed rows that moved their cursor column: these have an age."""
+    """Number of changed rows with a new cursor value. Only these have an age."""
     silent: int
-    """Changed rows that did not move it."""
+    """Number of changed rows with an old cursor value, or none."""
     p50_seconds: float | None = None
     """The median age; None: no row has an age."""
     p95_seconds: float | None = None
-    """The age that 95 % of the rows do not exceed."""
+    """The age that 95 % of the rows do not exceed; None: no row has an age."""
     max_seconds: float | None = None
-    """The greatest age."""
+    """The greatest age; None: no row has an age."""
 
 
 def measure_freshness(
     connection: Any, target: Target, batch: Batch, position: str | None, visible_at: datetime
 ) -> Freshness | None:
-    """Measure the changed rows of a batch that was just applied; None for a first load, a backfill, and where no cursor
-    column is a time. ``position`` is where the read before this one ended.
+    """Measure the changed rows of a batch that was just applied.
+
+    Return None for a first load, a backfill, and a target whose cursor column is no time. ``position`` is where the
+    read before this one ended.
     """
     is_stamped = any(column.name == target.cursor_column and column.type.kind in TIME_KINDS for column in batch.columns)
     if not is_stamped or not batch.written or position is None or batch.progress.position is None:
@@ -57,9 +59,10 @@ def measure_freshness(
 
 
 def _find_changed_times(target: Target, kind: Kind | None, since: float) -> str:
-    """Return a query over the changed rows: how many have a time in the cursor column at or after ``since``, how many
-    have an older one or none, and of the former the middle, the twentieth and the first. All in seconds since 1970.
-    ``kind`` is that of the cursor column.
+    """Return a query that counts the changed rows and tells their cursor values, in seconds since 1970.
+
+    It counts rows with a cursor value at or after ``since``, and the other rows. Of the values at or after ``since`` it
+    tells the middle one, that of the oldest twentieth, and the oldest. ``kind`` is the kind of the cursor column.
     """
     at = quote(target.cursor_column)
     if target.time_zone and kind is Kind.TIMESTAMP:

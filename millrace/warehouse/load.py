@@ -1,7 +1,7 @@
-"""Loading: stage, migrate and apply. The one place where batches become rows of targets.
+"""Load batches: stage, migrate and apply them. Only here do batches become rows of targets.
 
-Stage and schema changes come before the transaction that counts (commit.py); that one applies the differences and
-writes the ledger's rows, and either all of it is there or none (docs/decisions/0002-load.md).
+Staging and schema changes are committed before the transaction that applies the differences and writes the ledger
+(commit.py); of that transaction everything is committed, or nothing (docs/decisions/0002-load.md).
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from millrace.warehouse.work import Work
 
 
 def load(connection: Any, stage: Stage, works: Sequence[Work], models: Mapping[str, Target]) -> list[LoadResult]:
-    """Apply batches exactly once, however often this is called with them; the results in their order.
+    """Apply batches exactly once, however often this is called with them. Return the results in the order of ``works``.
 
-    ``models`` are the targets of all models by name. Raises what ``Warehouse.load`` does.
+    ``models`` are the targets of all models by name. Raises what ``Warehouse.load`` raises.
     """
     ordered = sorted(works, key=lambda work: work.target.apply_order)
     ledger = Ledger(connection)
@@ -43,8 +43,9 @@ def load(connection: Any, stage: Stage, works: Sequence[Work], models: Mapping[s
 
 
 def relate(needs: Needs, facts: Sequence[Target]) -> None:
-    """Bind facts to their dimensions, and complete these, where what is recorded says that it was not done: also when
-    nothing is loaded. Commits.
+    """Bind facts to their dimensions and complete these, where the recorded forms say that it was not done. Commits.
+
+    It is done also when nothing is loaded.
     """
     for fact in facts:
         needs.refer(fact, {})

@@ -1,5 +1,6 @@
-"""Batches that hold only a part of the rows of a target that lacks the others: they are refused, because the position
-would say afterwards that all rows are there.
+"""Refuse a batch that holds only a part of the rows of a target that has lost the others.
+
+Otherwise the position would say that all rows are there.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from millrace.warehouse.work import Work
 
 
 def refuse_part_of_new_target(ledger: Ledger, batch: Batch, target: Target) -> None:
-    """Raise TargetLost when a target has to be made that was loaded before, or a model that would begin with a part of
-    its rows.
+    """Raise TargetLost when the target of a part of the rows must be made, and it was loaded before.
+
+    A model is refused too if it would begin with a part of its rows.
     """
     _refuse_part(ledger, batch, target, "is not there any more")
     if (
@@ -34,7 +36,7 @@ def refuse_part_of_new_target(ledger: Ledger, batch: Batch, target: Target) -> N
 
 
 def refuse_part_of_lost_target(needs: Needs, work: Work) -> None:
-    """Raise TargetLost when a target was emptied, or dropped since it was migrated."""
+    """Raise TargetLost when a target was emptied, or was dropped after it was migrated."""
     batch, target = work.batch, work.target
     if not (batch.written or batch.deleted):
         return

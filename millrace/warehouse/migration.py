@@ -1,5 +1,6 @@
-"""The schema changes of a load: those of its targets, and of all other models, whose rows may be bound to what is
-loaded, or refer to it.
+"""Make the schema changes of a load: those of its targets, and those of all other models.
+
+Rows of other models may be bound to what is loaded, or refer to it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ from millrace.warehouse.work import Work, creates
 
 
 def migrate_targets(needs: Needs, works: Sequence[Work]) -> list[Work]:
-    """Make the changes that a load needs; commits. What was changed in tables of no batch is told with the first."""
+    """Make the changes that a load needs; commits.
+
+    Changes in tables without a batch are reported with the first batch.
+    """
     loaded = {work.name: work for work in works}
     others = [target for target in needs.models.values() if target.owner.name not in loaded]
     targets = sorted([*(work.target for work in works), *others], key=lambda target: target.apply_order)
@@ -53,7 +57,7 @@ def _migrate(needs: Needs, work: Work) -> Sequence[Change]:
 
 
 def _migrate_other(needs: Needs, target: Target, *, is_referred: bool) -> Sequence[Change]:
-    """Make a dimension that rows refer or are bound to and that was never loaded."""
+    """Create a dimension that rows refer to or are bound to and that was never loaded."""
     if needs.catalog.columns(target) is None and is_referred:
         needs.make(target, needs.changes(target, ArrivingColumns(target.derivation.columns)))
         return ()

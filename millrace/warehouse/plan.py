@@ -1,4 +1,4 @@
-"""What a load would do, for people: schema changes and statements. Runs none."""
+"""Tell people what a load would do: schema changes and statements. Nothing is run."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A model's table made again beside the one that is there, and put in its place in one transaction.
+"""Make a model's table again beside the old one, and put it in the place of the old one in one transaction.
 
-Batches are applied to the new table as to any other; until the last step nobody sees it. Where the columns are the
-same, the rows are exchanged, so that grants and views stay; else the tables are.
+Batches are applied to the new table as to any other; nobody sees it before the last step. If both tables have the same
+columns, the rows are exchanged, so that grants and views stay; otherwise the tables are.
 """
 
 from __future__ import annotations
@@ -30,18 +30,21 @@ from millrace.warehouse.target import Target
 from millrace.warehouse.work import Work
 
 SUFFIX = "$n"
-"""Stands after the name of the table that is made, and of its entries in the ledger. No name of a user has a $. With
-that of a table beside it (`$events`), the longest name that may be declared has 62 of 63 bytes."""
+"""The end of the name of the new table, and of its entries in the ledger. No name of a user has a $.
+
+With the name of a table beside it (`$events`), the longest name that may be declared has 62 of 63 bytes.
+"""
 Sessions = Callable[[], AbstractContextManager[tuple[Any, Stage]]]
 """Opens a session, with the stage that files are loaded into."""
 _LEDGER = {"batches": "stream", "columns": "stream", "rejects": "stream", "forms": "member"}
-"""Tables of the ledger that have entries of a model, and the column that names it."""
+"""Tables of the ledger with entries of models, and the column of each that names the model."""
 
 
 class Rebuild:
-    """Makes the table of a model again. ``models`` are the targets of all models of the pipeline by name, ``attempt``
-    tells its batches from those that were applied before, ``roots`` are the streams that it is computed from. Each step
-    has its own session, as a load has.
+    """Makes the table of a model again. Each step has its own session, as a load has.
+
+    ``models`` are the targets of all models of the pipeline by name, ``roots`` are the streams from which the model is
+    computed, and ``attempt`` tells its batches from those that were applied before.
     """
 
     def __init__(
@@ -60,7 +63,7 @@ class Rebuild:
         self._all_models = models
 
     def begin(self) -> None:
-        """Remove what an attempt that was broken off has left behind."""
+        """Remove what an attempt that did not finish has left."""
         with self._warehouse() as (connection, _):
             ledger = Ledger(connection)
             retry_on_conflict(connection, ledger.ensure)
@@ -82,10 +85,10 @@ class Rebuild:
         return f"{batch_id}-{self._attempt}"
 
     def finish(self) -> None:
-        """Put the new table in the place of the old one; a model that gave no row has none. Then bind the facts of a
-        dimension again, in steps; a run does that if this is broken off.
+        """Put the new table in the place of the old one. A model that gave no row has no table then.
 
-        Raises Superseded when rows of its streams were loaded since it began: the new table lacks them.
+        Then bind the facts of a dimension again, in steps; if this does not finish, the next run does it. Raises
+        Superseded when rows of the model's streams were loaded since ``begin``: the new table lacks them.
         """
         with self._warehouse() as (connection, _):
             ledger = Ledger(connection)
@@ -120,8 +123,9 @@ class Rebuild:
         connection.commit()
 
     def _refuse_late(self, ledger: Ledger) -> None:
-        """Raise Superseded when rows were loaded meanwhile. The leases of the streams keep others out, unless this
-        process was frozen for longer than they last.
+        """Raise Superseded when rows were loaded since ``begin``.
+
+        The leases of the streams prevent that, unless this process was frozen for longer than they last.
         """
         again = f"`{self._target.owner.reload_command}`"
         if ledger.list_applied(self._target.owner.pipeline, self._roots) != self._applied:
@@ -132,7 +136,7 @@ class Rebuild:
             )
 
     def _take_over(self, cursor: Any) -> None:
-        """Let the ledger say of the old name what it says of the new table. Rejects of before are read again."""
+        """Rename the ledger's entries of the new table to the model. Earlier rejects count as read again."""
         pipeline, old, new = self._target.owner.pipeline, self._target.owner.name, self._new.owner.name
         cursor.execute(
             "UPDATE millrace.rejects SET closed_by = (SELECT max(batch_id) FROM millrace.batches "
@@ -172,7 +176,7 @@ def _replace(cursor: Any, catalog: Catalog, old: Target, new: Target) -> None:
 
 
 def _drop(cursor: Any, table: Target) -> None:
-    """Raises SchemaConflict when something depends on the table, such as a view."""
+    """Drop a table. Raises SchemaConflict when something depends on it, such as a view."""
     try:
         cursor.execute(f"DROP TABLE {table.quoted}")
     except psycopg2.errors.DependentObjectsStillExist:

@@ -1,7 +1,7 @@
-"""Reconciliation: a sweep of a sample. The target after a batch was applied is compared with what the source held when
-the batch was read.
+"""Reconciliation: compare a sample of the source with the target after a batch was applied.
 
-Runs in the transaction of the apply, so that a difference can still fail it.
+The target is compared with what the source held when the batch was read. This runs in the transaction of the apply, so
+that a difference can still fail it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from millrace.warehouse.target import Target
 
 
 def reconcile(connection: Any, target: Target, batch: Batch, rejected: int) -> tuple[str, ...]:
-    """Return what differs, for people; nothing when all agrees, nothing was expected, or there is no target yet because
-    every row was rejected. ``rejected`` rows of the source may be missing in the target.
+    """Return the differences, for people; () if there are none, or nothing was expected.
 
-    Raises CountMismatch when the stream's policy is ``fail``.
+    There is no target yet if every row was rejected; then there are no differences. ``rejected`` rows of the source may
+    be missing in the target. Raises CountMismatch when the stream's policy is ``fail``.
     """
     if target.policies.reconcile is None or batch.counts.source_rows is None or target.columns is None:
         return ()

@@ -1,8 +1,8 @@
-"""References: no fact without its dimension.
+"""References: every key that a fact refers to gets a row in its dimension.
 
 A fact may name a key that its dimension does not hold yet (an order whose design comes later). In the transaction that
-puts in the fact the dimension gets a row of that key, with the model's values for what is not known, marked (where the
-dimension marks such rows) as one that the source does not have. The real row takes its place when it comes.
+inserts the fact, the dimension gets a row with that key and with the model's values for unknown rows. If the dimension
+marks deleted rows, it is marked as a row that the source does not have. The real row replaces it when it comes.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ def complete_dimensions(
     applied_at: datetime,
     columns: Mapping[str, str],
 ) -> tuple[str, ...]:
-    """Insert rows for the keys that ``columns`` of a target refer to and its dimensions lack; return what was done, for
-    people. Each column has the relation whose rows are looked at: those that were inserted, or all.
+    """Insert rows for the keys that ``columns`` of a target refer to and its dimensions lack.
+
+    Each column has the relation whose rows are looked at: the inserted rows, or all rows. Return what was done, for
+    people.
     """
     made = []
     for column, relation in columns.items():
@@ -37,7 +39,7 @@ def complete_dimensions(
 
 
 def _insert_unknown(connection: Any, relation: str, column: str, dimension: Target, applied_at: datetime) -> int:
-    """Insert a row into a dimension for each key that it lacks; how many."""
+    """Insert a row into a dimension for each key that it lacks. Return how many."""
     given = {name: str(value) for name, value in dimension.relations.unknown.items() if value is not None}
     existing = dimension.columns or {}
     types = {
@@ -53,8 +55,9 @@ def _insert_unknown(connection: Any, relation: str, column: str, dimension: Targ
 
 
 def _insert_unknown_keys(rows: str, column: str, dimension: Target, types: Mapping[str, str]) -> str:
-    """Insert a row into a dimension for each key in ``column`` of a relation that it lacks. Parameters: a value per
-    column of ``types``, then the load time, twice if the dimension marks deleted rows.
+    """Return the statement that inserts a row into a dimension for each key in ``column`` of a relation that it lacks.
+
+    Parameters: a value per column of ``types``, then the load time, twice if the dimension marks deleted rows.
     """
     key = quote(dimension.keys[0])
     given = {name: f"CAST(%s AS {type_name})" for name, type_name in types.items()}

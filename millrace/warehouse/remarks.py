@@ -1,4 +1,4 @@
-"""What a person should know of a load beside its counts."""
+"""Remarks on a load: what a person should know besides its counts."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ NOT_DECLARED = "it is not declared any more: its table stays as it is"
 def add_remarks(
     needs: Needs, works: Sequence[Work], of_models: Mapping[str, Sequence[str]], members: Collection[str]
 ) -> list[Work]:
-    """Return the works with what a person should know. ``of_models`` are remarks by model; those of models that
-    nothing was loaded into go with the first work. ``members`` were loaded before.
+    """Return the works with their remarks.
+
+    ``of_models`` are remarks by model; those of models without a batch go with the first work. ``members`` are the
+    streams and models that were loaded before.
     """
     loaded = {work.name for work in works}
     others = tuple(f"{name}: {text}" for name, texts in of_models.items() if name not in loaded for text in texts)
@@ -41,7 +43,7 @@ def add_remarks(
 
 
 def record_left_out(needs: Needs, works: Sequence[Work], at: datetime) -> dict[str, tuple[str, ...]]:
-    """Record which models are not declared any more although their streams have new rows; a remark for each."""
+    """Record which models are not declared any more although their streams have new rows. Return a remark for each."""
     if not any(work.applied.changed for work in works if not work.target.owner.is_model):
         return {}
     declared = {*needs.models, *(work.name for work in works)}
@@ -49,8 +51,9 @@ def record_left_out(needs: Needs, works: Sequence[Work], at: datetime) -> dict[s
 
 
 def find_doubtful_times(target: Target, batch: Batch) -> tuple[str, ...]:
-    """Find times without zone that decide versions and bindings, where nobody declared the zone and the source has
-    another one than UTC: they are taken for UTC.
+    """Find times without a zone that decide versions and bindings, and are taken for UTC without a declaration.
+
+    They are doubtful if the source has another zone than UTC.
     """
     if target.time_zone or not batch.time_zones or not batch.written:
         return ()
@@ -65,7 +68,7 @@ def find_doubtful_times(target: Target, batch: Batch) -> tuple[str, ...]:
 
 
 def _find_missing_messages(work: Work, members: Collection[str]) -> tuple[str, ...]:
-    """Messages that were loaded before are not read again for a new model."""
+    """Return a remark if a new model lacks messages that were loaded before: they are not read again."""
     derivation = work.target.derivation
     if derivation.begins_whole or work.name in members or not derivation.roots & {*members}:
         return ()

@@ -18,9 +18,11 @@ _OTHER_CONTENT = f"(c.{quote(CONTENT_HASH)} IS NULL OR c.{quote(CONTENT_HASH)} <
 
 
 def differing_keys(difference: Difference, is_changed: str, is_wanted: str, *, is_deep: bool) -> str:
-    """Return a query for keys, each once: those of the scan whose row ``is_changed``, or (``is_deep``) whose content
-    differs; and those of absent rows of the target that are ``is_wanted``. Columns tell with 1 and 0 whether the scan
-    has a key, and whether that is new to the target.
+    """Return a query for keys that differ between scan and target, each once.
+
+    These are keys of the scan whose row ``is_changed`` or, with ``is_deep``, whose content differs, and keys of absent
+    rows of the target that are ``is_wanted``. Two columns tell with 1 and 0 whether the scan has a key, and whether the
+    key is new to the target.
     """
     keys, key = difference.keys, quote(difference.keys[0])
     names = ", ".join(f"coalesce(s.{quote(name)}, t.{quote(name)}) AS {quote(name)}" for name in keys)
@@ -43,7 +45,7 @@ def count_sides(differing: str) -> str:
 
 
 def count_altered(difference: Difference, is_changed: str) -> str:
-    """Count the rows of the target that differ from the scan in nothing but their content."""
+    """Count the rows of the target that differ from the scan only in their content."""
     return (
         f"SELECT count(*) FROM {difference.common} LEFT JOIN {quote(CONTENT)} AS c "
         f"ON {match('c', 's', difference.keys)} WHERE NOT {is_changed} AND {_OTHER_CONTENT}"
@@ -51,7 +53,7 @@ def count_altered(difference: Difference, is_changed: str) -> str:
 
 
 def declare_cursor(differing: str, keys: Sequence[str]) -> str:
-    """Open a cursor over ``differing_keys``, without whether they are new."""
+    """Open a cursor over ``differing_keys``, without the column that tells whether a key is new."""
     return f"DECLARE {CURSOR} CURSOR FOR SELECT {quote_list([*keys, WAS_SCANNED])} FROM ({differing}) AS differing"
 
 

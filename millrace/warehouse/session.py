@@ -1,4 +1,4 @@
-"""Connections to the warehouse: one per piece of work, and steps that are repeated when another session won."""
+"""Connections to the warehouse, one for each piece of work, and steps that are repeated after a conflict."""
 
 from __future__ import annotations
 
@@ -26,9 +26,11 @@ Done = TypeVar("Done")
 
 @contextmanager
 def open_session(connect: Callable[[], Any], place: str) -> Iterator[Any]:
-    """Open a connection with the settings of a load, and close it at the end. Errors of the driver become errors of
-    Millrace that name ``place``; a lost connection names the warehouse too, because the place of a stream names its
-    source. Raises ConfigurationError where a pooler lends a session for a transaction only.
+    """Open a connection with the settings of a load, and close it at the end.
+
+    Errors of the driver become errors of Millrace that name ``place``; a lost connection names the warehouse too,
+    because the place of a stream names its source. Raises ConfigurationError if a pooler gives a session for one
+    transaction only.
     """
     with database_errors(place), _name_lost_warehouse(f"warehouse, {place}"):
         connection = connect()
@@ -51,9 +53,9 @@ def _name_lost_warehouse(place: str) -> Iterator[None]:
 
 
 def retry_on_conflict(connection: Any, step: Callable[[], Done], place: str = "warehouse") -> Done:
-    """Repeat a whole step when another session won, with a growing, random pause.
+    """Repeat a whole step when another session caused a conflict, with a growing, random pause.
 
-    Two loads that create the same schema at once conflict as well: whoever comes second finds it there.
+    Two loads that create the same schema at once conflict as well: the second one finds it when it repeats.
     """
     for attempt in range(ATTEMPTS):
         try:
@@ -68,11 +70,12 @@ def retry_on_conflict(connection: Any, step: Callable[[], Done], place: str = "w
 
 
 def lock_table(connection: Any, table: str) -> None:
-    """Begin a transaction that decides by what a table says (a name as it stands in SQL); it waits for its turn.
+    """Begin a transaction that locks a table before it reads it, and wait until others have ended.
 
     LOCK is its first statement. After a query it would come too late: where one snapshot serves the whole transaction
     (Redshift, Postgres with REPEATABLE READ) the transaction would not see what another session committed meanwhile.
-    Where the server can, it ends the session of a run that is frozen meanwhile, which would hold up all others.
+    ``table`` is the name as it stands in SQL. If the server can, it ends the session of a run that is frozen meanwhile,
+    which would hold up all others.
     """
     connection.rollback()
     with connection.cursor() as cursor:
@@ -88,8 +91,9 @@ def fetch_count(cursor: Any, query: str) -> int:
 
 
 def analyze_temporary(cursor: Any, dialect: Dialect, table: str) -> None:
-    """Let the server count what a temporary table holds, where it does not do that by itself: otherwise it takes a few
-    rows for many, and reads a whole table to find their counterparts.
+    """Let the server analyze a temporary table, if it does not do that by itself.
+
+    Otherwise it takes a few rows for many, and reads a whole table to find their counterparts.
     """
     if dialect.analyzes:
         cursor.execute(f"ANALYZE {quote(table)}")

@@ -1,6 +1,7 @@
-"""Staging: files of the lake into temporary tables of the session, with every row counted.
+"""Staging: load files of the lake into temporary tables of the session, and count every row.
 
-Two ways in, by the dialect's capability: Redshift copies from the lake by a manifest, Postgres is sent the rows.
+There are two ways, by the dialect's capability: Redshift copies from the lake by a manifest, Postgres gets the rows
+through the connection.
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ class Files:
     parts: Sequence[Part]
     """The files."""
     longest_bytes: Mapping[str, int]
-    """Length of the longest value, by column of text, binary or document."""
+    """The length of the longest value of every text, binary and document column."""
     prefix: str
-    """Where manifests for COPY are written."""
+    """The first part of the keys of COPY's manifests."""
     place: str
     """How errors name the batch."""
 
@@ -60,7 +61,7 @@ HASH_COLUMN = Column(ROW_HASH, ROW_HASH, text(HASH_LENGTH))
 
 
 def files_of(batch: Batch, target: Target) -> list[Files]:
-    """Return the files of a batch, by the temporary table that each is applied from."""
+    """Return the files of a batch, grouped by the temporary table that they are loaded into."""
     key_columns = [column for column in batch.columns if column.name in target.keys]
     root_columns = [column for column in batch.columns if column.name in target.derivation.root_columns]
     place = f"{target.place}, batch {batch.batch_id}"
@@ -79,7 +80,7 @@ def files_of(batch: Batch, target: Target) -> list[Files]:
 
 
 class Stage:
-    """Fills temporary tables of one connection, in transactions of their own: no lock is held while files load."""
+    """Fills temporary tables of one connection, each in its own transaction: no lock is held while files load."""
 
     def __init__(self, connection: Any, store: ObjectStore, dialect: Dialect, iam_role: str) -> None:
         self._connection, self._store, self._dialect, self._iam_role = connection, store, dialect, iam_role
@@ -87,7 +88,7 @@ class Stage:
     def fill(self, files: Files) -> None:
         """Create the table, load every file and check the count; commits.
 
-        Raises CountMismatch, FatalError (what COPY refused, and where).
+        Raises CountMismatch, and FatalError with what COPY refused.
         """
         with self._connection.cursor() as cursor:
             cursor.execute(drop_temporary(files.table))
@@ -114,7 +115,9 @@ class Stage:
     def check_keys(
         self, files: Files, keys: Sequence[str], identity: str, *, is_unique: bool = True, is_model: bool = False
     ) -> None:
-        """Raises KeyViolation when a key is NULL, or (``is_unique``) belongs to two rows of the source, or of what the
+        """Raise KeyViolation when a key is NULL.
+
+        With ``is_unique`` it is also raised when a key belongs to two rows of the source, or to two rows that the
         function of a model gave.
         """
         given, remedy = (
@@ -158,7 +161,7 @@ class Stage:
             return int(cursor.fetchone()[0])
 
     def _copy_failure(self, files: Files, error: psycopg2.Error) -> FatalError:
-        """Return an error that tells what the warehouse itself recorded about this very COPY."""
+        """Return an error with what the warehouse recorded about this COPY."""
         self._connection.rollback()
         with self._connection.cursor() as cursor:
             cursor.execute(_LOAD_ERRORS)
@@ -189,7 +192,7 @@ class Stage:
 
 
 def copy_manifest(store: ObjectStore, parts: Sequence[Part]) -> bytes:
-    """Return the manifest for COPY; ``mandatory`` because a missing file is skipped silently otherwise."""
+    """Return the manifest for COPY. Files are ``mandatory``, because COPY skips a missing file silently otherwise."""
     entries = [
         {"url": store.uri(part.key), "mandatory": True, "meta": {"content_length": part.size_bytes}} for part in parts
     ]
@@ -197,7 +200,7 @@ def copy_manifest(store: ObjectStore, parts: Sequence[Part]) -> bytes:
 
 
 def _as_csv(name: str, kind: Kind | None) -> pl.Expr:
-    """Return a column in the form that Postgres reads; documents are bytes in the lake, because Redshift needs that."""
+    """Return a column in the form that Postgres reads. Documents are bytes in the lake, because Redshift needs that."""
     value = pl.col(name)
     if kind is Kind.BINARY:
         return pl.concat_str(pl.lit("\\x"), value.bin.encode("hex")).alias(name)

@@ -1,4 +1,4 @@
-"""The SQL that makes, fills and checks temporary tables of staged files, and that unloads a target into files."""
+"""The SQL that creates, fills and checks temporary tables of staged files, and that unloads a target into files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from millrace.warehouse.dialect import Dialect
 
 
 def create_stage(table: str, columns: Sequence[Column], longest_bytes: Mapping[str, int], dialect: Dialect) -> str:
-    """Create a temporary table for files as they are in the lake."""
+    """Create a temporary table for the files of a batch."""
     typed = [
         f"{quote(column.name)} {dialect.stage_type(column.type, longest_bytes.get(column.name, 0))}"
         for column in columns
@@ -20,7 +20,10 @@ def create_stage(table: str, columns: Sequence[Column], longest_bytes: Mapping[s
 
 
 def copy_from_lake(table: str, columns: Sequence[str], manifest_uri: str, iam_role: str) -> str:
-    """Copy files into a table by Redshift's COPY; columns map by position, so the list is that of the very files."""
+    """Copy files into a table by Redshift's COPY.
+
+    COPY maps columns by position, so that the list must be that of the files.
+    """
     return (
         f"COPY {quote(table)} ({quote_list(columns)}) FROM {literal(manifest_uri)} "
         f"IAM_ROLE {_role(iam_role)} FORMAT AS PARQUET MANIFEST"
@@ -28,8 +31,9 @@ def copy_from_lake(table: str, columns: Sequence[str], manifest_uri: str, iam_ro
 
 
 def unload_to_lake(query: str, uri: str, iam_role: str) -> str:
-    """Unload the rows of a query by Redshift's UNLOAD into files with this prefix, each small enough for a temporary
-    file.
+    """Unload the rows of a query by Redshift's UNLOAD into files with this prefix.
+
+    Each file is small enough for a local temporary file.
     """
     return f"UNLOAD ({literal(query)}) TO {literal(uri)} IAM_ROLE {_role(iam_role)} FORMAT AS PARQUET MAXFILESIZE 64 MB"
 
@@ -40,12 +44,12 @@ def copy_from_client(table: str, columns: Sequence[str]) -> str:
 
 
 def count_null_keys(table: str, keys: Sequence[str]) -> str:
-    """Count the rows of a stage that have a NULL in the key."""
+    """Count the rows of a stage with NULL in the key."""
     return f"SELECT count(*) FROM {quote(table)} WHERE {' OR '.join(f'{quote(key)} IS NULL' for key in keys)}"
 
 
 def count_repeated_keys(table: str, keys: Sequence[str], identity: str) -> str:
-    """Count the keys that a stage holds for more than one row of the source."""
+    """Count the keys of a stage that belong to several rows of the source."""
     rows = f"count(DISTINCT {quote(identity)})" if identity else "count(*)"
     grouped = f"SELECT 1 AS one FROM {quote(table)} GROUP BY {quote_list(keys)} HAVING {rows} > 1"
     return f"SELECT count(*) FROM ({grouped}) AS repeated"

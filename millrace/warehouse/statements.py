@@ -1,6 +1,6 @@
-"""The SQL that writes what differs into a target, for every warehouse, and the parts that other statements share.
+"""The SQL that writes differences into a target, for every warehouse, and the parts that other statements share.
 
-Written in what Redshift and Postgres share: no MERGE, RETURNING or ON CONFLICT. A changed row is deleted and
+It uses only what Redshift and Postgres have both: no MERGE, RETURNING or ON CONFLICT. A changed row is deleted and
 inserted, which is what Redshift's MERGE does underneath. Names are quoted in naming.py; values are parameters.
 """
 
@@ -13,7 +13,7 @@ from millrace.base.types import Column
 from millrace.warehouse.target import Target
 
 IS_NEW, ORDINAL = "is_new$", "ordinal$"
-"""Helper columns. No column or table of a user has a $ in its name, so nothing of theirs can be taken for ours."""
+"""Helper columns. No column or table of a user has a $ in its name, so that none can have the name of a helper."""
 
 
 def match(left: str, right: str, keys: Sequence[str]) -> str:
@@ -22,24 +22,26 @@ def match(left: str, right: str, keys: Sequence[str]) -> str:
 
 
 def among(keys: Sequence[str], table: str, prefix: str = "") -> str:
-    """Return the condition that the key is one of those in a table."""
+    """Return the condition that a row has one of the keys in a table."""
     return f"({quote_list(keys, prefix)}) IN (SELECT {quote_list(keys)} FROM {quote(table)})"
 
 
 def first_of_each(table: str, keys: Sequence[str], order: str) -> str:
-    """Return a relation with one row per key of another one."""
+    """Return a relation with the first row of each key of another relation."""
     numbered = f"row_number() OVER (PARTITION BY {quote_list(keys)} ORDER BY {order}) AS {quote(ORDINAL)}"
     return f"(SELECT * FROM (SELECT *, {numbered} FROM {table}) AS n WHERE {quote(ORDINAL)} = 1)"
 
 
 def staged_values(target: Target, columns: Sequence[Column]) -> dict[str, str]:
-    """Return the values of a row ``s`` of the stage, by column, as expressions of the type that the column has."""
+    """Return the values of a row ``s`` of the stage, by column, as expressions of the type of the target's column."""
     return {column.name: target.dialect.unstage(column.type, f"s.{quote(column.name)}") for column in columns}
 
 
 def staged_rows(target: Target, latest: str | None) -> str:
-    """Return the stage as a relation, with one of repeated readings of a row: that with the greatest value in the
-    column ``latest``, or any one if that is '', because rows have no such column. None: no row was read twice.
+    """Return the stage as a relation, with one reading of each row that was read several times.
+
+    It is the reading with the greatest value in the column ``latest``; if ``latest`` is '', rows have no such column,
+    and it is any reading. None: no row was read twice.
     """
     stage = quote(target.temporary.stage)
     if latest is None:
@@ -49,9 +51,7 @@ def staged_rows(target: Target, latest: str | None) -> str:
 
 
 def holds_other_values(target: Target, columns: Sequence[Column], row: str, arriving: Mapping[str, str]) -> str:
-    """Return the condition that a ``row`` of the target has another value than the one arriving, whatever the hashes
-    say.
-    """
+    """Return the condition that a ``row`` of the target has other values than the arriving row, whatever hashes say."""
     kept = [column for column in columns if column.name not in {*target.keys, *target.consumed_columns}]
     unlike = [
         target.dialect.unlike(column.type, f"{row}.{quote(column.name)}", arriving[column.name]) for column in kept
@@ -65,25 +65,25 @@ def count_changed(target: Target) -> str:
 
 
 def count_repeated_in_target(target: Target) -> str:
-    """Count the changed rows that met more than one row of the target."""
+    """Count the changed rows that match more than one row of the target."""
     changed, keys = quote(target.temporary.changed_rows), quote_list(target.keys)
     repeated = f"SELECT 1 AS one FROM {changed} WHERE {quote(IS_NEW)} = 0 GROUP BY {keys} HAVING count(*) > 1"
     return f"SELECT count(*) FROM ({repeated}) AS repeated"
 
 
 def delete_changed(target: Target) -> str:
-    """Delete the rows of the target that changed rows take the place of."""
+    """Delete the rows of the target that changed rows replace."""
     changed, matches = quote(target.temporary.changed_rows), match(target.quoted, "d$", target.keys)
     return f"DELETE FROM {target.quoted} USING {changed} AS d$ WHERE {matches} AND d$.{quote(IS_NEW)} = 0"
 
 
 def insert_changed(target: Target, columns: Sequence[Column]) -> str:
-    """Insert the changed rows, with the columns that are joined to them. One parameter: the load time."""
+    """Insert the changed rows, with the joined columns. One parameter: the load time."""
     return insert_rows(target, [*(column.name for column in columns), ROW_HASH], quote(target.temporary.changed_rows))
 
 
 def insert_rows(target: Target, names: Sequence[str], rows: str) -> str:
-    """Insert these columns of a relation, with the columns that are joined to it. One parameter: the load time."""
+    """Insert these columns of a relation, with the joined columns. One parameter: the load time."""
     values = [f"d$.{quote(name)}" for name in names] + [joined.value for joined in target.joins]
     joins = "".join(f" {joined.join}" for joined in target.joins)
     return (
@@ -126,7 +126,7 @@ def count_first(table: str) -> str:
 
 
 def count_live_rows(target: Target, live_rows: str, at_most: int = 0) -> str:
-    """Count live rows of a target, without those marked as deleted; of more than ``at_most`` only so many."""
+    """Count live rows of a target that are not marked as deleted; with ``at_most``, count no further than this."""
     there = f" WHERE {quote(DELETED_AT)} IS NULL" if target.marks_deleted else ""
     if at_most:
         return f"SELECT count(*) FROM (SELECT 1 AS one FROM {live_rows} AS t{there} LIMIT {at_most}) AS counted"
@@ -134,5 +134,5 @@ def count_live_rows(target: Target, live_rows: str, at_most: int = 0) -> str:
 
 
 def drop_temporary(table: str) -> str:
-    """Drop a temporary table if it is there, so that a statement that makes it can be repeated."""
+    """Drop a temporary table if it exists, so that the statement that creates it can be repeated."""
     return f"DROP TABLE IF EXISTS {quote(table)}"

@@ -1,4 +1,4 @@
-"""How far a stream has come: its target and its position, by the catalog and the ledger."""
+"""How far a stream has come: its target columns and its position, by the catalog and the ledger."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from millrace.warehouse.target import Target
 
 @dataclass(frozen=True)
 class StreamState:
-    """How far a stream has come in the warehouse; empty before the first load, and when its target was dropped."""
+    """How far a stream has come in the warehouse; empty before the first load, and when the target was dropped."""
 
     columns: tuple[Column, ...] = ()
     """The target columns that hold fields of the source, each with its path."""
@@ -31,15 +31,15 @@ class StreamState:
     last_sweep: datetime | None = None
     """When the source was last read as a whole, by a sweep or by the first load; None: never."""
     last_read: datetime | None = None
-    """When the newest batch was read that was applied; None: there is none."""
+    """When the newest applied batch was read; None: no batch was applied."""
     lost: tuple[str, ...] = ()
-    """Columns that were loaded and that the target has no more, though the source may have them."""
+    """Columns that were loaded and that the target does not have any more, though the source may have them."""
     source: str = ""
-    """The source that its rows come from ('': not recorded)."""
+    """The source of the target's rows; '': it was not recorded."""
     note: str = ""
     """What an operator should know about the position."""
     unfilled: tuple[str, ...] = ()
-    """Models of the stream that were never loaded, though it was."""
+    """Models of the stream that were never loaded, although the stream was."""
 
 
 NEVER_LOADED = StreamState()
@@ -47,8 +47,9 @@ NEVER_LOADED = StreamState()
 
 
 def find_state(connection: Any, pipeline: Pipeline, stream: Stream, target: Target) -> StreamState:
-    """Return how far a stream has come. Raises SchemaConflict when a column of its target is of a type that is not
-    known here, so that nothing can be compared with it.
+    """Return how far a stream has come.
+
+    Raises SchemaConflict when a column of its target has a type that Millrace does not know and so cannot compare.
     """
     target = look_up(connection, target)
     if target.columns is None:
@@ -71,8 +72,9 @@ def find_state(connection: Any, pipeline: Pipeline, stream: Stream, target: Targ
 
 
 def now_at(connection: Any, dialect: Dialect) -> datetime:
-    """Return the later one of the times of this machine and of the warehouse: by a slow clock positions would seem to
-    lie in the future.
+    """Return the time of this machine or of the warehouse, whichever is later.
+
+    By a slow clock, positions would seem to lie in the future.
     """
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {dialect.clock}")
@@ -109,8 +111,9 @@ def _refuse_unknown_types(target: Target, recorded: Mapping[str, RecordedColumn]
 
 
 def find_unfilled(pipeline: Pipeline, stream: Stream, ledger: Ledger) -> tuple[str, ...]:
-    """Return the models of a stream that were never loaded. Messages of a queue are not read again: a new model holds
-    those that come from now on.
+    """Return the models of a stream that were never loaded.
+
+    A queue has none: its messages are not read again, and a new model holds those that come from now on.
     """
     if not stream.capture.keeps_rows:
         return ()

@@ -31,7 +31,7 @@ class Table:
         return quote(self.schema, self.name)
 
     def describe_column(self, column: str) -> str:
-        """Return a query for what ``dialect.from_catalog`` reads of one column."""
+        """Return a query for what ``dialect.from_catalog`` needs to know about one column."""
         return (
             "SELECT data_type, character_maximum_length, numeric_precision, numeric_scale "
             f"FROM {self.dialect.catalog} WHERE table_schema = {literal(self.schema)} "

@@ -1,4 +1,4 @@
-"""A table of the warehouse that batches are applied to, whether a stream's or a model's."""
+"""A table of the warehouse to which batches of a stream or a model are applied."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from millrace.warehouse.dialect import Dialect
 from millrace.warehouse.table import Table, TemporaryTables
 
 TargetColumns = Mapping[str, DataType | None]
-"""The columns that a table has now, by name and in order. None as a type: one that Millrace never makes."""
+"""The columns that a table has now, by name and in order. A type is None if Millrace never makes it."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Owner:
     name: str
     """Name of the stream or model."""
     place: str
-    """How errors name it."""
+    """How errors name the stream or model."""
     cli_name: str
     """How a command names the pipeline: by its name, or by the path of its file."""
     is_model: bool = False
-    """Whether it is a model."""
+    """Whether the owner is a model."""
 
     @property
     def run_command(self) -> str:
@@ -41,7 +41,7 @@ class Owner:
 
     @property
     def full_run_command(self) -> str:
-        """The command that reads everything and computes models of it."""
+        """The command that reads everything and computes models from it."""
         return f"millrace run {self.cli_name} --full"
 
     @property
@@ -66,7 +66,7 @@ class Policies:
     reconcile: Reconcile | None = None
     """Whether the target is compared with the source after a load."""
     max_delete_share: float = 1.0
-    """The share of its rows that one batch may delete."""
+    """The greatest share of its rows that one batch may delete."""
 
 
 @dataclass(frozen=True)
@@ -74,15 +74,15 @@ class Relations:
     """What rows of a model refer to, and what refers to them."""
 
     references: Mapping[str, str] = field(default_factory=dict)
-    """The models whose keys columns hold, by column."""
+    """The models to whose keys columns refer, by column."""
     unknown: Mapping[str, Any] = field(default_factory=dict)
-    """Values of a row that is made because another table refers to its key."""
+    """Values of a row that is inserted because another table refers to its key."""
     binds: tuple[Bind, ...] = ()
-    """Columns that hold keys of versions."""
+    """Columns that hold keys of versions of a dimension."""
 
     @property
     def dimensions(self) -> frozenset[str]:
-        """Names of the models that rows refer or are bound to."""
+        """Names of the models that rows refer to or are bound to."""
         return frozenset([*self.references.values(), *(bind.dimension for bind in self.binds)])
 
 
@@ -93,15 +93,15 @@ class Derivation:
     columns: tuple[Column, ...] = ()
     """The columns that the function of the model gives and that are kept."""
     required: frozenset[str] = frozenset()
-    """Columns that are never NULL, beside the key."""
+    """Columns besides the key that are never NULL."""
     roots: frozenset[str] = frozenset()
-    """Names of the streams that it is computed from and that come as changes."""
+    """Names of the streams that the model is computed from and that are read as changes."""
     root_columns: tuple[str, ...] = ()
-    """Columns that hold the key of the stream that a row was made of."""
+    """Columns that hold the key of the stream's row from which a row was made."""
     begins_whole: bool = False
-    """Whether its first batch must hold all rows there are."""
+    """Whether the first batch must hold all rows."""
     function_hash: str = ""
-    """Hash of the function that computes the rows ('': not known)."""
+    """Hash of the function that computes the rows; '': not known."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,9 @@ class Joined:
     column: str
     """Name of the column."""
     value: str
-    """Its value, as SQL."""
+    """The SQL expression of the value."""
     join: str
-    """The JOIN that gives the value, as SQL."""
+    """The SQL of the JOIN that gives the value."""
 
 
 @dataclass(frozen=True)
@@ -129,26 +129,28 @@ class Target:
     load: LoadMode = field(default_factory=Merge)
     """How rows of a batch become rows of the table."""
     policies: Policies = field(default_factory=Policies)
-    """What a load may do to it."""
+    """What a load may do to the table."""
     relations: Relations = field(default_factory=Relations)
-    """What its rows refer to, and what refers to them."""
+    """What rows of the table refer to, and what refers to them."""
     derivation: Derivation = field(default_factory=Derivation)
-    """How its rows are computed, if it is a model's."""
+    """How rows are computed; empty for a stream."""
     cursor_column: str = ""
-    """The column that says when a row was changed ('': none)."""
+    """The column that says when a row was changed; '': there is none."""
     time_zone: str = ""
-    """The time zone of timestamps that name none ('': UTC)."""
+    """The time zone of timestamps that name none; '': UTC."""
     sorted_by: str = ""
-    """The column by which the table is sorted ('': none)."""
+    """The column by which the table is sorted; '': none."""
     apply_order: int = 0
     """Batches are applied to targets of a lower number first."""
     temporary: TemporaryTables = field(default_factory=TemporaryTables)
-    """Names of its temporary tables."""
+    """Names of the temporary tables of its load."""
     joins: tuple[Joined, ...] = ()
-    """Columns that rows do not bring."""
+    """Columns that do not come with the rows, but from joined relations."""
     columns: TargetColumns | None = None
-    """The columns that the table has now, as ``Catalog.look_up`` found them; None: there is no table, or nobody has
-    looked."""
+    """The columns that the table has now, as ``Catalog.look_up`` found them.
+
+    None: there is no table, or it was not looked up.
+    """
 
     @property
     def name(self) -> str:
@@ -172,43 +174,46 @@ class Target:
 
     @property
     def marks_deleted(self) -> bool:
-        """Whether the table has the column that marks deleted rows. Policies and load modes may ask for that column
-        before the table has it, and it stays when they do not ask any more.
+        """Whether the table has the column that marks deleted rows.
+
+        Policies and load modes may ask for that column before the table has it, and it stays when they do not ask any
+        more.
         """
         return DELETED_AT in (self.columns or {})
 
     @property
     def leading(self) -> tuple[Column, ...]:
-        """Added columns that stand before the others."""
+        """Added columns before the other columns."""
         return self.load.leading
 
     @property
     def trailing(self) -> tuple[Column, ...]:
-        """Added columns that stand after the others."""
+        """Added columns after the other columns."""
         bound = (Column(bind.column, bind.column, INT64) for bind in self.relations.binds)
         return (*bound, *self.load.trailing(self.policies.deletes))
 
     @property
     def added_columns(self) -> frozenset[str]:
-        """Names of all added columns but those that every target has."""
+        """Names of the added columns that not every target has."""
         return frozenset(column.name for column in (*self.leading, *self.trailing))
 
     @property
     def consumed_columns(self) -> frozenset[str]:
-        """Columns that a batch brings and the table does not keep: of a model the time that dates a version, which
-        another column holds.
+        """Columns that a batch brings and the table does not keep.
+
+        In a model this is the time that dates a version, which another column holds.
         """
         return frozenset(filter(None, [self.load.effective])) if self.owner.is_model else frozenset()
 
     @property
     def identifying_columns(self) -> tuple[str, ...]:
-        """Columns without which rows of the table are not told apart: the key, and those that tell versions."""
+        """Columns that tell rows apart: the key and, in a table of versions, the columns that tell versions apart."""
         added = (*self.leading, *(self.load.trailing(self.policies.deletes) if self.load.keeps_versions else ()))
         return (*self.keys, *(column.name for column in added))
 
     @property
     def keeps_deleted(self) -> bool:
-        """Whether deleted rows stay in the table, marked or as they were."""
+        """Whether deleted rows stay in the table, marked or unchanged."""
         return self.policies.deletes != "hard" or self.load.keeps_versions
 
     @property
@@ -228,7 +233,7 @@ class Target:
         )
 
     def check_columns(self, columns: Sequence[Column]) -> None:
-        """Raise ConfigurationError when rows lack a column that the load mode asks for, or bring an added column."""
+        """Raise ConfigurationError when rows lack a column that the load mode needs, or bring an added column."""
         kinds = {column.name: column.type.kind for column in columns}
         lacking = [name for name in self.load.asked if name not in kinds and name not in self.consumed_columns]
         problems = [f"has no column {name!r}, which the load mode asks for" for name in lacking]

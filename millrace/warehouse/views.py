@@ -1,4 +1,4 @@
-"""Views for analysts: a file of CREATE OR REPLACE VIEW statements, run in one transaction."""
+"""Make views for analysts from a file of CREATE OR REPLACE VIEW statements, in one transaction."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ _NAME = re.compile(r"CREATE OR REPLACE VIEW\s+(\S+)", re.IGNORECASE)
 
 
 def make_views(connection: Any, text: str, dialect: Dialect) -> list[str]:
-    """Make or replace every view of ``text``, whose statements end with a semicolon at the end of a line; commits.
-    Return their names.
+    """Make or replace every view of ``text``, and return their names. Commits.
+
+    Its statements end with a semicolon at the end of a line.
     """
     with connection.cursor() as cursor:
         for statement in statements_of(text):

@@ -1,4 +1,4 @@
-"""The warehouse as the rest of the engine sees it: what it holds of a stream, leases, comparison, plan and load."""
+"""The warehouse for the rest of the engine: states of streams, leases, comparison, plan and load."""
 
 from __future__ import annotations
 
@@ -52,33 +52,36 @@ class Warehouse:
         self._connect, self.dialect, self._iam_role = connect, dialect, iam_role
 
     def find_state(self, pipeline: Pipeline, stream: Stream) -> StreamState:
-        """Return how far a stream has come. Raises SchemaConflict when somebody gave a column of its target another
-        type, which is not known here.
+        """Return how far a stream has come.
+
+        Raises SchemaConflict when somebody gave a column of its target a type that Millrace does not know.
         """
         target = self._target(pipeline, stream)
         with self._session(target) as connection:
             return find_state(connection, pipeline, stream, target)
 
     def open_rejects(self, pipeline: Pipeline, member: Stream | Model) -> list[OpenRejects]:
-        """Return the rejects that were not read again since, the latest first."""
+        """Return the rejects that were not read again since they were rejected, the latest first."""
         with self._session(self._target(pipeline, member)) as connection:
             return Ledger(connection).list_open_rejects(pipeline.name, member.name)
 
     def last_read(self, pipeline: Pipeline, member: Stream | Model) -> datetime | None:
-        """Return when the newest batch was read; None before the first."""
+        """Return when the newest batch was read; None if there is no batch."""
         with self._session(self._target(pipeline, member)) as connection:
             return Ledger(connection).find_last_read(pipeline.name, member.name, now_at(connection, self.dialect))
 
     def newest_tokens(self, pipeline: Pipeline, member: Stream | Model) -> tuple[int, int]:
-        """Return the token of the newest batch that advanced the position of the stream, and that of the newest that
-        read anything but rejects again; 0 before the first.
+        """Return two tokens: of the newest batch that advanced the position, and of the newest batch of a new read.
+
+        A batch that only read rejects again is no new read. Tokens are 0 if there is no such batch.
         """
         with self._session(self._target(pipeline, member)) as connection:
             return Ledger(connection).find_newest_tokens(pipeline.name, member.name)
 
     def collected(self, pipeline: Pipeline, stream: Stream, since: str) -> dict[str, str]:
-        """Return the objects with messages of a queue that were applied, of those from the name ``since`` on, with the
-        batch that was the first to read each.
+        """Return the objects with messages of a queue that were applied, each with the batch that read it first.
+
+        Only objects with the name ``since`` or a later name are listed.
         """
         with self._session(self._target(pipeline, stream)) as connection:
             return Ledger(connection).list_collected(pipeline.name, stream.name, since)
@@ -99,7 +102,7 @@ class Warehouse:
 
     @contextmanager
     def hold(self, pipeline: Pipeline, tokens: Mapping[str, int]) -> Iterator[None]:
-        """Keep the leases of these tokens, by stream, from ending, unless another run has taken the stream over."""
+        """Keep leases from ending, unless another run has taken them. ``tokens`` are the leases by stream."""
         self._extend(pipeline, tokens)
         with repeat_in_background(lambda: self._extend(pipeline, tokens), lease.RENEWAL_SECONDS, "lease"):
             yield
@@ -125,8 +128,9 @@ class Warehouse:
         *,
         trusts_hashes: bool = True,
     ) -> Iterator[Comparison]:
-        """Compare a scan of the whole source, in files of ``store``, with the target, which must be there and has the
-        ``target_columns``; a deep scan is compared with their values.
+        """Compare a scan of the whole source, in files of ``store``, with the target.
+
+        The target must exist. A deep scan is compared with the values of its ``target_columns``.
         """
         target = self._target(pipeline, stream)
         with self._session(target) as connection:
@@ -145,8 +149,9 @@ class Warehouse:
     def rows(
         self, pipeline: Pipeline, stream: Stream, store: ObjectStore, prefix: str, target_columns: Sequence[Column]
     ) -> Iterator[pl.DataFrame]:
-        """Yield the rows of a target that are not marked as deleted, as its ``target_columns``. What the warehouse
-        unloads is written to ``prefix``.
+        """Yield the rows of a target that are not marked as deleted, with its ``target_columns``.
+
+        Files that the warehouse unloads are written under ``prefix``.
         """
         if not target_columns:
             return
@@ -161,8 +166,9 @@ class Warehouse:
     def plan(
         self, pipeline: Pipeline, member: Stream | Model, columns: Sequence[Column]
     ) -> tuple[list[str], list[str]]:
-        """Return the schema changes that loading these columns would make, and every statement of the load. Runs
-        none.
+        """Return the schema changes that loading these columns would make, and every statement of the load.
+
+        Nothing is run.
         """
         target = self._target(pipeline, member)
         with self._session(target) as connection:
@@ -171,7 +177,7 @@ class Warehouse:
             return [*changes, *fills], statements
 
     def _find_fills(self, connection: Any, pipeline: Pipeline, model: Model) -> list[str]:
-        """Find what the first run of a model reads, where its streams were loaded before."""
+        """Find what the first run of a model reads, if its streams were loaded before."""
         ledger, fills = Ledger(connection), []
         for root in pipeline.roots.changing(model):
             target = look_up(connection, self._target(pipeline, root))
@@ -182,8 +188,10 @@ class Warehouse:
         return fills
 
     def make_views(self, pipeline: Pipeline, text: str) -> list[str]:
-        """Make or replace a view of each table of versions, then those of a file; return their names, or why one of the
-        former is not made. Raises SourceMissing when a table is not there yet.
+        """Make or replace a view of each table of versions, then the views of a file.
+
+        Return their names and, for a view of versions that is not made, the reason. Raises SourceMissing when a table
+        does not exist yet.
         """
         targets = [self._target(pipeline, member) for member in pipeline.members]
         others = [name.replace('"', "").lower() for name in names_of(text)]
@@ -212,8 +220,9 @@ class Warehouse:
             return Ledger(connection).list_applied(pipeline.name, streams)
 
     def rebuild(self, pipeline: Pipeline, model: Model, store: ObjectStore, attempt: str) -> Rebuild:
-        """Return what makes the table of a model again, from batches in ``store``; no other attempt has the name
-        ``attempt``.
+        """Return the ``Rebuild`` that makes the table of a model again from batches in ``store``.
+
+        No other attempt has the name ``attempt``.
         """
         models = {one.name: self._target(pipeline, one) for one in pipeline.models}
         target = models[model.name]

@@ -1,4 +1,4 @@
-"""A batch on its way into its target: what was changed for it, and what applying it did."""
+"""A batch on its way into its target: what was changed for it, and what was done when it was applied."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Work:
     """One batch of a load."""
 
     target: Target
-    """Where the batch goes."""
+    """The target of the batch."""
     batch: Batch
-    """What is loaded."""
+    """The batch that is loaded."""
     changes: Sequence[Change] = ()
     """The schema changes that were made in the target."""
     changes_elsewhere: tuple[str, ...] = ()
@@ -26,7 +26,7 @@ class Work:
     applied: Applied = field(default_factory=Applied)
     """How many rows of the target changed."""
     remarks: tuple[str, ...] = ()
-    """What a person should know beside the counts."""
+    """What a person should know besides the counts."""
 
     @property
     def name(self) -> str:
@@ -40,7 +40,7 @@ class Work:
 
     @property
     def has_table(self) -> bool:
-        """Whether the target is there, once it was looked up: it is not while every row was rejected."""
+        """Whether the target exists, once it was looked up. It does not while every row was rejected."""
         return self.target.columns is not None
 
 

@@ -1,4 +1,4 @@
-"""What the ledger tells of a stream: columns, applied batches, open rejects."""
+"""What the ledger tells of a stream: columns, applied batches and open rejects."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from datetime import datetime
 
 @dataclass(frozen=True)
 class RecordedColumn:
-    """A column of a target as the ledger knows it."""
+    """A column of a target as the ledger recorded it."""
 
     name: str
-    """Its name in the target."""
+    """Name of the column in the target."""
     path: str
-    """The field of the source that it holds."""
+    """The field of the source that the column holds."""
     is_key: bool
-    """Whether the target was loaded with it in the key."""
+    """Whether the column was part of the key when the target was loaded."""
     has_left: bool
-    """Whether it was recorded that the source has no such column any more."""
+    """Whether it was recorded that the source does not have the column any more."""
 
 
 @dataclass(frozen=True)
@@ -25,30 +25,30 @@ class AppliedBatch:
     """A batch of a stream that was applied."""
 
     applied_at: datetime
-    """When it was committed."""
+    """When the batch was committed."""
     stream: str
     """Name of the stream."""
     manifest: str
-    """Key of its manifest in the landing zone."""
+    """Key of the batch's manifest in the landing zone."""
     rows: int
-    """How many rows it read."""
+    """How many rows the batch read."""
     has_changes: bool
-    """Whether it changed or rejected any."""
+    """Whether the batch changed or rejected any row."""
 
 
 @dataclass(frozen=True)
 class OpenRejects:
-    """Rows of one batch that were rejected for one reason and field, and not read again since."""
+    """Rows of one batch that were rejected for one reason and field, and that were not read again since."""
 
     reason: str
-    """Why they were rejected."""
+    """Why the rows were rejected."""
     field: str
-    """The field that is wrong ('': the row as a whole)."""
+    """The field that is wrong; '': the row as a whole."""
     rows: int
-    """How many they are."""
+    """How many rows there are."""
     read_at: datetime
-    """When they were read, by the clock of the source."""
+    """When the rows were read, by the clock of the source."""
     batch_id: str
-    """The batch that rejected them."""
+    """Id of the batch that rejected the rows."""
     manifest: str
-    """Key of its manifest."""
+    """Key of the batch's manifest."""

@@ -1,6 +1,6 @@
-"""A lease per stream: one run reads and loads it at a time, and a run that lost it stops without writing.
+"""A lease for each stream: one run at a time reads and loads it, and a run that lost its lease stops without writing.
 
-Time is the warehouse's.
+The clock is that of the warehouse.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ _OF_STREAM = "pipeline = %s AND stream = %s"
 
 
 def take(connection: Any, clock: str, pipeline: str, stream: str, holder: str) -> int:
-    """Take the lease of a stream and return its token. The same holder may take it again at once, another one once it
-    has expired; raises StreamBusy before. Commits.
+    """Take the lease of a stream and return its token. Commits.
+
+    The same holder may take it again at once, another holder once it has expired; before that, StreamBusy is raised.
     """
     lock_table(connection, LEASES)
     with connection.cursor() as cursor:
@@ -47,8 +48,9 @@ def take(connection: Any, clock: str, pipeline: str, stream: str, holder: str) -
 
 
 def extend(connection: Any, clock: str, pipeline: str, tokens: Mapping[str, int], seconds: int = LEASE_SECONDS) -> None:
-    """Let the leases of these tokens, by stream, end in ``seconds`` from now (0: give them back), where they are still
-    the newest. Commits.
+    """Let leases end ``seconds`` from now; with 0 they are given back. Commits.
+
+    ``tokens`` are the leases by stream. A lease that another run has taken since is left alone.
     """
     lock_table(connection, LEASES)
     with connection.cursor() as cursor:
@@ -61,13 +63,13 @@ def extend(connection: Any, clock: str, pipeline: str, tokens: Mapping[str, int]
 
 
 def _find_last_applied(cursor: Any, pipeline: str, stream: str) -> int:
-    """Return the greatest token of an applied batch: tokens grow also where the rows of leases were deleted by hand."""
+    """Return the greatest token of an applied batch. So tokens grow also if the rows of leases were deleted by hand."""
     cursor.execute(f"SELECT coalesce(max(token), 0) FROM millrace.batches WHERE {_OF_STREAM}", (pipeline, stream))
     return int(cursor.fetchone()[0])
 
 
 def find_newest_token(connection: Any, pipeline: str, stream: str) -> int:
-    """Return the token that counts; 0 when the stream was never leased."""
+    """Return the token of the newest lease; 0 when the stream was never leased."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT max(token) FROM millrace.leases WHERE {_OF_STREAM}", (pipeline, stream))
         return cursor.fetchone()[0] or 0

@@ -1,6 +1,6 @@
-"""The ledger: which batches are applied, what they counted and rejected, and so where each stream's next read starts.
+"""The ledger: which batches were applied, with their counts and rejects, and so where each stream's next read starts.
 
-It lies in the warehouse and is written in the transaction that applies the rows (promise 1). Locked first, so
+It lies in the warehouse and is written in the transaction that applies the rows (promise 1). It is locked first, so
 that on Redshift concurrent loads wait for each other and do not end in a serialization conflict.
 """
 
@@ -19,45 +19,47 @@ from millrace.warehouse.session import lock_table
 
 OF_STREAM = "pipeline = %s AND stream = %s"
 _NEWEST_FIRST = "ORDER BY token DESC, applied_at DESC"
-"""Tokens grow with every lease; batches without one (token 0) are in the order of their commits."""
+"""Tokens grow with every lease. Batches without a lease (token 0) are in the order of their commits."""
 _POSITIONS = f"SELECT position FROM millrace.batches WHERE {OF_STREAM} AND position IS NOT NULL"
 COUNTS = "rows_read, rows_inserted, rows_updated, rows_deleted, rows_unchanged, rows_rejected"
 
 
 class Ledger:
-    """The ledger as one connection sees it; the caller commits, but for ``ensure``."""
+    """The ledger as one connection sees it. The caller commits, except for ``ensure``."""
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
         self._version = 0
 
     def ensure(self) -> None:
-        """Make the ledger, or bring it to this program's version. Commits."""
+        """Create the ledger, or upgrade it to this program's version. Commits."""
         if self._version < VERSION:
             upgrade(self.connection)
             self._version = VERSION
 
     @property
     def version(self) -> int:
-        """The version of the ledger that is there, asked once because no ledger is ever dropped; 0: there is none."""
+        """The version of the ledger in the warehouse; 0: there is none.
+
+        It is queried once, because no ledger is ever dropped.
+        """
         if not self._version:
             self._version = version_of(self.connection)
         return self._version
 
     def lock(self) -> None:
-        """Begin a transaction that writes the ledger; waits for its turn."""
+        """Begin a transaction that writes the ledger, and wait until other such transactions have ended."""
         lock_table(self.connection, LEDGER)
 
     def find_position(self, pipeline: str, stream: str) -> str | None:
-        """Return the position of the newest batch that has one, whatever the clock of its source said; None for a
-        stream that was never loaded.
-        """
+        """Return the newest position of a stream, whatever its time is; None for a stream that was never loaded."""
         row = self.fetch_first(f"{_POSITIONS} {_NEWEST_FIRST} LIMIT 1", (pipeline, stream))
         return str(row[0]) if row else None
 
     def find_newest_tokens(self, pipeline: str, stream: str) -> tuple[int, int]:
-        """Return the token of the newest batch that advanced the position, and that of the newest that read anything
-        but rejects again; 0 before the first.
+        """Return two tokens: of the newest batch that advanced the position, and of the newest batch of a new read.
+
+        A batch that only read rejects again is no new read. Tokens are 0 if there is no such batch.
         """
         row = self.fetch_first(
             "SELECT max(CASE WHEN position IS NOT NULL THEN token END), max(CASE WHEN kind <> 'replay' THEN token END) "
@@ -76,8 +78,9 @@ class Ledger:
         return next((position for (position,) in rows if not _is_after(position, now)), None)
 
     def find_last_sweep(self, pipeline: str, stream: str, now: datetime) -> datetime | None:
-        """Return when the stream was last read as a whole: by its latest sweep, else by its first load; None
-        before that. What was read after ``now``, by a source's clock that was ahead, does not count.
+        """Return when the stream was last read as a whole: by its latest sweep, else by its first load; None if never.
+
+        A read after ``now``, by a source's clock that was ahead, does not count.
         """
         row = self.fetch_first(
             "SELECT coalesce(max(CASE WHEN kind = 'sweep' THEN read_at END), min(read_at)) FROM millrace.batches "
@@ -87,7 +90,7 @@ class Ledger:
         return row[0] if row else None
 
     def find_last_read(self, pipeline: str, stream: str, now: datetime) -> datetime | None:
-        """Return when the newest batch was read that was not read after ``now``; None before the first."""
+        """Return when the newest batch was read that was not read after ``now``; None if there is no batch."""
         row = self.fetch_first(
             f"SELECT read_at FROM millrace.batches WHERE {OF_STREAM} AND read_at <= %s {_NEWEST_FIRST} LIMIT 1",
             (pipeline, stream, now),
@@ -95,7 +98,7 @@ class Ledger:
         return row[0] if row else None
 
     def find_source(self, pipeline: str, stream: str) -> str:
-        """Return the source that the rows of a stream's target come from; '' where that was not recorded."""
+        """Return the source of the rows in a stream's target; '' if it was not recorded."""
         rows = self.fetch_all(f"SELECT source FROM millrace.sources WHERE {OF_STREAM}", (pipeline, stream), since=2)
         return str(rows[0][0]) if rows else ""
 
@@ -110,13 +113,14 @@ class Ledger:
         return [AppliedBatch(*row) for row in rows]
 
     def list_members(self, pipeline: str) -> set[str]:
-        """Return the names of the streams and models that a batch was applied of."""
+        """Return the names of the streams and models of which a batch was applied."""
         rows = self.fetch_all("SELECT DISTINCT stream FROM millrace.batches WHERE pipeline = %s", (pipeline,))
         return {name for (name,) in rows}
 
     def has_rows(self, pipeline: str, stream: str, *, keeps_deleted: bool) -> bool:
-        """Return whether more rows were inserted into the stream's target than were deleted from it, which none are if
-        it ``keeps_deleted`` ones.
+        """Return whether more rows were inserted into the stream's target than were deleted from it.
+
+        From a target that ``keeps_deleted`` rows none are deleted.
         """
         rows = "rows_inserted" if keeps_deleted else "rows_inserted - rows_deleted"
         row = self.fetch_first(
@@ -126,8 +130,9 @@ class Ledger:
         return bool(row and row[0] > 0)
 
     def list_collected(self, pipeline: str, stream: str, since: str) -> dict[str, str]:
-        """Return the objects with messages that were applied, of those from the name ``since`` on, with the batch that
-        was the first to read each.
+        """Return the objects with messages that were applied, each with the batch that read it first.
+
+        Only objects with the name ``since`` or a later name are listed.
         """
         rows = self.fetch_all(
             f"SELECT name, batch_id FROM millrace.collected WHERE {OF_STREAM} AND name >= %s",
@@ -144,7 +149,7 @@ class Ledger:
         return {name: RecordedColumn(name, path, is_key, has_left) for name, path, is_key, has_left in rows}
 
     def list_open_rejects(self, pipeline: str, stream: str) -> list[OpenRejects]:
-        """Return the rejects that were not read again since, the latest first."""
+        """Return the rejects that were not read again since they were rejected, the latest first."""
         rows = self.fetch_all(
             "SELECT r.reason, r.field, r.rows_rejected, b.read_at, b.batch_id, b.manifest FROM millrace.rejects AS r "
             "JOIN millrace.batches AS b ON b.batch_id = r.batch_id "
@@ -155,13 +160,11 @@ class Ledger:
         return [OpenRejects(*row) for row in rows]
 
     def fetch_first(self, query: str, parameters: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        """Return the first row of a query; None where it has none, or there is no ledger."""
+        """Return the first row of a query; None if it has no rows, or there is no ledger."""
         return next(iter(self.fetch_all(query, parameters)), None)
 
     def fetch_all(self, query: str, parameters: tuple[Any, ...], since: int = 1) -> list[tuple[Any, ...]]:
-        """Return the rows of a query of what ledgers have ``since`` a version; none where the ledger is older, or not
-        there.
-        """
+        """Return the rows of a query of the ledger; none if it is missing or older than the version ``since``."""
         if self.version < since:
             return []
         with self.connection.cursor() as cursor:
@@ -169,7 +172,7 @@ class Ledger:
             return list(cursor.fetchall())
 
     def find_result(self, batch: Batch, target: str) -> LoadResult | None:
-        """Return the result of a batch if it was applied before; None if not (promise 2)."""
+        """Return the result of a batch that was applied before; None if it was not applied (promise 2)."""
         row = self.fetch_first(f"SELECT {COUNTS} FROM millrace.batches WHERE batch_id = %s", (batch.batch_id,))
         if row is None:
             return None
@@ -178,7 +181,7 @@ class Ledger:
 
 
 def _is_after(position: str, now: datetime) -> bool:
-    """Positions that are no times are never after any."""
+    """Return whether a position is later than ``now``. Positions that are no times never are."""
     try:
         return datetime.fromisoformat(position) > now
     except ValueError:

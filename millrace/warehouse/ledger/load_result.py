@@ -19,35 +19,35 @@ class LoadResult:
     target: str
     """``schema.table`` of its target."""
     batch_id: str
-    """The batch."""
+    """Id of the batch."""
     kind: str
     """How the batch came about: window, sweep, snapshot, replay, model."""
     read: int = 0
-    """Rows that the source gave, and rows of the target that it lacks."""
+    """Number of rows that the source gave, and of rows of the target that it lacks."""
     inserted: int = 0
-    """Rows of new keys."""
+    """Number of rows with new keys."""
     updated: int = 0
-    """Rows that took the place of others."""
+    """Number of rows that replaced others."""
     deleted: int = 0
-    """Rows that were deleted, marked or closed."""
+    """Number of rows that were deleted, marked or closed."""
     unchanged: int = 0
-    """Rows that are in the target as they were read."""
+    """Number of rows that were in the target as they were read."""
     rejected: int = 0
-    """Rows that are not loaded."""
+    """Number of rows that are not loaded."""
     changes: tuple[str, ...] = ()
     """The schema changes that were made."""
     warnings: tuple[str, ...] = ()
     """What a person should look at."""
     freshness: Freshness | None = None
-    """How old the changes were when they became visible; None where that cannot be told."""
+    """How old the changes were when they became visible; None if that is not known."""
     seconds: float = 0
-    """How long the load took that the batch was part of."""
+    """How long the load of all batches together took."""
     was_applied_before: bool = False
-    """Whether the batch was applied by an earlier load, and only its counts are told again."""
+    """Whether an earlier load applied the batch; then these are its recorded counts."""
 
     @property
     def loaded(self) -> int:
-        """Rows that changed the target."""
+        """Number of rows that changed the target."""
         return self.inserted + self.updated + self.deleted
 
     def check(self) -> None:

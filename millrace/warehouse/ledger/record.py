@@ -1,4 +1,4 @@
-"""What the ledger keeps of a batch, written in the transaction that applies its rows."""
+"""Record a batch in the ledger, in the transaction that applies its rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FRESHNESS = "rows_stamped, rows_silent, age_p50_seconds, age_p95_seconds, age_m
 
 
 def record_batch(ledger: Ledger, batch: Batch, result: LoadResult, applied_at: datetime) -> None:
-    """Write what the ledger keeps of the batch; the caller commits it together with the rows."""
+    """Write all entries of a batch. The caller commits them together with the rows."""
     result.check()
     progress = batch.progress
     with ledger.connection.cursor() as cursor:
@@ -65,7 +65,7 @@ def _record_collected(ledger: Ledger, batch: Batch) -> None:
 
 
 def _record_rejects(ledger: Ledger, batch: Batch) -> None:
-    """Open the rejects of the batch, close those that it read again."""
+    """Open the rejects of the batch, and close the rejects that it read again."""
     with ledger.connection.cursor() as cursor:
         if batch.visited_all_rows:
             cursor.execute(
@@ -86,7 +86,7 @@ def _record_rejects(ledger: Ledger, batch: Batch) -> None:
 
 
 def expect_columns(ledger: Ledger, pipeline: str, stream: str, names: Sequence[str]) -> None:
-    """Record that the source has columns again that had left it. Commits."""
+    """Record that the source has columns again that it did not have for some time. Commits."""
     with ledger.connection.cursor() as cursor:
         cursor.execute(
             f"UPDATE millrace.columns SET left_at = NULL WHERE {OF_STREAM} AND name IN %s",
@@ -98,9 +98,10 @@ def expect_columns(ledger: Ledger, pipeline: str, stream: str, names: Sequence[s
 def record_columns(
     ledger: Ledger, batch: Batch, keys: Sequence[str], *, is_new: bool, existing: Collection[str]
 ) -> None:
-    """Record which columns the target has now (``is_new``: it was made for this batch), and which the source has no
-    more: also those that are not among the ``existing`` columns of the target any more and that a read of
-    everything did not bring. The caller commits.
+    """Record which columns the target has now, and which the source does not have any more. The caller commits.
+
+    ``is_new`` says that the target was made for this batch. Columns that are not ``existing`` in the target any more,
+    and that a read of everything did not bring, are recorded as missing in the source too.
     """
     of_stream = (batch.pipeline, batch.stream)
     recorded = {} if is_new else ledger.list_columns(*of_stream)
@@ -122,8 +123,9 @@ def record_columns(
 def _find_left_or_back(
     batch: Batch, recorded: Mapping[str, RecordedColumn], existing: Collection[str]
 ) -> Iterator[tuple[str, datetime | None]]:
-    """Find recorded columns that this batch shows to have left the source, each with the moment of its read; and those
-    that it brings back, with None.
+    """Find recorded columns that are missing in the source since this batch, or are in it again.
+
+    A missing column is given with the moment of the read, one that is there again with None.
     """
     arriving = {column.name for column in batch.columns}
     for name, column in recorded.items():

@@ -1,4 +1,4 @@
-"""Batches that the ledger refuses: they come too late, or their rows are not those that the target holds."""
+"""Refuse batches that come too late, or whose rows are not those that the target holds, by what the ledger says."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from millrace.warehouse.ledger.ledger import OF_STREAM, Ledger
 
 
 def refuse_superseded(ledger: Ledger, batch: Batch) -> None:
-    """Raise Superseded when a batch of a later lease was applied (this one would go back in time), or when another
-    run has taken the stream over. The source's clock never decides which is later.
+    """Raise Superseded when a batch of a later lease was applied, or when another run has the lease now.
+
+    The batch would otherwise go back in time. The source's clock never decides which batch is later.
     """
     place = f"pipeline {batch.pipeline}, stream {batch.stream}"
     row = ledger.fetch_first(
@@ -56,7 +57,7 @@ def refuse_other_source(ledger: Ledger, batch: Batch) -> None:
 
 
 def check_source(recorded: str, declared: str, place: str) -> None:
-    """Raise ConfigurationError when a target holds rows of another source than the one declared; '': not known."""
+    """Raise ConfigurationError when a target holds rows of another source than the declared one; '': not known."""
     if recorded and declared and recorded != declared:
         raise ConfigurationError(
             f"its target holds rows of {recorded}, and the declared source is {declared}: their rows would mix, and a "

@@ -1,8 +1,7 @@
-"""The ledger's version: it is made, and a ledger of an earlier version is upgraded in place, by numbered files of SQL.
+"""Create the ledger, and upgrade a ledger of an earlier version in place, by numbered files of SQL.
 
-Which version a ledger has is written in the ledger itself. All files that it lacks are run in one transaction, so that
-a crash leaves the version that was there; two runs that upgrade at once wait for each other
-(docs/decisions/0016-ledger-versions.md).
+The ledger itself says which version it has. All files that it lacks are run in one transaction, so that a crash leaves
+the version as it was; two runs that upgrade at once wait for each other (docs/decisions/0016-ledger-versions.md).
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ from millrace.drivers.psycopg_errors import INSUFFICIENT_PRIVILEGE, SQL_DIRECTOR
 from millrace.warehouse.session import lock_table
 
 STEPS = tuple(path.read_text(encoding="utf-8") for path in sorted((SQL_DIRECTORY / "ledger").glob("[0-9]*.sql")))
-"""What brings a ledger from each version to the next, beginning with none."""
+"""The SQL that upgrades the ledger from each version to the next, beginning with no ledger."""
 VERSION = len(STEPS)
 """The version that this program reads and writes."""
 LEDGER = "millrace.batches"
-"""The table that every transaction locks which writes the ledger."""
+"""The table that every transaction locks before it writes the ledger."""
 
 _TABLES_OF_VERSION_1 = frozenset({"leases", "columns", "rejects", "collected", "batches"})
 _PLACE = "ledger (schema millrace of the warehouse)"
 
 
 def version_of(connection: Any) -> int:
-    """The version of the ledger that is there; 0 when there is none, or not all of it.
+    """Return the version of the ledger in the warehouse; 0 when there is none, or not all of it.
 
     Raises ConfigurationError when it is newer than this program knows.
     """
@@ -52,10 +51,10 @@ def version_of(connection: Any) -> int:
 
 
 def upgrade(connection: Any) -> None:
-    """Make the ledger, or bring it to this program's version. Commits.
+    """Create the ledger, or upgrade it to this program's version. Commits.
 
     Raises ConfigurationError when it is newer, or when the user has no right to change it; Conflict (of the driver)
-    when another session makes it at the same moment.
+    when another session creates it at the same moment.
     """
     found = version_of(connection)
     try:

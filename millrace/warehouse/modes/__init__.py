@@ -1,4 +1,4 @@
-"""Appliers of load modes: what a declaration says (declaration/load_modes.py, scd2.py), a module here does.
+"""Appliers of load modes: each module here applies what declaration/load_modes.py or scd2.py declares.
 
 A module registers the applier of a mode (``make_applier.register``), so that a further mode is one module.
 

@@ -1,4 +1,4 @@
-"""What every load mode does to its target: insert and update rows, find and delete what is deleted, count both."""
+"""What every load mode does with its target: insert and update rows, find and delete deleted rows, count both."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from millrace.warehouse.target import Target
 
 @dataclass(frozen=True)
 class Application:
-    """A batch that is applied to a target, in the transaction of the caller."""
+    """A batch that is being applied to a target, in the transaction of the caller."""
 
     cursor: Any
     """A cursor of the transaction."""
@@ -36,19 +36,19 @@ class Applied:
     """How many rows of a target a batch changed."""
 
     inserted: int = 0
-    """Rows of new keys."""
+    """Number of rows with new keys."""
     updated: int = 0
-    """Rows that took the place of others."""
+    """Number of rows that replaced others."""
     deleted: int = 0
-    """Rows that were deleted, marked or closed."""
+    """Number of rows that were deleted, marked or closed."""
     absent: int = 0
-    """Keys that the target has and a complete batch lacks; they count as read."""
+    """Number of keys that the target has and a complete batch lacks. They count as read."""
     warnings: tuple[str, ...] = ()
     """What a person should look at."""
 
     @property
     def changed(self) -> int:
-        """All rows that the batch changed."""
+        """Number of all rows that the batch changed."""
         return self.inserted + self.updated + self.deleted
 
 
@@ -60,11 +60,11 @@ class Applier(ABC):
 
     @property
     def live_rows(self) -> str:
-        """The relation that is compared with the source: one row per key, deleted ones marked or left out."""
+        """The relation that is compared with the source: one row per key, without deleted rows or with marked ones."""
         return self.target.quoted
 
     def apply(self, application: Application) -> Applied:
-        """Insert and update rows, then delete: that a row is absent was seen after the rows were read."""
+        """Insert and update rows, then delete, because deleted rows were found after the rows were read."""
         batch = application.batch
         done = self.upsert(application) if batch.written else Applied()
         if not follows_deletes(self.target.policies.deletes):
@@ -76,17 +76,18 @@ class Applier(ABC):
 
     @abstractmethod
     def upsert(self, application: Application) -> Applied:
-        """Insert and update what is staged; afterwards the temporary table ``changed_rows`` holds these rows."""
+        """Insert and update the staged rows. Afterwards the temporary table ``changed_rows`` holds these rows."""
 
     def find_absent(self, application: Application) -> int:
-        """Write the keys that a complete batch lacks into the temporary table ``deleted_keys``; how many."""
+        """Write the keys that a complete batch lacks into the table ``deleted_keys``. Return how many there are."""
         columns = application.batch.columns if application.batch.written else ()
         application.cursor.execute(difference.find_absent(self.target, self.live_rows, columns))
         return self._count_deleted_keys(application)
 
     def find_orphans(self, application: Application) -> int:
-        """Write the keys of rows that a row of the root gave before and does not give now into ``deleted_keys``, where
-        the keys of deletes may be already; how many.
+        """Write the keys of rows that a row of the root gave before and does not give now into ``deleted_keys``.
+
+        The table may already hold keys of deleted rows. Return how many keys it holds.
         """
         batch = application.batch
         if not batch.files.root_keys:
@@ -102,10 +103,10 @@ class Applier(ABC):
 
     @abstractmethod
     def delete(self, application: Application) -> int:
-        """Delete, mark or close the rows of the keys in ``deleted_keys``; return how many rows changed."""
+        """Delete, mark or close the rows whose keys are in ``deleted_keys``. Return how many rows changed."""
 
     def lost_rows(self, done: Applied) -> int:
-        """Return how many rows less the target shows, by what was applied."""
+        """Return how many rows fewer the target shows after the batch."""
         return done.deleted
 
     @abstractmethod
@@ -113,11 +114,11 @@ class Applier(ABC):
         """Return the statements that insert and update rows of these columns, for people."""
 
     def settle_ends(self) -> str:
-        """Return the statement that sets where versions end, for all rows; '' where none has an end."""
+        """Return the statement that sets where all versions end; '' if versions have no end."""
         return ""
 
     def check(self, problem: str, *, holds: bool) -> None:
-        """Raise CountMismatch unless it ``holds``."""
+        """Raise CountMismatch with this problem unless the condition ``holds``."""
         if not holds:
             raise CountMismatch(
                 problem,
@@ -126,15 +127,16 @@ class Applier(ABC):
             )
 
     def count_changed(self, cursor: Any) -> tuple[int, int]:
-        """Count the rows of new keys, and all rows, of the table of changed rows."""
+        """Count the rows with new keys, and all rows, of the table of changed rows."""
         analyze_temporary(cursor, self.target.dialect, self.temporary.changed_rows)
         cursor.execute(statements.count_changed(self.target))
         inserted, changed = cursor.fetchone()
         return int(inserted), int(changed)
 
     def latest(self, batch: Batch) -> str | None:
-        """Return the column by which the latest reading of a row is known, where one may have been read twice: '' if no
-        row has one.
+        """Return the column that tells which reading of a row is the latest; None: no row was read twice.
+
+        It is '' if rows have no such column.
         """
         if not batch.row_id_column:
             return None
@@ -144,10 +146,10 @@ class Applier(ABC):
 
 @singledispatch
 def make_applier(load: LoadMode, target: Target) -> Applier:
-    """Return what applies batches by a load mode, as its module registered it."""
+    """Return the applier of a load mode, as its module registered it."""
     raise AssertionError(f"nothing applies {load} to {target.name}")
 
 
 def applier_of(target: Target) -> Applier:
-    """Return what applies batches to a target by its load mode."""
+    """Return the applier of a target."""
     return make_applier(target.load, target)

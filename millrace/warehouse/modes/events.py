@@ -1,4 +1,4 @@
-"""Events: every row of a log that ever came, and every deletion, in a table beside the model's (``<model>$events``)."""
+"""Events: every row of a log, and every deletion, in a table beside the model's table (``<model>$events``)."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ STATED, AT, AFTER = quote(EVENT_STATED), quote(EVENT_AT), quote(EVENT_AFTER)
 
 @dataclass(frozen=True)
 class Arrived:
-    """What became of the rows of a batch."""
+    """How many rows of a batch were events of each kind."""
 
     unbelieved: int
-    """Events whose time lies after their read."""
+    """Number of events whose time lies after their read."""
     undated: int
-    """Events without a time."""
+    """Number of events without a time."""
     rejected: int
-    """Rows with the key and the time of another row of the batch, and other content."""
+    """Number of rows with the key and the time of another row of the batch, but other content."""
 
 
 class EventTable:
-    """The events of one target. They have its columns ``names``."""
+    """The events of one target. The table has the target's columns ``names``."""
 
     def __init__(self, target: Target, load: Scd2, names: Sequence[str]) -> None:
         (self._table,) = target.tables_beside
@@ -57,16 +57,20 @@ class EventTable:
 
     @property
     def order(self) -> str:
-        """The order by which, of events of one key and place, the one that counts comes first: that of the latest time
-        that was stated, then of the greatest tie-breaker; without one the event that came last.
+        """The order of events with the same key and place: the one that counts comes first.
+
+        It is the event with the latest stated time, then with the greatest tie-breaker or, without one, the latest
+        arrival.
         """
         tie = self._load.tie_breaker
         decides = f"{quote(tie)} DESC NULLS LAST" if tie else f"{quote(LOADED_AT)} DESC"
         return f"{STATED} DESC NULLS LAST, {decides}, {ROW} DESC"
 
     def prepare(self, cursor: Any, batch: Batch) -> None:
-        """Make events of the versions of a table that was loaded before there were events. Delete the events of a table
-        that was emptied by hand.
+        """Make the table of events agree with the table of versions before a batch is applied.
+
+        Versions that were loaded before there were events become events. If the table of versions was emptied by hand,
+        its events are deleted.
         """
         has_versions = fetch_count(cursor, statements.count_first(self._target.quoted))
         has_events = fetch_count(cursor, statements.count_first(self.quoted))
@@ -77,7 +81,7 @@ class EventTable:
             cursor.execute(self._insert_ends_of_versions(batch))
 
     def add(self, cursor: Any, batch: Batch, applied_at: datetime) -> Arrived:
-        """Insert what is staged as events; an event that is there already stays one."""
+        """Insert the staged rows as events. A row that is an event already is not inserted again."""
         cursor.execute(self.create_arrived(batch))
         cursor.execute(self._insert_arrived(), (applied_at,))
         counted = ("is_unbelieved$", "is_undated$", "is_rejected$")
@@ -86,7 +90,7 @@ class EventTable:
         return Arrived(*map(int, cursor.fetchone()))
 
     def close(self, cursor: Any, batch: Batch, applied_at: datetime) -> int:
-        """Insert a deletion of each deleted key that has a valid version, after all of its events; return how many."""
+        """Insert a deletion for each deleted key with a valid version, after all of its events. Return how many."""
         target, since = self._target, utc_literal(batch.effective_at)
         events = self._of(self._temporary.deleted_keys)
         last = f"SELECT {self._keys}, max({AT}) AS last$ FROM {events} GROUP BY {self._keys}"
@@ -101,9 +105,10 @@ class EventTable:
         return int(cursor.rowcount)
 
     def create_arrived(self, batch: Batch) -> str:
-        """Return the statement that finds the staged rows that may be events, with what becomes of them. Identical ones
-        are one, but where the source has one row of a key and time: one that was another meanwhile is a correction of
-        that.
+        """Return the statement that finds the staged rows that may be events, and whether each is inserted.
+
+        Identical rows are one event. There is one exception, where the source has only one row of a key and time: a row
+        that equals an earlier event, but not the last one of its key and time, corrects the last one.
         """
         target, load, values = self._target, self._load, statements.staged_values(self._target, batch.columns)
         selected = ", ".join(f"{value} AS {quote(name)}" for name, value in values.items() if name in self._names)
@@ -134,7 +139,7 @@ class EventTable:
         )
 
     def _find_existing(self) -> str:
-        """Return a query for the rows that are events, each with whether it came last of its key and time."""
+        """Return a query for the events of rows, each with whether it arrived last of its key and time."""
         same = f"{self._keys}, {STATED}, {AFTER}"
         last = f"row_number() OVER (PARTITION BY {same} ORDER BY {quote(LOADED_AT)} DESC, {ROW} DESC) AS number$"
         numbered = f"SELECT {same}, {ROW}, {last} FROM events WHERE {VERSION} <> {DELETION}"
@@ -142,8 +147,9 @@ class EventTable:
         return f"SELECT {same}, {ROW}, {is_last} FROM ({numbered}) AS n GROUP BY {same}, {ROW}"
 
     def _choose(self) -> str:
-        """Return a query for the staged row of each key and time that counts, and for those that nothing tells to be
-        before or after it. These are rejected.
+        """Return a query for one staged row of each key and time, and for the rows that conflict with it.
+
+        Rows conflict if nothing tells which of them is later. These are rejected.
         """
         same = f"PARTITION BY {self._keys}, {STATED}"
         tie = f"{quote(self._load.tie_breaker)} DESC NULLS LAST" if self._load.tie_breaker else ""
@@ -156,7 +162,7 @@ class EventTable:
         return f"SELECT *, {rejected} FROM ({ranked}) AS r WHERE tie$ = 1"
 
     def _last_deletions(self) -> str:
-        """Return a query for the last deletion of each key, which an event may be a return from."""
+        """Return a query for the last deletion of each key, after which an event may bring the key back."""
         return (
             f"SELECT {self._keys}, max({AT}) AS after$ FROM events WHERE {VERSION} = {DELETION} GROUP BY {self._keys}"
         )
@@ -192,11 +198,14 @@ class EventTable:
         )
 
     def _begun(self, batch: Batch) -> str:
-        """Return when a version began: when it was loaded, if its start was believed though it lies after the read."""
+        """Return when a version began.
+
+        That is when it was loaded, if its start was believed although it lies after the read.
+        """
         start, loaded = quote(self._load.start), f"{quote(LOADED_AT)} AT TIME ZONE 'UTC'"
         is_late, effective = is_unbelieved(start, batch.read_at), utc_literal(batch.effective_at)
         return f"CASE WHEN {is_late} THEN least({loaded}, {effective}) ELSE {start} END"
 
     def _of(self, keys: str) -> str:
-        """Return the events of the keys in a table, as what stands after FROM."""
+        """Return the FROM clause for the events whose keys are in a table."""
         return f"{self.quoted} WHERE {among(self._target.keys, keys)}"

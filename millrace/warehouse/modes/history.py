@@ -1,4 +1,4 @@
-"""`History`: every version of a row, told by its content, numbered per key; a deletion is a version too."""
+"""`History`: every version of a row, found by its content and numbered per key. A deletion is a version too."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from millrace.warehouse.target import Target
 
 @make_applier.register(History)
 class HistoryApplier(Applier):
-    """Inserts a further version where a row differs from the latest version of its key."""
+    """Inserts a further version if a row differs from the latest version of its key."""
 
     def __init__(self, load: History, target: Target) -> None:
         super().__init__(load, target)
@@ -29,7 +29,7 @@ class HistoryApplier(Applier):
     @property
     @override
     def live_rows(self) -> str:
-        """The latest version of every row, deleted ones too."""
+        """The latest version of every row, also of deleted rows."""
         return self._latest(self.target.quoted)
 
     @override
@@ -48,7 +48,7 @@ class HistoryApplier(Applier):
 
     @override
     def delete(self, application: Application) -> int:
-        """Insert a last version of each key."""
+        """Insert a last version of each deleted key."""
         cursor, applied_at = application.cursor, application.applied_at
         self._check_numbers(cursor, self._count_unnumberable_deletions())
         added = {self.record_id, VERSION, LOADED_AT, DELETED_AT}
@@ -61,8 +61,9 @@ class HistoryApplier(Applier):
         return [self._create_changed(columns), self._insert_changed(columns)]
 
     def _check_numbers(self, cursor: Any, query: str) -> None:
-        """Raise FatalError when a key has no number left: the last one of a key is followed by the first of the
-        next.
+        """Raise FatalError when a key has no number left.
+
+        The number after the last one of a key is the first number of the next key.
         """
         if too_many := fetch_count(cursor, query):
             raise FatalError(
@@ -75,8 +76,10 @@ class HistoryApplier(Applier):
         return statements.first_of_each(table, self.target.keys, f"{quote(VERSION)} DESC")
 
     def _create_changed(self, columns: Sequence[Column], *, by_value: bool = False) -> str:
-        """Return the statement that finds further versions; ``by_value`` also those that are there with altered values,
-        as they should be.
+        """Return the statement that finds further versions.
+
+        With ``by_value`` it also finds versions whose values were altered in the target, with the values that they
+        should have.
         """
         target, values = self.target, statements.staged_values(self.target, columns)
         selected = ", ".join(f"{value} AS {quote(name)}" for name, value in values.items())
@@ -93,7 +96,7 @@ class HistoryApplier(Applier):
         )
 
     def _delete_altered(self) -> str:
-        """Return the statement that deletes the versions that the changed rows have as they should be."""
+        """Return the statement that deletes altered versions, which the changed rows replace."""
         target = self.target
         same = f"{statements.match(target.quoted, 'd$', target.keys)} AND {target.quoted}.{quote(VERSION)}"
         changed = quote(self.temporary.changed_rows)
@@ -109,17 +112,17 @@ class HistoryApplier(Applier):
         )
 
     def _record_id(self, row: str, version: str) -> str:
-        """Return the record id of a version, made of its key and its number among the versions of that key."""
+        """Return the record id of a version: it is made of the key and the number of the version."""
         return f"{row}.{quote(self.target.keys[0])}::BIGINT * {VERSIONS_OF_A_KEY} + {version}"
 
     def _count_unnumberable(self) -> str:
-        """Count the changed rows whose version has no number left."""
+        """Count the changed rows whose versions have no number left."""
         return (
             f"SELECT count(*) FROM {quote(self.temporary.changed_rows)} WHERE {quote(VERSION)} >= {VERSIONS_OF_A_KEY}"
         )
 
     def _count_unnumberable_deletions(self) -> str:
-        """Count the deleted rows for which no number is left."""
+        """Count the deleted rows whose last versions have no number left."""
         target = self.target
         return (
             f"SELECT count(*) FROM {target.quoted} AS t JOIN {quote(self.temporary.deleted_keys)} AS d$ "
@@ -128,8 +131,9 @@ class HistoryApplier(Applier):
         )
 
     def _insert_deletions(self, columns: Sequence[str]) -> str:
-        """Return the statement that inserts a last version of deleted rows, with the values they had. Two parameters:
-        the load time, twice.
+        """Return the statement that inserts a last version of deleted rows, with the values that they had.
+
+        Two parameters: the load time, twice.
         """
         target, version = self.target, f"t.{quote(VERSION)} + 1"
         names = [*columns, VERSION, self.record_id, LOADED_AT, DELETED_AT]

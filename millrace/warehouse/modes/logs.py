@@ -1,8 +1,8 @@
-"""`Scd2` of a log of changes: each row is for ever true of its time, and a late one is put in its place.
+"""`Scd2` of a log of changes: each row is true for ever at its own time, and a late row is put at its place.
 
 The versions of the keys that a batch touches are computed from all events of these keys (events.py), so that they do
-not depend on the order in which rows came. Events of a key stand in the order of their times; one that starts an island
-of equal tracked content is a version, with the values of the island's last event
+not depend on the order in which rows came. Events of a key are in the order of their times. Neighbours with equal
+tracked content are an island: it is one version, which starts with its first event and has the values of its last
 (docs/decisions/0010-versions.md, 0019-models-that-cannot-be-declared-wrongly.md).
 """
 
@@ -30,7 +30,7 @@ _ORDINAL = quote(statements.ORDINAL)
 
 
 class LogApplier(Scd2Applier):
-    """Applies rows that are changes."""
+    """Applies rows that are changes, each of its own time."""
 
     def __init__(self, load: Scd2, target: Target) -> None:
         super().__init__(load, target)
@@ -39,7 +39,7 @@ class LogApplier(Scd2Applier):
 
     @override
     def apply(self, application: Application) -> Applied:
-        """Apply first the events, then the versions of their keys."""
+        """Insert the events, then compute the versions of their keys."""
         cursor, batch, applied_at = application.cursor, application.batch, application.applied_at
         cursor.execute(self._create_touched())
         if not (batch.written or batch.deleted or batch.coverage.absent_means_deleted or batch.files.root_keys):
@@ -62,7 +62,7 @@ class LogApplier(Scd2Applier):
 
     @override
     def upsert(self, application: Application) -> Applied:
-        """Insert the events; versions follow."""
+        """Insert the events. Versions are computed later."""
         cursor, batch = application.cursor, application.batch
         values = statements.staged_values(self.target, batch.columns)
         keys = ", ".join(values[key] for key in self.target.keys)
@@ -73,7 +73,7 @@ class LogApplier(Scd2Applier):
 
     @override
     def delete(self, application: Application) -> int:
-        """Insert an event for each deletion, whatever the policy for other tables is."""
+        """Insert an event for each deletion, with every delete policy."""
         closed = self._events.close(application.cursor, application.batch, application.applied_at)
         concerned, deleted = quote(self.temporary.concerned_keys), quote(self.temporary.deleted_keys)
         application.cursor.execute(f"INSERT INTO {concerned} SELECT {self._keys} FROM {deleted}")
@@ -136,8 +136,9 @@ class LogApplier(Scd2Applier):
         return f"CASE WHEN v.next_hash$ = {DELETION} THEN v.next_start$ END"
 
     def _is_version(self, is_deletion: str) -> str:
-        """Return the condition that an island is a version. A deletion is one if that is declared and the key did not
-        return at the same time.
+        """Return the condition that an island is a version.
+
+        A deletion is a version if that is declared and the key did not return at the same time.
         """
         if self.load.deletes_as_versions:
             return f"NOT {is_deletion} OR v.next_start$ IS NULL OR v.next_start$ > v.start$"
@@ -147,9 +148,11 @@ class LogApplier(Scd2Applier):
         return f"SELECT * FROM {self._events.quoted} WHERE {among(self.target.keys, self.temporary.concerned_keys)}"
 
     def _place_events(self) -> str:
-        """Return a query for the events, each where it stands. The last of those that came after a deletion was seen
-        says that the key is there again, so that it does not stand before the deletion (after it, where that is a
-        version). A deletion stands before a row of the same time.
+        """Return a query for the events, each with its place in the order.
+
+        If events of a key came after its deletion was seen, the last of them says that the key is there again, so that
+        it is not placed before the deletion; it is placed after it, if the deletion is a version. A deletion is placed
+        before a row of the same time.
         """
         latest = f"row_number() OVER (PARTITION BY {self._keys}, {AFTER} ORDER BY {AT} DESC, {self._events.order})"
         back = f"{AFTER} + INTERVAL '0.000001 seconds'" if self.load.deletes_as_versions else AFTER
@@ -174,7 +177,7 @@ class LogApplier(Scd2Applier):
         return f"SELECT {names}, {ROW}, {VERSION}, place$, sum(begins$) OVER ({over}) AS island$ FROM timeline"
 
     def _find_versions(self) -> str:
-        """Return a query for the last event of each island, with the start of the island, and what follows it."""
+        """Return a query for the last event of each island, with the start of the island and of the next one."""
         island = f"PARTITION BY {self._keys}, island$"
         start = f"min(place$) OVER ({island})"
         if self.load.from_beginning:
@@ -190,7 +193,7 @@ class LogApplier(Scd2Applier):
         )
 
     def _remove_vanished(self, cursor: Any) -> int:
-        """Delete the rows that are no versions any more; return how many."""
+        """Delete the rows that are no versions any more. Return how many."""
         cursor.execute(self._create_vanished())
         analyze_temporary(cursor, self.target.dialect, self.temporary.vanished_versions)
         cursor.execute(self._delete_vanished())

@@ -1,4 +1,4 @@
-"""`Merge` and `Append`: one row per key, the latest or the first."""
+"""`Merge` and `Append`: one row per key, the latest row or the first."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from millrace.warehouse.session import fetch_count
 
 
 def replace_changed(applier: Applier, application: Application) -> Applied:
-    """Let the changed rows take the place of the target's. Raises CountMismatch when the statements did not find what
-    they were to replace.
+    """Replace rows of the target by the changed rows.
+
+    Raises CountMismatch when the statements did not find the rows that they were to replace.
     """
     cursor, target = application.cursor, applier.target
     inserted, changed = applier.count_changed(cursor)
@@ -39,7 +40,7 @@ def replace_changed(applier: Applier, application: Application) -> Applied:
 
 @make_applier.register(Merge)
 class MergeApplier(Applier):
-    """A row that differs takes the place of the one that was there."""
+    """Replaces a row by one that differs from it."""
 
     @override
     def upsert(self, application: Application) -> Applied:
@@ -72,11 +73,11 @@ class MergeApplier(Applier):
 
 @make_applier.register(Append)
 class AppendApplier(Applier):
-    """A row with a new key is inserted; one that was altered in the target gets its values back; no other changes."""
+    """Inserts rows with new keys, gives altered rows of the target their values back, and changes no others."""
 
     @override
     def upsert(self, application: Application) -> Applied:
-        """Rows whose key exists with other content are skipped and counted as a warning."""
+        """Insert rows with new keys. A row whose key exists with other content is skipped, and counted in a warning."""
         cursor, batch, target = application.cursor, application.batch, self.target
         unlike = fetch_count(cursor, count_unlike_target(target, batch.columns))
         latest = self.latest(batch)

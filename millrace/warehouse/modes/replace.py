@@ -1,6 +1,6 @@
-"""`Replace`: the table holds the rows of the last snapshot, told apart by their content and how often it occurs.
+"""`Replace`: the table holds the rows of the last snapshot. Rows are compared by their content and number of copies.
 
-Written again only if it differs, because an empty run changes nothing.
+The table is written again only if it differs, because an empty run changes nothing.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from millrace.warehouse.session import fetch_count
 
 @make_applier.register(Replace)
 class ReplaceApplier(Applier):
-    """All rows are written again, or none."""
+    """Writes all rows again, or none."""
 
     @override
     def apply(self, application: Application) -> Applied:
-        """Write the table again if it differs, whether the snapshot rejected rows or not. Raises CountMismatch."""
+        """Write the table again if it differs from the snapshot. Raises CountMismatch."""
         batch = application.batch
         done = self.upsert(application) if batch.written else Applied()
         absent = self.find_absent(application)
@@ -36,7 +36,7 @@ class ReplaceApplier(Applier):
 
     @override
     def upsert(self, application: Application) -> Applied:
-        """Find the rows that the table lacks; all are written once it is empty."""
+        """Find the rows that the table lacks. All rows are written later, when the table is empty."""
         application.cursor.execute(self._create_changed(application.batch.columns))
         changed = quote(self.temporary.changed_rows)
         return Applied(fetch_count(application.cursor, f"SELECT count(*) FROM {changed}"))
@@ -52,12 +52,12 @@ class ReplaceApplier(Applier):
 
     @override
     def delete(self, application: Application) -> int:
-        """Delete nothing: what is absent was not written again."""
+        """Delete nothing: rows that the snapshot lacks were not written again."""
         return 0
 
     @override
     def lost_rows(self, done: Applied) -> int:
-        """A row that changed is one that is deleted and one that is new."""
+        """Return the number of deleted rows less new rows. A changed row counts as deleted and as new."""
         return done.deleted - done.inserted
 
     @override
@@ -87,7 +87,7 @@ class ReplaceApplier(Applier):
 
     @property
     def _difference(self) -> Difference:
-        """Rows have no key: equal ones are told apart by how many there are."""
+        """The difference of stage and table. Rows have no key: equal rows are compared by how many there are."""
         staged, rows = _numbered(quote(self.temporary.stage)), _numbered(self.target.quoted)
         return Difference(staged, rows, (ROW_HASH, statements.ORDINAL))
 
@@ -97,5 +97,5 @@ _HASH, _ORDINAL = quote(ROW_HASH), quote(statements.ORDINAL)
 
 
 def _numbered(table: str) -> str:
-    """Return a relation whose equal rows are numbered, so that each has one counterpart at most."""
+    """Return a relation whose equal rows are numbered, so that each has at most one counterpart."""
     return f"(SELECT *, row_number() OVER (PARTITION BY {_HASH} ORDER BY {_HASH}) AS {_ORDINAL} FROM {table} AS r)"

@@ -1,4 +1,4 @@
-"""`Scd2` at work: rows of a log and rows that are states become versions in different ways."""
+"""The applier of `Scd2`: rows of a log and rows that are states become versions in different ways."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ from millrace.warehouse.target import Target
 
 @make_applier.register(Scd2)
 def make_scd2_applier(load: Scd2, target: Target) -> Applier:
-    """Return what applies batches to a table of versions."""
+    """Return the applier of a table of versions."""
     return LogApplier(load, target) if load.changes else StateApplier(load, target)

@@ -1,7 +1,7 @@
-"""`Scd2` of states: of each key the row that was read last is true now.
+"""`Scd2` of states: for each key, the row that was read last is true now.
 
-What arrives is compared with the latest version of its key: it is that version still, or a correction of it, or the
-next one (docs/decisions/0010-versions.md).
+An arriving row is compared with the latest version of its key: it is that version, or a correction of it, or the next
+version (docs/decisions/0010-versions.md).
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ _AT, _FORMER_START, _FORMER_VERSION, _FORMER_ROW, _DELETED_AT = (
 
 
 class StateApplier(Scd2Applier):
-    """Applies rows that are states."""
+    """Applies rows that are states, each true from its time on."""
 
     @override
     def apply(self, application: Application) -> Applied:
-        """Apply the batch, then settle the ends of the versions that it touched."""
+        """Apply the batch, then set the ends of the versions that it touched."""
         cursor = application.cursor
         cursor.execute(self._create_touched())
         done = super().apply(application)
@@ -73,7 +73,7 @@ class StateApplier(Scd2Applier):
 
     @override
     def delete(self, application: Application) -> int:
-        """Close the versions that were valid, whatever the policy for other tables is."""
+        """Close the versions that were valid, with every delete policy."""
         cursor, batch = application.cursor, application.batch
         since = utc_literal(batch.effective_at)
         self._begin_now(cursor, batch, self.temporary.deleted_keys)
@@ -87,8 +87,9 @@ class StateApplier(Scd2Applier):
         return closed
 
     def _end_of_deleted(self, version: str, since: str) -> str:
-        """Return when a version ends that was deleted: one that starts later than the batch is effective after a
-        second.
+        """Return when a deleted version ends.
+
+        A version that starts later than the batch is valid ends one second after its start.
         """
         start = f"{version}.{self._start}"
         return f"CASE WHEN {since} > {start} THEN {since} ELSE {start} + INTERVAL '1 second' END"
@@ -102,8 +103,9 @@ class StateApplier(Scd2Applier):
         )
 
     def _insert_deletions(self, columns: Sequence[Column], since: str) -> str:
-        """Return the statement that inserts a version of each deletion, with the last values. One parameter: the load
-        time.
+        """Return the statement that inserts a version for each deletion, with the last values.
+
+        One parameter: the load time.
         """
         target, load = self.target, self.load
         added = {*target.added_columns, LOADED_AT}
@@ -136,7 +138,7 @@ class StateApplier(Scd2Applier):
         *,
         by_value: bool = False,
     ) -> str:
-        """Return the statement that finds the rows that are new versions, or take the place of one."""
+        """Return the statement that finds the rows that are new versions, or replace a version."""
         target = self.target
         arriving = {column.name: f"a.{quote(column.name)}" for column in columns}
         is_altered = statements.holds_other_values(target, columns, "h", arriving) if by_value else "1 = 0"
@@ -156,9 +158,7 @@ class StateApplier(Scd2Applier):
         )
 
     def _arrived(self, columns: Sequence[Column], read_at: datetime, effective_at: datetime, latest: str | None) -> str:
-        """Return a query for the staged rows, each with the time from which it holds and the latest version of its
-        key.
-        """
+        """Return a query for the staged rows, with the time from which each is valid and its key's latest version."""
         target, values, stated = (
             self.target,
             statements.staged_values(self.target, columns),
@@ -179,7 +179,10 @@ class StateApplier(Scd2Applier):
         )
 
     def _since(self, stated: str, read_at: str, effective_at: str) -> str:
-        """Return from when a row holds, by the rules of decision 10. ``l`` is the latest version of its key, if any."""
+        """Return from when a row is valid, by the rules of decision 10.
+
+        ``l`` is the latest version of its key, if any.
+        """
         unknown = moment_literal(self.load.beginning) if self.load.effective_from else effective_at
         deleted_at = f"l.{DELETED} AT TIME ZONE 'UTC'"
         first = f"CASE WHEN {stated} > {read_at} THEN {effective_at} ELSE coalesce({stated}, {unknown}) END"
@@ -193,9 +196,10 @@ class StateApplier(Scd2Applier):
         )
 
     def _begin_now(self, cursor: Any, batch: Batch, keys: str) -> tuple[str, ...]:
-        """Let versions that start after the read, which an earlier version of Millrace believed, start when they were
-        loaded; of several of a key only the last one stays. Only the keys of a table are looked at. Return what a
-        person should know.
+        """Let versions that start after the read start when they were loaded. Return what a person should know.
+
+        An earlier version of Millrace believed such times. If a key has several such versions, only the last one stays.
+        Only the keys of a table are looked at.
         """
         target, start, read_at = self.target, self._start, utc_literal(batch.read_at)
         concerned = f"{target.quoted} WHERE {among(target.keys, keys)}"
@@ -218,8 +222,9 @@ class StateApplier(Scd2Applier):
         return (f"{rows} versions started after they were read, and start now when they were loaded",)
 
     def _create_moved(self, batch: Batch, concerned: str) -> str:
-        """Return the statement that finds the last version of each key, if it starts after the read, and when it starts
-        from now on: not before the version that is valid.
+        """Return the statement that finds the last version of each key that starts after the read, with its new start.
+
+        The new start is not before the version that is valid.
         """
         keys, start, read_at = self.target.keys, self._start, utc_literal(batch.read_at)
         before = f"max(CASE WHEN {start} <= {read_at} THEN {start} END) OVER (PARTITION BY {self._keys}) AS before$"

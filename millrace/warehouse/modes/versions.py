@@ -1,5 +1,7 @@
-"""`Scd2`: every version of a row with the time it was valid in. What both kinds of rows share: surrogate keys, putting
-versions in, and their ends, which are settled from their successors (docs/decisions/0010-versions.md).
+"""`Scd2`: every version of a row with the time in which it was valid; what logs and states have in common.
+
+These are surrogate keys, the insertion of versions, and their ends, which are set from the next versions
+(docs/decisions/0010-versions.md).
 """
 
 from __future__ import annotations
@@ -22,18 +24,18 @@ from millrace.warehouse.statements import among, match
 from millrace.warehouse.target import Target
 
 EXISTS = quote("exists$")
-"""Column of the changed rows: 1 where a version takes the place of one that starts when it does."""
+"""Column of the changed rows: 1 where a version replaces one with the same start."""
 UNBELIEVED = quote("unbelieved$")
-"""Column of arriving rows: 1 where their time lies after their read."""
+"""Column of arriving rows: 1 where the time of the row lies after its read."""
 ROW, VERSION, DELETED = quote(ROW_HASH), quote(VERSION_HASH), quote(DELETED_AT)
 DELETION = literal("-")
-"""What a deletion has in place of the hash of tracked columns: no hash is like it."""
+"""A deletion has this in the place of the hash of tracked columns. It equals no hash."""
 SINCE = "since$"
-"""Column of the touched keys: from when on their versions changed."""
+"""Column of the touched keys: the time from which their versions changed."""
 
 
 class Scd2Applier(Applier):
-    """Inserts a further version where a row differs from the version that was valid at its time."""
+    """Inserts a further version if a row differs from the version that was valid at its time."""
 
     load: Scd2
 
@@ -48,8 +50,9 @@ class Scd2Applier(Applier):
         return f"(SELECT * FROM {self.target.quoted} WHERE {quote(self.load.current)})"
 
     def _replace(self, cursor: Any, columns: Sequence[Column], applied_at: datetime) -> None:
-        """Insert the changed rows, in place of the versions that start when one of them does. Raises FatalError when
-        two versions have one surrogate key.
+        """Insert the changed rows, and delete the versions with the same key and start.
+
+        Raises FatalError when two versions have one surrogate key.
         """
         rows = fetch_count(cursor, statements.count_all(quote(self.temporary.changed_rows)))
         replaced = fetch_count(cursor, f"SELECT coalesce(sum({EXISTS}), 0) FROM {quote(self.temporary.changed_rows)}")
@@ -94,8 +97,9 @@ class Scd2Applier(Applier):
         )
 
     def _surrogate(self, columns: Sequence[Column], row: str, start: str) -> str:
-        """Return the surrogate key of a ``row``: made of its natural key, each column with its length before it, and of
-        the start.
+        """Return the surrogate key of a ``row``.
+
+        It is made of the natural key, each column with its length before it, and of the start.
         """
         kinds = _kinds([*self.target.derivation.columns, *columns])
         texts = [_text(f"{row}.{quote(key)}", kinds.get(key)) for key in self.target.keys]
@@ -125,9 +129,10 @@ class Scd2Applier(Applier):
         return self._settle("1 = 1", f"({self.target.dialect.clock} AT TIME ZONE 'UTC')")
 
     def _settle(self, concerned: str = "", loaded_at: str = "%s::TIMESTAMPTZ") -> str:
-        """Return the statement that sets the ends of the versions of the keys ``concerned`` (by default the touched
-        ones): at the start of the successor or at the deletion, which belongs to the version that was valid then. One
-        parameter: the load time.
+        """Return the statement that sets the ends of the versions of the ``concerned`` keys, by default the touched.
+
+        A version ends at the start of the next one, or at the deletion if it was valid then. One parameter: the load
+        time.
         """
         target, load = self.target, self.load
         over = f"PARTITION BY {self._keys} ORDER BY {self._start}"
@@ -156,8 +161,9 @@ class Scd2Applier(Applier):
         return f"greatest({start}, {successor} - INTERVAL '{_seconds(self.load.gap)} seconds')"
 
     def _write_ends(self, versions: str, loaded_at: str = "%s::TIMESTAMPTZ") -> str:
-        """Return the statement that sets the ends that are others than a relation says. One parameter: the load
-        time.
+        """Return the statement that sets the ends that differ from those of a relation.
+
+        One parameter: the load time.
         """
         load, table = self.load, self.target.quoted
         end, current = quote(load.end), quote(load.current)
@@ -176,7 +182,7 @@ class Scd2Applier(Applier):
 
 
 def find_stated_time(target: Target, load: Scd2, columns: Sequence[Column]) -> str:
-    """Return the time from which a row ``s`` of the stage says that it holds, in UTC; NULL where it does not say it."""
+    """Return the time from which a row ``s`` of the stage says that it is valid, in UTC; NULL if it does not say it."""
     kinds, dated_by = _kinds(columns), load.effective_from
     return moment(f"s.{quote(dated_by)}", kinds[dated_by], target.time_zone) if dated_by in kinds else "NULL::TIMESTAMP"
 
@@ -201,8 +207,10 @@ NEVER = moment_literal(datetime(1, 1, 1))  # noqa: DTZ001 - it has no zone
 
 
 def moment(value: str, kind: Kind, zone: str) -> str:
-    """Return a value in UTC, without zone. One that names no zone is in ``zone`` ('': UTC); of an hour that comes
-    twice there the server takes the second, and of one that is left out the hour after it.
+    """Return a value in UTC, without a zone.
+
+    A value that names no zone is in ``zone`` ('': UTC). Of an hour that comes twice there the server takes the second
+    one, and for an hour that is left out the hour after it.
     """
     if kind is Kind.TIMESTAMP_UTC:
         return f"({value} AT TIME ZONE 'UTC')"

@@ -1,7 +1,7 @@
-"""Columns that a load adds to a target that has rows: what those rows hold in them.
+"""Columns that a load adds to a target with rows, and what these rows hold in them.
 
-A column that was loaded before and is missing now was taken away by hand. The stored hashes say that every row has its
-values, so that only a batch that compares value by value may add it (docs/decisions/0018-stored-hash-is-a-claim.md).
+A column that was loaded before and is missing now was dropped by hand. The stored hashes say that every row has its
+values, so that only a batch that is compared value by value may add it (docs/decisions/0018-stored-hash-is-a-claim.md).
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from millrace.warehouse.target import Target
 
 
 def refuse_unfilled(ledger: Ledger, target: Target, batch: Batch, changes: Sequence[Change]) -> None:
-    """Raise TargetLost when a column that was loaded before would be added and left empty: the next read of the stream
-    reads everything. For a model FatalError, because a person has to ask for that.
+    """Raise TargetLost when a column that was loaded before would be added and left empty.
+
+    The next read of the stream then reads everything. For a model, FatalError is raised, because a person has to ask
+    for a read of everything.
     """
     if batch.coverage.by_value and (batch.visited_all_rows or batch.kind == "model"):
         return

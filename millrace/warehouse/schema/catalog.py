@@ -1,4 +1,4 @@
-"""What the warehouse's catalog says of targets, asked once for all of them: it is the slowest thing to ask."""
+"""The columns of targets by the warehouse's catalog, queried once for all: it is the slowest query of a load."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Catalog:
         return replace(target, columns=self.columns(target))
 
     def forget(self) -> None:
-        """Ask again next time, because something changed or may have changed."""
+        """Forget all columns, because something changed or may have changed: the next call queries again."""
         self._found = None
 
     def _ask(self) -> dict[tuple[str, str], TargetColumns]:

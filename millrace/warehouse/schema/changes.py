@@ -1,4 +1,4 @@
-"""A schema change as a value: what it is called, whether anything is lost by it, and the SQL that makes it."""
+"""A schema change as a value: its name, whether something is lost by it, and the SQL that makes it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from millrace.warehouse.table import Table
 
 
 def create_index(table: Table, columns: Sequence[str], where: str) -> str:
-    """Return the statement that creates an index on columns, for the rows of a condition ('': for all)."""
+    """Return the statement that creates an index on columns, for rows with a condition ('': all rows)."""
     return f"CREATE INDEX ON {table.quoted} ({quote_list(columns)}){where and f' WHERE {where}'}"
 
 
@@ -25,29 +25,29 @@ class Step:
     statements: tuple[str, ...]
     """The statements, in order."""
     in_transaction: bool = True
-    """Whether they are run as one transaction; otherwise each by itself and outside of any."""
+    """Whether they are run in one transaction; otherwise each is run outside of any."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """A difference between a target and what will be loaded into it; as text, what a person is told of it."""
+    """A difference between a target and what will be loaded into it. Its text is what people read."""
 
     table: Table
     """The table that changes."""
     additive: ClassVar[bool] = True
-    """Whether nothing that was there is lost, neither a value nor a meaning. The others are never made."""
+    """Whether nothing is lost by it, neither a value nor a meaning. Other changes are never made."""
     of_columns: ClassVar[bool] = True
     """Whether columns of the table change, or their types."""
     way_out: ClassVar[str] = ""
-    """What a person can do where it is refused."""
+    """What a person can do if it is refused; ``remedy`` returns it."""
 
     @property
     def remedy(self) -> str:
-        """What a person can do where it is refused."""
+        """What a person can do if it is refused."""
         return self.way_out
 
     def steps(self) -> list[Step]:
-        """Return how it is made; no step where nothing is done."""
+        """Return the steps that make it; none if nothing is done."""
         return []
 
     def sql(self) -> list[str]:
@@ -90,7 +90,7 @@ class CreateTable(Change):
 
 @dataclass(frozen=True)
 class AddColumn(Change):
-    """The target lacks a column; the rows it holds are NULL in it until they are delivered again."""
+    """The target lacks a column. Its rows are NULL in the new column until they are loaded again."""
 
     name: str
     type_name: str
@@ -125,7 +125,7 @@ class WidenText(Change):
 
 @dataclass(frozen=True)
 class WidenType(Change):
-    """A column gets a type that holds its values and those to come."""
+    """The type of a column is widened, so that it holds its values and the new ones."""
 
     name: str
     """Name of the column."""
@@ -159,7 +159,7 @@ class WidenType(Change):
 
 @dataclass(frozen=True)
 class ColumnLeft(Change):
-    """The source has a column no more. The target keeps it, NULL in every row that is replaced from now on."""
+    """The source does not have a column any more. The target keeps it, with NULL in rows that are replaced later."""
 
     name: str
 
@@ -175,9 +175,9 @@ class Incompatible(Change):
     name: str
     """Name of the column."""
     former: str
-    """Its type."""
+    """The type of the column in the target."""
     wanted: str
-    """The type of the batch."""
+    """The type of the column in the batch."""
     additive: ClassVar[bool] = False
     way_out: ClassVar[str] = (
         "declare the type that the target has in the stream's types; or, for the source's own, drop the target: the "
@@ -191,10 +191,10 @@ class Incompatible(Change):
 
 @dataclass(frozen=True)
 class KeyChanged(Change):
-    """The target was loaded with another key: its rows would no longer be found, and come twice."""
+    """The target was loaded with another key: its rows would not be found any more, and would come twice."""
 
     loaded: tuple[str, ...]
-    """The key that it was loaded with."""
+    """The key with which it was loaded."""
     declared: tuple[str, ...]
     """The declared key."""
     additive: ClassVar[bool] = False
@@ -208,8 +208,9 @@ class KeyChanged(Change):
 
 @dataclass(frozen=True)
 class OwnColumnsLost(Change):
-    """The target lacks columns without which its rows are not told apart: filled with NULL, every row would come
-    twice.
+    """The target lacks added columns that tell its rows apart.
+
+    If they were added with NULL, every row would come twice.
     """
 
     names: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Changes of a table's form as values: what they are called, which are made, and the SQL that makes them."""
+"""Changes of a table's form as values: their names, which of them are made, and the SQL that makes them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROWS_OF_A_STEP = 500_000
 
 @dataclass(frozen=True)
 class AllowNull(Change):
-    """The target refuses NULL in a column that may be NULL now, or that is given no more."""
+    """The target refuses NULL in a column that may be NULL now, or that gets no values any more."""
 
     name: str
 
@@ -50,9 +50,7 @@ class RenameColumn(Change):
 
 @dataclass(frozen=True)
 class SettleEnds(Change):
-    """Versions end by another rule than they did, or it is not known by which: the ``statement`` sets
-    all that differ.
-    """
+    """Versions end by another rule than before, or by an unknown one: the ``statement`` sets all ends that differ."""
 
     statement: str
     of_columns: ClassVar[bool] = False
@@ -69,7 +67,7 @@ class SettleEnds(Change):
 
 @dataclass(frozen=True)
 class Told(Change):
-    """A declaration has changed so that nothing is done to the target, and a person should know what that means."""
+    """A changed declaration that changes nothing in the target, but that a person should know about."""
 
     text: str
     of_columns: ClassVar[bool] = False
@@ -84,25 +82,25 @@ class RefusedForm(Change):
     """A change that is never made."""
 
     ways: str
-    """How a person can go on."""
+    """What a person can do instead."""
     additive: ClassVar[bool] = False
     of_columns: ClassVar[bool] = False
 
     @property
     @override
     def remedy(self) -> str:
-        """How a person can go on."""
+        """What a person can do instead."""
         return self.ways
 
 
 @dataclass(frozen=True)
 class OtherForm(RefusedForm):
-    """The target was loaded in another way than is declared, which would mix two kinds of rows."""
+    """The target was loaded in another way than is declared now, which would mix two kinds of rows."""
 
     was: str
-    """How it was loaded."""
+    """The way in which it was loaded."""
     declared: str
-    """What is declared."""
+    """The way that is declared."""
 
     @override
     def __str__(self) -> str:
@@ -111,7 +109,7 @@ class OtherForm(RefusedForm):
 
 @dataclass(frozen=True)
 class LeftOut(RefusedForm):
-    """The target of a model did not get what was loaded meanwhile."""
+    """Rows of the streams of a model were loaded while the model was not declared, so that its target lacks them."""
 
     @override
     def __str__(self) -> str:
@@ -120,7 +118,7 @@ class LeftOut(RefusedForm):
 
 @dataclass(frozen=True)
 class BindRows(Change):
-    """A bind is new, or another one, and the rows that are there are not bound by it."""
+    """A bind is new or has changed, and the rows that are there are not bound by it."""
 
     column: str
     """The column that is bound."""
@@ -129,16 +127,16 @@ class BindRows(Change):
     rows: int
     """How many rows the table has."""
     drop: str
-    """The statement that drops the temporary table of rows to write."""
+    """The statement that drops the temporary table of rows to be written."""
     find: str
-    """The statement that makes it, with rows that are numbered from 1."""
+    """The statement that creates this temporary table, with rows that are numbered from 1."""
     write: str
     """The statement that writes these rows."""
     of_columns: ClassVar[bool] = False
 
     @override
     def steps(self) -> list[Step]:
-        """Return steps of so many rows each; all may be repeated."""
+        """Return steps of ``ROWS_OF_A_STEP`` rows each. All may be repeated."""
         firsts = range(0, max(self.rows, 1), ROWS_OF_A_STEP)
         last = firsts[-1]
         bounds = [
@@ -158,8 +156,9 @@ class BindRows(Change):
 
 @dataclass(frozen=True)
 class CompleteReference(Change):
-    """A reference is new, or to another dimension: keys of rows that are there may be missing in it. They are put in
-    with what is loaded.
+    """A reference is new, or refers to another dimension, which may lack keys of rows that are there.
+
+    These keys are inserted when the load is committed.
     """
 
     column: str
@@ -176,9 +175,9 @@ class CreateIndex(Change):
     """The target has no index on columns by which its rows are found."""
 
     columns: tuple[str, ...]
-    """The columns."""
+    """The columns that are indexed."""
     where: str = ""
-    """The condition of the rows that are indexed ('': all)."""
+    """The condition of the rows that are indexed; '': all rows."""
     of_columns: ClassVar[bool] = False
 
     @override
@@ -194,7 +193,7 @@ class CreateIndex(Change):
 
 @dataclass(frozen=True)
 class DropIndex(Change):
-    """The target's index cannot hold a text that is to come."""
+    """The target's index cannot hold a text that will be loaded."""
 
     index: str
     columns: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Which schema changes a target needs to take a batch: a comparison of the columns that it has with those to come."""
+"""Which schema changes a target needs for a batch: compare the columns that it has with those that arrive."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from millrace.warehouse.target import Target, TargetColumns
 
 @dataclass(frozen=True)
 class ArrivingColumns:
-    """The columns of a batch, or those that a target is to have whatever is loaded."""
+    """The columns of a batch, or the columns that a target must have whatever is loaded."""
 
     columns: Sequence[Column] = ()
     """The columns, in order."""
     longest_bytes: Mapping[str, int] = field(default_factory=dict)
-    """Length of the longest value, by column of text, binary or document."""
+    """The length of the longest value of every text, binary and document column."""
     are_all: bool = False
-    """Whether these are all columns that the source has, so that one which is missing among them has left it."""
+    """Whether these are all columns of the source, so that it does not have a recorded column that is missing here."""
 
     @classmethod
     def of(cls, batch: Batch) -> ArrivingColumns:
-        """Return the columns of a batch. A batch without rows does not show that a column left its source."""
+        """Return the columns of a batch. A batch without rows does not show that a column is missing in its source."""
         return cls(batch.columns, batch.files.longest_bytes, batch.coverage.has_all_columns and batch.written > 0)
 
     def longest(self, name: str) -> int:
@@ -57,8 +57,10 @@ def changes_for(
     recorded: Mapping[str, RecordedColumn],
     arriving: ArrivingColumns,
 ) -> list[Change]:
-    """Return what has to change so that a target takes the arriving columns. ``existing`` are the columns that it has
-    (None: there is no such table); ``recorded`` is what the ledger knows of its columns, by name.
+    """Return the changes with which a target takes the arriving columns.
+
+    ``existing`` are the columns that it has (None: there is no such table); ``recorded`` are its columns in the ledger,
+    by name.
     """
     kept = [column for column in arriving.columns if column.name not in target.consumed_columns]
     columns = [*target.leading, *kept, *target.trailing]
@@ -75,7 +77,7 @@ def changes_for(
 
 
 def find_incompatible(target: Target, columns: Sequence[Column]) -> list[Incompatible]:
-    """Return a change for each column that a target has with a type that cannot be compared with the given one."""
+    """Return a change for each column whose type in the target cannot be compared with the given type."""
     existing = target.columns or {}
     changes = (_change(target.table, existing, column, 0) for column in columns if column.name in existing)
     return [change for change in changes if isinstance(change, Incompatible)]
@@ -122,7 +124,10 @@ def _find_key_change(target: Target, recorded: Mapping[str, RecordedColumn]) -> 
 
 
 def _find_lost(target: Target, existing: Collection[str]) -> Iterator[OwnColumnsLost]:
-    """These columns are never added to a table that is there: filled with NULL they would tell no rows apart."""
+    """Find added columns that the target lacks and that tell its rows apart.
+
+    They are never added to a table that is there: with NULL in them its rows could not be told apart.
+    """
     if names := tuple(name for name in target.identifying_columns if name not in existing):
         yield OwnColumnsLost(target.table, names)
 

@@ -1,8 +1,8 @@
-"""The form of a table: what it was made by. A declaration of another form changes the table, as another schema does.
+"""The form of a table: the declaration by which it was made. Another declaration changes the table, like a new schema.
 
-A form holds the load mode with its options, key, policy of deletes, binds, references, and of a model the columns of
-its result. It is recorded when rows are loaded (recorded_forms.py); a table without a record tells by its own columns
-which mode made it (docs/decisions/0020-forms-of-tables.md).
+A form holds the load mode with its options, key, delete policy, binds, references and, for a model, the columns of its
+result. It is recorded when rows are loaded (recorded_forms.py); a table without a record tells by its own columns which
+mode made it (docs/decisions/0020-forms-of-tables.md).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from millrace.warehouse.target import Target
 
 @dataclass(frozen=True)
 class Form:
-    """What a table was made by."""
+    """The declaration by which a table was made."""
 
     load: str
     """Name of the load mode."""
@@ -31,19 +31,19 @@ class Form:
     key: Sequence[str]
     """The columns that identify a row."""
     deletes: str
-    """What happens to deleted rows."""
+    """The delete policy."""
     binds: Mapping[str, Any] = field(default_factory=dict)
     """The binds, by column."""
     references: Mapping[str, str] = field(default_factory=dict)
     """The dimension that a column refers to, by column."""
     result: str = ""
-    """Hash of the columns of a model ('': of a stream)."""
+    """Hash of the columns of a model; '': it is the form of a stream."""
     required: Sequence[str] = ()
     """The columns of a model that refuse NULL."""
     indexes: Mapping[str, str] = field(default_factory=dict)
     """The states of indexes, by their names."""
     function: str = ""
-    """Hash of the function that last computed all rows of a model ('': of a stream, or not recorded)."""
+    """Hash of the function that last computed all rows of a model; '': it is a stream, or it was not recorded."""
     is_left: bool = False
     """Whether rows were loaded into the pipeline's streams while the model was not declared."""
 
@@ -58,14 +58,14 @@ class Form:
         return cls(**{name: value for name, value in orjson.loads(text).items() if name in names})
 
     def without(self, dimension: str) -> Form:
-        """Return the form of a table whose rows are not bound to this dimension yet, and do not refer to it."""
+        """Return the form without its bind and reference to a dimension, so that rows count as not bound to it."""
         binds = {column: bind for column, bind in self.binds.items() if bind["dimension"] != dimension}
         references = {column: name for column, name in self.references.items() if name != dimension}
         return replace(self, binds=binds, references=references)
 
     @property
     def named(self) -> frozenset[str]:
-        """Names of the added columns that options name."""
+        """Names of the added columns that the options name."""
         mode = load_mode_named(self.load)
         return (
             frozenset(self.options[name] for name in mode.column_options if name in self.options)
@@ -90,9 +90,7 @@ def form_of(target: Target) -> Form:
 
 
 def other_function(target: Target, recorded: Form | None) -> str:
-    """Return what a person should know if the rows of a model were computed by another function than now; '' if
-    not.
-    """
+    """Return a warning if another function than now computed the rows of a model; '' if not."""
     if recorded is None or not recorded.function or recorded.function == target.derivation.function_hash:
         return ""
     return (

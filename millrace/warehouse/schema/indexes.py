@@ -1,7 +1,7 @@
-"""Indexes, where a warehouse has them: by which columns rows of a target are found.
+"""Indexes: the columns by which rows of a target are found, in a warehouse that has indexes.
 
-An index holds texts of limited length only. Texts are measured before they are loaded, so that an index whose limit one
-of them would pass is dropped in time; it is not made again.
+An index holds texts of limited length only. Texts are measured before they are loaded, so that an index is dropped
+before a text would be too long for it; it is not made again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from millrace.warehouse.schema.changes_of_form import CreateIndex, DropIndex, To
 from millrace.warehouse.target import Target
 
 INDEX_BYTES = 2_000
-"""Greatest size of the texts of one row in an index; Postgres's limit is 2,704 with all that belongs to it."""
+"""The greatest size of the texts of one row in an index. Postgres's limit is 2,704, which includes some overhead."""
 MAX_COLUMNS = 8
 MADE, TOO_LONG, NOT_OURS = "made", "too long", "not ours"
 _OWNED = """
@@ -53,7 +53,7 @@ class Index:
 
     @property
     def name(self) -> str:
-        """The name by which its state is recorded."""
+        """The name under which its state is recorded."""
         return f"{self.table}:{','.join(self.columns)}" + (f" where {self.where}" if self.where else "")
 
 
@@ -72,7 +72,7 @@ def find_wanted_indexes(target: Target) -> list[Index]:
 
 
 class Indexes:
-    """The indexes of one target: which are there, and which have to be made or dropped."""
+    """The indexes of one target, and which of them have to be made or dropped."""
 
     def __init__(
         self, target: Target, columns: Mapping[str, DataType | None], longest_bytes: Mapping[str, int]
@@ -85,11 +85,11 @@ class Indexes:
         self._longest_bytes = longest_bytes
 
     def of_new_table(self) -> dict[Index, str]:
-        """Return all indexes of a table that is made now, each with its state."""
+        """Return all indexes of a new table, each with its state."""
         return {one: TOO_LONG if self._bytes(one) > INDEX_BYTES else MADE for one in find_wanted_indexes(self._target)}
 
     def changes(self, connection: Any, recorded: Mapping[str, str]) -> tuple[list[Change], dict[str, str]]:
-        """Return the changes of a table that is there, and the states of its indexes once they are made."""
+        """Return the changes of the indexes of an existing table, and their states after the changes."""
         states: dict[str, str] = {}
         changes: list[Change] = []
         for one in find_wanted_indexes(self._target):
@@ -110,7 +110,7 @@ class Indexes:
         return sum(self._longest_bytes.get(name, 0) for name in self._texts & {*index.columns})
 
     def _state_of_table(self, connection: Any, index: Index) -> str:
-        """Return the state by the rows that are there, which nobody measured."""
+        """Return the state of an index by the rows of the table, which nobody has measured."""
         texts = sorted(self._texts & {*index.columns})
         if not texts:
             return MADE
@@ -121,7 +121,7 @@ class Indexes:
         return TOO_LONG if max(longest, self._bytes(index)) > INDEX_BYTES else MADE
 
     def _is_owned(self, connection: Any) -> bool:
-        """Return whether this user may make an index: a table that it was only allowed to write is not its own."""
+        """Return whether this user may make an index: only the owner of a table may, not every user who writes it."""
         with connection.cursor() as cursor:
             cursor.execute(_OWNED, (self._target.table.schema, self._target.table.name))
             return bool(cursor.fetchone()[0])
@@ -134,7 +134,7 @@ class Indexes:
         )
 
     def _find_existing(self, connection: Any, index: Index) -> Sequence[str]:
-        """Return the names of the indexes on these columns that are there."""
+        """Return the names of the indexes on these columns."""
         with connection.cursor() as cursor:
             cursor.execute(_HELD, (self._target.table.schema, self._target.table.name))
             return [

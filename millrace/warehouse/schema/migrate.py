@@ -1,7 +1,7 @@
-"""Migrating: the schema changes a load needs, as far as the stream's policy allows them.
+"""Make schema changes, if the stream's policy allows them.
 
-All are refused before any is made. Each step is a transaction of its own, ahead of the load's: a crash between two of
-them leaves a target that holds what it held, and the next load reads the catalog again.
+All are checked before any is made. Each step is a transaction of its own, before that of the load: a crash between two
+steps leaves a target with the values that it held, and the next load reads the catalog again.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from millrace.warehouse.schema.changes import Change, ColumnLeft, CreateTable, S
 from millrace.warehouse.session import lock_table
 
 _OTHERS_DEPEND_ON_IT = frozenset({"2BP01", "0A000"})
-"""A view over the column: Redshift will not drop it, Postgres will not alter it."""
+"""Codes that mean that a view reads the column: Redshift will not drop it, Postgres will not alter it."""
 
 
 def migrate(connection: Any, changes: Sequence[Change], policy: SchemaPolicy, place: str) -> None:
-    """Make the changes; commits. Afterwards the target has what it had and takes what will be loaded.
+    """Make the changes; commits. Afterwards the target takes the rows that will be loaded.
 
-    ``evolve`` makes the additive ones, ``freeze`` creates the target and makes none afterwards, ``quarantine`` the same
-    but that a column may leave: rows that would need another change were rejected when they were read.
-    Raises SchemaConflict, before anything is done, for a change the policy refuses, and when something in the
-    warehouse depends on a column that must be widened; Conflict when another load changed it meanwhile.
+    ``evolve`` makes the additive changes, ``freeze`` creates the target and makes no changes afterwards, ``quarantine``
+    is like ``freeze``, but a column may be missing in the source: rows that would need another change were rejected
+    when they were read. Raises SchemaConflict, before anything is done, for a change that the policy refuses, and when
+    something in the warehouse depends on a column that must be widened; Conflict when another load changed the column
+    meanwhile.
     """
     refuse(changes, policy, place)
     connection.rollback()
@@ -46,7 +47,7 @@ def refuse(changes: Sequence[Change], policy: SchemaPolicy, place: str) -> None:
 
 
 def allows(policy: SchemaPolicy, change: Change) -> bool:
-    """Return whether a load makes this change; otherwise it fails. Policies are about columns."""
+    """Return whether a load makes this change; otherwise the load fails. Policies are about columns only."""
     if not change.of_columns:
         return change.additive
     match policy:
@@ -87,8 +88,9 @@ def _run(connection: Any, change: Change, step: Step, place: str) -> None:
 
 
 def _refuse_outdated(cursor: Any, change: WidenType, place: str) -> None:
-    """Raise Conflict when another load made the column wider still: to make it narrower again would round its values
-    silently.
+    """Raise Conflict when another load made the column still wider.
+
+    To make it narrower again would round its values silently.
     """
     cursor.execute(change.table.describe_column(change.name))
     described = cursor.fetchone()

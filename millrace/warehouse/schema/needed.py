@@ -1,4 +1,4 @@
-"""Which changes targets need, by what the catalog and the ledger say of them."""
+"""Which schema changes targets need, by the catalog and the ledger."""
 
 from __future__ import annotations
 
@@ -39,15 +39,17 @@ class Needs:
     models: Mapping[str, Target]
     """The targets of all models of the pipeline, by name."""
     indexes: dict[str, dict[str, str]] = field(default_factory=dict)
-    """The states of indexes once the changes are made, by member."""
+    """The states of indexes after the changes, by stream or model."""
     completed: dict[str, set[str]] = field(default_factory=dict)
-    """Columns, by member, with keys that the dimensions they refer to may lack, of whichever row."""
+    """Columns, by model, that hold keys which the dimensions that they refer to may lack, in any row."""
     longest_keys: Counter[str] = field(default_factory=Counter)
-    """The bytes of the longest key, by the dimension that is referred to."""
+    """The length of the longest key in bytes, by the dimension that is referred to."""
 
     def changes(self, target: Target, arriving: ArrivingColumns) -> list[Change]:
-        """Return the changes with which a target takes the arriving columns (none: those that it needs whatever is
-        loaded). Raises ConfigurationError if it cannot take them.
+        """Return the changes with which a target takes the arriving columns.
+
+        Without arriving columns these are the changes that it needs whatever is loaded. Raises ConfigurationError if it
+        cannot take them.
         """
         target.check_columns(arriving.columns)
         existing, recorded = self.catalog.columns(target), self.forms.of(target)
@@ -86,7 +88,7 @@ class Needs:
         return [replace(one, indexes=made) if isinstance(one, CreateTable) else one for one in changes]
 
     def refer(self, fact: Target, longest_bytes: Mapping[str, int]) -> None:
-        """Note how long the keys are that a fact brings, and those that it holds and its dimensions may lack."""
+        """Remember how long the keys are that a fact brings, and the keys of its rows that dimensions may lack."""
         existing, recorded = self.catalog.columns(fact) or {}, self.forms.of(fact)
         for column, name in fact.relations.references.items():
             former = existing.get(column)
@@ -101,8 +103,9 @@ class Needs:
         return replace(arriving, longest_bytes={**arriving.longest_bytes, target.keys[0]: longest})
 
     def prepare(self, target: Target) -> list[Change]:
-        """Make the changes that a table needs before it is read, whatever is loaded into it; they are none where there
-        is no table. Commits. Raises SchemaConflict for a change that is refused.
+        """Make the changes that a table needs before it is read, whatever is loaded into it. Commits.
+
+        There are none if there is no table. Raises SchemaConflict for a change that is refused.
         """
         existing = self.catalog.columns(target)
         if existing is None:
@@ -122,8 +125,9 @@ class Needs:
             migrate(self.connection, changes, target.policies.schema_policy, target.place)
 
     def record(self, target: Target, at: datetime, *, is_of_all: bool = False) -> None:
-        """Record the form of a table that is there, but its function only where that computed all rows (``is_of_all``).
-        The caller commits.
+        """Record the form of a table that is there. The caller commits.
+
+        Its function is recorded only if that computed all rows (``is_of_all``).
         """
         if self.catalog.columns(target) is None:
             return
@@ -133,7 +137,7 @@ class Needs:
         self.forms.record(target, replace(form, indexes=self.indexes.get(target.owner.name, {})), at)
 
     def _find_unrelated(self, target: Target) -> Iterator[Change]:
-        """Find binds and references that the rows of a table were not loaded with."""
+        """Find binds and references with which the rows of a table were not loaded."""
         recorded, relations = self.forms.of(target), target.relations
         binds = [one for one in relations.binds if not recorded or recorded.binds.get(one.column) != bind_form(one)]
         references = [
@@ -158,6 +162,6 @@ class Needs:
 
 
 def needs_of(connection: Any, ledger: Ledger, targets: Sequence[Target], models: Mapping[str, Target]) -> Needs:
-    """Return the needs of targets of one pipeline and of all of its models."""
+    """Return the needs of some targets of a pipeline and of all of its models."""
     forms = RecordedForms(connection, ledger, targets[0].owner.pipeline)
     return Needs(connection, ledger, Catalog(connection, [*targets, *models.values()]), forms, models)

@@ -1,4 +1,4 @@
-"""Which changes a table needs to be of the form that is declared (docs/decisions/0020-forms-of-tables.md)."""
+"""Which changes a table needs to have the declared form (docs/decisions/0020-forms-of-tables.md)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from millrace.warehouse.table import Table
 from millrace.warehouse.target import Target, TargetColumns
 
 _TELLING = {"Scd2": VERSION_HASH, "History": VERSION}
-"""Columns that tables of one mode alone have, for the modes there were before forms were recorded."""
+"""Columns that only tables of one load mode have, for the modes that existed before forms were recorded."""
 
 
 def form_changes(target: Target, existing: Collection[str], recorded: Form | None) -> list[Change]:
-    """Return what has to change in a table, which has the ``existing`` columns, so that it is of the declared form;
-    only what is refused, if anything is.
+    """Return the changes with which a table with the ``existing`` columns has the declared form.
+
+    If any change is refused, only refused changes are returned.
     """
     table = target.table
     if recorded is None:
@@ -41,13 +42,13 @@ def form_changes(target: Target, existing: Collection[str], recorded: Form | Non
 
 
 def rename_columns(existing: TargetColumns, changes: Sequence[Change]) -> TargetColumns:
-    """Return the columns of a table as they are called once the changes are made."""
+    """Return the columns of a table under their names after the changes."""
     names = _names(changes)
     return {names.get(name, name): data_type for name, data_type in existing.items()}
 
 
 def rename_indexes(recorded: Form | None, changes: Sequence[Change]) -> dict[str, str]:
-    """Return the states of indexes as they are recorded once the changes are made."""
+    """Return the states of indexes as they are recorded after the changes."""
     names = _names(changes)
     found = {}
     for index, state in (recorded.indexes if recorded else {}).items():
@@ -108,7 +109,7 @@ def _find_other_mode(
 
 
 def _continues(target: Target, recorded: Form) -> bool:
-    """Whether rows that the recorded mode loaded are as the declared one would have loaded them."""
+    """Return whether rows that the recorded mode loaded are equal to rows that the declared mode would have loaded."""
     former = load_mode_named(recorded.load)
     return former is not None and former.has_one_row_per_key and target.load.has_one_row_per_key
 
@@ -130,7 +131,7 @@ def _find_other_options(
 
 
 def _rename(table: Table, existing: Collection[str], names: Mapping[str, str]) -> Iterator[Change]:
-    """Rename columns that still have their former name: a run that did not end may have renamed some."""
+    """Yield renames of the columns that still have their former names. An earlier run may have renamed some of them."""
     for old, new in names.items():
         if old in existing and new in existing:
             wanted = f"that name for {old}"
@@ -165,7 +166,7 @@ def _refuse(target: Target, table: Table, was: str, declared: str, what: str) ->
 
 
 def _how_to_make_again(target: Target) -> str:
-    """Return how a table is made again with another form."""
+    """Return how a person makes the table again with another form."""
     if target.owner.is_model:
         return f"make the table again: `{target.owner.reload_command}`"
     return f"give the stream another target, or drop {target.name}: the next run loads all of it"

@@ -1,4 +1,4 @@
-"""The forms of a pipeline's tables as the ledger has them."""
+"""The forms of a pipeline's tables that are recorded in the ledger."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from millrace.warehouse.schema.form import Form
 from millrace.warehouse.target import Target
 
 MAX_FORM_BYTES = 65_535
-"""Length of the ledger's column."""
+"""The length of the ledger's column for a form."""
 SINCE_VERSION = 3
-"""The version of the ledger from which on forms are recorded."""
+"""The first version of the ledger that records forms."""
 
 
 class RecordedForms:
-    """The recorded forms of one pipeline, asked once."""
+    """The recorded forms of one pipeline. They are queried once."""
 
     def __init__(self, connection: Any, ledger: Ledger, pipeline: str) -> None:
         self._connection, self._ledger, self._pipeline = connection, ledger, pipeline
         self._texts: dict[str, str] | None = None
 
     def of(self, target: Target) -> Form | None:
-        """Return the recorded form of a target; None where it was not recorded."""
+        """Return the recorded form of a target; None if it was not recorded."""
         text = self._read().get(target.owner.name)
         return Form.from_json(text) if text else None
 
@@ -34,8 +34,9 @@ class RecordedForms:
         self._record(target.owner.name, form, at)
 
     def leave(self, declared: Collection[str], at: datetime) -> list[str]:
-        """Record of the models that are not ``declared`` that rows were loaded without them; return the names of those
-        that this is new of. The caller commits.
+        """Record that rows were loaded without the models that are not ``declared``. The caller commits.
+
+        Return the names of the models for which this was not recorded before.
         """
         forms = {member: Form.from_json(text) for member, text in self._read().items() if member not in declared}
         left = {member: form for member, form in forms.items() if form.result and not form.is_left}
@@ -68,8 +69,9 @@ class RecordedForms:
 
 
 def _text(form: Form) -> str:
-    """Return the text of a form. One that is too long is recorded without the columns that refuse NULL, which may be
-    many.
+    """Return the text of a form.
+
+    A text that is too long leaves out the columns that refuse NULL, which may be many.
     """
     text = form.as_json()
     return text if len(text.encode()) <= MAX_FORM_BYTES else replace(form, required=()).as_json()

@@ -1,7 +1,8 @@
-"""A view for each table of versions, to look up what was valid at a moment: ``<table>_at``, with half-open times.
+"""A view for each table of versions that tells what was valid at a moment: ``<table>_at``, with half-open times.
 
-A version is valid from ``valid_from`` on and before ``valid_until`` (NULL while nothing followed), whatever gap its
-``end`` follows. These stand first, so that the view can be replaced when its table has got a further column.
+A version is valid from ``valid_from`` on and before ``valid_until`` (NULL while it is the last), whichever rule the
+``end`` of the declaration follows. These two columns come first, so that the view can be replaced when its table has
+got another column.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ VALID_FROM, VALID_UNTIL = "valid_from", "valid_until"
 
 
 def make_version_views(connection: Any, targets: Sequence[Target], others: Collection[str]) -> list[str]:
-    """Make or replace a view of each target that keeps versions with times, without a commit. Return their names; of
-    one that is not made, why. ``others`` are the names of the views that the pipeline brings.
+    """Make or replace a view of each target that keeps versions with times, without a commit.
+
+    Return the names of the views and, for a view that is not made, the reason. ``others`` are the names of the
+    pipeline's own views.
     """
     versioned = [target for target in targets if target.load.validity]
     if not versioned:
@@ -41,8 +44,9 @@ def make_version_views(connection: Any, targets: Sequence[Target], others: Colle
 
 
 def version_view(target: Target, columns: Sequence[str]) -> str:
-    """Return the statement that makes the view. Columns of the table that have the name of a column of the view are
-    left out.
+    """Return the statement that makes the view.
+
+    Columns of the table with the name of a column of the view are left out.
     """
     validity = target.load.validity
     if validity is None:

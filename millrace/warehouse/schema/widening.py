@@ -1,4 +1,4 @@
-"""Which type can hold all values of another type, and the narrowest one that can hold those of two types.
+"""Which type can hold all values of another type, and the narrowest type that can hold the values of two types.
 
 Lengths of texts and bytes do not count here: they are measured, not declared (changes.py).
 """
@@ -16,8 +16,11 @@ _HELD_KINDS: Mapping[Kind, frozenset[Kind]] = {
     Kind.FLOAT64: frozenset({Kind.INT16, Kind.INT32, Kind.FLOAT32}),
     Kind.TIMESTAMP: frozenset({Kind.DATE}),
 }
-"""Kinds whose every value is a value of the kind: a float of 24 bits holds 16, one of 53 bits holds 32, none holds 64.
-A moment without a time zone is none of one with it: which zone was meant is not written."""
+"""For each kind, the kinds whose every value it holds.
+
+A float of 24 bits holds integers of 16 bits, a float of 53 bits those of 32, none holds those of 64. A moment with a
+time zone does not hold moments without one: the zone that was meant is not written.
+"""
 
 _DIGITS: Mapping[Kind, int] = {Kind.INT16: 5, Kind.INT32: 10, Kind.INT64: 19}
 """Number of digits of the longest whole number."""
@@ -32,13 +35,13 @@ def holds(former: DataType, wanted: DataType) -> bool:
 
 
 def supertype(former: DataType, wanted: DataType) -> DataType | None:
-    """Return the narrowest type that holds the values of both, ``former`` itself where it does; None: there is none."""
+    """Return the narrowest type that holds the values of both, ``former`` itself if it does; None: there is none."""
     candidates = (former, wanted, _common_decimal(former, wanted), FLOAT64)
     return next((one for one in candidates if one and holds(one, former) and holds(one, wanted)), None)
 
 
 def _common_decimal(former: DataType, wanted: DataType) -> DataType | None:
-    """Return None where one of the two is no exact number, or the digits of both are too many."""
+    """Return the decimal that holds the values of both; None if one is no exact number, or has too many digits."""
     first, second = _measures(former), _measures(wanted)
     if first is None or second is None:
         return None
@@ -47,7 +50,7 @@ def _common_decimal(former: DataType, wanted: DataType) -> DataType | None:
 
 
 def _measures(data_type: DataType) -> tuple[int, int] | None:
-    """Digits before and behind the point of an exact number."""
+    """Return the digits before and after the point of an exact number; None for other types."""
     if data_type.kind is Kind.DECIMAL:
         scale = data_type.scale or 0
         return (data_type.precision or MAX_PRECISION) - scale, scale
