@@ -128,7 +128,11 @@ class Incremental(Capture):
 
 @dataclass(frozen=True)
 class Snapshot(Capture):
-    """Capture of the whole table at every run; a key that is not read was deleted. For tables that are small."""
+    """Capture of the whole table at every run; a key that is not read was deleted. For tables that are small.
+
+    MongoDB shows no snapshot of a collection: a document that was not read counts as deleted if a look-up by its key
+    does not find it either.
+    """
 
     stamp: str = ""
     """The field that says when a row was changed, if there is one: by it freshness is measured."""
@@ -143,9 +147,6 @@ class Snapshot(Capture):
 
     @override
     def problem_with(self, stream: Stream) -> Problem | None:
-        kind = stream.reference.kind
-        if not (kind.has_snapshot or kind.is_queue):
-            return f"{kind.title} gives no snapshot of a {kind.unit}", "declare Incremental and a sweep"
         if stream.sweep:
             return "a snapshot compares everything at every run already", "declare no sweep"
         return super().problem_with(stream)

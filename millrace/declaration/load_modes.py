@@ -75,6 +75,11 @@ class Replace(LoadMode):
     def problem_with_stream(self, stream: Stream) -> Problem | None:
         if not stream.is_snapshot:
             return ("Replace needs the whole table at every run", "declare capture=Snapshot()")
+        if not stream.reference.kind.has_snapshot:
+            return (
+                f"Replace counts equal rows, and {stream.reference.kind.title} may give a row twice",
+                "declare load=Merge()",
+            )
         return self.refuse_policy(stream.deletes) if stream.deletes != "hard" else None
 
     @override

@@ -159,11 +159,26 @@ class Extraction:
         for frame in frames:
             present = [column for column in columns if column.name in frame.columns]
             rows = frame.select(pl.col(column.name).cast(polars_type(column.type), strict=False) for column in present)
-            for keys in self._accepted_keys:
-                rows = rows.join(keys, on=self._keys, how="anti")
+            rows = self.without_accepted(rows)
             self._files.write("former", rows, present)
             self._replaced += count_same_keys(rejected, rows)
         self._columns = self._columns or {column.name: column for column in columns}
+
+    def without_accepted(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return the rows of the target whose key is not among the accepted rows. Only a snapshot keeps its keys."""
+        for keys in self._accepted_keys:
+            typed = keys.select(pl.col(name).cast(rows.schema[name]) for name in self._keys)
+            rows = rows.join(typed, on=self._keys, how="anti")
+        return rows
+
+    def some_keys(self, most: int) -> list[tuple[Any, ...]]:
+        """Return keys of accepted rows, at most so many. Only a snapshot keeps its keys."""
+        return [key for keys in self._accepted_keys[:1] for key in keys.head(most).rows()]
+
+    @property
+    def key_names(self) -> list[str]:
+        """The columns of the key."""
+        return self._keys
 
     @property
     def scan_prefix(self) -> str:

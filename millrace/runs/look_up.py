@@ -16,9 +16,9 @@ from typing import Any
 from millrace.base.errors import FatalError
 from millrace.base.types import Column
 from millrace.declaration.captures import follows_deletes
+from millrace.runs.chunks import broken_look_up
 from millrace.runs.context import StreamContext
 from millrace.runs.extract import Extraction
-from millrace.runs.reads import broken_look_up
 from millrace.sources.chunk import Keys
 
 Key = tuple[Any, ...]

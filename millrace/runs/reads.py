@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import aclosing
 from functools import partial
 
-from millrace.base.errors import FatalError, RetryableError
 from millrace.lake.batch import Batch, BatchKind
+from millrace.runs.chunks import require_all, take_chunks
 from millrace.runs.context import StreamContext
 from millrace.runs.extract import Extraction, Purpose
+from millrace.runs.missed_rows import add_missed_rows
 from millrace.runs.quarantine import count_rejected_before
-from millrace.sources.chunk import Reading, Window
-
-WRITTEN_MEANWHILE = 0.01
-"""Share of the rows that may be new when a source without snapshots is counted after it was read."""
+from millrace.sources.chunk import Window
 
 
 async def read_window(
@@ -53,6 +50,8 @@ async def read_window(
             note_lost(extraction, () if selected.is_chosen else lost)
             note_unfilled(extraction, (await context.state()).unfilled if selected == Window() else ())
             taken = await take_chunks(reading, extraction)
+            if kind == "snapshot" and not context.stream.reference.kind.has_snapshot:
+                taken += await add_missed_rows(context, extraction, target_columns)
             if selected == Window():
                 await require_all(context, reading, taken)
             if context.stream.reconcile is not None and read.next_position is not None:
@@ -85,41 +84,3 @@ def note_unfilled(extraction: Extraction, models: Sequence[str]) -> None:
     """Report that everything was read because of models that were never loaded."""
     if models:
         extraction.add_note(f"all rows were read for {', '.join(models)}, which was never loaded")
-
-
-async def take_chunks(reading: Reading, extraction: Extraction) -> int:
-    """Add every chunk of a reading to the batch. Return how many rows there were, with rejected rows."""
-    rows = 0
-    async with aclosing(reading.chunks()) as chunks:
-        async for chunk in chunks:
-            await asyncio.to_thread(extraction.add, chunk)
-            rows += chunk.frame.height + chunk.rejected.height
-            del chunk  # or it would live until the next one is there
-    return rows
-
-
-async def require_all(context: StreamContext, reading: Reading, rows: int) -> None:
-    """Check that a read of everything gave all rows.
-
-    Raises RetryableError when the source holds more than ``rows``: rows that were not read would be taken for deleted,
-    or never be read.
-    """
-    held = await reading.count()
-    allowed = rows * (1 + WRITTEN_MEANWHILE) if reading.facts.row_id_column else rows
-    if held is not None and held > allowed:
-        raise RetryableError(
-            f"the source holds {held} rows and gave {rows} when all were read",
-            place=f"stream {context.stream.name} ({context.stream.source})",
-            remedy="nothing was committed; run again, and look for what limits the results of this user's queries if "
-            "it stays",
-        )
-
-
-def broken_look_up(context: StreamContext, keys: int, kinds: str) -> FatalError:
-    """Return the error of a source that shows rows and does not find them by their keys."""
-    return FatalError(
-        f"{keys} rows that the source holds are not found by their key ({kinds})",
-        place=f"stream {context.stream.name} ({context.stream.source})",
-        remedy="nothing was committed and nothing is taken for deleted; look for what limits the results of this "
-        "user's queries, or declare a key of whole numbers or plain text",
-    )

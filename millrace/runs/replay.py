@@ -11,10 +11,10 @@ from millrace.base.rejects import FILE_IS_GONE, NO_LOCATION, REJECT_SCHEMA
 from millrace.base.types import Column
 from millrace.declaration.model import Model
 from millrace.lake.batch import Batch
+from millrace.runs.chunks import broken_look_up, take_chunks
 from millrace.runs.context import StreamContext
 from millrace.runs.extract import Extraction, Purpose
 from millrace.runs.quarantine import read_open_rejects
-from millrace.runs.reads import broken_look_up, take_chunks
 from millrace.sources.chunk import Keys
 
 

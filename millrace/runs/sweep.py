@@ -15,10 +15,11 @@ import polars as pl
 from millrace.base.types import Column
 from millrace.drivers.worker import Worker
 from millrace.lake.batch import Batch
+from millrace.runs.chunks import require_all
 from millrace.runs.context import StreamContext
 from millrace.runs.extract import Extraction, Purpose
 from millrace.runs.look_up import LookUps
-from millrace.runs.reads import note_lost, read_window, require_all
+from millrace.runs.reads import note_lost, read_window
 from millrace.runs.scan import ScanWriter
 from millrace.sources.chunk import Reading, Window
 from millrace.warehouse.compare import Scan

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+import pytest
+
+from millrace import Stream
 from millrace.sources.chunk import Keys, Source, Window
+from tests.support.engine import Engine
 
 Question = Literal["rows", "keys", "scan"]
 """Of a source: the rows of these keys, which of these keys there are, or all rows."""
@@ -60,3 +64,16 @@ class _AlteredReading:
     async def chunks(self) -> AsyncIterator[Any]:
         async for chunk in self._reading.chunks():
             yield replace(chunk, frame=self._alter(chunk.frame))
+
+
+def alter_answers(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, before: Callable[[], object] = lambda: None, **answers: Alter
+) -> None:
+    """Let the sources of an engine answer so from now on."""
+
+    @contextmanager
+    def source(stream: Stream) -> Iterator[Any]:
+        with Engine._source(engine, stream) as real:
+            yield AlteredSource(real, cast("dict[Question, Alter]", answers), before)
+
+    monkeypatch.setattr(engine, "_source", source)

@@ -6,9 +6,9 @@ The source is a real one whose answers are made worse on their way (altered_sour
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -21,7 +21,7 @@ from millrace.declaration.captures import DeletePolicy
 from millrace.runs import look_up
 from millrace.sources import chunk
 from millrace.sources.tables import TableSource
-from tests.support.altered_source import Alter, AlteredSource
+from tests.support.altered_source import Alter, alter_answers
 from tests.support.engine import Engine
 
 T = Stream("t", "postgres:public.t", "id", Incremental("changed", overlap=timedelta(0)))
@@ -45,17 +45,7 @@ Lie = Callable[..., None]
 @pytest.fixture
 def lie(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Lie:
     """``lie(rows=…, keys=…, scan=…, before=…)``: from now on the engine's sources answer so."""
-    honest = engine._source
-
-    def begin(before: Callable[[], object] = lambda: None, **answers: Any) -> None:
-        @contextmanager
-        def source(stream: Stream) -> Iterator[Any]:
-            with honest(stream) as real:
-                yield AlteredSource(real, answers, before)
-
-        monkeypatch.setattr(engine, "_source", source)
-
-    return begin
+    return partial(alter_answers, engine, monkeypatch)
 
 
 def fill(engine: Engine, rows: int = 10) -> None:
