@@ -88,7 +88,7 @@ DATABASES = {
                 "SOURCE_POSTGRES_URL",
                 "the source database; SOURCE_POSTGRES_<CONNECTION>_URL is a further one, `postgres/<connection>:` in a "
                 "stream",
-                "postgresql://reader:password@db.example.com:5432/bank?sslmode=require",
+                "postgresql://reader:password@db.example.com:5432/bank",
                 "one source at least",
                 secret=True,
             ),
@@ -101,8 +101,8 @@ DATABASES = {
             Variable(
                 "SOURCE_MYSQL_URL",
                 "the source MySQL, or MariaDB; SOURCE_MYSQL_<CONNECTION>_URL is a further one, `mysql/<connection>:` "
-                "in a stream; TLS is verified (`ssl_mode`, `ssl_ca`) unless it is on this machine",
-                "mysql://reader:password@db.example.com:3306/shop?ssl_ca=/etc/ssl/rds.pem",
+                "in a stream",
+                "mysql://reader:password@db.example.com:3306/shop",
                 "one source at least",
                 secret=True,
             ),
@@ -115,7 +115,7 @@ DATABASES = {
             Variable(
                 "SOURCE_MONGO_URL",
                 "the source MongoDB; SOURCE_MONGO_<CONNECTION>_URL is a further one, `mongo/<connection>:` in a stream",
-                "mongodb://reader:password@db.example.com:27017/?tls=true&tlsCAFile=/etc/ssl/rds.pem&retryWrites=false",
+                "mongodb://reader:password@db.example.com:27017/",
                 "one source at least",
                 secret=True,
             ),

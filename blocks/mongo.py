@@ -11,7 +11,8 @@ from millrace.drivers import mongo_client
 class MongoDB(Block):
     """A MongoDB or Amazon DocumentDB server.
 
-    DocumentDB wants TLS on, its CA file, and retryable writes off.
+    A server that is not this machine is asked for TLS, and verified, unless the URL or the block says less. DocumentDB
+    wants retryable writes off.
 
     Example:
         ```python
@@ -25,9 +26,15 @@ class MongoDB(Block):
     _block_type_slug = "mongodb"
 
     url: SecretStr = Field(description="mongodb:// or mongodb+srv://, with user and password.")
-    tls: bool | None = Field(default=None, title="TLS", description="On or off; empty: as the URL says.")
+    tls: bool | None = Field(
+        default=None,
+        title="TLS",
+        description="On or off; empty: as the URL says, else on unless the server is this machine.",
+    )
     tls_ca_file: str | None = Field(
-        default=None, title="TLS CA File", description="Path of the CA bundle where flows run; empty: the system's."
+        default=None,
+        title="TLS CA File",
+        description="Path of the CA bundle where flows run; empty: AWS's for DocumentDB, else the system's.",
     )
     retry_writes: bool | None = Field(default=None, description="Off for DocumentDB; empty: as the URL says.")
     server_selection_timeout_seconds: float = Field(

@@ -12,6 +12,7 @@ from pydantic import Field
 from sqlalchemy.pool import NullPool
 
 from millrace.blocks.connector import POSTGRES_DRIVER, REDSHIFT_DRIVER, connector_of, parsed
+from millrace.blocks.tls import verified
 
 CONNECT_ARGUMENTS: dict[str, Any] = {
     "connect_timeout": 10,
@@ -73,7 +74,8 @@ def opener(connector: SqlAlchemyConnector) -> Callable[[], Any]:
     """Return a function that opens connections of the driver, one for each call, outside any pool."""
     engine = connector.get_engine(poolclass=NullPool)
     positional, named = engine.dialect.create_connect_args(engine.url)
-    arguments = {**named, **(connector.connect_args or {})}
+    own = {name: named[name] for name in engine.url.query if name in named} | (connector.connect_args or {})
+    arguments = verified(engine.url.get_backend_name(), engine.url.host or "", named, own)
     # Not by the engine, which asks the server first, in a transaction that some poolers do not take.
     return lambda: engine.dialect.connect(*positional, **arguments)
 

@@ -11,10 +11,11 @@ import os
 import secrets
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pymysql
@@ -44,6 +45,7 @@ SETTINGS = {
     "innodb-flush-method": "nosync",
     "innodb-doublewrite": "OFF",
 }
+NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -153,17 +155,17 @@ def is_available() -> bool:
     return bool(os.environ.get(URL_VARIABLE) or shutil.which("mariadbd", path=SEARCHED))
 
 
-def start_mysql(directory: Path, *, port: int | None = None) -> MySQLServer:
+def start_mysql(directory: Path, *, port: int | None = None, settings: Mapping[str, str] = NO_SETTINGS) -> MySQLServer:
     """Start a server with its data in ``directory``, and wait until it accepts logins.
 
     The directory is created at the first start and kept for the next one. With MYSQL_URL set, that server is used
     instead. Raises ConfigurationError if MariaDB is not installed, Unreachable if it does not start.
     """
-    return wait_for_mysql(launch_mysql(directory, port=port))
+    return wait_for_mysql(launch_mysql(directory, port=port, settings=settings))
 
 
-def launch_mysql(directory: Path, *, port: int | None = None) -> MySQLServer:
-    """Start a server with its data in ``directory`` without waiting for it."""
+def launch_mysql(directory: Path, *, port: int | None = None, settings: Mapping[str, str] = NO_SETTINGS) -> MySQLServer:
+    """Start a server with its data in ``directory`` without waiting for it; ``settings`` are further ones."""
     if given := os.environ.get(URL_VARIABLE):
         return MySQLServer(None, make_url(given))
     install, serve = _program("mariadb-install-db"), _program("mariadbd")
@@ -171,7 +173,7 @@ def launch_mysql(directory: Path, *, port: int | None = None) -> MySQLServer:
     password = _prepare(directory, user)
     process = Process(
         "mysql",
-        ["/bin/sh", "-ec", _script(install, serve, port := port or free_port())],
+        ["/bin/sh", "-ec", _script(install, serve, port := port or free_port(), settings)],
         log_path=directory / "mysql.log",
         environment=ENVIRONMENT,
         user=user,
@@ -220,7 +222,7 @@ def _prepare(directory: Path, user: str | None) -> str:
     return password
 
 
-def _script(install: str, serve: str, port: int) -> str:
+def _script(install: str, serve: str, port: int, settings: Mapping[str, str]) -> str:
     """Return a script that installs the data at the first start, then becomes the server.
 
     The data gets its final name when it is complete. Each server has its own directory for temporary tables, because it
@@ -228,8 +230,8 @@ def _script(install: str, serve: str, port: int) -> str:
     """
     log_size = f"--innodb-log-file-size={SETTINGS['innodb-log-file-size']}"
     installing = ["--auth-root-authentication-method=normal", "--skip-test-db", log_size]
-    settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
-    serving = [f"--port={port}", "--socket=mysql.sock", *settings]
+    options = [f"--{name}={value}" for name, value in {**SETTINGS, **settings}.items()]
+    serving = [f"--port={port}", "--socket=mysql.sock", *options]
     own = '--no-defaults --tmpdir="$PWD/temporary"'
     return (
         "mkdir -p temporary; [ -d data ] || { rm -rf data.unfinished; "

@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from sqlalchemy.engine import make_url
 
-from local.mysql import SEARCHED, UNPRIVILEGED_USER
+from local.mysql import NO_SETTINGS, SEARCHED, UNPRIVILEGED_USER
 from local.processes import LOCALHOST, Process, as_user, free_port
 from millrace.base.errors import ConfigurationError
 
@@ -46,9 +47,17 @@ class PgBouncer:
 
 
 def start_pgbouncer(
-    directory: Path, url: str, mode: PoolMode, *, pool_size: int = 3, round_robin: bool = False
+    directory: Path,
+    url: str,
+    mode: PoolMode,
+    *,
+    pool_size: int = 3,
+    round_robin: bool = False,
+    settings: Mapping[str, object] = NO_SETTINGS,
 ) -> PgBouncer:
     """Start one before the server of a ``postgresql://`` URL and wait until it listens; ``directory`` is made.
+
+    ``settings`` are further lines of its configuration.
 
     Raises ConfigurationError if PgBouncer is not installed, Unreachable if it does not start.
     """
@@ -59,6 +68,7 @@ def start_pgbouncer(
     configuration = CONFIGURATION.format(
         host=LOCALHOST, server_port=server.port, port=port, mode=mode, pool_size=pool_size, round_robin=round_robin
     )
+    configuration += "".join(f"{name} = {value}\n" for name, value in settings.items())
     (directory / "pgbouncer.ini").write_text(configuration, encoding="utf-8")
     (directory / "users.txt").write_text(f'"{server.username}" "{server.password}"\n', encoding="utf-8")
     for path in (directory, *directory.iterdir()) if user else ():

@@ -5,9 +5,10 @@ Motor is deprecated by its makers in favour of PyMongo's own async API; the chan
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias
+from urllib.parse import unquote, urlsplit
 
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import errors
@@ -22,6 +23,7 @@ from millrace.base.errors import (
     Unreachable,
 )
 from millrace.base.redact import redact
+from millrace.drivers.authorities import authorities_for, is_on_this_machine, tell_unverified
 from millrace.drivers.meanings import Meaning, Said, find_meaning
 
 MongoClient: TypeAlias = AsyncIOMotorClient[dict[str, Any]]
@@ -29,6 +31,7 @@ MongoClient: TypeAlias = AsyncIOMotorClient[dict[str, Any]]
 APPLICATION_NAME = "millrace"
 SERVER_SELECTION_TIMEOUT_SECONDS = 10.0
 SOCKET_TIMEOUT_SECONDS = 300.0
+INSECURE_OPTIONS = ("tlsInsecure", "tlsAllowInvalidCertificates", "tlsAllowInvalidHostnames")
 CREDENTIALS_CODES = frozenset({18, 8000})
 PERMISSION_CODE = 13
 PASSING_CODES = frozenset(
@@ -43,6 +46,17 @@ RETRYABLE_LABELS = frozenset({"RetryableError", "TransientTransactionError", "Re
 CORRECT_THE_BLOCK = "correct the URL and options of the MongoDB block"
 _MEANINGS = (
     Meaning(
+        ConfigurationError,
+        "name the authority that signed the server's certificate in tlsCAFile, and write the host by the name that the "
+        "certificate is for; tlsAllowInvalidCertificates=true asks for less, and nobody knows who answers",
+        signs=("CERTIFICATE_VERIFY_FAILED",),
+    ),
+    Meaning(
+        Unreachable,
+        "see that the server runs and speaks TLS; with tls=false passwords and documents travel as they are",
+        signs=("SSL handshake failed",),
+    ),
+    Meaning(
         Unreachable,
         "run again",
         instead="the member that answered is no primary any more",
@@ -50,7 +64,7 @@ _MEANINGS = (
     ),
     Meaning(
         Unreachable,
-        "see that the server runs and that host, port and TLS options are right",
+        "see that the server runs and that host, port and TLS options are right (to a server without TLS, tls=false)",
         classes=(errors.ConnectionFailure,),
     ),
     Meaning(ConfigurationError, CREDENTIALS_REMEDY, instead="user or password is refused", codes=CREDENTIALS_CODES),
@@ -77,23 +91,48 @@ def open_client(
 ) -> MongoClient:
     """Open a client for ``mongodb://`` or ``mongodb+srv://``; it connects at its first use.
 
-    Options that are None are as the URL says. Raises ConfigurationError if the URL or an option is wrong.
+    Options that are None are as the URL says; where it does not say either, a server that is not this machine is asked
+    for TLS, and verified. Raises ConfigurationError if the URL or an option is wrong.
     """
     options: dict[str, Any] = {"tls": tls, "tlsCAFile": tls_ca_file, "retryWrites": retry_writes}
+    options = {name: value for name, value in options.items() if value is not None}
     try:
-        if query := url.partition("?")[2]:
-            # The client only warns about an option it does not understand, and a misspelt tls means no TLS.
-            split_options(query, validate=True, warn=False)
+        query = url.partition("?")[2]
+        # The client only warns about an option it does not understand, and a misspelt tls means no TLS.
+        said = split_options(query, validate=True, warn=False) if query else {}
+        options |= _verifying(url, {name.lower(): value for name, value in {**said, **options}.items()})
         return AsyncIOMotorClient(
             url,
             appname=APPLICATION_NAME,
             serverSelectionTimeoutMS=round(server_selection_timeout_seconds * 1000),
             connectTimeoutMS=round(server_selection_timeout_seconds * 1000),
             socketTimeoutMS=round(socket_timeout_seconds * 1000),
-            **{name: value for name, value in options.items() if value is not None},
+            **options,
         )
     except (errors.PyMongoError, ValueError, OSError) as error:
         raise ConfigurationError(redact(error), place="MongoDB connection", remedy=CORRECT_THE_BLOCK) from None
+
+
+def _verifying(url: str, said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that verify a server which is not this machine, as far as ``said`` has none of them.
+
+    Names in ``said`` are in lower case.
+    """
+    hosts = _hosts(url)
+    is_near = all(map(is_on_this_machine, hosts))
+    is_tls = said.get("tls", url.startswith("mongodb+srv:") or not is_near)
+    less = next((f"{name}=true" for name in INSECURE_OPTIONS if said.get(name.lower())), "" if is_tls else "tls=false")
+    if less and not is_near:
+        tell_unverified(hosts[0], less)
+    if not is_tls:
+        return {}
+    return {"tls": True} | ({} if "tlscafile" in said else {"tlsCAFile": authorities_for(hosts[0])})
+
+
+def _hosts(url: str) -> list[str]:
+    """Return the hosts of a URL. PyMongo would look up those of ``mongodb+srv://``, which may take its time."""
+    named = url.partition("://")[2].partition("?")[0].partition("/")[0].rpartition("@")[2]
+    return [urlsplit(f"//{unquote(host)}").hostname or unquote(host) for host in named.split(",")]
 
 
 async def check(client: MongoClient, place: str) -> None:
@@ -118,7 +157,7 @@ def translate(error: errors.PyMongoError, place: str) -> MillraceError:
     """
     if isinstance(error, errors.OperationFailure):
         return _translate_answer(error, place)
-    if meaning := find_meaning(_MEANINGS, Said(error)):
+    if meaning := find_meaning(_MEANINGS, Said(error, words=str(error))):
         return meaning.raised(redact(str(error).split(", Timeout:")[0]), place)
     return FatalError(f"{type(error).__name__} of MongoDB", place=place, remedy="look at the server's log")
 

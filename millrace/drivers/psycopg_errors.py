@@ -168,15 +168,24 @@ _OF_CONNECTIONS = (
     ),
     Meaning(
         ConfigurationError,
+        "name the authority that signed the server's certificate in sslrootcert, and see that the certificate has not "
+        "expired; or ask for less with sslmode=require, and nobody knows who answers",
+        signs=("certificate verify failed",),
+    ),
+    Meaning(
+        ConfigurationError,
+        "write the host by the name that the certificate is for; sslmode=verify-ca does not look at the name",
+        signs=("does not match host name",),
+    ),
+    Meaning(
+        ConfigurationError,
+        "switch TLS on at the server; or write sslmode=disable, and passwords and rows travel as they are",
+        signs=("does not support SSL",),
+    ),
+    Meaning(
+        ConfigurationError,
         "correct sslmode and the files of sslrootcert, sslcert and sslkey in the URL",
-        signs=(
-            "does not support SSL",
-            "certificate verify failed",
-            "certificate file",
-            "private key file",
-            "does not match host name",
-            "invalid sslmode",
-        ),
+        signs=("certificate file", "private key file", "invalid sslmode"),
     ),
     Meaning(
         ConfigurationError,

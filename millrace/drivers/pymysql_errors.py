@@ -58,7 +58,8 @@ _OF_CONNECTIONS = _CREDENTIALS | _CONNECTION | _EXHAUSTED
 """Their messages come before the language is set, and name users and hosts."""
 _CERTIFICATE = Meaning(
     ConfigurationError,
-    "name the server's authority in ssl_ca, or ask for less with ssl_mode",
+    "name the authority that signed the server's certificate in ssl_ca, and write the host by the name that the "
+    "certificate is for; or ask for less with ssl_mode",
     codes={CR.CR_SSL_CONNECTION_ERROR},
     # What Python says of a certificate, within the error of the connection.
     signs=("CERTIFICATE_VERIFY_FAILED",),
