@@ -22,7 +22,8 @@ def verified(backend: str, host: str, defaults: Mapping[str, Any], given: Mappin
     """
     if backend == "mysql":
         return {**defaults, **given, **_of_pymysql(host, given)}
-    return {name: value for name, value in defaults.items() if name not in _OF_LIBPQ} | given | _of_libpq(host, given)
+    plain = {name: value for name, value in defaults.items() if name not in _OF_LIBPQ}
+    return {**plain, **given, **_of_libpq(host, given)}
 
 
 def _of_libpq(host: str, given: Mapping[str, Any]) -> dict[str, Any]:
