@@ -109,7 +109,7 @@ def _require(environment: Mapping[str, str]) -> None:
     missing = {name: name for name in ("LANDING_BUCKET", "PROCESSED_BUCKET") if not environment.get(name)}
     if not any(_SOURCE.fullmatch(name) and value for name, value in environment.items()):
         missing["SOURCE_POSTGRES_URL"] = "SOURCE_POSTGRES_URL"
-    for prefix in _warehouse_prefixes(environment):
+    for prefix in warehouse_prefixes(environment):
         url = environment.get(f"{prefix}_URL", "")
         if not url:
             missing[f"{prefix}_URL"] = "WAREHOUSE_URL"
@@ -121,7 +121,7 @@ def _require(environment: Mapping[str, str]) -> None:
         raise ConfigurationError("variables are missing", place="environment", remedy=f"set {told}")
 
 
-def _warehouse_prefixes(environment: Mapping[str, str]) -> dict[str, str]:
+def warehouse_prefixes(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the connections of warehouses by the beginning of their variables' names, the common warehouse first."""
     found = {name: _WAREHOUSE.fullmatch(name) for name in sorted(environment) if environment[name]}
     named = {match["prefix"]: _connection(match) for match in found.values() if match}
@@ -132,7 +132,7 @@ def _connection(match: re.Match[str]) -> str:
     return (match["connection"] or "").lower().replace("_", "-")
 
 
-def _sources(environment: Mapping[str, str]) -> Iterator[tuple[SourceKind, str, str]]:
+def sources_of(environment: Mapping[str, str]) -> Iterator[tuple[SourceKind, str, str]]:
     """Yield kind, name of the document and variable of each source."""
     for variable, url in sorted(environment.items()):
         match = _SOURCE.fullmatch(variable)
@@ -142,7 +142,7 @@ def _sources(environment: Mapping[str, str]) -> Iterator[tuple[SourceKind, str, 
 
 
 def _databases(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
-    for kind, name, variable in _sources(environment):
+    for kind, name, variable in sources_of(environment):
         if kind in DATABASES:
             yield name, database(variable, environment[variable])
 
@@ -183,7 +183,7 @@ def resolved(block: AnyBlock, environment: Mapping[str, str]) -> AnyBlock:
 
 
 def _warehouses(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
-    for prefix, connection in _warehouse_prefixes(environment).items():
+    for prefix, connection in warehouse_prefixes(environment).items():
         name, variable = names.warehouse_name(connection), f"{prefix}_URL"
         connector = database(variable, environment[variable])
         yield name, connector
@@ -191,18 +191,19 @@ def _warehouses(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
 
 
 def _on_aws(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
-    credentials = _credentials(environment)
+    credentials = credentials_of(environment)
     yield names.AWS, credentials
     for name, variable in ((names.LANDING, "LANDING_BUCKET"), (names.PROCESSED, "PROCESSED_BUCKET")):
         yield name, S3Bucket(bucket_name=environment[variable], credentials=credentials)
-    for kind, name, variable in _sources(environment):
+    for kind, name, variable in sources_of(environment):
         if kind.is_queue:
-            yield name, _queue(environment[variable], credentials, place=variable)
+            yield name, queue_of(environment[variable], credentials, place=variable)
     if topic_arn := environment.get("ALERT_TOPIC_ARN"):
-        yield names.ALERTS, _topic(topic_arn, credentials)
+        yield names.ALERTS, topic_of(topic_arn, credentials)
 
 
-def _queue(url: str, credentials: AwsCredentials, *, place: str) -> Queue:
+def queue_of(url: str, credentials: AwsCredentials, *, place: str) -> Queue:
+    """Return the block of a queue. Raises ConfigurationError, naming ``place``, if the URL is wrong."""
     try:
         return Queue(url=url, credentials=credentials)
     except ValidationError:
@@ -213,7 +214,8 @@ def _queue(url: str, credentials: AwsCredentials, *, place: str) -> Queue:
         ) from None
 
 
-def _topic(topic_arn: str, credentials: AwsCredentials) -> SnsNotification:
+def topic_of(topic_arn: str, credentials: AwsCredentials) -> SnsNotification:
+    """Return the block of a topic. Raises ConfigurationError if the ARN is wrong."""
     try:
         return SnsNotification(topic_arn=topic_arn, credentials=credentials)
     except ValidationError:
@@ -224,7 +226,8 @@ def _topic(topic_arn: str, credentials: AwsCredentials) -> SnsNotification:
         ) from None
 
 
-def _credentials(environment: Mapping[str, str]) -> AwsCredentials:
+def credentials_of(environment: Mapping[str, str]) -> AwsCredentials:
+    """Return the block with which AWS is asked."""
     region, endpoint = environment.get("AWS_DEFAULT_REGION"), environment.get("AWS_ENDPOINT_URL")
     if not endpoint:
         # On AWS the task's role signs; keys that were stored here would outlive it and be used in its place.

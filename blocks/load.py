@@ -24,24 +24,24 @@ AnyBlock = TypeVar("AnyBlock", bound=Block)
 
 async def load_database(reference: SourceReference) -> Block:
     """Load the block of the database that a stream is read from. Raises ConfigurationError if it is missing."""
-    return await _load(
+    return await load(
         DATABASES[reference.kind].block_type, names.source_name(reference.kind.name, reference.connection)
     )
 
 
 async def load_source_postgres(connection: str = "") -> SqlAlchemyConnector:
     """Load the block of the source Postgres of this connection. Raises ConfigurationError if it is missing."""
-    return await _load(SqlAlchemyConnector, names.source_name("postgres", connection))
+    return await load(SqlAlchemyConnector, names.source_name("postgres", connection))
 
 
 async def load_source_mysql(connection: str = "") -> SqlAlchemyConnector:
     """Load the block of the source MySQL of this connection. Raises ConfigurationError if it is missing."""
-    return await _load(SqlAlchemyConnector, names.source_name("mysql", connection))
+    return await load(SqlAlchemyConnector, names.source_name("mysql", connection))
 
 
 async def load_source_mongo(connection: str = "") -> MongoDB:
     """Load the block of the source MongoDB of this connection. Raises ConfigurationError if it is missing."""
-    return await _load(MongoDB, names.source_name("mongo", connection))
+    return await load(MongoDB, names.source_name("mongo", connection))
 
 
 async def load_source_queue(connection: str = "") -> Queue:
@@ -49,7 +49,7 @@ async def load_source_queue(connection: str = "") -> Queue:
 
     Its dead-letter queue has the connection ``names.dead_letter(connection)``.
     """
-    return await _load(Queue, names.source_name("sqs", connection))
+    return await load(Queue, names.source_name("sqs", connection))
 
 
 async def load_warehouse(connection: str = "") -> Warehouse:
@@ -57,23 +57,24 @@ async def load_warehouse(connection: str = "") -> Warehouse:
 
     Raises ConfigurationError if it is missing.
     """
-    return await _load(Warehouse, names.warehouse_name(connection))
+    return await load(Warehouse, names.warehouse_name(connection))
 
 
 async def load_landing() -> BucketStore:
     """Load the landing zone of the lake, where batches are. Raises ConfigurationError if its block is missing."""
-    return BucketStore(await _load(S3Bucket, names.LANDING))
+    return BucketStore(await load(S3Bucket, names.LANDING))
 
 
 async def load_processed() -> BucketStore:
     """Load the processed zone of the lake. Raises ConfigurationError if its block is missing."""
-    return BucketStore(await _load(S3Bucket, names.PROCESSED))
+    return BucketStore(await load(S3Bucket, names.PROCESSED))
 
 
 _DEPLOYED = "; of a deployed environment, give its secret a value and run `python -m infra.deploy up` (docs/runbook.md)"
 
 
-async def _load(block_type: type[AnyBlock], name: str) -> AnyBlock:
+async def load(block_type: type[AnyBlock], name: str) -> AnyBlock:
+    """Load a block by its type and name. Raises ConfigurationError if it is missing or wrong."""
     found = await _find(block_type, name)
     if found is None:
         raise _wrong(block_type, name, "is not there", f"set {names.variable_name(name)}, and ")

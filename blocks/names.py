@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from millrace.declaration.pipeline import Pipeline
+
 WAREHOUSE = "warehouse"
 LANDING = "landing"
 PROCESSED = "processed"
@@ -29,3 +31,13 @@ def variable_name(document: str) -> str:
     """Return the variable that describes a source, a warehouse or a zone of the lake: ``SOURCE_POSTGRES_URL``."""
     kind = "BUCKET" if document in {LANDING, PROCESSED} else "URL"
     return f"{document}_{kind}".upper().replace("-", "_")
+
+
+def variables_of(pipeline: Pipeline) -> set[str]:
+    """Return the variables of the URLs that a pipeline needs to run.
+
+    The URL of a queue is not a secret, so it is not among them.
+    """
+    sources = {stream.reference for stream in pipeline.streams}
+    documents = {source_name(one.kind.name, one.connection) for one in sources if not one.kind.is_queue}
+    return {variable_name(name) for name in documents | {WAREHOUSE, warehouse_name(pipeline.warehouse)}}

@@ -9,15 +9,15 @@ import asyncio
 import unicodedata
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from prefect._internal.compatibility.async_dispatch import async_dispatch
 from prefect.blocks.abstract import NotificationBlock, NotificationError
 from prefect_aws import AwsCredentials
 from pydantic import Field
 from typing_extensions import override
 
-from millrace.base.errors import ConfigurationError, MillraceError, Unreachable
+from millrace.base.errors import MillraceError
 from millrace.base.redact import redact
+from millrace.drivers.botocore_errors import topic_errors
 
 SUBJECT_CHARACTERS = 100
 """SNS refuses longer subjects, and any character that is not printable ASCII."""
@@ -25,8 +25,6 @@ BODY_BYTES = 200 * 1024
 """SNS refuses messages above 256 KB, the subject included."""
 # An alert must not keep a failed run alive for minutes: boto's own limits are 60 seconds, five times over.
 CLIENT_CONFIG: dict[str, Any] = {"connect_timeout": 5, "read_timeout": 10, "retries": {"max_attempts": 2}}
-MISSING_STATUS, THROTTLED_STATUS = 404, 429
-PASSING_CODES = frozenset({"Throttled", "ThrottledException", "Throttling", "KMSThrottling", "RequestTimeout"})
 
 
 class SnsNotification(NotificationBlock):
@@ -78,22 +76,11 @@ class SnsNotification(NotificationBlock):
         message = {"TopicArn": self.topic_arn, "Message": _plain_body(body)}
         if title := _plain_subject(subject or ""):
             message["Subject"] = title
-        try:
-            self._client().publish(**message)
-        except ClientError as error:
-            raise _refusal(error, self.topic_arn) from None
-        except NoCredentialsError:
-            raise ConfigurationError(
-                "there are no AWS credentials",
-                place=self.topic_arn,
-                remedy="give the process a role, or set keys in the AWS block",
-            ) from None
-        except BotoCoreError as error:
-            raise Unreachable(
-                redact(error), place=self.topic_arn, remedy="see that SNS's endpoint and the network are right"
-            ) from None
+        with topic_errors(self.topic_arn):
+            self.client().publish(**message)
 
-    def _client(self) -> Any:
+    def client(self) -> Any:
+        """Return a boto3 client of SNS in the region of the topic."""
         parameters = self.credentials.aws_client_parameters
         own = parameters.model_copy(update={"config": {**(parameters.config or {}), **CLIENT_CONFIG}})
         region = self.topic_arn.split(":")[3]
@@ -110,17 +97,3 @@ def _plain_subject(text: str) -> str:
 def _plain_body(text: str) -> str:
     # SNS refuses an empty message.
     return redact(text).encode()[:BODY_BYTES].decode(errors="ignore") or "-"
-
-
-def _refusal(error: ClientError, topic_arn: str) -> MillraceError:
-    code = error.response.get("Error", {}).get("Code", "")
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if status == MISSING_STATUS:
-        return ConfigurationError(
-            "the topic is not there", place=topic_arn, remedy="create it, or correct the block's topic_arn"
-        )
-    if status == THROTTLED_STATUS or status >= 500 or code in PASSING_CODES:
-        return Unreachable(f"SNS answers {status} {code}", place=topic_arn, remedy="try again later")
-    return ConfigurationError(
-        f"SNS answers {status} {code}", place=topic_arn, remedy="see that role or keys may sns:Publish to this topic"
-    )

@@ -70,6 +70,13 @@ class BucketStore:
         """The name of the bucket."""
         return str(self._bucket.bucket_name)
 
+    def region(self) -> str:
+        """Return the region of the bucket."""
+        with self._errors(""):
+            answer = self._client.head_bucket(Bucket=self.name)
+        headers = answer["ResponseMetadata"]["HTTPHeaders"]
+        return str(answer.get("BucketRegion") or headers.get("x-amz-bucket-region") or "an unknown region")
+
     def uri(self, key: str) -> str:
         """Return ``s3://bucket/folder/key``."""
         return f"s3://{self.name}/{self._full(key)}"

@@ -19,7 +19,16 @@ from typing_extensions import override
 
 from millrace.base.errors import ConfigurationError
 from millrace.cli import sample
-from millrace.cli.command import AsJson, absolute_path, build_request, fail, name_options, print_message, run_flow
+from millrace.cli.command import (
+    FAILED,
+    AsJson,
+    absolute_path,
+    build_request,
+    fail,
+    name_options,
+    print_message,
+    run_flow,
+)
 from millrace.declaration.consent import NO_CONSENT, Consent
 
 if TYPE_CHECKING:
@@ -244,6 +253,32 @@ def views(pipeline: PipelineName, as_json: AsJson = False) -> None:
 
     made = run_flow(create_views(absolute_path(pipeline)))
     print_json(made) if as_json else print_lines(made)
+
+
+@application.command()
+def doctor(
+    pipeline: Annotated[
+        list[str] | None,
+        typer.Option("--pipeline", help="What must run (repeatable).", show_default="all whose variables are set"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check every server, right, bucket, queue and block that runs need, and name what fixes each fault."""
+    from millrace.blocks.checks import EnvironmentChecks, runnable
+    from millrace.blocks.prefect_checks import prefect_checks
+    from millrace.checks.check import Result, run_checks
+    from millrace.cli.show import print_json, print_outcomes
+    from millrace.declaration.find import find_pipeline, pipeline_names
+
+    try:
+        found = [find_pipeline(absolute_path(name)) for name in pipeline or pipeline_names()]
+    except ConfigurationError as error:
+        fail(error)
+    places = EnvironmentChecks(os.environ, found if pipeline else runnable(found, os.environ)).places()
+    outcomes = run_checks([*places, prefect_checks(os.environ)])
+    print_json(outcomes) if as_json else print_outcomes(outcomes)
+    if any(outcome.result is Result.WRONG for outcome in outcomes):
+        raise typer.Exit(FAILED)
 
 
 @application.command()

@@ -13,6 +13,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 
 from millrace.base.escaping import escape_json, escape_unprintable
+from millrace.checks.check import Outcome, Result
 from millrace.queues.consumer import Collected
 from millrace.runs.reload import ReloadResult
 from millrace.seed_data.events.sending import Sent
@@ -51,6 +52,17 @@ def print_table(table: Table) -> None:
     out = console()
     needed = Measurement.get(out, out.options.update(max_width=UNLIMITED_WIDTH), table)
     console(needed.minimum if out.is_terminal else needed.maximum).print(table)
+
+
+def print_outcomes(outcomes: Sequence[Outcome]) -> None:
+    """Print a line for each check, and below each that failed what fixes it."""
+    width = max((len(f"{outcome.place}: {outcome.name}") for outcome in outcomes), default=0)
+    lines = []
+    for outcome in outcomes:
+        lines.append(f"{outcome.result:7}  {f'{outcome.place}: {outcome.name}':{width}}  {outcome.found}")
+        lines += [f"{'':7}  {'':{width}}  Remedy: {outcome.remedy}"] if outcome.remedy else []
+    wrong = sum(outcome.result is Result.WRONG for outcome in outcomes)
+    print_lines([*lines, f"{len(outcomes)} checks, {wrong} wrong." if wrong else f"{len(outcomes)} checks, all ok."])
 
 
 def _add_numbers(table: Table, *names: str) -> None:

@@ -21,7 +21,7 @@ from infra import image as images
 from infra.change import Action, StackChange
 from infra.cloud_environment import CloudEnvironment
 from infra.commands import ROOT, output
-from infra.settings import variables_of
+from millrace.blocks.names import variables_of
 from millrace.declaration.find import find_pipeline
 
 FILE = ROOT / "prefect.yaml"

@@ -17,8 +17,9 @@ from infra.cloudformation import Progress
 from infra.deployments import apply_deployments
 from infra.pool import apply_pool, template
 from infra.secret_values import apply_secrets
-from infra.settings import runnable, variables_of
+from infra.settings import runnable
 from millrace.blocks.bootstrap import bootstrap
+from millrace.blocks.names import variables_of
 from millrace.blocks.reference import reference
 from millrace.declaration.find import find_pipeline
 from millrace.flows.automations import apply_automations, declared_promises

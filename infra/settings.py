@@ -10,8 +10,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from infra import work_pool
-from millrace import Pipeline
 from millrace.base.errors import ConfigurationError
+from millrace.blocks.names import variables_of
 from millrace.declaration.find import find_pipeline, pipeline_names
 
 ENVIRONMENTS = Path(__file__).with_name("environments")
@@ -90,23 +90,9 @@ class Settings(BaseModel):
         }
 
 
-def variables_of(pipeline: Pipeline) -> set[str]:
-    """Return the variables of the URLs that a pipeline needs to run.
-
-    The URL of a queue is not a secret, so it is not among them.
-    """
-    sources = {stream.reference for stream in pipeline.streams}
-    found = {_variable(f"SOURCE_{one.kind.name}", one.connection) for one in sources if not one.kind.is_queue}
-    return found | {"WAREHOUSE_URL", _variable("WAREHOUSE", pipeline.warehouse)}
-
-
 def runnable(pipelines: Iterable[str], known: Collection[str]) -> list[str]:
     """Return the pipelines with all required variables among the given ones."""
     return [name for name in pipelines if variables_of(find_pipeline(name)) <= set(known)]
-
-
-def _variable(prefix: str, connection: str) -> str:
-    return "_".join(filter(None, (prefix, connection, "URL"))).upper().replace("-", "_")
 
 
 def read_settings(environment: str) -> Settings:

@@ -14,7 +14,7 @@ from infra.cloud_environment import CloudEnvironment
 from infra.deployments import read_declared, read_stored
 from infra.pool import find_pool
 from infra.secret_values import apply_secrets
-from infra.settings import variables_of
+from millrace.blocks.names import variables_of
 from millrace.declaration.find import find_pipeline
 
 WELL = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE")

@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from local.redshift.errors import NOT_SUPPORTED, SYNTAX_ERROR, RedshiftError, unsupported_here
+from local.aws import ACCOUNT_ID
+from local.redshift.errors import INTERNAL_ERROR, NOT_SUPPORTED, SYNTAX_ERROR, RedshiftError, unsupported_here
 from local.redshift.lexer import Token
 from local.redshift.stream import TokenStream
 
@@ -78,8 +79,8 @@ def _location(stream: TokenStream) -> str:
 
 def _authorization(stream: TokenStream) -> bool:
     if stream.accept("IAM_ROLE"):
-        if not stream.accept("DEFAULT") and not ROLE.fullmatch(stream.string()):
-            raise RedshiftError(SYNTAX_ERROR, "Invalid IAM_ROLE", rule="IAM_ROLE { default | 'arn:aws:iam::…:role/…' }")
+        if not stream.accept("DEFAULT"):
+            _assume(stream.string())
         return True
     if stream.accept("CREDENTIALS"):
         stream.accept("AS")
@@ -89,6 +90,20 @@ def _authorization(stream: TokenStream) -> bool:
         stream.string()
         return True
     return False
+
+
+def _assume(roles: str) -> None:
+    """Refuse a role that the cluster cannot be associated with; one of its own account is taken for associated."""
+    if not ROLE.fullmatch(roles):
+        raise RedshiftError(SYNTAX_ERROR, "Invalid IAM_ROLE", rule="IAM_ROLE { default | 'arn:aws:iam::…:role/…' }")
+    first = roles.partition(",")[0]
+    if f"::{ACCOUNT_ID}:" not in first:
+        raise RedshiftError(
+            INTERNAL_ERROR,
+            f"User arn:aws:redshift:us-east-1:{ACCOUNT_ID}:dbuser:cluster/loader is not authorized to assume IAM Role "
+            f"{first}",
+            rule="COPY: authorization parameters (the role is attached to the cluster, or is reached by chaining)",
+        )
 
 
 def _format(stream: TokenStream) -> str:

@@ -81,6 +81,24 @@ _S3 = AwsService(
     ),
     otherwise=Meaning(ConfigurationError, "see that the role or keys may read and write this bucket"),
 )
+_SNS = AwsService(
+    "SNS",
+    (
+        Meaning(
+            ConfigurationError,
+            "create it, or correct the block's topic_arn",
+            instead="the topic is not there",
+            statuses={404},
+        ),
+        Meaning(
+            Unreachable,
+            "try again later",
+            codes={"Throttled", "ThrottledException", "Throttling", "KMSThrottling", "RequestTimeout"},
+            statuses={THROTTLED_STATUS, *SERVER_ERRORS},
+        ),
+    ),
+    otherwise=Meaning(ConfigurationError, "see that role or keys may use this topic"),
+)
 _FAILURES = (
     Meaning(
         ConfigurationError,
@@ -119,6 +137,13 @@ def queue_errors(place: str) -> Iterator[None]:
 def bucket_errors(place: str) -> Iterator[None]:
     """Translate errors of boto3 about a bucket, naming ``place``."""
     with _aws_errors(_S3, place):
+        yield
+
+
+@contextmanager
+def topic_errors(place: str) -> Iterator[None]:
+    """Translate errors of boto3 about a topic, naming ``place``."""
+    with _aws_errors(_SNS, place):
         yield
 
 

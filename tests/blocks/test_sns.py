@@ -72,7 +72,7 @@ async def test_no_answer_is_unreachable_and_shows_no_secret(inbox: Inbox) -> Non
     block = inbox.block()
     silent = AwsClientParameters(endpoint_url=f"http://{LOCALHOST}:{free_port()}")
     credentials = block.credentials.model_copy(update={"aws_client_parameters": silent})
-    with pytest.raises(Unreachable, match="Remedy: see that SNS's endpoint") as raised:
+    with pytest.raises(Unreachable, match="Remedy: see that the endpoint") as raised:
         await block.model_copy(update={"credentials": credentials}).anotify("body")
     assert "local-emulator-only" not in str(raised.value)
 

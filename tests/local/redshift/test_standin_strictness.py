@@ -69,6 +69,10 @@ def test_wide_and_dictionary_encoded_columns_load(redshift: Any) -> None:
         ("SELECT a FROM t QUALIFY row_number() OVER (ORDER BY a) = 1", "not supported by the stand-in"),
         (f"CREATE TABLE {'x' * 64} (a INT)", "not supported by the stand-in"),
         ("COPY t FROM 's3://b/k' IAM_ROLE 'arn:wrong' FORMAT PARQUET", "IAM_ROLE"),
+        (
+            "COPY t FROM 's3://b/k' IAM_ROLE 'arn:aws:iam::210987654321:role/r' FORMAT PARQUET MANIFEST",
+            "is not authorized to assume IAM Role arn:aws:iam::210987654321:role/r",
+        ),
         ("COPY t FROM 's3://b/k' FORMAT PARQUET", "authorization"),
         ("SET lock_timeout TO 1", "SET takes Redshift's parameters only"),
         ("SELECT stl_load_errors.query FROM stl_load_errors", "stl_load_errors"),

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
-from pathlib import Path
 
 import psycopg2
 import pytest
 
-from local import postgres
 from local.postgres import PostgresServer, start_postgres
-from local.processes import as_user
 from local.stack import Stack
 from millrace import Incremental, Stream
 from millrace.sources.chunk import ReadFacts, Window
 from millrace.sources.postgres import PostgresSource
 from tests.conftest import unique
-from tests.support.replicas import BLIND, HOUR, started, until
+from tests.support.replicas import BLIND, HOUR, start_replica, started, until
 
 NOTES = Stream("notes", "postgres:public.notes", "id", Incremental("changed", timedelta(0)))
 
@@ -40,19 +34,6 @@ def servers(stack: Stack) -> Iterator[tuple[PostgresServer, PostgresServer]]:
     finally:
         for server in filter(None, (replica, primary)):
             server.stop()
-
-
-def start_replica(primary: PostgresServer, directory: Path) -> PostgresServer:
-    home = directory / "replica"
-    home.mkdir()
-    user = postgres.UNPRIVILEGED_USER if os.getuid() == 0 else None
-    shutil.copy(directory / "primary" / "superuser-password", home)
-    if user:
-        shutil.chown(home, user)
-    program = postgres._binaries(directory / "primary", user) / "pg_basebackup"
-    command = [str(program), "-D", str(home / "data"), "-R", "-X", "stream", "-c", "fast", "-d", primary.url()]
-    subprocess.run(command, **as_user(user), env=postgres.ENVIRONMENT, cwd="/", check=True, capture_output=True)
-    return start_postgres(home)
 
 
 @pytest.fixture
