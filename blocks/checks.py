@@ -38,7 +38,7 @@ from millrace.checks.lake import Bucket
 from millrace.checks.messages import QueueAddress, Topic
 from millrace.checks.server import Server
 from millrace.checks.tables import MYSQL_TABLES, POSTGRES_TABLES, TableKind, TableServer
-from millrace.checks.warehouse import WarehouseServer
+from millrace.checks.warehouse import LoadedWarehouse
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.source_kinds import MYSQL, POSTGRES, SourceKind
 from millrace.declaration.stream import Stream
@@ -116,7 +116,7 @@ class EnvironmentChecks:
                 for schema in (pipeline.target_schema, pipeline.target_model_schema)
             ]
             server = _server(place, variable, connector, "redshift" if "redshift" in driver else "postgres", "postgres")
-            return WarehouseServer(
+            return LoadedWarehouse(
                 server,
                 opener_naming(connector, database_errors, place),
                 dialect_for(driver),

@@ -13,7 +13,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 
 from millrace.base.escaping import escape_json, escape_unprintable
-from millrace.checks.check import Outcome, Result
+from millrace.checks.check import CheckOutcome, Result
 from millrace.queues.consumer import Collected
 from millrace.runs.reload import ReloadResult
 from millrace.seed_data.events.sending import Sent
@@ -54,7 +54,7 @@ def print_table(table: Table) -> None:
     console(needed.minimum if out.is_terminal else needed.maximum).print(table)
 
 
-def print_outcomes(outcomes: Sequence[Outcome]) -> None:
+def print_outcomes(outcomes: Sequence[CheckOutcome]) -> None:
     """Print a line for each check, and below each that failed what fixes it."""
     width = max((len(f"{outcome.place}: {outcome.name}") for outcome in outcomes), default=0)
     lines = []

@@ -41,7 +41,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CheckOutcome:
     """How a check ended, what was found, and what fixes it."""
 
     place: str
@@ -54,7 +54,7 @@ class Outcome:
     """The command or change that fixes it; '' if nothing is wrong."""
 
 
-def run_checks(places: Sequence[Sequence[Check]]) -> list[Outcome]:
+def run_checks(places: Sequence[Sequence[Check]]) -> list[CheckOutcome]:
     """Run the checks of every place, places side by side, and return the outcomes in the order of the checks."""
     with ThreadPoolExecutor(PLACES_AT_ONCE) as pool:
         # Each with the settings of Prefect that hold here.
@@ -71,13 +71,13 @@ def failed_check(place: str, name: str, does: str, error: MillraceError) -> Chec
     return Check(place, name, does, fail)
 
 
-def _run_place(checks: Sequence[Check]) -> list[Outcome]:
-    outcomes: list[Outcome] = []
+def _run_place(checks: Sequence[Check]) -> list[CheckOutcome]:
+    outcomes: list[CheckOutcome] = []
     failed = ""
     for check in checks:
         if failed:
             found = f"not tried, because the check `{failed}` failed"
-            outcomes.append(Outcome(check.place, check.name, check.does, Result.SKIPPED, found))
+            outcomes.append(CheckOutcome(check.place, check.name, check.does, Result.SKIPPED, found))
             continue
         outcomes.append(outcome := _run(check))
         if check.is_needed and outcome.result is Result.WRONG:
@@ -85,12 +85,12 @@ def _run_place(checks: Sequence[Check]) -> list[Outcome]:
     return outcomes
 
 
-def _run(check: Check) -> Outcome:
+def _run(check: Check) -> CheckOutcome:
     try:
-        return Outcome(check.place, check.name, check.does, Result.OK, redact(check.run()))
+        return CheckOutcome(check.place, check.name, check.does, Result.OK, redact(check.run()))
     except MillraceError as error:
         found, remedy = redact(error.problem), redact(error.remedy)
     # A check must not end the others, and the words of an unknown error may hold a secret.
     except Exception as error:
         found, remedy = f"an unexpected {type(error).__name__}", "run `millrace doctor` with --debug, and report it"
-    return Outcome(check.place, check.name, check.does, Result.WRONG, found, remedy)
+    return CheckOutcome(check.place, check.name, check.does, Result.WRONG, found, remedy)

@@ -34,7 +34,7 @@ _ROLE_REFUSED = re.compile(r"not authorized to assume|is not associated|assume I
 
 
 @dataclass(frozen=True)
-class WarehouseServer:
+class LoadedWarehouse:
     """A warehouse, and what loads need of it."""
 
     server: Server
