@@ -52,15 +52,15 @@ class CollectRequest(FlowParameters):
 
         Raises ConfigurationError for a stream that does not exist, or that does not come from a queue.
         """
-        asked = [pipeline.stream(name) for name in dict.fromkeys(self.streams)]
-        for stream in asked:
+        asked = pipeline.choose_streams(self.streams)
+        for stream in asked if self.streams else ():
             if not isinstance(stream.capture, Queue):
                 raise ConfigurationError(
                     "it does not come from a queue",
                     place=f"stream {pipeline.name}.{stream.name}",
                     remedy="choose other `streams`, or run it (millrace run)",
                 )
-        chosen = [stream for stream in asked or pipeline.streams if isinstance(stream.capture, Queue)]
+        chosen = [stream for stream in asked if isinstance(stream.capture, Queue)]
         if not chosen:
             raise ConfigurationError(
                 "it has no stream from a queue", place=f"pipeline {pipeline.name}", remedy="run it (millrace run)"

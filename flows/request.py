@@ -95,7 +95,7 @@ class ReplicateRequest(FlowParameters):
                 place=f"pipeline {pipeline.name}",
                 remedy="leave out `load`",
             )
-        chosen = [pipeline.stream(name) for name in dict.fromkeys(self.streams)] or list(pipeline.streams)
+        chosen = pipeline.choose_streams(self.streams)
         for stream in chosen:
             if self.window is not None and stream.is_snapshot:
                 raise ConfigurationError(

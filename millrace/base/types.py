@@ -232,7 +232,7 @@ def from_postgres(type_name: str, modifier: int = -1, type_class: str = "b") -> 
     if found is None:
         raise UnmappableType(
             f"Postgres type {type_name!r} has no type in the warehouse",
-            remedy="leave the column out with a view, or cast it there to a type of docs/types.md",
+            remedy="leave the column out (omitted), or cast it in a view to a type of docs/types.md",
         )
     return found
 
@@ -302,7 +302,7 @@ def from_mysql(column_type: str) -> DataType:
     if found is None:
         raise UnmappableType(
             f"MySQL type {column_type!r} has no type in the warehouse",
-            remedy="leave the column out with a view",
+            remedy="leave the column out (omitted)",
         )
     return found
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from millrace.base.errors import ConfigurationError
 from millrace.base.types import TIME_KINDS, Column
-from millrace.declaration.stream import Stream
+from millrace.declaration.stream import Stream, is_at_or_below
 from millrace.sources.chunk import Chunk
 
 
@@ -59,6 +59,11 @@ class SeenFields:
             )
 
     @property
+    def _first_fields(self) -> set[str]:
+        """The fields at the first level that had a value."""
+        return {name for name in self._stream.columns if any(is_at_or_below(path, name) for path in self._paths)}
+
+    @property
     def note(self) -> str:
         """The declared fields that had a value in no row, for people; '' when there are none."""
         missing = list(self._missing()) if self._rows else []
@@ -70,7 +75,8 @@ class SeenFields:
         for where, named, met in (
             ("cursor", filter(None, [stream.capture.stamp]), self._paths),
             ("types", stream.types, self._paths),
-            ("omitted", sorted(stream.omitted), self._omitted),
+            ("columns", sorted(stream.columns) if stream.is_of_documents else (), self._first_fields),
+            ("omitted", sorted(stream.omitted) if stream.is_of_documents else (), self._omitted),
             ("rewritten", stream.rewritten, self._names),
             ("sorted_by", filter(None, [stream.sorted_by]), self._names),
             ("contract", contract, self._names),

@@ -122,6 +122,24 @@ class Pipeline:
         """Whether batches go through the processed zone and all batches of a run are committed together."""
         return bool(self.models) or self.landing != "parquet"
 
+    def choose_streams(self, names: Sequence[str]) -> list[Stream]:
+        """Return the streams of these names, each once; without names every stream that is enabled.
+
+        Raises ConfigurationError for a stream that does not exist or is not enabled, and when none is enabled.
+        """
+        chosen = [self.stream(name) for name in dict.fromkeys(names)]
+        for stream in chosen:
+            if not stream.enabled:
+                raise ConfigurationError(
+                    "it is not enabled", place=f"stream {self.name}.{stream.name}", remedy="take out enabled=False"
+                )
+        chosen = chosen or [stream for stream in self.streams if stream.enabled]
+        if not chosen:
+            raise ConfigurationError(
+                "none of its streams is enabled", place=f"pipeline {self.name}", remedy="take out an enabled=False"
+            )
+        return chosen
+
     def stream(self, name: str) -> Stream:
         """Return the stream of that name. Raises ConfigurationError if there is none."""
         return self._named(self.streams, "stream", name)

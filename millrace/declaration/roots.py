@@ -77,6 +77,7 @@ class Roots:
         """Raise ConfigurationError if a model's inputs cannot be passed to it, or its rows could not leave it."""
         before = self.models[: list(self.models).index(model)]
         self._check_names(model, before)
+        self._check_enabled(model)
         self._check_changes(model, before)
         self._check_union(model)
         if model.load.replaces_table and (changing := self.changing(model)):
@@ -97,6 +98,15 @@ class Roots:
                     f"its parameter {name!r} is neither a stream nor a model declared before it",
                     f"choose from {', '.join(sorted(choices))}",
                 )
+
+    def _check_enabled(self, model: Model) -> None:
+        disabled = [stream.name for stream in self.streams if stream.name in self.of(model) and not stream.enabled]
+        if disabled:
+            raise self._wrong(
+                model,
+                f"it is computed from {' and '.join(disabled)}, which no run reads (enabled=False)",
+                "enable the stream, or take out the model",
+            )
 
     def _check_changes(self, model: Model, before: Sequence[Model]) -> None:
         changes = [stream.name for stream in self.streams if stream.name in model.inputs and not stream.is_snapshot]

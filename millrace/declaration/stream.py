@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import dataframely
 import polars as pl
@@ -13,7 +14,7 @@ from millrace.base.errors import ConfigurationError
 from millrace.base.naming import check_name, column_name
 from millrace.base.types import DataType, Kind, is_declarable
 from millrace.base.zones import check_zone
-from millrace.declaration.captures import AnyCapture, DeletePolicy, Reconcile, SchemaPolicy
+from millrace.declaration.captures import AnyCapture, DeletePolicy, Problem, Reconcile, SchemaPolicy
 from millrace.declaration.checks import Count, Names, Share, Text, check_distinct, check_fields
 from millrace.declaration.contract_rules import check_contract
 from millrace.declaration.load_mode import LoadMode
@@ -36,8 +37,11 @@ class Stream:
     of either allows none; ``flatten_depth`` how many levels of embedded
     documents become columns (deeper ones stay documents). ``sweep`` says when source and target are compared as a
     whole: ``""`` (on demand only), ``every run``, ``daily``, or a cron expression (UTC).
-    ``rewritten`` gives columns other values, of the same type, before the contract looks at them; ``omitted`` fields of
-    documents and messages are not replicated; ``sorted_by`` is the column by which the target is sorted.
+    ``rewritten`` gives columns other values, of the same type, before the contract looks at them; ``columns``
+    names the columns, or fields of documents at the first level, that are replicated (empty: all), ``omitted`` columns
+    and fields that are not. ``where`` replicates only some rows: a condition in the SQL of the source, or a query of
+    MongoDB as a mapping. A row that no longer meets it counts as deleted. ``sorted_by`` is the column by which the
+    target is sorted. ``enabled=False`` leaves the stream out of all runs; its target stays as it is.
     ``stamps_in`` is the IANA time zone in which stamps that say no zone are written (``''``: UTC, as far as the source
     does not say otherwise): the cursor's, and those that date versions and bindings. Their values arrive unchanged.
     ``max_delete_share`` is the share of a target of more than 100 rows beyond which a run that would delete (mark or
@@ -60,7 +64,10 @@ class Stream:
     schema_policy: SchemaPolicy = "evolve"
     reconcile: Reconcile | None = None
     rewritten: Mapping[Text, pl.Expr] = field(default_factory=dict, compare=False)
+    columns: Names = ()
     omitted: Names = ()
+    where: str | Mapping[Text, Any] = ""
+    enabled: bool = True
     sorted_by: str = ""
     stamps_in: str = ""
     max_delete_share: Share = 0.5
@@ -91,12 +98,20 @@ class Stream:
             check_contract(self.contract, [column_name(key) for key in self.keys], f"stream {self.name}")
 
     def _check_capture(self) -> None:
-        found = self.capture.problem_with(self)
-        if found is None and self.omitted and not self.is_of_documents:
-            found = "fields are omitted of documents only", "leave columns out with a view"
+        found = self.capture.problem_with(self) or self._find_wrong_condition()
         if found is not None:
             problem, remedy = found
             raise ConfigurationError(problem, place=f"stream {self.name}", remedy=remedy)
+
+    def _find_wrong_condition(self) -> Problem | None:
+        kind = self.reference.kind
+        if self.where and kind.is_queue:
+            return "a queue gives every message, so where has no effect", "let the consumers of the queue choose"
+        if isinstance(self.where, str) and self.where and kind.is_of_documents:
+            return f"where is a text, and a {kind.unit} is asked with a mapping", 'write where={"status": "paid"}'
+        if not isinstance(self.where, str) and not kind.is_of_documents:
+            return f"where is a mapping, and a {kind.unit} is asked with SQL", "write where=\"status = 'paid'\""
+        return None
 
     def _check_load(self) -> None:
         if found := self.load.problem_with_stream(self):
@@ -107,10 +122,21 @@ class Stream:
         """Check the declared fields of the source."""
         place = f"stream {self.name}"
         check_distinct(map(column_name, self.keys), "key column", place)
+        for path in self.columns if self.is_of_documents else ():
+            if len(_STEP.split(path)) > 1:
+                raise ConfigurationError(
+                    f"columns names {path!r}, which is a field within another one",
+                    place=place,
+                    remedy="name the field at the first level, and leave out fields within it with omitted",
+                )
         for path in (*self.keys, *filter(None, [self.capture.stamp]), *self.types):
-            if any(_is_at_or_below(path, one) for one in self.omitted):
+            if any(is_at_or_below(path, one) for one in self.omitted):
                 raise ConfigurationError(
                     f"field {path!r} is declared and omitted", place=place, remedy="take it out of omitted"
+                )
+            if not self.selects(path):
+                raise ConfigurationError(
+                    f"field {path!r} is declared and not among columns", place=place, remedy="add it to columns"
                 )
         for path in self.types if self.is_of_documents else ():
             self._check_depth(path)
@@ -132,7 +158,7 @@ class Stream:
                 remedy="name the document that holds it, or raise flatten_depth",
             )
         for other, data_type in self.types.items():
-            if data_type.kind is Kind.DOCUMENT and path != other and _is_at_or_below(path, other):
+            if data_type.kind is Kind.DOCUMENT and path != other and is_at_or_below(path, other):
                 raise ConfigurationError(
                     f"field {path!r} lies in {other!r}, which types declares a document that stays whole",
                     place=place,
@@ -162,6 +188,11 @@ class Stream:
         """Source paths of the key, in declared order."""
         return tuple(filter(None, [self.key])) if isinstance(self.key, str) else tuple(self.key)
 
+    def selects(self, path: str) -> bool:
+        """Return whether a column, or field, may be replicated: it is among ``columns``, if any are named."""
+        first = path if not self.is_of_documents else _STEP.split(path)[0]
+        return not self.columns or first in self.columns
+
     @property
     def reference(self) -> SourceReference:
         """The source as its parts."""
@@ -183,5 +214,6 @@ class Stream:
         return self.target or self.name
 
 
-def _is_at_or_below(path: str, other: str) -> bool:
+def is_at_or_below(path: str, other: str) -> bool:
+    """Return whether a field is the other one, or lies within it."""
     return path == other or path.startswith(f"{other}.")

@@ -92,6 +92,8 @@ class Documents:
             if path in self._stream.omitted:
                 self.omitted |= {path}
                 continue
+            if not self._stream.selects(path):
+                continue
             values = _values_of(field, documents)
             values = self._without_omitted(path, values)
             if depth and dict in set(map(type, values)) and not self._is_declared_whole(path):

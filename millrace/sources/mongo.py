@@ -31,7 +31,7 @@ from millrace.drivers.mongo_client import MongoClient, mongo_errors
 from millrace.sources.chunk import Chunk, Keys, ReadFacts, Selection, Source, Window
 from millrace.sources.mongo_cursor import refuse_undated
 from millrace.sources.mongo_passes import WantedKeys
-from millrace.sources.mongo_queries import Query, keys_query, paths_of, projection_of, window_query
+from millrace.sources.mongo_queries import Query, declared_rows, keys_query, paths_of, projection_of, window_query
 from millrace.sources.mongo_values import AS_IT_WAS, DOCUMENT_KEY, Decoder, decode_documents
 from millrace.sources.position import bounded_position, join_notes, not_in_future
 
@@ -79,7 +79,7 @@ class MongoSource(Source):
     async def seen(self, stream: Stream, _target_columns: Sequence[Column], keys: Keys, /) -> list[set[int]]:
         paths = paths_of(stream, keys)
         wanted = WantedKeys(paths, keys)
-        async with aclosing(_raw(self, stream, {}, projection_of(paths))) as batches:
+        async with aclosing(_raw(self, stream, declared_rows(stream), projection_of(paths))) as batches:
             async for raw in batches:
                 await asyncio.to_thread(wanted.compare, decode_documents(raw)[0])
         return wanted.seen
@@ -144,7 +144,7 @@ class MongoReading:
         """Count the documents after the read: there is no snapshot."""
         with mongo_errors(_place(self._stream)):
             collection, session = self._source.collection(self._stream), self._source.session
-            found: int = await collection.count_documents({}, session=session)
+            found: int = await collection.count_documents(declared_rows(self._stream), session=session)
             return found
 
     async def sample(self, rows: int) -> tuple[int, list[Chunk]]:
@@ -152,8 +152,10 @@ class MongoReading:
         decoder = Decoder(self._stream, self._target_columns)
         with mongo_errors(_place(self._stream)):
             collection, session = self._source.collection(self._stream), self._source.session
-            count = await collection.count_documents({}, session=session)
-            drawn = collection.aggregate_raw_batches([{"$sample": {"size": rows}}], session=session)
+            declared = declared_rows(self._stream)
+            count = await collection.count_documents(declared, session=session)
+            steps = [{"$match": declared}, {"$sample": {"size": rows}}]
+            drawn = collection.aggregate_raw_batches(steps, session=session)
             return count, [decoder.decode(raw) async for raw in drawn]
 
 
@@ -212,6 +214,10 @@ def _level(client: MongoClient) -> str:
 
 
 async def _query(client: MongoClient, stream: Stream, selection: Selection) -> Query:
+    return declared_rows(stream, await _selection_query(client, stream, selection))
+
+
+async def _selection_query(client: MongoClient, stream: Stream, selection: Selection) -> Query:
     if isinstance(selection, Keys):
         return keys_query(stream, selection)
     asks_for_all = selection.lower is None or selection.upper is not None

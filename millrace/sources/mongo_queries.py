@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -58,6 +58,12 @@ def window_query(stream: Stream, window: Window, *, with_arrays: bool = True) ->
         return {}
     arrays = [{one: {"$type": "array"}} for one in _with_parents(path)] if with_arrays else []
     return {"$or": [{path: bounds}, {path: None}, {path: {"$type": list(NO_DATES)}}, *arrays]}
+
+
+def declared_rows(stream: Stream, query: Query | None = None) -> Query:
+    """Return the query of the documents that the stream replicates, and that ``query`` asks for."""
+    declared = dict(stream.where) if isinstance(stream.where, Mapping) else {}
+    return {"$and": [declared, query]} if declared and query else declared or query or {}
 
 
 def keys_query(stream: Stream, keys: Keys) -> Query:

@@ -10,7 +10,7 @@ from millrace.base.naming import column_names, quote
 from millrace.base.types import Column, DataType, Kind, from_postgres, numeric_digits
 from millrace.declaration.stream import Stream
 from millrace.drivers.psycopg_errors import statement
-from millrace.sources.rows import YEARS, SourceColumn
+from millrace.sources.rows import YEARS, SourceColumn, chosen_columns
 
 PLAIN_TEXT = frozenset({"text", "varchar", "name", "citext"})
 JSON_TYPES = frozenset({"json", "jsonb"})
@@ -25,7 +25,7 @@ def describe_table(connection: Any, stream: Stream, target_columns: Sequence[Col
     source = stream.reference
     with connection.cursor() as cursor:
         cursor.execute(statement("postgres_columns"), {"relation": quote(source.schema, source.name)})
-        found = cursor.fetchall()
+        found = chosen_columns(stream, cursor.fetchall())
     names = column_names((name for name, *_ in found), {column.path: column.name for column in target_columns})
     return tuple(_source_column(stream, names[name], name, *rest) for name, *rest in found)
 
@@ -40,7 +40,7 @@ def _source_column(
         raise UnmappableType(
             error.problem,
             place=f"stream {stream.name} ({stream.source}), column {path}",
-            remedy=f"declare types={{{path!r}: text()}}, or leave the column out with a view",
+            remedy=f"declare types={{{path!r}: text()}}, or omitted=[{path!r}]",
         ) from None
     if declared and declared.kind not in {Kind.TEXT, from_postgres_kind(type_name)}:
         raise ConfigurationError(

@@ -8,12 +8,13 @@ that has one is read as text, converted value by value, and the row rejected.
 from __future__ import annotations
 
 from codecs import BOM_UTF8
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import polars as pl
 
-from millrace.base.errors import FatalError
+from millrace.base.errors import FatalError, SourceMissing
 from millrace.base.rejects import HEX, reject_when, reject_with, split_rejects
 from millrace.base.single_rows import pad_single_row
 from millrace.base.types import Column, Kind, polars_type
@@ -32,6 +33,8 @@ SURPLUS = "\x1f"
 """The name of the additional field of a row that is too large. No column may have it."""
 DATE_KINDS, TIMESTAMP_KINDS = frozenset({Kind.DATE}), frozenset({Kind.TIMESTAMP, Kind.TIMESTAMP_UTC})
 NUL = "\x00"
+Found = TypeVar("Found", bound="tuple[Any, ...]")
+"""What a catalog says of a column, beginning with its name."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,23 @@ class SourceColumn:
     """The type as SQL of the source spells it. For Postgres: the type that values are compared as, without limits."""
     as_bytes: bool = False
     """Whether it is a text that travels as hexadecimal digits of its UTF-8."""
+
+
+def chosen_columns(stream: Stream, found: Iterable[Found]) -> list[Found]:
+    """Return the columns of the catalog that the stream replicates; the first item of each is its name.
+
+    Raises SourceMissing when the stream names a column that the table does not have: one that was to be left out might
+    be replicated under another name.
+    """
+    by_name = {str(column[0]): column for column in found}
+    for option, names in (("columns", stream.columns), ("omitted", stream.omitted)):
+        if missing := sorted(set(names) - by_name.keys()):
+            raise SourceMissing(
+                f"{option} names {missing[0]!r}, and there is no such column",
+                place=f"stream {stream.name} ({stream.source})",
+                remedy=f"choose from {', '.join(by_name)}",
+            )
+    return [column for name, column in by_name.items() if stream.selects(name) and name not in stream.omitted]
 
 
 def empty_chunk(columns: tuple[SourceColumn, ...]) -> Chunk:

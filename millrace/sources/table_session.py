@@ -69,8 +69,13 @@ class TableSession:
 
     def select(self, columns: Sequence[SourceColumn], condition: str) -> str:
         """Return the SELECT of a selection, with every value in the form that ``decode`` reads."""
-        where = f" WHERE {condition}" if condition else ""
-        return f"SELECT {self.driver.select_list(self.stream, columns)} FROM {self.table}{where}"
+        return f"SELECT {self.driver.select_list(self.stream, columns)} FROM {self.table}{self._where(condition)}"
+
+    def _where(self, condition: str = "") -> str:
+        """Return the WHERE clause of a condition and of the rows that the stream declares; '' for all rows."""
+        # A declared condition may end in a comment.
+        conditions = [f"({one}\n)" for one in (self.stream.where, condition) if one]
+        return f" WHERE {' AND '.join(conditions)}" if conditions else ""
 
     def rows(self, columns: tuple[SourceColumn, ...], condition: str) -> Generator[Chunk, None, None]:
         """Yield the selected rows as chunks; one empty chunk if no row is selected."""
@@ -92,9 +97,9 @@ class TableSession:
                 yield chunk.frame.select(names)
 
     def count(self) -> int:
-        """Count the rows of the table."""
+        """Count the rows of the table that the stream replicates."""
         with self.driver.translate_errors(place_of(self.stream)), closing(self.connection.cursor()) as cursor:
-            cursor.execute(f"SELECT count(*) FROM {self.table}")
+            cursor.execute(f"SELECT count(*) FROM {self.table}{self._where()}")
             return int(cursor.fetchone()[0])
 
     def sample(self, rows: int) -> tuple[int, list[Chunk]]:

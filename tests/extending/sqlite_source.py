@@ -21,7 +21,7 @@ from millrace.base.rejects import HEX
 from millrace.base.types import BINARY, FLOAT64, INT64, TIMESTAMP_UTC, Column, DataType, text
 from millrace.declaration.source_kinds import SourceKind
 from millrace.sources.position import SnapshotBound
-from millrace.sources.rows import SourceColumn
+from millrace.sources.rows import SourceColumn, chosen_columns
 from millrace.sources.table_driver import Connect, TableDriver
 from millrace.sources.tables import TableSource
 
@@ -77,6 +77,7 @@ class SQLiteDriver(TableDriver):
         found = connection.execute("SELECT name, type FROM pragma_table_info(?, ?)", (table, schema)).fetchall()
         if not found:
             raise SourceMissing("there is no such table", place=place, remedy="create it, or correct the source")
+        found = chosen_columns(stream, found)
         names = column_names((path for path, _ in found), {column.path: column.name for column in target_columns})
         return tuple(_column(stream, names[path], path, type_name, place) for path, type_name in found)
 

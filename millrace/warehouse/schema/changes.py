@@ -165,7 +165,7 @@ class ColumnLeft(Change):
 
     @override
     def __str__(self) -> str:
-        return f"column {self.name} of {self.table} has left the source; it is NULL in rows delivered from now on"
+        return f"column {self.name} of {self.table} is not read any more; it is NULL in rows delivered from now on"
 
 
 @dataclass(frozen=True)

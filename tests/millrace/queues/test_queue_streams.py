@@ -13,7 +13,7 @@ import dataframely as dy
 import polars as pl
 import pytest
 
-from millrace import Append, Incremental, Merge, Model, Pipeline, Queue, Snapshot, Stream, text
+from millrace import Append, Incremental, Merge, Model, Pipeline, Queue, Stream, text
 from millrace.base.errors import ConfigurationError
 from millrace.declaration.captures import Reconcile
 from millrace.declaration.load_mode import LoadMode
@@ -328,7 +328,7 @@ async def test_the_target_is_sorted(engine: Engine) -> None:
         ({"source": "sqs/orders", "capture": Queue(), "sweep": "daily"}, "nothing to compare"),
         ({"source": "sqs/orders", "capture": Queue(), "reconcile": Reconcile()}, "nothing to compare"),
         ({"source": "sqs/orders", "capture": Queue(), "load": Replace()}, "Replace|Append or Merge"),
-        ({"source": "postgres:a.b", "capture": Snapshot(), "omitted": ["c"]}, "omitted of documents"),
+        ({"source": "sqs/orders", "capture": Queue(), "where": {"a": 1}}, "a queue gives every message"),
         ({"source": "sqs:orders", "capture": Queue()}, "not understood"),
     ],
 )
