@@ -30,6 +30,8 @@ Credentials: TypeAlias = AwsCredentials | MinIOCredentials
 SYNC: dict[str, Any] = {"_sync": True}
 UPLOAD = TransferConfig(max_concurrency=4)
 """Parts of 8 MB, so many of which are sent at once."""
+ONE_REQUEST_BYTES = UPLOAD.multipart_threshold
+"""A smaller object is sent by one request, in this thread: the transfers of boto3 start threads for each."""
 CONNECTIONS = 32
 """How many connections to S3 there are at once: for streams and for objects that are fetched side by side."""
 USER_AGENT = "millrace-lake"
@@ -84,26 +86,24 @@ class BucketStore:
     def put_file(self, path: Path, key: str) -> int:
         """Store a file, and return its size in bytes."""
         # From its path boto3 reads a little at a time; of a file object it keeps ten parts in memory.
-        upload = partial(self._bucket.upload_from_path, str(path), key, Config=UPLOAD, **SYNC)
-        return self._put(upload, lambda: path.open("rb"), key, path.stat().st_size)
+        transfer = partial(self._bucket.upload_from_path, str(path), key, Config=UPLOAD, **SYNC)
+        return self._put(transfer, lambda: path.open("rb"), key, path.stat().st_size)
 
     def put_bytes(self, data: bytes, key: str) -> int:
         """Store bytes, and return their number."""
-        upload = partial(self._bucket.upload_from_file_object, io.BytesIO(data), key, Config=UPLOAD, **SYNC)
-        return self._put(upload, lambda: io.BytesIO(data), key, len(data))
+        transfer = partial(self._bucket.upload_from_file_object, io.BytesIO(data), key, Config=UPLOAD, **SYNC)
+        return self._put(transfer, lambda: io.BytesIO(data), key, len(data))
 
     def get_bytes(self, key: str) -> bytes:
-        """Return the whole object, read in one request.
-
-        Small objects would spend their time in the transfers of boto3.
-        """
+        """Return the whole object, read in one request."""
         with self._errors(key):
-            content: bytes = self._client.get_object(Bucket=self.name, Key=self._full(key))["Body"].read()
+            content: bytes = self._get(key)["Body"].read()
         return content
 
     def get_file(self, key: str, path: Path) -> None:
         """Write the object into a local file."""
         self._full(key)
+        # By a transfer also where the object is small: it asks again for what breaks off half-way.
         with self._errors(key):
             self._bucket.download_object_to_path(key, path, **SYNC)
 
@@ -129,13 +129,23 @@ class BucketStore:
             raise FatalError(f"{key!r} is no plain key", place=f"s3://{self.name}", remedy="write a/b/c")
         return f"{self._folder}/{key}" if self._folder else key
 
-    def _put(self, upload: Callable[[], object], open_source: Callable[[], BinaryIO], key: str, size_bytes: int) -> int:
-        self._full(key)
+    def _get(self, key: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._client.get_object(Bucket=self.name, Key=self._full(key))
+        return found
+
+    def _put(
+        self, transfer: Callable[[], object], open_source: Callable[[], BinaryIO], key: str, size_bytes: int
+    ) -> int:
+        full_key = self._full(key)
         # Each time: prefect-aws keeps eight clients and may have made this one again.
         _write_only_if_absent(self._client)
         try:
             with self._errors(key):
-                upload()
+                if size_bytes < ONE_REQUEST_BYTES:
+                    with open_source() as source:
+                        self._client.put_object(Bucket=self.name, Key=full_key, Body=source)
+                else:
+                    transfer()
         except ObjectExists:
             self._must_be_same(open_source, key, size_bytes)
         return size_bytes
@@ -153,7 +163,7 @@ class BucketStore:
 
     def _stored_digest(self, key: str) -> bytes:
         with self._errors(key):
-            return _digest(self._client.get_object(Bucket=self.name, Key=self._full(key))["Body"])
+            return _digest(self._get(key)["Body"])
 
     def _head(self, key: str) -> dict[str, Any]:
         with self._errors(key):

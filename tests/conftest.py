@@ -33,8 +33,10 @@ from local.warehouse import WarehouseServer, launch_warehouse, wait_for_warehous
 from millrace.seed_data.stocks.script import SUFFIX
 from tests.saved_blocks import save_blocks
 from tests.support.connections import kept_session, kept_session_of_redshift
+from tests.support.databases import EmptyDatabases
 
-SHARED_DATABASES = ("postgres", WAREHOUSE_DATABASE)
+SHARED_DATABASES = {"postgres", WAREHOUSE_DATABASE}
+"""Databases whose superuser's sessions are kept: each is used by many tests."""
 MEMORY_DIRECTORY = "/dev/shm"  # noqa: S108 (whoever makes a directory there gives it a name nobody can foresee)
 ENOUGH_BYTES = 6 * 1024**3
 
@@ -134,13 +136,17 @@ def aws_environment(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
     return variables
 
 
+@pytest.fixture(scope="session")
+def empty_databases(stack: Stack) -> EmptyDatabases:
+    """Lends empty databases of Postgres."""
+    return EmptyDatabases(stack.postgres, SHARED_DATABASES)
+
+
 @pytest.fixture
-def postgres_database(stack: Stack) -> Iterator[str]:
-    """The owner's ``postgresql://`` URL of an empty database, dropped afterwards. The superuser's:
-    ``stack.postgres.url(name)``."""
-    name = unique("source")
-    yield stack.postgres.create_database(name)
-    stack.postgres.drop_database(name)
+def postgres_database(empty_databases: EmptyDatabases) -> Iterator[str]:
+    """The owner's ``postgresql://`` URL of an empty database. The superuser's: ``stack.postgres.url(name)``."""
+    with empty_databases.lend() as url:
+        yield url
 
 
 @pytest.fixture
@@ -191,18 +197,19 @@ def environment(stack: Stack, postgres_database: str, warehouse_url: str) -> dic
 
 
 @pytest.fixture
-def stocks_environment(stack: Stack, mysql: MySQLServer, environment: dict[str, str]) -> Iterator[dict[str, str]]:
+def stocks_environment(
+    empty_databases: EmptyDatabases, mysql: MySQLServer, environment: dict[str, str]
+) -> Iterator[dict[str, str]]:
     """``environment``, with an empty MySQL source and an empty Postgres warehouse for the pipeline `stocks`."""
-    warehouse = unique("stocks")
     mysql.drop_database(stocks_source.DATABASE)
     mysql.drop_database(f"{stocks_source.DATABASE}{SUFFIX}")
     stocks_source.install(mysql)
-    yield environment | {
-        "SOURCE_MYSQL_STOCKS_URL": mysql.url(stocks_source.DATABASE, user=stocks_source.READER),
-        "SOURCE_MYSQL_STOCKS_WRITER_URL": mysql.url(stocks_source.DATABASE, user=stocks_source.WRITER),
-        "WAREHOUSE_STOCKS_URL": stack.postgres.create_database(warehouse),
-    }
-    stack.postgres.drop_database(warehouse)
+    with empty_databases.lend() as warehouse_url:
+        yield environment | {
+            "SOURCE_MYSQL_STOCKS_URL": mysql.url(stocks_source.DATABASE, user=stocks_source.READER),
+            "SOURCE_MYSQL_STOCKS_WRITER_URL": mysql.url(stocks_source.DATABASE, user=stocks_source.WRITER),
+            "WAREHOUSE_STOCKS_URL": warehouse_url,
+        }
 
 
 @pytest.fixture

@@ -23,28 +23,27 @@ from tests.extending.load_mode_subjects import (
     counts,
     in_order,
 )
-from tests.support.engine import PIPELINE, Engine, bucket_store, engine_between
+from tests.support.databases import EmptyDatabases
+from tests.support.engine import PIPELINE, Engine, bucket_store, quick_engine_between
 
 OF_STREAMS = {name: case for name, case in CASES.items() if case.stream}
 
 
 @pytest.fixture
-def on_postgres(stack: Stack, postgres_database: str) -> Iterator[Engine]:
+def on_postgres(stack: Stack, postgres_database: str, bucket: str, empty_databases: EmptyDatabases) -> Iterator[Engine]:
     """Empty source, lake and Postgres warehouse."""
-    name = f"warehouse_of_{postgres_database.rpartition('/')[2]}"
-    store = bucket_store(stack, stack.aws.create_bucket(f"modes-{secrets.token_hex(4)}"))
-    yield engine_between(stack, store, postgres_database, stack.postgres.create_database(name))
-    stack.postgres.drop_database(name)
+    with empty_databases.lend() as warehouse_url:
+        yield quick_engine_between(stack, bucket_store(stack, bucket), postgres_database, warehouse_url)
 
 
 @pytest.fixture(params=["redshift", "postgres"])
-def engine(request: pytest.FixtureRequest, stack: Stack, postgres_database: str) -> Engine:
+def engine(request: pytest.FixtureRequest, stack: Stack, postgres_database: str, bucket: str) -> Engine:
     """Empty source, lake and warehouse of each kind."""
     if request.param == "postgres":
         on_postgres: Engine = request.getfixturevalue("on_postgres")
         return on_postgres
-    store = bucket_store(stack, stack.aws.create_bucket(f"modes-{secrets.token_hex(4)}"))
-    return engine_between(stack, store, postgres_database, request.getfixturevalue("warehouse_url"))
+    warehouse_url: str = request.getfixturevalue("warehouse_url")
+    return quick_engine_between(stack, bucket_store(stack, bucket), postgres_database, warehouse_url)
 
 
 @pytest.fixture

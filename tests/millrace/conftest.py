@@ -18,6 +18,7 @@ from local.stack import Stack
 from millrace.blocks.store import BucketStore
 from millrace.warehouse.ledger.load_result import LoadResult
 from millrace.warehouse.warehouse import Warehouse
+from tests.support.databases import EmptyDatabases
 from tests.support.engine import Engine, Together, bucket_store, quick_engine_between
 from tests.support.mysql_places import (  # noqa: F401 (fixtures)
     blind_mysql_url,
@@ -85,11 +86,12 @@ def deliver(engine: Engine) -> Callable[..., Awaitable[LoadResult | None]]:
 
 
 @pytest.fixture
-def postgres_engine(stack: Stack, store: BucketStore, postgres_database: str) -> Iterator[Engine]:
+def postgres_engine(
+    stack: Stack, store: BucketStore, postgres_database: str, empty_databases: EmptyDatabases
+) -> Iterator[Engine]:
     """Empty source, lake and Postgres warehouse."""
-    name = f"warehouse_of_{postgres_database.rpartition('/')[2]}"
-    yield quick_engine_between(stack, store, postgres_database, stack.postgres.create_database(name))
-    stack.postgres.drop_database(name)
+    with empty_databases.lend() as warehouse_url:
+        yield quick_engine_between(stack, store, postgres_database, warehouse_url)
 
 
 @pytest.fixture(params=WAREHOUSES)

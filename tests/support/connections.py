@@ -124,7 +124,12 @@ class KeptConnections:
 
 def kept_session(url: str, databases: Container[str]) -> Any:
     """A connection to Postgres, kept for the next where it is to one of these databases."""
-    return _at(url, is_redshift=False)() if url.rpartition("/")[2] in databases else psycopg2.connect(url)
+    return connect_kept(url) if url.rpartition("/")[2] in databases else psycopg2.connect(url)
+
+
+def connect_kept(url: str) -> Any:
+    """A connection to Postgres, kept for the next who connects to this URL."""
+    return _at(url, is_redshift=False)()
 
 
 def kept_session_of_redshift(url: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import orjson
@@ -42,7 +42,7 @@ from millrace.sources.tables import TableSource
 from millrace.warehouse.dialect import dialect_for
 from millrace.warehouse.ledger.load_result import LoadResult
 from millrace.warehouse.warehouse import Warehouse
-from tests.support.connections import KeptConnection, KeptConnections
+from tests.support.connections import KeptConnection, KeptConnections, connect_kept
 
 PIPELINE = "engine"
 """Name of the pipeline that every delivered stream is in, and of the schema of its targets."""
@@ -72,7 +72,6 @@ class Engine:
     batches: list[Batch] = field(default_factory=list)
     keeps_connections: bool = False
     """To the Postgres source, for the next who connects to it."""
-    _kept: dict[str, KeptConnections] = field(default_factory=dict)
 
     async def deliver(self, stream: Stream, *, full: bool = False, upper: str | None = None) -> LoadResult | None:
         """Take the stream from its position (``full``: from the beginning) to the warehouse; None when empty."""
@@ -127,12 +126,7 @@ class Engine:
 
     def connect_source(self) -> Any:
         """A connection to the Postgres source."""
-        url = self.postgres_url
-        if not self.keeps_connections:
-            return psycopg2.connect(url)
-        if url not in self._kept:
-            self._kept[url] = KeptConnections(partial(psycopg2.connect, url, connection_factory=KeptConnection))
-        return self._kept[url]()
+        return connect_kept(self.postgres_url) if self.keeps_connections else psycopg2.connect(self.postgres_url)
 
     def mysql(self, *statements: str) -> list[tuple[Any, ...]]:
         """Run statements in the MySQL source; rows of the last one, if it gives any."""
@@ -275,22 +269,18 @@ def engine_between(stack: Stack, store: ObjectStore, postgres_url: str, warehous
 
 def quick_engine_between(stack: Stack, store: ObjectStore, postgres_url: str, warehouse_url: str) -> Engine:
     """The same on kept connections: for tests of what is moved, and not of connections."""
-    connector = warehouse_connector(warehouse_url, place="test")
-    # The stand-in is one for all tests of a process, and so are its connections.
-    connect = _to_redshift(warehouse_url) if _is_redshift(connector) else _kept(connector)
+    connector, connect = _kept_warehouse(warehouse_url)
     engine = _engine(stack, store, postgres_url, connector, connect)
     engine.keeps_connections = True
     return engine
 
 
 @cache
-def _to_redshift(url: str) -> KeptConnections:
-    return _kept(warehouse_connector(url, place="test"))
-
-
-def _kept(connector: SqlAlchemyConnector) -> KeptConnections:
+def _kept_warehouse(url: str) -> tuple[SqlAlchemyConnector, KeptConnections]:
+    """Of a URL, since warehouses are lent to one test after the other."""
+    connector = warehouse_connector(url, place="test")
     connector.connect_args = {**(connector.connect_args or {}), "connection_factory": KeptConnection}
-    return KeptConnections(opener(connector), is_redshift=_is_redshift(connector))
+    return connector, KeptConnections(opener(connector), is_redshift=_is_redshift(connector))
 
 
 def _is_redshift(connector: SqlAlchemyConnector) -> bool:
