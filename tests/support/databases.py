@@ -17,10 +17,13 @@ from psycopg2 import sql
 
 from local.postgres import PostgresServer
 
+ONLY_CATALOGS = "SET search_path = pg_catalog;"
+"""Tests shadow functions and catalogs."""
 MOST_USES = 40
 """Of one database. What was dropped stays in its catalogs until they are vacuumed, and makes them slow."""
 
-EMPTY = """
+EMPTY = f"""
+{ONLY_CATALOGS}
 DO $$
 DECLARE name text;
 BEGIN
@@ -43,6 +46,7 @@ OUTSIDE_OF_SCHEMAS = (
 """Catalogs of objects that a dropped schema may leave."""
 
 WHAT_REMAINS = f"""
+{ONLY_CATALOGS}
 SELECT
     (SELECT to_jsonb(d) - 'datfrozenxid' - 'datminmxid' FROM pg_database d WHERE datname = current_database()),
     (SELECT to_jsonb(a) FROM pg_authid a WHERE rolname = current_database()),
