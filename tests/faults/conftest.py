@@ -11,7 +11,6 @@ from tests.faults.judge import Judge
 from tests.faults.places import Places, places_of
 from tests.faults.processes import start_fork_server
 from tests.faults.subjects import Collection, Table
-from tests.support.databases import EmptyDatabases
 
 
 @pytest.fixture
@@ -22,13 +21,12 @@ def places(stack: Stack, postgres_database: str, warehouse_url: str, bucket: str
 
 
 @pytest.fixture
-def postgres_places(
-    stack: Stack, postgres_database: str, bucket: str, empty_databases: EmptyDatabases
-) -> Iterator[Places]:
-    """The same with a Postgres warehouse."""
+def postgres_places(stack: Stack, postgres_database: str, bucket: str) -> Iterator[Places]:
+    """The same with a Postgres warehouse, by whose name its statements are told from those of the source."""
     start_fork_server(stack.aws.url)
-    with empty_databases.lend() as warehouse_url:
-        yield places_of(stack, postgres_database, warehouse_url, bucket)
+    name = f"warehouse_of_{postgres_database.rpartition('/')[2]}"
+    yield places_of(stack, postgres_database, stack.postgres.create_database(name), bucket)
+    stack.postgres.drop_database(name)
 
 
 @pytest.fixture
