@@ -14,6 +14,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from millrace.base.errors import ConfigurationError
+from millrace.blocks.redshift_iam import REDSHIFT_IAM_DRIVER
 
 POSTGRES_DRIVER = "postgresql+psycopg2"
 REDSHIFT_DRIVER = "redshift+psycopg2"
@@ -24,6 +25,7 @@ DRIVERS = {
     POSTGRES_DRIVER: POSTGRES_DRIVER,
     "redshift": REDSHIFT_DRIVER,
     REDSHIFT_DRIVER: REDSHIFT_DRIVER,
+    REDSHIFT_IAM_DRIVER: REDSHIFT_IAM_DRIVER,
     "mysql": MYSQL_DRIVER,
     MYSQL_DRIVER: MYSQL_DRIVER,
     "mariadb": MYSQL_DRIVER,

@@ -36,8 +36,8 @@ VARIABLES = (
     ),
     Variable(
         "WAREHOUSE_URL",
-        "the warehouse: Redshift, or Postgres (postgresql://); WAREHOUSE_<NAME>_URL is that of pipelines with "
-        '`warehouse="<name>"`',
+        "the warehouse: Redshift, or Postgres (postgresql://); redshift+iam:// needs no password; "
+        'WAREHOUSE_<NAME>_URL is that of pipelines with `warehouse="<name>"`',
         "redshift://loader:password@cluster.example.com:5439/warehouse",
         "always",
         secret=True,

@@ -12,6 +12,7 @@ from pydantic import Field
 from sqlalchemy.pool import NullPool
 
 from millrace.blocks.connector import POSTGRES_DRIVER, REDSHIFT_DRIVER, connector_of, parsed
+from millrace.blocks.redshift_iam import REDSHIFT_IAM_DRIVER, access_by_iam
 from millrace.blocks.tls import verified
 
 CONNECT_ARGUMENTS: dict[str, Any] = {
@@ -42,7 +43,7 @@ class Warehouse(Block):
     _block_type_name = "Millrace Warehouse"
     _block_type_slug = "millrace-warehouse"
 
-    connector: SqlAlchemyConnector = Field(description="redshift+psycopg2, or postgresql+psycopg2.")
+    connector: SqlAlchemyConnector = Field(description="redshift+psycopg2, redshift+iam, or postgresql+psycopg2.")
     iam_role: str = Field(
         default="",
         title="IAM Role",
@@ -52,7 +53,7 @@ class Warehouse(Block):
     @property
     def is_redshift(self) -> bool:
         """Whether the warehouse is Amazon Redshift."""
-        return driver_of(self.connector) == REDSHIFT_DRIVER
+        return driver_of(self.connector) in {REDSHIFT_DRIVER, REDSHIFT_IAM_DRIVER}
 
 
 def postgres_connector(url: str, *, place: str) -> SqlAlchemyConnector:
@@ -62,7 +63,10 @@ def postgres_connector(url: str, *, place: str) -> SqlAlchemyConnector:
 
 def warehouse_connector(url: str, *, place: str) -> SqlAlchemyConnector:
     """Return a connector to the warehouse. Raises ConfigurationError, naming ``place``, if the URL is wrong."""
-    return connector_of(parsed(url, place, POSTGRES_DRIVER, REDSHIFT_DRIVER), CONNECT_ARGUMENTS)
+    own = parsed(url, place, POSTGRES_DRIVER, REDSHIFT_IAM_DRIVER, REDSHIFT_DRIVER)
+    if own.drivername == REDSHIFT_IAM_DRIVER:
+        access_by_iam(own, place)
+    return connector_of(own, CONNECT_ARGUMENTS)
 
 
 def driver_of(connector: SqlAlchemyConnector) -> str:

@@ -1,4 +1,7 @@
-"""Errors of boto3 about queues and buckets as those of Millrace: which a person fixes, which pass by themselves."""
+"""Errors of boto3 as those of Millrace: which a person fixes, which pass by themselves.
+
+They are about queues, buckets and the credentials of Redshift.
+"""
 
 from __future__ import annotations
 
@@ -99,6 +102,28 @@ _SNS = AwsService(
     ),
     otherwise=Meaning(ConfigurationError, "see that role or keys may use this topic"),
 )
+_REDSHIFT = AwsService(
+    "Redshift",
+    (
+        Meaning(
+            SourceMissing,
+            "correct workgroup or cluster, and region, in the warehouse's URL",
+            instead="the warehouse is not there",
+            codes={"ResourceNotFoundException", "ClusterNotFound", "ClusterNotFoundFault"},
+        ),
+        Meaning(
+            Unreachable,
+            RUN_LATER,
+            codes={"Throttling", "ThrottlingException", "RequestLimitExceeded", "InternalServerException"},
+            statuses={THROTTLED_STATUS, *SERVER_ERRORS},
+        ),
+    ),
+    otherwise=Meaning(
+        ConfigurationError,
+        "let the role mint credentials (redshift-serverless:GetCredentials, redshift:GetClusterCredentialsWithIAM or "
+        "redshift:GetClusterCredentials, and sts:AssumeRole for role_arn)",
+    ),
+)
 _FAILURES = (
     Meaning(
         ConfigurationError,
@@ -144,6 +169,13 @@ def bucket_errors(place: str) -> Iterator[None]:
 def topic_errors(place: str) -> Iterator[None]:
     """Translate errors of boto3 about a topic, naming ``place``."""
     with _aws_errors(_SNS, place):
+        yield
+
+
+@contextmanager
+def redshift_errors(place: str) -> Iterator[None]:
+    """Translate errors of boto3 about the credentials of a warehouse, naming ``place``."""
+    with _aws_errors(_REDSHIFT, place):
         yield
 
 
