@@ -47,6 +47,11 @@ CORRECT_THE_BLOCK = "correct the URL and options of the MongoDB block"
 _MEANINGS = (
     Meaning(
         ConfigurationError,
+        "upgrade the server: Amazon DocumentDB 5.0 or later, or MongoDB 5.0 or later",
+        signs=("reports wire version",),
+    ),
+    Meaning(
+        ConfigurationError,
         "name the authority that signed the server's certificate in tlsCAFile, and write the host by the name that the "
         "certificate is for; tlsAllowInvalidCertificates=true asks for less, and nobody knows who answers",
         signs=("CERTIFICATE_VERIFY_FAILED",),

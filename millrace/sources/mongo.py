@@ -163,7 +163,8 @@ async def _begin(source: MongoSource, stream: Stream) -> ReadFacts:
     reference, place = stream.reference, _place(stream)
     with mongo_errors(place):
         database = source.client[reference.schema]
-        if not await database.list_collection_names(filter={"name": reference.name}):
+        # All of them, without the filter: DocumentDB documents that it does not take every one.
+        if reference.name not in await database.list_collection_names():
             raise SourceMissing(
                 "there is no such collection", place=place, remedy="create it, or correct the stream's source"
             )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from socketserver import ThreadingTCPServer
+
 import pytest
 from pydantic import SecretStr, ValidationError
 from pymongo.errors import AutoReconnect, NotPrimaryError, OperationFailure
@@ -9,6 +13,7 @@ from pymongo.errors import AutoReconnect, NotPrimaryError, OperationFailure
 from millrace.base.errors import ConfigurationError, FatalError, RetryableError, Unreachable
 from millrace.blocks.mongo import MongoDB
 from millrace.drivers.mongo_client import mongo_errors
+from tests.support.old_mongo import start_old_mongo
 
 SECRET = "s3cr3t-W0rd"
 
@@ -22,6 +27,25 @@ async def test_documents_come_through(mongo_url: str, mongo_database: str) -> No
 
 async def test_a_server_that_answers_passes_the_check(mongo_url: str) -> None:
     await MongoDB(url=SecretStr(mongo_url)).check()
+
+
+async def test_documentdb_before_5_is_refused_by_its_name() -> None:
+    """Versions 3.6 and 4.0 report wire version 7 at most, 5.0 reports 13."""
+    with closing_server(start_old_mongo(7)) as port:
+        block = MongoDB(url=SecretStr(f"mongodb://127.0.0.1:{port}/"), server_selection_timeout_seconds=5)
+        with pytest.raises(ConfigurationError, match=r"wire version 7.*Remedy: upgrade .* Amazon DocumentDB 5\.0"):
+            await block.check()
+    with closing_server(start_old_mongo(13)) as port:
+        await MongoDB(url=SecretStr(f"mongodb://127.0.0.1:{port}/")).check()
+
+
+@contextmanager
+def closing_server(server: ThreadingTCPServer) -> Iterator[int]:
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:1", "no-such-host.invalid"])
