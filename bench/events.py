@@ -30,7 +30,7 @@ from millrace.pipelines.events import pipeline
 from millrace.queues.consumer import Budget, Pace, collect
 from millrace.queues.objects import collected_prefix, put_messages
 from millrace.queues.source import CollectedSource
-from millrace.runs.choose import Bounds, read
+from millrace.runs.choose import ReadRequest, read
 from millrace.runs.context import StreamContext
 from millrace.runs.destination import BatchDestination
 from millrace.seed_data.events.stream import messages
@@ -118,8 +118,8 @@ def load_a_day(stack: Stack, store: BucketStore, count: int) -> None:
     begun = time.monotonic()
     with warehouse.lease(pipeline, own, "bench") as token:
         landing = BatchDestination(pipeline.name, store, REDSHIFT_DIALECT.limits, token=token)
-        source = CollectedSource(store, pipeline, warehouse.collected)
-        batch = asyncio.run(read(StreamContext(source, landing, warehouse, pipeline, own), Bounds()))
+        source = CollectedSource(store, pipeline, warehouse.list_collected)
+        batch = asyncio.run(read(StreamContext(source, landing, warehouse, pipeline, own), ReadRequest()))
         decoded = time.monotonic()
         [result] = warehouse.load(pipeline, [batch] if batch else [], store)
     ended = time.monotonic()

@@ -24,7 +24,7 @@ from local.stack import WAREHOUSE_IAM_ROLE, Stack
 from millrace import Incremental, Pipeline, Stream
 from millrace.blocks.sql import driver_of, opener, warehouse_connector
 from millrace.blocks.store import BucketStore
-from millrace.runs.choose import Bounds, Mode, read
+from millrace.runs.choose import Mode, ReadRequest, read
 from millrace.runs.context import StreamContext
 from millrace.runs.destination import BatchDestination
 from millrace.sources.postgres import PostgresSource
@@ -73,7 +73,7 @@ class SweepPlaces:
 def step(places: SweepPlaces, mode: Mode) -> str:
     """One run, and what it took."""
     context, begun = places.context(), time.monotonic()
-    batch = asyncio.run(read(context, Bounds(mode)))
+    batch = asyncio.run(read(context, ReadRequest(mode)))
     was_read = time.monotonic() - begun
     assert batch is not None
     (result,) = context.warehouse.load(PIPELINE, [batch], context.destination.store)

@@ -27,7 +27,7 @@ from local.postgres import start_postgres
 from millrace import Append, Bind, Incremental, Model, Pipeline, Scd2, Stream
 from millrace.lake.batch import Batch
 from millrace.models.transform import transform
-from millrace.runs.choose import Bounds, read
+from millrace.runs.choose import ReadRequest, read
 from millrace.runs.context import StreamContext
 from millrace.runs.destination import BatchDestination
 from millrace.sources.postgres import PostgresSource
@@ -158,7 +158,7 @@ class VersionsPlaces:
         warehouse, source = self._warehouse(), PostgresSource(lambda: psycopg2.connect(self.source_url))
         with warehouse.lease(PIPELINE, stream, "bench") as token:
             landing = BatchDestination(PIPELINE.name, self.lake, warehouse.dialect.limits, token=token)
-            return await read(StreamContext(source, landing, warehouse, PIPELINE, stream), Bounds())
+            return await read(StreamContext(source, landing, warehouse, PIPELINE, stream), ReadRequest())
 
     def _warehouse(self) -> Warehouse:
         return Warehouse(lambda: psycopg2.connect(self.warehouse_url), POSTGRES_DIALECT)

@@ -40,9 +40,9 @@ async def send(channels: Iterable[NotificationBlock], subject: str, body: str) -
 async def _tell(channel: NotificationBlock, subject: str, body: str) -> MillraceError | None:
     try:
         with channel.raise_on_failure():
-            told = channel.notify(body, subject)
-            if inspect.isawaitable(told):
-                await told
+            sending = channel.notify(body, subject)
+            if inspect.isawaitable(sending):
+                await sending
     # A block of any type may raise anything, and its words may hold the webhook's address, which is a secret.
     except Exception as error:
         if isinstance(error.__cause__, MillraceError):

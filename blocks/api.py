@@ -34,15 +34,15 @@ async def check_api() -> None:
         async with get_client() as client:
             await client.read_flows(limit=1)
     except Exception as error:
-        known = translated(error)
-        if not isinstance(known, MillraceError):
+        translated_error = translated(error)
+        if not isinstance(translated_error, MillraceError):
             answer = (
                 str(error.response.status_code) if isinstance(error, httpx.HTTPStatusError) else type(error).__name__
             )
-            known = ConfigurationError(
+            translated_error = ConfigurationError(
                 f"what answers at {_address()} is not Prefect's API ({answer})", place=PLACE, remedy=_SERVER
             )
-        raise known from None
+        raise translated_error from None
 
 
 @contextmanager
@@ -51,10 +51,10 @@ def api_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        known = translated(error)
-        if known is error:
+        translated_error = translated(error)
+        if translated_error is error:
             raise
-        raise known from None
+        raise translated_error from None
 
 
 def translated(error: BaseException) -> BaseException:

@@ -63,7 +63,7 @@ async def remove(environment: Mapping[str, str]) -> list[str]:
     lines = []
     async with get_client() as client:
         for name, block in reversed(list(documents(environment))):
-            if await _stored(name, type(block), client) is not None:
+            if await _load_stored(name, type(block), client) is not None:
                 await type(block).adelete(name, client=client)
                 lines.append(f"removed {block.get_block_type_slug()}/{name}")
     return lines
@@ -71,7 +71,7 @@ async def remove(environment: Mapping[str, str]) -> list[str]:
 
 async def save(name: str, block: Block, client: PrefectClient, *, dry_run: bool = False) -> str:
     """Save a document that is new or changed. Return what was done or, with ``dry_run``, would be done."""
-    stored = await _stored(name, type(block), client)
+    stored = await _load_stored(name, type(block), client)
     if stored is not None and _content(stored) == _content(block):
         # So that a block which holds this one refers to its document.
         block._block_document_id, block._block_document_name = stored._block_document_id, name
@@ -81,7 +81,7 @@ async def save(name: str, block: Block, client: PrefectClient, *, dry_run: bool 
     return "created" if stored is None else "updated"
 
 
-async def _stored(name: str, block_type: type[Block], client: PrefectClient) -> Block | None:
+async def _load_stored(name: str, block_type: type[Block], client: PrefectClient) -> Block | None:
     try:
         return await block_type.aload(name, client=client)
     except ValueError:

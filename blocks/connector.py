@@ -74,5 +74,5 @@ def connector_of(url: URL, arguments: Mapping[str, Any]) -> SqlAlchemyConnector:
         database=url.database,
         query=query or None,
     )
-    own = {name: value for name, value in arguments.items() if name not in query}
-    return SqlAlchemyConnector(connection_info=components, connect_args=own)
+    unset = {name: value for name, value in arguments.items() if name not in query}
+    return SqlAlchemyConnector(connection_info=components, connect_args=unset)

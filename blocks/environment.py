@@ -116,9 +116,11 @@ def _require(environment: Mapping[str, str]) -> None:
         if url.startswith("redshift") and not environment.get(f"{prefix}_IAM_ROLE"):
             missing[f"{prefix}_IAM_ROLE"] = "WAREHOUSE_IAM_ROLE"
     if missing:
-        described = {name: _BY_NAME[known] for name, known in missing.items()}
-        told = "; ".join(f"{name} ({one.meaning}), such as {one.example}" for name, one in described.items())
-        raise ConfigurationError("variables are missing", place="environment", remedy=f"set {told}")
+        described = {name: _BY_NAME[variable_name] for name, variable_name in missing.items()}
+        descriptions = "; ".join(
+            f"{name} ({variable.meaning}), such as {variable.example}" for name, variable in described.items()
+        )
+        raise ConfigurationError("variables are missing", place="environment", remedy=f"set {descriptions}")
 
 
 def warehouse_prefixes(environment: Mapping[str, str]) -> dict[str, str]:

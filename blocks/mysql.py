@@ -50,9 +50,11 @@ def mysql_connector(url: str, *, place: str) -> SqlAlchemyConnector:
     ``ssl_ca``, ``ssl_cert`` and ``ssl_key`` are files where flows run. Raises ConfigurationError, naming ``place``, if
     the URL is wrong.
     """
-    own = parsed(url, place, MYSQL_DRIVER)
-    tls = _tls(own, place)
-    plain = own.difference_update_query([name for name in own.query if _is_of_tls(name) or name in CHARACTER_SET])
+    parsed_url = parsed(url, place, MYSQL_DRIVER)
+    tls = _tls(parsed_url, place)
+    plain = parsed_url.difference_update_query(
+        [name for name in parsed_url.query if _is_of_tls(name) or name in CHARACTER_SET]
+    )
     _check_options(plain, place)
     return connector_of(plain, CONNECT_ARGUMENTS | CHARACTER_SET | tls)
 

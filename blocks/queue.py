@@ -68,8 +68,8 @@ class Queue(Block):
             "retries": {"mode": "standard", "total_max_attempts": 5},
         }
         parameters = self.credentials.aws_client_parameters
-        own = parameters.model_copy(update={"config": {**(parameters.config or {}), **config}})
-        changes = {"aws_client_parameters": own, "region_name": self._region()}
+        with_timeouts = parameters.model_copy(update={"config": {**(parameters.config or {}), **config}})
+        changes = {"aws_client_parameters": with_timeouts, "region_name": self._region()}
         return self.credentials.model_copy(update=changes).get_client("sqs")
 
     def _region(self) -> str | None:

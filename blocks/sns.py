@@ -82,15 +82,17 @@ class SnsNotification(NotificationBlock):
     def client(self) -> Any:
         """Return a boto3 client of SNS in the region of the topic."""
         parameters = self.credentials.aws_client_parameters
-        own = parameters.model_copy(update={"config": {**(parameters.config or {}), **CLIENT_CONFIG}})
+        with_timeouts = parameters.model_copy(update={"config": {**(parameters.config or {}), **CLIENT_CONFIG}})
         region = self.topic_arn.split(":")[3]
-        credentials = self.credentials.model_copy(update={"aws_client_parameters": own, "region_name": region})
+        credentials = self.credentials.model_copy(
+            update={"aws_client_parameters": with_timeouts, "region_name": region}
+        )
         return credentials.get_client("sns")
 
 
 def _plain_subject(text: str) -> str:
     ascii_text = unicodedata.normalize("NFKD", redact(text)).encode("ascii", "ignore").decode()
-    words = " ".join("".join(one if one.isprintable() else " " for one in ascii_text).split())
+    words = " ".join("".join(character if character.isprintable() else " " for character in ascii_text).split())
     return words if len(words) <= SUBJECT_CHARACTERS else f"{words[: SUBJECT_CHARACTERS - 3]}..."
 
 

@@ -37,7 +37,10 @@ class SqsQueue(MessageQueue):
                 VisibilityTimeout=visibility_seconds,
                 WaitTimeSeconds=wait_seconds,
             )
-        return [Message(one["Body"], one["ReceiptHandle"], one["MessageId"]) for one in answer.get("Messages", [])]
+        return [
+            Message(message["Body"], message["ReceiptHandle"], message["MessageId"])
+            for message in answer.get("Messages", [])
+        ]
 
     @override
     def delete(self, receipts: Sequence[str]) -> int:
@@ -76,11 +79,11 @@ def _blocks(entries: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]
     block: list[dict[str, Any]] = []
     size_bytes = 0
     for entry in entries:
-        own = len(entry.get("MessageBody", "").encode())
-        if block and (len(block) == REQUEST_MESSAGES or size_bytes + own > REQUEST_BYTES):
+        entry_bytes = len(entry.get("MessageBody", "").encode())
+        if block and (len(block) == REQUEST_MESSAGES or size_bytes + entry_bytes > REQUEST_BYTES):
             yield block
             block, size_bytes = [], 0
         block.append(entry)
-        size_bytes += own
+        size_bytes += entry_bytes
     if block:
         yield block

@@ -110,7 +110,7 @@ class BucketStore:
     def exists(self, key: str) -> bool:
         """Return whether there is an object with this key."""
         try:
-            self._head(key)
+            self._fetch_head(key)
         except SourceMissing:
             return False
         return True
@@ -151,9 +151,9 @@ class BucketStore:
         return size_bytes
 
     def _must_be_same(self, open_source: Callable[[], BinaryIO], key: str, size_bytes: int) -> None:
-        same_size = self._head(key)["ContentLength"] == size_bytes
+        same_size = self._fetch_head(key)["ContentLength"] == size_bytes
         with open_source() as source:
-            same = same_size and _digest(source) == self._stored_digest(key)
+            same = same_size and _digest(source) == self._read_digest(key)
         if not same:
             raise FatalError(
                 "the object exists with other content, and the lake is never rewritten",
@@ -161,11 +161,11 @@ class BucketStore:
                 remedy="write under a new key",
             )
 
-    def _stored_digest(self, key: str) -> bytes:
+    def _read_digest(self, key: str) -> bytes:
         with self._errors(key):
             return _digest(self._get(key)["Body"])
 
-    def _head(self, key: str) -> dict[str, Any]:
+    def _fetch_head(self, key: str) -> dict[str, Any]:
         with self._errors(key):
             head: dict[str, Any] = self._client.head_object(Bucket=self.name, Key=self._full(key))
         return head
@@ -179,8 +179,8 @@ def _own_client(credentials: Credentials) -> Credentials:
     # with, say, the storage of Prefect's results. The user agent makes the credentials differ.
     parameters = credentials.aws_client_parameters
     config = {**(parameters.config or {}), "user_agent_extra": USER_AGENT, "max_pool_connections": CONNECTIONS}
-    own = parameters.model_copy(update={"config": config})
-    return credentials.model_copy(update={"aws_client_parameters": own})
+    with_config = parameters.model_copy(update={"config": config})
+    return credentials.model_copy(update={"aws_client_parameters": with_config})
 
 
 def _write_only_if_absent(client: Any) -> None:

@@ -195,9 +195,9 @@ def collect(
         "flush_seconds": flush_seconds,
         "visibility_seconds": visibility_seconds,
     }
-    own = {"pipeline": absolute_path(pipeline), "streams": stream, "messages": messages, "until_empty": not keep_on}
-    request = build_request(CollectRequest, {"seconds": seconds or None, **own, **pace})
-    _chosen(request)
+    chosen = {"pipeline": absolute_path(pipeline), "streams": stream, "messages": messages, "until_empty": not keep_on}
+    request = build_request(CollectRequest, {"seconds": seconds or None, **chosen, **pace})
+    _choose_streams(request)
     if seconds == 0:
         request = request.model_copy(update={"seconds": None})
     collected = run_flow(extract_queue(request))
@@ -336,7 +336,7 @@ def _replicate(request: ReplicateRequest, as_json: bool) -> None:
     """Run it, and show what came of every stream, also when some failed."""
     from millrace.flows.replicate import replicate
 
-    _chosen(request)
+    _choose_streams(request)
 
     def show(report: RunReport) -> None:
         _print(report, as_json)
@@ -348,12 +348,12 @@ def _replicate(request: ReplicateRequest, as_json: bool) -> None:
             print_message(f"skipped: {row.reason}")
 
 
-def _chosen(request: ReplicateRequest | CollectRequest) -> list[str]:
+def _choose_streams(request: ReplicateRequest | CollectRequest) -> list[str]:
     """Names of the streams that are meant; what the pipeline does not have or cannot do ends the command."""
     from millrace.declaration.find import find_pipeline
 
     try:
-        return [stream.name for stream in request.chosen(find_pipeline(request.pipeline))]
+        return [stream.name for stream in request.choose_streams(find_pipeline(request.pipeline))]
     except ConfigurationError as error:
         fail(ConfigurationError(error.problem, place=error.place, remedy=name_options(error.remedy, RUN_OPTIONS)))
 

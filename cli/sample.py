@@ -47,23 +47,23 @@ def seed(
     from millrace.seed_data.stori.flow import ImportRequest, SeedRequest, import_files
     from millrace.seed_data.stori.flow import seed as seed_flow
 
-    own, history = {"rows": rows, "documents": documents}, {"days": days, "start": start and start.date()}
+    sizes, history = {"rows": rows, "documents": documents}, {"days": days, "start": start and start.date()}
     files = {"file": file or None}
     silent, rare = {"silent_rate": silent_rate}, {"rare_rate": rare_rate}
     if pipeline == "stori":
         refuse_options({**history, **silent, **rare}, "stori is not simulated")
         if file:
-            refuse_options(own, "a file is imported as it is")
+            refuse_options(sizes, "a file is imported as it is")
             report = run_flow(import_files(build_request(ImportRequest, {"files": file}, {"files": "--file"})))
         else:
-            report = run_flow(seed_flow(build_request(SeedRequest, {"seed": seed, **own})))
+            report = run_flow(seed_flow(build_request(SeedRequest, {"seed": seed, **sizes})))
         print_json(report) if as_json else print_seeded(report)
     elif pipeline == "totesys":
-        refuse_options({**own, **files, **rare}, "totesys is measured in days, its quiet events by --silent-rate")
+        refuse_options({**sizes, **files, **rare}, "totesys is measured in days, its quiet events by --silent-rate")
         filled = run_flow(fill(build_request(FillRequest, {"seed": seed, **history, **silent})))
         print_json(filled) if as_json else print_simulated(filled)
     elif pipeline == "stocks":
-        refuse_options({**own, **files, **silent}, "stocks is measured in days, its rare events by --rare-rate")
+        refuse_options({**sizes, **files, **silent}, "stocks is measured in days, its rare events by --rare-rate")
         filled = run_flow(fill_stocks(build_request(FillStocksRequest, {"seed": seed, **history, **rare})))
         print_json(filled) if as_json else print_simulated(filled)
     else:

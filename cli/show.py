@@ -138,10 +138,19 @@ def print_rejects(found: Sequence[Rejects]) -> None:
     _add_texts(table, "stream", "reason", "field")
     _add_numbers(table, "rows")
     _add_texts(table, "batch", "last read", "where")
-    for one in found:
-        where = f"{one.coordinates} in {one.file}" if one.coordinates else one.file
-        batch = "refused" if one.is_refused else "loaded"
-        _add_row(table, one.stream, one.reason, one.field, one.rows, batch, f"{one.read_at:%Y-%m-%d %H:%M:%S}", where)
+    for rejects in found:
+        where = f"{rejects.coordinates} in {rejects.file}" if rejects.coordinates else rejects.file
+        batch = "refused" if rejects.is_refused else "loaded"
+        _add_row(
+            table,
+            rejects.stream,
+            rejects.reason,
+            rejects.field,
+            rejects.rows,
+            batch,
+            f"{rejects.read_at:%Y-%m-%d %H:%M:%S}",
+            where,
+        )
     print_table(table) if found else print_lines(["No rejected rows are open."])
 
 
@@ -162,14 +171,14 @@ def print_seeded(report: SeedReport) -> None:
     _add_numbers(table, "read", "imported", "updated", "unchanged", "rejected")
     _add_texts(rejects, "file", "reason")
     _add_numbers(rejects, "rejected", "first at")
-    for one in report.files:
-        _add_row(table, one.file, one.read, one.imported, one.updated, one.unchanged, one.rejected)
-        for why in one.reasons:
-            _add_row(rejects, one.file, why.reason, why.records, why.first)
+    for file in report.files:
+        _add_row(table, file.file, file.read, file.imported, file.updated, file.unchanged, file.rejected)
+        for why in file.reasons:
+            _add_row(rejects, file.file, why.reason, why.records, why.first)
     print_table(table)
     if rejects.row_count:
         print_table(rejects)
-        print_lines([f"Rejected records: {one.rejects_key}" for one in report.files if one.rejects_key])
+        print_lines([f"Rejected records: {file.rejects_key}" for file in report.files if file.rejects_key])
 
 
 def print_simulated(simulated: Simulated) -> None:

@@ -48,7 +48,7 @@ async def apply_automations(
     with api_errors():
         channels = [_identifier(block._block_document_id) for block in await load_channels()]
         async with get_client() as client:
-            watched = Watched(channels, await _transforms(client), promises, flows, patience or Patience())
+            watched = Watched(channels, await _find_transforms(client), promises, flows, patience or Patience())
             lines = await _apply(client, list(declare_automations(watched)), dry_run=dry_run)
     if not channels:
         return [*lines, f"no alert is sent: there is no notification block named `{documents.ALERTS}`"]
@@ -69,16 +69,19 @@ def declared_promises(pipelines: Iterable[str]) -> dict[str, timedelta]:
     return {pipeline.name: pipeline.fresh_within for pipeline in found if pipeline.fresh_within is not None}
 
 
-async def _transforms(client: PrefectClient) -> dict[str, UUID]:
+async def _find_transforms(client: PrefectClient) -> dict[str, UUID]:
     """Return the deployments of the flow `transform` by name, which is that of the pipeline."""
     only = FlowFilter(name=FlowFilterName(any_=[TRANSFORM]))
-    return {one.name: one.id for one in await client.read_deployments(flow_filter=only)}
+    return {deployment.name: deployment.id for deployment in await client.read_deployments(flow_filter=only)}
 
 
 async def _apply(client: PrefectClient, wanted: Sequence[AutomationCore], *, dry_run: bool) -> list[str]:
     stored = await _read_stored(client)
-    lines = [f"{await _save(client, one, stored.pop(one.name, []), dry_run=dry_run)} {one.name}" for one in wanted]
-    for automation in (one for left in stored.values() for one in left):
+    lines = [
+        f"{await _save(client, automation, stored.pop(automation.name, []), dry_run=dry_run)} {automation.name}"
+        for automation in wanted
+    ]
+    for automation in (automation for unwanted in stored.values() for automation in unwanted):
         if not dry_run:
             await client.delete_automation(automation.id)
         lines.append(f"removed {automation.name}")
@@ -127,9 +130,9 @@ def _content(automation: AutomationCore) -> dict[str, Any]:
 
 def _sort_sets(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _sort_sets(one) for name, one in value.items()}
+        return {name: _sort_sets(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_sort_sets(one) for one in value]
+        return [_sort_sets(item) for item in value]
     return sorted(value) if isinstance(value, set) else value
 
 

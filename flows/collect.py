@@ -47,7 +47,7 @@ class CollectRequest(FlowParameters):
     )
     wait_seconds: int = Field(default=20, ge=0, le=20, description="Duration of a long poll.")
 
-    def chosen(self, pipeline: Pipeline) -> list[Stream]:
+    def choose_streams(self, pipeline: Pipeline) -> list[Stream]:
         """Return the streams to collect.
 
         Raises ConfigurationError for a stream that does not exist, or that does not come from a queue.
@@ -102,7 +102,7 @@ async def extract_queue(request: CollectRequest = DEFAULT_REQUEST) -> dict[str, 
     Raises ConfigurationError if a stream does not come from a queue, and an ExceptionGroup of what failed.
     """
     pipeline = requested_pipeline(request.pipeline)
-    names = [stream.name for stream in request.chosen(pipeline)]
+    names = [stream.name for stream in request.choose_streams(pipeline)]
     ended = dict(
         zip(
             names,

@@ -12,7 +12,7 @@ from typing_extensions import override
 from millrace.declaration.source_kinds import SOURCE_KINDS, SourceKind
 from millrace.declaration.stream import Stream
 from millrace.flows.gather import gather_outcomes
-from millrace.runs.choose import Bounds
+from millrace.runs.choose import ReadRequest
 from millrace.tasks.extract import EXTRACT_STREAM, Extracted
 from millrace.tasks.failures import describe_error, distinct_errors
 
@@ -42,12 +42,12 @@ class StreamsFailed(ExceptionGroup[Exception]):
         return f"{type(self).__name__}: {self.message}"
 
 
-ExtractStreams = Flow[[str, list[str], Bounds], Coroutine[Any, Any, list[Extracted]]]
+ExtractStreams = Flow[[str, list[str], ReadRequest], Coroutine[Any, Any, list[Extracted]]]
 
 
 def _flow_of(kind: SourceKind) -> ExtractStreams:
-    async def extract_kind(pipeline: str, streams: list[str], bounds: Bounds) -> list[Extracted]:
-        return await _side_by_side(EXTRACT_STREAM[kind], pipeline, streams, bounds)
+    async def extract_kind(pipeline: str, streams: list[str], read_request: ReadRequest) -> list[Extracted]:
+        return await _extract_side_by_side(EXTRACT_STREAM[kind], pipeline, streams, read_request)
 
     origin = "what was collected" if kind.is_queue else kind.title
     return flow(
@@ -63,14 +63,16 @@ EXTRACT: dict[SourceKind, ExtractStreams] = {kind: _flow_of(kind) for kind in SO
 failed."""
 
 
-async def extract_streams(pipeline: str, streams: Sequence[Stream], bounds: Bounds) -> dict[str, Extracted | Exception]:
+async def extract_streams(
+    pipeline: str, streams: Sequence[Stream], read_request: ReadRequest
+) -> dict[str, Extracted | Exception]:
     """Read every stream; return what was read of each, or the error.
 
     One subflow per kind of source, all at once.
     """
     kinds = dict.fromkeys(stream.reference.kind for stream in streams)
-    by_kind = {kind: [one.name for one in streams if one.reference.kind == kind] for kind in kinds}
-    ended = await gather_outcomes(EXTRACT[kind](pipeline, names, bounds) for kind, names in by_kind.items())
+    by_kind = {kind: [stream.name for stream in streams if stream.reference.kind == kind] for kind in kinds}
+    ended = await gather_outcomes(EXTRACT[kind](pipeline, names, read_request) for kind, names in by_kind.items())
     read: dict[str, Extracted | Exception] = {}
     for names, outcome in zip(by_kind.values(), ended, strict=True):
         if isinstance(outcome, StreamsFailed):
@@ -78,19 +80,19 @@ async def extract_streams(pipeline: str, streams: Sequence[Stream], bounds: Boun
         elif isinstance(outcome, Exception):
             read |= dict.fromkeys(names, outcome)
         else:
-            read |= {one.stream: one for one in outcome}
+            read |= {extracted.stream: extracted for extracted in outcome}
     return {stream.name: read[stream.name] for stream in streams}
 
 
-async def _side_by_side(
-    extract: Callable[[str, str, Bounds], Coroutine[Any, Any, Extracted]],
+async def _extract_side_by_side(
+    extract: Callable[[str, str, ReadRequest], Coroutine[Any, Any, Extracted]],
     pipeline: str,
     streams: Sequence[str],
-    bounds: Bounds,
+    read_request: ReadRequest,
 ) -> list[Extracted]:
-    ended = await gather_outcomes(extract(pipeline, stream, bounds) for stream in streams)
-    failures = [one for one in ended if isinstance(one, Exception)]
+    ended = await gather_outcomes(extract(pipeline, stream, read_request) for stream in streams)
+    failures = [outcome for outcome in ended if isinstance(outcome, Exception)]
     if failures:
         message = "; ".join(map(describe_error, distinct_errors(failures)))
         raise StreamsFailed(message, failures, dict(zip(streams, ended, strict=True)))
-    return [one for one in ended if not isinstance(one, Exception)]
+    return [outcome for outcome in ended if not isinstance(outcome, Exception)]

@@ -12,7 +12,7 @@ from millrace.flows.alerts import alert_cancellation, alert_failure
 from millrace.flows.extract import extract_streams
 from millrace.flows.gather import raise_all
 from millrace.flows.parameters import FlowParameters, pipeline_field, requested_pipeline
-from millrace.runs.choose import Bounds
+from millrace.runs.choose import ReadRequest
 from millrace.runs.reload import ReloadResult
 from millrace.tasks.lease import give_back
 from millrace.tasks.reload import ReloadPlan, plan_reload, reload_applied, reload_landed
@@ -47,19 +47,21 @@ async def reload(request: ReloadRequest = DEFAULT_REQUEST) -> ReloadResult | Rel
     model = pipeline.model(request.model)
     if request.dry_run:
         return await plan_reload(request.pipeline, model.name)
-    done = await _from_source(request.pipeline, pipeline, model) if request.source == "source" else None
+    done = await _reload_from_source(request.pipeline, pipeline, model) if request.source == "source" else None
     done = done or await reload_applied(request.pipeline, model.name)
     get_run_logger().info("%s", done)
     return done
 
 
-async def _from_source(name: str, pipeline: Pipeline, model: Model) -> ReloadResult:
+async def _reload_from_source(name: str, pipeline: Pipeline, model: Model) -> ReloadResult:
     """Read all rows of all streams that the model is computed from, and compute it from them."""
     roots = [stream for stream in pipeline.streams if stream.name in pipeline.roots.of(model)]
-    read = (await extract_streams(name, roots, Bounds("full"))).values()
-    manifests = [one.manifest for one in read if not isinstance(one, Exception) and one.manifest is not None]
+    read = (await extract_streams(name, roots, ReadRequest("full"))).values()
+    manifests = [
+        outcome.manifest for outcome in read if not isinstance(outcome, Exception) and outcome.manifest is not None
+    ]
     try:
-        raise_all(one for one in read if isinstance(one, Exception))
+        raise_all(outcome for outcome in read if isinstance(outcome, Exception))
     except Exception:
         await give_back(pipeline, manifests)
         raise

@@ -58,23 +58,23 @@ async def replicate(request: ReplicateRequest = DEFAULT_REQUEST) -> RunReport:
     Of a pipeline whose tables are committed together nothing is loaded then.
     """
     pipeline = requested_pipeline(request.pipeline)
-    streams = request.chosen(pipeline)
+    streams = request.choose_streams(pipeline)
     for folder in await asyncio.to_thread(remove_abandoned):
         get_run_logger().info("Removed %s, which a killed run left behind", folder)
     if request.dry_run:
         return await _plan(request, pipeline, streams)
-    read = await extract_streams(request.pipeline, streams, request.bounds)
+    read = await extract_streams(request.pipeline, streams, request.read_request)
     load = _load_together if pipeline.is_transformed else _load_each
     rows, failures = await load(request, pipeline, read)
     rows = [add_note(row, request.consent.note) for row in rows]
     report = RunReport(request.pipeline, tuple(rows))
     await publish_report(pipeline.name, rows)
     # A stream that another run holds waits for the next run, if that will read the same.
-    skipped = [one for one in failures if request.is_regular and status_of(one) == "busy"]
-    for one in skipped:
-        get_run_logger().warning("Skipped: %s", describe_error(one))
+    skipped = [failure for failure in failures if request.is_regular and status_of(failure) == "busy"]
+    for failure in skipped:
+        get_run_logger().warning("Skipped: %s", describe_error(failure))
     if len(skipped) < len(failures):
-        raise make_run_failed(report, [one for one in failures if one not in skipped])
+        raise make_run_failed(report, [failure for failure in failures if failure not in skipped])
     return report
 
 
@@ -84,8 +84,8 @@ async def _plan(request: ReplicateRequest, pipeline: Pipeline, streams: Sequence
     members: list[Stream | Model] = [*streams, *models]
     ended = await gather_outcomes(
         [
-            *(plan_stream(request.pipeline, one.name, request.bounds) for one in streams),
-            *(plan_model(request.pipeline, one.name) for one in models),
+            *(plan_stream(request.pipeline, stream.name, request.read_request) for stream in streams),
+            *(plan_model(request.pipeline, model.name) for model in models),
         ]
     )
     plans = [
@@ -94,7 +94,7 @@ async def _plan(request: ReplicateRequest, pipeline: Pipeline, streams: Sequence
     ]
     await publish_plans(pipeline.name, plans)
     report = RunReport(request.pipeline, plans=tuple(plans))
-    if failures := [one for one in ended if isinstance(one, Exception)]:
+    if failures := [outcome for outcome in ended if isinstance(outcome, Exception)]:
         raise make_run_failed(report, failures)
     return report
 
@@ -103,11 +103,11 @@ async def _load_each(
     request: ReplicateRequest, pipeline: Pipeline, read: Mapping[str, Extracted | Exception]
 ) -> tuple[list[StreamReport], list[Exception]]:
     """Every stream in a commit of its own: a row of each, and what failed."""
-    ended = await gather_outcomes(_load(request.pipeline, pipeline, one) for one in read.values())
-    failures = [one for one in ended if isinstance(one, Exception)]
+    ended = await gather_outcomes(_load(request.pipeline, pipeline, stream) for stream in read.values())
+    failures = [outcome for outcome in ended if isinstance(outcome, Exception)]
     rows = [
-        make_failed_report(pipeline, stream, one) if isinstance(one, Exception) else one
-        for stream, one in zip(read, ended, strict=True)
+        make_failed_report(pipeline, stream, outcome) if isinstance(outcome, Exception) else outcome
+        for stream, outcome in zip(read, ended, strict=True)
     ]
     await conclude(pipeline, rows, is_complete=not failures)
     return rows, failures
@@ -118,7 +118,7 @@ async def _load(name: str, pipeline: Pipeline, extracted: Extracted | Exception)
     if isinstance(extracted, Exception):
         raise extracted
     if extracted.manifest is None:
-        return _nothing(pipeline, extracted)
+        return _report_nothing(pipeline, extracted)
     load = load_batches.with_options(task_run_name=f"load {extracted.stream}")
     (result,) = await load(name, [extracted.manifest])
     if dead_letters := dead_letters_of(pipeline, extracted.stream):
@@ -130,42 +130,44 @@ async def _load_together(
     request: ReplicateRequest, pipeline: Pipeline, read: Mapping[str, Extracted | Exception]
 ) -> tuple[list[StreamReport], list[Exception]]:
     """All of the run in one commit, by this run or by the one that the event starts."""
-    failures = [one for one in read.values() if isinstance(one, Exception)]
-    extracted = [one for one in read.values() if not isinstance(one, Exception)]
-    manifests = [one.manifest for one in extracted if one.manifest is not None]
+    failures = [outcome for outcome in read.values() if isinstance(outcome, Exception)]
+    extracted = [outcome for outcome in read.values() if not isinstance(outcome, Exception)]
+    manifests = [outcome.manifest for outcome in extracted if outcome.manifest is not None]
     if failures:
         await give_back(pipeline, manifests)
-        return [_held_up(pipeline, stream, one, read) for stream, one in read.items()], failures
+        return [_report_held_up(pipeline, stream, outcome, read) for stream, outcome in read.items()], failures
     emit_landed(pipeline.name, request.pipeline, manifests, "by-run" if request.load else "by-event")
     if not request.load:
-        return [_landed(pipeline, one) for one in extracted], []
+        return [_report_landed(pipeline, outcome) for outcome in extracted], []
     try:
         report = await transform(TransformRequest(pipeline=request.pipeline, manifests=manifests))
     except Exception as error:
         return [make_failed_report(pipeline, stream, error) for stream in read], [error]
-    seconds = {one.stream: one.seconds for one in extracted}
-    timed = [replace(one, seconds=round(seconds.get(one.stream, 0), 2)) for one in report.streams]
-    return [*timed, *(_nothing(pipeline, one) for one in extracted if one.manifest is None)], []
+    seconds = {outcome.stream: outcome.seconds for outcome in extracted}
+    timed = [replace(row, seconds=round(seconds.get(row.stream, 0), 2)) for row in report.streams]
+    return [*timed, *(_report_nothing(pipeline, outcome) for outcome in extracted if outcome.manifest is None)], []
 
 
-def _held_up(
+def _report_held_up(
     pipeline: Pipeline, stream: str, outcome: Extracted | Exception, read: Mapping[str, Extracted | Exception]
 ) -> StreamReport:
     """Return the row of a stream that loads nothing, because it or another one could not be read."""
     if isinstance(outcome, Exception):
         return make_failed_report(pipeline, stream, outcome)
-    unread = {name: one for name, one in read.items() if isinstance(one, Exception)}
-    status: Status = "busy" if all(status_of(one) == "busy" for one in unread.values()) else "failed"
+    unread = {name: outcome for name, outcome in read.items() if isinstance(outcome, Exception)}
+    status: Status = "busy" if all(status_of(outcome) == "busy" for outcome in unread.values()) else "failed"
     reason = f"read, but not loaded: the tables are committed together, and {', '.join(unread)} could not be read"
-    return replace(_nothing(pipeline, outcome), status=status, reason=reason, kind=outcome.kind, read=outcome.read)
+    return replace(
+        _report_nothing(pipeline, outcome), status=status, reason=reason, kind=outcome.kind, read=outcome.read
+    )
 
 
-def _landed(pipeline: Pipeline, extracted: Extracted) -> StreamReport:
-    row = _nothing(pipeline, extracted)
+def _report_landed(pipeline: Pipeline, extracted: Extracted) -> StreamReport:
+    row = _report_nothing(pipeline, extracted)
     if extracted.manifest is None:
         return row
     return replace(row, status="landed", kind=extracted.kind, read=extracted.read, note="landed")
 
 
-def _nothing(pipeline: Pipeline, extracted: Extracted) -> StreamReport:
+def _report_nothing(pipeline: Pipeline, extracted: Extracted) -> StreamReport:
     return replace(make_empty_report(pipeline, extracted.stream), seconds=round(extracted.seconds, 2))

@@ -12,7 +12,7 @@ from millrace import Pipeline, Stream
 from millrace.base.errors import ConfigurationError
 from millrace.declaration.consent import NO_CONSENT, Consent
 from millrace.flows.parameters import FlowParameters, pipeline_field
-from millrace.runs.choose import Bounds, Mode
+from millrace.runs.choose import Mode, ReadRequest
 
 SPANS: dict[Mode, str] = {"incremental": "changes", "full": "all", "sweep": "sweep", "replay": "replay of rejects"}
 """How the name of a run says what it reads."""
@@ -87,7 +87,7 @@ class ReplicateRequest(FlowParameters):
             raise ValueError("only a sweep can be deep: leave out `deep`, or choose the mode `sweep`")
         return self
 
-    def chosen(self, pipeline: Pipeline) -> list[Stream]:
+    def choose_streams(self, pipeline: Pipeline) -> list[Stream]:
         """Return the streams to run. Raises ConfigurationError for what this pipeline does not have or cannot do."""
         if not self.load and not pipeline.is_transformed:
             raise ConfigurationError(
@@ -111,11 +111,11 @@ class ReplicateRequest(FlowParameters):
         return self.mode == "incremental" and self.window is None and self.consent == NO_CONSENT
 
     @property
-    def bounds(self) -> Bounds:
+    def read_request(self) -> ReadRequest:
         """What to read of each stream."""
         if self.window is not None:
-            return Bounds(start=_text(self.window.start), end=_text(self.window.end), consent=self.consent)
-        return Bounds(self.mode, deep=self.deep, consent=self.consent)
+            return ReadRequest(start=_text(self.window.start), end=_text(self.window.end), consent=self.consent)
+        return ReadRequest(self.mode, deep=self.deep, consent=self.consent)
 
     @property
     def consent(self) -> Consent:

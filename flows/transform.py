@@ -80,8 +80,10 @@ async def conclude(pipeline: Pipeline, reports: Sequence[StreamReport], *, is_co
     """
     if not is_complete:
         return
-    counts = {one.stream: {"read": one.read, "loaded": one.loaded, "rejected": one.rejected} for one in reports}
-    ages = {one.stream: one.age_max_seconds for one in reports if one.age_max_seconds is not None}
+    counts = {
+        report.stream: {"read": report.read, "loaded": report.loaded, "rejected": report.rejected} for report in reports
+    }
+    ages = {report.stream: report.age_max_seconds for report in reports if report.age_max_seconds is not None}
     emit_loaded(pipeline.name, counts, ages)
     if pipeline.fresh_within is not None:
         await alert_breach(pipeline.name, pipeline.fresh_within, list(_breaches(pipeline, reports)))
@@ -90,7 +92,7 @@ async def conclude(pipeline: Pipeline, reports: Sequence[StreamReport], *, is_co
 def _breaches(pipeline: Pipeline, reports: Sequence[StreamReport]) -> list[Breach]:
     limit = pipeline.fresh_within.total_seconds() if pipeline.fresh_within else float("inf")
     return [
-        Breach(one.stream, one.age_p95_seconds or 0.0, one.age_max_seconds)
-        for one in reports
-        if one.age_max_seconds is not None and one.age_max_seconds > limit
+        Breach(report.stream, report.age_p95_seconds or 0.0, report.age_max_seconds)
+        for report in reports
+        if report.age_max_seconds is not None and report.age_max_seconds > limit
     ]

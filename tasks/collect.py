@@ -31,12 +31,12 @@ async def collect_messages(pipeline: str, stream: str, budget: Budget, pace: Pac
     Raises ConfigurationError when the stream is none of a queue.
     """
     declared = find_pipeline(pipeline)
-    own = declared.stream(stream)
-    if not isinstance(own.capture, Queue):
+    declared_stream = declared.stream(stream)
+    if not isinstance(declared_stream.capture, Queue):
         raise ConfigurationError(
             "it does not come from a queue", place=f"stream {pipeline}.{stream}", remedy="run it (millrace run)"
         )
-    queue = SqsQueue(await load_source_queue(own.reference.connection), pace.lanes + SPARE_CONNECTIONS)
+    queue = SqsQueue(await load_source_queue(declared_stream.reference.connection), pace.lanes + SPARE_CONNECTIONS)
     store, prefix, report = await load_landing(), collected_prefix(declared.name, stream), _report_progress(stream)
     with stop_on_signals() as stop:
         return await asyncio.to_thread(collect, queue, store, prefix, budget, pace, stop, report)
@@ -48,8 +48,8 @@ async def forward_dead_letters(pipeline: str, stream: str, connection: str) -> i
     declared = find_pipeline(pipeline)
     warehouse, store = await open_warehouse(declared), await load_landing()
     queue = SqsQueue(await load_source_queue(connection))
-    own = declared.stream(stream)
-    letters = await asyncio.to_thread(send_dead_letters, declared, own, warehouse, store, queue)
+    declared_stream = declared.stream(stream)
+    letters = await asyncio.to_thread(send_dead_letters, declared, declared_stream, warehouse, store, queue)
     for file in letters.lost_files:
         get_run_logger().warning("%s: %s is gone, and the rejected messages in it are not sent on", stream, file)
     if letters.sent:
@@ -59,8 +59,8 @@ async def forward_dead_letters(pipeline: str, stream: str, connection: str) -> i
 
 def dead_letters_of(pipeline: Pipeline, stream: str) -> str:
     """Return the connection of the queue for rejected messages of a stream; '' for none."""
-    own: Stream = pipeline.stream(stream)
-    return own.capture.dead_letters if isinstance(own.capture, Queue) else ""
+    declared_stream: Stream = pipeline.stream(stream)
+    return declared_stream.capture.dead_letters if isinstance(declared_stream.capture, Queue) else ""
 
 
 def _report_progress(stream: str) -> Progress:

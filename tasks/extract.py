@@ -15,7 +15,7 @@ from prefect import Task, task
 from millrace.declaration.find import find_pipeline
 from millrace.declaration.source_kinds import SOURCE_KINDS, SourceKind
 from millrace.lake.batch import Batch
-from millrace.runs.choose import Bounds, read
+from millrace.runs.choose import ReadRequest, read
 from millrace.runs.context import StreamContext
 from millrace.runs.destination import ReportRows
 from millrace.tasks.connections import open_landing, open_source, open_warehouse
@@ -40,12 +40,12 @@ class Extracted:
     seconds: float
 
 
-ExtractStream = Task[[str, str, Bounds], Coroutine[Any, Any, Extracted]]
+ExtractStream = Task[[str, str, ReadRequest], Coroutine[Any, Any, Extracted]]
 
 
 def _task_of(kind: SourceKind) -> ExtractStream:
-    async def extract_stream(pipeline: str, stream: str, bounds: Bounds) -> Extracted:
-        return await _extract(pipeline, stream, bounds)
+    async def extract_stream(pipeline: str, stream: str, read_request: ReadRequest) -> Extracted:
+        return await _extract(pipeline, stream, read_request)
 
     # Prefect tells tasks apart by it.
     extract_stream.__qualname__ = f"extract_{kind.name}_stream"
@@ -62,14 +62,20 @@ EXTRACT_STREAM: dict[SourceKind, ExtractStream] = {kind: _task_of(kind) for kind
 """The task that reads one stream into one batch, by the kind of its source."""
 
 
-async def _extract(pipeline: str, stream: str, bounds: Bounds) -> Extracted:
+async def _extract(pipeline: str, stream: str, read_request: ReadRequest) -> Extracted:
     begun = time.monotonic()
     declared = find_pipeline(pipeline)
     warehouse = await open_warehouse(declared)
-    own, landing = declared.stream(stream), await open_landing(declared, warehouse, _report_progress(stream))
-    async with open_source(declared, own, warehouse) as source, lease_stream(warehouse, declared, own) as lease:
+    declared_stream, landing = (
+        declared.stream(stream),
+        await open_landing(declared, warehouse, _report_progress(stream)),
+    )
+    async with (
+        open_source(declared, declared_stream, warehouse) as source,
+        lease_stream(warehouse, declared, declared_stream) as lease,
+    ):
         landing = replace(landing, token=lease.token)
-        batch = await read(StreamContext(source, landing, warehouse, declared, own), bounds)
+        batch = await read(StreamContext(source, landing, warehouse, declared, declared_stream), read_request)
         if batch is not None:
             lease.hand_on()
     return _extracted(stream, batch, begun)

@@ -57,7 +57,7 @@ class _WithoutTraceback(logging.Filter):
     @override
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
-        is_known = error is not None and all(isinstance(one, MillraceError) for one in flatten_errors(error))
+        is_known = error is not None and all(isinstance(leaf, MillraceError) for leaf in flatten_errors(error))
         if is_known and not logging.getLogger(record.name).isEnabledFor(logging.DEBUG):
             record.exc_info = record.exc_text = None
         return True
@@ -67,5 +67,5 @@ def log_known_errors_without_traceback() -> None:
     """Make flows and tasks log Millrace's own errors without a traceback, from now on."""
     for name in RUN_LOGGERS:
         logger = logging.getLogger(name)
-        if not any(isinstance(one, _WithoutTraceback) for one in logger.filters):
+        if not any(isinstance(known_filter, _WithoutTraceback) for known_filter in logger.filters):
             logger.addFilter(_WithoutTraceback())

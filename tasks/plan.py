@@ -12,7 +12,7 @@ from prefect.artifacts import acreate_markdown_artifact
 from millrace import Model, Pipeline, Stream
 from millrace.base.escaping import escape_markdown, escape_unprintable, markdown_code_block
 from millrace.declaration.find import find_pipeline
-from millrace.runs.choose import Bounds, choose
+from millrace.runs.choose import ReadRequest, choose
 from millrace.runs.context import StreamContext
 from millrace.tasks.connections import open_landing, open_source, open_warehouse
 from millrace.tasks.failures import describe_error
@@ -66,20 +66,22 @@ def make_refused_plan(pipeline: Pipeline, member: Stream | Model, error: Excepti
 
 
 @task(name="plan", task_run_name="plan {stream}", **TASK_OPTIONS)
-async def plan_stream(pipeline: str, stream: str, bounds: Bounds) -> StreamPlan:
+async def plan_stream(pipeline: str, stream: str, read_request: ReadRequest) -> StreamPlan:
     """Return what a run of this stream would do now."""
     declared = find_pipeline(pipeline)
     warehouse = await open_warehouse(declared)
-    own = declared.stream(stream)
+    declared_stream = declared.stream(stream)
     landing = await open_landing(declared, warehouse)
-    async with open_source(declared, own, warehouse) as source:
-        context = StreamContext(source, landing, warehouse, declared, own)
-        choice = await choose(context, bounds)
-        query, columns = await source.plan(own, await context.target_columns(), choice.window)
-    changes, statements = await asyncio.to_thread(warehouse.plan, declared, own, columns)
-    target = f"{declared.target_schema}.{own.table}"
-    lower, upper = choice.window.lower, choice.window.upper
-    return StreamPlan(stream, own.source, target, choice.kind, lower, upper, query, tuple(changes), tuple(statements))
+    async with open_source(declared, declared_stream, warehouse) as source:
+        context = StreamContext(source, landing, warehouse, declared, declared_stream)
+        read_plan = await choose(context, read_request)
+        query, columns = await source.plan(declared_stream, await context.find_target_columns(), read_plan.window)
+    changes, statements = await asyncio.to_thread(warehouse.plan, declared, declared_stream, columns)
+    target = f"{declared.target_schema}.{declared_stream.table}"
+    lower, upper = read_plan.window.lower, read_plan.window.upper
+    return StreamPlan(
+        stream, declared_stream.source, target, read_plan.kind, lower, upper, query, tuple(changes), tuple(statements)
+    )
 
 
 @task(name="plan-model", task_run_name="plan {model}", **TASK_OPTIONS)
@@ -87,9 +89,9 @@ async def plan_model(pipeline: str, model: str) -> StreamPlan:
     """Return what a run would do to the table of this model; its rows come from the other tables of the run."""
     declared = find_pipeline(pipeline)
     warehouse = await open_warehouse(declared)
-    own = next(one for one in declared.models if one.name == model)
-    changes, statements = await asyncio.to_thread(warehouse.plan, declared, own, own.columns)
-    target, inputs = f"{declared.target_model_schema}.{model}", ", ".join(own.inputs)
+    declared_model = next(candidate for candidate in declared.models if candidate.name == model)
+    changes, statements = await asyncio.to_thread(warehouse.plan, declared, declared_model, declared_model.columns)
+    target, inputs = f"{declared.target_model_schema}.{model}", ", ".join(declared_model.inputs)
     return StreamPlan(model, inputs, target, "model", None, None, "", tuple(changes), tuple(statements))
 
 

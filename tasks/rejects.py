@@ -50,9 +50,9 @@ async def list_rejects(pipeline: str, names: Sequence[str] = (), *, each: bool =
     processed = await load_processed() if declared.models else landing
     found: list[Rejects] = []
     for member in members:
-        own = (warehouse, landing if isinstance(member, Stream) else processed, declared, member)
-        _, applied = await asyncio.to_thread(read_open_rejects, *own)
-        refused = await asyncio.to_thread(read_refused_rejects, *own)
+        place_of_rejects = (warehouse, landing if isinstance(member, Stream) else processed, declared, member)
+        _, applied = await asyncio.to_thread(read_open_rejects, *place_of_rejects)
+        refused = await asyncio.to_thread(read_refused_rejects, *place_of_rejects)
         found += _group(member.name, applied, each=each)
         found += _group(member.name, refused, each=each, is_refused=True)
     return found

@@ -145,7 +145,7 @@ def make_run_failed(report: RunReport, failures: Sequence[Exception]) -> RunFail
     """Return the error of a run; its message names the streams that were not loaded (or planned), and why."""
     rows: list[StreamReport | StreamPlan] = [*report.streams, *report.plans]
     names = ", ".join(row.stream for row in rows if row.reason)
-    reasons = [one for one in distinct_errors(failures) if isinstance(one, Exception)]
+    reasons = [error for error in distinct_errors(failures) if isinstance(error, Exception)]
     return RunFailed(f"failed: {names}. {' '.join(map(describe_error, reasons))}", reasons, report)
 
 

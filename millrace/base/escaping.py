@@ -20,12 +20,17 @@ def escape_unprintable(text: object, keep: str = "") -> str:
     shown = str(text)
     if shown.isprintable():
         return shown
-    return "".join(one if one.isprintable() or one in keep else repr(one)[1:-1] for one in shown)
+    return "".join(
+        character if character.isprintable() or character in keep else repr(character)[1:-1] for character in shown
+    )
 
 
 def escape_json(document: str) -> str:
     """Return a JSON document of the same meaning with characters that cannot be printed escaped as in JSON."""
-    return "".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in document)
+    return "".join(
+        character if character.isprintable() or character == "\n" else json.dumps(character)[1:-1]
+        for character in document
+    )
 
 
 def escape_markdown(text: object) -> str:

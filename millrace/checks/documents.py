@@ -16,7 +16,7 @@ from millrace.checks.server import Server
 from millrace.checks.tables import LAG_LIMIT, compare_clocks
 from millrace.declaration.stream import Stream
 from millrace.drivers.mongo_client import MongoClient, mongo_errors
-from millrace.sources.mongo import MongoSource, shown
+from millrace.sources.mongo import MongoSource, find_shown_until
 from millrace.sources.position import whole_seconds
 
 Answer = TypeVar("Answer")
@@ -96,8 +96,8 @@ class DocumentServer:
         """The time of the member that answers reads, when its newest write was made, a note, and whether it leads."""
 
         async def ask(client: MongoClient) -> tuple[datetime, datetime, str, bool]:
-            hello = await MongoSource(client).hello()
-            until, note = shown(hello, client)
+            hello = await MongoSource(client).ask_hello()
+            until, note = find_shown_until(hello, client)
             is_primary = bool(hello.get("isWritablePrimary", hello.get("ismaster", False)))
             return hello["localTime"].replace(tzinfo=UTC), until, note, is_primary
 

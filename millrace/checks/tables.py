@@ -15,7 +15,7 @@ from millrace.checks.server import Server
 from millrace.declaration.stream import Stream
 from millrace.sources.mysql import NOT_GRANTED, MySQLDriver
 from millrace.sources.mysql_replica import LAG_UNKNOWN
-from millrace.sources.position import SnapshotBound, whole_seconds
+from millrace.sources.position import SourceMoment, whole_seconds
 from millrace.sources.postgres import BLIND, PostgresDriver
 from millrace.sources.table_driver import Connect, TableDriver
 
@@ -104,7 +104,7 @@ class TableServer:
         return f"`GRANT SELECT ON {quote(schema, table)} TO {self.server.user}`"
 
     def _find_transactions(self) -> str:
-        unseen_because = self._bound.unseen_because
+        unseen_because = self._source_moment.unseen_because
         for words, grant in self.kind.grants.items():
             if words in unseen_because:
                 raise ConfigurationError(
@@ -113,12 +113,12 @@ class TableServer:
         return f"cannot be seen: {unseen_because}; reads overlap" if unseen_because else "open ones can be seen"
 
     def _find_lag(self) -> str:
-        bound = self._bound
-        if bound.halted_because:
-            raise ConfigurationError(bound.halted_because, remedy="start replication, or read from the primary")
-        if bound.replayed_until is None:
-            return "a replica, or one of a cluster" if "this server" in bound.unseen_because else "the primary"
-        behind = max(bound.read_at - bound.replayed_until, timedelta(0))
+        moment = self._source_moment
+        if moment.halted_because:
+            raise ConfigurationError(moment.halted_because, remedy="start replication, or read from the primary")
+        if moment.replayed_until is None:
+            return "a replica, or one of a cluster" if "this server" in moment.unseen_because else "the primary"
+        behind = max(moment.read_at - moment.replayed_until, timedelta(0))
         if self.kind.has_replayed_all and self._ask(self.kind.has_replayed_all):
             behind = timedelta(0)
         if behind > LAG_LIMIT:
@@ -129,10 +129,10 @@ class TableServer:
         return f"a replica, {whole_seconds(behind)} behind its primary"
 
     def _compare_clocks(self) -> str:
-        return compare_clocks(self._bound.read_at, self.server.place)
+        return compare_clocks(self._source_moment.read_at, self.server.place)
 
     @cached_property
-    def _bound(self) -> SnapshotBound:
+    def _source_moment(self) -> SourceMoment:
         """What the server tells a read before its snapshot."""
         with self.kind.driver.translate_errors(self.server.place), closing(self.connect()) as connection:
             return self.kind.driver.open_snapshot(connection, self.connect)

@@ -25,13 +25,13 @@ from millrace.sources.chunk import Chunk
 class Fitting:
     """Fits the chunks of one read to the target: ``fit``, then ``accept``.
 
-    ``limits`` are those of the warehouse; ``coordinates`` are the columns of the row location in the source.
+    ``limits`` are those of the warehouse; ``location_columns`` are the columns of the row location in the source.
     """
 
     def __init__(
-        self, stream: Stream, limits: Limits, target_columns: Sequence[Column], coordinates: Sequence[str]
+        self, stream: Stream, limits: Limits, target_columns: Sequence[Column], location_columns: Sequence[str]
     ) -> None:
-        self._stream, self._limits, self._coordinates = stream, limits, coordinates
+        self._stream, self._limits, self._location = stream, limits, location_columns
         self._target_columns = target_columns
         self._keys = [column_name(key) for key in stream.keys]
         self._columns = {column.name: column for column in target_columns}
@@ -60,11 +60,11 @@ class Fitting:
 
     def accept(self, chunk: Chunk) -> tuple[pl.DataFrame, tuple[Column, ...], pl.DataFrame]:
         """Return the rows of a fitted chunk that go to the target, their columns, and the other rows as rejects."""
-        coordinates = self._location_columns(chunk.frame)
-        accepted, too_long = reject_beyond_limits(chunk.frame, chunk.columns, coordinates, self._limits)
+        location_columns = self._location_columns(chunk.frame)
+        accepted, too_long = reject_beyond_limits(chunk.frame, chunk.columns, location_columns, self._limits)
         rejected = [chunk.rejected, too_long]
         if self._stream.contract is not None:
-            accepted, broken = reject_by_contract(accepted, self._stream.contract, self._stream, coordinates)
+            accepted, broken = reject_by_contract(accepted, self._stream.contract, self._stream, location_columns)
             rejected.append(broken)
         accepted = accepted.drop(MESSAGE_ADDRESS) if MESSAGE_ADDRESS in accepted.columns else accepted
         return accepted, chunk.columns, pl.concat(rejected)
@@ -103,7 +103,7 @@ class Fitting:
             # Its own words may hold a row's values.
             raise ConfigurationError(
                 f"rewritten ({', '.join(values)}) cannot be computed ({type(error).__name__})",
-                place=self._place,
+                place=self._stream.place,
                 remedy="use columns that every read has, and give values of the type that the column has",
             ) from None
 
@@ -113,7 +113,7 @@ class Fitting:
         if not is_row_by_row(value, frame.schema):
             raise ConfigurationError(
                 f"rewritten[{name!r}] looks at several rows, and a row is rewritten by itself",
-                place=self._place,
+                place=self._stream.place,
                 remedy="rewrite it in a model. For a function of Polars' map_batches, say is_elementwise=True where it "
                 "is so",
             )
@@ -121,16 +121,12 @@ class Fitting:
 
     def _location_columns(self, frame: pl.DataFrame) -> list[str]:
         """Return the columns of the row location; the key if the frame has none of them."""
-        return [name for name in self._coordinates if name in frame.columns] or self._keys
+        return [name for name in self._location if name in frame.columns] or self._keys
 
     def _require_key(self, frame: pl.DataFrame) -> None:
         if frame.height and (absent := [key for key in self._keys if key not in frame.columns]):
             raise KeyViolation(
                 f"no row has the key ({', '.join(absent)})",
-                place=self._place,
+                place=self._stream.place,
                 remedy="declare a key that every row has",
             )
-
-    @property
-    def _place(self) -> str:
-        return f"stream {self._stream.name} ({self._stream.source})"

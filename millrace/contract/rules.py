@@ -71,7 +71,7 @@ def _add_missing_fields(frame: pl.DataFrame, contract: type[dy.Schema], stream: 
 
 def _check_shape(frame: pl.DataFrame, contract: type[dy.Schema], stream: Stream) -> None:
     for name, declared in contract.columns().items():
-        place = f"stream {stream.name} ({stream.source}), column {name}"
+        place = f"{stream.place}, column {name}"
         if name not in frame.columns:
             raise SchemaConflict(
                 "the contract names it, and the source has no such column",

@@ -27,7 +27,7 @@ class SeenFields:
         """Add a chunk as it was read. Raises ConfigurationError when its cursor column holds no moments."""
         if not self._stream.is_of_documents:
             return
-        had = [one for one in chunk.columns if chunk.frame[one.name].null_count() < chunk.frame.height]
+        had = [column for column in chunk.columns if chunk.frame[column.name].null_count() < chunk.frame.height]
         self._names.update(column.name for column in had)
         self._paths.update(column.path for column in had)
         self._omitted |= chunk.omitted
@@ -41,7 +41,7 @@ class SeenFields:
             if stamp and column.path == stamp and column.type.kind not in TIME_KINDS:
                 raise ConfigurationError(
                     f"stamp {stamp!r} is of type {column.type.kind}",
-                    place=f"stream {self._stream.name} ({self._stream.source})",
+                    place=self._stream.place,
                     remedy="use a field of dates; of messages declare its type (types or contract)",
                 )
 
@@ -54,7 +54,7 @@ class SeenFields:
         if name and self._rows and name not in self._names:
             raise ConfigurationError(
                 f"sorted_by names {name!r}, and there is no such column",
-                place=f"stream {self._stream.name} ({self._stream.source})",
+                place=self._stream.place,
                 remedy=f"choose from {', '.join(sorted(self._names))}",
             )
 

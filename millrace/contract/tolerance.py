@@ -43,7 +43,7 @@ def check_rejects(stream: Stream, rejected: RejectedRows) -> None:
     keeps_rows = stream.capture.keeps_rows
     fix = f"fix {'the data, ' if keeps_rows else ''}the contract or the stream's types"
     otherwise = "" if keeps_rows else MESSAGES_GO_ON
-    _check(stream, f"stream {stream.name} ({stream.source})", rejected, fix, otherwise)
+    _check(stream, stream.place, rejected, fix, otherwise)
 
 
 def check_model_rejects(model: Model, place: str, rejected: RejectedRows) -> None:

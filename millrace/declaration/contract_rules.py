@@ -27,9 +27,9 @@ def check_contract(contract: type[dy.Schema], keys: Sequence[str], place: str) -
     """
     for name, column in contract.columns().items():
         _check_column(name, column, place)
-    if (own := contract.primary_key()) and set(own) != set(keys):
+    if (contract_key := contract.primary_key()) and set(contract_key) != set(keys):
         raise ConfigurationError(
-            f"the contract's primary key is {', '.join(own)}, the stream's key is {', '.join(keys) or 'none'}",
+            f"the contract's primary key is {', '.join(contract_key)}, the stream's key is {', '.join(keys) or 'none'}",
             place=place,
             remedy="declare the same key; the load checks the stream's",
         )

@@ -14,7 +14,7 @@ from millrace.base.naming import VERSION
 from millrace.base.types import INT32, INT64, Column
 from millrace.declaration.captures import DeletePolicy, Problem
 from millrace.declaration.checks import Text, check_fields
-from millrace.declaration.load_mode import DELETED_COLUMN, LoadMode
+from millrace.declaration.load_mode_base import DELETED_COLUMN, LoadMode
 
 if TYPE_CHECKING:
     from millrace.declaration.model import Model

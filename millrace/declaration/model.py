@@ -23,7 +23,7 @@ from millrace.base.naming import check_name, column_name
 from millrace.base.types import TIME_KINDS, Column, Kind, from_polars
 from millrace.declaration.captures import Bind, DeletePolicy
 from millrace.declaration.checks import Count, Share, Text, check_distinct, check_fields
-from millrace.declaration.load_mode import LoadMode
+from millrace.declaration.load_mode_base import LoadMode
 from millrace.declaration.load_modes import Merge
 
 _NAME_A_TIME = "name a column of type date or datetime"
@@ -200,7 +200,7 @@ class Model:
     @property
     def columns(self) -> tuple[Column, ...]:
         """Columns of the model's table."""
-        return tuple(Column(name, name, from_polars(one.dtype)) for name, one in self.schema.columns().items())
+        return tuple(Column(name, name, from_polars(column.dtype)) for name, column in self.schema.columns().items())
 
     @property
     def required(self) -> frozenset[str]:

@@ -18,7 +18,7 @@ from millrace.base.naming import column_name
 from millrace.base.types import BOOLEAN, INT64, TIMESTAMP, Column
 from millrace.declaration.captures import DeletePolicy, Problem
 from millrace.declaration.checks import Duration, Text, check_distinct, check_fields
-from millrace.declaration.load_mode import DELETED_COLUMN, VERSION_HASH_COLUMN, LoadMode, Validity
+from millrace.declaration.load_mode_base import DELETED_COLUMN, VERSION_HASH_COLUMN, LoadMode, Validity
 from millrace.declaration.load_modes import Append
 
 if TYPE_CHECKING:

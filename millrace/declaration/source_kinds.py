@@ -91,8 +91,8 @@ def _not_understood(text: str, place: str) -> ConfigurationError:
             remedy="use lower-case letters, digits and hyphens: the variable SOURCE_POSTGRES_MY_SHOP_URL is the "
             "connection postgres/my-shop",
         )
-    with_tables = ", ".join(one.name for one in SOURCE_KINDS.values() if not one.is_queue)
-    queues = ", ".join(f"{one.name}/connection" for one in SOURCE_KINDS.values() if one.is_queue)
+    with_tables = ", ".join(kind.name for kind in SOURCE_KINDS.values() if not kind.is_queue)
+    queues = ", ".join(f"{kind.name}/connection" for kind in SOURCE_KINDS.values() if kind.is_queue)
     return ConfigurationError(
         f"source {text!r} is not understood",
         place=place,

@@ -17,7 +17,7 @@ from millrace.base.zones import check_zone
 from millrace.declaration.captures import AnyCapture, DeletePolicy, Problem, Reconcile, SchemaPolicy
 from millrace.declaration.checks import Count, Names, Share, Text, check_distinct, check_fields
 from millrace.declaration.contract_rules import check_contract
-from millrace.declaration.load_mode import LoadMode
+from millrace.declaration.load_mode_base import LoadMode
 from millrace.declaration.load_modes import Merge
 from millrace.declaration.schedule import check_schedule
 from millrace.declaration.source_kinds import SourceReference
@@ -130,7 +130,7 @@ class Stream:
                     remedy="name the field at the first level, and leave out fields within it with omitted",
                 )
         for path in (*self.keys, *filter(None, [self.capture.stamp]), *self.types):
-            if any(is_at_or_below(path, one) for one in self.omitted):
+            if any(is_at_or_below(path, omitted_path) for omitted_path in self.omitted):
                 raise ConfigurationError(
                     f"field {path!r} is declared and omitted", place=place, remedy="take it out of omitted"
                 )
@@ -207,6 +207,11 @@ class Stream:
     def is_of_documents(self) -> bool:
         """Its rows have fields, some of which may be missing, and no columns."""
         return self.reference.kind.is_of_documents
+
+    @property
+    def place(self) -> str:
+        """How errors name the stream and its source."""
+        return f"stream {self.name} ({self.source})"
 
     @property
     def table(self) -> str:

@@ -27,6 +27,6 @@ def refuse_too_many_columns(stream: Stream, paths: Collection[str]) -> None:
     raise SchemaConflict(
         f"its rows have at least {len(paths):,} different fields{most}, and a table of the warehouse can have "
         f"{MAX_COLUMNS:,} besides the columns that Millrace adds",
-        place=f"stream {stream.name} ({stream.source})",
+        place=stream.place,
         remedy=WIDTH_REMEDY if stream.is_of_documents else "read a view that has fewer columns",
     )

@@ -12,7 +12,7 @@ SHOWN = 3
 """The most sessions that are named."""
 
 
-def blockers_of(error: psycopg2.Error, question: str) -> str:
+def find_blockers(error: psycopg2.Error, question: str) -> str:
     """Return the sessions that hold locks on the tables that the failed statement names; '' if there are none.
 
     For each session: process, user, application, since when, kind of lock and table, but no text of a statement.
@@ -23,13 +23,13 @@ def blockers_of(error: psycopg2.Error, question: str) -> str:
     if cursor is None or not cursor.query:
         return ""
     try:
-        return "; ".join(_found(cursor.connection, question, cursor.query.decode(errors="replace")))
+        return "; ".join(_find(cursor.connection, question, cursor.query.decode(errors="replace")))
     except psycopg2.Error:
         # What is told of an error must not take its place.
         return ""
 
 
-def _found(connection: Any, question: str, text: str) -> list[str]:
+def _find(connection: Any, question: str, text: str) -> list[str]:
     connection.rollback()
     with connection.cursor() as cursor:
         cursor.execute(f"SET LOCAL search_path = {NOTHING_ELSE}")

@@ -26,7 +26,7 @@ it was told last stays closed (measured on Linux).
 """
 
 
-def piped(
+def read_in_thread(
     send: Callable[[Pipe], None], line: Callable[[], int | None], chunk_bytes: int
 ) -> Generator[bytes, None, None]:
     """Yield what ``send`` writes, in chunks of about ``chunk_bytes``; raise what ``send`` raises.

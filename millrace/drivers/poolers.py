@@ -23,9 +23,9 @@ def refuse_shared_sessions(connection: Any, connect: Callable[[], Any], place: s
     """
     if not _is_pooled(connection):
         return
-    own = _process_of(connection)
-    with closing(connect()) as other:
-        is_shared = own == _process_of(other) or own != _process_of(connection)
+    process = _find_process(connection)
+    with closing(connect()) as second_connection:
+        is_shared = process == _find_process(second_connection) or process != _find_process(connection)
     if is_shared:
         raise ConfigurationError(
             "a pooler in between gives every transaction another session (transaction pooling)",
@@ -35,7 +35,7 @@ def refuse_shared_sessions(connection: Any, connect: Callable[[], Any], place: s
 
 
 @contextmanager
-def transactions(connection: Any, connect: Callable[[], Any]) -> Iterator[None]:
+def begin_transaction(connection: Any, connect: Callable[[], Any]) -> Iterator[None]:
     """Begin a transaction within this context.
 
     Raises ConfigurationError where a pooler has no transactions, which closes the connection of a client that begins
@@ -60,7 +60,7 @@ def _refuses_transactions(connect: Callable[[], Any]) -> bool:
     PgBouncer tells its client no reason. A connection that is lost at that moment looks the same once, but not twice.
     """
     with closing(connect()) as other:
-        _process_of(other)
+        _find_process(other)
         other.autocommit = False
         try:
             with other.cursor() as cursor:
@@ -71,10 +71,10 @@ def _refuses_transactions(connect: Callable[[], Any]) -> bool:
 
 
 def _is_pooled(connection: Any) -> bool:
-    return not is_redshift(connection) and _process_of(connection) != connection.info.backend_pid
+    return not is_redshift(connection) and _find_process(connection) != connection.info.backend_pid
 
 
-def _process_of(connection: Any) -> int:
+def _find_process(connection: Any) -> int:
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_catalog.pg_backend_pid()")

@@ -21,7 +21,7 @@ from millrace.base.errors import (
 )
 from millrace.base.sql_files import SQL_FILES
 from millrace.declaration.width import WIDTH_REMEDY
-from millrace.drivers.blockers import blockers_of
+from millrace.drivers.blockers import find_blockers
 from millrace.drivers.meanings import Meaning, Said, find_meaning
 from millrace.drivers.server_words import is_raised, postgres_said, postgres_words
 
@@ -251,7 +251,7 @@ def _meaning_of(error: Exception, code: str) -> Meaning:
 
 
 def _waited_in_vain(error: Exception, problem: str, place: str) -> RetryableError:
-    held_by = blockers_of(error, statement("postgres_blockers")) if isinstance(error, psycopg2.Error) else ""
+    held_by = find_blockers(error, statement("postgres_blockers")) if isinstance(error, psycopg2.Error) else ""
     return RetryableError(
         f"{problem}; {held_by or 'who held it is gone, or may not be seen'}",
         place=place,

@@ -125,5 +125,5 @@ def _set_encoding(connection: Any) -> None:
 
 
 def _statements(connection: Any, settings: Mapping[str, str], verb: str) -> str:
-    known = {name: value for name, value in settings.items() if connection.server_version >= _SINCE.get(name, 0)}
-    return "; ".join(f"{verb} {name} = {value}" for name, value in known.items())
+    supported = {name: value for name, value in settings.items() if connection.server_version >= _SINCE.get(name, 0)}
+    return "; ".join(f"{verb} {name} = {value}" for name, value in supported.items())

@@ -47,8 +47,8 @@ class Worker:
         try:
             yield entered
         except BaseException as error:
-            left = error  # the name of an except clause does not outlive it
-            if not await self.run(lambda: context.__exit__(type(left), left, left.__traceback__)):
+            inner_error = error  # the name of an except clause does not outlive it
+            if not await self.run(lambda: context.__exit__(type(inner_error), inner_error, inner_error.__traceback__)):
                 raise
         else:
             await self.run(lambda: context.__exit__(None, None, None))

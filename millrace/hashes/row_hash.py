@@ -18,7 +18,7 @@ import polars_hash as plh
 from millrace.base.naming import ROW_HASH, VERSION_HASH
 from millrace.base.single_rows import pad_single_row
 from millrace.base.types import Column, Kind
-from millrace.declaration.load_mode import LoadMode
+from millrace.declaration.load_mode_base import LoadMode
 
 HASH_LENGTH = 39
 """Number of decimal digits of 2**128."""

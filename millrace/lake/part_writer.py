@@ -63,7 +63,7 @@ class PartWriter:
         if not frame.height:
             return
         found = find_columns(frame.columns, columns)
-        if [(column.name, column.type) for column in found] != [(one.name, one.type) for one in self._columns]:
+        if [(column.name, column.type) for column in found] != [(column.name, column.type) for column in self._columns]:
             self.close()
             self._columns = found
         with translate_full_disk(self._stem):

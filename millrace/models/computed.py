@@ -63,9 +63,11 @@ def compute(model: Model, inputs: Mapping[str, pl.DataFrame], place: str, locate
             remedy=f"make names and types agree in the function and {model.schema.__name__}; after an update of "
             "Millrace see docs/upgrading.md",
         ) from None
-    own = rows.select(model.schema.column_names())
-    rows, rejects = reject_by_rules(own, own, model.schema, list(located_by))
-    rejected = own.join(rows, on=own.columns, how="anti", nulls_equal=True) if rejects.height else own.head(0)
+    computed = rows.select(model.schema.column_names())
+    rows, rejects = reject_by_rules(computed, computed, model.schema, list(located_by))
+    rejected = (
+        computed.join(rows, on=computed.columns, how="anti", nulls_equal=True) if rejects.height else computed.head(0)
+    )
     return ModelRows(rows, rename_locations(rejects, located_by), rejected)
 
 
@@ -75,15 +77,15 @@ def rename_locations(rejects: pl.DataFrame, names: Mapping[str, str]) -> pl.Data
     Rejects of a model are located by columns of the model, but a replay finds their rows by the key of the root.
     """
     given = [orjson.loads(text) for text in rejects["coordinates"]]
-    renamed = [orjson.dumps({names[name]: value for name, value in one.items()}).decode() for one in given]
+    renamed = [orjson.dumps({names[name]: value for name, value in location.items()}).decode() for location in given]
     return rejects.with_columns(pl.Series("coordinates", renamed, pl.String))
 
 
 def _raised_at(error: Exception, model: Model) -> str:
     """Return file and line, in the file of the model rather than in the libraries that it calls."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename == model.function.__code__.co_filename]
-    last = [*frames, *own][-1]
+    model_frames = [frame for frame in frames if frame.filename == model.function.__code__.co_filename]
+    last = [*frames, *model_frames][-1]
     return f"{Path(last.filename).name}:{last.lineno}"
 
 

@@ -32,7 +32,7 @@ class LandedStream:
         self.empty = pl.DataFrame(schema={column.name: polars_type(column.type) for column in columns})
         """A frame without rows that has all columns."""
 
-    def rows(self, *, feeds_models: bool) -> Iterator[pl.DataFrame]:
+    def copy_rows(self, *, feeds_models: bool) -> Iterator[pl.DataFrame]:
         """Copy the rows, and yield them with all columns.
 
         If they feed models, only the latest reading of a row that was read more than once is yielded.
@@ -42,7 +42,7 @@ class LandedStream:
             counting = frame.join(outdated, on=NUMBER, how="anti") if outdated.height else frame
             yield self._with_all_columns(counting)
 
-    def deletes(self) -> pl.DataFrame:
+    def copy_deletes(self) -> pl.DataFrame:
         """Copy the keys of deleted rows, and return them with all columns."""
         return pl.concat([self.empty, *self._copy("delete", self.batch.files.deletes)], how="diagonal")
 
@@ -51,7 +51,7 @@ class LandedStream:
         for _ in self._copy("sample", self.batch.files.sample):
             pass
 
-    def former_rows(self) -> Iterator[pl.DataFrame]:
+    def read_former_rows(self) -> Iterator[pl.DataFrame]:
         """Yield the rows that the target keeps because they were rejected or not read."""
         return (self._with_all_columns(frame) for frame in self._read(self.batch.files.former))
 

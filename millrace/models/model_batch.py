@@ -62,6 +62,9 @@ def _digest(pipeline: Pipeline, model: Model, batches: Mapping[str, Batch]) -> s
 
 def _batch_ids(pipeline: Pipeline, model: Model, batches: Mapping[str, Batch]) -> list[str]:
     """Return the ids of the batches of all inputs; an id is repeated if several inputs lead to its batch."""
-    above = [one for one in pipeline.models if one.name in model.inputs]
-    own = [batches[name].batch_id for name in model.inputs if name in batches]
-    return [*own, *(batch for one in above for batch in _batch_ids(pipeline, one, batches))]
+    input_models = [input_model for input_model in pipeline.models if input_model.name in model.inputs]
+    input_ids = [batches[name].batch_id for name in model.inputs if name in batches]
+    return [
+        *input_ids,
+        *(batch for input_model in input_models for batch in _batch_ids(pipeline, input_model, batches)),
+    ]

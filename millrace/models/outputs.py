@@ -54,8 +54,8 @@ class ModelOutput:
         if self._limits is not None:
             rows, too_long = reject_beyond_limits(rows, self._batch.columns, list(located_by), self._limits)
             refused.append(rename_locations(too_long, located_by))
-        for one in refused:
-            self._files.write_rejects(one)
+        for rejected in refused:
+            self._files.write_rejects(rejected)
         others = given.rows.join(rows, on=rows.columns, how="anti", nulls_equal=True)
         return ModelRows(rows, pl.concat(refused), pl.concat([given.rejected_rows, others]))
 

@@ -60,9 +60,9 @@ class RootKey:
         keys = self.keys_of_source(chunk, rows.schema)
         foreign = self.keys_of_model(rows).join(keys, on=list(self.columns), how="anti").height
         if foreign:
-            held = ", ".join(self.columns)
+            columns = ", ".join(self.columns)
             raise FatalError(
-                f"{foreign} of its rows do not hold in {held} the key of a row of {self.root} that they were made of",
+                f"{foreign} of its rows do not hold in {columns} the key of the row of {self.root} they were made of",
                 place=self.place,
                 remedy=f"name the columns that hold the key of {self.root} in root_key={{'column': 'key column'}}, or "
                 "give that key columns of its name; nothing was loaded",
@@ -92,7 +92,7 @@ def check_additive(chunk: pl.DataFrame, compute: Compute, key: RootKey | None, p
         )
 
 
-def _are_same(one: pl.DataFrame, other: pl.DataFrame) -> bool:
+def _are_same(first: pl.DataFrame, second: pl.DataFrame) -> bool:
     """Return whether both frames have the same rows in any order; a row that comes twice counts once."""
-    first, second = (frame.unique().sort(pl.all(), nulls_last=True) for frame in (one, other))
+    first, second = (frame.unique().sort(pl.all(), nulls_last=True) for frame in (first, second))
     return first.equals(second, null_equal=True)

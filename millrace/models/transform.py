@@ -100,9 +100,9 @@ class _Transform:
         """Hold snapshots whole, and compute the models that need nothing else, each once."""
         for name, stream in self._streams.items():
             if self._pipeline.stream(name).is_snapshot:
-                frames = stream.rows(feeds_models=self._feeds_models(name))
+                frames = stream.copy_rows(feeds_models=self._feeds_models(name))
                 self._accepted[name] = pl.concat([stream.empty, *frames])
-                self._whole[name] = pl.concat([self._accepted[name], *stream.former_rows()])
+                self._whole[name] = pl.concat([self._accepted[name], *stream.read_former_rows()])
         for model in self._models:
             if self._must_wait(model):
                 del self._outputs[model.name]
@@ -115,12 +115,12 @@ class _Transform:
     def take_changes(self) -> None:
         """Compute all other models chunk by chunk: every model of a root is called with the chunk, after its inputs."""
         for name, stream in self._streams.items():
-            deleted = stream.deletes()
+            deleted = stream.copy_deletes()
             stream.copy_sample()
             if name in self._whole:
                 continue
-            models = [one for one in self._models if name in self._roots.of(one)]
-            for frame in stream.rows(feeds_models=bool(models)):
+            models = [model for model in self._models if name in self._roots.of(model)]
+            for frame in stream.copy_rows(feeds_models=bool(models)):
                 # A function is not asked what it makes of nothing.
                 if (chunk := self._without(name, frame, deleted)).height:
                     self._take_chunk(name, chunk, models)
@@ -231,7 +231,7 @@ class _Transform:
         """Return the input of that name without rows."""
         if name in self._streams:
             return self._streams[name].empty
-        schemas = {one.name: one.schema for one in self._pipeline.models}
+        schemas = {other_model.name: other_model.schema for other_model in self._pipeline.models}
         return schemas[name].create_empty() if name in schemas else pl.DataFrame()
 
 
@@ -242,8 +242,10 @@ def _has_snapshots(pipeline: Pipeline, model: Model, read: Collection[str]) -> b
     model takes changes too, because changes come once.
     """
     roots = pipeline.roots
-    lacking = [one.name for one in pipeline.streams if one.is_snapshot and one.name in roots.of(model) - {*read}]
-    changed = [one.name for one in roots.changing(model) if one.name in read]
+    lacking = [
+        stream.name for stream in pipeline.streams if stream.is_snapshot and stream.name in roots.of(model) - {*read}
+    ]
+    changed = [stream.name for stream in roots.changing(model) if stream.name in read]
     if lacking and changed:
         raise ConfigurationError(
             f"it takes the changes of {' and '.join(changed)}, and {' and '.join(lacking)} was not read",
@@ -259,4 +261,4 @@ def _dtypes(model: Model) -> dict[str, pl.DataType]:
 
 def _may_come_again(model: Model, models: Sequence[Model]) -> bool:
     """Return whether a row may be given with several chunks, because its key is not a key of the root."""
-    return model.deletes == "ignore" or any(one.name in model.inputs for one in models)
+    return model.deletes == "ignore" or any(other_model.name in model.inputs for other_model in models)

@@ -99,7 +99,7 @@ def collect(
     return _Consumer(queue, store, prefix, budget, pace, stop, progress).run()
 
 
-class _Held:
+class _InHand:
     """Messages in hand, and until when the queue keeps each from other consumers.
 
     A message waits for its object to be written, or it is safe and waits to be deleted.
@@ -123,11 +123,13 @@ class _Held:
                 self._since = time.monotonic()
             self._waiting += messages
             self._bytes += sum(len(message.body) for message in messages)
-            self._until |= dict.fromkeys((one.receipt for one in messages), asked + self._pace.visibility_seconds)
+            self._until |= dict.fromkeys(
+                (message.receipt for message in messages), asked + self._pace.visibility_seconds
+            )
             self.received += len(messages)
             return self._take() if self._is_due() else []
 
-    def due_in(self) -> float:
+    def count_seconds_until_due(self) -> float:
         """Return the seconds until the waiting messages are to be written; infinity if none wait."""
         with self._lock:
             return self._since + self._pace.flush_seconds - time.monotonic() if self._waiting else math.inf
@@ -142,7 +144,7 @@ class _Held:
         with self._lock:
             self._safe += [message.receipt for message in messages]
 
-    def safe(self) -> list[str]:
+    def take_safe(self) -> list[str]:
         """Return receipts of messages that are to be deleted, as many as one request takes."""
         with self._lock:
             return [self._safe.popleft() for _ in range(min(len(self._safe), DELETED_AT_ONCE))]
@@ -153,7 +155,7 @@ class _Held:
             for receipt in receipts:
                 self._until.pop(receipt, None)
 
-    def ending(self) -> list[str]:
+    def take_ending(self) -> list[str]:
         """Return the messages that the queue keeps for us for less than half of the time.
 
         From now on they count as kept for the whole time again.
@@ -164,7 +166,7 @@ class _Held:
             self._until |= dict.fromkeys(ending, now + seconds)
         return ending
 
-    def all(self) -> list[str]:
+    def list_receipts(self) -> list[str]:
         """Return the receipts of all messages in hand."""
         with self._lock:
             return list(self._until)
@@ -196,7 +198,7 @@ class _Consumer:
     ) -> None:
         self._queue, self._store, self._prefix = queue, store, prefix
         self._budget, self._pace, self._stop, self._progress = budget, pace, stop, progress
-        self._held, self._failed, self._counting = _Held(pace), threading.Event(), threading.Lock()
+        self._in_hand, self._failed, self._counting = _InHand(pace), threading.Event(), threading.Lock()
         self._collected = Collected()
         self._end = math.inf if budget.seconds is None else time.monotonic() + budget.seconds
 
@@ -207,66 +209,68 @@ class _Consumer:
             repeat_in_background(self._renew, self._pace.visibility_seconds / 4, "renew"),
         ):
             try:
-                self._in_all(lanes, self._lane)
-                self._store_all(self._held.take())
-                self._in_all(lanes, self._delete_safe)
+                self._run_in_all(lanes, self._run_lane)
+                self._store_all(self._in_hand.take())
+                self._run_in_all(lanes, self._delete_safe)
             except BaseException:
                 self._failed.set()
                 lanes.shutdown(wait=True)
                 with suppress(MillraceError):
-                    self._queue.extend(self._held.all(), 0)
+                    self._queue.extend(self._in_hand.list_receipts(), 0)
                 raise
         return self._collected
 
-    def _in_all(self, lanes: ThreadPoolExecutor, work: Callable[[], None]) -> None:
+    def _run_in_all(self, lanes: ThreadPoolExecutor, work: Callable[[], None]) -> None:
         for lane in [lanes.submit(work) for _ in range(self._pace.lanes)]:
             lane.result()
 
-    def _lane(self) -> None:
+    def _run_lane(self) -> None:
         """Receive until it is time to stop.
 
         All lanes delete what is safe before they receive more, so that no more is in hand than an object takes.
         """
         try:
-            while self._goes_on():
+            while self._may_receive():
                 self._delete_safe()
                 asked, wait_seconds = time.monotonic(), self._wait_seconds()
                 messages = self._queue.receive(self._pace.visibility_seconds, wait_seconds)
-                self._store_all(self._held.add(messages, asked))
+                self._store_all(self._in_hand.add(messages, asked))
                 if not messages and self._budget.until_empty and wait_seconds == self._pace.wait_seconds:
                     break
         except BaseException:
             self._failed.set()
             raise
 
-    def _goes_on(self) -> bool:
-        is_spent = self._budget.messages is not None and self._held.received >= self._budget.messages
+    def _may_receive(self) -> bool:
+        is_spent = self._budget.messages is not None and self._in_hand.received >= self._budget.messages
         return not (is_spent or self._stop.is_set() or self._failed.is_set() or time.monotonic() >= self._end)
 
     def _wait_seconds(self) -> int:
         """Return how long a receive may wait: at most until the budget ends, or the messages in hand are due."""
-        left = min(self._pace.wait_seconds, self._end - time.monotonic(), self._held.due_in())
-        return max(0, math.ceil(left))
+        wait_seconds = min(
+            self._pace.wait_seconds, self._end - time.monotonic(), self._in_hand.count_seconds_until_due()
+        )
+        return max(0, math.ceil(wait_seconds))
 
     def _store_all(self, messages: Sequence[Message]) -> None:
         """Write an object of these messages; then they may be deleted."""
         if not messages:
             return
         named = datetime.now(UTC)
-        put_messages(self._store, self._prefix, [(one.identity, one.body) for one in messages], named)
+        put_messages(self._store, self._prefix, [(message.message_id, message.body) for message in messages], named)
         if datetime.now(UTC) - named > STALE:
             raise Unreachable(
                 "an object was named hours before it was written",
                 place=self._store.uri(self._prefix),
                 remedy="nothing is lost: its messages come again; see why this consumer stood still",
             )
-        self._held.make_safe(messages)
+        self._in_hand.make_safe(messages)
         self._count(Collected(1, len(messages)))
 
     def _delete_safe(self) -> None:
-        while receipts := self._held.safe():
+        while receipts := self._in_hand.take_safe():
             deleted = self._queue.delete(receipts)
-            self._held.forget(receipts)
+            self._in_hand.forget(receipts)
             if deleted < len(receipts):
                 self._count(Collected(returning=len(receipts) - deleted))
 
@@ -280,4 +284,4 @@ class _Consumer:
 
         Messages that could not be kept come again: they are duplicates, and none is lost.
         """
-        self._queue.extend(self._held.ending(), self._pace.visibility_seconds)
+        self._queue.extend(self._in_hand.take_ending(), self._pace.visibility_seconds)

@@ -37,10 +37,12 @@ class MessageDecoder:
         frame = messages.select(MESSAGE_ADDRESS).hstack(frame.get_columns())
         columns = self._columns()
         missing = [column for column in columns if column.name not in frame.columns]
-        frame = frame.with_columns(pl.lit(None, dtype=polars_type(one.type)).alias(one.name) for one in missing)
+        frame = frame.with_columns(
+            pl.lit(None, dtype=polars_type(column.type)).alias(column.name) for column in missing
+        )
         absent = [key for key in self._keys if key not in frame.columns]
         frame = frame.with_columns(pl.lit(None, dtype=pl.String).alias(key) for key in absent)
-        frame = frame.with_columns(self._identity())
+        frame = frame.with_columns(self._row_id())
         rejected = reasons | {
             index: (document, "") for index, document in enumerate(parsed) if isinstance(document, str)
         }
@@ -55,7 +57,7 @@ class MessageDecoder:
         named = [met.pop(name, Column(name, name, data_type)) for name, data_type in self._contract.items()]
         return (*named, *met.values())
 
-    def _identity(self) -> pl.Expr:
+    def _row_id(self) -> pl.Expr:
         return pl.concat_str([pl.col(key).cast(pl.String) for key in self._keys], separator=REASON_SEPARATOR).alias(
             ROW_ID
         )

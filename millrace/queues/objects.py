@@ -40,13 +40,13 @@ def put_messages(store: ObjectStore, prefix: str, messages: Sequence[tuple[str, 
 def get_messages(store: ObjectStore, prefix: str, name: str) -> pl.DataFrame:
     """Return the messages of an object, with the address of each (MESSAGE_ADDRESS)."""
     messages = pl.read_parquet(io.BytesIO(store.get_bytes(key_of(prefix, name))))
-    places = pl.format("{}#{}", pl.lit(name), pl.int_range(pl.len())).alias(MESSAGE_ADDRESS)
-    return messages.select(places, SENT, BODY)
+    addresses = pl.format("{}#{}", pl.lit(name), pl.int_range(pl.len())).alias(MESSAGE_ADDRESS)
+    return messages.select(addresses, SENT, BODY)
 
 
-def object_of(place: str) -> str:
+def object_of(address: str) -> str:
     """Return the name of the object that holds the message with this address."""
-    return place.partition("#")[0]
+    return address.partition("#")[0]
 
 
 def time_of(name: str) -> datetime:
@@ -59,7 +59,9 @@ def first_name(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime(_TIME)
 
 
-def names(store: ObjectStore, prefix: str, start: datetime | None = None, end: datetime | None = None) -> Iterator[str]:
+def list_names(
+    store: ObjectStore, prefix: str, start: datetime | None = None, end: datetime | None = None
+) -> Iterator[str]:
     """Yield the names of the objects from ``start`` on and before ``end``, in order, however many there are."""
     lower, upper = first_name(start) if start else "", first_name(end) if end else "~"
     for folder in _days(prefix, start, end) if start else [f"{prefix}/"]:

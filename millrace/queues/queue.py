@@ -15,7 +15,7 @@ class Message:
     """The text of the message as it was sent."""
     receipt: str
     """The text by which the message is deleted."""
-    identity: str
+    message_id: str
     """The id that the message keeps however often it is delivered."""
 
 

@@ -25,7 +25,7 @@ from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
 from millrace.lake.store import ObjectStore
 from millrace.queues.decoding import MessageDecoder
-from millrace.queues.objects import SENT, collected_prefix, first_name, get_messages, names, object_of, time_of
+from millrace.queues.objects import SENT, collected_prefix, first_name, get_messages, list_names, object_of, time_of
 from millrace.sources.chunk import Chunk, Keys, ReadFacts, Selection, Source, Window
 
 OVERLAP = timedelta(days=1)
@@ -59,22 +59,26 @@ class CollectedSource(Source):
         # A window without an end leaves out what was applied.
         prefix = collected_prefix(self.pipeline.name, stream.name)
         if isinstance(selection, Keys):
-            places = frozenset(str(row[0]) for row in selection.rows)
-            objects: list[str] = sorted(set(map(object_of, places)))
+            addresses = frozenset(str(row[0]) for row in selection.rows)
+            objects: list[str] = sorted(set(map(object_of, addresses)))
         else:
-            places = None
-            objects = await asyncio.to_thread(self._objects, stream, prefix, selection)
-        yield CollectedReading(_facts(objects, selection), self.store, prefix, stream, target_columns, objects, places)
+            addresses = None
+            objects = await asyncio.to_thread(self._list_objects, stream, prefix, selection)
+        yield CollectedReading(
+            _facts(objects, selection), self.store, prefix, stream, target_columns, objects, addresses
+        )
 
     @override
-    async def existing(self, stream: Stream, target_columns: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
+    async def find_existing(self, stream: Stream, target_columns: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
         del target_columns, keys
         raise FatalError(
             "what was collected of a queue has no keys to ask for", place=f"stream {stream.name}", remedy=REPORT
         )
 
     @override
-    async def seen(self, stream: Stream, _target_columns: Sequence[Column], _keys: Keys, /) -> list[set[int]]:
+    async def find_in_all_rows(
+        self, stream: Stream, _target_columns: Sequence[Column], _keys: Keys, /
+    ) -> list[set[int]]:
         raise FatalError(
             "what was collected of a queue has no keys to look for", place=f"stream {stream.name}", remedy=REPORT
         )
@@ -85,21 +89,23 @@ class CollectedSource(Source):
     ) -> tuple[str, tuple[Column, ...]]:
         del target_columns
         prefix = collected_prefix(self.pipeline.name, stream.name)
-        objects = await asyncio.to_thread(self._objects, stream, prefix, window)
+        objects = await asyncio.to_thread(self._list_objects, stream, prefix, window)
         return f"{len(objects)} objects of {self.store.uri(prefix)}", ()
 
-    def _objects(self, stream: Stream, prefix: str, window: Window) -> list[str]:
-        start, end = (datetime.fromisoformat(bound) if bound else None for bound in (window.lower, window.upper))
+    def _list_objects(self, stream: Stream, prefix: str, window: Window) -> list[str]:
+        start, end = (
+            datetime.fromisoformat(position) if position else None for position in (window.lower, window.upper)
+        )
         if start is None or end is not None:
-            return list(names(self.store, prefix, start, end))
+            return list(list_names(self.store, prefix, start, end))
         since = start - OVERLAP
         applied = self.applied(self.pipeline, stream, first_name(since))
-        return [name for name in names(self.store, prefix, since) if name not in applied]
+        return [name for name in list_names(self.store, prefix, since) if name not in applied]
 
 
 @dataclass(frozen=True)
 class CollectedReading:
-    """A read that has begun; ``places`` are the addresses of the only messages that are asked for (None: all)."""
+    """A read that has begun; ``addresses`` are the addresses of the only messages that are asked for (None: all)."""
 
     facts: ReadFacts
     _store: ObjectStore
@@ -107,20 +113,20 @@ class CollectedReading:
     _stream: Stream
     _target_columns: Sequence[Column]
     _objects: Sequence[str]
-    _places: frozenset[str] | None
+    _addresses: frozenset[str] | None
 
-    async def chunks(self) -> AsyncGenerator[Chunk, None]:
+    async def read_chunks(self) -> AsyncGenerator[Chunk, None]:
         """Yield the messages in the order of their objects, each once, decoded some thousands at a time."""
-        decoder, held, seen = MessageDecoder(self._stream, self._target_columns), pl.DataFrame(), _Seen()
-        async with aclosing(read_ahead(self._blocks())) as blocks:
+        decoder, waiting, seen = MessageDecoder(self._stream, self._target_columns), pl.DataFrame(), _Seen()
+        async with aclosing(read_ahead(self._fetch_blocks())) as blocks:
             async for block in blocks:
-                held = pl.concat([held, *block])
-                whole = held.height - held.height % CHUNK_MESSAGES
-                for frame in held.head(whole).iter_slices(CHUNK_MESSAGES):
-                    yield await asyncio.to_thread(decoder.decode, seen.fresh(frame))
-                held = held.tail(held.height - whole)
-        if held.height:
-            yield await asyncio.to_thread(decoder.decode, seen.fresh(held))
+                waiting = pl.concat([waiting, *block])
+                whole = waiting.height - waiting.height % CHUNK_MESSAGES
+                for frame in waiting.head(whole).iter_slices(CHUNK_MESSAGES):
+                    yield await asyncio.to_thread(decoder.decode, seen.drop_repeated(frame))
+                waiting = waiting.tail(waiting.height - whole)
+        if waiting.height:
+            yield await asyncio.to_thread(decoder.decode, seen.drop_repeated(waiting))
 
     async def count(self) -> None:
         """Return None: the objects are known before the read, and none of them is read in part."""
@@ -132,18 +138,22 @@ class CollectedReading:
             "what was collected of a queue is not sampled", place=f"stream {self._stream.name}", remedy=REPORT
         )
 
-    async def _blocks(self) -> AsyncGenerator[list[pl.DataFrame], None]:
+    async def _fetch_blocks(self) -> AsyncGenerator[list[pl.DataFrame], None]:
         """Yield the messages of some objects at a time."""
         for start in range(0, len(self._objects), OBJECTS_AT_ONCE):
-            yield await self._block(start)
+            yield await self._fetch_block(start)
 
-    async def _block(self, start: int) -> list[pl.DataFrame]:
+    async def _fetch_block(self, start: int) -> list[pl.DataFrame]:
         names = self._objects[start : start + OBJECTS_AT_ONCE]
         return await asyncio.gather(*(asyncio.to_thread(self._fetch, name) for name in names))
 
     def _fetch(self, name: str) -> pl.DataFrame:
         messages = get_messages(self._store, self._prefix, name)
-        return messages if self._places is None else messages.filter(pl.col(MESSAGE_ADDRESS).is_in(list(self._places)))
+        return (
+            messages
+            if self._addresses is None
+            else messages.filter(pl.col(MESSAGE_ADDRESS).is_in(list(self._addresses)))
+        )
 
 
 class _Seen:
@@ -155,7 +165,7 @@ class _Seen:
     def __init__(self) -> None:
         self._lately: deque[pl.Series] = deque(maxlen=REMEMBERED_CHUNKS)
 
-    def fresh(self, messages: pl.DataFrame) -> pl.DataFrame:
+    def drop_repeated(self, messages: pl.DataFrame) -> pl.DataFrame:
         """Return the messages that were not read before."""
         fresh = messages.unique(SENT, keep="first", maintain_order=True)
         for seen in self._lately:

@@ -25,7 +25,7 @@ ReadKind = Literal["window", "sweep", "replay", "snapshot"]
 
 
 @dataclass(frozen=True)
-class Bounds:
+class ReadRequest:
     """What a run is asked to read: by ``mode``, or a window that a person chose."""
 
     mode: Mode = "incremental"
@@ -43,7 +43,7 @@ class Bounds:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ReadPlan:
     """What a run reads."""
 
     kind: ReadKind
@@ -52,42 +52,42 @@ class Choice:
     """Rows are compared with the target value by value, whatever its hashes say."""
 
 
-async def choose(context: StreamContext, bounds: Bounds) -> Choice:
+async def choose(context: StreamContext, read_request: ReadRequest) -> ReadPlan:
     """Choose what a run reads.
 
     A due sweep takes the place of the window, except for a stream that was never loaded: all of it is read. A snapshot
     always reads everything.
     """
-    is_accepted = await _is_accepted(context, bounds.consent)
+    is_accepted = await _is_accepted(context, read_request.consent)
     if context.stream.is_snapshot:
-        return Choice("snapshot", by_value=bounds.mode == "full" or bounds.deep)
+        return ReadPlan("snapshot", by_value=read_request.mode == "full" or read_request.deep)
     if is_accepted and context.stream.capture.keeps_rows:
-        return Choice("sweep", by_value=bounds.deep)
-    if bounds.mode == "sweep" and not context.stream.capture.keeps_rows:
-        bounds = Bounds()
-    if bounds.start is not None or bounds.end is not None:
-        return Choice("window", Window(bounds.start, bounds.end or _now(context.stream), is_chosen=True))
-    state = await context.state()
-    match bounds.mode:
+        return ReadPlan("sweep", by_value=read_request.deep)
+    if read_request.mode == "sweep" and not context.stream.capture.keeps_rows:
+        read_request = ReadRequest()
+    if read_request.start is not None or read_request.end is not None:
+        return ReadPlan("window", Window(read_request.start, read_request.end or _now(context.stream), is_chosen=True))
+    state = await context.find_state()
+    match read_request.mode:
         case "replay":
-            return Choice("replay")
+            return ReadPlan("replay")
         case "sweep" if state.columns and not state.unfilled:
-            return Choice("sweep", by_value=bounds.deep)
+            return ReadPlan("sweep", by_value=read_request.deep)
         case "sweep" | "full":
-            return Choice("window")
+            return ReadPlan("window")
         case "incremental":
             return _choose_next(context, state)
         case unknown:
             assert_never(unknown)
 
 
-def _choose_next(context: StreamContext, state: StreamState) -> Choice:
+def _choose_next(context: StreamContext, state: StreamState) -> ReadPlan:
     """Choose the window that begins where the last run ended, or everything for a model that was never loaded."""
     if state.position is None or state.unfilled:
-        return Choice("window")
+        return ReadPlan("window")
     if is_due(context.stream.sweep, state.last_sweep, datetime.now(UTC)):
-        return Choice("sweep")
-    return Choice("window", whole_if_lost(state.lost, Window(state.position)))
+        return ReadPlan("sweep")
+    return ReadPlan("window", whole_if_lost(state.lost, Window(state.position)))
 
 
 async def _is_accepted(context: StreamContext, consent: Consent) -> bool:
@@ -95,7 +95,7 @@ async def _is_accepted(context: StreamContext, consent: Consent) -> bool:
 
     Raises ConfigurationError when they do and nobody accepted it.
     """
-    recorded, declared = (await context.state()).source, context.stream.source
+    recorded, declared = (await context.find_state()).source, context.stream.source
     if not consent.accept_source:
         check_source(recorded, declared, f"stream {context.pipeline.name}.{context.stream.name}")
     return bool(recorded) and recorded != declared
@@ -109,16 +109,16 @@ def _now(stream: Stream) -> str | None:
     return None if stream.capture.keeps_rows else datetime.now(UTC).isoformat()
 
 
-async def read(context: StreamContext, bounds: Bounds) -> Batch | None:
+async def read(context: StreamContext, read_request: ReadRequest) -> Batch | None:
     """Read what a run is asked to read, and return its batch; None when there was nothing to read."""
-    context = replace(context, consent=bounds.consent)
-    choice = await choose(context, bounds)
-    match choice.kind:
+    context = replace(context, consent=read_request.consent)
+    read_plan = await choose(context, read_request)
+    match read_plan.kind:
         case "sweep":
-            return await sweep(context, deep=choice.by_value)
+            return await sweep(context, deep=read_plan.by_value)
         case "replay":
             return await replay_rejects(context)
         case "window" | "snapshot":
-            return await read_window(context, choice.window, choice.kind, by_value=choice.by_value)
+            return await read_window(context, read_plan.window, read_plan.kind, by_value=read_plan.by_value)
         case unknown:
             assert_never(unknown)

@@ -17,7 +17,7 @@ WRITTEN_MEANWHILE = 0.01
 async def take_chunks(reading: Reading, extraction: Extraction) -> int:
     """Add every chunk of a reading to the batch. Return how many rows there were, with rejected rows."""
     rows = 0
-    async with aclosing(reading.chunks()) as chunks:
+    async with aclosing(reading.read_chunks()) as chunks:
         async for chunk in chunks:
             await asyncio.to_thread(extraction.add, chunk)
             rows += chunk.frame.height + chunk.rejected.height
@@ -31,12 +31,12 @@ async def require_all(context: StreamContext, reading: Reading, rows: int) -> No
     Raises RetryableError when the source holds more than ``rows``: rows that were not read would be taken for deleted,
     or never be read.
     """
-    held = await reading.count()
+    source_rows = await reading.count()
     allowed = rows * (1 + WRITTEN_MEANWHILE) if reading.facts.row_id_column else rows
-    if held is not None and held > allowed:
+    if source_rows is not None and source_rows > allowed:
         raise RetryableError(
-            f"the source holds {held} rows and gave {rows} when all were read",
-            place=f"stream {context.stream.name} ({context.stream.source})",
+            f"the source holds {source_rows} rows and gave {rows} when all were read",
+            place=context.stream.place,
             remedy="nothing was committed; run again, and look for what limits the results of this user's queries if "
             "it stays",
         )
@@ -46,7 +46,7 @@ def broken_look_up(context: StreamContext, keys: int, kinds: str) -> FatalError:
     """Return the error of a source that shows rows and does not find them by their keys."""
     return FatalError(
         f"{keys} rows that the source holds are not found by their key ({kinds})",
-        place=f"stream {context.stream.name} ({context.stream.source})",
+        place=context.stream.place,
         remedy="nothing was committed and nothing is taken for deleted; look for what limits the results of this "
         "user's queries, or declare a key of whole numbers or plain text",
     )

@@ -29,24 +29,24 @@ class StreamContext:
     """What a person allows this run to do."""
     _state: StreamState | None = field(default=None, repr=False)
 
-    async def state(self) -> StreamState:
+    async def find_state(self) -> StreamState:
         """Return how far the stream has come in the warehouse. The warehouse is queried once."""
         if self._state is None:
             self._state = await asyncio.to_thread(self.warehouse.find_state, self.pipeline, self.stream)
         return self._state
 
-    async def target_columns(self) -> tuple[Column, ...]:
+    async def find_target_columns(self) -> tuple[Column, ...]:
         """Return the columns that the target has now; () before the first load."""
-        return (await self.state()).columns
+        return (await self.find_state()).columns
 
-    async def facts(self, reading: Reading, selection: Selection) -> ReadFacts:
+    async def complete_facts(self, reading: Reading, selection: Selection) -> ReadFacts:
         """Return what is fixed of a read, as its batch records it.
 
         It has a next position only if the selection advances, and a note if an operator should know something about the
         position that the read began from.
         """
         read = reading.facts
-        begun = (await self.state()).note if isinstance(selection, Window) else ""
+        begun = (await self.find_state()).note if isinstance(selection, Window) else ""
         if not selection.advances:
             read = replace(read, next_position=None, position_note="")
         return replace(read, note="; ".join(filter(None, (read.note, read.position_note, begun))))
@@ -55,7 +55,11 @@ class StreamContext:
     def models(self) -> list[Model]:
         """The models that are computed from the stream alone or with others, and whose rows hold its key."""
         roots = self.pipeline.roots
-        return [one for one in self.pipeline.models if roots.of(one) >= {self.stream.name} and roots.key_columns(one)]
+        return [
+            model
+            for model in self.pipeline.models
+            if roots.of(model) >= {self.stream.name} and roots.key_columns(model)
+        ]
 
     @property
     def feeds_models(self) -> bool:

@@ -50,28 +50,28 @@ def send_dead_letters(
     A message that a replay or a read of everything rejects once more was sent before, and is not sent again.
     """
     since, sent, lost = datetime.now(UTC) - LOOK_BACK, 0, list[str]()
-    latest = {one.manifest for one in warehouse.open_rejects(pipeline, stream) if one.read_at >= since}
+    latest = {rejects.manifest for rejects in warehouse.list_open_rejects(pipeline, stream) if rejects.read_at >= since}
     for manifest in sorted(latest):
         if (batch := _get(partial(read_manifest, store, manifest), store.uri(manifest), lost)) is None:
             continue
         mark = f"{batch.files.prefix}/dead-letters.json"
         if not store.exists(mark):
-            bodies = list(_bodies(pipeline, stream, warehouse, store, batch, lost))
+            bodies = list(_read_bodies(pipeline, stream, warehouse, store, batch, lost))
             queue.send(bodies)
             store.put_bytes(orjson.dumps({"messages": len(bodies)}), mark)
             sent += len(bodies)
     return DeadLetters(sent, lost)
 
 
-def _bodies(
+def _read_bodies(
     pipeline: Pipeline, stream: Stream, warehouse: Warehouse, store: ObjectStore, batch: Batch, lost: list[str]
 ) -> Iterator[str]:
     """Yield the bodies of rejected messages that this batch was the first to read."""
     files = [_get(partial(store.get_bytes, key), store.uri(key), lost) for key in batch.files.rejects]
-    rejected = pl.concat([no_rejects(), *(read_rejects(one) for one in files if one)])
-    addresses = sorted({orjson.loads(coordinates)[MESSAGE_ADDRESS] for coordinates in rejected["coordinates"]})
+    rejected = pl.concat([no_rejects(), *(read_rejects(file) for file in files if file)])
+    addresses = sorted({orjson.loads(location)[MESSAGE_ADDRESS] for location in rejected["coordinates"]})
     objects = sorted(set(map(object_of, addresses)))
-    first_read = warehouse.collected(pipeline, stream, objects[0]) if objects else {}
+    first_read = warehouse.list_collected(pipeline, stream, objects[0]) if objects else {}
     prefix = collected_prefix(pipeline.name, stream.name)
     for name in objects:
         if first_read.get(name) != batch.batch_id:

@@ -46,7 +46,7 @@ LARGE_BYTES = 2 * CHUNK_BYTES
 """A chunk of more, which a row of megabytes makes, is written before the next one is read: not two are in memory."""
 
 CountRejectedBefore = Callable[[Collection[str], bool], int]
-"""Returns how many of the rows with these coordinates were rejected by an earlier batch and do not count. It is told
+"""Returns how many of the rows with these locations were rejected by an earlier batch and do not count. It is told
 whether everything was read."""
 
 
@@ -134,7 +134,7 @@ class Extraction:
         met = pl.Series(list(self._met), dtype=pl.String).implode()
         fresh = rejected.filter(~pl.col("coordinates").is_in(met)) if rejected.height else rejected
         self._files.write_rejects(fresh)
-        self._met.update(coordinates for coordinates in fresh["coordinates"] if coordinates != NO_LOCATION)
+        self._met.update(location for location in fresh["coordinates"] if location != NO_LOCATION)
 
     def remove(self, columns: Sequence[Column], rows: Sequence[tuple[Any, ...]]) -> None:
         """Add keys that the source has no more."""
@@ -303,7 +303,7 @@ class Extraction:
     @property
     def _note(self) -> str:
         is_kept = self._purpose.kind == "snapshot" and self._rejected
-        kept = "rows were rejected, so nothing is taken for deleted" if is_kept else ""
+        kept_note = "rows were rejected, so nothing is taken for deleted" if is_kept else ""
         ahead = describe_ahead(self._stream, self._ahead)
         unmet = self.fitting.seen.note if self._is_everything else ""
-        return "; ".join(filter(None, (self._read.note, ahead, kept, unmet, *self._notes)))
+        return "; ".join(filter(None, (self._read.note, ahead, kept_note, unmet, *self._notes)))

@@ -93,7 +93,7 @@ class LookUps:
         unsettled, self._unsettled, self._unsettled_bytes = self._unsettled, {}, 0
         if not unsettled:
             return
-        seen = await self._see_again(list(unsettled))
+        seen = await self._scan_again(list(unsettled))
         found = await self._find_existing(seen) if seen else frozenset()
         if unfound := [key for key in seen if key not in found]:
             raise self._broken_look_up(len(unfound))
@@ -124,7 +124,7 @@ class LookUps:
         selection = Keys(self._names, keys)
         async with (
             self._context.source.read(self._context.stream, self._extraction.fitting.columns, selection) as reading,
-            aclosing(reading.chunks()) as chunks,
+            aclosing(reading.read_chunks()) as chunks,
         ):
             async for chunk in chunks:
                 await asyncio.to_thread(self._extraction.add, chunk)
@@ -134,16 +134,20 @@ class LookUps:
         return LookUpResult(frozenset(found), undecoded)
 
     async def _find_existing(self, keys: Sequence[Key]) -> frozenset[Key]:
-        found = await self._context.source.existing(self._context.stream, self._target_columns, Keys(self._names, keys))
+        found = await self._context.source.find_existing(
+            self._context.stream, self._target_columns, Keys(self._names, keys)
+        )
         return frozenset(found).intersection(keys)
 
     async def _remove(self, keys: Sequence[Key]) -> None:
         if follows_deletes(self._context.stream.deletes):
             await asyncio.to_thread(self._extraction.remove, self._key_columns, keys)
 
-    async def _see_again(self, keys: Sequence[Key]) -> list[Key]:
+    async def _scan_again(self, keys: Sequence[Key]) -> list[Key]:
         """Return the keys that a second pass over all rows of the source sees."""
-        seen = await self._context.source.seen(self._context.stream, self._target_columns, Keys(self._names, keys))
+        seen = await self._context.source.find_in_all_rows(
+            self._context.stream, self._target_columns, Keys(self._names, keys)
+        )
         return [keys[index] for index in sorted(set().union(*seen))]
 
     def _broken_look_up(self, keys: int) -> FatalError:

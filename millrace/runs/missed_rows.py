@@ -27,13 +27,13 @@ async def add_missed_rows(context: StreamContext, extraction: Extraction, target
     Return how many there are. Raises FatalError when the source does not find rows by their keys.
     """
     keys = [column for name in extraction.key_names for column in target_columns if column.name == name]
-    held = context.warehouse.rows(
+    target_frames = context.warehouse.read_rows(
         context.pipeline, context.stream, context.destination.working_store, extraction.scan_prefix, keys
     )
     names, canaries = tuple(column.name for column in keys), extraction.some_keys(CANARIES)
     added = 0
-    for block in await asyncio.to_thread(lambda: list(_absent(extraction, held, names))):
-        existing = await context.source.existing(context.stream, target_columns, Keys(names, [*block, *canaries]))
+    for block in await asyncio.to_thread(lambda: list(_absent(extraction, target_frames, names))):
+        existing = await context.source.find_existing(context.stream, target_columns, Keys(names, [*block, *canaries]))
         if lost := set(canaries) - existing:
             raise broken_look_up(context, len(lost), ", ".join(f"{column.name} {column.type}" for column in keys))
         if missed := [key for key in block if key in existing]:
@@ -42,10 +42,12 @@ async def add_missed_rows(context: StreamContext, extraction: Extraction, target
 
 
 def _absent(
-    extraction: Extraction, held: Iterator[pl.DataFrame], names: Sequence[str]
+    extraction: Extraction, target_frames: Iterator[pl.DataFrame], names: Sequence[str]
 ) -> Iterator[list[tuple[Any, ...]]]:
     """Yield the keys of the target that were not read, in blocks."""
-    return batches_of_keys(row for frame in held for row in extraction.without_accepted(frame).select(names).rows())
+    return batches_of_keys(
+        row for frame in target_frames for row in extraction.without_accepted(frame).select(names).rows()
+    )
 
 
 async def _add(context: StreamContext, extraction: Extraction, keys: Keys) -> int:

@@ -33,12 +33,12 @@ def read_open_rejects(
     """Return the ids of the batches that have open rejects, and the rejected rows, each once as it was met last.
 
     The rows have the columns of REJECT_SCHEMA, the moment of the read (``read_at``) and the file that holds the row
-    (``file``). A row has the reason FILE_IS_GONE and no coordinates if its file is not in the lake any more.
+    (``file``). A row has the reason FILE_IS_GONE and no row location if its file is not in the lake any more.
     """
-    found = list(_group_by_batch(warehouse.open_rejects(pipeline, member)))
+    found = list(_group_by_batch(warehouse.list_open_rejects(pipeline, member)))
     with ThreadPoolExecutor(BATCHES_AT_ONCE, thread_name_prefix=f"rejects-{member.name}") as pool:
-        frames = list(pool.map(lambda one: _read_batch(store, *one), found))
-    return [one.batch_id for one, _ in found], _keep_each_once(frames)
+        frames = list(pool.map(lambda open_rejects: _read_batch(store, *open_rejects), found))
+    return [open_rejects.batch_id for open_rejects, _ in found], _keep_each_once(frames)
 
 
 def read_refused_rejects(
@@ -62,9 +62,9 @@ def find_refused_batch(
     """
     keys = list(store.list_keys(f"{refused_prefix(pipeline.name, member.name)}/"))
     if keys and isinstance(member, Model):
-        batch, last = read_manifest(store, keys[-1]), warehouse.last_read(pipeline, member)
+        batch, last = read_manifest(store, keys[-1]), warehouse.find_last_read(pipeline, member)
         return batch if last is None or batch.read_at > last else None
-    advanced, applied = warehouse.newest_tokens(pipeline, member) if keys else (0, 0)
+    advanced, applied = warehouse.find_newest_tokens(pipeline, member) if keys else (0, 0)
     for key in reversed(keys):
         batch = read_manifest(store, key)
         if batch.progress.token <= advanced:
@@ -80,7 +80,7 @@ def count_rejected_before(
     pipeline: Pipeline,
     stream: Stream,
     read: ReadFacts,
-    coordinates: Collection[str],
+    locations: Collection[str],
     is_everything: bool,
 ) -> int:
     """Return how many of these rows do not count, because they were rejected before.
@@ -89,34 +89,34 @@ def count_rejected_before(
     which a batch was refused, once other messages came after them: nobody can change what was collected, so it must
     not stop what comes later.
     """
-    left = set(coordinates)
+    unseen = set(locations)
     if not is_everything:
-        for one, _ in islice(_group_by_batch(warehouse.open_rejects(pipeline, stream)), LATEST_BATCHES):
-            if not left:
+        for open_rejects, _ in islice(_group_by_batch(warehouse.list_open_rejects(pipeline, stream)), LATEST_BATCHES):
+            if not unseen:
                 break
-            left.difference_update(_read_batch(store, one, 0)["coordinates"])
+            unseen.difference_update(_read_batch(store, open_rejects, 0)["coordinates"])
     refused = find_refused_batch(warehouse, store, pipeline, stream) if read.collected else None
     if refused and set(read.collected) - set(refused.progress.collected):
-        left.difference_update(_read_files(store, refused)["coordinates"])
-    return len(coordinates) - len(left)
+        unseen.difference_update(_read_files(store, refused)["coordinates"])
+    return len(locations) - len(unseen)
 
 
 def _group_by_batch(opened: Sequence[OpenRejects]) -> Iterator[tuple[OpenRejects, int]]:
     """Yield one entry of each batch, with the number of rows that the batch rejected."""
-    for _, ones in groupby(opened, key=lambda one: one.batch_id):
+    for _, ones in groupby(opened, key=lambda rejects: rejects.batch_id):
         first, *others = ones
-        yield first, first.rows + sum(one.rows for one in others)
+        yield first, first.rows + sum(rejects.rows for rejects in others)
 
 
-def _read_batch(store: ObjectStore, one: OpenRejects, rows: int) -> pl.DataFrame:
+def _read_batch(store: ObjectStore, rejects: OpenRejects, rows: int) -> pl.DataFrame:
     """Return the rows that a batch rejected. It rejected ``rows``; those that are not found are lost."""
     try:
-        batch = read_manifest(store, one.manifest)
+        batch = read_manifest(store, rejects.manifest)
     except SourceMissing:
-        return _lost_rows(store, one.manifest, one, rows)
+        return _lost_rows(store, rejects.manifest, rejects, rows)
     found = _read_files(store, batch)
     missing = [key for key in batch.files.rejects if not store.exists(key)] if found.height < rows else []
-    return pl.concat([found, *(_lost_rows(store, key, one, rows - found.height) for key in missing[:1])])
+    return pl.concat([found, *(_lost_rows(store, key, rejects, rows - found.height) for key in missing[:1])])
 
 
 def _read_files(store: ObjectStore, batch: Batch) -> pl.DataFrame:
@@ -131,7 +131,7 @@ def _read_files(store: ObjectStore, batch: Batch) -> pl.DataFrame:
     return pl.concat(frames)
 
 
-def _lost_rows(store: ObjectStore, key: str, one: OpenRejects, rows: int) -> pl.DataFrame:
+def _lost_rows(store: ObjectStore, key: str, rejects: OpenRejects, rows: int) -> pl.DataFrame:
     """Return so many rejects with the reason FILE_IS_GONE: nothing is known of them but the file that held them."""
     uri = store.uri(key)
     lost = {
@@ -141,7 +141,7 @@ def _lost_rows(store: ObjectStore, key: str, one: OpenRejects, rows: int) -> pl.
         "row": orjson.dumps({"file": uri}).decode(),
     }
     frame = pl.DataFrame([lost] * rows, schema=dict(no_rejects().schema))
-    return frame.with_columns(read_at=pl.lit(one.read_at), file=pl.lit(uri))
+    return frame.with_columns(read_at=pl.lit(rejects.read_at), file=pl.lit(uri))
 
 
 def _keep_each_once(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:

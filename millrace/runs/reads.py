@@ -26,18 +26,18 @@ async def read_window(
     A backfill, whose bounds a person chose, and a read of everything are compared ``by_value``; so is a snapshot if a
     person asks for it. If the target lost a column, everything is read, except by a backfill.
     """
-    target_columns = await context.target_columns()
-    lost = (await context.state()).lost
+    target_columns = await context.find_target_columns()
+    lost = (await context.find_state()).lost
     selected = selected if selected.is_chosen else whole_if_lost(lost, selected)
     by_value = by_value or selected.is_chosen or bool(lost) or (kind == "window" and selected == Window())
     async with context.source.read(context.stream, target_columns, selected) as reading:
-        read = await context.facts(reading, selected)
+        read = await context.complete_facts(reading, selected)
         with Extraction(
             context.destination,
             context.stream,
             read,
             Purpose(kind, selected.lower, context.consent, by_value),
-            await context.state(),
+            await context.find_state(),
             partial(
                 count_rejected_before,
                 context.warehouse,
@@ -48,7 +48,7 @@ async def read_window(
             ),
         ) as extraction:
             note_lost(extraction, () if selected.is_chosen else lost)
-            note_unfilled(extraction, (await context.state()).unfilled if selected == Window() else ())
+            note_unfilled(extraction, (await context.find_state()).unfilled if selected == Window() else ())
             taken = await take_chunks(reading, extraction)
             if kind == "snapshot" and not context.stream.reference.kind.has_snapshot:
                 taken += await add_missed_rows(context, extraction, target_columns)
@@ -58,14 +58,14 @@ async def read_window(
                 rows, sample = await reading.sample(context.stream.reconcile.rows)
                 await asyncio.to_thread(extraction.expect, rows, sample)
             if kind == "snapshot" and extraction.has_rejects and context.feeds_models:
-                held = context.warehouse.rows(
+                target_rows = context.warehouse.read_rows(
                     context.pipeline,
                     context.stream,
                     context.destination.working_store,
                     extraction.scan_prefix,
                     target_columns,
                 )
-                await asyncio.to_thread(extraction.keep_former, held)
+                await asyncio.to_thread(extraction.keep_former, target_rows)
             return await asyncio.to_thread(extraction.finish)
 
 

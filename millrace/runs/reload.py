@@ -62,22 +62,22 @@ def find_applied_groups(warehouse: Warehouse, pipeline: Pipeline, model: Model) 
     """
     roots = pipeline.roots
     changing = {stream.name for stream in roots.changing(model)}
-    applied = warehouse.applied(pipeline, sorted(roots.of(model)))
+    applied = warehouse.list_applied(pipeline, sorted(roots.of(model)))
     if not applied:
         raise ConfigurationError(
             "nothing that it is computed from was ever loaded",
             place=f"model {pipeline.name}.{model.name}",
             remedy=f"run `millrace run {pipeline.cli_name}`, which fills it",
         )
-    snapshots = {one.stream: one for one in reversed(applied) if one.stream not in changing}
+    snapshots = {batch.stream: batch for batch in reversed(applied) if batch.stream not in changing}
     groups = []
-    for _, commit in groupby(applied, key=lambda one: one.applied_at):
+    for _, commit in groupby(applied, key=lambda batch: batch.applied_at):
         together = list(commit)
-        snapshots |= {one.stream: one for one in together if one.stream not in changing}
-        own = [one for one in together if one.stream in changing] if changing else together
-        if any(one.has_changes for one in own):
-            batches = [*(one for one in own if one.stream in changing), *snapshots.values()]
-            groups.append(BatchGroup(tuple(one.manifest for one in batches), sum(one.rows for one in batches)))
+        snapshots |= {batch.stream: batch for batch in together if batch.stream not in changing}
+        of_group = [batch for batch in together if batch.stream in changing] if changing else together
+        if any(batch.has_changes for batch in of_group):
+            batches = [*(batch for batch in of_group if batch.stream in changing), *snapshots.values()]
+            groups.append(BatchGroup(tuple(batch.manifest for batch in batches), sum(batch.rows for batch in batches)))
     return groups
 
 
@@ -96,7 +96,7 @@ def reload_model(
     the table is as it was then.
     """
     done = ReloadResult(model.name, len(groups))
-    rebuild = warehouse.rebuild(pipeline, model, processed, secrets.token_hex(4))
+    rebuild = warehouse.prepare_rebuild(pipeline, model, processed, secrets.token_hex(4))
     rebuild.begin()
     for number, group in enumerate(groups, start=1):
         batches = list(_read_batches(landing, group, pipeline, model))

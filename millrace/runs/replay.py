@@ -23,7 +23,7 @@ async def replay_rejects(context: StreamContext) -> Batch | None:
 
     Source rows from which a rejected row of a model was made are read as well.
     """
-    target_columns = await context.target_columns()
+    target_columns = await context.find_target_columns()
     closes, rejected = await asyncio.to_thread(
         read_open_rejects, context.warehouse, context.destination.store, context.pipeline, context.stream
     )
@@ -33,14 +33,14 @@ async def replay_rejects(context: StreamContext) -> Batch | None:
         return None
     nothing = Keys((), ())
     async with context.source.read(context.stream, target_columns, nothing) as reading:
-        read = await context.facts(reading, nothing)
+        read = await context.complete_facts(reading, nothing)
     purpose = Purpose("replay", consent=context.consent)
-    with Extraction(context.destination, context.stream, read, purpose, await context.state()) as extraction:
+    with Extraction(context.destination, context.stream, read, purpose, await context.find_state()) as extraction:
         extraction.keep_rejects(rejected.filter(pl.col("coordinates") == NO_LOCATION).select(*REJECT_SCHEMA))
         _note_lost_files(extraction, rejected)
         deleted = 0
-        coordinates = pl.concat([rejected["coordinates"], *(rows["coordinates"] for _, rows in of_models)])
-        for keys in context.source.keys_of(coordinates):
+        locations = pl.concat([rejected["coordinates"], *(rows["coordinates"] for _, rows in of_models)])
+        for keys in context.source.keys_of(locations):
             async with context.source.read(context.stream, extraction.fitting.columns, keys) as reading:
                 found = await take_chunks(reading, extraction)
             if found < len(keys.rows) and context.stream.capture.keeps_rows:
@@ -69,7 +69,7 @@ async def _refuse_unfound(context: StreamContext, target_columns: Sequence[Colum
 
     Raises FatalError when a pass over all rows of the source sees more rows with such a key.
     """
-    seen = await context.source.seen(context.stream, target_columns, asked)
+    seen = await context.source.find_in_all_rows(context.stream, target_columns, asked)
     if len(seen) > found:
         raise broken_look_up(context, len(seen) - found, ", ".join(asked.names))
     return len(asked.rows) - len(set().union(*seen))

@@ -91,7 +91,7 @@ class ScanWriter:
             keys=tuple(self._keys),
             parts=tuple(self._writer.parts),
             prefix=self._prefix,
-            identity=self._row_id,
+            row_id_column=self._row_id,
             longest_bytes=dict(self._writer.longest_bytes),
             canaries=tuple(self._canaries),
             carried=tuple(self._source_columns.values()) if self._is_deep else (),
@@ -102,7 +102,7 @@ class ScanWriter:
             if column.type.kind not in COMPARABLE_KINDS:
                 raise ConfigurationError(
                     f"a sweep cannot compare keys of type {column.type}",
-                    place=f"stream {self._stream.name} ({self._stream.source})",
+                    place=self._stream.place,
                     remedy="declare a key of numbers, text or timestamps, or no sweep",
                 )
 

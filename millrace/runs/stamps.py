@@ -18,7 +18,7 @@ _DECLARE = "declare stamps_in with the time zone in which stamps are written"
 
 def measure_ahead(frame: pl.DataFrame, columns: Sequence[Column], stream: Stream, read_at: datetime) -> timedelta:
     """Return by how much the latest cursor value of these rows is ahead of the moment of the read; zero: it is not."""
-    column = next((one for one in columns if one.path == stream.capture.stamp), None)
+    column = next((column for column in columns if column.path == stream.capture.stamp), None)
     if column is None or column.type.kind not in {Kind.TIMESTAMP, Kind.TIMESTAMP_UTC}:
         return timedelta(0)
     latest = frame[column.name].max()

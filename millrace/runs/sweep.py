@@ -31,17 +31,17 @@ async def sweep(context: StreamContext, *, deep: bool = False) -> Batch | None:
     A ``deep`` sweep compares with the target's own values, not only with the hashes that are stored beside them.
     Without a target there is nothing to compare with: the batch is then a window of everything.
     """
-    target_columns = await context.target_columns()
+    target_columns = await context.find_target_columns()
     if not target_columns:
         return await read_window(context, Window())
     async with AsyncExitStack() as stack:
         async with context.source.read(context.stream, target_columns, Window()) as reading:
-            state = await context.state()
+            state = await context.find_state()
             extraction = stack.enter_context(
                 Extraction(
                     context.destination,
                     context.stream,
-                    await context.facts(reading, Window()),
+                    await context.complete_facts(reading, Window()),
                     Purpose("sweep", consent=context.consent, by_value=deep or bool(state.lost)),
                     state,
                 )
@@ -59,7 +59,7 @@ async def _scan(
     prefix = extraction.scan_prefix
     with ScanWriter(context.destination, context.stream, reading.facts, target_columns, prefix, is_deep=deep) as writer:
         rows = 0
-        async with aclosing(reading.chunks()) as chunks:
+        async with aclosing(reading.read_chunks()) as chunks:
             async for chunk in chunks:
                 rows += chunk.frame.height + chunk.rejected.height
                 fitted = await asyncio.to_thread(extraction.fitting.fit, chunk)
@@ -78,7 +78,7 @@ async def _read_again(
     columns = [column for name in scan.keys for column in scan.columns if column.name == name]
     look_ups = LookUps(context, target_columns, columns, scan.canaries, extraction)
     with Worker(f"compare-{context.stream.name}") as worker:
-        lost = (await context.state()).lost
+        lost = (await context.find_state()).lost
         comparison = context.warehouse.compare(
             context.pipeline,
             context.stream,
@@ -90,7 +90,7 @@ async def _read_again(
         async with worker.within(comparison) as compared:
             for change in compared.changes:
                 extraction.add_note(change)
-            async with aclosing(worker.each(compared.blocks())) as blocks:
+            async with aclosing(worker.each(compared.fetch_blocks())) as blocks:
                 async for rows in blocks:
                     scanned = [key for *key, was_scanned in rows if was_scanned]
                     missing = [key for *key, was_scanned in rows if not was_scanned]

@@ -65,12 +65,12 @@ def decimal_text(precision: int, scale: int) -> Callable[[Decimal128 | Decimal |
     def convert(value: Decimal128 | Decimal | int | str) -> str:
         number = value.to_decimal() if isinstance(value, Decimal128) else Decimal(value)
         try:
-            held = number.quantize(last_digit, context=exactly)
+            scaled = number.quantize(last_digit, context=exactly)
         except (Inexact, InvalidOperation):
             raise Unfit("number_does_not_fit") from None
-        if not held.is_finite():
+        if not scaled.is_finite():
             raise Unfit("number_does_not_fit")
-        return f"{held:f}"
+        return f"{scaled:f}"
 
     return convert
 

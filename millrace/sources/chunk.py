@@ -133,7 +133,7 @@ class Reading(Protocol):
         """What is fixed of the read."""
         ...
 
-    def chunks(self) -> AsyncGenerator[Chunk, None]:
+    def read_chunks(self) -> AsyncGenerator[Chunk, None]:
         """Yield the rows, which are read as they are asked for. It is called once."""
         ...
 
@@ -169,14 +169,14 @@ class Source(ABC):
         """
 
     @abstractmethod
-    async def existing(self, stream: Stream, target_columns: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
+    async def find_existing(self, stream: Stream, target_columns: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
         """Return which of these keys the source holds now.
 
         Only the key is read, so that rows whose other values cannot be decoded count as well.
         """
 
     @abstractmethod
-    async def seen(self, stream: Stream, target_columns: Sequence[Column], keys: Keys, /) -> list[set[int]]:
+    async def find_in_all_rows(self, stream: Stream, target_columns: Sequence[Column], keys: Keys, /) -> list[set[int]]:
         """Read all rows, and return for each row with one of these keys the indexes of the keys that it has.
 
         A row may have several of them, because one key may be spelled in several ways. A key that cannot be compared

@@ -78,7 +78,7 @@ class Documents:
                 _reject_all(values.pop(path), f"{path[:SHOWN_CHARACTERS]}…", rejected, NAME_TOO_LONG)
         self._name(values)
         series = [self._series(path, column, rejected) for path, column in values.items()]
-        return self._complete([one for one in series if one is not None], len(documents)), rejected
+        return self._complete([column for column in series if column is not None], len(documents)), rejected
 
     def _flatten(
         self, documents: Sequence[Mapping[str, Any] | None], prefix: str, depth: int, into: dict[str, list[Any]]
@@ -107,7 +107,7 @@ class Documents:
             if len(into) % MAX_COLUMNS == 0 and self._stream.schema_policy != "quarantine":
                 # Before there are so many that memory does not hold them.
                 refuse_too_many_columns(
-                    self._stream, [one for one, held in into.items() if held.count(None) < len(held)]
+                    self._stream, [path for path, values in into.items() if values.count(None) < len(values)]
                 )
 
     def _is_declared_whole(self, path: str) -> bool:
@@ -116,22 +116,23 @@ class Documents:
 
     def _is_held_whole(self, path: str) -> bool:
         """Return whether the target has a column of documents at this path, and no column of their fields."""
-        held = None if self._declared(path) else self._target_types.get(path)
-        is_opened = any(one.startswith(f"{path}.") for one in self._target_types)
-        return held is not None and held.kind is Kind.DOCUMENT and not is_opened
+        target_type = None if self._declared(path) else self._target_types.get(path)
+        is_opened = any(target_path.startswith(f"{path}.") for target_path in self._target_types)
+        return target_type is not None and target_type.kind is Kind.DOCUMENT and not is_opened
 
     def _declared(self, path: str) -> DataType | None:
         return self._stream.types.get(path) or self._contract.get(column_name(path))
 
     def _without_omitted(self, path: str, values: list[Any]) -> list[Any]:
         """Leave omitted fields out of documents that stay whole."""
-        nested = [one for one in self._stream.omitted if one.startswith(f"{path}.")]
+        nested = [omitted_path for omitted_path in self._stream.omitted if omitted_path.startswith(f"{path}.")]
         if not nested:
             return values
         self.omitted |= {
-            one
-            for one in nested
-            if one not in self.omitted and any(_pruned(value, path, {one}) != value for value in values)
+            omitted_path
+            for omitted_path in nested
+            if omitted_path not in self.omitted
+            and any(_pruned(value, path, {omitted_path}) != value for value in values)
         }
         return [_pruned(value, path, self._stream.omitted) for value in values]
 
@@ -184,7 +185,7 @@ class Documents:
 
     def _complete(self, series: Sequence[pl.Series], height: int) -> pl.DataFrame:
         """Return the frame with every column that was met so far, in one order: all files of a read look alike."""
-        present = {one.name: one for one in series}
+        present = {column.name: column for column in series}
         return pl.DataFrame(
             [
                 present.get(column.name, pl.repeat(None, height, dtype=polars_type(column.type), eager=True)).alias(
@@ -218,14 +219,14 @@ def _escaped(field: str) -> str:
 def _is_void(value: Any, depth: int) -> bool:
     """Return whether a document would fill no column if it were flattened: then it is NULL in any case."""
     if type(value) is dict:
-        return depth > 0 and all(_is_void(one, depth - 1) for one in value.values())
+        return depth > 0 and all(_is_void(member, depth - 1) for member in value.values())
     return value is None
 
 
 def _pruned(value: Any, path: str, omitted: Collection[str]) -> Any:
     """Return the value without omitted fields, also without those of documents in arrays."""
     if type(value) is list:
-        return [_pruned(one, path, omitted) for one in value]
+        return [_pruned(element, path, omitted) for element in value]
     if type(value) is not dict:
         return value
     inner = {field: f"{path}.{_escaped(field)}" for field in value}

@@ -65,21 +65,25 @@ class MongoSource(Source):
         read = await _begin(self, stream)
         if selection == Window():
             await self._check_cursor(stream)
-        selection, told = not_in_future(selection, read.read_at)
-        query = await _query(self.client, stream, selection)
-        yield MongoReading(replace(read, note=join_notes(told, read.note)), self, stream, target_columns, query)
+        selection, clock_note = not_in_future(selection, read.read_at)
+        query = await _make_query(self.client, stream, selection)
+        yield MongoReading(replace(read, note=join_notes(clock_note, read.note)), self, stream, target_columns, query)
 
     @override
-    async def existing(self, stream: Stream, target_columns: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
-        found = _find(self, stream, target_columns, await _query(self.client, stream, keys), projection_of(stream.keys))
+    async def find_existing(self, stream: Stream, target_columns: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
+        found = _find(
+            self, stream, target_columns, await _make_query(self.client, stream, keys), projection_of(stream.keys)
+        )
         async with aclosing(found) as chunks:
             return {row async for chunk in chunks for row in _rows(chunk, keys.names)}
 
     @override
-    async def seen(self, stream: Stream, _target_columns: Sequence[Column], keys: Keys, /) -> list[set[int]]:
+    async def find_in_all_rows(
+        self, stream: Stream, _target_columns: Sequence[Column], keys: Keys, /
+    ) -> list[set[int]]:
         paths = paths_of(stream, keys)
         wanted = WantedKeys(paths, keys)
-        async with aclosing(_raw(self, stream, declared_rows(stream), projection_of(paths))) as batches:
+        async with aclosing(_read_raw(self, stream, declared_rows(stream), projection_of(paths))) as batches:
             async for raw in batches:
                 await asyncio.to_thread(wanted.compare, decode_documents(raw)[0])
         return wanted.seen
@@ -89,7 +93,7 @@ class MongoSource(Source):
         self, stream: Stream, _target_columns: Sequence[Column], window: Window, /
     ) -> tuple[str, tuple[Column, ...]]:
         await self._check_cursor(stream)
-        query = await _query(self.client, stream, window)
+        query = await _make_query(self.client, stream, window)
         return f"db.{stream.reference.name}.find({json.dumps(query, default=str)})", ()
 
     @override
@@ -98,10 +102,10 @@ class MongoSource(Source):
         fields: dict[str, Any] = json_util.loads(location, json_options=AS_IT_WAS)
         return fields
 
-    async def hello(self) -> dict[str, Any]:
+    async def ask_hello(self) -> dict[str, Any]:
         """Ask the member that answers reads what it says of itself. Later reads show at least what it shows now."""
         answer: dict[str, Any] = await self.client.admin.command("hello", read_preference=self.client.read_preference)
-        last = _last_write(answer, self.client)
+        last = _find_last_write(answer, self.client)
         if last and _level(self.client) in CAUSAL_LEVELS:
             if not self._sessions:
                 self._sessions.append(await self.client.start_session())
@@ -122,8 +126,8 @@ class MongoSource(Source):
         return self.client[source.schema].get_collection(source.name, read_concern=concern)
 
     async def _check_cursor(self, stream: Stream) -> None:
-        with mongo_errors(_place(stream)):
-            await refuse_undated(self.collection(stream), self.session, stream, _place(stream))
+        with mongo_errors(stream.place):
+            await refuse_undated(self.collection(stream), self.session, stream, stream.place)
 
 
 @dataclass(frozen=True)
@@ -136,13 +140,13 @@ class MongoReading:
     _target_columns: Sequence[Column]
     _query: Query
 
-    def chunks(self) -> AsyncGenerator[Chunk, None]:
+    def read_chunks(self) -> AsyncGenerator[Chunk, None]:
         """Yield the selected documents, in the order of the index."""
         return _find(self._source, self._stream, self._target_columns, self._query)
 
     async def count(self) -> int:
         """Count the documents after the read: there is no snapshot."""
-        with mongo_errors(_place(self._stream)):
+        with mongo_errors(self._stream.place):
             collection, session = self._source.collection(self._stream), self._source.session
             found: int = await collection.count_documents(declared_rows(self._stream), session=session)
             return found
@@ -150,7 +154,7 @@ class MongoReading:
     async def sample(self, rows: int) -> tuple[int, list[Chunk]]:
         """Count the documents and draw some of them after the read: there is no snapshot."""
         decoder = Decoder(self._stream, self._target_columns)
-        with mongo_errors(_place(self._stream)):
+        with mongo_errors(self._stream.place):
             collection, session = self._source.collection(self._stream), self._source.session
             declared = declared_rows(self._stream)
             count = await collection.count_documents(declared, session=session)
@@ -160,7 +164,7 @@ class MongoReading:
 
 
 async def _begin(source: MongoSource, stream: Stream) -> ReadFacts:
-    reference, place = stream.reference, _place(stream)
+    reference, place = stream.reference, stream.place
     with mongo_errors(place):
         database = source.client[reference.schema]
         # All of them, without the filter: DocumentDB documents that it does not take every one.
@@ -168,10 +172,10 @@ async def _begin(source: MongoSource, stream: Stream) -> ReadFacts:
             raise SourceMissing(
                 "there is no such collection", place=place, remedy="create it, or correct the stream's source"
             )
-        hello = await source.hello()
+        hello = await source.ask_hello()
     read_at: datetime = hello["localTime"].replace(tzinfo=UTC)
     overlap = max(DEFAULT_OVERLAP, stream.capture.overlap or DEFAULT_OVERLAP)
-    shown_until, note = shown(hello, source.client)
+    shown_until, note = find_shown_until(hello, source.client)
     position, position_note = bounded_position(min(read_at, shown_until), overlap)
     location_columns = (column_name(DOCUMENT_KEY),)
     return ReadFacts(
@@ -184,10 +188,10 @@ async def _begin(source: MongoSource, stream: Stream) -> ReadFacts:
     )
 
 
-def shown(hello: Mapping[str, Any], client: MongoClient) -> tuple[datetime, str]:
+def find_shown_until(hello: Mapping[str, Any], client: MongoClient) -> tuple[datetime, str]:
     """Return up to which moment the member that said ``hello`` shows every write, and a note if it does not tell."""
     now: datetime = hello["localTime"].replace(tzinfo=UTC)
-    if last := _last_write(hello, client):
+    if last := _find_last_write(hello, client):
         return last.at, ""
     is_primary = hello.get("isWritablePrimary", hello.get("ismaster", False))
     asks_router = hello.get("msg") == ROUTER and client.read_preference.mode != ReadPreference.PRIMARY.mode
@@ -202,7 +206,7 @@ class _Write:
     at: datetime
 
 
-def _last_write(hello: Mapping[str, Any], client: MongoClient) -> _Write | None:
+def _find_last_write(hello: Mapping[str, Any], client: MongoClient) -> _Write | None:
     """Return the newest write that reads show; None if the server does not tell."""
     last = hello.get("lastWrite", {})
     is_local = _level(client) in {"local", "available"}
@@ -214,11 +218,11 @@ def _level(client: MongoClient) -> str:
     return client.read_concern.level or MAJORITY
 
 
-async def _query(client: MongoClient, stream: Stream, selection: Selection) -> Query:
-    return declared_rows(stream, await _selection_query(client, stream, selection))
+async def _make_query(client: MongoClient, stream: Stream, selection: Selection) -> Query:
+    return declared_rows(stream, await _make_selection_query(client, stream, selection))
 
 
-async def _selection_query(client: MongoClient, stream: Stream, selection: Selection) -> Query:
+async def _make_selection_query(client: MongoClient, stream: Stream, selection: Selection) -> Query:
     if isinstance(selection, Keys):
         return keys_query(stream, selection)
     asks_for_all = selection.lower is None or selection.upper is not None
@@ -230,7 +234,7 @@ async def _is_without_arrays(client: MongoClient, stream: Stream) -> bool:
     source = stream.reference
     later = window_query(stream, Window(upper=LATEST))
     command = {"explain": {"find": source.name, "filter": later}, "verbosity": "queryPlanner"}
-    with mongo_errors(_place(stream)):
+    with mongo_errors(stream.place):
         plan = await client[source.schema].command(command, read_preference=client.read_preference)
     indexes = list(_scans(plan.get("queryPlanner", {}).get("winningPlan")))
     return bool(indexes) and not any(index["isMultiKey"] or index.get("isPartial", False) for index in indexes)
@@ -242,8 +246,8 @@ def _scans(plan: Any) -> Iterator[Mapping[str, Any]]:
         yield from [plan] if "isMultiKey" in plan else []
         plan = list(plan.values())
     if isinstance(plan, list):
-        for one in plan:
-            yield from _scans(one)
+        for step in plan:
+            yield from _scans(step)
 
 
 async def _find(
@@ -251,16 +255,16 @@ async def _find(
 ) -> AsyncGenerator[Chunk, None]:
     """Yield the decoded documents. A thread decodes while the next batch is on its way."""
     decoder = Decoder(stream, target_columns)
-    async with aclosing(_raw(source, stream, query, projection)) as batches:
+    async with aclosing(_read_raw(source, stream, query, projection)) as batches:
         async for raw in batches:
             yield await asyncio.to_thread(decoder.decode, raw)
 
 
-async def _raw(
+async def _read_raw(
     source: MongoSource, stream: Stream, query: Query, projection: Query | None
 ) -> AsyncGenerator[bytes, None]:
     """Yield the raw batches of a cursor."""
-    with mongo_errors(_place(stream)):
+    with mongo_errors(stream.place):
         cursor = source.collection(stream).find_raw_batches(
             query, projection, batch_size=BATCH_DOCUMENTS, session=source.session
         )
@@ -273,7 +277,3 @@ async def _raw(
 
 def _rows(chunk: Chunk, names: Sequence[str]) -> list[tuple[Any, ...]]:
     return chunk.frame.select(names).rows() if set(names) <= set(chunk.frame.columns) else []
-
-
-def _place(stream: Stream) -> str:
-    return f"stream {stream.name} ({stream.source})"

@@ -19,7 +19,11 @@ async def refuse_undated(collection: Any, session: Any, stream: Stream, place: s
     types = {"$group": {"_id": {"$type": f"${path}"}, "documents": {"$sum": 1}}}
     steps = [{"$limit": SAMPLED_DOCUMENTS}, types, {"$sort": {"documents": -1}}]
     counted = collection.aggregate(steps, session=session)
-    found = [one["_id"] async for one in counted if one["_id"] not in {"missing", "null", "undefined"}]
+    found = [
+        counted_type["_id"]
+        async for counted_type in counted
+        if counted_type["_id"] not in {"missing", "null", "undefined"}
+    ]
     if found and "date" not in found:
         raise ConfigurationError(
             f"cursor {path!r} is of type {' and '.join(found)}",

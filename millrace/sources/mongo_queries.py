@@ -47,17 +47,17 @@ def window_query(stream: Stream, window: Window, *, with_arrays: bool = True) ->
     the array.
     """
     path = _plain(stream, stream.capture.cursor_column)
-    bounds = {
-        operator: datetime.fromisoformat(bound)
-        for operator, bound in (("$gte", window.lower), ("$lt", window.upper))
-        if bound is not None
+    conditions = {
+        operator: datetime.fromisoformat(position)
+        for operator, position in (("$gte", window.lower), ("$lt", window.upper))
+        if position is not None
     }
     if window.upper is not None:
-        return {path: bounds}
-    if not bounds:
+        return {path: conditions}
+    if not conditions:
         return {}
-    arrays = [{one: {"$type": "array"}} for one in _with_parents(path)] if with_arrays else []
-    return {"$or": [{path: bounds}, {path: None}, {path: {"$type": list(NO_DATES)}}, *arrays]}
+    arrays = [{path_above: {"$type": "array"}} for path_above in _with_parents(path)] if with_arrays else []
+    return {"$or": [{path: conditions}, {path: None}, {path: {"$type": list(NO_DATES)}}, *arrays]}
 
 
 def declared_rows(stream: Stream, query: Query | None = None) -> Query:
@@ -188,7 +188,7 @@ def _plain(stream: Stream, path: str) -> str:
     if _ESCAPED_DOT.search(path):
         raise ConfigurationError(
             f"MongoDB cannot be asked for field {path!r}, because its name holds a dot",
-            place=f"stream {stream.name} ({stream.source})",
+            place=stream.place,
             remedy="declare another field as key or cursor",
         )
     return path.replace("\\\\", "\\")

@@ -52,7 +52,7 @@ class Decoder:
         """Decode a raw batch into typed rows and rejects."""
         documents, undecodable = decode_documents(raw)
         frame, rejected = self._documents.frame(documents)
-        frame = frame.with_columns(pl.Series(ROW_ID, [_identity(one) for one in documents], dtype=pl.String))
+        frame = frame.with_columns(pl.Series(ROW_ID, [_row_id(document) for document in documents], dtype=pl.String))
         if rejected:
             keep = pl.Series([index not in rejected for index in range(len(documents))], dtype=pl.Boolean)
             frame = frame.filter(keep)
@@ -61,7 +61,7 @@ class Decoder:
         return Chunk(frame, self._documents.columns, rejects, self._documents.omitted)
 
 
-def _identity(document: Mapping[str, Any]) -> str:
+def _row_id(document: Mapping[str, Any]) -> str:
     """Return the row id of a document: its ``_id`` with the type.
 
     An ObjectId and its text are two ids, but one value of the column.
@@ -85,11 +85,18 @@ def _decode_singly(raw: bytes) -> tuple[list[dict[str, Any]], list[dict[str, str
     documents, rejected, offset = [], [], 0
     while offset < len(raw):
         size = max(int.from_bytes(raw[offset : offset + SIZE_BYTES], "little"), SMALLEST_BYTES)
-        one = raw[offset : offset + size]
+        document_bytes = raw[offset : offset + size]
         try:
-            documents.append(bson.decode(one, OPTIONS))
+            documents.append(bson.decode(document_bytes, OPTIONS))
         except (BSONError, ValueError, OverflowError):
-            rejected.append({"reason": "undecodable", "field": "", "coordinates": _id_of(one), "row": one.hex()})
+            rejected.append(
+                {
+                    "reason": "undecodable",
+                    "field": "",
+                    "coordinates": _id_of(document_bytes),
+                    "row": document_bytes.hex(),
+                }
+            )
         offset += size
     return documents, rejected
 

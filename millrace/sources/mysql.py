@@ -21,13 +21,13 @@ from millrace.base.rejects import HEX
 from millrace.base.types import Column, Kind
 from millrace.base.zones import zones_other_than_utc
 from millrace.declaration.stream import Stream
-from millrace.drivers.pipe import CHUNK_BYTES, Pipe, piped
+from millrace.drivers.pipe import CHUNK_BYTES, Pipe, read_in_thread
 from millrace.drivers.psycopg_errors import statement
 from millrace.drivers.pymysql_errors import code_of, mysql_errors
-from millrace.sources.mysql_packets import rows_of
-from millrace.sources.mysql_replica import following
+from millrace.sources.mysql_packets import read_rows
+from millrace.sources.mysql_replica import find_following
 from millrace.sources.mysql_values import UTF8, describe_table, is_collated
-from millrace.sources.position import SnapshotBound, join_notes
+from millrace.sources.position import SourceMoment, join_notes
 from millrace.sources.rows import TOO_LARGE, SourceColumn
 from millrace.sources.table_driver import Connect, TableDriver
 from millrace.sources.tables import TableSource
@@ -85,15 +85,15 @@ class MySQLDriver(TableDriver):
         return mysql_errors(place)
 
     @override
-    def open_snapshot(self, connection: Any, connect: Connect) -> SnapshotBound:
+    def open_snapshot(self, connection: Any, connect: Connect) -> SourceMoment:
         del connect
         connection.autocommit(True)
-        (given_zone,) = _row(connection, "SELECT @@SESSION.time_zone")
+        (given_zone,) = _fetch_row(connection, "SELECT @@SESSION.time_zone")
         _run(connection, *SETTINGS)
-        bound = _look(connection, given_zone)
+        moment = _look(connection, given_zone)
         # Once more: a proxy may have chosen another connection to the server for the transaction.
         _run(connection, *SNAPSHOT, *SETTINGS)
-        return bound
+        return moment
 
     @override
     def describe_columns(
@@ -113,11 +113,11 @@ class MySQLDriver(TableDriver):
         return f"IFNULL({whole}, {_joined([*key, literal(TOO_LARGE)])})"
 
     @override
-    def position_literal(self, column: SourceColumn, bound: datetime) -> str:
+    def position_literal(self, column: SourceColumn, position: datetime) -> str:
         """Cut the position to the precision of the column, as the times in the column were cut."""
         digits = re.search(r"\d", column.type_name)
         unit = 10 ** (6 - int(digits[0] if digits else 0))
-        cut = bound.replace(tzinfo=None, microsecond=bound.microsecond // unit * unit)
+        cut = position.replace(tzinfo=None, microsecond=position.microsecond // unit * unit)
         return f"'{cut.isoformat(' ')}'"
 
     @override
@@ -142,7 +142,7 @@ class MySQLDriver(TableDriver):
 
         def send(pipe: Pipe) -> None:
             try:
-                for block in rows_of(connection, query, chunk_bytes):
+                for block in read_rows(connection, query, chunk_bytes):
                     pipe.write(block)
             except ValueError:
                 raise ConfigurationError(
@@ -152,35 +152,35 @@ class MySQLDriver(TableDriver):
                 ) from None
 
         # The driver does not show its socket otherwise.
-        return piped(send, lambda: connection._sock.fileno() if connection.open else None, chunk_bytes)
+        return read_in_thread(send, lambda: connection._sock.fileno() if connection.open else None, chunk_bytes)
 
 
 def _run(connection: Any, *statements: str) -> None:
     with connection.cursor() as cursor:
-        for one in statements:
-            cursor.execute(one)
+        for statement_text in statements:
+            cursor.execute(statement_text)
 
 
-def _row(connection: Any, query: str) -> Any:
+def _fetch_row(connection: Any, query: str) -> Any:
     with connection.cursor() as cursor:
         cursor.execute(query)
         return cursor.fetchone()
 
 
-def _look(connection: Any, given_zone: str) -> SnapshotBound:
+def _look(connection: Any, given_zone: str) -> SourceMoment:
     """Look at the server before the snapshot is taken.
 
     It looks at the clock, then at running statements, then at the server that this one follows, then at open
     transactions. ``given_zone`` is the time zone that the session had before it was set to UTC.
     """
-    read_at = _row(connection, "SELECT UTC_TIMESTAMP(6)")[0].replace(tzinfo=UTC)
-    running, has_appliers = _row(connection, statement("mysql_running_statements"))
+    read_at = _fetch_row(connection, "SELECT UTC_TIMESTAMP(6)")[0].replace(tzinfo=UTC)
+    running, has_appliers = _fetch_row(connection, statement("mysql_running_statements"))
     with connection.cursor() as cursor:
         cursor.execute(statement("mysql_server"))
         variables = {name.lower(): value for name, value in cursor.fetchall()}
-    server = following(connection, variables, has_appliers=bool(has_appliers))
-    oldest, blind = _oldest_transaction(connection)
-    return SnapshotBound(
+    server = find_following(connection, variables, has_appliers=bool(has_appliers))
+    oldest, blind = _find_oldest_transaction(connection)
+    return SourceMoment(
         read_at,
         min((start.replace(tzinfo=UTC) for start in (oldest, running) if start is not None), default=None),
         unseen_because=join_notes(server.unseen_because, blind),
@@ -190,7 +190,7 @@ def _look(connection: Any, given_zone: str) -> SnapshotBound:
     )
 
 
-def _oldest_transaction(connection: Any) -> tuple[datetime | None, str]:
+def _find_oldest_transaction(connection: Any) -> tuple[datetime | None, str]:
     """Return when the oldest open transaction began, and the reason if that cannot be seen.
 
     InnoDB renews its list of transactions only when nobody has asked for 0.1 s. A transaction of our own, which the
@@ -200,7 +200,7 @@ def _oldest_transaction(connection: Any) -> tuple[datetime | None, str]:
     _run(connection, *SNAPSHOT)
     try:
         for _ in range(LOOKS):
-            is_fresh, oldest = _row(connection, statement("mysql_open_transactions"))
+            is_fresh, oldest = _fetch_row(connection, statement("mysql_open_transactions"))
             if is_fresh:
                 return oldest, ""
             # All who wait look at the same moments, so that the list has the pauses that it needs.

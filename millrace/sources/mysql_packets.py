@@ -22,7 +22,7 @@ PREFIX_BYTES = {0xFC: 3, 0xFD: 4, END: 9}
 """How many bytes the length of a value takes, by its first byte; 1 for all smaller first bytes."""
 
 
-def rows_of(connection: Any, query: str, block_bytes: int) -> Generator[bytes, None, None]:
+def read_rows(connection: Any, query: str, block_bytes: int) -> Generator[bytes, None, None]:
     """Yield the values of the rows, one after the other, in blocks as they arrive.
 
     No block is much larger than ``block_bytes`` or one value. Raises the errors of PyMySQL, and ValueError for a NULL.
@@ -32,22 +32,22 @@ def rows_of(connection: Any, query: str, block_bytes: int) -> Generator[bytes, N
     with connection.cursor(SSCursor) as cursor:
         cursor.execute(query)
         try:
-            yield from _blocks(connection._rfile, min(block_bytes, RECEIVED_BYTES))
+            yield from _read_blocks(connection._rfile, min(block_bytes, RECEIVED_BYTES))
         finally:
             # The cursor would read them to the end.
             cursor._result.unbuffered_active = False
 
 
-def _blocks(stream: IO[bytes], block_bytes: int) -> Generator[bytes, None, None]:
+def _read_blocks(stream: IO[bytes], block_bytes: int) -> Generator[bytes, None, None]:
     buffer, is_over = bytearray(), False
     while not is_over:
-        buffer += _received(stream, block_bytes)
+        buffer += _receive(stream, block_bytes)
         values, used, is_over = _values(buffer)
         del buffer[:used]
         yield b"".join(values)
 
 
-def _received(stream: Any, block_bytes: int) -> bytes:
+def _receive(stream: Any, block_bytes: int) -> bytes:
     try:
         received: bytes = stream.read1(block_bytes)
     except OSError as error:

@@ -48,22 +48,22 @@ class Following:
     """Why the server does not follow now; '': it does, or it follows none."""
 
 
-def following(connection: Any, variables: Mapping[str, str], *, has_appliers: bool) -> Following:
+def find_following(connection: Any, variables: Mapping[str, str], *, has_appliers: bool) -> Following:
     """Return what a server says about the servers that it follows.
 
     ``variables`` are its global variables; ``has_appliers`` tells whether threads of replication run.
     """
     is_read_only = any(_is_on(variables, name) for name in READ_ONLY)
     if is_read_only and "aurora_server_id" in variables:
-        return _aurora_reader(connection)
-    seconds = _seconds_behind(connection)
+        return _find_aurora_lag(connection)
+    seconds = _fetch_seconds_behind(connection)
     if seconds is None and (is_read_only or has_appliers):
         return Following(LAG_UNKNOWN)
     if seconds:
-        known = [one for one in seconds if one is not None]
-        if len(known) < len(seconds):
+        known_lags = [lag for lag in seconds if lag is not None]
+        if len(known_lags) < len(seconds):
             return Following(REPLICA, halted_because=HALTED)
-        return Following(REPLICA, timedelta(seconds=max(known) + 1))
+        return Following(REPLICA, timedelta(seconds=max(known_lags) + 1))
     if is_read_only:
         return Following(REPLICA)
     return Following(CLUSTER if _is_in_cluster(variables) else "")
@@ -80,21 +80,21 @@ def _is_on(variables: Mapping[str, str], name: str) -> bool:
     return variables.get(name, "OFF").upper() not in {"OFF", "0"}
 
 
-def _aurora_reader(connection: Any) -> Following:
-    (row,) = _asked(connection, statement("mysql_aurora_reader")) or [{"lag": None}]
+def _find_aurora_lag(connection: Any) -> Following:
+    (row,) = _fetch_if_allowed(connection, statement("mysql_aurora_reader")) or [{"lag": None}]
     if row["lag"] is None:
         return Following(LAG_UNKNOWN)
     return Following(REPLICA, timedelta(milliseconds=float(row["lag"])))
 
 
-def _seconds_behind(connection: Any) -> list[int | None] | None:
+def _fetch_seconds_behind(connection: Any) -> list[int | None] | None:
     """Return how far behind this server is for each server that it follows.
 
     An entry is None if the server does not follow that one now; the whole is None if this user may not ask.
     """
     for query in STATUS_QUERIES:
         try:
-            rows = _asked(connection, query)
+            rows = _fetch_if_allowed(connection, query)
         except pymysql.err.ProgrammingError as error:
             if code_of(error) != ER.PARSE_ERROR:
                 raise
@@ -103,7 +103,7 @@ def _seconds_behind(connection: Any) -> list[int | None] | None:
     return None
 
 
-def _asked(connection: Any, query: str) -> list[dict[str, Any]] | None:
+def _fetch_if_allowed(connection: Any, query: str) -> list[dict[str, Any]] | None:
     """Return the rows of a query; None if this user may not run it."""
     try:
         with connection.cursor(DictCursor) as cursor:

@@ -45,7 +45,7 @@ def describe_table(connection: Any, stream: Stream, target_columns: Sequence[Col
     if not found:
         raise SourceMissing(
             f"there is no table {source.schema}.{source.name} that this user may read",
-            place=f"stream {stream.name} ({stream.source})",
+            place=stream.place,
             remedy="create it, grant SELECT on it, or correct the declaration or the URL",
         )
     found = chosen_columns(stream, found)
@@ -54,29 +54,29 @@ def describe_table(connection: Any, stream: Stream, target_columns: Sequence[Col
 
 
 def _source_column(stream: Stream, name: str, path: str, column_type: str, charset: str | None) -> SourceColumn:
-    place = f"stream {stream.name} ({stream.source})"
+    place = stream.place
     try:
-        own = from_mysql(column_type)
+        source_type = from_mysql(column_type)
     except UnmappableType as error:
         raise UnmappableType(error.problem, place=f"{place}, column {path}", remedy=error.remedy) from None
-    data_type = stream.types.get(path, own)
-    is_flag_as_number = own.kind is Kind.BOOLEAN and data_type == INT16
-    if data_type.kind not in {own.kind, Kind.TEXT} and not is_flag_as_number:
+    data_type = stream.types.get(path, source_type)
+    is_flag_as_number = source_type.kind is Kind.BOOLEAN and data_type == INT16
+    if data_type.kind not in {source_type.kind, Kind.TEXT} and not is_flag_as_number:
         raise ConfigurationError(
             f"column {path!r} is {column_type} and cannot be declared as {data_type}",
             place=place,
             remedy="declare text(), another precision of its own type, or int16 for a tinyint(1)",
         )
     rendered = render(quote_in_backticks(path), mysql_type_name(column_type), data_type.kind, charset)
-    exact, as_bytes = _is_exact(data_type, own, column_type), mysql_type_name(column_type) in TEXTS
+    exact, as_bytes = _is_exact(data_type, source_type, column_type), mysql_type_name(column_type) in TEXTS
     return SourceColumn(Column(name, path, data_type), rendered, exact, column_type, as_bytes)
 
 
-def _is_exact(data_type: DataType, own: DataType, column_type: str) -> bool:
+def _is_exact(data_type: DataType, source_type: DataType, column_type: str) -> bool:
     """Return whether the type of the column holds every value that the server may hold."""
     type_name = mysql_type_name(column_type)
     if data_type.kind is Kind.DECIMAL:
-        return data_type == own and not (type_name == "decimal" and _is_wide(column_type))
+        return data_type == source_type and not (type_name == "decimal" and _is_wide(column_type))
     return type_name not in TEXTS and not (data_type.kind is Kind.BOOLEAN and type_name == "tinyint")
 
 

@@ -13,7 +13,7 @@ INDEX = "index of the key"
 _TRUTHS = {"true": True, "false": False, "1": True, "0": False}
 
 
-def seen_in(frames: Iterable[pl.DataFrame], keys: Keys) -> list[set[int]]:
+def find_keys_in(frames: Iterable[pl.DataFrame], keys: Keys) -> list[set[int]]:
     """Return for each row of the frames with one of the keys the indexes of the keys that it has.
 
     The values of a key are as the driver of a warehouse gives them, or text.

@@ -24,7 +24,7 @@ CLOCK_TOLERANCE = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
-class SnapshotBound:
+class SourceMoment:
     """What a source tells before a snapshot is taken.
 
     Whatever the snapshot does not show was written later than this tells.
@@ -44,27 +44,29 @@ class SnapshotBound:
     """The time zones other than UTC that the server gives to sessions."""
 
 
-def next_position(bound: SnapshotBound, stream: Stream, lower: str | None) -> tuple[str | None, str]:
+def next_position(moment: SourceMoment, stream: Stream, lower: str | None) -> tuple[str | None, str]:
     """Return where the window begins that goes on after a window from ``lower`` without end.
 
     Return also what an operator should know about it.
     """
-    moments = (bound.read_at, bound.oldest_start, bound.replayed_until)
-    earliest, note = _believed(min(filter(None, moments)).astimezone(UTC), bound.read_at)
+    moments = (moment.read_at, moment.oldest_start, moment.replayed_until)
+    earliest, note = _believed(min(filter(None, moments)).astimezone(UTC), moment.read_at)
     overlap = stream.capture.overlap
-    if bound.halted_because:
-        return lower, join_notes(f"{bound.halted_because}: the position stays where it is", note)
-    if not bound.unseen_because:
+    if moment.halted_because:
+        return lower, join_notes(f"{moment.halted_because}: the position stays where it is", note)
+    if not moment.unseen_because:
         return (earliest - (DEFAULT_OVERLAP if overlap is None else overlap)).isoformat(), note
     overlap = max(overlap or BLIND_OVERLAP, BLIND_OVERLAP)
-    told = f"open transactions cannot be seen ({bound.unseen_because}): the next read overlaps this one by {overlap}"
-    return (earliest - overlap).isoformat(), join_notes(told, note)
+    blind_note = (
+        f"open transactions cannot be seen ({moment.unseen_because}): the next read overlaps this one by {overlap}"
+    )
+    return (earliest - overlap).isoformat(), join_notes(blind_note, note)
 
 
 def bounded_position(read_at: datetime, overlap: timedelta) -> tuple[str, str]:
     """Return the position of a source that tells nothing but its clock, and what an operator should know about it."""
-    bound, note = _believed(read_at, read_at)
-    return (bound - overlap).isoformat(), note
+    position, note = _believed(read_at, read_at)
+    return (position - overlap).isoformat(), note
 
 
 def not_in_future(selection: Selection, read_at: datetime) -> tuple[Selection, str]:
@@ -84,9 +86,9 @@ def not_in_future(selection: Selection, read_at: datetime) -> tuple[Selection, s
     return replace(selection, lower=None), note
 
 
-def as_utc(bound: str) -> datetime:
+def as_utc(position: str) -> datetime:
     """Return a position as a moment in UTC. A position without a zone is in UTC."""
-    moment = datetime.fromisoformat(bound)
+    moment = datetime.fromisoformat(position)
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
@@ -100,7 +102,7 @@ def whole_seconds(span: timedelta) -> timedelta:
     return timedelta(seconds=round(span.total_seconds()))
 
 
-def _believed(bound: datetime, read_at: datetime) -> tuple[datetime, str]:
+def _believed(position: datetime, read_at: datetime) -> tuple[datetime, str]:
     """Return the position, or the time of this machine if the clock of the source is far ahead of it.
 
     A clock that is far ahead is set right one day, and rows then have earlier times.
@@ -108,9 +110,9 @@ def _believed(bound: datetime, read_at: datetime) -> tuple[datetime, str]:
     now = datetime.now(UTC)
     ahead = read_at - now
     if ahead <= CLOCK_TOLERANCE:
-        return bound, ""
+        return position, ""
     note = (
         f"the source's clock is {whole_seconds(ahead)} ahead of this machine's: the next read starts from this "
         "machine's time; set the clock that is wrong"
     )
-    return min(bound, now), note
+    return min(position, now), note

@@ -14,11 +14,11 @@ from millrace.base.naming import literal, quote
 from millrace.base.types import Column, Kind
 from millrace.base.zones import zones_other_than_utc
 from millrace.declaration.stream import Stream
-from millrace.drivers.pipe import CHUNK_BYTES, piped
-from millrace.drivers.poolers import transactions
+from millrace.drivers.pipe import CHUNK_BYTES, read_in_thread
+from millrace.drivers.poolers import begin_transaction
 from millrace.drivers.psycopg_errors import database_errors, statement
 from millrace.drivers.session_settings import ENCODING, begin_reading
-from millrace.sources.position import SnapshotBound
+from millrace.sources.position import SourceMoment
 from millrace.sources.postgres_values import describe_table
 from millrace.sources.rows import SourceColumn
 from millrace.sources.table_driver import Connect, TableDriver
@@ -56,21 +56,21 @@ class PostgresDriver(TableDriver):
         return database_errors(place)
 
     @override
-    def open_snapshot(self, connection: Any, connect: Connect) -> SnapshotBound:
+    def open_snapshot(self, connection: Any, connect: Connect) -> SourceMoment:
         _refuse_old(connection)
-        with transactions(connection, connect):
+        with begin_transaction(connection, connect):
             begin_reading(connection, "READ COMMITTED")
         with connection.cursor() as cursor:
-            clock = _own_clock(cursor)
+            clock = _read_row_clock(cursor)
             # The server then tells as well who chose the zone that this session was given.
             cursor.execute("SET LOCAL TimeZone TO DEFAULT")
             cursor.execute(statement("postgres_open_transactions"))
             read_at, oldest_start, why_blind, replayed_until, zones = cursor.fetchone()
             if replayed_until is not None:
-                replayed_until = _replayed_until(cursor, replayed_until)
+                replayed_until = _find_replayed_until(cursor, replayed_until)
         begin_reading(connection, "REPEATABLE READ")
         zones = zones_other_than_utc(zones)
-        return SnapshotBound(
+        return SourceMoment(
             (clock or read_at).astimezone(UTC), oldest_start, BLIND[why_blind], replayed_until, zones=zones
         )
 
@@ -89,9 +89,9 @@ class PostgresDriver(TableDriver):
         return ", ".join(column.rendered for column in columns)
 
     @override
-    def position_literal(self, column: SourceColumn, bound: datetime) -> str:
+    def position_literal(self, column: SourceColumn, position: datetime) -> str:
         type_name = "timestamptz" if column.column.type.kind is Kind.TIMESTAMP_UTC else "timestamp"
-        return f"{literal(bound.isoformat())}::{type_name}"
+        return f"{literal(position.isoformat())}::{type_name}"
 
     @override
     def key_condition(self, connection: Any, columns: Sequence[SourceColumn], rows: Sequence[tuple[Any, ...]]) -> str:
@@ -105,8 +105,8 @@ class PostgresDriver(TableDriver):
                 cursor.mogrify("%s", (list(of_column),)).decode() + f"::{column.type_name}[]"
                 for of_column, column in zip(zip(*rows, strict=True), columns, strict=True)
             ]
-        own = ", ".join(f"{quote(column.column.path)}::{column.type_name}" for column in columns)
-        return f"({own}) IN (SELECT * FROM unnest({', '.join(values)}))"
+        key_columns = ", ".join(f"{quote(column.column.path)}::{column.type_name}" for column in columns)
+        return f"({key_columns}) IN (SELECT * FROM unnest({', '.join(values)}))"
 
     @override
     def stream_csv(self, connection: Any, query: str, chunk_bytes: int) -> Generator[bytes, None, None]:
@@ -115,7 +115,7 @@ class PostgresDriver(TableDriver):
             with connection.cursor() as cursor:
                 cursor.copy_expert(f"COPY ({query}) TO STDOUT (FORMAT csv, ENCODING '{ENCODING}')", pipe)
 
-        return piped(copy, lambda: None if connection.closed else connection.fileno(), chunk_bytes)
+        return read_in_thread(copy, lambda: None if connection.closed else connection.fileno(), chunk_bytes)
 
 
 def _refuse_old(connection: Any) -> None:
@@ -127,7 +127,7 @@ def _refuse_old(connection: Any) -> None:
         )
 
 
-def _replayed_until(cursor: Any, replayed_until: datetime) -> datetime:
+def _find_replayed_until(cursor: Any, replayed_until: datetime) -> datetime:
     """Return up to when a replica has the commits of its primary.
 
     An Aurora reader replays no log: its lag tells the time.
@@ -140,7 +140,7 @@ def _replayed_until(cursor: Any, replayed_until: datetime) -> datetime:
     return replayed_until if found is None else found
 
 
-def _own_clock(cursor: Any) -> datetime | None:
+def _read_row_clock(cursor: Any) -> datetime | None:
     """Return the time by the clock from which rows take their times; None: it is the clock of the server.
 
     A role or database names another clock in the setting ``millrace.clock``, as ``schema.function``.

@@ -39,13 +39,13 @@ def _source_column(
     except UnmappableType as error:
         raise UnmappableType(
             error.problem,
-            place=f"stream {stream.name} ({stream.source}), column {path}",
+            place=f"{stream.place}, column {path}",
             remedy=f"declare types={{{path!r}: text()}}, or omitted=[{path!r}]",
         ) from None
     if declared and declared.kind not in {Kind.TEXT, from_postgres_kind(type_name)}:
         raise ConfigurationError(
             f"column {path!r} is {type_name} and cannot be declared as {declared}",
-            place=f"stream {stream.name} ({stream.source})",
+            place=stream.place,
             remedy="declare text() or another precision of its own type",
         )
     rendered = render(quote(path), type_name, data_type.kind)

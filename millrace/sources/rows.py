@@ -63,7 +63,7 @@ def chosen_columns(stream: Stream, found: Iterable[Found]) -> list[Found]:
         if missing := sorted(set(names) - by_name.keys()):
             raise SourceMissing(
                 f"{option} names {missing[0]!r}, and there is no such column",
-                place=f"stream {stream.name} ({stream.source})",
+                place=stream.place,
                 remedy=f"choose from {', '.join(by_name)}",
             )
     return [column for name, column in by_name.items() if stream.selects(name) and name not in stream.omitted]
@@ -144,7 +144,7 @@ def _parse_leniently(data: bytes, columns: tuple[SourceColumn, ...], stream: Str
         problem = type(error).__name__
     raise FatalError(
         f"the rows that the source sent cannot be read ({problem})",
-        place=f"stream {stream.name} ({stream.source})",
+        place=stream.place,
         remedy="see whether the database's encoding is UTF-8 and report the column types",
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from millrace.base.types import Column
 from millrace.declaration.stream import Stream
-from millrace.sources.position import SnapshotBound
+from millrace.sources.position import SourceMoment
 from millrace.sources.rows import SourceColumn
 
 Connect = Callable[[], Any]
@@ -28,7 +28,7 @@ class TableDriver(ABC):
         """Return a context in which the errors of the driver become those of Millrace, naming ``place``."""
 
     @abstractmethod
-    def open_snapshot(self, connection: Any, connect: Connect) -> SnapshotBound:
+    def open_snapshot(self, connection: Any, connect: Connect) -> SourceMoment:
         """Prepare the session, look at the clock and at open transactions, then take the snapshot.
 
         All later queries on this connection see the snapshot. ``connect`` opens another connection, by which a pooler
@@ -53,7 +53,7 @@ class TableDriver(ABC):
         """Return the SQL between SELECT and FROM, so that ``stream_csv`` gives rows that ``rows.decode`` reads."""
 
     @abstractmethod
-    def position_literal(self, column: SourceColumn, bound: datetime) -> str:
+    def position_literal(self, column: SourceColumn, position: datetime) -> str:
         """Return a position as SQL that the cursor column is compared with.
 
         The position is in UTC, or without a zone if the column has none.

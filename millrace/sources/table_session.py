@@ -17,7 +17,7 @@ from millrace.base.types import Kind
 from millrace.base.zones import earliest_wall_clock, latest_wall_clock, possible_zones
 from millrace.declaration.stream import Stream
 from millrace.sources.chunk import Chunk, ReadFacts, Selection, Window
-from millrace.sources.position import SnapshotBound, as_utc, join_notes, next_position
+from millrace.sources.position import SourceMoment, as_utc, join_notes, next_position
 from millrace.sources.rows import SourceColumn, decode, empty_chunk
 from millrace.sources.table_driver import TableDriver
 
@@ -34,7 +34,7 @@ class TableSession:
     driver: TableDriver
     connection: Any
     stream: Stream
-    bound: SnapshotBound
+    moment: SourceMoment
     columns: tuple[SourceColumn, ...]
     chunk_bytes: int
 
@@ -44,14 +44,14 @@ class TableSession:
         ``note`` is what an operator should know about the window.
         """
         lower, zones = (selection.lower, self.note_of_zones()) if isinstance(selection, Window) else (None, "")
-        position, position_note = next_position(self.bound, self.stream, lower)
+        position, position_note = next_position(self.moment, self.stream, lower)
         return ReadFacts(
-            self.bound.read_at,
+            self.moment.read_at,
             position,
             has_all_columns=True,
             note=join_notes(note, zones),
             position_note=position_note,
-            zones=self.bound.zones,
+            zones=self.moment.zones,
         )
 
     @property
@@ -74,14 +74,14 @@ class TableSession:
     def _where(self, condition: str = "") -> str:
         """Return the WHERE clause of a condition and of the rows that the stream declares; '' for all rows."""
         # A declared condition may end in a comment.
-        conditions = [f"({one}\n)" for one in (self.stream.where, condition) if one]
+        conditions = [f"({part}\n)" for part in (self.stream.where, condition) if part]
         return f" WHERE {' AND '.join(conditions)}" if conditions else ""
 
-    def rows(self, columns: tuple[SourceColumn, ...], condition: str) -> Generator[Chunk, None, None]:
+    def read_rows(self, columns: tuple[SourceColumn, ...], condition: str) -> Generator[Chunk, None, None]:
         """Yield the selected rows as chunks; one empty chunk if no row is selected."""
         query = self.select(columns, condition)
         with (
-            self.driver.translate_errors(place_of(self.stream)),
+            self.driver.translate_errors(self.stream.place),
             closing(self.driver.stream_csv(self.connection, query, self.chunk_bytes)) as blocks,
         ):
             # A block is let go when it is decoded, before the chunk is used.
@@ -89,16 +89,16 @@ class TableSession:
             yield next(chunks, None) or empty_chunk(columns)
             yield from chunks
 
-    def frames(self, names: Sequence[str], condition: str) -> Generator[pl.DataFrame, None, None]:
+    def read_frames(self, names: Sequence[str], condition: str) -> Generator[pl.DataFrame, None, None]:
         """Yield the selected rows as frames of the columns with these names."""
         narrow = tuple(column for column in self.columns if column.column.name in names)
-        with closing(self.rows(narrow, condition)) as chunks:
+        with closing(self.read_rows(narrow, condition)) as chunks:
             for chunk in chunks:
                 yield chunk.frame.select(names)
 
     def count(self) -> int:
         """Count the rows of the table that the stream replicates."""
-        with self.driver.translate_errors(place_of(self.stream)), closing(self.connection.cursor()) as cursor:
+        with self.driver.translate_errors(self.stream.place), closing(self.connection.cursor()) as cursor:
             cursor.execute(f"SELECT count(*) FROM {self.table}{self._where()}")
             return int(cursor.fetchone()[0])
 
@@ -106,15 +106,15 @@ class TableSession:
         """Count the rows of the table, and read about ``rows`` of them, chosen by chance."""
         count = self.count()
         share = min(1.0, rows / max(count, 1))
-        return count, list(self.rows(self.columns, f"{self.driver.random_expression} < {share:.12f}"))
+        return count, list(self.read_rows(self.columns, f"{self.driver.random_expression} < {share:.12f}"))
 
     def note_of_zones(self) -> str:
         """Return a note if nobody declared the zone of the cursor column and it makes a difference; '' otherwise."""
-        if self.stream.stamps_in or not self.bound.zones or not self._has_naive_cursor:
+        if self.stream.stamps_in or not self.moment.zones or not self._has_naive_cursor:
             return ""
         return (
             f"stamps of {self.stream.capture.cursor_column} have no time zone and the server gives sessions "
-            f"{', '.join(self.bound.zones)}: they are read as if in that zone and as if in UTC; "
+            f"{', '.join(self.moment.zones)}: they are read as if in that zone and as if in UTC; "
             "declare stamps_in with the zone in which they are written"
         )
 
@@ -122,26 +122,26 @@ class TableSession:
         if window.lower is None and window.upper is None:
             return ""
         name = self.driver.quote(self._cursor.column.path)
-        bounds = [
-            f"{name} {operator} {self.driver.position_literal(self._cursor, self._shown(as_utc(bound), by_clock))}"
-            for operator, bound, by_clock in (
+        conditions = [
+            f"{name} {operator} {self.driver.position_literal(self._cursor, self._shown(as_utc(position), by_clock))}"
+            for operator, position, by_clock in (
                 (">=", window.lower, earliest_wall_clock),
                 ("<", window.upper, latest_wall_clock),
             )
-            if bound is not None
+            if position is not None
         ]
-        bounded = " AND ".join(bounds)
+        bounded = " AND ".join(conditions)
         return bounded if window.upper is not None else f"{bounded} OR {name} IS NULL"
 
-    def _shown(self, bound: datetime, by_clock: WallClock) -> datetime:
+    def _shown(self, position: datetime, by_clock: WallClock) -> datetime:
         """Return a moment as the cursor column shows it.
 
         A column without a zone shows the wall clock of the place where its values are written.
         """
         if not self._has_naive_cursor:
-            return bound
+            return position
         declared = self.stream.stamps_in
-        return by_clock(bound, [ZoneInfo(declared)] if declared else [UTC, *possible_zones(self.bound.zones)])
+        return by_clock(position, [ZoneInfo(declared)] if declared else [UTC, *possible_zones(self.moment.zones)])
 
     @property
     def _cursor(self) -> SourceColumn:
@@ -150,11 +150,6 @@ class TableSession:
     @property
     def _has_naive_cursor(self) -> bool:
         return bool(self.stream.capture.cursor_column) and self._cursor.column.type.kind is Kind.TIMESTAMP
-
-
-def place_of(stream: Stream) -> str:
-    """Return how errors name a stream."""
-    return f"stream {stream.name} ({stream.source})"
 
 
 def check_declared(stream: Stream, columns: tuple[SourceColumn, ...]) -> None:
@@ -167,12 +162,12 @@ def check_declared(stream: Stream, columns: tuple[SourceColumn, ...]) -> None:
     for path in (*stream.keys, *filter(None, [stamp])):
         if path not in by_path:
             raise SourceMissing(
-                f"there is no column {path!r}", place=place_of(stream), remedy=f"choose from {', '.join(by_path)}"
+                f"there is no column {path!r}", place=stream.place, remedy=f"choose from {', '.join(by_path)}"
             )
     if stamp and (kind := by_path[stamp].type.kind) not in CURSOR_KINDS:
         raise ConfigurationError(
             f"cursor {stamp!r} is of type {kind}",
-            place=place_of(stream),
+            place=stream.place,
             remedy="use a timestamp that every insert and update sets",
         )
     names = [column.column.name for column in columns]
@@ -183,11 +178,11 @@ def check_declared(stream: Stream, columns: tuple[SourceColumn, ...]) -> None:
     _refuse_unknown(stream, "contract", "column of the target", contract, names)
 
 
-def _refuse_unknown(stream: Stream, where: str, what: str, named: Iterable[str], known: Collection[str]) -> None:
+def _refuse_unknown(stream: Stream, where: str, what: str, named: Iterable[str], allowed: Collection[str]) -> None:
     for name in named:
-        if name not in known:
+        if name not in allowed:
             raise SourceMissing(
                 f"{where} names {name!r}, and there is no such {what}",
-                place=place_of(stream),
-                remedy=f"choose from {', '.join(known)}",
+                place=stream.place,
+                remedy=f"choose from {', '.join(allowed)}",
             )

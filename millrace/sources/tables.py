@@ -13,10 +13,10 @@ from millrace.base.types import Column
 from millrace.declaration.stream import Stream
 from millrace.drivers.worker import Worker
 from millrace.sources.chunk import Chunk, Keys, ReadFacts, Selection, Source, Window
-from millrace.sources.passes import seen_in
+from millrace.sources.passes import find_keys_in
 from millrace.sources.position import not_in_future
 from millrace.sources.table_driver import Connect, TableDriver
-from millrace.sources.table_session import TableSession, check_declared, place_of
+from millrace.sources.table_session import TableSession, check_declared
 
 
 class TableSource(Source):
@@ -32,25 +32,25 @@ class TableSource(Source):
         self, stream: Stream, target_columns: Sequence[Column], selection: Selection
     ) -> AsyncIterator[TableReading]:
         with Worker(f"read-{stream.name}") as worker:
-            async with worker.within(self._session(stream, target_columns)) as session:
-                selection, note = not_in_future(selection, session.bound.read_at)
+            async with worker.within(self._open_session(stream, target_columns)) as session:
+                selection, note = not_in_future(selection, session.moment.read_at)
                 yield TableReading(session.facts(selection, note), session, selection, worker)
 
     @override
-    async def existing(self, stream: Stream, target_columns: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
+    async def find_existing(self, stream: Stream, target_columns: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
         def ask() -> set[tuple[Any, ...]]:
-            with self._session(stream, target_columns) as session:
-                frames = session.frames(keys.names, session.condition(keys))
+            with self._open_session(stream, target_columns) as session:
+                frames = session.read_frames(keys.names, session.condition(keys))
                 return {row for frame in frames for row in frame.rows()}
 
         with Worker(f"ask-{stream.name}") as worker:
             return await worker.run(ask)
 
     @override
-    async def seen(self, stream: Stream, target_columns: Sequence[Column], keys: Keys, /) -> list[set[int]]:
+    async def find_in_all_rows(self, stream: Stream, target_columns: Sequence[Column], keys: Keys, /) -> list[set[int]]:
         def look() -> list[set[int]]:
-            with self._session(stream, target_columns) as session:
-                return seen_in(session.frames(keys.names, ""), keys)
+            with self._open_session(stream, target_columns) as session:
+                return find_keys_in(session.read_frames(keys.names, ""), keys)
 
         with Worker(f"keys-{stream.name}") as worker:
             return await worker.run(look)
@@ -60,7 +60,7 @@ class TableSource(Source):
         self, stream: Stream, target_columns: Sequence[Column], window: Window, /
     ) -> tuple[str, tuple[Column, ...]]:
         def describe_only() -> tuple[str, tuple[Column, ...]]:
-            with self._session(stream, target_columns) as session:
+            with self._open_session(stream, target_columns) as session:
                 query = session.select(session.columns, session.condition(window))
                 return query, tuple(column.column for column in session.columns)
 
@@ -68,16 +68,16 @@ class TableSource(Source):
             return await worker.run(describe_only)
 
     @contextmanager
-    def _session(self, stream: Stream, target_columns: Sequence[Column]) -> Iterator[TableSession]:
-        driver, place = self._driver, place_of(stream)
+    def _open_session(self, stream: Stream, target_columns: Sequence[Column]) -> Iterator[TableSession]:
+        driver, place = self._driver, stream.place
         with driver.translate_errors(place):
             connection = self._connect()
         try:
             with driver.translate_errors(place):
-                bound = driver.open_snapshot(connection, self._connect)
+                moment = driver.open_snapshot(connection, self._connect)
                 columns = driver.describe_columns(connection, stream, target_columns)
                 check_declared(stream, columns)
-                yield TableSession(driver, connection, stream, bound, columns, self._chunk_bytes)
+                yield TableSession(driver, connection, stream, moment, columns, self._chunk_bytes)
         finally:
             connection.close()
 
@@ -91,10 +91,10 @@ class TableReading:
     _selection: Selection
     _worker: Worker
 
-    def chunks(self) -> AsyncGenerator[Chunk, None]:
+    def read_chunks(self) -> AsyncGenerator[Chunk, None]:
         """Yield the selected rows."""
         session = self._session
-        return self._worker.each(session.rows(session.columns, session.condition(self._selection)))
+        return self._worker.each(session.read_rows(session.columns, session.condition(self._selection)))
 
     async def count(self) -> int:
         """Count the rows of the table, in the snapshot of the read."""

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from millrace.base.naming import quote
 from millrace.drivers.psycopg_errors import database_errors
 from millrace.warehouse.apply import apply
-from millrace.warehouse.bind import Changed, bind_facts, with_joins
+from millrace.warehouse.bind_facts import Changed, bind_facts, with_joins
 from millrace.warehouse.freshness import measure_freshness
 from millrace.warehouse.ledger.ledger import Ledger
 from millrace.warehouse.ledger.load_result import LoadResult

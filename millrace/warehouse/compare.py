@@ -41,7 +41,7 @@ class Scan:
     """The files."""
     prefix: str
     """The first part of the keys of the files."""
-    identity: str
+    row_id_column: str
     """The column that identifies a physical row where the source has no snapshot ('': it has one)."""
     longest_bytes: Mapping[str, int]
     """The length of the longest value of every text, binary and document column."""
@@ -53,7 +53,7 @@ class Scan:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The difference of a scan and a target: the number of equal keys, and the other keys (``blocks``)."""
+    """The difference of a scan and a target: the number of equal keys, and the other keys (``fetch_blocks``)."""
 
     matched: int
     """How many keys have the same row in source and target."""
@@ -63,14 +63,14 @@ class Comparison:
     changes: tuple[str, ...] = ()
     """The schema changes that were made in the target before the comparison."""
 
-    def blocks(self) -> Generator[list[tuple[Any, ...]], None, None]:
+    def fetch_blocks(self) -> Generator[list[tuple[Any, ...]], None, None]:
         """Yield the keys that differ or that one side lacks, each once, in blocks that a source takes in one query.
 
         The last value of a row is 1 if the scan has the key, 0 if only the target has it.
         """
-        yield from batches_of_keys(self._rows())
+        yield from batches_of_keys(self._fetch_rows())
 
-    def _rows(self) -> Iterator[tuple[Any, ...]]:
+    def _fetch_rows(self) -> Iterator[tuple[Any, ...]]:
         while fetched := self._fetch():
             yield from fetched
 
@@ -91,9 +91,9 @@ def compare(
     columns = [*scan.columns, HASH_COLUMN, *([CONTENT_COLUMN] if contents else [])]
     files = Files(scan_statements.SCAN, columns, scan.parts, scan.longest_bytes, scan.prefix, target.place)
     stage.fill(files)
-    stage.check_keys(files, scan.keys, scan.identity)
+    stage.check_keys(files, scan.keys, scan.row_id_column)
     if contents:
-        stage.fill(_hashes_of(contents, scan, target))
+        stage.fill(_write_hashes(contents, scan, target))
     live_rows = applier_of(target).live_rows
     difference = Difference(quote(scan_statements.SCAN), live_rows, scan.keys, target.marks_deleted)
     is_changed = difference.is_changed if trusts_hashes else "1 = 1"
@@ -115,7 +115,7 @@ def _count_sides(cursor: Any, differing: str) -> tuple[int, int]:
 
 def _count_keys(cursor: Any, scan: Scan) -> int:
     """Count the keys of a scan. A scan has a key twice if a row was read twice."""
-    if scan.identity:
+    if scan.row_id_column:
         return fetch_count(cursor, statements.count_keys(scan_statements.SCAN, scan.keys))
     return sum(part.rows for part in scan.parts)
 
@@ -140,11 +140,11 @@ def _refuse_repeated(surplus_rows: int, target: Target) -> None:
         )
 
 
-def _hashes_of(contents: Contents, scan: Scan, target: Target) -> Files:
+def _write_hashes(contents: Contents, scan: Scan, target: Target) -> Files:
     """Write key and content hash of the rows of a target into the lake."""
     keys = [column for column in contents.columns if column.name in scan.keys]
     with PartWriter(contents.unloading.store, scan.prefix, "content") as writer:
-        for hashes in contents.hashes(scan.keys, scan.carried):
+        for hashes in contents.read_hashes(scan.keys, scan.carried):
             writer.write(hashes, keys)
         writer.close()
     columns = [*keys, CONTENT_COLUMN]

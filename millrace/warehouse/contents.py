@@ -67,14 +67,14 @@ class Contents:
     unloading: Unloading
     """Where and how Redshift unloads the rows."""
 
-    def frames(self) -> Iterator[pl.DataFrame]:
+    def read_frames(self) -> Iterator[pl.DataFrame]:
         """Yield all rows.
 
         On Postgres a row is left out if it has a value that no column type of Millrace holds, such as an infinite date.
         """
-        return self._unloaded() if self.target.dialect.copies_from_lake else self._sent()
+        return self._read_unloaded_files() if self.target.dialect.copies_from_lake else self._read_through_connection()
 
-    def hashes(self, keys: Sequence[str], wanted: Sequence[Column]) -> Iterator[pl.DataFrame]:
+    def read_hashes(self, keys: Sequence[str], wanted: Sequence[Column]) -> Iterator[pl.DataFrame]:
         """Yield key and content hash of all rows.
 
         Hashes are made of the ``wanted`` columns, in the types that these have in the source.
@@ -84,12 +84,12 @@ class Contents:
         fitted = [_as_wanted(stored[column.name], column) for column in present]
         misfits = [_misfit(stored[column.name], column) for column in present]
         is_misfit = pl.any_horizontal(pl.lit(value=False), *misfits).alias("is misfit")
-        for frame in self.frames():
+        for frame in self.read_frames():
             hashes = add_content_hash(frame.select(fitted), present)[CONTENT_HASH]
             misfit = frame.with_columns(is_misfit)["is misfit"]
             yield frame.select(keys).with_columns(hashes.set(misfit, UNKNOWN))
 
-    def _sent(self) -> Iterator[pl.DataFrame]:
+    def _read_through_connection(self) -> Iterator[pl.DataFrame]:
         columns = tuple(
             SourceColumn(column, render(quote(column.name), POSTGRES[column.type.kind].lower(), column.type.kind))
             for column in self.columns
@@ -99,7 +99,7 @@ class Contents:
             for block in blocks:
                 yield decode(block, columns, self.stream).frame
 
-    def _unloaded(self) -> Iterator[pl.DataFrame]:
+    def _read_unloaded_files(self) -> Iterator[pl.DataFrame]:
         values = ", ".join(
             f"{quote(column.name)}::VARCHAR AS {quote(column.name)}"
             if column.type.kind is Kind.TIME
@@ -151,6 +151,6 @@ _WHOLE = frozenset({Kind.INT16, Kind.INT32, Kind.INT64, Kind.DECIMAL})
 _FLOATS = frozenset({Kind.FLOAT32, Kind.FLOAT64})
 
 
-def _is_of_one_form(one: Kind, other: Kind) -> bool:
+def _is_of_one_form(stored: Kind, wanted: Kind) -> bool:
     """Return whether equal values of two kinds have equal hashes."""
-    return one is other or {one, other} <= _WHOLE or {one, other} <= _FLOATS
+    return stored is wanted or {stored, wanted} <= _WHOLE or {stored, wanted} <= _FLOATS

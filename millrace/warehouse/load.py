@@ -14,7 +14,7 @@ from typing import Any
 from millrace.warehouse.commit import commit_together, complete_references, find_applied
 from millrace.warehouse.ledger.ledger import Ledger
 from millrace.warehouse.ledger.load_result import LoadResult
-from millrace.warehouse.migration import migrate_targets
+from millrace.warehouse.migrate_targets import migrate_targets
 from millrace.warehouse.schema.needed import Needs, needs_of
 from millrace.warehouse.session import retry_on_conflict
 from millrace.warehouse.stage import Stage, files_of

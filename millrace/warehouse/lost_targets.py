@@ -40,7 +40,7 @@ def refuse_part_of_lost_target(needs: Needs, work: Work) -> None:
     batch, target = work.batch, work.target
     if not (batch.written or batch.deleted):
         return
-    if needs.catalog.columns(target) is None:
+    if needs.catalog.find_columns(target) is None:
         raise TargetLost(f"{target.name} was dropped while it was loaded", place=target.place, remedy="run again")
     is_repair = batch.kind == "sweep" and not batch.counts.matched
     if work.creates_target or batch.holds_all_rows or is_repair:

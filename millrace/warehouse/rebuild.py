@@ -59,7 +59,7 @@ class Rebuild:
         )
         # Of the others only the dimensions that its rows refer to: nothing of the rest is changed before the end.
         self._models = {name: models[name] for name in target.relations.dimensions} | {self._new.owner.name: self._new}
-        self._facts = [one for one in models.values() if target.owner.name in one.relations.dimensions]
+        self._facts = [fact for fact in models.values() if target.owner.name in fact.relations.dimensions]
         self._all_models = models
 
     def begin(self) -> None:
@@ -118,7 +118,7 @@ class Rebuild:
             self._take_over(cursor)
         forms = RecordedForms(connection, ledger, self._target.owner.pipeline)
         for fact in self._facts:
-            if (form := forms.of(fact)) is not None:
+            if (form := forms.find(fact)) is not None:
                 forms.record(fact, form.without(self._target.owner.name), datetime.now(UTC))
         connection.commit()
 
@@ -160,7 +160,7 @@ def _tables(target: Target) -> tuple[Target, ...]:
 
 
 def _replace(cursor: Any, catalog: Catalog, old: Target, new: Target) -> None:
-    former, made = catalog.columns(old), catalog.columns(new)
+    former, made = catalog.find_columns(old), catalog.find_columns(new)
     if former is not None and (made is None or former == made):
         cursor.execute(f"DELETE FROM {old.quoted}")
     if made is None:

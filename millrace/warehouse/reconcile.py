@@ -27,7 +27,7 @@ def reconcile(connection: Any, target: Target, batch: Batch, rejected: int) -> t
     """
     if target.policies.reconcile is None or batch.counts.source_rows is None or target.columns is None:
         return ()
-    differences = tuple(_differences(connection, target, batch, rejected))
+    differences = tuple(_find_differences(connection, target, batch, rejected))
     if differences and target.policies.reconcile.policy != "warn":
         raise CountMismatch(
             "; ".join(differences),
@@ -37,7 +37,7 @@ def reconcile(connection: Any, target: Target, batch: Batch, rejected: int) -> t
     return differences
 
 
-def _differences(connection: Any, target: Target, batch: Batch, rejected: int) -> list[str]:
+def _find_differences(connection: Any, target: Target, batch: Batch, rejected: int) -> list[str]:
     found, live_rows = [], applier_of(target).live_rows
     sampled = sum(part.rows for part in batch.files.sample)
     sample = Difference(quote(target.temporary.sample), live_rows, target.keys)

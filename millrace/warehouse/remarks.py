@@ -47,7 +47,7 @@ def record_left_out(needs: Needs, works: Sequence[Work], at: datetime) -> dict[s
     if not any(work.applied.changed for work in works if not work.target.owner.is_model):
         return {}
     declared = {*needs.models, *(work.name for work in works)}
-    return dict.fromkeys(needs.forms.leave(declared, at), (NOT_DECLARED,))
+    return dict.fromkeys(needs.forms.record_left_out(declared, at), (NOT_DECLARED,))
 
 
 def find_doubtful_times(target: Target, batch: Batch) -> tuple[str, ...]:
@@ -81,4 +81,4 @@ def _find_missing_messages(work: Work, members: Collection[str]) -> tuple[str, .
 def _find_other_function(needs: Needs, work: Work) -> tuple[str, ...]:
     if work.batch.coverage.computed_from_all_rows:
         return ()
-    return tuple(filter(None, [other_function(work.target, needs.forms.of(work.target))]))
+    return tuple(filter(None, [other_function(work.target, needs.forms.find(work.target))]))

@@ -20,7 +20,7 @@ from millrace.base.errors import CountMismatch, FatalError, KeyViolation
 from millrace.base.naming import ROW_HASH, VERSION_HASH
 from millrace.base.redact import redact
 from millrace.base.types import Column, Kind, row_id_columns, text
-from millrace.declaration.load_mode import VERSION_HASH_COLUMN
+from millrace.declaration.load_mode_base import VERSION_HASH_COLUMN
 from millrace.drivers.server_words import without_quoted
 from millrace.hashes.content_hash import CONTENT_HASH
 from millrace.hashes.row_hash import HASH_LENGTH
@@ -113,7 +113,7 @@ class Stage:
         self._connection.commit()
 
     def check_keys(
-        self, files: Files, keys: Sequence[str], identity: str, *, is_unique: bool = True, is_model: bool = False
+        self, files: Files, keys: Sequence[str], row_id_column: str, *, is_unique: bool = True, is_model: bool = False
     ) -> None:
         """Raise KeyViolation when a key is NULL.
 
@@ -130,7 +130,7 @@ class Stage:
         )
         questions = [(stage_statements.count_null_keys(files.table, keys), "rows have a NULL in the key")]
         if is_unique:
-            repeated = stage_statements.count_repeated_keys(files.table, keys, identity)
+            repeated = stage_statements.count_repeated_keys(files.table, keys, row_id_column)
             questions.append((repeated, f"keys are repeated in {given}"))
         for question, problem in questions:
             with self._connection.cursor() as cursor:
@@ -166,7 +166,7 @@ class Stage:
         with self._connection.cursor() as cursor:
             cursor.execute(_LOAD_ERRORS)
             recorded = [
-                " ".join((*(str(one).strip() for one in place), without_quoted(str(said).strip())))
+                " ".join((*(str(part).strip() for part in place), without_quoted(str(said).strip())))
                 for *place, said in cursor.fetchall()
             ]
         problem = "; ".join(recorded) or without_quoted(

@@ -48,9 +48,9 @@ def count_null_keys(table: str, keys: Sequence[str]) -> str:
     return f"SELECT count(*) FROM {quote(table)} WHERE {' OR '.join(f'{quote(key)} IS NULL' for key in keys)}"
 
 
-def count_repeated_keys(table: str, keys: Sequence[str], identity: str) -> str:
+def count_repeated_keys(table: str, keys: Sequence[str], row_id_column: str) -> str:
     """Count the keys of a stage that belong to several rows of the source."""
-    rows = f"count(DISTINCT {quote(identity)})" if identity else "count(*)"
+    rows = f"count(DISTINCT {quote(row_id_column)})" if row_id_column else "count(*)"
     grouped = f"SELECT 1 AS one FROM {quote(table)} GROUP BY {quote_list(keys)} HAVING {rows} > 1"
     return f"SELECT count(*) FROM ({grouped}) AS repeated"
 

@@ -52,9 +52,9 @@ def staged_rows(target: Target, latest: str | None) -> str:
 
 def holds_other_values(target: Target, columns: Sequence[Column], row: str, arriving: Mapping[str, str]) -> str:
     """Return the condition that a ``row`` of the target has other values than the arriving row, whatever hashes say."""
-    kept = [column for column in columns if column.name not in {*target.keys, *target.consumed_columns}]
+    compared = [column for column in columns if column.name not in {*target.keys, *target.consumed_columns}]
     unlike = [
-        target.dialect.unlike(column.type, f"{row}.{quote(column.name)}", arriving[column.name]) for column in kept
+        target.dialect.unlike(column.type, f"{row}.{quote(column.name)}", arriving[column.name]) for column in compared
     ]
     return " OR ".join(unlike) or "1 = 0"
 

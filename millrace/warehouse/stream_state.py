@@ -57,7 +57,7 @@ def find_state(connection: Any, pipeline: Pipeline, stream: Stream, target: Targ
     ledger, of_stream = Ledger(connection), (pipeline.name, stream.name)
     recorded = ledger.list_columns(*of_stream)
     _refuse_unknown_types(target, recorded)
-    now = now_at(connection, target.dialect)
+    now = read_clock(connection, target.dialect)
     position = ledger.find_position_until(*of_stream, now)
     return StreamState(
         columns=_find_columns(connection, ledger, target, recorded),
@@ -71,7 +71,7 @@ def find_state(connection: Any, pipeline: Pipeline, stream: Stream, target: Targ
     )
 
 
-def now_at(connection: Any, dialect: Dialect) -> datetime:
+def read_clock(connection: Any, dialect: Dialect) -> datetime:
     """Return the time of this machine or of the warehouse, whichever is later.
 
     By a slow clock, positions would seem to lie in the future.
@@ -85,7 +85,7 @@ def now_at(connection: Any, dialect: Dialect) -> datetime:
 def _find_columns(
     connection: Any, ledger: Ledger, target: Target, recorded: Mapping[str, RecordedColumn]
 ) -> tuple[Column, ...]:
-    form = RecordedForms(connection, ledger, target.owner.pipeline).of(target)
+    form = RecordedForms(connection, ledger, target.owner.pipeline).find(target)
     added = ADDED_COLUMNS | target.added_columns | (form.named if form else frozenset())
     return tuple(
         Column(name, recorded[name].path if name in recorded else name, data_type)
@@ -96,13 +96,15 @@ def _find_columns(
 
 def _find_lost(target: Target, recorded: Mapping[str, RecordedColumn]) -> tuple[str, ...]:
     existing = target.columns or {}
-    return tuple(sorted(name for name, column in recorded.items() if name not in existing and not column.has_left))
+    return tuple(
+        sorted(name for name, column in recorded.items() if name not in existing and not column.is_dropped_in_source)
+    )
 
 
 def _refuse_unknown_types(target: Target, recorded: Mapping[str, RecordedColumn]) -> None:
     existing = target.columns or {}
     for name, column in recorded.items():
-        if name in existing and existing[name] is None and not column.has_left:
+        if name in existing and existing[name] is None and not column.is_dropped_in_source:
             raise SchemaConflict(
                 f"column {name} of {target.name} is of a type unknown here, so that nothing can be compared with it",
                 place=target.place,
@@ -118,8 +120,8 @@ def find_unfilled(pipeline: Pipeline, stream: Stream, ledger: Ledger) -> tuple[s
     if not stream.capture.keeps_rows:
         return ()
     loaded = ledger.list_members(pipeline.name)
-    models = [one for one in pipeline.models if stream in pipeline.roots.changing(one)]
-    return tuple(one.name for one in models if one.name not in loaded)
+    models = [model for model in pipeline.models if stream in pipeline.roots.changing(model)]
+    return tuple(model.name for model in models if model.name not in loaded)
 
 
 def _note_of(newest: str | None, position: str | None) -> str:

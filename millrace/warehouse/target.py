@@ -10,7 +10,7 @@ from millrace.base.errors import ConfigurationError
 from millrace.base.naming import DELETED_AT
 from millrace.base.types import INT64, TIME_KINDS, Column, DataType, Kind
 from millrace.declaration.captures import Bind, DeletePolicy, Reconcile, SchemaPolicy
-from millrace.declaration.load_mode import LoadMode
+from millrace.declaration.load_mode_base import LoadMode
 from millrace.declaration.load_modes import Merge
 from millrace.warehouse.dialect import Dialect
 from millrace.warehouse.table import Table, TemporaryTables
@@ -189,8 +189,8 @@ class Target:
     @property
     def trailing(self) -> tuple[Column, ...]:
         """Added columns after the other columns."""
-        bound = (Column(bind.column, bind.column, INT64) for bind in self.relations.binds)
-        return (*bound, *self.load.trailing(self.policies.deletes))
+        bound_columns = (Column(bind.column, bind.column, INT64) for bind in self.relations.binds)
+        return (*bound_columns, *self.load.trailing(self.policies.deletes))
 
     @property
     def added_columns(self) -> frozenset[str]:

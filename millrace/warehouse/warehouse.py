@@ -33,13 +33,13 @@ from millrace.warehouse.plan import plan_load
 from millrace.warehouse.rebuild import Rebuild
 from millrace.warehouse.schema.catalog import look_up
 from millrace.warehouse.schema.columns import find_incompatible
-from millrace.warehouse.schema.migrate import refuse
+from millrace.warehouse.schema.make_changes import refuse
 from millrace.warehouse.schema.needed import needs_of
 from millrace.warehouse.schema.version_views import make_version_views
 from millrace.warehouse.session import fetch_count, open_session, retry_on_conflict
 from millrace.warehouse.stage import Stage
 from millrace.warehouse.statements import count_all
-from millrace.warehouse.stream_state import StreamState, find_state, find_unfilled, now_at
+from millrace.warehouse.stream_state import StreamState, find_state, find_unfilled, read_clock
 from millrace.warehouse.target import Target
 from millrace.warehouse.views import make_views, names_of
 from millrace.warehouse.work import Work
@@ -57,33 +57,33 @@ class Warehouse:
         Raises SchemaConflict when somebody gave a column of its target a type that Millrace does not know.
         """
         target = self._target(pipeline, stream)
-        with self._session(target) as connection:
+        with self._open_session(target) as connection:
             return find_state(connection, pipeline, stream, target)
 
-    def open_rejects(self, pipeline: Pipeline, member: Stream | Model) -> list[OpenRejects]:
+    def list_open_rejects(self, pipeline: Pipeline, member: Stream | Model) -> list[OpenRejects]:
         """Return the rejects that were not read again since they were rejected, the latest first."""
-        with self._session(self._target(pipeline, member)) as connection:
+        with self._open_session(self._target(pipeline, member)) as connection:
             return Ledger(connection).list_open_rejects(pipeline.name, member.name)
 
-    def last_read(self, pipeline: Pipeline, member: Stream | Model) -> datetime | None:
+    def find_last_read(self, pipeline: Pipeline, member: Stream | Model) -> datetime | None:
         """Return when the newest batch was read; None if there is no batch."""
-        with self._session(self._target(pipeline, member)) as connection:
-            return Ledger(connection).find_last_read(pipeline.name, member.name, now_at(connection, self.dialect))
+        with self._open_session(self._target(pipeline, member)) as connection:
+            return Ledger(connection).find_last_read(pipeline.name, member.name, read_clock(connection, self.dialect))
 
-    def newest_tokens(self, pipeline: Pipeline, member: Stream | Model) -> tuple[int, int]:
+    def find_newest_tokens(self, pipeline: Pipeline, member: Stream | Model) -> tuple[int, int]:
         """Return two tokens: of the newest batch that advanced the position, and of the newest batch of a new read.
 
         A batch that only read rejects again is no new read. Tokens are 0 if there is no such batch.
         """
-        with self._session(self._target(pipeline, member)) as connection:
+        with self._open_session(self._target(pipeline, member)) as connection:
             return Ledger(connection).find_newest_tokens(pipeline.name, member.name)
 
-    def collected(self, pipeline: Pipeline, stream: Stream, since: str) -> dict[str, str]:
+    def list_collected(self, pipeline: Pipeline, stream: Stream, since: str) -> dict[str, str]:
         """Return the objects with messages of a queue that were applied, each with the batch that read it first.
 
         Only objects with the name ``since`` or a later name are listed.
         """
-        with self._session(self._target(pipeline, stream)) as connection:
+        with self._open_session(self._target(pipeline, stream)) as connection:
             return Ledger(connection).list_collected(pipeline.name, stream.name, since)
 
     @contextmanager
@@ -92,10 +92,10 @@ class Warehouse:
 
         The lease is not given back at the end: a load goes on where the read ended (``hold``, ``release``).
         """
-        with self._session(self._target(pipeline, stream)) as connection:
+        with self._open_session(self._target(pipeline, stream)) as connection:
             retry_on_conflict(connection, Ledger(connection).ensure)
             token = retry_on_conflict(
-                connection, lambda: lease.take(connection, self.dialect.clock, pipeline.name, stream.name, holder)
+                connection, lambda: lease.take_lease(connection, self.dialect.clock, pipeline.name, stream.name, holder)
             )
         with repeat_in_background(lambda: self._extend(pipeline, {stream.name: token}), lease.RENEWAL_SECONDS, "lease"):
             yield token
@@ -114,7 +114,7 @@ class Warehouse:
     def _extend(self, pipeline: Pipeline, tokens: Mapping[str, int], seconds: int = LEASE_SECONDS) -> None:
         with open_session(self._connect, f"leases of pipeline {pipeline.name}") as connection:
             retry_on_conflict(
-                connection, lambda: lease.extend(connection, self.dialect.clock, pipeline.name, tokens, seconds)
+                connection, lambda: lease.extend_leases(connection, self.dialect.clock, pipeline.name, tokens, seconds)
             )
 
     @contextmanager
@@ -133,7 +133,7 @@ class Warehouse:
         The target must exist. A deep scan is compared with the values of its ``target_columns``.
         """
         target = self._target(pipeline, stream)
-        with self._session(target) as connection:
+        with self._open_session(target) as connection:
             needs = needs_of(connection, Ledger(connection), [target], {})
             made = tuple(map(str, retry_on_conflict(connection, lambda: needs.prepare(target), target.place)))
             target = needs.catalog.look_up(target)
@@ -146,7 +146,7 @@ class Warehouse:
             compared = compare(connection, stage, scan, target, contents, trusts_hashes=trusts_hashes)
             yield replace(compared, changes=made)
 
-    def rows(
+    def read_rows(
         self, pipeline: Pipeline, stream: Stream, store: ObjectStore, prefix: str, target_columns: Sequence[Column]
     ) -> Iterator[pl.DataFrame]:
         """Yield the rows of a target that are not marked as deleted, with its ``target_columns``.
@@ -156,12 +156,12 @@ class Warehouse:
         if not target_columns:
             return
         target = self._target(pipeline, stream)
-        with self._session(target) as connection:
+        with self._open_session(target) as connection:
             target = look_up(connection, target)
             there = f" WHERE {quote(DELETED_AT)} IS NULL" if target.marks_deleted else ""
             relation = f"(SELECT * FROM {applier_of(target).live_rows} AS p{there})"
             files, columns = Unloading(store, prefix, self._iam_role), tuple(target_columns)
-            yield from Contents(connection, target, stream, relation, columns, files).frames()
+            yield from Contents(connection, target, stream, relation, columns, files).read_frames()
 
     def plan(
         self, pipeline: Pipeline, member: Stream | Model, columns: Sequence[Column]
@@ -171,7 +171,7 @@ class Warehouse:
         Nothing is run.
         """
         target = self._target(pipeline, member)
-        with self._session(target) as connection:
+        with self._open_session(target) as connection:
             changes, statements = plan_load(connection, target, columns, self._models(pipeline))
             fills = [] if isinstance(member, Stream) else self._find_fills(connection, pipeline, member)
             return [*changes, *fills], statements
@@ -214,22 +214,22 @@ class Warehouse:
         with open_session(self._connect, place) as connection:
             return load(connection, Stage(connection, store, self.dialect, self._iam_role), works, models)
 
-    def applied(self, pipeline: Pipeline, streams: Sequence[str]) -> list[AppliedBatch]:
+    def list_applied(self, pipeline: Pipeline, streams: Sequence[str]) -> list[AppliedBatch]:
         """Return the batches of these streams that were applied, in order."""
         with open_session(self._connect, f"pipeline {pipeline.name}") as connection:
             return Ledger(connection).list_applied(pipeline.name, streams)
 
-    def rebuild(self, pipeline: Pipeline, model: Model, store: ObjectStore, attempt: str) -> Rebuild:
+    def prepare_rebuild(self, pipeline: Pipeline, model: Model, store: ObjectStore, attempt: str) -> Rebuild:
         """Return the ``Rebuild`` that makes the table of a model again from batches in ``store``.
 
         No other attempt has the name ``attempt``.
         """
-        models = {one.name: self._target(pipeline, one) for one in pipeline.models}
+        models = {model.name: self._target(pipeline, model) for model in pipeline.models}
         target = models[model.name]
 
         @contextmanager
         def open_session() -> Iterator[tuple[Any, Stage]]:
-            with self._session(target) as connection:
+            with self._open_session(target) as connection:
                 yield connection, Stage(connection, store, self.dialect, self._iam_role)
 
         return Rebuild(open_session, target, models, sorted(pipeline.roots.of(model)), attempt)
@@ -241,6 +241,6 @@ class Warehouse:
         return {model.name: self._target(pipeline, model) for model in pipeline.models}
 
     @contextmanager
-    def _session(self, target: Target) -> Iterator[Any]:
+    def _open_session(self, target: Target) -> Iterator[Any]:
         with open_session(self._connect, target.place) as connection:
             yield connection

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from millrace.lake.batch import Batch
 from millrace.warehouse.modes.applier import Applied
-from millrace.warehouse.schema.changes import Change, CreateTable
+from millrace.warehouse.schema.column_changes import Change, CreateTable
 from millrace.warehouse.target import Target
 
 

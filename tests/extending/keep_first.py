@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from millrace.declaration.load_mode import LoadMode
+from millrace.declaration.load_mode_base import LoadMode
 from millrace.warehouse.difference import create_changed
 from millrace.warehouse.modes.applier import Application, Applied, make_applier
 from millrace.warehouse.modes.merge import MergeApplier, replace_changed

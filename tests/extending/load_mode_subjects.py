@@ -13,7 +13,7 @@ import polars as pl
 from typing_extensions import override
 
 from millrace import Append, History, Incremental, Merge, Model, Pipeline, Replace, Scd2, Snapshot, Stream
-from millrace.declaration.load_mode import LoadMode
+from millrace.declaration.load_mode_base import LoadMode
 from millrace.lake.batch import Batch
 from millrace.lake.store import ObjectStore
 from millrace.warehouse.ledger.load_result import LoadResult

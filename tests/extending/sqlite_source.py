@@ -20,7 +20,7 @@ from millrace.base.naming import column_names, literal, quote
 from millrace.base.rejects import HEX
 from millrace.base.types import BINARY, FLOAT64, INT64, TIMESTAMP_UTC, Column, DataType, text
 from millrace.declaration.source_kinds import SourceKind
-from millrace.sources.position import SnapshotBound
+from millrace.sources.position import SourceMoment
 from millrace.sources.rows import SourceColumn, chosen_columns
 from millrace.sources.table_driver import Connect, TableDriver
 from millrace.sources.tables import TableSource
@@ -58,7 +58,7 @@ class SQLiteDriver(TableDriver):
             raise FatalError(f"the read failed ({type(error).__name__})", place=place, remedy=remedy) from None
 
     @override
-    def open_snapshot(self, connection: Any, connect: Connect) -> SnapshotBound:
+    def open_snapshot(self, connection: Any, connect: Connect) -> SourceMoment:
         connection.create_function("wire_text", 2, wire_text, deterministic=True)
         with closing(connect()) as other:
             # Nobody else writes while this transaction is open: whatever the snapshot does not show is written later.
@@ -67,13 +67,13 @@ class SQLiteDriver(TableDriver):
             connection.execute("BEGIN")
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
             other.execute("ROLLBACK")
-        return SnapshotBound(read_at)
+        return SourceMoment(read_at)
 
     @override
     def describe_columns(
         self, connection: Any, stream: Stream, target_columns: Sequence[Column]
     ) -> tuple[SourceColumn, ...]:
-        schema, table, place = stream.reference.schema, stream.reference.name, f"stream {stream.name} ({stream.source})"
+        schema, table, place = stream.reference.schema, stream.reference.name, stream.place
         found = connection.execute("SELECT name, type FROM pragma_table_info(?, ?)", (table, schema)).fetchall()
         if not found:
             raise SourceMissing("there is no such table", place=place, remedy="create it, or correct the source")

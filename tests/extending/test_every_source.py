@@ -45,7 +45,7 @@ BODIES = [
 async def read(subject: Subject, selection: Selection = EVERYTHING, **options: Any) -> tuple[ReadFacts, pl.DataFrame]:
     """What a read says, and the id and the body of its rows, in order of id."""
     async with subject.source(**options) as source, source.read(subject.stream(), (), selection) as reading:
-        frames = [chunk.frame async for chunk in reading.chunks()]
+        frames = [chunk.frame async for chunk in reading.read_chunks()]
     filled = [frame.select("id", "body") for frame in frames if frame.height]
     return reading.facts, pl.concat(filled).sort("id") if filled else pl.DataFrame(schema=["id", "body"])
 
@@ -127,7 +127,7 @@ async def test_numbers_are_read_exactly(subject: Subject) -> None:
 async def test_moments_are_read_exactly(subject: Subject) -> None:
     subject.insert(1, "note", NOON + TICK)
     async with subject.source() as source, source.read(subject.stream(), (), EVERYTHING) as reading:
-        (frame,) = [chunk.frame async for chunk in reading.chunks()]
+        (frame,) = [chunk.frame async for chunk in reading.read_chunks()]
     (found,) = frame["changed"]
     assert found.replace(tzinfo=UTC) == NOON + TICK
 
@@ -154,14 +154,14 @@ async def test_keys_that_exist_are_told(subject: Subject) -> None:
         subject.insert(number, "note", NOON)
     subject.delete(1)
     async with subject.source() as source:
-        assert await source.existing(subject.stream(), (), Keys(("id",), [(1,), (2,), (3,)])) == {(2,)}
+        assert await source.find_existing(subject.stream(), (), Keys(("id",), [(1,), (2,), (3,)])) == {(2,)}
 
 
 async def test_a_pass_over_all_rows_sees_the_keys_that_exist(subject: Subject) -> None:
     for number in (1, 2, 5):
         subject.insert(number, "note", NOON)
     async with subject.source() as source:
-        seen = await source.seen(subject.stream(), (), Keys(("id",), [(2,), (3,), (1,)]))
+        seen = await source.find_in_all_rows(subject.stream(), (), Keys(("id",), [(2,), (3,), (1,)]))
     assert sorted(seen, key=min) == [{0}, {2}]
 
 
@@ -187,7 +187,7 @@ async def test_columns_keep_the_names_that_the_target_has(subject: Subject) -> N
     subject.insert(1, "note", NOON)
     target_columns = [Column("words", "body", text())]
     async with subject.source() as source, source.read(subject.stream(), target_columns, EVERYTHING) as reading:
-        (frame,) = [chunk.frame async for chunk in reading.chunks()]
+        (frame,) = [chunk.frame async for chunk in reading.read_chunks()]
     assert frame["words"].to_list() == ["note"]
     assert "body" not in frame.columns
 
@@ -195,7 +195,7 @@ async def test_columns_keep_the_names_that_the_target_has(subject: Subject) -> N
 async def test_a_table_that_is_not_there_is_an_error_that_names_the_stream(subject: Subject) -> None:
     with pytest.raises(SourceMissing, match=rf"stream nothing \({subject.kind}"):
         async with subject.source() as source, source.read(subject.stream("nothing"), (), EVERYTHING) as reading:
-            [chunk async for chunk in reading.chunks()]
+            [chunk async for chunk in reading.read_chunks()]
 
 
 async def test_a_server_that_does_not_answer_is_an_error_that_names_the_stream(subject: Subject) -> None:
@@ -216,11 +216,11 @@ async def test_a_caller_who_goes_before_the_end_leaves_the_source_usable(subject
     for number in range(50):
         subject.insert(number, "note", NOON)
     async with subject.source(chunk_bytes=100) as source:
-        async with source.read(subject.stream(), (), EVERYTHING) as reading, aclosing(reading.chunks()) as chunks:
+        async with source.read(subject.stream(), (), EVERYTHING) as reading, aclosing(reading.read_chunks()) as chunks:
             async for _ in chunks:
                 break
         async with source.read(subject.stream(), (), EVERYTHING) as reading:
-            rows = sum([chunk.frame.height async for chunk in reading.chunks()])
+            rows = sum([chunk.frame.height async for chunk in reading.read_chunks()])
     assert rows == 50
 
 
@@ -233,7 +233,7 @@ async def test_a_table_is_read_in_bounded_chunks(table: Subject) -> None:
     for number in range(50):
         table.insert(number, "x" * 100, NOON)
     async with table.source(chunk_bytes=1_000) as source, source.read(table.stream(), (), EVERYTHING) as reading:
-        heights = [chunk.frame.height async for chunk in reading.chunks()]
+        heights = [chunk.frame.height async for chunk in reading.read_chunks()]
     assert sum(heights) == 50
     assert max(heights) < 20
 
@@ -243,14 +243,14 @@ async def test_a_read_of_a_table_shows_one_snapshot(table: Subject) -> None:
     async with table.source() as source, source.read(table.stream(), (), EVERYTHING) as reading:
         table.insert(2, "note", NOON)
         table.delete(1)
-        found = [number async for chunk in reading.chunks() for number in chunk.frame["id"]]
+        found = [number async for chunk in reading.read_chunks() for number in chunk.frame["id"]]
         assert (found, await reading.count()) == ([1], 1)
     assert await ids(table) == [2]
 
 
 async def test_an_empty_table_tells_its_columns(table: Subject) -> None:
     async with table.source() as source, source.read(table.stream(), (), EVERYTHING) as reading:
-        (chunk,) = [chunk async for chunk in reading.chunks()]
+        (chunk,) = [chunk async for chunk in reading.read_chunks()]
     assert [column.path for column in chunk.columns] == ["id", "body", "changed"]
     assert reading.facts.has_all_columns
 
@@ -264,7 +264,7 @@ async def test_a_text_with_a_nul_character_is_rejected_with_its_place(table: Sub
     table.insert(1, "a\x00b", NOON)
     table.insert(2, "b", NOON)
     async with table.source() as source, source.read(table.stream(), (), EVERYTHING) as reading:
-        (chunk,) = [chunk async for chunk in reading.chunks()]
+        (chunk,) = [chunk async for chunk in reading.read_chunks()]
     assert chunk.frame["id"].to_list() == [2]
     assert chunk.rejected.select("reason", "field", "coordinates").rows() == [("nul_character", "body", '{"id":"1"}')]
 

@@ -23,7 +23,7 @@ from millrace.flows.replicate import replicate
 from millrace.flows.request import ReplicateRequest, RequestedWindow
 from millrace.flows.transform import transform
 from millrace.pipelines.events.chart import chart
-from millrace.runs.choose import Bounds, Mode
+from millrace.runs.choose import Mode, ReadRequest
 from millrace.seed_data.simulate import fill, fill_stocks, simulate, simulate_events, simulate_stocks
 from millrace.seed_data.stori.flow import seed
 
@@ -62,8 +62,8 @@ def test_a_run_is_named_after_pipeline_and_window(request_: ReplicateRequest, na
 def test_a_window_without_a_zone_is_utc_and_another_zone_is_converted() -> None:
     start = datetime(2026, 1, 1)  # noqa: DTZ001 (as people type it)
     end = datetime(2026, 1, 2, tzinfo=timezone(timedelta(hours=7)))
-    bounds = ReplicateRequest(window=RequestedWindow(start=start, end=end)).bounds
-    assert bounds == Bounds(start="2026-01-01T00:00:00+00:00", end="2026-01-01T17:00:00+00:00")
+    read_request = ReplicateRequest(window=RequestedWindow(start=start, end=end)).read_request
+    assert read_request == ReadRequest(start="2026-01-01T00:00:00+00:00", end="2026-01-01T17:00:00+00:00")
 
 
 @pytest.mark.parametrize("mode", ["full", "sweep", "replay"])
@@ -74,7 +74,7 @@ def test_neither_a_full_run_nor_a_sweep_nor_a_replay_has_a_window(mode: Mode) ->
 
 @pytest.mark.parametrize("mode", ["incremental", "full", "replay"])
 def test_only_a_sweep_is_deep(mode: Mode) -> None:
-    assert ReplicateRequest(mode="sweep", deep=True).bounds == Bounds("sweep", deep=True)
+    assert ReplicateRequest(mode="sweep", deep=True).read_request == ReadRequest("sweep", deep=True)
     with pytest.raises(ValidationError, match="only a sweep can be deep"):
         ReplicateRequest(mode=mode, deep=True)
 

@@ -72,7 +72,7 @@ async def test_the_engine_reads_at_simulated_time(platform: StockPlatform, write
     source = f"mysql:{platform.database}.transaction"
     stream = Stream("transaction", source=source, key="transaction_id", capture=Incremental("transaction_date"))
     async with MySQLSource(lambda: connect(platform.reader_url)).read(stream, (), Window()) as reading:
-        chunks = [chunk async for chunk in reading.chunks()]
+        chunks = [chunk async for chunk in reading.read_chunks()]
     assert reading.facts.read_at == NOON
     assert reading.facts.next_position == (NOON - timedelta(seconds=1)).isoformat()
     assert sum(len(chunk.frame) for chunk in chunks) == platform.one("SELECT count(*) FROM `transaction`") == 70

@@ -58,7 +58,7 @@ async def test_the_engine_reads_at_the_simulated_time(writer: Any, reader_url: s
     TotesysSimulation(writer, 1, START).advance(NOON)
     stream = Stream("payment", source="postgres:public.payment", key="payment_id", capture=Incremental("last_updated"))
     async with PostgresSource(lambda: psycopg2.connect(reader_url)).read(stream, (), Window()) as reading:
-        chunks = [chunk async for chunk in reading.chunks()]
+        chunks = [chunk async for chunk in reading.read_chunks()]
     assert reading.facts.read_at == NOON
     assert reading.facts.next_position == (NOON - timedelta(seconds=1)).isoformat()
     assert sum(len(chunk.frame) for chunk in chunks) == one(writer, "SELECT count(*) FROM payment") > 0

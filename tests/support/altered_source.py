@@ -43,10 +43,10 @@ class AlteredSource:
         async with self._source.read(stream, known, selection) as reading:
             yield _AlteredReading(reading, alter) if alter else reading
 
-    async def existing(self, stream: Any, known: Any, keys: Keys) -> Any:
+    async def find_existing(self, stream: Any, known: Any, keys: Keys) -> Any:
         """As the source, altered."""
         self._begin()
-        found = await self._source.existing(stream, known, keys)
+        found = await self._source.find_existing(stream, known, keys)
         return self._answers["keys"](found) if "keys" in self._answers else found
 
     def _begin(self) -> None:
@@ -61,8 +61,8 @@ class _AlteredReading:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reading, name)
 
-    async def chunks(self) -> AsyncIterator[Any]:
-        async for chunk in self._reading.chunks():
+    async def read_chunks(self) -> AsyncIterator[Any]:
+        async for chunk in self._reading.read_chunks():
             yield replace(chunk, frame=self._alter(chunk.frame))
 
 

@@ -28,7 +28,7 @@ from millrace.lake.batch import Batch
 from millrace.lake.store import ObjectStore
 from millrace.models.transform import transform
 from millrace.queues.source import CollectedSource
-from millrace.runs.choose import Bounds, read
+from millrace.runs.choose import ReadRequest, read
 from millrace.runs.context import StreamContext
 from millrace.runs.destination import BatchDestination
 from millrace.runs.reads import read_window
@@ -47,7 +47,7 @@ from tests.support.connections import KeptConnection, KeptConnections, connect_k
 PIPELINE = "engine"
 """Name of the pipeline that every delivered stream is in, and of the schema of its targets."""
 
-NOW = Bounds()
+NOW = ReadRequest()
 """What a run that is asked nothing reads."""
 ANY_REJECTS = Consent(accept_rejects=True)
 """Of tests of what is rejected and why; ``run`` is as strict as a run is."""
@@ -77,9 +77,9 @@ class Engine:
         """Take the stream from its position (``full``: from the beginning) to the warehouse; None when empty."""
         return await self._through(stream, self._window(full, upper))
 
-    async def run(self, stream: Stream, bounds: Bounds = NOW) -> LoadResult | None:
+    async def run(self, stream: Stream, read_request: ReadRequest = NOW) -> LoadResult | None:
         """What a run does, by default one that is asked nothing: a window, a sweep that is due, or a snapshot."""
-        return await self._through(stream, lambda context: read(context, bounds))
+        return await self._through(stream, lambda context: read(context, read_request))
 
     async def sweep(self, stream: Stream, *, deep: bool = False) -> LoadResult | None:
         """Compare the whole stream with its target and load what differs; None when both are empty."""
@@ -150,13 +150,13 @@ class Engine:
             finally:
                 client.close()
         elif stream.reference.kind.name == "sqs":
-            yield CollectedSource(self.store, pipeline_of(stream), self.warehouse.collected)
+            yield CollectedSource(self.store, pipeline_of(stream), self.warehouse.list_collected)
         else:
             yield self.table_source(stream)
 
     def _window(self, full: bool, upper: str | None) -> Way:
         async def read(context: StreamContext) -> Batch | None:
-            lower = None if full else (await context.state()).position
+            lower = None if full else (await context.find_state()).position
             return await read_window(context, Window(lower, upper))
 
         return read
@@ -192,15 +192,17 @@ class Together:
     engine: Engine
     processed: ObjectStore
 
-    async def run(self, pipeline: Pipeline, *streams: str, bounds: Bounds = NOW) -> dict[str, LoadResult]:
+    async def run(self, pipeline: Pipeline, *streams: str, read_request: ReadRequest = NOW) -> dict[str, LoadResult]:
         """What one run did, by stream and model; of all streams unless some are named."""
-        batches = await self.read(pipeline, *streams, bounds=bounds)
+        batches = await self.read(pipeline, *streams, read_request=read_request)
         return self.load(pipeline, self.transform(pipeline, batches))
 
-    async def read(self, pipeline: Pipeline, *streams: str, bounds: Bounds = NOW) -> list[Batch]:
+    async def read(self, pipeline: Pipeline, *streams: str, read_request: ReadRequest = NOW) -> list[Batch]:
         """Batches in the landing zone, none of a stream that had nothing to read."""
         found = [
-            await self._read(pipeline, one, bounds) for one in pipeline.streams if one.name in streams or not streams
+            await self._read(pipeline, one, read_request)
+            for one in pipeline.streams
+            if one.name in streams or not streams
         ]
         return [batch for batch in found if batch]
 
@@ -213,13 +215,13 @@ class Together:
         """What the one commit did, by stream and model."""
         return {result.stream: result for result in self.engine.warehouse.load(pipeline, batches, self.processed)}
 
-    async def _read(self, pipeline: Pipeline, stream: Stream, bounds: Bounds) -> Batch | None:
+    async def _read(self, pipeline: Pipeline, stream: Stream, read_request: ReadRequest) -> Batch | None:
         engine = self.engine
         with engine.warehouse.lease(pipeline, stream, engine.holder) as token, engine._source(stream) as source:
             limits = engine.warehouse.dialect.limits
             form, dated = pipeline.landing, pipeline.dated
             landing = BatchDestination(pipeline.name, engine.store, limits, None, token, form, self.processed, dated)
-            return await read(StreamContext(source, landing, engine.warehouse, pipeline, stream), bounds)
+            return await read(StreamContext(source, landing, engine.warehouse, pipeline, stream), read_request)
 
 
 def pipeline_of(stream: Stream) -> Pipeline:

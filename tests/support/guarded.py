@@ -7,12 +7,12 @@ from datetime import timedelta
 
 from millrace import Incremental, Snapshot, Stream
 from millrace.declaration.consent import Consent
-from millrace.runs.choose import Bounds
+from millrace.runs.choose import ReadRequest
 from tests.support.engine import Engine
 
 NOTES = Stream("notes", source="postgres:public.notes", key="id", capture=Incremental("changed", overlap=timedelta(0)))
 WHOLE = replace(NOTES, capture=Snapshot())
-ALLOW_DELETES = Bounds(consent=Consent(allow_deletes=True))
+ALLOW_DELETES = ReadRequest(consent=Consent(allow_deletes=True))
 ROWS = 200
 
 

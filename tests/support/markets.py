@@ -10,7 +10,7 @@ import dataframely as dy
 import polars as pl
 
 from millrace import Dated, Incremental, Model, Pipeline, Scd2, Snapshot, Stream
-from millrace.runs.choose import Bounds
+from millrace.runs.choose import ReadRequest
 from tests.support.engine import Together
 
 OPEN = "9999-12-31 23:59:59"
@@ -19,7 +19,7 @@ OPEN = "9999-12-31 23:59:59"
 NO_OVERLAP = timedelta(0)
 
 
-FULL = Bounds("full")
+FULL = ReadRequest("full")
 
 
 class PriceOf(dy.Schema):

@@ -94,7 +94,7 @@ def source_at(url: str, chunk_bytes: int = CHUNK_BYTES) -> MySQLSource:
 async def taken(source: MySQLSource, stream: Stream, selection: Window | Keys = ALL) -> tuple[ReadFacts, pl.DataFrame]:
     """What a read of a selection says and gives."""
     async with source.read(stream, (), selection) as reading:
-        return reading.facts, pl.concat([chunk.frame async for chunk in reading.chunks()])
+        return reading.facts, pl.concat([chunk.frame async for chunk in reading.read_chunks()])
 
 
 def sessions(mysql: MySQLServer, engine: Engine) -> list[int]:

@@ -8,8 +8,8 @@ from millrace.base.types import Column, DataType
 from millrace.declaration.captures import DeletePolicy
 from millrace.warehouse.dialect import REDSHIFT_DIALECT, Dialect
 from millrace.warehouse.ledger.entries import RecordedColumn
-from millrace.warehouse.schema.changes import Change
-from millrace.warehouse.schema.columns import ArrivingColumns, changes_for
+from millrace.warehouse.schema.column_changes import Change
+from millrace.warehouse.schema.columns import ArrivingColumns, find_column_changes
 from millrace.warehouse.table import Table
 from millrace.warehouse.target import Owner, Policies, Target
 
@@ -33,7 +33,7 @@ def needed(
 ) -> list[Change]:
     target = Target(OWNER, Table(SCHEMA, TABLE, dialect), ("id",), policies=Policies(deletes))
     arriving = ArrivingColumns(wanted, longest or {}, is_whole)
-    return changes_for(target, held, recorded or {}, arriving)
+    return find_column_changes(target, held, recorded or {}, arriving)
 
 
 def recorded(*names: str, keys: tuple[str, ...] = ("id",), left: tuple[str, ...] = ()) -> dict[str, RecordedColumn]:

@@ -11,7 +11,7 @@ import dataframely as dy
 import polars as pl
 
 from millrace import Append, Bind, Dated, History, Incremental, Merge, Model, Pipeline, Scd2, Snapshot, Stream
-from millrace.declaration.load_mode import LoadMode
+from millrace.declaration.load_mode_base import LoadMode
 from tests.versions.models import TOO_DEAR, UNKNOWN_LABEL, renamed
 from tests.versions.rules import OPEN_END
 from tests.versions.setting import Sales, Setting, Table

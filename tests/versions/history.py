@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import psycopg2
 
 from millrace.lake.batch import Batch
-from millrace.runs.choose import Bounds
+from millrace.runs.choose import ReadRequest
 from tests.support.engine import Engine, Together
 from tests.versions.capture import Captured, Mode, Reading
 from tests.versions.declared import pipeline_of
@@ -67,7 +67,7 @@ class History:
         """One run, and the comparison. Raises Difference."""
         self._write()
         before = now()
-        batches = await self._together.read(self.pipeline, bounds=Bounds(mode))
+        batches = await self._together.read(self.pipeline, read_request=ReadRequest(mode))
         self._landed.append(batches)
         results = self._together.load(self.pipeline, self._together.transform(self.pipeline, batches))
         self._expect(mode, {batch.stream: batch for batch in batches}, before)

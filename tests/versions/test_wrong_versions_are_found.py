@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from local.stack import Stack
-from millrace.warehouse.binding import Binding
+from millrace.warehouse.bind_statements import Binding
 from millrace.warehouse.modes.applier import Application, Applier
 from millrace.warehouse.modes.history import HistoryApplier
 from millrace.warehouse.modes.logs import LogApplier

@@ -16,7 +16,7 @@ class RecordedColumn:
     """The field of the source that the column holds."""
     is_key: bool
     """Whether the column was part of the key when the target was loaded."""
-    has_left: bool
+    is_dropped_in_source: bool
     """Whether it was recorded that the source does not have the column any more."""
 
 

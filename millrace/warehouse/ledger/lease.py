@@ -17,7 +17,7 @@ RENEWAL_SECONDS = 30.0
 _OF_STREAM = "pipeline = %s AND stream = %s"
 
 
-def take(connection: Any, clock: str, pipeline: str, stream: str, holder: str) -> int:
+def take_lease(connection: Any, clock: str, pipeline: str, stream: str, holder: str) -> int:
     """Take the lease of a stream and return its token. Commits.
 
     The same holder may take it again at once, another holder once it has expired; before that, StreamBusy is raised.
@@ -47,7 +47,9 @@ def take(connection: Any, clock: str, pipeline: str, stream: str, holder: str) -
     return int(token) + 1
 
 
-def extend(connection: Any, clock: str, pipeline: str, tokens: Mapping[str, int], seconds: int = LEASE_SECONDS) -> None:
+def extend_leases(
+    connection: Any, clock: str, pipeline: str, tokens: Mapping[str, int], seconds: int = LEASE_SECONDS
+) -> None:
     """Let leases end ``seconds`` from now; with 0 they are given back. Commits.
 
     ``tokens`` are the leases by stream. A lease that another run has taken since is left alone.

@@ -14,7 +14,7 @@ from typing import Any
 from millrace.lake.batch import Batch
 from millrace.warehouse.ledger.entries import AppliedBatch, OpenRejects, RecordedColumn
 from millrace.warehouse.ledger.load_result import LoadResult
-from millrace.warehouse.ledger.versions import LEDGER, VERSION, upgrade, version_of
+from millrace.warehouse.ledger.versions import LEDGER, VERSION, read_version, upgrade
 from millrace.warehouse.session import lock_table
 
 OF_STREAM = "pipeline = %s AND stream = %s"
@@ -44,7 +44,7 @@ class Ledger:
         It is queried once, because no ledger is ever dropped.
         """
         if not self._version:
-            self._version = version_of(self.connection)
+            self._version = read_version(self.connection)
         return self._version
 
     def lock(self) -> None:
@@ -146,7 +146,10 @@ class Ledger:
             f"SELECT name, path, is_key, left_at IS NOT NULL FROM millrace.columns WHERE {OF_STREAM}",
             (pipeline, stream),
         )
-        return {name: RecordedColumn(name, path, is_key, has_left) for name, path, is_key, has_left in rows}
+        return {
+            name: RecordedColumn(name, path, is_key, is_dropped_in_source)
+            for name, path, is_key, is_dropped_in_source in rows
+        }
 
     def list_open_rejects(self, pipeline: str, stream: str) -> list[OpenRejects]:
         """Return the rejects that were not read again since they were rejected, the latest first."""

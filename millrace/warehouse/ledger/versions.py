@@ -27,7 +27,7 @@ _TABLES_OF_VERSION_1 = frozenset({"leases", "columns", "rejects", "collected", "
 _PLACE = "ledger (schema millrace of the warehouse)"
 
 
-def version_of(connection: Any) -> int:
+def read_version(connection: Any) -> int:
     """Return the version of the ledger in the warehouse; 0 when there is none, or not all of it.
 
     Raises ConfigurationError when it is newer than this program knows.
@@ -56,11 +56,11 @@ def upgrade(connection: Any) -> None:
     Raises ConfigurationError when it is newer, or when the user has no right to change it; Conflict (of the driver)
     when another session creates it at the same moment.
     """
-    found = version_of(connection)
+    found = read_version(connection)
     try:
         if 0 < found < VERSION:
             lock_table(connection, LEDGER)
-            found = version_of(connection)
+            found = read_version(connection)
         if found < VERSION:
             _run(connection, STEPS[found:])
         connection.commit()

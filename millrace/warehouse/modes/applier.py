@@ -12,7 +12,7 @@ from typing import Any
 from millrace.base.errors import CountMismatch
 from millrace.base.types import Column
 from millrace.declaration.captures import follows_deletes
-from millrace.declaration.load_mode import LoadMode
+from millrace.declaration.load_mode_base import LoadMode
 from millrace.lake.batch import Batch
 from millrace.warehouse import difference, statements
 from millrace.warehouse.session import analyze_temporary, fetch_count

@@ -52,8 +52,8 @@ class HistoryApplier(Applier):
         cursor, applied_at = application.cursor, application.applied_at
         self._check_numbers(cursor, self._count_unnumberable_deletions())
         added = {self.record_id, VERSION, LOADED_AT, DELETED_AT}
-        kept = [name for name in self.target.columns or () if name not in added]
-        cursor.execute(self._insert_deletions(kept), (applied_at, applied_at))
+        kept_names = [name for name in self.target.columns or () if name not in added]
+        cursor.execute(self._insert_deletions(kept_names), (applied_at, applied_at))
         return int(cursor.rowcount)
 
     @override

@@ -12,7 +12,7 @@ from millrace.base.errors import FatalError, TargetLost
 from millrace.lake.batch import Batch
 from millrace.warehouse.ledger.ledger import Ledger
 from millrace.warehouse.ledger.record import expect_columns
-from millrace.warehouse.schema.changes import AddColumn, Change
+from millrace.warehouse.schema.column_changes import AddColumn, Change
 from millrace.warehouse.target import Target
 
 

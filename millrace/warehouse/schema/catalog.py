@@ -18,7 +18,7 @@ class Catalog:
         self._targets = [table for target in targets for table in (target, *target.tables_beside)]
         self._found: dict[tuple[str, str], TargetColumns] | None = None
 
-    def columns(self, target: Target) -> TargetColumns | None:
+    def find_columns(self, target: Target) -> TargetColumns | None:
         """Return the columns of one of the targets; None when there is no such table."""
         if self._found is None:
             self._found = self._ask()
@@ -26,7 +26,7 @@ class Catalog:
 
     def look_up(self, target: Target) -> Target:
         """Return a target with the columns that it has now."""
-        return replace(target, columns=self.columns(target))
+        return replace(target, columns=self.find_columns(target))
 
     def forget(self) -> None:
         """Forget all columns, because something changed or may have changed: the next call queries again."""

@@ -11,14 +11,14 @@ from millrace.base.types import TIMESTAMP_UTC, Column, DataType, Kind, text
 from millrace.hashes.row_hash import HASH_LENGTH
 from millrace.lake.batch import Batch
 from millrace.warehouse.ledger.entries import RecordedColumn
-from millrace.warehouse.schema.changes import (
+from millrace.warehouse.schema.column_changes import (
     AddColumn,
+    AddedColumnsLost,
     Change,
-    ColumnLeft,
     CreateTable,
     Incompatible,
     KeyChanged,
-    OwnColumnsLost,
+    SourceColumnDropped,
     WidenText,
     WidenType,
 )
@@ -51,7 +51,7 @@ class ArrivingColumns:
 NOTHING_RECORDED: Mapping[str, RecordedColumn] = MappingProxyType({})
 
 
-def changes_for(
+def find_column_changes(
     target: Target,
     existing: TargetColumns | None,
     recorded: Mapping[str, RecordedColumn],
@@ -62,17 +62,21 @@ def changes_for(
     ``existing`` are the columns that it has (None: there is no such table); ``recorded`` are its columns in the ledger,
     by name.
     """
-    kept = [column for column in arriving.columns if column.name not in target.consumed_columns]
-    columns = [*target.leading, *kept, *target.trailing]
+    kept_columns = [column for column in arriving.columns if column.name not in target.consumed_columns]
+    columns = [*target.leading, *kept_columns, *target.trailing]
     if existing is None:
         return [_create(target, columns, arriving)]
     changed = (_change(target.table, existing, column, arriving.longest(column.name)) for column in columns)
-    left = _find_left(target.table, existing, kept, recorded) if arriving.are_all and kept else ()
+    missing = (
+        _find_dropped_in_source(target.table, existing, kept_columns, recorded)
+        if arriving.are_all and kept_columns
+        else ()
+    )
     return [
         *_find_key_change(target, recorded),
         *_find_lost(target, existing),
         *(change for change in changed if change),
-        *left,
+        *missing,
     ]
 
 
@@ -123,19 +127,19 @@ def _find_key_change(target: Target, recorded: Mapping[str, RecordedColumn]) -> 
         yield KeyChanged(target.table, loaded, target.keys)
 
 
-def _find_lost(target: Target, existing: Collection[str]) -> Iterator[OwnColumnsLost]:
+def _find_lost(target: Target, existing: Collection[str]) -> Iterator[AddedColumnsLost]:
     """Find added columns that the target lacks and that tell its rows apart.
 
     They are never added to a table that is there: with NULL in them its rows could not be told apart.
     """
     if names := tuple(name for name in target.identifying_columns if name not in existing):
-        yield OwnColumnsLost(target.table, names)
+        yield AddedColumnsLost(target.table, names)
 
 
-def _find_left(
+def _find_dropped_in_source(
     table: Table, existing: Collection[str], columns: Sequence[Column], recorded: Mapping[str, RecordedColumn]
-) -> Iterator[ColumnLeft]:
+) -> Iterator[SourceColumnDropped]:
     arriving = {column.name for column in columns}
     for name, column in recorded.items():
-        if name in existing and name not in arriving and not column.has_left:
-            yield ColumnLeft(table, name)
+        if name in existing and name not in arriving and not column.is_dropped_in_source:
+            yield SourceColumnDropped(table, name)

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from millrace.declaration.captures import Bind
-from millrace.declaration.load_mode import LoadMode, load_mode_named
+from millrace.declaration.load_mode_base import LoadMode, load_mode_named
 from millrace.warehouse.target import Target
 
 
@@ -114,7 +114,7 @@ def _hash_of_result(target: Target) -> str:
 
 
 def _options(load: LoadMode) -> dict[str, Any]:
-    options = {one.name: plain_value(getattr(load, one.name)) for one in fields(load)}
+    options = {option.name: plain_value(getattr(load, option.name)) for option in fields(load)}
     return {name: sorted(value) if name == "untracked" else value for name, value in options.items()}
 
 
@@ -122,9 +122,9 @@ def plain_value(value: Any) -> Any:
     """Return the value of an option as JSON holds it."""
     match value:
         case Mapping():
-            return {name: plain_value(one) for name, one in value.items()}
+            return {name: plain_value(item) for name, item in value.items()}
         case tuple() | list():
-            return [plain_value(one) for one in value]
+            return [plain_value(item) for item in value]
         case timedelta():
             return value.total_seconds()
         case datetime():

@@ -12,9 +12,9 @@ from typing import Any
 
 from millrace.base.naming import quote
 from millrace.base.types import DataType, Kind
-from millrace.warehouse.binding import is_unbound
-from millrace.warehouse.schema.changes import Change
-from millrace.warehouse.schema.changes_of_form import CreateIndex, DropIndex, Told
+from millrace.warehouse.bind_statements import is_unbound
+from millrace.warehouse.schema.column_changes import Change
+from millrace.warehouse.schema.form_changes import CreateIndex, DropIndex, Notice
 from millrace.warehouse.target import Target
 
 INDEX_BYTES = 2_000
@@ -80,36 +80,42 @@ class Indexes:
         self._target = target
         self._table = target.table
         self._texts = {
-            name for name, one in columns.items() if one is not None and one.kind in {Kind.TEXT, Kind.BINARY}
+            name
+            for name, data_type in columns.items()
+            if data_type is not None and data_type.kind in {Kind.TEXT, Kind.BINARY}
         }
         self._longest_bytes = longest_bytes
 
     def of_new_table(self) -> dict[Index, str]:
         """Return all indexes of a new table, each with its state."""
-        return {one: TOO_LONG if self._bytes(one) > INDEX_BYTES else MADE for one in find_wanted_indexes(self._target)}
+        return {
+            index: TOO_LONG if self._bytes(index) > INDEX_BYTES else MADE for index in find_wanted_indexes(self._target)
+        }
 
-    def changes(self, connection: Any, recorded: Mapping[str, str]) -> tuple[list[Change], dict[str, str]]:
+    def find_changes(self, connection: Any, recorded: Mapping[str, str]) -> tuple[list[Change], dict[str, str]]:
         """Return the changes of the indexes of an existing table, and their states after the changes."""
         states: dict[str, str] = {}
         changes: list[Change] = []
-        for one in find_wanted_indexes(self._target):
-            state = recorded.get(one.name, "")
-            if state == MADE and self._bytes(one) > INDEX_BYTES:
-                changes += [DropIndex(self._table, name, one.columns) for name in self._find_existing(connection, one)]
+        for index in find_wanted_indexes(self._target):
+            state = recorded.get(index.name, "")
+            if state == MADE and self._bytes(index) > INDEX_BYTES:
+                changes += [
+                    DropIndex(self._table, name, index.columns) for name in self._find_existing(connection, index)
+                ]
                 state = TOO_LONG
             elif not state:
-                state = self._state_of_table(connection, one)
-                if state == MADE and not self._find_existing(connection, one):
-                    missing = CreateIndex(self._table, one.columns, one.where)
+                state = self._find_state(connection, index)
+                if state == MADE and not self._find_existing(connection, index):
+                    missing = CreateIndex(self._table, index.columns, index.where)
                     state = MADE if self._is_owned(connection) else NOT_OURS
                     changes.append(missing if state == MADE else self._suggest(missing))
-            states[one.name] = state
+            states[index.name] = state
         return changes, states
 
     def _bytes(self, index: Index) -> int:
         return sum(self._longest_bytes.get(name, 0) for name in self._texts & {*index.columns})
 
-    def _state_of_table(self, connection: Any, index: Index) -> str:
+    def _find_state(self, connection: Any, index: Index) -> str:
         """Return the state of an index by the rows of the table, which nobody has measured."""
         texts = sorted(self._texts & {*index.columns})
         if not texts:
@@ -126,9 +132,9 @@ class Indexes:
             cursor.execute(_OWNED, (self._target.table.schema, self._target.table.name))
             return bool(cursor.fetchone()[0])
 
-    def _suggest(self, missing: CreateIndex) -> Told:
+    def _suggest(self, missing: CreateIndex) -> Notice:
         statement = missing.sql()[0]
-        return Told(
+        return Notice(
             self._table,
             f"{self._table} belongs to another user, who may make loads cheaper: {statement}",
         )

@@ -9,16 +9,16 @@ from datetime import datetime
 from typing import Any
 
 from millrace.warehouse import statements
-from millrace.warehouse.binding import Binding
+from millrace.warehouse.bind_statements import Binding
 from millrace.warehouse.ledger.ledger import Ledger
 from millrace.warehouse.schema.catalog import Catalog
-from millrace.warehouse.schema.changes import Change, CreateTable
-from millrace.warehouse.schema.changes_of_form import BindRows, CompleteReference
-from millrace.warehouse.schema.columns import NOTHING_RECORDED, ArrivingColumns, changes_for
+from millrace.warehouse.schema.column_changes import Change, CreateTable
+from millrace.warehouse.schema.columns import NOTHING_RECORDED, ArrivingColumns, find_column_changes
 from millrace.warehouse.schema.form import bind_form, form_of, other_function
+from millrace.warehouse.schema.form_changes import BindRows, CompleteReference
 from millrace.warehouse.schema.indexes import MADE, Indexes
-from millrace.warehouse.schema.migrate import migrate
-from millrace.warehouse.schema.other_form import form_changes, rename_columns, rename_indexes
+from millrace.warehouse.schema.make_changes import make_changes
+from millrace.warehouse.schema.other_form import find_form_changes, rename_columns, rename_indexes
 from millrace.warehouse.schema.recorded_forms import RecordedForms
 from millrace.warehouse.session import fetch_count
 from millrace.warehouse.target import Target, TargetColumns
@@ -45,28 +45,28 @@ class Needs:
     longest_keys: Counter[str] = field(default_factory=Counter)
     """The length of the longest key in bytes, by the dimension that is referred to."""
 
-    def changes(self, target: Target, arriving: ArrivingColumns) -> list[Change]:
+    def find_changes(self, target: Target, arriving: ArrivingColumns) -> list[Change]:
         """Return the changes with which a target takes the arriving columns.
 
         Without arriving columns these are the changes that it needs whatever is loaded. Raises ConfigurationError if it
         cannot take them.
         """
         target.check_columns(arriving.columns)
-        existing, recorded = self.catalog.columns(target), self.forms.of(target)
+        existing, recorded = self.catalog.find_columns(target), self.forms.find(target)
         arriving = self._with_longest_key(target, arriving)
-        of_form = [] if existing is None else form_changes(target, existing, recorded)
+        of_form = [] if existing is None else find_form_changes(target, existing, recorded)
         if any(not change.additive for change in of_form):
             return of_form
         renamed = None if existing is None else rename_columns(existing, of_form)
         recorded_columns = (
             self.ledger.list_columns(target.owner.pipeline, target.owner.name) if arriving.columns else NOTHING_RECORDED
         )
-        of_columns = changes_for(target, renamed, recorded_columns, arriving)
+        of_columns = find_column_changes(target, renamed, recorded_columns, arriving)
         states = rename_indexes(recorded, of_form)
         changes = [*of_form, *self._with_indexes(target, of_columns, arriving, states)]
         # Tables beside the target are made with the first rows.
         for table in target.tables_beside if arriving.columns else ():
-            of_table = changes_for(table, self.catalog.columns(table), NOTHING_RECORDED, arriving)
+            of_table = find_column_changes(table, self.catalog.find_columns(table), NOTHING_RECORDED, arriving)
             changes += self._with_indexes(table, of_table, arriving, states)
         return changes if existing is None else [*changes, *self._find_unrelated(target)]
 
@@ -74,22 +74,22 @@ class Needs:
         self, target: Target, changes: Sequence[Change], arriving: ArrivingColumns, states: Mapping[str, str]
     ) -> list[Change]:
         """Return the changes of a table and those of its indexes."""
-        existing = self.catalog.columns(target)
+        existing = self.catalog.find_columns(target)
         columns: TargetColumns = {column.name: column.type for column in arriving.columns}
         indexes = Indexes(target, {**columns, **(existing or {})}, arriving.longest_bytes)
         recorded = self.indexes.setdefault(target.owner.name, {})
         if existing is not None:
-            of_indexes, now = indexes.changes(self.connection, states)
+            of_indexes, now = indexes.find_changes(self.connection, states)
             recorded |= now
             return [*changes, *of_indexes]
         wanted = indexes.of_new_table()
         recorded |= {index.name: state for index, state in wanted.items()}
         made = tuple((index.columns, index.where) for index, state in wanted.items() if state == MADE)
-        return [replace(one, indexes=made) if isinstance(one, CreateTable) else one for one in changes]
+        return [replace(change, indexes=made) if isinstance(change, CreateTable) else change for change in changes]
 
     def refer(self, fact: Target, longest_bytes: Mapping[str, int]) -> None:
         """Remember how long the keys are that a fact brings, and the keys of its rows that dimensions may lack."""
-        existing, recorded = self.catalog.columns(fact) or {}, self.forms.of(fact)
+        existing, recorded = self.catalog.find_columns(fact) or {}, self.forms.find(fact)
         for column, name in fact.relations.references.items():
             former = existing.get(column)
             is_recorded = recorded is not None and recorded.references.get(column) == name
@@ -107,14 +107,16 @@ class Needs:
 
         There are none if there is no table. Raises SchemaConflict for a change that is refused.
         """
-        existing = self.catalog.columns(target)
+        existing = self.catalog.find_columns(target)
         if existing is None:
             return []
         is_model = target.owner.is_model
         recorded = self.ledger.list_columns(target.owner.pipeline, target.owner.name) if is_model else {}
         # A column that was loaded and is gone is added by a read of everything alone, which fills it.
-        columns = [one for one in target.derivation.columns if one.name in existing or one.name not in recorded]
-        changes = self.changes(target, ArrivingColumns(columns))
+        columns = [
+            column for column in target.derivation.columns if column.name in existing or column.name not in recorded
+        ]
+        changes = self.find_changes(target, ArrivingColumns(columns))
         self.make(target, changes)
         return changes
 
@@ -122,24 +124,24 @@ class Needs:
         """Make changes; commits. Raises SchemaConflict for a change that is refused."""
         if changes:
             self.catalog.forget()
-            migrate(self.connection, changes, target.policies.schema_policy, target.place)
+            make_changes(self.connection, changes, target.policies.schema_policy, target.place)
 
     def record(self, target: Target, at: datetime, *, is_of_all: bool = False) -> None:
         """Record the form of a table that is there. The caller commits.
 
         Its function is recorded only if that computed all rows (``is_of_all``).
         """
-        if self.catalog.columns(target) is None:
+        if self.catalog.find_columns(target) is None:
             return
-        form, recorded = form_of(target), self.forms.of(target)
+        form, recorded = form_of(target), self.forms.find(target)
         if recorded is not None and other_function(target, recorded) and not is_of_all:
             form = replace(form, function=recorded.function)
         self.forms.record(target, replace(form, indexes=self.indexes.get(target.owner.name, {})), at)
 
     def _find_unrelated(self, target: Target) -> Iterator[Change]:
         """Find binds and references with which the rows of a table were not loaded."""
-        recorded, relations = self.forms.of(target), target.relations
-        binds = [one for one in relations.binds if not recorded or recorded.binds.get(one.column) != bind_form(one)]
+        recorded, relations = self.forms.find(target), target.relations
+        binds = [bind for bind in relations.binds if not recorded or recorded.binds.get(bind.column) != bind_form(bind)]
         references = [
             (column, name)
             for column, name in relations.references.items()
@@ -152,10 +154,10 @@ class Needs:
         if not rows:
             return
         for bind in binds:
-            one = Binding(target, bind, self.models[bind.dimension])
-            write = one.write(f"({target.dialect.clock} AT TIME ZONE 'UTC')")
+            binding = Binding(target, bind, self.models[bind.dimension])
+            write = binding.write(f"({target.dialect.clock} AT TIME ZONE 'UTC')")
             drop = statements.drop_temporary(target.temporary.rows_to_bind)
-            yield BindRows(target.table, bind.column, one.dimension.name, rows, drop, one.find_all(), write)
+            yield BindRows(target.table, bind.column, binding.dimension.name, rows, drop, binding.find_all(), write)
         self.completed[target.owner.name] = {column for column, _ in references}
         for column, name in references:
             yield CompleteReference(target.table, column, self.models[name].name)

@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields
 
 from millrace.base.naming import DELETED_AT, VERSION, VERSION_HASH
-from millrace.declaration.load_mode import load_mode_named
+from millrace.declaration.load_mode_base import load_mode_named
 from millrace.warehouse.modes.applier import applier_of
-from millrace.warehouse.schema.changes import Change
-from millrace.warehouse.schema.changes_of_form import AllowNull, LeftOut, OtherForm, RenameColumn, SettleEnds, Told
+from millrace.warehouse.schema.column_changes import Change
 from millrace.warehouse.schema.form import Form, form_of, plain_value
+from millrace.warehouse.schema.form_changes import AllowNull, LeftOut, Notice, OtherForm, RenameColumn, SettleEnds
 from millrace.warehouse.table import Table
 from millrace.warehouse.target import Target, TargetColumns
 
@@ -18,7 +18,7 @@ _TELLING = {"Scd2": VERSION_HASH, "History": VERSION}
 """Columns that only tables of one load mode have, for the modes that existed before forms were recorded."""
 
 
-def form_changes(target: Target, existing: Collection[str], recorded: Form | None) -> list[Change]:
+def find_form_changes(target: Target, existing: Collection[str], recorded: Form | None) -> list[Change]:
     """Return the changes with which a table with the ``existing`` columns has the declared form.
 
     If any change is refused, only refused changes are returned.
@@ -34,7 +34,7 @@ def form_changes(target: Target, existing: Collection[str], recorded: Form | Non
         changes += _find_other_options(target, table, existing, recorded, declared)
         changes += _find_other_result(target, table, existing, recorded, declared)
     changes += (
-        Told(table, f"column {name} of {table} is bound no more; it is NULL in rows that are put in from now on")
+        Notice(table, f"column {name} of {table} is bound no more; it is NULL in rows that are put in from now on")
         for name in recorded.binds
         if name in existing and name not in declared.binds
     )
@@ -53,7 +53,7 @@ def rename_indexes(recorded: Form | None, changes: Sequence[Change]) -> dict[str
     found = {}
     for index, state in (recorded.indexes if recorded else {}).items():
         table, _, columns = index.partition(":")
-        found[f"{table}:{','.join(names.get(one, one) for one in columns.split(','))}"] = state
+        found[f"{table}:{','.join(names.get(column, column) for column in columns.split(','))}"] = state
     return found
 
 
@@ -90,7 +90,7 @@ def _find_other_mode(
         keeps_first_rows = target.load.keeps_first_rows
         keeps_mark = DELETED_AT not in existing or DELETED_AT in target.added_columns or not keeps_first_rows
         if _continues(target, recorded) and keeps_mark:
-            yield Told(
+            yield Notice(
                 table,
                 f"rows of {table} stay as they are from now on"
                 if keeps_first_rows
@@ -101,11 +101,13 @@ def _find_other_mode(
             yield _refuse(target, table, f"was loaded by {recorded.load}", f"load={declared.load}", "load")
     ordered = tuple if target.load.depends_on_key_order else frozenset
     if ordered(recorded.key) != ordered(declared.key) and target.load.needs_key:
-        made, wanted = (f"the key ({', '.join(one.key)})" for one in (recorded, declared))
+        made, wanted = (f"the key ({', '.join(form.key)})" for form in (recorded, declared))
         yield _refuse(target, table, f"was loaded with {made}", wanted, "the key")
     is_hard_now = (recorded.deletes, declared.deletes) == ("soft", "hard")
     if is_hard_now and DELETED_AT in existing and not target.load.keeps_versions:
-        yield Told(table, f"rows of {table} that are marked as deleted stay; rows that leave from now on are taken out")
+        yield Notice(
+            table, f"rows of {table} that are marked as deleted stay; rows that leave from now on are taken out"
+        )
 
 
 def _continues(target: Target, recorded: Form) -> bool:
@@ -118,7 +120,7 @@ def _find_other_options(
     target: Target, table: Table, existing: Collection[str], recorded: Form, declared: Form
 ) -> Iterator[Change]:
     # An option that came after the record had the default then.
-    made = {one.name: plain_value(one.default) for one in fields(target.load)} | dict(recorded.options)
+    made = {option.name: plain_value(option.default) for option in fields(target.load)} | dict(recorded.options)
     others = [name for name, value in declared.options.items() if made[name] != value]
     columns, ends = target.load.column_options, target.load.end_options
     yield from _rename(table, existing, {made[name]: declared.options[name] for name in others if name in columns})
@@ -145,7 +147,7 @@ def _find_other_result(
 ) -> Iterator[Change]:
     if not recorded.result or recorded.result == declared.result:
         return
-    yield Told(
+    yield Notice(
         table,
         f"the columns of the model's result are others: rows of {table} are as its function gave them before, NULL in "
         f"added columns, until they are computed again (`{target.owner.full_run_command}`; or "

@@ -24,7 +24,7 @@ class RecordedForms:
         self._connection, self._ledger, self._pipeline = connection, ledger, pipeline
         self._texts: dict[str, str] | None = None
 
-    def of(self, target: Target) -> Form | None:
+    def find(self, target: Target) -> Form | None:
         """Return the recorded form of a target; None if it was not recorded."""
         text = self._read().get(target.owner.name)
         return Form.from_json(text) if text else None
@@ -33,16 +33,16 @@ class RecordedForms:
         """Record the form of a target, unless it is recorded already; the caller commits."""
         self._record(target.owner.name, form, at)
 
-    def leave(self, declared: Collection[str], at: datetime) -> list[str]:
+    def record_left_out(self, declared: Collection[str], at: datetime) -> list[str]:
         """Record that rows were loaded without the models that are not ``declared``. The caller commits.
 
         Return the names of the models for which this was not recorded before.
         """
         forms = {member: Form.from_json(text) for member, text in self._read().items() if member not in declared}
-        left = {member: form for member, form in forms.items() if form.result and not form.is_left}
-        for member, form in left.items():
+        left_out = {member: form for member, form in forms.items() if form.result and not form.is_left}
+        for member, form in left_out.items():
             self._record(member, replace(form, is_left=True), at)
-        return sorted(left)
+        return sorted(left_out)
 
     def _record(self, member: str, form: Form, at: datetime) -> None:
         text, of_member = _text(form), (self._pipeline, member)

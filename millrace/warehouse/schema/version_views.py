@@ -34,8 +34,8 @@ def make_version_views(connection: Any, targets: Sequence[Target], others: Colle
     made = []
     with connection.cursor() as cursor:
         for target in versioned:
-            view, existing = _view_of(target), catalog.columns(target) or {}
-            if why := _find_hindrance(target, existing, taken, catalog.columns(view)):
+            view, existing = _view_of(target), catalog.find_columns(target) or {}
+            if why := _find_hindrance(target, existing, taken, catalog.find_columns(view)):
                 made.append(f"{view.name} is not made: {why}")
                 continue
             cursor.execute(version_view(target, list(existing)) + target.dialect.view_binding)

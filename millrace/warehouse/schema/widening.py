@@ -1,6 +1,6 @@
 """Which type can hold all values of another type, and the narrowest type that can hold the values of two types.
 
-Lengths of texts and bytes do not count here: they are measured, not declared (changes.py).
+Lengths of texts and bytes do not count here: they are measured, not declared (column_changes.py).
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ def holds(former: DataType, wanted: DataType) -> bool:
 def supertype(former: DataType, wanted: DataType) -> DataType | None:
     """Return the narrowest type that holds the values of both, ``former`` itself if it does; None: there is none."""
     candidates = (former, wanted, _common_decimal(former, wanted), FLOAT64)
-    return next((one for one in candidates if one and holds(one, former) and holds(one, wanted)), None)
+    return next(
+        (candidate for candidate in candidates if candidate and holds(candidate, former) and holds(candidate, wanted)),
+        None,
+    )
 
 
 def _common_decimal(former: DataType, wanted: DataType) -> DataType | None:

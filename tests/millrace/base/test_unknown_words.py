@@ -16,7 +16,7 @@ import pytest
 from millrace import Append, Incremental, Merge, Replace, Scd2, Snapshot, Stream
 from millrace.base.errors import FatalError
 from millrace.lake.manifest import read_manifest
-from millrace.runs.choose import Bounds, Mode
+from millrace.runs.choose import Mode, ReadRequest
 from tests.support.engine import Engine
 
 WORDS = Stream("words", "postgres:public.words", "id", Incremental("changed", timedelta(0)))
@@ -50,7 +50,7 @@ def bent(stream: Stream, field: str, word: str) -> Stream:
 async def test_an_unknown_delete_policy_stops_every_load_mode(engine: Engine, way: str, mode: Mode) -> None:
     before = await fill(engine, STREAMS[way])
     with pytest.raises(AssertionError, match="keep"):
-        await engine.run(bent(STREAMS[way], "deletes", "keep"), Bounds(mode))
+        await engine.run(bent(STREAMS[way], "deletes", "keep"), ReadRequest(mode))
     assert engine.rows("words") == before
 
 
@@ -58,16 +58,16 @@ async def test_an_unknown_delete_policy_stops_every_load_mode(engine: Engine, wa
 async def test_an_unknown_schema_policy_stops_the_read(engine: Engine, way: str) -> None:
     before = await fill(engine, STREAMS[way])
     with pytest.raises(AssertionError, match="Quarantine"):
-        await engine.run(bent(STREAMS[way], "schema_policy", "Quarantine"), Bounds("full"))
+        await engine.run(bent(STREAMS[way], "schema_policy", "Quarantine"), ReadRequest("full"))
     assert engine.rows("words") == before
 
 
 async def test_an_unknown_mode_of_a_run_reads_nothing(engine: Engine) -> None:
     await fill(engine, WORDS)
-    bounds, batches = Bounds(), len(engine.batches)
-    object.__setattr__(bounds, "mode", "Sweep")
+    read_request, batches = ReadRequest(), len(engine.batches)
+    object.__setattr__(read_request, "mode", "Sweep")
     with pytest.raises(AssertionError, match="Sweep"):
-        await engine.run(WORDS, bounds)
+        await engine.run(WORDS, read_request)
     assert len(engine.batches) == batches
 
 

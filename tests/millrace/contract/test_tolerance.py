@@ -15,7 +15,7 @@ from millrace.base.errors import TooManyRejects
 from millrace.base.types import INT64, TIMESTAMP_UTC
 from millrace.contract.tolerance import allowed_rejects
 from millrace.declaration.consent import Consent
-from millrace.runs.choose import Bounds
+from millrace.runs.choose import ReadRequest
 from tests.support.engine import Engine
 from tests.support.queue_messages import collect
 
@@ -79,7 +79,7 @@ async def test_a_read_of_everything_whose_rows_are_all_rejected_fails(engine: En
         await engine.run(stream)
     assert "allow more" not in raised.value.remedy
     assert engine.query("SELECT count(*) FROM millrace.batches") == [(0,)]
-    result = await engine.run(stream, Bounds(consent=ACCEPTED))
+    result = await engine.run(stream, ReadRequest(consent=ACCEPTED))
     assert result and result.rejected == 3
 
 
@@ -87,16 +87,16 @@ async def test_a_later_read_of_everything_whose_rows_are_all_rejected_fails_too(
     fill(engine, 2, 1)
     await engine.run(SUMS)
     engine.source("UPDATE sums SET amount = -1")
-    for bounds in (Bounds("full"), Bounds("sweep")):
+    for read_request in (ReadRequest("full"), ReadRequest("sweep")):
         with pytest.raises(TooManyRejects, match="all 3 rows were rejected"):
-            await engine.run(SUMS, bounds)
+            await engine.run(SUMS, read_request)
     assert engine.rows("sums", "id", "amount") == [(1, 1), (2, 1)]
 
 
 async def test_a_backfill_that_makes_the_target_fails_too_where_all_its_rows_are_rejected(engine: Engine) -> None:
     fill(engine, 0, 3)
     with pytest.raises(TooManyRejects, match="all 3 rows were rejected"):
-        await engine.run(SUMS, Bounds(start="2020-01-01T00:00:00+00:00"))
+        await engine.run(SUMS, ReadRequest(start="2020-01-01T00:00:00+00:00"))
 
 
 async def test_a_window_of_few_rows_may_be_rejected_whole_and_tells_it(engine: Engine) -> None:
@@ -149,8 +149,8 @@ async def test_by_default_a_tenth_may_be_rejected(engine: Engine) -> None:
 
 async def test_a_replay_of_what_stays_rejected_is_no_failure(engine: Engine) -> None:
     fill(engine, 0, 30)
-    await engine.run(SUMS, Bounds(consent=ACCEPTED))
-    result = await engine.run(SUMS, Bounds("replay"))
+    await engine.run(SUMS, ReadRequest(consent=ACCEPTED))
+    result = await engine.run(SUMS, ReadRequest("replay"))
     assert result and (result.read, result.rejected) == (30, 30)
 
 

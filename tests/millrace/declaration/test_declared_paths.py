@@ -17,7 +17,7 @@ from millrace import Append, Incremental, Queue, Snapshot, Stream
 from millrace.base.errors import ConfigurationError, SourceMissing
 from millrace.base.types import DOCUMENT, INT64, TIMESTAMP_UTC, text
 from millrace.drivers.mongo_client import open_client
-from millrace.runs.choose import Bounds
+from millrace.runs.choose import ReadRequest
 from millrace.sources.chunk import Window
 from millrace.sources.mongo import MongoSource
 from tests.support.engine import Engine
@@ -125,9 +125,9 @@ async def test_a_field_that_no_document_has_is_told_by_each_read_of_everything(
     stream, collection = papers
     collection.insert_one({"_id": 1, "email": "a", "who": {"email": "a"}, "changed": YESTERDAY})
     misspelt = replace(stream, **declared)
-    for bounds in (Bounds(), Bounds("full"), Bounds("sweep")):
-        result = await engine.run(misspelt, bounds)
-        assert result and any(told in warning for warning in result.warnings), bounds
+    for read_request in (ReadRequest(), ReadRequest("full"), ReadRequest("sweep")):
+        result = await engine.run(misspelt, read_request)
+        assert result and any(told in warning for warning in result.warnings), read_request
     collection.insert_one({"_id": 2, "changed": datetime.now(UTC)})
     result = await engine.run(misspelt)
     assert result and not any("misspelt" in warning for warning in result.warnings)
@@ -139,7 +139,7 @@ async def test_a_column_to_sort_by_that_no_document_has_is_told_also_where_the_t
     stream, collection = papers
     collection.insert_one({"_id": 1, "changed": YESTERDAY})
     await engine.run(stream)
-    result = await engine.run(replace(stream, sorted_by="chnaged"), Bounds("full"))
+    result = await engine.run(replace(stream, sorted_by="chnaged"), ReadRequest("full"))
     assert result and any("'chnaged' (sorted_by)" in warning for warning in result.warnings)
 
 
@@ -161,8 +161,8 @@ async def test_fields_that_a_document_has_are_not_told(engine: Engine, papers: t
         }
     )
     collection.insert_one({"_id": 2, "changed": YESTERDAY})
-    for bounds in (Bounds(), Bounds("full"), Bounds("sweep")):
-        result = await engine.run(declared, bounds)
+    for read_request in (ReadRequest(), ReadRequest("full"), ReadRequest("sweep")):
+        result = await engine.run(declared, read_request)
         assert result and result.warnings == ()
 
 
@@ -197,9 +197,9 @@ async def test_a_cursor_that_is_no_date_is_refused_in_one_line(
     undated = replace(stream, capture=Incremental(cursor))
     documents = [{"_id": ObjectId(), "n": number, "who": {"at": "2026-01-01"}} for number in range(20)]
     collection.insert_many([*documents, {"_id": ObjectId(), "n": None}])
-    for bounds in (Bounds(), Bounds("full")):
+    for read_request in (ReadRequest(), ReadRequest("full")):
         with pytest.raises(ConfigurationError, match=f"{told}.*use a field of type date"):
-            await engine.run(undated, bounds)
+            await engine.run(undated, read_request)
     client = open_client(engine.mongo_url)
     with pytest.raises(ConfigurationError, match=told):
         await MongoSource(client).plan(undated, (), Window())
@@ -229,9 +229,9 @@ async def test_a_field_that_no_message_has_is_told_by_each_read_of_everything(
 ) -> None:
     stream = replace(Stream("orders", "sqs/orders", "id", Queue(), load=Append()), **declared)
     collect(engine, order("a", email="a", who={"email": "a"}))
-    for bounds in (Bounds(), Bounds("full")):
-        result = await engine.run(stream, bounds)
-        assert result and any(told in warning for warning in result.warnings), bounds
+    for read_request in (ReadRequest(), ReadRequest("full")):
+        result = await engine.run(stream, read_request)
+        assert result and any(told in warning for warning in result.warnings), read_request
     collect(engine, order("b"))
     result = await engine.run(stream)
     assert result and not any("misspelt" in warning for warning in result.warnings)

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from millrace import Append, Bind, History, Incremental, Merge, Model, Pipeline, Scd2, Stream
-from millrace.declaration.load_mode import LoadMode
+from millrace.declaration.load_mode_base import LoadMode
 from tests.support.engine import Engine, Together
 
 ALIASES = ("d", "n", "b", "s", "t", "c", "timeline")

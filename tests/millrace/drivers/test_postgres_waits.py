@@ -79,7 +79,7 @@ async def read():
     stream = Stream("things", "postgres:public.things", "id", Incremental("changed"))
     source = PostgresSource(lambda: psycopg2.connect(sys.argv[1]), 1024)
     async with source.read(stream, (), Window()) as reading:
-        chunks = reading.chunks()
+        chunks = reading.read_chunks()
         await anext(chunks)
         if sys.argv[2] != "tcp_user_timeout":
             async for _ in chunks:

@@ -13,7 +13,7 @@ from millrace import Incremental, Merge, Queue, Snapshot, Stream
 from millrace.base.errors import SchemaConflict
 from millrace.base.types import DOCUMENT
 from millrace.declaration.width import MAX_COLUMNS
-from millrace.runs.choose import Bounds
+from millrace.runs.choose import ReadRequest
 from tests.millrace.sources.test_shape_of_fields import YESTERDAY
 from tests.support.engine import Engine
 from tests.support.queue_messages import LATER, collect
@@ -70,7 +70,7 @@ async def test_documents_and_wide_tables_are_refused_too(engine: Engine, mongo_d
     columns = ", ".join(f"c{number} bool" for number in range(MAX_COLUMNS))
     engine.source(f"CREATE TABLE wide (id int PRIMARY KEY, {columns}); INSERT INTO wide VALUES (1)")
     with pytest.raises(SchemaConflict, match=r"stream wide .*read a view"):
-        await engine.run(Stream("wide", "postgres:public.wide", "id", Snapshot()), Bounds("full"))
+        await engine.run(Stream("wide", "postgres:public.wide", "id", Snapshot()), ReadRequest("full"))
 
 
 async def test_columns_that_were_dropped_count_and_the_error_names_the_stream(postgres_engine: Engine) -> None:

@@ -13,7 +13,7 @@ import pytest
 from millrace import History, Incremental, Model, Pipeline, Snapshot, Stream
 from millrace.base.errors import TooManyRejects
 from millrace.declaration.consent import Consent
-from millrace.runs.choose import Bounds
+from millrace.runs.choose import ReadRequest
 from millrace.runs.quarantine import read_open_rejects, read_refused_rejects
 from millrace.runs.reload import find_applied_groups, reload_model
 from tests.support.engine import Together
@@ -83,7 +83,7 @@ async def test_a_bad_row_is_rejected_and_its_former_version_stays(together: Toge
         ("contract_price_is_not_negative", "", {"sale": 2}),
     ]
     together.engine.source("UPDATE sales SET price = 11 WHERE sale = 1; DELETE FROM sales WHERE sale = 2")
-    replayed = await together.run(own, bounds=Bounds("replay"))
+    replayed = await together.run(own, read_request=ReadRequest("replay"))
     assert (replayed["net"].updated, replayed["net"].rejected) == (1, 0)
     assert rejects(together, own) == []
     assert prices(together) == [(1, 11), (2, 20), (3, 33), (4, 40)], "a replay takes nothing out"
@@ -119,7 +119,7 @@ async def test_rows_of_models_of_a_model_stay_while_it_rejects_theirs(together: 
     for model in ("net", "of_net", "by_price"):
         assert prices(together, model) == [(1, 10), (2, 21), (3, 30)]
     together.engine.source("UPDATE sales SET price = 11 WHERE sale = 1")
-    await together.run(own, bounds=Bounds("replay"))
+    await together.run(own, read_request=ReadRequest("replay"))
     for model in ("net", "of_net", "by_price"):
         assert prices(together, model) == [(1, 11), (2, 21), (3, 30)]
 
@@ -140,7 +140,7 @@ async def test_a_replay_of_what_is_still_bad_stays_open(on_redshift: Together) -
     own = pipeline()
     fill(on_redshift, "(1, NULL, 'a'), (2, 20, 'b')")
     await on_redshift.run(own)
-    await on_redshift.run(own, bounds=Bounds("replay"))
+    await on_redshift.run(own, read_request=ReadRequest("replay"))
     assert rejects(on_redshift, own) == [("contract_nullability", "price", {"sale": 1})]
 
 
@@ -149,7 +149,7 @@ async def test_a_read_of_everything_closes_what_is_right_by_now(on_redshift: Tog
     fill(on_redshift, "(1, NULL, 'a'), (2, 20, 'b')")
     await on_redshift.run(own)
     on_redshift.engine.source("UPDATE sales SET price = 5")
-    await on_redshift.run(own, bounds=Bounds("full"))
+    await on_redshift.run(own, read_request=ReadRequest("full"))
     assert rejects(on_redshift, own) == []
     assert prices(on_redshift) == [(1, 5), (2, 5)]
 
@@ -164,7 +164,7 @@ async def test_too_many_bad_rows_stop_the_run_until_a_person_lets_them_through(o
     )
     assert "millrace rejects market --stream net" in str(failure.value)
     assert read_refused_rejects(on_redshift.engine.warehouse, on_redshift.processed, own, own.find("net")).height == 2
-    await on_redshift.run(own, bounds=Bounds(consent=Consent(accept_rejects=True)))
+    await on_redshift.run(own, read_request=ReadRequest(consent=Consent(accept_rejects=True)))
     assert prices(on_redshift) == [(3, 30)]
     assert read_refused_rejects(on_redshift.engine.warehouse, on_redshift.processed, own, own.find("net")).height == 0
     assert len(rejects(on_redshift, own)) == 2

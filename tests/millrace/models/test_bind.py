@@ -10,7 +10,7 @@ import pytest
 
 from millrace import History, Merge, Model, Scd2
 from millrace.base.errors import ConfigurationError
-from millrace.runs.choose import Bounds
+from millrace.runs.choose import ReadRequest
 from tests.support.bound_facts import BIND, MADE, PERSON, SALES, Order, a_person, an_order, bound, fill, orders_made
 from tests.support.engine import Together
 
@@ -75,7 +75,7 @@ async def test_a_late_version_takes_over_the_facts_of_its_time(together: Togethe
     a_person(together, "last", "05")
     await together.run(SALES)
     a_person(together, "between", "03")
-    await together.run(SALES, bounds=Bounds("full"))
+    await together.run(SALES, read_request=ReadRequest("full"))
     assert bound(together) == {1: "first", 2: "between", 3: "last"}
     before = together.engine.query("SELECT * FROM sales.orders_made ORDER BY 1")
     await together.run(SALES)

@@ -9,9 +9,9 @@ import pytest
 from millrace import Merge, Replace, Snapshot
 from millrace.base.errors import MillraceError
 from millrace.blocks.store import BucketStore
-from millrace.runs.choose import Bounds
-from millrace.warehouse.schema import changes_of_form
-from millrace.warehouse.schema.changes import Step
+from millrace.runs.choose import ReadRequest
+from millrace.warehouse.schema import form_changes
+from millrace.warehouse.schema.column_changes import Step
 from tests.support.bound_facts import (
     BIND,
     MADE,
@@ -52,7 +52,7 @@ async def test_a_bind_that_is_declared_later_reaches_the_rows_that_are_there(
     together: Together, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In steps, also in a run in which only the dimension changed; the plan says how many rows are looked at."""
-    monkeypatch.setattr(changes_of_form, "ROWS_OF_A_STEP", 1)
+    monkeypatch.setattr(form_changes, "ROWS_OF_A_STEP", 1)
     await some_orders(together)
     told, statements = together.engine.warehouse.plan(SALES, SALES.models[1], MADE.columns)
     text = "bind person_key of all 4 rows of sales.orders_made to sales.person"
@@ -91,7 +91,7 @@ async def test_another_bind_binds_all_rows_again(on_redshift: Together) -> None:
     assert result.changes == (told,)
     an_order(on_redshift, "02", number=8)
     assert (await on_redshift.run(UNBOUND))["orders_made"].changes == ()
-    await on_redshift.run(SALES, bounds=Bounds("full"))
+    await on_redshift.run(SALES, read_request=ReadRequest("full"))
     assert [bound(on_redshift)[number] for number in (5, 6, 7)] == ["eight"] * 3
 
 
@@ -99,11 +99,11 @@ async def test_binding_that_ended_in_the_middle_is_done_by_the_next_run(
     postgres_engine: Engine, processed: BucketStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together = Together(postgres_engine, processed)
-    monkeypatch.setattr(changes_of_form, "ROWS_OF_A_STEP", 1)
+    monkeypatch.setattr(form_changes, "ROWS_OF_A_STEP", 1)
     await some_orders(together)
     with monkeypatch.context() as broken:
-        steps = changes_of_form.BindRows.steps
-        broken.setattr(changes_of_form.BindRows, "steps", lambda one: [*steps(one)[:2], Step(("SELECT 1 / 0",))])
+        steps = form_changes.BindRows.steps
+        broken.setattr(form_changes.BindRows, "steps", lambda one: [*steps(one)[:2], Step(("SELECT 1 / 0",))])
         a_person(together, "other", "03", number=2)
         with pytest.raises(MillraceError):
             await together.run(SALES)
@@ -119,7 +119,7 @@ async def test_a_full_run_binds_facts_again_that_were_damaged(together: Together
     whole = bound(together)
     together.engine.query("UPDATE sales.orders_made SET person_key = NULL WHERE order_id = 1")
     together.engine.query("UPDATE sales.orders_made SET person_key = 5 WHERE order_id = 2")
-    await together.run(SALES, bounds=Bounds("full"))
+    await together.run(SALES, read_request=ReadRequest("full"))
     assert bound(together) == whole
 
 

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from millrace import Incremental, Merge, Model, Pipeline, Scd2, Stream
-from millrace.declaration.load_mode import LoadMode
+from millrace.declaration.load_mode_base import LoadMode
 from tests.support.engine import Together
 from tests.support.shop import NO_OVERLAP
 

@@ -15,8 +15,8 @@ from pymongo import MongoClient
 
 from millrace import History, Incremental, Merge, Model, Pipeline, Scd2, Snapshot, Stream
 from millrace.base.errors import ConfigurationError, KeyViolation
-from millrace.declaration.load_mode import LoadMode
-from millrace.runs.choose import Bounds
+from millrace.declaration.load_mode_base import LoadMode
+from millrace.runs.choose import ReadRequest
 from tests.support.engine import Together
 from tests.support.shop import NO_OVERLAP
 
@@ -188,7 +188,7 @@ async def test_a_row_of_a_lookup_that_is_rejected_changes_no_other_row(
     together.engine.source(
         "UPDATE \"right\" SET v = 'right a' WHERE id = 1; INSERT INTO \"right\" VALUES (2, 'right b')"
     )
-    assert (await together.run(own, bounds=Bounds("full")))["looked_up"].loaded == 0
+    assert (await together.run(own, read_request=ReadRequest("full")))["looked_up"].loaded == 0
 
 
 @pytest.mark.parametrize("load", LOADS)

@@ -11,7 +11,7 @@ import pytest
 
 from millrace import Model, Pipeline, Stream
 from millrace.base.errors import SchemaConflict, TargetLost
-from millrace.runs.choose import Bounds
+from millrace.runs.choose import ReadRequest
 from millrace.runs.reload import find_applied_groups, reload_model
 from tests.support.engine import Together
 from tests.support.shop import DAYS, DIM_DESIGN, FACT_ORDER, SHOP, fill
@@ -25,17 +25,17 @@ def rows(together: Together, model: str) -> int:
     return int(count)
 
 
-@pytest.mark.parametrize("bounds", [Bounds(), Bounds("sweep"), Bounds("full")])
+@pytest.mark.parametrize("read_request", [ReadRequest(), ReadRequest("sweep"), ReadRequest("full")])
 @pytest.mark.parametrize("streams", [SHOP.streams, SWEPT_SELDOM])
 async def test_a_model_that_is_declared_later_is_filled(
-    on_redshift: Together, streams: Sequence[Stream], bounds: Bounds
+    on_redshift: Together, streams: Sequence[Stream], read_request: ReadRequest
 ) -> None:
     await _ran_before(on_redshift, streams)
     on_redshift.engine.source("UPDATE orders SET units = 7, changed = now() WHERE order_id = 1")
     own = replace(SHOP, streams=streams, models=[DIM_DESIGN, FACT_ORDER, DAYS])
     told, _ = on_redshift.engine.warehouse.plan(own, FACT_ORDER, FACT_ORDER.columns)
     assert told[-1] == "fill fact_order: orders is read whole (6 rows in shop_source.orders)"
-    results = await on_redshift.run(own, bounds=bounds)
+    results = await on_redshift.run(own, read_request=read_request)
     assert (rows(on_redshift, "fact_order"), rows(on_redshift, "days")) == (6, 6)
     told = "all rows were read for fact_order, days, which was never loaded"
     assert any(told in one for one in results["orders"].warnings)
@@ -58,7 +58,9 @@ async def test_a_part_is_no_beginning(on_redshift: Together) -> None:
     await _ran_before(on_redshift, SWEPT_SELDOM)
     own = replace(SHOP, streams=SWEPT_SELDOM, models=[DIM_DESIGN, FACT_ORDER])
     with pytest.raises(TargetLost, match=r"shop\.fact_order was never loaded.*run `millrace run shop` first"):
-        await on_redshift.run(own, bounds=Bounds(start="2020-01-01T00:00:00+00:00", end="2999-01-01T00:00:00+00:00"))
+        await on_redshift.run(
+            own, read_request=ReadRequest(start="2020-01-01T00:00:00+00:00", end="2999-01-01T00:00:00+00:00")
+        )
 
 
 async def test_a_function_that_has_changed_is_told_until_all_rows_are_computed_by_it(on_redshift: Together) -> None:
@@ -73,7 +75,7 @@ async def test_a_function_that_has_changed_is_told_until_all_rows_are_computed_b
         results = await on_redshift.run(own)
         assert "millrace reload shop units" in results["units"].warnings[-1]
     assert on_redshift.engine.query("SELECT sum(units) FROM shop.units") == [(10 + 20 + 210,)]
-    results = await on_redshift.run(own, bounds=Bounds("full"))
+    results = await on_redshift.run(own, read_request=ReadRequest("full"))
     assert results["units"].warnings == ()
     assert on_redshift.engine.query("SELECT sum(units) FROM shop.units") == [(420,)]
     on_redshift.engine.source("UPDATE orders SET changed = now() WHERE order_id = 1")
@@ -140,9 +142,9 @@ async def test_a_model_that_was_not_declared_meanwhile_is_computed_again(on_reds
         "model shop.fact_order: rows were loaded while the model of shop.fact_order was not declared, and it lacks "
         "them. Remedy: make the table again: `millrace reload shop fact_order`"
     )
-    for bounds in (Bounds(), Bounds("full")):
+    for read_request in (ReadRequest(), ReadRequest("full")):
         with pytest.raises(SchemaConflict, match=because):
-            await on_redshift.run(own, bounds=bounds)
+            await on_redshift.run(own, read_request=read_request)
     engine = on_redshift.engine
     groups = find_applied_groups(engine.warehouse, own, FACT_ORDER)
     reload_model(own, FACT_ORDER, groups, engine.store, on_redshift.processed, engine.warehouse)

@@ -10,7 +10,7 @@ import pytest
 
 from millrace import Incremental, Model, Pipeline, Snapshot, Stream
 from millrace.base.errors import ConfigurationError
-from millrace.runs.choose import Bounds
+from millrace.runs.choose import ReadRequest
 from tests.support.engine import Engine, Together
 from tests.support.shop import DIM_DESIGN, FACT_ORDER, NO_OVERLAP, SHOP, fill
 
@@ -128,7 +128,7 @@ async def test_a_full_run_puts_back_rows_of_a_dimension_that_facts_refer_to(on_r
     engine.source("INSERT INTO orders VALUES (7, 9, 70, '2024-03-07')")
     await on_redshift.run(SHOP)
     engine.query("DELETE FROM shop.dim_design WHERE design_id = 9")
-    await on_redshift.run(SHOP, bounds=Bounds("full"))
+    await on_redshift.run(SHOP, read_request=ReadRequest("full"))
     assert dimension(engine) == [(1, "DESIGN 1", True), (9, "Unknown", False)]
 
 

@@ -12,8 +12,8 @@ import pytest
 from millrace import History, Incremental, Merge, Model, Pipeline, Scd2, Stream
 from millrace.base.errors import ConfigurationError, FatalError, SchemaConflict, Superseded
 from millrace.base.naming import MAX_IDENTIFIER_BYTES
-from millrace.declaration.load_mode import LoadMode
-from millrace.runs.choose import Bounds
+from millrace.declaration.load_mode_base import LoadMode
+from millrace.runs.choose import ReadRequest
 from millrace.runs.reload import BatchGroup, find_applied_groups, reload_model
 from tests.support.engine import Together
 from tests.support.shop import DIM_DESIGN, FACT_ORDER, NO_OVERLAP, SHOP, FactOrder, fill
@@ -195,7 +195,7 @@ async def test_a_dimension_that_is_reloaded_keeps_its_facts(together: Together) 
 async def test_a_read_of_the_source_gives_what_is_true_now(on_redshift: Together) -> None:
     own = shop(History("record_id"))
     await some_runs(on_redshift, own)
-    batches = await on_redshift.read(own, bounds=Bounds("full"))
+    batches = await on_redshift.read(own, read_request=ReadRequest("full"))
     group = BatchGroup(tuple(batch.manifest_key for batch in batches), sum(batch.counts.read for batch in batches))
     engine, (model,) = on_redshift.engine, own.models
     done = reload_model(own, model, [group], engine.store, on_redshift.processed, engine.warehouse)

@@ -14,8 +14,8 @@ import pytest
 
 from millrace import Append, History, Incremental, Merge, Model, Pipeline, Scd2, Snapshot, Stream
 from millrace.base.errors import ConfigurationError, FatalError
-from millrace.declaration.load_mode import LoadMode
-from millrace.runs.choose import Bounds
+from millrace.declaration.load_mode_base import LoadMode
+from millrace.runs.choose import ReadRequest
 from tests.support.engine import Together
 from tests.support.shop import NO_OVERLAP
 
@@ -166,9 +166,9 @@ async def test_the_table_holds_what_the_model_gives(together: Together, kind: st
     models = (*MODELS[kind][:-1], replace(MODELS[kind][-1], load=mode))
     fill(together)
     chance = random.Random(f"{kind} {load}")  # noqa: S311 - histories that can be repeated
-    for bounds in (Bounds(), Bounds(), Bounds(), Bounds("full"), Bounds()):
-        await together.run(pipeline(*models), bounds=bounds)
-        if bounds.mode == "incremental":
+    for read_request in (ReadRequest(), ReadRequest(), ReadRequest(), ReadRequest("full"), ReadRequest()):
+        await together.run(pipeline(*models), read_request=read_request)
+        if read_request.mode == "incremental":
             assert held(together, models[-1], there) == given(together, models)
         for _ in range(4):
             step(chance, together)
@@ -184,7 +184,7 @@ async def test_a_value_that_another_row_took_over_stays(on_redshift: Together) -
         "UPDATE people SET mail = 'm9' WHERE id = 1; UPDATE people SET mail = 'm1', changed = now() WHERE id = 2"
     )
     await on_redshift.run(pipeline(model, stream=stream))
-    await on_redshift.run(pipeline(model, stream=stream), bounds=Bounds("sweep"))
+    await on_redshift.run(pipeline(model, stream=stream), read_request=ReadRequest("sweep"))
     assert held(on_redshift, model, '"_deleted_at" IS NULL') == [("m1", 2), ("m9", 1)]
 
 

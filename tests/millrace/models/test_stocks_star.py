@@ -16,7 +16,7 @@ from local.demos import stocks_source as platform
 from local.demos.stocks_star import compare_stocks
 from local.mysql import MySQLServer
 from millrace.pipelines.stocks import pipeline
-from millrace.runs.choose import Bounds, read
+from millrace.runs.choose import ReadRequest, read
 from millrace.runs.context import StreamContext
 from millrace.runs.destination import BatchDestination
 from millrace.seed_data.stocks.script import SUFFIX
@@ -70,7 +70,7 @@ async def run(together: Together, mysql: MySQLServer) -> dict[str, LoadResult]:
         with warehouse.lease(pipeline, stream, "test") as token:
             limits = warehouse.dialect.limits
             landing = BatchDestination(pipeline.name, store, limits, token=token, dated=pipeline.dated)
-            batches.append(await read(StreamContext(source, landing, warehouse, pipeline, stream), Bounds()))
+            batches.append(await read(StreamContext(source, landing, warehouse, pipeline, stream), ReadRequest()))
     return together.load(pipeline, together.transform(pipeline, [batch for batch in batches if batch]))
 
 

@@ -19,7 +19,7 @@ from millrace.blocks.queue import Queue
 from millrace.blocks.sqs import SqsQueue
 from millrace.blocks.store import BucketStore
 from millrace.queues.consumer import Budget, Collected, Pace, collect
-from millrace.queues.objects import BODY, first_name, get_messages, names, put_messages, time_of
+from millrace.queues.objects import BODY, first_name, get_messages, list_names, put_messages, time_of
 from millrace.queues.queue import Message
 from tests.conftest import unique
 from tests.support.engine import bucket_store
@@ -48,7 +48,7 @@ def store(stack: Stack, bucket: str) -> BucketStore:
 
 def bodies(store: BucketStore) -> list[str]:
     """Of everything that was collected."""
-    return [body for name in names(store, PREFIX) for body in get_messages(store, PREFIX, name)[BODY]]
+    return [body for name in list_names(store, PREFIX) for body in get_messages(store, PREFIX, name)[BODY]]
 
 
 def run(queue: Any, store: Any, pace: Pace = QUICK, stop: threading.Event | None = None, **budget: Any) -> Collected:
@@ -200,7 +200,7 @@ def test_objects_are_found_by_time_across_days_and_pages(store: BucketStore) -> 
     put = [
         put_messages(store, PREFIX, [("", str(second))], start + timedelta(hours=7 * second)) for second in range(12)
     ]
-    assert list(names(store, PREFIX)) == put
-    assert list(names(store, PREFIX, time_of(put[3]), time_of(put[9]))) == put[3:9]
-    assert list(names(store, PREFIX, time_of(put[5]))) == put[5:]
+    assert list(list_names(store, PREFIX)) == put
+    assert list(list_names(store, PREFIX, time_of(put[3]), time_of(put[9]))) == put[3:9]
+    assert list(list_names(store, PREFIX, time_of(put[5]))) == put[5:]
     assert first_name(time_of(put[4])) < put[4] < first_name(time_of(put[4]) + timedelta(microseconds=1))

@@ -15,8 +15,8 @@ from pymongo import MongoClient
 from millrace import Append, Incremental, Merge, Queue, Stream
 from millrace.base import naming
 from millrace.base.errors import TooManyRejects
-from millrace.declaration.load_mode import LoadMode
-from millrace.runs.choose import Bounds
+from millrace.declaration.load_mode_base import LoadMode
+from millrace.runs.choose import ReadRequest
 from tests.support.engine import Engine, database_of
 from tests.support.queue_messages import LATER, collect
 
@@ -87,7 +87,7 @@ async def test_a_new_field_names_the_run_that_fills_it_in_messages_loaded_before
     assert result is not None
     (told,) = result.warnings
     assert "NULL in the new v until they are read again: `millrace run engine --full` does it" in told
-    await engine.run(ORDERS, Bounds("full"))
+    await engine.run(ORDERS, ReadRequest("full"))
     assert engine.rows("orders", "id", "v") == [("a", 1), ("b", 2)]
 
 

@@ -16,7 +16,7 @@ import pytest
 from millrace import Append, Incremental, Merge, Model, Pipeline, Queue, Stream, text
 from millrace.base.errors import ConfigurationError
 from millrace.declaration.captures import Reconcile
-from millrace.declaration.load_mode import LoadMode
+from millrace.declaration.load_mode_base import LoadMode
 from millrace.declaration.load_modes import Replace
 from millrace.queues.objects import collected_prefix, key_of
 from millrace.queues.queue import Message
@@ -111,7 +111,7 @@ def placed(orders: pl.DataFrame) -> pl.DataFrame:
 
 async def run_together(together: Together, own: Pipeline) -> dict[str, LoadResult]:
     engine, (stream,) = together.engine, own.streams
-    source = CollectedSource(engine.store, own, engine.warehouse.collected)
+    source = CollectedSource(engine.store, own, engine.warehouse.list_collected)
     with engine.warehouse.lease(own, stream, engine.holder) as token:
         batch = await read(StreamContext(source, engine.landing(token), engine.warehouse, own, stream), NOW)
     assert batch is not None

@@ -11,13 +11,13 @@ from pymongo import MongoClient
 from millrace import Append, Incremental, Queue, Stream
 from millrace.base.errors import ConfigurationError, SchemaConflict, TooManyDeletes
 from millrace.declaration.consent import Consent
-from millrace.runs.choose import Bounds, Mode
+from millrace.runs.choose import Mode, ReadRequest
 from millrace.warehouse.ledger.refusals import check_source
 from tests.support.engine import Engine
 from tests.support.guarded import ALLOW_DELETES, NOTES, ROWS, WHOLE, everything, fill, lose
 from tests.support.queue_messages import collect, order
 
-ACCEPT_SOURCE = Bounds(consent=Consent(accept_source=True))
+ACCEPT_SOURCE = ReadRequest(consent=Consent(accept_source=True))
 
 
 async def test_another_source_of_a_stream_is_refused_before_anything_is_read(either: Engine) -> None:
@@ -27,15 +27,15 @@ async def test_another_source_of_a_stream_is_refused_before_anything_is_read(eit
     before, batches = everything(either), len(either.batches)
     other = replace(NOTES, source="postgres:public.others")
     told = r"holds rows of postgres:public\.notes, and the declared source is postgres:public\.others.*--accept-source"
-    for bounds in (
-        Bounds(),
-        Bounds("full"),
-        Bounds("sweep"),
-        Bounds("replay"),
-        Bounds(start="2020-01-01T00:00:00+00:00"),
+    for read_request in (
+        ReadRequest(),
+        ReadRequest("full"),
+        ReadRequest("sweep"),
+        ReadRequest("replay"),
+        ReadRequest(start="2020-01-01T00:00:00+00:00"),
     ):
         with pytest.raises(ConfigurationError, match=told):
-            await either.run(other, bounds)
+            await either.run(other, read_request)
     assert (everything(either), len(either.batches)) == (before, batches)
 
 
@@ -55,9 +55,9 @@ async def test_another_collection_or_queue_of_a_stream_is_refused_until_it_is_ac
                 client[mongo_database][name].insert_one({"_id": name, "changed": datetime.now(UTC)})
     await either.run(stream)
     before = either.query("SELECT batch_id FROM millrace.batches"), either.rows("orders"), len(either.batches)
-    for bounds in (Bounds(), Bounds("full"), Bounds("replay")):
+    for read_request in (ReadRequest(), ReadRequest("full"), ReadRequest("replay")):
         with pytest.raises(ConfigurationError, match=f"holds rows of {stream.source}.*--accept-source"):
-            await either.run(other, bounds)
+            await either.run(other, read_request)
     assert before == (either.query("SELECT batch_id FROM millrace.batches"), either.rows("orders"), len(either.batches))
     await either.run(other, replace(ACCEPT_SOURCE, consent=Consent(accept_source=True, allow_deletes=True)))
     assert either.query("SELECT source FROM millrace.sources") == [(other.source,)]
@@ -161,5 +161,5 @@ async def test_a_key_of_another_type_is_refused(either: Engine, mode: Mode) -> N
         "changed timestamptz DEFAULT clock_timestamp()); INSERT INTO notes (body) VALUES ('new')"
     )
     with pytest.raises(SchemaConflict, match=r"column id of engine\.notes is int32 and cannot hold text"):
-        await either.run(NOTES, Bounds(mode))
+        await either.run(NOTES, ReadRequest(mode))
     assert everything(either) == before

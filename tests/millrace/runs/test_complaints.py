@@ -365,7 +365,7 @@ async def test_a_snapshot_lives_as_long_as_its_read(engine: Engine) -> None:
     async with PostgresSource(connect).read(NOTES, (), Window()) as reading:
         await asyncio.sleep(0.2)
         engine.source("DELETE FROM notes")
-        found = [row async for chunk in reading.chunks() for row in chunk.frame["id"]]
+        found = [row async for chunk in reading.read_chunks() for row in chunk.frame["id"]]
     assert found == [*range(1, 11)]
 
 
@@ -376,7 +376,7 @@ async def test_what_is_held_in_memory_does_not_grow_with_the_table(engine: Engin
         engine.source(f"DROP TABLE IF EXISTS notes; CREATE TABLE notes AS SELECT i AS id, now() AS changed, "
                       f"repeat(md5(i::text), 3) AS body FROM generate_series(1, {rows}) AS i")  # fmt: skip
         async with PostgresSource(engine.connect_source, chunk_bytes).read(NOTES, (), Window()) as reading:
-            sizes = [chunk.frame.estimated_size() async for chunk in reading.chunks()]
+            sizes = [chunk.frame.estimated_size() async for chunk in reading.read_chunks()]
         assert max(sizes) < 2 * chunk_bytes
     assert len(sizes) > 100
 

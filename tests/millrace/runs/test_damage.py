@@ -21,7 +21,7 @@ from millrace.base.errors import CountMismatch, SchemaConflict, TargetLost
 from millrace.base.naming import quote
 from millrace.hashes.content_hash import normalize_document
 from millrace.lake.batch import Batch
-from millrace.runs.choose import Bounds
+from millrace.runs.choose import ReadRequest
 from tests.support.engine import Engine, counts
 from tests.support.mongo_cases import FIELDS
 from tests.support.postgres_cases import CASES, PREPARE
@@ -29,7 +29,7 @@ from tests.support.postgres_cases import CASES, PREPARE
 T = Stream("t", "postgres:public.t", "id", Incremental("changed", overlap=timedelta(0)))
 SNAPSHOT = replace(T, capture=Snapshot())
 SCD2 = replace(T, load=Scd2("version_key"))
-FULL, SWEEP, DEEP = Bounds("full"), Bounds("sweep"), Bounds("sweep", deep=True)
+FULL, SWEEP, DEEP = ReadRequest("full"), ReadRequest("sweep"), ReadRequest("sweep", deep=True)
 ROWS = [(number, f"value {number}", number + 0.5) for number in range(1, 11)]
 
 
@@ -107,12 +107,12 @@ async def test_damage_is_repaired_by_the_runs_that_can_find_it(either: Engine, d
     assert counts(await either.run(T, SWEEP)) == {"read": 10, "unchanged": 10}
 
 
-@pytest.mark.parametrize("bounds", [SWEEP, DEEP], ids=["sweep", "deep"])
-async def test_a_row_that_was_doubled_is_told(either: Engine, bounds: Bounds) -> None:
+@pytest.mark.parametrize("read_request", [SWEEP, DEEP], ids=["sweep", "deep"])
+async def test_a_row_that_was_doubled_is_told(either: Engine, read_request: ReadRequest) -> None:
     await fill(either)
     alter(either, "INSERT INTO engine.t SELECT * FROM engine.t WHERE id < 4")
     with pytest.raises(CountMismatch, match="the target holds 3 rows whose key another of its rows has"):
-        await either.run(T, bounds)
+        await either.run(T, read_request)
 
 
 async def test_a_deep_sweep_tells_how_many_hashes_were_wrong(either: Engine) -> None:
@@ -230,12 +230,14 @@ async def test_a_new_column_that_is_null_in_old_rows_is_reported(engine: Engine)
     [T, replace(T, deletes="soft"), replace(T, load=Append()), SCD2, SNAPSHOT, replace(SNAPSHOT, load=Replace())],
     ids=["merge", "soft", "append", "scd2", "snapshot", "replace"],
 )
-@pytest.mark.parametrize("bounds", [FULL, DEEP], ids=["full", "deep"])
-async def test_every_load_mode_puts_altered_values_right(either: Engine, stream: Stream, bounds: Bounds) -> None:
+@pytest.mark.parametrize("read_request", [FULL, DEEP], ids=["full", "deep"])
+async def test_every_load_mode_puts_altered_values_right(
+    either: Engine, stream: Stream, read_request: ReadRequest
+) -> None:
     await fill(either, stream)
     before = either.rows("t", order='"id"')
     alter(either, "UPDATE engine.t SET v = 'DAMAGED', n = NULL WHERE id = 3")
-    result = await either.run(stream, bounds)
+    result = await either.run(stream, read_request)
     assert result is not None
     assert values(either) == ROWS
     if isinstance(stream.load, Replace):
@@ -273,15 +275,15 @@ async def test_a_column_made_again_with_another_type_is_refused(either: Engine) 
         await either.run(T, DEEP)
 
 
-@pytest.mark.parametrize("bounds", [Bounds(), SWEEP, FULL, DEEP], ids=["window", "sweep", "full", "deep"])
+@pytest.mark.parametrize("read_request", [ReadRequest(), SWEEP, FULL, DEEP], ids=["window", "sweep", "full", "deep"])
 async def test_a_column_made_again_with_a_type_that_nobody_knows_is_refused_by_every_run(
-    either: Engine, bounds: Bounds
+    either: Engine, read_request: ReadRequest
 ) -> None:
     """Nothing could be compared with it, and its rows would count as unchanged."""
     await fill(either)
     alter(either, "ALTER TABLE engine.t DROP COLUMN v", "ALTER TABLE engine.t ADD COLUMN v TIMETZ")
     with pytest.raises(SchemaConflict, match=r"column v of engine\.t is of a type unknown here.*drop the column"):
-        await either.run(T, bounds)
+        await either.run(T, read_request)
     alter(either, "ALTER TABLE engine.t DROP COLUMN v", "ALTER TABLE engine.t ADD COLUMN remark TIMETZ")
     await either.run(T)
     assert values(either) == ROWS, "an analyst's own column may be of any type"

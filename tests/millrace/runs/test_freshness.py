@@ -11,7 +11,7 @@ import pytest
 
 from millrace import Incremental, Pipeline, Snapshot
 from millrace.runs import extract
-from millrace.runs.choose import Bounds
+from millrace.runs.choose import ReadRequest
 from millrace.warehouse import commit
 from millrace.warehouse.freshness import Freshness
 from tests.support.clocks import clock_that_is_off
@@ -108,8 +108,8 @@ async def test_there_is_no_age_where_none_could_be_told(on_redshift: Together) -
     on_redshift.engine.source("UPDATE orders SET units = NULL WHERE order_id = 1")
     first = await on_redshift.run(pipeline)
     on_redshift.engine.source("UPDATE orders SET units = 1, changed = clock_timestamp(); UPDATE design SET name = 'x'")
-    replay = await on_redshift.run(pipeline, "orders", bounds=Bounds("replay"))
-    backfill = await on_redshift.run(pipeline, "orders", bounds=Bounds(start="2020-01-01T00:00:00+00:00"))
+    replay = await on_redshift.run(pipeline, "orders", read_request=ReadRequest("replay"))
+    backfill = await on_redshift.run(pipeline, "orders", read_request=ReadRequest(start="2020-01-01T00:00:00+00:00"))
     stampless = await on_redshift.run(pipeline, "design")
     assert [one["orders"].loaded for one in (first, replay, backfill)] == [5, 1, 5]
     assert stampless["design"].updated == 3

@@ -113,7 +113,7 @@ async def test_a_model_deletes_most_of_its_rows_only_if_a_person_allows_it(on_re
     with pytest.raises(TooManyDeletes, match=r"model shop\.dim_design"):
         await on_redshift.run(pipeline)
     assert engine.query("SELECT count(*) FROM shop_source.design") == [(ROWS,)], "all or nothing"
-    done = await on_redshift.run(pipeline, bounds=ALLOW_DELETES)
+    done = await on_redshift.run(pipeline, read_request=ALLOW_DELETES)
     assert done["dim_design"].deleted == ROWS - 20
 
 

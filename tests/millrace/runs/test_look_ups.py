@@ -115,13 +115,13 @@ async def test_keys_that_wait_for_the_second_pass_are_bounded_in_number_and_in_s
     monkeypatch.setattr(chunk, "BLOCK_ROWS", 2)
     monkeypatch.setattr(look_up, bound, {"UNSETTLED_KEYS": 2, "UNSETTLED_BYTES": 100}[bound])
     passes: list[int] = []
-    seen = TableSource.seen
+    seen = TableSource.find_in_all_rows
 
     async def counted(source: TableSource, stream: Any, known: Any, keys: chunk.Keys, /) -> set[int]:
         passes.append(len(keys.rows))
         return await seen(source, stream, known, keys)
 
-    monkeypatch.setattr(TableSource, "seen", counted)
+    monkeypatch.setattr(TableSource, "find_in_all_rows", counted)
     lie(before=lambda: engine.source("DELETE FROM t"))
     result = await engine.sweep(T)
     assert result is not None

@@ -8,8 +8,8 @@ import pytest
 
 from millrace import Append, Merge
 from millrace.base.errors import TargetLost
-from millrace.declaration.load_mode import LoadMode
-from millrace.runs.choose import Bounds, Mode
+from millrace.declaration.load_mode_base import LoadMode
+from millrace.runs.choose import Mode, ReadRequest
 from millrace.warehouse.ledger.ledger import Ledger
 from tests.support import shop
 from tests.support.engine import Engine, Together, pipeline_of
@@ -31,7 +31,7 @@ async def test_a_target_that_was_lost_after_the_read_is_not_made_of_the_window_a
     with pytest.raises(TargetLost, match=r"holds only what changed.*--full"):
         either.load(stream, batch)
     assert len(either.query("SELECT * FROM millrace.batches")) == 1, "the position did not move"
-    await either.run(stream, Bounds("full"))
+    await either.run(stream, ReadRequest("full"))
     assert len(either.rows("notes")) == ROWS + 1
 
 
@@ -68,12 +68,12 @@ async def test_a_backfill_does_not_make_a_target_that_was_dropped(engine: Engine
     await engine.deliver(NOTES)
     lose(engine, "DROP TABLE engine.notes")
     with pytest.raises(TargetLost):
-        await engine.run(NOTES, Bounds(start="2020-01-01T00:00:00+00:00"))
+        await engine.run(NOTES, ReadRequest(start="2020-01-01T00:00:00+00:00"))
 
 
 async def test_a_first_load_by_backfill_makes_its_target(engine: Engine) -> None:
     fill(engine)
-    result = await engine.run(NOTES, Bounds(start="2020-01-01T00:00:00+00:00"))
+    result = await engine.run(NOTES, ReadRequest(start="2020-01-01T00:00:00+00:00"))
     assert result is not None
     assert result.inserted == ROWS
     assert engine.warehouse.find_state(pipeline_of(NOTES), NOTES).position is None
@@ -92,7 +92,7 @@ async def test_a_run_that_reads_everything_fills_a_target_that_was_lost(either: 
     fill(either)
     await either.deliver(NOTES)
     lose(either, loss)
-    result = await either.run(NOTES, Bounds(mode))
+    result = await either.run(NOTES, ReadRequest(mode))
     assert result is not None
     assert result.inserted == ROWS
 
@@ -125,5 +125,5 @@ async def test_a_models_table_that_was_dropped_is_not_made_of_changes_alone(on_r
     engine.source("INSERT INTO orders VALUES (7, 1, 70, '2024-03-07')")
     with pytest.raises(TargetLost, match=r"shop\.fact_order is not there any more.*--full"):
         await on_redshift.run(shop.SHOP)
-    await on_redshift.run(shop.SHOP, bounds=Bounds("full"))
+    await on_redshift.run(shop.SHOP, read_request=ReadRequest("full"))
     assert engine.query("SELECT count(*) FROM shop.fact_order") == [(7,)]

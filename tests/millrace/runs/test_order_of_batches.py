@@ -10,7 +10,7 @@ import pytest
 from millrace import Incremental, Stream
 from millrace.base.errors import Superseded
 from millrace.lake.batch import Batch
-from millrace.runs.choose import Bounds, Mode
+from millrace.runs.choose import Mode, ReadRequest
 from tests.support import shop
 from tests.support.changed_batches import change_batch
 from tests.support.engine import Engine, Together, pipeline_of
@@ -47,7 +47,7 @@ async def test_a_source_whose_clock_was_ahead_and_is_right_again_goes_on(either:
     await deliver_ahead(either)
     either.source("INSERT INTO notes VALUES (3, 'right again'); UPDATE notes SET body = 'changed' WHERE id = 1")
     either.source("UPDATE notes SET changed = clock_timestamp() WHERE id = 1")
-    result = await either.run(NOTES, Bounds(mode))
+    result = await either.run(NOTES, ReadRequest(mode))
     assert result is not None
     assert either.rows("notes", "id", "body") == [(1, "changed"), (2, "ahead"), (3, "right again")]
     if mode != "full":
@@ -132,8 +132,8 @@ async def test_rejects_of_the_newest_batch_come_first_whatever_the_clocks_said(e
     )
     await deliver_ahead(engine)
     engine.source("INSERT INTO notes VALUES (3, '-infinity')")
-    await engine.run(NOTES, Bounds("incremental"))
-    found = engine.warehouse.open_rejects(pipeline_of(NOTES), NOTES)
+    await engine.run(NOTES, ReadRequest("incremental"))
+    found = engine.warehouse.list_open_rejects(pipeline_of(NOTES), NOTES)
     assert found[0].batch_id == engine.batches[-1].batch_id
 
 

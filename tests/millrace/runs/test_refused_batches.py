@@ -12,8 +12,8 @@ from millrace import Append, Incremental, Merge, Queue, Stream
 from millrace.base.errors import TooManyRejects
 from millrace.base.types import INT64
 from millrace.declaration.consent import Consent
-from millrace.declaration.load_mode import LoadMode
-from millrace.runs.choose import Bounds, Mode
+from millrace.declaration.load_mode_base import LoadMode
+from millrace.runs.choose import Mode, ReadRequest
 from millrace.runs.quarantine import read_open_rejects, read_refused_rejects
 from tests.support.engine import Engine, pipeline_of
 from tests.support.queue_messages import LATER, NOON, collect
@@ -93,7 +93,7 @@ async def test_a_person_lets_messages_through_that_were_refused(engine: Engine) 
     send(engine, BAD, "bad", 20)
     with pytest.raises(TooManyRejects, match="--accept-rejects"):
         await engine.run(ORDERS)
-    result = await engine.run(ORDERS, Bounds(consent=ACCEPTED))
+    result = await engine.run(ORDERS, ReadRequest(consent=ACCEPTED))
     assert result and (result.inserted, result.rejected) == (2, 20)
     assert (refused(engine), kept(engine)) == ([], 20)
     send(engine, GOOD, "later", 1, minutes=1)
@@ -122,13 +122,13 @@ async def test_rows_of_a_table_that_were_refused_are_listed_until_the_stream_goe
     engine.source("INSERT INTO sums (amount) SELECT -1 FROM generate_series(1, 12)")
     for _ in range(2):
         with pytest.raises(TooManyRejects, match="12 contract_min_exclusive of amount"):
-            await engine.run(SUMS, Bounds(mode))
+            await engine.run(SUMS, ReadRequest(mode))
     assert refused(engine, SUMS) == [("contract_min_exclusive", "amount", 12)]
     assert kept(engine, SUMS) == 0
-    assert await engine.run(SUMS, Bounds("replay")) is None, "what was refused is read again by the next run"
+    assert await engine.run(SUMS, ReadRequest("replay")) is None, "what was refused is read again by the next run"
     assert refused(engine, SUMS), "a replay does not go on"
     engine.source("UPDATE sums SET amount = 2, changed = clock_timestamp() WHERE amount < 0")
-    result = await engine.run(SUMS, Bounds(mode))
+    result = await engine.run(SUMS, ReadRequest(mode))
     assert result and result.rejected == 0
     assert refused(engine, SUMS) == []
 
@@ -141,12 +141,12 @@ async def test_a_backfill_that_was_refused_is_listed_until_it_is_let_through_and
         "INSERT INTO sums (amount, changed) SELECT -1, '2020-01-01' FROM generate_series(1, 11);"
         "INSERT INTO sums (amount) SELECT 1 FROM generate_series(1, 5)"
     )
-    await engine.run(SUMS, Bounds(consent=ACCEPTED))
+    await engine.run(SUMS, ReadRequest(consent=ACCEPTED))
     engine.source("UPDATE sums SET amount = -2 WHERE amount < 0; INSERT INTO sums (amount) SELECT -3 FROM sums")
     with pytest.raises(TooManyRejects):
         await engine.run(SUMS)
     assert refused(engine, SUMS) == [("contract_min_exclusive", "amount", 16)]
-    backfill = Bounds(start="2019-01-01T00:00:00+00:00", end="2021-01-01T00:00:00+00:00")
+    backfill = ReadRequest(start="2019-01-01T00:00:00+00:00", end="2021-01-01T00:00:00+00:00")
     engine.source("INSERT INTO sums (amount, changed) SELECT -4, '2020-01-02' FROM generate_series(1, 13)")
     with pytest.raises(TooManyRejects):
         await engine.run(SUMS, backfill)

@@ -16,7 +16,7 @@ from millrace.base.errors import TooManyRejects
 from millrace.base.types import INT64
 from millrace.declaration.consent import Consent
 from millrace.lake.manifest import read_manifest
-from millrace.runs.choose import Bounds, Mode
+from millrace.runs.choose import Mode, ReadRequest
 from millrace.runs.quarantine import read_open_rejects
 from tests.support.engine import Engine, counts, pipeline_of
 from tests.support.lost_objects import replace_without
@@ -151,8 +151,8 @@ async def test_a_person_can_let_a_batch_through_that_has_too_many_rejects(engine
     engine.source("UPDATE sums SET amount = -amount, changed = clock_timestamp()")
     strict = replace(STREAM, max_rejects=0)
     with pytest.raises(TooManyRejects, match="--accept-rejects"):
-        await engine.run(strict, Bounds(mode))
-    result = await engine.run(strict, Bounds(mode, consent=Consent(accept_rejects=True)))
+        await engine.run(strict, ReadRequest(mode))
+    result = await engine.run(strict, ReadRequest(mode, consent=Consent(accept_rejects=True)))
     assert counts(result)["rejected"] == 2
     assert read_manifest(engine.store, engine.batches[-1].manifest_key).consent.accept_rejects
 

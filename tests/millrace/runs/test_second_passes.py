@@ -42,14 +42,14 @@ async def test_a_pass_over_a_table_sees_keys_of_every_type(engine: Engine, type_
         engine.source(f"INSERT INTO t VALUES ('{value}')")
     source = engine.table_source(T)
     async with source.read(T, (), Window()) as reading:
-        (frame,) = [chunk.frame async for chunk in reading.chunks()]
+        (frame,) = [chunk.frame async for chunk in reading.read_chunks()]
     own = frame.select("id").rows()
     engine.source(f"DELETE FROM t WHERE id = '{TYPES[type_name][0]}'")
     left = [{index} for index, (value,) in enumerate(own) if value != own[0][0]]
-    assert sorted(await source.seen(T, (), Keys(("id",), own)), key=min) == left
+    assert sorted(await source.find_in_all_rows(T, (), Keys(("id",), own)), key=min) == left
     for keys in source.keys_of(coordinates(frame)):
-        assert sorted(await source.seen(T, (), keys), key=min) == left
-    assert await source.seen(T, (), Keys(("id",), own[:1])) == []
+        assert sorted(await source.find_in_all_rows(T, (), keys), key=min) == left
+    assert await source.find_in_all_rows(T, (), Keys(("id",), own[:1])) == []
 
 
 @pytest.mark.parametrize(
@@ -67,11 +67,13 @@ async def test_a_row_is_seen_once_however_its_key_is_spelled(
 ) -> None:
     engine.source(f"CREATE TABLE t (id {type_name} PRIMARY KEY, changed timestamptz DEFAULT now())")
     engine.source(f"INSERT INTO t VALUES ('{spellings[0]}')")
-    seen = await engine.table_source(T).seen(T, (), Keys(("id",), [(text,) for text in spellings]))
+    seen = await engine.table_source(T).find_in_all_rows(T, (), Keys(("id",), [(text,) for text in spellings]))
     assert seen == [set(range(len(spellings)))]
 
 
 async def test_a_key_that_is_no_value_of_its_type_counts_as_seen(engine: Engine) -> None:
     engine.source("CREATE TABLE t (id date PRIMARY KEY, changed timestamptz DEFAULT now())")
     engine.source("INSERT INTO t VALUES ('2024-01-01')")
-    assert await engine.table_source(T).seen(T, (), Keys(("id",), [("infinity",), ("2024-01-02",)])) == [{0}]
+    assert await engine.table_source(T).find_in_all_rows(T, (), Keys(("id",), [("infinity",), ("2024-01-02",)])) == [
+        {0}
+    ]

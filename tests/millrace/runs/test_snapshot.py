@@ -38,7 +38,7 @@ def replica(engine: Engine) -> list[tuple[object, ...]]:
 
 
 def open_rejects(engine: Engine, pipeline: Pipeline, stream: Stream) -> list[tuple[str, str, int]]:
-    return [(one.reason, one.field, one.rows) for one in engine.warehouse.open_rejects(pipeline, stream)]
+    return [(one.reason, one.field, one.rows) for one in engine.warehouse.list_open_rejects(pipeline, stream)]
 
 
 async def test_every_run_finds_what_came_changed_and_left(together: Together) -> None:

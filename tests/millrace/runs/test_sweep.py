@@ -17,7 +17,7 @@ from millrace import Incremental, Snapshot, Stream
 from millrace.base.errors import ConfigurationError
 from millrace.declaration.captures import DeletePolicy
 from millrace.lake.batch import MANIFEST_NAME, SCANS
-from millrace.runs.choose import Bounds
+from millrace.runs.choose import ReadRequest
 from millrace.sources import chunk
 from millrace.warehouse.warehouse import Warehouse
 from tests.support.engine import NOW, Engine, counts
@@ -53,7 +53,7 @@ async def test_silent_updates_inserts_and_deletes_arrive(either: Engine) -> None
 
 async def test_a_sweep_of_a_stream_that_was_never_loaded_reads_it_as_a_whole(engine: Engine) -> None:
     fill(engine)
-    assert counts(await engine.run(NOTES, Bounds("sweep"))) == {"read": 10, "inserted": 10}
+    assert counts(await engine.run(NOTES, ReadRequest("sweep"))) == {"read": 10, "inserted": 10}
     assert engine.batches[-1].kind == "window"
 
 
@@ -68,14 +68,14 @@ async def test_a_second_sweep_finds_everything_unchanged_and_rewrites_nothing(ei
 @pytest.mark.parametrize(
     ("stream", "mode", "files"),
     [
-        (NOTES, Bounds("sweep"), [MANIFEST_NAME]),
-        (NOTES, Bounds("sweep", deep=True), [MANIFEST_NAME]),
+        (NOTES, ReadRequest("sweep"), [MANIFEST_NAME]),
+        (NOTES, ReadRequest("sweep", deep=True), [MANIFEST_NAME]),
         (replace(NOTES, capture=Snapshot()), NOW, [MANIFEST_NAME, "part-00000.parquet"]),
     ],
     ids=["sweep", "deep sweep", "snapshot"],
 )
 async def test_what_finds_nothing_leaves_a_row_in_the_ledger_and(
-    either: Engine, stream: Stream, mode: Bounds, files: list[str]
+    either: Engine, stream: Stream, mode: ReadRequest, files: list[str]
 ) -> None:
     """Its manifest; a snapshot its rows, too, and the list of them that COPY reads. The scan of a sweep expires."""
     fill(either)

@@ -14,7 +14,7 @@ from millrace import Incremental, Stream
 from millrace.drivers.mongo_client import open_client
 from millrace.sources import mongo
 from millrace.sources.chunk import Keys, Window
-from millrace.sources.mongo import MongoSource, shown
+from millrace.sources.mongo import MongoSource, find_shown_until
 from tests.support.engine import Engine
 
 NOW = datetime(2026, 1, 5, 10, tzinfo=UTC)
@@ -74,10 +74,10 @@ async def read_once(url: str, stream: Stream) -> tuple[str | None, str]:
     client = open_client(url)
     source = MongoSource(client)
     async with source.read(stream, (), Window()) as reading:
-        assert [chunk.frame.height async for chunk in reading.chunks()] == [1]
+        assert [chunk.frame.height async for chunk in reading.read_chunks()] == [1]
         assert await reading.count() == 1
         await reading.sample(1)
-        await source.existing(stream, (), Keys(("_id",), [(1,)]))
+        await source.find_existing(stream, (), Keys(("_id",), [(1,)]))
     client.close()
     return reading.facts.next_position, reading.facts.note
 
@@ -111,7 +111,7 @@ async def test_a_position_is_no_later_than_what_the_member_shows(
     async def hello(source: MongoSource) -> dict[str, Any]:
         return LAGGING
 
-    monkeypatch.setattr(MongoSource, "hello", hello)
+    monkeypatch.setattr(MongoSource, "ask_hello", hello)
     position, note = await read_once(engine.mongo_url, papers[0])
     assert position == (NOW - timedelta(minutes=9) - mongo.DEFAULT_OVERLAP).isoformat()
     assert note == ""
@@ -123,7 +123,7 @@ async def test_a_member_that_does_not_tell_is_told_in_the_report(
     async def hello(source: MongoSource) -> dict[str, Any]:
         return {"localTime": datetime.now(UTC), "secondary": True, "isWritablePrimary": False}
 
-    monkeypatch.setattr(MongoSource, "hello", hello)
+    monkeypatch.setattr(MongoSource, "ask_hello", hello)
     await engine.deliver(papers[0])
     assert "does not tell how far it has followed" in engine.batches[-1].note
 
@@ -150,5 +150,5 @@ async def test_a_position_goes_as_far_as_each_kind_of_server_shows(
     hello: dict[str, Any], options: str, moment: datetime, is_known: bool
 ) -> None:
     client = open_client(f"mongodb://127.0.0.1:1/{options}")
-    assert shown(hello, client) == (moment, "" if is_known else mongo.UNKNOWN_LAG)
+    assert find_shown_until(hello, client) == (moment, "" if is_known else mongo.UNKNOWN_LAG)
     client.close()

@@ -33,7 +33,7 @@ async def test_rows_are_found_by_their_keys_and_no_others(mysql_shop: Engine, bl
     _, found = await taken(source, stream, Keys(names, [rows[number] for number in every_other]))
     assert sorted(found["number"]) == every_other
     table.delete(0)
-    assert await source.existing(stream, (), Keys(names, rows)) == set(rows[1:])
+    assert await source.find_existing(stream, (), Keys(names, rows)) == set(rows[1:])
 
 
 async def test_a_row_with_a_binary_key_is_replayed(mysql_shop: Engine) -> None:

@@ -32,7 +32,7 @@ async def test_a_read_that_is_left_leaves_nothing_behind(
     source = source_at(mysql_shop.mysql_url, chunk_bytes=CHUNK)
     for pause in pauses_seconds:
         async with source.read(mysql_many, (), Window()) as reading:
-            chunks = reading.chunks()
+            chunks = reading.read_chunks()
             await anext(chunks)
             assert len(sessions(mysql, mysql_shop)) == 1
             await asyncio.sleep(pause)
@@ -48,7 +48,7 @@ async def test_a_read_that_is_killed_is_worth_another_run(
 ) -> None:
     source = source_at(mysql_shop.mysql_url, chunk_bytes=CHUNK)
     async with source.read(mysql_many, (), Window()) as reading:
-        chunks = reading.chunks()
+        chunks = reading.read_chunks()
         await anext(chunks)
         (session,) = sessions(mysql, mysql_shop)
         mysql.execute(f"{kill} {session}")
@@ -65,7 +65,7 @@ async def test_a_table_that_is_changed_while_it_is_read_is_worth_another_run(
     async with source.read(mysql_notes, (), Window()) as reading:
         mysql_shop.mysql(f"ALTER TABLE {mysql_notes.name} FORCE")
         with pytest.raises(RetryableError, match=f"stream {mysql_notes.name}"):
-            await anext(reading.chunks())
+            await anext(reading.read_chunks())
 
 
 async def test_a_read_holds_a_few_chunks_however_large_the_table(
@@ -74,7 +74,7 @@ async def test_a_read_holds_a_few_chunks_however_large_the_table(
     """While nobody asks for more, the server waits with the rest."""
     source = source_at(mysql_shop.mysql_url, chunk_bytes=CHUNK)
     async with source.read(mysql_many, (), Window()) as reading:
-        chunks = reading.chunks()
+        chunks = reading.read_chunks()
         sizes = [len((await anext(chunks)).frame)]
         (session,) = sessions(mysql, mysql_shop)
         sending = f"SELECT 1 FROM information_schema.processlist WHERE id = {session} AND command = 'Query'"
@@ -91,7 +91,7 @@ async def test_a_sample_is_drawn_in_the_snapshot_of_the_read(mysql_shop: Engine,
     source = source_at(mysql_shop.mysql_url)
     async with source.read(mysql_notes, (), Window()) as reading:
         mysql_shop.mysql(f"DELETE FROM {mysql_notes.name}")
-        assert sum([len(chunk.frame) async for chunk in reading.chunks()]) == 4096
+        assert sum([len(chunk.frame) async for chunk in reading.read_chunks()]) == 4096
         count, sample = await reading.sample(400)
     assert count == 4096
     assert 200 < sum(len(chunk.frame) for chunk in sample) < 600

@@ -18,7 +18,7 @@ from local.stack import Stack
 from millrace import Incremental, Stream
 from millrace.sources.chunk import ReadFacts, Window
 from millrace.sources.mysql import MySQLSource
-from millrace.sources.mysql_replica import CLUSTER, HALTED, LAG_UNKNOWN, REPLICA, Following, following
+from millrace.sources.mysql_replica import CLUSTER, HALTED, LAG_UNKNOWN, REPLICA, Following, find_following
 from tests.conftest import unique
 from tests.support.replicas import BLIND, HOUR, started, until
 
@@ -222,9 +222,9 @@ SERVERS = [
 def test_every_form_of_a_mysql_replica_is_recognised(
     variables: dict[str, str], answers: dict[str, Any], expected: Following
 ) -> None:
-    assert following(Connection(answers), variables, has_appliers=False) == expected
+    assert find_following(Connection(answers), variables, has_appliers=False) == expected
 
 
 def test_threads_of_replication_tell_a_replica_that_may_not_be_asked() -> None:
     connection = Connection({"SHOW REPLICA STATUS": DENIED})
-    assert following(connection, {"read_only": "OFF"}, has_appliers=True) == Following(LAG_UNKNOWN)
+    assert find_following(connection, {"read_only": "OFF"}, has_appliers=True) == Following(LAG_UNKNOWN)

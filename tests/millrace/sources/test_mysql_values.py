@@ -182,7 +182,7 @@ async def frames(
     """What arrives and what is rejected."""
     one = stream("edges", source.rpartition("/")[2])
     async with MySQLSource(connect, chunk_bytes).read(one, (), Window()) as reading:
-        chunks = [chunk async for chunk in reading.chunks()]
+        chunks = [chunk async for chunk in reading.read_chunks()]
     return pl.concat(chunk.frame for chunk in chunks), pl.concat(chunk.rejected for chunk in chunks)
 
 

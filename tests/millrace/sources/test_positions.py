@@ -18,7 +18,7 @@ from local.stack import Stack
 from millrace import Incremental, Stream
 from millrace.drivers.mongo_client import open_client
 from millrace.drivers.psycopg_errors import statement
-from millrace.runs.choose import Bounds
+from millrace.runs.choose import ReadRequest
 from millrace.sources import position
 from millrace.sources.chunk import Keys, ReadFacts, Window
 from millrace.sources.mongo import MongoSource
@@ -54,7 +54,7 @@ def blind(notes: Engine, stack: Stack) -> Iterator[Engine]:
 async def read_of(engine: Engine, stream: Stream, selection: Window | Keys | None = None) -> tuple[ReadFacts, int]:
     """What a read says, and how many rows it gives."""
     async with engine.table_source(stream).read(stream, (), selection or Window()) as reading:
-        return reading.facts, sum([chunk.frame.height async for chunk in reading.chunks()])
+        return reading.facts, sum([chunk.frame.height async for chunk in reading.read_chunks()])
 
 
 def started(read: ReadFacts) -> datetime:
@@ -250,15 +250,15 @@ async def test_a_position_in_the_future_of_the_source_reads_everything_and_says_
 
 
 @pytest.mark.parametrize(
-    "bounds",
-    [Bounds(start=PAST), Bounds(end=FUTURE), Bounds(start=PAST, end=FUTURE), Bounds("replay")],
+    "read_request",
+    [ReadRequest(start=PAST), ReadRequest(end=FUTURE), ReadRequest(start=PAST, end=FUTURE), ReadRequest("replay")],
     ids=["from", "to", "from and to", "replay"],
 )
-async def test_only_a_read_of_all_that_follows_advances_the_position(notes: Engine, bounds: Bounds) -> None:
+async def test_only_a_read_of_all_that_follows_advances_the_position(notes: Engine, read_request: ReadRequest) -> None:
     notes.source("ALTER TABLE notes ADD share numeric; INSERT INTO notes VALUES (2, now(), 'NaN')")
     await notes.run(NOTES)
     begun = notes.batches[-1].progress.position
-    await notes.run(NOTES, bounds)
+    await notes.run(NOTES, read_request)
     assert (notes.batches[-1].counts.read > 0, notes.batches[-1].progress.position) == (True, None)
     assert notes.warehouse.find_state(pipeline_of(NOTES), NOTES).position == begun
 
@@ -285,6 +285,6 @@ async def test_documents_after_a_position_in_the_future_are_read(engine: Engine,
     opened = open_client(engine.mongo_url)
     tomorrow = (datetime.now(UTC) + AHEAD).isoformat()
     async with MongoSource(opened).read(stream, (), Window(tomorrow)) as reading:
-        assert sum([chunk.frame.height async for chunk in reading.chunks()]) == 1
+        assert sum([chunk.frame.height async for chunk in reading.read_chunks()]) == 1
         assert "ahead of the source's clock" in reading.facts.note
     opened.close()

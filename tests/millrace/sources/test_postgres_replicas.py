@@ -63,7 +63,7 @@ async def read_of(server: PostgresServer, lower: str | None = None) -> tuple[Rea
     """What a read of the table says, and the keys that it gives."""
     source = PostgresSource(lambda: psycopg2.connect(server.url()))
     async with source.read(NOTES, (), Window(lower)) as reading:
-        return reading.facts, sorted([number async for chunk in reading.chunks() for number in chunk.frame["id"]])
+        return reading.facts, sorted([number async for chunk in reading.read_chunks() for number in chunk.frame["id"]])
 
 
 async def test_rows_replayed_later_than_any_overlap_arrive(primary: PostgresServer, replica: PostgresServer) -> None:

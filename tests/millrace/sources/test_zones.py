@@ -59,7 +59,7 @@ async def insert_between(engine: Engine, stream: Stream = NOTES, values: str = "
 async def read_ids(engine: Engine, stream: Stream, lower: str | None, upper: str | None = None) -> list[int]:
     """Keys of the rows that a window selects."""
     async with engine.table_source(stream).read(stream, (), Window(lower, upper)) as reading:
-        return sorted([number async for chunk in reading.chunks() for number in chunk.frame["id"]])
+        return sorted([number async for chunk in reading.read_chunks() for number in chunk.frame["id"]])
 
 
 @pytest.mark.parametrize("set_zone", [of_the_database, of_the_role, of_the_role_in_the_database])

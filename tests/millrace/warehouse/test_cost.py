@@ -11,7 +11,7 @@ import pytest
 from local.stack import Stack
 from millrace import Append, Merge, Pipeline, Scd2
 from millrace.blocks.store import BucketStore
-from millrace.declaration.load_mode import LoadMode
+from millrace.declaration.load_mode_base import LoadMode
 from tests.support.bound_facts import BIND, MADE, ORDERS, PEOPLE, PERSON, a_person, an_order, fill
 from tests.support.engine import Engine, Together, engine_between
 

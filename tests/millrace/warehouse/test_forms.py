@@ -12,13 +12,13 @@ import pytest
 
 from millrace import Append, History, Incremental, Merge, Model, Pipeline, Replace, Scd2, Snapshot, Stream
 from millrace.base.errors import SchemaConflict
-from millrace.declaration.load_mode import LoadMode
-from millrace.runs.choose import Bounds
+from millrace.declaration.load_mode_base import LoadMode
+from millrace.runs.choose import ReadRequest
 from tests.support.engine import Engine, Together, counts
 
 ITEMS = Stream("items", "postgres:public.items", "id", Incremental("stamp", timedelta(0)), sweep="every run")
 VERSIONED = Scd2("item_key", effective_from="stamp")
-FULL = Bounds("full")
+FULL = ReadRequest("full")
 
 
 class Item(dy.Schema):
@@ -106,9 +106,9 @@ async def test_another_load_mode_is_refused_and_nothing_changes(
         refusal = refusal.replace("by Merge", "by a mode without versions")
     before = content(engine)
     change(engine, 5)
-    for bounds in (Bounds(), FULL):
+    for read_request in (ReadRequest(), FULL):
         with pytest.raises(SchemaConflict, match=refusal) as refused:
-            await on_redshift.run(shop(then), bounds=bounds)
+            await on_redshift.run(shop(then), read_request=read_request)
         assert "millrace reload shop item" in refused.value.remedy
         assert "as before" in refused.value.remedy
     assert content(engine) == before
@@ -118,9 +118,9 @@ async def test_another_load_mode_is_refused_and_nothing_changes(
 async def test_a_stream_of_another_load_mode_is_refused_before_it_is_compared(either: Engine) -> None:
     fill(either)
     await either.run(ITEMS)
-    for bounds in (Bounds(), FULL, Bounds("sweep")):
+    for read_request in (ReadRequest(), FULL, ReadRequest("sweep")):
         with pytest.raises(SchemaConflict, match=r"loaded by Merge, .* load=Scd2") as refused:
-            await either.run(replace(ITEMS, load=VERSIONED), bounds)
+            await either.run(replace(ITEMS, load=VERSIONED), read_request)
     assert "another target, or drop engine.items" in refused.value.remedy
     either.query("DROP TABLE engine.items")
     assert counts(await either.run(replace(ITEMS, load=VERSIONED))) == {"read": 2, "inserted": 2}
@@ -132,8 +132,10 @@ RENAMED = Scd2("key_of_item", effective_from="stamp", start="valid_from", end="v
 
 
 @pytest.mark.both_warehouses
-@pytest.mark.parametrize("bounds", [Bounds(), FULL], ids=["run", "full"])
-async def test_renamed_columns_of_versions_are_renamed_in_the_table(together: Together, bounds: Bounds) -> None:
+@pytest.mark.parametrize("read_request", [ReadRequest(), FULL], ids=["run", "full"])
+async def test_renamed_columns_of_versions_are_renamed_in_the_table(
+    together: Together, read_request: ReadRequest
+) -> None:
     """Of a model whose stream has nothing to read as well."""
     engine = together.engine
     fill(engine)
@@ -149,11 +151,11 @@ async def test_renamed_columns_of_versions_are_renamed_in_the_table(together: To
             ("is_current", "is_valid"),
         )
     ]
-    result = await together.run(shop(RENAMED), bounds=bounds)
+    result = await together.run(shop(RENAMED), read_request=read_request)
     assert content(engine) == before
     assert [text for one in result.values() for text in one.changes] == (told if result else [])
     change(engine, 5)
-    await together.run(shop(RENAMED), bounds=bounds)
+    await together.run(shop(RENAMED), read_request=read_request)
     assert engine.query("SELECT id, name, valid_from, is_valid FROM shop.item ORDER BY 1, 3") == [
         (1, "one", datetime(2024, 3, 1), False),  # noqa: DTZ001 - UTC
         (1, "one!", datetime(2024, 3, 5), True),  # noqa: DTZ001 - UTC
@@ -258,7 +260,7 @@ async def test_append_becomes_merge_and_says_what_is_old(on_redshift: Together) 
     result = await on_redshift.run(shop(Merge()))
     assert "stay as they came first until they are read again" in " ".join(result["item"].changes)
     assert engine.query("SELECT name FROM shop.item ORDER BY id") == [("one",), ("zwei",)]
-    await on_redshift.run(shop(Merge()), bounds=FULL)
+    await on_redshift.run(shop(Merge()), read_request=FULL)
     assert engine.query("SELECT name FROM shop.item ORDER BY id") == [("one!",), ("zwei",)]
 
 
@@ -288,7 +290,7 @@ async def test_another_result_of_a_model_is_told_with_what_fills_the_rows_that_a
     assert "let column stamp of shop.item be NULL" in told
     assert "millrace run shop --full" in told
     assert engine.query("SELECT id, length FROM shop.item ORDER BY 1") == [(1, 4), (2, None)]
-    await together.run(other, bounds=FULL)
+    await together.run(other, read_request=FULL)
     assert engine.query("SELECT id, length FROM shop.item ORDER BY 1") == [(1, 4), (2, 3)]
 
 

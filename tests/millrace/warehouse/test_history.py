@@ -10,7 +10,7 @@ import pytest
 from millrace import Incremental
 from millrace.base.errors import FatalError
 from millrace.lake.batch import Batch
-from millrace.runs.choose import Bounds
+from millrace.runs.choose import ReadRequest
 from tests.support.engine import Together
 from tests.support.shop import FACT_ORDER, ORDERS, SHOP, fill, versions
 
@@ -86,7 +86,7 @@ async def test_altered_values_are_put_right_by_a_full_run_and_make_no_version(to
     before = history(together)
     together.engine.query("UPDATE shop.fact_order SET units = 7 WHERE record_id IN (10005, 30001)")
     together.engine.query("UPDATE shop_source.orders SET units = 7 WHERE order_id = 3")
-    results = await together.run(LONE, bounds=Bounds("full"))
+    results = await together.run(LONE, read_request=ReadRequest("full"))
     assert {name: (one.inserted, one.updated) for name, one in results.items()} == {
         "orders": (0, 1),
         "fact_order": (0, 2),
@@ -102,7 +102,7 @@ async def test_a_column_that_a_model_lost_is_filled_by_a_full_run_alone(on_redsh
     with pytest.raises(FatalError, match=r"the target has lost units, .* `millrace run shop --full`"):
         await on_redshift.run(LONE)
     on_redshift.engine.source("UPDATE orders SET units = 40 WHERE order_id = 4")
-    await on_redshift.run(LONE, bounds=Bounds("full"))
+    await on_redshift.run(LONE, read_request=ReadRequest("full"))
     latest = "SELECT units FROM shop.fact_order WHERE record_id IN (10005, 20002, 30001) ORDER BY record_id"
     assert on_redshift.engine.query(latest) == [(10,), (-1,), (30,)]
     assert len(history(on_redshift)) == len(before)

@@ -70,9 +70,9 @@ def test_two_runs_that_take_a_stream_for_the_first_time_do_not_both_get_it(eithe
         assert Ledger(connection).version, "which asks the catalog"
     first, second = runs
     clock = either.warehouse.dialect.clock
-    assert lease.take(first, clock, "engine", "fresh", "run A") == 1
+    assert lease.take_lease(first, clock, "engine", "fresh", "run A") == 1
     with pytest.raises(StreamBusy, match="run A holds the stream"):
-        lease.take(second, clock, "engine", "fresh", "run B")
+        lease.take_lease(second, clock, "engine", "fresh", "run B")
     for connection in runs:
         connection.close()
     assert either.query("SELECT token, holder FROM millrace.leases WHERE stream = 'fresh'") == [(1, "run A")]

@@ -20,7 +20,7 @@ from millrace.base.errors import ConfigurationError
 from millrace.lake.manifest import read_manifest
 from millrace.warehouse.ledger import versions
 from millrace.warehouse.ledger.ledger import Ledger
-from millrace.warehouse.ledger.versions import VERSION, upgrade, version_of
+from millrace.warehouse.ledger.versions import VERSION, read_version, upgrade
 from tests.support.engine import Engine, pipeline_of
 
 OLD = Path(__file__).parent / "ledger_of_413b178"
@@ -46,7 +46,7 @@ def install(engine: Engine) -> None:
 
 def version(engine: Engine) -> int:
     with closing(engine.connect_warehouse()) as connection:
-        return version_of(connection)
+        return read_version(connection)
 
 
 async def test_a_stream_goes_on_from_the_position_that_an_earlier_version_left(either: Engine) -> None:
@@ -91,7 +91,7 @@ def test_what_an_earlier_version_recorded_can_be_read_before_the_upgrade(engine:
     install(engine)
     pipeline = pipeline_of(NOTES)
     assert engine.warehouse.find_state(pipeline, NOTES).position == "2025-11-30T07:56:25.783037+00:00"
-    assert [one.reason for one in engine.warehouse.open_rejects(pipeline, NOTES)] == ["infinite_date"]
+    assert [one.reason for one in engine.warehouse.list_open_rejects(pipeline, NOTES)] == ["infinite_date"]
     assert version(engine) == 1
 
 
@@ -124,7 +124,7 @@ def test_two_runs_that_upgrade_at_once_do_it_once(either: Engine) -> None:
     with closing(first), closing(second):
         with first.cursor() as cursor:
             cursor.execute("LOCK TABLE millrace.batches")
-        assert version_of(second) == 1
+        assert read_version(second) == 1
         upgrading = in_thread(lambda: upgrade(second))
         upgrading.join(0.2)
         assert upgrading.is_alive()
@@ -139,7 +139,7 @@ def test_a_newer_ledger_is_refused_with_the_remedy(either: Engine) -> None:
     either.query(f"INSERT INTO millrace.version VALUES ({VERSION + 1}, '2030-01-01+00')")
     refusal = rf"has version {VERSION + 1}.*versions up to {VERSION}.*Remedy: run the version of Millrace"
     with pytest.raises(ConfigurationError, match=refusal):
-        either.warehouse.open_rejects(pipeline_of(NOTES), NOTES)
+        either.warehouse.list_open_rejects(pipeline_of(NOTES), NOTES)
     with (
         pytest.raises(ConfigurationError, match=refusal),
         either.warehouse.lease(pipeline_of(NOTES), NOTES, "run A"),
@@ -172,7 +172,7 @@ def test_a_ledger_whose_new_tables_a_user_may_not_read_is_not_taken_for_an_old_o
         for table in ("version", "sources"):
             cursor.execute(f"ALTER TABLE millrace.{table} OWNER TO CURRENT_USER")
     with pytest.raises(ConfigurationError, match="permission denied for table version"):
-        postgres_engine.warehouse.open_rejects(pipeline_of(NOTES), NOTES)
+        postgres_engine.warehouse.list_open_rejects(pipeline_of(NOTES), NOTES)
 
 
 def in_thread(step: Callable[[], None]) -> threading.Thread:

@@ -16,12 +16,12 @@ import pytest
 
 from millrace import Incremental, Model, Pipeline, Scd2, Stream
 from millrace.base.errors import ConfigurationError
-from millrace.runs.choose import Bounds
+from millrace.runs.choose import ReadRequest
 from millrace.runs.reload import find_applied_groups, reload_model
 from tests.support.engine import Together
 
 NO_OVERLAP = timedelta(0)
-FULL = Bounds("full")
+FULL = ReadRequest("full")
 BEGINNING = datetime(1900, 1, 1)  # noqa: DTZ001 - as the warehouse has moments
 OPEN = datetime(9999, 12, 31, 23, 59, 59)  # noqa: DTZ001 - the same
 
@@ -147,8 +147,8 @@ async def test_any_order_and_any_batches_of_a_log_give_the_same_versions(togethe
         await together.run(rates(TIED))
         assert held(together) == expected(came)
     before = held(together, "*")
-    for bounds in (Bounds(), FULL):
-        assert all(one.loaded == 0 for one in (await together.run(rates(TIED), bounds=bounds)).values())
+    for read_request in (ReadRequest(), FULL):
+        assert all(one.loaded == 0 for one in (await together.run(rates(TIED), read_request=read_request)).values())
     assert held(together, "*") == before
 
 
@@ -200,7 +200,7 @@ async def test_of_different_rows_of_one_time_one_counts_and_the_others_are_told(
     assert "tie_breaker" in told
     before = held(together)
     assert [row[0] for row in before] == ["a", "b"]
-    await together.run(rates(), bounds=FULL)
+    await together.run(rates(), read_request=FULL)
     assert held(together) == before
     put(together, Row("a", 3, on(1)))
     assert not (await together.run(rates()))["rate"].warnings
@@ -262,7 +262,7 @@ async def test_a_key_that_returns_with_its_old_time_is_current_again(together: T
     assert second[3] == third[2]
     assert [row[-1] for row in (first, second, third)] == [False, False, True]
     before = held(together, "*")
-    assert (await together.run(pipeline, bounds=FULL))["rate"].loaded == 0
+    assert (await together.run(pipeline, read_request=FULL))["rate"].loaded == 0
     assert held(together, "*") == before
 
 
@@ -279,7 +279,7 @@ async def test_a_row_that_is_as_it_was_before_a_correction_corrects_it(
         assert (await together.run(pipeline))["rate"].loaded == 1
         assert [row[1] for row in held(together) if row[-1]] == [price, 5]
     before = held(together, "*")
-    assert (await together.run(pipeline, bounds=FULL))["rate"].loaded == 0
+    assert (await together.run(pipeline, read_request=FULL))["rate"].loaded == 0
     assert held(together, "*") == before
 
 
@@ -290,8 +290,8 @@ async def test_a_row_of_a_log_that_is_read_again_alone_corrects_nothing(on_redsh
     between = on_redshift.engine.source("SELECT clock_timestamp()::text")[0][0]
     put(on_redshift, Row("a", 2, on(1)))
     await on_redshift.run(rates())
-    for bounds in (Bounds(start="2000-01-01T00:00:00+00:00", end=between), FULL):
-        await on_redshift.run(rates(), bounds=bounds)
+    for read_request in (ReadRequest(start="2000-01-01T00:00:00+00:00", end=between), FULL):
+        await on_redshift.run(rates(), read_request=read_request)
         assert [row[1] for row in held(on_redshift)] == [2]
 
 

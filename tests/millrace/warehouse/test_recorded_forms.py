@@ -10,7 +10,7 @@ import pytest
 
 from millrace import Merge
 from millrace.declaration.find import find_pipeline
-from millrace.declaration.load_mode import load_mode_named
+from millrace.declaration.load_mode_base import load_mode_named
 from millrace.warehouse.declared_target import target_of
 from millrace.warehouse.dialect import dialect_for
 from millrace.warehouse.schema.form import Form, form_of

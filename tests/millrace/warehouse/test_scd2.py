@@ -9,7 +9,7 @@ import pytest
 
 from millrace import Dated, Pipeline, Scd2, Stream
 from millrace.base.errors import FatalError
-from millrace.runs.choose import Bounds
+from millrace.runs.choose import ReadRequest
 from tests.support.engine import Together
 from tests.support.markets import (
     FULL,
@@ -39,8 +39,8 @@ async def test_changes_become_versions_and_nothing_new_changes_nothing(together:
     assert versions(together, "b") == [(5, day(1), OPEN, True)]
     assert (results["price_of"].updated, results["price_of"].inserted) == (1, 0)
     before = together.engine.query("SELECT * FROM market.price_of ORDER BY 1")
-    for bounds in (Bounds(), FULL):
-        assert all(one.loaded == 0 for one in (await together.run(market(), bounds=bounds)).values())
+    for read_request in (ReadRequest(), FULL):
+        assert all(one.loaded == 0 for one in (await together.run(market(), read_request=read_request)).values())
     assert together.engine.query("SELECT * FROM market.price_of ORDER BY 1") == before
 
 
@@ -133,7 +133,7 @@ async def test_a_stamp_that_moves_back_changes_nothing_of_states(together: Toget
     fill(together, ("x", "a", 1, 5))
     await together.run(market())
     together.engine.source(f"UPDATE prices SET stamp = '{day(3)}+00', read_again = now()")
-    await together.run(market(), bounds=FULL)
+    await together.run(market(), read_request=FULL)
     assert versions(together) == [(1, day(5), OPEN, True)]
 
 
@@ -292,7 +292,7 @@ async def test_two_versions_with_one_surrogate_key_fail_the_load(together: Toget
     together.engine.query("DELETE FROM market.price_of WHERE price = 2")
     together.engine.query(f"UPDATE market.price_of SET price_key = {taken}")
     with pytest.raises(FatalError, match="surrogate key of another"):
-        await together.run(market(), bounds=FULL)
+        await together.run(market(), read_request=FULL)
 
 
 async def test_a_stream_itself_may_keep_versions(together: Together) -> None:

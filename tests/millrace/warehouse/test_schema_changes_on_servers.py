@@ -34,8 +34,8 @@ from millrace.blocks.sql import driver_of, opener, warehouse_connector
 from millrace.declaration.captures import SchemaPolicy
 from millrace.drivers.psycopg_errors import database_errors
 from millrace.warehouse.dialect import Dialect, dialect_for, from_catalog
-from millrace.warehouse.schema.changes import Change, CreateTable, WidenText
-from millrace.warehouse.schema.migrate import migrate
+from millrace.warehouse.schema.column_changes import Change, CreateTable, WidenText
+from millrace.warehouse.schema.make_changes import make_changes
 from millrace.warehouse.table import Table
 from tests.support.schema_cases import SCHEMA, TABLE, columns, needed, recorded
 
@@ -68,7 +68,7 @@ class Place:
 
     def make(self, changes: list[Change], policy: SchemaPolicy = "evolve") -> None:
         with closing(self.connect()) as connection, database_errors("test"):
-            migrate(connection, changes, policy, "stream orders")
+            make_changes(connection, changes, policy, "stream orders")
 
     def create(self, **types: DataType) -> None:
         """The table without the loader's own columns' NOT NULL, so that rows are short to insert."""
@@ -170,9 +170,9 @@ def test_the_connection_is_in_transactions_again_afterwards(place: Place, name: 
     with closing(place.connect()) as connection:
         if name == "absent":
             with pytest.raises(FatalError), database_errors("test"):
-                migrate(connection, [longer], "evolve", "stream orders")
+                make_changes(connection, [longer], "evolve", "stream orders")
         else:
-            migrate(connection, [longer], "evolve", "stream orders")
+            make_changes(connection, [longer], "evolve", "stream orders")
         assert connection.autocommit is False
 
 

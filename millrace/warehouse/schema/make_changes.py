@@ -14,14 +14,14 @@ import psycopg2
 from millrace.base.errors import Conflict, SchemaConflict
 from millrace.base.redact import redact
 from millrace.declaration.captures import SchemaPolicy
-from millrace.warehouse.schema.changes import Change, ColumnLeft, CreateTable, Step, WidenType
+from millrace.warehouse.schema.column_changes import Change, CreateTable, SourceColumnDropped, Step, WidenType
 from millrace.warehouse.session import lock_table
 
 _OTHERS_DEPEND_ON_IT = frozenset({"2BP01", "0A000"})
 """Codes that mean that a view reads the column: Redshift will not drop it, Postgres will not alter it."""
 
 
-def migrate(connection: Any, changes: Sequence[Change], policy: SchemaPolicy, place: str) -> None:
+def make_changes(connection: Any, changes: Sequence[Change], policy: SchemaPolicy, place: str) -> None:
     """Make the changes; commits. Afterwards the target takes the rows that will be loaded.
 
     ``evolve`` makes the additive changes, ``freeze`` creates the target and makes no changes afterwards, ``quarantine``
@@ -54,7 +54,7 @@ def allows(policy: SchemaPolicy, change: Change) -> bool:
         case "evolve":
             return change.additive
         case "quarantine":
-            return isinstance(change, CreateTable | ColumnLeft)
+            return isinstance(change, CreateTable | SourceColumnDropped)
         case "freeze":
             return isinstance(change, CreateTable)
         case _:

@@ -158,7 +158,7 @@ class WidenType(Change):
 
 
 @dataclass(frozen=True)
-class ColumnLeft(Change):
+class SourceColumnDropped(Change):
     """The source does not have a column any more. The target keeps it, with NULL in rows that are replaced later."""
 
     name: str
@@ -207,7 +207,7 @@ class KeyChanged(Change):
 
 
 @dataclass(frozen=True)
-class OwnColumnsLost(Change):
+class AddedColumnsLost(Change):
     """The target lacks added columns that tell its rows apart.
 
     If they were added with NULL, every row would come twice.

@@ -11,7 +11,7 @@ from functools import partial
 
 from millrace.warehouse.lost_targets import refuse_part_of_new_target
 from millrace.warehouse.schema.added import refuse_unfilled
-from millrace.warehouse.schema.changes import Change
+from millrace.warehouse.schema.column_changes import Change
 from millrace.warehouse.schema.columns import ArrivingColumns
 from millrace.warehouse.schema.needed import Needs
 from millrace.warehouse.session import retry_on_conflict
@@ -27,7 +27,9 @@ def migrate_targets(needs: Needs, works: Sequence[Work]) -> list[Work]:
     loaded = {work.name: work for work in works}
     others = [target for target in needs.models.values() if target.owner.name not in loaded]
     targets = sorted([*(work.target for work in works), *others], key=lambda target: target.apply_order)
-    facts = [target for target in targets if target.owner.name in loaded or needs.catalog.columns(target) is not None]
+    facts = [
+        target for target in targets if target.owner.name in loaded or needs.catalog.find_columns(target) is not None
+    ]
     for fact in facts:
         work = loaded.get(fact.owner.name)
         needs.refer(fact, work.batch.files.longest_bytes if work else {})
@@ -48,7 +50,7 @@ def _migrate(needs: Needs, work: Work) -> Sequence[Change]:
     batch, target = work.batch, work.target
     if not (batch.written or batch.deleted or batch.coverage.absent_means_deleted):
         return needs.prepare(target)
-    changes = needs.changes(target, ArrivingColumns.of(batch))
+    changes = needs.find_changes(target, ArrivingColumns.of(batch))
     if creates(changes, target):
         refuse_part_of_new_target(needs.ledger, batch, target)
     refuse_unfilled(needs.ledger, target, batch, changes)
@@ -58,7 +60,7 @@ def _migrate(needs: Needs, work: Work) -> Sequence[Change]:
 
 def _migrate_other(needs: Needs, target: Target, *, is_referred: bool) -> Sequence[Change]:
     """Create a dimension that rows refer to or are bound to and that was never loaded."""
-    if needs.catalog.columns(target) is None and is_referred:
-        needs.make(target, needs.changes(target, ArrivingColumns(target.derivation.columns)))
+    if needs.catalog.find_columns(target) is None and is_referred:
+        needs.make(target, needs.find_changes(target, ArrivingColumns(target.derivation.columns)))
         return ()
     return needs.prepare(target)

@@ -8,7 +8,7 @@ from typing import ClassVar
 from typing_extensions import override
 
 from millrace.base.naming import quote
-from millrace.warehouse.schema.changes import Change, Step, create_index
+from millrace.warehouse.schema.column_changes import Change, Step, create_index
 from millrace.warehouse.statements import ORDINAL
 
 ROWS_OF_A_STEP = 500_000
@@ -66,7 +66,7 @@ class SettleEnds(Change):
 
 
 @dataclass(frozen=True)
-class Told(Change):
+class Notice(Change):
     """A changed declaration that changes nothing in the target, but that a person should know about."""
 
     text: str
@@ -139,13 +139,13 @@ class BindRows(Change):
         """Return steps of ``ROWS_OF_A_STEP`` rows each. All may be repeated."""
         firsts = range(0, max(self.rows, 1), ROWS_OF_A_STEP)
         last = firsts[-1]
-        bounds = [
+        conditions = [
             f"b$.{ORDINAL} > {first}" + ("" if first == last else f" AND b$.{ORDINAL} <= {first + ROWS_OF_A_STEP}")
             for first in firsts
         ]
         return [
             Step((self.drop, self.find)),
-            *(Step((f"{self.write} AND {bound}",)) for bound in bounds),
+            *(Step((f"{self.write} AND {condition}",)) for condition in conditions),
             Step((self.drop,)),
         ]
 

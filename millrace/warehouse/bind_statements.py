@@ -58,8 +58,8 @@ class Binding:
         keys = quote_list(self.dimension.keys)
         rows = f"SELECT {keys}, min({quote(SINCE)}) AS since$ FROM {quote(touched)} GROUP BY {keys}"
         same = f"{self._same('f', 'c')} AND {self._at('f')} >= c.since$"
-        bound = f"{self._not_before('c.since$')} AND {self._not_before(moment_literal(first))}"
-        scope = f"({rows}) AS c JOIN {self.fact.quoted} AS f ON {same} AND {bound}"
+        is_not_before = f"{self._not_before('c.since$')} AND {self._not_before(moment_literal(first))}"
+        scope = f"({rows}) AS c JOIN {self.fact.quoted} AS f ON {same} AND {is_not_before}"
         return self._find(scope, self._among(touched, self.dimension.keys))
 
     def find_all(self) -> str:

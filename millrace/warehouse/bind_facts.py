@@ -13,7 +13,7 @@ from typing import Any
 
 from millrace.base.naming import quote
 from millrace.warehouse import statements
-from millrace.warehouse.binding import Binding, bindings_of
+from millrace.warehouse.bind_statements import Binding, bindings_of
 from millrace.warehouse.modes.versions import SINCE
 from millrace.warehouse.schema.catalog import Catalog
 from millrace.warehouse.session import analyze_temporary, fetch_count
@@ -32,7 +32,7 @@ class Changed:
 
 def with_joins(fact: Target, models: Mapping[str, Target]) -> Target:
     """Return a target with the joins that bind its rows when they are inserted."""
-    joins = tuple(one.joined(number) for number, one in enumerate(bindings_of(fact, models)))
+    joins = tuple(binding.joined(number) for number, binding in enumerate(bindings_of(fact, models)))
     return replace(fact, joins=joins)
 
 
@@ -40,39 +40,39 @@ def bind_facts(
     connection: Any, catalog: Catalog, models: Mapping[str, Target], changed: Changed, applied_at: datetime
 ) -> dict[str, tuple[str, ...]]:
     """Bind the facts that the run concerns. Return what a person should know, by model."""
-    facts = [one for one in models.values() if one.relations.binds and catalog.columns(one)]
+    facts = [fact for fact in models.values() if fact.relations.binds and catalog.find_columns(fact)]
     with connection.cursor() as cursor:
         firsts = _find_firsts(cursor, changed.touched) if facts else {}
         dimensions = {**models, **{name: changed.touched[name] for name in firsts}}
         return {
             fact.owner.name: tuple(
                 text
-                for one in bindings_of(fact, dimensions)
-                if (text := _bind(cursor, one, _find(one, firsts, changed.repaired), applied_at))
+                for binding in bindings_of(fact, dimensions)
+                if (text := _bind(cursor, binding, _find(binding, firsts, changed.repaired), applied_at))
             )
             for fact in facts
         }
 
 
-def _find(one: Binding, firsts: Mapping[str, datetime], repaired: frozenset[str]) -> str:
+def _find(binding: Binding, firsts: Mapping[str, datetime], repaired: frozenset[str]) -> str:
     """Return the statement that finds the facts to be bound; '' if there are none."""
-    if one.fact.owner.name in repaired:
-        return one.find_all()
-    first = firsts.get(one.bind.dimension)
-    return one.find_touched(first) if first else ""
+    if binding.fact.owner.name in repaired:
+        return binding.find_all()
+    first = firsts.get(binding.bind.dimension)
+    return binding.find_touched(first) if first else ""
 
 
-def _bind(cursor: Any, one: Binding, find: str, applied_at: datetime) -> str:
+def _bind(cursor: Any, binding: Binding, find: str, applied_at: datetime) -> str:
     """Bind the facts that were found. Return what a person should know."""
     if find:
-        cursor.execute(statements.drop_temporary(one.fact.temporary.rows_to_bind))
+        cursor.execute(statements.drop_temporary(binding.fact.temporary.rows_to_bind))
         cursor.execute(find)
-        analyze_temporary(cursor, one.fact.dialect, one.fact.temporary.rows_to_bind)
-        cursor.execute(one.write("%s::TIMESTAMPTZ"), (applied_at,))
-    unbound = fetch_count(cursor, one.count_unbound())
+        analyze_temporary(cursor, binding.fact.dialect, binding.fact.temporary.rows_to_bind)
+        cursor.execute(binding.write("%s::TIMESTAMPTZ"), (applied_at,))
+    unbound = fetch_count(cursor, binding.count_unbound())
     if not unbound:
         return ""
-    return f"{unbound} rows have no version in {one.dimension.name} yet for their {', '.join(one.bind.keys)}"
+    return f"{unbound} rows have no version in {binding.dimension.name} yet for their {', '.join(binding.bind.keys)}"
 
 
 def _find_firsts(cursor: Any, touched: Mapping[str, Target]) -> dict[str, datetime]:
