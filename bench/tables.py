@@ -24,9 +24,9 @@ from local.postgres import start_postgres
 from millrace import Incremental, Stream
 from millrace.lake.batch import Batch
 from millrace.lake.store import ObjectStore
+from millrace.runs.chunks import take_chunks
 from millrace.runs.destination import BatchDestination
 from millrace.runs.extract import Extraction
-from millrace.runs.reads import take_chunks
 from millrace.sources.chunk import Window
 from millrace.sources.mysql import MySQLSource
 from millrace.sources.postgres import PostgresSource

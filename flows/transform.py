@@ -58,7 +58,7 @@ async def transform(request: TransformRequest = DEFAULT_REQUEST) -> RunReport:
         results = await load_batches(request.pipeline, manifests)
     except Exception as error:
         await give_back(pipeline, request.manifests)
-        rows = [make_failed_report(pipeline, stream, error) for stream in _streams_of(pipeline, request.manifests)]
+        rows = [make_failed_report(pipeline, stream, error) for stream in find_streams_of(pipeline, request.manifests)]
         await publish_report(pipeline.name, rows)
         raise make_run_failed(RunReport(request.pipeline, tuple(rows)), [error]) from error
     reports = [make_report(pipeline, result, 0) for result in results]
@@ -67,10 +67,11 @@ async def transform(request: TransformRequest = DEFAULT_REQUEST) -> RunReport:
     return RunReport(request.pipeline, tuple(reports))
 
 
-def _streams_of(pipeline: Pipeline, manifests: Sequence[str]) -> list[str]:
+def find_streams_of(pipeline: Pipeline, manifests: Sequence[str]) -> list[str]:
     """Return the streams of manifests by their keys alone, because the manifests may be what cannot be read."""
-    named = {part for key in manifests for part in key.split("/")[1:2]}
-    return [stream.name for stream in pipeline.streams if stream.name in named]
+    root = pipeline.dated.root if pipeline.dated else pipeline.name
+    keys = [key.removeprefix(f"{root}/") for key in manifests]
+    return [stream.name for stream in pipeline.streams if any(key.startswith(f"{stream.name}/") for key in keys)]
 
 
 async def conclude(pipeline: Pipeline, reports: Sequence[StreamReport], *, is_complete: bool) -> None:

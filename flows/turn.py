@@ -26,9 +26,12 @@ SCHEDULED = "auto-scheduled"
 WAITING = "AwaitingConcurrencySlot"
 
 
-async def cancel_waiting_runs(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
+async def cancel_waiting_runs(
+    flow: Flow[Any, Any],
+    flow_run: FlowRun,
+    state: State[Any],  # noqa: ARG001 - Prefect gives it by name
+) -> None:
     """Cancel scheduled runs that wait for this one and were asked for the same (hook ``on_running``)."""
-    del state
     if flow_run.deployment_id is None:
         return
     waiting = FlowRunFilter(

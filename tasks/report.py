@@ -151,10 +151,11 @@ def make_run_failed(report: RunReport, failures: Sequence[Exception]) -> RunFail
 
 def _note_of_deletes(result: LoadResult) -> tuple[str, ...]:
     """Tell how many rows the source really gave: a deleted row counts as read, so that counts add up."""
-    one, all_ = "deleted one that it lacks counts", f"{result.deleted:,} deleted ones that it lacks count"
-    those = one if result.deleted == 1 else all_
-    note = f"the source gave {result.read - result.deleted:,} rows; the {those} as read"
-    return (note,) if result.deleted else ()
+    given = result.read - result.deleted
+    rows = "1 row" if given == 1 else f"{given:,} rows"
+    several = f"{result.deleted:,} deleted ones that it lacks count"
+    deleted = "deleted one that it lacks counts" if result.deleted == 1 else several
+    return (f"the source gave {rows}; the {deleted} as read",) if result.deleted else ()
 
 
 def _note_of_rejects(pipeline: Pipeline, result: LoadResult) -> tuple[str, ...]:

@@ -69,8 +69,9 @@ class CollectedSource(Source):
         )
 
     @override
-    async def find_existing(self, stream: Stream, target_columns: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
-        del target_columns, keys
+    async def find_existing(
+        self, stream: Stream, _target_columns: Sequence[Column], _keys: Keys, /
+    ) -> set[tuple[Any, ...]]:
         raise FatalError(
             "what was collected of a queue has no keys to ask for", place=f"stream {stream.name}", remedy=REPORT
         )
@@ -85,9 +86,8 @@ class CollectedSource(Source):
 
     @override
     async def plan(
-        self, stream: Stream, target_columns: Sequence[Column], window: Window, /
+        self, stream: Stream, _target_columns: Sequence[Column], window: Window, /
     ) -> tuple[str, tuple[Column, ...]]:
-        del target_columns
         prefix = collected_prefix(self.pipeline.name, stream.name)
         objects = await asyncio.to_thread(self._list_objects, stream, prefix, window)
         return f"{len(objects)} objects of {self.store.uri(prefix)}", ()
@@ -131,9 +131,8 @@ class CollectedReading:
     async def count(self) -> None:
         """Return None: the objects are known before the read, and none of them is read in part."""
 
-    async def sample(self, rows: int) -> tuple[int, list[Chunk]]:
+    async def sample(self, _rows: int, /) -> tuple[int, list[Chunk]]:
         """Raise FatalError: a stream of messages has no sweep."""
-        del rows
         raise FatalError(
             "what was collected of a queue is not sampled", place=f"stream {self._stream.name}", remedy=REPORT
         )

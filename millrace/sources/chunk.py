@@ -144,7 +144,7 @@ class Reading(Protocol):
         """
         ...
 
-    async def sample(self, rows: int) -> tuple[int, list[Chunk]]:
+    async def sample(self, rows: int, /) -> tuple[int, list[Chunk]]:
         """Count all rows that the source holds as this read sees it, and read about ``rows`` of them, chosen by chance.
 
         It is called after the chunks were read.
@@ -169,7 +169,9 @@ class Source(ABC):
         """
 
     @abstractmethod
-    async def find_existing(self, stream: Stream, target_columns: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
+    async def find_existing(
+        self, stream: Stream, target_columns: Sequence[Column], keys: Keys, /
+    ) -> set[tuple[Any, ...]]:
         """Return which of these keys the source holds now.
 
         Only the key is read, so that rows whose other values cannot be decoded count as well.

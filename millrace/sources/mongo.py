@@ -70,7 +70,9 @@ class MongoSource(Source):
         yield MongoReading(replace(read, note=join_notes(clock_note, read.note)), self, stream, target_columns, query)
 
     @override
-    async def find_existing(self, stream: Stream, target_columns: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
+    async def find_existing(
+        self, stream: Stream, target_columns: Sequence[Column], keys: Keys, /
+    ) -> set[tuple[Any, ...]]:
         found = _find(
             self, stream, target_columns, await _make_query(self.client, stream, keys), projection_of(stream.keys)
         )
@@ -151,7 +153,7 @@ class MongoReading:
             found: int = await collection.count_documents(declared_rows(self._stream), session=session)
             return found
 
-    async def sample(self, rows: int) -> tuple[int, list[Chunk]]:
+    async def sample(self, rows: int, /) -> tuple[int, list[Chunk]]:
         """Count the documents and draw some of them after the read: there is no snapshot."""
         decoder = Decoder(self._stream, self._target_columns)
         with mongo_errors(self._stream.place):

@@ -85,8 +85,7 @@ class MySQLDriver(TableDriver):
         return mysql_errors(place)
 
     @override
-    def open_snapshot(self, connection: Any, connect: Connect) -> SourceMoment:
-        del connect
+    def open_snapshot(self, connection: Any, _connect: Connect, /) -> SourceMoment:
         connection.autocommit(True)
         (given_zone,) = _fetch_row(connection, "SELECT @@SESSION.time_zone")
         _run(connection, *SETTINGS)

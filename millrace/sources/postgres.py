@@ -56,7 +56,7 @@ class PostgresDriver(TableDriver):
         return database_errors(place)
 
     @override
-    def open_snapshot(self, connection: Any, connect: Connect) -> SourceMoment:
+    def open_snapshot(self, connection: Any, connect: Connect, /) -> SourceMoment:
         _refuse_old(connection)
         with begin_transaction(connection, connect):
             begin_reading(connection, "READ COMMITTED")

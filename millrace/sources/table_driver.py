@@ -28,7 +28,7 @@ class TableDriver(ABC):
         """Return a context in which the errors of the driver become those of Millrace, naming ``place``."""
 
     @abstractmethod
-    def open_snapshot(self, connection: Any, connect: Connect) -> SourceMoment:
+    def open_snapshot(self, connection: Any, connect: Connect, /) -> SourceMoment:
         """Prepare the session, look at the clock and at open transactions, then take the snapshot.
 
         All later queries on this connection see the snapshot. ``connect`` opens another connection, by which a pooler

@@ -37,7 +37,9 @@ class TableSource(Source):
                 yield TableReading(session.facts(selection, note), session, selection, worker)
 
     @override
-    async def find_existing(self, stream: Stream, target_columns: Sequence[Column], keys: Keys) -> set[tuple[Any, ...]]:
+    async def find_existing(
+        self, stream: Stream, target_columns: Sequence[Column], keys: Keys, /
+    ) -> set[tuple[Any, ...]]:
         def ask() -> set[tuple[Any, ...]]:
             with self._open_session(stream, target_columns) as session:
                 frames = session.read_frames(keys.names, session.condition(keys))
@@ -100,6 +102,6 @@ class TableReading:
         """Count the rows of the table, in the snapshot of the read."""
         return await self._worker.run(self._session.count)
 
-    async def sample(self, rows: int) -> tuple[int, list[Chunk]]:
+    async def sample(self, rows: int, /) -> tuple[int, list[Chunk]]:
         """Count the rows of the table and draw some of them, in the snapshot of the read."""
         return await self._worker.run(lambda: self._session.sample(rows))

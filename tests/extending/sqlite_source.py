@@ -58,7 +58,7 @@ class SQLiteDriver(TableDriver):
             raise FatalError(f"the read failed ({type(error).__name__})", place=place, remedy=remedy) from None
 
     @override
-    def open_snapshot(self, connection: Any, connect: Connect) -> SourceMoment:
+    def open_snapshot(self, connection: Any, connect: Connect, /) -> SourceMoment:
         connection.create_function("wire_text", 2, wire_text, deterministic=True)
         with closing(connect()) as other:
             # Nobody else writes while this transaction is open: whatever the snapshot does not show is written later.

@@ -43,7 +43,7 @@ class AlteredSource:
         async with self._source.read(stream, known, selection) as reading:
             yield _AlteredReading(reading, alter) if alter else reading
 
-    async def find_existing(self, stream: Any, known: Any, keys: Keys) -> Any:
+    async def find_existing(self, stream: Any, known: Any, keys: Keys, /) -> Any:
         """As the source, altered."""
         self._begin()
         found = await self._source.find_existing(stream, known, keys)

@@ -31,6 +31,10 @@ def test_rows_that_were_rejected_are_counted_and_it_is_said_how_to_see_them(reje
             {"read": 1_203, "inserted": 2, "unchanged": 1_200, "deleted": 1},
             "the source gave 1,202 rows; the deleted one that it lacks counts as read",
         ),
+        (
+            {"read": 2, "unchanged": 1, "deleted": 1},
+            "the source gave 1 row; the deleted one that it lacks counts as read",
+        ),
     ],
 )
 def test_rows_that_the_source_lacks_are_not_said_to_be_read_from_it(counts: dict[str, int], told: str) -> None:
