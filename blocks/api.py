@@ -34,7 +34,7 @@ async def check_api() -> None:
         async with get_client() as client:
             await client.read_flows(limit=1)
     except Exception as error:
-        translated_error = translated(error)
+        translated_error = translate_error(error)
         if not isinstance(translated_error, MillraceError):
             answer = (
                 str(error.response.status_code) if isinstance(error, httpx.HTTPStatusError) else type(error).__name__
@@ -51,13 +51,13 @@ def api_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        translated_error = translated(error)
+        translated_error = translate_error(error)
         if translated_error is error:
             raise
         raise translated_error from None
 
 
-def translated(error: BaseException) -> BaseException:
+def translate_error(error: BaseException) -> BaseException:
     """Return the error of Millrace for an error of Prefect's API; any other error as it is."""
     if isinstance(error, MillraceError):
         return error

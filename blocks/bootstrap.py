@@ -19,13 +19,13 @@ from pydantic import BaseModel, SecretStr
 from millrace.base.errors import MillraceError
 from millrace.blocks.api import api_errors
 from millrace.blocks.databases import DATABASES
-from millrace.blocks.environment import documents
+from millrace.blocks.environment import make_blocks
 from millrace.blocks.queue import Queue
 from millrace.blocks.sns import SnsNotification
 from millrace.blocks.sql import Warehouse
 
 BLOCK_TYPES: tuple[type[Block], ...] = (
-    *dict.fromkeys(database.block_type for database in DATABASES.values()),
+    *dict.fromkeys(database.block.block_type for database in DATABASES.values()),
     Warehouse,
     AwsCredentials,
     S3Bucket,
@@ -43,7 +43,7 @@ async def bootstrap(environment: Mapping[str, str], *, dry_run: bool = False) ->
     Raises ConfigurationError, before anything is saved, if the environment is incomplete or wrong, and what
     ``api_errors`` makes of the errors of Prefect's API.
     """
-    described = list(documents(environment))
+    described = list(make_blocks(environment))
     # One client for all of it: Prefect would make one for each block, and again for each type within it.
     with api_errors():
         async with get_client() as client:
@@ -62,7 +62,7 @@ async def remove(environment: Mapping[str, str]) -> list[str]:
     """
     lines = []
     async with get_client() as client:
-        for name, block in reversed(list(documents(environment))):
+        for name, block in reversed(list(make_blocks(environment))):
             if await _load_stored(name, type(block), client) is not None:
                 await type(block).adelete(name, client=client)
                 lines.append(f"removed {block.get_block_type_slug()}/{name}")

@@ -34,7 +34,7 @@ DRIVERS = {
 PASSWORDS = frozenset({"password", "passwd", "sslpassword", "ssl_key_password"})
 
 
-def parsed(url: str, place: str, *drivers: str) -> URL:
+def parse_url(url: str, place: str, *drivers: str) -> URL:
     """Parse a URL, with the driver that its spelling means.
 
     Raises ConfigurationError, naming ``place``, if the text is no URL, is not for one of ``drivers``, lacks host or

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, closing
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from prefect.blocks.core import Block
 from prefect_sqlalchemy import SqlAlchemyConnector
 from pydantic import SecretStr
 
 from millrace.base.errors import ConfigurationError
 from millrace.blocks.mongo import MongoDB
 from millrace.blocks.mysql import mysql_connector
-from millrace.blocks.sql import opener_naming, postgres_connector
+from millrace.blocks.reference import UrlBlock
+from millrace.blocks.sql import opener_naming, postgres_connector, sql_block
 from millrace.blocks.variables import Variable
 from millrace.declaration.source_kinds import MONGO, MYSQL, POSTGRES, SourceKind
 from millrace.drivers.mongo_client import check
@@ -30,14 +30,6 @@ from millrace.sources.mysql import MySQLSource
 from millrace.sources.postgres import PostgresSource
 
 
-class MakeBlock(Protocol):
-    """A function that makes a block from a URL."""
-
-    def __call__(self, url: str, *, place: str) -> Block:
-        """Return the block. Raises ConfigurationError, naming ``place``, if the URL is wrong."""
-        ...
-
-
 @dataclass(frozen=True)
 class Database:
     """A kind of database: where its URL is found, which block holds it, and how the block becomes a source."""
@@ -45,10 +37,10 @@ class Database:
     kind: SourceKind
     variable: Variable
     """The variable of the connection without a name."""
-    block_type: type[Block]
-    make_block: MakeBlock
+    block: UrlBlock
+    """The type of its blocks, and how they are made."""
     open: Callable[[Any, str], AbstractAsyncContextManager[Source]]
-    """Opens the source of a block of ``block_type``.
+    """Opens the source of a block of this type.
 
     The second argument is how errors name the server if it cannot be reached.
     """
@@ -71,7 +63,7 @@ async def _open_mongo(block: MongoDB, place: str) -> AsyncIterator[Source]:
         yield MongoSource(client)
 
 
-def _mongo_block(url: str, *, place: str) -> MongoDB:
+def _make_mongo_block(url: str, *, place: str) -> MongoDB:
     if not url.startswith(("mongodb://", "mongodb+srv://")):
         raise ConfigurationError(
             f"the URL begins with {url.partition(':')[0]}:", place=place, remedy="write mongodb:// or mongodb+srv://"
@@ -92,8 +84,7 @@ DATABASES = {
                 "one source at least",
                 secret=True,
             ),
-            SqlAlchemyConnector,
-            postgres_connector,
+            sql_block(postgres_connector),
             _opens_tables(PostgresSource, database_errors),
         ),
         Database(
@@ -106,8 +97,7 @@ DATABASES = {
                 "one source at least",
                 secret=True,
             ),
-            SqlAlchemyConnector,
-            mysql_connector,
+            sql_block(mysql_connector),
             _opens_tables(MySQLSource, mysql_errors),
         ),
         Database(
@@ -119,8 +109,12 @@ DATABASES = {
                 "one source at least",
                 secret=True,
             ),
-            MongoDB,
-            _mongo_block,
+            UrlBlock(
+                MongoDB,
+                _make_mongo_block,
+                lambda reference: MongoDB(url=SecretStr(reference)),
+                lambda block: block.url.get_secret_value(),
+            ),
             _open_mongo,
         ),
     )

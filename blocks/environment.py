@@ -12,16 +12,14 @@ from typing import TypeVar, cast
 from prefect.blocks.core import Block
 from prefect_aws import AwsClientParameters, AwsCredentials
 from prefect_aws.s3 import S3Bucket
-from prefect_sqlalchemy import SqlAlchemyConnector
 from pydantic import SecretStr, ValidationError
 
 from millrace.base.errors import ConfigurationError
 from millrace.blocks import names
-from millrace.blocks.databases import DATABASES, MakeBlock
+from millrace.blocks.databases import DATABASES
 from millrace.blocks.queue import Queue
-from millrace.blocks.reference import is_reference, referring, variable_of
 from millrace.blocks.sns import SnsNotification
-from millrace.blocks.sql import Warehouse, warehouse_connector
+from millrace.blocks.sql import WAREHOUSE_CONNECTION, Warehouse
 from millrace.blocks.variables import Variable
 from millrace.declaration.source_kinds import SOURCE_KINDS, SourceKind
 
@@ -93,7 +91,7 @@ AnyBlock = TypeVar("AnyBlock", bound=Block)
 _BY_NAME = {variable.name: variable for variable in VARIABLES}
 
 
-def documents(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
+def make_blocks(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
     """Yield name and block of every document that the environment describes.
 
     A block comes after the blocks that it holds. Raises ConfigurationError that names every missing variable, or the
@@ -146,32 +144,35 @@ def sources_of(environment: Mapping[str, str]) -> Iterator[tuple[SourceKind, str
 def _databases(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
     for kind, name, variable in sources_of(environment):
         if kind in DATABASES:
-            yield name, database(variable, environment[variable])
+            yield name, make_database_block(variable, environment[variable])
 
 
-def database(variable: str, url: str) -> Block:
+def make_database_block(variable: str, url: str) -> Block:
     """Return the block of a database for the URL that a variable holds, or for a reference to a variable.
 
     Raises ConfigurationError if the URL is wrong.
     """
     match = _SOURCE.fullmatch(variable)
-    block_type: type[Block] = SqlAlchemyConnector
-    make_block: MakeBlock = warehouse_connector
-    if match is not None:
-        found = DATABASES[SOURCE_KINDS[match["kind"].lower()]]
-        block_type, make_block = found.block_type, found.make_block
-    return referring(block_type, url) if is_reference(url) else make_block(url, place=variable)
+    block = DATABASES[SOURCE_KINDS[match["kind"].lower()]].block if match else WAREHOUSE_CONNECTION
+    return block.make(url, place=variable)
 
 
-def resolved(block: AnyBlock, environment: Mapping[str, str]) -> AnyBlock:
+def find_variable(block: Block) -> str | None:
+    """Return the variable that a block refers to; None if it holds its URL itself, or has none."""
+    url_blocks = (WAREHOUSE_CONNECTION, *(database.block for database in DATABASES.values()))
+    found = next((url_block for url_block in url_blocks if isinstance(block, url_block.block_type)), None)
+    return found.find_variable(block) if found else None
+
+
+def resolve(block: AnyBlock, environment: Mapping[str, str]) -> AnyBlock:
     """Return the block that a variable describes, if ``block`` refers to a variable; any other block as it is.
 
     Raises ConfigurationError if the variable is not set, or wrong.
     """
     if isinstance(block, Warehouse):
-        block.connector = resolved(block.connector, environment)
+        block.connector = resolve(block.connector, environment)
         return block
-    if (variable := variable_of(block)) is None:
+    if (variable := find_variable(block)) is None:
         return block
     if not environment.get(variable):
         raise ConfigurationError(
@@ -179,7 +180,7 @@ def resolved(block: AnyBlock, environment: Mapping[str, str]) -> AnyBlock:
             place=f"block {block.get_block_type_slug()}/{block._block_document_name or '(in another)'}",
             remedy="run the deployment, whose tasks have it from Secrets Manager, or set it",
         )
-    found = cast("AnyBlock", database(variable, environment[variable]))
+    found = cast("AnyBlock", make_database_block(variable, environment[variable]))
     found._block_document_id, found._block_document_name = block._block_document_id, block._block_document_name
     return found
 
@@ -187,7 +188,7 @@ def resolved(block: AnyBlock, environment: Mapping[str, str]) -> AnyBlock:
 def _warehouses(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
     for prefix, connection in warehouse_prefixes(environment).items():
         name, variable = names.warehouse_name(connection), f"{prefix}_URL"
-        connector = database(variable, environment[variable])
+        connector = make_database_block(variable, environment[variable])
         yield name, connector
         yield name, Warehouse(connector=connector, iam_role=environment.get(f"{prefix}_IAM_ROLE", ""))
 

@@ -12,7 +12,7 @@ from prefect_sqlalchemy import SqlAlchemyConnector
 from millrace.base.errors import ConfigurationError
 from millrace.blocks import names
 from millrace.blocks.databases import DATABASES
-from millrace.blocks.environment import resolved
+from millrace.blocks.environment import resolve
 from millrace.blocks.mongo import MongoDB
 from millrace.blocks.queue import Queue
 from millrace.blocks.sql import Warehouse
@@ -25,7 +25,7 @@ AnyBlock = TypeVar("AnyBlock", bound=Block)
 async def load_database(reference: SourceReference) -> Block:
     """Load the block of the database that a stream is read from. Raises ConfigurationError if it is missing."""
     return await load(
-        DATABASES[reference.kind].block_type, names.source_name(reference.kind.name, reference.connection)
+        DATABASES[reference.kind].block.block_type, names.source_name(reference.kind.name, reference.connection)
     )
 
 
@@ -83,7 +83,7 @@ async def load(block_type: type[AnyBlock], name: str) -> AnyBlock:
 
 async def _find(block_type: type[AnyBlock], name: str) -> AnyBlock | None:
     try:
-        return resolved(await block_type.aload(name), os.environ)
+        return resolve(await block_type.aload(name), os.environ)
     except (ValueError, RuntimeError) as error:
         if "Unable to find" in str(error):
             return None

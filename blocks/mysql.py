@@ -12,7 +12,7 @@ from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
 from sqlalchemy.engine import URL
 
 from millrace.base.errors import ConfigurationError
-from millrace.blocks.connector import MYSQL_DRIVER, connector_of, parsed
+from millrace.blocks.connector import MYSQL_DRIVER, connector_of, parse_url
 
 SOURCE_STATEMENT_TIMEOUT_SECONDS = 1800
 MYSQL_5_7_8, MARIADB_10_1_1 = "50708", "100101"
@@ -50,7 +50,7 @@ def mysql_connector(url: str, *, place: str) -> SqlAlchemyConnector:
     ``ssl_ca``, ``ssl_cert`` and ``ssl_key`` are files where flows run. Raises ConfigurationError, naming ``place``, if
     the URL is wrong.
     """
-    parsed_url = parsed(url, place, MYSQL_DRIVER)
+    parsed_url = parse_url(url, place, MYSQL_DRIVER)
     tls = _tls(parsed_url, place)
     plain = parsed_url.difference_update_query(
         [name for name in parsed_url.query if _is_of_tls(name) or name in CHARACTER_SET]

@@ -10,7 +10,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLOUD_API_URL
 from millrace.base.errors import ConfigurationError
 from millrace.blocks.alerts import load_channels
 from millrace.blocks.api import api_errors, check_api
-from millrace.blocks.environment import documents
+from millrace.blocks.environment import make_blocks
 from millrace.blocks.load import load
 from millrace.blocks.sns import SnsNotification
 from millrace.checks.check import Check
@@ -39,7 +39,7 @@ def _ask_api() -> str:
 
 def _load_blocks(environment: Mapping[str, str]) -> str:
     async def load_all() -> int:
-        described = list(documents(environment))
+        described = list(make_blocks(environment))
         with api_errors():
             for name, block in described:
                 await load(type(block), name)

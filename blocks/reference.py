@@ -7,13 +7,11 @@ a new value is used from the next run on. Where a URL is expected, ``${VARIABLE}
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from prefect.blocks.core import Block
-from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector
-from pydantic import SecretStr
-
-from millrace.blocks.connector import POSTGRES_DRIVER
-from millrace.blocks.mongo import MongoDB
 
 _REFERENCE = re.compile(r"\$\{(\w+)\}")
 
@@ -23,30 +21,30 @@ def reference(variable: str) -> str:
     return f"${{{variable}}}"
 
 
-def is_reference(url: str) -> bool:
-    """Return whether a text is a reference to a variable in the place of a URL."""
-    return _REFERENCE.fullmatch(url) is not None
+class MakeBlock(Protocol):
+    """A function that makes a block from a URL."""
+
+    def __call__(self, url: str, *, place: str) -> Block:
+        """Return the block. Raises ConfigurationError, naming ``place``, if the URL is wrong."""
+        ...
 
 
-def referring(kind: type[Block], url: str) -> Block:
-    """Return a block of this type with a reference in the place of its URL.
+@dataclass(frozen=True)
+class UrlBlock:
+    """A type of block that holds a URL, or a reference in its place."""
 
-    Where the type allows it, Prefect's UI shows the reference.
-    """
-    if kind is MongoDB:
-        return MongoDB(url=SecretStr(url))
-    # Of a URL nobody knows yet the driver is not known either; it is that of the URL once it is there.
-    connector: Block = SqlAlchemyConnector(connection_info=ConnectionComponents(driver=POSTGRES_DRIVER, database=url))
-    return connector
+    block_type: type[Block]
+    make_from_url: MakeBlock
+    make_from_reference: Callable[[str], Block]
+    """Makes a block that holds a reference. Where the type allows it, Prefect's UI shows the reference."""
+    read_text: Callable[[Any], str]
+    """Returns the text that a block of the type has in the place where its reference would be."""
 
+    def make(self, url: str, *, place: str) -> Block:
+        """Return a block for a URL or a reference. Raises ConfigurationError, naming ``place``, if the URL is wrong."""
+        return self.make_from_reference(url) if _REFERENCE.fullmatch(url) else self.make_from_url(url, place=place)
 
-def variable_of(block: Block) -> str | None:
-    """Return the variable that a block refers to; None if it holds its URL itself."""
-    if isinstance(block, MongoDB):
-        url = block.url.get_secret_value()
-    elif isinstance(block, SqlAlchemyConnector) and isinstance(block.connection_info, ConnectionComponents):
-        url = block.connection_info.database
-    else:
-        return None
-    match = _REFERENCE.fullmatch(url)
-    return match[1] if match else None
+    def find_variable(self, block: Block) -> str | None:
+        """Return the variable that a block of the type refers to; None if it holds its URL itself."""
+        match = _REFERENCE.fullmatch(self.read_text(block))
+        return match[1] if match else None

@@ -7,12 +7,13 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from prefect.blocks.core import Block
-from prefect_sqlalchemy import SqlAlchemyConnector
+from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector
 from pydantic import Field
 from sqlalchemy.pool import NullPool
 
-from millrace.blocks.connector import POSTGRES_DRIVER, REDSHIFT_DRIVER, connector_of, parsed
+from millrace.blocks.connector import POSTGRES_DRIVER, REDSHIFT_DRIVER, connector_of, parse_url
 from millrace.blocks.redshift_iam import REDSHIFT_IAM_DRIVER, access_by_iam
+from millrace.blocks.reference import MakeBlock, UrlBlock
 from millrace.blocks.tls import verified
 
 CONNECT_ARGUMENTS: dict[str, Any] = {
@@ -58,15 +59,35 @@ class Warehouse(Block):
 
 def postgres_connector(url: str, *, place: str) -> SqlAlchemyConnector:
     """Return a connector to a Postgres source. Raises ConfigurationError, naming ``place``, if the URL is wrong."""
-    return connector_of(parsed(url, place, POSTGRES_DRIVER), CONNECT_ARGUMENTS)
+    return connector_of(parse_url(url, place, POSTGRES_DRIVER), CONNECT_ARGUMENTS)
 
 
 def warehouse_connector(url: str, *, place: str) -> SqlAlchemyConnector:
     """Return a connector to the warehouse. Raises ConfigurationError, naming ``place``, if the URL is wrong."""
-    own = parsed(url, place, POSTGRES_DRIVER, REDSHIFT_IAM_DRIVER, REDSHIFT_DRIVER)
-    if own.drivername == REDSHIFT_IAM_DRIVER:
-        access_by_iam(own, place)
-    return connector_of(own, CONNECT_ARGUMENTS)
+    components = parse_url(url, place, POSTGRES_DRIVER, REDSHIFT_IAM_DRIVER, REDSHIFT_DRIVER)
+    if components.drivername == REDSHIFT_IAM_DRIVER:
+        access_by_iam(components, place)
+    return connector_of(components, CONNECT_ARGUMENTS)
+
+
+def sql_block(make_connector: MakeBlock) -> UrlBlock:
+    """Return the type of block of an SQL connection, with the function that makes its connectors from URLs."""
+    return UrlBlock(SqlAlchemyConnector, make_connector, _make_referring_connector, _read_database)
+
+
+def _make_referring_connector(reference: str) -> Block:
+    # Of a URL nobody knows yet the driver is not known either; it is that of the URL once it is there.
+    components = ConnectionComponents(driver=POSTGRES_DRIVER, database=reference)
+    connector: Block = SqlAlchemyConnector(connection_info=components)
+    return connector
+
+
+def _read_database(connector: SqlAlchemyConnector) -> str:
+    info = connector.connection_info
+    return str(info.database) if isinstance(info, ConnectionComponents) else ""
+
+
+WAREHOUSE_CONNECTION = sql_block(warehouse_connector)
 
 
 def driver_of(connector: SqlAlchemyConnector) -> str:

@@ -89,7 +89,7 @@ def run_flow(flow_run: Coroutine[Any, Any, Result], show: Callable[[RunReport], 
 
     ``show`` gets the report of a run in which some streams failed.
     """
-    from millrace.blocks.api import check_api, translated
+    from millrace.blocks.api import check_api, translate_error
     from millrace.tasks.failures import distinct_errors
     from millrace.tasks.report import RunFailed
 
@@ -106,7 +106,7 @@ def run_flow(flow_run: Coroutine[Any, Any, Result], show: Callable[[RunReport], 
             show(error.report)
         if _is_debugged():
             raise
-        fail(*distinct_errors(translated(cause) for cause in distinct_errors([error])))
+        fail(*distinct_errors(translate_error(cause) for cause in distinct_errors([error])))
 
 
 class _FailureFilter(logging.Filter):

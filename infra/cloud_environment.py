@@ -17,7 +17,7 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_A
 from infra.settings import Settings
 from millrace.base.errors import ConfigurationError, Unreachable
 from millrace.base.redact import redact
-from millrace.blocks.api import translated
+from millrace.blocks.api import translate_error
 
 LENGTH_TOLD = 500
 OF_THE_EMULATOR = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -133,4 +133,4 @@ def translate_cloud_errors() -> Iterator[None]:
             remedy="see that PREFECT_API_URL, and PREFECT_API_KEY or PREFECT_API_AUTH_STRING, are right",
         ) from None
     except (httpx.TransportError, RuntimeError) as error:
-        raise translated(error) from None
+        raise translate_error(error) from None

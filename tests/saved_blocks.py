@@ -16,7 +16,7 @@ from prefect.client.schemas.objects import BlockDocument
 from pydantic import BaseModel, Secret, SecretStr
 
 from millrace.blocks.bootstrap import bootstrap
-from millrace.blocks.environment import documents
+from millrace.blocks.environment import make_blocks
 
 
 async def save_blocks(environment: Mapping[str, str]) -> None:
@@ -24,7 +24,7 @@ async def save_blocks(environment: Mapping[str, str]) -> None:
     async with get_client() as client:
         stored = {_address(one): one for one in await client.read_block_documents(include_secrets=True)}
         try:
-            found = [(stored[block.get_block_type_slug(), name], block) for name, block in documents(environment)]
+            found = [(stored[block.get_block_type_slug(), name], block) for name, block in make_blocks(environment)]
         except KeyError:
             await bootstrap(environment)
             return

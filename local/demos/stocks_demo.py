@@ -22,7 +22,7 @@ from rich.table import Table
 from local.demos.stocks_star import Query, compare_stocks
 from local.demos.totesys_star import TableCompared
 from millrace.blocks.bootstrap import bootstrap, save
-from millrace.blocks.environment import documents
+from millrace.blocks.environment import make_blocks
 from millrace.blocks.load import load_source_mysql, load_warehouse
 from millrace.blocks.sql import Warehouse, opener
 from millrace.cli.show import console, print_report
@@ -126,7 +126,7 @@ async def _choose(setting: Mapping[str, str]) -> None:
     """
     environment = dict(os.environ) | {name: os.environ[value] for name, value in setting.items()}
     async with get_client() as client:
-        for name, block in documents(environment):
+        for name, block in make_blocks(environment):
             if isinstance(block, Warehouse):
                 await save(name, block, client)
 

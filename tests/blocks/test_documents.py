@@ -18,7 +18,7 @@ from local.processes import LOCALHOST, free_port
 from local.stack import Stack
 from millrace.base.errors import ConfigurationError
 from millrace.blocks.bootstrap import BLOCK_TYPES, bootstrap
-from millrace.blocks.environment import VARIABLES, documents
+from millrace.blocks.environment import VARIABLES, make_blocks
 from millrace.blocks.load import load_landing, load_processed, load_source_mongo, load_source_postgres, load_warehouse
 from millrace.blocks.sql import driver_of, opener
 from tests.conftest import unique
@@ -66,7 +66,7 @@ def fields(block: Block) -> dict[str, object]:
 
 
 def described() -> list[tuple[str, Block]]:
-    return list(documents(DESCRIBED))
+    return list(make_blocks(DESCRIBED))
 
 
 def test_the_environment_describes_the_documents() -> None:
@@ -174,7 +174,7 @@ async def test_a_missing_document_names_the_remedy(prefect_server: PrefectServer
 
 def test_on_aws_no_key_is_stored() -> None:
     without = {name: value for name, value in DESCRIBED.items() if name != "AWS_ENDPOINT_URL"}
-    blocks = [block for _, block in documents(without | {"AWS_SESSION_TOKEN": SECRET})]
+    blocks = [block for _, block in make_blocks(without | {"AWS_SESSION_TOKEN": SECRET})]
     credentials = next(block for block in blocks if block.get_block_type_slug() == "aws-credentials")
     assert (credentials.aws_access_key_id, credentials.aws_secret_access_key) == (None, None)
     assert credentials.aws_session_token is None
@@ -185,21 +185,21 @@ def test_on_aws_no_key_is_stored() -> None:
 def test_a_missing_variable_is_named_with_its_meaning(name: str) -> None:
     meaning = next(variable.meaning for variable in VARIABLES if variable.name == name)
     with pytest.raises(ConfigurationError) as raised:
-        list(documents(DESCRIBED | {name: ""}))
+        list(make_blocks(DESCRIBED | {name: ""}))
     assert name in str(raised.value)
     assert meaning in str(raised.value)
 
 
 def test_all_missing_variables_are_named_at_once() -> None:
     with pytest.raises(ConfigurationError) as raised:
-        list(documents({}))
+        list(make_blocks({}))
     for name in ("SOURCE_POSTGRES_URL", "WAREHOUSE_URL", "LANDING_BUCKET", "PROCESSED_BUCKET"):
         assert name in str(raised.value)
 
 
 def test_a_postgres_warehouse_needs_no_role() -> None:
     environment = DESCRIBED | {"WAREHOUSE_URL": "postgresql://u@h/d", "WAREHOUSE_IAM_ROLE": ""}
-    assert not dict(documents(environment))["warehouse"].is_redshift
+    assert not dict(make_blocks(environment))["warehouse"].is_redshift
 
 
 @pytest.mark.parametrize(
@@ -219,13 +219,13 @@ def test_a_postgres_warehouse_needs_no_role() -> None:
 )
 def test_a_wrong_url_is_refused_without_showing_it(name: str, url: str, problem: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{name}.*{problem}.*Remedy") as raised:
-        list(documents(DESCRIBED | {name: url}))
+        list(make_blocks(DESCRIBED | {name: url}))
     assert SECRET not in str(raised.value)
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
 def test_every_spelling_of_postgres_means_psycopg2(scheme: str) -> None:
-    blocks = dict(documents(DESCRIBED | {"SOURCE_POSTGRES_URL": f"{scheme}://u:p@h/d?connect_timeout=3"}))
+    blocks = dict(make_blocks(DESCRIBED | {"SOURCE_POSTGRES_URL": f"{scheme}://u:p@h/d?connect_timeout=3"}))
     connector = blocks["source-postgres"]
     assert connector.connection_info.driver == "postgresql+psycopg2"
     assert connector.connection_info.query == {"connect_timeout": "3"}
@@ -234,7 +234,7 @@ def test_every_spelling_of_postgres_means_psycopg2(scheme: str) -> None:
 
 def test_the_local_stack_gives_what_is_needed(stack: Stack) -> None:
     environment = stack.environment()
-    assert [name for name, _ in documents(environment)] == [
+    assert [name for name, _ in make_blocks(environment)] == [
         *("source-mongo", "source-postgres-totesys", "source-postgres-totesys-writer", "source-postgres"),
         *("warehouse", "warehouse", "aws", "landing", "processed"),
         *("source-sqs-events-dead-letter", "source-sqs-events"),

@@ -13,7 +13,7 @@ from local.processes import LOCALHOST, free_port
 from local.stack import EVENTS_DEAD_LETTER_QUEUE, EVENTS_QUEUE, Stack
 from millrace.base.errors import ConfigurationError, FatalError, SourceMissing, Unreachable
 from millrace.blocks import names
-from millrace.blocks.environment import documents
+from millrace.blocks.environment import make_blocks
 from millrace.blocks.load import load_source_queue
 from millrace.blocks.queue import LONG_POLL_SECONDS, Queue
 from millrace.drivers.botocore_errors import queue_errors
@@ -26,14 +26,14 @@ NO_OTHER_SOURCE = {name: value for name, value in DESCRIBED.items() if not name.
 
 def described(url: str, **more: str) -> Queue:
     """The block that the environment describes with this URL."""
-    block = dict(documents(NO_OTHER_SOURCE | {"SOURCE_SQS_URL": url} | more))["source-sqs"]
+    block = dict(make_blocks(NO_OTHER_SOURCE | {"SOURCE_SQS_URL": url} | more))["source-sqs"]
     assert isinstance(block, Queue)
     return block
 
 
 async def test_a_loaded_block_sends_and_receives(stack: Stack, prefect_server: object) -> None:
     connection = unique("events").replace("_", "-")
-    described = dict(documents(stack.environment() | {"SOURCE_SQS_URL": stack.aws.create_queue(connection)}))
+    described = dict(make_blocks(stack.environment() | {"SOURCE_SQS_URL": stack.aws.create_queue(connection)}))
     await described["source-sqs"].asave(names.source_name("sqs", connection))
     queue = await load_source_queue(connection)
     client = queue.client()
@@ -48,7 +48,7 @@ async def test_a_missing_document_names_the_remedy(prefect_server: object) -> No
 
 
 def test_the_stack_has_the_queue_and_its_dead_letter_queue(stack: Stack) -> None:
-    blocks = dict(documents(stack.environment()))
+    blocks = dict(make_blocks(stack.environment()))
     source, dead = (blocks[names.source_name("sqs", one)] for one in ("events", names.dead_letter("events")))
     assert [block.url.rsplit("/", 1)[1] for block in (source, dead)] == [EVENTS_QUEUE, EVENTS_DEAD_LETTER_QUEUE]
     asked = [attributes_of(block) for block in (source, dead)]
@@ -76,7 +76,7 @@ def test_connections_of_dead_letter_queues() -> None:
 
 
 def test_a_queue_alone_is_source_enough() -> None:
-    described_names = [name for name, _ in documents(NO_OTHER_SOURCE | {"SOURCE_SQS_URL": URL})]
+    described_names = [name for name, _ in make_blocks(NO_OTHER_SOURCE | {"SOURCE_SQS_URL": URL})]
     assert described_names.index("source-sqs") > described_names.index("aws")
 
 

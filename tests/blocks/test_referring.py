@@ -8,9 +8,9 @@ from prefect.blocks.core import Block
 from local.prefect_server import PrefectServer
 from millrace.base.errors import ConfigurationError
 from millrace.blocks.bootstrap import bootstrap
-from millrace.blocks.environment import documents
+from millrace.blocks.environment import find_variable, make_blocks
 from millrace.blocks.load import load_source_mongo, load_source_mysql, load_source_postgres, load_warehouse
-from millrace.blocks.reference import reference, variable_of
+from millrace.blocks.reference import reference
 from millrace.blocks.sql import driver_of
 
 SECRET = "s3cr3t-W0rd"
@@ -37,9 +37,9 @@ async def referred(prefect_server: PrefectServer, monkeypatch: pytest.MonkeyPatc
 
 def test_a_reference_is_in_the_place_of_every_url() -> None:
     blocks: dict[tuple[str, str], Block] = {
-        (block.get_block_type_slug(), name): block for name, block in documents(DESCRIBED)
+        (block.get_block_type_slug(), name): block for name, block in make_blocks(DESCRIBED)
     }
-    found = {variable for block in blocks.values() if (variable := variable_of(block))}
+    found = {variable for block in blocks.values() if (variable := find_variable(block))}
     assert found == URLS.keys()
 
 

@@ -10,7 +10,7 @@ from local.processes import LOCALHOST, free_port
 from local.stack import Stack
 from millrace.base.errors import ConfigurationError, Unreachable
 from millrace.blocks.bootstrap import bootstrap
-from millrace.blocks.environment import documents
+from millrace.blocks.environment import make_blocks
 from millrace.blocks.sns import BODY_BYTES, SnsNotification
 from tests.blocks.test_documents import DESCRIBED
 from tests.flows.inbox import Inbox, Mail
@@ -78,15 +78,15 @@ async def test_no_answer_is_unreachable_and_shows_no_secret(inbox: Inbox) -> Non
 
 
 def test_the_environment_describes_the_topic() -> None:
-    block = dict(documents(DESCRIBED | {"ALERT_TOPIC_ARN": TOPIC}))["alerts"]
+    block = dict(make_blocks(DESCRIBED | {"ALERT_TOPIC_ARN": TOPIC}))["alerts"]
     assert isinstance(block, SnsNotification)
     assert block.topic_arn == TOPIC
-    assert "alerts" not in dict(documents(DESCRIBED))
+    assert "alerts" not in dict(make_blocks(DESCRIBED))
 
 
 def test_a_wrong_arn_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"ALERT_TOPIC_ARN: this is not the ARN.*Remedy"):
-        list(documents(DESCRIBED | {"ALERT_TOPIC_ARN": "arn:aws:sqs:eu-west-1:123456789012:queue"}))
+        list(make_blocks(DESCRIBED | {"ALERT_TOPIC_ARN": "arn:aws:sqs:eu-west-1:123456789012:queue"}))
 
 
 async def test_it_saves_and_loads_back_equal(prefect_server: object) -> None:

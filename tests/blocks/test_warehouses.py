@@ -10,7 +10,7 @@ from local.prefect_server import PrefectServer
 from millrace import Incremental, Pipeline, Stream
 from millrace.base.errors import ConfigurationError
 from millrace.blocks.bootstrap import bootstrap
-from millrace.blocks.environment import documents
+from millrace.blocks.environment import make_blocks
 from millrace.blocks.load import load_source_postgres, load_source_queue, load_warehouse
 from millrace.blocks.names import dead_letter
 from millrace.blocks.sql import Warehouse, driver_of, warehouse_connector
@@ -24,7 +24,7 @@ REDSHIFT = f"redshift://loader:{SECRET}@cluster.example.com:5439/stocks"
 
 def test_a_named_warehouse_has_its_own_role(environment: dict[str, str]) -> None:
     named = {"WAREHOUSE_BACK_OFFICE_URL": REDSHIFT, "WAREHOUSE_BACK_OFFICE_IAM_ROLE": ROLE}
-    found = [(name, block) for name, block in documents(environment | named) if isinstance(block, Warehouse)]
+    found = [(name, block) for name, block in make_blocks(environment | named) if isinstance(block, Warehouse)]
     assert {name: block.iam_role for name, block in found} == {
         "warehouse": environment["WAREHOUSE_IAM_ROLE"],
         "warehouse-back-office": ROLE,
@@ -44,7 +44,7 @@ def test_what_is_wrong_or_missing_is_named(
     variables: dict[str, str], message: str, environment: dict[str, str]
 ) -> None:
     with pytest.raises(ConfigurationError, match=message) as raised:
-        list(documents(environment | variables))
+        list(make_blocks(environment | variables))
     assert SECRET not in str(raised.value)
 
 

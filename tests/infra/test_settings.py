@@ -13,7 +13,7 @@ from infra.release import task_variables
 from infra.settings import ENVIRONMENTS, read_settings, runnable, variables_of
 from local.stack import Stack
 from millrace.base.errors import ConfigurationError
-from millrace.blocks.environment import documents
+from millrace.blocks.environment import make_blocks
 from millrace.declaration.find import find_pipeline
 from tests.infra.stack_outputs import OUTPUTS
 from tests.infra.stack_template import TEMPLATE
@@ -88,6 +88,6 @@ def test_the_command_names_the_environments_there_are() -> None:
 
 def test_blocks_are_made_before_their_secrets_have_values(stack: Stack) -> None:
     target = CloudEnvironment(read_settings("prod"), stack.aws.environment(), outputs=dict(OUTPUTS))
-    made = {name for name, _ in documents(task_variables(target))}
+    made = {name for name, _ in make_blocks(task_variables(target))}
     assert {"warehouse", "source-postgres", "source-postgres-totesys", "source-mongo", "source-mysql-stocks"} <= made
     assert "warehouse-stocks" in made

@@ -20,7 +20,7 @@ from local.__main__ import _describe
 from local.directory import LOCK_NAME, PREFIX, stack_directory, sweep
 from local.stack import Stack
 from millrace.base.errors import ConfigurationError
-from millrace.blocks.environment import documents
+from millrace.blocks.environment import make_blocks
 from millrace.blocks.sql import opener
 from tests.local.liveness import is_alive
 
@@ -148,7 +148,7 @@ def test_an_interrupted_start_is_no_success() -> None:
 def test_mysql_comes_with_the_source_and_the_warehouse_of_stocks() -> None:
     with Stack(prefect=False, mysql=True) as stack:
         variables = stack.environment()
-        blocks = dict(documents(variables))
+        blocks = dict(make_blocks(variables))
         connections = [opener(blocks[name])() for name in ("source-mysql-stocks", "source-mysql-stocks-writer")]
         for connection in connections:
             with connection, connection.cursor() as cursor:
