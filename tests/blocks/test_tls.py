@@ -146,7 +146,7 @@ async def _open(kind: Any, url: str) -> None:
     if kind.name == "mongo":
         await MongoDB(url=SecretStr(url), server_selection_timeout_seconds=1).check()
         return
-    block = DATABASES[kind].make_block(url, place="URL")
+    block = DATABASES[kind].block.make(url, place="URL")
     async with DATABASES[kind].open(block, "source") as source:
         await asyncio.to_thread(source._connect)
 

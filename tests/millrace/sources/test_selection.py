@@ -212,8 +212,8 @@ def test_a_stream_that_is_not_enabled_is_left_out_of_runs() -> None:
     first = Stream("first", "postgres:a.first", "id", CHANGES)
     second = replace(first, name="second", enabled=False)
     pipeline = Pipeline("shop", streams=[first, second])
-    assert ReplicateRequest(pipeline="shop").chosen(pipeline) == [first]
+    assert ReplicateRequest(pipeline="shop").choose_streams(pipeline) == [first]
     with pytest.raises(ConfigurationError, match=r"stream shop.second: it is not enabled. Remedy: take out enabled"):
-        ReplicateRequest(pipeline="shop", streams=["second"]).chosen(pipeline)
+        ReplicateRequest(pipeline="shop", streams=["second"]).choose_streams(pipeline)
     with pytest.raises(ConfigurationError, match="none of its streams is enabled"):
-        ReplicateRequest(pipeline="shop").chosen(Pipeline("shop", streams=[second]))
+        ReplicateRequest(pipeline="shop").choose_streams(Pipeline("shop", streams=[second]))
