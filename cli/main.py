@@ -29,6 +29,7 @@ from millrace.cli.command import (
     print_message,
     run_flow,
 )
+from millrace.cli.init import init
 from millrace.declaration.consent import NO_CONSENT, Consent
 
 if TYPE_CHECKING:
@@ -311,7 +312,7 @@ def chart(
     print_json(drawn) if as_json else print_lines([drawn.png, drawn.svg])
 
 
-for command in (sample.seed, sample.simulate):
+for command in (init, sample.seed, sample.simulate):
     application.command()(command)
 
 

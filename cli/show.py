@@ -14,6 +14,7 @@ from rich.table import Table
 
 from millrace.base.escaping import escape_json, escape_unprintable
 from millrace.checks.check import CheckOutcome, Result
+from millrace.discovery.propose import ProposedStream
 from millrace.queues.consumer import Collected
 from millrace.runs.reload import ReloadResult
 from millrace.seed_data.events.sending import Sent
@@ -109,6 +110,19 @@ def print_report(report: RunReport, title: str = "") -> None:
     print_table(table)
     for stream in report.streams:
         print_lines([f"{stream.stream}: {remark}" for remark in (*stream.changes, *filter(None, [stream.note]))])
+
+
+def print_proposed(streams: Sequence[ProposedStream]) -> None:
+    """Print the streams of a new file, with a row per stream."""
+    table = Table()
+    _add_texts(table, "stream", "source", "key", "capture", "besides")
+    for stream in streams:
+        besides = [f"load={stream.load}"] if stream.load else []
+        besides += [f"omitted {name}" for name in stream.omitted]
+        besides += [f"{name}: {kind}" for name, kind in stream.types]
+        besides += [f"not read: {stream.refused_because}"] if stream.refused_because else []
+        _add_row(table, stream.name, stream.source, ", ".join(stream.key), stream.capture, "; ".join(besides))
+    print_table(table)
 
 
 def print_plans(plans: Sequence[StreamPlan]) -> None:

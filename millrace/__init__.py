@@ -3,7 +3,7 @@
 What does not belong here: Prefect, connections, anything that runs.
 """
 
-from millrace.base.types import decimal, text
+from millrace.base.types import DOCUMENT, decimal, text
 from millrace.declaration.captures import Bind, Dated, Incremental, Queue, Reconcile, Snapshot
 from millrace.declaration.load_modes import Append, History, Merge, Replace
 from millrace.declaration.model import Model
@@ -12,6 +12,7 @@ from millrace.declaration.scd2 import Scd2
 from millrace.declaration.stream import Stream
 
 __all__ = [
+    "DOCUMENT",
     "Append",
     "Bind",
     "Dated",

@@ -20,6 +20,7 @@ from millrace.base.naming import column_name
 from millrace.base.rejects import no_rejects
 from millrace.base.types import Column
 from millrace.declaration.stream import Stream
+from millrace.sources.found import FoundTable
 
 BLOCK_ROWS, BLOCK_BYTES = 20_000, 2 * 1024 * 1024
 """The most keys, and bytes of text in them, that are asked for at once; MongoDB takes a query of 16 MB."""
@@ -193,6 +194,13 @@ class Source(ABC):
 
         There are no columns where only documents tell them.
         """
+
+    async def find_tables(self, schema: str, sample_documents: int, /) -> list[FoundTable]:
+        """Return the tables and views of a schema, or the collections of a database by a sample of their documents.
+
+        Raises NotImplementedError where the kind of source cannot list them.
+        """
+        raise NotImplementedError
 
     def parse_location(self, location: str) -> dict[str, Any]:
         """Return the value of each field of a row location, in the form in which ``read`` takes it in ``Keys``.

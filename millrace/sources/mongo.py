@@ -29,6 +29,8 @@ from millrace.base.types import Column
 from millrace.declaration.stream import Stream
 from millrace.drivers.mongo_client import MongoClient, mongo_errors
 from millrace.sources.chunk import Chunk, Keys, ReadFacts, Selection, Source, Window
+from millrace.sources.found import FoundTable
+from millrace.sources.mongo_collections import find_collections
 from millrace.sources.mongo_cursor import refuse_undated
 from millrace.sources.mongo_passes import WantedKeys
 from millrace.sources.mongo_queries import Query, declared_rows, keys_query, paths_of, projection_of, window_query
@@ -97,6 +99,11 @@ class MongoSource(Source):
         await self._check_cursor(stream)
         query = await _make_query(self.client, stream, window)
         return f"db.{stream.reference.name}.find({json.dumps(query, default=str)})", ()
+
+    @override
+    async def find_tables(self, schema: str, sample_documents: int, /) -> list[FoundTable]:
+        with mongo_errors(f"database {schema}"):
+            return await find_collections(self.client[schema], sample_documents)
 
     @override
     def parse_location(self, location: str) -> dict[str, Any]:

@@ -24,8 +24,10 @@ from millrace.declaration.stream import Stream
 from millrace.drivers.pipe import CHUNK_BYTES, Pipe, read_in_thread
 from millrace.drivers.psycopg_errors import statement
 from millrace.drivers.pymysql_errors import code_of, mysql_errors
+from millrace.sources.found import FoundTable
 from millrace.sources.mysql_packets import read_rows
 from millrace.sources.mysql_replica import find_following
+from millrace.sources.mysql_tables import find_tables
 from millrace.sources.mysql_values import UTF8, describe_table, is_collated
 from millrace.sources.position import SourceMoment, join_notes
 from millrace.sources.rows import TOO_LARGE, SourceColumn
@@ -99,6 +101,10 @@ class MySQLDriver(TableDriver):
         self, connection: Any, stream: Stream, target_columns: Sequence[Column]
     ) -> tuple[SourceColumn, ...]:
         return describe_table(connection, stream, target_columns)
+
+    @override
+    def find_tables(self, connection: Any, schema: str) -> list[FoundTable]:
+        return find_tables(connection, schema)
 
     @override
     def quote(self, *identifiers: str) -> str:

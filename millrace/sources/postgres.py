@@ -18,7 +18,9 @@ from millrace.drivers.pipe import CHUNK_BYTES, read_in_thread
 from millrace.drivers.poolers import begin_transaction
 from millrace.drivers.psycopg_errors import database_errors, statement
 from millrace.drivers.session_settings import ENCODING, begin_reading
+from millrace.sources.found import FoundTable
 from millrace.sources.position import SourceMoment
+from millrace.sources.postgres_tables import find_tables
 from millrace.sources.postgres_values import describe_table
 from millrace.sources.rows import SourceColumn
 from millrace.sources.table_driver import Connect, TableDriver
@@ -79,6 +81,10 @@ class PostgresDriver(TableDriver):
         self, connection: Any, stream: Stream, target_columns: Sequence[Column]
     ) -> tuple[SourceColumn, ...]:
         return describe_table(connection, stream, target_columns)
+
+    @override
+    def find_tables(self, connection: Any, schema: str) -> list[FoundTable]:
+        return find_tables(connection, schema)
 
     @override
     def quote(self, *identifiers: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from millrace.base.types import Column
 from millrace.declaration.stream import Stream
+from millrace.sources.found import FoundTable
 from millrace.sources.position import SourceMoment
 from millrace.sources.rows import SourceColumn
 
@@ -43,6 +44,13 @@ class TableDriver(ABC):
 
         The ``types`` of the stream are applied, and columns keep the names that ``target_columns`` give them.
         """
+
+    def find_tables(self, connection: Any, schema: str) -> list[FoundTable]:
+        """Return the tables and views of a schema, for `millrace init`.
+
+        Raises NotImplementedError where the kind of database cannot list them.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def quote(self, *identifiers: str) -> str:

@@ -13,6 +13,7 @@ from millrace.base.types import Column
 from millrace.declaration.stream import Stream
 from millrace.drivers.worker import Worker
 from millrace.sources.chunk import Chunk, Keys, ReadFacts, Selection, Source, Window
+from millrace.sources.found import FoundTable
 from millrace.sources.passes import find_keys_in
 from millrace.sources.position import not_in_future
 from millrace.sources.table_driver import Connect, TableDriver
@@ -68,6 +69,19 @@ class TableSource(Source):
 
         with Worker(f"plan-{stream.name}") as worker:
             return await worker.run(describe_only)
+
+    @override
+    async def find_tables(self, schema: str, _sample_documents: int, /) -> list[FoundTable]:
+        def find() -> list[FoundTable]:
+            with self._driver.translate_errors(f"schema {schema}"):
+                connection = self._connect()
+                try:
+                    return self._driver.find_tables(connection, schema)
+                finally:
+                    connection.close()
+
+        with Worker("find-tables") as worker:
+            return await worker.run(find)
 
     @contextmanager
     def _open_session(self, stream: Stream, target_columns: Sequence[Column]) -> Iterator[TableSession]:

@@ -1,0 +1,197 @@
+"""Propose a stream for a table: its key, its capture, what cannot be replicated, and the reason for each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from millrace.base.escaping import escape_unprintable
+from millrace.base.naming import MAX_IDENTIFIER_BYTES, column_name
+from millrace.base.types import TIME_KINDS, Kind
+from millrace.declaration.source_kinds import SourceReference
+from millrace.runs.scan import COMPARABLE_KINDS
+from millrace.sources.found import FoundColumn, FoundTable
+
+LARGE_ROWS, LARGE_BYTES = 5_000_000, 2 * 1024**3
+"""A table of more is read as a whole in minutes, not in seconds (docs/measured.md)."""
+MANY_FIELDS = 50
+"""A document with more different names of fields is taken for a map whose names are data."""
+_UPDATED = re.compile(
+    r"(last_?)?(update|updated|modified|modification|mod|changed|change|edited|touched)"
+    r"(_?(at|on|date|time|datetime|timestamp|ts|utc))*|last_(update|change|write)s?(_.*)?"
+)
+_PERSONAL = re.compile(
+    r"(^|_)(e_?mail|phone|mobile|fax|iban|bic|ssn|passport|tax_id|birth(day|date)?|dob|salary|password|passwd|pwd|secret|"
+    r"token|api_key|card_number|credit_card|first_name|last_name|full_name|street|ip_address)(_|$)"
+)
+
+
+_UNUSABLE = re.compile(r"[\x00-\x1f\x7f]")
+"""What no identifier may contain (base/naming.py)."""
+
+
+@dataclass(frozen=True)
+class ProposedStream:
+    """A stream as it is written into the file of a pipeline."""
+
+    name: str
+    """Name of the stream."""
+    source: str
+    """The table, as a stream names it."""
+    key: tuple[str, ...]
+    """The columns of the key; (): there is none."""
+    capture: str
+    """The capture, as Python."""
+    load: str = ""
+    """The load mode, as Python; '': the default."""
+    sweep: str = ""
+    """When source and target are compared; '': never by itself."""
+    types: tuple[tuple[str, str], ...] = ()
+    """Declared types, as Python, by column."""
+    omitted: tuple[str, ...] = ()
+    """Columns that are left out."""
+    notes: tuple[str, ...] = ()
+    """What a person should know, a line each."""
+    refused_because: str = ""
+    """Why the stream cannot run yet, so that it is written as a comment; '': it can."""
+
+
+def as_python(text: str) -> str:
+    """Return a text as Python, in double quotes where that needs no backslash."""
+    shown = repr(text)
+    return f'"{shown[1:-1]}"' if shown[0] == "'" and '"' not in shown and "\\'" not in shown else shown
+
+
+def propose_streams(
+    reference: SourceReference, tables: Iterable[FoundTable], taken: Iterable[str] = ()
+) -> list[ProposedStream]:
+    """Return a stream for each table. Names differ from one another and from those that are ``taken``."""
+    used, proposed = set(taken), []
+    for table in tables:
+        name = _name(table, used)
+        used.add(name)
+        proposed.append(_propose(reference, table, name))
+    return proposed
+
+
+def _name(table: FoundTable, used: set[str]) -> str:
+    plain = column_name(table.name).strip("_") or "table"
+    plain = (f"t_{plain}" if plain[0].isdigit() else plain)[: MAX_IDENTIFIER_BYTES - 20]
+    choices = (plain, column_name(f"{table.schema}_{plain}"), *(f"{plain}_{number}" for number in range(2, 1000)))
+    return next(choice for choice in choices if choice not in used)
+
+
+def _propose(reference: SourceReference, table: FoundTable, name: str) -> ProposedStream:
+    connection = f"/{reference.connection}" if reference.connection else ""
+    source = f"{reference.kind.name}{connection}:{table.schema}.{table.name}"
+    columns = {column.name: column for column in table.columns}
+    omitted = tuple(column.name for column in table.columns if not _can_be_read(column))
+    key, key_note = _choose_key(table, {*columns, table.primary_key[0] if table.primary_key else ""} - {*omitted})
+    stream = ProposedStream(
+        name,
+        source,
+        key,
+        "Snapshot()",
+        types=tuple(_types(table.columns)),
+        omitted=omitted,
+        notes=(_describe(table), *filter(None, [key_note]), *_notes(table.columns)),
+        refused_because=_refusal(table),
+    )
+    return _with_capture(stream, table, columns)
+
+
+def _can_be_read(column: FoundColumn) -> bool:
+    has_type = column.type is not None or column.can_be_text or column.type_name == "null"
+    return has_type and not _UNUSABLE.search(column.name)
+
+
+def _choose_key(table: FoundTable, usable: set[str]) -> tuple[tuple[str, ...], str]:
+    if table.primary_key and usable.issuperset(table.primary_key):
+        return table.primary_key, ""
+    unique = sorted((key for key in table.unique_keys if usable.issuperset(key)), key=len)
+    if unique:
+        return unique[0], "no primary key: the unique key is taken, whose columns are never NULL"
+    return (), "" if table.kind in {"view", "materialized view"} else "no key: rows are told by their content"
+
+
+def _with_capture(stream: ProposedStream, table: FoundTable, columns: Mapping[str, FoundColumn]) -> ProposedStream:
+    cursor, reason = _choose_cursor(table)
+    if cursor and stream.key and table.kind in {"table", "collection"}:
+        kinds = [columns[name].type for name in stream.key if name in columns]
+        can_compare = all(kind is not None and kind.kind in COMPARABLE_KINDS for kind in kinds)
+        note = "" if can_compare else "no sweep, so deletes are not seen: a sweep cannot compare keys of this type"
+        return replace(
+            stream,
+            capture=f"Incremental({as_python(cursor.name)})",
+            sweep="daily" if can_compare else "",
+            notes=(*stream.notes, reason, *_zone_note(cursor), *filter(None, [note])),
+        )
+    large = table.rows > LARGE_ROWS or table.size_bytes > LARGE_BYTES
+    warning = (
+        "LARGE, and every run reads all of it: add a timestamp that every insert and update sets, with an index"
+        if large
+        else "no column says when a row was changed: every run reads all rows"
+    )
+    return replace(stream, load="" if stream.key else "Replace()", notes=(*stream.notes, warning))
+
+
+def _choose_cursor(table: FoundTable) -> tuple[FoundColumn | None, str]:
+    """Return the column that says when a row was changed, and why it is believed to."""
+    moments = [column for column in table.columns if column.type is not None and column.type.kind in TIME_KINDS]
+    named = [column for column in moments if _UPDATED.fullmatch(column_name(column.name))]
+    for column in moments:
+        if column.is_set_by_updates:
+            return column, f"the server sets {column.name} at every update"
+    for column in named:
+        if table.update_triggers:
+            return column, f"{column.name} by its name; trigger {table.update_triggers[0]} runs at every update"
+    for column in named:
+        return column, f"{column.name} by its name: CHECK that every insert and update sets it"
+    return None, ""
+
+
+def _zone_note(cursor: FoundColumn) -> Iterator[str]:
+    if cursor.type is not None and cursor.type.kind is Kind.TIMESTAMP:
+        yield f"{cursor.name} has no time zone: declare stamps_in= unless it is written in UTC"
+
+
+def _types(columns: Sequence[FoundColumn]) -> Iterator[tuple[str, str]]:
+    for column in columns:
+        if column.fields > MANY_FIELDS:
+            yield column.name, "DOCUMENT"
+        elif column.type is None and column.can_be_text:
+            yield column.name, "text()"
+
+
+def _notes(columns: Sequence[FoundColumn]) -> Iterator[str]:
+    for column in columns:
+        if _UNUSABLE.search(column.name):
+            yield f"{column.name!r} contains a control character: it is left out"
+        elif column.fields > MANY_FIELDS:
+            yield f"{column.name} has {column.fields} different fields or more, so it stays a document"
+        elif column.type is None and column.can_be_text:
+            yield f"{column.name} is {column.type_name}, which has no type in the warehouse: it arrives as text"
+        elif column.type is None and column.type_name != "null":
+            yield f"{column.name} is {column.type_name}, which has no type in the warehouse: it is left out"
+        elif " or " in column.type_name:
+            yield f"{column.name} is {column.type_name}: values that do not fit the most frequent type are rejected"
+    personal = [column.name for column in columns if _PERSONAL.search(column_name(column.name))]
+    if personal:
+        yield f"looks personal or secret: {', '.join(personal)} (leave out with omitted=)"
+
+
+def _describe(table: FoundTable) -> str:
+    size = f", {table.size_bytes / 1024**2:,.0f} MB" if table.size_bytes >= 1024**2 else ""
+    rows = f": about {table.rows:,} rows{size}" if table.rows > 0 else ""
+    return f"{table.kind} {escape_unprintable(f'{table.schema}.{table.name}')}{rows}"
+
+
+def _refusal(table: FoundTable) -> str:
+    if _UNUSABLE.search(table.name):
+        return "its name contains a control character: read a view of it"
+    if not table.is_readable:
+        return "this user may not read it: GRANT SELECT"
+    if not table.is_populated:
+        return "it was never filled: REFRESH MATERIALIZED VIEW"
+    return "" if table.columns else "it has no columns" if table.kind != "collection" else "it has no documents"

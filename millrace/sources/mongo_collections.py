@@ -1,0 +1,63 @@
+"""Find the collections of a MongoDB database by a sample of their documents, for `millrace init`."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from millrace.base.types import BSON
+from millrace.sources.found import FoundColumn, FoundTable
+from millrace.sources.mongo_values import DOCUMENT_KEY
+
+SAMPLE_DOCUMENTS = 500
+"""How many documents of each collection are looked at, unless more are asked for."""
+
+
+async def find_collections(database: Any, sample_documents: int) -> list[FoundTable]:
+    """Return the collections of a database, in the order of their names.
+
+    ``database`` is Motor's.
+    """
+    names = [name for name in await database.list_collection_names() if not name.startswith("system.")]
+    return [await _collection(database, name, sample_documents) for name in sorted(names)]
+
+
+async def _collection(database: Any, name: str, sample_documents: int) -> FoundTable:
+    collection = database[name]
+    steps = [{"$sample": {"size": sample_documents}}, {"$project": {"fields": {"$objectToArray": "$$ROOT"}}}]
+    typed = [
+        *steps,
+        {"$unwind": "$fields"},
+        {
+            "$project": {
+                "name": "$fields.k",
+                "type": {"$type": "$fields.v"},
+                "inner": {
+                    "$cond": [
+                        {"$eq": [{"$type": "$fields.v"}, "object"]},
+                        {"$map": {"input": {"$objectToArray": "$fields.v"}, "in": "$$this.k"}},
+                        [],
+                    ]
+                },
+            }
+        },
+    ]
+    types: dict[str, Counter[str]] = defaultdict(Counter)
+    inner: dict[str, set[str]] = defaultdict(set)
+    async for one in collection.aggregate(typed):
+        types[one["name"]][one["type"]] += 1
+        inner[one["name"]].update(one["inner"])
+    return FoundTable(
+        database.name,
+        name,
+        "collection",
+        tuple(_field(field, types[field], len(inner[field])) for field in sorted(types)),
+        primary_key=(DOCUMENT_KEY,),
+        rows=await collection.estimated_document_count(),
+    )
+
+
+def _field(name: str, types: Mapping[str, int], fields: int) -> FoundColumn:
+    met = [kind for kind, _ in sorted(types.items(), key=lambda item: (-item[1], item[0])) if kind != "null"]
+    return FoundColumn(name, " or ".join(met) or "null", BSON.get(met[0]) if met else None, fields=fields)

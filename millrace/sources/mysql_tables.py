@@ -1,0 +1,81 @@
+"""Find the tables of a database of MySQL or MariaDB, for `millrace init`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from millrace.base.errors import UnmappableType
+from millrace.base.types import from_mysql
+from millrace.drivers.psycopg_errors import statement
+from millrace.sources.found import FoundColumn, FoundTable
+
+PRIMARY = "PRIMARY"
+_NOW = "current_timestamp"
+
+
+def find_tables(connection: Any, schema: str) -> list[FoundTable]:
+    """Return the tables and views of a database, in the order of their names."""
+    with connection.cursor() as cursor:
+        keys = _keys(_ask(cursor, "mysql_keys", schema))
+        set_by_server = {(table, column): rest for table, column, *rest in _ask(cursor, "mysql_defaults", schema)}
+        triggers: dict[str, list[str]] = defaultdict(list)
+        for table, trigger in _ask(cursor, "mysql_update_triggers", schema):
+            triggers[table].append(trigger)
+        tables = []
+        for name, kind, rows, size_bytes in _ask(cursor, "mysql_tables", schema):
+            cursor.execute(statement("mysql_columns"), {"schema": schema, "name": name})
+            columns = [
+                _column(column, column_type, *set_by_server.get((name, column), ("", "")))
+                for column, column_type, _ in cursor.fetchall()
+            ]
+            of_table = keys.get(name, {})
+            tables.append(
+                FoundTable(
+                    schema,
+                    name,
+                    "view" if kind == "VIEW" else "table",
+                    tuple(columns),
+                    primary_key=of_table.get(PRIMARY, ()),
+                    unique_keys=tuple(sorted(names for index, names in of_table.items() if index != PRIMARY)),
+                    rows=int(rows),
+                    size_bytes=int(size_bytes),
+                    update_triggers=tuple(triggers[name]),
+                )
+            )
+        return tables
+
+
+def _ask(cursor: Any, name: str, schema: str) -> Sequence[tuple[Any, ...]]:
+    cursor.execute(statement(name), {"schema": schema})
+    rows: Sequence[tuple[Any, ...]] = cursor.fetchall()
+    return rows
+
+
+def _keys(rows: Iterable[tuple[Any, ...]]) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Return the columns of each unique key, by table and index, without keys that a row may lack."""
+    found: dict[str, dict[str, tuple[str, ...]]] = defaultdict(dict)
+    partial: set[tuple[str, str]] = set()
+    for table, index, column, nullable, prefix in rows:
+        found[table][index] = (*found[table].get(index, ()), column)
+        if nullable == "YES" or prefix is not None or column is None:
+            partial.add((table, index))
+    return {
+        table: {index: names for index, names in of_table.items() if (table, index) not in partial}
+        for table, of_table in found.items()
+    }
+
+
+def _column(name: str, column_type: str, default: str, extra: str) -> FoundColumn:
+    try:
+        data_type = from_mysql(column_type)
+    except UnmappableType:
+        data_type = None
+    return FoundColumn(
+        name,
+        column_type,
+        data_type,
+        is_set_by_updates=f"on update {_NOW}" in extra.lower(),
+        is_set_by_inserts=_NOW in default.lower() or "now()" in default.lower(),
+    )
