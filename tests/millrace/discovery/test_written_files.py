@@ -22,13 +22,13 @@ from millrace.discovery.choose_tables import choose_tables, parse_reference
 from millrace.discovery.extend_file import extend_file, propose_new
 from millrace.discovery.propose import propose_streams
 from millrace.discovery.write_file import write_file
-from millrace.runs.choose import Bounds
+from millrace.runs.choose import ReadRequest
 from millrace.sources.found import FoundTable
 from tests.support import awkward_shop
 from tests.support.engine import Engine, Together
 
-RUN = Bounds(consent=Consent(allow_deletes=True))
-SWEEP = Bounds("sweep", deep=True, consent=Consent(allow_deletes=True))
+RUN = ReadRequest(consent=Consent(allow_deletes=True))
+SWEEP = ReadRequest("sweep", deep=True, consent=Consent(allow_deletes=True))
 TABLES_OF_POSTGRES = ["Customer", "country", "empty_one", "film", "film_actor", "log_line", "order", "payment"]
 
 
@@ -65,7 +65,7 @@ def count_rows(engine: Engine, pipeline: Pipeline, names: Collection[str] = ()) 
 async def assert_equal(together: Together, pipeline: Pipeline, expected: dict[str, int]) -> None:
     """The target has as many rows, and a deep sweep finds no difference."""
     assert count_rows(together.engine, pipeline) == expected
-    results = await together.run(pipeline, bounds=SWEEP)
+    results = await together.run(pipeline, read_request=SWEEP)
     assert {name: (one.loaded, one.rejected) for name, one in results.items() if one.loaded or one.rejected} == {}
 
 
@@ -102,8 +102,8 @@ async def test_a_schema_of_postgres(on_redshift: Together, tmp_path: Path) -> No
     await on_redshift.run(pipeline)
     await assert_equal(on_redshift, pipeline, _counts_in_postgres(engine))
     engine.source(awkward_shop.POSTGRES_CHANGES)
-    await on_redshift.run(pipeline, bounds=RUN)
-    await on_redshift.run(pipeline, bounds=SWEEP)
+    await on_redshift.run(pipeline, read_request=RUN)
+    await on_redshift.run(pipeline, read_request=SWEEP)
     await assert_equal(on_redshift, pipeline, _counts_in_postgres(engine))
 
 
@@ -135,10 +135,10 @@ async def test_a_database_of_mysql(on_redshift: Together, mysql_database: str, t
     assert count_rows(engine, pipeline) == counts()
     engine.mysql(*awkward_shop.MYSQL_CHANGES)
     swept = [name for name in streams if name != "tokens"]
-    for bounds in (RUN, SWEEP):
-        await on_redshift.run(pipeline, *(streams[name].name for name in swept), bounds=bounds)
+    for read_request in (RUN, SWEEP):
+        await on_redshift.run(pipeline, *(streams[name].name for name in swept), read_request=read_request)
     assert count_rows(engine, pipeline) == counts()
-    results = await on_redshift.run(pipeline, *(streams[name].name for name in swept), bounds=SWEEP)
+    results = await on_redshift.run(pipeline, *(streams[name].name for name in swept), read_request=SWEEP)
     assert {name: one.loaded for name, one in results.items() if one.loaded} == {}
 
 
@@ -170,9 +170,9 @@ async def test_a_database_of_mongodb(on_redshift: Together, mongo_database: str,
         database["users"].update_one({"name": "n2"}, {"$set": {"name": "changed"}})
         database["Accounts"].update_one({"_id": 1}, {"$set": {"tiers.new": 5}})
         database["orders"].delete_one({"_id": "o1"})
-        await on_redshift.run(pipeline, *sound, bounds=SWEEP)
+        await on_redshift.run(pipeline, *sound, read_request=SWEEP)
         assert count_rows(engine, pipeline, sound) == {"Accounts": 20, "orders": 8, "users": 19}
-        results = await on_redshift.run(pipeline, *sound, bounds=SWEEP)
+        results = await on_redshift.run(pipeline, *sound, read_request=SWEEP)
         assert {name: one.loaded for name, one in results.items() if one.loaded} == {}
 
 
