@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 
-from millrace import Incremental, Snapshot, Stream
+from millrace import Snapshot
 from millrace.declaration.consent import Consent
 from millrace.runs.choose import ReadRequest
 from tests.support.engine import Engine
+from tests.support.notes import NOTES, create_notes
 
-NOTES = Stream("notes", source="postgres:public.notes", key="id", capture=Incremental("changed", overlap=timedelta(0)))
 WHOLE = replace(NOTES, capture=Snapshot())
 ALLOW_DELETES = ReadRequest(consent=Consent(allow_deletes=True))
 ROWS = 200
 
 
 def fill(engine: Engine, rows: int = ROWS, table: str = "notes") -> None:
-    engine.source(
-        f"CREATE TABLE {table} (id int PRIMARY KEY, body text, changed timestamptz DEFAULT clock_timestamp()); "
-        f"INSERT INTO {table} SELECT i, '{table} ' || i FROM generate_series(1, {rows}) AS i"
-    )
+    """Create a table of so many notes that a share of them counts."""
+    create_notes(engine, rows, table)
 
 
 def everything(engine: Engine) -> list[list[tuple[object, ...]]]:

@@ -14,7 +14,8 @@ from millrace.declaration.consent import Consent
 from millrace.runs.choose import Mode, ReadRequest
 from millrace.warehouse.ledger.refusals import check_source
 from tests.support.engine import Engine
-from tests.support.guarded import ALLOW_DELETES, NOTES, ROWS, WHOLE, everything, fill, lose
+from tests.support.guarded import ALLOW_DELETES, ROWS, WHOLE, everything, fill, lose
+from tests.support.notes import NOTES
 from tests.support.queue_messages import collect, order
 
 ACCEPT_SOURCE = ReadRequest(consent=Consent(accept_source=True))

@@ -34,9 +34,8 @@ from millrace.sources.chunk import Window
 from millrace.sources.postgres import PostgresSource
 from tests.support.changed_batches import change_batch
 from tests.support.engine import Engine, counts, pipeline_of
+from tests.support.notes import NOTES
 
-NOTES = Stream("notes", "postgres:public.notes", "id", Incremental("changed", overlap=timedelta(0)))
-"""No overlap: what only an overlap would bring does not arrive."""
 OLD = datetime(2020, 1, 1, tzinfo=UTC)
 Papers = tuple[Stream, Collection[dict[str, Any]]]
 

@@ -11,7 +11,8 @@ from millrace import Model, Replace, Scd2
 from millrace.base.errors import ConfigurationError, TooManyDeletes
 from tests.support import shop
 from tests.support.engine import Engine, Together
-from tests.support.guarded import ALLOW_DELETES, NOTES, ROWS, WHOLE, everything, fill
+from tests.support.guarded import ALLOW_DELETES, ROWS, WHOLE, everything, fill
+from tests.support.notes import NOTES
 
 REPLACED = replace(WHOLE, load=Replace(), key="")
 WAYS = {

@@ -13,7 +13,8 @@ from millrace.runs.choose import Mode, ReadRequest
 from millrace.warehouse.ledger.ledger import Ledger
 from tests.support import shop
 from tests.support.engine import Engine, Together, pipeline_of
-from tests.support.guarded import ALLOW_DELETES, NOTES, ROWS, fill, lose
+from tests.support.guarded import ALLOW_DELETES, ROWS, fill, lose
+from tests.support.notes import NOTES
 
 
 @pytest.mark.parametrize("load", [Merge(), Append()])

@@ -7,15 +7,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from millrace import Incremental, Stream
+from millrace import Stream
 from millrace.base.errors import Superseded
 from millrace.lake.batch import Batch
 from millrace.runs.choose import Mode, ReadRequest
 from tests.support import shop
 from tests.support.changed_batches import change_batch
 from tests.support.engine import Engine, Together, pipeline_of
+from tests.support.notes import NOTES
 
-NOTES = Stream("notes", source="postgres:public.notes", key="id", capture=Incremental("changed", overlap=timedelta(0)))
 AHEAD = timedelta(days=1)
 
 

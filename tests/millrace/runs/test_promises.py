@@ -8,18 +8,16 @@ import sys
 import threading
 from contextlib import closing
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from millrace import Incremental, Stream
+from millrace import Stream
 from millrace.base.errors import CountMismatch, FatalError, MillraceError, Superseded, Unreachable
 from millrace.lake.batch import Batch
 from tests.support.changed_batches import change_batch
 from tests.support.engine import Engine
-
-NOTES = Stream("notes", source="postgres:public.notes", key="id", capture=Incremental("changed", overlap=timedelta(0)))
+from tests.support.notes import NOTES
 
 
 def fill(engine: Engine, rows: int = 50) -> None:

@@ -12,6 +12,7 @@ from pymongo import MongoClient
 from millrace import Incremental, Reconcile, Stream
 from millrace.base.errors import CountMismatch
 from tests.support.engine import Engine
+from tests.support.notes import create_notes
 
 NOTES = Stream(
     "notes",
@@ -23,19 +24,12 @@ NOTES = Stream(
 WARN = replace(NOTES, reconcile=Reconcile(rows=1_000, policy="warn"))
 
 
-def fill(engine: Engine, rows: int = 20) -> None:
-    engine.source(
-        "CREATE TABLE notes (id int PRIMARY KEY, body text, changed timestamptz DEFAULT clock_timestamp()); "
-        f"INSERT INTO notes SELECT i, 'note ' || i FROM generate_series(1, {rows}) AS i"
-    )
-
-
 def touch(engine: Engine) -> None:
     engine.source("UPDATE notes SET body = 'touched', changed = clock_timestamp() WHERE id = 1")
 
 
 async def test_a_target_that_agrees_passes(either: Engine) -> None:
-    fill(either)
+    create_notes(either, 20)
     for _ in range(2):
         result = await either.deliver(NOTES)
         assert result is not None
@@ -44,7 +38,7 @@ async def test_a_target_that_agrees_passes(either: Engine) -> None:
 
 
 async def test_a_row_that_is_gone_at_the_source_fails_the_load_before_it_commits(either: Engine) -> None:
-    fill(either)
+    create_notes(either, 20)
     await either.deliver(NOTES)
     before = either.rows("notes"), either.query("SELECT * FROM millrace.batches")
     either.source("DELETE FROM notes WHERE id = 7")
@@ -57,7 +51,7 @@ async def test_a_row_that_is_gone_at_the_source_fails_the_load_before_it_commits
 
 
 async def test_a_silent_update_is_found_in_the_sample(either: Engine) -> None:
-    fill(either)
+    create_notes(either, 20)
     await either.deliver(NOTES)
     either.source("UPDATE notes SET body = 'silent' WHERE id = 7")
     touch(either)
@@ -69,7 +63,7 @@ async def test_a_silent_update_is_found_in_the_sample(either: Engine) -> None:
 
 
 async def test_a_difference_may_be_told_instead(engine: Engine) -> None:
-    fill(engine)
+    create_notes(engine, 20)
     await engine.deliver(WARN)
     engine.source("DELETE FROM notes WHERE id = 7; UPDATE notes SET body = 'silent' WHERE id = 8")
     touch(engine)
@@ -89,7 +83,7 @@ class Short(dy.Schema):
 
 
 async def test_rejected_rows_are_no_difference(engine: Engine) -> None:
-    fill(engine)
+    create_notes(engine, 20)
     engine.source("INSERT INTO notes VALUES (21, 'much longer than ten')")
     result = await engine.deliver(replace(NOTES, contract=Short))
     assert result is not None
@@ -97,7 +91,7 @@ async def test_rejected_rows_are_no_difference(engine: Engine) -> None:
 
 
 async def test_only_a_part_of_a_large_table_is_drawn(engine: Engine) -> None:
-    fill(engine, rows=5_000)
+    create_notes(engine, rows=5_000)
     batch = await engine.extract(replace(NOTES, reconcile=Reconcile(rows=100)))
     assert batch is not None
     assert batch.counts.source_rows == 5_000
@@ -126,7 +120,7 @@ async def test_documents_are_reconciled_too(engine: Engine, mongo_url: str, mong
 
 
 async def test_a_first_load_whose_rows_were_all_rejected_has_nothing_to_compare(engine: Engine) -> None:
-    fill(engine, rows=0)
+    create_notes(engine, rows=0)
     engine.source("INSERT INTO notes VALUES (1, 'much longer than ten')")
     result = await engine.deliver(replace(NOTES, contract=Short))
     assert result is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from millrace.runs.choose import ReadRequest
 from millrace.sources import chunk
 from millrace.warehouse.warehouse import Warehouse
 from tests.support.engine import NOW, Engine, counts
+from tests.support.notes import NOTES
 
-NOTES = Stream("notes", source="postgres:public.notes", key="id", capture=Incremental("changed", overlap=timedelta(0)))
 LONG_AGO = "'2020-01-01+00'"
 
 

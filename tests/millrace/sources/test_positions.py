@@ -24,8 +24,8 @@ from millrace.sources.chunk import Keys, ReadFacts, Window
 from millrace.sources.mongo import MongoSource
 from tests.support.clocks import clock_that_is_off
 from tests.support.engine import Engine, database_of, pipeline_of
+from tests.support.notes import NOTES
 
-NOTES = Stream("notes", "postgres:public.notes", "id", Incremental("changed", timedelta(0)))
 PAST, FUTURE = "2000-01-01T00:00:00+00:00", "2999-01-01T00:00:00+00:00"
 AHEAD = timedelta(days=1)
 MINUTE = timedelta(minutes=1)

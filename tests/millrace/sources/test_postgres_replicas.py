@@ -11,13 +11,11 @@ import pytest
 
 from local.postgres import PostgresServer, start_postgres
 from local.stack import Stack
-from millrace import Incremental, Stream
 from millrace.sources.chunk import ReadFacts, Window
 from millrace.sources.postgres import PostgresSource
 from tests.conftest import unique
+from tests.support.notes import NOTES
 from tests.support.replicas import BLIND, HOUR, start_replica, started, until
-
-NOTES = Stream("notes", "postgres:public.notes", "id", Incremental("changed", timedelta(0)))
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,9 @@ from millrace.lake.manifest import read_manifest
 from millrace.sources.chunk import Window
 from millrace.warehouse.ledger.load_result import LoadResult
 from tests.support.engine import Engine, database_of
+from tests.support.notes import NOTES
 from tests.support.queue_messages import collect
 
-NOTES = Stream("notes", "postgres:public.notes", "id", Incremental("changed", timedelta(0)))
 WEST, EAST = "America/New_York", "Asia/Ho_Chi_Minh"
 NEW_YORK = ZoneInfo(WEST)
 SetZone = Callable[[Engine, str], None]

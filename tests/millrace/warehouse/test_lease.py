@@ -5,26 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 
-from millrace import Incremental, Pipeline, Stream
+from millrace import Pipeline
 from millrace.base.errors import ConfigurationError, StreamBusy, Superseded
 from millrace.warehouse.ledger import lease
 from millrace.warehouse.ledger.ledger import Ledger
 from tests.support.changed_batches import change_batch
 from tests.support.engine import Engine, pipeline_of
+from tests.support.notes import NOTES, create_notes
 
-NOTES = Stream("notes", source="postgres:public.notes", key="id", capture=Incremental("changed", overlap=timedelta(0)))
 PIPELINE = pipeline_of(NOTES)
-
-
-def fill(engine: Engine, rows: int = 5) -> None:
-    engine.source(
-        "CREATE TABLE notes (id int PRIMARY KEY, body text, changed timestamptz DEFAULT clock_timestamp()); "
-        f"INSERT INTO notes SELECT i, 'note ' || i FROM generate_series(1, {rows}) AS i"
-    )
 
 
 def expire(engine: Engine) -> None:
@@ -79,7 +71,7 @@ def test_two_runs_that_take_a_stream_for_the_first_time_do_not_both_get_it(eithe
 
 
 async def test_tokens_grow_on_where_the_leases_were_deleted_by_hand(engine: Engine) -> None:
-    fill(engine)
+    create_notes(engine, 5)
     for _ in range(3):
         await engine.deliver(NOTES, full=True)
     engine.query("DELETE FROM millrace.leases")
@@ -88,7 +80,7 @@ async def test_tokens_grow_on_where_the_leases_were_deleted_by_hand(engine: Engi
 
 
 async def test_a_dead_run_is_taken_over_after_its_lease_ended_and_cannot_write(engine: Engine) -> None:
-    fill(engine)
+    create_notes(engine, 5)
     engine.holder = "run A"
     stale = await engine.extract(NOTES)
     assert stale is not None
@@ -106,7 +98,7 @@ async def test_a_dead_run_is_taken_over_after_its_lease_ended_and_cannot_write(e
 
 async def test_the_same_run_may_take_its_stream_again_and_shuts_out_its_former_self(engine: Engine) -> None:
     """A retry of a flow run that was wrongly declared dead."""
-    fill(engine)
+    create_notes(engine, 5)
     former = await engine.extract(NOTES)
     again = await engine.extract(NOTES)
     assert former is not None
@@ -130,7 +122,7 @@ def test_a_lease_is_extended_while_it_is_in_use(engine: Engine, monkeypatch: pyt
 
 async def test_two_runs_at_once_deliver_every_row_once(engine: Engine) -> None:
     """One of them is kept out, or comes after the other; ten rounds."""
-    fill(engine, rows=0)
+    create_notes(engine, rows=0)
     for turn in range(10):
         engine.source(
             f"INSERT INTO notes SELECT i, 'turn {turn}' FROM generate_series({turn * 10}, {turn * 10 + 9}) AS i"
@@ -152,7 +144,7 @@ def replace_holder(engine: Engine, holder: str) -> Engine:
 
 
 async def test_two_pipelines_load_into_one_warehouse_at_once(engine: Engine) -> None:
-    fill(engine, rows=50)
+    create_notes(engine, rows=50)
     batch = await engine.extract(NOTES)
     assert batch is not None
     pipelines = [Pipeline(name, streams=[NOTES]) for name in ("one", "two", "three")]
@@ -170,7 +162,7 @@ async def test_two_pipelines_load_into_one_warehouse_at_once(engine: Engine) -> 
 
 async def test_a_target_belongs_to_one_stream(engine: Engine) -> None:
     """Two pipelines that load one table would undo each other's rows."""
-    fill(engine)
+    create_notes(engine, 5)
     await engine.deliver(NOTES)
     before = engine.rows("notes")
     batch = await engine.extract(NOTES, full=True)

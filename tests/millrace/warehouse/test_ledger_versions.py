@@ -8,24 +8,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from datetime import timedelta
 from pathlib import Path
 
 import psycopg2
 import pytest
 
 from local.stack import Stack
-from millrace import Incremental, Stream
 from millrace.base.errors import ConfigurationError
 from millrace.lake.manifest import read_manifest
 from millrace.warehouse.ledger import versions
 from millrace.warehouse.ledger.ledger import Ledger
 from millrace.warehouse.ledger.versions import VERSION, read_version, upgrade
 from tests.support.engine import Engine, pipeline_of
+from tests.support.notes import NOTES
 
 OLD = Path(__file__).parent / "ledger_of_413b178"
 PENDING = "engine/notes/2025/11/30/20251130T075626.275071Z-5dc338aa/batch.json"
-NOTES = Stream("notes", source="postgres:public.notes", key="id", capture=Incremental("changed", overlap=timedelta(0)))
 SOURCE = (
     "CREATE TABLE notes (id int PRIMARY KEY, body text, amount numeric(19,4), due date, changed timestamptz); "
     "INSERT INTO notes VALUES (1, 'one', 1.5, '2026-01-01', '2026-11-01+00'), "
