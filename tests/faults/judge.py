@@ -21,7 +21,7 @@ class Judge:
 
     def __init__(self, places: Places, subject: Subject, pipeline: str = PIPELINE) -> None:
         self._places, self._subject, self._pipeline = places, subject, pipeline
-        self._engine: Engine = places.engine()
+        self._engine: Engine = places.quick_engine()
         self._objects = places.objects()
         self._lake: dict[str, tuple[str, datetime]] = {}
 

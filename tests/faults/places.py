@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from local.aws import AwsServer
 from local.stack import Stack
 from millrace.lake.store import ObjectStore
-from tests.support.engine import Engine, bucket_store, engine_between
+from tests.support.engine import Engine, bucket_store, engine_between, quick_engine_between
 
 Wrapped = Callable[[ObjectStore], ObjectStore]
 
@@ -29,6 +29,10 @@ class Places:
     def engine(self, wrapped: Wrapped = lambda store: store) -> Engine:
         """An engine between these places; ``wrapped`` may put something around its lake."""
         return engine_between(self._stack(), wrapped(self.store()), self.postgres_url, self.warehouse_url)
+
+    def quick_engine(self) -> Engine:
+        """The same on kept connections, for what is done before and after the fault."""
+        return quick_engine_between(self._stack(), self.store(), self.postgres_url, self.warehouse_url)
 
     def store(self) -> ObjectStore:
         """The lake."""

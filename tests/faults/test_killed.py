@@ -46,7 +46,7 @@ def latest_batch(engine: Engine, stream: Stream) -> Iterator[Batch]:
 
 async def test_a_run_killed_at_any_step_and_read_again(places: Places, table: Table, judge: Judge) -> None:
     """As when the whole run is retried: it reads anew, and what the killed one read is an orphan."""
-    engine = places.engine()
+    engine = places.quick_engine()
     await engine.deliver(table.stream)
     steps = await kill_everywhere(places, table, judge, engine.deliver)
     assert len(steps) > FEWEST_STEPS
@@ -56,7 +56,7 @@ async def test_a_run_killed_at_any_step_and_read_again(places: Places, table: Ta
 
 async def test_a_sweep_killed_at_any_step(places: Places, table: Table, judge: Judge) -> None:
     """Deletes and silent changes as well; neither is seen by the window."""
-    engine = places.engine()
+    engine = places.quick_engine()
     await engine.deliver(table.stream)
     steps = await kill_everywhere(places, table, judge, engine.sweep, "sweep")
     assert steps.count("source: copy") >= 2
@@ -73,14 +73,14 @@ async def test_a_first_run_killed_at_any_step(stack: Stack, places: Places, tabl
         if step is None:
             break
         steps.append(step)
-        await places.engine().deliver(stream)
+        await places.quick_engine().deliver(stream)
         judge.check(stream)
     assert len(steps) > FEWEST_STEPS
 
 
 async def test_a_run_from_mongodb_killed_at_any_step_and_loaded_again(places: Places, collection: Collection) -> None:
     """As when the load alone is retried: the batch that the killed run left is loaded, however far that run came."""
-    engine = places.engine()
+    engine = places.quick_engine()
     await engine.deliver(collection.stream)
 
     async def restart(stream: Stream) -> None:
@@ -95,7 +95,7 @@ async def test_a_run_from_mongodb_killed_at_any_step_and_loaded_again(places: Pl
 
 async def test_a_run_to_a_postgres_warehouse_killed_at_any_step(postgres_places: Places) -> None:
     places, table = postgres_places, Table(postgres_places)
-    engine = places.engine()
+    engine = places.quick_engine()
     await engine.deliver(table.stream)
     steps = await kill_everywhere(places, table, Judge(places, table), engine.deliver)
     assert {"warehouse: copy", "warehouse: lock", "warehouse: insert"} <= {*steps}

@@ -1,6 +1,6 @@
 """Databases that tests use one after the other, emptied in between.
 
-To create a database, to drop it and to begin the first sessions in it costs Postgres 45 ms of CPU, to empty it 5 ms
+A new database in which four sessions make ten tables costs 60 ms of CPU, one that is emptied afterwards 18 ms
 (2026-11-30). A database that is not as it was when it was new is dropped: altered settings, an altered owner, and all
 that belongs to no schema (publications, extensions, large objects, …).
 What does not belong here: connections that stay open (support/connections.py).
