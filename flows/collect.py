@@ -3,8 +3,6 @@
 The next run of `replicate` loads what it collected.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The flow `reload`: compute a model's table again, next to the existing one, and replace that at the end."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from prefect import flow, get_run_logger

@@ -4,8 +4,6 @@ A stream that fails stops no other: what was read is loaded, and the run fails a
 with models is loaded as a whole, or not at all.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

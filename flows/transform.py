@@ -4,8 +4,6 @@ It is the next step of `replicate`, and also a deployment that the event `millra
 batches, nothing breaks: a batch is applied once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from prefect import flow

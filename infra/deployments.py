@@ -18,6 +18,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.utilities.callables import parameter_schema
 
 from infra import image as images
+from infra import work_pool
 from infra.change import Action, StackChange
 from infra.cloud_environment import CloudEnvironment
 from infra.commands import ROOT, output
@@ -155,4 +156,9 @@ def _deploy(patterns: Sequence[str], image: str) -> None:
 @cache
 def _release(image: str) -> dict[str, str]:
     """Return the variables that prefect.yaml reads."""
-    return {"MILLRACE_IMAGE": image, "MILLRACE_VERSION": images.version(), "MILLRACE_IMAGE_READY": "1"}
+    return {
+        "MILLRACE_WORK_POOL": work_pool.NAME,
+        "MILLRACE_IMAGE": image,
+        "MILLRACE_VERSION": images.version(),
+        "MILLRACE_IMAGE_READY": "1",
+    }

@@ -1,7 +1,5 @@
 """The flows that make the sample sources of the pipelines `totesys`, `stocks` and `events` and let them live."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 

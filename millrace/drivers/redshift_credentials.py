@@ -38,7 +38,7 @@ class RedshiftAccess:
     """The workgroup of Redshift Serverless; '': the warehouse is a cluster."""
     cluster: str = ""
     region: str | None = None
-    """None: the one that AWS's own variables and files say."""
+    """The region of the warehouse; None stands for the one that AWS's own variables and files say."""
     user: str = ""
     """A user that is in the cluster; '': the one of the identity, ``IAMR:<role>``, which Redshift makes."""
     role_arn: str = ""

@@ -1,9 +1,7 @@
 """The flow `chart`: what the product's events come to by day, drawn from the warehouse."""
 
-from __future__ import annotations
-
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, Self, get_args
 
 from prefect import flow
 from pydantic import Field, StringConstraints, field_validator, model_validator
@@ -49,7 +47,7 @@ class ChartRequest(FlowParameters):
         return names
 
     @model_validator(mode="after")
-    def _one_span(self) -> ChartRequest:
+    def _one_span(self) -> Self:
         if self.start and self.end:
             if self.days:
                 raise ValueError("`start`, `end` and `days`: two of them say which days")

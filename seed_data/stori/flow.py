@@ -3,8 +3,6 @@
 `seed` generates the files, `import-files` takes those of a user. Both land them first.
 """
 
-from __future__ import annotations
-
 from collections.abc import Coroutine, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path

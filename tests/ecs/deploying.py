@@ -32,7 +32,7 @@ def deploy(*arguments: str, **environment: str) -> Any:
     """``prefect deploy``, which does not make the image."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(FILE.parent)
-        for name, value in ({"MILLRACE_IMAGE_READY": "1"} | environment).items():
+        for name, value in ({"MILLRACE_IMAGE_READY": "1", "MILLRACE_WORK_POOL": work_pool.NAME} | environment).items():
             patch.setenv(name, value)
         return CycloptsCliRunner().invoke(["--no-prompt", "deploy", *arguments])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -18,7 +19,12 @@ from millrace.declaration import find
 from tests.infra.deployments import document, flow_of, job_variables_schema, unknown_keys
 
 IMAGE, VERSION = "millrace:3f1c9ab", "0.1.0+3f1c9ab"
-RELEASE = {"MILLRACE_IMAGE": IMAGE, "MILLRACE_VERSION": VERSION, "MILLRACE_IMAGE_READY": "1"}
+RELEASE = {
+    "MILLRACE_WORK_POOL": work_pool.NAME,
+    "MILLRACE_IMAGE": IMAGE,
+    "MILLRACE_VERSION": VERSION,
+    "MILLRACE_IMAGE_READY": "1",
+}
 DEPLOY = ("--no-prompt", "deploy")
 DEPLOYMENTS = document()["deployments"]
 MEMORY_MIB_BY_CPU = {512: range(1024, 4097, 1024), 1024: range(2048, 8193, 1024), 2048: range(4096, 16385, 1024)}
@@ -80,6 +86,15 @@ def test_parameters_are_what_the_flow_takes(deployment: dict[str, Any]) -> None:
 
 
 @each_deployment
+def test_a_flow_can_be_served(deployment: dict[str, Any]) -> None:
+    """``flow.serve()`` copies the function into another process, without the names that only annotations mention. So
+    these modules do without ``from __future__ import annotations``.
+    """
+    parameters = inspect.signature(flow_of(deployment).fn).parameters.values()
+    assert not [one.name for one in parameters if isinstance(one.annotation, str)]
+
+
+@each_deployment
 def test_each_says_what_it_is(deployment: dict[str, Any]) -> None:
     assert deployment["description"].strip().endswith(".")
     assert deployment["tags"]
@@ -89,7 +104,7 @@ def test_each_says_what_it_is(deployment: dict[str, Any]) -> None:
 @each_deployment
 def test_where_each_runs(deployment: dict[str, Any]) -> None:
     pool, variables = deployment["work_pool"], deployment["work_pool"]["job_variables"]
-    assert (pool["name"], pool["work_queue_name"] in work_pool.QUEUES) == (work_pool.NAME, True)
+    assert (pool["name"], pool["work_queue_name"] in work_pool.QUEUES) == ("{{ $MILLRACE_WORK_POOL }}", True)
     assert variables["image"] == "{{ $MILLRACE_IMAGE }}"
     assert not validate(variables, job_variables_schema(), raise_on_error=False)
     assert variables["memory"] in MEMORY_MIB_BY_CPU[variables["cpu"]]
