@@ -95,13 +95,13 @@ def main(rows: int) -> None:
             stack.aws.environment(),
         )
         _source(places, TABLE.format(rows=rows))
-        _measured(step, places, "incremental")
-        _measured(step, places, "sweep")
+        _measure(step, places, "incremental")
+        _measure(step, places, "sweep")
         _source(places, SILENT)
-        _measured(step, places, "sweep")
+        _measure(step, places, "sweep")
 
 
-def _measured(function: Callable[[SweepPlaces, Mode], str], places: SweepPlaces, mode: Mode) -> None:
+def _measure(function: Callable[[SweepPlaces, Mode], str], places: SweepPlaces, mode: Mode) -> None:
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         print(pool.submit(function, places, mode).result(), flush=True)
 

@@ -62,7 +62,7 @@ def translate_error(error: BaseException) -> BaseException:
     if isinstance(error, MillraceError):
         return error
     if isinstance(error, httpx.HTTPStatusError):
-        return _answered(error.response.status_code) or error
+        return _translate_status(error.response.status_code) or error
     if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
         return ConfigurationError(f"{_address()} is not a web address", place=PLACE, remedy=_SERVER)
     if isinstance(error, httpx.TransportError) or any(words in str(error) for words in _UNREACHABLE):
@@ -73,7 +73,7 @@ def translate_error(error: BaseException) -> BaseException:
     return error
 
 
-def _answered(status: int) -> MillraceError | None:
+def _translate_status(status: int) -> MillraceError | None:
     if status in DENIED:
         return ConfigurationError(f"{_address()} denies access (HTTP {status})", place=PLACE, remedy=_KEY)
     if status >= SERVER_ERROR:

@@ -14,7 +14,7 @@ from sqlalchemy.pool import NullPool
 from millrace.blocks.connector import POSTGRES_DRIVER, REDSHIFT_DRIVER, connector_of, parse_url
 from millrace.blocks.redshift_iam import REDSHIFT_IAM_DRIVER, access_by_iam
 from millrace.blocks.reference import MakeBlock, UrlBlock
-from millrace.blocks.tls import verified
+from millrace.blocks.tls import add_verification
 
 CONNECT_ARGUMENTS: dict[str, Any] = {
     "connect_timeout": 10,
@@ -100,7 +100,7 @@ def opener(connector: SqlAlchemyConnector) -> Callable[[], Any]:
     engine = connector.get_engine(poolclass=NullPool)
     positional, named = engine.dialect.create_connect_args(engine.url)
     own = {name: named[name] for name in engine.url.query if name in named} | (connector.connect_args or {})
-    arguments = verified(engine.url.get_backend_name(), engine.url.host or "", named, own)
+    arguments = add_verification(engine.url.get_backend_name(), engine.url.host or "", named, own)
     # Not by the engine, which asks the server first, in a transaction that some poolers do not take.
     return lambda: engine.dialect.connect(*positional, **arguments)
 

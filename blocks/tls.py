@@ -15,7 +15,7 @@ _OF_LIBPQ = frozenset({"sslmode", "sslrootcert"})
 _VERIFYING = frozenset({"verify-ca", "verify-full"})
 
 
-def verified(backend: str, host: str, defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def add_verification(backend: str, host: str, defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of a driver: its dialect's ``defaults``, what is ``given``, and what verifies the server.
 
     ``backend`` is ``mysql``, ``postgresql`` or ``redshift``; ``given`` is what the URL and the block say.

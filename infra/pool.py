@@ -19,7 +19,7 @@ KIND = "work pool"
 
 def template(cloud: CloudEnvironment) -> dict[str, Any]:
     """Return the pool's job template for the outputs and secrets of this environment."""
-    filled = work_pool.filled(cloud.outputs, cloud.secret_arns, cloud.settings.variables)
+    filled = work_pool.fill_template(cloud.outputs, cloud.secret_arns, cloud.settings.variables)
     if cloud.emulator():
         # It forgets this, unlike AWS; the worker would register a new revision for each run.
         filled["job_configuration"]["task_definition"].pop("enableFaultInjection", None)

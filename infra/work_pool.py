@@ -36,7 +36,7 @@ _FURTHER = re.compile(rf"({_URLS})_\w+_URL")
 """Pattern of the variables of further connections of these kinds."""
 
 
-def filled(
+def fill_template(
     outputs: Mapping[str, str], secrets: Mapping[str, str], environment: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     """Return the job template for Prefect.
@@ -47,7 +47,7 @@ def filled(
     """
     text = TEMPLATE.read_text()
     _require(text, outputs)
-    template: dict[str, Any] = _substituted(json.loads(text), outputs)
+    template: dict[str, Any] = _substitute(json.loads(text), outputs)
     container = template["job_configuration"]["task_definition"]["containerDefinitions"][0]
     plain = {one["name"]: one["value"] for one in container["environment"]} | dict(environment or {})
     _check(plain, secrets)
@@ -91,9 +91,9 @@ def _check(plain: Mapping[str, str], secrets: Mapping[str, str]) -> None:
             )
 
 
-def _substituted(node: Any, outputs: Mapping[str, str]) -> Any:
+def _substitute(node: Any, outputs: Mapping[str, str]) -> Any:
     if isinstance(node, dict):
-        return {key: _substituted(value, outputs) for key, value in node.items()}
+        return {key: _substitute(value, outputs) for key, value in node.items()}
     if isinstance(node, list):
         return [one for item in node for one in _items(item, outputs)]
     return _OUTPUT.sub(lambda match: outputs[match[1]], node) if isinstance(node, str) else node
@@ -101,7 +101,7 @@ def _substituted(node: Any, outputs: Mapping[str, str]) -> Any:
 
 def _items(item: Any, outputs: Mapping[str, str]) -> Iterator[Any]:
     """Replace outputs in a list; an output with several values becomes as many items."""
-    value = _substituted(item, outputs)
+    value = _substitute(item, outputs)
     if isinstance(item, str) and _OUTPUT.fullmatch(item):
         yield from value.split(",")
     else:

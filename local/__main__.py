@@ -109,7 +109,7 @@ def _fill(stack: Stack) -> None:
 def _watch(stack: Stack, stop: threading.Event) -> None:
     processes = {service.name: service.process for service in stack.services() if service.process}
     while not stop.wait(WATCH_SECONDS):
-        if ended := {name: process for name, process in processes.items() if process.ended()}:
+        if ended := {name: process for name, process in processes.items() if process.has_ended()}:
             for name, process in ended.items():
                 print(f"{name} ended unasked; the end of its log:\n{process.log_tail()}", file=sys.stderr)
             raise typer.Exit(1)

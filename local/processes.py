@@ -121,9 +121,9 @@ class Process:
     @property
     def process_id(self) -> int:
         """The id of the running process; RuntimeError if it was not started."""
-        return self._started().pid
+        return self._require_started().pid
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _require_started(self) -> subprocess.Popen[bytes]:
         if self._popen is None:
             raise RuntimeError(f"{self.name} was not started")
         return self._popen
@@ -161,7 +161,7 @@ class Process:
             raise
 
     def _poll(self, ready: Callable[[], bool], deadline: float) -> None:
-        popen = self._started()
+        popen = self._require_started()
         while not ready():
             if popen.poll() is not None:
                 raise self._failure(f"ended with exit code {popen.returncode} before it was ready")
@@ -177,9 +177,9 @@ class Process:
         """Return the last lines of the log."""
         return "\n".join(self.log_text().splitlines()[-LOG_TAIL_LINES:])
 
-    def ended(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether the process has ended."""
-        return self._started().poll() is not None
+        return self._require_started().poll() is not None
 
     def _failure(self, problem: str) -> Unreachable:
         problem = f"{problem}. The end of its log:\n{self.log_tail()}\n"

@@ -62,9 +62,9 @@ def emit_breached(name: str, objective: timedelta, streams: Mapping[str, Mapping
 
 def emit_alerted(flow_name: str, flow_run: FlowRun, state: State[Any]) -> None:
     """Emit that an alert was sent about this state of a run, so that the server sends none."""
-    related = [_related("flow", flow_run.flow_id, flow_name)]
+    related = [_make_related("flow", flow_run.flow_id, flow_name)]
     if flow_run.deployment_id:
-        related.append(_related("deployment", flow_run.deployment_id))
+        related.append(_make_related("deployment", flow_run.deployment_id))
     emit_event(
         ALERTED,
         resource={"prefect.resource.id": f"prefect.flow-run.{flow_run.id}", "prefect.resource.name": flow_run.name},
@@ -74,6 +74,6 @@ def emit_alerted(flow_name: str, flow_run: FlowRun, state: State[Any]) -> None:
     )
 
 
-def _related(role: str, identifier: object, name: str = "") -> dict[str, str]:
+def _make_related(role: str, identifier: object, name: str = "") -> dict[str, str]:
     resource = {"prefect.resource.id": f"prefect.{role}.{identifier}", "prefect.resource.role": role}
     return resource | ({"prefect.resource.name": name} if name else {})

@@ -78,10 +78,10 @@ async def _extract(pipeline: str, stream: str, read_request: ReadRequest) -> Ext
         batch = await read(StreamContext(source, landing, warehouse, declared, declared_stream), read_request)
         if batch is not None:
             lease.hand_on()
-    return _extracted(stream, batch, begun)
+    return _make_extracted(stream, batch, begun)
 
 
-def _extracted(stream: str, batch: Batch | None, begun: float) -> Extracted:
+def _make_extracted(stream: str, batch: Batch | None, begun: float) -> Extracted:
     seconds = time.monotonic() - begun
     if batch is None:
         return Extracted(stream, None, "", 0, 0, seconds)

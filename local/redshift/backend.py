@@ -50,7 +50,7 @@ class Backend:
                 sink(rows.row(message))
             elif message.kind == b"E":
                 succeeded = False
-                sink(error_message(translated(message)))
+                sink(error_message(translate(message)))
             else:
                 sink(message)
         return succeeded
@@ -60,7 +60,7 @@ class Backend:
         failure = None
         for message in self._answers(sql):
             if message.kind == b"E":
-                failure = translated(message)
+                failure = translate(message)
             else:
                 yield message
         if failure:
@@ -104,7 +104,7 @@ class Backend:
     def _finish_copy(self) -> None:
         failure = None
         while (message := self.receive()).kind != b"Z":
-            failure = translated(message) if message.kind == b"E" else failure
+            failure = translate(message) if message.kind == b"E" else failure
         if failure:
             raise failure
 
@@ -113,7 +113,7 @@ class Backend:
         self.channel.close()
 
 
-def translated(message: WireMessage) -> RedshiftError:
+def translate(message: WireMessage) -> RedshiftError:
     """Return an error of PostgreSQL as Redshift reports it."""
     fields = fields_of(message.payload)
     sqlstate, text = fields.get("C", INTERNAL_ERROR), fields.get("M", "")

@@ -68,9 +68,9 @@ class Copy:
         texts = [[(value or b"").decode() for value in row] for row in rows]
         self.table_id = int(texts[0][4]) if texts else 0
         found = [column_of(r[0], _plain(r[1]), not_null=r[2] == "t", identity=r[3] == "t") for r in texts]
-        return self._listed({column.name: column for column in found})
+        return self._pick_columns({column.name: column for column in found})
 
-    def _listed(self, columns: dict[str, TargetColumn]) -> list[TargetColumn]:
+    def _pick_columns(self, columns: dict[str, TargetColumn]) -> list[TargetColumn]:
         explicit = "EXPLICIT_IDS" in self.statement.options
         names = self.statement.columns or [c.name for c in columns.values() if explicit or not c.identity]
         for name in names:

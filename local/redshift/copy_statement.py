@@ -122,7 +122,7 @@ def _option(stream: TokenStream, options: set[str]) -> None:
         "MANIFEST", "STATUPDATE", "FILLRECORD", "ACCEPTINVCHARS", "EXPLICIT_IDS", "SERIALIZETOJSON"
     )
     if not found:
-        raise stream.unexpected()
+        raise stream.make_syntax_error()
     if found == "STATUPDATE":
         stream.accept_any("ON", "OFF", "TRUE", "FALSE")
     if found == "ACCEPTINVCHARS":
@@ -164,11 +164,11 @@ def _unload_option(stream: TokenStream, options: set[str]) -> None:
         if stream.accept_any("OFF", "FALSE"):
             options.add("PARALLEL OFF")
         elif not stream.accept_any("ON", "TRUE"):
-            raise stream.unexpected()
+            raise stream.make_syntax_error()
         return
     found = stream.accept_any("MANIFEST", "ALLOWOVERWRITE")
     if not found:
-        raise stream.unexpected(" (UNLOAD to PARQUET: MANIFEST, ALLOWOVERWRITE, PARALLEL, MAXFILESIZE)")
+        raise stream.make_syntax_error(" (UNLOAD to PARQUET: MANIFEST, ALLOWOVERWRITE, PARALLEL, MAXFILESIZE)")
     options.add(found)
 
 

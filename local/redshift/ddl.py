@@ -100,7 +100,7 @@ def _like(stream: TokenStream) -> str:
     parent = stream.qualified_name()
     defaults = stream.accept_any("INCLUDING DEFAULTS", "EXCLUDING DEFAULTS") or "EXCLUDING DEFAULTS"
     if stream:
-        raise stream.unexpected()
+        raise stream.make_syntax_error()
     return f"{parent} {defaults}"
 
 
@@ -145,13 +145,13 @@ def _identity(stream: TokenStream, generated: str) -> str:
 
 def _column_key(stream: TokenStream, column: ColumnDefinition, kind: str) -> None:
     if kind == "REFERENCES":
-        _referenced(stream)
+        _skip_reference(stream)
     if kind == "PRIMARY KEY":
         column.clauses.append("NOT NULL")
     column.checks.append(declared_key(kind, [column.name]))
 
 
-def _referenced(stream: TokenStream) -> None:
+def _skip_reference(stream: TokenStream) -> None:
     stream.qualified_name()
     if stream.key == "(":
         stream.names()
@@ -164,7 +164,7 @@ def _refused_attribute(stream: TokenStream) -> RedshiftError:
         return RedshiftError(NOT_SUPPORTED, "generated columns are not supported", rule="no GENERATED … STORED columns")
     if stream.key == "COLLATE":
         return unsupported_here("COLLATE CASE_INSENSITIVE")
-    return stream.unexpected()
+    return stream.make_syntax_error()
 
 
 def _table_constraint(stream: TokenStream) -> list[str]:
@@ -177,9 +177,9 @@ def _table_constraint(stream: TokenStream) -> list[str]:
     columns = stream.names()
     if kind == "FOREIGN KEY":
         stream.expect("REFERENCES")
-        _referenced(stream)
+        _skip_reference(stream)
     if stream:
-        raise stream.unexpected()
+        raise stream.make_syntax_error()
     # Redshift enforces NOT NULL on the columns of a primary key, though not the key.
     not_null = [f"NOT NULL {quote_name(column)}" for column in columns] if kind == "PRIMARY KEY" else []
     return [declared_key(kind, columns, name), *not_null]
@@ -266,7 +266,7 @@ def _alter(stream: TokenStream, head: str, table: str, *, in_transaction: bool) 
         )
     new_type = parse_type(stream)
     if stream:
-        raise stream.unexpected()
+        raise stream.make_syntax_error()
     check = f"SELECT standin.check_alter_type({quote_string(table)}, {quote_string(column)}, {quote_string(new_type)})"
     return [check, f"{head} ALTER COLUMN {quote_name(column)} TYPE {new_type}"]
 

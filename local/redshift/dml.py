@@ -11,7 +11,7 @@ from local.redshift.stream import TokenStream
 CURSOR_RULE = "DECLARE name CURSOR FOR query, inside a transaction; FETCH goes forward only"
 
 
-def _refused(message: str, rule: str) -> RedshiftError:
+def _make_refusal(message: str, rule: str) -> RedshiftError:
     return RedshiftError(SYNTAX_ERROR, message, rule=rule)
 
 
@@ -22,7 +22,9 @@ def main_verb(statement: Sequence[Token]) -> str:
         return stream.key
     stream.until("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE")
     if stream.key in ("INSERT", "MERGE"):
-        raise _refused(f'syntax error at or near "{stream.key.lower()}"', "WITH stands before the query of an INSERT")
+        raise _make_refusal(
+            f'syntax error at or near "{stream.key.lower()}"', "WITH stands before the query of an INSERT"
+        )
     return stream.key
 
 
@@ -34,7 +36,9 @@ def delete(statement: Sequence[Token]) -> str:
     stream.accept("FROM")
     table = stream.qualified_name()
     if stream and stream.key not in ("USING", "WHERE"):
-        raise _refused(f'syntax error at or near "{stream.next().text}"', "DELETE: the target table takes no alias")
+        raise _make_refusal(
+            f'syntax error at or near "{stream.next().text}"', "DELETE: the target table takes no alias"
+        )
     return f"{before} DELETE FROM {table} {stream.rest()}"
 
 
@@ -60,16 +64,16 @@ def merge(statement: Sequence[Token]) -> str:
     stream.expect("MERGE INTO")
     stream.qualified_name()
     if not stream.accept("USING"):
-        raise _refused(f'syntax error at or near "{stream.next().text}"', "MERGE: the target table takes no alias")
+        raise _make_refusal(f'syntax error at or near "{stream.next().text}"', "MERGE: the target table takes no alias")
     if stream.key == "(":
-        raise _refused('syntax error at or near "("', "MERGE: the source is a table, no view and no subquery")
+        raise _make_refusal('syntax error at or near "("', "MERGE: the source is a table, no view and no subquery")
     stream.qualified_name()
     if not stream.accept("ON"):
         stream.accept("AS")
         stream.name()
         stream.expect("ON")
     if "=" not in [token.key for token in stream.until("WHEN", "REMOVE")]:
-        raise _refused("MERGE needs an equality condition", "MERGE: match_condition is made of equal predicates")
+        raise _make_refusal("MERGE needs an equality condition", "MERGE: match_condition is made of equal predicates")
     if stream.accept("REMOVE DUPLICATES"):
         raise unsupported_here("MERGE … REMOVE DUPLICATES")
     _merge_clauses(stream)
@@ -84,11 +88,15 @@ def _merge_clauses(stream: TokenStream) -> None:
             stream.accept_any("UPDATE SET", "DELETE") if clause == "WHEN MATCHED THEN" else stream.accept_any("INSERT")
         )
         if not action:
-            raise stream.unexpected(" (MERGE: WHEN MATCHED THEN UPDATE|DELETE, WHEN NOT MATCHED THEN INSERT, no AND)")
+            raise stream.make_syntax_error(
+                " (MERGE: WHEN MATCHED THEN UPDATE|DELETE, WHEN NOT MATCHED THEN INSERT, no AND)"
+            )
         seen.append(clause)
         stream.until("WHEN")
     if sorted(seen) != ["WHEN MATCHED THEN", "WHEN NOT MATCHED THEN"]:
-        raise _refused("MERGE needs one WHEN MATCHED and one WHEN NOT MATCHED clause", "MERGE: both clauses, once each")
+        raise _make_refusal(
+            "MERGE needs one WHEN MATCHED and one WHEN NOT MATCHED clause", "MERGE: both clauses, once each"
+        )
 
 
 def lock(statement: Sequence[Token]) -> str:
@@ -100,7 +108,7 @@ def lock(statement: Sequence[Token]) -> str:
     while stream.accept(","):
         tables.append(stream.qualified_name())
     if stream:
-        raise _refused(f'syntax error at or near "{stream.next().text}"', "LOCK has one mode: ACCESS EXCLUSIVE")
+        raise _make_refusal(f'syntax error at or near "{stream.next().text}"', "LOCK has one mode: ACCESS EXCLUSIVE")
     return f"LOCK TABLE {', '.join(tables)}"
 
 
@@ -110,7 +118,7 @@ def declare(statement: Sequence[Token]) -> str:
     stream.expect("DECLARE")
     stream.name()
     if not stream.accept_any("CURSOR FOR", "CURSOR WITHOUT HOLD FOR"):
-        raise _refused(f'syntax error at or near "{stream.next().text}"', CURSOR_RULE)
+        raise _make_refusal(f'syntax error at or near "{stream.next().text}"', CURSOR_RULE)
     return render(statement)
 
 
@@ -119,5 +127,5 @@ def fetch(statement: Sequence[Token]) -> str:
     stream = TokenStream(statement)
     stream.expect("FETCH")
     if not stream.accept_any("NEXT", "ALL", "FORWARD"):
-        raise _refused(f'syntax error at or near "{stream.next().text}"', CURSOR_RULE)
+        raise _make_refusal(f'syntax error at or near "{stream.next().text}"', CURSOR_RULE)
     return render(statement)

@@ -99,13 +99,13 @@ def _token(group: str, text: str, spaced: bool) -> Token:
             rule="string literals are written in single quotes (and the stand-in has no procedures)",
         )
     if group == "quoted":
-        return Token(TokenKind.QUOTED, _quoted(text), spaced)
+        return Token(TokenKind.QUOTED, _fold_quoted(text), spaced)
     if group == "word":
         _check_length(text)
     return Token(TokenKind(group), text, spaced)
 
 
-def _quoted(text: str) -> str:
+def _fold_quoted(text: str) -> str:
     name = text[1:-1].translate(ASCII_LOWER)
     if not name.isprintable():
         raise RedshiftError(

@@ -149,12 +149,12 @@ def converter(column: TargetColumn, *, nested: bool) -> Callable[[pa.Array], pa.
             raise BadValue(f"Missing data for not-null field {column.name}", pc.index(pc.is_null(array), True).as_py())
         if nested:
             return _json(array)
-        return _converted(column, array)
+        return _convert(column, array)
 
     return convert
 
 
-def _converted(column: TargetColumn, array: pa.Array) -> pa.Array:
+def _convert(column: TargetColumn, array: pa.Array) -> pa.Array:
     if column.type in ("character varying", "character", "super"):
         text = array.cast(pa.large_string())
         _check_text(column, text)
@@ -164,7 +164,7 @@ def _converted(column: TargetColumn, array: pa.Array) -> pa.Array:
         _check_length(column, binary)
         return _hexadecimal(binary)
     if column.type == "timestamp with time zone":
-        return _zoned(array)
+        return _add_zone(array)
     if column.type == "timestamp without time zone":
         return array.cast(pa.timestamp("us"))
     if (column.type, column.precision) == ("numeric", EIGHT_BYTE_DIGITS):
@@ -179,7 +179,7 @@ def _check_overflow(column: TargetColumn, numbers: pa.Array) -> None:
         raise BadValue(f"Numeric overflow in column {column.name}", pc.index(is_over, True).as_py())
 
 
-def _zoned(array: pa.Array) -> pa.Array:
+def _add_zone(array: pa.Array) -> pa.Array:
     # Arrow writes timestamps without a zone twenty times as fast as those with one.
     text = array.cast(pa.timestamp("us")).cast(pa.string())
     return pc.binary_join_element_wise(text, "+00", "")

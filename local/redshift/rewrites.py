@@ -38,11 +38,11 @@ def rewrite(statement: Sequence[Token], last_copy: LastCopy) -> list[Token]:
     result: list[Token] = []
     for position, token in enumerate(statement):
         following = statement[position + 1].key if position + 1 < len(statement) else ""
-        result += _replaced(result, token, following, told)
+        result += _replace(result, token, following, told)
     return _listagg(result)
 
 
-def _replaced(before: list[Token], token: Token, following: str, told: dict[str, int]) -> list[Token]:
+def _replace(before: list[Token], token: Token, following: str, told: dict[str, int]) -> list[Token]:
     previous = before[-1].key if before else ""
     if following == "(" and token.key in RENAMED:
         return [replace(token, text=RENAMED[token.key])]

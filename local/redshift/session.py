@@ -191,12 +191,12 @@ class Session:
 
     def _statement(self, statement: list[Token]) -> bool:
         try:
-            return self._judged(statement)
+            return self._judge(statement)
         except RedshiftError as error:
             self._fail(error)
             return False
 
-    def _judged(self, statement: list[Token]) -> bool:
+    def _judge(self, statement: list[Token]) -> bool:
         verb = dml.main_verb(statement)
         if verb == "STANDIN":
             return self._control(statement)

@@ -72,24 +72,24 @@ def for_postgres(verb: str, statement: list[Token], *, in_transaction: bool) -> 
     if verb == "VACUUM":
         return [_vacuum(statement, in_transaction=in_transaction)]
     if verb in PASSED:
-        return [render(_passed(verb, statement))]
+        return [render(_pass(verb, statement))]
     return [_drop_or_alter(verb, statement)]
 
 
-def _passed(verb: str, statement: list[Token]) -> list[Token]:
+def _pass(verb: str, statement: list[Token]) -> list[Token]:
     keys = [token.key for token in statement]
     if verb in ("ROLLBACK", "ABORT") and "TO" in keys:
-        raise _refused("ROLLBACK TO SAVEPOINT", REFUSED["SAVEPOINT"])
+        raise _make_refusal("ROLLBACK TO SAVEPOINT", REFUSED["SAVEPOINT"])
     if verb == "EXPLAIN" and "ANALYZE" in keys[:4]:
-        raise _refused("EXPLAIN ANALYZE", "EXPLAIN [VERBOSE] does not run the query")
+        raise _make_refusal("EXPLAIN ANALYZE", "EXPLAIN [VERBOSE] does not run the query")
     if verb == "TRUNCATE" and ("," in keys or "CASCADE" in keys or "RESTART" in keys):
-        raise _refused("TRUNCATE of several tables or with options", "TRUNCATE [TABLE] table_name")
+        raise _make_refusal("TRUNCATE of several tables or with options", "TRUNCATE [TABLE] table_name")
     if verb == "INSERT" and "AS" in keys[:5] and "(" not in keys[:5] and "SELECT" not in keys[:5]:
-        raise _refused("an alias for INSERT's target", "INSERT INTO table_name [(columns)]")
+        raise _make_refusal("an alias for INSERT's target", "INSERT INTO table_name [(columns)]")
     return statement
 
 
-def _refused(what: str, rule: str) -> RedshiftError:
+def _make_refusal(what: str, rule: str) -> RedshiftError:
     return RedshiftError(NOT_SUPPORTED, f"{what} is not supported", rule=rule)
 
 
@@ -106,7 +106,7 @@ def _create(statement: list[Token]) -> str:
     if kind in ("SCHEMA", "USER", "GROUP", "ROLE") and not scope:
         return render(statement)
     if kind in CREATED:
-        raise _refused(f"CREATE {kind}", CREATED[kind])
+        raise _make_refusal(f"CREATE {kind}", CREATED[kind])
     raise unsupported_here(f"CREATE {scope} {kind}")
 
 
@@ -172,9 +172,9 @@ def _drop_or_alter(verb: str, statement: list[Token]) -> str:
     if verb == "ALTER" and kind in ("SCHEMA", "USER", "GROUP", "ROLE", "DEFAULT"):
         return render(statement)
     if verb in REFUSED:
-        raise _refused(verb, REFUSED[verb])
+        raise _make_refusal(verb, REFUSED[verb])
     if verb in ("DROP", "ALTER") and kind in CREATED:
-        raise _refused(f"{verb} {kind}", CREATED[kind])
+        raise _make_refusal(f"{verb} {kind}", CREATED[kind])
     if verb in ("DROP", "ALTER", "CALL", "REFRESH", "USE", "CANCEL"):
         raise unsupported_here(f"{verb} {kind}")
     raise RedshiftError(SYNTAX_ERROR, f'syntax error at or near "{statement[0].text}"', rule="not a Redshift statement")

@@ -47,9 +47,9 @@ class TokenStream:
     def expect(self, phrase: str) -> None:
         """Take the words of the phrase or raise a syntax error."""
         if not self.accept(phrase):
-            raise self.unexpected(f" (expected {phrase})")
+            raise self.make_syntax_error(f" (expected {phrase})")
 
-    def unexpected(self, comment: str = "") -> RedshiftError:
+    def make_syntax_error(self, comment: str = "") -> RedshiftError:
         """Return the syntax error for the next token."""
         near = self._tokens[self._position].text if self else "end of input"
         return RedshiftError(SYNTAX_ERROR, f'syntax error at or near "{near}"{comment}')
@@ -57,7 +57,7 @@ class TokenStream:
     def string(self) -> str:
         """Take a string literal, and return its value."""
         if not self or self._tokens[self._position].kind is not TokenKind.STRING:
-            raise self.unexpected(" (expected a string)")
+            raise self.make_syntax_error(" (expected a string)")
         return self.next().string
 
     def integer(self) -> int:
@@ -71,7 +71,7 @@ class TokenStream:
     def name(self) -> str:
         """Take one identifier."""
         if not self or not self._tokens[self._position].is_name:
-            raise self.unexpected(" (expected a name)")
+            raise self.make_syntax_error(" (expected a name)")
         return self.next().name
 
     def qualified_name(self) -> str:

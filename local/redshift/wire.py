@@ -25,7 +25,7 @@ class WireMessage:
     kind: bytes
     payload: bytes
 
-    def packed(self) -> bytes:
+    def pack(self) -> bytes:
         """Return the bytes to send."""
         return self.kind + struct.pack("!I", len(self.payload) + 4) + self.payload
 
@@ -58,7 +58,7 @@ class Channel:
 
     def send(self, message: WireMessage) -> None:
         """Collect a message for sending."""
-        self.write(message.packed())
+        self.write(message.pack())
 
     def write(self, data: bytes) -> None:
         """Collect bytes for sending."""
@@ -164,9 +164,9 @@ class RowTranslator:
             for index, (_, type_id, _) in enumerate(columns_of(description.payload))
             if type_id in (BYTEA, JSONB)
         }
-        self.description = self._translated(description)
+        self.description = self._translate(description)
 
-    def _translated(self, description: WireMessage) -> WireMessage:
+    def _translate(self, description: WireMessage) -> WireMessage:
         payload, position = bytearray(description.payload), 2
         for index in range(struct.unpack_from("!H", payload)[0]):
             end = payload.index(b"\0", position)

@@ -53,7 +53,7 @@ def earliest_wall_clock(instant: datetime, zones: Collection[tzinfo]) -> datetim
     def least(zone: tzinfo) -> datetime:
         later = _after(instant)
         before_change, _ = _change_between(instant, later, zone)
-        return min(_shifted(instant, _offset(instant, zone)), _shifted(before_change, _offset(later, zone)))
+        return min(_shift(instant, _offset(instant, zone)), _shift(before_change, _offset(later, zone)))
 
     return min(map(least, zones))
 
@@ -67,7 +67,7 @@ def latest_wall_clock(instant: datetime, zones: Collection[tzinfo]) -> datetime:
     def greatest(zone: tzinfo) -> datetime:
         earlier = _before(instant)
         _, after_change = _change_between(earlier, instant, zone)
-        return max(_shifted(instant, _offset(instant, zone)), _shifted(after_change, _offset(earlier, zone)))
+        return max(_shift(instant, _offset(instant, zone)), _shift(after_change, _offset(earlier, zone)))
 
     return max(map(greatest, zones))
 
@@ -106,7 +106,7 @@ def _offset(instant: datetime, zone: tzinfo) -> timedelta:
         return timedelta(0)
 
 
-def _shifted(instant: datetime, offset: timedelta) -> datetime:
+def _shift(instant: datetime, offset: timedelta) -> datetime:
     """Return the wall clock time at an offset, limited to the years that a datetime can represent."""
     naive = instant.astimezone(UTC).replace(tzinfo=None)
     try:

@@ -142,17 +142,17 @@ class Pipeline:
 
     def stream(self, name: str) -> Stream:
         """Return the stream of that name. Raises ConfigurationError if there is none."""
-        return self._named(self.streams, "stream", name)
+        return self._find_member(self.streams, "stream", name)
 
     def model(self, name: str) -> Model:
         """Return the model of that name. Raises ConfigurationError if there is none."""
-        return self._named(self.models, "model", name)
+        return self._find_member(self.models, "model", name)
 
     def find(self, name: str) -> Stream | Model:
         """Return the stream or model of that name. Raises ConfigurationError if there is none."""
-        return self._named(self.members, "stream or model", name)
+        return self._find_member(self.members, "stream or model", name)
 
-    def _named(self, members: Sequence[Member], kind: str, name: str) -> Member:
+    def _find_member(self, members: Sequence[Member], kind: str, name: str) -> Member:
         for member in members:
             if member.name == name:
                 return member

@@ -59,7 +59,7 @@ class Roots:
         if model.union or len(changing) != 1 or changing[0].load.keeps_first_rows:
             return {}
         (root,) = changing
-        columns = self._declared(model, root) or self._of_same_name(model, root)
+        columns = self._read_declared(model, root) or self._of_same_name(model, root)
         if model.is_log:
             # A row of a log stays true. But if a key means a row of the source, the deletion of that row ends the key.
             return columns if columns.keys() == set(model.keys) else {}
@@ -137,7 +137,7 @@ class Roots:
                 "declare deletes='ignore'",
             )
 
-    def _declared(self, model: Model, root: Stream) -> dict[str, str]:
+    def _read_declared(self, model: Model, root: Stream) -> dict[str, str]:
         named = {column: column_name(key) for column, key in model.root_key.items()}
         keys = {column_name(key) for key in root.keys}
         if named and (set(named.values()) != keys or len(named) != len(keys)):

@@ -195,12 +195,12 @@ def _translate_answer(error: ClientError, service: AwsService, place: str) -> Mi
     code = error.response.get("Error", {}).get("Code", "")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     meaning = find_meaning(service.answers, Said(error, code, status=status)) or service.otherwise
-    return meaning.raised(f"{service.name} answers {status} {code}", place)
+    return meaning.make_error(f"{service.name} answers {status} {code}", place)
 
 
 def _translate_failure(error: Exception, place: str) -> MillraceError:
     if meaning := find_meaning(_FAILURES, Said(error)):
-        return meaning.raised(redact(error), place)
+        return meaning.make_error(redact(error), place)
     # Its words may hold what was sent or received.
     return FatalError(
         f"{type(error).__name__} of boto3",

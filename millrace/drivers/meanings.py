@@ -57,7 +57,7 @@ class Meaning:
             or not self.labels.isdisjoint(said.labels)
         )
 
-    def raised(self, problem: str, place: str) -> MillraceError:
+    def make_error(self, problem: str, place: str) -> MillraceError:
         """Return the error to raise."""
         return self.kind(self.instead or problem, place=place, remedy=self.remedy)
 

@@ -163,7 +163,7 @@ def translate(error: errors.PyMongoError, place: str) -> MillraceError:
     if isinstance(error, errors.OperationFailure):
         return _translate_answer(error, place)
     if meaning := find_meaning(_MEANINGS, Said(error, words=str(error))):
-        return meaning.raised(redact(str(error).split(", Timeout:")[0]), place)
+        return meaning.make_error(redact(str(error).split(", Timeout:")[0]), place)
     return FatalError(f"{type(error).__name__} of MongoDB", place=place, remedy="look at the server's log")
 
 
@@ -171,7 +171,7 @@ def _translate_answer(error: errors.OperationFailure, place: str) -> MillraceErr
     labels = frozenset(label for label in RETRYABLE_LABELS if error.has_error_label(label))
     problem = f"MongoDB error {error.code}"
     if meaning := find_meaning(_MEANINGS, Said(error, error.code or 0, labels=labels)):
-        return meaning.raised(problem, place)
+        return meaning.make_error(problem, place)
     name = (error.details or {}).get("codeName", "")
     return FatalError(
         f"a command failed: {problem} {name}".rstrip(),

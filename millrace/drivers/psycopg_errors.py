@@ -236,7 +236,7 @@ def translate(error: Exception, place: str) -> MillraceError:
     meaning = _meaning_of(error, code)
     if meaning.kind is FatalError:
         problem = f"{problem} (SQLSTATE {code or 'unknown'})"
-    return meaning.raised(problem, place)
+    return meaning.make_error(problem, place)
 
 
 def _meaning_of(error: Exception, code: str) -> Meaning:

@@ -105,7 +105,7 @@ def translate(error: BaseException, place: str) -> MillraceError:
     is_of_driver = code in _OF_CONNECTIONS or CR.CR_ERROR_FIRST <= code <= CR.CR_ERROR_LAST or _CERTIFICATE.fits(said)
     problem = redact(words) if is_of_driver else mysql_words(code, words)
     if meaning is not None:
-        return meaning.raised(problem, place)
+        return meaning.make_error(problem, place)
     return FatalError(
         f"a statement failed: {problem} (MySQL error {code})",
         place=place,

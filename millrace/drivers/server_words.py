@@ -91,7 +91,7 @@ def postgres_words(error: Exception) -> str:
     code, said = getattr(error, "pgcode", None) or "", postgres_said(error)
     if not code:
         return redact(said)
-    return redact(f"{_doing(error)}{_shown(error, code, said)}")
+    return redact(f"{_doing(error)}{_choose_words(error, code, said)}")
 
 
 def postgres_said(error: Exception) -> str:
@@ -128,7 +128,7 @@ def mysql_words(code: int, said: str) -> str:
     return f"{_NAMES_OF_MYSQL.get(code, 'an error of its own')} ({HIDDEN})"
 
 
-def _shown(error: Exception, code: str, said: str) -> str:
+def _choose_words(error: Exception, code: str, said: str) -> str:
     if not is_raised(error):
         if code.startswith(_NAMES_ONLY) and (code not in _LOOKED_UP or _is_in_statement(error)):
             return said

@@ -98,14 +98,14 @@ class ModelOutput:
         """
         for rows in self._kept:
             self.add(rows)
-        batch = self._finished(self._files.finish())
+        batch = self._make_batch(self._files.finish())
         is_of_everything = batch.coverage.absent_means_deleted or batch.coverage.computed_from_all_rows
         if not (batch.counts.read or batch.files.root_keys or is_of_everything):
             return None
         self._refuse_too_many(batch)
         return batch
 
-    def _finished(self, files: BatchFiles) -> Batch:
+    def _make_batch(self, files: BatchFiles) -> Batch:
         rejected, coverage = self._files.reject_counts.total(), self._batch.coverage
         # A row that was rejected is still there, as it was.
         coverage = replace(coverage, absent_means_deleted=coverage.absent_means_deleted and not rejected)

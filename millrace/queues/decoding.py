@@ -31,7 +31,7 @@ class MessageDecoder:
 
         Messages of one key are one row that was sent twice: the key is their row id.
         """
-        parsed = [_parsed(body) for body in messages["body"]]
+        parsed = [_parse(body) for body in messages["body"]]
         documents = [document if isinstance(document, dict) else {} for document in parsed]
         frame, reasons = self._documents.frame(documents)
         frame = messages.select(MESSAGE_ADDRESS).hstack(frame.get_columns())
@@ -63,7 +63,7 @@ class MessageDecoder:
         )
 
 
-def _parsed(body: str) -> dict[str, Any] | str:
+def _parse(body: str) -> dict[str, Any] | str:
     """Return the object that a message holds, or the reason why it holds none."""
     try:
         value = loads(body)

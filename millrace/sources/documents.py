@@ -88,7 +88,7 @@ class Documents:
         A value that is no document stays at the path itself, beside the columns of the documents at this path.
         """
         for field in dict.fromkeys(chain.from_iterable(document for document in documents if document)):
-            path = f"{prefix}{_escaped(field)}"
+            path = f"{prefix}{_escape(field)}"
             if path in self._stream.omitted:
                 self.omitted |= {path}
                 continue
@@ -111,16 +111,16 @@ class Documents:
                 )
 
     def _is_declared_whole(self, path: str) -> bool:
-        declared = self._declared(path)
+        declared = self._find_declared_type(path)
         return declared is not None and declared.kind is Kind.DOCUMENT
 
     def _is_held_whole(self, path: str) -> bool:
         """Return whether the target has a column of documents at this path, and no column of their fields."""
-        target_type = None if self._declared(path) else self._target_types.get(path)
+        target_type = None if self._find_declared_type(path) else self._target_types.get(path)
         is_opened = any(target_path.startswith(f"{path}.") for target_path in self._target_types)
         return target_type is not None and target_type.kind is Kind.DOCUMENT and not is_opened
 
-    def _declared(self, path: str) -> DataType | None:
+    def _find_declared_type(self, path: str) -> DataType | None:
         return self._stream.types.get(path) or self._contract.get(column_name(path))
 
     def _without_omitted(self, path: str, values: list[Any]) -> list[Any]:
@@ -132,9 +132,9 @@ class Documents:
             omitted_path
             for omitted_path in nested
             if omitted_path not in self.omitted
-            and any(_pruned(value, path, {omitted_path}) != value for value in values)
+            and any(_prune(value, path, {omitted_path}) != value for value in values)
         }
-        return [_pruned(value, path, self._stream.omitted) for value in values]
+        return [_prune(value, path, self._stream.omitted) for value in values]
 
     def _series(self, path: str, values: list[Any], rejected: Rejected) -> pl.Series | None:
         kinds = set(map(type, values)) - {type(None)}
@@ -145,7 +145,7 @@ class Documents:
         converters = self._accepted(column.type)
         if any(converters.get(kind, _convert) is not None for kind in kinds):
             values = _convert(values, converters, column, rejected)
-        series = self._typed(values, column, rejected)
+        series = self._type_values(values, column, rejected)
         if column.type.kind is Kind.TEXT:
             for index in series.str.contains(NUL, literal=True).fill_null(False).arg_true():
                 rejected.setdefault(index, ("nul_character", path))
@@ -165,9 +165,9 @@ class Documents:
             return FLOAT64
         return counted.most_common(1)[0][0]
 
-    def _typed(self, values: list[Any], column: Column, rejected: Rejected) -> pl.Series:
+    def _type_values(self, values: list[Any], column: Column, rejected: Rejected) -> pl.Series:
         if self._parsed is None or column.type.kind not in TIME_KINDS:
-            return _typed(values, column)
+            return _make_series(values, column)
         texts = pl.Series(column.name, values, dtype=pl.String)
         series = self._parsed(texts, column.type)
         for index in (series.is_null() & texts.is_not_null()).arg_true():
@@ -211,7 +211,7 @@ def of_contract(stream: Stream) -> dict[str, DataType]:
     return {name: from_polars(column.dtype) for name, column in stream.contract.columns().items()}
 
 
-def _escaped(field: str) -> str:
+def _escape(field: str) -> str:
     r"""Return the name of a field as a step of a path. A dot in the name is escaped: ``a.b`` becomes ``a\.b``."""
     return field.replace("\\", "\\\\").replace(".", "\\.") if "." in field or "\\" in field else field
 
@@ -223,14 +223,14 @@ def _is_void(value: Any, depth: int) -> bool:
     return value is None
 
 
-def _pruned(value: Any, path: str, omitted: Collection[str]) -> Any:
+def _prune(value: Any, path: str, omitted: Collection[str]) -> Any:
     """Return the value without omitted fields, also without those of documents in arrays."""
     if type(value) is list:
-        return [_pruned(element, path, omitted) for element in value]
+        return [_prune(element, path, omitted) for element in value]
     if type(value) is not dict:
         return value
-    inner = {field: f"{path}.{_escaped(field)}" for field in value}
-    return {field: _pruned(value[field], inner[field], omitted) for field in value if inner[field] not in omitted}
+    inner = {field: f"{path}.{_escape(field)}" for field in value}
+    return {field: _prune(value[field], inner[field], omitted) for field in value if inner[field] not in omitted}
 
 
 def _reject_all(values: list[Any], path: str, rejected: Rejected, reason: str = "type_mismatch") -> None:
@@ -256,7 +256,7 @@ def _convert(values: list[Any], converters: Converters, column: Column, rejected
     return converted
 
 
-def _typed(values: list[Any], column: Column) -> pl.Series:
+def _make_series(values: list[Any], column: Column) -> pl.Series:
     dtype = polars_type(column.type)
     if column.type.kind is Kind.TIMESTAMP_UTC:
         return pl.Series(column.name, values, dtype=pl.Datetime("us")).dt.replace_time_zone("UTC")

@@ -31,12 +31,12 @@ from millrace.base.types import (
 from millrace.sources.bson_values import (
     Converters,
     Unfit,
+    convert_ranged,
     decimal_text,
     document_text,
     exact_float,
     float32,
     integral,
-    ranged,
 )
 from millrace.sources.json_numbers import FloatInFull
 
@@ -100,7 +100,7 @@ def _integer(bits: int, number: Decimal) -> int:
         raise Unfit("number_does_not_fit")
     if number != number.to_integral_value():
         raise Unfit("type_mismatch")
-    return ranged(bits)(int(number))
+    return convert_ranged(bits)(int(number))
 
 
 def _no_float(_: Decimal) -> float:
@@ -121,7 +121,7 @@ def _bytes(text: str) -> bytes:
 
 
 def _integers(bits: int) -> Mapping[type, Callable[[Any], Any]]:
-    in_range = ranged(bits)
+    in_range = convert_ranged(bits)
     exact = partial(_integer, bits)
     return {
         int: in_range,

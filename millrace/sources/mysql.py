@@ -113,9 +113,9 @@ class MySQLDriver(TableDriver):
     @override
     def select_list(self, stream: Stream, columns: Sequence[SourceColumn]) -> str:
         """Select a row as one value; if it is larger than max_allowed_packet, its key alone and a mark."""
-        whole = _joined([column.rendered for column in columns])
+        whole = _join_fields([column.rendered for column in columns])
         key = [column.rendered if column.column.path in stream.keys else "''" for column in columns]
-        return f"IFNULL({whole}, {_joined([*key, literal(TOO_LARGE)])})"
+        return f"IFNULL({whole}, {_join_fields([*key, literal(TOO_LARGE)])})"
 
     @override
     def position_literal(self, column: SourceColumn, position: datetime) -> str:
@@ -223,7 +223,7 @@ def _zones_of(variables: Mapping[str, str], given: str) -> tuple[str, ...]:
     return zones_other_than_utc({variables["system_time_zone"] if name == "SYSTEM" else name for name in names})
 
 
-def _joined(fields: Sequence[str]) -> str:
+def _join_fields(fields: Sequence[str]) -> str:
     """Return the SQL of one row as CSV."""
     return "CONCAT(" + ", ',', ".join(fields) + ", CHAR(10))"
 

@@ -23,7 +23,7 @@ def find_keys_in(frames: Iterable[pl.DataFrame], keys: Keys) -> list[set[int]]:
     seen: list[set[int]] = []
     incomparable: set[int] = set()
     for frame in frames:
-        typed = given.select(INDEX, *(_typed(given.schema[name], frame.schema[name], name) for name in keys.names))
+        typed = given.select(INDEX, *(_convert(given.schema[name], frame.schema[name], name) for name in keys.names))
         lost = [typed[name].is_null() & given[name].is_not_null() for name in keys.names]
         incomparable.update(typed.filter(pl.any_horizontal(lost))[INDEX])
         by_value = typed.group_by(keys.names).agg(INDEX)
@@ -31,7 +31,7 @@ def find_keys_in(frames: Iterable[pl.DataFrame], keys: Keys) -> list[set[int]]:
     return [*seen, *({index} for index in incomparable)]
 
 
-def _typed(given: pl.DataType, wanted: pl.DataType, name: str) -> pl.Expr:
+def _convert(given: pl.DataType, wanted: pl.DataType, name: str) -> pl.Expr:
     """Return the value in the type of the column of the table; null if it is no value of that type."""
     value = pl.col(name)
     if given != pl.String:

@@ -50,7 +50,7 @@ def next_position(moment: SourceMoment, stream: Stream, lower: str | None) -> tu
     Return also what an operator should know about it.
     """
     moments = (moment.read_at, moment.oldest_start, moment.replayed_until)
-    earliest, note = _believed(min(filter(None, moments)).astimezone(UTC), moment.read_at)
+    earliest, note = _limit_to_own_clock(min(filter(None, moments)).astimezone(UTC), moment.read_at)
     overlap = stream.capture.overlap
     if moment.halted_because:
         return lower, join_notes(f"{moment.halted_because}: the position stays where it is", note)
@@ -65,7 +65,7 @@ def next_position(moment: SourceMoment, stream: Stream, lower: str | None) -> tu
 
 def bounded_position(read_at: datetime, overlap: timedelta) -> tuple[str, str]:
     """Return the position of a source that tells nothing but its clock, and what an operator should know about it."""
-    position, note = _believed(read_at, read_at)
+    position, note = _limit_to_own_clock(read_at, read_at)
     return (position - overlap).isoformat(), note
 
 
@@ -102,7 +102,7 @@ def whole_seconds(span: timedelta) -> timedelta:
     return timedelta(seconds=round(span.total_seconds()))
 
 
-def _believed(position: datetime, read_at: datetime) -> tuple[datetime, str]:
+def _limit_to_own_clock(position: datetime, read_at: datetime) -> tuple[datetime, str]:
     """Return the position, or the time of this machine if the clock of the source is far ahead of it.
 
     A clock that is far ahead is set right one day, and rows then have earlier times.

@@ -131,7 +131,9 @@ def _parse(data: bytes, columns: tuple[SourceColumn, ...], *, strict: bool) -> p
     frame = _read_csv(data, wire) if strict else _read_with_surplus(data, wire)
     tried = [column for column in columns if wire[column.column.name] == pl.String() and _is_tried(column)]
     texts = [_before(column).alias(_text_of(column.column)) for column in tried]
-    return pad_single_row(frame).with_columns(*texts, *map(_tried, tried)).head(frame.height) if tried else frame
+    return (
+        pad_single_row(frame).with_columns(*texts, *map(_try_to_convert, tried)).head(frame.height) if tried else frame
+    )
 
 
 def _parse_leniently(data: bytes, columns: tuple[SourceColumn, ...], stream: Stream) -> pl.DataFrame:
@@ -159,7 +161,7 @@ def _before(column: SourceColumn) -> pl.Expr:
     return pl.when(text.is_not_null()).then(pl.lit("")) if column.as_bytes else text
 
 
-def _tried(column: SourceColumn) -> pl.Expr:
+def _try_to_convert(column: SourceColumn) -> pl.Expr:
     value, kind = pl.col(column.column.name), column.column.type.kind
     if column.as_bytes:
         return _as_text(value)

@@ -123,7 +123,7 @@ class TableSession:
             return ""
         name = self.driver.quote(self._cursor.column.path)
         conditions = [
-            f"{name} {operator} {self.driver.position_literal(self._cursor, self._shown(as_utc(position), by_clock))}"
+            f"{name} {operator} {self.driver.position_literal(self._cursor, self._show(as_utc(position), by_clock))}"
             for operator, position, by_clock in (
                 (">=", window.lower, earliest_wall_clock),
                 ("<", window.upper, latest_wall_clock),
@@ -133,7 +133,7 @@ class TableSession:
         bounded = " AND ".join(conditions)
         return bounded if window.upper is not None else f"{bounded} OR {name} IS NULL"
 
-    def _shown(self, position: datetime, by_clock: WallClock) -> datetime:
+    def _show(self, position: datetime, by_clock: WallClock) -> datetime:
         """Return a moment as the cursor column shows it.
 
         A column without a zone shows the wall clock of the place where its values are written.

@@ -32,7 +32,7 @@ class Changed:
 
 def with_joins(fact: Target, models: Mapping[str, Target]) -> Target:
     """Return a target with the joins that bind its rows when they are inserted."""
-    joins = tuple(binding.joined(number) for number, binding in enumerate(bindings_of(fact, models)))
+    joins = tuple(binding.make_join(number) for number, binding in enumerate(bindings_of(fact, models)))
     return replace(fact, joins=joins)
 
 

@@ -33,7 +33,7 @@ class Binding:
     dimension: Target
     """The dimension: the table of versions."""
 
-    def joined(self, number: int) -> Joined:
+    def make_join(self, number: int) -> Joined:
         """Return the join that gives the value of the column for rows ``d$`` that are inserted."""
         versions = f"v{number}$"
         # A table that is replaced is put in from the stage, of which there may be several forms of a key.

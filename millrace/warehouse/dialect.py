@@ -58,7 +58,7 @@ class Dialect:
 
     def target_type(self, data_type: DataType, longest_bytes: int) -> str:
         """Return the type of a new column: wide enough for its declared type and for the longest value."""
-        return warehouse_type(dict(self.type_names), self.sized(data_type, longest_bytes))
+        return warehouse_type(dict(self.type_names), self.add_length(data_type, longest_bytes))
 
     def stage_type(self, data_type: DataType, longest_bytes: int) -> str:
         """Return the type in the stage: as narrow as the batch allows, because a stage is read into memory."""
@@ -98,7 +98,7 @@ class Dialect:
             return found
         return replace(found, precision=self.limits.overflowing_digits - 1)
 
-    def sized(self, data_type: DataType, longest_bytes: int) -> DataType:
+    def add_length(self, data_type: DataType, longest_bytes: int) -> DataType:
         """Return the type with a length in bytes, if this warehouse measures lengths."""
         data_type = self.limits.widen(data_type)
         if not self.measures_text or data_type.kind not in {Kind.TEXT, Kind.BINARY}:

@@ -55,7 +55,7 @@ class ChartRequest(FlowParameters):
                 raise ValueError(f"from start to end are 1 to {MOST_DAYS} days (`start`, `end`)")
         return self
 
-    def shown(self, today: date) -> Shown:
+    def choose_shown(self, today: date) -> Shown:
         """Return what to count.
 
         Raises ConfigurationError if some of the days are in the future, or if there are too many.
@@ -92,6 +92,6 @@ async def chart(request: ChartRequest = DEFAULT_REQUEST) -> Chart:
     Raises ConfigurationError if no event was loaded yet or the days are in the future, CountMismatch like the count.
     """
     now = datetime.now(UTC)
-    numbers = await count_events(request.shown(now.date()), now)
+    numbers = await count_events(request.choose_shown(now.date()), now)
     await publish_numbers(numbers)
     return await draw_chart(numbers)

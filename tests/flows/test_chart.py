@@ -242,7 +242,7 @@ TODAY = date(2026, 11, 21)
     ],
 )
 def test_the_days_that_are_meant(asked: dict[str, Any], first: date, last: date) -> None:
-    each = ChartRequest(**asked).shown(TODAY).days.each
+    each = ChartRequest(**asked).choose_shown(TODAY).days.each
     assert (each[0], each[-1], len(each)) == (first, last, (last - first).days + 1)
 
 
@@ -257,7 +257,7 @@ def test_the_days_that_are_meant(asked: dict[str, Any], first: date, last: date)
 )
 def test_days_that_have_not_come_or_are_too_many_are_told(asked: dict[str, Any], why: str) -> None:
     with pytest.raises(ConfigurationError, match=why):
-        ChartRequest(**asked).shown(TODAY)
+        ChartRequest(**asked).choose_shown(TODAY)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def document() -> dict[str, Any]:
 @cache
 def job_variables_schema() -> dict[str, Any]:
     """What the work pool takes."""
-    schema: dict[str, Any] = work_pool.filled(OUTPUTS, SECRETS)["variables"]
+    schema: dict[str, Any] = work_pool.fill_template(OUTPUTS, SECRETS)["variables"]
     return schema
 
 

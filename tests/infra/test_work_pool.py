@@ -27,7 +27,7 @@ VALUE = "postgresql://reader:hunter2hunter2@db.example.com/bank"
 
 
 def template(secrets: Mapping[str, str] = SECRETS, **environment: str) -> dict[str, Any]:
-    return work_pool.filled(OUTPUTS, secrets, environment)
+    return work_pool.fill_template(OUTPUTS, secrets, environment)
 
 
 async def configuration(base: dict[str, Any], **job_variables: Any) -> ECSJobConfiguration:
@@ -142,7 +142,7 @@ async def test_the_network_is_the_stack_s(stack: Stack, aws_environment: dict[st
         ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.7.{number}.0/24")["Subnet"]["SubnetId"] for number in range(2)
     ]
     outputs = OUTPUTS | {"VpcId": vpc, "Subnets": ",".join(subnets)}
-    configured = await configuration(work_pool.filled(outputs, SECRETS))
+    configured = await configuration(work_pool.fill_template(outputs, SECRETS))
     request = ECSWorker(work_pool.NAME)._prepare_task_run_request(
         configured, definition(configured), "arn:definition", False
     )
@@ -164,7 +164,7 @@ async def test_the_key_of_prefect_leaves_the_worker_s_environment_only_by_refere
 def test_a_missing_output_is_named(missing: str) -> None:
     for outputs in ({name: OUTPUTS[name] for name in OUTPUTS.keys() - {missing}}, OUTPUTS | {missing: ""}):
         with pytest.raises(ConfigurationError, match=rf"no output {missing}\."):
-            work_pool.filled(outputs, SECRETS)
+            work_pool.fill_template(outputs, SECRETS)
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def python(tmp_path: Path) -> Iterator[StartPython]:
 def test_ready_when_the_condition_holds(python: StartPython) -> None:
     process = python("print('ready', flush=True); import time; time.sleep(600)")
     process.wait_until(lambda: "ready" in process.log_text())
-    assert not process.ended()
+    assert not process.has_ended()
 
 
 def test_a_process_that_ends_too_early_is_reported_with_its_log(python: StartPython) -> None:
@@ -57,7 +57,7 @@ def test_a_process_that_is_never_ready_is_reported_and_ended(python: StartPython
     process = python("import time; print('still thinking', flush=True); time.sleep(600)")
     with pytest.raises(Unreachable, match=r"(?s)not ready in time.*Remedy: Read"):
         process.wait_until(lambda: False, timeout_seconds=0.3)
-    assert process.ended()
+    assert process.has_ended()
 
 
 def test_a_stubborn_process_and_its_children_are_killed(python: StartPython) -> None:
@@ -65,7 +65,7 @@ def test_a_stubborn_process_and_its_children_are_killed(python: StartPython) -> 
     process.wait_until(lambda: "child" in process.log_text())
     grandchild = int(process.log_text().split()[1])
     process.stop(grace_seconds=0.2)
-    assert process.ended()
+    assert process.has_ended()
     # The group's signal is on its way to the grandchild when the child is gone already.
     while is_alive(grandchild):
         time.sleep(0.02)

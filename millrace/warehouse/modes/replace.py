@@ -88,7 +88,7 @@ class ReplaceApplier(Applier):
     @property
     def _difference(self) -> Difference:
         """The difference of stage and table. Rows have no key: equal rows are compared by how many there are."""
-        staged, rows = _numbered(quote(self.temporary.stage)), _numbered(self.target.quoted)
+        staged, rows = _number(quote(self.temporary.stage)), _number(self.target.quoted)
         return Difference(staged, rows, (ROW_HASH, statements.ORDINAL))
 
 
@@ -96,6 +96,6 @@ _WRITTEN_AGAIN = "the table was written again; its rows have no key, so those wi
 _HASH, _ORDINAL = quote(ROW_HASH), quote(statements.ORDINAL)
 
 
-def _numbered(table: str) -> str:
+def _number(table: str) -> str:
     """Return a relation whose equal rows are numbered, so that each has at most one counterpart."""
     return f"(SELECT *, row_number() OVER (PARTITION BY {_HASH} ORDER BY {_HASH}) AS {_ORDINAL} FROM {table} AS r)"

@@ -149,7 +149,7 @@ class StateApplier(Scd2Applier):
         former = f"{target.quoted} AS h ON {match('h', 'a', target.keys)} AND h.{self._start} = a.{_FORMER_START}"
         return (
             f"CREATE TEMPORARY TABLE {quote(self.temporary.changed_rows)} AS "
-            f"WITH arrived AS ({self._arrived(columns, read_at, effective_at, latest)}), "
+            f"WITH arrived AS ({self._select_arrived(columns, read_at, effective_at, latest)}), "
             f"compared AS (SELECT *, CASE WHEN {is_there} THEN 1 ELSE 0 END AS {EXISTS} FROM arrived) "
             f"SELECT {names}, a.{ROW}, a.{VERSION}, a.{quote(IS_NEW)}, a.{UNBELIEVED}, a.{EXISTS}, "
             f"{start} AS {self._start}, {surrogate}, NULL::TIMESTAMP AS {DELETED}, "
@@ -157,7 +157,9 @@ class StateApplier(Scd2Applier):
             f"FROM compared AS a LEFT JOIN {former} WHERE a.{EXISTS} = 0 OR a.{_FORMER_ROW} <> a.{ROW} OR {is_altered}"
         )
 
-    def _arrived(self, columns: Sequence[Column], read_at: datetime, effective_at: datetime, latest: str | None) -> str:
+    def _select_arrived(
+        self, columns: Sequence[Column], read_at: datetime, effective_at: datetime, latest: str | None
+    ) -> str:
         """Return a query for the staged rows, with the time from which each is valid and its key's latest version."""
         target, values, stated = (
             self.target,
