@@ -95,3 +95,14 @@ def test_a_docstring_is_understood_alone(module: str) -> None:
 @pytest.mark.parametrize("module", TREES)
 def test_words_are_current_english(module: str) -> None:
     assert [line for line in (ROOT / module).read_text().splitlines() if OLD_WORDS.search(line)] == []
+
+
+PARTICIPLE = re.compile(r"_?(?!seed$)([a-z]+ed|held|kept|sent|told|shown|drawn|left|found|seen|taken|given)$")
+"""A word that hides whether something is read, written or started."""
+
+
+@pytest.mark.parametrize("module", TREES)
+def test_no_function_is_named_by_a_participle(module: str) -> None:
+    functions = [node for node in ast.walk(TREES[module]) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    called = [node for node in functions if not any("property" in ast.unparse(one) for one in node.decorator_list)]
+    assert [node.name for node in called if PARTICIPLE.match(node.name)] == []

@@ -15,14 +15,14 @@ from millrace.declaration.stream import Stream
 from millrace.sources.chunk import Chunk
 from millrace.sources.documents import Documents, of_contract
 from millrace.sources.json_numbers import loads
-from millrace.sources.json_values import TYPE_OF, accepted, parsed
+from millrace.sources.json_values import TYPE_OF, find_converters, parse_times
 
 
 class MessageDecoder:
     """Decodes the messages of one read."""
 
     def __init__(self, stream: Stream, target_columns: Sequence[Column]) -> None:
-        self._documents = Documents(stream, target_columns, TYPE_OF, accepted, parsed)
+        self._documents = Documents(stream, target_columns, TYPE_OF, find_converters, parse_times)
         self._contract = of_contract(stream)
         self._keys = [column_name(key) for key in stream.keys]
 

@@ -75,7 +75,7 @@ def decimal_text(precision: int, scale: int) -> Callable[[Decimal128 | Decimal |
     return convert
 
 
-def convert_ranged(bits: int) -> Callable[[int], int]:
+def make_range_check(bits: int) -> Callable[[int], int]:
     """Return a conversion into a whole number of so many bits."""
 
     def convert(value: int) -> int:
@@ -136,7 +136,7 @@ def document_text(value: Any) -> str:
     A value without a form in JSON becomes text; a value without any form raises Unfit.
     """
     try:
-        dumped = orjson.dumps(value, default=_embed, option=_CANONICAL).decode()
+        dumped = orjson.dumps(value, default=_write_embedded, option=_CANONICAL).decode()
     except orjson.JSONEncodeError as error:
         raise (error.__cause__ if isinstance(error.__cause__, Unfit) else Unfit("no_json_form")) from None
     if "null" in dumped:
@@ -146,7 +146,7 @@ def document_text(value: Any) -> str:
     return dumped
 
 
-def _embed(value: Any) -> Any:
+def _write_embedded(value: Any) -> Any:
     converter = _EMBEDDED.get(type(value))
     if converter is None:
         raise Unfit("no_json_form")
@@ -171,7 +171,7 @@ _EMBEDDED: Mapping[type, Callable[[Any], Any]] = {
 Converters = Mapping[type, Callable[[Any], Any] | None]
 
 
-def accepted(data_type: DataType) -> Converters:
+def find_converters(data_type: DataType) -> Converters:
     """Return the Python types that go into a column, each with its conversion (None: as it is)."""
     if data_type.kind is Kind.DECIMAL:
         convert = decimal_text(data_type.precision or MAX_PRECISION, data_type.scale or 0)
@@ -181,8 +181,8 @@ def accepted(data_type: DataType) -> Converters:
 
 _ACCEPTED: Mapping[Kind, Converters] = {
     Kind.BOOLEAN: {bool: None},
-    Kind.INT16: {int: convert_ranged(16), Int64: convert_ranged(16)},
-    Kind.INT32: {int: convert_ranged(32), Int64: convert_ranged(32)},
+    Kind.INT16: {int: make_range_check(16), Int64: make_range_check(16)},
+    Kind.INT32: {int: make_range_check(32), Int64: make_range_check(32)},
     Kind.INT64: {int: None, Int64: None, float: integral},
     Kind.FLOAT32: {float: float32},
     Kind.FLOAT64: {float: None, int: exact_float, Int64: exact_float},

@@ -41,16 +41,21 @@ class Documents:
         stream: Stream,
         target_columns: Sequence[Column],
         type_of: Mapping[type, DataType],
-        accepted: Callable[[DataType], Converters],
-        parsed: Callable[[pl.Series, DataType], pl.Series] | None = None,
+        find_converters: Callable[[DataType], Converters],
+        parse_times: Callable[[pl.Series, DataType], pl.Series] | None = None,
     ) -> None:
         """Fields of ``target_columns`` keep the names of the target, and its types unless the contract has others.
 
-        ``type_of`` gives the type of a column by the Python type of its values; ``accepted`` gives the Python types
-        that go into a column, each with its conversion. ``parsed`` reads times from texts, null where a text is no
-        time: for documents that hold times as texts only.
+        ``type_of`` gives the type of a column by the Python type of its values; ``find_converters`` gives the Python
+        types that go into a column, each with its conversion. ``parse_times`` reads times from texts, null where a text
+        is no time: for documents that hold times as texts only.
         """
-        self._stream, self._type_of, self._accepted, self._parsed = stream, type_of, accepted, parsed
+        self._stream, self._type_of, self._find_converters, self._parse_times = (
+            stream,
+            type_of,
+            find_converters,
+            parse_times,
+        )
         self._contract = of_contract(stream)
         self._types_by_name = {column.name: column.type for column in target_columns} | self._contract
         self._target_types = {column.path: column.type for column in target_columns}
@@ -142,7 +147,7 @@ class Documents:
             _reject_all(values, path, rejected)
             return None
         column = self._columns.get(path) or self._register(path, self._infer(values))
-        converters = self._accepted(column.type)
+        converters = self._find_converters(column.type)
         if any(converters.get(kind, _convert) is not None for kind in kinds):
             values = _convert(values, converters, column, rejected)
         series = self._type_values(values, column, rejected)
@@ -166,10 +171,10 @@ class Documents:
         return counted.most_common(1)[0][0]
 
     def _type_values(self, values: list[Any], column: Column, rejected: Rejected) -> pl.Series:
-        if self._parsed is None or column.type.kind not in TIME_KINDS:
+        if self._parse_times is None or column.type.kind not in TIME_KINDS:
             return _make_series(values, column)
         texts = pl.Series(column.name, values, dtype=pl.String)
-        series = self._parsed(texts, column.type)
+        series = self._parse_times(texts, column.type)
         for index in (series.is_null() & texts.is_not_null()).arg_true():
             rejected.setdefault(index, ("type_mismatch", column.path))
         return series

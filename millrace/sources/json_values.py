@@ -31,12 +31,12 @@ from millrace.base.types import (
 from millrace.sources.bson_values import (
     Converters,
     Unfit,
-    convert_ranged,
     decimal_text,
     document_text,
     exact_float,
     float32,
     integral,
+    make_range_check,
 )
 from millrace.sources.json_numbers import FloatInFull
 
@@ -55,7 +55,7 @@ _OFFSET = r"[+-]\d{2}:?\d{2}$"
 _FORMAT = "%Y-%m-%dT%H:%M:%S%.f"
 
 
-def accepted(data_type: DataType) -> Converters:
+def find_converters(data_type: DataType) -> Converters:
     """Return the Python types that go into a column, each with its conversion (None: as it is)."""
     if data_type.kind is Kind.DECIMAL:
         convert = decimal_text(data_type.precision or MAX_PRECISION, data_type.scale or 0)
@@ -67,7 +67,7 @@ def accepted(data_type: DataType) -> Converters:
     return _ACCEPTED.get(data_type.kind, {})
 
 
-def parsed(texts: pl.Series, data_type: DataType) -> pl.Series:
+def parse_times(texts: pl.Series, data_type: DataType) -> pl.Series:
     """Parse times from their texts; null where a text is no time.
 
     A timestamp must have an offset if its column has a zone, and must have none otherwise.
@@ -100,7 +100,7 @@ def _integer(bits: int, number: Decimal) -> int:
         raise Unfit("number_does_not_fit")
     if number != number.to_integral_value():
         raise Unfit("type_mismatch")
-    return convert_ranged(bits)(int(number))
+    return make_range_check(bits)(int(number))
 
 
 def _no_float(_: Decimal) -> float:
@@ -121,7 +121,7 @@ def _bytes(text: str) -> bytes:
 
 
 def _integers(bits: int) -> Mapping[type, Callable[[Any], Any]]:
-    in_range = convert_ranged(bits)
+    in_range = make_range_check(bits)
     exact = partial(_integer, bits)
     return {
         int: in_range,

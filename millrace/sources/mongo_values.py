@@ -19,7 +19,7 @@ from millrace.base.naming import ROW_ID
 from millrace.base.rejects import NO_LOCATION, REJECT_SCHEMA
 from millrace.base.types import TIMESTAMP_UTC, Column
 from millrace.declaration.stream import Stream
-from millrace.sources.bson_values import TYPE_OF, accepted
+from millrace.sources.bson_values import TYPE_OF, find_converters
 from millrace.sources.chunk import Chunk
 from millrace.sources.documents import Documents
 
@@ -45,7 +45,7 @@ class Decoder:
     """Decodes the raw batches of one read."""
 
     def __init__(self, stream: Stream, target_columns: Sequence[Column]) -> None:
-        self._documents = Documents(stream, target_columns, TYPE_OF, accepted)
+        self._documents = Documents(stream, target_columns, TYPE_OF, find_converters)
         self._documents.declare(stream.capture.cursor_column, TIMESTAMP_UTC)
 
     def decode(self, raw: bytes) -> Chunk:

@@ -21,7 +21,7 @@ from millrace.base.errors import ConfigurationError, FatalError
 from millrace.base.types import BINARY, DATE, INT16, INT32, INT64, TIMESTAMP, DataType, Kind, decimal
 from millrace.runs.scan import COMPARABLE_KINDS
 from millrace.sources import bson_values
-from millrace.sources.bson_values import accepted
+from millrace.sources.bson_values import find_converters
 from millrace.sources.chunk import Chunk, Keys, Window
 from millrace.sources.mongo_queries import bson_forms, keys_query, window_query
 from millrace.sources.mongo_values import Decoder
@@ -99,7 +99,7 @@ def test_every_type_that_a_key_column_takes_is_tried() -> None:
     taken = {
         (kind, python)
         for kind in Kind
-        for python in accepted(DataType(kind))
+        for python in find_converters(DataType(kind))
         if kind is not Kind.DOCUMENT and python is not DatetimeMS
     }
     assert taken <= tried
