@@ -26,11 +26,11 @@ def pool_template(
 ) -> dict[str, Any]:
     """Return the base job template of a type of pool.
 
-    ``outputs`` and ``secrets`` are as ``work_pool.filled`` takes them, for ``ecs`` and ``ecs:push`` alone. Raises
-    ConfigurationError that names what is missing in them.
+    ``outputs`` and ``secrets`` are as ``work_pool.fill_template`` takes them, for ``ecs`` and ``ecs:push`` alone.
+    Raises ConfigurationError that names what is missing in them.
     """
     if pool_type.startswith("ecs"):
-        return work_pool.filled(outputs or {}, secrets or {})
+        return work_pool.fill_template(outputs or {}, secrets or {})
     read: dict[str, Any] = json.loads((FILES / f"{pool_type}.json").read_text(encoding="utf-8"))
     return read
 

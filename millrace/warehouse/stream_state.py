@@ -96,15 +96,13 @@ def _find_columns(
 
 def _find_lost(target: Target, recorded: Mapping[str, RecordedColumn]) -> tuple[str, ...]:
     existing = target.columns or {}
-    return tuple(
-        sorted(name for name, column in recorded.items() if name not in existing and not column.is_dropped_in_source)
-    )
+    return tuple(sorted(name for name, column in recorded.items() if name not in existing and not column.is_not_read))
 
 
 def _refuse_unknown_types(target: Target, recorded: Mapping[str, RecordedColumn]) -> None:
     existing = target.columns or {}
     for name, column in recorded.items():
-        if name in existing and existing[name] is None and not column.is_dropped_in_source:
+        if name in existing and existing[name] is None and not column.is_not_read:
             raise SchemaConflict(
                 f"column {name} of {target.name} is of a type unknown here, so that nothing can be compared with it",
                 place=target.place,

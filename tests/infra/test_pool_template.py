@@ -12,7 +12,7 @@ from prefect.utilities.templating import apply_values, find_placeholders
 from prefect.workers.process import ProcessJobConfiguration
 
 from infra.pool_template import TYPES, main, pool_template, read_outputs
-from infra.work_pool import filled
+from infra.work_pool import fill_template
 from tests.infra.deployments import document
 from tests.infra.stack_outputs import OUTPUTS, SECRETS
 
@@ -92,7 +92,7 @@ def test_what_other_tools_made_fills_the_template_of_ecs(
     assert read_outputs(outputs) == OUTPUTS
     monkeypatch.setattr("sys.argv", ["pool_template", "ecs", f"--outputs={outputs}", f"--secrets={secrets}"])
     assert main() == 0
-    assert json.loads(capsys.readouterr().out) == filled(OUTPUTS, SECRETS)
+    assert json.loads(capsys.readouterr().out) == fill_template(OUTPUTS, SECRETS)
 
 
 @pytest.mark.parametrize(

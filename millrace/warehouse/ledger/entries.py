@@ -16,8 +16,8 @@ class RecordedColumn:
     """The field of the source that the column holds."""
     is_key: bool
     """Whether the column was part of the key when the target was loaded."""
-    is_dropped_in_source: bool
-    """Whether it was recorded that the source does not have the column any more."""
+    is_not_read: bool
+    """Whether it was recorded that the column is not read from the source any more."""
 
 
 @dataclass(frozen=True)

@@ -146,10 +146,7 @@ class Ledger:
             f"SELECT name, path, is_key, left_at IS NOT NULL FROM millrace.columns WHERE {OF_STREAM}",
             (pipeline, stream),
         )
-        return {
-            name: RecordedColumn(name, path, is_key, is_dropped_in_source)
-            for name, path, is_key, is_dropped_in_source in rows
-        }
+        return {name: RecordedColumn(name, path, is_key, is_not_read) for name, path, is_key, is_not_read in rows}
 
     def list_open_rejects(self, pipeline: str, stream: str) -> list[OpenRejects]:
         """Return the rejects that were not read again since they were rejected, the latest first."""

@@ -114,24 +114,24 @@ def record_columns(
                     "INSERT INTO millrace.columns (pipeline, stream, name, path, is_key) VALUES (%s, %s, %s, %s, %s)",
                     (*of_stream, column.name, column.path, column.name in keys),
                 )
-        for name, left_at in _find_dropped_or_restored(batch, recorded, existing):
+        for name, left_at in _find_not_read_or_read_again(batch, recorded, existing):
             cursor.execute(
                 f"UPDATE millrace.columns SET left_at = %s WHERE {OF_STREAM} AND name = %s", (left_at, *of_stream, name)
             )
 
 
-def _find_dropped_or_restored(
+def _find_not_read_or_read_again(
     batch: Batch, recorded: Mapping[str, RecordedColumn], existing: Collection[str]
 ) -> Iterator[tuple[str, datetime | None]]:
-    """Find recorded columns that are missing in the source since this batch, or are in it again.
+    """Find recorded columns that are not read any more since this batch, or are read again.
 
-    A missing column is given with the moment of the read, one that is there again with None.
+    A column that is not read is given with the moment of the read, one that is read again with None.
     """
     arriving = {column.name for column in batch.columns}
     for name, column in recorded.items():
         is_lost = batch.coverage.by_value and batch.visited_all_rows and name not in existing
         is_shown = batch.coverage.has_all_columns or is_lost
-        if column.is_dropped_in_source and name in arriving:
+        if column.is_not_read and name in arriving:
             yield name, None
-        elif not column.is_dropped_in_source and is_shown and name not in arriving:
+        elif not column.is_not_read and is_shown and name not in arriving:
             yield name, batch.read_at

@@ -158,8 +158,8 @@ class WidenType(Change):
 
 
 @dataclass(frozen=True)
-class SourceColumnDropped(Change):
-    """The source does not have a column any more. The target keeps it, with NULL in rows that are replaced later."""
+class ColumnNotRead(Change):
+    """A column is not read from the source any more. The target keeps it, with NULL in rows that are replaced later."""
 
     name: str
 

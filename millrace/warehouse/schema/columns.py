@@ -15,10 +15,10 @@ from millrace.warehouse.schema.column_changes import (
     AddColumn,
     AddedColumnsLost,
     Change,
+    ColumnNotRead,
     CreateTable,
     Incompatible,
     KeyChanged,
-    SourceColumnDropped,
     WidenText,
     WidenType,
 )
@@ -68,9 +68,7 @@ def find_column_changes(
         return [_create(target, columns, arriving)]
     changed = (_change(target.table, existing, column, arriving.longest(column.name)) for column in columns)
     missing = (
-        _find_dropped_in_source(target.table, existing, kept_columns, recorded)
-        if arriving.are_all and kept_columns
-        else ()
+        _find_not_read(target.table, existing, kept_columns, recorded) if arriving.are_all and kept_columns else ()
     )
     return [
         *_find_key_change(target, recorded),
@@ -136,10 +134,10 @@ def _find_lost(target: Target, existing: Collection[str]) -> Iterator[AddedColum
         yield AddedColumnsLost(target.table, names)
 
 
-def _find_dropped_in_source(
+def _find_not_read(
     table: Table, existing: Collection[str], columns: Sequence[Column], recorded: Mapping[str, RecordedColumn]
-) -> Iterator[SourceColumnDropped]:
+) -> Iterator[ColumnNotRead]:
     arriving = {column.name for column in columns}
     for name, column in recorded.items():
-        if name in existing and name not in arriving and not column.is_dropped_in_source:
-            yield SourceColumnDropped(table, name)
+        if name in existing and name not in arriving and not column.is_not_read:
+            yield ColumnNotRead(table, name)

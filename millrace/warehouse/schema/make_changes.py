@@ -14,7 +14,7 @@ import psycopg2
 from millrace.base.errors import Conflict, SchemaConflict
 from millrace.base.redact import redact
 from millrace.declaration.captures import SchemaPolicy
-from millrace.warehouse.schema.column_changes import Change, CreateTable, SourceColumnDropped, Step, WidenType
+from millrace.warehouse.schema.column_changes import Change, ColumnNotRead, CreateTable, Step, WidenType
 from millrace.warehouse.session import lock_table
 
 _OTHERS_DEPEND_ON_IT = frozenset({"2BP01", "0A000"})
@@ -54,7 +54,7 @@ def allows(policy: SchemaPolicy, change: Change) -> bool:
         case "evolve":
             return change.additive
         case "quarantine":
-            return isinstance(change, CreateTable | SourceColumnDropped)
+            return isinstance(change, CreateTable | ColumnNotRead)
         case "freeze":
             return isinstance(change, CreateTable)
         case _:

@@ -25,10 +25,10 @@ from millrace.warehouse.dialect import POSTGRES_DIALECT, REDSHIFT_DIALECT
 from millrace.warehouse.schema.column_changes import (
     AddColumn,
     Change,
+    ColumnNotRead,
     CreateTable,
     Incompatible,
     KeyChanged,
-    SourceColumnDropped,
     WidenText,
     WidenType,
 )
@@ -93,7 +93,7 @@ def test_no_type_holds_both(held: DataType | None, wanted: DataType) -> None:
 def test_a_column_that_left_is_told_once_and_where_all_columns_are_known() -> None:
     held, wanted = {"id": INT32, "note": text(9), "by_hand": TEXT, "_loaded_at": TIMESTAMP_UTC}, columns(id=INT32)
     known = recorded("id", "note", "dropped_in_the_target")
-    assert needed(held, wanted, recorded=known, is_whole=True) == [SourceColumnDropped(ON_REDSHIFT, "note")]
+    assert needed(held, wanted, recorded=known, is_whole=True) == [ColumnNotRead(ON_REDSHIFT, "note")]
     assert needed(held, wanted, recorded=known) == []
     assert needed(held, [], recorded=known, is_whole=True) == []
     assert needed(held, wanted, recorded=recorded("id", "note", left=("note",)), is_whole=True) == []
@@ -108,7 +108,7 @@ def test_a_renamed_column_is_one_that_left_and_one_that_came() -> None:
     )
     assert changes == [
         AddColumn(ON_REDSHIFT, "remark", "VARCHAR(9)"),
-        SourceColumnDropped(ON_REDSHIFT, "note"),
+        ColumnNotRead(ON_REDSHIFT, "note"),
     ]
 
 
@@ -171,7 +171,7 @@ CREATED = CreateTable(ON_REDSHIFT, (("id", "INTEGER", True),))
 ADDED = AddColumn(ON_REDSHIFT, "note", "VARCHAR(40)")
 LONGER = WidenText(ON_REDSHIFT, "note", "VARCHAR(80)")
 WIDER = WidenType(ON_REDSHIFT, "n", INT32, "BIGINT")
-LEFT = SourceColumnDropped(ON_REDSHIFT, "note")
+LEFT = ColumnNotRead(ON_REDSHIFT, "note")
 BENT = Incompatible(ON_REDSHIFT, "n", "int32", "text")
 OTHER_KEY = KeyChanged(ON_REDSHIFT, ("id",), ("id", "line"))
 

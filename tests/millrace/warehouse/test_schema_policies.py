@@ -210,7 +210,7 @@ async def test_a_column_that_left_is_kept_and_told_once_until_it_is_back(notes: 
         told.append([change.split(" the source")[0] for change in result.changes])
         note = "back" if "back" in happens else None
         assert notes.rows("orders", "id", "n", "note") == [(1, 1, "a"), (2, 20 + turn, note), (3, 3, "a")]
-    left = "column note of engine.orders has left"
+    left = "column note of engine.orders is not read any more; it is NULL in rows delivered from now on"
     assert told == [[left], [], [], [left]]
 
 
@@ -219,7 +219,7 @@ async def test_freeze_refuses_that_a_column_left(notes: Engine) -> None:
     before = state(notes)
     notes.source(f"{ALTER} DROP note")
     touch(notes, 2, n=20)
-    with pytest.raises(SchemaConflict, match=r"column note .* has left .*policy is freeze"):
+    with pytest.raises(SchemaConflict, match=r"column note .* is not read any more .*policy is freeze"):
         await notes.deliver(under("freeze"))
     assert state(notes) == before
 
@@ -265,7 +265,7 @@ async def test_a_renamed_column_is_one_that_left_and_one_that_came(notes: Engine
     notes.source(f"{ALTER} RENAME note TO remark")
     touch(notes, 2, n=20)
     if policy == "freeze":
-        with pytest.raises(SchemaConflict, match=r"add column remark .*; column note .* has left"):
+        with pytest.raises(SchemaConflict, match=r"add column remark .*; column note .* is not read any more"):
             await notes.deliver(under(policy))
         return
     result = await delivered(notes, under(policy))
