@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.blocks.core import Block
@@ -89,7 +90,7 @@ async def test_a_block_loads_back_equal_and_hides_its_secrets(
     name, block = unique("equal").replace("_", "-"), of_each_type_and_driver()[kind]
     with caplog.at_level(logging.DEBUG):
         await block.asave(name, overwrite=True)
-        loaded = await type(block).aload(name)
+        loaded: Any = await type(block).aload(name)
     assert reveal(loaded) == reveal(block)
     async with get_client() as client:
         shown = await client.read_block_document_by_name(name, block.get_block_type_slug(), include_secrets=False)
@@ -175,7 +176,7 @@ async def test_a_missing_document_names_the_remedy(prefect_server: PrefectServer
 def test_on_aws_no_key_is_stored() -> None:
     without = {name: value for name, value in DESCRIBED.items() if name != "AWS_ENDPOINT_URL"}
     blocks = [block for _, block in make_blocks(without | {"AWS_SESSION_TOKEN": SECRET})]
-    credentials = next(block for block in blocks if block.get_block_type_slug() == "aws-credentials")
+    credentials: Any = next(block for block in blocks if block.get_block_type_slug() == "aws-credentials")
     assert (credentials.aws_access_key_id, credentials.aws_secret_access_key) == (None, None)
     assert credentials.aws_session_token is None
     assert credentials.region_name == "eu-west-1"
@@ -199,7 +200,8 @@ def test_all_missing_variables_are_named_at_once() -> None:
 
 def test_a_postgres_warehouse_needs_no_role() -> None:
     environment = DESCRIBED | {"WAREHOUSE_URL": "postgresql://u@h/d", "WAREHOUSE_IAM_ROLE": ""}
-    assert not dict(make_blocks(environment))["warehouse"].is_redshift
+    warehouse: Any = dict(make_blocks(environment))["warehouse"]
+    assert not warehouse.is_redshift
 
 
 @pytest.mark.parametrize(
@@ -226,7 +228,7 @@ def test_a_wrong_url_is_refused_without_showing_it(name: str, url: str, problem:
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
 def test_every_spelling_of_postgres_means_psycopg2(scheme: str) -> None:
     blocks = dict(make_blocks(DESCRIBED | {"SOURCE_POSTGRES_URL": f"{scheme}://u:p@h/d?connect_timeout=3"}))
-    connector = blocks["source-postgres"]
+    connector: Any = blocks["source-postgres"]
     assert connector.connection_info.driver == "postgresql+psycopg2"
     assert connector.connection_info.query == {"connect_timeout": "3"}
     assert "connect_timeout" not in connector.connect_args

@@ -48,7 +48,7 @@ async def test_a_missing_document_names_the_remedy(prefect_server: object) -> No
 
 
 def test_the_stack_has_the_queue_and_its_dead_letter_queue(stack: Stack) -> None:
-    blocks = dict(make_blocks(stack.environment()))
+    blocks: dict[str, Any] = dict(make_blocks(stack.environment()))
     source, dead = (blocks[names.source_name("sqs", one)] for one in ("events", names.dead_letter("events")))
     assert [block.url.rsplit("/", 1)[1] for block in (source, dead)] == [EVENTS_QUEUE, EVENTS_DEAD_LETTER_QUEUE]
     asked = [attributes_of(block) for block in (source, dead)]

@@ -94,6 +94,7 @@ async def test_it_saves_and_loads_back_equal(prefect_server: object) -> None:
     try:
         assert "created millrace-sns/alerts" in await bootstrap(environment)
         assert "unchanged millrace-sns/alerts" in await bootstrap(environment)
-        assert (await SnsNotification.aload("alerts")).topic_arn == TOPIC
+        loaded: SnsNotification = await SnsNotification.aload("alerts")
+        assert loaded.topic_arn == TOPIC
     finally:
         await SnsNotification.adelete("alerts")

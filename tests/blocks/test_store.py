@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect import flow, task
@@ -121,7 +122,7 @@ def test_of_many_writers_one_wins(plain: BucketStore) -> None:
 
 def test_the_block_itself_may_still_overwrite(stack: Stack, bucket: str) -> None:
     """Prefect's own results are rewritten: the refusal belongs to the lake's client alone."""
-    block = bucket_block(stack, bucket)
+    block: Any = bucket_block(stack, bucket)
     BucketStore(block).put_bytes(b"1", "k")
     block.write_path("k", b"2", _sync=True)
     assert block.read_path("k", _sync=True) == b"2"

@@ -148,7 +148,8 @@ async def _open(kind: Any, url: str) -> None:
         return
     block = DATABASES[kind].block.make(url, place="URL")
     async with DATABASES[kind].open(block, "source") as source:
-        await asyncio.to_thread(source._connect)
+        of_tables: Any = source
+        await asyncio.to_thread(of_tables._connect)
 
 
 def test_sslrootcert_system_means_the_systems_file(monkeypatch: pytest.MonkeyPatch) -> None:

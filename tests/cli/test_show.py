@@ -87,7 +87,8 @@ def test_numbers_are_never_cut(
         monkeypatch.setenv("COLUMNS", str(columns))
     counts = [GREAT + number for number in range(7)]
     long = "a_stream_with_a_name_that_is_rather_long"
-    show.print_report(RunReport("shop", (StreamReport(long, f"schema.{long}", "window", *counts, GREAT / 10),)))
+    row = StreamReport(*(long, f"schema.{long}", "window", *counts, GREAT / 10))
+    show.print_report(RunReport("shop", (row,)))
     printed = capsys.readouterr().out
     assert all(f"{count:,}" in printed for count in counts)
     assert f"{GREAT / 10:.1f}" in printed

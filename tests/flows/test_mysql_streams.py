@@ -92,8 +92,8 @@ async def test_mysql_arrives_in_the_warehouse_that_the_pipeline_names(shop: Shop
         ("price", "window", True),
         ("sale", "window", False),
     ]
-    (report, _) = (await replicate(request)).streams
-    assert (report.stream, report.inserted, report.updated, report.rejected) == ("price", 1, 1, 0)
+    (price, _) = (await replicate(request)).streams
+    assert (price.stream, price.inserted, price.updated, price.rejected) == ("price", 1, 1, 0)
     assert [row[::2] for row in shop.warehouse(PRICES)] == [
         ("A", Decimal("55.50")),
         ("B", Decimal("2052.00")),

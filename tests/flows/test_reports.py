@@ -58,6 +58,7 @@ async def failure_of(state: State[Any]) -> RunFailed:
 
 
 async def artifacts(flow_run_id: UUID | None) -> dict[str | None, Artifact]:
+    assert flow_run_id is not None
     only = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]))
     async with get_client() as client:
         return {one.key: one for one in await client.read_artifacts(artifact_filter=only)}

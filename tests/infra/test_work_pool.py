@@ -34,7 +34,8 @@ async def configuration(base: dict[str, Any], **job_variables: Any) -> ECSJobCon
     """As the worker makes it for a run of a deployment with these job variables."""
     values = {"image": IMAGE, **job_variables}
     # The client is asked for blocks and variables only, of which there are none; without it, a server would be started.
-    configured = await ECSJobConfiguration.from_template_and_values(base, values, client=PrefectClient(NOWHERE))
+    client = PrefectClient(NOWHERE)
+    configured: ECSJobConfiguration = await ECSJobConfiguration.from_template_and_values(base, values, client=client)
     configured.prepare_for_flow_run(a_run())
     return configured
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -148,7 +149,7 @@ def test_an_interrupted_start_is_no_success() -> None:
 def test_mysql_comes_with_the_source_and_the_warehouse_of_stocks() -> None:
     with Stack(prefect=False, mysql=True) as stack:
         variables = stack.environment()
-        blocks = dict(make_blocks(variables))
+        blocks: dict[str, Any] = dict(make_blocks(variables))
         connections = [opener(blocks[name])() for name in ("source-mysql-stocks", "source-mysql-stocks-writer")]
         for connection in connections:
             with connection, connection.cursor() as cursor:

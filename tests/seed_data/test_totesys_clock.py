@@ -35,7 +35,7 @@ def writer(postgres_database: str) -> Iterator[Any]:
 def reader_url(stack: Stack, writer: Any) -> Iterator[str]:
     """Of a role that reads the tables by the simulated clock."""
     role = unique("reader")
-    password = stack.postgres.create_role(role, member_of=("pg_read_all_stats",))
+    stack.postgres.create_role(role, member_of=("pg_read_all_stats",))
     database = writer.info.dbname
     for statement in (
         f"ALTER ROLE {role} IN DATABASE {database} SET millrace.clock = 'simulation.now'",
@@ -43,7 +43,7 @@ def reader_url(stack: Stack, writer: Any) -> Iterator[str]:
         f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}",
     ):
         stack.postgres.execute(statement, database=database)
-    yield stack.postgres.url(database, user=role, password=password)
+    yield stack.postgres.url(database, user=role)
     stack.postgres.execute(f"DROP OWNED BY {role}", database=database)
     stack.postgres.execute(f"DROP ROLE {role}")
 

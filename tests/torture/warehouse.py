@@ -82,7 +82,7 @@ class WarehouseView:
             "FROM millrace.rejects AS r WHERE r.batch_id = b.batch_id AND closed_by IS NULL) "
             f"FROM millrace.batches AS b WHERE {self._own} ORDER BY read_at"
         )
-        return [Line(*row[:5], tuple(row[5:11]), int(row[11])) for row in rows]
+        return [Line(*(*row[:5], tuple(row[5:11]), int(row[11]))) for row in rows]
 
     def holder(self) -> str | None:
         """Who holds the lease now."""

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
+import psycopg2
 import pyarrow as pa
 import pytest
 
@@ -108,10 +109,10 @@ def test_a_value_too_long_in_bytes_fails_all_and_is_recorded(redshift: Any) -> N
     redshift.run("CREATE TABLE t (a VARCHAR(5))")
     connection = redshift.connect()
     with connection.cursor() as cursor:
-        with pytest.raises(Exception, match="Spectrum Scan Error") as caught:
+        with pytest.raises(psycopg2.Error, match="Spectrum Scan Error") as caught:
             cursor.execute(redshift.copy("t", entries))
         assert caught.value.pgcode == "XX000"
-        assert "Table: 5, Data: 6" in caught.value.diag.message_detail
+        assert "Table: 5, Data: 6" in str(caught.value.diag.message_detail)
         connection.rollback()
         cursor.execute("SELECT pg_last_copy_id(), pg_last_copy_count()")
         copy_id, count = cursor.fetchone()

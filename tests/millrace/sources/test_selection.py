@@ -96,7 +96,7 @@ class OrdersOfMongo(Orders):
         self._collection.delete_one({"_id": number})
 
 
-KINDS = {"postgres": OrdersOfPostgres, "mysql": OrdersOfMySQL, "mongo": OrdersOfMongo}
+KINDS: dict[str, Any] = {"postgres": OrdersOfPostgres, "mysql": OrdersOfMySQL, "mongo": OrdersOfMongo}
 
 
 @pytest.fixture(params=KINDS)
@@ -104,7 +104,7 @@ def orders(request: pytest.FixtureRequest, engine: Engine) -> Orders:
     """Four orders: two are paid, one is sent, one is new."""
     kind = request.param
     place = "" if kind == "postgres" else request.getfixturevalue(f"{kind}_database")
-    made = KINDS[kind](engine, place)
+    made: Orders = KINDS[kind](engine, place)
     for number, status in enumerate(("paid", "new", "sent", "paid"), 1):
         made.insert(number, status)
     return made

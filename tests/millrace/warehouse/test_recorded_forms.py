@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from millrace import Merge
+from millrace import Merge, Model, Stream
 from millrace.declaration.find import find_pipeline
 from millrace.declaration.load_mode_base import load_mode_named
 from millrace.warehouse.declared_target import target_of
@@ -30,7 +30,8 @@ def test_the_same_declaration_has_the_same_form(member: str) -> None:
     """Otherwise the first load after an upgrade would refuse the table, or compute a model again."""
     pipeline_name, name = member.split(".")
     pipeline = find_pipeline(pipeline_name)
-    declared = next(one for one in (*pipeline.streams, *pipeline.models) if one.name == name)
+    members: list[Stream | Model] = [*pipeline.streams, *pipeline.models]
+    declared = next(one for one in members if one.name == name)
     assert orjson.loads(form_of(target_of(pipeline, declared, DIALECT)).as_json()) == RECORDED[member]
 
 
