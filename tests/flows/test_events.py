@@ -18,7 +18,7 @@ import psycopg2
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
-from prefect.states import State
+from prefect.client.schemas.objects import State
 
 from local.prefect_server import PrefectServer
 from local.stack import Stack
@@ -147,11 +147,12 @@ async def test_what_was_collected_is_reported_though_another_queue_is_not_there(
         f"pipeline = Pipeline('web_shop', schema='shop', streams=[{', '.join(streams)}])\n"
     )
     await simulate_events(SimulateEventsRequest(count=20, rate=RATE, start=START))
-    state: State[Any] = await extract_queue(  # type: ignore[call-overload] # Prefect types the flow as it is called by default
-        CollectRequest(pipeline=str(module), **QUICK), return_state=True
-    )
+    collect: Any = extract_queue
+    state: State[Any] = await collect(CollectRequest(pipeline=str(module), **QUICK), return_state=True)
     assert state.is_failed()
-    only = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]))
+    run_id = state.state_details.flow_run_id
+    assert run_id is not None
+    only = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]))
     async with get_client() as client:
         artifacts = {one.key: one for one in await client.read_artifacts(artifact_filter=only)}
     rows = {row["stream"]: row for row in json.loads(artifacts["collected-web-shop"].data)}

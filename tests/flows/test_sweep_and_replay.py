@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from millrace.flows.replicate import RunReport, replicate
+from millrace.flows.replicate import replicate
 from millrace.flows.request import ReplicateRequest
 from millrace.runs.choose import Mode
 from millrace.tasks.rejects import list_rejects
-from millrace.tasks.report import RunFailed, StreamReport
+from millrace.tasks.report import RunFailed, RunReport, StreamReport
 from tests.flows.conftest import Places
 
 DECLARED = """

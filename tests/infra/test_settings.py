@@ -10,10 +10,11 @@ from typer.testing import CliRunner
 from infra.cloud_environment import CloudEnvironment
 from infra.deploy import application
 from infra.release import task_variables
-from infra.settings import ENVIRONMENTS, read_settings, runnable, variables_of
+from infra.settings import ENVIRONMENTS, read_settings, runnable
 from local.stack import Stack
 from millrace.base.errors import ConfigurationError
 from millrace.blocks.environment import make_blocks
+from millrace.blocks.names import variables_of
 from millrace.declaration.find import find_pipeline
 from tests.infra.stack_outputs import OUTPUTS
 from tests.infra.stack_template import TEMPLATE
