@@ -29,6 +29,9 @@ CONNECT_ARGUMENTS: dict[str, Any] = {
     "client_encoding": "utf8",
 }
 
+WAREHOUSE_ARGUMENTS = CONNECT_ARGUMENTS | {"connect_timeout": 60}
+"""A Serverless workgroup that is at rest takes longer than other servers to answer."""
+
 
 class Warehouse(Block):
     """The warehouse: its connection, and the role with which it reads the lake.
@@ -67,7 +70,7 @@ def warehouse_connector(url: str, *, place: str) -> SqlAlchemyConnector:
     components = parse_url(url, place, POSTGRES_DRIVER, REDSHIFT_IAM_DRIVER, REDSHIFT_DRIVER)
     if components.drivername == REDSHIFT_IAM_DRIVER:
         access_by_iam(components, place)
-    return connector_of(components, CONNECT_ARGUMENTS)
+    return connector_of(components, WAREHOUSE_ARGUMENTS)
 
 
 def sql_block(make_connector: MakeBlock) -> UrlBlock:

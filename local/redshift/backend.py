@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterable, Iterator
 
-from local.redshift.errors import INTERNAL_ERROR, RedshiftError
+from local.redshift.errors import INTERNAL_ERROR, RedshiftError, concurrent_conflict
 from local.redshift.wire import Channel, RowTranslator, WireMessage, error_message, fields_of, query, values_of
 
 Sink = Callable[[WireMessage], None]
@@ -22,8 +22,8 @@ class Backend:
     ``status`` is the state of its transaction: I (no transaction), T (open) or E (failed).
     """
 
-    def __init__(self, address: tuple[str, int]) -> None:
-        self.address, self.status = address, b"I"
+    def __init__(self, address: tuple[str, int], *, is_serializable: bool = False) -> None:
+        self.address, self.status, self._is_serializable = address, b"I", is_serializable
         self.channel = Channel(socket.create_connection(address))
 
     def receive(self) -> WireMessage:
@@ -50,7 +50,7 @@ class Backend:
                 sink(rows.row(message))
             elif message.kind == b"E":
                 succeeded = False
-                sink(error_message(translate(message)))
+                sink(error_message(self._translate(message)))
             else:
                 sink(message)
         return succeeded
@@ -60,7 +60,7 @@ class Backend:
         failure = None
         for message in self._answers(sql):
             if message.kind == b"E":
-                failure = translate(message)
+                failure = self._translate(message)
             else:
                 yield message
         if failure:
@@ -104,19 +104,28 @@ class Backend:
     def _finish_copy(self) -> None:
         failure = None
         while (message := self.receive()).kind != b"Z":
-            failure = translate(message) if message.kind == b"E" else failure
+            failure = self._translate(message) if message.kind == b"E" else failure
         if failure:
             raise failure
+
+    def _translate(self, message: WireMessage) -> RedshiftError:
+        return translate(message, is_serializable=self._is_serializable)
 
     def close(self) -> None:
         """Close the connection; an open transaction is rolled back by PostgreSQL."""
         self.channel.close()
 
 
-def translate(message: WireMessage) -> RedshiftError:
+def translate(message: WireMessage, *, is_serializable: bool) -> RedshiftError:
     """Return an error of PostgreSQL as Redshift reports it."""
     fields = fields_of(message.payload)
     sqlstate, text = fields.get("C", INTERNAL_ERROR), fields.get("M", "")
+    if text.startswith("tuple concurrently") or (sqlstate == "23505" and fields.get("s") == "pg_catalog"):
+        return concurrent_conflict(text)
+    if sqlstate == "23514" and fields.get("n", "").startswith("overflow$"):
+        return RedshiftError("22003", "Numeric data overflow", rule="numeric types: DECIMAL(19) is kept in eight bytes")
+    if sqlstate == "40001" and not is_serializable:
+        return concurrent_conflict(text)
     if sqlstate == "40001":
         detail = f"Serializable isolation violation on table - 0, transactions forming the cycle are: 0, 0 ({text})"
         return RedshiftError(INTERNAL_ERROR, "1023", detail=detail, rule="LOCK the shared table first, or repeat")

@@ -6,6 +6,7 @@ renames and drops, and tells later statements that the key was declared.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 
 from local.redshift.errors import (
@@ -16,14 +17,16 @@ from local.redshift.errors import (
     unsupported_here,
 )
 from local.redshift.lexer import Token, quote_name, quote_string, render
+from local.redshift.reserved import HIDDEN_COLUMNS
 from local.redshift.stream import TokenStream, split_by_comma
-from local.redshift.types import parse_type
+from local.redshift.types import overflow_check, parse_type
 
 ATTRIBUTES = (
     "DEFAULT", "IDENTITY", "GENERATED", "ENCODE", "DISTKEY", "SORTKEY", "NOT", "NULL", "UNIQUE", "PRIMARY",
     "REFERENCES", "COLLATE", "CONSTRAINT", "CHECK",
 )  # fmt: skip
 INVALID_DEFINITION = "42P16"
+DOCUMENT = "pg_catalog.super"
 TABLE_CONSTRAINTS = ("CONSTRAINT", "PRIMARY", "UNIQUE", "FOREIGN", "CHECK", "EXCLUDE")
 
 
@@ -36,10 +39,52 @@ class ColumnDefinition:
     clauses: list[str] = field(default_factory=list)
     checks: list[str] = field(default_factory=list)
     has_default: bool = False
+    is_dist_key: bool = False
+    is_sort_key: bool = False
+    encoding: str = ""
 
     def definition(self) -> str:
-        """Return ``name type clauses``."""
-        return " ".join([quote_name(self.name), self.type, *self.clauses])
+        """``name type clauses``."""
+        return " ".join([quote_name(self.name), self.type, *self.clauses, overflow_check(self.name, self.type)]).strip()
+
+
+@dataclass
+class TableDesign:
+    """How a table is stored on Redshift; the stand-in keeps it, because ALTER TABLE depends on it."""
+
+    dist_key: str = ""
+    sort_keys: list[str] = field(default_factory=list)
+    encodings: dict[str, str] = field(default_factory=dict)
+
+    def add(self, column: ColumnDefinition) -> None:
+        """Take over what a column's definition says."""
+        self.dist_key = column.name if column.is_dist_key else self.dist_key
+        self.sort_keys += [column.name] if column.is_sort_key else []
+        if column.encoding:
+            self.encodings[column.name] = column.encoding
+
+    def statements(self, table: str) -> list[str]:
+        """Return what records it for a table (quoted) that is there."""
+        found = [set_dist_key(table, self.dist_key)] if self.dist_key else []
+        found += [set_sort_key(table, self.sort_keys)] if self.sort_keys else []
+        return found + [set_encoding(table, column, encoding) for column, encoding in self.encodings.items()]
+
+
+def set_dist_key(table: str, column: str) -> str:
+    """Return the statement that records the distribution key of a table; '' for none."""
+    return f"SELECT standin.set_dist_key({quote_string(table)}, {quote_string(column)})"
+
+
+def set_sort_key(table: str, columns: list[str]) -> str:
+    """Return the statement that records the sort key of a table."""
+    names = json.dumps(columns, ensure_ascii=False)
+    return f"SELECT standin.set_sort_key({quote_string(table)}, {quote_string(names)})"
+
+
+def set_encoding(table: str, column: str, encoding: str) -> str:
+    """Return the statement that records the encoding of a column."""
+    values = ", ".join(map(quote_string, (table, column, encoding.lower())))
+    return f"SELECT standin.set_encoding({values})"
 
 
 def declared_key(kind: str, columns: list[str], name: str = "") -> str:
@@ -49,40 +94,53 @@ def declared_key(kind: str, columns: list[str], name: str = "") -> str:
     return f"{constraint}CHECK ('{kind}' <> '' OR {never_false})"
 
 
-def create_table(statement: list[Token]) -> str:
-    """Translate a CREATE TABLE for PostgreSQL."""
+@dataclass
+class NewTable:
+    """A CREATE TABLE in parts."""
+
+    name: str
+    sql: str
+    design: TableDesign
+    if_not_exists: bool
+
+
+def create_table(statement: list[Token]) -> NewTable:
+    """Return a CREATE TABLE for PostgreSQL, and how the table is stored."""
     stream = TokenStream(statement)
     stream.expect("CREATE")
     stream.accept("LOCAL")
     temporary = stream.accept_any("TEMPORARY", "TEMP")
     stream.expect("TABLE")
-    if_not_exists = "IF NOT EXISTS" if stream.accept("IF NOT EXISTS") else ""
-    table = stream.qualified_name()
+    if_not_exists = stream.accept("IF NOT EXISTS")
+    table, design = stream.qualified_name(), TableDesign()
     inside = stream.inside_parentheses() if stream.key == "(" else []
-    _table_attributes(stream)
-    head = f"CREATE {temporary} TABLE {if_not_exists} {table}"
+    _table_attributes(stream, design)
+    head = f"CREATE {temporary} TABLE {'IF NOT EXISTS' if if_not_exists else ''} {table}"
     if stream.accept("AS"):
-        return f"{head} {'(' + render(inside) + ')' if inside else ''} AS {stream.rest()}"
+        sql = f"{head} {'(' + render(inside) + ')' if inside else ''} AS {stream.rest()}"
+        return NewTable(table, sql, design, if_not_exists)
     if stream:
         raise RedshiftError(
             SYNTAX_ERROR, f'syntax error at or near "{stream.next().text}"', rule="CREATE TABLE's table attributes"
         )
-    return f"{head} ({', '.join(_elements(inside))})"
+    return NewTable(table, f"{head} ({', '.join(_elements(inside, design))})", design, if_not_exists)
 
 
-def _table_attributes(stream: TokenStream) -> None:
+def _table_attributes(stream: TokenStream, design: TableDesign) -> None:
     while found := stream.accept_any(
         "BACKUP", "DISTSTYLE", "DISTKEY", "SORTKEY AUTO", "SORTKEY NONE", "COMPOUND SORTKEY", "INTERLEAVED SORTKEY",
         "SORTKEY", "ENCODE AUTO",
     ):  # fmt: skip
         if found in ("BACKUP", "DISTSTYLE"):
-            stream.name()
+            stream.next()
+        elif found == "DISTKEY":
+            (design.dist_key,) = stream.names()
         elif found.endswith("KEY"):
-            stream.names()
+            design.sort_keys = stream.names()
 
 
-def _elements(inside: list[Token]) -> list[str]:
-    definitions, checks = [], []
+def _elements(inside: list[Token], design: TableDesign) -> list[str]:
+    definitions, checks, documents = [], [], set[str]()
     for element in split_by_comma(inside):
         stream = TokenStream(element)
         if stream.key in TABLE_CONSTRAINTS:
@@ -93,6 +151,14 @@ def _elements(inside: list[Token]) -> list[str]:
             column = _column(stream)
             definitions.append(column.definition())
             checks += column.checks
+            design.add(column)
+            documents |= {column.name} if column.type == DOCUMENT else set()
+    for name in documents & {design.dist_key, *design.sort_keys}:
+        raise RedshiftError(
+            NOT_SUPPORTED,
+            f'SUPER column "{name}" cannot be a distribution or sort key',
+            rule="SUPER limitations: no SUPER column as distribution or sort key",
+        )
     return definitions + checks
 
 
@@ -105,11 +171,23 @@ def _like(stream: TokenStream) -> str:
 
 
 def _column(stream: TokenStream) -> ColumnDefinition:
-    name = stream.name()
+    name = column_name(stream)
     column = ColumnDefinition(name, parse_type(stream))
     while stream:
         _column_attribute(stream, column)
     return column
+
+
+def column_name(stream: TokenStream) -> str:
+    """Take the name of a new column."""
+    name = stream.name()
+    if name in HIDDEN_COLUMNS:
+        raise RedshiftError(
+            "42701",
+            f'column name "{name}" conflicts with a system column name',
+            rule="unsupported PostgreSQL features: names of system columns are no names of columns",
+        )
+    return name
 
 
 def _column_attribute(stream: TokenStream, column: ColumnDefinition) -> None:
@@ -124,7 +202,11 @@ def _column_attribute(stream: TokenStream, column: ColumnDefinition) -> None:
         column.clauses.append(_identity(stream, "BY DEFAULT" if found.startswith("GENERATED") else "ALWAYS"))
         column.has_default = True
     elif found == "ENCODE":
-        stream.name()
+        column.encoding = stream.next().text
+    elif found == "DISTKEY":
+        column.is_dist_key = True
+    elif found == "SORTKEY":
+        column.is_sort_key = True
     elif found == "NOT NULL":
         column.clauses.append("NOT NULL")
     elif found in ("UNIQUE", "PRIMARY KEY", "REFERENCES"):
@@ -198,7 +280,7 @@ def alter_table(statement: list[Token], *, in_transaction: bool) -> list[str]:
     head = f"ALTER TABLE {table}"
     action = stream.accept_any(
         "ADD COLUMN", "ADD CONSTRAINT", "ADD PRIMARY", "ADD UNIQUE", "ADD FOREIGN", "ADD", "DROP CONSTRAINT",
-        "DROP COLUMN", "DROP", "RENAME", "OWNER", "ALTER COLUMN", "ALTER", "APPEND",
+        "DROP COLUMN", "DROP", "RENAME COLUMN", "RENAME", "OWNER", "ALTER COLUMN", "ALTER", "APPEND",
     )  # fmt: skip
     if action in ("ADD CONSTRAINT", "ADD PRIMARY", "ADD UNIQUE", "ADD FOREIGN"):
         again = TokenStream(statement)
@@ -211,9 +293,23 @@ def alter_table(statement: list[Token], *, in_transaction: bool) -> list[str]:
         return _alter(stream, head, table, in_transaction=in_transaction)
     if action == "APPEND":
         raise _append(in_transaction=in_transaction)
-    if action in ("RENAME", "OWNER", "DROP CONSTRAINT", "DROP COLUMN", "DROP"):
+    if action in ("DROP COLUMN", "DROP"):
+        return _drop_column(stream, head, table)
+    if action == "RENAME COLUMN":
+        former = quote_name(stream.name())
+        stream.expect("TO")
+        return [f"{head} RENAME COLUMN {former} TO {quote_name(column_name(stream))}"]
+    if action in ("RENAME", "OWNER", "DROP CONSTRAINT"):
         return [f"{head} {action} {_single(stream)}"]
     raise RedshiftError(SYNTAX_ERROR, f'syntax error at or near "{stream.key}"', rule="ALTER TABLE's grammar")
+
+
+def _drop_column(stream: TokenStream, head: str, table: str) -> list[str]:
+    named = stream.until(",")
+    again = TokenStream([*named, *stream.until()])
+    column = _single(again)
+    check = f"SELECT standin.check_drop_column({quote_string(table)}, {quote_string(named[0].name)})"
+    return [check, f"{head} DROP COLUMN {column}"]
 
 
 def _single(stream: TokenStream) -> str:
@@ -247,11 +343,12 @@ def _add_column(stream: TokenStream) -> str:
 
 
 def _alter(stream: TokenStream, head: str, table: str, *, in_transaction: bool) -> list[str]:
+    unchanged = f"{head} SET (fillfactor = 100)"
     if stream.key in ("DISTKEY", "SORTKEY", "DISTSTYLE", "ENCODE", "COMPOUND"):
-        return [f"{head} SET (fillfactor = 100)"]
+        return [*_alter_design(stream, table), unchanged]
     column = stream.name()
     if stream.accept("ENCODE"):
-        return [f"{head} SET (fillfactor = 100)"]
+        return [set_encoding(table, column, stream.next().text), unchanged]
     if not stream.accept("TYPE"):
         raise RedshiftError(
             NOT_SUPPORTED,
@@ -269,6 +366,20 @@ def _alter(stream: TokenStream, head: str, table: str, *, in_transaction: bool) 
         raise stream.make_syntax_error()
     check = f"SELECT standin.check_alter_type({quote_string(table)}, {quote_string(column)}, {quote_string(new_type)})"
     return [check, f"{head} ALTER COLUMN {quote_name(column)} TYPE {new_type}"]
+
+
+def _alter_design(stream: TokenStream, table: str) -> list[str]:
+    if stream.accept_any("DISTKEY", "DISTSTYLE KEY DISTKEY"):
+        return TableDesign(dist_key=stream.name()).statements(table)
+    if stream.accept("DISTSTYLE"):
+        stream.next()
+        return [set_dist_key(table, "")]
+    if stream.accept_any("SORTKEY AUTO", "SORTKEY NONE"):
+        return [set_sort_key(table, [])]
+    if stream.accept_any("SORTKEY", "COMPOUND SORTKEY"):
+        return [set_sort_key(table, stream.names())]
+    stream.expect("ENCODE AUTO")
+    return []
 
 
 def _append(*, in_transaction: bool) -> RedshiftError:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from local.redshift.errors import NOT_SUPPORTED, SYNTAX_ERROR, RedshiftError, unsupported_here
+from local.redshift.errors import INTERNAL_ERROR, NOT_SUPPORTED, SYNTAX_ERROR, RedshiftError, unsupported_here
 from local.redshift.lexer import Token, render
 from local.redshift.stream import TokenStream
 
+FETCH_ROWS = 1_000
 CURSOR_RULE = "DECLARE name CURSOR FOR query, inside a transaction; FETCH goes forward only"
 
 
@@ -123,9 +124,19 @@ def declare(statement: Sequence[Token]) -> str:
 
 
 def fetch(statement: Sequence[Token]) -> str:
-    """Translate a FETCH for PostgreSQL: NEXT, ALL, FORWARD n or FORWARD ALL."""
+    """Return a FETCH for PostgreSQL: NEXT, FORWARD n; at most 1,000 rows, as on a cluster of one node."""
     stream = TokenStream(statement)
     stream.expect("FETCH")
-    if not stream.accept_any("NEXT", "ALL", "FORWARD"):
+    found = stream.accept_any("NEXT", "ALL", "FORWARD")
+    if not found:
         raise _make_refusal(f'syntax error at or near "{stream.next().text}"', CURSOR_RULE)
+    if found == "FORWARD" and stream.key == "ALL":
+        found = "ALL"
+    if found == "ALL" or (found == "FORWARD" and stream.integer() > FETCH_ROWS):
+        raise RedshiftError(
+            INTERNAL_ERROR,
+            f"Fetch size exceeds the limit of {FETCH_ROWS} for a single node configuration. Reduce the client "
+            "fetch/cache size or upgrade to a multi node installation.",
+            rule="FETCH: at most 1,000 rows, and no ALL, on a cluster of one node",
+        )
     return render(statement)

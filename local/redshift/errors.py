@@ -41,3 +41,13 @@ def isolation_violation(detail: str = "") -> RedshiftError:
         detail=detail or "Serializable isolation violation on table - 0, transactions forming the cycle are: 0, 0",
         rule="serializable isolation: LOCK the shared table first, or repeat the whole transaction",
     )
+
+
+def concurrent_conflict(detail: str = "") -> RedshiftError:
+    """Return what Redshift says when two sessions change the catalog, or rows under snapshot isolation, at once."""
+    return RedshiftError(
+        INTERNAL_ERROR,
+        "could not complete because of conflict with concurrent transaction",
+        detail=detail,
+        rule="isolation levels: repeat the whole transaction",
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from local.redshift import query_rules
 from local.redshift.errors import (
     NOT_SUPPORTED,
     SYNTAX_ERROR,
@@ -71,6 +72,7 @@ FUNCTIONS = {
     **dict.fromkeys(("ENCODE", "CONVERT_FROM", "CONVERT_TO", "OVERLAY", "BIT_LENGTH"), "unsupported string functions"),
     **dict.fromkeys(("REGEXP_MATCHES", "REGEXP_SPLIT_TO_TABLE", "REGEXP_SPLIT_TO_ARRAY"), "unsupported functions"),
     **dict.fromkeys(("UNNEST", "GENERATE_SUBSCRIPTS", "ARRAY_LENGTH", "CARDINALITY", "ARRAY_APPEND"), "no arrays"),
+    **dict.fromkeys(("STRING_TO_ARRAY", "ARRAY_TO_STRING", "REGEXP_LIKE"), "unsupported PostgreSQL functions"),
     **dict.fromkeys(("NEXTVAL", "CURRVAL", "SETVAL", "LASTVAL"), "no sequences: IDENTITY columns"),
     **dict.fromkeys(("SHA256", "SHA512", "HASHTEXT", "HASHTEXTEXTENDED"), "use SHA2(string, 256) or MD5"),
     **dict.fromkeys(("MAKE_DATE", "MAKE_TIMESTAMP", "MAKE_INTERVAL", "JUSTIFY_DAYS", "AGE"), "use DATEADD, DATEDIFF"),
@@ -134,6 +136,7 @@ def check(statement: Sequence[Token]) -> None:
                 f'type "{keys[position - 1].lower()}" does not exist',
                 rule="PostgreSQL 8.0 has no E'…' strings: a plain string escapes with a backslash",
             )
+    query_rules.check(statement)
 
 
 def _inside_casts(keys: list[str]) -> list[bool]:

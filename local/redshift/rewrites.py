@@ -14,6 +14,7 @@ RENAMED = {
     "DATE_DIFF": "datediff",
     "DATE_ADD": "dateadd",
     "DATEPART": "date_part",
+    "FORMAT_TYPE": "standin_format_type",
     "JSON_SERIALIZE": "pg_catalog.json_serialize",  # a keyword of PostgreSQL's grammar when it stands alone
 }
 ON_CATALOG = {"COLUMNS": "svv_columns", "TABLES": "svv_tables", "TABLE_CONSTRAINTS": "standin_table_constraints"}
@@ -48,6 +49,8 @@ def _replace(before: list[Token], token: Token, following: str, told: dict[str, 
         return [replace(token, text=RENAMED[token.key])]
     if previous == "(" and len(before) > 1 and before[-2].key in told and token.key == ")":
         return [word(str(told[before[-2].key])), token]
+    if token.key == "PG_ATTRIBUTE":
+        return [replace(token, text="standin_attribute")]
     if token.key == "SYSDATE" and previous != ".":
         return [word("pg_catalog.sysdate()")]
     if _is_date_part(before, token, following):

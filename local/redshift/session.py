@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from local.redshift import dml, refusals, statements
 from local.redshift.backend import Backend, ignore
@@ -65,6 +65,8 @@ class Session:
         self.services, self.client = services, Channel(connected)
         self.backend: Backend | None = None
         self.last_copy = LastCopy()
+        self._copy_before = LastCopy()
+        self._has_cursor = False
 
     def run(self) -> None:
         """Serve the client until it leaves, then close both connections."""
@@ -98,7 +100,7 @@ class Session:
         if database != self.services.database:
             self._send_fatal(RedshiftError("3D000", f'database "{database}" does not exist in the stand-in'))
             return False
-        self.backend = Backend(self.services.backend_address)
+        self.backend = Backend(self.services.backend_address, is_serializable=self.services.isolation == "serializable")
         settings = {
             "default_transaction_isolation": ISOLATION[self.services.isolation],
             "standard_conforming_strings": "off",
@@ -231,7 +233,7 @@ class Session:
             self.services.injector.reset()
         elif stream.accept("DISCARD"):
             self._backend.execute("DISCARD ALL")
-            self.last_copy = LastCopy()
+            self.last_copy, self._copy_before, self._has_cursor = LastCopy(), LastCopy(), False
         else:
             stream.expect("INJECT")
             self.services.injector.add(stream.string())
@@ -243,26 +245,58 @@ class Session:
             return self._copy(statement, int(fault.argument) if fault else None)
         if verb == "UNLOAD":
             return self._unload(statement)
+        if verb == "DECLARE":
+            self._refuse_second_cursor()
         rewritten = rewrite(statement, self.last_copy)
         *before, answered = statements.for_postgres(verb, rewritten, in_transaction=self._backend.status == b"T")
         for sql in before:
             self._backend.execute(sql)
         self.services.catalog.ensure_domains(answered)
+        was_in_transaction = self._backend.status == b"T"
         succeeded = self._backend.run(answered, self.client.send)
+        if succeeded:
+            for sql in statements.note_design(statement):
+                self._backend.execute(sql)
+        self._note_end(verb, committed=succeeded and was_in_transaction)
         if verb == "TRUNCATE" and succeeded and self._backend.status == b"T":
             self._backend.execute("COMMIT")
         return succeeded
 
+    def _refuse_second_cursor(self) -> None:
+        """AWS, DECLARE: a session has one cursor open at a time."""
+        if self._has_cursor:
+            raise RedshiftError(
+                NOT_SUPPORTED,
+                "cursor already open: only one cursor may be open in a session",
+                rule="DECLARE: one cursor per session",
+            )
+
+    def _note_end(self, verb: str, *, committed: bool) -> None:
+        """Open or close the cursor, and forget what was copied and rolled back (AWS, "PG_LAST_COPY_ID")."""
+        if verb in ("DECLARE", "CLOSE"):
+            self._has_cursor = verb == "DECLARE" and committed
+        if self._backend.status != b"I" or verb not in TRANSACTION_END:
+            return
+        self._has_cursor = False
+        if not (committed and verb in ("COMMIT", "END")):
+            self._restore_copy()
+        self._copy_before = replace(self.last_copy)
+
+    def _restore_copy(self) -> None:
+        self.last_copy.copy_id, self.last_copy.row_count = self._copy_before.copy_id, self._copy_before.row_count
+
     def _copy(self, statement: list[Token], cut_after_rows: int | None) -> bool:
         backend, catalog = self._backend, self.services.catalog
         copy = Copy(parse_copy(statement), backend, self.services.storage, cut_after_rows=cut_after_rows)
-        self.last_copy.copy_id = self.last_copy.query_id = catalog.next_query_id()
-        self.last_copy.row_count = 0
+        self.last_copy.query_id = copy_id = catalog.next_query_id()
         try:
-            self.last_copy.row_count = copy.run()
+            row_count = copy.run()
         except LoadError as failure:
-            catalog.record(self.last_copy.copy_id, copy.table_id, failure)
-            raise failure.error(self.last_copy.copy_id) from failure
+            catalog.record(copy_id, copy.table_id, failure)
+            raise failure.error(copy_id) from failure
+        self.last_copy.copy_id, self.last_copy.row_count = copy_id, row_count
+        if self._backend.status == b"I":
+            self._copy_before = replace(self.last_copy)
         table = copy.statement.table.replace('"', "")
         told = f"Load into table '{table}' completed, {copy.row_count} record(s) loaded successfully."
         self.client.send(notice_message(told))

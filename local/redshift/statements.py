@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from local.redshift import ddl, dml
+from local.redshift import ddl, dml, query_rules
 from local.redshift.errors import ACTIVE_TRANSACTION, NOT_SUPPORTED, SYNTAX_ERROR, RedshiftError, unsupported_here
 from local.redshift.lexer import Token, render
 from local.redshift.stream import TokenStream
@@ -49,6 +49,7 @@ PARAMETERS = {
 REDSHIFT_PARAMETERS = {
     "QUERY_GROUP", "WLM_QUERY_SLOT_COUNT", "ENABLE_RESULT_CACHE_FOR_SESSION", "JSON_SERIALIZATION_ENABLE",
     "JSON_SERIALIZATION_PARSE_NESTED_STRINGS", "ERROR_ON_NONDETERMINISTIC_UPDATE", "ANALYZE_THRESHOLD_PERCENT",
+    "JSON_PARSE_DEDUP_ATTRIBUTES",
     "PARSE_SUPER_NULL_ON_ERROR", "CAST_SUPER_NULL_ON_ERROR", "NAVIGATE_SUPER_NULL_ON_ERROR",
     "MAX_CURSOR_RESULT_SET_SIZE", "DESCRIBE_FIELD_NAME_IN_UPPERCASE", "SPECTRUM_ENABLE_PSEUDO_COLUMNS",
 }  # fmt: skip
@@ -76,6 +77,15 @@ def for_postgres(verb: str, statement: list[Token], *, in_transaction: bool) -> 
     return [_drop_or_alter(verb, statement)]
 
 
+def note_design(statement: Sequence[Token]) -> list[str]:
+    """Return what the stand-in notes of a table that the statement has made."""
+    keys = [token.key for token in statement[:4]]
+    if keys[0] != "CREATE" or "TABLE" not in keys:
+        return []
+    made = ddl.create_table(list(statement))
+    return made.design.statements(made.name)
+
+
 def _pass(verb: str, statement: list[Token]) -> list[Token]:
     keys = [token.key for token in statement]
     if verb in ("ROLLBACK", "ABORT") and "TO" in keys:
@@ -100,7 +110,7 @@ def _create(statement: list[Token]) -> str:
     scope = stream.accept_any("LOCAL TEMPORARY", "LOCAL TEMP", "TEMPORARY", "TEMP")
     kind = stream.key
     if kind == "TABLE":
-        return ddl.create_table(statement)
+        return ddl.create_table(statement).sql
     if kind == "VIEW" and not scope:
         return _create_view(statement)
     if kind in ("SCHEMA", "USER", "GROUP", "ROLE") and not scope:
@@ -111,8 +121,10 @@ def _create(statement: list[Token]) -> str:
 
 
 def _create_view(statement: list[Token]) -> str:
-    keys = [token.key for token in statement[-4:]]
-    return render(statement[:-4] if keys == ["WITH", "NO", "SCHEMA", "BINDING"] else statement)
+    if [token.key for token in statement[-4:]] != ["WITH", "NO", "SCHEMA", "BINDING"]:
+        return render(statement)
+    query_rules.check_late_binding(statement[:-4])
+    return render(statement[:-4])
 
 
 def _begin(statement: list[Token]) -> str:

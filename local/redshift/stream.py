@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from local.redshift.errors import SYNTAX_ERROR, RedshiftError
 from local.redshift.lexer import Token, TokenKind, quote_name, render
+from local.redshift.reserved import RESERVED_WORDS
 
 OPENING, CLOSING = {"(", "["}, {")", "]"}
 
@@ -72,6 +73,11 @@ class TokenStream:
         """Take one identifier."""
         if not self or not self._tokens[self._position].is_name:
             raise self.make_syntax_error(" (expected a name)")
+        if self.key in RESERVED_WORDS:
+            near = self.next().text
+            raise RedshiftError(
+                SYNTAX_ERROR, f'syntax error at or near "{near}"', rule="reserved words: quote the name"
+            )
         return self.next().name
 
     def qualified_name(self) -> str:

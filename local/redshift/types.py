@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from local.redshift.errors import NOT_SUPPORTED, SYNTAX_ERROR, UNDEFINED_TYPE, RedshiftError, unsupported_here
+from local.redshift.lexer import quote_name
 from local.redshift.stream import TokenStream
 
 VARCHAR_LIMIT, CHAR_LIMIT, VARBYTE_LIMIT, PRECISION_LIMIT = 65_535, 4_096, 16_777_216, 38
@@ -28,6 +31,19 @@ ABSENT = {
     "CIDR", "MACADDR", "BIT", "TSVECTOR", "TSQUERY", "HSTORE", "CITEXT", "POINT", "OID", "INT4RANGE", "TSTZRANGE",
 }  # fmt: skip
 UNDONE = {"GEOMETRY", "GEOGRAPHY", "HLLSKETCH"}
+
+
+def overflow_check(column: str, written: str) -> str:
+    """Return the check of a decimal with 19 digits, which is kept in eight bytes; '' for another type.
+
+    AWS, "Numeric types": 19 nines overflow in DECIMAL(19,0).
+    """
+    if not written.startswith("numeric(19,"):
+        return ""
+    scale = int(written.removeprefix("numeric(19,").rstrip(")"))
+    limit = Decimal(2**63 - 1).scaleb(-scale)
+    name, quoted = quote_name(f"overflow${column}"), quote_name(column)
+    return f"CONSTRAINT {name} CHECK ({quoted} BETWEEN -{limit} AND {limit})"
 
 
 def varbyte_domain(length_bytes: int) -> str:

@@ -46,17 +46,18 @@ class SeenFields:
                 )
 
     def refuse_unsorted(self) -> None:
-        """Raise ConfigurationError when the column by which a new target is to be sorted had no value.
+        """Raise ConfigurationError when the column by which a new target is to be sorted or distributed had no value.
 
         The table would be made without that column.
         """
-        name = self._stream.sorted_by
-        if name and self._rows and name not in self._names:
-            raise ConfigurationError(
-                f"sorted_by names {name!r}, and there is no such column",
-                place=self._stream.place,
-                remedy=f"choose from {', '.join(sorted(self._names))}",
-            )
+        declared = {"sorted_by": self._stream.sorted_by, "distributed_by": self._stream.distributed_by}
+        for option, name in declared.items():
+            if name and self._rows and name not in self._names:
+                raise ConfigurationError(
+                    f"{option} names {name!r}, and there is no such column",
+                    place=self._stream.place,
+                    remedy=f"choose from {', '.join(sorted(self._names))}",
+                )
 
     @property
     def _first_fields(self) -> set[str]:
@@ -79,6 +80,7 @@ class SeenFields:
             ("omitted", sorted(stream.omitted) if stream.is_of_documents else (), self._omitted),
             ("rewritten", stream.rewritten, self._names),
             ("sorted_by", filter(None, [stream.sorted_by]), self._names),
+            ("distributed_by", filter(None, [stream.distributed_by]), self._names),
             ("contract", contract, self._names),
         ):
             yield from (f"{name!r} ({where})" for name in named if name not in met)

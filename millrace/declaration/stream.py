@@ -41,7 +41,8 @@ class Stream:
     names the columns, or fields of documents at the first level, that are replicated (empty: all), ``omitted`` columns
     and fields that are not. ``where`` replicates only some rows: a condition in the SQL of the source, or a query of
     MongoDB as a mapping. A row that no longer meets it counts as deleted. ``sorted_by`` is the column by which the
-    target is sorted. ``enabled=False`` leaves the stream out of all runs; its target stays as it is.
+    target is sorted, ``distributed_by`` that by which Redshift distributes its rows over nodes (docs/warehouse.md says
+    what it does without). ``enabled=False`` leaves the stream out of all runs; its target stays as it is.
     ``stamps_in`` is the IANA time zone in which stamps that say no zone are written (``''``: UTC, as far as the source
     does not say otherwise): the cursor's, and those that date versions and bindings. Their values arrive unchanged.
     ``max_delete_share`` is the share of a target of more than 100 rows beyond which a run that would delete (mark or
@@ -69,6 +70,7 @@ class Stream:
     where: str | Mapping[Text, Any] = ""
     enabled: bool = True
     sorted_by: str = ""
+    distributed_by: str = ""
     stamps_in: str = ""
     max_delete_share: Share = 0.5
 
@@ -168,7 +170,7 @@ class Stream:
     def _check_columns(self) -> None:
         """Check the declared columns of the target."""
         place = f"stream {self.name}"
-        for name in (*self.rewritten, *filter(None, [self.sorted_by])):
+        for name in (*self.rewritten, *filter(None, [self.sorted_by, self.distributed_by])):
             if column_name(name) != name:
                 raise ConfigurationError(
                     f"{name!r} is no name of a column of the target",

@@ -31,7 +31,8 @@ SQL_DIRECTORY = SQL_FILES / "millrace"
 INSUFFICIENT_PRIVILEGE = "42501"
 _LOCK_TIMEOUT = "55P03"
 _INTERNAL = "XX"
-REDSHIFT_CONFLICT = "1023"
+_REDSHIFT_CONFLICTS = {"1023", "1018"}
+"""What Redshift's conflicts of serializable isolation and of a table that is gone are called."""
 _CONFLICT = Meaning(Conflict, "run again; the transaction was rolled back whole", states=("40001", "40P01"))
 _UNREACHABLE = Meaning(
     Unreachable,
@@ -58,7 +59,13 @@ _MEANINGS = (
         "run again; another session made it meanwhile",
         # Schema, table, column: IF NOT EXISTS loses against a session that makes the same thing at the same moment.
         states=("42P06", "42P07", "42701"),
-        signs=('unique constraint "pg_', "tuple concurrently updated", "conflict with concurrent transaction"),
+        signs=(
+            'unique constraint "pg_',
+            "tuple concurrently updated",
+            "conflict with concurrent transaction",
+            # What Redshift says of a table that another session replaced or dropped.
+            "could not open relation with OID",
+        ),
     ),
     Meaning(
         Conflict,
@@ -241,8 +248,8 @@ def translate(error: Exception, place: str) -> MillraceError:
 
 def _meaning_of(error: Exception, code: str) -> Meaning:
     said = "" if is_raised(error) else postgres_said(error)
-    detail = getattr(getattr(error, "diag", None), "message_detail", None) or ""
-    if code.startswith(_INTERNAL) and REDSHIFT_CONFLICT in f"{said} {detail}".split():
+    # Not in the detail: that of a COPY tells lengths and numbers of rows.
+    if code.startswith(_INTERNAL) and not _REDSHIFT_CONFLICTS.isdisjoint(said.split()):
         return _CONFLICT
     meanings = _MEANINGS if code else (*_MEANINGS, *_OF_CONNECTIONS)
     return find_meaning(meanings, Said(error, code, said)) or (

@@ -65,6 +65,8 @@ REDSHIFT_WAREHOUSE: Mapping[str, str] = {
     "extra_float_digits": "2",
     # Else JSON_PARSE makes NULL of what it cannot read.
     "parse_super_null_on_error": "false",
+    # Else JSON_PARSE refuses an object in which a name stands twice; the last one counts, as in Postgres and MySQL.
+    "json_parse_dedup_attributes": "true",
 }
 """The settings of a session in Redshift, which has none of the others: no timeout of locks, no end of idle
 transactions."""

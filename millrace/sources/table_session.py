@@ -174,7 +174,8 @@ def check_declared(stream: Stream, columns: tuple[SourceColumn, ...]) -> None:
     contract = stream.contract.column_names() if stream.contract else []
     _refuse_unknown(stream, "types", "column", stream.types, by_path)
     _refuse_unknown(stream, "rewritten", "column of the target", stream.rewritten, names)
-    _refuse_unknown(stream, "sorted_by", "column of the target", filter(None, [stream.sorted_by]), names)
+    for option, name in (("sorted_by", stream.sorted_by), ("distributed_by", stream.distributed_by)):
+        _refuse_unknown(stream, option, "column of the target", filter(None, [name]), names)
     _refuse_unknown(stream, "contract", "column of the target", contract, names)
 
 

@@ -14,7 +14,7 @@ from millrace.base.naming import DELETED_AT, LOADED_AT, literal, quote, quote_li
 from millrace.base.types import Kind
 from millrace.declaration.captures import Bind
 from millrace.warehouse.modes.versions import SINCE, moment, moment_literal
-from millrace.warehouse.statements import ORDINAL, match
+from millrace.warehouse.statements import ORDINAL, among, match
 from millrace.warehouse.target import Joined, Target
 
 NEVER_A_KEY = -(2**63)
@@ -105,7 +105,7 @@ class Binding:
 
     def _among(self, table: str, columns: Sequence[str]) -> str:
         """Return the condition that a version has one of the keys in these columns of a table."""
-        return f"({quote_list(self.dimension.keys)}) IN (SELECT {quote_list(columns)} FROM {quote(table)})"
+        return among(self.dimension.keys, table, self.dimension.quoted, columns)
 
     def _value(self, versions: str) -> str:
         version = f"{versions}.version$"

@@ -14,6 +14,7 @@ from millrace.base.naming import quote
 from millrace.drivers.psycopg_errors import database_errors
 from millrace.warehouse.apply import apply
 from millrace.warehouse.bind_facts import Changed, bind_facts, with_joins
+from millrace.warehouse.documents import name_unparsed_documents
 from millrace.warehouse.freshness import measure_freshness
 from millrace.warehouse.ledger.ledger import Ledger
 from millrace.warehouse.ledger.load_result import LoadResult
@@ -90,7 +91,7 @@ def _refuse(needs: Needs, works: Sequence[Work], pending: Sequence[Work]) -> Non
 
 def _apply(needs: Needs, work: Work, applied_at: datetime) -> Work:
     target = needs.catalog.look_up(with_joins(work.target, needs.models))
-    with database_errors(target.place):
+    with database_errors(target.place), name_unparsed_documents(needs.connection, target, work.batch):
         applied = apply(needs.connection, target, work.batch, applied_at)
     return replace(work, target=target, applied=applied)
 

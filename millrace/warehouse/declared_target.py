@@ -35,6 +35,7 @@ def _target_of_stream(pipeline: Pipeline, stream: Stream, dialect: Dialect, numb
         cursor_column=column_name(stream.capture.stamp) if stream.capture.stamp else "",
         time_zone=stream.stamps_in,
         sorted_by=stream.sorted_by,
+        distributed_by=stream.distributed_by,
         apply_order=2,
         temporary=TemporaryTables(number),
     )

@@ -14,9 +14,22 @@ from millrace.base.types import MAX_PRECISION, POSTGRES, REDSHIFT, DataType, Kin
 from millrace.contract.limits import Limits
 
 MINIMUM_TEXT_BYTES = 256
+SHORTEST_STAGED_BYTES = 32
 GIGABYTE = 1024**3
 EIGHT_BYTE_DIGITS = 19
 """Redshift keeps a decimal of up to 19 digits in eight bytes, which 19 nines overflow."""
+
+REDSHIFT_COLUMNS = """(
+    SELECT n.nspname AS table_schema, c.relname AS table_name, a.attname AS column_name,
+        format_type(a.atttypid, NULL) AS data_type, a.attnum AS ordinal_position,
+        CASE WHEN a.atttypmod > 4 THEN a.atttypmod - 4 END AS character_maximum_length,
+        CASE WHEN a.atttypmod > 4 THEN (a.atttypmod - 4) / 65536 END AS numeric_precision,
+        CASE WHEN a.atttypmod > 4 THEN mod(a.atttypmod - 4, 65536) END AS numeric_scale
+    FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'v')
+) AS columns"""
+"""Redshift's columns from its own catalog: svv_columns and information_schema tell no length of a VARBYTE, and
+svv_columns also asks the catalogs of external schemas, which takes seconds."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +60,16 @@ class Dialect:
     """The end of the definition of a view, with which the columns that it reads can still be widened."""
     sorting: str = ""
     """The end of the definition of a table that is sorted by a column; ``{}`` stands for the column."""
+    distribution: str = ""
+    """The clause that distributes the rows of a table by a column; ``{}`` is its name. '': rows are not distributed."""
     has_indexes: bool = False
     """Whether tables have indexes."""
     analyzes: bool = False
     """Whether the server must be told to analyze a new temporary table."""
+    ignores_trailing_blanks: bool = False
+    """Whether texts are equal that differ in trailing blanks only."""
+    can_parse: str = ""
+    """The condition that a staged document can be parsed; ``{}`` stands for the document. '': every document can."""
     staged: Mapping[Kind, tuple[str, str]] = field(default_factory=dict)
     """Kinds that are staged as another type, each with that type and the SQL that converts a staged value back."""
     compared: Mapping[Kind, str] = field(default_factory=dict)
@@ -61,9 +80,14 @@ class Dialect:
         return warehouse_type(dict(self.type_names), self.add_length(data_type, longest_bytes))
 
     def stage_type(self, data_type: DataType, longest_bytes: int) -> str:
-        """Return the type in the stage: as narrow as the batch allows, because a stage is read into memory."""
+        """Return the type in the stage: nearly as narrow as the batch allows, because a stage is read into memory.
+
+        There are few lengths, so that statements repeat: Redshift compiles a new one, which takes seconds.
+        """
         template = self.staged[data_type.kind][0] if data_type.kind in self.staged else self.type_names[data_type.kind]
-        return template.format(**vars(data_type) | {"length": max(longest_bytes, 1)})
+        limit = self.limits.text_bytes if data_type.kind is Kind.TEXT else self.limits.binary_bytes
+        length = min(max(_next_power_of_two(longest_bytes), SHORTEST_STAGED_BYTES), limit)
+        return template.format(**vars(data_type) | {"length": length})
 
     def unstage(self, data_type: DataType, quoted: str) -> str:
         """Return the expression that converts a staged value to the type of its column."""
@@ -110,7 +134,7 @@ class Dialect:
 
 
 def _next_power_of_two(number: int) -> int:
-    return 1 << (number - 1).bit_length()
+    return 1 << max(number - 1, 0).bit_length()
 
 
 REDSHIFT_DIALECT = Dialect(
@@ -127,11 +151,14 @@ REDSHIFT_DIALECT = Dialect(
     measures_text=True,
     alters_types=False,
     drops_not_null=False,
-    catalog="svv_columns",
+    catalog=REDSHIFT_COLUMNS,
     clock="GETDATE()",
     number_of_hex="strtol({}, 16)",
     view_binding=" WITH NO SCHEMA BINDING",
     sorting=" SORTKEY ({})",
+    distribution=" DISTKEY ({})",
+    ignores_trailing_blanks=True,
+    can_parse="CAN_JSON_PARSE({})",
     staged={Kind.DOCUMENT: ("VARBYTE({length})", "JSON_PARSE({})"), Kind.TIME: ("VARCHAR(21)", "{}::TIME")},
     compared={Kind.DOCUMENT: "JSON_SERIALIZE_TO_VARBYTE({})"},
 )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from millrace.base.naming import DELETED_AT, ROW_HASH, quote, quote_list
 from millrace.base.types import Column
+from millrace.warehouse.distribution import distribution_of_batch
 from millrace.warehouse.statements import IS_NEW, holds_other_values, match, staged_rows, staged_values
 from millrace.warehouse.target import Target
 
@@ -94,14 +95,21 @@ def difference_of(target: Target, columns: Sequence[Column], rows: str = "", lat
 
 
 def create_changed(
-    target: Target, columns: Sequence[Column], latest: str | None, *, only_new: bool = False, by_value: bool = False
+    target: Target,
+    columns: Sequence[Column],
+    latest: str | None,
+    *,
+    only_new: bool = False,
+    by_value: bool = False,
+    rows: int = 0,
 ) -> str:
     """Write the staged rows that differ from the target into the table of changed rows.
 
     They differ by their row hash or, with ``by_value``, by a value. With ``only_new``, only rows are written whose keys
     the target lacks. ``latest`` is explained in ``statements.staged_rows``.
     """
-    difference, row_hash = difference_of(target, columns, latest=latest), quote(ROW_HASH)
+    difference = difference_of(target, columns, _rows_of_batch(target, columns), latest)
+    row_hash, distribution = quote(ROW_HASH), distribution_of_batch(target, rows)
     selected = [f"{value} AS {quote(name)}" for name, value in difference.values.items()]
     is_new = f"CASE WHEN {difference.is_new} THEN 1 ELSE 0 END AS {quote(IS_NEW)}"
     where = difference.is_new if only_new else difference.is_changed
@@ -109,9 +117,22 @@ def create_changed(
         is_altered = holds_other_values(target, columns, "t", difference.values)
         where += f" OR (t.{row_hash} = s.{row_hash} AND ({is_altered}))"
     return (
-        f"CREATE TEMPORARY TABLE {quote(target.temporary.changed_rows)} AS SELECT {', '.join(selected)}, "
+        f"CREATE TEMPORARY TABLE {quote(target.temporary.changed_rows)}{distribution} AS SELECT {', '.join(selected)}, "
         f"s.{row_hash} AS {row_hash}, {is_new} FROM {difference.staged_with_rows} WHERE {where}"
     )
+
+
+def _rows_of_batch(target: Target, columns: Sequence[Column]) -> str:
+    """Return the rows of the target whose keys are staged, as SQL; '' for a warehouse that finds them by an index.
+
+    Without them a join moves key and row hash of every row of the target from node to node.
+    """
+    if not target.dialect.distribution:
+        return ""
+    staged = staged_values(target, columns, "k$")
+    same = " AND ".join(f"{staged.get(key, f'k$.{quote(key)}')} = {target.quoted}.{quote(key)}" for key in target.keys)
+    is_staged = f"EXISTS (SELECT 1 FROM {quote(target.temporary.stage)} AS k$ WHERE {same})"
+    return f"(SELECT * FROM {target.quoted} WHERE {is_staged})"
 
 
 def count_unlike_target(target: Target, columns: Sequence[Column]) -> str:

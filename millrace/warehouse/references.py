@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from millrace.base.naming import DELETED_AT, LOADED_AT, ROW_HASH, quote, quote_list
+from millrace.hashes.row_hash import HASH_LENGTH
 from millrace.warehouse.schema.catalog import Catalog
 from millrace.warehouse.target import Target
 
@@ -61,7 +62,7 @@ def _insert_unknown_keys(rows: str, column: str, dimension: Target, types: Mappi
     """
     key = quote(dimension.keys[0])
     given = {name: f"CAST(%s AS {type_name})" for name, type_name in types.items()}
-    given |= {ROW_HASH: "''", LOADED_AT: "%s::TIMESTAMPTZ"}
+    given |= {ROW_HASH: f"''::VARCHAR({HASH_LENGTH})", LOADED_AT: "%s::TIMESTAMPTZ"}
     given |= {DELETED_AT: "%s::TIMESTAMPTZ"} if dimension.marks_deleted else {}
     return (
         f"INSERT INTO {dimension.quoted} ({quote_list([dimension.keys[0], *given])}) "

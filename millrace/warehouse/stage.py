@@ -16,26 +16,21 @@ import polars as pl
 import psycopg2
 
 from millrace.base.disk import TemporaryFolder, translate_full_disk
-from millrace.base.errors import CountMismatch, FatalError, KeyViolation
+from millrace.base.errors import CountMismatch, KeyViolation
 from millrace.base.naming import ROW_HASH, VERSION_HASH
-from millrace.base.redact import redact
 from millrace.base.types import Column, Kind, row_id_columns, text
 from millrace.declaration.load_mode_base import VERSION_HASH_COLUMN
-from millrace.drivers.server_words import without_quoted
 from millrace.hashes.content_hash import CONTENT_HASH
 from millrace.hashes.row_hash import HASH_LENGTH
 from millrace.lake.batch import Batch, Part
 from millrace.lake.store import ObjectStore
 from millrace.warehouse import stage_statements
+from millrace.warehouse.copy_errors import copy_error
 from millrace.warehouse.dialect import Dialect
-from millrace.warehouse.session import analyze_temporary
+from millrace.warehouse.distribution import distribution_of_batch
+from millrace.warehouse.session import analyze_temporary, retry_on_conflict
 from millrace.warehouse.statements import drop_temporary
 from millrace.warehouse.target import Target
-
-_LOAD_ERRORS = (
-    "SELECT file_name, line_number, column_name, error_code, error_message FROM sys_load_error_detail "
-    "WHERE query_id = pg_last_copy_id() ORDER BY line_number LIMIT 5"
-)
 
 
 @dataclass(frozen=True)
@@ -54,6 +49,8 @@ class Files:
     """The first part of the keys of COPY's manifests."""
     place: str
     """How errors name the batch."""
+    distribution: str = ""
+    """The clause that distributes its rows over nodes; '': the warehouse decides."""
 
 
 HASH_BYTES = {ROW_HASH: HASH_LENGTH, VERSION_HASH: HASH_LENGTH, CONTENT_HASH: HASH_LENGTH}
@@ -72,8 +69,17 @@ def files_of(batch: Batch, target: Target) -> list[Files]:
         (target.temporary.root_keys, root_columns, batch.files.root_keys),
         (target.temporary.sample, [*key_columns, HASH_COLUMN], batch.files.sample),
     )
+    by_key = {target.temporary.stage, target.temporary.deleted_keys, target.temporary.sample}
     return [
-        Files(table, columns, parts, batch.files.longest_bytes, batch.files.prefix, place)
+        Files(
+            table,
+            columns,
+            parts,
+            batch.files.longest_bytes,
+            batch.files.prefix,
+            place,
+            distribution_of_batch(target, sum(part.rows for part in parts)) if table in by_key else "",
+        )
         for table, columns, parts in tables
         if parts
     ]
@@ -88,13 +94,16 @@ class Stage:
     def fill(self, files: Files) -> None:
         """Create the table, load every file and check the count; commits.
 
-        Raises CountMismatch, and FatalError with what COPY refused.
+        Raises CountMismatch, FatalError with what COPY refused, and RetryableError where that passes by itself.
         """
+        retry_on_conflict(self._connection, lambda: self._fill(files), files.place)
+
+    def _fill(self, files: Files) -> None:
         with self._connection.cursor() as cursor:
             cursor.execute(drop_temporary(files.table))
             cursor.execute(
                 stage_statements.create_stage(
-                    files.table, files.columns, {**files.longest_bytes, **HASH_BYTES}, self._dialect
+                    files.table, files.columns, {**files.longest_bytes, **HASH_BYTES}, self._dialect, files.distribution
                 )
             )
         copied = 0
@@ -156,27 +165,10 @@ class Stage:
             try:
                 cursor.execute(command)
             except psycopg2.InternalError as error:
-                raise self._copy_failure(files, error) from None
+                place = f"{files.place}, {self._store.uri(files.prefix)}"
+                raise copy_error(self._connection, error, "COPY", place) from None
             cursor.execute("SELECT pg_last_copy_count()")
             return int(cursor.fetchone()[0])
-
-    def _copy_failure(self, files: Files, error: psycopg2.Error) -> FatalError:
-        """Return an error with what the warehouse recorded about this COPY."""
-        self._connection.rollback()
-        with self._connection.cursor() as cursor:
-            cursor.execute(_LOAD_ERRORS)
-            recorded = [
-                " ".join((*(str(part).strip() for part in place), without_quoted(str(said).strip())))
-                for *place, said in cursor.fetchall()
-            ]
-        problem = "; ".join(recorded) or without_quoted(
-            f"{error.diag.message_primary} {error.diag.message_detail or ''}"
-        )
-        return FatalError(
-            f"COPY failed: {redact(problem)}",
-            place=f"{files.place}, {self._store.uri(files.prefix)}",
-            remedy="look at the file and column named; the warehouse is unchanged",
-        )
 
     def _send(self, files: Files, columns: Sequence[str], part: Part) -> int:
         kinds = {column.name: column.type.kind for column in files.columns}

@@ -10,13 +10,15 @@ from millrace.drivers.session_settings import ENCODING
 from millrace.warehouse.dialect import Dialect
 
 
-def create_stage(table: str, columns: Sequence[Column], longest_bytes: Mapping[str, int], dialect: Dialect) -> str:
+def create_stage(
+    table: str, columns: Sequence[Column], longest_bytes: Mapping[str, int], dialect: Dialect, distribution: str = ""
+) -> str:
     """Create a temporary table for the files of a batch."""
     typed = [
         f"{quote(column.name)} {dialect.stage_type(column.type, longest_bytes.get(column.name, 0))}"
         for column in columns
     ]
-    return f"CREATE TEMPORARY TABLE {quote(table)} ({', '.join(typed)})"
+    return f"CREATE TEMPORARY TABLE {quote(table)} ({', '.join(typed)}){distribution}"
 
 
 def copy_from_lake(table: str, columns: Sequence[str], manifest_uri: str, iam_role: str) -> str:

@@ -21,9 +21,15 @@ def match(left: str, right: str, keys: Sequence[str]) -> str:
     return " AND ".join(f"{left}.{quote(key)} = {right}.{quote(key)}" for key in keys)
 
 
-def among(keys: Sequence[str], table: str, prefix: str = "") -> str:
-    """Return the condition that a row has one of the keys in a table."""
-    return f"({quote_list(keys, prefix)}) IN (SELECT {quote_list(keys)} FROM {quote(table)})"
+def among(keys: Sequence[str], table: str, rows: str, columns: Sequence[str] = ()) -> str:
+    """Return the condition that the key of ``rows``, as a query names them, is one of those in a table.
+
+    ``columns`` are the columns of the table that correspond to the keys, by default those of the same names. Redshift
+    has no IN for a subquery of several columns.
+    """
+    pairs = zip(columns or keys, keys, strict=True)
+    same = " AND ".join(f"k$.{quote(column)} = {rows}.{quote(key)}" for column, key in pairs)
+    return f"EXISTS (SELECT 1 FROM {quote(table)} AS k$ WHERE {same})"
 
 
 def first_of_each(table: str, keys: Sequence[str], order: str) -> str:
@@ -32,9 +38,9 @@ def first_of_each(table: str, keys: Sequence[str], order: str) -> str:
     return f"(SELECT * FROM (SELECT *, {numbered} FROM {table}) AS n WHERE {quote(ORDINAL)} = 1)"
 
 
-def staged_values(target: Target, columns: Sequence[Column]) -> dict[str, str]:
+def staged_values(target: Target, columns: Sequence[Column], row: str = "s") -> dict[str, str]:
     """Return the values of a row ``s`` of the stage, by column, as expressions of the type of the target's column."""
-    return {column.name: target.dialect.unstage(column.type, f"s.{quote(column.name)}") for column in columns}
+    return {column.name: target.dialect.unstage(column.type, f"{row}.{quote(column.name)}") for column in columns}
 
 
 def staged_rows(target: Target, latest: str | None) -> str:
@@ -69,6 +75,15 @@ def count_repeated_in_target(target: Target) -> str:
     changed, keys = quote(target.temporary.changed_rows), quote_list(target.keys)
     repeated = f"SELECT 1 AS one FROM {changed} WHERE {quote(IS_NEW)} = 0 GROUP BY {keys} HAVING count(*) > 1"
     return f"SELECT count(*) FROM ({repeated}) AS repeated"
+
+
+def count_unlike_keys(target: Target, texts: Sequence[str]) -> str:
+    """Count the keys of changed rows that differ from the equal key of the target in the length of a text."""
+    changed, matches = quote(target.temporary.changed_rows), match("c$", "t", target.keys)
+    unlike = " OR ".join(f"octet_length(c$.{quote(key)}) <> octet_length(t.{quote(key)})" for key in texts)
+    keys = quote_list(target.keys, "c$.")
+    found = f"SELECT DISTINCT {keys} FROM {changed} AS c$ JOIN {target.quoted} AS t ON {matches} WHERE {unlike}"
+    return f"SELECT count(*) FROM ({found}) AS unlike_keys"
 
 
 def delete_changed(target: Target) -> str:

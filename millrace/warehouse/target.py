@@ -140,6 +140,8 @@ class Target:
     """The time zone of timestamps that name none; '': UTC."""
     sorted_by: str = ""
     """The column by which the table is sorted; '': none."""
+    distributed_by: str = ""
+    """The column by which rows are distributed over nodes, as declared; '': none is declared."""
     apply_order: int = 0
     """Batches are applied to targets of a lower number first."""
     temporary: TemporaryTables = field(default_factory=TemporaryTables)
@@ -227,6 +229,7 @@ class Target:
                 relations=Relations(),
                 derivation=replace(self.derivation, required=frozenset()),
                 sorted_by="",
+                distributed_by="",
                 columns=None,
             )
             for suffix, load in self.load.beside.items()

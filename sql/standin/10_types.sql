@@ -69,14 +69,21 @@ CREATE OR REPLACE FUNCTION standin.type_name(type_id oid) RETURNS varchar LANGUA
     FROM (SELECT format_type(type_id, NULL) AS name) AS formatted
 $$;
 
+-- As PostgreSQL 8 computes it for the information schema: the length of a VARBYTE is not among them (AWS, "SVV_COLUMNS").
 CREATE OR REPLACE FUNCTION standin.type_length(type_id oid, modifier integer) RETURNS integer LANGUAGE sql STABLE AS $$
-    SELECT CASE WHEN name LIKE 'varbyte%' THEN substr(name, 9)::integer
-                WHEN name IN ('character varying', 'character') AND modifier > 4 THEN modifier - 4
+    SELECT CASE WHEN name IN ('character varying', 'character') AND modifier > 4 THEN modifier - 4
                 WHEN name IN ('character varying', 'text') THEN 65535 END
     FROM (SELECT format_type(type_id, NULL) AS name) AS formatted
 $$;
 
--- ALTER COLUMN TYPE changes the size of a VARCHAR, and only of one that nothing depends on.
+-- pg_attribute.atttypmod as Redshift has it: a length in bytes and four more, for VARBYTE too.
+CREATE OR REPLACE FUNCTION standin.type_modifier(type_id oid, modifier integer) RETURNS integer LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN name LIKE 'varbyte%' THEN substr(name, 9)::integer + 4 ELSE modifier END
+    FROM (SELECT format_type(type_id, NULL) AS name) AS formatted
+$$;
+
+-- ALTER COLUMN TYPE changes the size of a VARCHAR or VARBYTE, and only of one that nothing depends on. AWS, "ALTER TABLE":
+-- "You can't alter a column with compression encodings BYTEDICT, RUNLENGTH, TEXT255, or TEXT32K.
 CREATE OR REPLACE FUNCTION standin.check_alter_type(relation text, column_name text, new_type text) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -90,9 +97,16 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = '42703', MESSAGE = format('column "%s" does not exist', column_name);
     END IF;
-    IF target.type <> 'character varying' OR new_type NOT LIKE 'varchar(%' THEN
+    IF NOT (target.type = 'character varying' AND new_type LIKE 'varchar(%'
+            OR target.type LIKE 'varbyte%' AND new_type LIKE 'pg_catalog.varbyte%') THEN
         RAISE EXCEPTION USING ERRCODE = '0A000', MESSAGE = 'target data type is not supported',
-            HINT = 'Redshift''s rule: ALTER COLUMN TYPE changes the size of a VARCHAR only';
+            HINT = 'Redshift''s rule: ALTER COLUMN TYPE changes the size of a VARCHAR or VARBYTE only';
+    END IF;
+    IF EXISTS (SELECT FROM standin.design d WHERE d.table_id = relation::regclass AND d.column_number = target.attnum
+               AND upper(d.encoding) IN ('BYTEDICT', 'RUNLENGTH', 'TEXT255', 'TEXT32K')) THEN
+        RAISE EXCEPTION USING ERRCODE = '0A000',
+            MESSAGE = format('cannot alter type of column "%s" with its compression encoding', column_name),
+            HINT = 'Redshift''s rule: ALTER COLUMN TYPE: no encoding BYTEDICT, RUNLENGTH, TEXT255 or TEXT32K';
     END IF;
     IF target.has_default OR target.has_key THEN
         RAISE EXCEPTION USING ERRCODE = '0A000',

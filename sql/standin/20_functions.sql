@@ -103,9 +103,41 @@ $$;
 CREATE OR REPLACE FUNCTION pg_catalog.to_hex(value bytea) RETURNS text LANGUAGE sql IMMUTABLE STRICT AS 'SELECT encode(value, ''hex'')';
 CREATE OR REPLACE FUNCTION pg_catalog.from_hex(value text) RETURNS bytea LANGUAGE sql IMMUTABLE STRICT AS 'SELECT decode(value, ''hex'')';
 
-CREATE OR REPLACE FUNCTION pg_catalog.json_parse(value text) RETURNS jsonb LANGUAGE sql IMMUTABLE STRICT AS 'SELECT value::jsonb';
-CREATE OR REPLACE FUNCTION pg_catalog.json_parse(value bytea) RETURNS jsonb LANGUAGE sql IMMUTABLE STRICT AS $$
-    SELECT convert_from(value, 'UTF8')::jsonb
+-- AWS, "SUPER limitations": arrays and objects lie at most 1,000 deep in each other.
+CREATE OR REPLACE FUNCTION standin.levels(value text) RETURNS integer LANGUAGE plpgsql IMMUTABLE STRICT AS $$
+DECLARE
+    left_over text := translate(regexp_replace(regexp_replace(value, E'"(?:[^"\\\\]|\\\\.)*"', '', 'g'), '[^][{}]', '', 'g'), '[]{}', '()()');
+    levels integer := 0;
+BEGIN
+    WHILE left_over <> '' AND levels <= 1001 LOOP
+        left_over := replace(left_over, '()', '');
+        levels := levels + 1;
+    END LOOP;
+    RETURN levels;
+END $$;
+-- AWS, "SUPER configurations": no attribute twice in one object, or the last one by json_parse_dedup_attributes.
+CREATE OR REPLACE FUNCTION pg_catalog.can_json_parse(value text) RETURNS boolean LANGUAGE sql STABLE STRICT AS $$
+    SELECT pg_input_is_valid(value, 'jsonb')
+           AND (value IS JSON WITH UNIQUE KEYS
+                OR coalesce(current_setting('standin.json_parse_dedup_attributes', true), '') IN ('true', 'on'))
+           AND (length(value) - length(translate(value, '[{', '')) <= 1000 OR standin.levels(value) <= 1000)
+$$;
+CREATE OR REPLACE FUNCTION pg_catalog.can_json_parse(value bytea) RETURNS boolean LANGUAGE sql STABLE STRICT AS $$
+    SELECT can_json_parse(convert_from(value, 'UTF8'))
+$$;
+-- Not IMMUTABLE: the planner would call it for a constant before it knows whether it is to be called.
+CREATE OR REPLACE FUNCTION standin.refuse_document(value text) RETURNS jsonb LANGUAGE plpgsql VOLATILE STRICT AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'XX000', MESSAGE = 'JSON parsing error', DETAIL = left(
+        CASE WHEN NOT value IS JSON THEN 'invalid JSON'
+             WHEN NOT value IS JSON WITH UNIQUE KEYS THEN 'duplicate attribute in object'
+             ELSE 'nesting depth exceeds the limit of 1000' END, 200);
+END $$;
+CREATE OR REPLACE FUNCTION pg_catalog.json_parse(value text) RETURNS jsonb LANGUAGE sql STABLE STRICT AS $$
+    SELECT CASE WHEN can_json_parse(value) THEN value::jsonb ELSE standin.refuse_document(value) END
+$$;
+CREATE OR REPLACE FUNCTION pg_catalog.json_parse(value bytea) RETURNS jsonb LANGUAGE sql STABLE STRICT AS $$
+    SELECT json_parse(convert_from(value, 'UTF8'))
 $$;
 CREATE OR REPLACE FUNCTION pg_catalog.json_serialize(value jsonb) RETURNS text LANGUAGE sql IMMUTABLE STRICT AS $$
     -- E'' because the body is read with the caller's standard_conforming_strings, which is off as on Redshift.
@@ -114,11 +146,18 @@ $$;
 CREATE OR REPLACE FUNCTION pg_catalog.json_serialize_to_varbyte(value jsonb) RETURNS bytea LANGUAGE sql IMMUTABLE STRICT AS $$
     SELECT convert_to(json_serialize(value), 'UTF8')
 $$;
-CREATE OR REPLACE FUNCTION pg_catalog.can_json_parse(value text) RETURNS boolean LANGUAGE sql IMMUTABLE STRICT AS $$
-    SELECT pg_input_is_valid(value, 'jsonb')
-$$;
 CREATE OR REPLACE FUNCTION pg_catalog.is_valid_json(value text) RETURNS boolean LANGUAGE sql IMMUTABLE STRICT AS $$
     SELECT pg_input_is_valid(value, 'json') AND left(ltrim(value), 1) = '{'
 $$;
 CREATE OR REPLACE FUNCTION pg_catalog.json_extract_path_text(value text, VARIADIC path text[]) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT AS 'SELECT value::jsonb #>> path';
+
+CREATE OR REPLACE FUNCTION pg_catalog.standin_format_type(type_id oid, modifier integer) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN format_type(type_id, NULL) LIKE 'varbyte%'
+                THEN 'binary varying' || coalesce('(' || nullif(modifier, -1) - 4 || ')', '')
+                WHEN format_type(type_id, NULL) = 'text' THEN 'character varying(65535)'
+                ELSE format_type(type_id, modifier) END
+$$;
+CREATE OR REPLACE FUNCTION pg_catalog.format_encoding(encoding integer) RETURNS text LANGUAGE sql IMMUTABLE STRICT AS $$
+    SELECT (ARRAY['none', 'bytedict', 'runlength', 'text255', 'text32k', 'lzo', 'zstd', 'az64', 'delta', 'raw'])[encoding + 1]
+$$;

@@ -60,8 +60,14 @@ WHERE c.relkind IN ('r', 'v') AND n.nspname <> 'standin';
 
 CREATE OR REPLACE VIEW pg_catalog.svv_table_info AS
 SELECT current_database()::varchar(128) AS database, n.nspname::varchar(128) AS schema, c.oid::integer AS table_id,
-       c.relname::varchar(128) AS "table", 'Y'::varchar(1) AS encoded, 'AUTO(ALL)'::varchar(16) AS diststyle,
-       'AUTO(SORTKEY)'::varchar(128) AS sortkey1, greatest(c.relpages, 1)::bigint AS size,
+       c.relname::varchar(128) AS "table", 'Y'::varchar(1) AS encoded,
+       coalesce((SELECT CASE WHEN d.is_automatic THEN format('AUTO(KEY(%s))', a.attname) ELSE format('KEY(%s)', a.attname) END
+                 FROM standin.design d JOIN pg_catalog.pg_attribute a ON a.attrelid = d.table_id AND a.attnum = d.column_number
+                 WHERE d.table_id = c.oid AND d.is_dist_key), 'AUTO(ALL)')::varchar(140) AS diststyle,
+       coalesce((SELECT a.attname
+                 FROM standin.design d JOIN pg_catalog.pg_attribute a ON a.attrelid = d.table_id AND a.attnum = d.column_number
+                 WHERE d.table_id = c.oid AND d.sort_position = 1), 'AUTO(SORTKEY)')::varchar(140) AS sortkey1,
+       greatest(c.relpages, 1)::bigint AS size,
        s.n_live_tup::numeric(38, 0) AS tbl_rows
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_stat_user_tables s ON s.relid = c.oid
@@ -69,12 +75,30 @@ WHERE n.nspname <> 'standin' AND s.n_live_tup > 0;
 
 CREATE OR REPLACE VIEW pg_catalog.pg_table_def AS
 SELECT n.nspname AS schemaname, c.relname AS tablename, a.attname AS "column",
-       format_type(a.atttypid, a.atttypmod) AS type, 'none'::char(32) AS encoding, false AS distkey, 0 AS sortkey,
-       a.attnotnull AS "notnull"
+       format_type(a.atttypid, a.atttypmod) AS type, standin.encoding(c.oid, a.attnum)::char(32) AS encoding,
+       coalesce(d.is_dist_key, false) AS distkey, coalesce(d.sort_position, 0) AS sortkey, a.attnotnull AS "notnull"
 FROM pg_catalog.pg_attribute a
+LEFT JOIN standin.design d ON d.table_id = a.attrelid AND d.column_number = a.attnum
 JOIN pg_catalog.pg_class c ON c.oid = a.attrelid AND c.relkind = 'r'
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE a.attnum > 0 AND NOT a.attisdropped AND pg_table_is_visible(c.oid) AND n.nspname <> 'standin';
+
+-- pg_attribute with what Redshift adds to it; the front puts it in the place of PostgreSQL's.
+CREATE OR REPLACE VIEW pg_catalog.standin_attribute AS
+SELECT a.attrelid, a.attname, a.atttypid, a.attlen, a.attnum, a.attndims,
+       standin.type_modifier(a.atttypid, a.atttypmod) AS atttypmod, a.attnotnull, a.atthasdef, a.attisdropped,
+       coalesce(d.is_dist_key, false) AS attisdistkey, coalesce(d.sort_position, 0) AS attsortkeyord,
+       array_position(ARRAY['none', 'bytedict', 'runlength', 'text255', 'text32k', 'lzo', 'zstd', 'az64', 'delta', 'raw'],
+                      standin.encoding(a.attrelid, a.attnum)) - 1 AS attencodingtype
+FROM pg_catalog.pg_attribute a
+LEFT JOIN standin.design d ON d.table_id = a.attrelid AND d.column_number = a.attnum;
+
+-- AWS, "PG_CLASS_INFO": 1 is DISTSTYLE KEY, 11 AUTO(EVEN), 12 AUTO(KEY).
+CREATE OR REPLACE VIEW pg_catalog.pg_class_info AS
+SELECT c.oid AS reloid, c.relname, c.relnamespace,
+       coalesce((SELECT CASE WHEN d.is_automatic THEN 12 ELSE 1 END FROM standin.design d
+                 WHERE d.table_id = c.oid AND d.is_dist_key), 11)::smallint AS releffectivediststyle
+FROM pg_catalog.pg_class c;
 
 -- Keys are kept as checks that are always true; here they look like what they were declared as.
 CREATE OR REPLACE VIEW pg_catalog.standin_table_constraints AS
@@ -87,7 +111,8 @@ SELECT current_database()::varchar(128) AS constraint_catalog, n.nspname::varcha
 FROM pg_catalog.pg_constraint o
 JOIN pg_catalog.pg_class c ON c.oid = o.conrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE o.contype = 'c' AND n.nspname NOT IN ('standin', 'information_schema');
+WHERE o.contype = 'c' AND o.conname NOT LIKE 'overflow$%' AND n.nspname NOT IN ('standin', 'information_schema');
 
 GRANT SELECT ON standin.load_error, pg_catalog.sys_load_error_detail, pg_catalog.svv_columns, pg_catalog.svv_tables,
-    pg_catalog.svv_table_info, pg_catalog.pg_table_def, pg_catalog.standin_table_constraints TO PUBLIC;
+    pg_catalog.svv_table_info, pg_catalog.pg_table_def, pg_catalog.standin_table_constraints, pg_catalog.standin_attribute,
+    pg_catalog.pg_class_info TO PUBLIC;

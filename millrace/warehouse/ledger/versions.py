@@ -72,6 +72,10 @@ def upgrade(connection: Any) -> None:
 
 def _run(connection: Any, steps: Sequence[str]) -> None:
     with connection.cursor() as cursor:
+        # It is not sent where the schema is there: IF NOT EXISTS needs the right to create schemas all the same.
+        cursor.execute("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = 'millrace'")
+        if cursor.fetchone() is None:
+            cursor.execute("CREATE SCHEMA IF NOT EXISTS millrace")
         for step in steps:
             cursor.execute(step)
         cursor.execute("INSERT INTO millrace.version (version, since) VALUES (%s, %s)", (VERSION, datetime.now(UTC)))

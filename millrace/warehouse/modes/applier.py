@@ -9,8 +9,8 @@ from datetime import datetime
 from functools import singledispatch
 from typing import Any
 
-from millrace.base.errors import CountMismatch
-from millrace.base.types import Column
+from millrace.base.errors import CountMismatch, KeyViolation
+from millrace.base.types import Column, Kind
 from millrace.declaration.captures import follows_deletes
 from millrace.declaration.load_mode_base import LoadMode
 from millrace.lake.batch import Batch
@@ -131,7 +131,24 @@ class Applier(ABC):
         analyze_temporary(cursor, self.target.dialect, self.temporary.changed_rows)
         cursor.execute(statements.count_changed(self.target))
         inserted, changed = cursor.fetchone()
+        if changed > inserted:
+            self._refuse_unlike_keys(cursor)
         return int(inserted), int(changed)
+
+    def _refuse_unlike_keys(self, cursor: Any) -> None:
+        """Raise KeyViolation when rows would replace rows of other keys, which are equal but for trailing blanks."""
+        columns = self.target.columns or {}
+        texts = [key for key in self.target.keys if (found := columns.get(key)) and found.kind is Kind.TEXT]
+        if not texts or not self.target.dialect.ignores_trailing_blanks:
+            return
+        if unlike := fetch_count(cursor, statements.count_unlike_keys(self.target, texts)):
+            raise KeyViolation(
+                f"{unlike} keys differ from keys of {self.target.name} only in trailing blanks, and the warehouse "
+                f"takes them for equal ({', '.join(texts)})",
+                place=self.target.place,
+                remedy="correct the keys at the source, or read a view that gives each row a key of its own (rtrim); "
+                "nothing was committed",
+            )
 
     def latest(self, batch: Batch) -> str | None:
         """Return the column that tells which reading of a row is the latest; None: no row was read twice.

@@ -208,4 +208,4 @@ class EventTable:
 
     def _of(self, keys: str) -> str:
         """Return the FROM clause for the events whose keys are in a table."""
-        return f"{self.quoted} WHERE {among(self._target.keys, keys)}"
+        return f"{self.quoted} WHERE {among(self._target.keys, keys, self.quoted)}"

@@ -13,6 +13,7 @@ from millrace.base.types import Column
 from millrace.declaration.load_modes import VERSIONS_OF_A_KEY, History
 from millrace.warehouse import statements
 from millrace.warehouse.difference import Difference
+from millrace.warehouse.distribution import distribution_of_batch
 from millrace.warehouse.modes.applier import Application, Applied, Applier, make_applier
 from millrace.warehouse.session import fetch_count
 from millrace.warehouse.target import Target
@@ -36,7 +37,7 @@ class HistoryApplier(Applier):
     def upsert(self, application: Application) -> Applied:
         """Insert further versions. Raises FatalError when a key has more versions than can be numbered."""
         cursor, batch = application.cursor, application.batch
-        cursor.execute(self._create_changed(batch.columns, by_value=batch.coverage.by_value))
+        cursor.execute(self._create_changed(batch.columns, by_value=batch.coverage.by_value, rows=batch.written))
         inserted, changed = self.count_changed(cursor)
         if changed:
             cursor.execute(self._delete_altered())
@@ -75,7 +76,7 @@ class HistoryApplier(Applier):
     def _latest(self, table: str) -> str:
         return statements.first_of_each(table, self.target.keys, f"{quote(VERSION)} DESC")
 
-    def _create_changed(self, columns: Sequence[Column], *, by_value: bool = False) -> str:
+    def _create_changed(self, columns: Sequence[Column], *, by_value: bool = False, rows: int = 0) -> str:
         """Return the statement that finds further versions.
 
         With ``by_value`` it also finds versions whose values were altered in the target, with the values that they
@@ -83,12 +84,13 @@ class HistoryApplier(Applier):
         """
         target, values = self.target, statements.staged_values(self.target, columns)
         selected = ", ".join(f"{value} AS {quote(name)}" for name, value in values.items())
-        concerned = f"(SELECT * FROM {target.quoted} WHERE {statements.among(target.keys, self.temporary.stage)})"
-        latest = self._latest(f"{concerned} AS c")
+        is_concerned = statements.among(target.keys, self.temporary.stage, target.quoted)
+        latest = self._latest(f"(SELECT * FROM {target.quoted} WHERE {is_concerned}) AS c")
         difference = Difference(quote(self.temporary.stage), latest, target.keys, target.marks_deleted, values)
         is_altered = statements.holds_other_values(target, columns, "t", values) if by_value else "1 = 0"
         return (
-            f"CREATE TEMPORARY TABLE {quote(self.temporary.changed_rows)} AS SELECT {selected}, "
+            f"CREATE TEMPORARY TABLE {quote(self.temporary.changed_rows)}{distribution_of_batch(target, rows)} AS "
+            f"SELECT {selected}, "
             f"coalesce(t.{quote(VERSION)}, 0) + CASE WHEN {difference.is_changed} THEN 1 ELSE 0 END "
             f"AS {quote(VERSION)}, s.{quote(ROW_HASH)} AS {quote(ROW_HASH)}, "
             f"CASE WHEN {difference.is_new} THEN 1 ELSE 0 END AS {quote(statements.IS_NEW)} "
@@ -137,10 +139,8 @@ class HistoryApplier(Applier):
         """
         target, version = self.target, f"t.{quote(VERSION)} + 1"
         names = [*columns, VERSION, self.record_id, LOADED_AT, DELETED_AT]
-        concerned = (
-            f"(SELECT * FROM {target.quoted} WHERE {statements.among(target.keys, self.temporary.deleted_keys)})"
-        )
-        latest = self._latest(f"{concerned} AS c")
+        is_concerned = statements.among(target.keys, self.temporary.deleted_keys, target.quoted)
+        latest = self._latest(f"(SELECT * FROM {target.quoted} WHERE {is_concerned}) AS c")
         return (
             f"INSERT INTO {target.quoted} ({quote_list(names)}) SELECT {quote_list(columns, 't.')}, {version}, "
             f"{self._record_id('t', f'({version})')}, %s::TIMESTAMPTZ, %s::TIMESTAMPTZ FROM {latest} AS t "

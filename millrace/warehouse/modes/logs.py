@@ -145,7 +145,8 @@ class LogApplier(Scd2Applier):
         return f"NOT {is_deletion}"
 
     def _find_concerned_events(self) -> str:
-        return f"SELECT * FROM {self._events.quoted} WHERE {among(self.target.keys, self.temporary.concerned_keys)}"
+        events = self._events.quoted
+        return f"SELECT * FROM {events} WHERE {among(self.target.keys, self.temporary.concerned_keys, events)}"
 
     def _place_events(self) -> str:
         """Return a query for the events, each with its place in the order.
@@ -211,7 +212,7 @@ class LogApplier(Scd2Applier):
             f"CREATE TEMPORARY TABLE {quote(self.temporary.vanished_versions)} AS "
             f"SELECT {quote_list(target.keys, 't.')}, t.{self._start} "
             f"FROM {target.quoted} AS t LEFT JOIN {quote(self.temporary.computed_versions)} AS c ON {same} "
-            f"WHERE {among(target.keys, self.temporary.concerned_keys, 't.')} AND c.{quote(target.keys[0])} IS NULL"
+            f"WHERE {among(target.keys, self.temporary.concerned_keys, 't')} AND c.{quote(target.keys[0])} IS NULL"
         )
 
     def _delete_vanished(self) -> str:
@@ -224,7 +225,8 @@ class LogApplier(Scd2Applier):
         target = self.target
         computed = {column.name: f"c.{quote(column.name)}" for column in self._columns}
         is_altered = statements.holds_other_values(target, self._columns, "h", computed) if by_value else "1 = 0"
-        existing = f"(SELECT * FROM {target.quoted} WHERE {among(target.keys, self.temporary.concerned_keys)})"
+        is_concerned = among(target.keys, self.temporary.concerned_keys, target.quoted)
+        existing = f"(SELECT * FROM {target.quoted} WHERE {is_concerned})"
         existing_keys = f"(SELECT DISTINCT {self._keys} FROM {existing} AS k)"
         first = quote(target.keys[0])
         return (

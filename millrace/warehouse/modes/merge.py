@@ -46,7 +46,13 @@ class MergeApplier(Applier):
     def upsert(self, application: Application) -> Applied:
         batch = application.batch
         application.cursor.execute(
-            create_changed(self.target, batch.columns, self.latest(batch), by_value=batch.coverage.by_value)
+            create_changed(
+                self.target,
+                batch.columns,
+                self.latest(batch),
+                by_value=batch.coverage.by_value,
+                rows=batch.written,
+            )
         )
         return replace_changed(self, application)
 
@@ -81,7 +87,8 @@ class AppendApplier(Applier):
         cursor, batch, target = application.cursor, application.batch, self.target
         unlike = fetch_count(cursor, count_unlike_target(target, batch.columns))
         latest = self.latest(batch)
-        cursor.execute(create_changed(target, batch.columns, latest, only_new=True, by_value=batch.coverage.by_value))
+        by_value, rows = batch.coverage.by_value, batch.written
+        cursor.execute(create_changed(target, batch.columns, latest, only_new=True, by_value=by_value, rows=rows))
         warning = f"{unlike} rows differ from what was appended before: the source changes rows (declare Merge)"
         return replace(replace_changed(self, application), warnings=(warning,) if unlike else ())
 

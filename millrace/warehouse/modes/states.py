@@ -16,6 +16,7 @@ from millrace.base.naming import DELETED_AT, LOADED_AT, VERSION_HASH, quote, quo
 from millrace.base.types import Column
 from millrace.lake.batch import Batch
 from millrace.warehouse import statements
+from millrace.warehouse.distribution import distribution_of_batch
 from millrace.warehouse.modes.applier import Application, Applied
 from millrace.warehouse.modes.versions import (
     DELETED,
@@ -59,7 +60,12 @@ class StateApplier(Scd2Applier):
         warnings = self._begin_now(cursor, batch, self.temporary.stage)
         read_at, effective_at = batch.read_at, batch.effective_at
         delta = self._create_changed(
-            batch.columns, read_at, effective_at, self.latest(batch), by_value=batch.coverage.by_value
+            batch.columns,
+            read_at,
+            effective_at,
+            self.latest(batch),
+            by_value=batch.coverage.by_value,
+            rows=batch.written,
         )
         cursor.execute(delta)
         inserted, changed = self.count_changed(cursor)
@@ -114,7 +120,7 @@ class StateApplier(Scd2Applier):
         surrogate = self._surrogate(columns, "g", "g.at$")
         deleted = (
             f"SELECT t.*, {self._end_of_deleted('t', since)} AS at$ FROM {target.quoted} AS t "
-            f"WHERE t.{quote(load.current)} AND {among(target.keys, self.temporary.deleted_keys, 't.')}"
+            f"WHERE t.{quote(load.current)} AND {among(target.keys, self.temporary.deleted_keys, 't')}"
         )
         return (
             f"INSERT INTO {target.quoted} ({quote_list([*names, *added_names])}) "
@@ -137,6 +143,7 @@ class StateApplier(Scd2Applier):
         latest: str | None,
         *,
         by_value: bool = False,
+        rows: int = 0,
     ) -> str:
         """Return the statement that finds the rows that are new versions, or replace a version."""
         target = self.target
@@ -148,7 +155,7 @@ class StateApplier(Scd2Applier):
         is_there = f"({_DELETED_AT} IS NULL AND {_FORMER_VERSION} = {VERSION}) OR {_FORMER_START} = {_AT}"
         former = f"{target.quoted} AS h ON {match('h', 'a', target.keys)} AND h.{self._start} = a.{_FORMER_START}"
         return (
-            f"CREATE TEMPORARY TABLE {quote(self.temporary.changed_rows)} AS "
+            f"CREATE TEMPORARY TABLE {quote(self.temporary.changed_rows)}{distribution_of_batch(target, rows)} AS "
             f"WITH arrived AS ({self._select_arrived(columns, read_at, effective_at, latest)}), "
             f"compared AS (SELECT *, CASE WHEN {is_there} THEN 1 ELSE 0 END AS {EXISTS} FROM arrived) "
             f"SELECT {names}, a.{ROW}, a.{VERSION}, a.{quote(IS_NEW)}, a.{UNBELIEVED}, a.{EXISTS}, "
@@ -169,7 +176,7 @@ class StateApplier(Scd2Applier):
         selected = ", ".join(f"{value} AS {quote(name)}" for name, value in values.items())
         matches = " AND ".join(f"l.{quote(key)} = {values[key]}" for key in target.keys)
         is_new = f"CASE WHEN l.{quote(target.keys[0])} IS NULL THEN 1 ELSE 0 END"
-        concerned = f"{target.quoted} WHERE {among(target.keys, self.temporary.stage)}"
+        concerned = f"{target.quoted} WHERE {among(target.keys, self.temporary.stage, target.quoted)}"
         former = statements.first_of_each(concerned, target.keys, f"{self._start} DESC")
         return (
             f"SELECT {selected}, s.{ROW}, s.{VERSION}, {is_new} AS {quote(IS_NEW)}, "
@@ -204,7 +211,7 @@ class StateApplier(Scd2Applier):
         Only the keys of a table are looked at.
         """
         target, start, read_at = self.target, self._start, utc_literal(batch.read_at)
-        concerned = f"{target.quoted} WHERE {among(target.keys, keys)}"
+        concerned = f"{target.quoted} WHERE {among(target.keys, keys, target.quoted)}"
         if not fetch_count(cursor, f"SELECT count(*) FROM {concerned} AND {start} > {read_at}"):
             return ()
         cursor.execute(statements.drop_temporary(self.temporary.moved_versions))

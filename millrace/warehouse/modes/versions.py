@@ -140,7 +140,8 @@ class Scd2Applier(Applier):
             f"SELECT {self._keys}, {self._start}, lead({self._start}) OVER ({over}) AS next_start$, "
             f"CASE WHEN {VERSION} = {DELETION} THEN 1 ELSE 0 END AS is_deletion$, "
             f"max({DELETED} AT TIME ZONE 'UTC') OVER ({over} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) "
-            f"AS deleted$ FROM {target.quoted} WHERE {concerned or among(target.keys, self.temporary.touched_keys)}"
+            f"AS deleted$ FROM {target.quoted} "
+            f"WHERE {concerned or among(target.keys, self.temporary.touched_keys, target.quoted)}"
         )
         owned = (
             f"SELECT {self._keys}, {self._start}, next_start$, is_deletion$, CASE WHEN deleted$ > {self._start} "

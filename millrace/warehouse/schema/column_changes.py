@@ -8,9 +8,14 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from millrace.base.naming import distinct_column_name, quote, quote_list
+from millrace.base.naming import distinct_column_name, literal, quote, quote_list
 from millrace.base.types import DataType
 from millrace.warehouse.table import Table
+
+
+def find_schema(name: str) -> str:
+    """Return a query that returns a row if there is a schema of this name."""
+    return f"SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = {literal(name)}"
 
 
 def create_index(table: Table, columns: Sequence[str], where: str) -> str:
@@ -24,6 +29,8 @@ class Step:
 
     statements: tuple[str, ...]
     """The statements, in order."""
+    unless: str = ""
+    """A query: nothing is run if it returns a row."""
     in_transaction: bool = True
     """Whether they are run in one transaction; otherwise each is run outside of any."""
 
@@ -63,6 +70,8 @@ class CreateTable(Change):
     """Name and type of each column, and whether it refuses NULL."""
     sorted_by: str = ""
     """The column by which the table is sorted ('': none)."""
+    distributed_by: str = ""
+    """The column by which its rows are distributed over nodes; '': the warehouse decides."""
     indexes: tuple[tuple[tuple[str, ...], str], ...] = ()
     """The columns of each index, and the condition of its rows ('': all)."""
 
@@ -72,12 +81,15 @@ class CreateTable(Change):
         columns = ",\n    ".join(
             f"{quote(name)} {type_name}{' NOT NULL' if required else ''}" for name, type_name, required in self.columns
         )
-        sorting = self.table.dialect.sorting.format(quote(self.sorted_by)) if self.sorted_by else ""
+        dialect = self.table.dialect
+        design = dialect.distribution.format(quote(self.distributed_by)) if self.distributed_by else ""
+        design += dialect.sorting.format(quote(self.sorted_by)) if self.sorted_by else ""
         return [
-            Step((f"CREATE SCHEMA IF NOT EXISTS {quote(self.table.schema)}",)),
+            # It is not sent where the schema is there: IF NOT EXISTS needs the right to create schemas all the same.
+            Step((f"CREATE SCHEMA IF NOT EXISTS {quote(self.table.schema)}",), unless=find_schema(self.table.schema)),
             Step(
                 (
-                    f"CREATE TABLE IF NOT EXISTS {self.table.quoted} (\n    {columns}\n){sorting}",
+                    f"CREATE TABLE IF NOT EXISTS {self.table.quoted} (\n    {columns}\n){design}",
                     *(create_index(self.table, names, where) for names, where in self.indexes),
                 )
             ),
@@ -106,11 +118,20 @@ class AddColumn(Change):
 
 
 @dataclass(frozen=True)
-class WidenText(Change):
-    """A text is longer than its VARCHAR."""
+class WidenLength(Change):
+    """A value is longer than its VARCHAR or VARBYTE."""
 
     name: str
+    """Name of the column."""
+    former: DataType
+    """Its type now."""
     type_name: str
+    """Its type afterwards."""
+
+    @property
+    def by_copy(self) -> WidenType:
+        """Change that replaces the column by a wider one, for a column with a length that cannot be altered."""
+        return WidenType(self.table, self.name, self.former, self.type_name)
 
     @override
     def steps(self) -> list[Step]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from millrace.base.naming import LOADED_AT, ROW_HASH
-from millrace.base.types import TIMESTAMP_UTC, Column, DataType, Kind, text
+from millrace.base.types import TIMESTAMP_UTC, Column, text
 from millrace.hashes.row_hash import HASH_LENGTH
 from millrace.lake.batch import Batch
+from millrace.warehouse.distribution import distribution_column
 from millrace.warehouse.ledger.entries import RecordedColumn
 from millrace.warehouse.schema.column_changes import (
     AddColumn,
@@ -19,7 +20,7 @@ from millrace.warehouse.schema.column_changes import (
     CreateTable,
     Incompatible,
     KeyChanged,
-    WidenText,
+    WidenLength,
     WidenType,
 )
 from millrace.warehouse.schema.widening import supertype
@@ -37,11 +38,14 @@ class ArrivingColumns:
     """The length of the longest value of every text, binary and document column."""
     are_all: bool = False
     """Whether these are all columns of the source, so that it does not have a recorded column that is missing here."""
+    rows: int = 0
+    """Number of rows."""
 
     @classmethod
     def of(cls, batch: Batch) -> ArrivingColumns:
         """Return the columns of a batch. A batch without rows does not show that a column is missing in its source."""
-        return cls(batch.columns, batch.files.longest_bytes, batch.coverage.has_all_columns and batch.written > 0)
+        is_all = batch.coverage.has_all_columns and batch.written > 0
+        return cls(batch.columns, batch.files.longest_bytes, is_all, batch.written)
 
     def longest(self, name: str) -> int:
         """Return the length in bytes of the longest value of a column; 0 if it was not measured."""
@@ -95,7 +99,10 @@ def _create(target: Target, columns: Sequence[Column], arriving: ArrivingColumns
         for column in [*columns, row_hash, loaded_at]
     )
     return CreateTable(
-        target.table, tuple((name, type_name, name in required) for name, type_name in typed), target.sorted_by
+        target.table,
+        tuple((name, type_name, name in required) for name, type_name in typed),
+        target.sorted_by,
+        distribution_column(target, arriving.rows),
     )
 
 
@@ -110,13 +117,8 @@ def _change(table: Table, existing: TargetColumns, column: Column, longest_bytes
     if wider != former:
         return WidenType(table, column.name, former, table.dialect.target_type(wider, 0))
     if table.dialect.measures_text and former.length is not None and longest_bytes > former.length:
-        return _widen_length(table, column.name, former, type_name)
+        return WidenLength(table, column.name, former, type_name)
     return None
-
-
-def _widen_length(table: Table, name: str, former: DataType, type_name: str) -> Change:
-    is_text = former.kind is Kind.TEXT
-    return WidenText(table, name, type_name) if is_text else WidenType(table, name, former, type_name)
 
 
 def _find_key_change(target: Target, recorded: Mapping[str, RecordedColumn]) -> Iterator[KeyChanged]:

@@ -14,7 +14,15 @@ import psycopg2
 from millrace.base.errors import Conflict, SchemaConflict
 from millrace.base.redact import redact
 from millrace.declaration.captures import SchemaPolicy
-from millrace.warehouse.schema.column_changes import Change, ColumnNotRead, CreateTable, Step, WidenType
+from millrace.warehouse.schema.column_changes import (
+    Change,
+    ColumnNotRead,
+    CreateTable,
+    Step,
+    WidenLength,
+    WidenType,
+)
+from millrace.warehouse.schema.storage import read_storage
 from millrace.warehouse.session import lock_table
 
 _OTHERS_DEPEND_ON_IT = frozenset({"2BP01", "0A000"})
@@ -33,8 +41,7 @@ def make_changes(connection: Any, changes: Sequence[Change], policy: SchemaPolic
     refuse(changes, policy, place)
     connection.rollback()
     for change in changes:
-        for step in change.steps():
-            _run(connection, change, step, place)
+        _make(connection, change, place)
 
 
 def refuse(changes: Sequence[Change], policy: SchemaPolicy, place: str) -> None:
@@ -67,14 +74,37 @@ def remedy_of(change: Change, policy: SchemaPolicy) -> str:
     return remedy if change.additive else change.remedy
 
 
+def _make(connection: Any, change: Change, place: str) -> None:
+    """Make a change. A column that cannot be dropped because it is part of a key is taken out of the key meanwhile."""
+    if not isinstance(change, WidenLength | WidenType):
+        return _run_all(connection, change, place)
+    storage = read_storage(connection, change.table)
+    connection.rollback()
+    if isinstance(change, WidenLength):
+        if not storage.is_fixed(change.name):
+            return _run_all(connection, change, place)
+        change = change.by_copy
+    _run(connection, change, Step(storage.release(change.table, change.name), in_transaction=False), place)
+    try:
+        return _run_all(connection, change, place)
+    finally:
+        connection.rollback()
+        _run(connection, change, Step(storage.restore(change.table, change.name), in_transaction=False), place)
+
+
+def _run_all(connection: Any, change: Change, place: str) -> None:
+    for step in change.steps():
+        _run(connection, change, step, place)
+
+
 def _run(connection: Any, change: Change, step: Step, place: str) -> None:
     connection.autocommit = not step.in_transaction
     try:
         with connection.cursor() as cursor:
-            if isinstance(change, WidenType):
+            if isinstance(change, WidenType) and step.in_transaction:
                 lock_table(connection, change.table.quoted)
                 _refuse_outdated(cursor, change, place)
-            for statement in step.statements:
+            for statement in () if _is_done(cursor, step) else step.statements:
                 cursor.execute(statement)
         if step.in_transaction:
             connection.commit()
@@ -85,6 +115,13 @@ def _run(connection: Any, change: Change, step: Step, place: str) -> None:
     finally:
         if not step.in_transaction:
             connection.autocommit = False
+
+
+def _is_done(cursor: Any, step: Step) -> bool:
+    if not step.unless:
+        return False
+    cursor.execute(step.unless)
+    return cursor.fetchone() is not None
 
 
 def _refuse_outdated(cursor: Any, change: WidenType, place: str) -> None:

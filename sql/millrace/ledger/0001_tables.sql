@@ -1,5 +1,4 @@
 -- Version 1 of the ledger. Valid on Redshift and on Postgres; keys are checked by the program, as Redshift enforces none.
-CREATE SCHEMA IF NOT EXISTS millrace;
 
 -- Who reads and loads a stream now: the newest token counts, until it expires (UTC, by the warehouse's clock).
 CREATE TABLE IF NOT EXISTS millrace.leases (

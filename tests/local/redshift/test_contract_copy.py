@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -114,9 +115,7 @@ def test_a_value_too_long_in_bytes_fails_all_and_is_recorded(redshift: Any) -> N
         assert caught.value.pgcode == "XX000"
         assert "Table: 5, Data: 6" in str(caught.value.diag.message_detail)
         connection.rollback()
-        cursor.execute("SELECT pg_last_copy_id(), pg_last_copy_count()")
-        copy_id, count = cursor.fetchone()
-        assert count == 0
+        copy_id = int(re.search(r"query:\s+(\d+)", caught.value.diag.message_detail)[1])  # type: ignore[index]
         cursor.execute("SELECT count(*) FROM t")
         assert cursor.fetchone() == (0,)
         cursor.execute(

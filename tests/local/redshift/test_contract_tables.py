@@ -130,19 +130,21 @@ def test_a_varchar_with_default_or_key_keeps_its_size(redshift: Any, column: str
 
 def test_super_and_varbyte_go_through_sql(redshift: Any) -> None:
     redshift.run(
-        "CREATE TABLE t (document SUPER, raw VARBYTE(100))",
+        "CREATE TABLE t (document SUPER, bytes VARBYTE(100))",
         """INSERT INTO t SELECT JSON_PARSE('{"b":[1,2.50],"a":"x: y, z"}'), TO_VARBYTE('{"a":"é"}', 'utf-8')""",
-        "INSERT INTO t SELECT JSON_PARSE(raw), raw FROM t",
+        "INSERT INTO t SELECT JSON_PARSE(bytes), bytes FROM t",
     )
     documents = {row[0] for row in redshift.run("SELECT JSON_SERIALIZE(document) FROM t")}
     assert '{"a":"é"}' in documents
-    assert redshift.run("SELECT DISTINCT FROM_VARBYTE(raw, 'utf-8'), octet_length(raw) FROM t") == [('{"a":"é"}', 10)]
+    assert redshift.run("SELECT DISTINCT FROM_VARBYTE(bytes, 'utf-8'), octet_length(bytes) FROM t") == [
+        ('{"a":"é"}', 10)
+    ]
     assert redshift.run("SELECT CAN_JSON_PARSE('{\"a\":'), CAN_JSON_PARSE('[1]')") == [(False, True)]
     redshift.refusal("SELECT JSON_PARSE('{')")
 
 
 def test_varbyte_has_a_length(redshift: Any) -> None:
-    redshift.refusal("CREATE TABLE t (raw VARBYTE(3))", "INSERT INTO t SELECT TO_VARBYTE('abcd', 'utf-8')")
+    redshift.refusal("CREATE TABLE t (bytes VARBYTE(3))", "INSERT INTO t SELECT TO_VARBYTE('abcd', 'utf-8')")
 
 
 def test_a_backslash_escapes_in_strings(redshift: Any) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import polars
+import psycopg2
 import pyarrow as pa
 import pytest
 
@@ -121,3 +123,24 @@ def test_settings_of_redshift_are_taken(redshift: Any) -> None:
         "RESET ALL",
         "ANALYZE",
     )
+
+
+def test_two_sessions_that_make_the_same_table_conflict(redshift: Any) -> None:
+    first, second = redshift.connect(), redshift.connect()
+    first.cursor().execute("CREATE TABLE IF NOT EXISTS t (a INT)")
+    committing = threading.Timer(0.3, first.commit)
+    committing.start()
+    with pytest.raises(psycopg2.errors.InternalError_, match="conflict with concurrent transaction"):
+        second.cursor().execute("CREATE TABLE IF NOT EXISTS t (a INT)")
+    committing.join()
+
+
+def test_the_catalog_keeps_how_a_table_is_stored(redshift: Any) -> None:
+    redshift.run(
+        "CREATE TABLE t (a INT, b VARCHAR(9) ENCODE bytedict, c INT) DISTKEY (a) SORTKEY (c, a)",
+        "CREATE TABLE s (LIKE t)",
+        "INSERT INTO t VALUES (1, 'x', 2)",
+        "ANALYZE t",
+    )
+    query = "SELECT \"column\", trim(encoding), distkey, sortkey FROM pg_table_def WHERE tablename = 't' ORDER BY 1"
+    assert redshift.run(query) == [("a", "none", True, 2), ("b", "bytedict", False, 0), ("c", "none", False, 1)]

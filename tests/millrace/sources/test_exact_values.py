@@ -26,6 +26,7 @@ from millrace.base.errors import UnmappableType
 from millrace.base.naming import column_names, quote
 from millrace.base.types import decimal, text
 from millrace.warehouse.ledger.load_result import LoadResult
+from tests.support.cluster import cluster, is_given
 from tests.support.engine import PIPELINE, Engine, bucket_store, quick_engine_between
 from tests.support.postgres_cases import CASES, PREPARE, UNSUPPORTED, Case
 
@@ -75,6 +76,10 @@ def source_url(stack: Stack) -> Iterator[str]:
 def exact_engine(
     request: pytest.FixtureRequest, stack: Stack, lasting_warehouse: WarehouseServer, source_url: str
 ) -> Iterator[Engine]:
+    if is_given() and request.param == "redshift":
+        with cluster() as found:
+            yield found.engine(stack, source_url)
+        return
     store = bucket_store(stack, stack.aws.create_bucket(f"exact-{secrets.token_hex(4)}"))
     name = f"exact_warehouse_{secrets.token_hex(4)}"
     if request.param == "redshift":
@@ -261,9 +266,10 @@ async def test_a_declared_precision_rejects_what_it_cannot_hold(engine: Engine) 
 
 async def test_null_and_empty_stay_apart(engine: Engine) -> None:
     engine.source("CREATE TABLE t (id text, stamped timestamptz, a text, b text)")
-    engine.source("INSERT INTO t VALUES ('', NULL, '', NULL), (' ', NULL, NULL, '')")
+    # Keys that differ in trailing blanks alone would be one on Redshift.
+    engine.source("INSERT INTO t VALUES ('', NULL, '', NULL), (' x', NULL, NULL, '')")
     await engine.deliver(stream("t"))
-    assert engine.rows("t", "id", "a", "b") == [("", "", None), (" ", None, "")]
+    assert engine.rows("t", "id", "a", "b") == [("", "", None), (" x", None, "")]
 
 
 async def test_awkward_column_names_arrive(engine: Engine) -> None:

@@ -34,9 +34,12 @@ SOURCE = (
 def install(engine: Engine) -> None:
     """The warehouse and the lake as they were, and their source."""
     engine.source(SOURCE)
-    text = "VARCHAR(256)" if engine.warehouse.dialect.measures_text else "TEXT"
+    rows = (OLD / "rows.sql").read_text()
+    if engine.warehouse.dialect.measures_text:
+        # Redshift holds the greatest amount in 20 digits only.
+        rows = rows.replace("{text}", "VARCHAR(256)").replace("NUMERIC(19, 4)", "NUMERIC(20, 4)")
     engine.query((OLD / "ledger.sql").read_text())
-    engine.query((OLD / "rows.sql").read_text().replace("{text}", text))
+    engine.query(rows.replace("{text}", "TEXT"))
     lake = OLD / "lake"
     for path in (path for path in lake.rglob("*") if path.is_file()):
         engine.store.put_bytes(path.read_bytes(), str(path.relative_to(lake)))

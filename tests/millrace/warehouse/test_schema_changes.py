@@ -29,7 +29,7 @@ from millrace.warehouse.schema.column_changes import (
     CreateTable,
     Incompatible,
     KeyChanged,
-    WidenText,
+    WidenLength,
     WidenType,
 )
 from millrace.warehouse.schema.make_changes import refuse
@@ -66,8 +66,8 @@ def test_longer_texts_and_bytes_where_lengths_are_measured() -> None:
     held, longest = {"id": INT32, "note": text(40), "photo": binary}, {"note": 41, "photo": 257}
     wanted = columns(id=INT32, note=text(40), photo=BINARY)
     assert needed(held, wanted, longest=longest) == [
-        WidenText(ON_REDSHIFT, "note", "VARCHAR(64)"),
-        WidenType(ON_REDSHIFT, "photo", binary, "VARBYTE(512)"),
+        WidenLength(ON_REDSHIFT, "note", text(40), "VARCHAR(64)"),
+        WidenLength(ON_REDSHIFT, "photo", binary, "VARBYTE(512)"),
     ]
     assert needed(held, wanted, POSTGRES_DIALECT, longest) == []
 
@@ -160,7 +160,7 @@ def test_sql_of_a_wider_type() -> None:
 
 
 def test_a_longer_varchar_is_made_outside_a_transaction() -> None:
-    (step,) = WidenText(ON_REDSHIFT, "note", "VARCHAR(512)").steps()
+    (step,) = WidenLength(ON_REDSHIFT, "note", text(40), "VARCHAR(512)").steps()
     assert not step.in_transaction
     assert step.statements == ('ALTER TABLE "shop"."orders" ALTER COLUMN "note" TYPE VARCHAR(512)',)
 
@@ -169,7 +169,7 @@ def test_a_longer_varchar_is_made_outside_a_transaction() -> None:
 
 CREATED = CreateTable(ON_REDSHIFT, (("id", "INTEGER", True),))
 ADDED = AddColumn(ON_REDSHIFT, "note", "VARCHAR(40)")
-LONGER = WidenText(ON_REDSHIFT, "note", "VARCHAR(80)")
+LONGER = WidenLength(ON_REDSHIFT, "note", text(40), "VARCHAR(80)")
 WIDER = WidenType(ON_REDSHIFT, "n", INT32, "BIGINT")
 LEFT = ColumnNotRead(ON_REDSHIFT, "note")
 BENT = Incompatible(ON_REDSHIFT, "n", "int32", "text")

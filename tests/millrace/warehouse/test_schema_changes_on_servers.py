@@ -34,7 +34,7 @@ from millrace.blocks.sql import driver_of, opener, warehouse_connector
 from millrace.declaration.captures import SchemaPolicy
 from millrace.drivers.psycopg_errors import database_errors
 from millrace.warehouse.dialect import Dialect, dialect_for, from_catalog
-from millrace.warehouse.schema.column_changes import Change, CreateTable, WidenText
+from millrace.warehouse.schema.column_changes import Change, CreateTable, WidenLength
 from millrace.warehouse.schema.make_changes import make_changes
 from millrace.warehouse.table import Table
 from tests.support.schema_cases import SCHEMA, TABLE, columns, needed, recorded
@@ -146,7 +146,7 @@ def test_a_wider_key_keeps_its_rows(place: Place) -> None:
     place.insert(id="9223372036854775807", note="'new'")
     assert place.rows("id", "note") == [(32767, "last"), (9223372036854775807, "new")]
     nullable = place.run(
-        f"SELECT is_nullable FROM {place.dialect.catalog} WHERE table_name = '{TABLE}' AND column_name = 'id'"
+        f"SELECT is_nullable FROM information_schema.columns WHERE table_name = '{TABLE}' AND column_name = 'id'"
     )
     assert nullable == [("NO" if place.dialect.alters_types else "YES",)]
 
@@ -166,7 +166,7 @@ def test_longer_texts_and_bytes(place: Place) -> None:
 def test_the_connection_is_in_transactions_again_afterwards(place: Place, name: str) -> None:
     """What comes next is the load's own transaction, also after a statement that failed."""
     place.create(id=INT32, note=text(3))
-    longer = WidenText(Table(SCHEMA, TABLE, place.dialect), name, "VARCHAR(80)")
+    longer = WidenLength(Table(SCHEMA, TABLE, place.dialect), name, text(3), "VARCHAR(80)")
     with closing(place.connect()) as connection:
         if name == "absent":
             with pytest.raises(FatalError), database_errors("test"):
