@@ -67,7 +67,7 @@ class EnvironmentChecks:
     def places(self) -> list[list[Check]]:
         """Return the checks of each place: variables, sources, warehouses, lake, queues, topic."""
         found = [[Check("environment", "variables", "Looks for the pipelines' variables.", self._find_variables)]]
-        found += [self._source(*one) for one in sources_of(self.environment)]
+        found += [self._source(*source) for source in sources_of(self.environment)]
         for prefix, connection in warehouse_prefixes(self.environment).items():
             if self.environment.get(f"{prefix}_URL"):
                 found.append(self._warehouse(prefix, connection))
@@ -81,8 +81,8 @@ class EnvironmentChecks:
         buckets = {names.variable_name(name) for name in (names.LANDING, names.PROCESSED)}
         missing = sorted(name for name in wanted | buckets if not self.environment.get(name))
         if missing:
-            told = ", ".join(missing)
-            raise ConfigurationError(f"{told} is not set", remedy=f"set {told} (docs/settings.md)")
+            missing_names = ", ".join(missing)
+            raise ConfigurationError(f"{missing_names} is not set", remedy=f"set {missing_names} (docs/settings.md)")
         if not self.pipelines:
             raise ConfigurationError("no pipeline has all of its variables", remedy="set them (docs/settings.md)")
         return f"all that {', '.join(pipeline.name for pipeline in self.pipelines)} need are set"
@@ -157,7 +157,7 @@ class EnvironmentChecks:
 
 def runnable(pipelines: Sequence[Pipeline], environment: Mapping[str, str]) -> list[Pipeline]:
     """Return the pipelines for which every variable is set."""
-    return [one for one in pipelines if all(environment.get(name) for name in names.variables_of(one))]
+    return [pipeline for pipeline in pipelines if all(environment.get(name) for name in names.variables_of(pipeline))]
 
 
 def _tables(place: str, variable: str, kind: SourceKind, block: Any, streams: Sequence[Stream]) -> list[Check]:

@@ -39,5 +39,7 @@ def variables_of(pipeline: Pipeline) -> set[str]:
     The URL of a queue is not a secret, so it is not among them.
     """
     sources = {stream.reference for stream in pipeline.streams}
-    documents = {source_name(one.kind.name, one.connection) for one in sources if not one.kind.is_queue}
+    documents = {
+        source_name(reference.kind.name, reference.connection) for reference in sources if not reference.kind.is_queue
+    }
     return {variable_name(name) for name in documents | {WAREHOUSE, warehouse_name(pipeline.warehouse)}}

@@ -102,8 +102,8 @@ def opener(connector: SqlAlchemyConnector) -> Callable[[], Any]:
     """Return a function that opens connections of the driver, one for each call, outside any pool."""
     engine = connector.get_engine(poolclass=NullPool)
     positional, named = engine.dialect.create_connect_args(engine.url)
-    own = {name: named[name] for name in engine.url.query if name in named} | (connector.connect_args or {})
-    arguments = add_verification(engine.url.get_backend_name(), engine.url.host or "", named, own)
+    given = {name: named[name] for name in engine.url.query if name in named} | (connector.connect_args or {})
+    arguments = add_verification(engine.url.get_backend_name(), engine.url.host or "", named, given)
     # Not by the engine, which asks the server first, in a transaction that some poolers do not take.
     return lambda: engine.dialect.connect(*positional, **arguments)
 

@@ -47,7 +47,9 @@ def init(
     path = output or Path(f"{chosen}.py")
 
     async def find_all() -> list[tuple[SourceReference, list[FoundTable]]]:
-        return [(one, await find_tables(one, include or (), exclude or (), sample)) for one in references]
+        return [
+            (reference, await find_tables(reference, include or (), exclude or (), sample)) for reference in references
+        ]
 
     found = run_flow(find_all())
     if path.exists():

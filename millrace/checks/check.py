@@ -59,7 +59,7 @@ def run_checks(places: Sequence[Sequence[Check]]) -> list[CheckOutcome]:
     with ThreadPoolExecutor(PLACES_AT_ONCE) as pool:
         # Each with the settings of Prefect that hold here.
         running = [pool.submit(copy_context().run, _run_place, checks) for checks in places]
-        return [outcome for one in running for outcome in one.result()]
+        return [outcome for task in running for outcome in task.result()]
 
 
 def failed_check(place: str, name: str, does: str, error: MillraceError) -> Check:

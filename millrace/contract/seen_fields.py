@@ -36,11 +36,11 @@ class SeenFields:
 
     def refuse_undated(self, columns: Sequence[Column]) -> None:
         """Raise ConfigurationError when the field that says when a row was changed holds no moments."""
-        stamp = self._stream.capture.stamp
+        time_field = self._stream.capture.stamp
         for column in columns:
-            if stamp and column.path == stamp and column.type.kind not in TIME_KINDS:
+            if time_field and column.path == time_field and column.type.kind not in TIME_KINDS:
                 raise ConfigurationError(
-                    f"stamp {stamp!r} is of type {column.type.kind}",
+                    f"stamp {time_field!r} is of type {column.type.kind}",
                     place=self._stream.place,
                     remedy="use a field of dates; of messages declare its type (types or contract)",
                 )

@@ -94,9 +94,11 @@ def _describe(name: str, value: Any, hint: Any, found: Sequence[Any]) -> tuple[s
     if kinds:
         return (
             f"{name} is {_short.repr(value)}",
-            f"it must be {_one_of(f'an instance of {one.__name__}' for one in kinds)}",
+            f"it must be {_one_of(f'an instance of {kind.__name__}' for kind in kinds)}",
         )
-    expected = dict.fromkeys(_EXPECTED.get(one["type"]) or one["msg"].removeprefix("Input should be ") for one in found)
+    expected = dict.fromkeys(
+        _EXPECTED.get(error["type"]) or error["msg"].removeprefix("Input should be ") for error in found
+    )
     return f"{name} is {_short.repr(value)}", f"it must be {_one_of(expected)}"
 
 

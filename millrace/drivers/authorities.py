@@ -86,7 +86,7 @@ def aws_authorities() -> list[Authority]:
     """Return the authorities for servers on AWS, the one that expires first first."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(AWS_AUTHORITIES)
-    return sorted(map(_authority, context.get_ca_certs()), key=lambda one: (one.until, one.name))
+    return sorted(map(_authority, context.get_ca_certs()), key=lambda authority: (authority.until, authority.name))
 
 
 def _authority(certificate: dict[str, Any]) -> Authority:

@@ -35,9 +35,9 @@ from millrace.lake.batch import (
 from millrace.lake.batch_writer import BatchWriter
 from millrace.lake.manifest import write_manifest, write_refused_manifest
 from millrace.lake.write_behind import WriteBehind
+from millrace.runs.clock_ahead import describe_ahead, measure_ahead
 from millrace.runs.destination import BatchDestination
 from millrace.runs.rejected_keys import count_same_keys, frame_of_keys
-from millrace.runs.stamps import describe_ahead, measure_ahead
 from millrace.sources.chunk import Chunk, ReadFacts
 from millrace.sources.documents import of_contract
 from millrace.warehouse.stream_state import NEVER_LOADED, StreamState
@@ -297,7 +297,7 @@ class Extraction:
         return (
             ()
             if self._read.has_all_columns
-            else tuple(one for name, one in expected.items() if name not in self._columns)
+            else tuple(column for name, column in expected.items() if name not in self._columns)
         )
 
     @property

@@ -45,9 +45,9 @@ async def _collection(database: Any, name: str, sample_documents: int) -> FoundT
     ]
     types: dict[str, Counter[str]] = defaultdict(Counter)
     inner: dict[str, set[str]] = defaultdict(set)
-    async for one in collection.aggregate(typed):
-        types[one["name"]][one["type"]] += 1
-        inner[one["name"]].update(one["inner"])
+    async for field in collection.aggregate(typed):
+        types[field["name"]][field["type"]] += 1
+        inner[field["name"]].update(field["inner"])
     return FoundTable(
         database.name,
         name,

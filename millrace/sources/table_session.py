@@ -158,15 +158,15 @@ def check_declared(stream: Stream, columns: tuple[SourceColumn, ...]) -> None:
     Raises ConfigurationError for a cursor column that is no timestamp.
     """
     by_path = {column.column.path: column.column for column in columns}
-    stamp = stream.capture.stamp
-    for path in (*stream.keys, *filter(None, [stamp])):
+    cursor_column = stream.capture.cursor_column
+    for path in (*stream.keys, *filter(None, [cursor_column])):
         if path not in by_path:
             raise SourceMissing(
                 f"there is no column {path!r}", place=stream.place, remedy=f"choose from {', '.join(by_path)}"
             )
-    if stamp and (kind := by_path[stamp].type.kind) not in CURSOR_KINDS:
+    if cursor_column and (kind := by_path[cursor_column].type.kind) not in CURSOR_KINDS:
         raise ConfigurationError(
-            f"cursor {stamp!r} is of type {kind}",
+            f"cursor {cursor_column!r} is of type {kind}",
             place=stream.place,
             remedy="use a timestamp that every insert and update sets",
         )

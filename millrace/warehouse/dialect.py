@@ -101,8 +101,8 @@ class Dialect:
         ``<>`` does not see blanks at the end of a text or the sign of a zero: these have conditions of their own.
         """
         form = self.compared.get(data_type.kind, "{}")
-        one, other = form.format(stored), form.format(arriving)
-        conditions = [f"{one} <> {other}", f"{stored} IS NULL AND {arriving} IS NOT NULL"]
+        stored_form, arriving_form = form.format(stored), form.format(arriving)
+        conditions = [f"{stored_form} <> {arriving_form}", f"{stored} IS NULL AND {arriving} IS NOT NULL"]
         conditions.append(f"{stored} IS NOT NULL AND {arriving} IS NULL")
         if data_type.kind is Kind.TEXT:
             conditions.append(f"octet_length({stored}) <> octet_length({arriving})")

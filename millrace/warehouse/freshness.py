@@ -44,17 +44,17 @@ def measure_freshness(
     Return None for a first load, a backfill, and a target whose cursor column is no time. ``position`` is where the
     read before this one ended.
     """
-    is_stamped = any(column.name == target.cursor_column and column.type.kind in TIME_KINDS for column in batch.columns)
-    if not is_stamped or not batch.written or position is None or batch.progress.position is None:
+    has_times = any(column.name == target.cursor_column and column.type.kind in TIME_KINDS for column in batch.columns)
+    if not has_times or not batch.written or position is None or batch.progress.position is None:
         return None
     with connection.cursor() as cursor:
-        # Redshift gives whole seconds of a stamp, so that the bound must be one too.
+        # Redshift gives whole seconds of a time, so that the position must be cut to them too.
         since = floor(datetime.fromisoformat(position).timestamp())
         kinds = {column.name: column.type.kind for column in batch.columns}
         cursor.execute(_find_changed_times(target, kinds.get(target.cursor_column), since))
-        stamped, silent, *stamps = cursor.fetchone()
+        stamped, silent, *times = cursor.fetchone()
     visible = batch.read_at.timestamp() + (visible_at - batch.begun_at).total_seconds()
-    ages = [None if stamp is None else round(max(visible - float(stamp), 0.0), 3) for stamp in stamps]
+    ages = [None if changed_at is None else round(max(visible - float(changed_at), 0.0), 3) for changed_at in times]
     return Freshness(stamped, silent, *ages)
 
 
@@ -67,12 +67,12 @@ def _find_changed_times(target: Target, kind: Kind | None, since: float) -> str:
     at = quote(target.cursor_column)
     if target.time_zone and kind is Kind.TIMESTAMP:
         at = f"({at} AT TIME ZONE {literal(target.time_zone)})"
-    stamp = f"EXTRACT(EPOCH FROM {at})::DOUBLE PRECISION"
+    seconds = f"EXTRACT(EPOCH FROM {at})::DOUBLE PRECISION"
     fresh = f"CASE WHEN at >= {since!r} THEN at END"
     percentiles = ", ".join(
         f"percentile_cont({share}) WITHIN GROUP (ORDER BY {fresh})" for share in (MIDDLE_SHARE, OLDEST_SHARE)
     )
     return (
         f"SELECT count({fresh}), count(*) - count({fresh}), {percentiles}, min({fresh}) "
-        f"FROM (SELECT {stamp} AS at FROM {quote(target.temporary.changed_rows)}) AS stamped"
+        f"FROM (SELECT {seconds} AS at FROM {quote(target.temporary.changed_rows)}) AS stamped"
     )
