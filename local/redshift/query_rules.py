@@ -42,7 +42,7 @@ def check_late_binding(statement: Sequence[Token]) -> None:
 
 def _check_nodes(statement: Sequence[Token], read: Sequence[Relation]) -> None:
     of_users = any(relation.is_of_users for relation in read)
-    called = {token.key for token in _called(statement)}
+    called = {token.key for token in _find_called(statement)}
     written = any(token.key in ("INSERT", "UPDATE", "DELETE") for token in statement[:1])
     if (of_users or (written and "GENERATE_SERIES" in called)) and (leader := called & LEADER_FUNCTIONS):
         raise RedshiftError(
@@ -67,7 +67,7 @@ def _system_tables(read: Sequence[Relation]) -> bool:
     return any(not relation.is_catalog and not relation.is_of_users for relation in read)
 
 
-def _called(statement: Sequence[Token]) -> Iterator[Token]:
+def _find_called(statement: Sequence[Token]) -> Iterator[Token]:
     for position, token in enumerate(statement):
         is_called = [one.key for one in statement[position + 1 : position + 2]] == ["("]
         is_part = position > 0 and statement[position - 1].key in (".", "AS") and not _is_catalog(statement, position)

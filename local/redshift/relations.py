@@ -39,7 +39,7 @@ class Relation:
 def relations(statement: Sequence[Token]) -> list[Relation]:
     """Return every table that the statement reads at any depth; queries of WITH are left out."""
     named = _named_queries(statement)
-    return [found for found in _found(statement) if found.schema or found.name not in named]
+    return [found for found in _find_all(statement) if found.schema or found.name not in named]
 
 
 def _named_queries(statement: Sequence[Token]) -> set[str]:
@@ -65,7 +65,7 @@ def _opening(statement: Sequence[Token], closing: int) -> int:
     return 0
 
 
-def _found(statement: Sequence[Token]) -> Iterator[Relation]:
+def _find_all(statement: Sequence[Token]) -> Iterator[Relation]:
     opened: list[str] = [""]
     for position, token in enumerate(statement):
         if token.key == "(":
@@ -73,10 +73,10 @@ def _found(statement: Sequence[Token]) -> Iterator[Relation]:
         elif token.key == ")" and len(opened) > 1:
             opened.pop()
         elif token.key in READS and opened[-1] not in NOT_OF_QUERIES:
-            yield from _listed(statement, position + 1)
+            yield from _read_list(statement, position + 1)
 
 
-def _listed(statement: Sequence[Token], position: int) -> Iterator[Relation]:
+def _read_list(statement: Sequence[Token], position: int) -> Iterator[Relation]:
     """Return the relations from here on, as far as commas go on."""
     while position < len(statement):
         relation, position = _relation(statement, position)
