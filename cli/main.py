@@ -263,12 +263,15 @@ def doctor(
         typer.Option("--pipeline", help="What must run (repeatable).", show_default="all whose variables are set"),
     ] = None,
     as_json: AsJson = False,
+    as_json_lines: Annotated[
+        bool, typer.Option("--json-lines", help="Print a line of JSON for each check, and one with their number.")
+    ] = False,
 ) -> None:
     """Check every server, right, bucket, queue and block that runs need, and name what fixes each fault."""
     from millrace.blocks.checks import EnvironmentChecks, runnable
     from millrace.blocks.prefect_checks import prefect_checks
     from millrace.checks.check import Result, run_checks
-    from millrace.cli.show import print_json, print_outcomes
+    from millrace.cli.show import print_json, print_json_lines, print_outcomes
     from millrace.declaration.find import find_pipeline, pipeline_names
 
     try:
@@ -277,7 +280,10 @@ def doctor(
         fail(error)
     places = EnvironmentChecks(os.environ, found if pipeline else runnable(found, os.environ)).places()
     outcomes = run_checks([*places, prefect_checks(os.environ)])
-    print_json(outcomes) if as_json else print_outcomes(outcomes)
+    if as_json_lines:
+        print_json_lines([*outcomes, {"outcomes": len(outcomes)}])
+    else:
+        print_json(outcomes) if as_json else print_outcomes(outcomes)
     if any(outcome.result is Result.WRONG for outcome in outcomes):
         raise typer.Exit(FAILED)
 

@@ -43,6 +43,11 @@ def print_json(value: Any) -> None:
     sys.stdout.write(escape_json(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()) + "\n")
 
 
+def print_json_lines(values: Sequence[Any]) -> None:
+    """Print each value as one line of JSON."""
+    sys.stdout.writelines(f"{escape_json(orjson.dumps(value).decode())}\n" for value in values)
+
+
 def print_lines(lines: Sequence[str]) -> None:
     """Print lines of text, with control characters escaped."""
     sys.stdout.writelines(f"{escape_unprintable(line)}\n" for line in lines)

@@ -1,4 +1,4 @@
-"""``python -m infra.deploy up|diff|status|down --env NAME``: deploy, compare, inspect or delete an environment.
+"""``python -m infra.deploy up|diff|check|status|down --env NAME``: deploy, compare, check or delete an environment.
 
 `up` may be repeated, and continues where an earlier one ended: each step looks at what exists and changes what differs.
 Exit codes: 0 done, 1 something failed (`status`: something does not work), 2 the request or a setting is wrong.
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import chain
 from typing import Annotated
 
 import typer
@@ -20,13 +21,17 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from infra import cloudformation, status, teardown
+from infra import image as images
 from infra.change import Action, StackChange
+from infra.check import check
 from infra.cloud_environment import CloudEnvironment, translate_cloud_errors
-from infra.release import bring_up, of_lines, preview, task_variables
+from infra.release import bring_up, check_tasks, of_lines, preview, task_variables
 from infra.settings import read_settings
 from millrace.base.errors import ConfigurationError, MillraceError
 from millrace.base.escaping import escape_unprintable
 from millrace.blocks.bootstrap import remove
+from millrace.checks.check import Result
+from millrace.cli.show import print_json, print_outcomes
 from millrace.flows.automations import remove_automations
 
 FAILED, WRONG_REQUEST = 1, 2
@@ -51,15 +56,35 @@ SetSecrets = Annotated[
 
 
 @application.command()
-def up(env: Environment, image: Image = None, set_secrets: SetSecrets = False, as_json: AsJson = False) -> None:
-    """Create and update everything until it is as the code says."""
+def up(
+    env: Environment,
+    image: Image = None,
+    set_secrets: SetSecrets = False,
+    with_check: Annotated[bool, typer.Option("--check/--no-check", help="Check at the end what runs need.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Create and update everything until it is as the code says, then check from within what runs need."""
     with _cloud_environment(env) as cloud, _progress() as say:
         changes = []
-        for change in bring_up(cloud, image, set_secrets, say):
+        steps = (bring_up(cloud, image, set_secrets, say), check_tasks(cloud, image, say) if with_check else ())
+        for change in chain.from_iterable(steps):
             changes.append(change)
             if not as_json:
                 _print_change(change)
         _conclude(changes, as_json, "done")
+
+
+@application.command(name="check")
+def run_check(env: Environment, image: Image = None, as_json: AsJson = False) -> None:
+    """Check from a task on ECS every server, right, bucket, queue and block that runs need."""
+    with _cloud_environment(env) as cloud, _progress() as say:
+        if not cloud.outputs:
+            raise ConfigurationError(
+                "it is not there", place=f"stack {cloud.settings.stack_name}", remedy="`python -m infra.deploy up`"
+            )
+        outcomes = check(cloud, images.image_name(cloud, image) if image else None, say)
+    print_json(outcomes) if as_json else print_outcomes(outcomes)
+    raise typer.Exit(FAILED if any(outcome.result is Result.WRONG for outcome in outcomes) else 0)
 
 
 @application.command()

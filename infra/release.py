@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from infra import cloudformation
 from infra import image as images
 from infra.change import Action, StackChange, of_line
+from infra.check import check
 from infra.cloud_environment import CloudEnvironment
 from infra.cloudformation import Progress
 from infra.deployments import apply_deployments
@@ -21,6 +22,7 @@ from infra.settings import runnable
 from millrace.blocks.bootstrap import bootstrap
 from millrace.blocks.names import variables_of
 from millrace.blocks.reference import reference
+from millrace.checks.check import Result
 from millrace.declaration.find import find_pipeline
 from millrace.flows.automations import apply_automations, declared_promises
 
@@ -30,7 +32,7 @@ Step = Callable[[], list[StackChange]]
 def bring_up(cloud: CloudEnvironment, chosen: str | None, set_secrets: bool, say: Progress) -> Iterator[StackChange]:
     """Create or update everything; yield each change when it is made.
 
-    ``chosen`` is another image than that of this commit. The worker comes last, because it needs all other parts.
+    ``chosen`` is another image than that of this commit.
     """
     say("stack")
     running = cloudformation.worker_image(cloud)
@@ -40,9 +42,19 @@ def bring_up(cloud: CloudEnvironment, chosen: str | None, set_secrets: bool, say
     for name, step in _steps(cloud, wanted, set_secrets=set_secrets, dry_run=False):
         say(name)
         yield from step()
-    if cloud.settings.worker and wanted != running:
-        say("worker")
-        yield from cloudformation.apply_stack(cloud, wanted, progress=say)
+        if name == "work pool" and cloud.settings.worker and wanted != running:
+            # Before blocks, deployments and automations, so that nothing which Prefect refuses keeps it from running.
+            say("worker")
+            yield from cloudformation.apply_stack(cloud, wanted, progress=say)
+
+
+def check_tasks(cloud: CloudEnvironment, chosen: str | None, say: Progress) -> Iterator[StackChange]:
+    """Check from within the environment what runs need, and yield what is left to do."""
+    say("check")
+    for outcome in check(cloud, images.image_name(cloud, chosen), say):
+        if outcome.result is Result.WRONG:
+            name, detail = f"{outcome.place}: {outcome.name}", f"{outcome.found}. Remedy: {outcome.remedy}"
+            yield StackChange("check", name, Action.LEFT, detail)
 
 
 def preview(cloud: CloudEnvironment, chosen: str | None, say: Progress) -> Iterator[StackChange]:

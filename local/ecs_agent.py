@@ -34,6 +34,8 @@ STOP_SECONDS = 30
 CONTAINER_VARIABLE = "MILLRACE_CONTAINER"
 """Set in every process of a container, wherever it was moved to since: the id of its task."""
 SIGNALLED_EXIT_CODE = 128
+LOG_LINES = 1_000
+"""The last lines of a log that are sent; a request takes no more than 10,000 events."""
 
 
 class CannotStart(Exception):
@@ -47,6 +49,9 @@ class Container:
     identifier: str
     popen: subprocess.Popen[bytes]
     stop_seconds: int
+    log_path: Path
+    log_place: Mapping[str, str] | None
+    """Group and stream in CloudWatch that the log belongs to; None: the container has no awslogs."""
     killed_after: float = field(default=0.0)
 
     def stop(self) -> None:
@@ -85,6 +90,7 @@ class Agent:
         for task_arn, container in list(self.containers.items()):
             if (code := container.exit_code()) is not None:
                 del self.containers[task_arn]
+                self._send_log(container)
                 self._stop_task(task_arn, code)
             elif task_arn not in wanted:
                 container.stop()
@@ -109,7 +115,7 @@ class Agent:
         if container["image"] not in self.images:
             raise CannotStart(f"CannotPullContainerError: failed to resolve ref {container['image']}: not found")
         identifier = task["taskArn"].rpartition("/")[2]
-        overrides = task["overrides"]["containerOverrides"][0]
+        overrides = next(iter(task["overrides"]["containerOverrides"]), {})
         home = self.directory / identifier
         home.mkdir(parents=True)
         variables = {
@@ -120,7 +126,19 @@ class Agent:
             "PREFECT_HOME": str(home / "prefect"),
         }
         popen = _process(overrides.get("command") or container["command"], variables, home)
-        return Container(identifier, popen, container.get("stopTimeout", STOP_SECONDS))
+        log_place = _log_place(container, identifier)
+        return Container(identifier, popen, container.get("stopTimeout", STOP_SECONDS), home / "log", log_place)
+
+    def _send_log(self, container: Container) -> None:
+        """Write what the container printed to where its definition says, as the log driver of AWS does."""
+        if container.log_place is None:
+            return
+        client, lines = boto3.client("logs"), container.log_path.read_text(errors="replace").splitlines()
+        now = int(time.time() * 1000)
+        events = [{"timestamp": now, "message": line} for line in lines[-LOG_LINES:] if line]
+        client.create_log_stream(**container.log_place)
+        if events:
+            client.put_log_events(**container.log_place, logEvents=events)
 
     def _secret(self, arn: str) -> str:
         try:
@@ -183,6 +201,15 @@ def _machine(identifier: str, home: Path) -> dict[str, str]:
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     role = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     return role | {CONTAINER_VARIABLE: identifier, "PATH": programs, "HOME": str(home), "LANG": "C.UTF-8"}
+
+
+def _log_place(container: Mapping[str, Any], identifier: str) -> dict[str, str] | None:
+    logging = container.get("logConfiguration") or {}
+    options = logging.get("options", {})
+    if logging.get("logDriver") != "awslogs" or "awslogs-stream-prefix" not in options:
+        return None
+    stream = f"{options['awslogs-stream-prefix']}/{container['name']}/{identifier}"
+    return {"logGroupName": options["awslogs-group"], "logStreamName": stream}
 
 
 def _pairs(variables: Sequence[Mapping[str, str]]) -> dict[str, str]:

@@ -61,6 +61,8 @@ class Trial:
     def run(self, *arguments: str, exit_code: int = 0, **variables: str) -> str:
         """Everything the command said."""
         file = self.directory / "trial.toml"
+        # Nothing here runs tasks; tests/ecs has an agent that does.
+        arguments = (*arguments, "--no-check") if arguments[0] == "up" else arguments
         done = CliRunner().invoke(
             application, [arguments[0], "--env", str(file), *arguments[1:]], env=self.variables | variables
         )

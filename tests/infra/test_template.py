@@ -157,6 +157,7 @@ def test_flows_delete_nothing_but_messages_and_use_the_lake_the_queue_and_the_to
     assert set(rights("TaskRole")) == {
         "s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload",
         "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:SendMessage", "sns:Publish",
+        "sqs:GetQueueAttributes", "sns:GetTopicAttributes",
     }  # fmt: skip
 
 

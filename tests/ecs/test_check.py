@@ -1,0 +1,75 @@
+"""``python -m infra.deploy check``: a task on ECS tells what runs would miss, each fault with what fixes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from typer.testing import CliRunner
+
+from infra.deploy import application
+from tests.ecs.chain import Chain
+
+SECRET = "millrace/local/SOURCE_POSTGRES_URL"
+Outcomes = dict[str, dict[str, Any]]
+
+
+def checked(chain: Chain) -> Outcomes:
+    """What the command says, by place and name of the check. Of `totesys` nobody made the tables here."""
+    done = CliRunner().invoke(application, ["check", "--env", "local", "--json"], env=chain.stack.environment())
+    assert done.exit_code == 1, done.output + repr(done.exception)
+    found = json.loads(done.output[done.output.index("[\n") :])
+    return {f"{one['place']}: {one['name']}": one for one in found}
+
+
+def wrong(outcomes: Outcomes) -> set[str]:
+    named = {name for name, one in outcomes.items() if one["result"] == "wrong"}
+    return {name for name in named if not name.startswith("source-postgres-totesys:")}
+
+
+@contextmanager
+def secret_value(chain: Chain, value: str) -> Iterator[None]:
+    """Another value of the secret until the end of this."""
+    client = chain.stack.aws.client("secretsmanager")
+    before = client.get_secret_value(SecretId=SECRET)["SecretString"]
+    client.put_secret_value(SecretId=SECRET, SecretString=value)
+    yield
+    client.put_secret_value(SecretId=SECRET, SecretString=before)
+
+
+def test_what_is_well_is_ok_by_the_secrets_and_variables_of_a_task(chain: Chain) -> None:
+    outcomes = checked(chain)
+    assert wrong(outcomes) == set()
+    names = ("source-postgres: login", "warehouse: copy", "landing: write once", "alerts: topic", "prefect: blocks")
+    assert {outcomes[name]["result"] for name in names} == {"ok"}
+    families = chain.stack.aws.client("ecs").list_task_definitions(familyPrefix="millrace-local-flow-check")
+    assert families["taskDefinitionArns"] == [], "the definition is only for this task"
+
+
+def test_a_wrong_password_is_told_with_the_command_of_this_environment(chain: Chain) -> None:
+    url = chain.stack.environment()["SOURCE_POSTGRES_URL"]
+    user = url.partition("://")[2].partition(":")[0]
+    with secret_value(chain, url.replace(f"{user}:", f"{user}:n0t-the-password-", 1)):
+        outcomes = checked(chain)
+    assert wrong(outcomes) == {"source-postgres: login"}
+    assert "up --env local --set-secrets" in outcomes["source-postgres: login"]["remedy"]
+    assert "n0t-the-password" not in json.dumps(outcomes)
+
+
+def test_a_task_that_does_not_start_is_told_with_its_reason(chain: Chain) -> None:
+    with chain.without_a_secret():
+        done = CliRunner().invoke(application, ["check", "--env", "local"], env=chain.stack.environment())
+    assert done.exit_code == 1
+    assert "unable to pull secrets" in done.output
+    assert "see that every secret has a value" in done.output
+
+
+def test_up_ends_with_what_is_left(chain: Chain) -> None:
+    url = chain.stack.environment()["SOURCE_POSTGRES_URL"].replace("@127.0.0.1", "@nowhere.invalid")
+    with secret_value(chain, url):
+        done = CliRunner().invoke(application, ["up", "--env", "local"], env=chain.stack.environment())
+    assert done.exit_code == 0, done.output
+    assert "! check source-postgres: address: left (the name nowhere.invalid is not known here. Remedy:" in done.output
+    assert done.output.endswith("No change.\n")
