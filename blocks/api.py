@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import httpx
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL
+from prefect.settings import PREFECT_API_URL, PREFECT_CLOUD_API_URL
 
 from millrace.base.errors import ConfigurationError, MillraceError, Unreachable
 from millrace.base.redact import redact
@@ -43,6 +43,11 @@ async def check_api() -> None:
                 f"what answers at {_address()} is not Prefect's API ({answer})", place=PLACE, remedy=_SERVER
             )
         raise translated_error from None
+
+
+def is_on_cloud() -> bool:
+    """Return whether the API is that of Prefect Cloud."""
+    return str(PREFECT_API_URL.value() or "").startswith(str(PREFECT_CLOUD_API_URL.value()))
 
 
 @contextmanager

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from prefect.settings import PREFECT_API_URL, PREFECT_CLOUD_API_URL
+from prefect.settings import PREFECT_API_URL
 
 from millrace.base.errors import ConfigurationError
 from millrace.blocks.alerts import load_channels
-from millrace.blocks.api import api_errors, check_api
+from millrace.blocks.api import api_errors, check_api, is_on_cloud
 from millrace.blocks.environment import make_blocks
 from millrace.blocks.load import load
 from millrace.blocks.sns import SnsNotification
@@ -25,11 +25,6 @@ def prefect_checks(environment: Mapping[str, str]) -> list[Check]:
         Check(PLACE, "blocks", "Loads every block that the variables describe.", lambda: _load_blocks(environment)),
         Check(PLACE, "alerts", "Looks for channels that reach somebody.", _find_channels),
     ]
-
-
-def is_on_cloud() -> bool:
-    """Return whether the API is that of Prefect Cloud."""
-    return str(PREFECT_API_URL.value() or "").startswith(str(PREFECT_CLOUD_API_URL.value()))
 
 
 def _ask_api() -> str:

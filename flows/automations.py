@@ -15,20 +15,27 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import httpx
+from prefect.blocks.abstract import NotificationBlock
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.events.schemas.automations import Automation, AutomationCore
 
 from millrace.base.errors import MillraceError
+from millrace.base.redact import redact
 from millrace.blocks import names as documents
 from millrace.blocks.alerts import load_channels
-from millrace.blocks.api import api_errors
+from millrace.blocks.api import api_errors, is_on_cloud
+from millrace.blocks.sns import SnsNotification
 from millrace.declaration.find import find_pipeline, pipeline_names
 from millrace.flows.automation_rules import FLOWS, PREFIX, Patience, Watched, declare_automations
 from millrace.tasks.events import emit_watched
 
 TRANSFORM = "transform"
 PAGE = 200
+REFUSED = frozenset({402, 403})
+"""Statuses by which Prefect Cloud refuses what a plan or the role of a key does not allow."""
+LENGTH_SHOWN = 200
 
 
 async def apply_automations(
@@ -46,12 +53,12 @@ async def apply_automations(
     """
     promises = declared_promises(pipeline_names()) if fresh_within is None else fresh_within
     with api_errors():
-        channels = [_identifier(block._block_document_id) for block in await load_channels()]
+        channels = [_identifier(block._block_document_id) for block in await _find_channels()]
         async with get_client() as client:
             watched = Watched(channels, await _find_transforms(client), promises, flows, patience or Patience())
             lines = await _apply(client, list(declare_automations(watched)), dry_run=dry_run)
     if not channels:
-        return [*lines, f"no alert is sent: there is no notification block named `{documents.ALERTS}`"]
+        return [*lines, f"no alert is sent: {_missing_channel()}"]
     for pipeline in promises if not dry_run else ():
         emit_watched(pipeline)
     return lines
@@ -69,6 +76,21 @@ def declared_promises(pipelines: Iterable[str]) -> dict[str, timedelta]:
     return {pipeline.name: pipeline.fresh_within for pipeline in found if pipeline.fresh_within is not None}
 
 
+async def _find_channels() -> list[NotificationBlock]:
+    """Return the channels that Prefect's server can send through; Prefect Cloud runs no block type of ours."""
+    found = await load_channels()
+    return [one for one in found if not isinstance(one, SnsNotification)] if is_on_cloud() else found
+
+
+def _missing_channel() -> str:
+    if is_on_cloud():
+        return (
+            "Prefect Cloud runs no block type of ours; save a Slack, Microsoft Teams, PagerDuty or Email block named "
+            f"`{documents.ALERTS}`"
+        )
+    return f"there is no notification block named `{documents.ALERTS}`"
+
+
 async def _find_transforms(client: PrefectClient) -> dict[str, UUID]:
     """Return the deployments of the flow `transform` by name, which is that of the pipeline."""
     only = FlowFilter(name=FlowFilterName(any_=[TRANSFORM]))
@@ -77,10 +99,19 @@ async def _find_transforms(client: PrefectClient) -> dict[str, UUID]:
 
 async def _apply(client: PrefectClient, wanted: Sequence[AutomationCore], *, dry_run: bool) -> list[str]:
     stored = await _read_stored(client)
-    lines = [
-        f"{await _save(client, automation, stored.pop(automation.name, []), dry_run=dry_run)} {automation.name}"
-        for automation in wanted
-    ]
+    lines = []
+    for one in wanted:
+        try:
+            lines.append(f"{await _save(client, one, stored.pop(one.name, []), dry_run=dry_run)} {one.name}")
+        except httpx.HTTPStatusError as error:
+            # What the plan of Prefect Cloud or the role of the key does not allow; the others may be allowed.
+            if error.response.status_code not in REFUSED:
+                raise
+            answer = redact(error.response.text[:LENGTH_SHOWN])
+            lines.append(
+                f"the automation `{one.name}` is refused (HTTP {error.response.status_code}: {answer}): see what the "
+                "plan of Prefect and the role of the key allow"
+            )
     for automation in (automation for unwanted in stored.values() for automation in unwanted):
         if not dry_run:
             await client.delete_automation(automation.id)

@@ -22,12 +22,14 @@ from infra import work_pool
 from infra.change import Action, StackChange
 from infra.cloud_environment import CloudEnvironment
 from infra.commands import ROOT, output
+from millrace.base.errors import FatalError
 from millrace.blocks.names import variables_of
 from millrace.declaration.find import find_pipeline
 
 FILE = ROOT / "prefect.yaml"
 KIND = "deployment"
 SAMPLE_DATA = "sample-data"
+_REFUSED = re.compile(r"Client error '(402|403)|HTTP (402|403)")
 _VARIABLE = re.compile(r"\{\{ \$(\w+) \}\}")
 
 
@@ -85,7 +87,8 @@ def apply_deployments(cloud: CloudEnvironment, image: str, *, dry_run: bool = Fa
             changes.append(StackChange(KIND, one.name, action, ", ".join(difference)))
             differing += [(one, stored)] if action is not Action.UNCHANGED else []
         if differing and not dry_run:
-            _deploy([one.pattern for one, _ in differing], image)
+            if refusal := _deploy([one.pattern for one, _ in differing], image):
+                return [StackChange(KIND, ", ".join(one.name for one, _ in differing), Action.LEFT, refusal)]
             for one in (one for one, stored in differing if stored is None and cloud.settings.schedules == "paused"):
                 _pause(client, one.name)
     return changes
@@ -148,9 +151,16 @@ def _pause(client: SyncPrefectClient, name: str) -> None:
         client.update_deployment_schedule(deployment.id, schedule.id, active=False)
 
 
-def _deploy(patterns: Sequence[str], image: str) -> None:
+def _deploy(patterns: Sequence[str], image: str) -> str:
+    """Deploy; return why the plan of Prefect Cloud or the role of the key refuses it, or ''."""
     names = [argument for pattern in patterns for argument in ("--name", pattern)]
-    output(sys.executable, "-m", "prefect", "--no-prompt", "deploy", *names, variables=_release(image))
+    try:
+        output(sys.executable, "-m", "prefect", "--no-prompt", "deploy", *names, variables=_release(image))
+    except FatalError as error:
+        if not _REFUSED.search(error.problem):
+            raise
+        return f"{error.problem}. Remedy: see what the plan of Prefect and the role of the key allow"
+    return ""
 
 
 @cache

@@ -17,8 +17,10 @@ from infra.cloud_environment import CloudEnvironment
 from infra.cloudformation import Progress
 from infra.deployments import apply_deployments
 from infra.pool import apply_pool, template
+from infra.preconditions import apply_preconditions
 from infra.secret_values import apply_secrets
 from infra.settings import runnable
+from millrace.base.errors import ConfigurationError
 from millrace.blocks.bootstrap import bootstrap
 from millrace.blocks.names import variables_of
 from millrace.blocks.reference import reference
@@ -34,6 +36,8 @@ def bring_up(cloud: CloudEnvironment, chosen: str | None, set_secrets: bool, say
 
     ``chosen`` is another image than that of this commit.
     """
+    say("preconditions")
+    yield from apply_preconditions(cloud)
     say("stack")
     running = cloudformation.worker_image(cloud)
     yield from cloudformation.apply_stack(cloud, running, progress=say)
@@ -59,6 +63,7 @@ def check_tasks(cloud: CloudEnvironment, chosen: str | None, say: Progress) -> I
 
 def preview(cloud: CloudEnvironment, chosen: str | None, say: Progress) -> Iterator[StackChange]:
     """Yield what `bring_up` would do."""
+    yield from apply_preconditions(cloud, dry_run=True)
     say("stack")
     if not cloud.outputs:
         yield from cloudformation.apply_stack(cloud, "", dry_run=True)
@@ -83,7 +88,11 @@ def _steps(cloud: CloudEnvironment, wanted: str, *, set_secrets: bool, dry_run: 
 def _automations(cloud: CloudEnvironment, dry_run: bool) -> list[StackChange]:
     """Apply the automations, with freshness alerts only for pipelines that can run."""
     promises = declared_promises(runnable(cloud.settings.pipelines, cloud.secret_arns))
-    return of_lines("automation", asyncio.run(apply_automations(fresh_within=promises, dry_run=dry_run)))
+    try:
+        return of_lines("automation", asyncio.run(apply_automations(fresh_within=promises, dry_run=dry_run)))
+    except ConfigurationError as error:
+        # The key may not see automations: everything else runs without them.
+        return [StackChange("automations", "", Action.LEFT, str(error))]
 
 
 def task_variables(cloud: CloudEnvironment) -> dict[str, str]:

@@ -26,7 +26,10 @@ def apply_secrets(cloud: CloudEnvironment, *, overwrite: bool, dry_run: bool = F
     if cloud.settings.prefect_credential != "none":
         given[cloud.settings.prefect_credential] = cloud.prefect_credential()
     return [
-        _apply(cloud, client, variable, value, overwrite=overwrite, dry_run=dry_run)
+        # The operator's own key of Prefect, from the profile, must not replace production's by the way.
+        _apply(
+            cloud, client, variable, value, overwrite=overwrite and bool(cloud.variables.get(variable)), dry_run=dry_run
+        )
         for variable, value in given.items()
     ]
 

@@ -14,6 +14,8 @@ from millrace.base.errors import ConfigurationError
 from millrace.blocks.names import variables_of
 from millrace.declaration.find import find_pipeline, pipeline_names
 
+SERVERLESS_ZONES = 3
+"""How many zones the subnets of Redshift Serverless must be in, with enhanced VPC routing."""
 ENVIRONMENTS = Path(__file__).with_name("environments")
 
 

@@ -115,7 +115,7 @@ class Agent:
         if container["image"] not in self.images:
             raise CannotStart(f"CannotPullContainerError: failed to resolve ref {container['image']}: not found")
         identifier = task["taskArn"].rpartition("/")[2]
-        overrides = next(iter(task["overrides"]["containerOverrides"]), {})
+        overrides: dict[str, Any] = next(iter(task["overrides"]["containerOverrides"]), {})
         home = self.directory / identifier
         home.mkdir(parents=True)
         variables = {

@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
+import httpx
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolUpdate
-from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, PREFECT_HOME, temporary_settings
+from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, PREFECT_CLOUD_API_URL, PREFECT_HOME, temporary_settings
 from prefect.utilities.asyncutils import run_coro_as_sync
 from typer.testing import CliRunner
 
 from infra import cloudformation, image, work_pool
 from infra.deploy import application
+from infra.deployments import read_stored
 from local.prefect_server import launch_prefect_server, wait_for_prefect_server
+from local.processes import LOCALHOST
 from local.stack import Stack
 from tests.conftest import drain
 
@@ -42,6 +48,7 @@ URLS = {
 ROTATED = {"SOURCE_POSTGRES_URL": f"postgresql://reader:{SECRET}-2@db.example.com/bank"}
 REPOSITORY = "123456789012.dkr.ecr.us-east-1.amazonaws.com/millrace-trial"
 COMMIT = "c0ffee" * 6 + "c0ff"
+NOT_PASSED_ON = {"host", "content-length", "accept-encoding", "connection"}
 BUILDER = """#!/bin/sh
 echo "$@" >> {directory}/asked
 test ! -e {directory}/broken || {{ echo "no space left" >&2; exit 1; }}
@@ -93,11 +100,54 @@ class Trial:
         found = self.aws("cloudformation").describe_stacks(StackName="millrace-trial")["Stacks"][0]["Outputs"]
         return {one["OutputKey"]: one["OutputValue"] for one in found}
 
+    def remove_one_of_each(self) -> None:
+        """Delete a deployment and an automation."""
+        if deployment := read_stored(self.client, "replicate/stori"):
+            self.client.delete_deployment(deployment.id)
+        for automation in self.client.request("POST", "/automations/filter", json={}).json():
+            if automation["name"] == "millrace: crashed":
+                self.client.request("DELETE", "/automations/{id}", path_params={"id": automation["id"]})
+
     def push(self, tag: str) -> None:
         """What the builder would have pushed."""
         self.aws("ecr").put_image(
             repositoryName="millrace-trial", imageTag=tag, imageManifest=json.dumps({"schemaVersion": 2, "tag": tag})
         )
+
+
+@contextmanager
+def refusing(api_url: str, path: str) -> Iterator[str]:
+    """The address of a server that passes everything on to Prefect's, and refuses to create anything at this path."""
+
+    class Refusing(BaseHTTPRequestHandler):
+        def pass_on(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if self.command == "POST" and self.path == path:
+                self.answer(403, b'{"detail": "Your plan allows no more"}', "application/json")
+                return
+            headers = {name: value for name, value in self.headers.items() if name.lower() not in NOT_PASSED_ON}
+            url = api_url.removesuffix("/api") + self.path
+            answer = httpx.request(self.command, url, content=body, headers=headers, timeout=60)
+            self.answer(answer.status_code, answer.content, answer.headers.get("Content-Type", "application/json"))
+
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = pass_on  # noqa: N815 - names of http.server
+
+        def answer(self, status: int, content: bytes, kind: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: Any) -> None:
+            """Keep the output of the tests to what they say."""
+
+    with ThreadingHTTPServer((LOCALHOST, 0), Refusing) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://{LOCALHOST}:{server.server_port}/api"
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +230,10 @@ def test_run_again_it_goes_on_and_makes_the_rest(trial: Trial) -> None:
     assert definition["containerDefinitions"][0]["image"] == f"{REPOSITORY}:{COMMIT}"
 
 
+def test_a_new_account_gets_the_role_of_ecs(trial: Trial) -> None:
+    assert trial.aws("iam").list_roles(PathPrefix="/aws-service-role/ecs.amazonaws.com/")["Roles"]
+
+
 def test_the_image_is_built_and_pushed_once_with_a_login(trial: Trial) -> None:
     build, login, password_and_push = (trial.directory / "asked").read_text().splitlines()
     assert build.startswith("build --platform linux/amd64")
@@ -204,10 +258,32 @@ def test_the_second_time_nothing_changes_whatever_is_set_in_the_terminal(trial: 
     assert trial.run("up", **ROTATED).endswith("No change.\n")
 
 
-def test_a_secret_is_replaced_when_it_is_said(trial: Trial) -> None:
-    assert trial.changes("up", "--set-secrets", **ROTATED) == {"secret SOURCE_POSTGRES_URL": "updated"}
+def test_a_secret_is_replaced_when_it_is_said_and_the_key_of_prefect_stays(trial: Trial) -> None:
+    """Whoever types it has a key of Prefect Cloud as well, which must not become production's."""
+    with temporary_settings({PREFECT_API_KEY: f"pnu_{SECRET}_of_bob"}):
+        assert trial.changes("up", "--set-secrets", **ROTATED) == {"secret SOURCE_POSTGRES_URL": "updated"}
     stored = trial.aws("secretsmanager").get_secret_value(SecretId="millrace/trial/SOURCE_POSTGRES_URL")
     assert stored["SecretString"] == ROTATED["SOURCE_POSTGRES_URL"]
+
+
+def test_what_prefect_refuses_is_left_and_all_else_is_made(trial: Trial) -> None:
+    """A plan that allows no automations and no deployments: the command goes on to its end."""
+    for refused in ("/api/automations/", "/api/deployments/"):
+        trial.remove_one_of_each()
+        with refusing(trial.variables["PREFECT_API_URL"], refused) as url, temporary_settings({PREFECT_API_URL: url}):
+            said = trial.run("up", PREFECT_API_URL=url)
+        assert "! " in said
+        assert "Your plan allows no more" in said
+        assert "see what the plan of Prefect and the role of the key allow" in said
+    assert trial.changes("up") == {"deployment replicate/stori": "created", "automation millrace: crashed": "created"}
+
+
+def test_on_prefect_cloud_no_automation_has_a_block_of_ours(trial: Trial) -> None:
+    """Prefect Cloud would make it, and tell nobody."""
+    with temporary_settings({PREFECT_CLOUD_API_URL: trial.variables["PREFECT_API_URL"]}):
+        said = trial.run("up")
+    assert "no alert is sent: Prefect Cloud runs no block type of ours; save a Slack" in said
+    assert trial.changes("up")["automation millrace: crashed"] == "created"
 
 
 def test_what_somebody_changed_is_found(trial: Trial) -> None:
