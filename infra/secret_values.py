@@ -22,6 +22,7 @@ def apply_secrets(cloud: CloudEnvironment, *, overwrite: bool, dry_run: bool = F
     A secret that stays without a value is left out of the tasks, because they could not start otherwise.
     """
     client = cloud.client("secretsmanager")
+    cloud.secret_arns |= cloud.settings.secret_arns
     given = {name: cloud.variables.get(name) for name in cloud.settings.secret_variables()}
     if cloud.settings.prefect_credential != "none":
         given[cloud.settings.prefect_credential] = cloud.prefect_credential()

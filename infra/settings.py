@@ -5,9 +5,9 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from infra import work_pool
 from millrace.base.errors import ConfigurationError
@@ -58,8 +58,22 @@ class Settings(BaseModel):
     sample_data: bool = Field(default=False, description="Whether flows may write sample data into the sources.")
     warehouse: Literal["given", "serverless"] = "given"
     warehouse_base_capacity: int = Field(default=8, ge=4, le=1024, description="RPUs of Redshift Serverless.")
+    permissions_boundary: str = Field(default="", description="ARN of the policy that every role must carry.")
+    queue_arns: tuple[str, ...] = Field(default=(), description="Queues that are there, for sources of messages.")
+    repository_arns: tuple[str, ...] = Field(default=(), description="Repositories of images that are there.")
+    secret_arns: dict[str, str] = Field(
+        default_factory=dict, description="Secrets that are there, by variable; their values are URLs."
+    )
+    kms_key_arns: tuple[str, ...] = Field(default=(), description="Keys of KMS of lake, queues and secrets.")
     log_retention_days: int = 30
     alert_email: str = ""
+
+    @model_validator(mode="after")
+    def _check_zones(self) -> Self:
+        """Raise ValueError if Redshift Serverless would have too few subnets; which zones they are in, AWS tells."""
+        if self.warehouse == "serverless" and self.network and len(self.network.subnet_ids) < SERVERLESS_ZONES:
+            raise ValueError(f"Redshift Serverless needs {SERVERLESS_ZONES} subnets in as many zones")
+        return self
 
     @property
     def stack_name(self) -> str:
@@ -67,9 +81,9 @@ class Settings(BaseModel):
         return f"millrace-{self.name}"
 
     def secret_variables(self) -> list[str]:
-        """Variables that have secrets as values, sorted."""
+        """Variables whose values are secrets of the stack, sorted."""
         found = {name for pipeline in self.pipelines for name in variables_of(find_pipeline(pipeline))}
-        return sorted(found | set(self.secrets))
+        return sorted((found | set(self.secrets)) - self.secret_arns.keys())
 
     def parameters(self, *, worker_image: str, prefect_api_url: str) -> dict[str, str]:
         """Return the parameters of the stack. ``worker_image`` is '' until an image is pushed."""
@@ -84,6 +98,11 @@ class Settings(BaseModel):
             "PrefectSecret": self.prefect_credential,
             "WorkPoolName": work_pool.NAME,
             "WorkerImage": worker_image if self.worker else "",
+            "PermissionsBoundary": self.permissions_boundary,
+            "QueueArns": ",".join(self.queue_arns),
+            "RepositoryArns": ",".join(self.repository_arns),
+            "SecretArns": ",".join(sorted(set(self.secret_arns.values()))),
+            "KmsKeyArns": ",".join(self.kms_key_arns),
             "LogRetentionDays": str(self.log_retention_days),
             "AlertEmail": self.alert_email,
             "SampleData": "allowed" if self.sample_data else "refused",

@@ -59,11 +59,11 @@ def test_a_wrong_password_is_told_with_the_command_of_this_environment(chain: Ch
 
 
 def test_a_task_that_does_not_start_is_told_with_its_reason(chain: Chain) -> None:
-    with chain.without_a_secret():
-        done = CliRunner().invoke(application, ["check", "--env", "local"], env=chain.stack.environment())
+    arguments = ["check", "--env", "local", "--image", "millrace:gone"]
+    done = CliRunner().invoke(application, arguments, env=chain.stack.environment())
     assert done.exit_code == 1
-    assert "unable to pull secrets" in done.output
-    assert "see that every secret has a value" in done.output
+    assert "CannotPullContainerError: failed to resolve ref millrace:gone: not found" in done.output
+    assert "Remedy: see that the image is there, and that the tasks' subnets lead to ECR" in done.output
 
 
 def test_up_ends_with_what_is_left(chain: Chain) -> None:

@@ -31,14 +31,16 @@ def test_the_stack_gets_every_parameter_that_it_has(name: str) -> None:
 
 
 def test_production_asks_for_what_its_pipelines_connect_to() -> None:
-    assert read_settings("prod").secret_variables() == [
-        "SOURCE_MONGO_URL",
-        "SOURCE_MYSQL_STOCKS_URL",
-        "SOURCE_POSTGRES_TOTESYS_URL",
-        "SOURCE_POSTGRES_URL",
-        "WAREHOUSE_STOCKS_URL",
-        "WAREHOUSE_URL",
-    ]
+    assert read_settings("prod").secret_variables() == ["SOURCE_MONGO_URL", "SOURCE_POSTGRES_URL", "WAREHOUSE_URL"]
+
+
+def test_a_secret_that_is_there_is_not_made_again(tmp_path: Path) -> None:
+    file = tmp_path / "night.toml"
+    arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:warehouse-AbCdEf"
+    file.write_text(f'pipelines = ["stori"]\nsecret_arns = {{ WAREHOUSE_URL = "{arn}" }}\n')
+    settings = read_settings(str(file))
+    assert settings.secret_variables() == ["SOURCE_MONGO_URL", "SOURCE_POSTGRES_URL"]
+    assert settings.parameters(worker_image="", prefect_api_url="")["SecretArns"] == arn
 
 
 def test_a_pipeline_that_names_a_warehouse_cannot_run_without_it() -> None:
@@ -65,6 +67,10 @@ def test_a_network_that_is_there(tmp_path: Path) -> None:
         ("region = [", "this is not TOML"),
         ('pipelines = ["stori", "storri"]', "there is no pipeline 'storri'"),
         ('[network]\nvpc_id = "vpc-1"\nsubnet_ids = []', "network.subnet_ids"),
+        (
+            'warehouse = "serverless"\n[network]\nvpc_id = "vpc-1"\nsubnet_ids = ["subnet-1", "subnet-2"]',
+            "Redshift Serverless needs 3 subnets in as many zones",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_named(tmp_path: Path, text: str, told: str) -> None:
@@ -88,7 +94,8 @@ def test_the_command_names_the_environments_there_are() -> None:
 
 
 def test_blocks_are_made_before_their_secrets_have_values(stack: Stack) -> None:
-    target = CloudEnvironment(read_settings("prod"), stack.aws.environment(), outputs=dict(OUTPUTS))
+    settings = read_settings("prod").model_copy(update={"pipelines": ("stori", "events", "totesys", "stocks")})
+    target = CloudEnvironment(settings, stack.aws.environment(), outputs=dict(OUTPUTS))
     made = {name for name, _ in make_blocks(task_variables(target))}
     assert {"warehouse", "source-postgres", "source-postgres-totesys", "source-mongo", "source-mysql-stocks"} <= made
     assert "warehouse-stocks" in made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -149,20 +150,24 @@ def test_roles_have_no_policies_that_others_write() -> None:
 def test_only_ecs_itself_reads_secrets_and_only_those_of_the_environment() -> None:
     readers = {name for name in of_type("AWS::IAM::Role") if any("secretsmanager:" in one for one in rights(name))}
     assert readers == {"ExecutionRole"}
-    (resource,) = rights("ExecutionRole")["secretsmanager:GetSecretValue"]
-    assert resource["Fn::Sub"].endswith(":secret:millrace/${EnvironmentName}/*")
+    read = [one for one in statements("ExecutionRole") if one["Action"] == "secretsmanager:GetSecretValue"]
+    own, further = [one["Resource"] for one in read]
+    assert own["Fn::Sub"].endswith(":secret:millrace/${EnvironmentName}/*")
+    assert further == {"Fn::Split": [",", {"Ref": "SecretArns"}]}
 
 
 def test_flows_delete_nothing_but_messages_and_use_the_lake_the_queue_and_the_topic() -> None:
     assert set(rights("TaskRole")) == {
         "s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload",
         "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:SendMessage", "sns:Publish",
-        "sqs:GetQueueAttributes", "sns:GetTopicAttributes",
+        "sqs:GetQueueAttributes", "sns:GetTopicAttributes", "kms:Decrypt", "kms:GenerateDataKey",
     }  # fmt: skip
 
 
 def test_the_warehouse_only_reads_the_lake_and_unloads_into_it() -> None:
-    assert set(rights("WarehouseRole")) == {"s3:ListBucket", "s3:GetObject", "s3:PutObject"}
+    assert set(rights("WarehouseRole")) == {
+        "s3:ListBucket", "s3:GetObject", "s3:PutObject", "kms:Decrypt", "kms:GenerateDataKey",
+    }  # fmt: skip
     assert "Results" not in str(rights("WarehouseRole"))
     written = [one["Fn::Sub"] for one in rights("WarehouseRole")["s3:PutObject"]]
     assert written == [f"${{{bucket}.Arn}}/*/{UNLOADED}*" for bucket in ("LandingBucket", "ProcessedBucket")]
@@ -234,6 +239,47 @@ def test_outputs_are_those_that_the_work_pool_and_the_deploy_command_read() -> N
     conditional = {name for name, one in TEMPLATE["Outputs"].items() if "Condition" in one}
     assert set(TEMPLATE["Outputs"]) - conditional == OUTPUTS
     assert set(re.findall(r"\$\{(\w+)\}", BASE_JOB_TEMPLATE.read_text())) <= OUTPUTS
+
+
+@pytest.mark.parametrize("name", of_type("AWS::IAM::Role"))
+def test_every_role_carries_the_boundary_if_there_is_one(name: str) -> None:
+    boundary = {"Fn::If": ["HasBoundary", {"Ref": "PermissionsBoundary"}, {"Ref": "AWS::NoValue"}]}
+    assert properties(name)["PermissionsBoundary"] == boundary
+
+
+@pytest.mark.parametrize("parameter", ["QueueArns", "RepositoryArns", "SecretArns", "KmsKeyArns"])
+def test_what_is_there_already_is_allowed_only_if_it_is_named(parameter: str) -> None:
+    condition = next(name for name, said in TEMPLATE["Conditions"].items() if {"Ref": parameter} in str_refs(said))
+    conditional = [
+        one["Fn::If"]
+        for role in of_type("AWS::IAM::Role")
+        for document in documents(role)
+        for one in document["Statement"]
+        if "Fn::If" in one
+    ]
+    using = [one for one in conditional if one[1].get("Resource") == {"Fn::Split": [",", {"Ref": parameter}]}]
+    assert using
+    assert {one[0] for one in using} == {condition}
+
+
+def str_refs(said: Any) -> list[Any]:
+    """Every value in a condition, at any depth."""
+    inner = said.values() if isinstance(said, dict) else said if isinstance(said, list) else []
+    return [said, *(one for value in inner for one in str_refs(value))]
+
+
+def test_the_policy_of_whoever_deploys_names_every_action_and_only_what_is_of_the_environment() -> None:
+    policy = json.loads((PATH.parent / "deployer_policy.json").read_text())
+    for statement in policy["Statement"]:
+        assert not [action for action in statement["Action"] if "*" in action]
+    of_all = {one["Sid"] for one in policy["Statement"] if one["Resource"] == "*"}
+    assert of_all == {
+        "WhoAmI", "RoleOfEcsInANewAccount", "Network", "ClusterAndItsTasks", "LogInToRegistry",
+        "RedshiftServerlessIfAskedFor",
+    }  # fmt: skip
+    services = {action.partition(":")[0] for one in policy["Statement"] for action in one["Action"]}
+    made = {one["Type"].split("::")[1].lower() for one in RESOURCES.values()}
+    assert made <= services | {"redshiftserverless"}
 
 
 def test_it_fits_into_one_request() -> None:
