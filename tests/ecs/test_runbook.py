@@ -20,8 +20,8 @@ from tests.ecs.chain import Chain
 # The commands are run in the order in which the pages name them.
 pytestmark = pytest.mark.story
 
-# This stack has no MySQL: its secret has no value, and `status` says so. Of `totesys` nobody made the tables, and `check`
-# says so.
+# This stack has no MySQL: its secret has no value, and `status` says so. Nobody made the tables of `totesys`, and
+# `check` says so.
 EXIT_CODES = {"python -m infra.deploy status --env prod": 1, "python -m infra.deploy check --env prod": 1}
 SECRET = "millrace/local/SOURCE_POSTGRES_URL"
 
