@@ -42,7 +42,7 @@ from millrace.checks.warehouse import LoadedWarehouse
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.source_kinds import MYSQL, POSTGRES, SourceKind
 from millrace.declaration.stream import Stream
-from millrace.drivers.mongo_client import CORRECT_THE_BLOCK
+from millrace.drivers.mongo_client import CORRECT_THE_BLOCK, uses_tls
 from millrace.drivers.psycopg_errors import database_errors
 from millrace.drivers.pymysql_errors import mysql_errors
 from millrace.warehouse.dialect import dialect_for
@@ -179,6 +179,6 @@ def _documents(place: str, variable: str, block: MongoDB, streams: Sequence[Stre
         raise ConfigurationError(
             f"the URL is not understood ({type(error).__name__})", place=variable, remedy=CORRECT_THE_BLOCK
         ) from None
-    protocol: Protocol | None = "tls" if parsed["options"].get("tls") else None
+    protocol: Protocol | None = "tls" if uses_tls(block.url.get_secret_value(), parsed["options"]) else None
     server = Server(place, variable, tuple(parsed["nodelist"]), parsed["username"] or "", protocol)
     return DocumentServer(server, block.get_client, streams).checks()

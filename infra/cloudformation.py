@@ -20,6 +20,7 @@ POLL_SECONDS = 2.0
 NOTHING_TO_DO = ("didn't contain changes", "No updates are to be performed")
 ACTIONS = {"Add": Action.CREATED, "Modify": Action.UPDATED, "Dynamic": Action.UPDATED, "Remove": Action.REMOVED}
 KIND = "resource"
+NAMESPACE = "WarehouseNamespace"
 Progress = Callable[[str], None]
 """A function that is called with a line about each step, because a deployment takes minutes."""
 
@@ -124,7 +125,9 @@ def _is_busy(status: str) -> bool:
 def _change_set(cloud: CloudEnvironment, image: str, *, is_new: bool) -> tuple[str, list[StackChange]] | None:
     """Create a change set; return its ARN and its changes, or None if there are none."""
     client = cloud.client("cloudformation")
-    parameters = cloud.settings.parameters(worker_image=image, prefect_api_url=cloud.prefect_api_url)
+    parameters = cloud.settings.parameters(
+        worker_image=image, prefect_api_url=cloud.prefect_api_url, keeps_namespace=_keeps_namespace(cloud)
+    )
     made = client.create_change_set(
         StackName=cloud.settings.stack_name,
         ChangeSetName=f"deploy-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}",
@@ -146,6 +149,26 @@ def _change_set(cloud: CloudEnvironment, image: str, *, is_new: bool) -> tuple[s
     raise ConfigurationError(
         described["StatusReason"], place=f"stack {cloud.settings.stack_name}", remedy="fix its parameters"
     )
+
+
+def _keeps_namespace(cloud: CloudEnvironment) -> bool:
+    """Return whether an earlier stack left the warehouse's namespace, which has a fixed name and holds the tables."""
+    if cloud.settings.warehouse != "serverless":
+        return False
+    name = cloud.settings.stack_name
+    try:
+        cloud.client("redshift-serverless").get_namespace(namespaceName=name)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceNotFoundException":
+            raise
+        return False
+    try:
+        cloud.client("cloudformation").describe_stack_resource(StackName=name, LogicalResourceId=NAMESPACE)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ValidationError":
+            raise
+        return True
+    return False
 
 
 def _resources(client: Any, described: Mapping[str, Any]) -> Iterator[StackChange]:

@@ -18,7 +18,7 @@ from infra.cloudformation import Progress
 from infra.deployments import apply_deployments
 from infra.pool import apply_pool, template
 from infra.preconditions import apply_preconditions
-from infra.secret_values import apply_secrets
+from infra.secret_values import apply_secrets, keep_values
 from infra.settings import runnable
 from millrace.base.errors import ConfigurationError
 from millrace.blocks.bootstrap import bootstrap
@@ -38,6 +38,8 @@ def bring_up(cloud: CloudEnvironment, chosen: str | None, set_secrets: bool, say
     """
     say("preconditions")
     yield from apply_preconditions(cloud)
+    if cloud.outputs:
+        yield from keep_values(cloud, {*cloud.settings.secret_variables(), cloud.settings.prefect_credential})
     say("stack")
     running = cloudformation.worker_image(cloud)
     yield from cloudformation.apply_stack(cloud, running, progress=say)

@@ -6,6 +6,7 @@ terminal must not replace what production uses. No value is ever shown.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -14,6 +15,7 @@ from infra.change import Action, StackChange
 from infra.cloud_environment import CloudEnvironment
 
 KIND = "secret"
+RECOVERY_DAYS = 30
 
 
 def apply_secrets(cloud: CloudEnvironment, *, overwrite: bool, dry_run: bool = False) -> list[StackChange]:
@@ -33,6 +35,35 @@ def apply_secrets(cloud: CloudEnvironment, *, overwrite: bool, dry_run: bool = F
         )
         for variable, value in given.items()
     ]
+
+
+def keep_values(cloud: CloudEnvironment, wanted: Collection[str] = ()) -> list[StackChange]:
+    """Copy the values of secrets that the stack will delete, so that they can be had back for a month.
+
+    CloudFormation deletes a secret without recovery. ``wanted`` are the variables of those that stay.
+    """
+    client, prefix = cloud.client("secretsmanager"), f"{cloud.outputs['SecretsPrefix']}/"
+    pages = client.get_paginator("list_secrets").paginate(Filters=[{"Key": "name", "Values": [prefix]}])
+    names = [one["Name"] for page in pages for one in page["SecretList"] if one["Name"].startswith(prefix)]
+    leaving = [name.removeprefix(prefix) for name in names if name.removeprefix(prefix) not in wanted]
+    return [_keep(client, prefix, variable) for variable in leaving if "/" not in variable]
+
+
+def _keep(client: Any, prefix: str, variable: str) -> StackChange:
+    """Copy a value to a secret that is scheduled for deletion."""
+    _, value = _read_secret(client, f"{prefix}{variable}")
+    if value is None:
+        return StackChange(KIND, variable, Action.REMOVED)
+    copy = f"{prefix}removed/{variable}"
+    try:
+        client.create_secret(Name=copy, SecretString=value)
+    except ClientError:
+        # It was removed before, less than a month ago.
+        client.restore_secret(SecretId=copy)
+        client.put_secret_value(SecretId=copy, SecretString=value)
+    client.delete_secret(SecretId=copy, RecoveryWindowInDays=RECOVERY_DAYS)
+    remedy = f"for {RECOVERY_DAYS} days `aws secretsmanager restore-secret --secret-id {copy}` brings its value back"
+    return StackChange(KIND, variable, Action.REMOVED, remedy)
 
 
 def _apply(

@@ -85,8 +85,11 @@ class Settings(BaseModel):
         found = {name for pipeline in self.pipelines for name in variables_of(find_pipeline(pipeline))}
         return sorted((found | set(self.secrets)) - self.secret_arns.keys())
 
-    def parameters(self, *, worker_image: str, prefect_api_url: str) -> dict[str, str]:
-        """Return the parameters of the stack. ``worker_image`` is '' until an image is pushed."""
+    def parameters(self, *, worker_image: str, prefect_api_url: str, keeps_namespace: bool = False) -> dict[str, str]:
+        """Return the parameters of the stack. ``worker_image`` is '' until an image is pushed.
+
+        ``keeps_namespace`` says that an earlier stack left the namespace of the warehouse.
+        """
         given = self.network
         return {
             "EnvironmentName": self.name,
@@ -98,6 +101,7 @@ class Settings(BaseModel):
             "PrefectSecret": self.prefect_credential,
             "WorkPoolName": work_pool.NAME,
             "WorkerImage": worker_image if self.worker else "",
+            "WarehouseNamespaceIs": "kept" if keeps_namespace else "made",
             "PermissionsBoundary": self.permissions_boundary,
             "QueueArns": ",".join(self.queue_arns),
             "RepositoryArns": ",".join(self.repository_arns),

@@ -37,6 +37,7 @@ def lines(cloud: CloudEnvironment) -> Iterator[Line]:
         return
     yield from _worker(cloud)
     yield from _secrets(cloud)
+    yield _topic(cloud)
     with cloud.prefect() as client:
         yield _pool(client)
         for one in read_declared(""):
@@ -66,6 +67,12 @@ def _secrets(cloud: CloudEnvironment) -> Iterator[Line]:
             has_value = variable in cloud.secret_arns
             is_well = has_value or variable not in {*required, cloud.settings.prefect_credential}
             yield Line(f"secret {variable}", "has a value" if has_value else "has no value", is_well)
+
+
+def _topic(cloud: CloudEnvironment) -> Line:
+    attributes = cloud.client("sns").get_topic_attributes(TopicArn=cloud.outputs["AlertTopicArn"])["Attributes"]
+    confirmed = int(attributes.get("SubscriptionsConfirmed", 0))
+    return Line("alerts", f"{confirmed} confirmed subscriptions", confirmed > 0)
 
 
 def _pool(client: SyncPrefectClient) -> Line:

@@ -18,7 +18,7 @@ from infra.cloudformation import Progress, delete_stack, quiet, status_of
 from infra.deployments import KIND as DEPLOYMENT
 from infra.deployments import read_declared, read_stored
 from infra.pool import KIND as POOL
-from infra.secret_values import apply_secrets
+from infra.secret_values import apply_secrets, keep_values
 from millrace.base.errors import ConfigurationError
 
 BUCKETS = ("LandingBucket", "ProcessedBucket")
@@ -56,7 +56,7 @@ def tear_down(cloud: CloudEnvironment, *, with_data: bool, progress: Progress = 
 
     Without ``with_data`` a bucket or queue that was filled after the check stays, and is named.
     """
-    changes = list(_from_prefect(cloud))
+    changes = [*_from_prefect(cloud), *keep_values(cloud)]
     delete_stack(cloud, progress=progress)
     changes.append(StackChange("stack", cloud.settings.stack_name, Action.REMOVED))
     return changes + list(_left_by_stack(cloud, with_data))

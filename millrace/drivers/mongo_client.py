@@ -118,6 +118,15 @@ def open_client(
         raise ConfigurationError(redact(error), place="MongoDB connection", remedy=CORRECT_THE_BLOCK) from None
 
 
+def uses_tls(url: str, said: Mapping[str, Any]) -> bool:
+    """Return whether a connection uses TLS: as the options ``said`` tell, else if a server is not this machine.
+
+    Names in ``said`` are in lower case.
+    """
+    is_near = all(map(is_on_this_machine, _hosts(url)))
+    return bool(said.get("tls", url.startswith("mongodb+srv:") or not is_near))
+
+
 def _verifying(url: str, said: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that verify a server which is not this machine, as far as ``said`` has none of them.
 
@@ -125,7 +134,7 @@ def _verifying(url: str, said: Mapping[str, Any]) -> dict[str, Any]:
     """
     hosts = _hosts(url)
     is_near = all(map(is_on_this_machine, hosts))
-    is_tls = said.get("tls", url.startswith("mongodb+srv:") or not is_near)
+    is_tls = uses_tls(url, said)
     less = next((f"{name}=true" for name in INSECURE_OPTIONS if said.get(name.lower())), "" if is_tls else "tls=false")
     if less and not is_near:
         tell_unverified(hosts[0], less)

@@ -321,6 +321,23 @@ def test_the_status_tells_what_is_missing(trial: Trial) -> None:
     assert "● secret SOURCE_MYSQL_STOCKS_URL: has no value" in said
     assert "● deployment replicate/stori: no run yet" in said
     assert "● worker: 1 of 1 run" in said
+    assert "● alerts: 0 confirmed subscriptions" in said
+
+
+def test_the_value_of_a_secret_that_leaves_can_be_had_back(trial: Trial) -> None:
+    """CloudFormation deletes a secret without recovery."""
+    trial.settings(SETTINGS.replace('"stori", "events", "stocks"', '"events"'))
+    for _ in range(2):
+        changes = trial.changes("up", "--image", "0123abc")
+        assert changes["secret SOURCE_MONGO_URL"] == "removed"
+        client, name = trial.aws("secretsmanager"), "millrace/trial/removed/SOURCE_MONGO_URL"
+        client.restore_secret(SecretId=name)
+        assert client.get_secret_value(SecretId=name)["SecretString"] == URLS["SOURCE_MONGO_URL"]
+        client.delete_secret(SecretId=name, RecoveryWindowInDays=30)
+        trial.settings(SETTINGS)
+        trial.changes("up", "--image", "0123abc", **URLS)
+        trial.settings(SETTINGS.replace('"stori", "events", "stocks"', '"events"'))
+    trial.settings(SETTINGS)
 
 
 def test_what_holds_data_is_not_deleted_unless_told(trial: Trial) -> None:

@@ -274,7 +274,7 @@ def test_the_policy_of_whoever_deploys_names_every_action_and_only_what_is_of_th
         assert not [action for action in statement["Action"] if "*" in action]
     of_all = {one["Sid"] for one in policy["Statement"] if one["Resource"] == "*"}
     assert of_all == {
-        "WhoAmI", "RoleOfEcsInANewAccount", "Network", "ClusterAndItsTasks", "LogInToRegistry",
+        "WhoAmI", "RoleOfEcsInANewAccount", "Network", "ClusterAndItsTasks", "LogInToRegistryAndListSecrets",
         "RedshiftServerlessIfAskedFor",
     }  # fmt: skip
     services = {action.partition(":")[0] for one in policy["Statement"] for action in one["Action"]}
