@@ -118,8 +118,9 @@ def test_without_prefect_the_rest_is_checked_all_the_same(places: dict[str, str]
 
 def test_for_people_it_prints_a_line_for_each_check_and_counts(places: dict[str, str]) -> None:
     url = f"postgresql://reader:{SECRET}@nowhere.invalid/bank"
-    variables = places | {"PREFECT_API_URL": "http://127.0.0.1:9/api", "SOURCE_POSTGRES_URL": url}
-    done = CliRunner().invoke(application, ["doctor", "--pipeline", places["PIPELINE"]], env=variables)
+    variables = places | {"SOURCE_POSTGRES_URL": url}
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        done = CliRunner().invoke(application, ["doctor", "--pipeline", places["PIPELINE"]], env=variables)
     lines = done.output.splitlines()
     assert any(line.startswith("ok       warehouse: copy") for line in lines)
     assert any(line.startswith("skipped  source-postgres: login") for line in lines)
