@@ -6,7 +6,7 @@ STAMP := .venv/.complete
 unexport PYTHONDONTWRITEBYTECODE
 PACKAGES := millrace pipelines blocks tasks flows cli seed_data local infra
 
-.PHONY: demo demo-totesys demo-stocks demo-events up test coverage test-ecs test-redshift check-redshift mysql mariadb pgbouncer torture lint docs audit clean lock \
+.PHONY: demo demo-totesys demo-stocks demo-events up test coverage test-ecs test-newest run-newest wheels test-redshift check-redshift mysql mariadb pgbouncer torture lint docs audit clean lock \
 	builder image push test-image containers podman
 
 demo: $(STAMP)
@@ -46,6 +46,33 @@ coverage: test
 # The chain from Prefect's server to the warehouse by way of a worker and ECS tasks.
 test-ecs: $(STAMP)
 	$(SEEDED) $(BIN)/python -m pytest -x tests/ecs
+
+# The newest Python that is here, in an environment of its own: tests of the engine that most depend on the language, and
+# the demo from its sources to the warehouse. Where no newer one is here this says so and passes.
+VERSIONS := 3.14 3.13 3.12
+NEWEST ?= $(shell for version in $(VERSIONS); do for python in python$$version $$HOME/.pyenv/versions/$$version.*/bin/python; do \
+	$$python -c pass 2> /dev/null && command -v $$python && exit; done; done)
+
+test-newest: $(STAMP)
+	@if test -z "$(NEWEST)"; then echo "NOT TESTED: no Python of $(VERSIONS) is here."; else $(MAKE) run-newest; fi
+
+run-newest: NEW = .venv/newest/bin/python
+run-newest:
+	$(NEWEST) --version
+	$(BIN)/uv venv --quiet --clear --python $(NEWEST) .venv/newest
+	$(BIN)/uv pip sync --quiet --python $(NEW) requirements-dev.txt
+	$(BIN)/uv pip install --quiet --python $(NEW) --no-deps --no-build-isolation --editable .
+	$(NEW) -m pytest -q -n 2 --dist loadfile tests/millrace/declaration tests/millrace/hashes
+	$(NEW) -m local run -- env PREFECT_LOGGING_LEVEL=WARNING $(NEW) -m local.demos.stori_demo | tail -n 1
+
+# Every locked package has a wheel for Macs and Linux on ARM, for the oldest Python and the newest; of the tools for
+# development, for the oldest.
+wheels: $(STAMP)
+	@for platform in aarch64-apple-darwin aarch64-unknown-linux-gnu; do \
+		for locked in requirements.txt/3.11 requirements.txt/3.14 requirements-dev.txt/3.11; do \
+			$(BIN)/uv pip compile $${locked%/*} --quiet --no-deps --only-binary :all: --output-file .venv/wheels.txt \
+				--python-platform $$platform --python-version $${locked#*/} || exit 1; \
+			echo "$$platform, Python $${locked#*/}: every package of $${locked%/*} has a wheel"; done; done
 
 # A MySQL server to test against: the one that MYSQL_URL names, else MariaDB's programs, which Debian's package brings
 # without starting a service.

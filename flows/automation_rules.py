@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from prefect.events.actions import RunDeployment, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
@@ -158,10 +158,17 @@ def _transform(pipeline: str, deployment: UUID) -> AutomationCore:
     )
 
 
+def _link() -> str:
+    """Return the link to a run, whose id the server puts in."""
+    # Not run_link of the template itself: from 3.9 on Prefect encodes what it puts into an address.
+    some = uuid4()
+    return run_link(some).replace(str(some), "{{ flow_run.id }}")
+
+
 def _alert(watched: Watched, what: str, happened: str, remedy: str, trigger: EventTrigger) -> AutomationCore:
     body = (
         f"{happened}\nPipeline: {PIPELINE}\nRun:      {{{{ flow_run.name }}}}\n"
-        f"Link:     {run_link('{{ flow_run.id }}')}\n\nRemedy: {remedy}\n"
+        f"Link:     {_link()}\n\nRemedy: {remedy}\n"
     )
     return AutomationCore(
         name=f"{PREFIX}{what}",
