@@ -15,6 +15,7 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect_aws import AwsCredentials
 from prefect_aws.s3 import S3Bucket
 from pydantic import BaseModel, SecretStr
+from pydantic import Secret as PydanticSecret
 
 from millrace.base.errors import MillraceError
 from millrace.blocks.api import api_errors
@@ -93,7 +94,7 @@ def _content(value: object) -> object:
 
     To dump a block instead would make Prefect build its schema.
     """
-    if isinstance(value, SecretStr):
+    if isinstance(value, SecretStr | PydanticSecret):
         return value.get_secret_value()
     if isinstance(value, BaseModel):
         return {name: _content(getattr(value, name)) for name in type(value).model_fields}

@@ -22,7 +22,7 @@ from millrace.base.errors import ConfigurationError, MillraceError
 from millrace.blocks import names
 from millrace.blocks.environment import (
     credentials_of,
-    make_database_block,
+    make_secret_block,
     queue_of,
     sources_of,
     topic_of,
@@ -91,7 +91,7 @@ class EnvironmentChecks:
         try:
             if kind.is_queue:
                 return self._queue(place, variable)
-            block = make_database_block(variable, self.environment[variable])
+            block = make_secret_block(variable, self.environment[variable])
             streams = [
                 stream
                 for pipeline in self.pipelines
@@ -107,7 +107,7 @@ class EnvironmentChecks:
     def _warehouse(self, prefix: str, connection: str) -> list[Check]:
         place, variable = names.warehouse_name(connection), f"{prefix}_URL"
         try:
-            connector: Any = make_database_block(variable, self.environment[variable])
+            connector: Any = make_secret_block(variable, self.environment[variable])
             driver, landing = driver_of(connector), self._bucket(names.LANDING)
             schemas = [
                 schema

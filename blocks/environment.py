@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import TypeVar, cast
 
 from prefect.blocks.core import Block
+from prefect.blocks.system import Secret
 from prefect_aws import AwsClientParameters, AwsCredentials
 from prefect_aws.s3 import S3Bucket
 from pydantic import SecretStr, ValidationError
@@ -18,9 +19,11 @@ from millrace.base.errors import ConfigurationError
 from millrace.blocks import names
 from millrace.blocks.databases import DATABASES
 from millrace.blocks.queue import Queue
+from millrace.blocks.reference import UrlBlock
 from millrace.blocks.sns import SnsNotification
 from millrace.blocks.sql import WAREHOUSE_CONNECTION, Warehouse
 from millrace.blocks.variables import Variable
+from millrace.declaration.masks import DEFAULT_KEY
 from millrace.declaration.source_kinds import SOURCE_KINDS, SourceKind
 
 VARIABLES = (
@@ -55,6 +58,14 @@ VARIABLES = (
         "always",
     ),
     Variable(
+        "MASK_KEY",
+        "the secret key of hashed values, for streams with `mask={…: Hash()}`; MASK_<NAME>_KEY is that of "
+        '`Hash("<name>")`',
+        "a long random text",
+        "for Hash",
+        secret=True,
+    ),
+    Variable(
         "ALERT_TOPIC_ARN",
         "the SNS topic that alerts are published to; other channels are notification blocks named `alerts`",
         "arn:aws:sns:eu-west-1:123456789012:millrace-alerts",
@@ -87,6 +98,7 @@ _SOURCE = re.compile(
     rf"SOURCE_(?P<kind>{'|'.join(name.upper() for name in SOURCE_KINDS)})(_(?P<connection>[A-Z0-9_]+))?_URL"
 )
 _WAREHOUSE = re.compile(r"(?P<prefix>WAREHOUSE(_(?P<connection>[A-Z0-9_]+))?)_(URL|IAM_ROLE)")
+_MASK_KEY = re.compile(r"MASK(_(?P<connection>[A-Z0-9_]+))?_KEY")
 AnyBlock = TypeVar("AnyBlock", bound=Block)
 _BY_NAME = {variable.name: variable for variable in VARIABLES}
 
@@ -100,6 +112,7 @@ def make_blocks(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
     _require(environment)
     yield from _databases(environment)
     yield from _warehouses(environment)
+    yield from _mask_keys(environment)
     yield from _on_aws(environment)
 
 
@@ -144,22 +157,38 @@ def sources_of(environment: Mapping[str, str]) -> Iterator[tuple[SourceKind, str
 def _databases(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
     for kind, name, variable in sources_of(environment):
         if kind in DATABASES:
-            yield name, make_database_block(variable, environment[variable])
+            yield name, make_secret_block(variable, environment[variable])
 
 
-def make_database_block(variable: str, url: str) -> Block:
-    """Return the block of a database for the URL that a variable holds, or for a reference to a variable.
+def _mask_keys(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
+    for variable, value in sorted(environment.items()):
+        match = _MASK_KEY.fullmatch(variable)
+        if match and value:
+            yield names.mask_key_name(_connection(match) or DEFAULT_KEY), make_secret_block(variable, value)
+
+
+def _make_key_block(url: str, *, place: str = "") -> Block:  # noqa: ARG001 - any text is a key
+    return Secret(value=SecretStr(url))
+
+
+MASK_KEY = UrlBlock(Secret, _make_key_block, _make_key_block, lambda block: str(block.get()))
+"""The block of a key of hashes: Prefect's own."""
+
+
+def make_secret_block(variable: str, value: str) -> Block:
+    """Return the block for what a variable holds (a URL, a key), or for a reference to a variable.
 
     Raises ConfigurationError if the URL is wrong.
     """
     match = _SOURCE.fullmatch(variable)
     block = DATABASES[SOURCE_KINDS[match["kind"].lower()]].block if match else WAREHOUSE_CONNECTION
-    return block.make(url, place=variable)
+    block = MASK_KEY if _MASK_KEY.fullmatch(variable) else block
+    return block.make(value, place=variable)
 
 
 def find_variable(block: Block) -> str | None:
     """Return the variable that a block refers to; None if it holds its URL itself, or has none."""
-    url_blocks = (WAREHOUSE_CONNECTION, *(database.block for database in DATABASES.values()))
+    url_blocks = (MASK_KEY, WAREHOUSE_CONNECTION, *(database.block for database in DATABASES.values()))
     found = next((url_block for url_block in url_blocks if isinstance(block, url_block.block_type)), None)
     return found.find_variable(block) if found else None
 
@@ -180,7 +209,7 @@ def resolve(block: AnyBlock, environment: Mapping[str, str]) -> AnyBlock:
             place=f"block {block.get_block_type_slug()}/{block._block_document_name or '(in another)'}",
             remedy="run the deployment, whose tasks have it from Secrets Manager, or set it",
         )
-    found = cast("AnyBlock", make_database_block(variable, environment[variable]))
+    found = cast("AnyBlock", make_secret_block(variable, environment[variable]))
     found._block_document_id, found._block_document_name = block._block_document_id, block._block_document_name
     return found
 
@@ -188,7 +217,7 @@ def resolve(block: AnyBlock, environment: Mapping[str, str]) -> AnyBlock:
 def _warehouses(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
     for prefix, connection in warehouse_prefixes(environment).items():
         name, variable = names.warehouse_name(connection), f"{prefix}_URL"
-        connector = make_database_block(variable, environment[variable])
+        connector = make_secret_block(variable, environment[variable])
         yield name, connector
         yield name, Warehouse(connector=connector, iam_role=environment.get(f"{prefix}_IAM_ROLE", ""))
 

@@ -6,6 +6,7 @@ import os
 from typing import TypeVar
 
 from prefect.blocks.core import Block
+from prefect.blocks.system import Secret
 from prefect_aws.s3 import S3Bucket
 from prefect_sqlalchemy import SqlAlchemyConnector
 
@@ -17,6 +18,7 @@ from millrace.blocks.mongo import MongoDB
 from millrace.blocks.queue import Queue
 from millrace.blocks.sql import Warehouse
 from millrace.blocks.store import BucketStore
+from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.source_kinds import SourceReference
 
 AnyBlock = TypeVar("AnyBlock", bound=Block)
@@ -68,6 +70,11 @@ async def load_landing() -> BucketStore:
 async def load_processed() -> BucketStore:
     """Load the processed zone of the lake. Raises ConfigurationError if its block is missing."""
     return BucketStore(await load(S3Bucket, names.PROCESSED))
+
+
+async def load_mask_keys(pipeline: Pipeline) -> dict[str, str]:
+    """Load the keys by which a pipeline hashes values, by name. Raises ConfigurationError if a block is missing."""
+    return {key: str((await load(Secret, names.mask_key_name(key))).get()) for key in names.mask_keys_of(pipeline)}
 
 
 _DEPLOYED = "; of a deployed environment, give its secret a value and run `python -m infra.deploy up` (docs/runbook.md)"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from millrace.declaration.masks import DEFAULT_KEY, Hash, variable_of_key
 from millrace.declaration.pipeline import Pipeline
 
 WAREHOUSE = "warehouse"
 LANDING = "landing"
 PROCESSED = "processed"
 AWS = "aws"
+MASK_KEY = "mask-key"
 ALERTS = "alerts"
 """The name of notification blocks: alerts go to every one of them, of any type."""
 
@@ -27,8 +29,15 @@ def warehouse_name(connection: str = "") -> str:
     return f"{WAREHOUSE}-{connection}" if connection else WAREHOUSE
 
 
+def mask_key_name(key: str) -> str:
+    """Return the name of the block of a key of hashes: ``mask-key``, or ``mask-key-<name>``."""
+    return MASK_KEY if key == DEFAULT_KEY else f"{MASK_KEY}-{key}"
+
+
 def variable_name(document: str) -> str:
-    """Return the variable that describes a source, a warehouse or a zone of the lake: ``SOURCE_POSTGRES_URL``."""
+    """Return the variable that describes a source, a warehouse, a zone of the lake, or holds a key: ``MASK_KEY``."""
+    if document.startswith(MASK_KEY):
+        return variable_of_key(document.removeprefix(MASK_KEY).removeprefix("-") or DEFAULT_KEY)
     kind = "BUCKET" if document in {LANDING, PROCESSED} else "URL"
     return f"{document}_{kind}".upper().replace("-", "_")
 
@@ -42,4 +51,11 @@ def variables_of(pipeline: Pipeline) -> set[str]:
     documents = {
         source_name(reference.kind.name, reference.connection) for reference in sources if not reference.kind.is_queue
     }
-    return {variable_name(name) for name in documents | {WAREHOUSE, warehouse_name(pipeline.warehouse)}}
+    urls = {variable_name(name) for name in documents | {WAREHOUSE, warehouse_name(pipeline.warehouse)}}
+    return urls | {variable_of_key(key) for key in mask_keys_of(pipeline)}
+
+
+def mask_keys_of(pipeline: Pipeline) -> set[str]:
+    """Return the names of the keys by which a pipeline hashes values."""
+    masks = (mask for stream in pipeline.streams for mask in stream.mask.values())
+    return {mask.key for mask in masks if isinstance(mask, Hash)}

@@ -6,6 +6,7 @@ What does not belong here: Prefect, connections, anything that runs.
 from millrace.base.types import DOCUMENT, decimal, text
 from millrace.declaration.captures import Bind, Dated, Incremental, Queue, Reconcile, Snapshot
 from millrace.declaration.load_modes import Append, History, Merge, Replace
+from millrace.declaration.masks import Hash, Partial, Redact
 from millrace.declaration.model import Model
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.scd2 import Scd2
@@ -16,13 +17,16 @@ __all__ = [
     "Append",
     "Bind",
     "Dated",
+    "Hash",
     "History",
     "Incremental",
     "Merge",
     "Model",
+    "Partial",
     "Pipeline",
     "Queue",
     "Reconcile",
+    "Redact",
     "Replace",
     "Scd2",
     "Snapshot",

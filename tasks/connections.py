@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from millrace.blocks.databases import DATABASES
-from millrace.blocks.load import load_database, load_landing, load_processed, load_warehouse
+from millrace.blocks.load import load_database, load_landing, load_mask_keys, load_processed, load_warehouse
 from millrace.blocks.sql import driver_of, opener_naming
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
@@ -49,6 +49,7 @@ async def open_landing(
         processed=processed,
         dated=pipeline.dated,
         cli_name=pipeline.cli_name,
+        mask_keys=await load_mask_keys(pipeline),
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import polars as pl
 
@@ -12,6 +13,7 @@ from millrace.base.naming import MESSAGE_ADDRESS, column_name
 from millrace.base.rejects import NO_KEY, reject_when, split_rejects
 from millrace.base.types import Column
 from millrace.contract.limits import Limits, reject_beyond_limits, widen_decimals
+from millrace.contract.masking import mask_chunk
 from millrace.contract.rules import reject_by_contract
 from millrace.contract.seen_fields import SeenFields
 from millrace.contract.target_fit import fit_to_target
@@ -25,14 +27,20 @@ from millrace.sources.chunk import Chunk
 class Fitting:
     """Fits the chunks of one read to the target: ``fit``, then ``accept``.
 
-    ``limits`` are those of the warehouse; ``location_columns`` are the columns of the row location in the source.
+    ``limits`` are those of the warehouse; ``location_columns`` are the columns of the row location in the source;
+    ``mask_keys`` are the keys of hashes, by name.
     """
 
     def __init__(
-        self, stream: Stream, limits: Limits, target_columns: Sequence[Column], location_columns: Sequence[str]
+        self,
+        stream: Stream,
+        limits: Limits,
+        target_columns: Sequence[Column],
+        location_columns: Sequence[str],
+        mask_keys: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._stream, self._limits, self._location = stream, limits, location_columns
-        self._target_columns = target_columns
+        self._target_columns, self._mask_keys = target_columns, mask_keys
         self._keys = [column_name(key) for key in stream.keys]
         self._columns = {column.name: column for column in target_columns}
         self._row_by_row: set[str] = set()
@@ -40,13 +48,14 @@ class Fitting:
         """The declared fields that had a value until now."""
 
     def fit(self, chunk: Chunk) -> Chunk:
-        """Rewrite values as the stream declares, and convert them to the target's types if the target must not change.
+        """Mask and rewrite values as the stream declares, and convert them to types that must not change.
 
-        The schema policy ``quarantine`` says that it must not. Raises KeyViolation when no row has the key,
-        SchemaConflict when there are more columns than a table takes.
+        The schema policy ``quarantine`` says that the target's types must not. Raises KeyViolation when no row has the
+        key, SchemaConflict when there are more columns than a table takes.
         """
         self._require_key(chunk.frame)
         self.seen.add(chunk)
+        chunk = mask_chunk(chunk, self._stream, self._mask_keys)
         chunk = self._reject_without_key(replace(chunk, frame=self._rewrite(chunk.frame)))
         if rejects_changes(self._stream.schema_policy):
             frame, columns, rejected = fit_to_target(

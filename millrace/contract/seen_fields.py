@@ -59,6 +59,10 @@ class SeenFields:
                     remedy=f"choose from {', '.join(sorted(self._names))}",
                 )
 
+    def _has_field(self, path: str) -> bool:
+        """Return whether a field had a value, or a field within it, or a document that stays whole and may hold it."""
+        return any(is_at_or_below(one, path) or is_at_or_below(path, one) for one in self._paths)
+
     @property
     def _first_fields(self) -> set[str]:
         """The fields at the first level that had a value."""
@@ -76,6 +80,7 @@ class SeenFields:
         for where, named, met in (
             ("cursor", filter(None, [stream.capture.stamp]), self._paths),
             ("types", stream.types, self._paths),
+            ("mask", [path for path in stream.mask if not self._has_field(path)], ()),
             ("columns", sorted(stream.columns) if stream.is_of_documents else (), self._first_fields),
             ("omitted", sorted(stream.omitted) if stream.is_of_documents else (), self._omitted),
             ("rewritten", stream.rewritten, self._names),

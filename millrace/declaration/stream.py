@@ -19,6 +19,7 @@ from millrace.declaration.checks import Count, Names, Share, Text, check_distinc
 from millrace.declaration.contract_rules import check_contract
 from millrace.declaration.load_mode_base import LoadMode
 from millrace.declaration.load_modes import Merge
+from millrace.declaration.masks import Mask
 from millrace.declaration.schedule import check_schedule
 from millrace.declaration.source_kinds import SourceReference
 
@@ -28,51 +29,63 @@ _STEP = re.compile(r"(?<!\\)\.")
 
 @dataclass(frozen=True)
 class Stream:
-    """A table, collection or queue that is replicated.
-
-    ``key`` names the column(s) that identify a row (with ``Replace`` it may be empty); ``contract`` a dataframely
-    schema that rows must meet (rows that do not go to quarantine); ``types`` overrides the warehouse type of single
-    fields, by source path; ``max_rejects`` and ``max_reject_share`` are the number of rejected rows, and their share of
-    the rows read (0 to 1; ten rows are allowed whatever their share is), beyond which a run fails before it commits, 0
-    of either allows none; ``flatten_depth`` how many levels of embedded
-    documents become columns (deeper ones stay documents). ``sweep`` says when source and target are compared as a
-    whole: ``""`` (on demand only), ``every run``, ``daily``, or a cron expression (UTC).
-    ``rewritten`` gives columns other values, of the same type, before the contract looks at them; ``columns``
-    names the columns, or fields of documents at the first level, that are replicated (empty: all), ``omitted`` columns
-    and fields that are not. ``where`` replicates only some rows: a condition in the SQL of the source, or a query of
-    MongoDB as a mapping. A row that no longer meets it counts as deleted. ``sorted_by`` is the column by which the
-    target is sorted, ``distributed_by`` that by which Redshift distributes its rows over nodes (docs/warehouse.md says
-    what it does without). ``enabled=False`` leaves the stream out of all runs; its target stays as it is.
-    ``stamps_in`` is the IANA time zone in which stamps that say no zone are written (``''``: UTC, as far as the source
-    does not say otherwise): the cursor's, and those that date versions and bindings. Their values arrive unchanged.
-    ``max_delete_share`` is the share of a target of more than 100 rows beyond which a run that would delete (mark or
-    close) them fails before it commits.
-    """
+    """A table, collection or queue that is replicated."""
 
     name: str
+    """Name of the stream within its pipeline."""
     source: str
+    """Where it comes from: ``postgres/shop:public.orders``, ``mongo:shop.users``, ``sqs/events``."""
     key: str | Sequence[Text]
+    """The column or columns that identify a row; '' with ``Replace``, if there is none."""
     capture: AnyCapture
+    """How changed rows are found."""
     load: LoadMode = field(default_factory=Merge)
+    """How rows become rows of the target."""
     contract: type[dataframely.Schema] | None = None
+    """A dataframely schema that rows must meet; the others are rejected."""
     types: Mapping[Text, DataType] = field(default_factory=dict)
+    """Other types in the warehouse than the source's, by the field's path in the source."""
     target: str = ""
+    """Name of the target; '': the name of the stream."""
     max_rejects: Count = 1_000
+    """The most rows that a run may reject; beyond it fails before it commits."""
     max_reject_share: Share = 0.1
+    """The largest share of the rows read that a run may reject. Ten rows are allowed whatever their share is, unless
+    this or ``max_rejects`` is 0."""
     flatten_depth: Count = 2
+    """How many levels of embedded documents become columns; deeper ones stay documents."""
     sweep: str = ""
+    """When source and target are compared as a whole: '' (on demand only), ``every run``, ``daily``, or a cron
+    expression (UTC)."""
     deletes: DeletePolicy = "hard"
+    """What a row becomes that was deleted in the source."""
     schema_policy: SchemaPolicy = "evolve"
+    """What a changed source may change in the target."""
     reconcile: Reconcile | None = None
+    """Whether source and target are compared by a sample after each load."""
     rewritten: Mapping[Text, pl.Expr] = field(default_factory=dict, compare=False)
+    """Other values of the same type, by column of the target. The contract looks at them."""
     columns: Names = ()
+    """The columns, or fields of documents at the first level, that are replicated; empty: all."""
     omitted: Names = ()
+    """Columns and fields that are not replicated."""
     where: str | Mapping[Text, Any] = ""
+    """Only these rows are replicated: a condition in the SQL of the source, or a query of MongoDB as a mapping. A row
+    that no longer meets it counts as deleted."""
+    mask: Mapping[Text, Mask] = field(default_factory=dict)
+    """How values are masked before they leave the process that reads them, by the field's path in the source."""
     enabled: bool = True
+    """Whether runs read the stream; if not, its target stays as it is."""
     sorted_by: str = ""
+    """The column by which the target is sorted."""
     distributed_by: str = ""
+    """The column by which Redshift distributes the rows of the target over nodes; '': docs/warehouse.md says how."""
     stamps_in: str = ""
+    """The IANA time zone of timestamps that name none, of the cursor and of times that date versions and bindings; '':
+    UTC, as far as the source does not say otherwise. Their values arrive unchanged."""
     max_delete_share: Share = 0.5
+    """The largest share of a target of more than 100 rows that a run may delete, mark or close; beyond it fails before
+    it commits."""
 
     def __post_init__(self) -> None:
         check_fields(self, f"stream {self.name}")
@@ -100,7 +113,7 @@ class Stream:
             check_contract(self.contract, [column_name(key) for key in self.keys], f"stream {self.name}")
 
     def _check_capture(self) -> None:
-        found = self.capture.problem_with(self) or self._find_wrong_condition()
+        found = self.capture.problem_with(self) or self._find_wrong_condition() or self._find_wrong_mask()
         if found is not None:
             problem, remedy = found
             raise ConfigurationError(problem, place=f"stream {self.name}", remedy=remedy)
@@ -113,6 +126,21 @@ class Stream:
             return f"where is a text, and a {kind.unit} is asked with a mapping", 'write where={"status": "paid"}'
         if not isinstance(self.where, str) and not kind.is_of_documents:
             return f"where is a mapping, and a {kind.unit} is asked with SQL", "write where=\"status = 'paid'\""
+        return None
+
+    def _find_wrong_mask(self) -> Problem | None:
+        if self.mask and self.reference.kind.is_queue:
+            return (
+                "messages are kept in the lake as they came, so masks come too late",
+                "mask them before they are sent",
+            )
+        for path in self.mask:
+            if path in self.keys:
+                return f"key {path!r} is masked, so its rows would not be found in the source", "declare another key"
+            if path == self.capture.stamp:
+                return f"{path!r} is masked, and by it changed rows are found", "mask another column"
+            if column_name(path) in self.rewritten:
+                return f"{path!r} is masked and rewritten", "declare one of the two"
         return None
 
     def _check_load(self) -> None:
@@ -131,7 +159,7 @@ class Stream:
                     place=place,
                     remedy="name the field at the first level, and leave out fields within it with omitted",
                 )
-        for path in (*self.keys, *filter(None, [self.capture.stamp]), *self.types):
+        for path in (*self.keys, *filter(None, [self.capture.stamp]), *self.types, *self.mask):
             if any(is_at_or_below(path, omitted_path) for omitted_path in self.omitted):
                 raise ConfigurationError(
                     f"field {path!r} is declared and omitted", place=place, remedy="take it out of omitted"
@@ -140,7 +168,7 @@ class Stream:
                 raise ConfigurationError(
                     f"field {path!r} is declared and not among columns", place=place, remedy="add it to columns"
                 )
-        for path in self.types if self.is_of_documents else ():
+        for path in (*self.types, *self.mask) if self.is_of_documents else ():
             self._check_depth(path)
         for path, data_type in self.types.items():
             if not is_declarable(data_type):

@@ -178,7 +178,7 @@ def _notes(columns: Sequence[FoundColumn]) -> Iterator[str]:
             yield f"{column.name} is {column.type_name}: values that do not fit the most frequent type are rejected"
     personal = [column.name for column in columns if _PERSONAL.search(column_name(column.name))]
     if personal:
-        yield f"looks personal or secret: {', '.join(personal)} (leave out with omitted=)"
+        yield f"looks personal or secret: {', '.join(personal)} (mask= or omitted=)"
 
 
 def _describe(table: FoundTable) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from millrace.contract.limits import Limits
@@ -34,6 +34,8 @@ class BatchDestination:
     """Tells from which date on the content of a read is valid, if that is declared."""
     cli_name: str = ""
     """How a command names the pipeline; '': by ``pipeline``."""
+    mask_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The keys of hashed values, by name."""
 
     def effective_at(self, read_at: datetime, previous: datetime | None) -> datetime:
         """Return from when on the content of a read is valid that the ``previous`` read did not show."""

@@ -83,7 +83,7 @@ class Extraction:
         self._state, self._count_rejected_before = state, count_rejected_before
         self._begun_at, self._batch_id = datetime.now(UTC), new_batch_id(read.read_at)
         self._keys = [column_name(key) for key in stream.keys]
-        self.fitting = Fitting(stream, destination.limits, state.columns, read.location_columns)
+        self.fitting = Fitting(stream, destination.limits, state.columns, read.location_columns, destination.mask_keys)
         """The checks and conversions that every chunk goes through."""
         self._columns: dict[str, Column] = {}
         self._met: set[str] = set()

@@ -93,7 +93,7 @@ class Documents:
         A value that is no document stays at the path itself, beside the columns of the documents at this path.
         """
         for field in dict.fromkeys(chain.from_iterable(document for document in documents if document)):
-            path = f"{prefix}{_escape(field)}"
+            path = f"{prefix}{escape_step(field)}"
             if path in self._stream.omitted:
                 self.omitted |= {path}
                 continue
@@ -216,7 +216,7 @@ def of_contract(stream: Stream) -> dict[str, DataType]:
     return {name: from_polars(column.dtype) for name, column in stream.contract.columns().items()}
 
 
-def _escape(field: str) -> str:
+def escape_step(field: str) -> str:
     r"""Return the name of a field as a step of a path. A dot in the name is escaped: ``a.b`` becomes ``a\.b``."""
     return field.replace("\\", "\\\\").replace(".", "\\.") if "." in field or "\\" in field else field
 
@@ -234,7 +234,7 @@ def _prune(value: Any, path: str, omitted: Collection[str]) -> Any:
         return [_prune(element, path, omitted) for element in value]
     if type(value) is not dict:
         return value
-    inner = {field: f"{path}.{_escape(field)}" for field in value}
+    inner = {field: f"{path}.{escape_step(field)}" for field in value}
     return {field: _prune(value[field], inner[field], omitted) for field in value if inner[field] not in omitted}
 
 

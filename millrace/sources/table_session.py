@@ -173,6 +173,7 @@ def check_declared(stream: Stream, columns: tuple[SourceColumn, ...]) -> None:
     names = [column.column.name for column in columns]
     contract = stream.contract.column_names() if stream.contract else []
     _refuse_unknown(stream, "types", "column", stream.types, by_path)
+    _refuse_unknown(stream, "mask", "column", stream.mask, by_path)
     _refuse_unknown(stream, "rewritten", "column of the target", stream.rewritten, names)
     for option, name in (("sorted_by", stream.sorted_by), ("distributed_by", stream.distributed_by)):
         _refuse_unknown(stream, option, "column of the target", filter(None, [name]), names)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from prefect.blocks.core import Block
 
 from local.prefect_server import PrefectServer
+from millrace import Hash, Pipeline, Snapshot, Stream
 from millrace.base.errors import ConfigurationError
 from millrace.blocks.bootstrap import bootstrap
 from millrace.blocks.environment import find_variable, make_blocks
-from millrace.blocks.load import load_source_mongo, load_source_mysql, load_source_postgres, load_warehouse
+from millrace.blocks.load import (
+    load_mask_keys,
+    load_source_mongo,
+    load_source_mysql,
+    load_source_postgres,
+    load_warehouse,
+)
 from millrace.blocks.reference import reference
 from millrace.blocks.sql import driver_of
 
@@ -19,6 +28,7 @@ URLS = {
     "SOURCE_MYSQL_REFERRED_URL": f"mysql://reader:{SECRET}@shop.example.com/shop",
     "SOURCE_MONGO_REFERRED_URL": f"mongodb://reader:{SECRET}@docs.example.com/",
     "WAREHOUSE_URL": f"redshift://loader:{SECRET}@cluster.example.com:5439/warehouse",
+    "MASK_REFERRED_KEY": f"a key: {SECRET}",
     "WAREHOUSE_REFERRED_URL": f"postgresql://loader:{SECRET}@stars.example.com/stars",
 }
 DESCRIBED = {
@@ -54,6 +64,14 @@ async def test_what_is_loaded_is_what_the_variable_says(referred: None) -> None:
     assert [driver_of(one) for one in connectors[2:]] == ["redshift+psycopg2", "postgresql+psycopg2"]
     assert (await load_warehouse()).iam_role == DESCRIBED["WAREHOUSE_IAM_ROLE"]
     assert (await load_source_mongo("referred")).url.get_secret_value() == URLS["SOURCE_MONGO_REFERRED_URL"]
+
+
+async def test_a_key_of_hashes_is_what_the_variable_says(referred: None) -> None:
+    stream = Stream("people", "postgres:public.people", "id", Snapshot(), mask={"email": Hash("referred")})
+    assert await load_mask_keys(Pipeline("shop", streams=[stream])) == {"referred": URLS["MASK_REFERRED_KEY"]}
+    absent = replace(stream, mask={"email": Hash("absent")})
+    with pytest.raises(ConfigurationError, match=r"block secret/mask-key-absent: is not there.* set MASK_ABSENT_KEY"):
+        await load_mask_keys(Pipeline("shop", streams=[absent]))
 
 
 async def test_a_new_value_holds_without_another_bootstrap(referred: None, monkeypatch: pytest.MonkeyPatch) -> None:

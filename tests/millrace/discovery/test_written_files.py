@@ -92,7 +92,7 @@ async def test_a_schema_of_postgres(on_redshift: Together, tmp_path: Path) -> No
         "# modified_at by its name: CHECK that every insert and update sets it",
         "# modified_at has no time zone: declare stamps_in= unless it is written in UTC",
         "# description is tsvector, which has no type in the warehouse: it arrives as",
-        "# looks personal or secret: Email, FirstName (leave out with omitted=)",
+        "# looks personal or secret: Email, FirstName (mask= or omitted=)",
         "# no primary key: the unique key is taken, whose columns are never NULL",
         "# NOT READ: it was never filled: REFRESH MATERIALIZED VIEW",
         '        #     "postgres:public.by_rating",\n',

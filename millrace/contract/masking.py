@@ -1,0 +1,143 @@
+"""Mask values where they are read: in rows, and in the rows that were rejected before they were typed.
+
+The hash is SHA-256 of the key, a separator and the value, and again of the key, a separator and that digest, cut to 128
+bits: nested with a key as HMAC (RFC 2104), so that nobody without the key can try out values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, assert_never
+
+import orjson
+import polars as pl
+import polars_hash as plh
+
+from millrace.base.errors import ConfigurationError
+from millrace.base.single_rows import pad_single_row
+from millrace.base.types import Column, Kind, text
+from millrace.declaration.masks import Hash, Mask, Partial, Redact, variable_of_key
+from millrace.declaration.stream import Stream, is_at_or_below
+from millrace.sources.bson_values import document_text
+from millrace.sources.chunk import Chunk
+from millrace.sources.documents import escape_step
+from millrace.sources.json_numbers import loads
+
+HASH_CHARACTERS = 32
+HIDDEN = "****"
+"""What stands in the place of a masked value that is not hashed."""
+_SEPARATOR = "\x1f"
+
+
+def mask_chunk(chunk: Chunk, stream: Stream, keys: Mapping[str, str]) -> Chunk:
+    """Return a chunk with masked values, in its rows and in its rejects; ``keys`` are those of hashes, by name.
+
+    Raises ConfigurationError when a mask is for text and the column is not, or when a key is missing.
+    """
+    if not stream.mask and not (stream.is_of_documents and (stream.omitted or stream.columns)):
+        return chunk
+    frame, columns = chunk.frame, []
+    for column in chunk.columns:
+        mask = _find_mask(column, stream)
+        if mask is not None:
+            frame = frame.with_columns(_mask_column(frame, column, mask, stream, keys))
+            columns.append(column if isinstance(mask, Redact) else Column(column.name, column.path, text()))
+            continue
+        if column.type.kind is Kind.DOCUMENT and any(path.startswith(f"{column.path}.") for path in stream.mask):
+            frame = frame.with_columns(_mask_documents(frame[column.name], column.path, stream))
+        columns.append(column)
+    return Chunk(frame, tuple(columns), hide_in_rejects(chunk.rejected, stream), chunk.omitted)
+
+
+def hide_in_rejects(rejected: pl.DataFrame, stream: Stream) -> pl.DataFrame:
+    """Return rejects whose rows show no masked value, and no field that the stream leaves out.
+
+    A row that could not be decoded at all is hidden as a whole.
+    """
+    if not rejected.height:
+        return rejected
+    rows = [_hide_in_row(row, stream) for row in rejected["row"]]
+    return rejected.with_columns(pl.Series("row", rows, pl.String))
+
+
+def _find_mask(column: Column, stream: Stream) -> Mask | None:
+    """Return the mask of a column; of documents also that of a field which the column's field lies within."""
+    if not stream.is_of_documents:
+        return stream.mask.get(column.path)
+    return next((mask for path, mask in stream.mask.items() if is_at_or_below(column.path, path)), None)
+
+
+def _mask_documents(values: pl.Series, path: str, stream: Stream) -> pl.Series:
+    """Return documents that stay whole with ``****`` for masked fields, whatever their mask is."""
+    masked = [value and document_text(_hide(loads(value), f"{path}.", stream)) for value in values]
+    return pl.Series(values.name, masked, pl.String)
+
+
+def _mask_column(frame: pl.DataFrame, column: Column, mask: Mask, stream: Stream, keys: Mapping[str, str]) -> pl.Series:
+    values, value = frame[column.name], pl.col(column.name)
+    match mask:
+        case Redact():
+            return pl.Series(column.name, [None] * values.len(), values.dtype)
+        case Partial(visible):
+            _require_text(column, stream)
+            tail = pl.when(value.str.len_chars() > visible).then(value.str.tail(visible)).otherwise(pl.lit(""))
+            shown = pl.when(value.is_not_null()).then(pl.concat_str(pl.lit(HIDDEN), tail))
+            return frame.select(shown.alias(column.name)).to_series()
+        case Hash(name):
+            _require_text(column, stream)
+            return _hash(values, _find_key(name, keys, stream))
+        case unknown:
+            assert_never(unknown)
+
+
+def _hash(values: pl.Series, key: str) -> pl.Series:
+    frame = pad_single_row(values.to_frame("value"))
+    for _ in range(2):
+        keyed = frame.select(pl.concat_str(pl.lit(f"{key}{_SEPARATOR}"), "value").alias("value"))
+        frame = keyed.select(plh.col("value").chash.sha2_256().alias("value"))
+    return frame["value"].str.head(HASH_CHARACTERS).head(values.len()).alias(values.name)
+
+
+def _find_key(name: str, keys: Mapping[str, str], stream: Stream) -> str:
+    if not keys.get(name):
+        raise ConfigurationError(
+            f"the key {name!r} of its hashes is not known",
+            place=stream.place,
+            remedy=f"set {variable_of_key(name)}, then run `python -m millrace.blocks.bootstrap`",
+        )
+    return keys[name]
+
+
+def _require_text(column: Column, stream: Stream) -> None:
+    if column.type.kind is not Kind.TEXT:
+        raise ConfigurationError(
+            f"column {column.path!r} is {column.type}, and its mask is for text",
+            place=stream.place,
+            remedy=f"declare types={{{column.path!r}: text()}}, or mask={{{column.path!r}: Redact()}}",
+        )
+
+
+def _hide_in_row(row: str, stream: Stream) -> str:
+    try:
+        value = orjson.loads(row)
+    except orjson.JSONDecodeError:
+        return HIDDEN
+    if not isinstance(value, dict):
+        return HIDDEN
+    return orjson.dumps(_hide(value, "", stream)).decode()
+
+
+def _hide(value: Any, prefix: str, stream: Stream) -> Any:
+    """Return the value with ``****`` for masked fields, without fields that are left out, at any depth."""
+    if isinstance(value, list):
+        return [_hide(one, prefix, stream) for one in value]
+    if not isinstance(value, dict):
+        return value
+    shown = {}
+    for field, inner in value.items():
+        path = f"{prefix}{field}" if not stream.is_of_documents else f"{prefix}{escape_step(field)}"
+        if path in stream.mask:
+            shown[field] = HIDDEN
+        elif not (stream.is_of_documents and (path in stream.omitted or not (prefix or stream.selects(path)))):
+            shown[field] = _hide(inner, f"{path}.", stream)
+    return shown
