@@ -212,7 +212,7 @@ async def test_what_a_mask_cannot_do_is_refused(engine: Engine, people: Stream) 
         ({"source": "sqs/people", "capture": Queue(), "mask": {"v": Redact()}}, "masks come too late"),
         ({"source": "mongo:a.b", "mask": {"a.b.c.d": Redact()}}, "lies deeper than flatten_depth=2"),
     ],
-    ids=str,
+    ids=["key", "cursor", "rewritten", "omitted", "type", "queue", "depth"],
 )
 def test_what_makes_no_sense_is_refused(declared: dict[str, Any], problem: str) -> None:
     with pytest.raises(ConfigurationError, match=problem):
