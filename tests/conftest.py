@@ -44,13 +44,13 @@ ENOUGH_BYTES = 6 * 1024**3
 def pytest_configure() -> None:
     """Let the servers keep their data in memory, where that is large enough and nobody wants it elsewhere: databases
     come and go by the thousand, which a disk's file system makes dear."""
-    if "TMPDIR" not in os.environ and _roomy(MEMORY_DIRECTORY):
+    if "TMPDIR" not in os.environ and roomy(MEMORY_DIRECTORY):
         # pytest keeps its own directories after the run.
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
         os.environ["TMPDIR"] = tempfile.tempdir = MEMORY_DIRECTORY
 
 
-def _roomy(directory: str) -> bool:
+def roomy(directory: str) -> bool:
     """Programs must run there as well: those of Postgres are copied beside its data if it cannot read ours."""
     if not os.access(directory, os.W_OK):
         return False

@@ -1,6 +1,7 @@
 """The one place that knows Motor: clients, and PyMongo's errors as ours.
 
-Motor is deprecated by its makers in favour of PyMongo's own async API; the change will be made here alone.
+Motor is deprecated by its makers in favour of PyMongo's own async API; the change will be made here alone
+(docs/extending.md, "In the place of Motor").
 """
 
 from __future__ import annotations

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from local.processes import LOCALHOST, Process, answers_http, free_port
+from local.processes import LOCALHOST, Process, answers_http, dies_with_parent, free_port
 from millrace.base.errors import Unreachable
+from tests.conftest import roomy
 from tests.local.liveness import is_alive
 
 STUBBORN = """
@@ -72,6 +73,18 @@ def test_a_stubborn_process_and_its_children_are_killed(python: StartPython) -> 
     process.stop()
 
 
+def test_without_setpriv_a_process_runs_all_the_same(
+    python: StartPython, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As on macOS, which has none: only a parent that is killed leaves its children behind then."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert dies_with_parent(["program"]) == ["program"]
+    process = python("print('ready', flush=True); import time; time.sleep(600)")
+    process.wait_until(lambda: "ready" in process.log_text())
+    process.stop()
+    assert process.has_ended()
+
+
 def test_a_thread_may_not_start_a_process(tmp_path: Path) -> None:
     raised: list[BaseException] = []
 
@@ -110,3 +123,8 @@ def test_the_log_belongs_to_the_process_alone(python: StartPython) -> None:
     with pytest.raises(Unreachable):
         process.wait_until(lambda: False)
     assert {"out", "err"} <= set(process.log_tail().split())
+
+
+def test_where_no_memory_can_be_used_as_a_disk_tests_use_the_disk(tmp_path: Path) -> None:
+    """As on macOS, which has no /dev/shm."""
+    assert not roomy(str(tmp_path / "shm"))
