@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from millrace.base.disk import TemporaryFolder
-from millrace.base.errors import ConfigurationError, FatalError, MillraceError
+from millrace.base.errors import ConfigurationError, MillraceError
 from millrace.base.naming import literal, quote
 from millrace.base.types import INT64, Column
 from millrace.checks.check import Check
@@ -30,7 +30,7 @@ from millrace.warehouse.stage import Files, Stage
 LEDGER_SCHEMA = "millrace"
 _PROVISIONED = re.compile(r"(?P<name>[^.]+)\.[^.]+\.(?P<region>[a-z0-9-]+)\.redshift\.amazonaws\.com(\.cn)?")
 _SERVERLESS = re.compile(r"(?P<name>[^.]+)\.\d{12}\.(?P<region>[a-z0-9-]+)\.redshift-serverless\.amazonaws\.com(\.cn)?")
-_ROLE_REFUSED = re.compile(r"not authorized to assume|is not associated|assume IAM Role", re.IGNORECASE)
+_ROLE_REFUSED = re.compile(r"not authorized to (assume|get credentials)|is not associated", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class LoadedWarehouse:
         try:
             with open_session(self.connect, self.server.place) as connection:
                 Stage(connection, self.store, self.dialect, self.iam_role).fill(files)
-        except FatalError as error:
+        except MillraceError as error:
             if not _ROLE_REFUSED.search(error.problem):
                 raise
             raise ConfigurationError(error.problem, remedy=self._associate_role()) from None
