@@ -27,7 +27,10 @@ from millrace.warehouse.warehouse import Warehouse
 from tests.support.engine import Engine
 
 URL, BUCKET, ROLE = "REDSHIFT_URL", "REDSHIFT_S3_BUCKET", "REDSHIFT_IAM_ROLE"
-SCHEMAS = ("millrace", "engine", "market", "market_source", "rates", "rates_source", "one", "two", "three", "other")
+SCHEMAS = (
+    *("millrace", "engine", "market", "market_source", "shop", "shop_source", "sales", "sales_source"),
+    *("rates", "rates_source", "one", "two", "three", "other"),
+)
 """Every schema that the chosen tests and the product use."""
 _NAMES = "|".join(sorted(SCHEMAS, key=len, reverse=True))
 _NAMED = re.compile(
@@ -36,6 +39,8 @@ _NAMED = re.compile(
       |(?P<quote>')(?P<literal>{_NAMES})(?=')  # as a value of the catalog, or of the ledger""",
     re.VERBOSE | re.IGNORECASE,
 )
+
+_MAKES_A_SCHEMA = re.compile(r"\bCREATE\s+SCHEMA\b", re.IGNORECASE)
 
 
 def is_given() -> bool:
@@ -66,7 +71,9 @@ class Cluster:
         class Cursor(psycopg2.extensions.cursor):
             def execute(self, query: Any, variables: Any = None) -> None:
                 text = self.mogrify(query, variables).decode() if variables is not None else str(query)
-                super().execute(with_prefix(text, prefix).encode())
+                named = with_prefix(text, prefix)
+                assert prefix in named or not _MAKES_A_SCHEMA.search(named), f"add the schema to SCHEMAS: {named}"
+                super().execute(named.encode())
 
             def fetchone(self) -> Any:
                 return None if (row := super().fetchone()) is None else without(row)
