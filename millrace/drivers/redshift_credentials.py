@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Any
@@ -56,7 +56,7 @@ class RedshiftCredentials:
     """A user with a password that holds for minutes."""
 
     user: str
-    password: str
+    password: str = field(repr=False)
     expires_at: datetime
 
 
