@@ -58,7 +58,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"it cannot be read ({type(error).__name__})", place=str(path)) from None
+        raise ConfigurationError(
+            f"it cannot be read ({type(error).__name__})", place=str(path), remedy="name a file of JSON that is there"
+        ) from None
     if not isinstance(read, dict):
         raise ConfigurationError("it is no object of names and values", place=str(path), remedy='write {"name": "…"}')
     return read
