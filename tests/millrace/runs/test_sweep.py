@@ -294,7 +294,7 @@ url, rows = sys.argv[1:]
 stream = Stream("big", source=f"postgres:public.big_{rows}", key="id", capture=Incremental("changed"))
 
 class Unequal(Comparison):
-    def blocks(self):
+    def fetch_blocks(self):
         yield from batches_of_keys((key, 1) for key in range(1, int(rows) + 1))
 
 class Warehouse:
