@@ -27,6 +27,7 @@ from millrace.blocks.reference import reference
 from millrace.blocks.sql import driver_of, opener, opener_naming, warehouse_connector
 from millrace.drivers.psycopg_errors import database_errors
 from millrace.drivers.redshift_credentials import RedshiftAccess, access_of
+from millrace.warehouse.dialect import dialect_for
 from tests.support.credentials_api import ASSUMED_KEY, CredentialsApi
 
 ROLE = "arn:aws:iam::210987654321:role/warehouse"
@@ -208,6 +209,7 @@ async def test_no_block_holds_a_password(
     warehouse = await load_warehouse("minted")
     assert warehouse.is_redshift
     assert driver_of(warehouse.connector) == "redshift+iam"
+    assert dialect_for(driver_of(warehouse.connector)).name == "redshift"
     assert warehouse.connector.connection_info.password is None
     assert user_of(opener(warehouse.connector)()) == "IAMR:task"
     with warehouse.connector.get_engine().connect() as connection:
