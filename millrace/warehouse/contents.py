@@ -15,19 +15,17 @@ import polars as pl
 import psycopg2
 
 from millrace.base.disk import TemporaryFolder, translate_full_disk
-from millrace.base.errors import FatalError
 from millrace.base.naming import quote
-from millrace.base.redact import redact
 from millrace.base.types import POSTGRES, Column, Kind, polars_type
 from millrace.declaration.stream import Stream
 from millrace.drivers.pipe import CHUNK_BYTES
-from millrace.drivers.server_words import without_quoted
 from millrace.hashes.content_hash import CONTENT_HASH, add_content_hash
 from millrace.lake.formats import FORMATS
 from millrace.lake.store import ObjectStore
 from millrace.sources.postgres import PostgresDriver
 from millrace.sources.postgres_values import render
 from millrace.sources.rows import SourceColumn, decode
+from millrace.warehouse.copy_errors import copy_error
 from millrace.warehouse.schema.widening import supertype
 from millrace.warehouse.stage_statements import unload_to_lake
 from millrace.warehouse.target import Target
@@ -120,12 +118,8 @@ class Contents:
             with self.connection.cursor() as cursor:
                 cursor.execute(unload_to_lake(query, self.unloading.store.uri(files), self.unloading.iam_role))
         except psycopg2.InternalError as error:
-            said = redact(without_quoted(f"{error.diag.message_primary} {error.diag.message_detail or ''}"))
-            raise FatalError(
-                f"UNLOAD failed: {said}",
-                place=f"stream {self.stream.name}, {self.unloading.store.uri(files)}*",
-                remedy="allow WAREHOUSE_IAM_ROLE s3:PutObject there (docs/security.md)",
-            ) from None
+            place = f"stream {self.stream.name}, {self.unloading.store.uri(files)}*"
+            raise copy_error(self.connection, error, "UNLOAD", place) from None
 
 
 def _as_wanted(stored: Column, wanted: Column) -> pl.Expr:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 import psycopg2
 
@@ -13,6 +13,12 @@ from millrace.drivers.meanings import Meaning, Said, find_meaning
 from millrace.drivers.psycopg_errors import translate
 from millrace.drivers.server_words import without_quoted
 
+_RIGHTS = "let the warehouse's role use the lake (WAREHOUSE_IAM_ROLE, docs/security.md): "
+_RIGHTS_BY_COMMAND = {
+    "COPY": "s3:GetObject on its objects, s3:ListBucket and s3:GetBucketLocation on its bucket, kms:Decrypt where the "
+    "bucket is encrypted with a key",
+    "UNLOAD": "s3:PutObject on the objects named, kms:GenerateDataKey where the bucket is encrypted with a key",
+}
 _MEANINGS = (
     Meaning(
         ConfigurationError,
@@ -21,12 +27,7 @@ _MEANINGS = (
         "ROLE`; and let the role's trust policy name redshift.amazonaws.com",
         signs=(r"(?i)not authorized to (assume|get credentials)",),
     ),
-    Meaning(
-        ConfigurationError,
-        "let the warehouse's role read the lake: s3:GetObject on its objects, s3:ListBucket and s3:GetBucketLocation "
-        "on its bucket, kms:Decrypt where it is encrypted with a key",
-        signs=("Access ?Denied",),
-    ),
+    Meaning(ConfigurationError, _RIGHTS, signs=("Access ?Denied",)),
     Meaning(
         FatalError,
         "see whether something deletes or replaces objects of the lake (lifecycle rules, other programs)",
@@ -54,8 +55,8 @@ _LOAD_ERRORS = (
 )
 
 
-def copy_error(connection: Any, error: psycopg2.Error, what: str, place: str) -> MillraceError:
-    """Return the error of Millrace for a COPY or UNLOAD (``what``) that failed; rolls back.
+def copy_error(connection: Any, error: psycopg2.Error, command: Literal["COPY", "UNLOAD"], place: str) -> MillraceError:
+    """Return the error of Millrace for a command that failed; rolls back.
 
     It tells what the warehouse recorded about this very command, if that can be read.
     """
@@ -66,7 +67,8 @@ def copy_error(connection: Any, error: psycopg2.Error, what: str, place: str) ->
     words = f"{error.diag.message_primary} {error.diag.message_detail or ''}"
     meaning = find_meaning(_MEANINGS, Said(error, words=words)) or _MEANINGS[-1]
     problem = "; ".join(_find_recorded(connection, words)) or without_quoted(words)
-    return meaning.kind(f"{what} failed: {redact(problem)}", place=place, remedy=meaning.remedy)
+    rights = _RIGHTS_BY_COMMAND[command] if meaning.remedy == _RIGHTS else ""
+    return meaning.kind(f"{command} failed: {redact(problem)}", place=place, remedy=f"{meaning.remedy}{rights}")
 
 
 def _find_recorded(connection: Any, words: str) -> list[str]:

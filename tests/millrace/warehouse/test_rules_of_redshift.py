@@ -13,7 +13,7 @@ import pytest
 
 from local.stack import Stack
 from millrace import Incremental, Merge, Pipeline, Scd2, Stream
-from millrace.base.errors import ConfigurationError, Conflict, FatalError, KeyViolation, RetryableError
+from millrace.base.errors import ConfigurationError, Conflict, FatalError, KeyViolation, MillraceError, RetryableError
 from millrace.base.types import DOCUMENT, INT32, TEXT, Column
 from millrace.declaration.load_mode_base import LoadMode
 from millrace.warehouse.declared_target import target_of
@@ -295,6 +295,25 @@ async def test_a_copy_that_failed_for_the_moment_may_be_repeated(changed: Engine
     with pytest.raises(RetryableError, match=r"COPY failed: .*run again"):
         changed.load(NOTES, batch)
     changed.load(NOTES, batch)
+
+
+@pytest.mark.standin
+@pytest.mark.parametrize(
+    ("text", "kind", "remedy"),
+    [
+        ("S3ServiceException:Please reduce your request rate.,Status 503,Error SlowDown", RetryableError, "run again"),
+        ("S3ServiceException:Access Denied,Status 403,Error AccessDenied", ConfigurationError, "s3:PutObject"),
+    ],
+    ids=["slow", "denied"],
+)
+async def test_an_unload_that_failed_is_told_like_a_copy(
+    changed: Engine, text: str, kind: type[MillraceError], remedy: str
+) -> None:
+    await changed.deliver(NOTES)
+    inject(changed, "unload", f"error:XX000:{text}")
+    with pytest.raises(kind, match=rf"UNLOAD failed: .*{remedy}"):
+        await changed.sweep(NOTES, deep=True)
+    await changed.sweep(NOTES, deep=True)
 
 
 @pytest.mark.standin
