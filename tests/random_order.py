@@ -1,7 +1,6 @@
 """Runs test files, and the tests of each file, in a random order, so that no test can rely on one before it.
 
-Each run names its seed; ``TEST_SEED=7`` repeats the order of a run. A file whose tests are the steps of one
-story says so with ``pytestmark = pytest.mark.story``: they keep their order.
+Each run names its seed; ``TEST_SEED=7`` repeats the order of a run.
 """
 
 from __future__ import annotations
@@ -18,10 +17,9 @@ LONG = {"faults", "flows", "infra", "torture", "versions"}
 """Directories whose files take a minute and more."""
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def pytest_configure() -> None:
     """Choose a seed unless one is given. The processes of pytest-xdist find it in their environment."""
     os.environ.setdefault(VARIABLE, str(random.SystemRandom().randrange(10_000)))
-    config.addinivalue_line("markers", "story: the tests of this file are steps that run in their order")
 
 
 # First, so that pytest then brings tests together that share an expensive fixture's parameter.
@@ -33,8 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         files[item.path].append(item)
     for tests in files.values():
-        if not tests[0].get_closest_marker("story"):
-            chance.shuffle(tests)
+        chance.shuffle(tests)
     shuffled = list(files.values())
     chance.shuffle(shuffled)
     # Those that take long first: one that comes last leaves the other workers idle until it is done.

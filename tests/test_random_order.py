@@ -1,4 +1,4 @@
-"""The order in which tests run: random, the same for the same seed, by file, and a story in its own."""
+"""The order in which tests run: random, the same for the same seed, by file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from tests import random_order
 
-FILES = ("a", "b", "story", "c", "long")
+FILES = ("a", "b", "c", "long")
 
 
 def ordered(seed: int, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
@@ -20,7 +20,6 @@ def ordered(seed: int, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]
         SimpleNamespace(
             path=Path("faults" if file == "long" else "") / file,
             number=number,
-            get_closest_marker=lambda _, file=file: file == "story",
         )
         for file in FILES
         for number in range(9)
@@ -33,7 +32,7 @@ def test_a_seed_repeats_the_order_and_another_seed_gives_another(monkeypatch: py
     assert ordered(7, monkeypatch) == ordered(7, monkeypatch) != ordered(8, monkeypatch)
 
 
-def test_files_stay_whole_and_a_story_keeps_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_stay_whole_and_their_tests_are_shuffled(monkeypatch: pytest.MonkeyPatch) -> None:
     orders = [ordered(seed, monkeypatch) for seed in range(20)]
     files = [[file for file, _ in groupby(order, key=lambda test: test[0])] for order in orders]
     assert all(sorted(found) == sorted(FILES) for found in files)
@@ -41,5 +40,4 @@ def test_files_stay_whole_and_a_story_keeps_its_order(monkeypatch: pytest.Monkey
     assert len({tuple(found) for found in files}) > 5
     for order in orders:
         numbers = {file: [number for name, number in order if name == file] for file in FILES}
-        assert numbers["story"] == list(range(9))
         assert numbers["a"] != list(range(9))

@@ -8,19 +8,17 @@ from millrace.flows.turn import WAITING
 from tests.ecs import runbook
 from tests.ecs.chain import Chain
 from tests.ecs.ends import TRADES
-
-# The first run fills the warehouse that the later ones change.
-pytestmark = pytest.mark.story
+from tests.support.steps import steps_of, take_steps
 
 
-def test_a_run_from_the_terminal_fills_the_warehouse(chain: Chain) -> None:
+def step_a_run_from_the_terminal_fills_the_warehouse(chain: Chain) -> None:
     said = runbook.run(chain.stack, runbook.RUN_AND_WATCH)
     assert "finished successfully in 'Completed'" in said
     assert chain.ends.loaded("stori.transactions") == chain.ends.expected() > 0
     assert chain.ends.loaded("stori.trades") == TRADES
 
 
-def test_a_retry_goes_on_where_the_run_failed(chain: Chain) -> None:
+def step_a_retry_goes_on_where_the_run_failed(chain: Chain) -> None:
     chain.ends.change()
     before = len(chain.ends.batches())
     with chain.ends.refusing_target("stori.trades"):
@@ -34,7 +32,7 @@ def test_a_retry_goes_on_where_the_run_failed(chain: Chain) -> None:
     assert chain.ends.batches()[before:] == ["transactions", "trades"]
 
 
-def test_a_killed_container_is_told_and_the_next_scheduled_run_repairs(chain: Chain) -> None:
+def step_a_killed_container_is_told_and_the_next_scheduled_run_repairs(chain: Chain) -> None:
     chain.ends.change()
     with chain.ends.held_source():
         killed = chain.run()
@@ -53,7 +51,7 @@ def test_a_killed_container_is_told_and_the_next_scheduled_run_repairs(chain: Ch
     assert chain.task(repairing.id)["taskDefinitionArn"] == chain.task(killed)["taskDefinitionArn"]
 
 
-def test_a_run_beside_a_run_waits_for_its_turn_and_a_cancelled_run_stops_its_task(chain: Chain) -> None:
+def step_a_run_beside_a_run_waits_for_its_turn_and_a_cancelled_run_stops_its_task(chain: Chain) -> None:
     """A person asked for both. The lease of the first one may still stand: then the second one says so, and ends."""
     with chain.ends.held_source():
         first = chain.run()
@@ -67,7 +65,7 @@ def test_a_run_beside_a_run_waits_for_its_turn_and_a_cancelled_run_stops_its_tas
     chain.ends.let_leases_end()
 
 
-def test_a_run_cancelled_before_its_task_starts_does_nothing(chain: Chain) -> None:
+def step_a_run_cancelled_before_its_task_starts_does_nothing(chain: Chain) -> None:
     """Prefect's worker watches for that only while it submits; from then on the container finds out when it starts."""
     with chain.held_agent():
         run = chain.run()
@@ -78,23 +76,26 @@ def test_a_run_cancelled_before_its_task_starts_does_nothing(chain: Chain) -> No
     assert "Running" not in [state.name for state in chain.client.read_flow_run_states(run)]
 
 
-@pytest.mark.parametrize(
-    ("asked", "reason"),
-    [
-        ({"image": "millrace:never-built"}, "CannotPullContainerError: failed to resolve ref millrace:never-built"),
-        ({"command": "/no/such/program --now"}, 'CannotStartContainerError: exec: "/no/such/program"'),
-    ],
+UNABLE_TO_START = (
+    ({"image": "millrace:never-built"}, "CannotPullContainerError: failed to resolve ref millrace:never-built"),
+    ({"command": "/no/such/program --now"}, 'CannotStartContainerError: exec: "/no/such/program"'),
 )
-def test_a_task_that_cannot_start_crashes_its_run_with_the_reason(
-    chain: Chain, asked: dict[str, str], reason: str
-) -> None:
-    run = chain.run(**asked)
-    assert chain.state_of(run).name == "Crashed"
-    chain.wait_until_logged(run, reason)
 
 
-def test_without_one_of_its_secrets_a_task_does_not_start(chain: Chain) -> None:
+def step_a_task_that_cannot_start_crashes_its_run_with_the_reason(chain: Chain) -> None:
+    for asked, reason in UNABLE_TO_START:
+        run = chain.run(**asked)
+        assert chain.state_of(run).name == "Crashed"
+        chain.wait_until_logged(run, reason)
+
+
+def step_without_one_of_its_secrets_a_task_does_not_start(chain: Chain) -> None:
     with chain.without_a_secret():
         run = chain.run()
         assert chain.state_of(run).name == "Crashed"
     chain.wait_until_logged(run, "ResourceInitializationError: unable to pull secrets")
+
+
+def test_runs_of_an_environment(chain: Chain, subtests: pytest.Subtests) -> None:
+    """The first one fills the warehouse that the later ones change."""
+    take_steps(steps_of(globals()), subtests, chain)

@@ -17,9 +17,6 @@ from infra import work_pool
 from tests.ecs import runbook
 from tests.ecs.chain import Chain
 
-# The commands are run in the order in which the pages name them.
-pytestmark = pytest.mark.story
-
 # This stack has no MySQL: its secret has no value, and `status` says so. Nobody made the tables of `totesys`, and
 # `check` says so.
 EXIT_CODES = {"python -m infra.deploy status --env prod": 1, "python -m infra.deploy check --env prod": 1}
@@ -50,8 +47,15 @@ def pool(chain: Chain, *, is_paused: bool) -> None:
     chain.client.update_work_pool(work_pool.NAME, WorkPoolUpdate(is_paused=is_paused))
 
 
-@pytest.mark.parametrize("command", [one for one in runbook.COMMANDS if one not in runbook.OF_THE_CHAIN])
-def test_it_does_what_it_says(chain: Chain, command: str) -> None:
+def test_each_command_does_what_it_says(chain: Chain, subtests: pytest.Subtests) -> None:
+    """In the order in which the pages name them."""
+    for command in runbook.COMMANDS:
+        if command not in runbook.OF_THE_CHAIN:
+            with subtests.test(msg=command):
+                _run(chain, command)
+
+
+def _run(chain: Chain, command: str) -> None:
     with arranged(chain, command) as variables:
         said = runbook.run(chain.stack, command, exit_code=EXIT_CODES.get(command, 0), **variables)
     if started := re.search(r"UUID: (\S+)", said):

@@ -1,7 +1,7 @@
 """``python -m infra.deploy`` against the emulator's CloudFormation, Secrets Manager, ECR and ECS, and a Prefect server.
 
-Only what builds images is a stand-in: a program that notes what it was asked. The tests of this file are one story, in
-their order: each finds what the one before has left.
+Only what builds images is a stand-in: a program that notes what it was asked. It is one test, of the life of an
+environment: each step finds what the one before has left.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ from local.prefect_server import launch_prefect_server, wait_for_prefect_server
 from local.processes import LOCALHOST
 from local.stack import Stack
 from tests.conftest import drain
-
-pytestmark = pytest.mark.story
+from tests.support.steps import steps_of, take_steps
 
 SECRET = "s3cr3t-W0rd"
 SETTINGS = """
@@ -172,13 +171,13 @@ def trial(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tr
     server.stop()
 
 
-def test_another_account_is_refused(trial: Trial) -> None:
+def step_another_account_is_refused(trial: Trial) -> None:
     trial.settings(SETTINGS.replace("123456789012", "210987654321"))
     assert "these credentials are of account 123456789012, not 210987654321" in trial.run("up", exit_code=2)
     trial.settings(SETTINGS)
 
 
-def test_a_worker_on_aws_is_not_sent_to_this_machine(trial: Trial) -> None:
+def step_a_worker_on_aws_is_not_sent_to_this_machine(trial: Trial) -> None:
     trial.settings(SETTINGS.replace("prefect_api_url", "# prefect_api_url"))
     said = trial.run("diff", exit_code=2)
     assert "the worker cannot reach http://127.0.0.1" in said
@@ -186,7 +185,7 @@ def test_a_worker_on_aws_is_not_sent_to_this_machine(trial: Trial) -> None:
     trial.settings(SETTINGS)
 
 
-def test_without_a_server_of_prefect_nothing_begins(trial: Trial) -> None:
+def step_without_a_server_of_prefect_nothing_begins(trial: Trial) -> None:
     with temporary_settings({PREFECT_API_URL: None}):
         assert "no Prefect server is named" in trial.run("up", exit_code=2)
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
@@ -194,7 +193,7 @@ def test_without_a_server_of_prefect_nothing_begins(trial: Trial) -> None:
     assert "millrace-trial" not in [one["StackName"] for one in trial.aws("cloudformation").describe_stacks()["Stacks"]]
 
 
-def test_before_anything_is_there_the_difference_is_all(trial: Trial) -> None:
+def step_before_anything_is_there_the_difference_is_all(trial: Trial) -> None:
     changes = trial.changes("diff")
     assert changes["resource LandingBucket"] == changes["resource Cluster"] == "created"
     assert any(name.startswith("everything else") for name in changes)
@@ -203,7 +202,7 @@ def test_before_anything_is_there_the_difference_is_all(trial: Trial) -> None:
     assert trial.run("status", exit_code=1).count("is not there") == 1
 
 
-def test_what_fails_half_way_is_told_and_what_was_made_stays(trial: Trial) -> None:
+def step_what_fails_half_way_is_told_and_what_was_made_stays(trial: Trial) -> None:
     (trial.directory / "broken").touch()
     said = trial.run("up", exit_code=1, **URLS)
     assert "no space left" in said
@@ -214,7 +213,7 @@ def test_what_fails_half_way_is_told_and_what_was_made_stays(trial: Trial) -> No
     (trial.directory / "asked").unlink()
 
 
-def test_run_again_it_goes_on_and_makes_the_rest(trial: Trial) -> None:
+def step_run_again_it_goes_on_and_makes_the_rest(trial: Trial) -> None:
     changes = trial.changes("up")
     assert not [name for name in changes if name.startswith("secret")]
     assert changes[f"image {REPOSITORY}:{COMMIT}"] == "created"
@@ -230,11 +229,11 @@ def test_run_again_it_goes_on_and_makes_the_rest(trial: Trial) -> None:
     assert definition["containerDefinitions"][0]["image"] == f"{REPOSITORY}:{COMMIT}"
 
 
-def test_a_new_account_gets_the_role_of_ecs(trial: Trial) -> None:
+def step_a_new_account_gets_the_role_of_ecs(trial: Trial) -> None:
     assert trial.aws("iam").list_roles(PathPrefix="/aws-service-role/ecs.amazonaws.com/")["Roles"]
 
 
-def test_the_image_is_built_and_pushed_once_with_a_login(trial: Trial) -> None:
+def step_the_image_is_built_and_pushed_once_with_a_login(trial: Trial) -> None:
     build, login, password_and_push = (trial.directory / "asked").read_text().splitlines()
     assert build.startswith("build --platform linux/amd64")
     assert f"--tag {REPOSITORY}:{COMMIT}" in build
@@ -242,7 +241,7 @@ def test_the_image_is_built_and_pushed_once_with_a_login(trial: Trial) -> None:
     assert password_and_push == f"ministack-auth-tokenpush {REPOSITORY}:{COMMIT}"
 
 
-def test_nothing_secret_is_in_what_prefect_keeps(trial: Trial) -> None:
+def step_nothing_secret_is_in_what_prefect_keeps(trial: Trial) -> None:
     pool = trial.client.read_work_pool(work_pool.NAME)
     container = pool.base_job_template["job_configuration"]["task_definition"]["containerDefinitions"][0]
     assert {one["name"] for one in container["secrets"]} == set(URLS)
@@ -253,12 +252,12 @@ def test_nothing_secret_is_in_what_prefect_keeps(trial: Trial) -> None:
     assert "${SOURCE_MONGO_URL}" in json.dumps(documents)
 
 
-def test_the_second_time_nothing_changes_whatever_is_set_in_the_terminal(trial: Trial) -> None:
+def step_the_second_time_nothing_changes_whatever_is_set_in_the_terminal(trial: Trial) -> None:
     trial.push(COMMIT)
     assert trial.run("up", **ROTATED).endswith("No change.\n")
 
 
-def test_a_secret_is_replaced_when_it_is_said_and_the_key_of_prefect_stays(trial: Trial) -> None:
+def step_a_secret_is_replaced_when_it_is_said_and_the_key_of_prefect_stays(trial: Trial) -> None:
     """Whoever types it has a key of Prefect Cloud as well, which must not become production's."""
     with temporary_settings({PREFECT_API_KEY: f"pnu_{SECRET}_of_bob"}):
         assert trial.changes("up", "--set-secrets", **ROTATED) == {"secret SOURCE_POSTGRES_URL": "updated"}
@@ -266,7 +265,7 @@ def test_a_secret_is_replaced_when_it_is_said_and_the_key_of_prefect_stays(trial
     assert stored["SecretString"] == ROTATED["SOURCE_POSTGRES_URL"]
 
 
-def test_what_prefect_refuses_is_left_and_all_else_is_made(trial: Trial) -> None:
+def step_what_prefect_refuses_is_left_and_all_else_is_made(trial: Trial) -> None:
     """A plan that allows no automations and no deployments: the command goes on to its end."""
     for refused in ("/api/automations/", "/api/deployments/"):
         trial.remove_one_of_each()
@@ -279,7 +278,7 @@ def test_what_prefect_refuses_is_left_and_all_else_is_made(trial: Trial) -> None
     assert trial.changes("up") == {}
 
 
-def test_on_prefect_cloud_no_automation_has_a_block_of_ours(trial: Trial) -> None:
+def step_on_prefect_cloud_no_automation_has_a_block_of_ours(trial: Trial) -> None:
     """Prefect Cloud would make it, and tell nobody."""
     with temporary_settings({PREFECT_CLOUD_API_URL: trial.variables["PREFECT_API_URL"]}):
         said = trial.run("up")
@@ -287,7 +286,7 @@ def test_on_prefect_cloud_no_automation_has_a_block_of_ours(trial: Trial) -> Non
     assert trial.changes("up")["automation millrace: crashed"] == "created"
 
 
-def test_what_somebody_changed_is_found(trial: Trial) -> None:
+def step_what_somebody_changed_is_found(trial: Trial) -> None:
     pool = trial.client.read_work_pool(work_pool.NAME)
     pool.base_job_template["variables"]["properties"]["cluster"]["default"] = "another"
     trial.client.update_work_pool(work_pool.NAME, WorkPoolUpdate(base_job_template=pool.base_job_template))
@@ -302,11 +301,11 @@ def test_what_somebody_changed_is_found(trial: Trial) -> None:
     }
 
 
-def test_an_image_to_go_back_to_has_to_be_there(trial: Trial) -> None:
+def step_an_image_to_go_back_to_has_to_be_there(trial: Trial) -> None:
     assert "there is no image 0123abc" in trial.run("up", "--image", "0123abc", exit_code=2)
 
 
-def test_going_back_mends_what_was_changed_and_what_was_paused_stays_paused(trial: Trial) -> None:
+def step_going_back_mends_what_was_changed_and_what_was_paused_stays_paused(trial: Trial) -> None:
     trial.push("0123abc")
     changes = trial.changes("up", "--image", "0123abc")
     assert changes[f"work pool {work_pool.NAME}"] == changes["resource WorkerDefinition"] == "updated"
@@ -316,7 +315,7 @@ def test_going_back_mends_what_was_changed_and_what_was_paused_stays_paused(tria
     assert [one.active for one in stori.schedules] == [False]
 
 
-def test_the_status_tells_what_is_missing(trial: Trial) -> None:
+def step_the_status_tells_what_is_missing(trial: Trial) -> None:
     said = trial.run("status", exit_code=1)
     assert "● stack millrace-trial: UPDATE_COMPLETE" in said
     assert "● secret SOURCE_MYSQL_STOCKS_URL: has no value" in said
@@ -325,7 +324,7 @@ def test_the_status_tells_what_is_missing(trial: Trial) -> None:
     assert " confirmed subscriptions" in said, "the emulator confirms by itself"
 
 
-def test_the_value_of_a_secret_that_leaves_can_be_had_back(trial: Trial) -> None:
+def step_the_value_of_a_secret_that_leaves_can_be_had_back(trial: Trial) -> None:
     """CloudFormation deletes a secret without recovery."""
     trial.settings(SETTINGS.replace('"stori", "events", "stocks"', '"events"'))
     for _ in range(2):
@@ -341,7 +340,7 @@ def test_the_value_of_a_secret_that_leaves_can_be_had_back(trial: Trial) -> None
     trial.settings(SETTINGS)
 
 
-def test_what_holds_data_is_not_deleted_unless_told(trial: Trial) -> None:
+def step_what_holds_data_is_not_deleted_unless_told(trial: Trial) -> None:
     outputs = trial.outputs()
     trial.aws("s3").put_object(Bucket=outputs["LandingBucket"], Key="stori/x", Body=b"x")
     # Deleted, but still to be had back.
@@ -356,7 +355,7 @@ def test_what_holds_data_is_not_deleted_unless_told(trial: Trial) -> None:
     assert trial.changes("diff", "--image", "0123abc") == {}
 
 
-def test_down_leaves_nothing_of_ours(trial: Trial) -> None:
+def step_down_leaves_nothing_of_ours(trial: Trial) -> None:
     outputs = trial.outputs()
     for task in trial.aws("ecs").list_tasks(cluster=outputs["ClusterArn"])["taskArns"]:
         trial.aws("ecs").stop_task(cluster=outputs["ClusterArn"], task=task)
@@ -367,3 +366,7 @@ def test_down_leaves_nothing_of_ours(trial: Trial) -> None:
     assert trial.client.request("POST", "/automations/filter", json={}).json() == []
     assert not [one for one in trial.aws("s3").list_buckets()["Buckets"] if "trial" in one["Name"]]
     assert trial.run("down", "--yes").endswith("No change.\n")
+
+
+def test_an_environment_from_its_first_day_to_its_last(trial: Trial, subtests: pytest.Subtests) -> None:
+    take_steps(steps_of(globals()), subtests, trial)
