@@ -155,18 +155,18 @@ class TableSession:
 def check_declared(stream: Stream, columns: tuple[SourceColumn, ...]) -> None:
     """Raise SourceMissing when the stream declares a column that the table does not have.
 
-    Raises ConfigurationError for a cursor column that is no timestamp.
+    Raises ConfigurationError for a column that says when a row was changed and is no timestamp.
     """
     by_path = {column.column.path: column.column for column in columns}
-    cursor_column = stream.capture.cursor_column
-    for path in (*stream.keys, *filter(None, [cursor_column])):
+    time_column = stream.capture.stamp
+    for path in (*stream.keys, *filter(None, [time_column])):
         if path not in by_path:
             raise SourceMissing(
                 f"there is no column {path!r}", place=stream.place, remedy=f"choose from {', '.join(by_path)}"
             )
-    if cursor_column and (kind := by_path[cursor_column].type.kind) not in CURSOR_KINDS:
+    if time_column and (kind := by_path[time_column].type.kind) not in CURSOR_KINDS:
         raise ConfigurationError(
-            f"cursor {cursor_column!r} is of type {kind}",
+            f"cursor {time_column!r} is of type {kind}",
             place=stream.place,
             remedy="use a timestamp that every insert and update sets",
         )

@@ -126,7 +126,7 @@ def test_a_row_that_a_cut_answer_deletes_is_found(places: Places, monkeypatch: p
         Setting("postgres", "postgres"), tuple((name, 1) for name in ("insert", "window", "update", "cut_short"))
     )
     assert play(places, plan, "told", 0).problem == ""
-    monkeypatch.setattr(LookUps, "_see_again", sees_none)
+    monkeypatch.setattr(LookUps, "_scan_again", sees_none)
     assert "lost 1" in play(places, plan, "deleted", 0).problem
 
 

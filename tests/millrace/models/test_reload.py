@@ -168,7 +168,7 @@ async def test_a_table_that_was_loaded_meanwhile_is_not_replaced(on_redshift: To
         if done == groups:
             engine.query(
                 "CREATE TEMPORARY TABLE one AS SELECT * FROM millrace.batches WHERE stream = 'orders' LIMIT 1; "
-                "UPDATE one SET batch_id = 'another', applied_at = now(); "
+                "UPDATE one SET batch_id = 'another', applied_at = GETDATE(); "
                 "INSERT INTO millrace.batches SELECT * FROM one"
             )
 

@@ -268,7 +268,7 @@ def ranks(people: pl.DataFrame) -> pl.DataFrame:
 @pytest.mark.parametrize(
     ("function", "schema", "because"),
     [
-        (chiefs, Chief, r"model people.chiefs: \d of its rows do not hold in id the key of a row of people"),
+        (chiefs, Chief, r"model people.chiefs: \d of its rows do not hold in id the key of the row of people"),
         (counts, Count, "model people.counts: it gives other rows for parts of its input than for all of it"),
         (ranks, Count, "model people.ranks: it gives other rows for parts"),
     ],

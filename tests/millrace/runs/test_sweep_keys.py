@@ -233,13 +233,15 @@ BENT_BY_READERS_OF_CSV = ("\ufeff", "\ufeffone", "\\.", "", "\r", "a\r", "\n", '
 async def test_keys_that_readers_of_csv_bend_arrive_and_leave(either: Engine) -> None:
     stream = Stream("t", "postgres:public.t", "name", Incremental("changed"))
     either.chunk_bytes = 1
+    # Redshift does not tell a text from one with more blanks at its end.
+    keys = [key for key in BENT_BY_READERS_OF_CSV if key != "" or not either.warehouse.dialect.copies_from_lake]
     either.source("CREATE TABLE t (name text PRIMARY KEY, changed timestamptz DEFAULT now())")
     with closing(either.connect_source()) as connection, connection, connection.cursor() as cursor:
-        cursor.execute("INSERT INTO t (name) SELECT unnest(%s)", (list(BENT_BY_READERS_OF_CSV),))
+        cursor.execute("INSERT INTO t (name) SELECT unnest(%s)", (keys,))
     await either.deliver(stream)
-    assert sorted(either.rows("t", "name")) == sorted((key,) for key in BENT_BY_READERS_OF_CSV)
+    assert sorted(either.rows("t", "name")) == sorted((key,) for key in keys)
     swept = await either.sweep(stream)
-    assert swept and (swept.updated, swept.unchanged) == (0, len(BENT_BY_READERS_OF_CSV))
+    assert swept and (swept.updated, swept.unchanged) == (0, len(keys))
     either.source("DELETE FROM t; INSERT INTO t VALUES ('last')")
     await either.sweep(stream)
     assert either.rows("t", "name") == [("last",)]
