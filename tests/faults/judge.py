@@ -9,6 +9,7 @@ from millrace import Stream
 from millrace.base.naming import quote
 from millrace.lake.batch import MANIFEST_NAME
 from millrace.lake.manifest import read_manifest
+from millrace.sources.position import DEFAULT_OVERLAP
 from tests.faults.places import Places
 from tests.faults.subjects import Subject
 from tests.support.engine import PIPELINE, Engine
@@ -41,7 +42,7 @@ class Judge:
         assert held == self._subject.held(), "target and source differ"
 
     def check_ledger(self, stream: Stream) -> None:
-        """One row per applied batch, whose manifest is in the lake; counts add up; positions never go back."""
+        """One row per applied batch, whose manifest is in the lake; counts add up; positions go back by less than the overlap."""
         applied = self._engine.query(
             f"SELECT batch_id, manifest, position, {COUNTS} FROM millrace.batches "
             f"WHERE pipeline = '{self._pipeline}' AND stream = '{stream.name}' ORDER BY read_at"
@@ -53,7 +54,9 @@ class Judge:
         inserted, deleted = sum(row[4] for row in applied), sum(row[6] for row in applied)
         assert inserted - deleted == len(self._subject.held()), "inserted less deleted is not what is there"
         positions = [datetime.fromisoformat(row[2]) for row in applied if row[2] is not None]
-        assert all(earlier <= later for earlier, later in pairwise(positions)), "the position went back"
+        # A transaction begins a moment before the server lists it, so a later read may see an earlier one: that is what
+        # the overlap covers.
+        assert all(earlier - later < DEFAULT_OVERLAP for earlier, later in pairwise(positions)), positions
 
     def check_lake(self) -> None:
         """Nothing was rewritten or removed since the last look, and no manifest lacks one of its objects."""
