@@ -42,7 +42,8 @@ class Judge:
         assert held == self._subject.held(), "target and source differ"
 
     def check_ledger(self, stream: Stream) -> None:
-        """One row per applied batch, whose manifest is in the lake; counts add up; positions go back by less than the overlap."""
+        """One row per applied batch, whose manifest is in the lake; counts add up; positions go back by less than
+        the overlap."""
         applied = self._engine.query(
             f"SELECT batch_id, manifest, position, {COUNTS} FROM millrace.batches "
             f"WHERE pipeline = '{self._pipeline}' AND stream = '{stream.name}' ORDER BY read_at"
