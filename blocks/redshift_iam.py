@@ -31,7 +31,7 @@ def access_by_iam(url: URL, place: str) -> RedshiftAccess:
     return access_of(url.host or "", url.database or "", url.username or "", options, place=place)
 
 
-class RedshiftByIam(RedshiftDialect_psycopg2):  # type: ignore[misc]
+class RedshiftByIam(RedshiftDialect_psycopg2):  # type: ignore[misc]  # sqlalchemy_redshift has no types
     """Redshift's dialect, whose connections log in with minted credentials."""
 
     supports_statement_cache = False

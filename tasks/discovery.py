@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from millrace.base.errors import ConfigurationError
 from millrace.blocks.databases import DATABASES
 from millrace.blocks.load import load_database
 from millrace.declaration.source_kinds import SourceReference
@@ -18,12 +17,5 @@ async def find_tables(
     """Return the tables or collections that a reference with patterns names. Raises ConfigurationError, Unreachable."""
     block = await load_database(reference)
     async with DATABASES[reference.kind].open(block, reference.server) as source:
-        try:
-            found = await source.find_tables(reference.schema, sample_documents)
-        except NotImplementedError:
-            raise ConfigurationError(
-                f"{reference.kind.title} cannot list its tables",
-                place=reference.server,
-                remedy="declare streams by hand",
-            ) from None
+        found = await source.find_tables(reference.schema, sample_documents)
     return choose_tables(reference, found, include, exclude)

@@ -6,7 +6,7 @@ Strings, quoted names and comments are told apart here, once, so that no rule lo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -149,6 +149,16 @@ def split(sql: str) -> list[list[Token]]:
 def render(statement: Iterable[Token]) -> str:
     """Return the text of the tokens."""
     return "".join(f" {token.text}" if token.spaced else token.text for token in statement).strip()
+
+
+def find_closing(statement: Sequence[Token], opening: int) -> int:
+    """Return where the parenthesis closes that opens at a token; the length of the statement if it never does."""
+    depth = 0
+    for position in range(opening, len(statement)):
+        depth += (statement[position].key == "(") - (statement[position].key == ")")
+        if depth == 0:
+            return position
+    return len(statement)
 
 
 def word(text: str) -> Token:

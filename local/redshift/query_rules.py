@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from local.redshift.errors import NOT_SUPPORTED, SYNTAX_ERROR, UNDEFINED_FUNCTION, RedshiftError
-from local.redshift.lexer import Token, TokenKind, render
+from local.redshift.lexer import Token, TokenKind, find_closing, render
 from local.redshift.relations import Relation, relations
 
 LEADER_FUNCTIONS = {
@@ -86,7 +86,7 @@ def _check_orders(statement: Sequence[Token]) -> None:
     for position, token in enumerate(statement):
         if token.key == "(":
             if [one.key for one in statement[max(position - 2, 0) : position]] == ["WITHIN", "GROUP"]:
-                order = render(statement[position : _end(statement, position)])
+                order = render(statement[position : find_closing(statement, position)])
                 if orders.setdefault(opened[-1], order) != order:
                     raise RedshiftError(
                         NOT_SUPPORTED,
@@ -96,15 +96,6 @@ def _check_orders(statement: Sequence[Token]) -> None:
             opened.append(position)
         elif token.key == ")" and len(opened) > 1:
             opened.pop()
-
-
-def _end(statement: Sequence[Token], opening: int) -> int:
-    depth = 0
-    for position in range(opening, len(statement)):
-        depth += (statement[position].key == "(") - (statement[position].key == ")")
-        if depth == 0:
-            return position
-    return len(statement)
 
 
 def _check_rows_in_queries(statement: Sequence[Token]) -> None:
@@ -165,7 +156,7 @@ def _check_regular_expressions(statement: Sequence[Token]) -> None:
 def _arguments(statement: Sequence[Token], position: int) -> Sequence[Token]:
     if [one.key for one in statement[position + 1 : position + 2]] != ["("]:
         return ()
-    return statement[position + 1 : _end(statement, position + 1)]
+    return statement[position + 1 : find_closing(statement, position + 1)]
 
 
 def _check_windows_of_subqueries(statement: Sequence[Token]) -> None:
@@ -173,7 +164,7 @@ def _check_windows_of_subqueries(statement: Sequence[Token]) -> None:
     for position, token in enumerate(statement):
         if token.key != "(" or [one.key for one in statement[position + 1 : position + 2]] != ["SELECT"]:
             continue
-        end = _end(statement, position)
+        end = find_closing(statement, position)
         inside = statement[position + 1 : end]
         if "OVER" not in {one.key for one in inside}:
             continue

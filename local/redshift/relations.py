@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from local.redshift.lexer import Token
+from local.redshift.lexer import Token, find_closing
 
 READS = {"FROM", "JOIN", "USING", "UPDATE"}
 NOT_OF_QUERIES = {"EXTRACT", "SUBSTRING", "TRIM", "OVERLAY", "POSITION"}
@@ -89,7 +89,7 @@ def _read_list(statement: Sequence[Token], position: int) -> Iterator[Relation]:
 
 def _relation(statement: Sequence[Token], position: int) -> tuple[Relation | None, int]:
     if statement[position].key == "(":
-        _, position = _alias(statement, _closing(statement, position) + 1)
+        _, position = _alias(statement, find_closing(statement, position) + 1)
         return None, position
     if not statement[position].is_name:
         return None, len(statement)
@@ -99,7 +99,7 @@ def _relation(statement: Sequence[Token], position: int) -> tuple[Relation | Non
         parts.append(statement[position + 1].name)
         position += 2
     if [one.key for one in statement[position : position + 1]] == ["("]:
-        return None, _closing(statement, position) + 1  # a function, or columns of USING
+        return None, find_closing(statement, position) + 1  # a function, or columns of USING
     alias, position = _alias(statement, position)
     return Relation(parts[-2] if len(parts) > 1 else "", parts[-1], alias), position
 
@@ -113,15 +113,6 @@ def _alias(statement: Sequence[Token], position: int) -> tuple[str, int]:
     if following and following[0].is_name and following[0].key not in _CLAUSES:
         return following[0].name, position + 1
     return "", position
-
-
-def _closing(statement: Sequence[Token], opening: int) -> int:
-    depth = 0
-    for position in range(opening, len(statement)):
-        depth += (statement[position].key == "(") - (statement[position].key == ")")
-        if depth == 0:
-            return position
-    return len(statement)
 
 
 _CLAUSES = {

@@ -61,10 +61,11 @@ def hide_in_rejects(rejected: pl.DataFrame, stream: Stream) -> pl.DataFrame:
 
 
 def _find_mask(column: Column, stream: Stream) -> Mask | None:
-    """Return the mask of a column; of documents also that of a field which the column's field lies within."""
+    """Return the mask of a column; of documents that of the nearest field which the column's field lies within."""
     if not stream.is_of_documents:
         return stream.mask.get(column.path)
-    return next((mask for path, mask in stream.mask.items() if is_at_or_below(column.path, path)), None)
+    covering = [path for path in stream.mask if is_at_or_below(column.path, path)]
+    return stream.mask[max(covering, key=len)] if covering else None
 
 
 def _mask_documents(values: pl.Series, path: str, stream: Stream) -> pl.Series:

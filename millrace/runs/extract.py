@@ -166,6 +166,9 @@ class Extraction:
 
     def without_accepted(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return the rows of the target whose key is not among the accepted rows. Only a snapshot keeps its keys."""
+        if len(self._accepted_keys) > 1:
+            # One join for each frame of the target, not one for each chunk of the source as well.
+            self._accepted_keys = [pl.concat(self._accepted_keys, how="vertical_relaxed")]
         for keys in self._accepted_keys:
             typed = keys.select(pl.col(name).cast(rows.schema[name]) for name in self._keys)
             rows = rows.join(typed, on=self._keys, how="anti")

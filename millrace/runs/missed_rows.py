@@ -18,7 +18,8 @@ from millrace.runs.extract import Extraction
 from millrace.sources.chunk import Keys, batches_of_keys
 
 CANARIES = 100
-"""Keys that were read and that every look-up must find: one that misses them proves nothing about the others."""
+"""Keys that were read and that every look-up must find: one that misses them proves nothing about the others, unless a
+pass over all rows does not see them either, because they were deleted meanwhile."""
 
 
 async def add_missed_rows(context: StreamContext, extraction: Extraction, target_columns: Sequence[Column]) -> int:
@@ -34,8 +35,11 @@ async def add_missed_rows(context: StreamContext, extraction: Extraction, target
     added = 0
     for block in await asyncio.to_thread(lambda: list(_absent(extraction, target_frames, names))):
         existing = await context.source.find_existing(context.stream, target_columns, Keys(names, [*block, *canaries]))
-        if lost := set(canaries) - existing:
-            raise broken_look_up(context, len(lost), ", ".join(f"{column.name} {column.type}" for column in keys))
+        if lost := list(set(canaries) - existing):
+            seen = await context.source.find_in_all_rows(context.stream, target_columns, Keys(names, lost))
+            if unfound := set().union(*seen):
+                kinds = ", ".join(f"{column.name} {column.type}" for column in keys)
+                raise broken_look_up(context, len(unfound), kinds)
         if missed := [key for key in block if key in existing]:
             added += await _add(context, extraction, Keys(names, missed))
     return added

@@ -16,12 +16,14 @@ from typing import Any, ClassVar, Protocol, TypeAlias
 import orjson
 import polars as pl
 
+from millrace.base.errors import ConfigurationError
 from millrace.base.naming import column_name
 from millrace.base.rejects import no_rejects
 from millrace.base.types import Column
 from millrace.declaration.stream import Stream
 from millrace.sources.found import FoundTable
 
+CANNOT_LIST, DECLARE_BY_HAND = "this kind of source cannot list its tables", "declare streams by hand"
 BLOCK_ROWS, BLOCK_BYTES = 20_000, 2 * 1024 * 1024
 """The most keys, and bytes of text in them, that are asked for at once; MongoDB takes a query of 16 MB."""
 
@@ -195,12 +197,12 @@ class Source(ABC):
         There are no columns where only documents tell them.
         """
 
-    async def find_tables(self, schema: str, sample_documents: int, /) -> list[FoundTable]:
+    async def find_tables(self, schema: str, _sample_documents: int, /) -> list[FoundTable]:
         """Return the tables and views of a schema, or the collections of a database by a sample of their documents.
 
-        Raises NotImplementedError where the kind of source cannot list them.
+        Raises ConfigurationError where the kind of source cannot list them.
         """
-        raise NotImplementedError
+        raise ConfigurationError(CANNOT_LIST, place=schema, remedy=DECLARE_BY_HAND)
 
     def parse_location(self, location: str) -> dict[str, Any]:
         """Return the value of each field of a row location, in the form in which ``read`` takes it in ``Keys``.

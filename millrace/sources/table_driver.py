@@ -8,8 +8,10 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
 
+from millrace.base.errors import ConfigurationError
 from millrace.base.types import Column
 from millrace.declaration.stream import Stream
+from millrace.sources.chunk import CANNOT_LIST, DECLARE_BY_HAND
 from millrace.sources.found import FoundTable
 from millrace.sources.position import SourceMoment
 from millrace.sources.rows import SourceColumn
@@ -45,12 +47,12 @@ class TableDriver(ABC):
         The ``types`` of the stream are applied, and columns keep the names that ``target_columns`` give them.
         """
 
-    def find_tables(self, connection: Any, schema: str) -> list[FoundTable]:
+    def find_tables(self, _connection: Any, schema: str, /) -> list[FoundTable]:
         """Return the tables and views of a schema, for `millrace init`.
 
-        Raises NotImplementedError where the kind of database cannot list them.
+        Raises ConfigurationError where the kind of database cannot list them.
         """
-        raise NotImplementedError
+        raise ConfigurationError(CANNOT_LIST, place=schema, remedy=DECLARE_BY_HAND)
 
     @abstractmethod
     def quote(self, *identifiers: str) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 from local.stack import Stack
 from millrace import Pipeline, Snapshot, Stream
+from millrace.base.errors import ConfigurationError
 from millrace.blocks.databases import DATABASES
 from millrace.declaration.source_kinds import SOURCE_KINDS
 from millrace.flows.extract import EXTRACT
@@ -81,3 +82,8 @@ def test_every_kind_of_the_product_has_its_flow_its_task_and_its_database() -> N
     kinds = [kind for kind in SOURCE_KINDS.values() if kind.name != "sqlite"]
     assert list(EXTRACT) == list(EXTRACT_STREAM) == kinds
     assert list(DATABASES) == [kind for kind in kinds if not kind.is_queue]
+
+
+async def test_a_kind_that_cannot_list_its_tables_says_so(notes: SQLiteSubject) -> None:
+    with pytest.raises(ConfigurationError, match=r"cannot list its tables. Remedy: declare streams by hand"):
+        await SQLiteSource(notes.address).find_tables("main", 1)

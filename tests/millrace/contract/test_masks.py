@@ -177,6 +177,17 @@ async def test_documents_are_masked_in_rows_and_in_rejects(engine: Engine, docum
     assert engine.query("SELECT DISTINCT items FROM engine.people") == [('[{"n":1,"iban":"****"}]',)]
 
 
+@pytest.mark.parametrize("outer_first", [True, False])
+async def test_of_two_masks_the_nearest_counts(
+    engine: Engine, documents: tuple[Stream, Any], outer_first: bool
+) -> None:
+    stream, collection = documents
+    masks: list[tuple[str, Any]] = [("person", Redact()), ("person.iban", Hash())]
+    collection.insert_one({"_id": 1, "person": {"iban": "x", "name": SECRET}, "changed": datetime.now(UTC)})
+    await engine.run(replace(stream, mask=dict(masks if outer_first else reversed(masks))))
+    assert engine.rows("people", "person_iban", "person_name") == [(expected_hash("x"), None)]
+
+
 def test_a_row_that_cannot_be_decoded_is_hidden_as_a_whole() -> None:
     stream = Stream("people", "mongo:a.people", "_id", Snapshot(), mask={"email": Redact()})
     rejected = pl.DataFrame(

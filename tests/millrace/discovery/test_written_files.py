@@ -41,7 +41,7 @@ async def find(engine: Engine, source: str) -> list[FoundTable]:
 async def init(engine: Engine, source: str, path: Path) -> Pipeline:
     """The pipeline of the file that is written."""
     streams = propose_streams(parse_reference(source), await find(engine, source))
-    path.write_text(write_file("shop", f"millrace init {source}", [parse_reference(source)], streams))  # noqa: ASYNC240
+    path.write_text(write_file("shop", f"millrace init {source}", [parse_reference(source)], streams))  # noqa: ASYNC240 - a few lines
     return find_pipeline(f"{path}:pipeline")
 
 

@@ -96,6 +96,17 @@ async def test_a_source_that_does_not_find_its_rows_by_key_confirms_no_delete(
     assert len(engine.rows(NAME)) == 5
 
 
+async def test_a_row_that_is_deleted_between_read_and_look_up_is_no_broken_look_up(
+    engine: Engine, users: tuple[Stream, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, collection = users
+    await engine.run(stream)
+    collection.delete_one({"_id": 5})
+    alter_answers(engine, monkeypatch, before=lambda: collection.delete_one({"_id": 1}))
+    assert counts(await engine.run(stream)) == {"read": 5, "deleted": 1, "unchanged": 4}
+    assert counts(await engine.run(stream)) == {"read": 4, "deleted": 1, "unchanged": 3}
+
+
 async def test_versions_are_kept_of_documents_too(engine: Engine, users: tuple[Stream, Any]) -> None:
     stream, collection = users
     stream = replace(stream, load=Scd2("version"))
