@@ -31,7 +31,13 @@ _FIELD = re.compile(r"`([a-z_.]+)`")
 Result = TypeVar("Result")
 Request = TypeVar("Request", bound="BaseModel")
 
+MOMENT_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S%z"]
+"""How an option writes a moment; one without a time zone is in UTC."""
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+PipelineName = Annotated[str, typer.Argument(help="A pipeline's name, or path/to/module.py:attribute.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what the command would do.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 def build_request(kind: type[Request], given: Mapping[str, object], options: Mapping[str, str] = NO_OPTIONS) -> Request:
@@ -72,6 +78,20 @@ def refuse_options(options: Mapping[str, object], why: str) -> None:
     given = [f"--{_option(name)}" for name, value in options.items() if value is not None]
     if given:
         fail(ConfigurationError(f"{', '.join(given)} has no effect here: {why}", remedy="leave it out"))
+
+
+def confirm(question: str, *, is_agreed: bool) -> None:
+    """Ask a person before something is lost, unless they agreed already. End the command if they do not agree.
+
+    Without a terminal nobody can be asked.
+    """
+    if is_agreed:
+        return
+    if not sys.stdin.isatty():
+        fail(ConfigurationError(question, remedy="add --yes if that is what you want; nothing was changed"))
+    if not typer.confirm(f"{question}. Go on?", err=True):
+        print_message("nothing was changed")
+        raise typer.Exit(FAILED)
 
 
 def absolute_path(pipeline: str) -> str:

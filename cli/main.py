@@ -21,7 +21,10 @@ from millrace.base.errors import ConfigurationError
 from millrace.cli import sample
 from millrace.cli.command import (
     FAILED,
+    MOMENT_FORMATS,
     AsJson,
+    DryRun,
+    PipelineName,
     absolute_path,
     build_request,
     fail,
@@ -30,6 +33,7 @@ from millrace.cli.command import (
     run_flow,
 )
 from millrace.cli.init import init
+from millrace.cli.stream_life import pause, reset, resume
 from millrace.declaration.consent import NO_CONSENT, Consent
 
 if TYPE_CHECKING:
@@ -59,10 +63,8 @@ application = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-PipelineName = Annotated[str, typer.Argument(help="A pipeline's name, or path/to/module.py:attribute.")]
 StreamNames = Annotated[list[str] | None, typer.Option("--stream", "-s", help="Only this stream (repeatable).")]
 Full = Annotated[bool, typer.Option("--full", help="Read everything, not only what changed.")]
-MOMENT_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S%z"]
 Start = Annotated[
     datetime | None, typer.Option("--from", formats=MOMENT_FORMATS, help="First moment of a window (inclusive, UTC).")
 ]
@@ -98,7 +100,6 @@ Deep = Annotated[
     bool,
     typer.Option("--deep", help="Read the values in the warehouse too: finds what somebody changed there by hand."),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what the command would do.")]
 
 
 @application.command()
@@ -318,7 +319,7 @@ def chart(
     print_json(drawn) if as_json else print_lines([drawn.png, drawn.svg])
 
 
-for command in (init, sample.seed, sample.simulate):
+for command in (init, pause, resume, reset, sample.seed, sample.simulate):
     application.command()(command)
 
 

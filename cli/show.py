@@ -136,7 +136,7 @@ def print_plans(plans: Sequence[StreamPlan]) -> None:
     for plan in plans:
         out.rule(escape_unprintable(f"{plan.stream}: {plan.source} → {plan.target}"), align="left")
         if plan.reason:
-            out.print(escape_unprintable(f"refused: {plan.reason}"))
+            out.print(escape_unprintable(plan.refusal))
             continue
         if plan.span:
             out.print(escape_unprintable(plan.span))

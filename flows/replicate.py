@@ -12,6 +12,7 @@ from prefect import flow, get_run_logger
 
 from millrace import Model, Pipeline, Stream
 from millrace.base.disk import remove_abandoned
+from millrace.base.errors import MillraceError
 from millrace.flows.alerts import alert_cancellation, alert_failure
 from millrace.flows.extract import extract_streams
 from millrace.flows.gather import gather_outcomes
@@ -25,7 +26,7 @@ from millrace.tasks.extract import Extracted
 from millrace.tasks.failures import describe_error, status_of
 from millrace.tasks.lease import give_back
 from millrace.tasks.load import load_batches
-from millrace.tasks.plan import make_refused_plan, plan_model, plan_stream, publish_plans
+from millrace.tasks.plan import make_paused_plan, make_refused_plan, plan_model, plan_stream, publish_plans
 from millrace.tasks.report import (
     RunReport,
     Status,
@@ -33,10 +34,12 @@ from millrace.tasks.report import (
     add_note,
     make_empty_report,
     make_failed_report,
+    make_paused_report,
     make_report,
     make_run_failed,
     publish_report,
 )
+from millrace.tasks.stream_life import find_left_out
 
 DEFAULT_REQUEST = ReplicateRequest()
 
@@ -61,10 +64,11 @@ async def replicate(request: ReplicateRequest = DEFAULT_REQUEST) -> RunReport:
         get_run_logger().info("Removed %s, which a killed run left behind", folder)
     if request.dry_run:
         return await _plan(request, pipeline, streams)
-    read = await extract_streams(request.pipeline, streams, request.read_request)
+    read, left_out = await _read(request, streams)
     load = _load_together if pipeline.is_transformed else _load_each
     rows, failures = await load(request, pipeline, read)
     rows = [add_note(row, request.consent.note) for row in rows]
+    rows += [make_paused_report(pipeline, stream, reason) for stream, reason in left_out.items()]
     report = RunReport(request.pipeline, tuple(rows))
     await publish_report(pipeline.name, rows)
     # A stream that another run holds waits for the next run, if that will read the same.
@@ -76,9 +80,29 @@ async def replicate(request: ReplicateRequest = DEFAULT_REQUEST) -> RunReport:
     return report
 
 
+async def _read(
+    request: ReplicateRequest, streams: Sequence[Stream]
+) -> tuple[dict[str, Extracted | Exception], dict[str, str]]:
+    """Return what was read of each stream, and the streams that are left out, each with the reason.
+
+    If the warehouse does not tell which streams are paused, none is read.
+    """
+    names = [stream.name for stream in streams]
+    try:
+        left_out = await find_left_out(request.pipeline, names)
+    except MillraceError as error:
+        return dict.fromkeys(names, error), {}
+    for name, reason in left_out.items():
+        get_run_logger().warning("Left out: %s is %s", name, reason)
+    chosen = [stream for stream in streams if stream.name not in left_out]
+    return await extract_streams(request.pipeline, chosen, request.read_request), left_out
+
+
 async def _plan(request: ReplicateRequest, pipeline: Pipeline, streams: Sequence[Stream]) -> RunReport:
     """Plan what would be read and loaded; models are planned only if all streams are."""
     models = [] if request.streams else pipeline.models
+    left_out = await find_left_out(request.pipeline, [stream.name for stream in streams])
+    streams = [stream for stream in streams if stream.name not in left_out]
     members: list[Stream | Model] = [*streams, *models]
     ended = await gather_outcomes(
         [
@@ -90,6 +114,7 @@ async def _plan(request: ReplicateRequest, pipeline: Pipeline, streams: Sequence
         make_refused_plan(pipeline, member, outcome) if isinstance(outcome, Exception) else outcome
         for member, outcome in zip(members, ended, strict=True)
     ]
+    plans += [make_paused_plan(pipeline, pipeline.stream(name), reason) for name, reason in left_out.items()]
     await publish_plans(pipeline.name, plans)
     report = RunReport(request.pipeline, plans=tuple(plans))
     if failures := [outcome for outcome in ended if isinstance(outcome, Exception)]:
@@ -134,6 +159,9 @@ async def _load_together(
     if failures:
         await give_back(pipeline, manifests)
         return [_report_held_up(pipeline, stream, outcome, read) for stream, outcome in read.items()], failures
+    if not read:
+        await conclude(pipeline, [], is_complete=True)
+        return [], []
     emit_landed(pipeline.name, request.pipeline, manifests, "by-run" if request.load else "by-event")
     if not request.load:
         return [_report_landed(pipeline, outcome) for outcome in extracted], []

@@ -42,7 +42,9 @@ class StreamPlan:
     statements: tuple[str, ...]
     """What a load would run."""
     reason: str = ""
-    """Why there is no plan; '' if there is one."""
+    """Why there is no plan: the run would be refused, or the stream is paused; '' if there is one."""
+    is_paused: bool = False
+    """Whether runs leave the stream out."""
 
     @property
     def span(self) -> str:
@@ -53,6 +55,17 @@ class StreamPlan:
     def load(self) -> str:
         """The statements as one script."""
         return ";\n".join(self.statements) + ";" if self.statements else ""
+
+    @property
+    def refusal(self) -> str:
+        """Why there is no plan, for people; '' if there is one."""
+        return self.reason if self.is_paused or not self.reason else f"refused: {self.reason}"
+
+
+def make_paused_plan(pipeline: Pipeline, stream: Stream, reason: str) -> StreamPlan:
+    """Return the plan of a stream that runs leave out."""
+    target = f"{pipeline.target_schema}.{stream.table}"
+    return StreamPlan(stream.name, stream.source, target, "", None, None, "", (), (), reason, is_paused=True)
 
 
 def make_refused_plan(pipeline: Pipeline, member: Stream | Model, error: Exception) -> StreamPlan:
@@ -111,7 +124,7 @@ async def publish_plans(pipeline: str, plans: Sequence[StreamPlan]) -> None:
 def _lines(plan: StreamPlan) -> Iterator[str]:
     yield escape_unprintable(f"{plan.stream}: {plan.source} → {plan.target}")
     if plan.reason:
-        yield escape_unprintable(f"refused: {plan.reason}")
+        yield escape_unprintable(plan.refusal)
         return
     yield plan.span
     yield escape_unprintable(f"schema changes: {'; '.join(plan.changes) or 'none'}")
@@ -120,6 +133,9 @@ def _lines(plan: StreamPlan) -> Iterator[str]:
 
 def _paragraphs(plan: StreamPlan) -> Iterator[str]:
     yield f"## {escape_markdown(plan.stream)}: {escape_markdown(plan.source)} → {escape_markdown(plan.target)}"
+    if plan.is_paused:
+        yield f"**Left out.** {escape_markdown(plan.reason)}"
+        return
     if plan.reason:
         yield f"**Refused.** {escape_markdown(plan.reason)}"
         return

@@ -18,7 +18,7 @@ from millrace.tasks.policy import TASK_OPTIONS, artifact_key
 from millrace.warehouse.freshness import Freshness
 from millrace.warehouse.ledger.load_result import LoadResult
 
-Status = Literal["loaded", "landed", "nothing new", Failure]
+Status = Literal["loaded", "landed", "nothing new", "paused", Failure]
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,11 @@ def make_empty_report(
 def make_failed_report(pipeline: Pipeline, stream: str, error: Exception) -> StreamReport:
     """Return the report of a stream that could not be read or loaded."""
     return make_empty_report(pipeline, stream, status_of(error), describe_error(error))
+
+
+def make_paused_report(pipeline: Pipeline, stream: str, note: str) -> StreamReport:
+    """Return the report of a stream that the run left out; it is no failure."""
+    return add_note(make_empty_report(pipeline, stream, "paused"), note)
 
 
 def add_note(row: StreamReport, note: str) -> StreamReport:

@@ -7,7 +7,7 @@ changes or is deleted (docs/decisions/0019-models-that-cannot-be-declared-wrongl
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from millrace.base.errors import ConfigurationError
@@ -42,6 +42,20 @@ class Roots:
         """Return the roots of a model that are read as changes, in the order in which they are declared."""
         names = self.of(model)
         return [stream for stream in self.streams if stream.name in names and not stream.is_snapshot]
+
+    def held_up_by(self, unread: Collection[str]) -> dict[str, tuple[str, str]]:
+        """Return the streams whose changes cannot be taken while streams are ``unread``.
+
+        Each is given with the model that takes its changes, and the snapshot that the model needs beside them: changes
+        come once, and the model would miss them.
+        """
+        return {
+            changing.name: (model.name, stream.name)
+            for model in self.models
+            for stream in self.streams
+            if stream.is_snapshot and stream.name in unread and stream.name in self.of(model)
+            for changing in self.changing(model)
+        }
 
     def key_columns(self, model: Model) -> Mapping[str, str]:
         """Return the columns of a model with its root's key, each with the column of that key.

@@ -60,6 +60,12 @@ class Warehouse:
         with self._open_session(target) as connection:
             return find_state(connection, pipeline, stream, target)
 
+    @contextmanager
+    def open_ledger(self, place: str) -> Iterator[Ledger]:
+        """Open the ledger in a session of its own; errors name ``place``."""
+        with open_session(self._connect, place) as connection:
+            yield Ledger(connection)
+
     def list_open_rejects(self, pipeline: Pipeline, member: Stream | Model) -> list[OpenRejects]:
         """Return the rejects that were not read again since they were rejected, the latest first."""
         with self._open_session(self._target(pipeline, member)) as connection:
@@ -216,8 +222,8 @@ class Warehouse:
 
     def list_applied(self, pipeline: Pipeline, streams: Sequence[str]) -> list[AppliedBatch]:
         """Return the batches of these streams that were applied, in order."""
-        with open_session(self._connect, f"pipeline {pipeline.name}") as connection:
-            return Ledger(connection).list_applied(pipeline.name, streams)
+        with self.open_ledger(f"pipeline {pipeline.name}") as ledger:
+            return ledger.list_applied(pipeline.name, streams)
 
     def prepare_rebuild(self, pipeline: Pipeline, model: Model, store: ObjectStore, attempt: str) -> Rebuild:
         """Return the ``Rebuild`` that makes the table of a model again from batches in ``store``.

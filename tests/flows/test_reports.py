@@ -23,6 +23,7 @@ from millrace.flows.request import ReplicateRequest
 from millrace.tasks.connections import open_warehouse
 from millrace.tasks.extract import EXTRACT_STREAM
 from millrace.tasks.report import RunFailed
+from millrace.tasks.stream_life import find_left_out
 from tests.flows.conftest import Places
 from tests.saved_blocks import save_blocks
 
@@ -31,7 +32,8 @@ STREAM = "Stream({0!r}, source='postgres:public.{0}', key='id', capture=Incremen
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(EXTRACT_STREAM[POSTGRES], "retry_delay_seconds", [0, 0, 0])
+    for task in (EXTRACT_STREAM[POSTGRES], find_left_out):
+        monkeypatch.setattr(task, "retry_delay_seconds", [0, 0, 0])
     yield
 
 

@@ -20,7 +20,8 @@ from millrace.warehouse.session import lock_table
 OF_STREAM = "pipeline = %s AND stream = %s"
 _NEWEST_FIRST = "ORDER BY token DESC, applied_at DESC"
 """Tokens grow with every lease. Batches without a lease (token 0) are in the order of their commits."""
-_POSITIONS = f"SELECT position FROM millrace.batches WHERE {OF_STREAM} AND position IS NOT NULL"
+_POSITIONS = f"SELECT position FROM millrace.batches WHERE {OF_STREAM} AND (position IS NOT NULL OR kind = 'reset')"
+"""A reset has a position too, which is NULL if it set the stream back to the beginning (reset.py)."""
 COUNTS = "rows_read, rows_inserted, rows_updated, rows_deleted, rows_unchanged, rows_rejected"
 
 
@@ -54,16 +55,16 @@ class Ledger:
     def find_position(self, pipeline: str, stream: str) -> str | None:
         """Return the newest position of a stream, whatever its time is; None for a stream that was never loaded."""
         row = self.fetch_first(f"{_POSITIONS} {_NEWEST_FIRST} LIMIT 1", (pipeline, stream))
-        return str(row[0]) if row else None
+        return str(row[0]) if row and row[0] is not None else None
 
     def find_newest_tokens(self, pipeline: str, stream: str) -> tuple[int, int]:
         """Return two tokens: of the newest batch that advanced the position, and of the newest batch of a new read.
 
-        A batch that only read rejects again is no new read. Tokens are 0 if there is no such batch.
+        A batch that only read rejects again, and a reset, are no new read. Tokens are 0 if there is no such batch.
         """
         row = self.fetch_first(
             "SELECT max(CASE WHEN position IS NOT NULL THEN token END), max(CASE WHEN kind <> 'replay' THEN token END) "
-            f"FROM millrace.batches WHERE {OF_STREAM}",
+            f"FROM millrace.batches WHERE {OF_STREAM} AND kind <> 'reset'",
             (pipeline, stream),
         )
         moved, applied = row or (None, None)
@@ -75,7 +76,7 @@ class Ledger:
         if newest is None or not _is_after(newest, now):
             return newest
         rows = self.fetch_all(f"{_POSITIONS} {_NEWEST_FIRST}", (pipeline, stream))
-        return next((position for (position,) in rows if not _is_after(position, now)), None)
+        return next((position for (position,) in rows if position is None or not _is_after(position, now)), None)
 
     def find_last_sweep(self, pipeline: str, stream: str, now: datetime) -> datetime | None:
         """Return when the stream was last read as a whole: by its latest sweep, else by its first load; None if never.
@@ -84,7 +85,7 @@ class Ledger:
         """
         row = self.fetch_first(
             "SELECT coalesce(max(CASE WHEN kind = 'sweep' THEN read_at END), min(read_at)) FROM millrace.batches "
-            f"WHERE {OF_STREAM} AND position IS NOT NULL AND read_at <= %s",
+            f"WHERE {OF_STREAM} AND position IS NOT NULL AND kind <> 'reset' AND read_at <= %s",
             (pipeline, stream, now),
         )
         return row[0] if row else None
@@ -92,7 +93,8 @@ class Ledger:
     def find_last_read(self, pipeline: str, stream: str, now: datetime) -> datetime | None:
         """Return when the newest batch was read that was not read after ``now``; None if there is no batch."""
         row = self.fetch_first(
-            f"SELECT read_at FROM millrace.batches WHERE {OF_STREAM} AND read_at <= %s {_NEWEST_FIRST} LIMIT 1",
+            f"SELECT read_at FROM millrace.batches WHERE {OF_STREAM} AND kind <> 'reset' AND read_at <= %s "
+            f"{_NEWEST_FIRST} LIMIT 1",
             (pipeline, stream, now),
         )
         return row[0] if row else None
@@ -107,7 +109,7 @@ class Ledger:
         changes = "rows_inserted + rows_updated + rows_deleted + rows_rejected > 0"
         rows = self.fetch_all(
             f"SELECT applied_at, stream, manifest, rows_read, {changes} FROM millrace.batches "
-            "WHERE pipeline = %s AND stream IN %s ORDER BY applied_at, token, batch_id",
+            "WHERE pipeline = %s AND stream IN %s AND kind <> 'reset' ORDER BY applied_at, token, batch_id",
             (pipeline, tuple(streams)),
         )
         return [AppliedBatch(*row) for row in rows]

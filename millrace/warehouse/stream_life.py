@@ -1,0 +1,99 @@
+"""The life of a stream in the warehouse: pause and resume it, and set its position."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from millrace.base.errors import ConfigurationError
+from millrace.declaration.pipeline import Pipeline
+from millrace.declaration.stream import Stream
+from millrace.warehouse.ledger import pauses, reset
+from millrace.warehouse.ledger.pauses import Pause
+from millrace.warehouse.session import retry_on_conflict
+from millrace.warehouse.warehouse import Warehouse
+
+
+def pause_stream(warehouse: Warehouse, pipeline: Pipeline, stream: Stream, by: str, reason: str = "") -> Pause:
+    """Let no run read a stream until it is resumed. Return the pause; one that holds already stays as it is."""
+    by, reason = _cut(by, pauses.MAX_BY), _cut(reason, pauses.MAX_REASON)
+    wanted = Pause(stream.name, datetime.now(UTC), by, reason)
+    with warehouse.open_ledger(_place(pipeline, stream)) as ledger:
+        retry_on_conflict(ledger.connection, ledger.ensure)
+        return retry_on_conflict(ledger.connection, lambda: pauses.record_pause(ledger, pipeline.name, wanted))
+
+
+def resume_stream(warehouse: Warehouse, pipeline: Pipeline, stream: Stream) -> Pause | None:
+    """Let runs read a stream again. Return the pause that ended; None if the stream was not paused."""
+    with warehouse.open_ledger(_place(pipeline, stream)) as ledger:
+        if not pauses.list_pauses(ledger, pipeline.name):
+            return None
+        return retry_on_conflict(ledger.connection, lambda: pauses.remove_pause(ledger, pipeline.name, stream.name))
+
+
+def list_pauses(warehouse: Warehouse, pipeline: Pipeline) -> dict[str, Pause]:
+    """Return the pauses of a pipeline by stream."""
+    with warehouse.open_ledger(f"pipeline {pipeline.name}") as ledger:
+        return pauses.list_pauses(ledger, pipeline.name)
+
+
+def check_position(pipeline: Pipeline, stream: Stream, position: datetime | None) -> None:
+    """Raise ConfigurationError when a stream cannot have this position (None: the beginning).
+
+    Without a cursor it has none, and a position in the future is not used.
+    """
+    place = _place(pipeline, stream)
+    if not stream.capture.cursor_column:
+        raise ConfigurationError(
+            f"it has no position: its capture is {type(stream.capture).__name__}",
+            place=place,
+            remedy="nothing is to be reset" if stream.is_snapshot else "read messages again with `run --from`",
+        )
+    if position is not None and position > datetime.now(UTC):
+        raise ConfigurationError(
+            f"the position {position.isoformat()} lies in the future, where no row was changed yet",
+            place=place,
+            remedy="choose a moment before now",
+        )
+
+
+def find_position(warehouse: Warehouse, pipeline: Pipeline, stream: Stream) -> str | None:
+    """Return the position of a stream; None: the next window begins at the beginning.
+
+    Raises ConfigurationError when the stream was never loaded.
+    """
+    with warehouse.open_ledger(_place(pipeline, stream)) as ledger:
+        if stream.name not in ledger.list_members(pipeline.name):
+            raise ConfigurationError(
+                "it was never loaded, so it has no position",
+                place=_place(pipeline, stream),
+                remedy=f"run `millrace run {pipeline.cli_name}`, which reads everything",
+            )
+        return ledger.find_position(pipeline.name, stream.name)
+
+
+def reset_position(
+    warehouse: Warehouse, pipeline: Pipeline, stream: Stream, position: datetime | None, holder: str
+) -> None:
+    """Let the next window of a stream begin at ``position`` (None: at the beginning).
+
+    No row of the target changes. Raises StreamBusy while another run holds the stream.
+    """
+    check_position(pipeline, stream, position)
+    text = None if position is None else position.astimezone(UTC).isoformat()
+    with warehouse.lease(pipeline, stream, holder) as token:
+        try:
+            with warehouse.open_ledger(_place(pipeline, stream)) as ledger:
+                retry_on_conflict(
+                    ledger.connection,
+                    lambda: reset.record_reset(ledger, pipeline.name, stream.name, text, token),
+                )
+        finally:
+            warehouse.release(pipeline, {stream.name: token})
+
+
+def _place(pipeline: Pipeline, stream: Stream) -> str:
+    return f"stream {pipeline.name}.{stream.name}"
+
+
+def _cut(text: str, size_bytes: int) -> str:
+    return text.encode()[:size_bytes].decode(errors="ignore")

@@ -1,0 +1,116 @@
+"""Pause, resume and reset streams of a pipeline, and tell which streams a run leaves out."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from prefect import task
+from prefect.runtime import flow_run
+
+from millrace import Pipeline
+from millrace.declaration.find import find_pipeline
+from millrace.sources.position import as_utc
+from millrace.tasks.connections import open_warehouse
+from millrace.tasks.policy import TASK_OPTIONS
+from millrace.warehouse import stream_life
+from millrace.warehouse.ledger.pauses import Pause
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """A stream that runs read again."""
+
+    stream: str
+    """Name of the stream."""
+    was_paused: bool
+    """Whether it was paused before."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where the next window of a stream begins, and where it would have begun."""
+
+    stream: str
+    """Name of the stream."""
+    former: str | None
+    """The former position; None: the beginning."""
+    position: str | None
+    """The position; None: the beginning."""
+
+    def skips_rows(self) -> bool:
+        """Return whether rows that changed between both positions are not read."""
+        return self.position is not None and (self.former is None or as_utc(self.position) > as_utc(self.former))
+
+
+async def pause(pipeline: str, stream: str, reason: str = "") -> Pause:
+    """Let no run read a stream until it is resumed. Raises ConfigurationError when there is no such stream."""
+    declared = find_pipeline(pipeline)
+    declared_stream, warehouse = declared.stream(stream), await open_warehouse(declared)
+    return await asyncio.to_thread(
+        stream_life.pause_stream, warehouse, declared, declared_stream, _find_person(), reason
+    )
+
+
+async def resume(pipeline: str, stream: str) -> Resumed:
+    """Let runs read a stream again. Raises ConfigurationError when there is no such stream."""
+    declared = find_pipeline(pipeline)
+    declared_stream, warehouse = declared.stream(stream), await open_warehouse(declared)
+    ended = await asyncio.to_thread(stream_life.resume_stream, warehouse, declared, declared_stream)
+    return Resumed(stream, was_paused=ended is not None)
+
+
+async def compare_position(pipeline: str, stream: str, position: datetime | None) -> Position:
+    """Return the position of a stream and the one that a reset would set (None: the beginning). Changes nothing."""
+    declared = find_pipeline(pipeline)
+    declared_stream = declared.stream(stream)
+    stream_life.check_position(declared, declared_stream, position)
+    warehouse = await open_warehouse(declared)
+    former = await asyncio.to_thread(stream_life.find_position, warehouse, declared, declared_stream)
+    return Position(stream, former, None if position is None else position.isoformat())
+
+
+async def reset(pipeline: str, stream: str, position: datetime | None) -> Position:
+    """Let the next window of a stream begin at ``position`` (None: at the beginning). No row of the target changes."""
+    done = await compare_position(pipeline, stream, position)
+    declared = find_pipeline(pipeline)
+    declared_stream, warehouse = declared.stream(stream), await open_warehouse(declared)
+    holder = f"reset by {_find_person()}"
+    await asyncio.to_thread(stream_life.reset_position, warehouse, declared, declared_stream, position, holder)
+    return done
+
+
+@task(name="find-paused", task_run_name="find what of {pipeline} is paused", **TASK_OPTIONS)
+async def find_left_out(pipeline: str, streams: Sequence[str]) -> dict[str, str]:
+    """Return the streams, of those named, that a run leaves out, each with the reason.
+
+    A stream is left out if it is paused, or if a model takes its changes together with a snapshot that is paused.
+    """
+    declared = find_pipeline(pipeline)
+    warehouse = await open_warehouse(declared)
+    paused = await asyncio.to_thread(stream_life.list_pauses, warehouse, declared)
+    return {name: reason for name, reason in _explain(declared, paused).items() if name in streams}
+
+
+def _explain(pipeline: Pipeline, paused: dict[str, Pause]) -> dict[str, str]:
+    reasons = {
+        stream: f"model {model} also needs {snapshot}, which is {paused[snapshot].note}"
+        for stream, (model, snapshot) in pipeline.roots.held_up_by(paused).items()
+    }
+    resume_command = f"millrace resume {pipeline.cli_name}"
+    return reasons | {name: f"{pause.note}: {resume_command} {name}" for name, pause in paused.items()}
+
+
+def _find_person() -> str:
+    """Return who types the command, or the flow run that does it."""
+    if flow_run.id:
+        return f"flow run {flow_run.id}"
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError):
+        # A container may run as a user without a name.
+        return f"somebody@{socket.gethostname()}"

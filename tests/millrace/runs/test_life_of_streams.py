@@ -1,0 +1,91 @@
+"""Pause, resume and reset of a stream, as the ledger of either warehouse holds them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from millrace import Append, Queue, Snapshot, Stream
+from millrace.base.errors import ConfigurationError, StreamBusy, Superseded
+from millrace.warehouse.stream_life import find_position, list_pauses, pause_stream, reset_position, resume_stream
+from tests.support.engine import Engine, pipeline_of
+from tests.support.notes import NOTES, create_notes
+
+PIPELINE = pipeline_of(NOTES)
+
+
+def test_a_pause_holds_until_it_ends_and_the_first_one_counts(either: Engine) -> None:
+    assert list_pauses(either.warehouse, PIPELINE) == {}
+    assert resume_stream(either.warehouse, PIPELINE, NOTES) is None
+    first = pause_stream(either.warehouse, PIPELINE, NOTES, "ann@desk", "the source is being moved")
+    assert pause_stream(either.warehouse, PIPELINE, NOTES, "bob@desk") == first
+    assert list_pauses(either.warehouse, PIPELINE) == {"notes": first}
+    assert first.note == f"paused since {first.since:%Y-%m-%d %H:%M} UTC by ann@desk (the source is being moved)"
+    assert resume_stream(either.warehouse, PIPELINE, NOTES) == first
+    assert list_pauses(either.warehouse, PIPELINE) == {}
+
+
+def test_a_long_reason_is_cut_to_what_the_ledger_holds(either: Engine) -> None:
+    pause = pause_stream(either.warehouse, PIPELINE, NOTES, "ü" * 300, "ü" * 2_000)
+    assert list_pauses(either.warehouse, PIPELINE) == {"notes": pause}
+    assert (len(pause.by.encode()), len(pause.reason.encode())) == (256, 1024)
+
+
+async def test_a_reset_reads_from_the_given_moment_and_deletes_nothing(either: Engine) -> None:
+    create_notes(either, 3)
+    either.source("UPDATE notes SET changed = '2026-01-01+00' WHERE id = 1")
+    await either.run(NOTES)
+    either.source("DELETE FROM notes WHERE id = 2; UPDATE notes SET body = 'silent'")
+    assert await either.run(NOTES) is None, "nothing has a later stamp"
+    since = datetime(2026, 6, 1, tzinfo=UTC)
+    reset_position(either.warehouse, PIPELINE, NOTES, since, "test")
+    assert find_position(either.warehouse, PIPELINE, NOTES) == since.isoformat()
+    result = await either.run(NOTES)
+    assert result is not None
+    assert (result.read, result.updated, result.deleted) == (1, 1, 0)
+    assert either.batches[-1].progress.lower == since.isoformat()
+    assert either.rows("notes", "id", "body") == [(1, "notes 1"), (2, "notes 2"), (3, "silent")]
+
+
+async def test_a_reset_to_the_beginning_reads_everything_once_and_deletes_nothing(either: Engine) -> None:
+    create_notes(either, 3)
+    await either.run(NOTES)
+    either.source("DELETE FROM notes WHERE id = 2; UPDATE notes SET body = 'silent'")
+    reset_position(either.warehouse, PIPELINE, NOTES, None, "test")
+    assert find_position(either.warehouse, PIPELINE, NOTES) is None
+    assert either.warehouse.find_state(PIPELINE, NOTES).last_sweep is not None
+    result = await either.run(NOTES)
+    assert result is not None
+    assert (result.read, result.updated, result.deleted) == (2, 2, 0)
+    assert find_position(either.warehouse, PIPELINE, NOTES) is not None
+    assert either.rows("notes", "id") == [(1,), (2,), (3,)]
+    assert await either.run(NOTES) is None
+
+
+async def test_a_batch_that_was_read_before_a_reset_is_not_applied_after_it(either: Engine) -> None:
+    create_notes(either, 1)
+    await either.run(NOTES)
+    either.source("UPDATE notes SET changed = clock_timestamp()")
+    batch = await either.extract(NOTES)
+    assert batch is not None
+    with pytest.raises(StreamBusy, match="test holds the stream"):
+        reset_position(either.warehouse, PIPELINE, NOTES, None, "somebody else")
+    reset_position(either.warehouse, PIPELINE, NOTES, None, "test")
+    with pytest.raises(Superseded):
+        either.load(NOTES, batch)
+
+
+async def test_a_position_that_a_stream_cannot_have_is_refused(engine: Engine) -> None:
+    create_notes(engine, 1)
+    with pytest.raises(ConfigurationError, match=r"never loaded.*millrace run engine"):
+        find_position(engine.warehouse, PIPELINE, NOTES)
+    await engine.run(NOTES)
+    with pytest.raises(ConfigurationError, match="lies in the future"):
+        reset_position(engine.warehouse, PIPELINE, NOTES, datetime.now(UTC) + timedelta(hours=1), "test")
+    snapshot = Stream("notes", source="postgres:public.notes", key="id", capture=Snapshot())
+    with pytest.raises(ConfigurationError, match="its capture is Snapshot"):
+        reset_position(engine.warehouse, pipeline_of(snapshot), snapshot, None, "test")
+    queue = Stream("notes", "sqs/notes", "id", Queue(), load=Append())
+    with pytest.raises(ConfigurationError, match=r"its capture is Queue.*run --from"):
+        reset_position(engine.warehouse, pipeline_of(queue), queue, None, "test")
