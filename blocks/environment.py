@@ -18,6 +18,7 @@ from pydantic import SecretStr, ValidationError
 from millrace.base.errors import ConfigurationError
 from millrace.blocks import names
 from millrace.blocks.databases import DATABASES
+from millrace.blocks.leases import PLACES, refuse_place
 from millrace.blocks.queue import Queue
 from millrace.blocks.reference import UrlBlock
 from millrace.blocks.sns import SnsNotification
@@ -49,6 +50,13 @@ VARIABLES = (
         "WAREHOUSE_<NAME>_IAM_ROLE with WAREHOUSE_<NAME>_URL",
         "arn:aws:iam::123456789012:role/millrace-warehouse",
         "on Redshift",
+    ),
+    Variable(
+        "WAREHOUSE_LEASES",
+        "where leases and positions are kept: `lake` (an idle run sends no statement to the warehouse) or `warehouse`; "
+        "WAREHOUSE_<NAME>_LEASES with WAREHOUSE_<NAME>_URL",
+        "lake",
+        "unless `lake` for Redshift Serverless and `warehouse` for others is right",
     ),
     Variable("LANDING_BUCKET", "the S3 bucket that batches are written to", "acme-landing", "always"),
     Variable(
@@ -97,7 +105,7 @@ VARIABLES = (
 _SOURCE = re.compile(
     rf"SOURCE_(?P<kind>{'|'.join(name.upper() for name in SOURCE_KINDS)})(_(?P<connection>[A-Z0-9_]+))?_URL"
 )
-_WAREHOUSE = re.compile(r"(?P<prefix>WAREHOUSE(_(?P<connection>[A-Z0-9_]+))?)_(URL|IAM_ROLE)")
+_WAREHOUSE = re.compile(r"(?P<prefix>WAREHOUSE(_(?P<connection>[A-Z0-9_]+))?)_(URL|IAM_ROLE|LEASES)")
 _MASK_KEY = re.compile(r"MASK(_(?P<connection>[A-Z0-9_]+))?_KEY")
 AnyBlock = TypeVar("AnyBlock", bound=Block)
 _BY_NAME = {variable.name: variable for variable in VARIABLES}
@@ -219,7 +227,10 @@ def _warehouses(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:
         name, variable = names.warehouse_name(connection), f"{prefix}_URL"
         connector = make_secret_block(variable, environment[variable])
         yield name, connector
-        yield name, Warehouse(connector=connector, iam_role=environment.get(f"{prefix}_IAM_ROLE", ""))
+        leases = environment.get(f"{prefix}_LEASES", "")
+        if leases and leases not in PLACES:
+            raise refuse_place(leases, f"{prefix}_LEASES")
+        yield name, Warehouse(connector=connector, iam_role=environment.get(f"{prefix}_IAM_ROLE", ""), leases=leases)
 
 
 def _on_aws(environment: Mapping[str, str]) -> Iterator[tuple[str, Block]]:

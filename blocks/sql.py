@@ -53,6 +53,10 @@ class Warehouse(Block):
         title="IAM Role",
         description="ARN of the role Redshift reads S3 with, or `default` for the cluster's own. Empty on Postgres.",
     )
+    leases: str = Field(
+        default="",
+        description="Where leases are kept: `warehouse`, or `lake`. Empty: in the lake, if it is Redshift Serverless.",
+    )
 
     @property
     def is_redshift(self) -> bool:

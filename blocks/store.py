@@ -1,8 +1,10 @@
-"""The lake on prefect-aws's S3Bucket: implements millrace.lake.store.ObjectStore.
+"""The lake on prefect-aws's S3Bucket: implements ObjectStore and ChangingObjects of millrace.lake.store.
 
 Every write carries If-None-Match, so that of two writers of one key exactly one writes; the other one is content if the
-object is the same, and fails if it is not. Only the block's upload_*, download_* and its client are used: its read_path
-and write_path resolve bucket_folder in another way.
+object is the same, and fails if it is not. An object that changes is replaced with If-Match.
+
+Only the block's upload_*, download_* and its client are used: its read_path and write_path resolve bucket_folder in
+another way.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import io
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeAlias
@@ -23,6 +26,7 @@ from typing_extensions import override
 
 from millrace.base.errors import FatalError, SourceMissing
 from millrace.drivers.botocore_errors import ObjectExists, bucket_errors
+from millrace.lake.store import ObjectVersion
 
 Credentials: TypeAlias = AwsCredentials | MinIOCredentials
 
@@ -124,6 +128,30 @@ class BucketStore:
                 for item in page.get("Contents", []):
                     yield item["Key"].removeprefix(folder)
 
+    def find_version(self, key: str) -> ObjectVersion | None:
+        """Return an object that changes, with the moments of the store's clock; None if there is none."""
+        try:
+            with self._errors(key):
+                found = self._get(key)
+                content: bytes = found["Body"].read()
+        except SourceMissing:
+            return None
+        answered_at = parsedate_to_datetime(found["ResponseMetadata"]["HTTPHeaders"]["date"])
+        return ObjectVersion(content, found["ETag"], found["LastModified"], answered_at)
+
+    def replace_version(self, key: str, content: bytes, version: str | None) -> bool:
+        """Write an object in the place of this version (None: of no object). Return False if another one is there."""
+        full_key, condition = self._full(key), {"IfMatch": version} if version else {"IfNoneMatch": "*"}
+        _write_only_if_absent(self._client)
+        try:
+            with self._errors(key):
+                self._client.put_object(Bucket=self.name, Key=full_key, Body=content, **condition)
+        except (ObjectExists, SourceMissing):
+            # boto3 sends a request again whose answer was lost: then this very content is there.
+            found = self.find_version(key)
+            return found is not None and found.content == content
+        return True
+
     def _full(self, key: str) -> str:
         if not key or key.startswith("/") or PurePosixPath(key).as_posix() != key or ".." in PurePosixPath(key).parts:
             raise FatalError(f"{key!r} is no plain key", place=f"s3://{self.name}", remedy="write a/b/c")
@@ -191,7 +219,7 @@ def _write_only_if_absent(client: Any) -> None:
 
 
 def _with_condition(params: dict[str, Any], **_: Any) -> dict[str, Any]:
-    return {**params, "IfNoneMatch": "*"}
+    return params if "IfMatch" in params else {**params, "IfNoneMatch": "*"}
 
 
 def _digest(stream: Any) -> bytes:

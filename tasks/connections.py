@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from millrace.blocks.databases import DATABASES
+from millrace.blocks.leases import choose_keeper, choose_place
 from millrace.blocks.load import load_database, load_landing, load_mask_keys, load_processed, load_warehouse
 from millrace.blocks.sql import driver_of, opener_naming
 from millrace.declaration.pipeline import Pipeline
@@ -59,6 +60,7 @@ async def open_warehouse(pipeline: Pipeline) -> Warehouse:
     An error of the connection names the warehouse, not the stream that happened to be first.
     """
     block = await load_warehouse(pipeline.warehouse)
-    dialect = dialect_for(driver_of(block.connector))
+    dialect, url = dialect_for(driver_of(block.connector)), block.connector.connection_info.create_url()
     place = f"warehouse (block {block.get_block_type_slug()}/{block._block_document_name})"
-    return Warehouse(opener_naming(block.connector, database_errors, place), dialect, block.iam_role)
+    make_keeper = choose_keeper(choose_place(block.leases, url, place), url, await load_landing())
+    return Warehouse(opener_naming(block.connector, database_errors, place), dialect, block.iam_role, make_keeper)

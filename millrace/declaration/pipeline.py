@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import ClassVar, TypeVar
 
 from millrace.base.errors import ConfigurationError
@@ -60,6 +61,9 @@ class Pipeline:
     """How the date of a read is determined, for sources that show the state of one date; None: they do not."""
     stamps_in: str = ""
     """Time zone of timestamps that name none, for streams that declare none themselves; '' means UTC."""
+    visit_every: PositiveDuration = timedelta(days=1)
+    """How long no run looks into the warehouse if there is nothing to load and leases are kept in the lake
+    (WAREHOUSE_LEASES): within this time a target that was dropped by hand is noticed."""
     _path: ClassVar[str] = ""
 
     def __post_init__(self) -> None:

@@ -119,6 +119,9 @@ class BatchProgress:
     """Objects with collected messages that were read."""
     closes: tuple[str, ...] = ()
     """Ids of the batches whose rejects this batch read again."""
+    predecessor: str | None = None
+    """Id of the newest batch of the stream that was applied when this one was read ('': none was), as an object of the
+    lake said: the batch is applied only if no other one was applied since. None: the warehouse's lease tells."""
     origin: str = ""
     """Key of the manifest in the landing zone, if this batch is its copy in the processed zone."""
 

@@ -71,12 +71,14 @@ FIELDS: Mapping[str, str] = {
     "progress.source": "source",
     "progress.collected": "collected",
     "progress.closes": "closes",
+    "progress.predecessor": "predecessor",
     "progress.origin": "origin",
 }
 """Fields of ``Batch`` and of its values, with their names in the JSON."""
 _PATHS = {name: path for path, name in FIELDS.items()}
-_WRITTEN_IF_TRUE = ("former_rows_replace_rejects",)
-"""Fields that version 5 did not have at first: a program from before reads a manifest without them."""
+_LATER: Mapping[str, object] = {"former_rows_replace_rejects": False, "predecessor": None}
+"""Fields that version 5 did not have at first, with the value that is not written: a program from before reads a
+manifest without them."""
 
 
 def write_manifest(store: ObjectStore, batch: Batch) -> str:
@@ -105,8 +107,8 @@ def _write(store: ObjectStore, batch: Batch, key: str) -> str:
     fields = {name: attrgetter(path)(batch) for path, name in FIELDS.items()}
     columns = {name: [_column_as_json(column) for column in fields[name]] for name in ("columns", "absent")}
     value = {"version": MANIFEST_VERSION, **fields, **columns}
-    for name in _WRITTEN_IF_TRUE:
-        if not value[name]:
+    for name, default in _LATER.items():
+        if value[name] == default:
             del value[name]
     store.put_bytes(orjson.dumps(value, option=orjson.OPT_INDENT_2), key)
     return key

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -40,4 +42,32 @@ class ObjectStore(Protocol):
 
     def list_keys(self, prefix: str) -> Iterator[str]:
         """Yield all keys that begin with ``prefix``, in order, however many there are."""
+        ...
+
+
+@dataclass(frozen=True)
+class ObjectVersion:
+    """An object as it was read; all times are those of the store's clock."""
+
+    content: bytes
+    version: str
+    """Tells this version of the object from all others."""
+    written_at: datetime
+    """When this version was written."""
+    read_at: datetime
+    """When the store answered."""
+
+
+class ChangingObjects(Protocol):
+    """Objects that are replaced, each time only by whoever read the last version (compare-and-set)."""
+
+    def find_version(self, key: str) -> ObjectVersion | None:
+        """Return the object; None if there is none."""
+        ...
+
+    def replace_version(self, key: str, content: bytes, version: str | None) -> bool:
+        """Write an object in the place of this version (None: of no object). Return False if another one is there.
+
+        No two versions of an object may have the same content. Raises what ``ObjectStore`` raises.
+        """
         ...

@@ -110,9 +110,23 @@ def _now(stream: Stream) -> str | None:
 
 
 async def read(context: StreamContext, read_request: ReadRequest) -> Batch | None:
-    """Read what a run is asked to read, and return its batch; None when there was nothing to read."""
+    """Read what a run is asked to read, and return its batch; None when there was nothing to read.
+
+    A stream is read again if the state that the lake keeps of it turns out to be behind the warehouse, which is asked
+    only when there is something to load.
+    """
     context = replace(context, consent=read_request.consent)
     read_plan = await choose(context, read_request)
+    if read_plan.kind != "window":
+        await context.refresh_state()
+        read_plan = await choose(context, read_request)
+    batch = await _read(context, read_plan)
+    if batch is not None and await context.refresh_if_behind():
+        batch = await _read(context, await choose(context, read_request))
+    return batch
+
+
+async def _read(context: StreamContext, read_plan: ReadPlan) -> Batch | None:
     match read_plan.kind:
         case "sweep":
             return await sweep(context, deep=read_plan.by_value)

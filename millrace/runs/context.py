@@ -35,6 +35,22 @@ class StreamContext:
             self._state = await asyncio.to_thread(self.warehouse.find_state, self.pipeline, self.stream)
         return self._state
 
+    async def refresh_state(self) -> None:
+        """Ask the warehouse how far the stream has come, if the state is one that the lake keeps."""
+        if (await self.find_state()).newest_batch is not None:
+            self._state = await asyncio.to_thread(self.warehouse.refresh_state, self.pipeline, self.stream)
+
+    async def refresh_if_behind(self) -> bool:
+        """Refresh a state that the lake keeps; return whether the warehouse says something else than the lake said."""
+        by_lake = await self.find_state()
+        await self.refresh_state()
+        state = await self.find_state()
+        if state == by_lake:
+            return False
+        note = "the state in the lake was behind the warehouse, so the stream was read again by what the warehouse says"
+        self._state = replace(state, note="; ".join(filter(None, (state.note, note))))
+        return True
+
     async def find_target_columns(self) -> tuple[Column, ...]:
         """Return the columns that the target has now; () before the first load."""
         return (await self.find_state()).columns

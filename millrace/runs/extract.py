@@ -275,6 +275,7 @@ class Extraction:
                 source=self._stream.source,
                 collected=self._read.collected,
                 closes=closes,
+                predecessor=self._state.newest_batch,
             ),
             row_id_column=self._read.row_id_column,
             time_zones=self._read.zones,

@@ -6,11 +6,12 @@ Staging and schema changes are committed before the transaction that applies the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from millrace.lake.batch import Batch
 from millrace.warehouse.commit import commit_together, complete_references, find_applied
 from millrace.warehouse.ledger.ledger import Ledger
 from millrace.warehouse.ledger.load_result import LoadResult
@@ -22,16 +23,25 @@ from millrace.warehouse.target import Target
 from millrace.warehouse.work import Work
 
 
-def load(connection: Any, stage: Stage, works: Sequence[Work], models: Mapping[str, Target]) -> list[LoadResult]:
+def load(
+    connection: Any,
+    stage: Stage,
+    works: Sequence[Work],
+    models: Mapping[str, Target],
+    begin_load: Callable[[Sequence[Batch]], None] = lambda _: None,
+) -> list[LoadResult]:
     """Apply batches exactly once, however often this is called with them. Return the results in the order of ``works``.
 
-    ``models`` are the targets of all models by name. Raises what ``Warehouse.load`` raises.
+    ``models`` are the targets of all models by name; ``begin_load`` is told what is going to be applied. Raises
+    what ``Warehouse.load`` raises.
     """
     ordered = sorted(works, key=lambda work: work.target.apply_order)
     ledger = Ledger(connection)
     done = find_applied(ledger, ordered)
     connection.rollback()
     pending = [work for work in ordered if work.batch.batch_id not in done]
+    if pending:
+        begin_load([work.batch for work in pending])
     for work in pending:
         _stage(stage, work)
     if pending:

@@ -40,6 +40,8 @@ class StreamState:
     """What an operator should know about the position."""
     unfilled: tuple[str, ...] = ()
     """Models of the stream that were never loaded, although the stream was."""
+    newest_batch: str | None = None
+    """Id of the batch that was applied last ('': none was), if the state is kept in the lake; else None."""
 
 
 NEVER_LOADED = StreamState()

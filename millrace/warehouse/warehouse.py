@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -17,14 +18,16 @@ from millrace.declaration.model import Model
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
 from millrace.lake.batch import Batch
+from millrace.lake.lease import LEASE_SECONDS
 from millrace.lake.store import ObjectStore
 from millrace.warehouse.compare import Comparison, Scan, compare
 from millrace.warehouse.contents import Contents, Unloading
 from millrace.warehouse.declared_target import target_of
 from millrace.warehouse.dialect import Dialect
+from millrace.warehouse.keepers.keeper import Keeper, OpenSession
+from millrace.warehouse.keepers.warehouse_keeper import WarehouseKeeper
 from millrace.warehouse.ledger import lease
 from millrace.warehouse.ledger.entries import AppliedBatch, OpenRejects
-from millrace.warehouse.ledger.lease import LEASE_SECONDS
 from millrace.warehouse.ledger.ledger import Ledger
 from millrace.warehouse.ledger.load_result import LoadResult
 from millrace.warehouse.load import load
@@ -39,7 +42,7 @@ from millrace.warehouse.schema.version_views import make_version_views
 from millrace.warehouse.session import fetch_count, open_session, retry_on_conflict
 from millrace.warehouse.stage import Stage
 from millrace.warehouse.statements import count_all
-from millrace.warehouse.stream_state import StreamState, find_state, find_unfilled, read_clock
+from millrace.warehouse.stream_state import StreamState, find_unfilled, read_clock
 from millrace.warehouse.target import Target
 from millrace.warehouse.views import make_views, names_of
 from millrace.warehouse.work import Work
@@ -48,17 +51,26 @@ from millrace.warehouse.work import Work
 class Warehouse:
     """A warehouse reached through ``connect``, which opens a psycopg2 connection."""
 
-    def __init__(self, connect: Callable[[], Any], dialect: Dialect, iam_role: str = "") -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Any],
+        dialect: Dialect,
+        iam_role: str = "",
+        make_keeper: Callable[[OpenSession, Dialect], Keeper] = WarehouseKeeper,
+    ) -> None:
         self._connect, self.dialect, self._iam_role = connect, dialect, iam_role
+        self._keeper = make_keeper(partial(open_session, connect), dialect)
 
     def find_state(self, pipeline: Pipeline, stream: Stream) -> StreamState:
-        """Return how far a stream has come.
+        """Return how far a stream has come, by what the keeper of states says.
 
         Raises SchemaConflict when somebody gave a column of its target a type that Millrace does not know.
         """
-        target = self._target(pipeline, stream)
-        with self._open_session(target) as connection:
-            return find_state(connection, pipeline, stream, target)
+        return self._keeper.find_state(pipeline, stream)
+
+    def refresh_state(self, pipeline: Pipeline, stream: Stream) -> StreamState:
+        """Return how far a stream has come, by what catalog and ledger say."""
+        return self._keeper.refresh_state(pipeline, stream)
 
     @contextmanager
     def open_ledger(self, place: str) -> Iterator[Ledger]:
@@ -98,30 +110,25 @@ class Warehouse:
 
         The lease is not given back at the end: a load goes on where the read ended (``hold``, ``release``).
         """
-        with self._open_session(self._target(pipeline, stream)) as connection:
-            retry_on_conflict(connection, Ledger(connection).ensure)
-            token = retry_on_conflict(
-                connection, lambda: lease.take_lease(connection, self.dialect.clock, pipeline.name, stream.name, holder)
-            )
-        with repeat_in_background(lambda: self._extend(pipeline, {stream.name: token}), lease.RENEWAL_SECONDS, "lease"):
+        token = self._keeper.take(pipeline, stream, holder)
+        with self._renew(pipeline, {stream.name: token}):
             yield token
 
     @contextmanager
     def hold(self, pipeline: Pipeline, tokens: Mapping[str, int]) -> Iterator[None]:
         """Keep leases from ending, unless another run has taken them. ``tokens`` are the leases by stream."""
-        self._extend(pipeline, tokens)
-        with repeat_in_background(lambda: self._extend(pipeline, tokens), lease.RENEWAL_SECONDS, "lease"):
+        self._keeper.extend(pipeline, tokens, LEASE_SECONDS)
+        with self._renew(pipeline, tokens):
             yield
 
     def release(self, pipeline: Pipeline, tokens: Mapping[str, int]) -> None:
         """Give leases back, so that the next run need not wait."""
-        self._extend(pipeline, tokens, seconds=0)
+        self._keeper.extend(pipeline, tokens, 0)
 
-    def _extend(self, pipeline: Pipeline, tokens: Mapping[str, int], seconds: int = LEASE_SECONDS) -> None:
-        with open_session(self._connect, f"leases of pipeline {pipeline.name}") as connection:
-            retry_on_conflict(
-                connection, lambda: lease.extend_leases(connection, self.dialect.clock, pipeline.name, tokens, seconds)
-            )
+    def _renew(self, pipeline: Pipeline, tokens: Mapping[str, int]) -> AbstractContextManager[None]:
+        return repeat_in_background(
+            lambda: self._keeper.extend(pipeline, tokens, LEASE_SECONDS), lease.RENEWAL_SECONDS, "lease"
+        )
 
     @contextmanager
     def compare(
@@ -218,7 +225,10 @@ class Warehouse:
         ]
         place = works[0].target.place if len(works) == 1 else f"pipeline {pipeline.name}"
         with open_session(self._connect, place) as connection:
-            return load(connection, Stage(connection, store, self.dialect, self._iam_role), works, models)
+            stage = Stage(connection, store, self.dialect, self._iam_role)
+            results = load(connection, stage, works, models, self._keeper.begin_load)
+            self._keeper.end_load(connection, pipeline, batches)
+            return results
 
     def list_applied(self, pipeline: Pipeline, streams: Sequence[str]) -> list[AppliedBatch]:
         """Return the batches of these streams that were applied, in order."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -13,11 +13,13 @@ import psycopg2
 from prefect_aws import AwsClientParameters, AwsCredentials
 from prefect_aws.s3 import S3Bucket
 from prefect_sqlalchemy import SqlAlchemyConnector
+from sqlalchemy.engine import make_url
 
 from local.mysql import connect as connect_mysql
 from local.stack import WAREHOUSE_IAM_ROLE, Stack
 from millrace import Pipeline, Stream
 from millrace.base.naming import quote
+from millrace.blocks.leases import choose_keeper
 from millrace.blocks.mysql import mysql_connector
 from millrace.blocks.sql import driver_of, opener, warehouse_connector
 from millrace.blocks.store import BucketStore
@@ -40,6 +42,7 @@ from millrace.sources.mysql import MySQLSource
 from millrace.sources.postgres import PostgresSource
 from millrace.sources.tables import TableSource
 from millrace.warehouse.dialect import dialect_for
+from millrace.warehouse.keepers.keeper import KeptIn
 from millrace.warehouse.ledger.load_result import LoadResult
 from millrace.warehouse.warehouse import Warehouse
 from tests.support.connections import KeptConnection, KeptConnections, connect_kept
@@ -47,6 +50,8 @@ from tests.support.connections import KeptConnection, KeptConnections, connect_k
 PIPELINE = "engine"
 """Name of the pipeline that every delivered stream is in, and of the schema of its targets."""
 
+WAREHOUSE_URL = make_url("redshift+psycopg2://test:5439/test")
+"""Under which the lake keeps leases: each test has a lake of its own, with one warehouse."""
 NOW = ReadRequest()
 """What a run that is asked nothing reads."""
 ANY_REJECTS = Consent(accept_rejects=True)
@@ -96,6 +101,13 @@ class Engine:
     async def extract_sweep(self, stream: Stream) -> Batch | None:
         """Sweep into the lake; the batch is also kept in ``batches``."""
         return await self._leased(stream, sweep)
+
+    def with_leases_in(self, kept_in: KeptIn) -> Engine:
+        """The same engine, whose leases and states are kept in the warehouse or in the lake."""
+        old = self.warehouse
+        make_keeper = choose_keeper(kept_in, WAREHOUSE_URL, self.store)  # type: ignore[arg-type]  # a BucketStore
+        warehouse = Warehouse(self.connect_warehouse, old.dialect, old._iam_role, make_keeper)
+        return replace(self, warehouse=warehouse, batches=[])
 
     def landing(self, token: int = 0) -> BatchDestination:
         """Where batches go, under the lease of this token."""

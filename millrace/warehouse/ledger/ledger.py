@@ -57,6 +57,14 @@ class Ledger:
         row = self.fetch_first(f"{_POSITIONS} {_NEWEST_FIRST} LIMIT 1", (pipeline, stream))
         return str(row[0]) if row and row[0] is not None else None
 
+    def find_newest_batch(self, pipeline: str, stream: str, *, besides: str = "") -> str:
+        """Return the id of the batch that was applied last, not counting ``besides``; '' if there is none."""
+        row = self.fetch_first(
+            f"SELECT batch_id FROM millrace.batches WHERE {OF_STREAM} AND batch_id <> %s {_NEWEST_FIRST} LIMIT 1",
+            (pipeline, stream, besides),
+        )
+        return str(row[0]) if row else ""
+
     def find_newest_tokens(self, pipeline: str, stream: str) -> tuple[int, int]:
         """Return two tokens: of the newest batch that advanced the position, and of the newest batch of a new read.
 

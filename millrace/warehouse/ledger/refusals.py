@@ -20,8 +20,10 @@ def refuse_superseded(ledger: Ledger, batch: Batch) -> None:
     )
     latest = row[0] if row and row[0] else 0
     newest = lease.find_newest_token(ledger.connection, batch.pipeline, batch.stream)
-    # Above the newest: leases were deleted by hand after the read, and tokens went on from the applied batches.
-    if latest > batch.progress.token or latest == batch.progress.token > 0 or batch.progress.token > newest > 0:
+    # Above the newest: leases were deleted by hand after the read, and tokens went on from the applied batches. Those
+    # of the lake are always above the one with which the lake got the row of the stream.
+    is_above = batch.progress.token > newest > 0 and batch.progress.predecessor is None
+    if latest > batch.progress.token or latest == batch.progress.token > 0 or is_above:
         raise Superseded(
             f"batch {batch.batch_id} is older, by its lease, than one that is already applied or will be",
             place=place,
@@ -32,6 +34,22 @@ def refuse_superseded(ledger: Ledger, batch: Batch) -> None:
             f"another run took the stream over after batch {batch.batch_id} was read",
             place=place,
             remedy="nothing to do: that run reads the same changes",
+        )
+    _refuse_other_predecessor(ledger, batch, place)
+
+
+def _refuse_other_predecessor(ledger: Ledger, batch: Batch, place: str) -> None:
+    """Raise Superseded when a batch was read by a state in the lake that is not the ledger's state any more."""
+    predecessor = batch.progress.predecessor
+    if predecessor is None:
+        return
+    newest = ledger.find_newest_batch(batch.pipeline, batch.stream, besides=batch.batch_id)
+    if newest != predecessor:
+        raise Superseded(
+            f"batch {batch.batch_id} was read when {predecessor or 'no batch'} was the newest applied one, and now it "
+            f"is {newest or 'none'}",
+            place=place,
+            remedy="run again: the next read starts where the ledger says",
         )
 
 

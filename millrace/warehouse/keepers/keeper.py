@@ -1,0 +1,48 @@
+"""What the warehouse asks of whoever keeps the leases of streams and how far they have come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Literal, Protocol
+
+from millrace.declaration.pipeline import Pipeline
+from millrace.declaration.stream import Stream
+from millrace.lake.batch import Batch
+from millrace.warehouse.stream_state import StreamState
+
+KeptIn = Literal["warehouse", "lake"]
+"""Where leases and states are kept."""
+OpenSession = Callable[[str], AbstractContextManager[Any]]
+"""Opens a session with the warehouse; its errors name the place that it is given."""
+
+
+class Keeper(Protocol):
+    """Keeps the leases of streams and how far they have come."""
+
+    def take(self, pipeline: Pipeline, stream: Stream, holder: str) -> int:
+        """Take the lease of a stream for ``holder``, and return its token. Raises StreamBusy."""
+        ...
+
+    def extend(self, pipeline: Pipeline, tokens: Mapping[str, int], seconds: int) -> None:
+        """Let leases end ``seconds`` from now; with 0 they are given back. ``tokens`` are the leases by stream.
+
+        A lease that another run has taken since is left alone.
+        """
+        ...
+
+    def find_state(self, pipeline: Pipeline, stream: Stream) -> StreamState:
+        """Return how far a stream has come."""
+        ...
+
+    def refresh_state(self, pipeline: Pipeline, stream: Stream) -> StreamState:
+        """Return how far a stream has come by what the warehouse says now."""
+        ...
+
+    def begin_load(self, batches: Sequence[Batch]) -> None:
+        """Be told that batches are going to be applied. Raises Superseded if another run took a stream over."""
+        ...
+
+    def end_load(self, connection: Any, pipeline: Pipeline, batches: Sequence[Batch]) -> None:
+        """Be told that batches were applied and committed."""
+        ...

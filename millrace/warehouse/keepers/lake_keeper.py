@@ -1,0 +1,135 @@
+"""Leases and states in the lake, so that a run that finds nothing sends no statement to the warehouse.
+
+The warehouse is visited when the lake does not know the state of a stream, when a load began whose end the lake does
+not know, and every ``visit_every`` of the pipeline. The first visit gives the row of ``millrace.leases`` to the lake:
+runs whose leases are kept there see it and stay out (docs/decisions/0023-a-warehouse-that-sleeps.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Any
+
+from millrace.base.errors import MillraceError
+from millrace.declaration.pipeline import Pipeline
+from millrace.declaration.stream import Stream
+from millrace.drivers.psycopg_errors import database_errors
+from millrace.lake.batch import Batch
+from millrace.lake.lease import LakeLease, LakeLeases
+from millrace.lake.store import ChangingObjects
+from millrace.warehouse.declared_target import target_of
+from millrace.warehouse.dialect import Dialect
+from millrace.warehouse.keepers.keeper import OpenSession
+from millrace.warehouse.keepers.stored_state import StoredStates
+from millrace.warehouse.ledger import lease
+from millrace.warehouse.ledger.ledger import Ledger
+from millrace.warehouse.session import retry_on_conflict
+from millrace.warehouse.stream_state import StreamState, find_state
+from millrace.warehouse.target import Target
+
+LEASES = "stream-leases"
+"""The first part of the keys of leases and states: no name of a pipeline, which has no hyphen."""
+
+
+def prefix_of(address: str) -> str:
+    """Return the first part of the keys of what the lake keeps for one warehouse: two warehouses share nothing."""
+    return f"{LEASES}/{sha256(address.encode()).hexdigest()[:16]}"
+
+
+@dataclass(frozen=True)
+class LakeKeeper:
+    """Keeps leases and states in the lake."""
+
+    open_session: OpenSession
+    dialect: Dialect
+    leases: LakeLeases
+    states: StoredStates
+
+    @classmethod
+    def of(cls, open_session: OpenSession, dialect: Dialect, objects: ChangingObjects, address: str) -> LakeKeeper:
+        """Return the keeper for the warehouse at an address (host, port and database)."""
+        prefix = prefix_of(address)
+        return cls(open_session, dialect, LakeLeases(objects, prefix), StoredStates(objects, prefix))
+
+    def take(self, pipeline: Pipeline, stream: Stream, holder: str) -> int:
+        """Take the lease of a stream, and visit the warehouse if the state in the lake may be behind or is old."""
+        taken = self.leases.take(pipeline.name, stream.name, holder)
+        try:
+            if self._must_visit(pipeline, stream, taken):
+                return self._visit(pipeline, stream, taken.token)
+        except BaseException:
+            self.leases.extend(pipeline.name, stream.name, taken.token, seconds=0)
+            raise
+        return taken.token
+
+    def extend(self, pipeline: Pipeline, tokens: Mapping[str, int], seconds: int) -> None:
+        """Let leases end ``seconds`` from now."""
+        for stream, token in tokens.items():
+            self.leases.extend(pipeline.name, stream, token, seconds)
+
+    def find_state(self, pipeline: Pipeline, stream: Stream) -> StreamState:
+        """Return how far a stream has come by what the lake says; by the warehouse, if the lake does not know it."""
+        stored = self.states.find(pipeline, stream, self._target(pipeline, stream))
+        return stored.state if stored else self.refresh_state(pipeline, stream)
+
+    def refresh_state(self, pipeline: Pipeline, stream: Stream) -> StreamState:
+        """Return how far a stream has come by what the warehouse says, and write it into the lake."""
+        target = self._target(pipeline, stream)
+        found = self.leases.find(pipeline.name, stream.name)
+        settled = found.token - 1 if found.loading == found.token else found.token
+        with self.open_session(target.place) as connection:
+            state = _find_state(connection, pipeline, stream, target)
+        self.states.write(pipeline, stream, target, state, settled)
+        return state
+
+    def begin_load(self, batches: Sequence[Batch]) -> None:
+        """Record that the ledger may change, so that a run after a crash looks into it."""
+        for batch in _with_leases(batches):
+            self.leases.begin_load(batch.pipeline, batch.stream, batch.progress.token, batch.batch_id)
+
+    def end_load(self, connection: Any, pipeline: Pipeline, batches: Sequence[Batch]) -> None:
+        """Write the states after the commit. A crash before this leaves them behind the ledger, which is found."""
+        for batch in _with_leases(batches):
+            stream = pipeline.stream(batch.stream)
+            target = self._target(pipeline, stream)
+            # Else the next run looks into the warehouse; that must not hide that the batch was applied.
+            with suppress(MillraceError), database_errors(target.place):
+                state = _find_state(connection, pipeline, stream, target)
+                self.states.write(pipeline, stream, target, state, batch.progress.token)
+
+    def _must_visit(self, pipeline: Pipeline, stream: Stream, taken: LakeLease) -> bool:
+        stored = self.states.find(pipeline, stream, self._target(pipeline, stream))
+        return stored is None or taken.loading > stored.settled or stored.age >= pipeline.visit_every
+
+    def _visit(self, pipeline: Pipeline, stream: Stream, token: int) -> int:
+        """Look into the warehouse under the lease with this token; return the token that it has then.
+
+        Tokens go on from those of the ledger. Raises StreamBusy when a run holds the stream by the warehouse's lease.
+        """
+        target, of_stream = self._target(pipeline, stream), (pipeline.name, stream.name)
+        with self.open_session(target.place) as connection:
+            retry_on_conflict(connection, Ledger(connection).ensure)
+            newest = retry_on_conflict(
+                connection, lambda: lease.give_to_lake(connection, self.dialect.clock, *of_stream)
+            )
+            if newest >= token:
+                token = self.leases.raise_token(*of_stream, token, newest).token
+            state = _find_state(connection, pipeline, stream, target)
+        self.states.write(pipeline, stream, target, state, token)
+        return token
+
+    def _target(self, pipeline: Pipeline, stream: Stream) -> Target:
+        return target_of(pipeline, stream, self.dialect)
+
+
+def _find_state(connection: Any, pipeline: Pipeline, stream: Stream, target: Target) -> StreamState:
+    # First: a batch that is applied after it makes the state old, and never the batch that is read by it.
+    newest = Ledger(connection).find_newest_batch(pipeline.name, stream.name)
+    return replace(find_state(connection, pipeline, stream, target), newest_batch=newest)
+
+
+def _with_leases(batches: Sequence[Batch]) -> list[Batch]:
+    return [batch for batch in batches if batch.kind != "model" and batch.progress.token]

@@ -1,0 +1,99 @@
+"""How far a stream has come, as an object of the lake: a copy of what the ledger said, never ahead of it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from millrace.base.types import Column, DataType
+from millrace.declaration.pipeline import Pipeline
+from millrace.declaration.stream import Stream
+from millrace.lake.store import ChangingObjects, ObjectVersion
+from millrace.warehouse.stream_state import StreamState
+from millrace.warehouse.target import Target
+
+STATE_VERSION = 1
+ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class StoredState:
+    """The state of a stream as the lake keeps it."""
+
+    state: StreamState
+    settled: int
+    """Every load under a lease with this token, or a smaller one, had ended when the ledger was asked."""
+    age: timedelta
+    """For how long the warehouse was not asked, by the clock of the store."""
+
+
+@dataclass(frozen=True)
+class StoredStates:
+    """The states of the streams of one warehouse."""
+
+    objects: ChangingObjects
+    prefix: str
+    """The first part of the keys of their objects."""
+
+    def find(self, pipeline: Pipeline, stream: Stream, target: Target) -> StoredState | None:
+        """Return the state; None if there is none, or it is of another declaration or version of the program."""
+        found = self.objects.find_version(self._key(pipeline, stream))
+        value = _parse(found)
+        if found is None or value.get("declared") != _digest(pipeline, stream, target):
+            return None
+        return StoredState(_state_of(value["state"]), value["settled"], found.read_at - found.written_at)
+
+    def write(self, pipeline: Pipeline, stream: Stream, target: Target, state: StreamState, settled: int) -> None:
+        """Write a state, unless one of a later lease is there."""
+        key = self._key(pipeline, stream)
+        value = {
+            "version": STATE_VERSION,
+            "declared": _digest(pipeline, stream, target),
+            "settled": settled,
+            "state": vars(state) | {"columns": [_column_as_json(column) for column in state.columns]},
+            # No two versions of an object may have the same content.
+            "write": secrets.token_hex(8),
+        }
+        content = orjson.dumps(value)
+        for _ in range(ATTEMPTS):
+            found = self.objects.find_version(key)
+            if _parse(found).get("settled", -1) > settled:
+                return
+            if self.objects.replace_version(key, content, found.version if found else None):
+                return
+
+    def _key(self, pipeline: Pipeline, stream: Stream) -> str:
+        return f"{self.prefix}/{pipeline.name}/{stream.name}/state.json"
+
+
+def _parse(found: ObjectVersion | None) -> dict[str, Any]:
+    """Return the fields of an object; none of one that this version of the program did not write."""
+    try:
+        value = orjson.loads(found.content) if found else {}
+    except ValueError:
+        return {}
+    return value if value.get("version") == STATE_VERSION else {}
+
+
+def _digest(pipeline: Pipeline, stream: Stream, target: Target) -> str:
+    """Return a digest of what a state depends on besides the warehouse: its target, and the models of the stream."""
+    models = [model.name for model in pipeline.models if stream in pipeline.roots.changing(model)]
+    described = [target.name, sorted(target.keys), sorted(target.added_columns), target.dialect.clock, models]
+    return sha256(orjson.dumps(described)).hexdigest()
+
+
+def _column_as_json(column: Column) -> dict[str, Any]:
+    return {"name": column.name, "path": column.path, "type": column.type.as_json()}
+
+
+def _state_of(value: Mapping[str, Any]) -> StreamState:
+    columns = (Column(one["name"], one["path"], DataType.from_json(one["type"])) for one in value["columns"])
+    moments = {name: value[name] and datetime.fromisoformat(value[name]) for name in ("last_sweep", "last_read")}
+    lists = {name: tuple(value[name]) for name in ("lost", "unfilled")}
+    return StreamState(**{**value, **moments, **lists, "columns": tuple(columns)})

@@ -1,0 +1,77 @@
+"""Leases in the table ``millrace.leases``, and states as catalog and ledger say them: each question is a statement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from millrace.declaration.pipeline import Pipeline
+from millrace.declaration.stream import Stream
+from millrace.lake.batch import Batch
+from millrace.lake.lease import LakeLeases
+from millrace.warehouse.declared_target import target_of
+from millrace.warehouse.dialect import Dialect
+from millrace.warehouse.keepers.keeper import OpenSession
+from millrace.warehouse.ledger import lease
+from millrace.warehouse.ledger.ledger import Ledger
+from millrace.warehouse.session import retry_on_conflict
+from millrace.warehouse.stream_state import StreamState, find_state
+
+
+@dataclass(frozen=True)
+class WarehouseKeeper:
+    """Keeps leases and states in the warehouse."""
+
+    open_session: OpenSession
+    dialect: Dialect
+    lake: LakeLeases | None = None
+    """The leases that the lake kept before, if there is a lake."""
+
+    def take(self, pipeline: Pipeline, stream: Stream, holder: str) -> int:
+        """Take the lease of a stream, also of one that the lake kept until now and that is free there."""
+        of_stream, clock = (pipeline.name, stream.name), self.dialect.clock
+        with self.open_session(target_of(pipeline, stream, self.dialect).place) as connection:
+            retry_on_conflict(connection, Ledger(connection).ensure)
+            try:
+                return retry_on_conflict(connection, lambda: lease.take_lease(connection, clock, *of_stream, holder))
+            except lease.KeptInLake:
+                if self.lake is None:
+                    raise
+                token = self._take_from(self.lake, pipeline, stream, holder)
+            return retry_on_conflict(
+                connection, lambda: lease.take_lease(connection, clock, *of_stream, holder, lake_token=token)
+            )
+
+    @staticmethod
+    def _take_from(lake: LakeLeases, pipeline: Pipeline, stream: Stream, holder: str) -> int:
+        """Take the lease in the lake for good: a run that finds it there looks into the warehouse first."""
+        taken = lake.take(pipeline.name, stream.name, holder)
+        lake.begin_load(pipeline.name, stream.name, taken.token, "in the lake")
+        return taken.token
+
+    def extend(self, pipeline: Pipeline, tokens: Mapping[str, int], seconds: int) -> None:
+        """Let leases end ``seconds`` from now."""
+        with self.open_session(f"leases of pipeline {pipeline.name}") as connection:
+            retry_on_conflict(
+                connection, lambda: lease.extend_leases(connection, self.dialect.clock, pipeline.name, tokens, seconds)
+            )
+
+    def find_state(self, pipeline: Pipeline, stream: Stream) -> StreamState:
+        """Return how far a stream has come.
+
+        Raises SchemaConflict when somebody gave a column of its target a type that Millrace does not know.
+        """
+        target = target_of(pipeline, stream, self.dialect)
+        with self.open_session(target.place) as connection:
+            return find_state(connection, pipeline, stream, target)
+
+    def refresh_state(self, pipeline: Pipeline, stream: Stream) -> StreamState:
+        """Return how far a stream has come: the warehouse is asked each time."""
+        return self.find_state(pipeline, stream)
+
+    def begin_load(self, batches: Sequence[Batch]) -> None:
+        """Do nothing: the ledger refuses a batch of a stream that was taken over."""
+
+    def end_load(self, connection: Any, pipeline: Pipeline, batches: Sequence[Batch]) -> None:
+        """Do nothing: the state is in the ledger."""
