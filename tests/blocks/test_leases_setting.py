@@ -36,7 +36,7 @@ def test_leases_of_serverless_are_kept_in_the_lake_unless_the_setting_says_other
 
 def test_another_value_is_refused_where_the_environment_is_read(environment: dict[str, str]) -> None:
     with pytest.raises(
-        ConfigurationError, match="WAREHOUSE_LEASES: leases are not kept in 'table'.*choose from warehouse, lake"
+        ConfigurationError, match=r"WAREHOUSE_LEASES: leases are not kept in 'table'.*choose from warehouse, lake"
     ):
         list(make_blocks(environment | {"WAREHOUSE_LEASES": "table"}))
 
