@@ -6,7 +6,7 @@ STAMP := .venv/.complete
 unexport PYTHONDONTWRITEBYTECODE
 PACKAGES := millrace pipelines blocks tasks flows cli seed_data local infra
 
-.PHONY: demo demo-totesys demo-stocks demo-events up test coverage test-ecs test-newest run-newest wheels test-redshift check-redshift mysql mariadb pgbouncer torture lint docs audit clean lock \
+.PHONY: demo demo-totesys demo-stocks demo-events demo-own up test coverage test-ecs test-newest run-newest wheels test-redshift check-redshift mysql mariadb pgbouncer torture lint docs audit clean lock \
 	builder image push test-image containers podman
 
 demo: $(STAMP)
@@ -20,6 +20,9 @@ demo-stocks: $(STAMP) mysql
 
 demo-events: $(STAMP)
 	$(BIN)/python -m local run -- env PREFECT_LOGGING_LEVEL=WARNING $(BIN)/python -m local.demos.events_demo $(DEMO)
+
+demo-own: $(STAMP) mysql
+	$(BIN)/python -m local run --mysql -- env PREFECT_LOGGING_LEVEL=ERROR $(BIN)/python -m local.demos.own_demo
 
 up: $(STAMP)
 	$(BIN)/python -m local up

@@ -18,6 +18,7 @@ from local.prefect_server import TRACKING_OFF, PrefectServer, launch_prefect_ser
 from local.processes import Process
 from local.warehouse import WarehouseServer, launch_warehouse, wait_for_warehouse
 from millrace.base.errors import ConfigurationError
+from millrace.seed_data.own.changes import CHINOOK
 
 if TYPE_CHECKING:
     from local.ecs import Ecs
@@ -51,8 +52,8 @@ class Stack:
 
     ``directory`` keeps the data for the next start (a temporary one is removed); ``prefect=False`` leaves out
     the Prefect server, which takes most of the time; ``mysql=True`` adds MySQL, with the source of the pipeline
-    `stocks` and a Postgres warehouse for it; ``ecs=True`` adds what runs deployments as on AWS, beside the Prefect
-    server that it needs. Enter it in the main thread.
+    `stocks`, a Postgres warehouse for it, and an empty database for `make demo-own`; ``ecs=True`` adds what runs
+    deployments as on AWS, beside the Prefect server that it needs. Enter it in the main thread.
     """
 
     postgres: PostgresServer
@@ -93,6 +94,7 @@ class Stack:
         wait_for_warehouse(self.warehouse)
         if self.mysql:
             stocks_source.install(wait_for_mysql(self.mysql))
+            self.mysql.create_database(CHINOOK)
         if self.prefect:
             wait_for_prefect_server(self.prefect)
         self.ecs = None
@@ -169,15 +171,16 @@ class Stack:
             **TRACKING_OFF,
         }
         if self.mysql:
-            variables |= self._stocks_environment(self.mysql)
+            variables |= self._mysql_environment(self.mysql)
         if self.prefect:
             variables |= {"PREFECT_API_URL": self.prefect.api_url, "PREFECT_HOME": str(self.prefect.home)}
         return variables
 
-    def _stocks_environment(self, mysql: MySQLServer) -> dict[str, str]:
+    def _mysql_environment(self, mysql: MySQLServer) -> dict[str, str]:
         return {
             "SOURCE_MYSQL_STOCKS_URL": mysql.url(stocks_source.DATABASE, user=stocks_source.READER),
             "SOURCE_MYSQL_STOCKS_WRITER_URL": mysql.url(stocks_source.DATABASE, user=stocks_source.WRITER),
+            "SOURCE_MYSQL_CHINOOK_URL": mysql.url(CHINOOK, user=CHINOOK),
             "WAREHOUSE_STOCKS_URL": self.postgres.url(STOCKS_WAREHOUSE_DATABASE, user=STOCKS_WAREHOUSE_DATABASE),
         }
 

@@ -87,7 +87,7 @@ def _propose(reference: SourceReference, table: FoundTable, name: str) -> Propos
     source = f"{reference.kind.name}{connection}:{table.schema}.{table.name}"
     columns = {column.name: column for column in table.columns}
     omitted = tuple(column.name for column in table.columns if not _can_be_read(column))
-    key, key_note = _choose_key(table, {*columns, table.primary_key[0] if table.primary_key else ""} - {*omitted})
+    key, key_note = _choose_key(table, {*columns, *table.primary_key} - {*omitted})
     stream = ProposedStream(
         name,
         source,

@@ -135,6 +135,8 @@ class MongoSource(Source):
         return self.client[source.schema].get_collection(source.name, read_concern=concern)
 
     async def _check_cursor(self, stream: Stream) -> None:
+        if not stream.capture.cursor_column:
+            return
         with mongo_errors(stream.place):
             await refuse_undated(self.collection(stream), self.session, stream, stream.place)
 

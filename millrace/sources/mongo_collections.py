@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from millrace.base.types import BSON
@@ -52,10 +52,17 @@ async def _collection(database: Any, name: str, sample_documents: int) -> FoundT
         database.name,
         name,
         "collection",
-        tuple(_field(field, types[field], len(inner[field])) for field in sorted(types)),
-        primary_key=(DOCUMENT_KEY,),
+        tuple(_field(field, types[field], len(inner[field])) for field in sorted(types) if types[field]),
+        primary_key=_key(types[DOCUMENT_KEY], inner[DOCUMENT_KEY]),
         rows=await collection.estimated_document_count(),
     )
+
+
+def _key(types: Mapping[str, int], fields: Iterable[str]) -> tuple[str, ...]:
+    """Return the paths that identify a document: its ``_id``, or the fields of an ``_id`` that is a document itself."""
+    if set(types) != {"object"}:
+        return (DOCUMENT_KEY,)
+    return tuple(f"{DOCUMENT_KEY}.{field}" for field in sorted(fields))
 
 
 def _field(name: str, types: Mapping[str, int], fields: int) -> FoundColumn:

@@ -46,7 +46,8 @@ class Decoder:
 
     def __init__(self, stream: Stream, target_columns: Sequence[Column]) -> None:
         self._documents = Documents(stream, target_columns, TYPE_OF, find_converters)
-        self._documents.declare(stream.capture.cursor_column, TIMESTAMP_UTC)
+        if stream.capture.cursor_column:
+            self._documents.declare(stream.capture.cursor_column, TIMESTAMP_UTC)
 
     def decode(self, raw: bytes) -> Chunk:
         """Decode a raw batch into typed rows and rejects."""

@@ -154,7 +154,7 @@ def _record(needs: Needs, work: Work, applied_at: datetime) -> LoadResult:
         freshness=measure_freshness(needs.connection, target, batch, position, datetime.now(UTC)),
     )
     record_batch(ledger, batch, result, applied_at)
-    if batch.written:
+    if batch.written or work.creates_target:
         is_new, existing = work.creates_target, target.columns or ()
         record_columns(ledger, batch, target.keys, is_new=is_new, existing=existing)
     return result

@@ -33,4 +33,9 @@ def add_schema_name(statement: str, schema: str) -> str:
 def statements(name: str) -> list[str]:
     """Return the statements of ``sql/stocks/<name>.sql``; the driver runs one at a time."""
     text = (SQL_DIRECTORY / f"{name}.sql").read_text(encoding="utf-8")
+    return split_statements(text)
+
+
+def split_statements(text: str) -> list[str]:
+    """Split a script at every semicolon that ends a line; the driver of MySQL runs one statement at a time."""
     return [statement for statement in _END_OF_STATEMENT.split(text) if statement.strip()]

@@ -17,6 +17,7 @@ from tests.support.altered_source import alter_answers
 from tests.support.engine import Engine, counts
 
 NAME = "users"
+COLUMNS = "SELECT column_name FROM information_schema.columns WHERE table_name = '{}'"
 
 
 @pytest.fixture
@@ -121,3 +122,12 @@ async def test_versions_are_kept_of_documents_too(engine: Engine, users: tuple[S
 def test_equal_documents_cannot_be_counted(users: tuple[Stream, Any]) -> None:
     with pytest.raises(ConfigurationError, match=r"MongoDB may give a row twice. Remedy: declare load=Merge\(\)"):
         replace(users[0], load=Replace())
+
+
+async def test_a_field_without_a_name_is_a_field(engine: Engine, users: tuple[Stream, Any]) -> None:
+    """It is not taken for the cursor column, which a snapshot does not have; without it there is no column for it."""
+    stream, collection = users
+    await engine.run(stream)
+    assert not [name for (name,) in engine.query(COLUMNS.format(NAME)) if name.startswith("field_")]
+    collection.insert_one({"_id": 6, "": "nameless"})
+    assert counts(await engine.run(stream)) == {"read": 6, "inserted": 1, "unchanged": 5}
