@@ -62,7 +62,7 @@ COUNTED = ("inserted", "updated", "deleted")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PipelineOutcome:
     """What came of a pipeline in a warehouse."""
 
     streams: int
@@ -114,7 +114,7 @@ class Places:
         insert_documents(self.mongo[IRREGULAR])
 
     @contextmanager
-    def uncommitted(self) -> Iterator[None]:
+    def write_late(self) -> Iterator[None]:
         """Write a row into each database with transactions, and commit both at the end."""
         with closing(self.postgres()) as postgres, closing(self.mysql()) as mysql:
             mysql.begin()
@@ -144,13 +144,13 @@ def demo(directory: Path) -> bool:
         _millrace("init", source, "--output", str(files[name]))
         console().print(f"millrace init '{source}': {_describe(files[name])}")
     written = {file: file.read_text() for file in files.values()}
-    with places.uncommitted():
+    with places.write_late():
         _say("A plan and a first run of each, into two warehouses (millrace plan, millrace run)")
         for name, setting in WAREHOUSES.items():
             _choose(stack, setting)
             for file in files.values():
                 _millrace("plan", str(file))
-            rows = sum(_changed(_report("run", file)) for file in files.values())
+            rows = sum(_count_changes(_report("run", file)) for file in files.values())
             console().print(f"{name}: {rows:,} rows")
     _say(f"{len(PAGILA_CHANGES)} kinds of change to each")
     console().print("; ".join(PAGILA_CHANGES))
@@ -170,15 +170,17 @@ def demo(directory: Path) -> bool:
     return is_equal
 
 
-def _end(file: Path, read: Callable[[Stream], Rows]) -> Outcome:
+def _end(file: Path, read: Callable[[Stream], Rows]) -> PipelineOutcome:
     """Run and sweep after the changes, then compare."""
     pipeline = find_pipeline(str(file))
     changed, swept = _report("run", file), _report("sweep", file)
     deep = _report("sweep", file, "--deep")
     compared = compare_pipeline(pipeline, read, opener(asyncio.run(load_warehouse()).connector))
     rejected = sum(row["rejected"] for report in (changed, swept, deep) for row in report)
-    differences = compared.missing + compared.extra + _changed(deep) + rejected
-    return Outcome(len(pipeline.streams), _changed(changed), _changed(swept), compared.rows, differences)
+    differences = compared.missing + compared.extra + _count_changes(deep) + rejected
+    return PipelineOutcome(
+        len(pipeline.streams), _count_changes(changed), _count_changes(swept), compared.rows, differences
+    )
 
 
 def _choose(stack: Mapping[str, str], setting: Mapping[str, str]) -> None:
@@ -208,11 +210,11 @@ def _describe(file: Path) -> str:
     return f"{len(find_pipeline(str(file)).streams)} streams" + (f", {comments} as a comment" if comments else "")
 
 
-def _changed(report: Sequence[Mapping[str, Any]]) -> int:
+def _count_changes(report: Sequence[Mapping[str, Any]]) -> int:
     return sum(row[name] for row in report for name in COUNTED)
 
 
-def _show(outcomes: Mapping[tuple[str, str], Outcome]) -> bool:
+def _show(outcomes: Mapping[tuple[str, str], PipelineOutcome]) -> bool:
     table = Table("warehouse", "pipeline", "streams", "changed by the run", "by the sweep", "rows", "differences")
     for (warehouse, name), one in outcomes.items():
         counts = (one.streams, one.changed, one.swept, one.rows, one.differences)
