@@ -88,6 +88,9 @@ def test_wide_and_dictionary_encoded_columns_load(redshift: Any) -> None:
         ("UPDATE t SET a = 1 FROM s LEFT JOIN t AS u ON u.a = s.a", "outer joins"),
         ("ROLLBACK TO SAVEPOINT a", "SAVEPOINT"),
         ("DECLARE c SCROLL CURSOR FOR SELECT 1", "CURSOR"),
+        ("FETCH FORWARD 1001 FROM c", "at most 1,000 rows"),
+        ("FETCH FORWARD ALL FROM c", "at most 1,000 rows"),
+        ("FETCH ALL FROM c", "at most 1,000 rows"),
     ],
 )
 def test_refusals_name_their_rule(redshift: Any, statement: str, told: str) -> None:

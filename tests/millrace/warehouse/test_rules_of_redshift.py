@@ -20,6 +20,7 @@ from millrace.warehouse.declared_target import target_of
 from millrace.warehouse.dialect import REDSHIFT_DIALECT
 from millrace.warehouse.difference import create_changed
 from millrace.warehouse.distribution import LARGE_ROWS, distribution_of_batch
+from millrace.warehouse.schema.storage import read_storage
 from millrace.warehouse.warehouse import Warehouse
 from tests.support.cluster import is_given
 from tests.support.engine import Engine, counts
@@ -87,6 +88,24 @@ async def test_a_column_of_a_key_of_the_table_is_widened(engine: Engine, keys: s
     assert "widen column v of engine.notes from int32 to BIGINT" in result.changes
     assert engine.rows("notes", "v", order="1") == [(1,), (9_000_000_000,)]
     assert design(engine) == stored
+
+
+@pytest.mark.standin
+async def test_a_key_that_redshift_chose_is_left_to_redshift_again(stack: Stack, engine: Engine) -> None:
+    """A column that is widened was the distribution key of a table with DISTSTYLE AUTO."""
+    engine.source("CREATE TABLE notes (id int, v int, changed timestamptz DEFAULT clock_timestamp())")
+    engine.source("INSERT INTO notes VALUES (1, 1)")
+    await engine.deliver(NOTES)
+    engine.query("ALTER TABLE engine.notes ALTER DISTKEY v")
+    chosen = "UPDATE standin.design SET is_automatic = true WHERE is_dist_key"
+    stack.postgres.execute(chosen, database=stack.warehouse.database)
+    table = target_of(Pipeline("engine", streams=[NOTES]), NOTES, REDSHIFT_DIALECT).table
+    with closing(engine.connect_warehouse()) as connection:
+        storage = read_storage(connection, table)
+    assert storage.restore(table, "v") == ('ALTER TABLE "engine"."notes" ALTER DISTSTYLE AUTO',)
+    engine.source("ALTER TABLE notes ALTER v TYPE bigint; INSERT INTO notes VALUES (2, 9000000000)")
+    await engine.deliver(NOTES)
+    assert design(engine) == ([], [])
 
 
 @pytest.mark.standin
@@ -281,10 +300,12 @@ async def test_a_conflict_is_repeated(changed: Engine, statement: str, text: str
 @pytest.mark.parametrize(
     "text",
     [
-        "S3ServiceException:Please reduce your request rate.,Status 503,Error SlowDown,Rid X",
+        "S3ServiceException:Please reduce your request rate.,Error SlowDown,Rid X",
+        "S3ServiceException:We encountered an internal error.,Status 500,Error InternalError",
         "S3 Query Exception (Fetch)",
-        "S3 Query Exception (Execute)",
-        "error:  S3Query Exception Connection failed, retries exceeded.  code:      15005  query:     17",
+        "S3Query Exception (Execute)",
+        "S3Query Exception Connection failed, retries exceeded.",
+        "error:  S3 could not be read  code:      15005  query:     17",
         "boost::thread_resource_error: Resource temporarily unavailable",
     ],
 )
@@ -317,13 +338,30 @@ async def test_an_unload_that_failed_is_told_like_a_copy(
 
 
 @pytest.mark.standin
-async def test_a_role_that_is_not_associated_says_how(changed: Engine) -> None:
-    inject(
-        changed,
-        "copy",
-        "error:XX000:User arn:aws:redshift:x is not authorized to assume IAM Role arn:aws:iam::1:role/r",
-    )
-    with pytest.raises(ConfigurationError, match=r"modify-cluster-iam-roles.*update-namespace"):
+@pytest.mark.parametrize("right", ["assume IAM Role", "get credentials of"])
+async def test_a_role_that_is_not_associated_says_how(changed: Engine, right: str) -> None:
+    inject(changed, "copy", f"error:XX000:User arn:aws:redshift:x is not authorized to {right} arn:aws:iam::1:role/r")
+    with pytest.raises(ConfigurationError, match=r"modify-cluster-iam-roles.*update-namespace.*trust policy"):
+        await changed.deliver(NOTES)
+
+
+@pytest.mark.standin
+@pytest.mark.parametrize(
+    ("text", "kind", "remedy"),
+    [
+        ("S3ServiceException:Access Denied,Status 403,Error AccessDenied", ConfigurationError, "s3:GetObject"),
+        ("S3ServiceException:no such key,Status 404,Error NoSuchKey", FatalError, "deletes or replaces objects"),
+        ("Spectrum Scan Error HTTP response error code: 404 Message", FatalError, "deletes or replaces objects"),
+        ("Spectrum Scan Error HTTP response error code: 416 Message", FatalError, "deletes or replaces objects"),
+        ("Spectrum Scan Error incompatible Parquet schema", FatalError, "look at the file and column named"),
+    ],
+    ids=["denied", "no key", "404", "416", "schema"],
+)
+async def test_a_copy_that_fails_every_time_says_what_to_do(
+    changed: Engine, text: str, kind: type[MillraceError], remedy: str
+) -> None:
+    inject(changed, "copy", f"error:XX000:{text}")
+    with pytest.raises(kind, match=rf"COPY failed: .*{remedy}"):
         await changed.deliver(NOTES)
 
 
