@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -17,10 +17,11 @@ from botocore.exceptions import ClientError
 
 from infra import cloudformation
 from infra import image as images
+from infra.change import StackChange
 from infra.cloud_environment import CloudEnvironment
 from infra.cloudformation import Progress, quiet
 from infra.pool import template
-from infra.secret_values import apply_secrets
+from infra.secret_values import DELETED, apply_secrets
 from infra.settings import runnable
 from millrace.base.errors import FatalError
 from millrace.checks.check import SECURITY_GROUP_OF_TASKS, CheckOutcome, Result
@@ -43,9 +44,10 @@ STARTS = {
 def check(cloud: CloudEnvironment, image: str | None = None, progress: Progress = quiet) -> list[CheckOutcome]:
     """Run the doctor as a task and return its outcomes, or one outcome that says why the task did not run.
 
-    ``image`` is by default the worker's. Raises FatalError if the task does not end.
+    Before them come the secrets that are scheduled for deletion: the task runs without them. ``image`` is by default
+    the worker's. Raises FatalError if the task does not end.
     """
-    apply_secrets(cloud, overwrite=False, dry_run=True)
+    lost = list(_find_lost(apply_secrets(cloud, overwrite=False, dry_run=True)))
     chosen = image or cloudformation.worker_image(cloud) or images.image_name(cloud, None)
     with _task_definition(cloud, chosen) as definition_arn:
         task_arn = _run_task(cloud, definition_arn)
@@ -54,7 +56,15 @@ def check(cloud: CloudEnvironment, image: str | None = None, progress: Progress 
     outcomes = [] if stopped.get("stopCode") == "TaskFailedToStart" else _read_outcomes(cloud, task_arn)
     if not outcomes:
         outcomes = [_not_started(stopped)]
-    return [replace(one, remedy=_name_places(one.remedy, cloud)) for one in outcomes]
+    return lost + [replace(one, remedy=_name_places(one.remedy, cloud)) for one in outcomes]
+
+
+def _find_lost(secrets: Iterable[StackChange]) -> Iterator[CheckOutcome]:
+    """Yield an outcome for each secret that is scheduled for deletion, with the command that restores it."""
+    for one in secrets:
+        if one.detail.startswith(DELETED):
+            _, _, remedy = one.detail.partition(": ")
+            yield CheckOutcome(one.kind, one.name, "Can be read by tasks.", Result.WRONG, DELETED, remedy)
 
 
 def _name_places(remedy: str, cloud: CloudEnvironment) -> str:

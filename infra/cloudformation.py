@@ -48,6 +48,19 @@ def status_of(cloud: CloudEnvironment) -> str | None:
     return str(stack["StackStatus"]) if stack else None
 
 
+def physical_id(cloud: CloudEnvironment, resource: str) -> str:
+    """Return what AWS calls a resource of the stack; '' if the stack did not make it, or has let go of it."""
+    client = cloud.client("cloudformation")
+    try:
+        found = client.describe_stack_resource(StackName=cloud.settings.stack_name, LogicalResourceId=resource)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ValidationError":
+            raise
+        return ""
+    detail = found["StackResourceDetail"]
+    return "" if detail["ResourceStatus"].startswith("DELETE_") else str(detail["PhysicalResourceId"])
+
+
 def apply_stack(
     cloud: CloudEnvironment, image: str, *, dry_run: bool = False, progress: Progress = quiet
 ) -> list[StackChange]:
@@ -162,13 +175,7 @@ def _keeps_namespace(cloud: CloudEnvironment) -> bool:
         if error.response["Error"]["Code"] != "ResourceNotFoundException":
             raise
         return False
-    try:
-        cloud.client("cloudformation").describe_stack_resource(StackName=name, LogicalResourceId=NAMESPACE)
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ValidationError":
-            raise
-        return True
-    return False
+    return not physical_id(cloud, NAMESPACE)
 
 
 def _resources(client: Any, described: Mapping[str, Any]) -> Iterator[StackChange]:

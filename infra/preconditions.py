@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from botocore.exceptions import ClientError
+
 from infra.change import Action, StackChange
 from infra.cloud_environment import CloudEnvironment
 from infra.settings import SERVERLESS_ZONES, Network
@@ -13,19 +15,61 @@ ECS_SERVICE = "ecs.amazonaws.com"
 ECS_ROLE_PATH = f"/aws-service-role/{ECS_SERVICE}/"
 KIND = "precondition"
 NETWORK_PAGE = "docs/guides/network.md"
+DEPLOY_PAGE = "docs/guides/deploy.md"
 
 
 def apply_preconditions(cloud: CloudEnvironment, *, dry_run: bool = False) -> Iterator[StackChange]:
-    """Check the network, and create the role of ECS that a new account does not have yet.
+    """Check network and given buckets, and create the role of ECS that a new account does not have yet.
 
-    Raises ConfigurationError if the subnets cannot serve.
+    Raises ConfigurationError if subnets or buckets cannot serve.
     """
     if network := cloud.settings.network:
         yield from _check_network(cloud, network)
     elif cloud.settings.warehouse == "serverless":
         zones = cloud.client("ec2").describe_availability_zones()["AvailabilityZones"]
         _require_zones(cloud, {zone["ZoneName"] for zone in zones})
+    for bucket in dict.fromkeys((cloud.settings.landing_bucket, cloud.settings.processed_bucket)):
+        if bucket:
+            yield _check_bucket(cloud, bucket)
     yield from _service_linked_role(cloud, dry_run)
+
+
+def _check_bucket(cloud: CloudEnvironment, bucket: str) -> StackChange:
+    """Check that a given bucket can be used from the environment's region; say that it stays as it is."""
+    region = cloud.session.region_name
+    try:
+        found = cloud.client("s3").head_bucket(Bucket=bucket).get("BucketRegion", region)
+    except ClientError as error:
+        raise _bucket_error(error, bucket) from None
+    if found != region:
+        raise ConfigurationError(
+            f"it is in {found}, and the environment in {region}",
+            place=f"bucket {bucket}",
+            remedy="name a bucket of the environment's region: COPY of Parquet reads no other",
+        )
+    return StackChange(
+        "bucket",
+        bucket,
+        Action.LEFT,
+        f"it is yours: its policy, encryption and lifecycle stay as they are ({DEPLOY_PAGE})",
+    )
+
+
+def _bucket_error(error: ClientError, bucket: str) -> ConfigurationError:
+    """Return the error for a bucket that does not answer: S3 tells a bucket in another region by a redirection."""
+    status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+    headers = error.response["ResponseMetadata"].get("HTTPHeaders", {})
+    problem, remedy = {
+        404: ("there is no such bucket", "correct its name, or leave the setting out: a bucket is made then"),
+        403: ("these credentials may not look at it", "let them (s3:ListBucket), also in the bucket's own policy"),
+    }.get(
+        status,
+        (
+            f"S3 answers {status}; its region is {headers.get('x-amz-bucket-region', 'not told')}",
+            "name a bucket of the environment's region",
+        ),
+    )
+    return ConfigurationError(problem, place=f"bucket {bucket}", remedy=remedy)
 
 
 def _check_network(cloud: CloudEnvironment, network: Network) -> Iterator[StackChange]:

@@ -16,6 +16,8 @@ from infra.cloud_environment import CloudEnvironment
 
 KIND = "secret"
 RECOVERY_DAYS = 30
+DELETED = "it is scheduled for deletion"
+RESTORE = "aws secretsmanager restore-secret --secret-id"
 
 
 def apply_secrets(cloud: CloudEnvironment, *, overwrite: bool, dry_run: bool = False) -> list[StackChange]:
@@ -51,7 +53,7 @@ def keep_values(cloud: CloudEnvironment, wanted: Collection[str] = ()) -> list[S
 
 def _keep(client: Any, prefix: str, variable: str) -> StackChange:
     """Copy a value to a secret that is scheduled for deletion."""
-    _, value = _read_secret(client, f"{prefix}{variable}")
+    value = _read_value(client, f"{prefix}{variable}")
     if value is None:
         return StackChange(KIND, variable, Action.REMOVED)
     copy = f"{prefix}removed/{variable}"
@@ -62,7 +64,7 @@ def _keep(client: Any, prefix: str, variable: str) -> StackChange:
         client.restore_secret(SecretId=copy)
         client.put_secret_value(SecretId=copy, SecretString=value)
     client.delete_secret(SecretId=copy, RecoveryWindowInDays=RECOVERY_DAYS)
-    remedy = f"for {RECOVERY_DAYS} days `aws secretsmanager restore-secret --secret-id {copy}` brings its value back"
+    remedy = f"for {RECOVERY_DAYS} days `{RESTORE} {copy}` brings its value back"
     return StackChange(KIND, variable, Action.REMOVED, remedy)
 
 
@@ -70,7 +72,11 @@ def _apply(
     cloud: CloudEnvironment, client: Any, variable: str, value: str | None, *, overwrite: bool, dry_run: bool
 ) -> StackChange:
     name = f"{cloud.outputs['SecretsPrefix']}/{variable}"
-    arn, stored = _read_secret(client, name)
+    described = client.describe_secret(SecretId=name)
+    if "DeletedDate" in described:
+        # Nobody can read or write it, and a task that names it does not start.
+        return StackChange(KIND, variable, Action.LEFT, f"{DELETED}: `{RESTORE} {name}` brings its value back")
+    arn, stored = described["ARN"], _read_value(client, name)
     if stored is None and not value:
         remedy = f"it has no value: set {variable} here, or `aws secretsmanager put-secret-value --secret-id {name}`"
         return StackChange(KIND, variable, Action.LEFT, remedy)
@@ -82,13 +88,12 @@ def _apply(
     return StackChange(KIND, variable, Action.UPDATED if stored is not None else Action.CREATED)
 
 
-def _read_secret(client: Any, name: str) -> tuple[str, str | None]:
-    """Return ARN and value of a secret; the value is None if nobody has set one."""
-    arn: str = client.describe_secret(SecretId=name)["ARN"]
+def _read_value(client: Any, name: str) -> str | None:
+    """Return the value of a secret; None if nobody has set one."""
     try:
         # The emulator says '' where AWS says that there is no version.
-        return arn, client.get_secret_value(SecretId=arn)["SecretString"] or None
+        return client.get_secret_value(SecretId=name)["SecretString"] or None
     except ClientError as error:
         if error.response["Error"]["Code"] == "ResourceNotFoundException":
-            return arn, None
+            return None
         raise

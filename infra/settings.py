@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -17,6 +17,12 @@ from millrace.declaration.find import find_pipeline, pipeline_names
 SERVERLESS_ZONES = 3
 """How many zones the subnets of Redshift Serverless must be in, with enhanced VPC routing."""
 ENVIRONMENTS = Path(__file__).with_name("environments")
+BUCKET_NAME = r"^([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])?$"
+LOGIN_ARN = (
+    r"^arn:aws[\w-]*:(redshift-serverless:[\w-]+:\d{12}:workgroup/|redshift:[\w-]+:\d{12}:db(name|user):"
+    r"|iam::\d{12}:role/)\S+$"
+)
+"""A workgroup, a database or user of a cluster, or a role of another account, which mints credentials of Redshift."""
 
 
 class Network(BaseModel):
@@ -58,6 +64,15 @@ class Settings(BaseModel):
     sample_data: bool = Field(default=False, description="Whether flows may write sample data into the sources.")
     warehouse: Literal["given", "serverless"] = "given"
     warehouse_base_capacity: int = Field(default=8, ge=4, le=1024, description="RPUs of Redshift Serverless.")
+    warehouse_login_arns: tuple[Annotated[str, Field(pattern=LOGIN_ARN)], ...] = Field(
+        default=(), description="What flows may log in to without a password, for a WAREHOUSE_URL of redshift+iam://."
+    )
+    landing_bucket: str = Field(
+        default="",
+        pattern=BUCKET_NAME,
+        description="The bucket of the landing zone that is there; by default one is made.",
+    )
+    processed_bucket: str = Field(default="", pattern=BUCKET_NAME, description="The same for the processed zone.")
     permissions_boundary: str = Field(default="", description="ARN of the policy that every role must carry.")
     queue_arns: tuple[str, ...] = Field(default=(), description="Queues that are there, for sources of messages.")
     repository_arns: tuple[str, ...] = Field(default=(), description="Repositories of images that are there.")
@@ -103,6 +118,9 @@ class Settings(BaseModel):
             "WorkerImage": worker_image if self.worker else "",
             "WarehouseNamespaceIs": "kept" if keeps_namespace else "made",
             "PermissionsBoundary": self.permissions_boundary,
+            "LandingBucketName": self.landing_bucket,
+            "ProcessedBucketName": self.processed_bucket,
+            "WarehouseLoginArns": ",".join(self.warehouse_login_arns),
             "QueueArns": ",".join(self.queue_arns),
             "RepositoryArns": ",".join(self.repository_arns),
             "SecretArns": ",".join(sorted(set(self.secret_arns.values()))),

@@ -59,14 +59,14 @@ def _worker(cloud: CloudEnvironment) -> Iterator[Line]:
 
 def _secrets(cloud: CloudEnvironment) -> Iterator[Line]:
     """Yield the state of each secret. One may be empty if as many pipelines can run without it."""
-    apply_secrets(cloud, overwrite=False, dry_run=True)
+    left = {one.name: one.detail for one in apply_secrets(cloud, overwrite=False, dry_run=True)}
     required = {variable for name in cloud.settings.pipelines for variable in variables_of(find_pipeline(name))}
     wanted = [*cloud.settings.secret_variables(), cloud.settings.prefect_credential]
     for variable in wanted:
         if variable != "none":
             has_value = variable in cloud.secret_arns
             is_well = has_value or variable not in {*required, cloud.settings.prefect_credential}
-            yield Line(f"secret {variable}", "has a value" if has_value else "has no value", is_well)
+            yield Line(f"secret {variable}", "has a value" if has_value else left[variable], is_well)
 
 
 def _topic(cloud: CloudEnvironment) -> Line:

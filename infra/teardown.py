@@ -5,7 +5,7 @@ The warehouse is never deleted, and neither is what a person added.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient
@@ -14,7 +14,7 @@ from prefect.exceptions import ObjectNotFound
 from infra import work_pool
 from infra.change import Action, StackChange
 from infra.cloud_environment import CloudEnvironment
-from infra.cloudformation import Progress, delete_stack, quiet, status_of
+from infra.cloudformation import Progress, delete_stack, physical_id, quiet, status_of
 from infra.deployments import KIND as DEPLOYMENT
 from infra.deployments import read_declared, read_stored
 from infra.pool import KIND as POOL
@@ -22,13 +22,19 @@ from infra.secret_values import apply_secrets, keep_values
 from millrace.base.errors import ConfigurationError
 
 BUCKETS = ("LandingBucket", "ProcessedBucket")
+"""Resources of the stack, and outputs: an output without its resource is a bucket that was there before."""
 QUEUES = ("EventsQueueUrl", "EventsDeadLetterQueueUrl")
 COUNTS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed")
 
 
-def holding_data(cloud: CloudEnvironment) -> list[str]:
-    """Return the buckets and queues of the environment that are not empty."""
-    found = [cloud.outputs[name] for name in BUCKETS if _is_filled(cloud, cloud.outputs[name])]
+def made_buckets(cloud: CloudEnvironment) -> list[str]:
+    """Return the outputs of the buckets that the stack made. The stack tells it: settings may have changed since."""
+    return [name for name in BUCKETS if physical_id(cloud, name) == cloud.outputs[name]]
+
+
+def holding_data(cloud: CloudEnvironment, buckets: Collection[str]) -> list[str]:
+    """Return what is not empty of these buckets and the queues of the environment; ``buckets`` are outputs."""
+    found = [cloud.outputs[name] for name in buckets if _is_filled(cloud, cloud.outputs[name])]
     return found + [cloud.outputs[name] for name in QUEUES if _waiting(cloud, cloud.outputs[name])]
 
 
@@ -42,7 +48,7 @@ def remove_unfinished(cloud: CloudEnvironment) -> list[StackChange]:
 def check(cloud: CloudEnvironment, *, with_data: bool) -> None:
     """Raise ConfigurationError if tasks still run, or if there is data and ``with_data`` is not set."""
     apply_secrets(cloud, overwrite=False, dry_run=True)
-    if not with_data and (held := holding_data(cloud)):
+    if not with_data and (held := holding_data(cloud, made_buckets(cloud))):
         raise ConfigurationError(
             f"not empty: {', '.join(held)}",
             place=f"environment {cloud.settings.name}",
@@ -52,14 +58,15 @@ def check(cloud: CloudEnvironment, *, with_data: bool) -> None:
 
 
 def tear_down(cloud: CloudEnvironment, *, with_data: bool, progress: Progress = quiet) -> list[StackChange]:
-    """Delete deployments and work pool, then the stack, then the buckets and queues that the stack leaves.
+    """Delete deployments and work pool, then the stack, then the buckets and queues that the stack made and leaves.
 
     Without ``with_data`` a bucket or queue that was filled after the check stays, and is named.
     """
+    buckets = made_buckets(cloud)
     changes = [*_from_prefect(cloud), *keep_values(cloud)]
     delete_stack(cloud, progress=progress)
     changes.append(StackChange("stack", cloud.settings.stack_name, Action.REMOVED))
-    return changes + list(_left_by_stack(cloud, with_data))
+    return changes + list(_left_by_stack(cloud, buckets, with_data))
 
 
 def _refuse_running(cloud: CloudEnvironment) -> None:
@@ -92,10 +99,13 @@ def _delete_pool(client: SyncPrefectClient) -> bool:
     return True
 
 
-def _left_by_stack(cloud: CloudEnvironment, with_data: bool) -> Iterator[StackChange]:
-    kept = set() if with_data else set(holding_data(cloud))
+def _left_by_stack(cloud: CloudEnvironment, buckets: Collection[str], with_data: bool) -> Iterator[StackChange]:
+    kept = set() if with_data else set(holding_data(cloud, buckets))
     for name in (*BUCKETS, *QUEUES):
         kind, place = ("bucket" if name in BUCKETS else "queue"), cloud.outputs[name]
+        if name in BUCKETS and name not in buckets:
+            yield StackChange(kind, place, Action.LEFT, "it is yours: the stack did not make it")
+            continue
         if place in kept:
             yield StackChange(kind, place, Action.LEFT, "something came into it meanwhile")
             continue

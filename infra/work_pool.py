@@ -25,6 +25,8 @@ TEMPLATE = Path(__file__).with_name("base_job_template.json")
 
 _OUTPUT = re.compile(r"\$\{(\w+)\}")
 _SECRET_ARN = re.compile(r"arn:aws[\w-]*:secretsmanager:[\w-]+:\d{12}:secret:\S+")
+_NOT_ALWAYS = ("EventsQueueUrl", "EventsDeadLetterQueueUrl")
+"""Outputs without which pipelines run that read no queue."""
 # The worker takes these out of the environment that it hands to a task only when it is told so by these variables.
 _PREFECT_SECRETS = {
     "PREFECT_API_KEY": "prefect_api_key_secret_arn",
@@ -45,10 +47,11 @@ def fill_template(
     variables that are set in plain text, besides what the outputs define. Raises ConfigurationError that names missing
     outputs or a wrong variable.
     """
-    text = TEMPLATE.read_text()
-    _require(text, outputs)
-    template: dict[str, Any] = _substitute(json.loads(text), outputs)
-    container = template["job_configuration"]["task_definition"]["containerDefinitions"][0]
+    declared: dict[str, Any] = json.loads(TEMPLATE.read_text())
+    _leave_out(declared, outputs)
+    _require(json.dumps(declared), outputs)
+    template: dict[str, Any] = _substitute(declared, outputs)
+    container = _container(template)
     plain = {one["name"]: one["value"] for one in container["environment"]} | dict(environment or {})
     _check(plain, secrets)
     container["environment"] = [{"name": name, "value": value} for name, value in sorted(plain.items())]
@@ -63,6 +66,18 @@ def fill_template(
 def is_secret(variable: str) -> bool:
     """Return whether the value of an environment variable must not be shown."""
     return _FURTHER.sub(r"\1_URL", variable) in _SECRETS
+
+
+def _container(template: Mapping[str, Any]) -> dict[str, Any]:
+    container: dict[str, Any] = template["job_configuration"]["task_definition"]["containerDefinitions"][0]
+    return container
+
+
+def _leave_out(template: Mapping[str, Any], outputs: Mapping[str, str]) -> None:
+    """Take the variables out that only some pipelines need, where there is no such output."""
+    container = _container(template)
+    absent = {f"${{{name}}}" for name in _NOT_ALWAYS if not outputs.get(name)}
+    container["environment"] = [one for one in container["environment"] if one["value"] not in absent]
 
 
 def _require(text: str, outputs: Mapping[str, str]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from local.redshift import query_rules
 from local.redshift.errors import (
     NOT_SUPPORTED,
+    NUMERIC_OVERFLOW,
     SYNTAX_ERROR,
     UNDEFINED_FUNCTION,
     UNDEFINED_TYPE,
@@ -106,6 +107,9 @@ OPERATORS = {
 }
 
 
+NARROW_DIGITS = 19
+"""The most digits of a number that Redshift keeps in eight bytes."""
+BIGINT_MAX = 2**63 - 1
 TABLE_AFTER = {"INTO", "TABLE", "EXISTS", "REFERENCES", "COPY"}
 AGGREGATES = {
     "SUM", "AVG", "COUNT", "MIN", "MAX", "STDDEV", "STDDEV_SAMP", "STDDEV_POP", "VARIANCE", "VAR_SAMP", "VAR_POP",
@@ -125,6 +129,8 @@ def check(statement: Sequence[Token]) -> None:
             _check_window(statement, keys, position)
         elif token.kind is TokenKind.OPERATOR:
             _check_operator(statement, keys, position)
+        elif token.kind is TokenKind.NUMBER:
+            _check_number(token.text)
         elif (
             token.kind is TokenKind.STRING
             and position
@@ -149,6 +155,15 @@ def _inside_casts(keys: list[str]) -> list[bool]:
         elif key == ")" and len(opened) > 1:
             opened.pop()
     return inside
+
+
+def _check_number(text: str) -> None:
+    """Refuse a number of 19 digits that is no BIGINT. A sign is not part of it, so the least BIGINT is refused too."""
+    digits = text.replace(".", "").lstrip("0")
+    if len(digits) == NARROW_DIGITS and digits.isdecimal() and int(digits) > BIGINT_MAX:
+        raise RedshiftError(
+            NUMERIC_OVERFLOW, f"Numeric data overflow: {text}", rule="Numeric types: DECIMAL(19) is kept in eight bytes"
+        )
 
 
 def _check_phrase(keys: list[str], position: int) -> None:

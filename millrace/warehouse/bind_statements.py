@@ -12,13 +12,16 @@ from datetime import datetime
 
 from millrace.base.naming import DELETED_AT, LOADED_AT, literal, quote, quote_list
 from millrace.base.types import Kind
-from millrace.declaration.captures import Bind
+from millrace.declaration.captures import LEAST_UNKNOWN, Bind
 from millrace.warehouse.modes.versions import SINCE, moment, moment_literal
 from millrace.warehouse.statements import ORDINAL, among, match
 from millrace.warehouse.target import Joined, Target
 
-NEVER_A_KEY = -(2**63)
-"""Stands for NULL where keys are compared: no surrogate key is negative, and no declared value is this number."""
+NEVER_A_KEY = LEAST_UNKNOWN - 1
+"""Stands for NULL where keys are compared: no surrogate key is negative, and no declared value is this number.
+
+It is not the least BIGINT: without its sign that is a number of 19 digits which overflows on Redshift.
+"""
 EVERY_KEY = "1 = 1"
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
+from botocore.exceptions import ClientError
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolUpdate
 from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, PREFECT_CLOUD_API_URL, PREFECT_HOME, temporary_settings
@@ -46,6 +47,7 @@ URLS = {
 }
 ROTATED = {"SOURCE_POSTGRES_URL": f"postgresql://reader:{SECRET}-2@db.example.com/bank"}
 REPOSITORY = "123456789012.dkr.ecr.us-east-1.amazonaws.com/millrace-trial"
+GIVEN = "acme-lake"
 COMMIT = "c0ffee" * 6 + "c0ff"
 NOT_PASSED_ON = {"host", "content-length", "accept-encoding", "connection"}
 BUILDER = """#!/bin/sh
@@ -318,10 +320,23 @@ def step_going_back_mends_what_was_changed_and_what_was_paused_stays_paused(tria
 def step_the_status_tells_what_is_missing(trial: Trial) -> None:
     said = trial.run("status", exit_code=1)
     assert "● stack millrace-trial: UPDATE_COMPLETE" in said
-    assert "● secret SOURCE_MYSQL_STOCKS_URL: has no value" in said
+    assert "● secret SOURCE_MYSQL_STOCKS_URL: it has no value: set SOURCE_MYSQL_STOCKS_URL here, or" in said
     assert "● deployment replicate/stori: no run yet" in said
     assert "● worker: 1 of 1 run" in said
     assert " confirmed subscriptions" in said, "the emulator confirms by itself"
+
+
+def step_a_secret_that_is_to_be_deleted_is_named_with_the_command_that_restores_it(trial: Trial) -> None:
+    """Nobody can read or write it until then, also not with --set-secrets."""
+    client, name = trial.aws("secretsmanager"), "millrace/trial/SOURCE_MONGO_URL"
+    client.delete_secret(SecretId=name, RecoveryWindowInDays=7)
+    told = f"it is scheduled for deletion: `aws secretsmanager restore-secret --secret-id {name}` brings its value back"
+    assert f"● secret SOURCE_MONGO_URL: {told}" in trial.run("status", exit_code=1)
+    said = trial.run("up", "--image", "0123abc", "--set-secrets", **URLS)
+    assert f"! secret SOURCE_MONGO_URL: left ({told})" in said
+    client.restore_secret(SecretId=name)
+    trial.run("up", "--image", "0123abc")
+    assert "● secret SOURCE_MONGO_URL: has a value" in trial.run("status", exit_code=1)
 
 
 def step_the_value_of_a_secret_that_leaves_can_be_had_back(trial: Trial) -> None:
@@ -355,12 +370,32 @@ def step_what_holds_data_is_not_deleted_unless_told(trial: Trial) -> None:
     assert trial.changes("diff", "--image", "0123abc") == {}
 
 
+def step_a_bucket_that_is_there_takes_the_place_of_the_made_one_which_stays(trial: Trial) -> None:
+    client, made = trial.aws("s3"), trial.outputs()["LandingBucket"]
+    client.create_bucket(Bucket=GIVEN)
+    client.put_object(Bucket=GIVEN, Key="ours/x", Body=b"x")
+    trial.settings(f'landing_bucket = "{GIVEN}"\n{SETTINGS}')
+    said = trial.run("up", "--image", "0123abc")
+    assert f"! bucket {GIVEN}: left (it is yours: its policy, encryption and lifecycle stay as they are" in said
+    assert trial.outputs()["LandingBucket"] == GIVEN
+    with pytest.raises(ClientError, match="NoSuchBucketPolicy"):
+        client.get_bucket_policy(Bucket=GIVEN)
+    assert client.get_object(Bucket=made, Key="stori/x")["Body"].read() == b"x"
+    for one in client.list_object_versions(Bucket=made)["Versions"]:
+        client.delete_object(Bucket=made, Key=one["Key"], VersionId=one["VersionId"])
+    client.delete_bucket(Bucket=made)
+
+
 def step_down_leaves_nothing_of_ours(trial: Trial) -> None:
+    # Who gave the bucket has forgotten the line: the stack still knows that it did not make it.
+    trial.settings(SETTINGS)
     outputs = trial.outputs()
     for task in trial.aws("ecs").list_tasks(cluster=outputs["ClusterArn"])["taskArns"]:
         trial.aws("ecs").stop_task(cluster=outputs["ClusterArn"], task=task)
     changes = trial.changes("down", "--yes", "--delete-data")
     assert set(changes.values()) == {"removed"}
+    assert f"bucket {GIVEN}" not in changes
+    assert trial.aws("s3").get_object(Bucket=GIVEN, Key="ours/x")["Body"].read() == b"x"
     assert trial.client.read_work_pools() == []
     assert trial.client.read_deployments() == []
     assert trial.client.request("POST", "/automations/filter", json={}).json() == []

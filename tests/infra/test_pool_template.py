@@ -95,6 +95,15 @@ def test_what_other_tools_made_fills_the_template_of_ecs(
     assert json.loads(capsys.readouterr().out) == fill_template(OUTPUTS, SECRETS)
 
 
+def test_without_a_queue_its_outputs_are_not_asked_for() -> None:
+    found = {name: value for name, value in OUTPUTS.items() if not name.startswith("Events")}
+    container = fill_template(found, SECRETS)["job_configuration"]["task_definition"]["containerDefinitions"][0]
+    assert {one["name"] for one in container["environment"]} == {
+        "ALERT_TOPIC_ARN", "LANDING_BUCKET", "PROCESSED_BUCKET", "WAREHOUSE_IAM_ROLE"
+    }  # fmt: skip
+    assert fill_template(OUTPUTS, SECRETS) != fill_template(found, SECRETS)
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [("{}", "no output LandingBucket"), ("[]", "no object"), ("{", "cannot be read"), (None, "cannot be read")],

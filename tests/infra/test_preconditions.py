@@ -1,7 +1,8 @@
-"""What is checked of a network before anything is made in it, on the emulator of AWS."""
+"""What is checked of a network and of buckets before anything is made in it, on the emulator of AWS."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +43,7 @@ def make_vpc(stack: Stack, zones: tuple[str, ...]) -> Vpc:
     return Vpc(client, vpc_id, tuple(one["Subnet"]["SubnetId"] for one in subnets))
 
 
-def environment(stack: Stack, network: Network, **settings: Any) -> CloudEnvironment:
+def environment(stack: Stack, network: Network | None = None, **settings: Any) -> CloudEnvironment:
     return CloudEnvironment(Settings(name="night", network=network, **settings), stack.aws.environment())
 
 
@@ -74,3 +75,36 @@ def test_a_serverless_warehouse_wants_three_zones_and_not_three_subnets(stack: S
             continue
         with pytest.raises(ConfigurationError, match="needs subnets in 3 zones, and these are in 2"):
             list(apply_preconditions(target))
+
+
+@pytest.fixture
+def bucket(stack: Stack) -> Iterator[str]:
+    """A bucket that somebody else made, in the region of the tests."""
+    client = stack.aws.client("s3")
+    client.create_bucket(Bucket="acme-landing")
+    yield "acme-landing"
+    client.delete_bucket(Bucket="acme-landing")
+
+
+def test_a_bucket_that_is_there_is_said_to_stay_as_it_is(stack: Stack, bucket: str) -> None:
+    target = environment(stack, landing_bucket=bucket, processed_bucket=bucket)
+    list(apply_preconditions(target))
+    (left,) = apply_preconditions(target)
+    assert (left.action, left.name) == (Action.LEFT, bucket)
+    assert "its policy, encryption and lifecycle stay as they are" in left.detail
+
+
+def test_a_bucket_that_is_not_there_is_named(stack: Stack) -> None:
+    with pytest.raises(ConfigurationError, match=r"bucket acme-nowhere: there is no such bucket.*correct its name"):
+        list(apply_preconditions(environment(stack, processed_bucket="acme-nowhere")))
+
+
+def test_a_bucket_of_another_region_is_refused(stack: Stack) -> None:
+    """COPY of Parquet reads none."""
+    client = stack.aws.client("s3")
+    client.create_bucket(Bucket="acme-far", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    with pytest.raises(
+        ConfigurationError, match=r"bucket acme-far: it is in eu-west-1, and the environment in us-east"
+    ):
+        list(apply_preconditions(environment(stack, landing_bucket="acme-far")))
+    client.delete_bucket(Bucket="acme-far")

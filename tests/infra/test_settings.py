@@ -59,12 +59,28 @@ def test_a_network_that_is_there(tmp_path: Path) -> None:
     assert (parameters["SubnetIds"], parameters["AssignPublicIp"]) == ("subnet-1,subnet-2", "DISABLED")
 
 
+def test_buckets_and_logins_that_are_there(tmp_path: Path) -> None:
+    logins = [
+        "arn:aws:redshift-serverless:eu-west-1:123456789012:workgroup/0a1b",
+        "arn:aws:redshift:eu-west-1:123456789012:dbname:dwh/warehouse",
+        "arn:aws:redshift:eu-west-1:123456789012:dbuser:dwh/loader",
+        "arn:aws:iam::210987654321:role/millrace-login",
+    ]
+    file = tmp_path / "night.toml"
+    file.write_text(f'landing_bucket = "acme-landing"\nwarehouse_login_arns = {logins}\n')
+    parameters = read_settings(str(file)).parameters(worker_image="", prefect_api_url="")
+    assert (parameters["LandingBucketName"], parameters["ProcessedBucketName"]) == ("acme-landing", "")
+    assert parameters["WarehouseLoginArns"] == ",".join(logins)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
         ("colour = 1", "colour: Extra inputs are not permitted"),
         ('schedules = "never"', "schedules: Input should be 'active' or 'paused'"),
         ("region = [", "this is not TOML"),
+        ('landing_bucket = "s3://acme"', "landing_bucket: String should match"),
+        ('warehouse_login_arns = ["*"]', "warehouse_login_arns.0: String should match"),
         ('pipelines = ["stori", "storri"]', "there is no pipeline 'storri'"),
         ('[network]\nvpc_id = "vpc-1"\nsubnet_ids = []', "network.subnet_ids"),
         (

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from infra.teardown import BUCKETS
 from infra.work_pool import TEMPLATE as BASE_JOB_TEMPLATE
 from infra.work_pool import is_secret
 from millrace.base.errors import ConfigurationError
@@ -161,7 +162,14 @@ def test_flows_delete_nothing_but_messages_and_use_the_lake_the_queue_and_the_to
         "s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload",
         "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:SendMessage", "sns:Publish",
         "sqs:GetQueueAttributes", "sns:GetTopicAttributes", "kms:Decrypt", "kms:GenerateDataKey",
+        "redshift-serverless:GetCredentials", "redshift:GetClusterCredentialsWithIAM", "redshift:GetClusterCredentials",
+        "sts:AssumeRole",
     }  # fmt: skip
+
+
+def test_flows_log_in_by_iam_only_where_a_setting_says_so() -> None:
+    (found,) = (one for one in statements("TaskRole") if one.get("Sid") == "LogInToWarehouse")
+    assert listed(found["Resource"]) == [{"Fn::Split": [",", {"Ref": "WarehouseLoginArns"}]}]
 
 
 def test_the_warehouse_only_reads_the_lake_and_unloads_into_it() -> None:
@@ -169,8 +177,32 @@ def test_the_warehouse_only_reads_the_lake_and_unloads_into_it() -> None:
         "s3:ListBucket", "s3:GetObject", "s3:PutObject", "kms:Decrypt", "kms:GenerateDataKey",
     }  # fmt: skip
     assert "Results" not in str(rights("WarehouseRole"))
-    written = [one["Fn::Sub"] for one in rights("WarehouseRole")["s3:PutObject"]]
-    assert written == [f"${{{bucket}.Arn}}/*/{UNLOADED}*" for bucket in ("LandingBucket", "ProcessedBucket")]
+    assert rights("WarehouseRole")["s3:PutObject"] == in_the_lake(f"/*/{UNLOADED}*")
+
+
+def in_the_lake(path: str) -> list[Any]:
+    """These objects of both buckets, made or given; '' stands for the buckets themselves."""
+    return [
+        {"Fn::Sub": [f"arn:${{AWS::Partition}}:s3:::${{Bucket}}{path}", {"Bucket": made_or_given(bucket)}]}
+        for bucket in BUCKETS
+    ]
+
+
+def made_or_given(bucket: str) -> dict[str, Any]:
+    return {"Fn::If": [f"Creates{bucket}", {"Ref": bucket}, {"Ref": f"{bucket}Name"}]}
+
+
+@pytest.mark.parametrize("role", ["TaskRole", "WarehouseRole"])
+def test_rights_are_for_the_buckets_that_were_given_or_made(role: str) -> None:
+    assert rights(role)["s3:ListBucket"] == in_the_lake("")
+    assert rights(role)["s3:GetObject"] == in_the_lake("/*")
+
+
+@pytest.mark.parametrize("bucket", BUCKETS)
+def test_a_bucket_that_is_given_is_not_made_and_its_policy_is_left_alone(bucket: str) -> None:
+    assert TEMPLATE["Conditions"][f"Creates{bucket}"] == {"Fn::Equals": [{"Ref": f"{bucket}Name"}, ""]}
+    assert RESOURCES[bucket]["Condition"] == RESOURCES[f"{bucket}Policy"]["Condition"] == f"Creates{bucket}"
+    assert TEMPLATE["Outputs"][bucket]["Value"] == made_or_given(bucket)
 
 
 def test_the_worker_gives_away_no_role_but_those_of_flows_and_runs_nothing_but_flows() -> None:
@@ -247,7 +279,7 @@ def test_every_role_carries_the_boundary_if_there_is_one(name: str) -> None:
     assert properties(name)["PermissionsBoundary"] == boundary
 
 
-@pytest.mark.parametrize("parameter", ["QueueArns", "RepositoryArns", "SecretArns", "KmsKeyArns"])
+@pytest.mark.parametrize("parameter", ["QueueArns", "RepositoryArns", "SecretArns", "KmsKeyArns", "WarehouseLoginArns"])
 def test_what_is_there_already_is_allowed_only_if_it_is_named(parameter: str) -> None:
     condition = next(name for name, said in TEMPLATE["Conditions"].items() if {"Ref": parameter} in str_refs(said))
     conditional = [

@@ -87,6 +87,7 @@ def test_wide_and_dictionary_encoded_columns_load(redshift: Any) -> None:
         ("TRUNCATE t, s", "TRUNCATE"),
         ("UPDATE t SET a = 1 FROM s LEFT JOIN t AS u ON u.a = s.a", "outer joins"),
         ("ROLLBACK TO SAVEPOINT a", "SAVEPOINT"),
+        ("SELECT a FROM t WHERE a > -9223372036854775808", "DECIMAL(19)"),
         ("DECLARE c SCROLL CURSOR FOR SELECT 1", "CURSOR"),
         ("FETCH FORWARD 1001 FROM c", "at most 1,000 rows"),
         ("FETCH FORWARD ALL FROM c", "at most 1,000 rows"),
