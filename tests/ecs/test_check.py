@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -60,8 +61,11 @@ def test_a_wrong_password_is_told_with_the_command_of_this_environment(chain: Ch
 
 def test_a_task_that_does_not_start_is_told_with_its_reason(chain: Chain) -> None:
     arguments = ["check", "--env", "local", "--image", "millrace:gone"]
-    done = CliRunner().invoke(application, arguments, env=chain.stack.environment())
+    with chain.without_a_secret():
+        done = CliRunner().invoke(application, arguments, env=chain.stack.environment())
     assert done.exit_code == 1
+    assert "it is scheduled for deletion" in done.output
+    assert re.search(r"aws secretsmanager restore-secret --secret-id millrace/local/\w+_URL` brings", done.output)
     assert "CannotPullContainerError: failed to resolve ref millrace:gone: not found" in done.output
     assert "Remedy: see that the image is there, and that the tasks' subnets lead to ECR" in done.output
 
