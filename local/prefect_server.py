@@ -57,6 +57,8 @@ def launch_prefect_server(directory: Path, *, database_url: str) -> PrefectServe
             "PREFECT_SERVER_UI_API_URL": f"http://{LOCALHOST}:{port}/api",
             "PREFECT_API_DATABASE_CONNECTION_URL": database_url.replace("postgresql://", "postgresql+asyncpg://", 1),
             "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+            # After Prefect's own 30 seconds a run whose turn has come would still be waiting.
+            "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
         },
     )
     process.start()

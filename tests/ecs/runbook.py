@@ -27,8 +27,9 @@ UP = "python -m infra.deploy up --env prod"
 RUN_AND_WATCH = "prefect deployment run replicate/stori --watch"
 RETRY = 'prefect flow-run retry "$RUN"'
 CANCEL = 'prefect flow-run cancel "$RUNNING"'
-OF_THE_CHAIN = {UP, RUN_AND_WATCH, RETRY, CANCEL}
-"""Those that test_chain.py runs."""
+CHECK = "python -m infra.deploy check --env prod"
+OF_THE_CHAIN = {UP, CHECK, RUN_AND_WATCH, RETRY, CANCEL}
+"""Those that the fixtures, test_check.py and test_chain.py run."""
 
 
 def run(stack: Stack, command: str, *, exit_code: int = 0, **variables: str) -> str:
