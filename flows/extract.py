@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 from prefect import Flow, flow
 from typing_extensions import override
 
+from millrace.declaration.find import find_pipeline
 from millrace.declaration.source_kinds import SOURCE_KINDS, SourceKind
 from millrace.declaration.stream import Stream
 from millrace.flows.gather import gather_outcomes
 from millrace.runs.choose import ReadRequest
+from millrace.tasks.change_log import log_of, read_change_log
 from millrace.tasks.extract import EXTRACT_STREAM, Extracted
 from millrace.tasks.failures import describe_error, distinct_errors
 
@@ -90,7 +93,19 @@ async def _extract_side_by_side(
     streams: Sequence[str],
     read_request: ReadRequest,
 ) -> list[Extracted]:
-    ended = await gather_outcomes(extract(pipeline, stream, read_request) for stream in streams)
+    declared = find_pipeline(pipeline)
+    logs = {name: log_of(declared.stream(name)) for name in streams}
+    alone = [name for name in streams if not logs[name]]
+    together = [[name for name in streams if logs[name] == log] for log in dict.fromkeys(filter(None, logs.values()))]
+    of_streams, of_logs = await asyncio.gather(
+        gather_outcomes(extract(pipeline, stream, read_request) for stream in alone),
+        gather_outcomes(read_change_log(pipeline, names, read_request) for names in together),
+    )
+    by_stream = dict(zip(alone, of_streams, strict=True))
+    for names, outcome in zip(together, of_logs, strict=True):
+        of_group = [outcome] * len(names) if isinstance(outcome, Exception) else outcome
+        by_stream |= zip(names, of_group, strict=True)
+    ended = [by_stream[name] for name in streams]
     failures = [outcome for outcome in ended if isinstance(outcome, Exception)]
     if failures:
         message = "; ".join(map(describe_error, distinct_errors(failures)))

@@ -5,7 +5,7 @@ with models is loaded as a whole, or not at all.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from prefect import flow, get_run_logger
@@ -20,6 +20,7 @@ from millrace.flows.parameters import requested_pipeline
 from millrace.flows.request import ReplicateRequest, run_name
 from millrace.flows.transform import TransformRequest, conclude, transform
 from millrace.flows.turn import cancel_waiting_runs
+from millrace.tasks.change_log import log_of
 from millrace.tasks.collect import dead_letters_of, forward_dead_letters
 from millrace.tasks.events import emit_landed
 from millrace.tasks.extract import Extracted
@@ -125,28 +126,47 @@ async def _plan(request: ReplicateRequest, pipeline: Pipeline, streams: Sequence
 async def _load_each(
     request: ReplicateRequest, pipeline: Pipeline, read: Mapping[str, Extracted | Exception]
 ) -> tuple[list[StreamReport], list[Exception]]:
-    """Every stream in a commit of its own: a row of each, and what failed."""
-    ended = await gather_outcomes(_load(request.pipeline, pipeline, stream) for stream in read.values())
+    """Load every stream in a commit of its own, and those of a change log together: a row of each, and what failed."""
+    groups = list(_group_by_commit(pipeline, read).values())
+    ended = await gather_outcomes(_load(request.pipeline, pipeline, [read[name] for name in names]) for names in groups)
     failures = [outcome for outcome in ended if isinstance(outcome, Exception)]
-    rows = [
-        make_failed_report(pipeline, stream, outcome) if isinstance(outcome, Exception) else outcome
-        for stream, outcome in zip(read, ended, strict=True)
-    ]
+    by_stream: dict[str, StreamReport] = {}
+    for names, outcome in zip(groups, ended, strict=True):
+        is_failed = isinstance(outcome, Exception)
+        of_group = [make_failed_report(pipeline, name, outcome) for name in names] if is_failed else outcome
+        by_stream |= zip(names, of_group, strict=True)
+    rows = [by_stream[name] for name in read]
     await conclude(pipeline, rows, is_complete=not failures)
     return rows, failures
 
 
-async def _load(name: str, pipeline: Pipeline, extracted: Extracted | Exception) -> StreamReport:
-    """Load what was read; a stream with nothing to load is reported too."""
-    if isinstance(extracted, Exception):
-        raise extracted
-    if extracted.manifest is None:
-        return _report_nothing(pipeline, extracted)
-    load = load_batches.with_options(task_run_name=f"load {extracted.stream}")
-    (result,) = await load(name, [extracted.manifest])
-    if dead_letters := dead_letters_of(pipeline, extracted.stream):
-        await forward_dead_letters(name, extracted.stream, dead_letters)
-    return make_report(pipeline, result, extracted.seconds + result.seconds)
+def _group_by_commit(pipeline: Pipeline, streams: Iterable[str]) -> dict[str, list[str]]:
+    """Return the names of streams that are loaded in one commit: those of a change log, or one alone."""
+    groups: dict[str, list[str]] = {}
+    for name in streams:
+        groups.setdefault(log_of(pipeline.stream(name)) or f"stream {name}", []).append(name)
+    return groups
+
+
+async def _load(name: str, pipeline: Pipeline, read: Sequence[Extracted | Exception]) -> list[StreamReport]:
+    """Load in one commit what was read; a stream with nothing to load is reported too."""
+    for outcome in read:
+        if isinstance(outcome, Exception):
+            raise outcome
+    extracted = [outcome for outcome in read if not isinstance(outcome, Exception)]
+    manifests = [outcome.manifest for outcome in extracted if outcome.manifest is not None]
+    loaded = ", ".join(outcome.stream for outcome in extracted if outcome.manifest is not None)
+    results = await load_batches.with_options(task_run_name=f"load {loaded}")(name, manifests) if manifests else []
+    by_stream = {result.stream: result for result in results}
+    for stream in by_stream:
+        if dead_letters := dead_letters_of(pipeline, stream):
+            await forward_dead_letters(name, stream, dead_letters)
+    return [
+        make_report(pipeline, by_stream[outcome.stream], outcome.seconds + by_stream[outcome.stream].seconds)
+        if outcome.stream in by_stream
+        else _report_nothing(pipeline, outcome)
+        for outcome in extracted
+    ]
 
 
 async def _load_together(

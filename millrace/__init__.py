@@ -4,7 +4,7 @@ What does not belong here: Prefect, connections, anything that runs.
 """
 
 from millrace.base.types import DOCUMENT, decimal, text
-from millrace.declaration.captures import Bind, Dated, Incremental, Queue, Reconcile, Snapshot
+from millrace.declaration.captures import Bind, ChangeLog, Dated, Incremental, Queue, Reconcile, Snapshot
 from millrace.declaration.load_modes import Append, History, Merge, Replace
 from millrace.declaration.masks import Hash, Partial, Redact
 from millrace.declaration.model import Model
@@ -16,6 +16,7 @@ __all__ = [
     "DOCUMENT",
     "Append",
     "Bind",
+    "ChangeLog",
     "Dated",
     "Hash",
     "History",

@@ -78,10 +78,11 @@ async def _extract(pipeline: str, stream: str, read_request: ReadRequest) -> Ext
         batch = await read(StreamContext(source, landing, warehouse, declared, declared_stream), read_request)
         if batch is not None:
             lease.hand_on()
-    return _make_extracted(stream, batch, begun)
+    return make_extracted(stream, batch, begun)
 
 
-def _make_extracted(stream: str, batch: Batch | None, begun: float) -> Extracted:
+def make_extracted(stream: str, batch: Batch | None, begun: float) -> Extracted:
+    """Return what a read gave that began at a time of the monotonic clock."""
     seconds = time.monotonic() - begun
     if batch is None:
         return Extracted(stream, None, "", 0, 0, seconds)

@@ -12,9 +12,11 @@ from prefect.artifacts import acreate_markdown_artifact
 from millrace import Model, Pipeline, Stream
 from millrace.base.escaping import escape_markdown, escape_unprintable, markdown_code_block
 from millrace.declaration.find import find_pipeline
+from millrace.runs.changes import refuse_window
 from millrace.runs.choose import ReadRequest, choose
 from millrace.runs.context import StreamContext
-from millrace.tasks.connections import open_landing, open_source, open_warehouse
+from millrace.tasks.change_log import log_streams
+from millrace.tasks.connections import open_landing, open_log, open_source, open_warehouse
 from millrace.tasks.failures import describe_error
 from millrace.tasks.policy import TASK_OPTIONS, artifact_key
 
@@ -87,6 +89,8 @@ async def plan_stream(pipeline: str, stream: str, read_request: ReadRequest) -> 
     landing = await open_landing(declared, warehouse)
     async with open_source(declared, declared_stream, warehouse) as source:
         context = StreamContext(source, landing, warehouse, declared, declared_stream)
+        if declared_stream.capture.reads_log:
+            await _check_log(context, read_request)
         read_plan = await choose(context, read_request)
         query, columns = await source.plan(declared_stream, await context.find_target_columns(), read_plan.window)
     changes, statements = await asyncio.to_thread(warehouse.plan, declared, declared_stream, columns)
@@ -95,6 +99,15 @@ async def plan_stream(pipeline: str, stream: str, read_request: ReadRequest) -> 
     return StreamPlan(
         stream, declared_stream.source, target, read_plan.kind, lower, upper, query, tuple(changes), tuple(statements)
     )
+
+
+async def _check_log(context: StreamContext, read_request: ReadRequest) -> None:
+    """Raise what a run would raise because server, role, publication or table is not set up for the change log."""
+    refuse_window([context], read_request)
+    streams = log_streams(context.pipeline, context.stream)
+    ledger, _ = await asyncio.to_thread(context.warehouse.find_log_entries, context.pipeline, streams)
+    log = open_log(context.pipeline, context.stream.reference, context.source, ledger)
+    await asyncio.to_thread(log.check, streams)
 
 
 @task(name="plan-model", task_run_name="plan {model}", **TASK_OPTIONS)

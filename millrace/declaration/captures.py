@@ -86,6 +86,11 @@ class Capture:
         return False
 
     @property
+    def reads_log(self) -> bool:
+        """Whether changed rows are found by the change log of the database, for all streams of a connection at once."""
+        return False
+
+    @property
     def keeps_rows(self) -> bool:
         """Whether the source keeps the rows that it gave, so that they can be read again and compared."""
         return True
@@ -189,7 +194,36 @@ class Queue(Capture):
         return None
 
 
-AnyCapture = Incremental | Snapshot | Queue
+@dataclass(frozen=True)
+class ChangeLog(Capture):
+    """Capture by the change log of the database: every insert, update and delete since the last run, without a stamp.
+
+    The log tells which keys changed; their rows are read from the table, in one snapshot for all streams of the
+    connection (docs/decisions/0024-change-logs.md).
+    """
+
+    stamp: str = ""
+    """The field that says when a row was changed, if there is one: by it freshness is measured."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "ChangeLog")
+
+    @property
+    @override
+    def reads_log(self) -> bool:
+        return True
+
+    @override
+    def problem_with(self, stream: Stream) -> Problem | None:
+        if not stream.keys:
+            return "it has no key, and a change log names changed rows by their key", "declare the key"
+        kind = stream.reference.kind
+        if not kind.is_queue and not kind.has_change_log:
+            return f"the change log of {kind.title} cannot be read yet", "declare Incremental with a sweep, or Snapshot"
+        return super().problem_with(stream)
+
+
+AnyCapture = Incremental | Snapshot | Queue | ChangeLog
 """What a stream may declare as its capture."""
 
 

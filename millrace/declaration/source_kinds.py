@@ -32,6 +32,8 @@ class SourceKind:
     """Whether rows have fields, some of which may be missing, and no columns that the source knows."""
     has_snapshot: bool = True
     """Whether a read shows one consistent state of the source."""
+    has_change_log: bool = False
+    """Whether its change log can be read."""
 
     @property
     def is_queue(self) -> bool:
@@ -39,7 +41,7 @@ class SourceKind:
         return self.unit == "queue"
 
 
-POSTGRES = SourceKind("postgres", "Postgres", "table")
+POSTGRES = SourceKind("postgres", "Postgres", "table", has_change_log=True)
 MYSQL = SourceKind("mysql", "MySQL", "table")
 MONGO = SourceKind("mongo", "MongoDB", "collection", is_of_documents=True, has_snapshot=False)
 SQS = SourceKind("sqs", "SQS", "queue", is_of_documents=True, has_snapshot=False)

@@ -98,15 +98,18 @@ def settle_session(connection: Any) -> None:
     connection.autocommit = False
 
 
-def begin_reading(connection: Any, isolation_level: str) -> None:
+def begin_reading(connection: Any, isolation_level: str, snapshot: str = "") -> None:
     """Begin a transaction that reads a source, with all settings that it needs.
 
+    With ``snapshot`` it sees what another transaction sees, which exported a snapshot under this name.
     They are set for this transaction alone: behind a pooler the next one may be in another session of the server.
     """
     connection.rollback()
     _set_encoding(connection)
     connection.set_session(isolation_level=isolation_level, readonly=True, autocommit=False)
     with connection.cursor() as cursor:
+        if snapshot:
+            cursor.execute("SET TRANSACTION SNAPSHOT %s", (snapshot,))
         cursor.execute(_statements(connection, SOURCE, "SET LOCAL"))
         _ask_for_english(connection, cursor, is_local=True)
 

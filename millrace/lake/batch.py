@@ -21,7 +21,7 @@ SCANS = "sweep-scans"
 hyphen. infra/stack.yaml has the rules that delete them."""
 REFUSED = "refused"
 
-BatchKind = Literal["window", "sweep", "replay", "snapshot", "model"]
+BatchKind = Literal["window", "sweep", "replay", "snapshot", "log", "model"]
 """How a batch came about (docs/decisions/0007-sweep-lease-replay.md, 0009-models.md)."""
 
 
@@ -104,6 +104,22 @@ class BatchCoverage:
 
 
 @dataclass(frozen=True)
+class LogProgress:
+    """How far a batch brings the target of its stream in the change log of the source."""
+
+    origin: str
+    """The server, timeline, database and reader that positions belong to."""
+    lower: str | None
+    """The position that the target has before the batch; None: it has none."""
+    position: str
+    """The position that the target has after the batch."""
+    fingerprint: str
+    """The form of the table in the snapshot of the read."""
+    committed_at: datetime | None = None
+    """When the newest transaction up to the position was committed; None: it was committed before ``lower``."""
+
+
+@dataclass(frozen=True)
 class BatchProgress:
     """What the ledger records when a batch is applied, besides its counts."""
 
@@ -124,6 +140,8 @@ class BatchProgress:
     lake said: the batch is applied only if no other one was applied since. None: the warehouse's lease tells."""
     origin: str = ""
     """Key of the manifest in the landing zone, if this batch is its copy in the processed zone."""
+    log: LogProgress | None = None
+    """How far the batch brings the stream in its change log; None: it was not read by one."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from millrace.lake.batch import (
     BatchFiles,
     BatchKind,
     BatchProgress,
+    LogProgress,
     Part,
     RejectCount,
     refused_prefix,
@@ -73,10 +74,11 @@ FIELDS: Mapping[str, str] = {
     "progress.closes": "closes",
     "progress.predecessor": "predecessor",
     "progress.origin": "origin",
+    "progress.log": "log",
 }
 """Fields of ``Batch`` and of its values, with their names in the JSON."""
 _PATHS = {name: path for path, name in FIELDS.items()}
-_LATER: Mapping[str, object] = {"former_rows_replace_rejects": False, "predecessor": None}
+_LATER: Mapping[str, object] = {"former_rows_replace_rejects": False, "predecessor": None, "log": None}
 """Fields that version 5 did not have at first, with the value that is not written: a program from before reads a
 manifest without them."""
 
@@ -152,6 +154,11 @@ def _reject_counts(values: list[dict[str, Any]]) -> tuple[RejectCount, ...]:
     return tuple(RejectCount(**value) for value in values)
 
 
+def _log_progress(value: dict[str, Any]) -> LogProgress:
+    committed_at = value["committed_at"]
+    return LogProgress(**value | {"committed_at": datetime.fromisoformat(committed_at) if committed_at else None})
+
+
 _DECODERS: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("read_at", "begun_at", "effective_at"), datetime.fromisoformat),
     **dict.fromkeys(("columns", "absent"), _columns),
@@ -159,4 +166,5 @@ _DECODERS: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("rejects", "zones", "collected", "closes"), tuple),
     "reject_counts": _reject_counts,
     "consent": lambda value: Consent(**value),
+    "log": _log_progress,
 }

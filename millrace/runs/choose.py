@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal, assert_never
 
+from millrace.base.errors import FatalError
 from millrace.declaration.checks import check_fields
 from millrace.declaration.consent import NO_CONSENT, Consent
 from millrace.declaration.schedule import is_due
@@ -20,7 +21,7 @@ from millrace.warehouse.ledger.refusals import check_source
 from millrace.warehouse.stream_state import StreamState
 
 Mode = Literal["incremental", "full", "sweep", "replay"]
-ReadKind = Literal["window", "sweep", "replay", "snapshot"]
+ReadKind = Literal["window", "sweep", "replay", "snapshot", "log"]
 """Kinds of batches that are read; only the batch of a model is computed."""
 
 
@@ -59,6 +60,8 @@ async def choose(context: StreamContext, read_request: ReadRequest) -> ReadPlan:
     always reads everything.
     """
     is_accepted = await _is_accepted(context, read_request.consent)
+    if context.stream.capture.reads_log:
+        return ReadPlan("log")
     if context.stream.is_snapshot:
         return ReadPlan("snapshot", by_value=read_request.mode == "full" or read_request.deep)
     if is_accepted and context.stream.capture.keeps_rows:
@@ -132,6 +135,11 @@ async def _read(context: StreamContext, read_plan: ReadPlan) -> Batch | None:
             return await sweep(context, deep=read_plan.by_value)
         case "replay":
             return await replay_rejects(context)
+        case "log":
+            raise FatalError(
+                "a change log is read for all streams of its connection at once, and not for one alone",
+                place=context.stream.place,
+            )
         case "window" | "snapshot":
             return await read_window(context, read_plan.window, read_plan.kind, by_value=read_plan.by_value)
         case unknown:

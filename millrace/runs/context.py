@@ -10,6 +10,7 @@ from millrace.declaration.consent import NO_CONSENT, Consent
 from millrace.declaration.model import Model
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
+from millrace.lake.batch import LogProgress
 from millrace.runs.destination import BatchDestination
 from millrace.sources.chunk import ReadFacts, Reading, Selection, Source, Window
 from millrace.warehouse.stream_state import StreamState
@@ -27,6 +28,8 @@ class StreamContext:
     stream: Stream
     consent: Consent = NO_CONSENT
     """What a person allows this run to do."""
+    log: LogProgress | None = None
+    """How far the batch brings the stream in the change log; None: it is not read by one."""
     _state: StreamState | None = field(default=None, repr=False)
 
     async def find_state(self) -> StreamState:
@@ -63,7 +66,9 @@ class StreamContext:
         """
         read = reading.facts
         begun = (await self.find_state()).note if isinstance(selection, Window) else ""
-        if not selection.advances:
+        if self.log is not None:
+            read = replace(read, next_position=read.read_at.isoformat(), position_note="", log=self.log)
+        elif not selection.advances:
             read = replace(read, next_position=None, position_note="")
         return replace(read, note="; ".join(filter(None, (read.note, read.position_note, begun))))
 

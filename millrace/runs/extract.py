@@ -205,7 +205,8 @@ class Extraction:
         """
         self._writing.wait()
         batch = self._batch(self._files.finish(), matched, tuple(closes))
-        if not (batch.counts.read or closes or batch.kind == "snapshot" or batch.consent.accept_source):
+        is_told_when_empty = batch.kind in {"snapshot", "log"} or batch.consent.accept_source
+        if not (batch.counts.read or closes or is_told_when_empty):
             return None
         try:
             self._check_rejects(batch.counts.read - batch.deleted)
@@ -276,6 +277,7 @@ class Extraction:
                 collected=self._read.collected,
                 closes=closes,
                 predecessor=self._state.newest_batch,
+                log=self._read.log,
             ),
             row_id_column=self._read.row_id_column,
             time_zones=self._read.zones,

@@ -25,11 +25,12 @@ from millrace.sources.chunk import Reading, Window
 from millrace.warehouse.compare import Scan
 
 
-async def sweep(context: StreamContext, *, deep: bool = False) -> Batch | None:
+async def sweep(context: StreamContext, *, deep: bool = False, reason: str = "") -> Batch | None:
     """Compare the whole table with the target, and read again what differs. Return None when both are empty.
 
-    A ``deep`` sweep compares with the target's own values, not only with the hashes that are stored beside them.
-    Without a target there is nothing to compare with: the batch is then a window of everything.
+    A ``deep`` sweep compares with the target's own values, not only with the hashes that are stored beside them. The
+    ``reason`` is why it is done although nobody asked for it; it is reported. Without a target there is nothing to
+    compare with: the batch is then a window of everything.
     """
     target_columns = await context.find_target_columns()
     if not target_columns:
@@ -47,6 +48,8 @@ async def sweep(context: StreamContext, *, deep: bool = False) -> Batch | None:
                 )
             )
             note_lost(extraction, state.lost)
+            if reason:
+                extraction.add_note(reason)
             scan = await _scan(context, target_columns, reading, extraction, deep=deep)
         matched = await _read_again(context, target_columns, scan, extraction)
         return await asyncio.to_thread(lambda: extraction.finish(matched=matched))

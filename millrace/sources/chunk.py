@@ -21,6 +21,7 @@ from millrace.base.naming import column_name
 from millrace.base.rejects import no_rejects
 from millrace.base.types import Column
 from millrace.declaration.stream import Stream
+from millrace.lake.batch import LogProgress
 from millrace.sources.found import FoundTable
 
 CANNOT_LIST, DECLARE_BY_HAND = "this kind of source cannot list its tables", "declare streams by hand"
@@ -109,6 +110,8 @@ class ReadFacts:
     """What an operator should know about the next position."""
     collected: tuple[str, ...] = ()
     """The objects of the lake that are read, where the source is a queue whose messages were collected."""
+    log: LogProgress | None = None
+    """How far the read brings the stream in the change log of the source; None: it is not read by one."""
     zones: tuple[str, ...] = ()
     """The time zones other than UTC that the server gives to sessions: timestamps that name no zone may be in them."""
 

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any
 
+import polars as pl
 from typing_extensions import override
 
 from millrace.base.errors import ConfigurationError
@@ -18,12 +19,13 @@ from millrace.drivers.pipe import CHUNK_BYTES, read_in_thread
 from millrace.drivers.poolers import begin_transaction
 from millrace.drivers.psycopg_errors import database_errors, statement
 from millrace.drivers.session_settings import ENCODING, begin_reading
+from millrace.drivers.worker import Worker
 from millrace.sources.found import FoundTable
 from millrace.sources.position import SourceMoment
 from millrace.sources.postgres_tables import find_tables
 from millrace.sources.postgres_values import describe_table
 from millrace.sources.rows import SourceColumn
-from millrace.sources.table_driver import Connect, TableDriver
+from millrace.sources.table_driver import Connect, SharedSnapshot, TableDriver
 from millrace.sources.tables import TableSource
 
 OLDEST_SERVER = 140_000
@@ -44,14 +46,42 @@ BLIND = {
 class PostgresSource(TableSource):
     """A Postgres database, by psycopg2 connections."""
 
-    def __init__(self, connect: Connect, chunk_bytes: int = CHUNK_BYTES) -> None:
-        super().__init__(PostgresDriver(), connect, chunk_bytes)
+    def __init__(
+        self, connect: Connect, chunk_bytes: int = CHUNK_BYTES, snapshot: SharedSnapshot | None = None
+    ) -> None:
+        super().__init__(PostgresDriver(snapshot), connect, chunk_bytes)
+
+    def within(self, snapshot: SharedSnapshot) -> PostgresSource:
+        """Return the same source, of which every read sees this snapshot."""
+        return PostgresSource(self._connect, self._chunk_bytes, snapshot)
+
+    async def type_keys(
+        self, stream: Stream, target_columns: Sequence[Column], keys: pl.DataFrame
+    ) -> tuple[pl.DataFrame, bool]:
+        """Give keys that the change log told as text the types and column names of the stream.
+
+        Return also whether all of them have values that these types can hold.
+        """
+
+        def convert() -> tuple[pl.DataFrame, bool]:
+            with self._open_session(stream, target_columns) as session:
+                by_path = {column.column.path: column for column in session.columns}
+                columns = tuple(by_path[key] for key in stream.keys)
+                query = typed_keys_query(session.connection, columns, keys.select(stream.keys).rows())
+                chunks = list(session.decode_rows(columns, query))
+                return pl.concat(chunk.frame for chunk in chunks), not any(chunk.rejected.height for chunk in chunks)
+
+        with Worker(f"type-{stream.name}") as worker:
+            return await worker.run(convert)
 
 
 class PostgresDriver(TableDriver):
-    """Postgres, by psycopg2."""
+    """Postgres, by psycopg2. With ``snapshot`` every read sees that one, else each has a snapshot of its own."""
 
     random_expression = "random()"
+
+    def __init__(self, snapshot: SharedSnapshot | None = None) -> None:
+        self._snapshot = snapshot
 
     @override
     def translate_errors(self, place: str) -> AbstractContextManager[None]:
@@ -60,6 +90,9 @@ class PostgresDriver(TableDriver):
     @override
     def open_snapshot(self, connection: Any, connect: Connect, /) -> SourceMoment:
         _refuse_old(connection)
+        if self._snapshot is not None:
+            begin_reading(connection, "REPEATABLE READ", self._snapshot.name)
+            return self._snapshot.moment
         with begin_transaction(connection, connect):
             begin_reading(connection, "READ COMMITTED")
         with connection.cursor() as cursor:
@@ -106,13 +139,8 @@ class PostgresDriver(TableDriver):
         Values of the type of an extension are compared as text: citext finds ``abc`` for ``Abc``, which are two keys to
         the warehouse.
         """
-        with connection.cursor() as cursor:
-            values = [
-                cursor.mogrify("%s", (list(of_column),)).decode() + f"::{column.type_name}[]"
-                for of_column, column in zip(zip(*rows, strict=True), columns, strict=True)
-            ]
         key_columns = ", ".join(f"{quote(column.column.path)}::{column.type_name}" for column in columns)
-        return f"({key_columns}) IN (SELECT * FROM unnest({', '.join(values)}))"
+        return f"({key_columns}) IN (SELECT * FROM {_unnest(connection, columns, rows)})"
 
     @override
     def stream_csv(self, connection: Any, query: str, chunk_bytes: int) -> Generator[bytes, None, None]:
@@ -122,6 +150,22 @@ class PostgresDriver(TableDriver):
                 cursor.copy_expert(f"COPY ({query}) TO STDOUT (FORMAT csv, ENCODING '{ENCODING}')", pipe)
 
         return read_in_thread(copy, lambda: None if connection.closed else connection.fileno(), chunk_bytes)
+
+
+def typed_keys_query(connection: Any, columns: Sequence[SourceColumn], rows: Sequence[tuple[Any, ...]]) -> str:
+    """Return the query that renders keys, given as text, as a read of the table renders them."""
+    names = ", ".join(quote(column.column.path) for column in columns)
+    rendered = ", ".join(column.rendered for column in columns)
+    return f"SELECT {rendered} FROM {_unnest(connection, columns, rows)} AS changed ({names})"
+
+
+def _unnest(connection: Any, columns: Sequence[SourceColumn], rows: Sequence[tuple[Any, ...]]) -> str:
+    with connection.cursor() as cursor:
+        values = [
+            cursor.mogrify("%s", (list(of_column),)).decode() + f"::{column.type_name}[]"
+            for of_column, column in zip(zip(*rows, strict=True), columns, strict=True)
+        ]
+    return f"unnest({', '.join(values)})"
 
 
 def _refuse_old(connection: Any) -> None:

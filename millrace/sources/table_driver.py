@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +19,15 @@ from millrace.sources.rows import SourceColumn
 
 Connect = Callable[[], Any]
 """Opens a new connection of the driver."""
+
+
+@dataclass(frozen=True)
+class SharedSnapshot:
+    """A snapshot that one connection keeps open and other connections read in as well."""
+
+    name: str
+    """What the server calls it."""
+    moment: SourceMoment
 
 
 class TableDriver(ABC):

@@ -79,7 +79,10 @@ class TableSession:
 
     def read_rows(self, columns: tuple[SourceColumn, ...], condition: str) -> Generator[Chunk, None, None]:
         """Yield the selected rows as chunks; one empty chunk if no row is selected."""
-        query = self.select(columns, condition)
+        return self.decode_rows(columns, self.select(columns, condition))
+
+    def decode_rows(self, columns: tuple[SourceColumn, ...], query: str) -> Generator[Chunk, None, None]:
+        """Yield the rows of a query, which renders these columns, as chunks; one empty chunk if it has no rows."""
         with (
             self.driver.translate_errors(self.stream.place),
             closing(self.driver.stream_csv(self.connection, query, self.chunk_bytes)) as blocks,

@@ -27,6 +27,11 @@ class TableSource(Source):
         """Keep how to open connections; ``chunk_bytes`` is the most that is decoded at once."""
         self._driver, self._connect, self._chunk_bytes = driver, connect, chunk_bytes
 
+    @property
+    def connect(self) -> Connect:
+        """Opens a new connection of the driver."""
+        return self._connect
+
     @asynccontextmanager
     @override
     async def read(

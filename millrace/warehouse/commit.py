@@ -18,6 +18,7 @@ from millrace.warehouse.documents import name_unparsed_documents
 from millrace.warehouse.freshness import measure_freshness
 from millrace.warehouse.ledger.ledger import Ledger
 from millrace.warehouse.ledger.load_result import LoadResult
+from millrace.warehouse.ledger.logs import refuse_moved_log
 from millrace.warehouse.ledger.record import record_batch, record_columns
 from millrace.warehouse.ledger.refusals import refuse_other_source, refuse_superseded, refuse_taken_target
 from millrace.warehouse.lost_targets import refuse_part_of_lost_target
@@ -83,6 +84,7 @@ def _refuse(needs: Needs, works: Sequence[Work], pending: Sequence[Work]) -> Non
     for work in dating:
         refuse_superseded(ledger, work.batch)
     for work in pending:
+        refuse_moved_log(ledger, work.batch)
         refuse_taken_target(ledger, work.batch, work.target.name)
         refuse_part_of_lost_target(needs, work)
         if not work.creates_target:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -23,6 +23,7 @@ from millrace.blocks.leases import choose_keeper
 from millrace.blocks.mysql import mysql_connector
 from millrace.blocks.sql import driver_of, opener, warehouse_connector
 from millrace.blocks.store import BucketStore
+from millrace.change_logs.postgres_log import PostgresLog
 from millrace.declaration.consent import Consent
 from millrace.drivers.mongo_client import open_client
 from millrace.drivers.pipe import CHUNK_BYTES
@@ -30,6 +31,7 @@ from millrace.lake.batch import Batch
 from millrace.lake.store import ObjectStore
 from millrace.models.transform import transform
 from millrace.queues.source import CollectedSource
+from millrace.runs.changes import read_changes
 from millrace.runs.choose import ReadRequest, read
 from millrace.runs.context import StreamContext
 from millrace.runs.destination import BatchDestination
@@ -52,6 +54,10 @@ PIPELINE = "engine"
 
 WAREHOUSE_URL = make_url("redshift+psycopg2://test:5439/test")
 """Under which the lake keeps leases: each test has a lake of its own, with one warehouse."""
+
+PUBLICATION = "millrace_engine"
+"""Name of the publication that tests of change logs create in their source."""
+
 NOW = ReadRequest()
 """What a run that is asked nothing reads."""
 ANY_REJECTS = Consent(accept_rejects=True)
@@ -85,6 +91,27 @@ class Engine:
     async def run(self, stream: Stream, read_request: ReadRequest = NOW) -> LoadResult | None:
         """What a run does, by default one that is asked nothing: a window, a sweep that is due, or a snapshot."""
         return await self._through(stream, lambda context: read(context, read_request))
+
+    async def follow(self, *streams: Stream, read_request: ReadRequest = NOW) -> dict[str, LoadResult]:
+        """Bring streams of Postgres to the present by its change log, in one commit; the results by stream."""
+        pipeline = Pipeline(PIPELINE, streams=streams)
+        batches = await self.read_log(pipeline, streams, read_request)
+        return {result.stream: result for result in self.warehouse.load(pipeline, batches, self.store)}
+
+    async def read_log(
+        self, pipeline: Pipeline, streams: Sequence[Stream], read_request: ReadRequest = NOW
+    ) -> list[Batch]:
+        """Read streams of Postgres by its change log into the lake."""
+        ledger, entries = self.warehouse.find_log_entries(pipeline, pipeline.streams)
+        log = PostgresLog(self.connect_source, f"millrace_{PIPELINE}_{ledger}", PUBLICATION, "source postgres")
+        with ExitStack() as stack:
+            contexts = []
+            for stream in streams:
+                token = stack.enter_context(self.warehouse.lease(pipeline, stream, self.holder))
+                source = stack.enter_context(self._source(stream))
+                contexts.append(StreamContext(source, self.landing(token), self.warehouse, pipeline, stream))
+            found = await read_changes(log, contexts, entries, read_request)
+        return [batch for batch in found if batch]
 
     async def sweep(self, stream: Stream, *, deep: bool = False) -> LoadResult | None:
         """Compare the whole stream with its target and load what differs; None when both are empty."""

@@ -9,6 +9,7 @@ from millrace.lake.batch import Batch
 from millrace.warehouse.ledger.entries import RecordedColumn
 from millrace.warehouse.ledger.ledger import COUNTS, OF_STREAM, Ledger
 from millrace.warehouse.ledger.load_result import LoadResult
+from millrace.warehouse.ledger.logs import record_log
 
 ROWS_OF_A_STATEMENT = 500
 _FRESHNESS = "rows_stamped, rows_silent, age_p50_seconds, age_p95_seconds, age_max_seconds"
@@ -30,6 +31,7 @@ def record_batch(ledger: Ledger, batch: Batch, result: LoadResult, applied_at: d
                 *(vars(result.freshness).values() if result.freshness else [None] * 5),
             ),
         )  # fmt: skip
+    record_log(ledger, batch, applied_at)
     _record_source(ledger, batch)
     _record_rejects(ledger, batch)
     _record_collected(ledger, batch)

@@ -1,0 +1,88 @@
+"""The changed keys of a log, block by block, in memory that grows with the number of keys and not of changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import polars as pl
+
+from millrace.change_logs.pgoutput import DecodedBlock
+from millrace.change_logs.visibility import VisibleTransactions
+
+FOLDED_ROWS = 500_000
+"""As soon as so many keys of a table are waiting, each is kept once."""
+
+
+class ChangedKeys:
+    """What the transactions changed that a snapshot shows. ``add`` the blocks of the log in their order.
+
+    ``key_columns`` are the columns of the key by number of the relation. Transactions that the snapshot does not show
+    are left for the next read.
+    """
+
+    def __init__(self, key_columns: Mapping[int, Sequence[str]], visible: VisibleTransactions) -> None:
+        self._key_columns, self._visible = key_columns, visible
+        self._commits: list[pl.DataFrame] = []
+        self._keys: dict[int, list[pl.DataFrame]] = {}
+        self._waiting: dict[int, int] = {}
+        self._gaps: dict[int, str] = {}
+
+    def add(self, block: DecodedBlock) -> None:
+        """Add what a block says."""
+        self._commits.append(block.commits)
+        for relation, keys in block.keys.items():
+            self._keys.setdefault(relation, []).append(self._shown(keys))
+            self._waiting[relation] = self._waiting.get(relation, 0) + keys.height
+            if self._waiting[relation] >= FOLDED_ROWS:
+                self._keys[relation], self._waiting[relation] = [self._fold(relation)], 0
+        for frame, reason in ((block.truncated, "it was truncated"), (block.unreadable, "a change came without key")):
+            self._gaps |= dict.fromkeys(self._shown(frame)["relation"], reason)
+
+    def find_position(self, lower: int, end: int) -> int:
+        """Return the end of the last transaction before the first one that the snapshot does not show.
+
+        ``lower`` is where the log began, ``end`` where it was read up to: there, if the snapshot shows all.
+        """
+        commits = self._all_commits()
+        hidden = commits.filter(~self._visible.shows(pl.col("xid")))["end"].min()
+        if hidden is None:
+            return end
+        before = commits.filter(pl.col("end") < hidden)["end"].max()
+        return lower if before is None else int(before)  # type: ignore[arg-type]
+
+    def find_newest_commit(self, position: int) -> datetime | None:
+        """Return when the newest transaction up to a position was committed; None: there is none."""
+        newest = self._all_commits().filter(pl.col("end") <= position)["committed_at"].max()
+        return newest if isinstance(newest, datetime) else None
+
+    def find_gap(self, relation: int) -> str:
+        """Return why the changed keys of a relation are not all that changed; '': they are."""
+        return self._gaps.get(relation, "")
+
+    def of(self, relation: int, after: int) -> pl.DataFrame:
+        """Return the keys of a relation that transactions changed which ended after a position.
+
+        Each key comes once, with ``is_deleted``: its last change was a delete.
+        """
+        names = self._key_columns[relation]
+        if relation not in self._keys:
+            return pl.DataFrame({"is_deleted": pl.Series([], dtype=pl.Boolean)}).with_columns(
+                pl.lit(None, pl.String).alias(name) for name in names
+            )
+        ends = self._all_commits().select("xid", "end")
+        found = self._fold(relation).join(ends, on="xid", how="left").filter(pl.col("end") > after)
+        return found.select("is_deleted", *names)
+
+    def _fold(self, relation: int) -> pl.DataFrame:
+        names = self._key_columns[relation]
+        return pl.concat(self._keys[relation]).unique(list(names), keep="last", maintain_order=True)
+
+    def _shown(self, frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.filter(self._visible.shows(pl.col("xid")))
+
+    def _all_commits(self) -> pl.DataFrame:
+        if len(self._commits) != 1:
+            empty = {"xid": pl.Int64, "end": pl.Int64, "committed_at": pl.Datetime("us", "UTC")}
+            self._commits = [pl.concat([pl.DataFrame(schema=empty), *self._commits])]
+        return self._commits[0]

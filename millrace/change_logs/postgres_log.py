@@ -1,0 +1,275 @@
+"""The change log of Postgres, read up to a snapshot: the log finds what changed, the snapshot tells what it is now.
+
+The order of the steps is what makes it right, see docs/decisions/0024-change-logs.md: first the snapshot, then the log
+beyond it; a position passes only transactions that the snapshot shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import polars as pl
+import psycopg2
+
+from millrace.base.background import repeat_in_background
+from millrace.base.errors import ConfigurationError, RetryableError
+from millrace.base.naming import literal, quote
+from millrace.change_logs.changed_keys import ChangedKeys
+from millrace.change_logs.lsn import format_lsn, parse_lsn
+from millrace.change_logs.pgoutput import KeyDecoder
+from millrace.change_logs.postgres_slot import Slot, advance, describe_open_transactions, ensure_slot, wait_until
+from millrace.change_logs.postgres_tables import PublishedTable, find_published
+from millrace.change_logs.reading import ChangedTable, LogEntry, LogReading
+from millrace.change_logs.visibility import VisibleTransactions
+from millrace.declaration.stream import Stream
+from millrace.drivers.pipe import CHUNK_BYTES
+from millrace.drivers.psycopg_errors import database_errors, statement
+from millrace.drivers.session_settings import begin_reading
+from millrace.sources.postgres import PostgresDriver
+from millrace.sources.table_driver import Connect, SharedSnapshot
+
+KEPT_ALIVE_SECONDS = 60.0
+"""How often the session of the snapshot says something: a server may end a session that is idle in a transaction."""
+FLUSH_SECONDS = 10
+BUSY_SECONDS = 10
+_NO_PUBLICATION = "42704"
+_SKIPPED = "skipped loading publication"
+
+
+class PostgresLog:
+    """The change log of one database, kept for one pipeline by a replication slot.
+
+    ``name`` is the name of the slot, ``publication`` that of the publication with the tables.
+    """
+
+    def __init__(self, connect: Connect, name: str, publication: str, place: str) -> None:
+        self._connect, self._name, self._publication, self._place = connect, name, publication, place
+
+    @contextmanager
+    def read(self, streams: Sequence[Stream], entries: Mapping[str, LogEntry]) -> Iterator[LogReading]:
+        """Read what was committed since the entries of the ledger, and keep the snapshot until the context ends.
+
+        ``entries`` are those of all streams that this log is kept for, by name, also of streams that are not read now;
+        a stream without an entry was never loaded by the log. The log up to the oldest entry is given up. Raises
+        ConfigurationError with the SQL to run when server, role, publication or a table is not set up for it.
+        """
+        with database_errors(self._place), closing(self._connect()) as control:
+            control.autocommit = True
+            origin = self._check_server(control)
+            before = find_published(control, streams, self._publication)
+            slot, is_new = ensure_slot(control, self._name, self._place)
+            usable = _usable_entries(entries, origin, slot, is_new=is_new)
+            if usable:
+                oldest = min((entry.position for entry in usable.values()), key=parse_lsn)
+                advance(control, self._name, slot, oldest)
+            if not is_new and _is_any_form_new(streams, before, usable):
+                self._await_open_transactions(control)
+            with closing(self._connect()) as connection, self._open_snapshot(connection) as (snapshot, visible):
+                tables = find_published(connection, streams, self._publication)
+                yield self._read_log(control, origin, slot, snapshot, visible, _Known(streams, tables, entries, usable))
+
+    def check(self, streams: Sequence[Stream]) -> None:
+        """Raise what ``read`` would raise because something is not set up. Nothing is changed."""
+        with database_errors(self._place), closing(self._connect()) as control:
+            control.autocommit = True
+            self._check_server(control)
+            find_published(control, streams, self._publication)
+
+    def _check_server(self, control: Any) -> str:
+        """Return which log it is."""
+        with control.cursor() as cursor:
+            cursor.execute(statement("postgres_log_server"), {"publication": self._publication})
+            wal_level, is_replica, may_replicate, _, log = cursor.fetchone()
+        if is_replica:
+            raise ConfigurationError(
+                "this server is a replica, and a change log is read from the primary",
+                place=self._place,
+                remedy="name the primary in the URL of the connection",
+            )
+        if wal_level != "logical":
+            raise ConfigurationError(
+                f"wal_level is {wal_level}: the log does not tell which rows changed",
+                place=self._place,
+                remedy="set wal_level = logical and restart the server; on RDS and Aurora set "
+                "rds.logical_replication = 1 in the parameter group and reboot",
+            )
+        if not may_replicate:
+            raise ConfigurationError(
+                "the user of this connection may not read the change log",
+                place=self._place,
+                remedy="ALTER ROLE … REPLICATION; on RDS and Aurora GRANT rds_replication TO …",
+            )
+        return f"{log}/{self._name}"
+
+    def _await_open_transactions(self, control: Any) -> None:
+        """Wait until every transaction that is open now has ended.
+
+        A change that was made before its table was published is not in the log, also if it is committed later.
+        """
+        first_unborn = _fetch(control, "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+        query = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+        if not wait_until(lambda: _fetch(control, query) >= first_unborn):
+            raise RetryableError(
+                "a table was published or changed its form, and transactions that began before are still open: "
+                f"{describe_open_transactions(control)}",
+                place=self._place,
+                remedy="end them, or run again when they have ended",
+            )
+
+    @contextmanager
+    def _open_snapshot(self, connection: Any) -> Iterator[tuple[SharedSnapshot, VisibleTransactions]]:
+        moment = PostgresDriver().open_snapshot(connection, self._connect)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_export_snapshot(), pg_current_snapshot()::text")
+            name, visible = cursor.fetchone()
+        with repeat_in_background(lambda: _fetch(connection, "SELECT 1"), KEPT_ALIVE_SECONDS, "log-snapshot"):
+            yield SharedSnapshot(name, moment), VisibleTransactions.parse(visible)
+
+    def _read_log(
+        self,
+        control: Any,
+        origin: str,
+        slot: Slot,
+        snapshot: SharedSnapshot,
+        visible: VisibleTransactions,
+        known: _Known,
+    ) -> LogReading:
+        end = self._find_end(control)
+        self._await_reader(control)
+        changed = ChangedKeys(known.key_columns, visible)
+        is_told_whole = self._peek(end, KeyDecoder(known.key_columns), changed)
+        position = changed.find_position(parse_lsn(slot.confirmed), parse_lsn(end))
+        return LogReading(
+            origin,
+            format_lsn(position),
+            changed.find_newest_commit(position),
+            snapshot,
+            {name: known.describe(name, changed, is_told_whole=is_told_whole) for name in known.names},
+            slot.retained_bytes,
+            {name: position - parse_lsn(entry.position) for name, entry in known.usable.items()},
+        )
+
+    def _find_end(self, control: Any) -> str:
+        """Return a position beyond every transaction that a snapshot shows, once the log is written up to it.
+
+        A transaction that does not wait for its log is visible before the log is written.
+        """
+        end: str = _fetch(control, "SELECT pg_current_wal_insert_lsn()::text")
+        written = f"SELECT pg_current_wal_flush_lsn() >= '{end}'::pg_lsn"
+        if not wait_until(lambda: bool(_fetch(control, written)), FLUSH_SECONDS):
+            raise RetryableError(
+                f"the server did not write its log for {FLUSH_SECONDS} seconds",
+                place=self._place,
+                remedy="run again; look at the server's disk if it stays",
+            )
+        return end
+
+    def _await_reader(self, control: Any) -> None:
+        """Wait until nobody reads the slot: the server notices late that the connection of a reader is gone."""
+        active = f"SELECT active_pid FROM pg_catalog.pg_replication_slots WHERE slot_name = {literal(self._name)}"
+        if not wait_until(lambda: _fetch(control, active) is None, BUSY_SECONDS):
+            raise RetryableError(
+                f"another session reads replication slot {self._name}",
+                place=self._place,
+                remedy="run again when it has ended; a slot has one reader",
+            )
+
+    def _peek(self, end: str, decoder: KeyDecoder, changed: ChangedKeys) -> bool:
+        """Read the log up to a position, and leave it in the slot. Return whether it told all changes.
+
+        It did not if the publication did not exist when a change was made.
+        """
+        options = f"'proto_version', '1', 'publication_names', {literal(quote(self._publication))}"
+        query = (
+            "SELECT xid::text::bigint, encode(data, 'hex') FROM pg_catalog.pg_logical_slot_peek_binary_changes("
+            f"{literal(self._name)}, {literal(end)}, NULL, {options})"
+        )
+        with closing(self._connect()) as connection:
+            begin_reading(connection, "READ COMMITTED")
+            try:
+                with closing(PostgresDriver().stream_csv(connection, query, CHUNK_BYTES)) as blocks:
+                    for block in blocks:
+                        changed.add(decoder.decode(_parse(block)))
+            except psycopg2.Error as error:
+                if error.pgcode != _NO_PUBLICATION:
+                    raise
+                return False
+            return not any(_SKIPPED in notice for notice in connection.notices)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is known of the streams of a log before it is read."""
+
+    streams: Sequence[Stream]
+    tables: Sequence[PublishedTable]
+    entries: Mapping[str, LogEntry]
+    usable: Mapping[str, LogEntry]
+    """Entries whose position the log goes on from."""
+
+    @property
+    def names(self) -> list[str]:
+        return [stream.name for stream in self.streams]
+
+    @property
+    def key_columns(self) -> dict[int, Sequence[str]]:
+        """The columns of the key by number of the relation. Several streams of one table have the same key."""
+        return {table.relation: stream.keys for stream, table in zip(self.streams, self.tables, strict=True)}
+
+    def describe(self, name: str, changed: ChangedKeys, *, is_told_whole: bool) -> ChangedTable:
+        table = self.tables[self.names.index(name)]
+        entry = self.usable.get(name)
+        gap = self._find_gap(name, table, changed, is_told_whole=is_told_whole)
+        after = parse_lsn(entry.position) if entry else 0
+        return ChangedTable(changed.of(table.relation, after), table.fingerprint, gap, name not in self.entries)
+
+    def _find_gap(self, name: str, table: PublishedTable, changed: ChangedKeys, *, is_told_whole: bool) -> str:
+        entry = self.usable.get(name)
+        if name not in self.entries:
+            return "the log was not read for this stream before"
+        if entry is None:
+            return (
+                "the log does not go on where the last read ended: the slot was lost, created again or moved, or the "
+                "server was restored or replaced"
+            )
+        if entry.fingerprint != table.fingerprint:
+            return "the form of the table or its publication changed, or it was rewritten"
+        if not is_told_whole:
+            return "the publication did not exist for some time"
+        return changed.find_gap(table.relation)
+
+
+def _usable_entries(entries: Mapping[str, LogEntry], origin: str, slot: Slot, *, is_new: bool) -> dict[str, LogEntry]:
+    """Return the entries that the log goes on from: it has everything since their position.
+
+    A slot that is behind an entry is normal: it is moved on after the commit, and forgets that in a crash.
+    """
+    confirmed = parse_lsn(slot.confirmed)
+    return {
+        name: entry
+        for name, entry in entries.items()
+        if not is_new and entry.origin == origin and parse_lsn(entry.position) >= confirmed
+    }
+
+
+def _is_any_form_new(
+    streams: Sequence[Stream], tables: Sequence[PublishedTable], usable: Mapping[str, LogEntry]
+) -> bool:
+    forms = {stream.name: table.fingerprint for stream, table in zip(streams, tables, strict=True)}
+    return any(name not in usable or usable[name].fingerprint != form for name, form in forms.items())
+
+
+def _parse(block: bytes) -> pl.DataFrame:
+    messages = pl.read_csv(BytesIO(block), has_header=False, schema={"xid": pl.Int64, "data": pl.String})
+    return messages.with_columns(pl.col("data").str.decode("hex"))
+
+
+def _fetch(connection: Any, query: str) -> Any:
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        (value,) = cursor.fetchone()
+    return value

@@ -1,0 +1,172 @@
+"""Bring streams to the state of one snapshot by the change log of their source: what changed is read again by key.
+
+A stream of which the log does not tell everything is compared as a whole, in the same snapshot: its target stays usable
+all the while (docs/decisions/0024-change-logs.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Literal
+
+import polars as pl
+
+from millrace.base.errors import ConfigurationError, FatalError
+from millrace.base.naming import column_name
+from millrace.change_logs.postgres_log import PostgresLog
+from millrace.change_logs.reading import ChangedTable, LogEntry, LogReading
+from millrace.declaration.schedule import is_due
+from millrace.drivers.worker import Worker
+from millrace.lake.batch import Batch, LogProgress
+from millrace.runs.choose import ReadRequest
+from millrace.runs.context import StreamContext
+from millrace.runs.extract import Extraction, Purpose
+from millrace.runs.look_up import LookUps
+from millrace.runs.reads import read_window
+from millrace.runs.replay import replay_rejects
+from millrace.runs.sweep import sweep
+from millrace.sources.chunk import BLOCK_ROWS, Keys, Window
+from millrace.sources.postgres import PostgresSource
+from millrace.warehouse.stream_state import StreamState
+
+MOST_KEYS = 500_000
+"""With more changed keys than this, all rows are compared."""
+MOVED_BYTES = 64 * 1024 * 1024
+"""A position that the log has left so far behind is recorded although nothing changed, so that the log can be freed."""
+
+IS_DELETED = "is_deleted"
+_DELETED = pl.col(IS_DELETED)
+
+LogReadKind = Literal["keys", "sweep", "window", "snapshot"]
+
+
+@dataclass(frozen=True)
+class LogReadPlan:
+    """How one stream is brought to the state of the snapshot."""
+
+    kind: LogReadKind
+    reason: str = ""
+    """Why more than the changed keys is read."""
+    by_value: bool = False
+
+
+async def read_changes(
+    log: PostgresLog, contexts: Sequence[StreamContext], entries: Mapping[str, LogEntry], read_request: ReadRequest
+) -> list[Batch | None]:
+    """Bring streams of one connection to the state of one snapshot. Return their batches; None: nothing changed.
+
+    ``entries`` are those of all streams that the log is kept for, by name.
+    """
+    refuse_window(contexts, read_request)
+    contexts = [replace(context, consent=read_request.consent) for context in contexts]
+    if read_request.mode == "replay":
+        return [await replay_rejects(context) for context in contexts]
+    with Worker("change-log") as worker:
+        async with worker.within(log.read([context.stream for context in contexts], entries)) as reading:
+            return [await _read(context, reading, entries, read_request) for context in contexts]
+
+
+def refuse_window(contexts: Sequence[StreamContext], read_request: ReadRequest) -> None:
+    """Raise ConfigurationError when a person chose a window: a change log has no column that selects rows."""
+    if read_request.start is not None or read_request.end is not None:
+        raise ConfigurationError(
+            "a window was asked for, and its capture has no cursor",
+            place=contexts[0].stream.place,
+            remedy="use `millrace sweep`, which compares all rows",
+        )
+
+
+async def _read(
+    context: StreamContext, reading: LogReading, entries: Mapping[str, LogEntry], read_request: ReadRequest
+) -> Batch | None:
+    table, entry = reading.tables[context.stream.name], entries.get(context.stream.name)
+    lower = entry.position if entry else None
+    context = replace(
+        context,
+        source=_postgres(context).within(reading.snapshot),
+        log=LogProgress(reading.origin, lower, reading.position, table.fingerprint, reading.committed_at),
+    )
+    state = await context.find_state()
+    read_plan = plan_read(context, state, table, read_request)
+    match read_plan.kind:
+        case "keys":
+            moved_bytes = reading.moved_bytes.get(context.stream.name, 0)
+            return await _read_keys(context, table.keys, is_far=moved_bytes >= MOVED_BYTES)
+        case "sweep":
+            return await sweep(context, deep=read_plan.by_value, reason=read_plan.reason)
+        case kind:
+            return await read_window(context, Window(), kind, by_value=read_plan.by_value)
+
+
+def _postgres(context: StreamContext) -> PostgresSource:
+    if not isinstance(context.source, PostgresSource):
+        raise FatalError("its source has no change log", place=context.stream.place)
+    return context.source
+
+
+def plan_read(
+    context: StreamContext, state: StreamState, table: ChangedTable, read_request: ReadRequest
+) -> LogReadPlan:
+    """Choose how a stream is brought to the state of the snapshot."""
+    if not state.columns:
+        return LogReadPlan("window")
+    if state.unfilled:
+        return LogReadPlan("snapshot")
+    is_deep = read_request.deep or read_request.mode == "full"
+    if read_request.mode in {"sweep", "full"} or read_request.consent.accept_source:
+        return LogReadPlan("sweep", by_value=is_deep)
+    if state.lost:
+        return LogReadPlan("sweep", "the target lost a column", by_value=True)
+    if table.gap:
+        return LogReadPlan("sweep", f"all rows were compared: {table.gap}")
+    if is_due(context.stream.sweep, state.last_sweep, datetime.now(UTC)):
+        return LogReadPlan("sweep")
+    if table.keys.height > MOST_KEYS:
+        return LogReadPlan("sweep", f"all rows were compared: {table.keys.height:,} changed")
+    return LogReadPlan("keys")
+
+
+async def _read_keys(context: StreamContext, keys: pl.DataFrame, *, is_far: bool) -> Batch | None:
+    """Read the rows with these keys again, and remove the rows whose keys are gone.
+
+    Return None when nothing changed and the log was not left far behind.
+    """
+    if not keys.height and not is_far:
+        return None
+    typed = await _type_keys(context, keys)
+    if typed is None:
+        return await sweep(
+            context, reason="all rows were compared: a changed key has a value that its type cannot hold"
+        )
+    target_columns, names = await context.find_target_columns(), tuple(map(column_name, context.stream.keys))
+    async with context.source.read(context.stream, target_columns, Keys(names, ())) as reading:
+        facts = await context.complete_facts(reading, Keys(names, ()))
+    purpose = Purpose("log", consent=context.consent)
+    with Extraction(context.destination, context.stream, facts, purpose, await context.find_state()) as extraction:
+        columns = [column for name in names for column in target_columns if column.name == name]
+        look_ups = LookUps(context, target_columns, columns, (), extraction)
+        for block in typed.iter_slices(BLOCK_ROWS):
+            written, deleted = (block.filter(condition).drop(IS_DELETED) for condition in (~_DELETED, _DELETED))
+            await look_ups.look_up(written.rows(), deleted.rows())
+        await look_ups.settle()
+        return await asyncio.to_thread(extraction.finish)
+
+
+async def _type_keys(context: StreamContext, keys: pl.DataFrame) -> pl.DataFrame | None:
+    """Give keys the types of the stream, each once, with whether it was deleted by all of its spellings.
+
+    Return None when a key has a value that its type cannot hold.
+    """
+    frames: list[pl.DataFrame] = []
+    for block in keys.iter_slices(BLOCK_ROWS):
+        typed, fits = await _postgres(context).type_keys(context.stream, await context.find_target_columns(), block)
+        if not fits:
+            return None
+        frames.append(typed.with_columns(block[IS_DELETED]))
+    if not frames:
+        return keys
+    names = [column_name(key) for key in context.stream.keys]
+    return pl.concat(frames).group_by(names, maintain_order=True).agg(_DELETED.all())

@@ -1,0 +1,57 @@
+"""Read the change log of a source, and what changed in its tables, for all streams of a pipeline that it serves."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+from prefect import task
+
+from millrace import Pipeline, Stream
+from millrace.declaration.find import find_pipeline
+from millrace.runs.changes import read_changes
+from millrace.runs.choose import ReadRequest
+from millrace.runs.context import StreamContext
+from millrace.tasks.connections import open_landing, open_log, open_source, open_warehouse
+from millrace.tasks.extract import Extracted, make_extracted
+from millrace.tasks.lease import lease_stream
+from millrace.tasks.policy import TASK_OPTIONS
+
+
+@task(
+    name="read-change-log",
+    description="Read what changed since the last run, by the change log of a connection, into batches in the lake.",
+    task_run_name="read change log for {streams}",
+    **TASK_OPTIONS,
+)
+async def read_change_log(pipeline: str, streams: Sequence[str], read_request: ReadRequest) -> list[Extracted]:
+    """Read streams of one connection in one snapshot: all of them, or none."""
+    begun, declared = time.monotonic(), find_pipeline(pipeline)
+    chosen = [declared.stream(name) for name in streams]
+    warehouse, reference = await open_warehouse(declared), chosen[0].reference
+    landing = await open_landing(declared, warehouse)
+    ledger, entries = await asyncio.to_thread(warehouse.find_log_entries, declared, log_streams(declared, chosen[0]))
+    async with open_source(declared, chosen[0], warehouse) as source, AsyncExitStack() as stack:
+        leases = [await stack.enter_async_context(lease_stream(warehouse, declared, stream)) for stream in chosen]
+        contexts = [
+            StreamContext(source, replace(landing, token=lease.token), warehouse, declared, stream)
+            for stream, lease in zip(chosen, leases, strict=True)
+        ]
+        batches = await read_changes(open_log(declared, reference, source, ledger), contexts, entries, read_request)
+        for lease, batch in zip(leases, batches, strict=True):
+            if batch is not None:
+                lease.hand_on()
+    return [make_extracted(stream.name, batch, begun) for stream, batch in zip(chosen, batches, strict=True)]
+
+
+def log_streams(pipeline: Pipeline, stream: Stream) -> list[Stream]:
+    """Return the streams of a pipeline that are read by the same change log as this one."""
+    return [other for other in pipeline.streams if log_of(other) == log_of(stream)]
+
+
+def log_of(stream: Stream) -> str:
+    """Return which change log a stream is read by; '' if it is read by none."""
+    return stream.reference.server if stream.capture.reads_log else ""
