@@ -132,9 +132,13 @@ async def _load_each(
     failures = [outcome for outcome in ended if isinstance(outcome, Exception)]
     by_stream: dict[str, StreamReport] = {}
     for names, outcome in zip(groups, ended, strict=True):
-        is_failed = isinstance(outcome, Exception)
-        of_group = [make_failed_report(pipeline, name, outcome) for name in names] if is_failed else outcome
-        by_stream |= zip(names, of_group, strict=True)
+        by_stream |= zip(
+            names,
+            [make_failed_report(pipeline, name, outcome) for name in names]
+            if isinstance(outcome, Exception)
+            else outcome,
+            strict=True,
+        )
     rows = [by_stream[name] for name in read]
     await conclude(pipeline, rows, is_complete=not failures)
     return rows, failures

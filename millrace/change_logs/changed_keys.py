@@ -10,6 +10,8 @@ import polars as pl
 from millrace.change_logs.pgoutput import DecodedBlock
 from millrace.change_logs.visibility import VisibleTransactions
 
+COMMITS = pl.Schema({"xid": pl.Int64(), "end": pl.Int64(), "committed_at": pl.Datetime("us", "UTC")})
+"""Columns of the transactions that a block tells the end of."""
 FOLDED_ROWS = 500_000
 """As soon as so many keys of a table are waiting, each is kept once."""
 
@@ -67,9 +69,7 @@ class ChangedKeys:
         """
         names = self._key_columns[relation]
         if relation not in self._keys:
-            return pl.DataFrame({"is_deleted": pl.Series([], dtype=pl.Boolean)}).with_columns(
-                pl.lit(None, pl.String).alias(name) for name in names
-            )
+            return pl.DataFrame(schema=pl.Schema({"is_deleted": pl.Boolean(), **dict.fromkeys(names, pl.String())}))
         ends = self._all_commits().select("xid", "end")
         found = self._fold(relation).join(ends, on="xid", how="left").filter(pl.col("end") > after)
         return found.select("is_deleted", *names)
@@ -83,6 +83,5 @@ class ChangedKeys:
 
     def _all_commits(self) -> pl.DataFrame:
         if len(self._commits) != 1:
-            empty = {"xid": pl.Int64, "end": pl.Int64, "committed_at": pl.Datetime("us", "UTC")}
-            self._commits = [pl.concat([pl.DataFrame(schema=empty), *self._commits])]
+            self._commits = [pl.concat([pl.DataFrame(schema=COMMITS), *self._commits])]
         return self._commits[0]

@@ -34,7 +34,6 @@ from millrace.sources.table_driver import Connect, SharedSnapshot
 
 KEPT_ALIVE_SECONDS = 60.0
 """How often the session of the snapshot says something: a server may end a session that is idle in a transaction."""
-FLUSH_SECONDS = 10
 BUSY_SECONDS = 10
 _NO_PUBLICATION = "42704"
 _SKIPPED = "skipped loading publication"
@@ -154,18 +153,17 @@ class PostgresLog:
         )
 
     def _find_end(self, control: Any) -> str:
-        """Return a position beyond every transaction that a snapshot shows, once the log is written up to it.
+        """Return a position beyond every transaction that a snapshot shows, once the log is on disk up to it.
 
-        A transaction that does not wait for its log is visible before the log is written.
+        A transaction that does not wait for its log is visible before the log is on disk, from where it is read. What
+        is no end of a transaction may stay in memory as long as nothing else is written: so something is, which waits
+        for the disk of this server and for no other server.
         """
         end: str = _fetch(control, "SELECT pg_current_wal_insert_lsn()::text")
-        written = f"SELECT pg_current_wal_flush_lsn() >= '{end}'::pg_lsn"
-        if not wait_until(lambda: bool(_fetch(control, written)), FLUSH_SECONDS):
-            raise RetryableError(
-                f"the server did not write its log for {FLUSH_SECONDS} seconds",
-                place=self._place,
-                remedy="run again; look at the server's disk if it stays",
-            )
+        if not _fetch(control, f"SELECT pg_current_wal_flush_lsn() >= '{end}'::pg_lsn"):
+            with control.cursor() as cursor:
+                cursor.execute("SET synchronous_commit = local; SET default_transaction_read_only = off")
+                cursor.execute("SELECT pg_logical_emit_message(true, 'millrace', '')")
         return end
 
     def _await_reader(self, control: Any) -> None:
@@ -270,6 +268,6 @@ def _parse(block: bytes) -> pl.DataFrame:
 
 def _fetch(connection: Any, query: str) -> Any:
     with connection.cursor() as cursor:
-        cursor.execute(query)
+        cursor.execute(query, ())
         (value,) = cursor.fetchone()
     return value
