@@ -35,6 +35,7 @@ from millrace.sources.table_driver import Connect, SharedSnapshot
 KEPT_ALIVE_SECONDS = 60.0
 """How often the session of the snapshot says something: a server may end a session that is idle in a transaction."""
 BUSY_SECONDS = 10
+WRITTEN = "SELECT pg_current_wal_insert_lsn()::text"
 _NO_PUBLICATION = "42704"
 _SKIPPED = "skipped loading publication"
 
@@ -61,7 +62,8 @@ class PostgresLog:
             origin = self._check_server(control)
             before = find_published(control, streams, self._publication)
             slot, is_new = ensure_slot(control, self._name, self._place)
-            usable = _usable_entries(entries, origin, slot, is_new=is_new)
+            written = _fetch(control, WRITTEN)
+            usable = {} if is_new else _usable_entries(entries, origin, slot.confirmed, written)
             if usable:
                 oldest = min((entry.position for entry in usable.values()), key=parse_lsn)
                 advance(control, self._name, slot, oldest)
@@ -159,7 +161,7 @@ class PostgresLog:
         is no end of a transaction may stay in memory as long as nothing else is written: so something is, which waits
         for the disk of this server and for no other server.
         """
-        end: str = _fetch(control, "SELECT pg_current_wal_insert_lsn()::text")
+        end: str = _fetch(control, WRITTEN)
         if not _fetch(control, f"SELECT pg_current_wal_flush_lsn() >= '{end}'::pg_lsn"):
             with control.cursor() as cursor:
                 cursor.execute("SET synchronous_commit = local; SET default_transaction_read_only = off")
@@ -241,16 +243,17 @@ class _Known:
         return changed.find_gap(table.relation)
 
 
-def _usable_entries(entries: Mapping[str, LogEntry], origin: str, slot: Slot, *, is_new: bool) -> dict[str, LogEntry]:
+def _usable_entries(entries: Mapping[str, LogEntry], origin: str, confirmed: str, written: str) -> dict[str, LogEntry]:
     """Return the entries that the log goes on from: it has everything since their position.
 
-    A slot that is behind an entry is normal: it is moved on after the commit, and forgets that in a crash.
+    A slot that is behind an entry is normal: it is moved on after the commit, and forgets that in a crash. A position
+    that was not ``written`` yet is one of a server that was restored.
     """
-    confirmed = parse_lsn(slot.confirmed)
+    first, last = parse_lsn(confirmed), parse_lsn(written)
     return {
         name: entry
         for name, entry in entries.items()
-        if not is_new and entry.origin == origin and parse_lsn(entry.position) >= confirmed
+        if entry.origin == origin and first <= parse_lsn(entry.position) <= last
     }
 
 

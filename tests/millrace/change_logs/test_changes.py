@@ -99,7 +99,7 @@ async def test_versions_are_kept_of_what_the_log_finds(orders: Orders) -> None:
     await orders.engine.follow(versions)
     orders.change("UPDATE orders SET note = 'changed' WHERE id = 1", "DELETE FROM orders WHERE id = 2")
     await orders.engine.follow(versions)
-    current = orders.engine.query('SELECT id, note FROM engine.orders WHERE is_current ORDER BY 1')
+    current = orders.engine.query("SELECT id, note FROM engine.orders WHERE is_current ORDER BY 1")
     assert current == [(1, "changed"), (3, "first"), (4, "first"), (5, "first")]
     assert orders.engine.query("SELECT count(*) FROM engine.orders") == [(6,)]
 
