@@ -15,7 +15,7 @@ from millrace.declaration.source_kinds import SOURCE_KINDS, SourceKind
 from millrace.declaration.stream import Stream
 from millrace.flows.gather import gather_outcomes
 from millrace.runs.choose import ReadRequest
-from millrace.tasks.change_log import log_of, read_change_log
+from millrace.tasks.change_log import read_change_log
 from millrace.tasks.extract import EXTRACT_STREAM, Extracted
 from millrace.tasks.failures import describe_error, distinct_errors
 
@@ -94,7 +94,7 @@ async def _extract_side_by_side(
     read_request: ReadRequest,
 ) -> list[Extracted]:
     declared = find_pipeline(pipeline)
-    logs = {name: log_of(declared.stream(name)) for name in streams}
+    logs = {name: declared.stream(name).change_log for name in streams}
     alone = [name for name in streams if not logs[name]]
     together = [[name for name in streams if logs[name] == log] for log in dict.fromkeys(filter(None, logs.values()))]
     of_streams, of_logs = await asyncio.gather(

@@ -20,7 +20,6 @@ from millrace.flows.parameters import requested_pipeline
 from millrace.flows.request import ReplicateRequest, run_name
 from millrace.flows.transform import TransformRequest, conclude, transform
 from millrace.flows.turn import cancel_waiting_runs
-from millrace.tasks.change_log import log_of
 from millrace.tasks.collect import dead_letters_of, forward_dead_letters
 from millrace.tasks.events import emit_landed
 from millrace.tasks.extract import Extracted
@@ -148,7 +147,7 @@ def _group_by_commit(pipeline: Pipeline, streams: Iterable[str]) -> dict[str, li
     """Return the names of streams that are loaded in one commit: those of a change log, or one alone."""
     groups: dict[str, list[str]] = {}
     for name in streams:
-        groups.setdefault(log_of(pipeline.stream(name)) or f"stream {name}", []).append(name)
+        groups.setdefault(pipeline.stream(name).change_log or f"stream {name}", []).append(name)
     return groups
 
 

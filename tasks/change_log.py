@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -10,7 +9,6 @@ from dataclasses import replace
 
 from prefect import task
 
-from millrace import Pipeline, Stream
 from millrace.declaration.find import find_pipeline
 from millrace.runs.changes import read_changes
 from millrace.runs.choose import ReadRequest
@@ -33,25 +31,16 @@ async def read_change_log(pipeline: str, streams: Sequence[str], read_request: R
     chosen = [declared.stream(name) for name in streams]
     warehouse, reference = await open_warehouse(declared), chosen[0].reference
     landing = await open_landing(declared, warehouse)
-    ledger, entries = await asyncio.to_thread(warehouse.find_log_entries, declared, log_streams(declared, chosen[0]))
     async with open_source(declared, chosen[0], warehouse) as source, AsyncExitStack() as stack:
         leases = [await stack.enter_async_context(lease_stream(warehouse, declared, stream)) for stream in chosen]
         contexts = [
             StreamContext(source, replace(landing, token=lease.token), warehouse, declared, stream)
             for stream, lease in zip(chosen, leases, strict=True)
         ]
-        batches = await read_changes(open_log(declared, reference, source, ledger), contexts, entries, read_request)
+        batches = await read_changes(
+            lambda ledger: open_log(declared, reference, source, ledger), contexts, read_request
+        )
         for lease, batch in zip(leases, batches, strict=True):
             if batch is not None:
                 lease.hand_on()
     return [make_extracted(stream.name, batch, begun) for stream, batch in zip(chosen, batches, strict=True)]
-
-
-def log_streams(pipeline: Pipeline, stream: Stream) -> list[Stream]:
-    """Return the streams of a pipeline that are read by the same change log as this one."""
-    return [other for other in pipeline.streams if log_of(other) == log_of(stream)]
-
-
-def log_of(stream: Stream) -> str:
-    """Return which change log a stream is read by; '' if it is read by none."""
-    return stream.reference.server if stream.capture.reads_log else ""

@@ -12,10 +12,9 @@ from prefect.artifacts import acreate_markdown_artifact
 from millrace import Model, Pipeline, Stream
 from millrace.base.escaping import escape_markdown, escape_unprintable, markdown_code_block
 from millrace.declaration.find import find_pipeline
-from millrace.runs.changes import refuse_window
+from millrace.runs.changes import refuse_window, streams_of_log
 from millrace.runs.choose import ReadRequest, choose
 from millrace.runs.context import StreamContext
-from millrace.tasks.change_log import log_streams
 from millrace.tasks.connections import open_landing, open_log, open_source, open_warehouse
 from millrace.tasks.failures import describe_error
 from millrace.tasks.policy import TASK_OPTIONS, artifact_key
@@ -104,10 +103,8 @@ async def plan_stream(pipeline: str, stream: str, read_request: ReadRequest) -> 
 async def _check_log(context: StreamContext, read_request: ReadRequest) -> None:
     """Raise what a run would raise because server, role, publication or table is not set up for the change log."""
     refuse_window([context], read_request)
-    streams = log_streams(context.pipeline, context.stream)
-    ledger, _ = await asyncio.to_thread(context.warehouse.find_log_entries, context.pipeline, streams)
-    log = open_log(context.pipeline, context.stream.reference, context.source, ledger)
-    await asyncio.to_thread(log.check, streams)
+    log = open_log(context.pipeline, context.stream.reference, context.source, (await context.find_state()).ledger)
+    await asyncio.to_thread(log.check, streams_of_log(context.pipeline, context.stream))
 
 
 @task(name="plan-model", task_run_name="plan {model}", **TASK_OPTIONS)

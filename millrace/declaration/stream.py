@@ -234,6 +234,11 @@ class Stream:
         return self.capture.reads_everything
 
     @property
+    def change_log(self) -> str:
+        """The change log that the stream is read by, with all other streams of its connection; '': it is read alone."""
+        return self.reference.server if self.capture.reads_log else ""
+
+    @property
     def is_of_documents(self) -> bool:
         """Its rows have fields, some of which may be missing, and no columns."""
         return self.reference.kind.is_of_documents

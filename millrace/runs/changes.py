@@ -7,7 +7,7 @@ all the while (docs/decisions/0024-change-logs.md).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
@@ -18,7 +18,9 @@ from millrace.base.errors import ConfigurationError, FatalError
 from millrace.base.naming import column_name
 from millrace.change_logs.postgres_log import PostgresLog
 from millrace.change_logs.reading import ChangedTable, LogEntry, LogReading
+from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.schedule import is_due
+from millrace.declaration.stream import Stream
 from millrace.drivers.worker import Worker
 from millrace.lake.batch import Batch, LogProgress
 from millrace.runs.choose import ReadRequest
@@ -54,19 +56,37 @@ class LogReadPlan:
 
 
 async def read_changes(
-    log: PostgresLog, contexts: Sequence[StreamContext], entries: Mapping[str, LogEntry], read_request: ReadRequest
+    open_log: Callable[[str], PostgresLog], contexts: Sequence[StreamContext], read_request: ReadRequest
 ) -> list[Batch | None]:
-    """Bring streams of one connection to the state of one snapshot. Return their batches; None: nothing changed.
+    """Bring streams of one change log to the state of one snapshot. Return their batches; None: nothing changed.
 
-    ``entries`` are those of all streams that the log is kept for, by name.
+    ``open_log`` returns the log that is kept for the warehouse with the ledger of this name.
     """
     refuse_window(contexts, read_request)
     contexts = [replace(context, consent=read_request.consent) for context in contexts]
     if read_request.mode == "replay":
         return [await replay_rejects(context) for context in contexts]
+    states = await _find_states(contexts)
+    log = open_log(next(iter(states.values())).ledger)
+    entries = {name: state.log for name, state in states.items() if state.log is not None}
     with Worker("change-log") as worker:
         async with worker.within(log.read([context.stream for context in contexts], entries)) as reading:
             return [await _read(context, reading, entries, read_request) for context in contexts]
+
+
+def streams_of_log(pipeline: Pipeline, stream: Stream) -> list[Stream]:
+    """Return the streams of a pipeline that are read by the same change log as this one."""
+    return [other for other in pipeline.streams if other.change_log == stream.change_log]
+
+
+async def _find_states(contexts: Sequence[StreamContext]) -> dict[str, StreamState]:
+    """Return the states of all streams that the log is kept for, also of those that are not read now."""
+    states = {context.stream.name: await context.find_state() for context in contexts}
+    first = contexts[0]
+    for stream in streams_of_log(first.pipeline, first.stream):
+        if stream.name not in states:
+            states[stream.name] = await asyncio.to_thread(first.warehouse.find_state, first.pipeline, stream)
+    return states
 
 
 def refuse_window(contexts: Sequence[StreamContext], read_request: ReadRequest) -> None:

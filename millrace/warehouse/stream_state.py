@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from millrace.base.errors import SchemaConflict
 from millrace.base.naming import ADDED_COLUMNS
 from millrace.base.types import Column
+from millrace.change_logs.reading import LogEntry
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
 from millrace.warehouse.dialect import Dialect
 from millrace.warehouse.ledger.entries import RecordedColumn
 from millrace.warehouse.ledger.ledger import Ledger
+from millrace.warehouse.ledger.logs import find_entry, name_ledger
 from millrace.warehouse.schema.catalog import look_up
 from millrace.warehouse.schema.recorded_forms import RecordedForms
 from millrace.warehouse.target import Target
@@ -40,6 +42,10 @@ class StreamState:
     """What an operator should know about the position."""
     unfilled: tuple[str, ...] = ()
     """Models of the stream that were never loaded, although the stream was."""
+    log: LogEntry | None = None
+    """How far the target has come in the change log of the source; None: it was never loaded by one."""
+    ledger: str = ""
+    """The name of the ledger, of a stream that is read by a change log: see ``name_ledger``."""
     newest_batch: str | None = None
     """Id of the batch that was applied last ('': none was), if the state is kept in the lake; else None."""
 
@@ -53,10 +59,10 @@ def find_state(connection: Any, pipeline: Pipeline, stream: Stream, target: Targ
 
     Raises SchemaConflict when a column of its target has a type that Millrace does not know and so cannot compare.
     """
-    target = look_up(connection, target)
+    target, ledger, of_stream = look_up(connection, target), Ledger(connection), (pipeline.name, stream.name)
+    log, name = (find_entry(ledger, *of_stream), name_ledger(ledger)) if stream.capture.reads_log else (None, "")
     if target.columns is None:
-        return NEVER_LOADED
-    ledger, of_stream = Ledger(connection), (pipeline.name, stream.name)
+        return replace(NEVER_LOADED, log=log, ledger=name)
     recorded = ledger.list_columns(*of_stream)
     _refuse_unknown_types(target, recorded)
     now = read_clock(connection, target.dialect)
@@ -70,6 +76,8 @@ def find_state(connection: Any, pipeline: Pipeline, stream: Stream, target: Targ
         source=ledger.find_source(*of_stream),
         note=_note_of(ledger.find_position(*of_stream), position),
         unfilled=find_unfilled(pipeline, stream, ledger),
+        log=log,
+        ledger=name,
     )
 
 

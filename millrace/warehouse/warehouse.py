@@ -14,7 +14,6 @@ import polars as pl
 from millrace.base.background import repeat_in_background
 from millrace.base.naming import DELETED_AT, quote
 from millrace.base.types import Column
-from millrace.change_logs.reading import LogEntry
 from millrace.declaration.model import Model
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
@@ -27,7 +26,7 @@ from millrace.warehouse.declared_target import target_of
 from millrace.warehouse.dialect import Dialect
 from millrace.warehouse.keepers.keeper import Keeper, OpenSession
 from millrace.warehouse.keepers.warehouse_keeper import WarehouseKeeper
-from millrace.warehouse.ledger import lease, logs
+from millrace.warehouse.ledger import lease
 from millrace.warehouse.ledger.entries import AppliedBatch, OpenRejects
 from millrace.warehouse.ledger.ledger import Ledger
 from millrace.warehouse.ledger.load_result import LoadResult
@@ -78,14 +77,6 @@ class Warehouse:
         """Open the ledger in a session of its own; errors name ``place``."""
         with open_session(self._connect, place) as connection:
             yield Ledger(connection)
-
-    def find_log_entries(self, pipeline: Pipeline, streams: Sequence[Stream]) -> tuple[str, dict[str, LogEntry]]:
-        """Return the name of the ledger, and how far streams have come in their change logs, by name."""
-        with self._open_session(self._target(pipeline, streams[0])) as connection:
-            ledger = Ledger(connection)
-            retry_on_conflict(connection, ledger.ensure)
-            names = [stream.name for stream in streams]
-            return logs.name_ledger(ledger), logs.find_entries(ledger, pipeline.name, names)
 
     def list_open_rejects(self, pipeline: Pipeline, member: Stream | Model) -> list[OpenRejects]:
         """Return the rejects that were not read again since they were rejected, the latest first."""

@@ -102,16 +102,17 @@ class Engine:
         self, pipeline: Pipeline, streams: Sequence[Stream], read_request: ReadRequest = NOW
     ) -> list[Batch]:
         """Read streams of Postgres by its change log into the lake."""
-        ledger, entries = self.warehouse.find_log_entries(pipeline, pipeline.streams)
-        log = PostgresLog(self.connect_source, f"millrace_{PIPELINE}_{ledger}", PUBLICATION, "source postgres")
         with ExitStack() as stack:
             contexts = []
             for stream in streams:
                 token = stack.enter_context(self.warehouse.lease(pipeline, stream, self.holder))
                 source = stack.enter_context(self._source(stream))
                 contexts.append(StreamContext(source, self.landing(token), self.warehouse, pipeline, stream))
-            found = await read_changes(log, contexts, entries, read_request)
+            found = await read_changes(self._open_log, contexts, read_request)
         return [batch for batch in found if batch]
+
+    def _open_log(self, ledger: str) -> PostgresLog:
+        return PostgresLog(self.connect_source, f"millrace_{PIPELINE}_{ledger}", PUBLICATION, "source postgres")
 
     async def sweep(self, stream: Stream, *, deep: bool = False) -> LoadResult | None:
         """Compare the whole stream with its target and load what differs; None when both are empty."""

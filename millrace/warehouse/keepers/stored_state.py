@@ -12,13 +12,14 @@ from typing import Any
 import orjson
 
 from millrace.base.types import Column, DataType
+from millrace.change_logs.reading import LogEntry
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
 from millrace.lake.store import ChangingObjects, ObjectVersion
 from millrace.warehouse.stream_state import StreamState
 from millrace.warehouse.target import Target
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 ATTEMPTS = 20
 
 
@@ -96,4 +97,5 @@ def _state_of(value: Mapping[str, Any]) -> StreamState:
     columns = (Column(one["name"], one["path"], DataType.from_json(one["type"])) for one in value["columns"])
     moments = {name: value[name] and datetime.fromisoformat(value[name]) for name in ("last_sweep", "last_read")}
     lists = {name: tuple(value[name]) for name in ("lost", "unfilled")}
-    return StreamState(**{**value, **moments, **lists, "columns": tuple(columns)})
+    log = value["log"] and LogEntry(**value["log"])
+    return StreamState(**{**value, **moments, **lists, "log": log, "columns": tuple(columns)})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from datetime import datetime
 
 from millrace.base.errors import Superseded
@@ -15,14 +14,14 @@ SINCE_VERSION = 5
 """The first version of the ledger that has the table."""
 
 
-def find_entries(ledger: Ledger, pipeline: str, streams: Sequence[str]) -> dict[str, LogEntry]:
-    """Return how far streams have come in their logs, by name; a stream that was never loaded by a log is left out."""
+def find_entry(ledger: Ledger, pipeline: str, stream: str) -> LogEntry | None:
+    """Return how far a stream has come in its log; None if it was never loaded by one."""
     rows = ledger.fetch_all(
-        "SELECT stream, origin, position, fingerprint FROM millrace.logs WHERE pipeline = %s AND stream IN %s",
-        (pipeline, tuple(streams)),
+        f"SELECT origin, position, fingerprint FROM millrace.logs WHERE {OF_STREAM}",
+        (pipeline, stream),
         since=SINCE_VERSION,
     )
-    return {stream: LogEntry(origin, position, fingerprint) for stream, origin, position, fingerprint in rows}
+    return LogEntry(*rows[0]) if rows else None
 
 
 def name_ledger(ledger: Ledger) -> str:
@@ -40,7 +39,7 @@ def refuse_moved_log(ledger: Ledger, batch: Batch) -> None:
     log = batch.progress.log
     if log is None:
         return
-    entry = find_entries(ledger, batch.pipeline, [batch.stream]).get(batch.stream)
+    entry = find_entry(ledger, batch.pipeline, batch.stream)
     if (entry.position if entry else None) != log.lower:
         raise Superseded(
             f"batch {batch.batch_id} was read from a position of the change log that was passed since",
