@@ -30,7 +30,7 @@ class StreamReport:
     target: str
     """``schema.table`` of its target."""
     kind: str = ""
-    """How the batch came about: window, sweep, snapshot, replay, model; '' when there was nothing to read."""
+    """How the batch came about: window, sweep, snapshot, log, replay, model; '' when there was nothing to read."""
     read: int = 0
     """Rows that the source gave, and rows of the target that it lacks."""
     loaded: int = 0

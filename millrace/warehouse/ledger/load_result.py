@@ -21,7 +21,7 @@ class LoadResult:
     batch_id: str
     """Id of the batch."""
     kind: str
-    """How the batch came about: window, sweep, snapshot, replay, model."""
+    """How the batch came about: window, sweep, snapshot, log, replay, model."""
     read: int = 0
     """Number of rows that the source gave, and of rows of the target that it lacks."""
     inserted: int = 0

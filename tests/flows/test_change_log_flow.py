@@ -1,0 +1,77 @@
+"""Streams of a change log through the flow: read in one snapshot, loaded in one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.stack import Stack
+from millrace.flows.replicate import replicate
+from millrace.flows.request import ReplicateRequest
+from tests.flows.conftest import Places
+from tests.support.engine import database_of
+
+MODULE = """
+from millrace import ChangeLog, Incremental, Pipeline, Stream
+shop = Pipeline("shop", streams=[
+    Stream("orders", "postgres:public.orders", "id", ChangeLog()),
+    Stream("items", "postgres:public.items", "id", ChangeLog()),
+    Stream("notes", "postgres:public.notes", "id", Incremental("changed")),
+])
+"""
+PUBLICATION = (
+    'CREATE PUBLICATION "millrace_shop" FOR TABLE "public"."orders" ("id"), "public"."items" ("id") '
+    "WITH (publish_via_partition_root = true)"
+)
+
+
+@pytest.fixture
+def request_of_shop(places: Places, stack: Stack, tmp_path: Path) -> Iterator[ReplicateRequest]:
+    """A request of the pipeline, whose tables are there; the publication is not."""
+    path = tmp_path / "shop.py"
+    path.write_text(MODULE)
+    name = database_of(places.source_url)
+    stack.postgres.execute(f"ALTER ROLE {name} REPLICATION")
+    places.source(
+        "CREATE TABLE orders (id int PRIMARY KEY, note text); INSERT INTO orders VALUES (1, 'a'), (2, 'b');"
+        "CREATE TABLE items (id int PRIMARY KEY, order_id int); INSERT INTO items VALUES (1, 1), (2, 1), (3, 2);"
+        "CREATE TABLE notes (id int PRIMARY KEY, changed timestamptz DEFAULT now()); INSERT INTO notes VALUES (1)"
+    )
+    yield ReplicateRequest(pipeline=f"{path}:shop")
+    stack.postgres.execute(
+        f"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = '{name}'"
+    )
+    stack.postgres.execute(f"ALTER ROLE {name} NOREPLICATION")
+
+
+def rows_of(report: Any) -> dict[str, tuple[str, int, int, int]]:
+    """What the run did to the streams of the log: kind of read, and rows inserted, updated and deleted."""
+    return {
+        row.stream: (row.kind, row.inserted, row.updated, row.deleted)
+        for row in report.streams
+        if row.stream != "notes"
+    }
+
+
+async def test_streams_of_a_change_log_are_loaded_together(places: Places, request_of_shop: ReplicateRequest) -> None:
+    with pytest.raises(ExceptionGroup, match="CREATE PUBLICATION") as refused:
+        await replicate(request_of_shop)
+    assert PUBLICATION in str(refused.value)
+    # The stream with a cursor was loaded all the same.
+    assert places.warehouse("SELECT id FROM shop.notes") == [(1,)]
+    with pytest.raises(ExceptionGroup, match="CREATE PUBLICATION"):
+        await replicate(request_of_shop.model_copy(update={"dry_run": True}))
+    places.source(PUBLICATION)
+    report = await replicate(request_of_shop)
+    assert rows_of(report) == {"orders": ("window", 2, 0, 0), "items": ("window", 3, 0, 0)}
+    places.source("DELETE FROM items WHERE id = 3; UPDATE orders SET note = 'c' WHERE id = 2; DELETE FROM notes")
+    planned = await replicate(request_of_shop.model_copy(update={"dry_run": True}))
+    assert [plan.reads for plan in planned.plans] == ["log", "log", "window"]
+    report = await replicate(request_of_shop)
+    assert rows_of(report) == {"orders": ("log", 0, 1, 0), "items": ("log", 0, 0, 1)}
+    assert places.warehouse("SELECT count(DISTINCT applied_at) FROM millrace.batches WHERE kind = 'log'") == [(1,)]
+    report = await replicate(request_of_shop)
+    assert [row.status for row in report.streams[:2]] == ["nothing new", "nothing new"]
