@@ -95,13 +95,20 @@ def confirm(question: str, *, is_agreed: bool) -> None:
 
 
 def absolute_path(pipeline: str) -> str:
-    """Resolve a path of a pipeline in the user's current folder; a name stays as it is."""
-    from millrace.declaration.find import is_path, split_path
+    """Resolve a file of a pipeline in the user's current folder; a module or a name stays as it is.
+
+    The current folder becomes the last place where Python looks for modules, so that a file or a module of one's own
+    project may import what lies beside it.
+    """
+    from millrace.declaration.find import is_file, is_path, split_path
 
     if not is_path(pipeline):
         return pipeline
-    path, attribute = split_path(pipeline)
-    return f"{Path(path).resolve()}:{attribute}"
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.append(folder)
+    target, attribute = split_path(pipeline)
+    return f"{Path(target).resolve()}:{attribute}" if is_file(target) else pipeline
 
 
 def run_flow(flow_run: Coroutine[Any, Any, Result], show: Callable[[RunReport], None] | None = None) -> Result:

@@ -7,8 +7,9 @@ with models is loaded as a whole, or not at all.
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
-from prefect import flow, get_run_logger
+from prefect import get_run_logger
 
 from millrace import Model, Pipeline, Stream
 from millrace.base.disk import remove_abandoned
@@ -17,6 +18,7 @@ from millrace.flows.alerts import alert_cancellation, alert_failure
 from millrace.flows.extract import extract_streams
 from millrace.flows.gather import gather_outcomes
 from millrace.flows.parameters import requested_pipeline
+from millrace.flows.pipeline_flow import PipelineFlow
 from millrace.flows.request import ReplicateRequest, run_name
 from millrace.flows.transform import TransformRequest, conclude, transform
 from millrace.flows.turn import cancel_waiting_runs
@@ -44,7 +46,8 @@ from millrace.tasks.stream_life import find_left_out
 DEFAULT_REQUEST = ReplicateRequest()
 
 
-@flow(
+@partial(
+    PipelineFlow,
     name="replicate",
     flow_run_name=run_name,
     persist_result=False,

@@ -1,4 +1,4 @@
-"""Find a pipeline by its name or by the path of a Python file."""
+"""Find a pipeline by its name, by the path of a Python file, or by a module."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from types import ModuleType
 from millrace.base.errors import ConfigurationError, MillraceError
 from millrace.base.redact import redact
 from millrace.declaration.pipeline import Pipeline
+from millrace.declaration.values import find_value, is_value
 
 ATTRIBUTE = "pipeline"
 """The attribute of a module that a path means if it names none."""
@@ -23,32 +24,36 @@ PACKAGE = "millrace.pipelines"
 
 
 def find_pipeline(name: str) -> Pipeline:
-    """Return the pipeline that ships as ``name`` (``stori``), or that of the path ``path/to/module.py:attribute``.
+    """Return the pipeline of that name.
 
-    Without ``:attribute`` the attribute is `pipeline`. Raises ConfigurationError if there is no such pipeline, if its
+    It is the name of a pipeline that ships (``stori``), the path of a file (``path/to/module.py:attribute``), a module
+    that Python can import (``package.module:attribute``), or the name that ``register_value`` returned. Without
+    ``:attribute`` the attribute of a file is `pipeline`. Raises ConfigurationError if there is no such pipeline, if its
     module cannot be imported, or if it is not a Pipeline.
     """
-    file, attribute = split_path(name) if is_path(name) else ("", ATTRIBUTE)
-    module = _from_file(Path(file)) if file else _from_package(name)
-    found = getattr(module, attribute, None)
-    if not isinstance(found, Pipeline):
-        raise ConfigurationError(
-            f"{attribute!r} is not a Pipeline",
-            place=f"pipeline {name}",
-            remedy="write `pipeline = Pipeline(...)` in that module",
-        )
-    return found.with_path(name) if file else found
+    if is_value(name):
+        return find_value(name)
+    if not is_path(name):
+        return _attribute_of(_from_package(name), ATTRIBUTE, name)
+    target, attribute = split_path(name)
+    module = _from_file(Path(target)) if is_file(target) else _from_module(target)
+    return _attribute_of(module, attribute, name).with_path(name)
 
 
 def is_path(name: str) -> bool:
-    """Return whether ``name`` is a path; else it is the name of a pipeline that ships with Millrace."""
+    """Return whether ``name`` is a file or a module; else it is the name of a pipeline that ships with Millrace."""
     return ":" in name or name.endswith(".py")
+
+
+def is_file(target: str) -> bool:
+    """Return whether the part of a name before ``:attribute`` is the path of a file; else it is a module."""
+    return target.endswith(".py") or "/" in target
 
 
 def split_path(name: str) -> tuple[str, str]:
     """Split ``file:attribute`` into file and attribute; without ``:attribute`` that is `pipeline`."""
-    file, separator, attribute = name.rpartition(":")
-    return (file, attribute) if separator else (name, ATTRIBUTE)
+    target, separator, attribute = name.rpartition(":")
+    return (target, attribute) if separator else (name, ATTRIBUTE)
 
 
 def pipeline_names() -> list[str]:
@@ -65,6 +70,32 @@ def _from_package(name: str) -> ModuleType:
     package = importlib.import_module(PACKAGE)
     with _translate_import_errors(Path(package.__path__[0]) / name):
         return importlib.import_module(f"{PACKAGE}.{name}")
+
+
+def _attribute_of(module: ModuleType, attribute: str, name: str) -> Pipeline:
+    found = getattr(module, attribute, None)
+    if isinstance(found, Pipeline):
+        return found
+    others = [other for other, value in vars(module).items() if isinstance(value, Pipeline)]
+    remedy = (
+        f"name {' or '.join(others)} after a colon" if others else "write `pipeline = Pipeline(...)` in that module"
+    )
+    raise ConfigurationError(f"{attribute!r} is not a Pipeline", place=f"pipeline {name}", remedy=remedy)
+
+
+def _from_module(name: str) -> ModuleType:
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or not spec.origin:
+        raise ConfigurationError(
+            f"there is no module {name!r}",
+            place=f"pipeline {name}",
+            remedy="install its package where the flows run or set PYTHONPATH, or give path/to/module.py:attribute",
+        )
+    with _translate_import_errors(Path(spec.origin).parent):
+        return importlib.import_module(name)
 
 
 def _from_file(path: Path) -> ModuleType:
@@ -86,13 +117,21 @@ def _translate_import_errors(folder: Path) -> Iterator[None]:
     """Translate whatever a pipeline's module raises into a ConfigurationError at a line of a file in ``folder``."""
     try:
         yield
+    except ConfigurationError as error:
+        place = ", ".join(filter(None, [_line_of(error, folder), error.place]))
+        raise ConfigurationError(error.problem, place=place, remedy=error.remedy) from error
     except MillraceError:
         raise
     except Exception as error:
-        lines = [(frame.filename, frame.lineno) for frame in extract_tb(error.__traceback__)]
-        if isinstance(error, SyntaxError):
-            lines.append((error.filename or "", error.lineno))
-        lines_of_folder = [(file, line) for file, line in lines if Path(file).parent == folder]
-        place = "{}, line {}".format(*lines_of_folder[-1]) if lines_of_folder else str(folder)
+        place = _line_of(error, folder) or str(folder)
         problem = f"it cannot be imported ({type(error).__name__}: {redact(error)})"
         raise ConfigurationError(problem, place=place, remedy="correct it there") from error
+
+
+def _line_of(error: Exception, folder: Path) -> str:
+    """Return ``file, line n``: the last line of a file in ``folder`` that the error passed; '' if it passed none."""
+    lines = [(frame.filename, frame.lineno) for frame in extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError):
+        lines.append((error.filename or "", error.lineno))
+    lines_of_folder = [(file, line) for file, line in lines if Path(file).parent == folder]
+    return "{}, line {}".format(*lines_of_folder[-1]) if lines_of_folder else ""
