@@ -34,7 +34,15 @@ def test_no_two_classes_have_one_name() -> None:
 
 
 MODULE = re.compile(r"(?<![\w/*{<.-])((?:[\w-]+/)*[a-z_]\w*\.py)\b")
-EXAMPLES = {"my_module.py", "path/to/module.py", "pipelines/shop/__init__.py"}
+EXAMPLES = {
+    "file.py",
+    "my_module.py",
+    "own.py",
+    "path/to/module.py",
+    "pipelines/shop/__init__.py",
+    "serve.py",
+    "shop/pipelines.py",
+}
 """Files of users."""
 PAGES = [
     page

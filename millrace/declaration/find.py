@@ -47,7 +47,7 @@ def is_path(name: str) -> bool:
 
 def is_file(target: str) -> bool:
     """Return whether the part of a name before ``:attribute`` is the path of a file; else it is a module."""
-    return target.endswith(".py") or "/" in target
+    return target.endswith(".py") or "/" in target or Path(target).is_file()
 
 
 def split_path(name: str) -> tuple[str, str]:
