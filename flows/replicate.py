@@ -185,9 +185,6 @@ async def _load_together(
     if failures:
         await give_back(pipeline, manifests)
         return [_report_held_up(pipeline, stream, outcome, read) for stream, outcome in read.items()], failures
-    if not read:
-        await conclude(pipeline, [], is_complete=True)
-        return [], []
     emit_landed(pipeline.name, request.pipeline, manifests, "by-run" if request.load else "by-event")
     if not request.load:
         return [_report_landed(pipeline, outcome) for outcome in extracted], []

@@ -198,6 +198,11 @@ class Batch:
         return is_first or self.kind in {"sweep", "snapshot"} or is_model_of_all
 
     @property
+    def is_of_empty_source(self) -> bool:
+        """The source has no row, and its columns are known."""
+        return self.visited_all_rows and not self.counts.read and bool(self.columns)
+
+    @property
     def shows_deletes(self) -> bool:
         """Return whether a model of this batch lacks no row that the source has.
 

@@ -198,14 +198,16 @@ class Extraction:
             self._destination.progress(rows)
 
     def finish(self, *, matched: int = 0, closes: Sequence[str] = ()) -> Batch | None:
-        """Write the manifest and return the batch; None when nothing was read, unless it records an accepted source.
+        """Write the manifest and return the batch; None when nothing was read and nothing has to be recorded.
 
-        ``matched`` are rows that were compared and found equal, ``closes`` the batches whose rejects this one reads
+        An accepted source is recorded, and an empty source makes an empty target. ``matched`` are rows that were compared and found equal, ``closes`` the batches whose rejects this one reads
         again. Raises TooManyRejects, after the rejects were kept, when there are more than the stream allows.
         """
         self._writing.wait()
+        self._columns = self._columns or self._columns_of_contract
         batch = self._batch(self._files.finish(), matched, tuple(closes))
-        is_told_when_empty = batch.kind in {"snapshot", "log"} or batch.consent.accept_source
+        makes_target = batch.is_of_empty_source and not self._state.columns
+        is_told_when_empty = batch.kind in {"snapshot", "log"} or batch.consent.accept_source or makes_target
         if not (batch.counts.read or closes or is_told_when_empty):
             return None
         try:
@@ -294,6 +296,16 @@ class Extraction:
             reject_counts=self._files.counted_rejects,
             source_rows=self._source_rows,
         )
+
+    @property
+    def _columns_of_contract(self) -> dict[str, Column]:
+        """The columns that the contract names, if the key is among them: those of an empty collection.
+
+        A table tells its columns also if it is empty.
+        """
+        columns = {name: Column(name, name, data_type) for name, data_type in of_contract(self._stream).items()}
+        is_known = self._stream.is_of_documents and self._stream.capture.keeps_rows and columns.keys() >= {*self._keys}
+        return columns if is_known else {}
 
     @property
     def _absent_columns(self) -> tuple[Column, ...]:
