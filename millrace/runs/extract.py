@@ -200,8 +200,9 @@ class Extraction:
     def finish(self, *, matched: int = 0, closes: Sequence[str] = ()) -> Batch | None:
         """Write the manifest and return the batch; None when nothing was read and nothing has to be recorded.
 
-        An accepted source is recorded, and an empty source makes an empty target. ``matched`` are rows that were compared and found equal, ``closes`` the batches whose rejects this one reads
-        again. Raises TooManyRejects, after the rejects were kept, when there are more than the stream allows.
+        An accepted source is recorded, and an empty source makes an empty target. ``matched`` are rows that were
+        compared and found equal, ``closes`` the batches whose rejects this one reads again. Raises TooManyRejects,
+        after the rejects were kept, when there are more than the stream allows.
         """
         self._writing.wait()
         self._columns = self._columns or self._columns_of_contract
