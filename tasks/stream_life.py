@@ -92,7 +92,7 @@ async def find_left_out(pipeline: str, streams: Sequence[str]) -> dict[str, str]
     """
     declared = find_pipeline(pipeline)
     warehouse = await open_warehouse(declared)
-    paused = await asyncio.to_thread(stream_life.list_pauses, warehouse, declared)
+    paused = await asyncio.to_thread(warehouse.find_pauses, declared)
     return {name: reason for name, reason in _explain(declared, paused).items() if name in streams}
 
 

@@ -19,21 +19,21 @@ def pause_stream(warehouse: Warehouse, pipeline: Pipeline, stream: Stream, by: s
     wanted = Pause(stream.name, datetime.now(UTC), by, reason)
     with warehouse.open_ledger(_place(pipeline, stream)) as ledger:
         retry_on_conflict(ledger.connection, ledger.ensure)
-        return retry_on_conflict(ledger.connection, lambda: pauses.record_pause(ledger, pipeline.name, wanted))
+        pause = retry_on_conflict(ledger.connection, lambda: pauses.record_pause(ledger, pipeline.name, wanted))
+    warehouse.refresh_pauses(pipeline)
+    return pause
 
 
 def resume_stream(warehouse: Warehouse, pipeline: Pipeline, stream: Stream) -> Pause | None:
     """Let runs read a stream again. Return the pause that ended; None if the stream was not paused."""
     with warehouse.open_ledger(_place(pipeline, stream)) as ledger:
-        if not pauses.list_pauses(ledger, pipeline.name):
-            return None
-        return retry_on_conflict(ledger.connection, lambda: pauses.remove_pause(ledger, pipeline.name, stream.name))
-
-
-def list_pauses(warehouse: Warehouse, pipeline: Pipeline) -> dict[str, Pause]:
-    """Return the pauses of a pipeline by stream."""
-    with warehouse.open_ledger(f"pipeline {pipeline.name}") as ledger:
-        return pauses.list_pauses(ledger, pipeline.name)
+        ended = None
+        if pauses.list_pauses(ledger, pipeline.name):
+            ended = retry_on_conflict(
+                ledger.connection, lambda: pauses.remove_pause(ledger, pipeline.name, stream.name)
+            )
+    warehouse.refresh_pauses(pipeline)
+    return ended
 
 
 def check_position(pipeline: Pipeline, stream: Stream, position: datetime | None) -> None:
@@ -87,6 +87,7 @@ def reset_position(
                     ledger.connection,
                     lambda: reset.record_reset(ledger, pipeline.name, stream.name, text, token),
                 )
+            warehouse.refresh_state(pipeline, stream)
         finally:
             warehouse.release(pipeline, {stream.name: token})
 

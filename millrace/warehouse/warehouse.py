@@ -30,6 +30,7 @@ from millrace.warehouse.ledger import lease
 from millrace.warehouse.ledger.entries import AppliedBatch, OpenRejects
 from millrace.warehouse.ledger.ledger import Ledger
 from millrace.warehouse.ledger.load_result import LoadResult
+from millrace.warehouse.ledger.pauses import Pause
 from millrace.warehouse.load import load
 from millrace.warehouse.modes.applier import applier_of
 from millrace.warehouse.plan import plan_load
@@ -71,6 +72,14 @@ class Warehouse:
     def refresh_state(self, pipeline: Pipeline, stream: Stream) -> StreamState:
         """Return how far a stream has come, by what catalog and ledger say."""
         return self._keeper.refresh_state(pipeline, stream)
+
+    def find_pauses(self, pipeline: Pipeline) -> dict[str, Pause]:
+        """Return the pauses of a pipeline by stream, by what the keeper of states says."""
+        return self._keeper.find_pauses(pipeline)
+
+    def refresh_pauses(self, pipeline: Pipeline) -> None:
+        """Tell the keeper of states that pauses changed in the ledger."""
+        self._keeper.refresh_pauses(pipeline)
 
     @contextmanager
     def open_ledger(self, place: str) -> Iterator[Ledger]:

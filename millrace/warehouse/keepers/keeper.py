@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
 from millrace.lake.batch import Batch
+from millrace.warehouse.ledger.pauses import Pause
 from millrace.warehouse.stream_state import StreamState
 
 KeptIn = Literal["warehouse", "lake"]
@@ -37,6 +38,14 @@ class Keeper(Protocol):
 
     def refresh_state(self, pipeline: Pipeline, stream: Stream) -> StreamState:
         """Return how far a stream has come by what the warehouse says now."""
+        ...
+
+    def find_pauses(self, pipeline: Pipeline) -> dict[str, Pause]:
+        """Return the pauses of a pipeline, by stream."""
+        ...
+
+    def refresh_pauses(self, pipeline: Pipeline) -> None:
+        """Be told that a pause was recorded in the ledger, or removed from it."""
         ...
 
     def begin_load(self, batches: Sequence[Batch]) -> None:

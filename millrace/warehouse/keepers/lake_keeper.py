@@ -23,9 +23,11 @@ from millrace.lake.store import ChangingObjects
 from millrace.warehouse.declared_target import target_of
 from millrace.warehouse.dialect import Dialect
 from millrace.warehouse.keepers.keeper import OpenSession
+from millrace.warehouse.keepers.stored_pauses import StoredPauses
 from millrace.warehouse.keepers.stored_state import StoredStates
 from millrace.warehouse.ledger import lease
 from millrace.warehouse.ledger.ledger import Ledger
+from millrace.warehouse.ledger.pauses import Pause, list_pauses
 from millrace.warehouse.session import retry_on_conflict
 from millrace.warehouse.stream_state import StreamState, find_state
 from millrace.warehouse.target import Target
@@ -47,12 +49,19 @@ class LakeKeeper:
     dialect: Dialect
     leases: LakeLeases
     states: StoredStates
+    pauses: StoredPauses
 
     @classmethod
     def of(cls, open_session: OpenSession, dialect: Dialect, objects: ChangingObjects, address: str) -> LakeKeeper:
         """Return the keeper for the warehouse at an address (host, port and database)."""
         prefix = prefix_of(address)
-        return cls(open_session, dialect, LakeLeases(objects, prefix), StoredStates(objects, prefix))
+        return cls(
+            open_session,
+            dialect,
+            LakeLeases(objects, prefix),
+            StoredStates(objects, prefix),
+            StoredPauses(objects, prefix),
+        )
 
     def take(self, pipeline: Pipeline, stream: Stream, holder: str) -> int:
         """Take the lease of a stream, and visit the warehouse if the state in the lake may be behind or is old."""
@@ -84,6 +93,21 @@ class LakeKeeper:
             state = _find_state(connection, pipeline, stream, target)
         self.states.write(pipeline, stream, target, state, settled)
         return state
+
+    def find_pauses(self, pipeline: Pipeline) -> dict[str, Pause]:
+        """Return the pauses of a pipeline by what the lake says; by the ledger, if the lake does not know them."""
+        stored = self.pauses.find(pipeline)
+        return self._ask_pauses(pipeline) if stored is None else stored
+
+    def refresh_pauses(self, pipeline: Pipeline) -> None:
+        """Write into the lake what the ledger says now."""
+        self._ask_pauses(pipeline)
+
+    def _ask_pauses(self, pipeline: Pipeline) -> dict[str, Pause]:
+        with self.open_session(f"pipeline {pipeline.name}") as connection:
+            found = list_pauses(Ledger(connection), pipeline.name)
+        self.pauses.write(pipeline, found)
+        return found
 
     def begin_load(self, batches: Sequence[Batch]) -> None:
         """Record that the ledger may change, so that a run after a crash looks into it."""

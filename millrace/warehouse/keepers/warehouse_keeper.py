@@ -15,6 +15,7 @@ from millrace.warehouse.dialect import Dialect
 from millrace.warehouse.keepers.keeper import OpenSession
 from millrace.warehouse.ledger import lease
 from millrace.warehouse.ledger.ledger import Ledger
+from millrace.warehouse.ledger.pauses import Pause, list_pauses
 from millrace.warehouse.session import retry_on_conflict
 from millrace.warehouse.stream_state import StreamState, find_state
 
@@ -69,6 +70,14 @@ class WarehouseKeeper:
     def refresh_state(self, pipeline: Pipeline, stream: Stream) -> StreamState:
         """Return how far a stream has come: the warehouse is asked each time."""
         return self.find_state(pipeline, stream)
+
+    def find_pauses(self, pipeline: Pipeline) -> dict[str, Pause]:
+        """Return the pauses of a pipeline, by stream."""
+        with self.open_session(f"pipeline {pipeline.name}") as connection:
+            return list_pauses(Ledger(connection), pipeline.name)
+
+    def refresh_pauses(self, pipeline: Pipeline) -> None:
+        """Do nothing: the ledger is asked each time."""
 
     def begin_load(self, batches: Sequence[Batch]) -> None:
         """Do nothing: the ledger refuses a batch of a stream that was taken over."""

@@ -2,78 +2,100 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from threading import Event
 
 import pytest
 
 from millrace import Append, Queue, Snapshot, Stream
 from millrace.base.errors import ConfigurationError, StreamBusy, Superseded
-from millrace.warehouse.stream_life import find_position, list_pauses, pause_stream, reset_position, resume_stream
+from millrace.warehouse.stream_life import find_position, pause_stream, reset_position, resume_stream
 from tests.support.engine import Engine, pipeline_of
 from tests.support.notes import NOTES, create_notes
 
 PIPELINE = pipeline_of(NOTES)
 
 
-def test_a_pause_holds_until_it_ends_and_the_first_one_counts(either: Engine) -> None:
-    assert list_pauses(either.warehouse, PIPELINE) == {}
-    assert resume_stream(either.warehouse, PIPELINE, NOTES) is None
-    first = pause_stream(either.warehouse, PIPELINE, NOTES, "ann@desk", "the source is being moved")
-    assert pause_stream(either.warehouse, PIPELINE, NOTES, "bob@desk") == first
-    assert list_pauses(either.warehouse, PIPELINE) == {"notes": first}
+@pytest.fixture(params=["warehouse", "lake"])
+def kept(request: pytest.FixtureRequest, either: Engine) -> Engine:
+    """An engine with leases and states in the warehouse, or in the lake."""
+    return either.with_leases_in(request.param)
+
+
+async def test_a_run_knows_pauses_without_the_warehouse_if_leases_are_in_the_lake(either: Engine) -> None:
+    kept = either.with_leases_in("lake")
+    kept.warehouse.find_pauses(PIPELINE)
+    asleep = replace(kept, connect_warehouse=None).with_leases_in("lake")
+    assert asleep.warehouse.find_pauses(PIPELINE) == {}
+    pause = pause_stream(kept.warehouse, PIPELINE, NOTES, "ann@desk")
+    assert asleep.warehouse.find_pauses(PIPELINE) == {"notes": pause}
+    visiting = replace(PIPELINE, visit_every=timedelta(seconds=1))
+    resume_stream(either.warehouse, PIPELINE, NOTES)
+    assert kept.warehouse.find_pauses(PIPELINE) == {"notes": pause}, "by another setting, which the lake is not told"
+    Event().wait(1.1)
+    assert kept.warehouse.find_pauses(visiting) == {}, "until the next visit"
+
+
+def test_a_pause_holds_until_it_ends_and_the_first_one_counts(kept: Engine) -> None:
+    assert kept.warehouse.find_pauses(PIPELINE) == {}
+    assert resume_stream(kept.warehouse, PIPELINE, NOTES) is None
+    first = pause_stream(kept.warehouse, PIPELINE, NOTES, "ann@desk", "the source is being moved")
+    assert pause_stream(kept.warehouse, PIPELINE, NOTES, "bob@desk") == first
+    assert kept.warehouse.find_pauses(PIPELINE) == {"notes": first}
     assert first.note == f"paused since {first.since:%Y-%m-%d %H:%M} UTC by ann@desk (the source is being moved)"
-    assert resume_stream(either.warehouse, PIPELINE, NOTES) == first
-    assert list_pauses(either.warehouse, PIPELINE) == {}
+    assert resume_stream(kept.warehouse, PIPELINE, NOTES) == first
+    assert kept.warehouse.find_pauses(PIPELINE) == {}
 
 
-def test_a_long_reason_is_cut_to_what_the_ledger_holds(either: Engine) -> None:
-    pause = pause_stream(either.warehouse, PIPELINE, NOTES, "ü" * 300, "ü" * 2_000)
-    assert list_pauses(either.warehouse, PIPELINE) == {"notes": pause}
+def test_a_long_reason_is_cut_to_what_the_ledger_holds(kept: Engine) -> None:
+    pause = pause_stream(kept.warehouse, PIPELINE, NOTES, "ü" * 300, "ü" * 2_000)
+    assert kept.warehouse.find_pauses(PIPELINE) == {"notes": pause}
     assert (len(pause.by.encode()), len(pause.reason.encode())) == (256, 1024)
 
 
-async def test_a_reset_reads_from_the_given_moment_and_deletes_nothing(either: Engine) -> None:
-    create_notes(either, 3)
-    either.source("UPDATE notes SET changed = '2026-01-01+00' WHERE id = 1")
-    await either.run(NOTES)
-    either.source("DELETE FROM notes WHERE id = 2; UPDATE notes SET body = 'silent'")
-    assert await either.run(NOTES) is None, "nothing has a later stamp"
+async def test_a_reset_reads_from_the_given_moment_and_deletes_nothing(kept: Engine) -> None:
+    create_notes(kept, 3)
+    kept.source("UPDATE notes SET changed = '2026-01-01+00' WHERE id = 1")
+    await kept.run(NOTES)
+    kept.source("DELETE FROM notes WHERE id = 2; UPDATE notes SET body = 'silent'")
+    assert await kept.run(NOTES) is None, "nothing has a later stamp"
     since = datetime(2026, 6, 1, tzinfo=UTC)
-    reset_position(either.warehouse, PIPELINE, NOTES, since, "test")
-    assert find_position(either.warehouse, PIPELINE, NOTES) == since.isoformat()
-    result = await either.run(NOTES)
+    reset_position(kept.warehouse, PIPELINE, NOTES, since, "test")
+    assert find_position(kept.warehouse, PIPELINE, NOTES) == since.isoformat()
+    result = await kept.run(NOTES)
     assert result is not None
     assert (result.read, result.updated, result.deleted) == (1, 1, 0)
-    assert either.batches[-1].progress.lower == since.isoformat()
-    assert either.rows("notes", "id", "body") == [(1, "notes 1"), (2, "notes 2"), (3, "silent")]
+    assert kept.batches[-1].progress.lower == since.isoformat()
+    assert kept.rows("notes", "id", "body") == [(1, "notes 1"), (2, "notes 2"), (3, "silent")]
 
 
-async def test_a_reset_to_the_beginning_reads_everything_once_and_deletes_nothing(either: Engine) -> None:
-    create_notes(either, 3)
-    await either.run(NOTES)
-    either.source("DELETE FROM notes WHERE id = 2; UPDATE notes SET body = 'silent'")
-    reset_position(either.warehouse, PIPELINE, NOTES, None, "test")
-    assert find_position(either.warehouse, PIPELINE, NOTES) is None
-    assert either.warehouse.find_state(PIPELINE, NOTES).last_sweep is not None
-    result = await either.run(NOTES)
+async def test_a_reset_to_the_beginning_reads_everything_once_and_deletes_nothing(kept: Engine) -> None:
+    create_notes(kept, 3)
+    await kept.run(NOTES)
+    kept.source("DELETE FROM notes WHERE id = 2; UPDATE notes SET body = 'silent'")
+    reset_position(kept.warehouse, PIPELINE, NOTES, None, "test")
+    assert find_position(kept.warehouse, PIPELINE, NOTES) is None
+    assert kept.warehouse.find_state(PIPELINE, NOTES).last_sweep is not None
+    result = await kept.run(NOTES)
     assert result is not None
     assert (result.read, result.updated, result.deleted) == (2, 2, 0)
-    assert find_position(either.warehouse, PIPELINE, NOTES) is not None
-    assert either.rows("notes", "id") == [(1,), (2,), (3,)]
-    assert await either.run(NOTES) is None
+    assert find_position(kept.warehouse, PIPELINE, NOTES) is not None
+    assert kept.rows("notes", "id") == [(1,), (2,), (3,)]
+    assert await kept.run(NOTES) is None
 
 
-async def test_a_batch_that_was_read_before_a_reset_is_not_applied_after_it(either: Engine) -> None:
-    create_notes(either, 1)
-    await either.run(NOTES)
-    either.source("UPDATE notes SET changed = clock_timestamp()")
-    batch = await either.extract(NOTES)
+async def test_a_batch_that_was_read_before_a_reset_is_not_applied_after_it(kept: Engine) -> None:
+    create_notes(kept, 1)
+    await kept.run(NOTES)
+    kept.source("UPDATE notes SET changed = clock_timestamp()")
+    batch = await kept.extract(NOTES)
     assert batch is not None
     with pytest.raises(StreamBusy, match="test holds the stream"):
-        reset_position(either.warehouse, PIPELINE, NOTES, None, "somebody else")
-    reset_position(either.warehouse, PIPELINE, NOTES, None, "test")
+        reset_position(kept.warehouse, PIPELINE, NOTES, None, "somebody else")
+    reset_position(kept.warehouse, PIPELINE, NOTES, None, "test")
     with pytest.raises(Superseded):
-        either.load(NOTES, batch)
+        kept.load(NOTES, batch)
 
 
 async def test_a_position_that_a_stream_cannot_have_is_refused(engine: Engine) -> None:
