@@ -1,6 +1,8 @@
 """Sweep and replay with keys of every kind: what the warehouse's driver gives back finds its row in the source.
 
-Each row is deleted, changed without a stamp and inserted with an old one, and all of that is found by key alone.
+Each row is deleted, changed without a stamp and inserted with an old one, and all of that is found by key alone. A
+replay finds rows by what the lake keeps of them, whichever warehouse they go to: it is tried with Postgres alone, which
+takes half the time.
 """
 
 from __future__ import annotations
@@ -36,6 +38,10 @@ from tests.support.key_cases import (
 )
 from tests.support.keyed_sources import Keyed, KeyedCollection, KeyedMySQLTable, KeyedTable
 
+REPLAYED_COLLECTIONS = [
+    kind for kind in COLLECTIONS if kind not in {"int", "long", "ObjectId", "UUID", "boolean", "Decimal128"}
+]
+"""Replays by document ids of one type are in test_keys_of_documents.py."""
 Counts = tuple[int, int, int, int, int]
 Documents = tuple[MongoClient[dict[str, Any]], str]
 
@@ -180,23 +186,26 @@ async def test_a_replay_of_a_table_finds_rows_that_broke_their_contract(
 
 
 @pytest.mark.parametrize("kind", TABLES)
-async def test_a_replay_of_a_table_finds_rows_that_could_not_be_decoded(keyed_engine: Engine, kind: str) -> None:
-    await assert_replayed_after_a_value_that_does_not_fit(keyed_engine, KeyedTable(keyed_engine, TABLES[kind]))
-
-
-@pytest.mark.parametrize("kind", list(COLLECTIONS))
-async def test_a_replay_of_a_collection_finds_documents_that_broke_their_contract(
-    keyed_engine: Engine, documents: Documents, kind: str
+async def test_a_replay_of_a_table_finds_rows_that_could_not_be_decoded(
+    keyed_postgres_engine: Engine, kind: str
 ) -> None:
-    await assert_replayed_after_a_breach(keyed_engine, KeyedCollection(*documents, COLLECTIONS[kind]))
+    keyed = KeyedTable(keyed_postgres_engine, TABLES[kind])
+    await assert_replayed_after_a_value_that_does_not_fit(keyed_postgres_engine, keyed)
 
 
-@pytest.mark.parametrize("kind", COLLECTIONS)
+@pytest.mark.parametrize("kind", REPLAYED_COLLECTIONS)
+async def test_a_replay_of_a_collection_finds_documents_that_broke_their_contract(
+    keyed_postgres_engine: Engine, documents: Documents, kind: str
+) -> None:
+    await assert_replayed_after_a_breach(keyed_postgres_engine, KeyedCollection(*documents, COLLECTIONS[kind]))
+
+
+@pytest.mark.parametrize("kind", REPLAYED_COLLECTIONS)
 async def test_a_replay_of_a_collection_finds_documents_that_could_not_be_decoded(
-    keyed_engine: Engine, documents: Documents, kind: str
+    keyed_postgres_engine: Engine, documents: Documents, kind: str
 ) -> None:
     keyed = KeyedCollection(*documents, COLLECTIONS[kind])
-    await assert_replayed_after_a_value_that_does_not_fit(keyed_engine, keyed)
+    await assert_replayed_after_a_value_that_does_not_fit(keyed_postgres_engine, keyed)
 
 
 async def assert_refused(engine: Engine, keyed: Keyed) -> None:
