@@ -87,11 +87,12 @@ class Fitting:
         return tuple(self._columns.values())
 
     def _reject_without_key(self, chunk: Chunk) -> Chunk:
-        """Reject documents without a key. Tables declare their keys."""
-        if not self._stream.is_of_documents or not chunk.frame.height:
+        """Reject rows with a NULL in the key. Nothing else locates a row of a table."""
+        if not chunk.frame.height or not any(chunk.frame[key].null_count() for key in self._keys):
             return chunk
         verdicts = [reject_when(self._reason_without(key), key, pl.col(key).is_null()) for key in self._keys]
-        frame, rejected = split_rejects(chunk.frame, verdicts, self._location_columns(chunk.frame))
+        location_columns = self._location_columns(chunk.frame) if self._stream.is_of_documents else ()
+        frame, rejected = split_rejects(chunk.frame, verdicts, location_columns)
         return replace(chunk, frame=frame, rejected=pl.concat([chunk.rejected, rejected]))
 
     def _reason_without(self, key: str) -> str:

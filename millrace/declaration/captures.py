@@ -76,9 +76,17 @@ class Capture:
         return ""
 
     @property
-    def overlap(self) -> timedelta | None:
-        """How far behind the last position the next window begins; None: as far as the source needs."""
+    def overlap(self) -> timedelta | int | None:
+        """How far behind the last position the next window begins; None: as far as the source needs.
+
+        It is a time, or a number of values of a cursor column of whole numbers.
+        """
         return None
+
+    @property
+    def overlap_time(self) -> timedelta | None:
+        """The overlap, if it is a time."""
+        return self.overlap if isinstance(self.overlap, timedelta) else None
 
     @property
     def reads_everything(self) -> bool:
@@ -110,12 +118,16 @@ class Incremental(Capture):
     """Capture by cursor column: rows with a value of ``cursor`` at or after the position, and rows where it is NULL."""
 
     cursor: Text
-    """The column: a timestamp that every insert and update sets."""
-    overlap: Duration | None = None
+    """The column: a timestamp or a date that every insert and update sets. Or a whole number that grows with every
+    insert, such as an identity column: then updates are not seen (docs/guides/choose-a-capture.md)."""
+    overlap: Duration | Count | None = None
     """How far behind the last position the next window begins: it covers writers that take the time of their own
     clocks. Rows that are read again are recognised by their hash and counted as unchanged. None: 1 second. Where the
     source does not show open transactions, the overlap is what safety needs if that is more: 60 seconds for MongoDB
-    (the longest that a transaction lives by default), 15 minutes for Postgres and MySQL."""
+    (the longest that a transaction lives by default), 15 minutes for Postgres and MySQL.
+
+    Of a date it is in whole days, at least one, which is the default. Of a whole number it is a number of values, and
+    either an overlap or a sweep is declared."""
 
     def __post_init__(self) -> None:
         check_fields(self, f"Incremental of cursor {self.cursor!r}")
@@ -129,6 +141,15 @@ class Incremental(Capture):
     @override
     def stamp(self) -> str:
         return self.cursor
+
+    @override
+    def problem_with(self, stream: Stream) -> Problem | None:
+        if stream.is_of_documents and isinstance(self.overlap, int):
+            return (
+                f"overlap is a number of values ({self.overlap}), and cursor {self.cursor!r} is a moment",
+                f"write overlap=timedelta(seconds={self.overlap})",
+            )
+        return super().problem_with(stream)
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,8 @@ SOURCE: Mapping[str, str] = {
     "idle_in_transaction_session_timeout": f"{15 * MINUTE}",
     "tcp_user_timeout": f"{15 * MINUTE}",
     "transaction_timeout": "0",
+    # By it other reads know that this transaction writes nothing (postgres_open_transactions.sql).
+    "application_name": "'millrace read'",
 }
 """The settings of a transaction that reads a source."""
 

@@ -14,7 +14,7 @@ import polars as pl
 from millrace.base.errors import TooManyRejects
 from millrace.base.memory import return_large_blocks
 from millrace.base.naming import ROW_HASH, column_name
-from millrace.base.rejects import NO_LOCATION
+from millrace.base.rejects import NO_LOCATION, WITHOUT_KEY
 from millrace.base.types import Column, polars_type, row_id_columns
 from millrace.contract.fitting import Fitting
 from millrace.contract.tolerance import RejectedRows, check_rejects
@@ -230,6 +230,13 @@ class Extraction:
     def _rejected(self) -> int:
         return self._files.reject_counts.total()
 
+    @property
+    def _rejected_with_key(self) -> int:
+        """How many rejected rows may have a row in the target: those with a NULL in the key have none."""
+        reasons = self._files.reject_counts.items()
+        without_key = sum(rows for (reason, field), rows in reasons if reason in WITHOUT_KEY and field in self._keys)
+        return self._rejected - without_key
+
     def _check_rejects(self, read: int) -> None:
         """Raise TooManyRejects when too many rows were rejected.
 
@@ -268,8 +275,10 @@ class Extraction:
             coverage=BatchCoverage(
                 has_all_columns=self._read.has_all_columns,
                 absent_columns=self._absent_columns,
-                absent_means_deleted=self._purpose.kind == "snapshot" and not self._rejected,
-                former_rows_replace_rejects=self._purpose.kind == "snapshot" and self._replaced == self._rejected > 0,
+                absent_means_deleted=self._purpose.kind == "snapshot" and not self._rejected_with_key,
+                former_rows_replace_rejects=(
+                    self._purpose.kind == "snapshot" and self._replaced == self._rejected_with_key > 0
+                ),
                 by_value=self._purpose.by_value,
             ),
             progress=BatchProgress(
@@ -321,7 +330,7 @@ class Extraction:
 
     @property
     def _note(self) -> str:
-        is_kept = self._purpose.kind == "snapshot" and self._rejected
+        is_kept = self._purpose.kind == "snapshot" and self._rejected_with_key
         kept_note = "rows were rejected, so nothing is taken for deleted" if is_kept else ""
         ahead = describe_ahead(self._stream, self._ahead)
         unmet = self.fitting.seen.note if self._is_everything else ""

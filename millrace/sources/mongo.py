@@ -185,7 +185,7 @@ async def _begin(source: MongoSource, stream: Stream) -> ReadFacts:
             )
         hello = await source.ask_hello()
     read_at: datetime = hello["localTime"].replace(tzinfo=UTC)
-    overlap = max(DEFAULT_OVERLAP, stream.capture.overlap or DEFAULT_OVERLAP)
+    overlap = max(DEFAULT_OVERLAP, stream.capture.overlap_time or DEFAULT_OVERLAP)
     shown_until, note = find_shown_until(hello, source.client)
     position, position_note = bounded_position(min(read_at, shown_until), overlap)
     location_columns = (column_name(DOCUMENT_KEY),)

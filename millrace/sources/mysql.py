@@ -97,6 +97,10 @@ class MySQLDriver(TableDriver):
         return moment
 
     @override
+    def read_clock(self, connection: Any) -> datetime:
+        return _read_clock(connection)
+
+    @override
     def describe_columns(
         self, connection: Any, stream: Stream, target_columns: Sequence[Column]
     ) -> tuple[SourceColumn, ...]:
@@ -172,22 +176,28 @@ def _fetch_row(connection: Any, query: str) -> Any:
         return cursor.fetchone()
 
 
+def _read_clock(connection: Any) -> datetime:
+    moment: datetime = _fetch_row(connection, "SELECT UTC_TIMESTAMP(6)")[0]
+    return moment.replace(tzinfo=UTC)
+
+
 def _look(connection: Any, given_zone: str) -> SourceMoment:
     """Look at the server before the snapshot is taken.
 
     It looks at the clock, then at running statements, then at the server that this one follows, then at open
     transactions. ``given_zone`` is the time zone that the session had before it was set to UTC.
     """
-    read_at = _fetch_row(connection, "SELECT UTC_TIMESTAMP(6)")[0].replace(tzinfo=UTC)
+    read_at = _read_clock(connection)
     running, has_appliers = _fetch_row(connection, statement("mysql_running_statements"))
     with connection.cursor() as cursor:
         cursor.execute(statement("mysql_server"))
         variables = {name.lower(): value for name, value in cursor.fetchall()}
     server = find_following(connection, variables, has_appliers=bool(has_appliers))
-    oldest, blind = _find_oldest_transaction(connection)
+    oldest, oldest_writer, blind = _find_oldest_transactions(connection)
     return SourceMoment(
         read_at,
         min((start.replace(tzinfo=UTC) for start in (oldest, running) if start is not None), default=None),
+        oldest_writer.replace(tzinfo=UTC) if oldest_writer else None,
         unseen_because=join_notes(server.unseen_because, blind),
         replayed_until=None if server.behind is None else read_at - server.behind,
         halted_because=server.halted_because,
@@ -195,8 +205,8 @@ def _look(connection: Any, given_zone: str) -> SourceMoment:
     )
 
 
-def _find_oldest_transaction(connection: Any) -> tuple[datetime | None, str]:
-    """Return when the oldest open transaction began, and the reason if that cannot be seen.
+def _find_oldest_transactions(connection: Any) -> tuple[datetime | None, datetime | None, str]:
+    """Return when the oldest open transaction began, and the oldest that may write; and the reason if neither is seen.
 
     InnoDB renews its list of transactions only when nobody has asked for 0.1 s. A transaction of our own, which the
     next look replaces, is the marker: when the list has it, the list is current. It stays open between looks, so that
@@ -205,16 +215,16 @@ def _find_oldest_transaction(connection: Any) -> tuple[datetime | None, str]:
     _run(connection, *SNAPSHOT)
     try:
         for _ in range(LOOKS):
-            is_fresh, oldest = _fetch_row(connection, statement("mysql_open_transactions"))
+            is_fresh, oldest, oldest_writer = _fetch_row(connection, statement("mysql_open_transactions"))
             if is_fresh:
-                return oldest, ""
+                return oldest, oldest_writer, ""
             # All who wait look at the same moments, so that the list has the pauses that it needs.
             time.sleep(BETWEEN_LOOKS_SECONDS - time.time() % BETWEEN_LOOKS_SECONDS)
     except pymysql.MySQLError as error:
         if code_of(error) != ER.SPECIFIC_ACCESS_DENIED_ERROR:
             raise
-        return None, NOT_GRANTED
-    return None, STALE
+        return None, None, NOT_GRANTED
+    return None, None, STALE
 
 
 def _zones_of(variables: Mapping[str, str], given: str) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from millrace.declaration.stream import Stream
 from millrace.sources.chunk import Keys, Selection
 
 DEFAULT_OVERLAP = timedelta(seconds=1)
@@ -34,6 +33,8 @@ class SourceMoment:
     """The time by the clock of the source."""
     oldest_start: datetime | None = None
     """When the oldest transaction began that was open then; None: no transaction was open."""
+    oldest_writer_start: datetime | None = None
+    """The same without transactions that are known to write nothing, such as those of other reads of Millrace."""
     unseen_because: str = ""
     """Why open transactions cannot be seen; '': they can."""
     replayed_until: datetime | None = None
@@ -44,14 +45,13 @@ class SourceMoment:
     """The time zones other than UTC that the server gives to sessions."""
 
 
-def next_position(moment: SourceMoment, stream: Stream, lower: str | None) -> tuple[str | None, str]:
+def next_position(moment: SourceMoment, overlap: timedelta | None, lower: str | None) -> tuple[str | None, str]:
     """Return where the window begins that goes on after a window from ``lower`` without end.
 
-    Return also what an operator should know about it.
+    Return also what an operator should know about it. ``overlap`` is the declared one.
     """
     moments = (moment.read_at, moment.oldest_start, moment.replayed_until)
     earliest, note = _limit_to_own_clock(min(filter(None, moments)).astimezone(UTC), moment.read_at)
-    overlap = stream.capture.overlap
     if moment.halted_because:
         return lower, join_notes(f"{moment.halted_because}: the position stays where it is", note)
     if not moment.unseen_because:

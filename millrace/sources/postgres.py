@@ -100,14 +100,26 @@ class PostgresDriver(TableDriver):
             # The server then tells as well who chose the zone that this session was given.
             cursor.execute("SET LOCAL TimeZone TO DEFAULT")
             cursor.execute(statement("postgres_open_transactions"))
-            read_at, oldest_start, why_blind, replayed_until, zones = cursor.fetchone()
+            read_at, oldest_start, oldest_writer_start, why_blind, replayed_until, zones = cursor.fetchone()
             if replayed_until is not None:
                 replayed_until = _find_replayed_until(cursor, replayed_until)
         begin_reading(connection, "REPEATABLE READ")
         zones = zones_other_than_utc(zones)
         return SourceMoment(
-            (clock or read_at).astimezone(UTC), oldest_start, BLIND[why_blind], replayed_until, zones=zones
+            (clock or read_at).astimezone(UTC),
+            oldest_start,
+            oldest_writer_start,
+            BLIND[why_blind],
+            replayed_until,
+            zones=zones,
         )
+
+    @override
+    def read_clock(self, connection: Any) -> datetime:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT clock_timestamp()")
+            moment: datetime = cursor.fetchone()[0]
+        return moment.astimezone(UTC)
 
     @override
     def describe_columns(

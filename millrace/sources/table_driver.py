@@ -49,6 +49,10 @@ class TableDriver(ABC):
         """
 
     @abstractmethod
+    def read_clock(self, connection: Any, /) -> datetime:
+        """Return the time of the server now, in UTC, by the clock that tells when transactions began."""
+
+    @abstractmethod
     def describe_columns(
         self, connection: Any, stream: Stream, target_columns: Sequence[Column]
     ) -> tuple[SourceColumn, ...]:

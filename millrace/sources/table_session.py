@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from functools import partial
 from typing import Any
@@ -12,16 +12,23 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from millrace.base.errors import ConfigurationError, SourceMissing
+from millrace.base.errors import SourceMissing
 from millrace.base.types import Kind
 from millrace.base.zones import earliest_wall_clock, latest_wall_clock, possible_zones
 from millrace.declaration.stream import Stream
 from millrace.sources.chunk import Chunk, ReadFacts, Selection, Window
-from millrace.sources.position import SourceMoment, as_utc, join_notes, next_position
+from millrace.sources.cursor_columns import (
+    check_cursor,
+    date_bound,
+    fit_window,
+    is_number,
+    number_of,
+    overlap_of,
+)
+from millrace.sources.number_position import HighestNumber, next_number_position, note_restarted_numbers
+from millrace.sources.position import SourceMoment, as_utc, join_notes, next_position, not_in_future
 from millrace.sources.rows import SourceColumn, decode, empty_chunk
 from millrace.sources.table_driver import TableDriver
-
-CURSOR_KINDS = frozenset({Kind.TIMESTAMP, Kind.TIMESTAMP_UTC})
 
 WallClock = Callable[[datetime, Collection[tzinfo]], datetime]
 """Returns the times that the clocks of some time zones show at a moment, as one time."""
@@ -37,6 +44,8 @@ class TableSession:
     moment: SourceMoment
     columns: tuple[SourceColumn, ...]
     chunk_bytes: int
+    highest: HighestNumber | None = None
+    """The greatest value of a cursor column of numbers, as an earlier snapshot showed it; None: nobody asked."""
 
     def facts(self, selection: Selection, note: str) -> ReadFacts:
         """Return what is fixed of a read before its first row.
@@ -44,7 +53,7 @@ class TableSession:
         ``note`` is what an operator should know about the window.
         """
         lower, zones = (selection.lower, self.note_of_zones()) if isinstance(selection, Window) else (None, "")
-        position, position_note = next_position(self.moment, self.stream, lower)
+        position, position_note = self._next_position(lower)
         return ReadFacts(
             self.moment.read_at,
             position,
@@ -53,6 +62,42 @@ class TableSession:
             position_note=position_note,
             zones=self.moment.zones,
         )
+
+    def _next_position(self, lower: str | None) -> tuple[str | None, str]:
+        if not self.has_number_cursor:
+            overlap = overlap_of(self.stream, self._cursor) if self.stream.capture.cursor_column else None
+            return next_position(self.moment, overlap, lower)
+        return next_number_position(self.moment, self.highest, self.stream, lower)
+
+    def fit(self, selection: Selection) -> tuple[Selection, str]:
+        """Return the selection that is read, and a note: everything where the window begins at an unusable position.
+
+        Raises ConfigurationError for a span of time that a person chose and the cursor column does not tell.
+        """
+        if isinstance(selection, Window) and self.stream.capture.cursor_column:
+            fitted, note = fit_window(self.stream, self._cursor, selection)
+            if note or self.has_number_cursor:
+                return fitted, join_notes(note, note_restarted_numbers(self.stream, self.highest, fitted.lower))
+        return not_in_future(selection, self.moment.read_at)
+
+    @property
+    def has_number_cursor(self) -> bool:
+        """Whether the cursor column holds whole numbers."""
+        return bool(self.stream.capture.cursor_column) and is_number(self._cursor)
+
+    def find_highest(self) -> HighestNumber:
+        """Return the greatest value of the cursor column in this snapshot, and a time after it; end the snapshot."""
+        query = f"SELECT max({self.driver.quote(self._cursor.column.path)}) FROM {self.table}"
+        with self.driver.translate_errors(self.stream.place), closing(self.connection.cursor()) as cursor:
+            cursor.execute(query)
+            value = cursor.fetchone()[0]
+            seen_at = self.driver.read_clock(self.connection)
+            self.connection.rollback()
+        return HighestNumber(None if value is None else int(value), seen_at)
+
+    def with_highest(self, highest: HighestNumber) -> TableSession:
+        """Return this session with the greatest value of the cursor column."""
+        return replace(self, highest=highest)
 
     @property
     def table(self) -> str:
@@ -126,7 +171,7 @@ class TableSession:
             return ""
         name = self.driver.quote(self._cursor.column.path)
         conditions = [
-            f"{name} {operator} {self.driver.position_literal(self._cursor, self._show(as_utc(position), by_clock))}"
+            f"{name} {operator} {self._bound(position, by_clock)}"
             for operator, position, by_clock in (
                 (">=", window.lower, earliest_wall_clock),
                 ("<", window.upper, latest_wall_clock),
@@ -135,6 +180,15 @@ class TableSession:
         ]
         bounded = " AND ".join(conditions)
         return bounded if window.upper is not None else f"{bounded} OR {name} IS NULL"
+
+    def _bound(self, position: str, by_clock: WallClock) -> str:
+        """Return a position as SQL that the cursor column is compared with."""
+        if self.has_number_cursor:
+            return str(number_of(position, self.stream))
+        shown = self._show(as_utc(position), by_clock)
+        if self._cursor.column.type.kind is Kind.DATE:
+            return date_bound(shown, is_upper=by_clock is latest_wall_clock)
+        return self.driver.position_literal(self._cursor, shown)
 
     def _show(self, position: datetime, by_clock: WallClock) -> datetime:
         """Return a moment as the cursor column shows it.
@@ -152,27 +206,24 @@ class TableSession:
 
     @property
     def _has_naive_cursor(self) -> bool:
-        return bool(self.stream.capture.cursor_column) and self._cursor.column.type.kind is Kind.TIMESTAMP
+        kinds = {Kind.TIMESTAMP, Kind.DATE}
+        return bool(self.stream.capture.cursor_column) and self._cursor.column.type.kind in kinds
 
 
 def check_declared(stream: Stream, columns: tuple[SourceColumn, ...]) -> None:
     """Raise SourceMissing when the stream declares a column that the table does not have.
 
-    Raises ConfigurationError for a column that says when a row was changed and is no timestamp.
+    Raises ConfigurationError for a column that says when a row was changed and is of a type that cannot.
     """
-    by_path = {column.column.path: column.column for column in columns}
+    by_path = {column.column.path: column for column in columns}
     time_column = stream.capture.stamp
     for path in (*stream.keys, *filter(None, [time_column])):
         if path not in by_path:
             raise SourceMissing(
                 f"there is no column {path!r}", place=stream.place, remedy=f"choose from {', '.join(by_path)}"
             )
-    if time_column and (kind := by_path[time_column].type.kind) not in CURSOR_KINDS:
-        raise ConfigurationError(
-            f"cursor {time_column!r} is of type {kind}",
-            place=stream.place,
-            remedy="use a timestamp that every insert and update sets",
-        )
+    if time_column:
+        check_cursor(stream, by_path[time_column])
     names = [column.column.name for column in columns]
     contract = stream.contract.column_names() if stream.contract else []
     _refuse_unknown(stream, "types", "column", stream.types, by_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ from millrace.drivers.worker import Worker
 from millrace.sources.chunk import Chunk, Keys, ReadFacts, Selection, Source, Window
 from millrace.sources.found import FoundTable
 from millrace.sources.passes import find_keys_in
-from millrace.sources.position import not_in_future
 from millrace.sources.table_driver import Connect, TableDriver
 from millrace.sources.table_session import TableSession, check_declared
+
+LOOKS, BETWEEN_LOOKS_SECONDS = 10, 0.3
+"""How often a read by numbers looks whether earlier transactions have ended, before it goes on without."""
 
 
 class TableSource(Source):
@@ -37,9 +40,10 @@ class TableSource(Source):
     async def read(
         self, stream: Stream, target_columns: Sequence[Column], selection: Selection
     ) -> AsyncIterator[TableReading]:
+        open_session = self._open_settled if isinstance(selection, Window) else self._open_session
         with Worker(f"read-{stream.name}") as worker:
-            async with worker.within(self._open_session(stream, target_columns)) as session:
-                selection, note = not_in_future(selection, session.moment.read_at)
+            async with worker.within(open_session(stream, target_columns)) as session:
+                selection, note = session.fit(selection)
                 yield TableReading(session.facts(selection, note), session, selection, worker)
 
     @override
@@ -69,7 +73,8 @@ class TableSource(Source):
     ) -> tuple[str, tuple[Column, ...]]:
         def describe_only() -> tuple[str, tuple[Column, ...]]:
             with self._open_session(stream, target_columns) as session:
-                query = session.select(session.columns, session.condition(window))
+                fitted, _ = session.fit(window)
+                query = session.select(session.columns, session.condition(fitted))
                 return query, tuple(column.column for column in session.columns)
 
         with Worker(f"plan-{stream.name}") as worker:
@@ -87,6 +92,25 @@ class TableSource(Source):
 
         with Worker("find-tables") as worker:
             return await worker.run(find)
+
+    @contextmanager
+    def _open_settled(self, stream: Stream, target_columns: Sequence[Column]) -> Iterator[TableSession]:
+        """Open a session for a window.
+
+        If the cursor column holds numbers, an earlier snapshot tells the greatest one, and the session is opened when
+        the transactions that were open then have ended: they may have taken smaller numbers. It waits some seconds.
+        """
+        with self._open_session(stream, target_columns) as session:
+            if not session.has_number_cursor:
+                yield session
+                return
+            highest = session.find_highest()
+        for look in range(1, LOOKS + 1):
+            with self._open_session(stream, target_columns) as session:
+                if highest.is_settled(session.moment) or session.moment.unseen_because or look == LOOKS:
+                    yield session.with_highest(highest)
+                    return
+            time.sleep(BETWEEN_LOOKS_SECONDS)
 
     @contextmanager
     def _open_session(self, stream: Stream, target_columns: Sequence[Column]) -> Iterator[TableSession]:

@@ -13,10 +13,11 @@ from math import floor
 from typing import Any
 
 from millrace.base.naming import literal, quote
-from millrace.base.types import TIME_KINDS, Kind
+from millrace.base.types import Kind
 from millrace.lake.batch import Batch
 from millrace.warehouse.target import Target
 
+TIMESTAMPS = frozenset({Kind.TIMESTAMP, Kind.TIMESTAMP_UTC})
 MIDDLE_SHARE, OLDEST_SHARE = 0.5, 0.05
 
 
@@ -41,21 +42,30 @@ def measure_freshness(
 ) -> Freshness | None:
     """Measure the changed rows of a batch that was just applied.
 
-    Return None for a first load, a backfill, and a target whose cursor column is no time. ``position`` is where the
-    read before this one ended.
+    Return None for a first load, a backfill, and a target whose cursor column is no timestamp: a date tells no age.
+    ``position`` is where the read before this one ended.
     """
-    has_times = any(column.name == target.cursor_column and column.type.kind in TIME_KINDS for column in batch.columns)
-    if not has_times or not batch.written or position is None or batch.progress.position is None:
+    has_times = any(column.name == target.cursor_column and column.type.kind in TIMESTAMPS for column in batch.columns)
+    previous = None if position is None else _moment_of(position)
+    if not has_times or not batch.written or previous is None or batch.progress.position is None:
         return None
     with connection.cursor() as cursor:
         # Redshift gives whole seconds of a time, so that the position must be cut to them too.
-        since = floor(datetime.fromisoformat(position).timestamp())
+        since = floor(previous.timestamp())
         kinds = {column.name: column.type.kind for column in batch.columns}
         cursor.execute(_find_changed_times(target, kinds.get(target.cursor_column), since))
         stamped, silent, *times = cursor.fetchone()
     visible = batch.read_at.timestamp() + (visible_at - batch.begun_at).total_seconds()
     ages = [None if changed_at is None else round(max(visible - float(changed_at), 0.0), 3) for changed_at in times]
     return Freshness(stamped, silent, *ages)
+
+
+def _moment_of(position: str) -> datetime | None:
+    """Return the moment of a position; None: it was made by a cursor column of numbers, before another was declared."""
+    try:
+        return datetime.fromisoformat(position)
+    except ValueError:
+        return None
 
 
 def _find_changed_times(target: Target, kind: Kind | None, since: float) -> str:

@@ -8,5 +8,11 @@ SELECT
             CONVERT_TZ(transactions.trx_started, 'SYSTEM', '+00:00'),
             CONVERT_TZ(transactions.trx_started - INTERVAL 1 HOUR, 'SYSTEM', '+00:00') + INTERVAL 1 HOUR
         ) END
-    ) AS oldest_transaction
+    ) AS oldest_transaction,
+    MIN(
+        CASE WHEN transactions.trx_mysql_thread_id <> CONNECTION_ID() AND transactions.trx_is_read_only = 0 THEN LEAST(
+            CONVERT_TZ(transactions.trx_started, 'SYSTEM', '+00:00'),
+            CONVERT_TZ(transactions.trx_started - INTERVAL 1 HOUR, 'SYSTEM', '+00:00') + INTERVAL 1 HOUR
+        ) END
+    ) AS oldest_writer
 FROM information_schema.innodb_trx AS transactions

@@ -5,6 +5,7 @@
 -- does, from Postgres 18 on, a walsender, which may write as well and then has a transaction id.
 -- A subscription brings rows that were stamped when they were written on the server that it follows.
 -- A prepared transaction does not say when it began, but when it was prepared.
+-- Writers: without the transactions of other reads of Millrace, which say what they are by their application_name.
 -- A replica sees its own sessions, which do not write. It says until when it replayed the primary's commits; after a
 -- restart with nothing replayed yet, the checkpoint that it started from does.
 -- Zones: what this session was given, and what other roles are given in this database. What the client asked for
@@ -23,6 +24,16 @@ SELECT
         ),
         (SELECT min(prepared) FROM pg_catalog.pg_prepared_xacts WHERE database = current_database())
     ) END AS oldest_start,
+    CASE WHEN NOT pg_is_in_recovery() THEN (
+        SELECT min(activity.xact_start)
+        FROM pg_catalog.pg_stat_activity AS activity
+        WHERE
+            activity.datname = current_database()
+            AND activity.pid <> pg_backend_pid()
+            AND activity.backend_type IS DISTINCT FROM 'autovacuum worker'
+            AND NOT (activity.backend_type = 'walsender' AND activity.backend_xid IS NULL)
+            AND activity.application_name IS DISTINCT FROM 'millrace read'
+    ) END AS oldest_writer_start,
     CASE
         WHEN pg_is_in_recovery() THEN 'replica'
         WHEN NOT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') THEN 'not granted'

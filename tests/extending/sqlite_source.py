@@ -70,6 +70,10 @@ class SQLiteDriver(TableDriver):
         return SourceMoment(read_at)
 
     @override
+    def read_clock(self, connection: Any) -> datetime:
+        return datetime.now(UTC)
+
+    @override
     def describe_columns(
         self, connection: Any, stream: Stream, target_columns: Sequence[Column]
     ) -> tuple[SourceColumn, ...]:

@@ -183,7 +183,7 @@ def seen_of(engine: Engine, backend: str, start: str) -> tuple[bool, str]:
         f"{state} AS state, {start}::timestamptz AS xact_start)"
     )
     query = statement("postgres_open_transactions").replace("pg_catalog.pg_stat_activity", shown)
-    ((_, oldest_start, why_blind, _, _),) = engine.source(query)
+    ((_, oldest_start, _, why_blind, _, _),) = engine.source(query)
     return oldest_start is not None, why_blind
 
 
