@@ -140,6 +140,8 @@ def print_plans(plans: Sequence[StreamPlan]) -> None:
             continue
         if plan.span:
             out.print(escape_unprintable(plan.span))
+        if plan.note:
+            out.print(escape_unprintable(f"note: {plan.note}"))
         out.print(f"changes {escape_unprintable('; '.join(plan.changes)) or 'none'}")
         if plan.query:
             out.print("query", _sql(plan.query), sep="\n")

@@ -15,6 +15,7 @@ from millrace.declaration.find import find_pipeline
 from millrace.runs.changes import refuse_window, streams_of_log
 from millrace.runs.choose import ReadRequest, choose
 from millrace.runs.context import StreamContext
+from millrace.runs.unseen_changes import describe_unseen_changes
 from millrace.tasks.connections import open_landing, open_log, open_source, open_warehouse
 from millrace.tasks.failures import describe_error
 from millrace.tasks.policy import TASK_OPTIONS, artifact_key
@@ -46,6 +47,8 @@ class StreamPlan:
     """Why there is no plan: the run would be refused, or the stream is paused; '' if there is one."""
     is_paused: bool = False
     """Whether runs leave the stream out."""
+    note: str = ""
+    """What a person should know before the run."""
 
     @property
     def span(self) -> str:
@@ -96,7 +99,16 @@ async def plan_stream(pipeline: str, stream: str, read_request: ReadRequest) -> 
     target = f"{declared.target_schema}.{declared_stream.table}"
     lower, upper = read_plan.window.lower, read_plan.window.upper
     return StreamPlan(
-        stream, declared_stream.source, target, read_plan.kind, lower, upper, query, tuple(changes), tuple(statements)
+        stream,
+        declared_stream.source,
+        target,
+        read_plan.kind,
+        lower,
+        upper,
+        query,
+        tuple(changes),
+        tuple(statements),
+        note=describe_unseen_changes(declared_stream, columns),
     )
 
 
@@ -137,6 +149,7 @@ def _lines(plan: StreamPlan) -> Iterator[str]:
         yield escape_unprintable(plan.refusal)
         return
     yield plan.span
+    yield from filter(None, [plan.note])
     yield escape_unprintable(f"schema changes: {'; '.join(plan.changes) or 'none'}")
     yield from (escape_unprintable(text, keep="\n\t") for text in (plan.query, plan.load) if text)
 
@@ -149,6 +162,8 @@ def _paragraphs(plan: StreamPlan) -> Iterator[str]:
     if plan.reason:
         yield f"**Refused.** {escape_markdown(plan.reason)}"
         return
+    if plan.note:
+        yield f"**Note** {escape_markdown(plan.note)}"
     if plan.query:
         yield f"**Reads** {escape_markdown(plan.span)}"
         yield markdown_code_block(plan.query, "sql")

@@ -11,7 +11,7 @@ import polars as pl
 from millrace.base.errors import ConfigurationError, KeyViolation
 from millrace.base.naming import MESSAGE_ADDRESS, column_name
 from millrace.base.rejects import NO_KEY, reject_when, split_rejects
-from millrace.base.types import Column
+from millrace.base.types import Column, polars_type
 from millrace.contract.limits import Limits, reject_beyond_limits, widen_decimals
 from millrace.contract.masking import mask_chunk
 from millrace.contract.rules import reject_by_contract
@@ -50,9 +50,10 @@ class Fitting:
     def fit(self, chunk: Chunk) -> Chunk:
         """Mask and rewrite values as the stream declares, and convert them to types that must not change.
 
-        The schema policy ``quarantine`` says that the target's types must not. Raises KeyViolation when no row has the
-        key, SchemaConflict when there are more columns than a table takes.
+        The schema policy ``quarantine`` says that the target's types must not. Raises KeyViolation when no row of a
+        first load has the key, SchemaConflict when there are more columns than a table takes.
         """
+        chunk = self._add_missing_keys(chunk)
         self._require_key(chunk.frame)
         self.seen.add(chunk)
         chunk = mask_chunk(chunk, self._stream, self._mask_keys)
@@ -85,6 +86,15 @@ class Fitting:
         Rows that this batch reads again with these columns have the same values and hashes.
         """
         return tuple(self._columns.values())
+
+    def _add_missing_keys(self, chunk: Chunk) -> Chunk:
+        """Add the columns of the key that no row of the chunk has and the target has: they are NULL in all of them."""
+        known = {column.name: column for column in self._target_columns}
+        missing = [known[key] for key in self._keys if key in known and key not in chunk.frame.columns]
+        if not chunk.frame.height or not missing:
+            return chunk
+        nulls = [pl.lit(None, dtype=polars_type(column.type)).alias(column.name) for column in missing]
+        return replace(chunk, frame=chunk.frame.with_columns(nulls), columns=(*chunk.columns, *missing))
 
     def _reject_without_key(self, chunk: Chunk) -> Chunk:
         """Reject rows with a NULL in the key. Nothing else locates a row of a table."""

@@ -11,6 +11,7 @@ from millrace.base.errors import ConfigurationError
 from millrace.base.types import TIME_KINDS, Column
 from millrace.declaration.stream import Stream, is_at_or_below
 from millrace.sources.chunk import Chunk
+from millrace.sources.object_ids import is_object_id_cursor
 
 
 class SeenFields:
@@ -36,7 +37,7 @@ class SeenFields:
 
     def refuse_undated(self, columns: Sequence[Column]) -> None:
         """Raise ConfigurationError when the field that says when a row was changed holds no moments."""
-        time_field = self._stream.capture.stamp
+        time_field = "" if is_object_id_cursor(self._stream) else self._stream.capture.stamp
         for column in columns:
             if time_field and column.path == time_field and column.type.kind not in TIME_KINDS:
                 raise ConfigurationError(

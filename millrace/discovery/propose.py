@@ -25,6 +25,12 @@ _PERSONAL = re.compile(
     r"(^|_)(e_?mail|phone|mobile|fax|iban|bic|ssn|passport|tax_id|birth(day|date)?|dob|salary|password|passwd|pwd|secret|"
     r"token|api_key|card_number|credit_card|first_name|last_name|full_name|street|ip_address)(_|$)"
 )
+_APPENDED = re.compile(
+    r"(^|_)(logs?|events?|audits?|history|journal|ledger|entry|entries|messages?|clicks?|visits?|measurements?|readings?|"
+    r"transactions?|postings?)(_|$)"
+)
+"""Names of tables whose rows are seldom updated."""
+DOCUMENT_ID, OBJECT_ID = "_id", "objectId"
 
 
 _UNUSABLE = re.compile(r"[\x00-\x1f\x7f]")
@@ -128,12 +134,42 @@ def _with_capture(stream: ProposedStream, table: FoundTable, columns: Mapping[st
             notes=(*stream.notes, reason, *_zone_note(cursor), *filter(None, [note])),
         )
     large = table.rows > LARGE_ROWS or table.size_bytes > LARGE_BYTES
+    growing = _find_growing(stream, columns)
+    if growing and large and (evidence := _find_appended(table)):
+        reason = (
+            f"{growing} grows with every insert, and {evidence}: runs bring new rows, the sweep brings updates and "
+            "deletes. CHECK that rows are hardly ever updated"
+        )
+        return replace(
+            stream, capture=f"Incremental({as_python(growing)})", sweep="daily", notes=(*stream.notes, reason)
+        )
     warning = (
         "LARGE, and every run reads all of it: add a timestamp that every insert and update sets, with an index"
         if large
         else "no column says when a row was changed: every run reads all rows"
     )
-    return replace(stream, load="" if stream.key else "Replace()", notes=(*stream.notes, warning))
+    proposal = f'if rows are only inserted: Incremental({as_python(growing)}), sweep="daily"' if growing else ""
+    notes = (*stream.notes, warning, *filter(None, [proposal]))
+    return replace(stream, load="" if stream.key else "Replace()", notes=notes)
+
+
+def _find_growing(stream: ProposedStream, columns: Mapping[str, FoundColumn]) -> str:
+    """Return the key if the server, or its drivers, give it values that grow with every insert; else ''."""
+    found = columns.get(stream.key[0]) if len(stream.key) == 1 else None
+    if found is None:
+        return ""
+    is_object_id = found.name == DOCUMENT_ID and found.type_name == OBJECT_ID
+    return found.name if found.is_growing or is_object_id else ""
+
+
+def _find_appended(table: FoundTable) -> str:
+    """Return why the rows of a table are believed to be inserted only; '': nothing speaks for it."""
+    if table.update_triggers:
+        return ""
+    if _APPENDED.search(column_name(table.name)):
+        return "the name of the table speaks for inserts only"
+    set_by_inserts = [column.name for column in table.columns if column.is_set_by_inserts]
+    return f"the server sets {set_by_inserts[0]} at inserts only" if set_by_inserts else ""
 
 
 def _choose_cursor(table: FoundTable) -> tuple[FoundColumn | None, str]:

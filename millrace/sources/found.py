@@ -27,6 +27,8 @@ class FoundColumn:
     """Whether the server itself sets it when a row changes."""
     is_set_by_inserts: bool = False
     """Whether the server sets it when a row is inserted and nobody gives a value."""
+    is_growing: bool = False
+    """Whether the server gives it a number that grows with every insert."""
     fields: int = 0
     """Number of different names of fields within the documents of this field."""
 

@@ -34,7 +34,14 @@ from millrace.sources.mongo_collections import find_collections
 from millrace.sources.mongo_cursor import refuse_undated
 from millrace.sources.mongo_passes import WantedKeys
 from millrace.sources.mongo_queries import Query, declared_rows, keys_query, paths_of, projection_of, window_query
-from millrace.sources.mongo_values import AS_IT_WAS, DOCUMENT_KEY, Decoder, decode_documents
+from millrace.sources.mongo_values import AS_IT_WAS, Decoder, decode_documents
+from millrace.sources.object_ids import (
+    DOCUMENT_KEY,
+    OBJECT_ID_OVERLAP,
+    describe_timeless,
+    is_object_id_cursor,
+    timeless_query,
+)
 from millrace.sources.position import bounded_position, join_notes, not_in_future
 
 BATCH_DOCUMENTS = 20_000
@@ -69,7 +76,8 @@ class MongoSource(Source):
             await self._check_cursor(stream)
         selection, clock_note = not_in_future(selection, read.read_at)
         query = await _make_query(self.client, stream, selection)
-        yield MongoReading(replace(read, note=join_notes(clock_note, read.note)), self, stream, target_columns, query)
+        note = join_notes(clock_note, read.note, await self._describe_ids(stream, selection))
+        yield MongoReading(replace(read, note=note), self, stream, target_columns, query)
 
     @override
     async def find_existing(
@@ -134,6 +142,14 @@ class MongoSource(Source):
         source, concern = stream.reference, ReadConcern(_level(self.client))
         return self.client[source.schema].get_collection(source.name, read_concern=concern)
 
+    async def _describe_ids(self, stream: Stream, selection: Selection) -> str:
+        """Return a note about documents that a window by ObjectIds reads every time; '' if there are none."""
+        if not is_object_id_cursor(stream) or not selection.advances:
+            return ""
+        with mongo_errors(stream.place):
+            query = declared_rows(stream, timeless_query())
+            return describe_timeless(await self.collection(stream).count_documents(query, session=self.session))
+
     async def _check_cursor(self, stream: Stream) -> None:
         if not stream.capture.cursor_column:
             return
@@ -185,7 +201,9 @@ async def _begin(source: MongoSource, stream: Stream) -> ReadFacts:
             )
         hello = await source.ask_hello()
     read_at: datetime = hello["localTime"].replace(tzinfo=UTC)
-    overlap = max(DEFAULT_OVERLAP, stream.capture.overlap_time or DEFAULT_OVERLAP)
+    default = OBJECT_ID_OVERLAP if is_object_id_cursor(stream) else DEFAULT_OVERLAP
+    declared = stream.capture.overlap_time
+    overlap = max(DEFAULT_OVERLAP, default if declared is None else declared)
     shown_until, note = find_shown_until(hello, source.client)
     position, position_note = bounded_position(min(read_at, shown_until), overlap)
     location_columns = (column_name(DOCUMENT_KEY),)
@@ -237,6 +255,8 @@ async def _make_selection_query(client: MongoClient, stream: Stream, selection: 
     if isinstance(selection, Keys):
         return keys_query(stream, selection)
     asks_for_all = selection.lower is None or selection.upper is not None
+    if is_object_id_cursor(stream):
+        return window_query(stream, selection)
     return window_query(stream, selection, with_arrays=asks_for_all or not await _is_without_arrays(client, stream))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from millrace.base.types import BSON
 from millrace.sources.found import FoundColumn, FoundTable
-from millrace.sources.mongo_values import DOCUMENT_KEY
+from millrace.sources.object_ids import DOCUMENT_KEY
 
 SAMPLE_DOCUMENTS = 500
 """How many documents of each collection are looked at, unless more are asked for."""

@@ -6,14 +6,18 @@ from typing import Any
 
 from millrace.base.errors import ConfigurationError
 from millrace.declaration.stream import Stream
+from millrace.sources.object_ids import is_object_id_cursor
 
 SAMPLED_DOCUMENTS = 1_000
+OTHERWISE = "capture=Snapshot()"
+OTHERWISE_INSERTS = 'Incremental("_id") if documents are only inserted and have ObjectIds, or capture=Snapshot()'
 
 
 async def refuse_undated(collection: Any, session: Any, stream: Stream, place: str) -> None:
     """Raise ConfigurationError when documents have the cursor field, but none of the first ones has a date in it.
 
-    Every row would be rejected. ``collection`` and ``session`` (or None) are those of Motor.
+    An ObjectId in ``_id`` tells a time as well. Without any time, every row would be rejected. ``collection`` and
+    ``session`` (or None) are those of Motor.
     """
     path = stream.capture.cursor_column
     types = {"$group": {"_id": {"$type": f"${path}"}, "documents": {"$sum": 1}}}
@@ -24,9 +28,11 @@ async def refuse_undated(collection: Any, session: Any, stream: Stream, place: s
         async for counted_type in counted
         if counted_type["_id"] not in {"missing", "null", "undefined"}
     ]
-    if found and "date" not in found:
+    by_id = is_object_id_cursor(stream)
+    if found and "date" not in found and not (by_id and "objectId" in found):
         raise ConfigurationError(
             f"cursor {path!r} is of type {' and '.join(found)}",
             place=place,
-            remedy="use a field of type date that every insert and update sets",
+            remedy=f"use a field of type date that every insert and update sets, or "
+            f"{OTHERWISE if by_id else OTHERWISE_INSERTS}",
         )

@@ -20,7 +20,7 @@ from millrace.base.rejects import HEX
 from millrace.declaration.stream import Stream
 from millrace.sources.bson_values import EXACT_FLOAT_INTEGERS, REGEX_FLAGS
 from millrace.sources.chunk import Keys, Window
-from millrace.sources.mongo_values import DOCUMENT_KEY
+from millrace.sources.object_ids import DOCUMENT_KEY, is_object_id_cursor, object_id_query
 
 Query = dict[str, Any]
 
@@ -46,6 +46,8 @@ def window_query(stream: Stream, window: Window, *, with_arrays: bool = True) ->
     ``with_arrays`` asks for arrays as well, which takes a scan: an operator looks at the values in an array and not at
     the array.
     """
+    if is_object_id_cursor(stream):
+        return object_id_query(window)
     path = _plain(stream, stream.capture.cursor_column)
     conditions = {
         operator: datetime.fromisoformat(position)

@@ -22,6 +22,7 @@ from millrace.declaration.stream import Stream
 from millrace.sources.bson_values import TYPE_OF, find_converters
 from millrace.sources.chunk import Chunk
 from millrace.sources.documents import Documents
+from millrace.sources.object_ids import DOCUMENT_KEY, is_object_id_cursor
 
 OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_AUTO, uuid_representation=UuidRepresentation.STANDARD
@@ -34,7 +35,6 @@ EXTENDED_JSON = json_util.JSONOptions(
 """The form of rejected documents in the lake: every value can be read back as it was."""
 AS_IT_WAS = json_util.JSONOptions(datetime_conversion=DatetimeConversion.DATETIME_AUTO)
 """Options to read keys of rejected documents: binary values keep their subtype, also those of UUIDs."""
-DOCUMENT_KEY = "_id"
 SIZE_BYTES, SMALLEST_BYTES = 4, 5
 STRING = b"\x02"
 ID_BYTES = {b"\x01": 8, b"\x07": 12, b"\x09": 8, b"\x10": 4, b"\x12": 8, b"\x13": 16}
@@ -46,7 +46,7 @@ class Decoder:
 
     def __init__(self, stream: Stream, target_columns: Sequence[Column]) -> None:
         self._documents = Documents(stream, target_columns, TYPE_OF, find_converters)
-        if stream.capture.cursor_column:
+        if stream.capture.cursor_column and not is_object_id_cursor(stream):
             self._documents.declare(stream.capture.cursor_column, TIMESTAMP_UTC)
 
     def decode(self, raw: bytes) -> Chunk:

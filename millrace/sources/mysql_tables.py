@@ -78,4 +78,5 @@ def _column(name: str, column_type: str, default: str, extra: str) -> FoundColum
         data_type,
         is_set_by_updates=f"on update {_NOW}" in extra.lower(),
         is_set_by_inserts=_NOW in default.lower() or "now()" in default.lower(),
+        is_growing="auto_increment" in extra.lower(),
     )

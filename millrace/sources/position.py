@@ -34,7 +34,8 @@ class SourceMoment:
     oldest_start: datetime | None = None
     """When the oldest transaction began that was open then; None: no transaction was open."""
     oldest_writer_start: datetime | None = None
-    """The same without transactions that are known to write nothing, such as those of other reads of Millrace."""
+    """When the oldest open transaction began that may write: one of another read of Millrace does not. None: no
+    transaction that may write was open."""
     unseen_because: str = ""
     """Why open transactions cannot be seen; '': they can."""
     replayed_until: datetime | None = None

@@ -60,4 +60,11 @@ def _column(default: str, name: str, type_name: str, modifier: int, type_class: 
         data_type = from_postgres(type_name, modifier, type_class)
     except UnmappableType:
         data_type = None
-    return FoundColumn(name, type_name, data_type, can_be_text=True, is_set_by_inserts=bool(_NOW.search(default)))
+    return FoundColumn(
+        name,
+        type_name,
+        data_type,
+        can_be_text=True,
+        is_set_by_inserts=bool(_NOW.search(default)),
+        is_growing=default.startswith("nextval("),
+    )

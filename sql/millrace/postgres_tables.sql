@@ -21,13 +21,18 @@ SELECT
         ELSE pg_total_relation_size(class.oid)
     END,
     (
+        -- An identity column has no expression of its own.
         SELECT coalesce(json_agg(json_build_array(
-            attribute.attname, pg_get_expr(assigned.adbin, assigned.adrelid)
+            attribute.attname,
+            CASE WHEN attribute.attidentity <> '' THEN 'nextval()' ELSE pg_get_expr(assigned.adbin, assigned.adrelid) END
         )), '[]')
         FROM pg_catalog.pg_attribute AS attribute
-        JOIN pg_catalog.pg_attrdef AS assigned
+        LEFT JOIN pg_catalog.pg_attrdef AS assigned
             ON assigned.adrelid = attribute.attrelid AND assigned.adnum = attribute.attnum
-        WHERE attribute.attrelid = class.oid AND attribute.attgenerated = ''
+        WHERE
+            attribute.attrelid = class.oid
+            AND attribute.attgenerated = ''
+            AND (attribute.attidentity <> '' OR assigned.adbin IS NOT NULL)
     ),
     (
         SELECT coalesce(json_agg(json_build_array(index.indisprimary, names.columns)), '[]')

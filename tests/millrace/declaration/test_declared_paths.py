@@ -62,17 +62,17 @@ async def test_an_unknown_column_of_a_table_is_refused_and_by_a_plan_as_well(
 @pytest.mark.parametrize(
     ("capture", "told"),
     [
-        (Incremental("id"), "cursor 'id' is of type int64"),
         (Incremental("eMail"), "cursor 'eMail' is of type text"),
-        (Incremental("day"), "cursor 'day' is of type date"),
+        (Incremental("price"), "cursor 'price' is of type decimal"),
+        (Snapshot("day"), "cursor 'day' is of type date"),
         (Snapshot("id"), "cursor 'id' is of type int64"),
     ],
 )
 async def test_a_column_that_holds_no_moments_is_no_cursor_of_a_table(
     engine: Engine, capture: Incremental | Snapshot, told: str
 ) -> None:
-    engine.source('CREATE TABLE items (id bigint PRIMARY KEY, "eMail" text, day date)')
-    engine.source("INSERT INTO items VALUES (1, 'x', '2026-01-01')")
+    engine.source('CREATE TABLE items (id bigint PRIMARY KEY, "eMail" text, day date, price numeric(9, 2))')
+    engine.source("INSERT INTO items VALUES (1, 'x', '2026-01-01', 1.5)")
     stream = replace(ITEMS, capture=capture)
     with pytest.raises(ConfigurationError, match=f"{told}.*use a timestamp"):
         await engine.run(stream)
@@ -185,7 +185,7 @@ async def test_a_table_is_not_made_without_the_column_it_is_sorted_by(
 @pytest.mark.parametrize(
     ("cursor", "told"),
     [
-        ("_id", "cursor '_id' is of type objectId"),
+        ("by", "cursor 'by' is of type objectId"),
         ("n", "cursor 'n' is of type int"),
         ("who.at", "'who.at' is of type s"),
     ],
@@ -195,7 +195,9 @@ async def test_a_cursor_that_is_no_date_is_refused_in_one_line(
 ) -> None:
     stream, collection = papers
     undated = replace(stream, capture=Incremental(cursor))
-    documents = [{"_id": ObjectId(), "n": number, "who": {"at": "2026-01-01"}} for number in range(20)]
+    documents = [
+        {"_id": ObjectId(), "by": ObjectId(), "n": number, "who": {"at": "2026-01-01"}} for number in range(20)
+    ]
     collection.insert_many([*documents, {"_id": ObjectId(), "n": None}])
     for read_request in (ReadRequest(), ReadRequest("full")):
         with pytest.raises(ConfigurationError, match=f"{told}.*use a field of type date"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from bson import ObjectId
 from pymongo import MongoClient
 
 from local.stack import Stack
-from millrace import Pipeline, Snapshot, Stream
+from millrace import Incremental, Pipeline, Snapshot, Stream
 from millrace.base.errors import ConfigurationError
 from millrace.declaration.consent import Consent
 from millrace.declaration.find import find_pipeline
@@ -161,6 +162,7 @@ async def test_a_database_of_mongodb(on_redshift: Together, mongo_database: str,
         streams = by_name(pipeline)
         assert sorted(streams) == ["Accounts", "mixed", "orders", "users"]
         assert streams["orders"].capture.cursor_column == "updatedAt"
+        assert path.read_text().count('if rows are only inserted: Incremental("_id"), sweep="daily"') == 2
         assert list(streams["Accounts"].types) == ["tiers"]
         assert "# tiers has 180 different fields or more, so it stays a document" in path.read_text()
         assert "# NOT READ: it has no documents" in path.read_text()
@@ -174,6 +176,38 @@ async def test_a_database_of_mongodb(on_redshift: Together, mongo_database: str,
         assert count_rows(engine, pipeline, sound) == {"Accounts": 20, "orders": 8, "users": 19}
         results = await on_redshift.run(pipeline, *sound, read_request=SWEEP)
         assert {name: one.loaded for name, one in results.items() if one.loaded} == {}
+
+
+APPENDED = """
+    CREATE TABLE clicks (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body text);
+    CREATE TABLE sales (id serial PRIMARY KEY, made timestamptz DEFAULT now());
+    CREATE TABLE names (id serial PRIMARY KEY, body text);
+    CREATE TABLE touched_log (id serial PRIMARY KEY, body text);
+    CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+    CREATE TRIGGER touch BEFORE UPDATE ON touched_log FOR EACH ROW EXECUTE FUNCTION touch();
+    CREATE TABLE codes_log (id int PRIMARY KEY);
+"""
+
+
+async def test_a_large_table_that_only_grows_is_read_by_its_number(engine: Engine, tmp_path: Path) -> None:
+    engine.source(APPENDED)
+    found = await find(engine, "postgres:public.*")
+    small = {one.name: one for one in propose_streams(parse_reference("postgres:public.*"), found)}
+    assert {one.capture for one in small.values()} == {"Snapshot()"}
+    proposal = 'if rows are only inserted: Incremental("id"), sweep="daily"'
+    assert {name for name, one in small.items() if proposal in one.notes} == {"clicks", "names", "sales", "touched_log"}
+    large = [replace(table, rows=6_000_000) for table in found]
+    proposed = propose_streams(parse_reference("postgres:public.*"), large)
+    by_number = {one.name: one for one in proposed if one.capture == 'Incremental("id")'}
+    assert {name: one.sweep for name, one in by_number.items()} == {"clicks": "daily", "sales": "daily"}
+    reasons = {name: one.notes[-1] for name, one in by_number.items()}
+    assert "the name of the table speaks for inserts only" in reasons["clicks"]
+    assert "the server sets made at inserts only" in reasons["sales"]
+    assert all("CHECK that rows are hardly ever updated" in reason for reason in reasons.values())
+    path = tmp_path / "shop.py"
+    path.write_text(write_file("shop", "millrace init", [parse_reference("postgres:public.*")], proposed))
+    assert_formatted(path)
+    assert by_name(find_pipeline(f"{path}:pipeline"))["clicks"].capture == Incremental("id")
 
 
 async def test_a_later_init_adds_what_is_new(on_redshift: Together, tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ async def test_a_short_transaction_is_waited_for(entries: Ledger, monkeypatch: p
             waits.append(seconds)
             late.commit()
 
-        monkeypatch.setattr(tables.time, "sleep", commit)
+        monkeypatch.setattr("millrace.sources.tables.time.sleep", commit)
         assert counts(await engine.run(stream)) == {"read": 2, "inserted": 2}
     assert waits
     assert position(engine) == "id=2"
