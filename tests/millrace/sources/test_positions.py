@@ -180,7 +180,7 @@ def seen_of(engine: Engine, backend: str, start: str) -> tuple[bool, str]:
     kind, transaction, state = backend.rsplit(", ", 2)
     shown = (
         f"(SELECT 0 AS pid, current_database() AS datname, {kind} AS backend_type, {transaction}::xid AS backend_xid, "
-        f"{state} AS state, {start}::timestamptz AS xact_start)"
+        f"{state} AS state, {start}::timestamptz AS xact_start, ''::text AS application_name)"
     )
     query = statement("postgres_open_transactions").replace("pg_catalog.pg_stat_activity", shown)
     ((_, oldest_start, _, why_blind, _, _),) = engine.source(query)
