@@ -122,7 +122,8 @@ ODD = {
     "standard_conforming_strings": "off", "backslash_quote": "'on'", "array_nulls": "off",
     "transform_null_equals": "on", "quote_all_identifiers": "on", "gin_fuzzy_search_limit": "1", "row_security": "on",
     "statement_timeout": "'9h'", "lock_timeout": "'9h'", "idle_in_transaction_session_timeout": "'9h'",
-    "idle_session_timeout": "'9h'", "transaction_timeout": "'9h'", "tcp_user_timeout": "'9h'", "application_name": "'x'",
+    "idle_session_timeout": "'9h'", "transaction_timeout": "'9h'", "tcp_user_timeout": "'9h'",
+    "application_name": "'x'",
 }  # fmt: skip
 
 
