@@ -23,7 +23,7 @@ _FIRST_TUPLE = 6
 
 
 @dataclass(frozen=True)
-class Relation:
+class LoggedTable:
     """A table as a session of the log announces it before its first change."""
 
     number: int
@@ -55,7 +55,7 @@ class KeyDecoder:
 
     def __init__(self, keys: Mapping[int, Sequence[str]]) -> None:
         self._keys = keys
-        self._relations: dict[int, Relation] = {}
+        self._relations: dict[int, LoggedTable] = {}
 
     def decode(self, messages: pl.DataFrame) -> DecodedBlock:
         """Decode messages, of which ``xid`` is the transaction and ``data`` the bytes."""
@@ -78,7 +78,7 @@ class KeyDecoder:
             pl.concat(unreadable) if unreadable else truncated.clear(),
         )
 
-    def _split(self, tagged: pl.DataFrame, changes: pl.DataFrame) -> list[tuple[Relation, pl.DataFrame]]:
+    def _split(self, tagged: pl.DataFrame, changes: pl.DataFrame) -> list[tuple[LoggedTable, pl.DataFrame]]:
         """Split changes by relation, and by the form that the relation had: it is announced again when it changes."""
         parts = []
         announced = tagged.filter(pl.col("kind") == _RELATION).select("sequence", "data").rows()
@@ -123,7 +123,7 @@ def _decode_truncates(messages: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, schema={"xid": pl.Int64, "relation": pl.Int64}, orient="row")
 
 
-def _parse_relation(data: bytes) -> Relation:
+def _parse_relation(data: bytes) -> LoggedTable:
     """Parse the announcement of a relation: number, schema, name, identity, and for each column flags, name, type."""
     _, rest = data[5:].split(b"\0", 1)
     _, rest = rest.split(b"\0", 1)
@@ -132,10 +132,10 @@ def _parse_relation(data: bytes) -> Relation:
         name, rest = rest[1:].split(b"\0", 1)
         names.append(name.decode())
         rest = rest[8:]
-    return Relation(int.from_bytes(data[1:5], "big"), tuple(names))
+    return LoggedTable(int.from_bytes(data[1:5], "big"), tuple(names))
 
 
-def _decode_keys(changes: pl.DataFrame, relation: Relation, keys: Mapping[int, Sequence[str]]) -> pl.DataFrame:
+def _decode_keys(changes: pl.DataFrame, relation: LoggedTable, keys: Mapping[int, Sequence[str]]) -> pl.DataFrame:
     """Return every key that a change of a relation names: of an update that changes it, the old one and the new one."""
     wanted = [relation.columns.index(key) for key in keys[relation.number]]
     tagged = changes.with_columns(_byte(pl.lit(5)).alias("tuple"), pl.lit(_FIRST_TUPLE, pl.Int64).alias("at"))

@@ -117,9 +117,10 @@ class LakeLeases:
 
 def make_busy(holder: str, held_until: datetime | None, pipeline: str, stream: str) -> StreamBusy:
     """Return the error of a run that wants a stream that another one holds."""
-    until = f" until {held_until:%H:%M:%S} UTC, and longer if it goes on" if held_until else ""
     return StreamBusy(
-        f"{holder} holds the stream{until}",
+        f"{holder} holds the stream until {held_until:%H:%M:%S} UTC, and longer if it goes on"
+        if held_until
+        else f"{holder} holds the stream",
         place=f"stream {pipeline}.{stream}",
         remedy="wait for that run, or for the lease to end if it is dead",
     )
