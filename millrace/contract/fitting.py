@@ -20,7 +20,7 @@ from millrace.contract.target_fit import fit_to_target
 from millrace.declaration.captures import rejects_changes
 from millrace.declaration.contract_rules import is_row_by_row
 from millrace.declaration.stream import Stream
-from millrace.declaration.width import refuse_too_many_columns
+from millrace.declaration.width import refuse_fields_as_data, refuse_too_many_columns
 from millrace.sources.chunk import Chunk
 
 
@@ -66,6 +66,7 @@ class Fitting:
         chunk = Chunk(*widen_decimals(chunk.frame, chunk.columns, self._limits), chunk.rejected)
         self._columns = {column.name: column for column in chunk.columns} | self._columns
         refuse_too_many_columns(self._stream, [column.path for column in self._columns.values()])
+        self._refuse_fields_as_data()
         return chunk
 
     def accept(self, chunk: Chunk) -> tuple[pl.DataFrame, tuple[Column, ...], pl.DataFrame]:
@@ -95,6 +96,11 @@ class Fitting:
             return chunk
         nulls = [pl.lit(None, dtype=polars_type(column.type)).alias(column.name) for column in missing]
         return replace(chunk, frame=chunk.frame.with_columns(nulls), columns=(*chunk.columns, *missing))
+
+    def _refuse_fields_as_data(self) -> None:
+        if self._stream.is_of_documents:
+            held = {column.name for column in self._target_columns}
+            refuse_fields_as_data(self._stream, [c.path for name, c in self._columns.items() if name not in held])
 
     def _reject_without_key(self, chunk: Chunk) -> Chunk:
         """Reject rows with a NULL in the key. Nothing else locates a row of a table."""

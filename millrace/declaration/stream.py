@@ -15,7 +15,7 @@ from millrace.base.naming import check_name, column_name
 from millrace.base.types import DataType, Kind, is_declarable
 from millrace.base.zones import check_zone
 from millrace.declaration.captures import AnyCapture, DeletePolicy, Problem, Reconcile, SchemaPolicy
-from millrace.declaration.checks import Count, Names, Share, Text, check_distinct, check_fields
+from millrace.declaration.checks import Count, Names, PositiveCount, Share, Text, check_distinct, check_fields
 from millrace.declaration.contract_rules import check_contract
 from millrace.declaration.load_mode_base import LoadMode
 from millrace.declaration.load_modes import Merge
@@ -23,7 +23,7 @@ from millrace.declaration.masks import Mask
 from millrace.declaration.schedule import check_schedule
 from millrace.declaration.source_kinds import SourceReference
 
-_STEP = re.compile(r"(?<!\\)\.")
+STEP = re.compile(r"(?<!\\)\.")
 """Between two fields of a path; a dot within a field's name is written with a backslash before it."""
 
 
@@ -54,6 +54,9 @@ class Stream:
     this or ``max_rejects`` is 0."""
     flatten_depth: Count = 2
     """How many levels of embedded documents become columns; deeper ones stay documents."""
+    max_new_columns: PositiveCount = 200
+    """The most columns that the fields within one document may add to the target in a run: beyond it, the names of the
+    fields are probably data (ids, dates), and the run fails and names the document."""
     sweep: str = ""
     """When source and target are compared as a whole: '' (on demand only), ``every run``, ``daily``, or a cron
     expression (UTC)."""
@@ -153,7 +156,7 @@ class Stream:
         place = f"stream {self.name}"
         check_distinct(map(column_name, self.keys), "key column", place)
         for path in self.columns if self.is_of_documents else ():
-            if len(_STEP.split(path)) > 1:
+            if len(STEP.split(path)) > 1:
                 raise ConfigurationError(
                     f"columns names {path!r}, which is a field within another one",
                     place=place,
@@ -181,7 +184,7 @@ class Stream:
     def _check_depth(self, path: str) -> None:
         """Check that a type is declared for a field that becomes a column."""
         place = f"stream {self.name}"
-        if len(_STEP.split(path)) > self.flatten_depth + 1:
+        if len(STEP.split(path)) > self.flatten_depth + 1:
             raise ConfigurationError(
                 f"field {path!r} lies deeper than flatten_depth={self.flatten_depth} opens documents",
                 place=place,
@@ -220,7 +223,7 @@ class Stream:
 
     def selects(self, path: str) -> bool:
         """Return whether a column, or field, may be replicated: it is among ``columns``, if any are named."""
-        first = path if not self.is_of_documents else _STEP.split(path)[0]
+        first = path if not self.is_of_documents else STEP.split(path)[0]
         return not self.columns or first in self.columns
 
     @property

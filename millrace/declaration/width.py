@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection
 
 from millrace.base.errors import SchemaConflict
-from millrace.declaration.stream import Stream
+from millrace.declaration.stream import STEP, Stream
 
 TABLE_COLUMNS, MAX_ADDED_COLUMNS = 1_600, 12
 """Most columns of a table of Redshift or Postgres, and how many of them Millrace may add (hash, versions, marks)."""
@@ -16,6 +16,20 @@ WIDTH_REMEDY = (
     "keep a document with ever new fields whole (types={'<its path>': DOCUMENT}), lower flatten_depth, or leave fields "
     "out (omitted)"
 )
+
+
+def refuse_fields_as_data(stream: Stream, new_paths: Collection[str]) -> None:
+    """Raise SchemaConflict if the fields within one document are more new columns than the stream allows."""
+    documents = Counter(path[: steps[-1].start()] for path in new_paths if (steps := list(STEP.finditer(path))))
+    document, columns = next(iter(documents.most_common(1)), ("", 0))
+    if columns <= stream.max_new_columns:
+        return
+    raise SchemaConflict(
+        f"the fields of {document!r} would become {columns:,} new columns or more, and {stream.max_new_columns:,} are "
+        "allowed",
+        place=stream.place,
+        remedy=f"keep it whole (types={{{document!r}: DOCUMENT}}), or raise max_new_columns",
+    )
 
 
 def refuse_too_many_columns(stream: Stream, paths: Collection[str]) -> None:

@@ -18,7 +18,7 @@ from tests.millrace.sources.test_shape_of_fields import YESTERDAY
 from tests.support.engine import Engine
 from tests.support.queue_messages import LATER, collect
 
-ORDERS = Stream("orders", "sqs/orders", "id", Queue(), load=Merge())
+ORDERS = Stream("orders", "sqs/orders", "id", Queue(), load=Merge(), max_new_columns=MAX_COLUMNS)
 TOLD = r"stream orders \(sqs/orders\): .*different fields.*types=.*flatten_depth.*omitted"
 
 
@@ -49,6 +49,29 @@ async def test_ever_new_fields_are_refused_before_they_fill_the_memory(engine: E
         await engine.run(ORDERS)
     result = await engine.run(replace(ORDERS, types={"counts": DOCUMENT}))
     assert result and result.inserted == 5_000
+
+
+async def test_fields_that_are_data_are_refused_before_they_become_columns(engine: Engine, mongo_database: str) -> None:
+    """The document is named, also where it lies in another one. Fields at the first level have no such limit."""
+    papers = Stream("papers", f"mongo:{mongo_database}.papers", "_id", Incremental("changed"), max_new_columns=20)
+    wide = {f"f{number}": 1 for number in range(30)}
+    with MongoClient[dict[str, Any]](engine.mongo_url) as client:
+        collection = client[mongo_database]["papers"]
+        collection.insert_many(
+            [{"_id": n, "changed": YESTERDAY, "by": {"day": {f"d{n}": 1}}, **wide} for n in range(20)]
+        )
+        assert await engine.run(papers)
+        collection.insert_many([{"_id": n, "changed": YESTERDAY, "by": {"day": {f"d{n}": 1}}} for n in range(20, 40)])
+        assert await engine.run(papers, ReadRequest("full"))
+        collection.insert_many([{"_id": n, "changed": YESTERDAY, "by": {"day": {f"d{n}": 1}}} for n in range(40, 61)])
+        told = r"'by\.day' would become 21 new columns or more, and 20 are allowed.*types={'by\.day': DOCUMENT}"
+        for mode in ("full", "sweep"):
+            with pytest.raises(SchemaConflict, match=told):
+                await engine.run(papers, ReadRequest(mode))
+        assert await engine.run(replace(papers, max_new_columns=21), ReadRequest("full"))
+        whole = replace(papers, name="whole", types={"by": DOCUMENT})
+        result = await engine.run(whole)
+    assert result and result.inserted == 61
 
 
 @pytest.mark.parametrize("narrower", [{"flatten_depth": 0}, {"omitted": ["counts"]}], ids=str)
