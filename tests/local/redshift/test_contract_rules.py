@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import psycopg2
@@ -114,6 +115,13 @@ def test_a_decimal_of_19_digits_overflows(redshift: Any) -> None:
     redshift.refusal("INSERT INTO t (c) VALUES (99999999999999999.99)")
     redshift.run("ALTER TABLE t ADD COLUMN d DECIMAL(19, 0)")
     redshift.refusal("INSERT INTO t (d) VALUES (9999999999999999999)")
+
+
+def test_an_interval_may_be_a_microsecond(redshift: Any) -> None:
+    """Interval literals: the quantity may be a fraction."""
+    redshift.run("CREATE TABLE t (a TIMESTAMP)", "INSERT INTO t VALUES ('2024-01-01 00:00:00')")
+    (found,) = redshift.run("SELECT (a + INTERVAL '0.000001 seconds')::VARCHAR, a - INTERVAL '0.000001 seconds' FROM t")
+    assert found == ("2024-01-01 00:00:00.000001", datetime(2023, 12, 31, 23, 59, 59, 999_999))
 
 
 @pytest.mark.parametrize("design", ["DISTKEY (a)", "SORTKEY (b, a)", "DISTKEY (b) COMPOUND SORTKEY (a)"])
