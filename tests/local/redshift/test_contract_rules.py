@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 import psycopg2
@@ -120,8 +119,9 @@ def test_a_decimal_of_19_digits_overflows(redshift: Any) -> None:
 def test_an_interval_may_be_a_microsecond(redshift: Any) -> None:
     """Interval literals: the quantity may be a fraction."""
     redshift.run("CREATE TABLE t (a TIMESTAMP)", "INSERT INTO t VALUES ('2024-01-01 00:00:00')")
-    (found,) = redshift.run("SELECT (a + INTERVAL '0.000001 seconds')::VARCHAR, a - INTERVAL '0.000001 seconds' FROM t")
-    assert found == ("2024-01-01 00:00:00.000001", datetime(2023, 12, 31, 23, 59, 59, 999_999))
+    step = "INTERVAL '0.000001 seconds'"
+    (found,) = redshift.run(f"SELECT (a + {step})::VARCHAR, (a - {step})::VARCHAR FROM t")
+    assert found == ("2024-01-01 00:00:00.000001", "2023-12-31 23:59:59.999999")
 
 
 @pytest.mark.parametrize("design", ["DISTKEY (a)", "SORTKEY (b, a)", "DISTKEY (b) COMPOUND SORTKEY (a)"])
