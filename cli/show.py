@@ -142,6 +142,8 @@ def print_plans(plans: Sequence[StreamPlan]) -> None:
             out.print(escape_unprintable(plan.span))
         if plan.note:
             out.print(escape_unprintable(f"note: {plan.note}"))
+        if plan.sample:
+            out.print(escape_unprintable(f"sample {plan.sample}"))
         out.print(f"changes {escape_unprintable('; '.join(plan.changes)) or 'none'}")
         if plan.query:
             out.print("query", _sql(plan.query), sep="\n")

@@ -12,13 +12,18 @@ from prefect.artifacts import acreate_markdown_artifact
 from millrace import Model, Pipeline, Stream
 from millrace.base.escaping import escape_markdown, escape_unprintable, markdown_code_block
 from millrace.declaration.find import find_pipeline
+from millrace.declaration.lines import find_line
 from millrace.runs.changes import refuse_window, streams_of_log
 from millrace.runs.choose import ReadRequest, choose
 from millrace.runs.context import StreamContext
+from millrace.runs.sample import Sample, take_sample
 from millrace.runs.unseen_changes import describe_unseen_changes
 from millrace.tasks.connections import open_landing, open_log, open_source, open_warehouse
 from millrace.tasks.failures import describe_error
 from millrace.tasks.policy import TASK_OPTIONS, artifact_key
+
+UNSAMPLED = {"log", "replay"}
+"""Kinds of batches whose rows are not those of a window."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,10 @@ class StreamPlan:
     """Whether runs leave the stream out."""
     note: str = ""
     """What a person should know before the run."""
+    sample: Sample | None = None
+    """What a run would reject of the first rows; None: no row was read."""
+    declared_at: str = ""
+    """``file, line n`` of the declaration that would be refused, in a file of one's own; '' otherwise."""
 
     @property
     def span(self) -> str:
@@ -63,7 +72,8 @@ class StreamPlan:
     @property
     def refusal(self) -> str:
         """Why there is no plan, for people; '' if there is one."""
-        return self.reason if self.is_paused or not self.reason else f"refused: {self.reason}"
+        declared_at = f" (declared at {self.declared_at})" if self.declared_at else ""
+        return self.reason if self.is_paused or not self.reason else f"refused: {self.reason}{declared_at}"
 
 
 def make_paused_plan(pipeline: Pipeline, stream: Stream, reason: str) -> StreamPlan:
@@ -79,7 +89,19 @@ def make_refused_plan(pipeline: Pipeline, member: Stream | Model, error: Excepti
         if isinstance(member, Stream)
         else (", ".join(member.inputs), pipeline.target_model_schema, member.name)
     )
-    return StreamPlan(member.name, source, f"{schema}.{table}", "", None, None, "", (), (), describe_error(error))
+    return StreamPlan(
+        member.name,
+        source,
+        f"{schema}.{table}",
+        "",
+        None,
+        None,
+        "",
+        (),
+        (),
+        describe_error(error),
+        declared_at=find_line(pipeline.path, member.name),
+    )
 
 
 @task(name="plan", task_run_name="plan {stream}", **TASK_OPTIONS)
@@ -95,6 +117,7 @@ async def plan_stream(pipeline: str, stream: str, read_request: ReadRequest) -> 
             await _check_log(context, read_request)
         read_plan = await choose(context, read_request)
         query, columns = await source.plan(declared_stream, await context.find_target_columns(), read_plan.window)
+        sample = None if read_plan.kind in UNSAMPLED else await take_sample(context, read_plan.window)
     changes, statements = await asyncio.to_thread(warehouse.plan, declared, declared_stream, columns)
     target = f"{declared.target_schema}.{declared_stream.table}"
     lower, upper = read_plan.window.lower, read_plan.window.upper
@@ -109,6 +132,7 @@ async def plan_stream(pipeline: str, stream: str, read_request: ReadRequest) -> 
         tuple(changes),
         tuple(statements),
         note=describe_unseen_changes(declared_stream, columns),
+        sample=sample,
     )
 
 
@@ -150,6 +174,8 @@ def _lines(plan: StreamPlan) -> Iterator[str]:
         return
     yield plan.span
     yield from filter(None, [plan.note])
+    if plan.sample:
+        yield escape_unprintable(f"sample: {plan.sample}")
     yield escape_unprintable(f"schema changes: {'; '.join(plan.changes) or 'none'}")
     yield from (escape_unprintable(text, keep="\n\t") for text in (plan.query, plan.load) if text)
 
@@ -160,13 +186,15 @@ def _paragraphs(plan: StreamPlan) -> Iterator[str]:
         yield f"**Left out.** {escape_markdown(plan.reason)}"
         return
     if plan.reason:
-        yield f"**Refused.** {escape_markdown(plan.reason)}"
+        yield f"**Refused.** {escape_markdown(plan.refusal.removeprefix('refused: '))}"
         return
     if plan.note:
         yield f"**Note** {escape_markdown(plan.note)}"
     if plan.query:
         yield f"**Reads** {escape_markdown(plan.span)}"
         yield markdown_code_block(plan.query, "sql")
+    if plan.sample:
+        yield f"**Sample** {escape_markdown(str(plan.sample))}"
     yield "**Schema changes** " + ("; ".join(map(escape_markdown, plan.changes)) or "none")
     if plan.statements:
         yield "**Load**"

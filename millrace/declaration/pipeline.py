@@ -103,13 +103,18 @@ class Pipeline:
     def with_path(self, path: str) -> Pipeline:
         """Return this pipeline as one that commands name by the path of its file."""
         pipeline = copy(self)
-        object.__setattr__(pipeline, "_path", shlex.quote(path))
+        object.__setattr__(pipeline, "_path", path)
         return pipeline
+
+    @property
+    def path(self) -> str:
+        """The file or module by which it was found (``shop.py:pipeline``); '': it ships, or a program gave it."""
+        return self._path
 
     @property
     def cli_name(self) -> str:
         """How commands name this pipeline: by its name, or by the path of its file."""
-        return self._path or self.name
+        return shlex.quote(self._path) if self._path else self.name
 
     @property
     def target_schema(self) -> str:
