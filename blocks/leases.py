@@ -43,10 +43,15 @@ def refuse_place(setting: str, where: str) -> ConfigurationError:
 
 def choose_keeper(kept_in: KeptIn, url: URL, objects: ChangingObjects) -> Callable[[OpenSession, Dialect], Keeper]:
     """Return what makes the keeper of the leases of the warehouse at a URL. ``objects`` are those of the lake."""
-    address = f"{url.host}:{url.port}/{url.database}"
+    address = make_address(url)
     if kept_in == "lake":
         return partial(LakeKeeper.of, objects=objects, address=address)
     return partial(WarehouseKeeper, lake=LakeLeases(objects, prefix_of(address)))
+
+
+def make_address(url: URL) -> str:
+    """Return by what the lake tells warehouses apart: host, port and database."""
+    return f"{url.host}:{url.port}/{url.database}"
 
 
 def _is_serverless(url: URL) -> bool:

@@ -8,7 +8,8 @@ of the store: of its answers, and of the moment at which the object was written
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
@@ -92,10 +93,29 @@ class LakeLeases:
 
         self._change(pipeline, stream, change)
 
+    @contextmanager
+    def take_out(self, pipeline: str, stream: str, holder: str) -> Iterator[int]:
+        """Hold the lease while it is taken elsewhere, and yield its token. Raises StreamBusy.
+
+        A run that takes it here later is told by ``loading`` that the ledger may have changed.
+        """
+        taken = self.take(pipeline, stream, holder)
+        try:
+            self.begin_load(pipeline, stream, taken.token, "")
+            yield taken.token
+        finally:
+            self.extend(pipeline, stream, taken.token, seconds=0)
+
     def find(self, pipeline: str, stream: str) -> LakeLease:
         """Return the lease as it is; with the token 0 if there is none."""
         found = self.objects.find_version(self._key(pipeline, stream))
         return _read(found) if found else LakeLease()
+
+    def find_holder(self, pipeline: str, stream: str) -> str | None:
+        """Return who holds the lease now; None if nobody does."""
+        found = self.objects.find_version(self._key(pipeline, stream))
+        lease = _read(found) if found else LakeLease()
+        return lease.holder if _find_end(found, lease) else None
 
     def _change(self, pipeline: str, stream: str, change: Change) -> LakeLease:
         key = self._key(pipeline, stream)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 import orjson
 import psycopg2
@@ -19,7 +19,7 @@ from local.mysql import connect as connect_mysql
 from local.stack import WAREHOUSE_IAM_ROLE, Stack
 from millrace import Pipeline, Stream
 from millrace.base.naming import quote
-from millrace.blocks.leases import choose_keeper
+from millrace.blocks.leases import choose_keeper, make_address
 from millrace.blocks.mysql import mysql_connector
 from millrace.blocks.sql import driver_of, opener, warehouse_connector
 from millrace.blocks.store import BucketStore
@@ -54,7 +54,7 @@ PIPELINE = "engine"
 
 WAREHOUSE_URL = make_url("redshift+psycopg2://test:5439/test")
 """Under which the lake keeps leases: each test has a lake of its own, with one warehouse."""
-
+WAREHOUSE_ADDRESS = make_address(WAREHOUSE_URL)
 PUBLICATION = "millrace_engine"
 """Name of the publication that tests of change logs create in their source."""
 
@@ -130,7 +130,7 @@ class Engine:
         """Sweep into the lake; the batch is also kept in ``batches``."""
         return await self._leased(stream, sweep)
 
-    def with_leases_in(self, kept_in: KeptIn) -> Engine:
+    def with_leases_in(self, kept_in: KeptIn) -> Self:
         """The same engine, whose leases and states are kept in the warehouse or in the lake."""
         old = self.warehouse
         make_keeper = choose_keeper(kept_in, WAREHOUSE_URL, self.store)  # type: ignore[arg-type]  # a BucketStore

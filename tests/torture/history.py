@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import get_args
 from unittest.mock import patch
 
 from bson import json_util
@@ -22,8 +23,13 @@ from millrace.base.errors import (
 )
 from millrace.declaration.consent import NO_CONSENT, Consent
 from millrace.lake.batch import Batch
+from millrace.lake.lease import LakeLeases
 from millrace.lake.manifest import read_manifest
+from millrace.runs.choose import Mode, ReadRequest
 from millrace.warehouse import apply
+from millrace.warehouse.keepers.keeper import KeptIn
+from millrace.warehouse.keepers.lake_keeper import prefix_of
+from tests.support.engine import WAREHOUSE_ADDRESS
 from tests.torture.crash import Killed
 from tests.torture.judge import Divergence, Judge, Kind, Truth
 from tests.torture.places import FIRST_HOLDER, Places, TrappedEngine
@@ -55,7 +61,9 @@ class History:
     def __init__(self, places: Places, setting: Setting, name: str) -> None:
         self.setting = setting
         zone = "" if setting.is_zone_declared else setting.zone
-        self.engine = replace(places.engine(setting.warehouse, zone, is_pooled=setting.is_pooled), consent=FULL_CONSENT)
+        engine = replace(places.engine(setting.warehouse, zone, is_pooled=setting.is_pooled), consent=FULL_CONSENT)
+        self._engines = {place: engine.with_leases_in(place) for place in get_args(KeptIn)}
+        self.engine = self._engines["warehouse" if setting.leases == "warehouse" else "lake"]
         self.source = source_of(places, setting, name)
         self.unseen: set[Key] = set()
         self.rejected: set[Key] = set()
@@ -63,7 +71,8 @@ class History:
         self.transactions: list[Transaction] = []
         self.stale: list[Stale] = []
         clock = self.engine.warehouse.dialect.clock
-        self.view = WarehouseView(self.engine.connect_plainly, clock, name, self.source.keys)
+        lake = LakeLeases(places.lake, prefix_of(WAREHOUSE_ADDRESS))
+        self.view = WarehouseView(self.engine.connect_plainly, clock, name, self.source.keys, lake)
         self.was_rehashed = False
         self._open_rejects = 0
         self._lines: list[Line] = []
@@ -103,6 +112,12 @@ class History:
     def delivered_columns(self) -> set[str]:
         """Paths that the target has columns for."""
         return set(self._seen.columns)
+
+    def move_leases(self) -> str:
+        """From now on runs have the other setting, if the history is one of both; where leases are kept now."""
+        if self.setting.leases == "both":
+            self.engine = next(engine for engine in self._engines.values() if engine is not self.engine)
+        return next(place for place, engine in self._engines.items() if engine is self.engine)
 
     def run(
         self,
@@ -154,7 +169,8 @@ class History:
         """Two runs at once; a sweep owes more than a window."""
         self.view.expire_lease()
         truth = self.truth()
-        engines = [replace(self.engine, holder=f"twin {number}", batches=[]) for number in (1, 2)]
+        settings = self._engines.values() if self.setting.leases == "both" else (self.engine, self.engine)
+        engines = [replace(one, holder=f"twin {number}", batches=[]) for number, one in enumerate(settings, start=1)]
         with ThreadPoolExecutor(2) as pool:
             ended = list(pool.map(self._attempt, engines, kinds))
         applied = [kind for kind, end in zip(kinds, ended, strict=True) if isinstance(end, Batch | None)]
@@ -231,9 +247,9 @@ class History:
             self.noticed(key, "now")
 
     def _attempt(self, engine: TrappedEngine, kind: Kind, stream: Stream | None = None) -> Ended:
-        way = {"window": engine.deliver, "sweep": engine.sweep, "replay": engine.replay}[kind]
+        mode: Mode = "incremental" if kind == "window" else kind
         try:
-            asyncio.run(way(stream or self.stream))
+            asyncio.run(engine.run(stream or self.stream, ReadRequest(mode, consent=engine.consent)))
         except (MillraceError, Killed) as error:
             return error
         return engine.batches[-1] if engine.batches else None

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from local.pgbouncer import start_pgbouncer
 from local.stack import WAREHOUSE_IAM_ROLE, Stack
 from millrace import Stream
+from millrace.blocks.store import BucketStore
 from millrace.declaration.consent import NO_CONSENT, Consent
 from millrace.lake.batch import Batch
 from millrace.sources.chunk import Source
@@ -81,6 +82,11 @@ class Places:
     def mongo_url(self) -> str:
         """Of the server."""
         return self.stack.mongo.url
+
+    @property
+    def lake(self) -> BucketStore:
+        """The lake, which nothing happens to."""
+        return bucket_store(self.stack, self.bucket)
 
     def engine(self, kind: WarehouseKind, zone: str = "", *, is_pooled: bool = False) -> TrappedEngine:
         """Between these places; the Postgres source gives its sessions this time zone, by default UTC. With a zone it

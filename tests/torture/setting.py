@@ -18,6 +18,8 @@ from tests.torture.source import KeyKind, SourceUnderTest
 from tests.torture.values import LONGEST_REDSHIFT_TEXT_BYTES, Row
 
 SourceKind = Literal["postgres", "mongo"]
+Leases = Literal["warehouse", "lake", "both"]
+"""Where leases are kept; ``both``: runs of either setting, also at once."""
 HIGHEST_GRADE = 100
 ZONES = ("", "Asia/Ho_Chi_Minh", "Asia/Kathmandu", "America/New_York")
 
@@ -45,6 +47,7 @@ class Setting:
     is_zone_declared: bool = False
     is_pooled: bool = False
     reconciles: bool = False
+    leases: Leases = "warehouse"
 
 
 def setting_of(dice: Random, source: SourceKind | None = None, warehouse: WarehouseKind | None = None) -> Setting:
@@ -61,6 +64,7 @@ def setting_of(dice: Random, source: SourceKind | None = None, warehouse: Wareho
         zone=dice.choice(ZONES),
         is_zone_declared=dice.random() < 0.5,
         is_pooled=dice.random() < 0.3,
+        leases=dice.choice(("warehouse", "lake", "both")),
     )
 
 

@@ -206,11 +206,16 @@ def load_late(history: History, dice: Random) -> str:
     return history.load(dice.choice(history.stale[-2:]), dice.choice((1, 1, 2)))
 
 
+def move_leases(history: History, dice: Random) -> str:
+    """A deployment with the other setting; the run of the former one may be dead or not."""
+    return history.move_leases()
+
+
 WEIGHTS: Mapping[Step, int] = {
     insert: 10, update: 10, update_silently: 5, delete: 5, bring_back: 3, spoil: 5, mend: 4, write_late: 8,
     commit_late: 6, roll_back: 1, change_shape: 5, window: 9, sweep: 3, replay: 3, crash: 5, fault: 2, usurp: 2,
     twins: 2, run_while_written: 2, extract: 4, load_late: 4, cut_short: 3,
-    refuse: 3,
+    refuse: 3, move_leases: 2,
 }  # fmt: skip
 """How often each is taken, out of their sum."""
 

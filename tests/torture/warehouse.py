@@ -1,4 +1,5 @@
-"""The warehouse as the machine sees it: the rows of one target and the ledger's lines on one stream, read plainly."""
+"""The warehouse as the machine sees it: the rows of one target and the ledger's lines on one stream, read plainly, and
+who holds its lease, there or in the lake."""
 
 from __future__ import annotations
 
@@ -11,6 +12,8 @@ from typing import Any, Literal
 import psycopg2
 
 from millrace.base.naming import DELETED_AT, LOADED_AT, ROW_HASH, column_name, literal, quote
+from millrace.lake.lease import LakeLeases
+from millrace.warehouse.ledger.lease import LAKE
 from tests.support.engine import PIPELINE
 from tests.torture.values import Key, Row
 
@@ -55,10 +58,13 @@ class Line:
 
 
 class WarehouseView:
-    """Of one stream; ``connect`` opens a connection that nothing happens to, ``clock`` is the dialect's."""
+    """Of one stream; ``connect`` opens a connection that nothing happens to, ``clock`` is the dialect's, ``lake`` are
+    the leases in the lake."""
 
-    def __init__(self, connect: Callable[[], Any], clock: str, stream: str, keys: Sequence[str]) -> None:
-        self._connection, self._clock, self._stream = connect(), clock, stream
+    def __init__(
+        self, connect: Callable[[], Any], clock: str, stream: str, keys: Sequence[str], lake: LakeLeases
+    ) -> None:
+        self._connection, self._clock, self._stream, self._lake = connect(), clock, stream, lake
         self._connection.autocommit = True
         self._keys = [column_name(key) for key in keys]
         self._own = f"pipeline = {literal(PIPELINE)} AND stream = {literal(stream)}"
@@ -90,16 +96,22 @@ class WarehouseView:
             "SELECT holder FROM millrace.leases "
             f"WHERE {self._own} AND expires_at > {self._clock} ORDER BY token DESC LIMIT 1"
         )
-        return rows[0][0] if rows else None
+        in_warehouse = rows[0][0] if rows else None
+        return in_warehouse if in_warehouse not in {None, LAKE} else self._lake.find_holder(PIPELINE, self._stream)
 
     def newest_token(self) -> int:
         """Of the leases that were taken, 0 when none was."""
         rows, _ = self._query(f"SELECT max(token) FROM millrace.leases WHERE {self._own}")
-        return rows[0][0] or 0
+        in_warehouse = rows[0][0] if rows else None
+        return max(in_warehouse or 0, self._lake.find(PIPELINE, self._stream).token)
 
     def expire_lease(self) -> None:
         """As if its time were over."""
-        self._query(f"UPDATE millrace.leases SET expires_at = '2001-01-01' WHERE {self._own}")
+        self._query(
+            f"UPDATE millrace.leases SET expires_at = '2001-01-01' WHERE {self._own} AND holder <> {literal(LAKE)}"
+        )
+        if token := self._lake.find(PIPELINE, self._stream).token:
+            self._lake.extend(PIPELINE, self._stream, token, seconds=0)
 
     def forget(self) -> None:
         """Leave nothing behind."""

@@ -39,17 +39,10 @@ class WarehouseKeeper:
             except lease.KeptInLake:
                 if self.lake is None:
                     raise
-                token = self._take_from(self.lake, pipeline, stream, holder)
-            return retry_on_conflict(
-                connection, lambda: lease.take_lease(connection, clock, *of_stream, holder, lake_token=token)
-            )
-
-    @staticmethod
-    def _take_from(lake: LakeLeases, pipeline: Pipeline, stream: Stream, holder: str) -> int:
-        """Take the lease in the lake for good: a run that finds it there looks into the warehouse first."""
-        taken = lake.take(pipeline.name, stream.name, holder)
-        lake.begin_load(pipeline.name, stream.name, taken.token, "in the lake")
-        return taken.token
+            with self.lake.take_out(*of_stream, holder) as token:
+                return retry_on_conflict(
+                    connection, lambda: lease.take_lease(connection, clock, *of_stream, holder, lake_token=token)
+                )
 
     def extend(self, pipeline: Pipeline, tokens: Mapping[str, int], seconds: int) -> None:
         """Let leases end ``seconds`` from now."""
