@@ -22,4 +22,5 @@ def pad_single_value(series: pl.Series) -> pl.Series:
 
 
 def _with_null(series: pl.Series) -> pl.Series:
-    return series.clone().append(pl.Series([None], dtype=series.dtype))
+    # In one chunk: Polars' format panics on a series of several chunks that begins with an empty one.
+    return series.rechunk().clone().append(pl.Series([None], dtype=series.dtype))

@@ -192,3 +192,12 @@ def test_an_empty_frame_has_the_column() -> None:
 def test_no_value_imitates_another_row(one: list[str | None], other: list[str | None]) -> None:
     rows = [text_of({name: (TEXT, value) for name, value in zip("abc", row, strict=True)}) for row in (one, other)]
     assert (rows[0] == rows[1]) == (one == other)
+
+
+def test_a_single_row_behind_an_empty_chunk_has_the_hash_of_its_row() -> None:
+    """As a look-up gives it whose first rows were all rejected."""
+    frame = pl.DataFrame({"body": ["a long text that is not kept in its view", "another"], "id": [1, 2]})
+    behind = pl.concat([frame.tail(1), frame.head(1)], rechunk=False).filter(pl.Series([False, True]))
+    columns = [Column("body", "body", TEXT), Column("id", "id", INT64)]
+    assert behind["body"].chunk_lengths() == [0, 1]
+    assert add_row_hash(behind, columns)[ROW_HASH][0] == add_row_hash(frame, columns)[ROW_HASH][0]
