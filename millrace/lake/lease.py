@@ -75,7 +75,7 @@ class LakeLeases:
             pipeline, stream, lambda lease, _: replace(lease, seconds=seconds) if lease.token == token else None
         )
 
-    def begin_load(self, pipeline: str, stream: str, token: int, batch_id: str) -> None:
+    def begin_load(self, pipeline: str, stream: str, token: int) -> None:
         """Record that the ledger of the stream may change from now on. Raises Superseded if the lease was taken over.
 
         A lease that was deleted by hand is not made again: the ledger tells whether the batch comes too late.
@@ -84,7 +84,7 @@ class LakeLeases:
         def change(lease: LakeLease, _held_until: datetime | None) -> LakeLease | None:
             if lease.token > token:
                 raise Superseded(
-                    f"another run took the stream over after batch {batch_id} was read",
+                    "another run took the stream over after this one read it",
                     place=f"pipeline {pipeline}, stream {stream}",
                     remedy="nothing to do: that run reads the same changes",
                 )
@@ -101,7 +101,7 @@ class LakeLeases:
         """
         taken = self.take(pipeline, stream, holder)
         try:
-            self.begin_load(pipeline, stream, taken.token, "")
+            self.begin_load(pipeline, stream, taken.token)
             yield taken.token
         finally:
             self.extend(pipeline, stream, taken.token, seconds=0)

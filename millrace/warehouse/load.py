@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from millrace.lake.batch import Batch
 from millrace.warehouse.commit import commit_together, complete_references, find_applied
 from millrace.warehouse.ledger.ledger import Ledger
 from millrace.warehouse.ledger.load_result import LoadResult
@@ -28,11 +27,11 @@ def load(
     stage: Stage,
     works: Sequence[Work],
     models: Mapping[str, Target],
-    begin_load: Callable[[Sequence[Batch]], None] = lambda _: None,
+    begin_load: Callable[[], None] = lambda: None,
 ) -> list[LoadResult]:
     """Apply batches exactly once, however often this is called with them. Return the results in the order of ``works``.
 
-    ``models`` are the targets of all models by name; ``begin_load`` is told what is going to be applied. Raises
+    ``models`` are the targets of all models by name; ``begin_load`` is called before anything is applied. Raises
     what ``Warehouse.load`` raises.
     """
     ordered = sorted(works, key=lambda work: work.target.apply_order)
@@ -41,7 +40,7 @@ def load(
     connection.rollback()
     pending = [work for work in ordered if work.batch.batch_id not in done]
     if pending:
-        begin_load([work.batch for work in pending])
+        begin_load()
     for work in pending:
         _stage(stage, work)
     if pending:

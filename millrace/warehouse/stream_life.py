@@ -82,12 +82,11 @@ def reset_position(
     text = None if position is None else position.astimezone(UTC).isoformat()
     with warehouse.lease(pipeline, stream, holder) as token:
         try:
-            with warehouse.open_ledger(_place(pipeline, stream)) as ledger:
+            with warehouse.change_position(pipeline, stream, token, _place(pipeline, stream)) as ledger:
                 retry_on_conflict(
                     ledger.connection,
                     lambda: reset.record_reset(ledger, pipeline.name, stream.name, text, token),
                 )
-            warehouse.refresh_state(pipeline, stream)
         finally:
             warehouse.release(pipeline, {stream.name: token})
 

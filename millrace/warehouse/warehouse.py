@@ -82,6 +82,14 @@ class Warehouse:
         self._keeper.refresh_pauses(pipeline)
 
     @contextmanager
+    def change_position(self, pipeline: Pipeline, stream: Stream, token: int, place: str) -> Iterator[Ledger]:
+        """Open the ledger to change the position of a stream under a lease; errors name ``place``."""
+        self._keeper.begin_change(pipeline, {stream.name: token})
+        with self.open_ledger(place) as ledger:
+            yield ledger
+            self._keeper.end_change(ledger.connection, pipeline, {stream.name: token})
+
+    @contextmanager
     def open_ledger(self, place: str) -> Iterator[Ledger]:
         """Open the ledger in a session of its own; errors name ``place``."""
         with open_session(self._connect, place) as connection:
@@ -221,13 +229,23 @@ class Warehouse:
             made = make_version_views(connection, targets, others)
             return [*made, *make_views(connection, text, self.dialect)]
 
-    def load(self, pipeline: Pipeline, batches: Sequence[Batch], store: ObjectStore) -> list[LoadResult]:
+    def load(
+        self,
+        pipeline: Pipeline,
+        batches: Sequence[Batch],
+        store: ObjectStore,
+        tokens: Mapping[str, int] | None = None,
+    ) -> list[LoadResult]:
         """Apply batches of ``store`` in one commit and exactly once, however often this is called with them.
+
+        ``tokens`` are the leases by stream under which this is done; None: those that the batches were read under.
 
         Raises Superseded, TargetLost, TooManyDeletes, KeyViolation, CountMismatch, SchemaConflict, ConfigurationError,
         Unreachable, Conflict: each leaves targets, ledger and positions as they were.
         """
-        models = self._models(pipeline)
+        read_under = {batch.stream: batch.progress.token for batch in batches if batch.kind != "model"}
+        read_under = {stream: token for stream, token in read_under.items() if token}
+        models, leases = self._models(pipeline), read_under if tokens is None else tokens
         works = [
             Work(target_of(pipeline, pipeline.find(batch.stream), self.dialect, number), batch)
             for number, batch in enumerate(batches)
@@ -235,8 +253,8 @@ class Warehouse:
         place = works[0].target.place if len(works) == 1 else f"pipeline {pipeline.name}"
         with open_session(self._connect, place) as connection:
             stage = Stage(connection, store, self.dialect, self._iam_role)
-            results = load(connection, stage, works, models, self._keeper.begin_load)
-            self._keeper.end_load(connection, pipeline, batches)
+            results = load(connection, stage, works, models, lambda: self._keeper.begin_change(pipeline, leases))
+            self._keeper.end_change(connection, pipeline, leases)
             return results
 
     def list_applied(self, pipeline: Pipeline, streams: Sequence[str]) -> list[AppliedBatch]:

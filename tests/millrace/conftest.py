@@ -11,11 +11,13 @@ import secrets
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from local.stack import Stack
 from millrace.blocks.store import BucketStore
+from millrace.warehouse.keepers.keeper import KeptIn
 from millrace.warehouse.ledger.load_result import LoadResult
 from millrace.warehouse.warehouse import Warehouse
 from tests.support.cluster import Cluster, cluster, is_given
@@ -115,6 +117,13 @@ def either(request: pytest.FixtureRequest) -> Engine:
     """`engine` and `postgres_engine` in turn."""
     chosen: Engine = request.getfixturevalue("engine" if request.param == "redshift" else "postgres_engine")
     return chosen
+
+
+@pytest.fixture(params=get_args(KeptIn))
+def kept(request: pytest.FixtureRequest, either: Engine) -> Engine:
+    """`either`, whose leases and states are kept in the warehouse or in the lake."""
+    place: KeptIn = request.param
+    return either.with_leases_in(place)
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from millrace.declaration.consent import Consent
 from millrace.drivers.mongo_client import open_client
 from millrace.drivers.pipe import CHUNK_BYTES
 from millrace.lake.batch import Batch
+from millrace.lake.lease import LakeLeases
 from millrace.lake.store import ObjectStore
 from millrace.models.transform import transform
 from millrace.queues.source import CollectedSource
@@ -45,6 +46,7 @@ from millrace.sources.postgres import PostgresSource
 from millrace.sources.tables import TableSource
 from millrace.warehouse.dialect import dialect_for
 from millrace.warehouse.keepers.keeper import KeptIn
+from millrace.warehouse.keepers.lake_keeper import prefix_of
 from millrace.warehouse.ledger.load_result import LoadResult
 from millrace.warehouse.warehouse import Warehouse
 from tests.support.connections import KeptConnection, KeptConnections, connect_kept
@@ -136,6 +138,14 @@ class Engine:
         make_keeper = choose_keeper(kept_in, WAREHOUSE_URL, self.store)  # type: ignore[arg-type]  # a BucketStore
         warehouse = Warehouse(self.connect_warehouse, old.dialect, old._iam_role, make_keeper)
         return replace(self, warehouse=warehouse, batches=[])
+
+    def expire_leases(self) -> None:
+        """As if the time of every lease were over, in the warehouse and in the lake."""
+        self.query("UPDATE millrace.leases SET expires_at = '2020-01-01' WHERE holder <> 'the lake'")
+        leases = LakeLeases(self.store, prefix_of(WAREHOUSE_ADDRESS))  # type: ignore[arg-type]  # a BucketStore
+        for key in self.store.list_keys(leases.prefix):
+            _, _, pipeline, stream, *_ = key.split("/")
+            leases.extend(pipeline, stream, leases.find(pipeline, stream).token, seconds=0)
 
     def landing(self, token: int = 0) -> BatchDestination:
         """Where batches go, under the lease of this token."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
-from millrace.lake.batch import Batch
 from millrace.warehouse.ledger.pauses import Pause
 from millrace.warehouse.stream_state import StreamState
 
@@ -48,10 +47,13 @@ class Keeper(Protocol):
         """Be told that a pause was recorded in the ledger, or removed from it."""
         ...
 
-    def begin_load(self, batches: Sequence[Batch]) -> None:
-        """Be told that batches are going to be applied. Raises Superseded if another run took a stream over."""
+    def begin_change(self, pipeline: Pipeline, tokens: Mapping[str, int]) -> None:
+        """Be told that the ledger of streams may change from now on, under these leases.
+
+        Raises Superseded if another run took a stream over.
+        """
         ...
 
-    def end_load(self, connection: Any, pipeline: Pipeline, batches: Sequence[Batch]) -> None:
-        """Be told that batches were applied and committed."""
+    def end_change(self, connection: Any, pipeline: Pipeline, tokens: Mapping[str, int]) -> None:
+        """Be told that the change was committed."""
         ...

@@ -7,7 +7,7 @@ runs whose leases are kept there see it and stay out (docs/decisions/0023-a-ware
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -17,7 +17,6 @@ from millrace.base.errors import MillraceError
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
 from millrace.drivers.psycopg_errors import database_errors
-from millrace.lake.batch import Batch
 from millrace.lake.lease import LakeLease, LakeLeases
 from millrace.lake.store import ChangingObjects
 from millrace.warehouse.declared_target import target_of
@@ -109,20 +108,20 @@ class LakeKeeper:
         self.pauses.write(pipeline, found)
         return found
 
-    def begin_load(self, batches: Sequence[Batch]) -> None:
+    def begin_change(self, pipeline: Pipeline, tokens: Mapping[str, int]) -> None:
         """Record that the ledger may change, so that a run after a crash looks into it."""
-        for batch in _with_leases(batches):
-            self.leases.begin_load(batch.pipeline, batch.stream, batch.progress.token, batch.batch_id)
+        for stream, token in tokens.items():
+            self.leases.begin_load(pipeline.name, stream, token)
 
-    def end_load(self, connection: Any, pipeline: Pipeline, batches: Sequence[Batch]) -> None:
+    def end_change(self, connection: Any, pipeline: Pipeline, tokens: Mapping[str, int]) -> None:
         """Write the states after the commit. A crash before this leaves them behind the ledger, which is found."""
-        for batch in _with_leases(batches):
-            stream = pipeline.stream(batch.stream)
+        for name, token in tokens.items():
+            stream = pipeline.stream(name)
             target = self._target(pipeline, stream)
-            # Else the next run looks into the warehouse; that must not hide that the batch was applied.
+            # Else the next run looks into the warehouse; that must not hide that the change was committed.
             with suppress(MillraceError), database_errors(target.place):
                 state = _find_state(connection, pipeline, stream, target)
-                self.states.write(pipeline, stream, target, state, batch.progress.token)
+                self.states.write(pipeline, stream, target, state, token)
 
     def _must_visit(self, pipeline: Pipeline, stream: Stream, taken: LakeLease) -> bool:
         stored = self.states.find(pipeline, stream, self._target(pipeline, stream))
@@ -153,7 +152,3 @@ def _find_state(connection: Any, pipeline: Pipeline, stream: Stream, target: Tar
     # First: a batch that is applied after it makes the state old, and never the batch that is read by it.
     newest = Ledger(connection).find_newest_batch(pipeline.name, stream.name)
     return replace(find_state(connection, pipeline, stream, target), newest_batch=newest)
-
-
-def _with_leases(batches: Sequence[Batch]) -> list[Batch]:
-    return [batch for batch in batches if batch.kind != "model" and batch.progress.token]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
-from millrace.lake.batch import Batch
 from millrace.lake.lease import LakeLeases
 from millrace.warehouse.declared_target import target_of
 from millrace.warehouse.dialect import Dialect
@@ -72,8 +71,8 @@ class WarehouseKeeper:
     def refresh_pauses(self, pipeline: Pipeline) -> None:
         """Do nothing: the ledger is asked each time."""
 
-    def begin_load(self, batches: Sequence[Batch]) -> None:
+    def begin_change(self, pipeline: Pipeline, tokens: Mapping[str, int]) -> None:
         """Do nothing: the ledger refuses a batch of a stream that was taken over."""
 
-    def end_load(self, connection: Any, pipeline: Pipeline, batches: Sequence[Batch]) -> None:
+    def end_change(self, connection: Any, pipeline: Pipeline, tokens: Mapping[str, int]) -> None:
         """Do nothing: the state is in the ledger."""

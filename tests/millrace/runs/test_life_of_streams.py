@@ -17,12 +17,6 @@ from tests.support.notes import NOTES, create_notes
 PIPELINE = pipeline_of(NOTES)
 
 
-@pytest.fixture(params=["warehouse", "lake"])
-def kept(request: pytest.FixtureRequest, either: Engine) -> Engine:
-    """An engine with leases and states in the warehouse, or in the lake."""
-    return either.with_leases_in(request.param)
-
-
 async def test_a_run_knows_pauses_without_the_warehouse_if_leases_are_in_the_lake(either: Engine) -> None:
     kept = either.with_leases_in("lake")
     kept.warehouse.find_pauses(PIPELINE)

@@ -55,11 +55,6 @@ def leases_of(engine: Engine) -> LakeLeases:
     return keeper.leases  # type: ignore[no-any-return]
 
 
-def expire(engine: Engine) -> None:
-    leases = leases_of(engine)
-    leases.extend(NAME, NOTES.name, leases.find(NAME, NOTES.name).token, seconds=0)
-
-
 async def test_an_idle_run_does_not_connect_to_the_warehouse(sleeping: Engine) -> None:
     create_notes(sleeping, 5)
     await sleeping.run(NOTES)
@@ -122,7 +117,7 @@ async def test_a_crash_between_commit_and_state_is_found_before_anything_is_read
     position = sleeping.warehouse.find_state(PIPELINE, NOTES).position
     sleeping.source("INSERT INTO notes VALUES (6, 'new')")
     with monkeypatch.context() as killed:
-        killed.setattr(LakeKeeper, "end_load", lambda *_: None)
+        killed.setattr(LakeKeeper, "end_change", lambda *_: None)
         await sleeping.run(NOTES)
     assert sleeping.warehouse.find_state(PIPELINE, NOTES).position == position, "the object is behind"
     visits = door_of(sleeping).visits
@@ -152,7 +147,7 @@ async def test_a_batch_is_refused_if_the_ledger_moved_after_it_was_read(sleeping
     sleeping.query("UPDATE millrace.batches SET batch_id = 'another'")
     with pytest.raises(Superseded, match=r"was read when \S+ was the newest applied one, and now it is another"):
         sleeping.load(NOTES, batch)
-    expire(sleeping)
+    sleeping.expire_leases()
     assert counts(await sleeping.run(NOTES)) == {"read": 1, "inserted": 1}
 
 
@@ -160,7 +155,7 @@ async def test_a_run_of_the_other_setting_is_kept_out(sleeping: Engine) -> None:
     create_notes(sleeping, 5)
     with sleeping.warehouse.lease(PIPELINE, NOTES, "run A"), pytest.raises(StreamBusy, match="run A holds the stream"):
         await replace(sleeping, holder="run B").with_leases_in("warehouse").run(NOTES)
-    expire(sleeping)
+    sleeping.expire_leases()
     waking = sleeping.with_leases_in("warehouse")
     with waking.warehouse.lease(PIPELINE, NOTES, "run B"), pytest.raises(StreamBusy, match="run B holds the stream"):
         await replace(sleeping, holder="run A").run(NOTES)
@@ -185,7 +180,7 @@ async def test_a_stale_batch_of_a_run_that_lost_its_lease_is_refused(sleeping: E
     await sleeping.run(NOTES)
     sleeping.source("INSERT INTO notes VALUES (6, 'new')")
     stale = await replace(sleeping, holder="run A").extract(NOTES)
-    expire(sleeping)
+    sleeping.expire_leases()
     batch = await replace(sleeping, holder="run B").extract(NOTES)
     assert stale is not None
     assert batch is not None
