@@ -258,8 +258,12 @@ def _end_transaction(history: History, dice: Random, *, commit: bool) -> str:
 
 
 def _write_a_little(history: History, dice: Random) -> Set[Key]:
+    """Which keys were written; also one that came and went, which the run may have read in between."""
+    written: set[Key] = set()
     before = history.source.contents()
     for step in (insert, update, delete, update, insert):
         step(history, dice)
-    after = history.source.contents()
-    return {key for key in {*before, *after} if before.get(key) != after.get(key)}
+        after = history.source.contents()
+        written |= {key for key in {*before, *after} if before.get(key) != after.get(key)}
+        before = after
+    return written
