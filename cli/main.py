@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 from typing_extensions import override
 
 from millrace.base.errors import ConfigurationError
-from millrace.cli import sample
+from millrace.cli import fixtures, sample
 from millrace.cli.command import (
     FAILED,
     MOMENT_FORMATS,
@@ -319,6 +319,7 @@ def chart(
     print_json(drawn) if as_json else print_lines([drawn.png, drawn.svg])
 
 
+application.command("test")(fixtures.test)
 for command in (init, pause, resume, reset, sample.seed, sample.simulate):
     application.command()(command)
 

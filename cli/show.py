@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -15,6 +16,8 @@ from rich.table import Table
 from millrace.base.escaping import escape_json, escape_unprintable
 from millrace.checks.check import CheckOutcome, Result
 from millrace.discovery.propose import ProposedStream
+from millrace.fixtures.compare import describe_rows
+from millrace.fixtures.run_fixtures import MemberResult
 from millrace.queues.consumer import Collected
 from millrace.runs.reload import ReloadResult
 from millrace.seed_data.events.sending import Sent
@@ -185,6 +188,15 @@ def print_reload(done: ReloadResult | ReloadPlan) -> None:
     counts = [done.rows] if isinstance(done, ReloadPlan) else [getattr(done, name) for name in _CHANGES]
     _add_row(table, done.model, done.groups, *counts)
     print_table(table)
+
+
+def print_fixtures(results: Sequence[MemberResult]) -> None:
+    """Print what came of fixture rows: for each stream or model a line with counts, its rows, and its rejects."""
+    for result in results:
+        rejected = f", {len(result.rejected)} rejected" if result.rejected else ""
+        print_lines([f"{result.name}: {len(result.rows)} rows{rejected}"])
+        print_lines([f"  {line}" for line in describe_rows(replace(result, rejected=()))])
+        print_lines([f"  {one.location}: rejected, {one.reason} {one.field}".rstrip() for one in result.rejected])
 
 
 def print_seeded(report: SeedReport) -> None:

@@ -56,6 +56,14 @@ def split_path(name: str) -> tuple[str, str]:
     return (target, attribute) if separator else (name, ATTRIBUTE)
 
 
+def find_folder(name: str) -> Path:
+    """Return the folder in which the module of a pipeline lies, which ``find_pipeline`` has found."""
+    if not is_path(name):
+        return Path(importlib.import_module(PACKAGE).__path__[0]) / name
+    target, _ = split_path(name)
+    return (Path(target) if is_file(target) else Path(sys.modules[target].__file__ or "")).parent
+
+
 def pipeline_names() -> list[str]:
     """Return the names of the pipelines that ship with Millrace."""
     return sorted(module.name for module in pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__))

@@ -84,8 +84,13 @@ class LandedStream:
         return find_outdated(rows, self.batch.written, self.batch.row_id_column, latest)
 
     def _read(self, parts: Sequence[Part]) -> Iterator[pl.DataFrame]:
-        for part in parts:
-            yield from _read_part(self.batch, part, self._landing)
+        yield from read_parts(self.batch, parts, self._landing)
+
+
+def read_parts(batch: Batch, parts: Sequence[Part], store: ObjectStore) -> Iterator[pl.DataFrame]:
+    """Yield the rows of files of a batch. Raises FatalError when a file is not the one that was written."""
+    for part in parts:
+        yield from _read_part(batch, part, store)
 
 
 def _read_part(batch: Batch, part: Part, store: ObjectStore) -> Iterator[pl.DataFrame]:
