@@ -118,7 +118,7 @@ def load_a_day(stack: Stack, store: BucketStore, count: int) -> None:
     begun = time.monotonic()
     with warehouse.lease(pipeline, own, "bench") as token:
         landing = BatchDestination(pipeline.name, store, REDSHIFT_DIALECT.limits, token=token)
-        source = CollectedSource(store, pipeline, warehouse.list_collected)
+        source = CollectedSource(store, pipeline, warehouse.find_collected)
         batch = asyncio.run(read(StreamContext(source, landing, warehouse, pipeline, own), ReadRequest()))
         decoded = time.monotonic()
         [result] = warehouse.load(pipeline, [batch] if batch else [], store)

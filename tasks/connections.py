@@ -36,7 +36,7 @@ async def open_source(pipeline: Pipeline, stream: Stream, warehouse: Warehouse) 
     """
     reference = stream.reference
     if reference.kind.is_queue:
-        yield CollectedSource(await load_landing(), pipeline, warehouse.list_collected)
+        yield CollectedSource(await load_landing(), pipeline, warehouse.find_collected)
         return
     block = await load_database(reference)
     async with DATABASES[reference.kind].open(block, reference.server) as source:

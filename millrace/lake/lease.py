@@ -33,7 +33,8 @@ class LakeLease:
     seconds: int = 0
     """How long it lasts after it was written; 0: it was given back."""
     loading: int = 0
-    """Token of the newest lease under which a load began: what the lake says of the stream may be behind since."""
+    """Token of the newest lease under which a load began: what the lake says of the stream may be behind since. Greater
+    than ``token``: a batch was loaded that was not read under a lease of the lake."""
 
 
 Change = Callable[[LakeLease, datetime | None], LakeLease | None]
@@ -76,9 +77,9 @@ class LakeLeases:
         )
 
     def begin_load(self, pipeline: str, stream: str, token: int) -> None:
-        """Record that the ledger of the stream may change from now on. Raises Superseded if the lease was taken over.
+        """Record that the ledger of the stream may change from now on.
 
-        A lease that was deleted by hand is not made again: the ledger tells whether the batch comes too late.
+        Raises Superseded if the lease was taken over.
         """
 
         def change(lease: LakeLease, _held_until: datetime | None) -> LakeLease | None:
@@ -88,10 +89,13 @@ class LakeLeases:
                     place=f"pipeline {pipeline}, stream {stream}",
                     remedy="nothing to do: that run reads the same changes",
                 )
-            is_known = lease.token < token or lease.loading == token
-            return None if is_known else replace(lease, loading=token)
+            return None if lease.loading >= token else replace(lease, loading=token)
 
         self._change(pipeline, stream, change)
+
+    def doubt(self, pipeline: str, stream: str) -> None:
+        """Record that the ledger may change by a batch that was not read under a lease of the lake."""
+        self._change(pipeline, stream, lambda lease, _: replace(lease, loading=lease.token + 1))
 
     @contextmanager
     def take_out(self, pipeline: str, stream: str, holder: str) -> Iterator[int]:

@@ -46,6 +46,8 @@ class StreamState:
     """How far the target has come in the change log of the source; None: it was never loaded by one."""
     ledger: str = ""
     """The name of the ledger, of a stream that is read by a change log: see ``name_ledger``."""
+    collected: tuple[str, ...] | None = None
+    """Names of the applied objects with messages that the next window meets, of a queue whose state the lake keeps."""
     newest_batch: str | None = None
     """Id of the batch that was applied last ('': none was), if the state is kept in the lake; else None."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -24,7 +24,7 @@ from millrace.warehouse.compare import Comparison, Scan, compare
 from millrace.warehouse.contents import Contents, Unloading
 from millrace.warehouse.declared_target import target_of
 from millrace.warehouse.dialect import Dialect
-from millrace.warehouse.keepers.keeper import Keeper, OpenSession
+from millrace.warehouse.keepers.keeper import Keeper, OpenSession, Tokens
 from millrace.warehouse.keepers.warehouse_keeper import WarehouseKeeper
 from millrace.warehouse.ledger import lease
 from millrace.warehouse.ledger.entries import AppliedBatch, OpenRejects
@@ -112,6 +112,13 @@ class Warehouse:
         """
         with self._open_session(self._target(pipeline, member)) as connection:
             return Ledger(connection).find_newest_tokens(pipeline.name, member.name)
+
+    def find_collected(self, pipeline: Pipeline, stream: Stream, since: str) -> Collection[str]:
+        """Return the objects with messages of a queue that were applied, by what the keeper of states says.
+
+        Only objects with the name ``since`` or a later name are among them.
+        """
+        return self._keeper.find_collected(pipeline, stream, since)
 
     def list_collected(self, pipeline: Pipeline, stream: Stream, since: str) -> dict[str, str]:
         """Return the objects with messages of a queue that were applied, each with the batch that read it first.
@@ -234,7 +241,7 @@ class Warehouse:
         pipeline: Pipeline,
         batches: Sequence[Batch],
         store: ObjectStore,
-        tokens: Mapping[str, int] | None = None,
+        tokens: Tokens | None = None,
     ) -> list[LoadResult]:
         """Apply batches of ``store`` in one commit and exactly once, however often this is called with them.
 
@@ -243,8 +250,11 @@ class Warehouse:
         Raises Superseded, TargetLost, TooManyDeletes, KeyViolation, CountMismatch, SchemaConflict, ConfigurationError,
         Unreachable, Conflict: each leaves targets, ledger and positions as they were.
         """
-        read_under = {batch.stream: batch.progress.token for batch in batches if batch.kind != "model"}
-        read_under = {stream: token for stream, token in read_under.items() if token}
+        read_under = {
+            batch.stream: None if batch.progress.predecessor is None else batch.progress.token
+            for batch in batches
+            if batch.kind != "model"
+        }
         models, leases = self._models(pipeline), read_under if tokens is None else tokens
         works = [
             Work(target_of(pipeline, pipeline.find(batch.stream), self.dialect, number), batch)

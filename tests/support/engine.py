@@ -200,7 +200,7 @@ class Engine:
             finally:
                 client.close()
         elif stream.reference.kind.name == "sqs":
-            yield CollectedSource(self.store, pipeline_of(stream), self.warehouse.list_collected)
+            yield CollectedSource(self.store, pipeline_of(stream), self.warehouse.find_collected)
         else:
             yield self.table_source(stream)
 

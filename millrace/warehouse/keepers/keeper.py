@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
@@ -15,6 +15,8 @@ KeptIn = Literal["warehouse", "lake"]
 """Where leases and states are kept."""
 OpenSession = Callable[[str], AbstractContextManager[Any]]
 """Opens a session with the warehouse; its errors name the place that it is given."""
+Tokens = Mapping[str, int | None]
+"""The leases under which a ledger is changed, by stream; None: a batch that was not read under a lease of the lake."""
 
 
 class Keeper(Protocol):
@@ -47,13 +49,17 @@ class Keeper(Protocol):
         """Be told that a pause was recorded in the ledger, or removed from it."""
         ...
 
-    def begin_change(self, pipeline: Pipeline, tokens: Mapping[str, int]) -> None:
+    def find_collected(self, pipeline: Pipeline, stream: Stream, since: str) -> Collection[str]:
+        """Return the objects with messages of a queue that were applied, from the name ``since`` on."""
+        ...
+
+    def begin_change(self, pipeline: Pipeline, tokens: Tokens) -> None:
         """Be told that the ledger of streams may change from now on, under these leases.
 
         Raises Superseded if another run took a stream over.
         """
         ...
 
-    def end_change(self, connection: Any, pipeline: Pipeline, tokens: Mapping[str, int]) -> None:
+    def end_change(self, connection: Any, pipeline: Pipeline, tokens: Tokens) -> None:
         """Be told that the change was committed."""
         ...

@@ -7,9 +7,10 @@ runs whose leases are kept there see it and stay out (docs/decisions/0023-a-ware
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
@@ -19,9 +20,11 @@ from millrace.declaration.stream import Stream
 from millrace.drivers.psycopg_errors import database_errors
 from millrace.lake.lease import LakeLease, LakeLeases
 from millrace.lake.store import ChangingObjects
+from millrace.queues.objects import first_name
+from millrace.queues.source import OVERLAP
 from millrace.warehouse.declared_target import target_of
 from millrace.warehouse.dialect import Dialect
-from millrace.warehouse.keepers.keeper import OpenSession
+from millrace.warehouse.keepers.keeper import OpenSession, Tokens
 from millrace.warehouse.keepers.stored_pauses import StoredPauses
 from millrace.warehouse.keepers.stored_state import StoredStates
 from millrace.warehouse.ledger import lease
@@ -108,14 +111,27 @@ class LakeKeeper:
         self.pauses.write(pipeline, found)
         return found
 
-    def begin_change(self, pipeline: Pipeline, tokens: Mapping[str, int]) -> None:
+    def find_collected(self, pipeline: Pipeline, stream: Stream, since: str) -> Collection[str]:
+        """Return the objects with messages that were applied, by what the lake says of those that a window meets."""
+        state = self.find_state(pipeline, stream)
+        if state.collected is not None and state.position and since == _first_name(state.position):
+            return state.collected
+        with self.open_session(self._target(pipeline, stream).place) as connection:
+            return Ledger(connection).list_collected(pipeline.name, stream.name, since)
+
+    def begin_change(self, pipeline: Pipeline, tokens: Tokens) -> None:
         """Record that the ledger may change, so that a run after a crash looks into it."""
         for stream, token in tokens.items():
-            self.leases.begin_load(pipeline.name, stream, token)
+            if token is None:
+                self.leases.doubt(pipeline.name, stream)
+            else:
+                self.leases.begin_load(pipeline.name, stream, token)
 
-    def end_change(self, connection: Any, pipeline: Pipeline, tokens: Mapping[str, int]) -> None:
+    def end_change(self, connection: Any, pipeline: Pipeline, tokens: Tokens) -> None:
         """Write the states after the commit. A crash before this leaves them behind the ledger, which is found."""
         for name, token in tokens.items():
+            if token is None:
+                continue
             stream = pipeline.stream(name)
             target = self._target(pipeline, stream)
             # Else the next run looks into the warehouse; that must not hide that the change was committed.
@@ -125,7 +141,10 @@ class LakeKeeper:
 
     def _must_visit(self, pipeline: Pipeline, stream: Stream, taken: LakeLease) -> bool:
         stored = self.states.find(pipeline, stream, self._target(pipeline, stream))
-        return stored is None or taken.loading > stored.settled or stored.age >= pipeline.visit_every
+        if stored is None or stored.age >= pipeline.visit_every:
+            return True
+        # The second: the lease was deleted by hand, and its tokens begin again.
+        return taken.loading > stored.settled or taken.token <= stored.settled
 
     def _visit(self, pipeline: Pipeline, stream: Stream, token: int) -> int:
         """Look into the warehouse under the lease with this token; return the token that it has then.
@@ -149,6 +168,15 @@ class LakeKeeper:
 
 
 def _find_state(connection: Any, pipeline: Pipeline, stream: Stream, target: Target) -> StreamState:
+    ledger, of_stream = Ledger(connection), (pipeline.name, stream.name)
     # First: a batch that is applied after it makes the state old, and never the batch that is read by it.
-    newest = Ledger(connection).find_newest_batch(pipeline.name, stream.name)
-    return replace(find_state(connection, pipeline, stream, target), newest_batch=newest)
+    newest = ledger.find_newest_batch(*of_stream)
+    state = replace(find_state(connection, pipeline, stream, target), newest_batch=newest)
+    if not stream.reference.kind.is_queue or state.position is None:
+        return state
+    return replace(state, collected=tuple(sorted(ledger.list_collected(*of_stream, _first_name(state.position)))))
+
+
+def _first_name(position: str) -> str:
+    """Return the name from which on the next window of a queue looks for objects."""
+    return first_name(datetime.fromisoformat(position) - OVERLAP)

@@ -19,7 +19,7 @@ from millrace.lake.store import ChangingObjects, ObjectVersion
 from millrace.warehouse.stream_state import StreamState
 from millrace.warehouse.target import Target
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 ATTEMPTS = 20
 
 
@@ -96,6 +96,7 @@ def _column_as_json(column: Column) -> dict[str, Any]:
 def _state_of(value: Mapping[str, Any]) -> StreamState:
     columns = (Column(one["name"], one["path"], DataType.from_json(one["type"])) for one in value["columns"])
     moments = {name: value[name] and datetime.fromisoformat(value[name]) for name in ("last_sweep", "last_read")}
-    lists = {name: tuple(value[name]) for name in ("lost", "unfilled")}
+    lists: dict[str, Any] = {name: tuple(value[name]) for name in ("lost", "unfilled")}
+    lists["collected"] = None if value["collected"] is None else tuple(value["collected"])
     log = value["log"] and LogEntry(**value["log"])
     return StreamState(**{**value, **moments, **lists, "log": log, "columns": tuple(columns)})

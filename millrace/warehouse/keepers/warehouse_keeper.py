@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from millrace.declaration.stream import Stream
 from millrace.lake.lease import LakeLeases
 from millrace.warehouse.declared_target import target_of
 from millrace.warehouse.dialect import Dialect
-from millrace.warehouse.keepers.keeper import OpenSession
+from millrace.warehouse.keepers.keeper import OpenSession, Tokens
 from millrace.warehouse.ledger import lease
 from millrace.warehouse.ledger.ledger import Ledger
 from millrace.warehouse.ledger.pauses import Pause, list_pauses
@@ -71,8 +71,13 @@ class WarehouseKeeper:
     def refresh_pauses(self, pipeline: Pipeline) -> None:
         """Do nothing: the ledger is asked each time."""
 
-    def begin_change(self, pipeline: Pipeline, tokens: Mapping[str, int]) -> None:
+    def find_collected(self, pipeline: Pipeline, stream: Stream, since: str) -> Collection[str]:
+        """Return the objects with messages of a queue that were applied, from the name ``since`` on."""
+        with self.open_session(stream.place) as connection:
+            return Ledger(connection).list_collected(pipeline.name, stream.name, since)
+
+    def begin_change(self, pipeline: Pipeline, tokens: Tokens) -> None:
         """Do nothing: the ledger refuses a batch of a stream that was taken over."""
 
-    def end_change(self, connection: Any, pipeline: Pipeline, tokens: Mapping[str, int]) -> None:
+    def end_change(self, connection: Any, pipeline: Pipeline, tokens: Tokens) -> None:
         """Do nothing: the state is in the ledger."""

@@ -111,7 +111,7 @@ def placed(orders: pl.DataFrame) -> pl.DataFrame:
 
 async def run_together(together: Together, own: Pipeline) -> dict[str, LoadResult]:
     engine, (stream,) = together.engine, own.streams
-    source = CollectedSource(engine.store, own, engine.warehouse.list_collected)
+    source = CollectedSource(engine.store, own, engine.warehouse.find_collected)
     with engine.warehouse.lease(own, stream, engine.holder) as token:
         batch = await read(StreamContext(source, engine.landing(token), engine.warehouse, own, stream), NOW)
     assert batch is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from millrace import Pipeline
+from millrace import Append, Pipeline, Queue, Stream
 from millrace.base.errors import StreamBusy, Superseded, Unreachable
 from millrace.lake.lease import LakeLeases
 from millrace.runs.choose import ReadRequest
@@ -20,6 +21,7 @@ from millrace.warehouse.ledger import lease
 from tests.support.engine import PIPELINE as NAME
 from tests.support.engine import Engine, counts, pipeline_of
 from tests.support.notes import NOTES, create_notes
+from tests.support.queue_messages import LATER, collect
 
 PIPELINE = pipeline_of(NOTES)
 
@@ -201,3 +203,45 @@ async def test_lease_and_state_may_be_deleted_by_hand(sleeping: Engine) -> None:
     assert counts(await sleeping.run(NOTES)) == {"read": 1, "inserted": 1}
     tokens = [token for (token,) in sleeping.query("SELECT token FROM millrace.batches ORDER BY applied_at")]
     assert tokens == sorted(set(tokens))
+
+
+async def test_a_batch_of_the_other_setting_is_loaded_and_the_next_run_looks_into_the_warehouse(
+    sleeping: Engine,
+) -> None:
+    """Read before a deployment with another setting, and loaded after it: the row of the lease is still the other's."""
+    create_notes(sleeping, 5)
+    await sleeping.run(NOTES)
+    waking = replace(sleeping, holder="run A").with_leases_in("warehouse")
+    for number in (6, 7, 8):
+        sleeping.source(f"INSERT INTO notes VALUES ({number}, 'new')")
+        batch = await waking.extract(NOTES)
+        assert batch is not None
+    assert sleeping.load(NOTES, batch).inserted == 3
+    with pytest.raises(StreamBusy, match="run A holds the stream"):
+        await replace(sleeping, holder="run B").run(NOTES)
+    sleeping.expire_leases()
+    assert await replace(sleeping, holder="run B").run(NOTES) is None
+
+
+async def test_a_lease_alone_may_be_deleted_by_hand(sleeping: Engine) -> None:
+    create_notes(sleeping, 5)
+    for _ in range(3):
+        await sleeping.run(NOTES, ReadRequest("full"))
+    client: Any = sleeping.store._client  # type: ignore[attr-defined]
+    for key in sleeping.store.list_keys(LEASES):
+        if key.endswith("lease.json"):
+            client.delete_object(Bucket=sleeping.store.name, Key=key)  # type: ignore[attr-defined]
+    sleeping.source("INSERT INTO notes VALUES (6, 'new')")
+    assert counts(await sleeping.run(NOTES)) == {"read": 1, "inserted": 1}
+
+
+async def test_an_idle_run_of_a_queue_does_not_connect_to_the_warehouse(sleeping: Engine) -> None:
+    """Though objects that were applied lie in its window."""
+    messages = Stream("orders", "sqs/orders", "id", Queue(), load=Append())
+    collect(sleeping, json.dumps({"id": 1}), json.dumps({"id": 2}))
+    assert counts(await sleeping.run(messages)) == {"read": 2, "inserted": 2}
+    door_of(sleeping).is_shut = True
+    assert [await sleeping.run(messages) for _ in range(2)] == [None] * 2
+    door_of(sleeping).is_shut = False
+    collect(sleeping, json.dumps({"id": 3}), at=LATER)
+    assert counts(await sleeping.run(messages)) == {"read": 1, "inserted": 1}
