@@ -30,6 +30,7 @@ from millrace.cli.command import (
     fail,
     name_options,
     print_message,
+    refuse_options,
     run_flow,
 )
 from millrace.cli.init import init
@@ -209,26 +210,48 @@ def collect(
 @application.command()
 def reload(
     pipeline: PipelineName,
-    model: Annotated[str, typer.Argument(help="A model's name.")],
+    member: Annotated[str, typer.Argument(metavar="NAME", help="A stream's or a model's name.")],
     source: Annotated[
-        str, typer.Option("--from", help="landing: every batch that was applied; source: the current rows.")
-    ] = "landing",
+        str | None,
+        typer.Option(
+            "--from",
+            help="Of a model. landing: every batch that was applied; source: the current rows.",
+            show_default="landing",
+        ),
+    ] = None,
+    accept_rejects: AcceptRejects = False,
+    allow_deletes: AllowDeletes = False,
+    accept_source: AcceptSource = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compute a model's table again, and replace the existing one by it."""
-    from millrace.cli.show import print_json, print_reload
+    """Make a table again from scratch, and replace the existing one by it. Readers see the old or the new rows."""
     from millrace.declaration.find import find_pipeline
+    from millrace.declaration.stream import Stream
+
+    try:
+        found = find_pipeline(absolute_path(pipeline)).find(member)
+    except ConfigurationError as error:
+        fail(error)
+    consent = Consent(accept_rejects, allow_deletes, accept_source)
+    if isinstance(found, Stream):
+        refuse_options({"from": source}, "a stream is reloaded from its source")
+        _replicate(_request(pipeline, [member], "reload", dry_run=dry_run, consent=consent), as_json)
+    else:
+        refuse_options(
+            {name: True for name, is_given in vars(consent).items() if is_given}, "a model is computed from batches"
+        )
+        _reload_model(
+            {"pipeline": absolute_path(pipeline), "model": member, "source": source, "dry_run": dry_run}, as_json
+        )
+
+
+def _reload_model(asked: dict[str, object], as_json: bool) -> None:
+    from millrace.cli.show import print_json, print_reload
     from millrace.flows.reload import ReloadRequest
     from millrace.flows.reload import reload as reload_flow
 
-    asked = {"pipeline": absolute_path(pipeline), "model": model, "source": source, "dry_run": dry_run}
-    request = build_request(ReloadRequest, asked, {"source": "--from"})
-    try:
-        find_pipeline(request.pipeline).model(model)
-    except ConfigurationError as error:
-        fail(error)
-    done = run_flow(reload_flow(request))
+    done = run_flow(reload_flow(build_request(ReloadRequest, asked, {"source": "--from"})))
     print_json(done) if as_json else print_reload(done)
 
 

@@ -22,6 +22,7 @@ from millrace.flows.pipeline_flow import PipelineFlow
 from millrace.flows.request import ReplicateRequest, run_name
 from millrace.flows.transform import TransformRequest, conclude, transform
 from millrace.flows.turn import cancel_waiting_runs
+from millrace.runs.choose import ReadRequest
 from millrace.tasks.collect import dead_letters_of, forward_dead_letters
 from millrace.tasks.events import emit_landed
 from millrace.tasks.extract import Extracted
@@ -98,7 +99,21 @@ async def _read(
     for name, reason in left_out.items():
         get_run_logger().warning("Left out: %s is %s", name, reason)
     chosen = [stream for stream in streams if stream.name not in left_out]
-    return await extract_streams(request.pipeline, chosen, request.read_request), left_out
+    read = await extract_streams(request.pipeline, chosen, request.read_request)
+    if request.mode == "reload":
+        read |= await _read_snapshots_beside(request, chosen)
+    return read, left_out
+
+
+async def _read_snapshots_beside(
+    request: ReplicateRequest, reloaded: Sequence[Stream]
+) -> dict[str, Extracted | Exception]:
+    """Read the snapshots that models of reloaded streams need besides them, as any run does."""
+    pipeline, names = requested_pipeline(request.pipeline), {stream.name for stream in reloaded}
+    roots = pipeline.roots
+    needed = {name for model in pipeline.models if names & roots.of(model) for name in roots.of(model)}
+    beside = [stream for stream in pipeline.streams if stream.is_snapshot and stream.name in needed - names]
+    return await extract_streams(request.pipeline, beside, ReadRequest(consent=request.consent))
 
 
 async def _plan(request: ReplicateRequest, pipeline: Pipeline, streams: Sequence[Stream]) -> RunReport:

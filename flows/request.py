@@ -14,7 +14,13 @@ from millrace.declaration.consent import NO_CONSENT, Consent
 from millrace.flows.parameters import FlowParameters, pipeline_field
 from millrace.runs.choose import Mode, ReadRequest
 
-SPANS: dict[Mode, str] = {"incremental": "changes", "full": "all", "sweep": "sweep", "replay": "replay of rejects"}
+SPANS: dict[Mode, str] = {
+    "incremental": "changes",
+    "full": "all",
+    "sweep": "sweep",
+    "replay": "replay of rejects",
+    "reload": "reload",
+}
 """How the name of a run says what it reads."""
 
 
@@ -54,7 +60,8 @@ class ReplicateRequest(FlowParameters):
     mode: Mode = Field(
         default="incremental",
         description="`incremental` starts where the last run ended (or sweeps, if a sweep is due); `full` reads "
-        "everything; `sweep` compares all of source and target; `replay` reads rejected rows again.",
+        "everything; `sweep` compares all of source and target; `replay` reads rejected rows again; `reload` reads "
+        "everything into a new table, which takes the place of the target (of the `streams` that are named).",
     )
     deep: bool = Field(
         default=False,
@@ -85,6 +92,8 @@ class ReplicateRequest(FlowParameters):
             raise ValueError(f"a {self.mode} has no window: leave out `window` or `mode`")
         if self.deep and self.mode != "sweep":
             raise ValueError("only a sweep can be deep: leave out `deep`, or choose the mode `sweep`")
+        if self.mode == "reload" and not self.streams:
+            raise ValueError("a reload makes new tables: name the `streams`")
         return self
 
     def choose_streams(self, pipeline: Pipeline) -> list[Stream]:

@@ -118,8 +118,10 @@ async def plan_stream(pipeline: str, stream: str, read_request: ReadRequest) -> 
         read_plan = await choose(context, read_request)
         query, columns = await source.plan(declared_stream, await context.find_target_columns(), read_plan.window)
         sample = None if read_plan.kind in UNSAMPLED else await take_sample(context, read_plan.window)
-    changes, statements = await asyncio.to_thread(warehouse.plan, declared, declared_stream, columns)
     target = f"{declared.target_schema}.{declared_stream.table}"
+    changes, statements = [f"replace table {target} by a new one"], list[str]()
+    if not read_plan.replaces_target:
+        changes, statements = await asyncio.to_thread(warehouse.plan, declared, declared_stream, columns)
     lower, upper = read_plan.window.lower, read_plan.window.upper
     return StreamPlan(
         stream,

@@ -101,6 +101,8 @@ class BatchCoverage:
     by_value: bool = False
     """Rows are compared with the target value by value, whatever the hashes say that the target holds
     (docs/decisions/0018-stored-hash-is-a-claim.md)."""
+    replaces_target: bool = False
+    """The rows go into a new table, which takes the place of the target: a reload."""
 
 
 @dataclass(frozen=True)

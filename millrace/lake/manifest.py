@@ -66,6 +66,7 @@ FIELDS: Mapping[str, str] = {
     "coverage.former_rows_replace_rejects": "former_rows_replace_rejects",
     "coverage.computed_from_all_rows": "is_of_all",
     "coverage.by_value": "by_value",
+    "coverage.replaces_target": "replaces_target",
     "progress.token": "token",
     "progress.lower": "lower",
     "progress.position": "position",
@@ -78,7 +79,12 @@ FIELDS: Mapping[str, str] = {
 }
 """Fields of ``Batch`` and of its values, with their names in the JSON."""
 _PATHS = {name: path for path, name in FIELDS.items()}
-_LATER: Mapping[str, object] = {"former_rows_replace_rejects": False, "predecessor": None, "log": None}
+_LATER: Mapping[str, object] = {
+    "former_rows_replace_rejects": False,
+    "replaces_target": False,
+    "predecessor": None,
+    "log": None,
+}
 """Fields that version 5 did not have at first, with the value that is not written: a program from before reads a
 manifest without them."""
 

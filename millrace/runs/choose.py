@@ -14,13 +14,14 @@ from millrace.declaration.stream import Stream
 from millrace.lake.batch import Batch
 from millrace.runs.context import StreamContext
 from millrace.runs.reads import read_window, whole_if_lost
+from millrace.runs.reload_stream import check_reload, read_new_target
 from millrace.runs.replay import replay_rejects
 from millrace.runs.sweep import sweep
 from millrace.sources.chunk import Window
 from millrace.warehouse.ledger.refusals import check_source
 from millrace.warehouse.stream_state import StreamState
 
-Mode = Literal["incremental", "full", "sweep", "replay"]
+Mode = Literal["incremental", "full", "sweep", "replay", "reload"]
 ReadKind = Literal["window", "sweep", "replay", "snapshot", "log"]
 """Kinds of batches that are read; only the batch of a model is computed."""
 
@@ -51,6 +52,8 @@ class ReadPlan:
     window: Window = field(default_factory=Window)
     by_value: bool = False
     """Rows are compared with the target value by value, whatever its hashes say."""
+    replaces_target: bool = False
+    """Everything is read into a new table, which takes the place of the target."""
 
 
 async def choose(context: StreamContext, read_request: ReadRequest) -> ReadPlan:
@@ -60,6 +63,9 @@ async def choose(context: StreamContext, read_request: ReadRequest) -> ReadPlan:
     always reads everything.
     """
     is_accepted = await _is_accepted(context, read_request.consent)
+    if read_request.mode == "reload":
+        await check_reload(context, read_request.consent)
+        return ReadPlan("snapshot" if context.stream.is_snapshot else "window", replaces_target=True)
     if context.stream.capture.reads_log:
         return ReadPlan("log")
     if context.stream.is_snapshot:
@@ -80,6 +86,8 @@ async def choose(context: StreamContext, read_request: ReadRequest) -> ReadPlan:
             return ReadPlan("window")
         case "incremental":
             return _choose_next(context, state)
+        case "reload":
+            raise AssertionError("a reload was chosen before")
         case unknown:
             assert_never(unknown)
 
@@ -123,6 +131,8 @@ async def read(context: StreamContext, read_request: ReadRequest) -> Batch | Non
     if read_plan.kind != "window":
         await context.refresh_state()
         read_plan = await choose(context, read_request)
+    if read_plan.replaces_target:
+        return await read_new_target(context, read_plan.kind)
     batch = await _read(context, read_plan)
     if batch is not None and await context.refresh_if_behind():
         batch = await _read(context, await choose(context, read_request))

@@ -61,6 +61,8 @@ class Purpose:
     """What a person allows this run to do."""
     by_value: bool = False
     """The target is compared with the batch value by value, whatever its hashes say."""
+    replaces_target: bool = False
+    """The rows go into a new table, which takes the place of the target."""
 
 
 class Extraction:
@@ -280,6 +282,7 @@ class Extraction:
                     self._purpose.kind == "snapshot" and self._replaced == self._rejected_with_key > 0
                 ),
                 by_value=self._purpose.by_value,
+                replaces_target=self._purpose.replaces_target,
             ),
             progress=BatchProgress(
                 token=self._destination.token,

@@ -19,7 +19,12 @@ from millrace.sources.chunk import Window
 
 
 async def read_window(
-    context: StreamContext, selected: Window, kind: BatchKind = "window", *, by_value: bool = False
+    context: StreamContext,
+    selected: Window,
+    kind: BatchKind = "window",
+    *,
+    by_value: bool = False,
+    replaces_target: bool = False,
 ) -> Batch | None:
     """Read a window, and return its batch; None when there was nothing to read.
 
@@ -36,7 +41,7 @@ async def read_window(
             context.destination,
             context.stream,
             read,
-            Purpose(kind, selected.lower, context.consent, by_value),
+            Purpose(kind, selected.lower, context.consent, by_value, replaces_target),
             await context.find_state(),
             partial(
                 count_rejected_before,

@@ -25,6 +25,7 @@ from millrace.warehouse.lost_targets import refuse_part_of_lost_target
 from millrace.warehouse.reconcile import reconcile
 from millrace.warehouse.references import complete_dimensions
 from millrace.warehouse.remarks import add_remarks, record_left_out
+from millrace.warehouse.replace_target import replace_target
 from millrace.warehouse.schema.added import find_unfilled_columns
 from millrace.warehouse.schema.needed import Needs
 from millrace.warehouse.work import Work
@@ -86,6 +87,8 @@ def _refuse(needs: Needs, works: Sequence[Work], pending: Sequence[Work]) -> Non
     for work in pending:
         refuse_moved_log(ledger, work.batch)
         refuse_taken_target(ledger, work.batch, work.target.name)
+        if work.batch.coverage.replaces_target:
+            continue
         refuse_part_of_lost_target(needs, work)
         if not work.creates_target:
             refuse_other_source(ledger, work.batch)
@@ -94,6 +97,8 @@ def _refuse(needs: Needs, works: Sequence[Work], pending: Sequence[Work]) -> Non
 def _apply(needs: Needs, work: Work, applied_at: datetime) -> Work:
     target = needs.catalog.look_up(with_joins(work.target, needs.models))
     with database_errors(target.place), name_unparsed_documents(needs.connection, target, work.batch):
+        if work.batch.coverage.replaces_target:
+            return replace_target(needs, work, applied_at)
         applied = apply(needs.connection, target, work.batch, applied_at)
     return replace(work, target=target, applied=applied)
 
@@ -113,7 +118,11 @@ def _with_absent_rows(works: Sequence[Work]) -> list[Work]:
     If the table of a stream was made for this load, no sweep will find which rows were deleted before: these are the
     rows that its models hold and that are not computed from all rows of the stream now. A first load has no such rows.
     """
-    created = {work.name for work in works if not work.target.owner.is_model and work.creates_target}
+    created = {
+        work.name
+        for work in works
+        if not work.target.owner.is_model and (work.creates_target or work.batch.coverage.replaces_target)
+    }
     has_rejects = any(work.batch.counts.rejected for work in works)
     return [_with_absent(work, created, has_rejects=has_rejects) for work in works]
 
@@ -133,7 +142,7 @@ def _with_absent(work: Work, created: Collection[str], *, has_rejects: bool) -> 
 def _record(needs: Needs, work: Work, applied_at: datetime) -> LoadResult:
     """Check the counts of what was done, and record them in the ledger."""
     ledger, target, batch, rows = needs.ledger, work.target, work.batch, work.applied
-    position = ledger.find_position(target.owner.pipeline, target.owner.name)
+    position = None if work.creates_target else ledger.find_position(target.owner.pipeline, target.owner.name)
     result = LoadResult(
         pipeline=batch.pipeline,
         stream=batch.stream,

@@ -15,6 +15,7 @@ from millrace.warehouse.commit import commit_together, complete_references, find
 from millrace.warehouse.ledger.ledger import Ledger
 from millrace.warehouse.ledger.load_result import LoadResult
 from millrace.warehouse.migrate_targets import migrate_targets
+from millrace.warehouse.replace_target import new_target_of
 from millrace.warehouse.schema.needed import Needs, needs_of
 from millrace.warehouse.session import retry_on_conflict
 from millrace.warehouse.stage import Stage, files_of
@@ -44,7 +45,8 @@ def load(
     for work in pending:
         _stage(stage, work)
     if pending:
-        needs = needs_of(connection, ledger, [work.target for work in pending], models)
+        new_targets = [new_target_of(work.target) for work in pending if work.batch.coverage.replaces_target]
+        needs = needs_of(connection, ledger, [*(work.target for work in pending), *new_targets], models)
         pending = migrate_targets(needs, pending)
         retry_on_conflict(connection, ledger.ensure)
         done |= retry_on_conflict(connection, lambda: commit_together(needs, works, pending))

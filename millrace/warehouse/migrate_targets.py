@@ -48,6 +48,8 @@ def migrate_targets(needs: Needs, works: Sequence[Work]) -> list[Work]:
 
 def _migrate(needs: Needs, work: Work) -> Sequence[Change]:
     batch, target = work.batch, work.target
+    if batch.coverage.replaces_target:
+        return ()  # Its new table is made in the transaction of the load.
     makes_empty = batch.is_of_empty_source and needs.catalog.find_columns(target) is None
     if not (batch.written or batch.deleted or batch.coverage.absent_means_deleted or makes_empty):
         return needs.prepare(target)

@@ -1,7 +1,6 @@
 """Make a model's table again beside the old one, and put it in the place of the old one in one transaction.
 
-Batches are applied to the new table as to any other; nobody sees it before the last step. If both tables have the same
-columns, the rows are exchanged, so that grants and views stay; otherwise the tables are.
+Batches are applied to the new table as to any other; nobody sees it before the last step (exchange_tables.py).
 """
 
 from __future__ import annotations
@@ -12,11 +11,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-import psycopg2.errors
-
-from millrace.base.errors import SchemaConflict, Superseded
-from millrace.base.naming import quote, quote_list
+from millrace.base.errors import Superseded
 from millrace.lake.batch import Batch
+from millrace.warehouse.exchange_tables import SUFFIX, drop_tables, exchange_tables
 from millrace.warehouse.ledger.entries import AppliedBatch
 from millrace.warehouse.ledger.ledger import Ledger
 from millrace.warehouse.ledger.load_result import LoadResult
@@ -29,11 +26,6 @@ from millrace.warehouse.stage import Stage
 from millrace.warehouse.target import Target
 from millrace.warehouse.work import Work
 
-SUFFIX = "$n"
-"""The end of the name of the new table, and of its entries in the ledger. No name of a user has a $.
-
-With the name of a table beside it (`$events`), the longest name that may be declared has 62 of 63 bytes.
-"""
 Sessions = Callable[[], AbstractContextManager[tuple[Any, Stage]]]
 """Opens a session, with the stage that files are loaded into."""
 _LEDGER = {"batches": "stream", "columns": "stream", "rejects": "stream", "forms": "member"}
@@ -99,8 +91,7 @@ class Rebuild:
     def _clear(self, connection: Any, ledger: Ledger) -> None:
         ledger.lock()
         with connection.cursor() as cursor:
-            for table in _tables(self._new):
-                cursor.execute(f"DROP TABLE IF EXISTS {table.quoted}")
+            drop_tables(cursor, self._new)
             for name, column in _LEDGER.items():
                 cursor.execute(
                     f"DELETE FROM millrace.{name} WHERE pipeline = %s AND {column} = %s",
@@ -113,8 +104,7 @@ class Rebuild:
         self._refuse_late(ledger)
         catalog = Catalog(connection, [self._target, self._new])
         with connection.cursor() as cursor:
-            for old, new in zip(_tables(self._target), _tables(self._new), strict=True):
-                _replace(cursor, catalog, old, new)
+            exchange_tables(cursor, catalog, self._target, self._new)
             self._take_over(cursor)
         forms = RecordedForms(connection, ledger, self._target.owner.pipeline)
         for fact in self._facts:
@@ -153,35 +143,3 @@ class Rebuild:
             cursor.execute(
                 f"UPDATE millrace.{name} SET {column} = %s WHERE pipeline = %s AND {column} = %s", (old, pipeline, new)
             )
-
-
-def _tables(target: Target) -> tuple[Target, ...]:
-    return (target, *target.tables_beside)
-
-
-def _replace(cursor: Any, catalog: Catalog, old: Target, new: Target) -> None:
-    former, made = catalog.find_columns(old), catalog.find_columns(new)
-    if former is not None and (made is None or former == made):
-        cursor.execute(f"DELETE FROM {old.quoted}")
-    if made is None:
-        return
-    if former == made:
-        names = quote_list(made)
-        cursor.execute(f"INSERT INTO {old.quoted} ({names}) SELECT {names} FROM {new.quoted}")
-        cursor.execute(f"DROP TABLE {new.quoted}")
-        return
-    if former is not None:
-        _drop(cursor, old)
-    cursor.execute(f"ALTER TABLE {new.quoted} RENAME TO {quote(old.table.name)}")
-
-
-def _drop(cursor: Any, table: Target) -> None:
-    """Drop a table. Raises SchemaConflict when something depends on it, such as a view."""
-    try:
-        cursor.execute(f"DROP TABLE {table.quoted}")
-    except psycopg2.errors.DependentObjectsStillExist:
-        raise SchemaConflict(
-            f"the columns of {table.name} would be others, and views or keys depend on it; nothing was changed",
-            place=table.place,
-            remedy="drop the views over it, reload again, and make them again (`millrace views`)",
-        ) from None

@@ -113,6 +113,17 @@ JOIN pg_catalog.pg_class c ON c.oid = o.conrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE o.contype = 'c' AND o.conname NOT LIKE 'overflow$%' AND n.nspname NOT IN ('standin', 'information_schema');
 
+-- Who may do what with a table, its owner included, as Redshift tells it.
+CREATE OR REPLACE VIEW pg_catalog.svv_relation_privileges AS
+SELECT n.nspname::varchar(128) AS namespace_name, c.relname::varchar(128) AS relation_name,
+       a.privilege_type::varchar(128) AS privilege_type, a.grantee::integer AS identity_id,
+       CASE a.grantee WHEN 0 THEN 'public' ELSE pg_get_userbyid(a.grantee) END::varchar(128) AS identity_name,
+       CASE a.grantee WHEN 0 THEN 'public' ELSE 'user' END::varchar(128) AS identity_type,
+       a.is_grantable AS admin_option
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace,
+     LATERAL aclexplode(c.relacl) a
+WHERE c.relkind IN ('r', 'v') AND n.nspname <> 'standin';
+
 GRANT SELECT ON standin.load_error, pg_catalog.sys_load_error_detail, pg_catalog.svv_columns, pg_catalog.svv_tables,
-    pg_catalog.svv_table_info, pg_catalog.pg_table_def, pg_catalog.standin_table_constraints, pg_catalog.standin_attribute,
+    pg_catalog.svv_relation_privileges, pg_catalog.svv_table_info, pg_catalog.pg_table_def, pg_catalog.standin_table_constraints, pg_catalog.standin_attribute,
     pg_catalog.pg_class_info TO PUBLIC;

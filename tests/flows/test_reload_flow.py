@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from millrace.base.errors import ConfigurationError
+from millrace.cli.main import application
 from millrace.flows.reload import ReloadRequest, reload
 from millrace.flows.replicate import replicate
 from millrace.flows.request import ReplicateRequest
@@ -89,3 +92,39 @@ async def test_a_stream_that_cannot_be_read_leaves_no_lease_of_the_others(places
         await reload(ReloadRequest(pipeline=pipeline, model="joined", source="source"))
     places.source("ALTER TABLE lost RENAME TO refunds")
     await replicate(ReplicateRequest(pipeline=pipeline))
+
+
+def invoke(*arguments: str) -> tuple[int, str, str]:
+    done = CliRunner().invoke(application, arguments)
+    return done.exit_code, done.stdout, done.stderr
+
+
+def test_a_stream_is_reloaded_with_the_snapshots_that_its_models_need(places: Places, tmp_path: Path) -> None:
+    module = tmp_path / "shop.py"
+    module.write_text(TWO_ROOTS)
+    for name in ("sales", "refunds"):
+        places.source(f"CREATE TABLE {name} (id int PRIMARY KEY, changed timestamptz DEFAULT clock_timestamp())")
+        places.source(f"INSERT INTO {name} VALUES (1), (2)")
+    pipeline = f"{module}:shop"
+    assert invoke("run", pipeline)[0] == 0
+    places.source("DELETE FROM sales WHERE id = 2")
+    places.warehouse("UPDATE shop_source.sales SET id = 7 WHERE id = 1")
+    code, out, _ = invoke("reload", pipeline, "sales", "--dry-run")
+    assert (code, "replace table shop_source.sales by a new one" in out) == (0, True)
+    code, out, said = invoke("reload", pipeline, "sales", "--json")
+    assert code == 0, said
+    assert {row["stream"]: row["status"] for row in json.loads(out)["streams"]} == {
+        "sales": "loaded",
+        "refunds": "nothing new",
+        "joined": "loaded",
+    }
+    assert places.warehouse("SELECT id FROM shop_source.sales") == [(1,)]
+    assert places.warehouse('SELECT id FROM shop.joined WHERE "_deleted_at" IS NULL') == [(1,)]
+    code, _, said = invoke("reload", pipeline, "sales", "--from", "landing")
+    assert (code, "--from has no effect here: a stream is reloaded from its source" in said) == (2, True)
+    code, _, said = invoke("reload", pipeline, "joined", "--allow-deletes")
+    assert (code, "--allow-deletes has no effect here" in said) == (2, True)
+    code, _, said = invoke("reload", pipeline, "nope")
+    assert (code, "there is no stream or model 'nope'. Remedy: choose from sales, refunds, joined" in said) == (2, True)
+    with pytest.raises(ValueError, match="name the `streams`"):
+        ReplicateRequest(pipeline=pipeline, mode="reload")

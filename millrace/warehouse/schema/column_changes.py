@@ -101,6 +101,15 @@ class CreateTable(Change):
 
 
 @dataclass(frozen=True)
+class ReplaceTable(CreateTable):
+    """A new table takes the place of the target, or is its first one."""
+
+    @override
+    def __str__(self) -> str:
+        return f"replace table {self.table} by a new one"
+
+
+@dataclass(frozen=True)
 class AddColumn(Change):
     """The target lacks a column. Its rows are NULL in the new column until they are loaded again."""
 

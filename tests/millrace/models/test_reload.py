@@ -108,6 +108,21 @@ async def test_the_longest_name_is_told_from_that_of_the_new_table(on_redshift: 
     assert on_redshift.engine.query(tables) == [(2,)]
 
 
+async def test_a_former_load_mode_leaves_no_table_beside(on_redshift: Together) -> None:
+    def log(orders: pl.DataFrame) -> pl.DataFrame:
+        days = pl.col("ordered").str.to_datetime("%Y-%m-%d", time_unit="us")
+        return orders.select("order_id", "units", since=days)
+
+    def declare(load: LoadMode) -> Pipeline:
+        return replace(SHOP, models=[Model(log, Logged, "order_id", load=load)])
+
+    await some_runs(on_redshift, declare(Scd2("order_key", effective_from="since", changes=True)))
+    names = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'shop' ORDER BY 1"
+    assert on_redshift.engine.query(names) == [("log",), ("log$events",)]
+    reload_fact(on_redshift, declare(Merge()), "log")
+    assert on_redshift.engine.query(names) == [("log",)]
+
+
 async def test_another_load_mode_is_taken_over_by_a_reload(together: Together) -> None:
     await some_runs(together, shop(Merge()))
     own = shop(History("record_id"))
