@@ -258,8 +258,11 @@ class Dated:
     """
 
     root: Text
+    """The first part of the path."""
     zone: str = "UTC"
+    """The IANA time zone of the date."""
     days_before: Count = 0
+    """How many days the state that a read shows is older than the read."""
 
     def __post_init__(self) -> None:
         check_fields(self, f"dated {self.root}")
@@ -289,10 +292,15 @@ class Bind:
     """
 
     column: Text
+    """Name of the column that is added to the model."""
     dimension: Text
+    """Name of the model that keeps versions."""
     by: Text | Sequence[Text]
+    """The column or columns with the natural key of the dimension."""
     at: Text
+    """The column with the time whose version is meant."""
     unknown: int | None = None
+    """The value of rows that have no version: a number from -1,000,000 to 0, or None for NULL."""
 
     def __post_init__(self) -> None:
         check_fields(self, f"Bind {self.column!r}")
@@ -320,7 +328,9 @@ class Reconcile:
     """
 
     rows: PositiveCount = 1_000
+    """About how many rows are compared."""
     policy: Literal["fail", "warn"] = "fail"
+    """What a difference does: it fails the load, or is reported."""
 
     def __post_init__(self) -> None:
         check_fields(self, "Reconcile")
