@@ -96,8 +96,8 @@ def describe_class(kind: type[Any]) -> Iterator[str]:
 
 def find_fields(kind: type[Any]) -> Iterator[tuple[str, str, str, str]]:
     """Yield name, type, default and docstring of each field, in the order in which they are given."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
-    assert isinstance(body, ast.ClassDef)  # noqa: S101
+    tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
+    body = next(node for node in tree.body if isinstance(node, ast.ClassDef))
     for item, after in zip(body.body, [*body.body[1:], None], strict=True):
         if not isinstance(item, ast.AnnAssign) or not isinstance(item.target, ast.Name) or item.target.id[0] == "_":
             continue
