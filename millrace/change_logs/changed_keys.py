@@ -9,11 +9,21 @@ import polars as pl
 
 from millrace.change_logs.pgoutput import DecodedBlock
 from millrace.change_logs.visibility import VisibleTransactions
+from millrace.lake.batch import CommitTimes
 
 COMMITS = pl.Schema({"xid": pl.Int64(), "end": pl.Int64(), "committed_at": pl.Datetime("us", "UTC")})
 """Columns of the transactions that a block tells the end of."""
+MIDDLE_SHARE, EARLY_SHARE = 0.5, 0.05
 FOLDED_ROWS = 500_000
 """As soon as so many keys of a table are waiting, each is kept once."""
+
+
+def find_commit_times(keys: pl.DataFrame) -> CommitTimes | None:
+    """Return when the last changes of keys were committed (column ``committed_at``); None if there are no keys."""
+    if not keys.height:
+        return None
+    moments = [keys["committed_at"].quantile(share, "lower") for share in (MIDDLE_SHARE, EARLY_SHARE, 0)]
+    return CommitTimes(keys.height, *moments)  # type: ignore[arg-type] # a quantile of times is a time
 
 
 class ChangedKeys:
@@ -65,14 +75,22 @@ class ChangedKeys:
     def of(self, relation: int, after: int) -> pl.DataFrame:
         """Return the keys of a relation that transactions changed which ended after a position.
 
-        Each key comes once, with ``is_deleted``: its last change was a delete.
+        Each key comes once, with ``is_deleted`` (its last change was a delete) and ``committed_at``.
         """
         names = self._key_columns[relation]
         if relation not in self._keys:
-            return pl.DataFrame(schema=pl.Schema({"is_deleted": pl.Boolean(), **dict.fromkeys(names, pl.String())}))
-        ends = self._all_commits().select("xid", "end")
+            return pl.DataFrame(
+                schema=pl.Schema(
+                    {
+                        "is_deleted": pl.Boolean(),
+                        "committed_at": COMMITS["committed_at"],
+                        **dict.fromkeys(names, pl.String()),
+                    }
+                )
+            )
+        ends = self._all_commits()
         found = self._fold(relation).join(ends, on="xid", how="left").filter(pl.col("end") > after)
-        return found.select("is_deleted", *names)
+        return found.select("is_deleted", "committed_at", *names)
 
     def _fold(self, relation: int) -> pl.DataFrame:
         names = self._key_columns[relation]

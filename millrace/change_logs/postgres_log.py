@@ -18,7 +18,7 @@ import psycopg2
 from millrace.base.background import repeat_in_background
 from millrace.base.errors import ConfigurationError, RetryableError
 from millrace.base.naming import literal, quote
-from millrace.change_logs.changed_keys import ChangedKeys
+from millrace.change_logs.changed_keys import ChangedKeys, find_commit_times
 from millrace.change_logs.lsn import format_lsn, parse_lsn
 from millrace.change_logs.pgoutput import KeyDecoder
 from millrace.change_logs.postgres_slot import Slot, advance, describe_open_transactions, ensure_slot, wait_until
@@ -225,7 +225,10 @@ class _Known:
         entry = self.usable.get(name)
         gap = self._find_gap(name, table, changed, is_told_whole=is_told_whole)
         after = parse_lsn(entry.position) if entry else 0
-        return ChangedTable(changed.of(table.relation, after), table.fingerprint, gap, name not in self.entries)
+        keys = changed.of(table.relation, after)
+        return ChangedTable(
+            keys.drop("committed_at"), find_commit_times(keys), table.fingerprint, gap, name not in self.entries
+        )
 
     def _find_gap(self, name: str, table: PublishedTable, changed: ChangedKeys, *, is_told_whole: bool) -> str:
         entry = self.usable.get(name)

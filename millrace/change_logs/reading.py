@@ -8,6 +8,7 @@ from datetime import datetime
 
 import polars as pl
 
+from millrace.lake.batch import CommitTimes
 from millrace.sources.table_driver import SharedSnapshot
 
 
@@ -29,6 +30,8 @@ class ChangedTable:
 
     keys: pl.DataFrame
     """Each changed key once, as text in the form of the log, and ``is_deleted``: its last change was a delete."""
+    commit_times: CommitTimes | None
+    """When the last changes of these keys were committed; None: there are no keys."""
     fingerprint: str
     """It changes with everything that moves rows or values of the table and that the log does not tell."""
     gap: str

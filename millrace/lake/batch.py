@@ -106,6 +106,20 @@ class BatchCoverage:
 
 
 @dataclass(frozen=True)
+class CommitTimes:
+    """When the changes of a batch were committed in the source, as its change log tells: freshness without a stamp."""
+
+    keys: int
+    """How many keys changed."""
+    middle: datetime
+    """The time after which half of the keys were changed last."""
+    early: datetime
+    """The time after which 95 % of the keys were changed last."""
+    earliest: datetime
+    """The time after which all keys were changed last."""
+
+
+@dataclass(frozen=True)
 class LogProgress:
     """How far a batch brings the target of its stream in the change log of the source."""
 
@@ -119,6 +133,8 @@ class LogProgress:
     """The form of the table in the snapshot of the read."""
     committed_at: datetime | None = None
     """When the newest transaction up to the position was committed; None: it was committed before ``lower``."""
+    commit_times: CommitTimes | None = None
+    """When the changes were committed; None: the log told no change, or the table was compared as a whole."""
 
 
 @dataclass(frozen=True)

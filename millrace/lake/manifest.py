@@ -25,6 +25,7 @@ from millrace.lake.batch import (
     BatchFiles,
     BatchKind,
     BatchProgress,
+    CommitTimes,
     LogProgress,
     Part,
     RejectCount,
@@ -161,8 +162,16 @@ def _reject_counts(values: list[dict[str, Any]]) -> tuple[RejectCount, ...]:
 
 
 def _log_progress(value: dict[str, Any]) -> LogProgress:
-    committed_at = value["committed_at"]
-    return LogProgress(**value | {"committed_at": datetime.fromisoformat(committed_at) if committed_at else None})
+    committed_at, times = value["committed_at"], value["commit_times"]
+    decoded = {
+        "committed_at": datetime.fromisoformat(committed_at) if committed_at else None,
+        "commit_times": _commit_times(**times) if times else None,
+    }
+    return LogProgress(**value | decoded)
+
+
+def _commit_times(keys: int, **moments: str) -> CommitTimes:
+    return CommitTimes(keys, **{name: datetime.fromisoformat(moment) for name, moment in moments.items()})
 
 
 _DECODERS: Mapping[str, Callable[[Any], Any]] = {

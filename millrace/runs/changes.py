@@ -104,13 +104,20 @@ async def _read(
 ) -> Batch | None:
     table, entry = reading.tables[context.stream.name], entries.get(context.stream.name)
     lower = entry.position if entry else None
+    state = await context.find_state()
+    read_plan = plan_read(context, state, table, read_request)
     context = replace(
         context,
         source=_postgres(context).within(reading.snapshot),
-        log=LogProgress(reading.origin, lower, reading.position, table.fingerprint, reading.committed_at),
+        log=LogProgress(
+            reading.origin,
+            lower,
+            reading.position,
+            table.fingerprint,
+            reading.committed_at,
+            table.commit_times if read_plan.kind == "keys" else None,
+        ),
     )
-    state = await context.find_state()
-    read_plan = plan_read(context, state, table, read_request)
     match read_plan.kind:
         case "keys":
             moved_bytes = reading.moved_bytes.get(context.stream.name, 0)

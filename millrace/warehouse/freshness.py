@@ -2,7 +2,8 @@
 
 Age of a change = (moment of the read − cursor value of the row, by the source's clock) + (commit − beginning of the
 read, by the runner's clock): no clock is compared with another. A changed row whose cursor value lies before the former
-read is silent: its cursor value was not changed with it, so that its age is unknown.
+read is silent: its cursor value was not changed with it, so that its age is unknown. Of what a change log told, the
+time of the commit in the source takes the place of the cursor value, and no row is silent.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from millrace.base.naming import literal, quote
 from millrace.base.types import Kind
-from millrace.lake.batch import Batch
+from millrace.lake.batch import Batch, CommitTimes
 from millrace.warehouse.target import Target
 
 TIMESTAMPS = frozenset({Kind.TIMESTAMP, Kind.TIMESTAMP_UTC})
@@ -45,6 +46,9 @@ def measure_freshness(
     Return None for a first load, a backfill, and a target whose cursor column is no timestamp: a date tells no age.
     ``position`` is where the read before this one ended.
     """
+    log = batch.progress.log
+    if log is not None and log.commit_times is not None:
+        return _measure_commits(batch, log.commit_times, visible_at)
     has_times = any(column.name == target.cursor_column and column.type.kind in TIMESTAMPS for column in batch.columns)
     previous = None if position is None else _moment_of(position)
     if not has_times or not batch.written or previous is None or batch.progress.position is None:
@@ -58,6 +62,12 @@ def measure_freshness(
     visible = batch.read_at.timestamp() + (visible_at - batch.begun_at).total_seconds()
     ages = [None if changed_at is None else round(max(visible - float(changed_at), 0.0), 3) for changed_at in times]
     return Freshness(stamped, silent, *ages)
+
+
+def _measure_commits(batch: Batch, times: CommitTimes, visible_at: datetime) -> Freshness:
+    visible = batch.read_at + (visible_at - batch.begun_at)
+    ages = [max((visible - moment).total_seconds(), 0.0) for moment in (times.middle, times.early, times.earliest)]
+    return Freshness(times.keys, 0, *(round(age, 3) for age in ages))
 
 
 def _moment_of(position: str) -> datetime | None:

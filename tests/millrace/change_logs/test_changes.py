@@ -165,3 +165,16 @@ async def test_a_transaction_that_waits_for_its_standby_is_not_passed(orders: Or
         orders.release()
     assert counts(await orders.follow()) == {"read": 2, "updated": 1, "unchanged": 1}
     orders.assert_equal()
+
+
+async def test_changes_without_a_stamp_have_an_age(orders: Orders) -> None:
+    assert (await orders.follow()).freshness is None
+    orders.change(
+        "UPDATE orders SET note = 'old' WHERE id = 1", "SELECT pg_sleep(1)", "DELETE FROM orders WHERE id > 1"
+    )
+    freshness = (await orders.follow()).freshness
+    assert freshness is not None
+    assert (freshness.stamped, freshness.silent) == (5, 0)
+    assert freshness.p50_seconds is not None
+    assert freshness.max_seconds is not None
+    assert freshness.max_seconds - freshness.p50_seconds == pytest.approx(1, abs=0.2)
