@@ -39,6 +39,8 @@ PipelineName = Annotated[str, typer.Argument(help="A pipeline's name, or path/to
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what the command would do.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
+SECONDS_OF_UNITS = {"s": 1, "m": 60, "h": 3_600}
+
 
 def build_request(kind: type[Request], given: Mapping[str, object], options: Mapping[str, str] = NO_OPTIONS) -> Request:
     """Return a request with the values that were given; invalid ones end the command.
@@ -78,6 +80,14 @@ def refuse_options(options: Mapping[str, object], why: str) -> None:
     given = [f"--{_option(name)}" for name, value in options.items() if value is not None]
     if given:
         fail(ConfigurationError(f"{', '.join(given)} has no effect here: {why}", remedy="leave it out"))
+
+
+def parse_seconds(text: str) -> float:
+    """Return a time span that was given as ``10s``, ``1.5m`` or ``1h`` in seconds; another text ends the command."""
+    found = re.fullmatch(r"(?P<number>\d+(\.\d+)?)(?P<unit>[smh])", text)
+    if found is None:
+        fail(ConfigurationError(f"{text!r} is no time span", place="--every", remedy="write 10s, 2m or 1h"))
+    return float(found["number"]) * SECONDS_OF_UNITS[found["unit"]]
 
 
 def confirm(question: str, *, is_agreed: bool) -> None:

@@ -29,6 +29,7 @@ from millrace.cli.command import (
     build_request,
     fail,
     name_options,
+    parse_seconds,
     print_message,
     refuse_options,
     run_flow,
@@ -39,6 +40,7 @@ from millrace.declaration.consent import NO_CONSENT, Consent
 
 if TYPE_CHECKING:
     from millrace.flows.collect import CollectRequest
+    from millrace.flows.follow import FollowRequest
     from millrace.flows.request import ReplicateRequest
     from millrace.runs.choose import Mode
     from millrace.tasks.report import RunReport
@@ -65,6 +67,9 @@ application = typer.Typer(
 )
 
 StreamNames = Annotated[list[str] | None, typer.Option("--stream", "-s", help="Only this stream (repeatable).")]
+Every = Annotated[
+    str | None, typer.Option("--every", help="Do it again after this time, until Ctrl-C: 10s, 2m.", show_default=False)
+]
 Full = Annotated[bool, typer.Option("--full", help="Read everything, not only what changed.")]
 Start = Annotated[
     datetime | None, typer.Option("--from", formats=MOMENT_FORMATS, help="First moment of a window (inclusive, UTC).")
@@ -114,11 +119,18 @@ def run(
     allow_deletes: AllowDeletes = False,
     accept_source: AcceptSource = False,
     dry_run: DryRun = False,
+    every: Every = None,
     as_json: AsJson = False,
 ) -> None:
-    """Load what changed into the warehouse."""
+    """Load what changed into the warehouse; with --every again and again, until Ctrl-C."""
     mode: Mode = "full" if full else "incremental"
     consent = Consent(accept_rejects, allow_deletes, accept_source)
+    if every is not None:
+        asked = {"full": full, "from": start, "to": end, "dry_run": dry_run, **vars(consent)}
+        given = {name: value or None for name, value in asked.items()}
+        refuse_options(given, "a run with --every reads what changed: run once with this option first")
+        _follow(pipeline, stream, every, as_json)
+        return
     _replicate(_request(pipeline, stream, mode, start, end, dry_run, consent), as_json)
 
 
@@ -380,7 +392,22 @@ def _replicate(request: ReplicateRequest, as_json: bool) -> None:
             print_message(f"skipped: {row.reason}")
 
 
-def _choose_streams(request: ReplicateRequest | CollectRequest) -> list[str]:
+def _follow(pipeline: str, streams: list[str] | None, every: str, as_json: bool) -> None:
+    """Read and load again and again, and show what was done when it ends."""
+    from millrace.cli.show import print_json, print_lines
+    from millrace.flows.follow import FollowRequest, follow
+
+    asked = {"pipeline": absolute_path(pipeline), "streams": streams, "every_seconds": parse_seconds(every)}
+    request = build_request(FollowRequest, asked, {"every_seconds": "--every", "streams": "--stream"})
+    _choose_streams(request)
+    followed = run_flow(follow(request))
+    age = followed.greatest_age_seconds
+    ages = "" if age is None else f", the oldest {age:.1f} s old when it was visible"
+    said = f"{followed.cycles:,} cycles, {followed.failures:,} failed, {followed.changes:,} changes{ages}"
+    print_json(followed) if as_json else print_lines([said])
+
+
+def _choose_streams(request: ReplicateRequest | CollectRequest | FollowRequest) -> list[str]:
     """Names of the streams that are meant; what the pipeline does not have or cannot do ends the command."""
     from millrace.declaration.find import find_pipeline
 
