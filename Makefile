@@ -6,7 +6,7 @@ STAMP := .venv/.complete
 unexport PYTHONDONTWRITEBYTECODE
 PACKAGES := millrace pipelines blocks tasks flows cli seed_data local infra
 
-.PHONY: demo demo-totesys demo-stocks demo-events demo-own up test coverage test-ecs test-newest run-newest wheels test-redshift check-redshift mysql mariadb pgbouncer torture lint docs audit clean lock \
+.PHONY: demo demo-totesys demo-stocks demo-events demo-own demo-changes up test coverage test-ecs test-newest run-newest wheels test-redshift check-redshift mysql mariadb pgbouncer torture lint docs audit clean lock \
 	builder image push test-image containers podman
 
 demo: $(STAMP)
@@ -23,6 +23,9 @@ demo-events: $(STAMP)
 
 demo-own: $(STAMP) mysql
 	$(BIN)/python -m local run --mysql -- env PREFECT_LOGGING_LEVEL=ERROR $(BIN)/python -m local.demos.own_demo
+
+demo-changes: $(STAMP) mysql
+	$(BIN)/python -m local run --mysql -- env PREFECT_LOGGING_LEVEL=WARNING $(BIN)/python -m local.demos.changes_demo $(DEMO)
 
 up: $(STAMP)
 	$(BIN)/python -m local up

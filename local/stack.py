@@ -136,6 +136,8 @@ class Stack:
         self.postgres = start_postgres(directory / "postgres")
         starting.callback(self.postgres.stop)
         self.postgres.create_database(BANK_DATABASE)
+        # A stream may be read by the change log.
+        self.postgres.execute(f"ALTER ROLE {BANK_DATABASE} REPLICATION")
         totesys_source.install(self.postgres)
         if self.with_mysql:
             self.postgres.create_database(STOCKS_WAREHOUSE_DATABASE)

@@ -128,6 +128,13 @@ class PostgresDriver(TableDriver):
         return describe_table(connection, stream, target_columns)
 
     @override
+    def has_replaced_files(self, connection: Any, stream: Stream, /) -> bool:
+        relation = quote(stream.reference.schema, stream.reference.name)
+        with connection.cursor() as cursor:
+            cursor.execute(statement("postgres_replaced_files"), {"relation": relation})
+            return bool(cursor.fetchone()[0])
+
+    @override
     def find_tables(self, connection: Any, schema: str) -> list[FoundTable]:
         return find_tables(connection, schema)
 

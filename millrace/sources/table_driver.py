@@ -61,6 +61,13 @@ class TableDriver(ABC):
         The ``types`` of the stream are applied, and columns keep the names that ``target_columns`` give them.
         """
 
+    def has_replaced_files(self, _connection: Any, _stream: Stream, /) -> bool:
+        """Return whether the table got other files since the snapshot was taken, so that rows are missing in it.
+
+        It is asked after a read. By default it is not, because the server itself refuses such a read.
+        """
+        return False
+
     def find_tables(self, _connection: Any, schema: str, /) -> list[FoundTable]:
         """Return the tables and views of a schema, for `millrace init`.
 

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from millrace.base.errors import SourceMissing
+from millrace.base.errors import RetryableError, SourceMissing
 from millrace.base.types import Kind
 from millrace.base.zones import earliest_wall_clock, latest_wall_clock, possible_zones
 from millrace.declaration.stream import Stream
@@ -123,8 +123,20 @@ class TableSession:
         return f" WHERE {' AND '.join(conditions)}" if conditions else ""
 
     def read_rows(self, columns: tuple[SourceColumn, ...], condition: str) -> Generator[Chunk, None, None]:
-        """Yield the selected rows as chunks; one empty chunk if no row is selected."""
-        return self.decode_rows(columns, self.select(columns, condition))
+        """Yield the selected rows as chunks; one empty chunk if no row is selected.
+
+        Raises RetryableError when the table was truncated or rewritten meanwhile: its rows are not in the snapshot any
+        more, and would be taken for deleted.
+        """
+        yield from self.decode_rows(columns, self.select(columns, condition))
+        with self.driver.translate_errors(self.stream.place):
+            is_replaced = self.driver.has_replaced_files(self.connection, self.stream)
+        if is_replaced:
+            raise RetryableError(
+                "the table was truncated or rewritten, or a partition left it, while it was read",
+                place=self.stream.place,
+                remedy="nothing was committed; run again",
+            )
 
     def decode_rows(self, columns: tuple[SourceColumn, ...], query: str) -> Generator[Chunk, None, None]:
         """Yield the rows of a query, which renders these columns, as chunks; one empty chunk if it has no rows."""

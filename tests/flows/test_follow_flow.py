@@ -1,0 +1,69 @@
+"""Continuous mode: cycles in one run, that try again what passes by itself and end when they are told to."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+import pytest
+
+from millrace.base.errors import SourceMissing
+from millrace.flows.follow import FollowRequest, follow
+from millrace.flows.request import ReplicateRequest
+from tests.flows.conftest import Places
+from tests.flows.test_change_log_flow import PUBLICATION, request_of_shop  # noqa: F401 (fixture)
+
+LEASE = "UPDATE millrace.leases SET holder = 'somebody', expires_at = now() AT TIME ZONE 'UTC' + INTERVAL '{} seconds'"
+
+
+@pytest.fixture
+def followed_shop(places: Places, request_of_shop: ReplicateRequest) -> FollowRequest:  # noqa: F811 (fixture)
+    """A request to follow the pipeline every second; its publication is there."""
+    places.source(PUBLICATION)
+    return FollowRequest(pipeline=request_of_shop.pipeline, every_seconds=1, seconds=60)
+
+
+async def test_changes_arrive_until_the_run_is_told_to_end(places: Places, followed_shop: FollowRequest) -> None:
+    run = asyncio.create_task(follow(followed_shop))
+    await wait_for(places, "SELECT count(*) FROM shop.items", 3)
+    places.source("DELETE FROM items WHERE id > 1; UPDATE orders SET note = 'c'; INSERT INTO notes VALUES (2)")
+    await wait_for(places, "SELECT count(*) FROM shop.items", 1)
+    await wait_for(places, "SELECT count(*) FROM shop.notes", 2)
+    os.kill(os.getpid(), signal.SIGTERM)
+    followed = await run
+    assert followed.cycles >= 2
+    assert followed.failures == 0
+    assert followed.greatest_age_seconds is not None
+    # One commit for all streams of a cycle.
+    assert places.warehouse("SELECT note FROM shop.orders") == [("c",), ("c",)]
+
+
+async def test_a_cycle_that_cannot_run_now_is_tried_again(places: Places, followed_shop: FollowRequest) -> None:
+    await follow(followed_shop.model_copy(update={"seconds": 0.1}))
+    places.warehouse(LEASE.format(4))
+    places.source("DELETE FROM items")
+    run = asyncio.create_task(follow(followed_shop.model_copy(update={"seconds": 12})))
+    await wait_for(places, "SELECT count(*) FROM shop.items", 0)
+    followed = await run
+    assert followed.failures >= 1
+    assert followed.cycles >= 1
+
+
+async def test_what_a_person_must_do_ends_the_run(places: Places, followed_shop: FollowRequest) -> None:
+    places.source("DROP TABLE notes")
+    with pytest.raises(SourceMissing, match="notes"):
+        await follow(followed_shop)
+
+
+async def wait_for(places: Places, query: str, expected: int) -> None:
+    """Wait until a query of the warehouse gives a number; its table may not be there yet."""
+    for _ in range(150):
+        try:
+            if await asyncio.to_thread(places.warehouse, query) == [(expected,)]:
+                return
+        except Exception as error:
+            if "does not exist" not in str(error):
+                raise
+        await asyncio.sleep(0.2)
+    pytest.fail(f"{query} does not give {expected}")
