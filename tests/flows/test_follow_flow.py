@@ -14,7 +14,7 @@ from millrace.flows.request import ReplicateRequest
 from tests.flows.conftest import Places
 from tests.flows.test_change_log_flow import PUBLICATION, request_of_shop  # noqa: F401 (fixture)
 
-LEASE = "UPDATE millrace.leases SET holder = 'somebody', expires_at = now() AT TIME ZONE 'UTC' + INTERVAL '{} seconds'"
+LEASE = "UPDATE millrace.leases SET holder = 'somebody', expires_at = SYSDATE + INTERVAL '{} seconds'"
 
 
 @pytest.fixture
