@@ -44,11 +44,11 @@ def _output(command: tuple[str, ...], given: str = "", environment: dict[str, st
     return done.stdout
 
 
-def _inside(*command: str, given: str = "", environment: dict[str, str] | None = None) -> str:
+def _inside(*command: str, given: str = "", environment: dict[str, str] | None = None, image: str = IMAGE) -> str:
     """Standard output of a command in a container; its variables' values are in no argument."""
     names = [f"--env={name}" for name in environment or {}]
     return _output(
-        (*BUILDER, "run", "--rm", "--interactive", "--network=host", *LIMITS, *names, IMAGE, *command),
+        (*BUILDER, "run", "--rm", "--interactive", "--network=host", *LIMITS, *names, image, *command),
         given,
         environment,
     )
@@ -130,6 +130,23 @@ def test_the_worker_s_command_is_run_as_it_is() -> None:
 
 def test_it_is_not_larger_than_it_was() -> None:
     assert inspected()["Size"] < SIZE_LIMIT_BYTES
+
+
+def test_a_thin_image_on_top_of_it_holds_a_project_of_ones_own() -> None:
+    """That of docs/running/own-project.md: its pipeline is found and tested, and deployments may run it."""
+    thin, name = f"{IMAGE}-shop", "shop.pipelines:pipeline"
+    chroot = ("--isolation=chroot",) if "podman" in BUILDER[0] else ()
+    project = str(ROOT / "examples" / "shop")
+    _output((*BUILDER, "build", *chroot, "--build-arg", f"MILLRACE_IMAGE={IMAGE}", "--tag", thin, project))
+    try:
+        assert "orders: 2 rows, 2 rejected" in _inside("millrace", "test", name, image=thin)
+        assert _inside("python", "-c", LOAD_FLOWS, "shop.flows.nightly", image=thin).split() == ["shop.flows.nightly"]
+        allowed = _inside(
+            "python", "-c", "from millrace.flows.parameters import allowed_names; print(allowed_names())", image=thin
+        )
+        assert name in allowed
+    finally:
+        _output((*BUILDER, "image", "rm", thin))
 
 
 @pytest.fixture(scope="module")
