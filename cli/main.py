@@ -35,7 +35,7 @@ from millrace.cli.command import (
     run_flow,
 )
 from millrace.cli.init import init
-from millrace.cli.stream_life import pause, reset, resume
+from millrace.cli.stream_life import pause, rename, reset, resume
 from millrace.declaration.consent import NO_CONSENT, Consent
 
 if TYPE_CHECKING:
@@ -355,7 +355,7 @@ def chart(
 
 
 application.command("test")(fixtures.test)
-for command in (init, pause, resume, reset, sample.seed, sample.simulate):
+for command in (init, pause, resume, reset, rename, sample.seed, sample.simulate):
     application.command()(command)
 
 

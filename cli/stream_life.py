@@ -1,4 +1,4 @@
-"""The commands of a stream's life: `pause`, `resume`, `reset`."""
+"""The commands of a stream's life: `pause`, `resume`, `reset`, `rename`."""
 
 from __future__ import annotations
 
@@ -74,6 +74,29 @@ def reset(
     print_json(done) if as_json else print_lines(
         [f"{stream}: the next run reads from {_name(done.position)} (it was {_name(done.former)})"]
     )
+
+
+def rename(
+    pipeline: PipelineName,
+    old: Annotated[str, typer.Argument(metavar="OLD", help="The former name.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The name in the declaration.")],
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let a stream that has another name in the declaration go on: position, columns, rejects, and its table."""
+    from millrace.cli.show import print_json, print_lines
+    from millrace.tasks.stream_life import compare_rename
+    from millrace.tasks.stream_life import rename as rename_stream
+
+    address = absolute_path(pipeline)
+    planned = run_flow(compare_rename(address, old, new))
+    if planned.former_target != planned.target:
+        confirm(
+            f"table {planned.former_target} will be {planned.target}, and queries by its former name will fail",
+            is_agreed=yes,
+        )
+    done = run_flow(rename_stream(address, old, new))
+    print_json(done) if as_json else print_lines([f"{old} is {new} now; its target is {done.target}"])
 
 
 def _name(position: str | None) -> str:

@@ -19,6 +19,7 @@ from millrace.tasks.connections import open_warehouse
 from millrace.tasks.policy import TASK_OPTIONS
 from millrace.warehouse import stream_life
 from millrace.warehouse.ledger.pauses import Pause
+from millrace.warehouse.rename_stream import Renamed, check_rename, rename_stream
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,21 @@ async def reset(pipeline: str, stream: str, position: datetime | None) -> Positi
     holder = f"reset by {_find_person()}"
     await asyncio.to_thread(stream_life.reset_position, warehouse, declared, declared_stream, position, holder)
     return done
+
+
+async def compare_rename(pipeline: str, old: str, new: str) -> Renamed:
+    """Return what a rename would do. Changes nothing. Raises ConfigurationError."""
+    declared = find_pipeline(pipeline)
+    declared_stream, warehouse = declared.stream(new), await open_warehouse(declared)
+    return await asyncio.to_thread(check_rename, warehouse, declared, old, declared_stream)
+
+
+async def rename(pipeline: str, old: str, new: str) -> Renamed:
+    """Let a stream go by its declared name ``new``. Raises ConfigurationError, StreamBusy."""
+    declared = find_pipeline(pipeline)
+    declared_stream, warehouse = declared.stream(new), await open_warehouse(declared)
+    holder = f"rename by {_find_person()}"
+    return await asyncio.to_thread(rename_stream, warehouse, declared, old, declared_stream, holder)
 
 
 @task(name="find-paused", task_run_name="find what of {pipeline} is paused", **TASK_OPTIONS)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal, assert_never
 
-from millrace.base.errors import FatalError
+from millrace.base.errors import ConfigurationError, FatalError
 from millrace.declaration.checks import check_fields
 from millrace.declaration.consent import NO_CONSENT, Consent
 from millrace.declaration.schedule import is_due
@@ -62,6 +62,7 @@ async def choose(context: StreamContext, read_request: ReadRequest) -> ReadPlan:
     A due sweep takes the place of the window, except for a stream that was never loaded: all of it is read. A snapshot
     always reads everything.
     """
+    await _refuse_renamed(context, read_request.mode)
     is_accepted = await _is_accepted(context, read_request.consent)
     if read_request.mode == "reload":
         await check_reload(context, read_request.consent)
@@ -99,6 +100,24 @@ def _choose_next(context: StreamContext, state: StreamState) -> ReadPlan:
     if is_due(context.stream.sweep, state.last_sweep, datetime.now(UTC)):
         return ReadPlan("sweep")
     return ReadPlan("window", whole_if_lost(state.lost, Window(state.position)))
+
+
+async def _refuse_renamed(context: StreamContext, mode: Mode) -> None:
+    """Raise ConfigurationError when a stream seems to be a loaded one by another name.
+
+    Otherwise all of it would be loaded again. A person who asks for a full read gets a new stream.
+    """
+    if mode in {"full", "reload"} or not (await context.find_state()).renamed_from:
+        return
+    await context.refresh_state()
+    if former := (await context.find_state()).renamed_from:
+        command = f"millrace rename {context.pipeline.cli_name} {former} {context.stream.name}"
+        raise ConfigurationError(
+            f"it looks renamed: {former}, which is not declared any more, was loaded from {context.stream.source}",
+            place=f"stream {context.pipeline.name}.{context.stream.name}",
+            remedy=f"run `{command}`, which keeps its position and its table; or, if it is a new stream with a table "
+            "of its own, run once with --full (run parameter mode)",
+        )
 
 
 async def _is_accepted(context: StreamContext, consent: Consent) -> bool:

@@ -30,6 +30,8 @@ class BatchGroup:
     """Keys of the manifests in the landing zone."""
     rows: int
     """How many rows the batches read."""
+    streams: tuple[str, ...] = ()
+    """The stream of each batch, as the ledger names it: it may have had another name. (): as its manifest says."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ def find_applied_groups(warehouse: Warehouse, pipeline: Pipeline, model: Model) 
         of_group = [batch for batch in together if batch.stream in changing] if changing else together
         if any(batch.has_changes for batch in of_group):
             batches = [*(batch for batch in of_group if batch.stream in changing), *snapshots.values()]
-            groups.append(BatchGroup(tuple(batch.manifest for batch in batches), sum(batch.rows for batch in batches)))
+            manifests, rows = tuple(batch.manifest for batch in batches), sum(batch.rows for batch in batches)
+            groups.append(BatchGroup(manifests, rows, tuple(batch.stream for batch in batches)))
     return groups
 
 
@@ -109,9 +112,10 @@ def reload_model(
 
 
 def _read_batches(landing: ObjectStore, group: BatchGroup, pipeline: Pipeline, model: Model) -> Iterator[Batch]:
-    for manifest in group.manifests:
+    for number, manifest in enumerate(group.manifests):
         try:
-            yield read_manifest(landing, manifest)
+            batch = read_manifest(landing, manifest)
+            yield replace(batch, stream=group.streams[number]) if group.streams else batch
         except SourceMissing:
             raise ConfigurationError(
                 f"{landing.uri(manifest)} is not in the landing zone any more",

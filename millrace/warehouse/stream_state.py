@@ -38,6 +38,9 @@ class StreamState:
     """Columns that were loaded and that the target does not have any more, though the source may have them."""
     source: str = ""
     """The source of the target's rows; '': it was not recorded."""
+    renamed_from: str = ""
+    """The stream that was loaded from the same source and that the pipeline does not declare any more, if this one was
+    never loaded: the name seems to have changed. '': there is none."""
     note: str = ""
     """What an operator should know about the position."""
     unfilled: tuple[str, ...] = ()
@@ -63,8 +66,11 @@ def find_state(connection: Any, pipeline: Pipeline, stream: Stream, target: Targ
     """
     target, ledger, of_stream = look_up(connection, target), Ledger(connection), (pipeline.name, stream.name)
     log, name = (find_entry(ledger, *of_stream), name_ledger(ledger)) if stream.capture.reads_log else (None, "")
+    source = ledger.find_source(*of_stream)
+    declared = [member.name for member in pipeline.members]
+    former_name = "" if source else ledger.find_former_name(*of_stream, stream.source, declared)
     if target.columns is None:
-        return replace(NEVER_LOADED, log=log, ledger=name)
+        return replace(NEVER_LOADED, renamed_from=former_name, log=log, ledger=name)
     recorded = ledger.list_columns(*of_stream)
     _refuse_unknown_types(target, recorded)
     now = read_clock(connection, target.dialect)
@@ -75,7 +81,8 @@ def find_state(connection: Any, pipeline: Pipeline, stream: Stream, target: Targ
         last_sweep=ledger.find_last_sweep(*of_stream, now),
         last_read=ledger.find_last_read(*of_stream, now),
         lost=_find_lost(target, recorded),
-        source=ledger.find_source(*of_stream),
+        source=source,
+        renamed_from=former_name,
         note=_note_of(ledger.find_position(*of_stream), position),
         unfilled=find_unfilled(pipeline, stream, ledger),
         log=log,

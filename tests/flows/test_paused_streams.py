@@ -118,6 +118,23 @@ def test_the_commands_of_a_stream(places: Places, own_pipeline: OwnPipeline) -> 
     assert out == "orders: the next run reads from the beginning (it was 2026-02-01T00:00:00+00:00)\n"
 
 
+def test_rename_asks_before_a_table_gets_another_name(places: Places, own_pipeline: OwnPipeline) -> None:
+    create(places, "orders")
+    pipeline = own_pipeline("orders", "id")
+    assert invoke("run", pipeline)[0] == 0
+    path = Path(pipeline.rpartition(":")[0])
+    path.write_text(path.read_text().replace("Stream('orders'", "Stream('sales'"))
+    code, _, said = invoke("run", pipeline)
+    assert (code, f"run `millrace rename {pipeline} orders sales`" in said) == (2, True)
+    code, _, said = invoke("rename", pipeline, "orders", "sales")
+    assert code == 2
+    assert "table shop.orders will be shop.sales, and queries by its former name will fail" in said
+    code, out, _ = invoke("rename", pipeline, "orders", "sales", "--yes")
+    assert (code, out) == (0, "orders is sales now; its target is shop.sales\n")
+    assert invoke("run", pipeline)[0] == 0
+    assert places.warehouse("SELECT id FROM shop.sales") == [(1,)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -128,6 +145,8 @@ def test_the_commands_of_a_stream(places: Places, own_pipeline: OwnPipeline) -> 
         (("reset", "stori", "trades", "--to", "2026-01-01", "--to-beginning"), "give either --to or --to-beginning"),
         (("reset", "stori", "trades", "--to", "4711"), "Invalid value for '--to'"),
         (("reset", "stori", "trades", "--to", "2199-01-01"), "lies in the future"),
+        (("rename", "stori", "old", "nope"), "there is no stream 'nope'"),
+        (("rename", "stori", "old", "trades"), "no stream old was ever loaded"),
         (("reset", "totesys", "staff", "--to-beginning"), "its capture is Snapshot"),
     ],
 )

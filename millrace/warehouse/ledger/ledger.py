@@ -112,6 +112,19 @@ class Ledger:
         rows = self.fetch_all(f"SELECT source FROM millrace.sources WHERE {OF_STREAM}", (pipeline, stream), since=2)
         return str(rows[0][0]) if rows else ""
 
+    def find_former_name(self, pipeline: str, stream: str, source: str, declared: Sequence[str]) -> str:
+        """Return the stream that was loaded from a source and that is not among the ``declared`` ones.
+
+        '' if there is none, or if ``stream`` was loaded itself.
+        """
+        row = self.fetch_first(
+            "SELECT stream FROM millrace.sources WHERE pipeline = %s AND source = %s AND stream NOT IN %s "
+            f"AND NOT EXISTS (SELECT 1 FROM millrace.batches WHERE {OF_STREAM}) ORDER BY stream LIMIT 1",
+            (pipeline, source, tuple(declared), pipeline, stream),
+            since=2,
+        )
+        return str(row[0]) if row else ""
+
     def list_applied(self, pipeline: str, streams: Sequence[str]) -> list[AppliedBatch]:
         """Return the batches of some streams in the order in which they were applied."""
         changes = "rows_inserted + rows_updated + rows_deleted + rows_rejected > 0"
@@ -169,9 +182,9 @@ class Ledger:
         )
         return [OpenRejects(*row) for row in rows]
 
-    def fetch_first(self, query: str, parameters: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        """Return the first row of a query; None if it has no rows, or there is no ledger."""
-        return next(iter(self.fetch_all(query, parameters)), None)
+    def fetch_first(self, query: str, parameters: tuple[Any, ...], since: int = 1) -> tuple[Any, ...] | None:
+        """Return the first row of a query; None if it has none, or the ledger is older than the version ``since``."""
+        return next(iter(self.fetch_all(query, parameters, since)), None)
 
     def fetch_all(self, query: str, parameters: tuple[Any, ...], since: int = 1) -> list[tuple[Any, ...]]:
         """Return the rows of a query of the ledger; none if it is missing or older than the version ``since``."""
