@@ -5,6 +5,7 @@ What does not belong here: Prefect, connections, anything that runs.
 
 from millrace.base.types import DOCUMENT, decimal, text
 from millrace.declaration.captures import Bind, ChangeLog, Dated, Incremental, Queue, Reconcile, Snapshot
+from millrace.declaration.children import Child
 from millrace.declaration.load_modes import Append, History, Merge, Replace
 from millrace.declaration.masks import Hash, Partial, Redact
 from millrace.declaration.model import Model
@@ -17,6 +18,7 @@ __all__ = [
     "Append",
     "Bind",
     "ChangeLog",
+    "Child",
     "Dated",
     "Hash",
     "History",

@@ -12,6 +12,7 @@ from millrace.base.errors import ConfigurationError, KeyViolation
 from millrace.base.naming import MESSAGE_ADDRESS, column_name
 from millrace.base.rejects import NO_KEY, reject_when, split_rejects
 from millrace.base.types import Column, polars_type
+from millrace.contract.child_rules import reject_by_children
 from millrace.contract.limits import Limits, reject_beyond_limits, widen_decimals
 from millrace.contract.masking import mask_chunk
 from millrace.contract.rules import reject_by_contract
@@ -77,6 +78,9 @@ class Fitting:
         if self._stream.contract is not None:
             accepted, broken = reject_by_contract(accepted, self._stream.contract, self._stream, location_columns)
             rejected.append(broken)
+        if self._stream.children:
+            accepted, unfit = reject_by_children(accepted, self._stream, location_columns)
+            rejected.append(unfit)
         accepted = accepted.drop(MESSAGE_ADDRESS) if MESSAGE_ADDRESS in accepted.columns else accepted
         return accepted, chunk.columns, pl.concat(rejected)
 

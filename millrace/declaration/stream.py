@@ -12,10 +12,11 @@ import polars as pl
 
 from millrace.base.errors import ConfigurationError
 from millrace.base.naming import check_name, column_name
-from millrace.base.types import DataType, Kind, is_declarable
+from millrace.base.types import DOCUMENT, DataType, Kind, is_declarable
 from millrace.base.zones import check_zone
 from millrace.declaration.captures import AnyCapture, DeletePolicy, Problem, Reconcile, SchemaPolicy
 from millrace.declaration.checks import Count, Names, PositiveCount, Share, Text, check_distinct, check_fields
+from millrace.declaration.children import Child, find_wrong_child
 from millrace.declaration.contract_rules import check_contract
 from millrace.declaration.load_mode_base import LoadMode
 from millrace.declaration.load_modes import Merge
@@ -54,6 +55,8 @@ class Stream:
     this or ``max_rejects`` is 0."""
     flatten_depth: Count = 2
     """How many levels of embedded documents become columns; deeper ones stay documents."""
+    children: Mapping[Text, Child] = field(default_factory=dict)
+    """Arrays of documents that fill tables of their own, by the field's path: ``{"items": Child(OrderItem)}``."""
     max_new_columns: PositiveCount = 200
     """The most columns that the fields within one document may add to the target in a run: beyond it, the names of the
     fields are probably data (ids, dates), and the run fails and names the document."""
@@ -108,6 +111,9 @@ class Stream:
             check_schedule(self.sweep)
         except ConfigurationError as error:
             raise ConfigurationError(error.problem, place=f"stream {self.name}", remedy=error.remedy) from error
+        for path in self.children:
+            # The array stays a column of the parent as well.
+            object.__setattr__(self, "types", {path: DOCUMENT, **self.types})
         self._check_capture()
         self._check_load()
         self._check_paths()
@@ -117,6 +123,7 @@ class Stream:
 
     def _check_capture(self) -> None:
         found = self.capture.problem_with(self) or self._find_wrong_condition() or self._find_wrong_mask()
+        found = found or find_wrong_child(self)
         if found is not None:
             problem, remedy = found
             raise ConfigurationError(problem, place=f"stream {self.name}", remedy=remedy)
@@ -171,7 +178,8 @@ class Stream:
                 raise ConfigurationError(
                     f"field {path!r} is declared and not among columns", place=place, remedy="add it to columns"
                 )
-        for path in (*self.types, *self.mask) if self.is_of_documents else ():
+        masked = [path for path in self.mask if not any(path.startswith(f"{child}.") for child in self.children)]
+        for path in (*self.types, *masked) if self.is_of_documents else ():
             self._check_depth(path)
         for path, data_type in self.types.items():
             if not is_declarable(data_type):

@@ -28,8 +28,10 @@ async def add_missed_rows(context: StreamContext, extraction: Extraction, target
     Return how many there are. Raises FatalError when the source does not find rows by their keys.
     """
     keys = [column for name in extraction.key_names for column in target_columns if column.name == name]
+    # Rows of the target may be read once more for the same batch, and Redshift unloads into an empty place only.
+    prefix = f"{extraction.scan_prefix}/keys"
     target_frames = context.warehouse.read_rows(
-        context.pipeline, context.stream, context.destination.working_store, extraction.scan_prefix, keys
+        context.pipeline, context.stream, context.destination.working_store, prefix, keys
     )
     names, canaries = tuple(column.name for column in keys), extraction.some_keys(CANARIES)
     added = 0

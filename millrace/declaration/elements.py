@@ -1,0 +1,178 @@
+"""Elements of arrays of documents: which columns they fill, and whether these hold them exactly.
+
+An array is JSON, as a column of documents holds it: moments are texts in ISO 8601, decimals may be texts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Context, Decimal, Inexact, InvalidOperation
+from functools import cache
+from typing import Any
+
+import polars as pl
+
+from millrace.base.naming import column_name
+
+MISMATCH, DOES_NOT_FIT = "type_mismatch", "number_does_not_fit"
+LARGEST_EXACT_FLOAT = 2**53
+MOMENTS = (pl.Datetime, pl.Date)
+
+
+class UnfitElement(ValueError):
+    """A value that its column cannot hold exactly; ``reason`` is the code of the reject."""
+
+    def __init__(self, reason: str, path: str) -> None:
+        super().__init__(reason)
+        self.reason, self.path = reason, path
+
+
+@dataclass
+class Elements:
+    """The elements of the arrays of some rows, column by column."""
+
+    values: dict[str, list[Any]]
+    """The values of each column."""
+    rows: list[int] = field(default_factory=list)
+    """The index of the row that each element belongs to."""
+    ordinals: list[int] = field(default_factory=list)
+    """The place of each element in its array; the first one is 0."""
+    rejected: dict[int, tuple[str, str]] = field(default_factory=dict)
+    """The rows with an array that the columns cannot hold: index, reason and field."""
+
+    def frame(self, dtypes: Mapping[str, pl.DataType]) -> pl.DataFrame:
+        """Return the elements as a frame with these types."""
+        return pl.DataFrame([pl.Series(name, self.values[name], dtype=dtype) for name, dtype in dtypes.items()])
+
+
+def read_elements(
+    arrays: Sequence[str | None], path: str, dtypes: Mapping[str, pl.DataType], redacted: frozenset[str] = frozenset()
+) -> Elements:
+    """Take apart arrays of documents, each the JSON of one row; ``path`` is their field.
+
+    ``dtypes`` are the types of the columns; fields without a column are left out. ``redacted`` are columns that are
+    NULL. A row without an array has no elements.
+    """
+    elements = Elements({name: [] for name in dtypes})
+    for index, text in enumerate(arrays):
+        try:
+            found = [_convert(element, path, dtypes, redacted) for element in _parse(text, path)]
+        except UnfitElement as error:
+            elements.rejected[index] = (error.reason, error.path)
+            continue
+        elements.rows += [index] * len(found)
+        elements.ordinals += range(len(found))
+        for name, values in elements.values.items():
+            values += [element.get(name) for element in found]
+    return elements
+
+
+def is_of_elements(dtype: pl.DataType | type[pl.DataType]) -> bool:
+    """Return whether a column of this type can hold a field of an element."""
+    plain = dtype in {pl.String, pl.Boolean} or dtype in MOMENTS
+    return plain or dtype.is_integer() or dtype.is_float() or dtype.is_decimal()
+
+
+def _parse(text: str | None, path: str) -> list[dict[str, Any]]:
+    found = None if text is None else json.loads(text, parse_float=Decimal)
+    if found is None:
+        return []
+    if not isinstance(found, list):
+        raise UnfitElement(MISMATCH, path)
+    if not all(isinstance(element, dict) for element in found):
+        raise UnfitElement(MISMATCH, f"{path}[]")
+    return found
+
+
+def _convert(
+    element: Mapping[str, Any], path: str, dtypes: Mapping[str, pl.DataType], redacted: frozenset[str]
+) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for field_path, value in _flatten(element, ""):
+        name = column_name(field_path)
+        if name not in dtypes or value is None:
+            continue
+        if name in values:
+            raise UnfitElement(MISMATCH, f"{path}.{field_path}")
+        values[name] = None if name in redacted else convert(value, dtypes[name], f"{path}.{field_path}")
+    return values
+
+
+def _flatten(document: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    """Yield every field with its path, also the fields of embedded documents."""
+    for name, value in document.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{name}.")
+        yield f"{prefix}{name}", value
+
+
+def convert(value: Any, dtype: pl.DataType, path: str) -> Any:
+    """Return a value of JSON in the type of its column. Raises UnfitElement if the column does not hold it exactly."""
+    if dtype in (pl.String, pl.Boolean):
+        return _require(value, str if dtype == pl.String else bool, path)
+    if dtype in MOMENTS:
+        return _moment(_require(value, str, path), dtype, path)
+    if dtype.is_decimal():
+        return _decimal(value, dtype, path)
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise UnfitElement(MISMATCH, path)
+    return _integer(value, dtype, path) if dtype.is_integer() else _float(value, path)
+
+
+def _require(value: Any, kind: type, path: str) -> Any:
+    if not isinstance(value, kind):
+        raise UnfitElement(MISMATCH, path)
+    return value
+
+
+def _moment(text: str, dtype: pl.DataType, path: str) -> date | datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UnfitElement(MISMATCH, path) from None
+    if isinstance(dtype, pl.Datetime):
+        if (moment.tzinfo is None) != (dtype.time_zone is None):
+            raise UnfitElement(MISMATCH, path)
+        return moment
+    if moment.time().isoformat() != "00:00:00":
+        raise UnfitElement(MISMATCH, path)
+    return moment.date()
+
+
+def _decimal(value: Any, dtype: Any, path: str) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
+        raise UnfitElement(MISMATCH, path)
+    try:
+        number = Decimal(value)
+    except InvalidOperation:
+        raise UnfitElement(MISMATCH, path) from None
+    context = Context(dtype.precision or 38, traps=[Inexact, InvalidOperation])
+    try:
+        return number.quantize(Decimal(1).scaleb(-dtype.scale), context=context)
+    except (Inexact, InvalidOperation):
+        raise UnfitElement(DOES_NOT_FIT, path) from None
+
+
+def _integer(value: int | Decimal, dtype: pl.DataType, path: str) -> int:
+    if isinstance(value, Decimal) and value != value.to_integral_value():
+        raise UnfitElement(MISMATCH, path)
+    number, (least, greatest) = int(value), _range_of(dtype)
+    if not least <= number <= greatest:
+        raise UnfitElement(DOES_NOT_FIT, path)
+    return number
+
+
+@cache
+def _range_of(dtype: pl.DataType) -> tuple[int, int]:
+    """Return the least and the greatest number of a type of whole numbers."""
+    least, greatest = pl.select(least=dtype.min(), greatest=dtype.max()).row(0)  # type: ignore[attr-defined]
+    return int(least), int(greatest)
+
+
+def _float(value: int | Decimal, path: str) -> float:
+    if isinstance(value, int) and abs(value) > LARGEST_EXACT_FLOAT:
+        raise UnfitElement(DOES_NOT_FIT, path)
+    return float(value)
