@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from functools import cache
+from math import isfinite
 from typing import Any
 
 import polars as pl
 
 from millrace.base.naming import column_name
 
-MISMATCH, DOES_NOT_FIT = "type_mismatch", "number_does_not_fit"
-LARGEST_EXACT_FLOAT = 2**53
+MISMATCH, DOES_NOT_FIT, TOO_DEEP = "type_mismatch", "number_does_not_fit", "too_deep"
+LARGEST_EXACT_FLOAT, LARGEST_INTEGER = 2**53, 2**64
 MOMENTS = (pl.Datetime, pl.Date)
 
 
@@ -63,6 +64,9 @@ def read_elements(
         except UnfitElement as error:
             elements.rejected[index] = (error.reason, error.path)
             continue
+        except RecursionError:
+            elements.rejected[index] = (TOO_DEEP, path)
+            continue
         elements.rows += [index] * len(found)
         elements.ordinals += range(len(found))
         for name, values in elements.values.items():
@@ -72,12 +76,17 @@ def read_elements(
 
 def is_of_elements(dtype: pl.DataType | type[pl.DataType]) -> bool:
     """Return whether a column of this type can hold a field of an element."""
-    plain = dtype in {pl.String, pl.Boolean} or dtype in MOMENTS
-    return plain or dtype.is_integer() or dtype.is_float() or dtype.is_decimal()
+    if dtype == pl.Datetime:
+        return dtype == pl.Datetime("us", getattr(dtype, "time_zone", None))
+    plain = dtype in {pl.String, pl.Boolean, pl.Date, pl.Float64}
+    return plain or dtype.is_integer() or dtype.is_decimal()
 
 
 def _parse(text: str | None, path: str) -> list[dict[str, Any]]:
-    found = None if text is None else json.loads(text, parse_float=Decimal)
+    try:
+        found = None if text is None else json.loads(text, parse_float=Decimal)
+    except ValueError:  # Python reads no whole number of more than 4,300 digits.
+        raise UnfitElement(DOES_NOT_FIT, path) from None
     if found is None:
         return []
     if not isinstance(found, list):
@@ -149,6 +158,8 @@ def _decimal(value: Any, dtype: Any, path: str) -> Decimal:
         number = Decimal(value)
     except InvalidOperation:
         raise UnfitElement(MISMATCH, path) from None
+    if not number.is_finite():
+        raise UnfitElement(DOES_NOT_FIT, path)
     context = Context(dtype.precision or 38, traps=[Inexact, InvalidOperation])
     try:
         return number.quantize(Decimal(1).scaleb(-dtype.scale), context=context)
@@ -157,7 +168,9 @@ def _decimal(value: Any, dtype: Any, path: str) -> Decimal:
 
 
 def _integer(value: int | Decimal, dtype: pl.DataType, path: str) -> int:
-    if isinstance(value, Decimal) and value != value.to_integral_value():
+    if not -LARGEST_INTEGER <= value <= LARGEST_INTEGER:
+        raise UnfitElement(DOES_NOT_FIT, path)
+    if value != int(value):
         raise UnfitElement(MISMATCH, path)
     number, (least, greatest) = int(value), _range_of(dtype)
     if not least <= number <= greatest:
@@ -175,4 +188,6 @@ def _range_of(dtype: pl.DataType) -> tuple[int, int]:
 def _float(value: int | Decimal, path: str) -> float:
     if isinstance(value, int) and abs(value) > LARGEST_EXACT_FLOAT:
         raise UnfitElement(DOES_NOT_FIT, path)
-    return float(value)
+    if not isfinite(number := float(value)):
+        raise UnfitElement(DOES_NOT_FIT, path)
+    return number

@@ -160,6 +160,8 @@ WRONG: dict[str, tuple[Any, str, str]] = {
     "a fraction": ([item("a", 1.5)], "type_mismatch", "items.qty"),
     "too large": ([item("a", 2**31)], "number_does_not_fit", "items.qty"),
     "too many decimals": ([item("a", price={"amount": 1.005})], "number_does_not_fit", "items.price.amount"),
+    "not a number": ([item("a", price={"amount": "NaN"})], "number_does_not_fit", "items.price.amount"),
+    "a great exponent": ([item("a", 1e300)], "number_does_not_fit", "items.qty"),
     "no moment": ([item("a", at="soon")], "type_mismatch", "items.at"),
     "a rule": ([item("a"), item("b", 0)], "contract_min", "items.qty"),
     "no value": ([{"qty": 1}], "contract_nullability", "items.sku"),
@@ -243,6 +245,17 @@ class Counted(dy.Schema):
     pieces = dy.Int32(nullable=False)
 
 
+async def test_a_text_that_is_too_long_rejects_the_parent(
+    on_redshift: Together, mongo_database: str, stream: Stream
+) -> None:
+    with MongoClient[dict[str, Any]](on_redshift.engine.mongo_url) as client:
+        collection = client[mongo_database]["orders"]
+        collection.insert_many([order(1, item("a"), item("x" * 70_000)), order(2, item("b"))])
+        batches = await on_redshift.read(shop(stream))
+    rejects = on_redshift.engine.rejects(batches[0])
+    assert [(one["reason"], one["field"]) for one in rejects] == [("too_long", "items")]
+
+
 async def test_a_model_takes_a_child_as_its_input(together: Together, orders: Orders, stream: Stream) -> None:
     keyed = Model(counted, Counted, key=["orders_id", "ordinal"], root_key={"orders_id": "_id"}, deletes="hard")
     pipeline = shop(stream, models=[keyed])
@@ -291,8 +304,15 @@ class Ordinal(dy.Schema):
     ordinal = dy.Int32()
 
 
+class Rounded(dy.Schema):
+    """With a type that would round moments."""
+
+    at = dy.Datetime(time_unit="ms")
+
+
 REFUSED: dict[str, tuple[Mapping[str, Any], str]] = {
     "nested": ({"children": {"items": Child(Nested)}}, "column 'lines' of children['items'] is nested"),
+    "milliseconds": ({"children": {"items": Child(Rounded)}}, "column 'at' of children['items'] is of type"),
     "ordinal": ({"children": {"items": Child(Ordinal)}}, "a column 'ordinal', which Millrace adds"),
     "no type of the key": ({"types": {}}, "the type of key '_id' is not declared"),
     "ignore": ({"deletes": "ignore"}, "deletes='ignore' keeps them"),
