@@ -149,6 +149,8 @@ class BatchProgress:
     """Where the next read starts once this batch is applied; None leaves the position where it is."""
     source: str = ""
     """Source of the stream, as declared; '': the batch is of a model, or it was not recorded."""
+    selection: str = ""
+    """Which rows of the source are replicated, as declared; '': the batch is of a model, or it was not recorded."""
     collected: tuple[str, ...] = ()
     """Objects with collected messages that were read."""
     closes: tuple[str, ...] = ()

@@ -72,6 +72,7 @@ FIELDS: Mapping[str, str] = {
     "progress.lower": "lower",
     "progress.position": "position",
     "progress.source": "source",
+    "progress.selection": "selection",
     "progress.collected": "collected",
     "progress.closes": "closes",
     "progress.predecessor": "predecessor",
@@ -83,6 +84,7 @@ _PATHS = {name: path for path, name in FIELDS.items()}
 _LATER: Mapping[str, object] = {
     "former_rows_replace_rejects": False,
     "replaces_target": False,
+    "selection": "",
     "predecessor": None,
     "log": None,
 }

@@ -10,6 +10,7 @@ from millrace.base.errors import ConfigurationError, FatalError
 from millrace.declaration.checks import check_fields
 from millrace.declaration.consent import NO_CONSENT, Consent
 from millrace.declaration.schedule import is_due
+from millrace.declaration.selection_text import describe_selection
 from millrace.declaration.stream import Stream
 from millrace.lake.batch import Batch
 from millrace.runs.context import StreamContext
@@ -18,7 +19,7 @@ from millrace.runs.reload_stream import check_reload, read_new_target
 from millrace.runs.replay import replay_rejects
 from millrace.runs.sweep import sweep
 from millrace.sources.chunk import Window
-from millrace.warehouse.ledger.refusals import check_source
+from millrace.warehouse.ledger.refusals import check_selection, check_source
 from millrace.warehouse.stream_state import StreamState
 
 Mode = Literal["incremental", "full", "sweep", "replay", "reload"]
@@ -121,14 +122,18 @@ async def _refuse_renamed(context: StreamContext, mode: Mode) -> None:
 
 
 async def _is_accepted(context: StreamContext, consent: Consent) -> bool:
-    """Return whether a person accepted that the target's rows come from another source than the declared one.
+    """Return whether a person accepted that the declared source, or the rows selected from it, are not the target's.
 
-    Raises ConfigurationError when they do and nobody accepted it.
+    Raises ConfigurationError when they are not and nobody accepted it.
     """
-    recorded, declared = (await context.find_state()).source, context.stream.source
+    state, stream = await context.find_state(), context.stream
+    selection = describe_selection(stream.where)
     if not consent.accept_source:
-        check_source(recorded, declared, f"stream {context.pipeline.name}.{context.stream.name}")
-    return bool(recorded) and recorded != declared
+        place = f"stream {context.pipeline.name}.{stream.name}"
+        check_source(state.source, stream.source, place)
+        check_selection(state.selection, selection, place)
+    compared = ((state.source, stream.source), (state.selection, selection))
+    return any(recorded and recorded != declared for recorded, declared in compared)
 
 
 def _now(stream: Stream) -> str | None:

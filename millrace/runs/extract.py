@@ -19,6 +19,7 @@ from millrace.base.types import Column, polars_type, row_id_columns
 from millrace.contract.fitting import Fitting
 from millrace.contract.tolerance import RejectedRows, check_rejects
 from millrace.declaration.consent import NO_CONSENT, Consent
+from millrace.declaration.selection_text import describe_selection
 from millrace.declaration.stream import Stream
 from millrace.drivers.pipe import CHUNK_BYTES
 from millrace.hashes.row_hash import add_hashes, add_row_hash
@@ -289,6 +290,7 @@ class Extraction:
                 lower=self._purpose.lower,
                 position=self._read.next_position,
                 source=self._stream.source,
+                selection=describe_selection(self._stream.where),
                 collected=self._read.collected,
                 closes=closes,
                 predecessor=self._state.newest_batch,

@@ -38,6 +38,8 @@ class StreamState:
     """Columns that were loaded and that the target does not have any more, though the source may have them."""
     source: str = ""
     """The source of the target's rows; '': it was not recorded."""
+    selection: str = ""
+    """Which rows of its source the target holds; '': it was not recorded."""
     renamed_from: str = ""
     """The stream that was loaded from the same source and that the pipeline does not declare any more, if this one was
     never loaded: the name seems to have changed. '': there is none."""
@@ -82,6 +84,7 @@ def find_state(connection: Any, pipeline: Pipeline, stream: Stream, target: Targ
         last_read=ledger.find_last_read(*of_stream, now),
         lost=_find_lost(target, recorded),
         source=source,
+        selection=ledger.find_selection(*of_stream),
         renamed_from=former_name,
         note=_note_of(ledger.find_position(*of_stream), position),
         unfilled=find_unfilled(pipeline, stream, ledger),

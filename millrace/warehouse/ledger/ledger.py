@@ -112,6 +112,13 @@ class Ledger:
         rows = self.fetch_all(f"SELECT source FROM millrace.sources WHERE {OF_STREAM}", (pipeline, stream), since=2)
         return str(rows[0][0]) if rows else ""
 
+    def find_selection(self, pipeline: str, stream: str) -> str:
+        """Return which rows of its source a stream's target holds; '' if it was not recorded."""
+        row = self.fetch_first(
+            f"SELECT selection FROM millrace.selections WHERE {OF_STREAM}", (pipeline, stream), since=4
+        )
+        return str(row[0]) if row else ""
+
     def find_former_name(self, pipeline: str, stream: str, source: str, declared: Sequence[str]) -> str:
         """Return the stream that was loaded from a source and that is not among the ``declared`` ones.
 

@@ -33,6 +33,7 @@ def record_batch(ledger: Ledger, batch: Batch, result: LoadResult, applied_at: d
         )  # fmt: skip
     record_log(ledger, batch, applied_at)
     _record_source(ledger, batch)
+    _record_selection(ledger, batch)
     _record_rejects(ledger, batch)
     _record_collected(ledger, batch)
 
@@ -47,6 +48,17 @@ def _record_source(ledger: Ledger, batch: Batch) -> None:
         cursor.execute(
             "INSERT INTO millrace.sources (pipeline, stream, source) VALUES (%s, %s, %s)",
             (*of_stream, source),
+        )
+
+
+def _record_selection(ledger: Ledger, batch: Batch) -> None:
+    of_stream, selection = (batch.pipeline, batch.stream), batch.progress.selection
+    if not selection or selection == ledger.find_selection(*of_stream):
+        return
+    with ledger.connection.cursor() as cursor:
+        cursor.execute(f"DELETE FROM millrace.selections WHERE {OF_STREAM}", of_stream)
+        cursor.execute(
+            "INSERT INTO millrace.selections (pipeline, stream, selection) VALUES (%s, %s, %s)", (*of_stream, selection)
         )
 
 

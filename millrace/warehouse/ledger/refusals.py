@@ -7,6 +7,9 @@ from millrace.lake.batch import Batch
 from millrace.warehouse.ledger import lease
 from millrace.warehouse.ledger.ledger import OF_STREAM, Ledger
 
+SHOWN_SELECTION = 200
+"""How many characters of a condition an error shows."""
+
 
 def refuse_superseded(ledger: Ledger, batch: Batch) -> None:
     """Raise Superseded when a batch of a later lease was applied, or when another run has the lease now.
@@ -71,7 +74,9 @@ def refuse_other_source(ledger: Ledger, batch: Batch) -> None:
     """Raise ConfigurationError when the target holds rows of another source, and nobody accepted this one."""
     recorded = ledger.find_source(batch.pipeline, batch.stream)
     if not batch.consent.accept_source:
-        check_source(recorded, batch.progress.source, f"pipeline {batch.pipeline}, stream {batch.stream}")
+        place = f"pipeline {batch.pipeline}, stream {batch.stream}"
+        check_source(recorded, batch.progress.source, place)
+        check_selection(ledger.find_selection(batch.pipeline, batch.stream), batch.progress.selection, place)
 
 
 def check_source(recorded: str, declared: str, place: str) -> None:
@@ -84,3 +89,19 @@ def check_source(recorded: str, declared: str, place: str) -> None:
             remedy="give the new source a stream or a target of its own; or, if it takes the place of the former one, "
             "run once with --accept-source (run parameter accept_source), which compares it with the target",
         )
+
+
+def check_selection(recorded: str, declared: str, place: str) -> None:
+    """Raise ConfigurationError when a target holds other rows of its source than are declared; '': not known."""
+    if recorded and declared and recorded != declared:
+        raise ConfigurationError(
+            f"its target holds the rows of `{_shorten(recorded)}`, and the declaration (where) now selects those of "
+            f"`{_shorten(declared)}`: a sweep or snapshot would delete the rows outside",
+            place=place,
+            remedy="take the change back; or, if it is meant, run once with --accept-source (run parameter "
+            "accept_source), which compares source and target",
+        )
+
+
+def _shorten(selection: str) -> str:
+    return selection if len(selection) <= SHOWN_SELECTION else f"{selection[:SHOWN_SELECTION]}…"

@@ -14,7 +14,9 @@ from pymongo import MongoClient
 from millrace import Incremental, Pipeline, Snapshot, Stream
 from millrace.base.errors import ConfigurationError, SourceMissing
 from millrace.declaration.captures import Reconcile
+from millrace.declaration.consent import Consent
 from millrace.flows.request import ReplicateRequest
+from millrace.runs.choose import ReadRequest
 from tests.support.engine import Engine, counts
 
 MOMENT = datetime(2026, 1, 5, 10, tzinfo=UTC)
@@ -152,7 +154,7 @@ async def test_a_condition_replicates_the_rows_that_meet_it(engine: Engine, orde
 async def test_a_snapshot_of_some_rows_deletes_the_others(engine: Engine, orders: Orders) -> None:
     stream = replace(orders.stream, capture=Snapshot(), omitted=["secret"])
     await engine.run(stream)
-    result = await engine.run(replace(stream, where=orders.paid))
+    result = await engine.run(replace(stream, where=orders.paid), ReadRequest(consent=Consent(accept_source=True)))
     assert result is not None
     assert result.deleted == 1
     orders.pay(3, "new")
