@@ -30,7 +30,7 @@ SECTIONS = {
     "Captures": ["Incremental", "Snapshot", "Queue", "ChangeLog"],
     "Load modes": ["Merge", "Append", "Replace", "Scd2", "History"],
     "Models": ["Model", "Bind"],
-    "Further values": ["Dated", "Reconcile", "Hash", "Partial", "Redact"],
+    "Further values": ["Child", "Dated", "Reconcile", "Hash", "Partial", "Redact"],
 }
 FUNCTIONS = ["text", "decimal"]
 CHOICES = {name: get_args(getattr(captures, name)) for name in ("DeletePolicy", "SchemaPolicy", "LandingFormat")}
