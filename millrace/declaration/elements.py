@@ -6,11 +6,11 @@ An array is JSON, as a column of documents holds it: moments are texts in ISO 86
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation
-from functools import cache
+from functools import lru_cache, partial
 from math import isfinite
 from typing import Any
 
@@ -21,6 +21,7 @@ from millrace.base.naming import column_name
 MISMATCH, DOES_NOT_FIT, TOO_DEEP = "type_mismatch", "number_does_not_fit", "too_deep"
 LARGEST_EXACT_FLOAT, LARGEST_INTEGER = 2**53, 2**64
 MOMENTS = (pl.Datetime, pl.Date)
+Converter = Callable[[Any, str], Any]
 
 
 class UnfitElement(ValueError):
@@ -58,9 +59,10 @@ def read_elements(
     NULL. A row without an array has no elements.
     """
     elements = Elements({name: [] for name in dtypes})
+    converters = {name: _nothing if name in redacted else find_converter(dtype) for name, dtype in dtypes.items()}
     for index, text in enumerate(arrays):
         try:
-            found = [_convert(element, path, dtypes, redacted) for element in _parse(text, path)]
+            found = [_convert(element, path, converters) for element in _parse(text, path)]
         except UnfitElement as error:
             elements.rejected[index] = (error.reason, error.path)
             continue
@@ -96,18 +98,19 @@ def _parse(text: str | None, path: str) -> list[dict[str, Any]]:
     return found
 
 
-def _convert(
-    element: Mapping[str, Any], path: str, dtypes: Mapping[str, pl.DataType], redacted: frozenset[str]
-) -> dict[str, Any]:
+def _convert(element: Mapping[str, Any], path: str, converters: Mapping[str, Converter]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for field_path, value in _flatten(element, ""):
-        name = column_name(field_path)
-        if name not in dtypes or value is None:
+        name = _name_of(field_path)
+        if name not in converters or value is None:
             continue
         if name in values:
             raise UnfitElement(MISMATCH, f"{path}.{field_path}")
-        values[name] = None if name in redacted else convert(value, dtypes[name], f"{path}.{field_path}")
+        values[name] = converters[name](value, f"{path}.{field_path}")
     return values
+
+
+_name_of = lru_cache(10_000)(column_name)
 
 
 def _flatten(document: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
@@ -118,28 +121,40 @@ def _flatten(document: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, An
         yield f"{prefix}{name}", value
 
 
-def convert(value: Any, dtype: pl.DataType, path: str) -> Any:
-    """Return a value of JSON in the type of its column. Raises UnfitElement if the column does not hold it exactly."""
-    if dtype in (pl.String, pl.Boolean):
-        return _require(value, str if dtype == pl.String else bool, path)
+def find_converter(dtype: pl.DataType) -> Converter:
+    """Return the conversion of values of JSON into a column of this type.
+
+    It is given the value and its path, and raises UnfitElement if the column does not hold the value exactly.
+    """
+    if dtype == pl.String:
+        return partial(_require, str)
+    if dtype == pl.Boolean:
+        return partial(_require, bool)
     if dtype in MOMENTS:
-        return _moment(_require(value, str, path), dtype, path)
+        return partial(_moment, dtype)
     if dtype.is_decimal():
-        return _decimal(value, dtype, path)
-    if isinstance(value, bool) or not isinstance(value, int | Decimal):
-        raise UnfitElement(MISMATCH, path)
-    return _integer(value, dtype, path) if dtype.is_integer() else _float(value, path)
+        return partial(_decimal, dtype)
+    return partial(_integer, *_range_of(dtype)) if dtype.is_integer() else _float
 
 
-def _require(value: Any, kind: type, path: str) -> Any:
+def _nothing(_value: Any, _path: str) -> None:
+    """Return NULL for every value."""
+
+
+def _require(kind: type, value: Any, path: str) -> Any:
     if not isinstance(value, kind):
         raise UnfitElement(MISMATCH, path)
     return value
 
 
-def _moment(text: str, dtype: pl.DataType, path: str) -> date | datetime:
+def _require_number(value: Any, path: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise UnfitElement(MISMATCH, path)
+
+
+def _moment(dtype: pl.DataType, value: Any, path: str) -> date | datetime:
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(_require(str, value, path))
     except ValueError:
         raise UnfitElement(MISMATCH, path) from None
     if isinstance(dtype, pl.Datetime):
@@ -151,7 +166,7 @@ def _moment(text: str, dtype: pl.DataType, path: str) -> date | datetime:
     return moment.date()
 
 
-def _decimal(value: Any, dtype: Any, path: str) -> Decimal:
+def _decimal(dtype: Any, value: Any, path: str) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
         raise UnfitElement(MISMATCH, path)
     try:
@@ -167,25 +182,26 @@ def _decimal(value: Any, dtype: Any, path: str) -> Decimal:
         raise UnfitElement(DOES_NOT_FIT, path) from None
 
 
-def _integer(value: int | Decimal, dtype: pl.DataType, path: str) -> int:
+def _integer(least: int, greatest: int, value: Any, path: str) -> int:
+    _require_number(value, path)
     if not -LARGEST_INTEGER <= value <= LARGEST_INTEGER:
         raise UnfitElement(DOES_NOT_FIT, path)
     if value != int(value):
         raise UnfitElement(MISMATCH, path)
-    number, (least, greatest) = int(value), _range_of(dtype)
+    number = int(value)
     if not least <= number <= greatest:
         raise UnfitElement(DOES_NOT_FIT, path)
     return number
 
 
-@cache
 def _range_of(dtype: pl.DataType) -> tuple[int, int]:
     """Return the least and the greatest number of a type of whole numbers."""
     least, greatest = pl.select(least=dtype.min(), greatest=dtype.max()).row(0)  # type: ignore[attr-defined]
     return int(least), int(greatest)
 
 
-def _float(value: int | Decimal, path: str) -> float:
+def _float(value: Any, path: str) -> float:
+    _require_number(value, path)
     if isinstance(value, int) and abs(value) > LARGEST_EXACT_FLOAT:
         raise UnfitElement(DOES_NOT_FIT, path)
     if not isfinite(number := float(value)):
