@@ -91,6 +91,9 @@ AllowDeletes = Annotated[
 AcceptSource = Annotated[
     bool, typer.Option("--accept-source", help="Read a stream from its new source, and compare that with the target.")
 ]
+LoadNow = Annotated[
+    bool, typer.Option("--load-now", help="Load at once, with what waits in the lake (for pipelines with load_every).")
+]
 RUN_OPTIONS = {
     "pipeline": "PIPELINE",
     "streams": "--stream",
@@ -118,6 +121,7 @@ def run(
     accept_rejects: AcceptRejects = False,
     allow_deletes: AllowDeletes = False,
     accept_source: AcceptSource = False,
+    load_now: LoadNow = False,
     dry_run: DryRun = False,
     every: Every = None,
     as_json: AsJson = False,
@@ -127,11 +131,12 @@ def run(
     consent = Consent(accept_rejects, allow_deletes, accept_source)
     if every is not None:
         asked = {"full": full, "from": start, "to": end, "dry_run": dry_run, **vars(consent)}
+        asked |= {"load_now": load_now}
         given = {name: value or None for name, value in asked.items()}
         refuse_options(given, "a run with --every reads what changed: run once with this option first")
         _follow(pipeline, stream, every, as_json)
         return
-    _replicate(_request(pipeline, stream, mode, start, end, dry_run, consent), as_json)
+    _replicate(_request(pipeline, stream, mode, start, end, dry_run, consent, load_now=load_now), as_json)
 
 
 @application.command()
@@ -368,11 +373,13 @@ def _request(
     dry_run: bool = False,
     consent: Consent = NO_CONSENT,
     deep: bool = False,
+    load_now: bool = False,
 ) -> ReplicateRequest:
     from millrace.flows.request import ReplicateRequest
 
     window = {"start": start, "end": end} if start or end else None
     asked = {"pipeline": absolute_path(pipeline), "streams": streams, "mode": mode, "window": window, "deep": deep}
+    asked |= {"load_now": load_now}
     return build_request(ReplicateRequest, {**asked, "dry_run": dry_run, **vars(consent)}, RUN_OPTIONS)
 
 

@@ -7,6 +7,7 @@ with models is loaded as a whole, or not at all.
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 
 from prefect import get_run_logger
@@ -28,7 +29,7 @@ from millrace.tasks.events import emit_landed
 from millrace.tasks.extract import Extracted
 from millrace.tasks.failures import describe_error, status_of
 from millrace.tasks.lease import give_back
-from millrace.tasks.load import load_batches
+from millrace.tasks.load import load_batches, load_gathered
 from millrace.tasks.plan import make_paused_plan, make_refused_plan, plan_model, plan_stream, publish_plans
 from millrace.tasks.report import (
     RunReport,
@@ -43,6 +44,7 @@ from millrace.tasks.report import (
     publish_report,
 )
 from millrace.tasks.stream_life import find_left_out
+from millrace.warehouse.ledger.load_result import add_results
 
 DEFAULT_REQUEST = ReplicateRequest()
 
@@ -145,7 +147,7 @@ async def _load_each(
 ) -> tuple[list[StreamReport], list[Exception]]:
     """Load every stream in a commit of its own, and those of a change log together: a row of each, and what failed."""
     groups = list(_group_by_commit(pipeline, read).values())
-    ended = await gather_outcomes(_load(request.pipeline, pipeline, [read[name] for name in names]) for names in groups)
+    ended = await gather_outcomes(_load(request, pipeline, [read[name] for name in names]) for names in groups)
     failures = [outcome for outcome in ended if isinstance(outcome, Exception)]
     by_stream: dict[str, StreamReport] = {}
     for names, outcome in zip(groups, ended, strict=True):
@@ -169,12 +171,16 @@ def _group_by_commit(pipeline: Pipeline, streams: Iterable[str]) -> dict[str, li
     return groups
 
 
-async def _load(name: str, pipeline: Pipeline, read: Sequence[Extracted | Exception]) -> list[StreamReport]:
+async def _load(
+    request: ReplicateRequest, pipeline: Pipeline, read: Sequence[Extracted | Exception]
+) -> list[StreamReport]:
     """Load in one commit what was read; a stream with nothing to load is reported too."""
     for outcome in read:
         if isinstance(outcome, Exception):
             raise outcome
-    extracted = [outcome for outcome in read if not isinstance(outcome, Exception)]
+    name, extracted = request.pipeline, [outcome for outcome in read if not isinstance(outcome, Exception)]
+    if len(extracted) == 1 and extracted[0].loads_at is not None:
+        return [await _load_what_waits(request, pipeline, extracted[0], extracted[0].loads_at)]
     manifests = [outcome.manifest for outcome in extracted if outcome.manifest is not None]
     loaded = ", ".join(outcome.stream for outcome in extracted if outcome.manifest is not None)
     results = await load_batches.with_options(task_run_name=f"load {loaded}")(name, manifests) if manifests else []
@@ -210,6 +216,20 @@ async def _load_together(
     seconds = {outcome.stream: outcome.seconds for outcome in extracted}
     timed = [replace(row, seconds=round(seconds.get(row.stream, 0), 2)) for row in report.streams]
     return [*timed, *(_report_nothing(pipeline, outcome) for outcome in extracted if outcome.manifest is None)], []
+
+
+async def _load_what_waits(
+    request: ReplicateRequest, pipeline: Pipeline, extracted: Extracted, loads_at: datetime
+) -> StreamReport:
+    """Load the batches of a stream that wait in the lake, if it is time or a person asks for it."""
+    row = _report_nothing(pipeline, extracted)
+    if not request.load_now and datetime.now(UTC) < loads_at:
+        note = f"landed, loads at {loads_at:%H:%M} UTC"
+        return replace(row, status="landed", kind=extracted.kind, read=extracted.read, note=note)
+    results = await load_gathered(request.pipeline, extracted.stream)
+    if dead_letters := dead_letters_of(pipeline, extracted.stream):
+        await forward_dead_letters(request.pipeline, extracted.stream, dead_letters)
+    return make_report(pipeline, add_results(results), extracted.seconds + results[-1].seconds) if results else row
 
 
 def _report_held_up(

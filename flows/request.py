@@ -73,6 +73,10 @@ class ReplicateRequest(FlowParameters):
         description="False: only write batches to the landing zone; the deployment `transform`, which the event "
         "`millrace.landed` starts, loads them. For pipelines with models.",
     )
+    load_now: bool = Field(
+        default=False,
+        description="Of a pipeline with `load_every`: load at once, with what waits in the lake.",
+    )
     accept_rejects: bool = Field(
         default=False, description="Commit even if more rows were rejected than a stream allows."
     )
@@ -124,7 +128,7 @@ class ReplicateRequest(FlowParameters):
         """What to read of each stream."""
         if self.window is not None:
             return ReadRequest(start=_text(self.window.start), end=_text(self.window.end), consent=self.consent)
-        return ReadRequest(self.mode, deep=self.deep, consent=self.consent)
+        return ReadRequest(self.mode, deep=self.deep, consent=self.consent, may_wait=self.is_regular)
 
     @property
     def consent(self) -> Consent:

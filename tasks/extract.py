@@ -5,9 +5,11 @@ A task hands on the key of the batch's manifest and counts, never data.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from prefect import Task, task
@@ -18,6 +20,7 @@ from millrace.lake.batch import Batch
 from millrace.runs.choose import ReadRequest, read
 from millrace.runs.context import StreamContext
 from millrace.runs.destination import ReportRows
+from millrace.runs.gathered import find_due, is_waiting
 from millrace.tasks.connections import open_landing, open_source, open_warehouse
 from millrace.tasks.lease import lease_stream
 from millrace.tasks.policy import TASK_OPTIONS
@@ -38,6 +41,8 @@ class Extracted:
     read: int
     rejected: int
     seconds: float
+    loads_at: datetime | None = None
+    """When the batches of the stream that wait in the lake are to be loaded; None: none waits."""
 
 
 ExtractStream = Task[[str, str, ReadRequest], Coroutine[Any, Any, Extracted]]
@@ -76,9 +81,16 @@ async def _extract(pipeline: str, stream: str, read_request: ReadRequest) -> Ext
     ):
         landing = replace(landing, token=lease.token)
         batch = await read(StreamContext(source, landing, warehouse, declared, declared_stream), read_request)
-        if batch is not None:
+        waits = read_request.may_wait and batch is not None and is_waiting(declared, batch)
+        if batch is not None and waits:
+            await asyncio.to_thread(warehouse.land, declared, batch)
+        elif batch is not None:
             lease.hand_on()
-    return make_extracted(stream, batch, begun)
+    extracted = make_extracted(stream, batch, begun)
+    if declared.load_every is None:
+        return extracted
+    loads_at = await asyncio.to_thread(find_due, warehouse, declared, declared_stream)
+    return replace(extracted, manifest=None if waits else extracted.manifest, loads_at=loads_at)
 
 
 def make_extracted(stream: str, batch: Batch | None, begun: float) -> Extracted:

@@ -12,8 +12,9 @@ from prefect import task
 from millrace.blocks.load import load_landing, load_processed
 from millrace.declaration.find import find_pipeline
 from millrace.lake.manifest import read_manifest
+from millrace.runs.gathered import load_landed
 from millrace.tasks.connections import open_warehouse
-from millrace.tasks.lease import renew_then_release
+from millrace.tasks.lease import lease_stream, renew_then_release
 from millrace.tasks.policy import TASK_OPTIONS
 from millrace.warehouse.ledger.load_result import LoadResult
 
@@ -30,4 +31,14 @@ async def load_batches(pipeline: str, manifests: Sequence[str]) -> list[LoadResu
     batches = await asyncio.to_thread(lambda: [read_manifest(store, manifest) for manifest in manifests])
     async with renew_then_release(warehouse, declared, batches):
         results = await asyncio.to_thread(warehouse.load, declared, batches, store)
+    return [replace(result, seconds=time.monotonic() - begun) for result in results]
+
+
+@task(name="load-gathered", task_run_name="load what waits of {stream}", **TASK_OPTIONS)
+async def load_gathered(pipeline: str, stream: str) -> list[LoadResult]:
+    """Load the batches of a stream that wait in the lake, in order. Return the results."""
+    begun, declared = time.monotonic(), find_pipeline(pipeline)
+    warehouse, store, declared_stream = await open_warehouse(declared), await load_landing(), declared.stream(stream)
+    async with lease_stream(warehouse, declared, declared_stream) as lease:
+        results = await asyncio.to_thread(load_landed, warehouse, store, declared, declared_stream, lease.token)
     return [replace(result, seconds=time.monotonic() - begun) for result in results]

@@ -65,6 +65,9 @@ class Pipeline:
     visit_every: PositiveDuration = timedelta(days=1)
     """How long no run looks into the warehouse if there is nothing to load and leases are kept in the lake
     (WAREHOUSE_LEASES): within this time a target that was dropped by hand is noticed."""
+    load_every: PositiveDuration | None = None
+    """How long batches may wait in the lake to be loaded together, so that the warehouse wakes less often; None: each
+    run loads what it read. Leases must be kept in the lake."""
     _path: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
@@ -93,6 +96,7 @@ class Pipeline:
                 place=f"pipeline {self.name}",
                 remedy="use lower-case letters, digits and hyphens",
             )
+        self._check_load_every()
         tables = [f"{self.target_schema}.{stream.table}" for stream in self.streams]
         tables += [f"{self.target_model_schema}.{model.name}" for model in self.models]
         check_distinct((member.name for member in self.members), "name", f"pipeline {self.name}")
@@ -184,6 +188,22 @@ class Pipeline:
     def roots(self) -> Roots:
         """The streams that each model is computed from."""
         return Roots(self.streams, self.models, f"pipeline {self.name}")
+
+    def _check_load_every(self) -> None:
+        if self.load_every is None:
+            return
+        if self.is_transformed:
+            raise ConfigurationError(
+                "load_every gathers batches of single streams, and its tables are committed together",
+                place=f"pipeline {self.name}",
+                remedy="take out load_every, or declare streams without models in a pipeline of their own",
+            )
+        if self.fresh_within is not None and self.fresh_within <= self.load_every:
+            raise ConfigurationError(
+                "its batches wait longer (load_every) than changes may take to become visible (fresh_within)",
+                place=f"pipeline {self.name}",
+                remedy="declare a shorter load_every",
+            )
 
     def _refuse_reserved(self, schema: str) -> None:
         if schema in RESERVED_SCHEMAS or schema.startswith("pg_"):

@@ -14,6 +14,7 @@ from millrace.declaration.selection_text import describe_selection
 from millrace.declaration.stream import Stream
 from millrace.lake.batch import Batch
 from millrace.runs.context import StreamContext
+from millrace.runs.gathered import may_wait
 from millrace.runs.reads import read_window, whole_if_lost
 from millrace.runs.reload_stream import check_reload, read_new_target
 from millrace.runs.replay import replay_rejects
@@ -40,6 +41,8 @@ class ReadRequest:
     """A sweep compares the target's own values too, not only the hashes that are stored beside them."""
     consent: Consent = NO_CONSENT
     """What a person allows this run to do."""
+    may_wait: bool = False
+    """The batch of a window may wait in the lake, if the pipeline gathers loads."""
 
     def __post_init__(self) -> None:
         check_fields(self, "what a run is asked to do")
@@ -152,13 +155,17 @@ async def read(context: StreamContext, read_request: ReadRequest) -> Batch | Non
     """
     context = replace(context, consent=read_request.consent)
     read_plan = await choose(context, read_request)
+    waits = read_request.may_wait and read_plan.kind == "window"
+    waits = waits and may_wait(context.pipeline, await context.find_state(), read_plan.window)
+    if not waits and await context.load_landed():
+        read_plan = await choose(context, read_request)
     if read_plan.kind != "window":
         await context.refresh_state()
         read_plan = await choose(context, read_request)
     if read_plan.replaces_target:
         return await read_new_target(context, read_plan.kind)
     batch = await _read(context, read_plan)
-    if batch is not None and await context.refresh_if_behind():
+    if batch is not None and not waits and await context.refresh_if_behind():
         batch = await _read(context, await choose(context, read_request))
     return batch
 

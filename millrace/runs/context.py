@@ -12,6 +12,7 @@ from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
 from millrace.lake.batch import LogProgress
 from millrace.runs.destination import BatchDestination
+from millrace.runs.gathered import load_landed
 from millrace.sources.chunk import ReadFacts, Reading, Selection, Source, Window
 from millrace.warehouse.stream_state import StreamState
 from millrace.warehouse.warehouse import Warehouse
@@ -43,15 +44,30 @@ class StreamContext:
         if (await self.find_state()).newest_batch is not None:
             self._state = await asyncio.to_thread(self.warehouse.refresh_state, self.pipeline, self.stream)
 
+    async def load_landed(self) -> bool:
+        """Load the batches that wait in the lake, and refresh the state; return whether there were any."""
+        results = await asyncio.to_thread(
+            load_landed, self.warehouse, self.destination.store, self.pipeline, self.stream, self.destination.token
+        )
+        if results:
+            await self.refresh_state()
+            self._add_note(f"{len(results)} batches that waited in the lake were loaded before")
+        return bool(results)
+
+    def _add_note(self, note: str) -> None:
+        if self._state is not None:
+            self._state = replace(self._state, note="; ".join(filter(None, (self._state.note, note))))
+
     async def refresh_if_behind(self) -> bool:
         """Refresh a state that the lake keeps; return whether the warehouse says something else than the lake said."""
         by_lake = await self.find_state()
         await self.refresh_state()
-        state = await self.find_state()
-        if state == by_lake:
+        if replace(await self.find_state(), note=by_lake.note) == by_lake:
+            self._state = by_lake
             return False
-        note = "the state in the lake was behind the warehouse, so the stream was read again by what the warehouse says"
-        self._state = replace(state, note="; ".join(filter(None, (state.note, note))))
+        self._add_note(
+            "the state in the lake was behind the warehouse, so the stream was read again by what the warehouse says"
+        )
         return True
 
     async def find_target_columns(self) -> tuple[Column, ...]:

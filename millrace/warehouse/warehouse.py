@@ -25,6 +25,7 @@ from millrace.warehouse.contents import Contents, Unloading
 from millrace.warehouse.declared_target import target_of
 from millrace.warehouse.dialect import Dialect
 from millrace.warehouse.keepers.keeper import Keeper, OpenSession, Tokens
+from millrace.warehouse.keepers.landed_batches import LandedBatch
 from millrace.warehouse.keepers.warehouse_keeper import WarehouseKeeper
 from millrace.warehouse.ledger import lease
 from millrace.warehouse.ledger.entries import AppliedBatch, OpenRejects
@@ -112,6 +113,14 @@ class Warehouse:
         """
         with self._open_session(self._target(pipeline, member)) as connection:
             return Ledger(connection).find_newest_tokens(pipeline.name, member.name)
+
+    def land(self, pipeline: Pipeline, batch: Batch) -> None:
+        """Let a batch wait in the lake for its load. The next read goes on from it."""
+        self._keeper.land(pipeline, batch)
+
+    def list_landed(self, pipeline: Pipeline, stream: Stream) -> list[LandedBatch]:
+        """Return the batches that wait for their load, in the order in which they were read."""
+        return self._keeper.list_landed(pipeline, stream)
 
     def find_collected(self, pipeline: Pipeline, stream: Stream, since: str) -> Collection[str]:
         """Return the objects with messages of a queue that were applied, by what the keeper of states says.

@@ -37,7 +37,7 @@ def test_the_form_has_every_field_with_its_meaning_and_needs_none() -> None:
     schema = parameter_schema(replicate).model_dump()
     fields = schema["definitions"]["ReplicateRequest"]["properties"]
     consents = ["accept_rejects", "allow_deletes", "accept_source"]
-    assert list(fields) == ["pipeline", "streams", "mode", "deep", "window", "load", *consents, "dry_run"]
+    assert list(fields) == ["pipeline", "streams", "mode", "deep", "window", "load", "load_now", *consents, "dry_run"]
     assert all(field["description"] for field in fields.values())
     assert fields["mode"]["enum"] == ["incremental", "full", "sweep", "replay", "reload"]
     assert schema["required"] == []

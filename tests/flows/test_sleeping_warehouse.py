@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from sqlalchemy.engine import make_url
 
@@ -44,3 +47,29 @@ async def test_idle_runs_need_no_warehouse(places: Places, shop: ReplicateReques
     await save_blocks(places.environment | {"WAREHOUSE_LEASES": "lake"})
     (row,) = (await replicate(shop)).streams
     assert (row.status, row.inserted) == ("loaded", 1)
+
+
+async def test_batches_wait_for_their_load_and_the_report_says_until_when(places: Places, tmp_path: Path) -> None:
+    await save_blocks(places.environment | {"WAREHOUSE_LEASES": "lake"})
+    places.source("CREATE TABLE gathered (id int PRIMARY KEY, changed timestamptz DEFAULT clock_timestamp())")
+    places.source(f"INSERT INTO gathered SELECT i, {OLD} FROM generate_series(1, 5) AS i")
+    path = tmp_path / "shop.py"
+    path.write_text(
+        "from datetime import timedelta\nfrom millrace import Incremental, Pipeline, Stream\n"
+        "shop = Pipeline('shop', [Stream('gathered', source='postgres:public.gathered', key='id', "
+        "capture=Incremental('changed', overlap=timedelta(0)))], load_every=timedelta(hours=1))\n"
+    )
+    request = ReplicateRequest(pipeline=f"{path}:shop")
+    (row,) = (await replicate(request)).streams
+    assert (row.status, row.inserted) == ("loaded", 5)
+    await shut(places)
+    for number in (6, 7):
+        places.source(f"INSERT INTO gathered VALUES ({number})")
+        (row,) = (await replicate(request)).streams
+        assert row.status == "landed"
+        assert re.fullmatch(r"landed, loads at \d\d:\d\d UTC", row.note)
+    await save_blocks(places.environment | {"WAREHOUSE_LEASES": "lake"})
+    (row,) = (await replicate(request.model_copy(update={"load_now": True}))).streams
+    assert row.status == "loaded"
+    assert row.inserted == 2
+    assert places.warehouse("SELECT id FROM shop.gathered ORDER BY 1") == [(number,) for number in range(1, 8)]

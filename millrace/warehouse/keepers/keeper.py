@@ -8,6 +8,8 @@ from typing import Any, Literal, Protocol
 
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
+from millrace.lake.batch import Batch
+from millrace.warehouse.keepers.landed_batches import LandedBatch
 from millrace.warehouse.ledger.pauses import Pause
 from millrace.warehouse.stream_state import StreamState
 
@@ -51,6 +53,14 @@ class Keeper(Protocol):
 
     def find_collected(self, pipeline: Pipeline, stream: Stream, since: str) -> Collection[str]:
         """Return the objects with messages of a queue that were applied, from the name ``since`` on."""
+        ...
+
+    def land(self, pipeline: Pipeline, batch: Batch) -> None:
+        """Let a batch wait in the lake for its load. The next read goes on from it."""
+        ...
+
+    def list_landed(self, pipeline: Pipeline, stream: Stream) -> list[LandedBatch]:
+        """Return the batches that wait for their load, in the order in which they were read."""
         ...
 
     def begin_change(self, pipeline: Pipeline, tokens: Tokens) -> None:

@@ -18,6 +18,7 @@ from millrace.base.errors import MillraceError
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
 from millrace.drivers.psycopg_errors import database_errors
+from millrace.lake.batch import Batch
 from millrace.lake.lease import LakeLease, LakeLeases
 from millrace.lake.store import ChangingObjects
 from millrace.queues.objects import first_name
@@ -25,6 +26,7 @@ from millrace.queues.source import OVERLAP
 from millrace.warehouse.declared_target import target_of
 from millrace.warehouse.dialect import Dialect
 from millrace.warehouse.keepers.keeper import OpenSession, Tokens
+from millrace.warehouse.keepers.landed_batches import LandedBatch, LandedBatches, go_on
 from millrace.warehouse.keepers.stored_pauses import StoredPauses
 from millrace.warehouse.keepers.stored_state import StoredStates
 from millrace.warehouse.ledger import lease
@@ -52,6 +54,7 @@ class LakeKeeper:
     leases: LakeLeases
     states: StoredStates
     pauses: StoredPauses
+    landed: LandedBatches
 
     @classmethod
     def of(cls, open_session: OpenSession, dialect: Dialect, objects: ChangingObjects, address: str) -> LakeKeeper:
@@ -63,6 +66,7 @@ class LakeKeeper:
             LakeLeases(objects, prefix),
             StoredStates(objects, prefix),
             StoredPauses(objects, prefix),
+            LandedBatches(objects, prefix),
         )
 
     def take(self, pipeline: Pipeline, stream: Stream, holder: str) -> int:
@@ -84,7 +88,9 @@ class LakeKeeper:
     def find_state(self, pipeline: Pipeline, stream: Stream) -> StreamState:
         """Return how far a stream has come by what the lake says; by the warehouse, if the lake does not know it."""
         stored = self.states.find(pipeline, stream, self._target(pipeline, stream))
-        return stored.state if stored else self.refresh_state(pipeline, stream)
+        if stored is None:
+            return self.refresh_state(pipeline, stream)
+        return go_on(stored.state, self._find_landed(pipeline, stream, stored.state))
 
     def refresh_state(self, pipeline: Pipeline, stream: Stream) -> StreamState:
         """Return how far a stream has come by what the warehouse says, and write it into the lake."""
@@ -94,7 +100,7 @@ class LakeKeeper:
         with self.open_session(target.place) as connection:
             state = _find_state(connection, pipeline, stream, target)
         self.states.write(pipeline, stream, target, state, settled)
-        return state
+        return go_on(state, self._find_landed(pipeline, stream, state))
 
     def find_pauses(self, pipeline: Pipeline) -> dict[str, Pause]:
         """Return the pauses of a pipeline by what the lake says; by the ledger, if the lake does not know them."""
@@ -119,6 +125,21 @@ class LakeKeeper:
         with self.open_session(self._target(pipeline, stream).place) as connection:
             return Ledger(connection).list_collected(pipeline.name, stream.name, since)
 
+    def land(self, pipeline: Pipeline, batch: Batch) -> None:
+        """Let a batch wait in the lake for its load."""
+        stored = self.states.find(pipeline, stream := pipeline.stream(batch.stream), self._target(pipeline, stream))
+        self.landed.add(batch, stored.state.newest_batch if stored else None)
+
+    def list_landed(self, pipeline: Pipeline, stream: Stream) -> list[LandedBatch]:
+        """Return the batches that wait and go on from the state of the stream."""
+        stored = self.states.find(pipeline, stream, self._target(pipeline, stream))
+        return self._find_landed(pipeline, stream, stored.state) if stored else []
+
+    def _find_landed(self, pipeline: Pipeline, stream: Stream, state: StreamState) -> list[LandedBatch]:
+        if pipeline.load_every is None:
+            return []
+        return self.landed.find(pipeline.name, stream.name, state.newest_batch)
+
     def begin_change(self, pipeline: Pipeline, tokens: Tokens) -> None:
         """Record that the ledger may change, so that a run after a crash looks into it."""
         for stream, token in tokens.items():
@@ -138,6 +159,8 @@ class LakeKeeper:
             with suppress(MillraceError), database_errors(target.place):
                 state = _find_state(connection, pipeline, stream, target)
                 self.states.write(pipeline, stream, target, state, token)
+                if pipeline.load_every is not None:
+                    self.landed.forget_applied(pipeline.name, name, state.newest_batch)
 
     def _must_visit(self, pipeline: Pipeline, stream: Stream, taken: LakeLease) -> bool:
         stored = self.states.find(pipeline, stream, self._target(pipeline, stream))

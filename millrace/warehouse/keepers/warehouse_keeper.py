@@ -6,12 +6,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from millrace.base.errors import FatalError
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
+from millrace.lake.batch import Batch
 from millrace.lake.lease import LakeLeases
 from millrace.warehouse.declared_target import target_of
 from millrace.warehouse.dialect import Dialect
 from millrace.warehouse.keepers.keeper import OpenSession, Tokens
+from millrace.warehouse.keepers.landed_batches import LandedBatch
 from millrace.warehouse.ledger import lease
 from millrace.warehouse.ledger.ledger import Ledger
 from millrace.warehouse.ledger.pauses import Pause, list_pauses
@@ -75,6 +78,18 @@ class WarehouseKeeper:
         """Return the objects with messages of a queue that were applied, from the name ``since`` on."""
         with self.open_session(stream.place) as connection:
             return Ledger(connection).list_collected(pipeline.name, stream.name, since)
+
+    def land(self, pipeline: Pipeline, batch: Batch) -> None:
+        """Raise FatalError: batches wait only where the lake keeps the leases."""
+        raise FatalError(
+            "a batch cannot wait where leases are kept in the warehouse",
+            place=f"stream {pipeline.name}.{batch.stream}",
+            remedy="report it with the declaration of the pipeline",
+        )
+
+    def list_landed(self, pipeline: Pipeline, stream: Stream) -> list[LandedBatch]:  # noqa: ARG002 - none waits
+        """Return nothing: no batch waits."""
+        return []
 
     def begin_change(self, pipeline: Pipeline, tokens: Tokens) -> None:
         """Do nothing: the ledger refuses a batch of a stream that was taken over."""

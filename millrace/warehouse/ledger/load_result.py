@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from millrace.base.errors import CountMismatch
 from millrace.warehouse.freshness import Freshness
@@ -58,3 +59,20 @@ class LoadResult:
                 place=f"stream {self.stream}, batch {self.batch_id}",
                 remedy="nothing was committed; report it with the batch's manifest",
             )
+
+
+def add_results(results: Sequence[LoadResult]) -> LoadResult:
+    """Return the sum of what batches of one stream did, in the order in which they were loaded."""
+    ages = [result.freshness for result in results if result.freshness is not None]
+    return replace(
+        results[-1],
+        read=sum(result.read for result in results),
+        inserted=sum(result.inserted for result in results),
+        updated=sum(result.updated for result in results),
+        deleted=sum(result.deleted for result in results),
+        unchanged=sum(result.unchanged for result in results),
+        rejected=sum(result.rejected for result in results),
+        changes=tuple(dict.fromkeys(change for result in results for change in result.changes)),
+        warnings=tuple(dict.fromkeys(warning for result in results for warning in result.warnings)),
+        freshness=max(ages, key=lambda age: age.max_seconds or 0.0, default=None),
+    )
