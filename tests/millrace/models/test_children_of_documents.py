@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,7 @@ from millrace import (
     Model,
     Partial,
     Pipeline,
+    Queue,
     Redact,
     Replace,
     Snapshot,
@@ -34,7 +36,8 @@ from millrace.base.errors import ConfigurationError
 from millrace.base.types import INT64
 from millrace.declaration.consent import Consent
 from millrace.runs.choose import ReadRequest
-from tests.support.engine import Together, counts
+from tests.support.engine import PIPELINE, Together, counts
+from tests.support.queue_messages import LATER, NOON, collect
 
 Orders = Collection[dict[str, Any]]
 SWEEP = ReadRequest("sweep")
@@ -254,6 +257,18 @@ async def test_a_text_that_is_too_long_rejects_the_parent(
         batches = await on_redshift.read(shop(stream))
     rejects = on_redshift.engine.rejects(batches[0])
     assert [(one["reason"], one["field"]) for one in rejects] == [("too_long", "items")]
+
+
+async def test_messages_have_children_too(together: Together) -> None:
+    stream = Stream(
+        "orders", "sqs/orders", "orderId", Queue(), types={"orderId": text()}, children={"items": Child(Item)}
+    )
+    first = {"orderId": "o1", "items": [item("a", price={"amount": 2.5}), item("b")]}
+    for at, message in ((NOON, first), (LATER, {"orderId": "o1", "items": [item("c")]})):
+        collect(together.engine, json.dumps(message), at=at)
+        await together.run(Pipeline(PIPELINE, streams=[stream]))
+    rows = together.engine.query("SELECT orders_order_id, ordinal, sku FROM engine.orders_items")
+    assert rows == [("o1", 0, "c")]
 
 
 async def test_a_model_takes_a_child_as_its_input(together: Together, orders: Orders, stream: Stream) -> None:
