@@ -134,7 +134,7 @@ class EnvironmentChecks:
     def _bucket(self, name: str) -> Bucket:
         bucket_name = self.environment.get(names.variable_name(name), "")
         store = BucketStore(S3Bucket(bucket_name=bucket_name, credentials=self._credentials))
-        return Bucket(name, store, store.region, self._credentials.region_name or "")
+        return Bucket(name, store, store.region, self._credentials.region_name or "", store)
 
     def _queue(self, place: str, variable: str) -> list[Check]:
         block = queue_of(self.environment[variable], self._credentials, place=variable)
