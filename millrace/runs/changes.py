@@ -14,7 +14,7 @@ from typing import Literal
 
 import polars as pl
 
-from millrace.base.errors import ConfigurationError, FatalError
+from millrace.base.errors import ConfigurationError, FatalError, RetryableError
 from millrace.base.naming import column_name
 from millrace.change_logs.postgres_log import PostgresLog
 from millrace.change_logs.reading import ChangedTable, LogEntry, LogReading
@@ -23,11 +23,12 @@ from millrace.declaration.schedule import is_due
 from millrace.declaration.stream import Stream
 from millrace.drivers.worker import Worker
 from millrace.lake.batch import Batch, LogProgress
-from millrace.runs.choose import ReadRequest
+from millrace.runs.choose import ReadRequest, is_source_accepted
 from millrace.runs.context import StreamContext
 from millrace.runs.extract import Extraction, Purpose
 from millrace.runs.look_up import LookUps
 from millrace.runs.reads import read_window
+from millrace.runs.reload_stream import check_reload, read_new_target
 from millrace.runs.replay import replay_rejects
 from millrace.runs.sweep import sweep
 from millrace.sources.chunk import BLOCK_ROWS, Keys, Window
@@ -42,7 +43,7 @@ MOVED_BYTES = 64 * 1024 * 1024
 IS_DELETED = "is_deleted"
 _DELETED = pl.col(IS_DELETED)
 
-LogReadKind = Literal["keys", "sweep", "window", "snapshot"]
+LogReadKind = Literal["keys", "sweep", "window", "snapshot", "reload"]
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ async def _read(
     table, entry = reading.tables[context.stream.name], entries.get(context.stream.name)
     lower = entry.position if entry else None
     state = await context.find_state()
-    read_plan = plan_read(context, state, table, read_request)
+    is_accepted = await is_source_accepted(context, read_request.consent)
+    read_plan = plan_read(context, state, table, read_request, is_accepted=is_accepted)
     context = replace(
         context,
         source=_postgres(context).within(reading.snapshot),
@@ -118,10 +120,22 @@ async def _read(
             table.commit_times if read_plan.kind == "keys" else None,
         ),
     )
+    if read_plan.kind != "keys":
+        await context.refresh_state()
     match read_plan.kind:
+        case "reload":
+            await check_reload(context, read_request.consent)
+            return await read_new_target(context, "window")
         case "keys":
             moved_bytes = reading.moved_bytes.get(context.stream.name, 0)
-            return await _read_keys(context, table.keys, is_far=moved_bytes >= MOVED_BYTES)
+            batch = await _read_keys(context, table.keys, is_far=moved_bytes >= MOVED_BYTES)
+            if batch is not None and await context.refresh_if_behind():
+                raise RetryableError(
+                    "what the lake told of the stream was behind the warehouse",
+                    place=context.stream.place,
+                    remedy="run again: the next read goes on from what the warehouse says",
+                )
+            return batch
         case "sweep":
             return await sweep(context, deep=read_plan.by_value, reason=read_plan.reason)
         case kind:
@@ -135,16 +149,20 @@ def _postgres(context: StreamContext) -> PostgresSource:
 
 
 def plan_read(
-    context: StreamContext, state: StreamState, table: ChangedTable, read_request: ReadRequest
+    context: StreamContext, state: StreamState, table: ChangedTable, read_request: ReadRequest, *, is_accepted: bool
 ) -> LogReadPlan:
-    """Choose how a stream is brought to the state of the snapshot."""
+    """Choose how a stream is brought to the state of the snapshot.
+
+    ``is_accepted`` says that a person accepted that the target's rows come from another source.
+    """
+    if read_request.mode == "reload":
+        return LogReadPlan("reload")
     if not state.columns:
         return LogReadPlan("window")
-    if state.unfilled:
-        return LogReadPlan("snapshot")
-    is_deep = read_request.deep or read_request.mode == "full"
-    if read_request.mode in {"sweep", "full"} or read_request.consent.accept_source:
-        return LogReadPlan("sweep", by_value=is_deep)
+    if state.unfilled or read_request.mode == "full":
+        return LogReadPlan("snapshot", by_value=read_request.mode == "full")
+    if read_request.mode == "sweep" or is_accepted:
+        return LogReadPlan("sweep", by_value=read_request.deep)
     if state.lost:
         return LogReadPlan("sweep", "the target lost a column", by_value=True)
     if table.gap:

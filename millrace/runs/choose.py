@@ -66,8 +66,8 @@ async def choose(context: StreamContext, read_request: ReadRequest) -> ReadPlan:
     A due sweep takes the place of the window, except for a stream that was never loaded: all of it is read. A snapshot
     always reads everything.
     """
-    await _refuse_renamed(context, read_request.mode)
-    is_accepted = await _is_accepted(context, read_request.consent)
+    await refuse_renamed(context, read_request.mode)
+    is_accepted = await is_source_accepted(context, read_request.consent)
     if read_request.mode == "reload":
         await check_reload(context, read_request.consent)
         return ReadPlan("snapshot" if context.stream.is_snapshot else "window", replaces_target=True)
@@ -106,7 +106,7 @@ def _choose_next(context: StreamContext, state: StreamState) -> ReadPlan:
     return ReadPlan("window", whole_if_lost(state.lost, Window(state.position)))
 
 
-async def _refuse_renamed(context: StreamContext, mode: Mode) -> None:
+async def refuse_renamed(context: StreamContext, mode: Mode) -> None:
     """Raise ConfigurationError when a stream seems to be a loaded one by another name.
 
     Otherwise all of it would be loaded again. A person who asks for a full read gets a new stream.
@@ -124,7 +124,7 @@ async def _refuse_renamed(context: StreamContext, mode: Mode) -> None:
         )
 
 
-async def _is_accepted(context: StreamContext, consent: Consent) -> bool:
+async def is_source_accepted(context: StreamContext, consent: Consent) -> bool:
     """Return whether a person accepted that the declared source, or the rows selected from it, are not the target's.
 
     Raises ConfigurationError when they are not and nobody accepted it.

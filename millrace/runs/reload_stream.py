@@ -27,12 +27,6 @@ async def check_reload(context: StreamContext, consent: Consent) -> None:
             place=place,
             remedy=f"read messages that are in the lake again with `{command} --from`",
         )
-    if stream.capture.reads_log:
-        raise ConfigurationError(
-            "a change log is read for all streams of its connection at once, and not for one alone",
-            place=place,
-            remedy=f"drop the target: `millrace run {context.pipeline.cli_name}` makes it again and reads everything",
-        )
     lost = find_rows_of_target_alone(stream)
     if lost and not consent.allow_deletes and (await context.find_state()).columns:
         raise ConfigurationError(

@@ -9,9 +9,11 @@ import psycopg2
 import pytest
 
 from millrace import ChangeLog, Scd2, Stream
-from millrace.base.errors import Superseded
+from millrace.base.errors import ConfigurationError, Superseded
+from millrace.declaration.consent import Consent
+from millrace.runs.choose import Mode, ReadRequest
 from tests.millrace.change_logs.conftest import Orders
-from tests.support.engine import Engine, counts, pipeline_of
+from tests.support.engine import PUBLICATION, Engine, counts, pipeline_of
 
 ORDERS = Stream("orders", "postgres:public.orders", "id", ChangeLog(), max_delete_share=1.0)
 
@@ -178,3 +180,41 @@ async def test_changes_without_a_stamp_have_an_age(orders: Orders) -> None:
     assert freshness.p50_seconds is not None
     assert freshness.max_seconds is not None
     assert freshness.max_seconds - freshness.p50_seconds == pytest.approx(1, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "expected"),
+    [
+        ("full", "snapshot", {"read": 5, "updated": 1, "deleted": 1, "unchanged": 3}),
+        ("sweep", "sweep", {"read": 5, "updated": 1, "deleted": 1, "unchanged": 3}),
+        ("reload", "window", {"read": 4, "inserted": 4}),
+    ],
+)
+async def test_what_a_person_asks_for_brings_the_position_on_too(
+    orders: Orders, mode: Mode, kind: str, expected: dict[str, int]
+) -> None:
+    await orders.follow()
+    orders.change("DELETE FROM orders WHERE id = 1", "UPDATE orders SET note = 'changed' WHERE id = 2")
+    result = (await orders.engine.follow(ORDERS, read_request=ReadRequest(mode)))["orders"]
+    assert (result.kind, counts(result)) == (kind, expected)
+    orders.assert_equal()
+    assert await orders.engine.follow(ORDERS) == {}
+    orders.change("DELETE FROM orders WHERE id = 3")
+    assert counts(await orders.follow()) == {"read": 1, "deleted": 1}
+
+
+async def test_a_window_cannot_be_asked_for(orders: Orders) -> None:
+    with pytest.raises(ConfigurationError, match="no cursor"):
+        await orders.engine.follow(ORDERS, read_request=ReadRequest(start="2026-01-01"))
+
+
+async def test_another_source_must_be_accepted(orders: Orders) -> None:
+    await orders.follow()
+    orders.change("CREATE TABLE other (LIKE orders INCLUDING ALL)", "INSERT INTO other VALUES (1, 'other')")
+    orders.change(f"ALTER PUBLICATION {PUBLICATION} ADD TABLE other (id)")
+    moved = replace(ORDERS, source="postgres:public.other")
+    with pytest.raises(ConfigurationError, match="accept-source"):
+        await orders.engine.follow(moved)
+    allowed = ReadRequest(consent=Consent(accept_source=True))
+    result = (await orders.engine.follow(moved, read_request=allowed))["orders"]
+    assert counts(result) == {"read": 5, "updated": 1, "deleted": 4}
