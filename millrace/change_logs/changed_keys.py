@@ -44,12 +44,12 @@ class ChangedKeys:
         """Add what a block says."""
         self._commits.append(block.commits)
         for relation, keys in block.keys.items():
-            self._keys.setdefault(relation, []).append(self._keep_shown(keys))
+            self._keys.setdefault(relation, []).append(keys)
             self._waiting[relation] = self._waiting.get(relation, 0) + keys.height
             if self._waiting[relation] >= FOLDED_ROWS:
                 self._keys[relation], self._waiting[relation] = [self._fold(relation)], 0
         for frame, reason in ((block.truncated, "it was truncated"), (block.unreadable, "a change came without key")):
-            self._gaps |= dict.fromkeys(self._keep_shown(frame)["relation"], reason)
+            self._gaps |= dict.fromkeys(frame["relation"], reason)
 
     def find_position(self, lower: int, end: int) -> int:
         """Return the end of the last transaction before the first one that the snapshot does not show.
@@ -95,9 +95,6 @@ class ChangedKeys:
     def _fold(self, relation: int) -> pl.DataFrame:
         names = self._key_columns[relation]
         return pl.concat(self._keys[relation]).unique(list(names), keep="last", maintain_order=True)
-
-    def _keep_shown(self, frame: pl.DataFrame) -> pl.DataFrame:
-        return frame.filter(self._visible.shows(pl.col("xid")))
 
     def _all_commits(self) -> pl.DataFrame:
         if len(self._commits) != 1:

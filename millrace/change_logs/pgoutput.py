@@ -39,8 +39,8 @@ class DecodedBlock:
     commits: pl.DataFrame
     """Transactions that ended, in the order of their commits: ``xid``, ``end`` (LSN as a number), ``committed_at``."""
     keys: Mapping[int, pl.DataFrame]
-    """Changed keys by number of the relation: ``xid``, ``is_deleted`` (the last change of the key in the block was a
-    delete), and the key's columns as text. Each key once."""
+    """Changed keys by number of the relation: ``xid``, ``is_deleted`` (the last change of the key was a delete), and the
+    key's columns as text. Each key once."""
     truncated: pl.DataFrame
     """Relations that were truncated: ``xid``, ``relation``."""
     unreadable: pl.DataFrame
@@ -51,18 +51,22 @@ class KeyDecoder:
     """Decodes blocks of messages in the order of the log.
 
     ``keys`` are the columns of the key by number of the relation; changes of other relations are passed over.
+    ``is_shown`` says whether the changes of a transaction (``xid``) count. Those that do not are left out before the
+    changes of a key are folded into one: a later change that does not count must not hide an earlier one that does.
     """
 
-    def __init__(self, keys: Mapping[int, Sequence[str]]) -> None:
-        self._keys = keys
+    def __init__(self, keys: Mapping[int, Sequence[str]], is_shown: pl.Expr) -> None:
+        self._keys, self._is_shown = keys, is_shown
         self._relations: dict[int, LoggedTable] = {}
 
     def decode(self, messages: pl.DataFrame) -> DecodedBlock:
         """Decode messages, of which ``xid`` is the transaction and ``data`` the bytes."""
         tagged = messages.with_row_index("sequence").with_columns(_byte(pl.lit(0)).alias("kind"))
         commits = _decode_commits(tagged.filter(pl.col("kind") == _COMMIT))
-        truncated = _decode_truncates(tagged.filter(pl.col("kind") == _TRUNCATE))
-        changes = tagged.filter(pl.col("kind").is_in(list(CHANGES))).with_columns(_number(pl.lit(1)).alias("relation"))
+        truncated = _decode_truncates(tagged.filter(pl.col("kind") == _TRUNCATE, self._is_shown))
+        changes = tagged.filter(pl.col("kind").is_in(list(CHANGES)), self._is_shown).with_columns(
+            _number(pl.lit(1)).alias("relation")
+        )
         found: dict[int, list[pl.DataFrame]] = {}
         for relation, of_relation in self._split(tagged, changes):
             found.setdefault(relation.number, []).append(_decode_keys(of_relation, relation, self._keys))

@@ -142,7 +142,7 @@ class PostgresLog:
         end = self._find_end(control)
         self._await_reader(control)
         changed = ChangedKeys(known.key_columns, visible)
-        is_told_whole = self._peek(end, KeyDecoder(known.key_columns), changed)
+        is_told_whole = self._peek(end, KeyDecoder(known.key_columns, visible.shows(pl.col("xid"))), changed)
         position = changed.find_position(parse_lsn(slot.confirmed), parse_lsn(end))
         return LogReading(
             origin,

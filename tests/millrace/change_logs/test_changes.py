@@ -169,6 +169,19 @@ async def test_a_transaction_that_waits_for_its_standby_is_not_passed(orders: Or
     orders.assert_equal()
 
 
+async def test_a_change_that_is_not_shown_yet_hides_no_earlier_one(orders: Orders, logged: Engine) -> None:
+    await orders.follow()
+    orders.wait_for_a_standby()
+    orders.change("UPDATE orders SET note = 'early' WHERE id = 1")
+    with closing(psycopg2.connect(logged.postgres_url, async_=True)) as writer:
+        orders.begin_waiting(writer, "UPDATE orders SET note = 'late' WHERE id = 1")
+        assert counts(await orders.follow()) == {"read": 1, "updated": 1}
+        orders.assert_equal()
+        orders.release()
+    assert counts(await orders.follow()) == {"read": 1, "updated": 1}
+    orders.assert_equal()
+
+
 async def test_changes_without_a_stamp_have_an_age(orders: Orders) -> None:
     assert (await orders.follow()).freshness is None
     orders.change(
