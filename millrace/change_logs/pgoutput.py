@@ -39,8 +39,8 @@ class DecodedBlock:
     commits: pl.DataFrame
     """Transactions that ended, in the order of their commits: ``xid``, ``end`` (LSN as a number), ``committed_at``."""
     keys: Mapping[int, pl.DataFrame]
-    """Changed keys by number of the relation: ``xid``, ``is_deleted`` (the last change of the key was a delete), and the
-    key's columns as text. Each key once."""
+    """Changed keys by number of the relation: ``xid``, ``is_deleted`` (the last change of the key was a delete), and
+    the key's columns as text. Each key once."""
     truncated: pl.DataFrame
     """Relations that were truncated: ``xid``, ``relation``."""
     unreadable: pl.DataFrame

@@ -23,7 +23,7 @@ from millrace.declaration.schedule import is_due
 from millrace.declaration.stream import Stream
 from millrace.drivers.worker import Worker
 from millrace.lake.batch import Batch, LogProgress
-from millrace.runs.choose import ReadRequest, is_source_accepted
+from millrace.runs.choose import ReadRequest, is_source_accepted, refuse_renamed
 from millrace.runs.context import StreamContext
 from millrace.runs.extract import Extraction, Purpose
 from millrace.runs.look_up import LookUps
@@ -106,6 +106,7 @@ async def _read(
     table, entry = reading.tables[context.stream.name], entries.get(context.stream.name)
     lower = entry.position if entry else None
     state = await context.find_state()
+    await refuse_renamed(context, read_request.mode)
     is_accepted = await is_source_accepted(context, read_request.consent)
     read_plan = plan_read(context, state, table, read_request, is_accepted=is_accepted)
     context = replace(

@@ -16,6 +16,7 @@ TABLES = {
     "sources": "stream",
     "pauses": "stream",
     "selections": "stream",
+    "logs": "stream",
     "forms": "member",
 }
 """Tables of the ledger with entries of streams, and the column of each that names the stream."""
