@@ -15,6 +15,8 @@ from millrace.sources.found import FoundColumn, FoundTable
 
 LARGE_ROWS, LARGE_BYTES = 5_000_000, 2 * 1024**3
 """A table of more is read as a whole in minutes, not in seconds (docs/measured.md)."""
+DELETE_SHARE_OF_LARGE = 0.1
+"""Of millions of rows, a tenth that leaves at once is an accident more often than not."""
 MANY_FIELDS = 50
 """A document with more different names of fields is taken for a map whose names are data."""
 _UPDATED = re.compile(
@@ -57,6 +59,8 @@ class ProposedStream:
     """Declared types, as Python, by column."""
     omitted: tuple[str, ...] = ()
     """Columns that are left out."""
+    max_delete_share: float | None = None
+    """The largest share of the target that a run may delete; None: the default."""
     notes: tuple[str, ...] = ()
     """What a person should know, a line each."""
     refused_because: str = ""
@@ -101,10 +105,15 @@ def _propose(reference: SourceReference, table: FoundTable, name: str) -> Propos
         "Snapshot()",
         types=tuple(_types(table.columns)),
         omitted=omitted,
+        max_delete_share=DELETE_SHARE_OF_LARGE if _is_large(table) else None,
         notes=(_describe(table), *filter(None, [key_note]), *_notes(table.columns)),
         refused_because=_refusal(table),
     )
     return _with_capture(stream, table, columns)
+
+
+def _is_large(table: FoundTable) -> bool:
+    return table.rows > LARGE_ROWS or table.size_bytes > LARGE_BYTES
 
 
 def _can_be_read(column: FoundColumn) -> bool:
@@ -133,7 +142,7 @@ def _with_capture(stream: ProposedStream, table: FoundTable, columns: Mapping[st
             sweep="daily" if can_compare else "",
             notes=(*stream.notes, reason, *_zone_note(cursor), *filter(None, [note])),
         )
-    large = table.rows > LARGE_ROWS or table.size_bytes > LARGE_BYTES
+    large = _is_large(table)
     growing = _find_growing(stream, columns)
     if growing and large and (evidence := _find_appended(table)):
         reason = (

@@ -43,7 +43,10 @@ def write_file(
         "",
         "pipeline = Pipeline(",
         f'    name="{name}",',
-        '    # schedule="*/20 * * * *",  # for a deployment: every 20 minutes',
+        '    schedule="*/20 * * * *",  # of its deployment: every 20 minutes (UTC)',
+        "    # Guards: a run stops before it commits if a stream rejects more than max_rejects",
+        "    # (1000) rows or max_reject_share (0.1) of them, or loses more than max_delete_share",
+        "    # (0.5) of its target. `millrace run --accept-rejects` or --allow-deletes goes on.",
         "    streams=[",
         *(line for stream in streams for line in write_stream(stream)),
         MARK,
@@ -83,6 +86,7 @@ def _call(stream: ProposedStream) -> Iterator[str]:
         *([f"sweep={as_python(stream.sweep)}"] if stream.sweep else []),
         *([f"types={{{types}}}"] if types else []),
         *([f"omitted={_list(stream.omitted)}"] if stream.omitted else []),
+        *([f"max_delete_share={stream.max_delete_share}"] if stream.max_delete_share is not None else []),
     ]
     line = f"        Stream({', '.join(arguments)}),"
     if len(line) <= WIDTH:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,13 +21,18 @@ def find_tables(connection: Any, schema: str) -> list[FoundTable]:
     """Return the tables and views of a schema, in the order of their names."""
     with connection.cursor() as cursor:
         cursor.execute(statement("postgres_tables"), {"schema": schema})
-        return [_table(cursor, schema, *row) for row in cursor.fetchall()]
+        tables = cursor.fetchall()
+        # One statement for all: a server may be far away, and a schema may have hundreds of tables.
+        cursor.execute(statement("postgres_columns"), {"relations": [identifier for identifier, *_ in tables]})
+        found = defaultdict(list)
+        for *described, identifier in cursor.fetchall():
+            found[identifier].append(described)
+        return [_table(schema, found[identifier], *row) for identifier, *row in tables]
 
 
 def _table(
-    cursor: Any,
     schema: str,
-    identifier: str,
+    found: Sequence[Sequence[Any]],
     name: str,
     kind: str,
     is_populated: bool,
@@ -37,9 +43,8 @@ def _table(
     keys: Sequence[tuple[bool, list[str]]],
     update_triggers: list[str],
 ) -> FoundTable:
-    cursor.execute(statement("postgres_columns"), {"relation": identifier})
     by_default = dict(defaults)
-    columns = (_column(by_default.get(column, ""), column, *rest) for column, *rest in cursor.fetchall())
+    columns = (_column(by_default.get(column, ""), column, *rest) for column, *rest in found)
     return FoundTable(
         schema,
         name,

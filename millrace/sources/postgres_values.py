@@ -24,8 +24,8 @@ def describe_table(connection: Any, stream: Stream, target_columns: Sequence[Col
     """
     source = stream.reference
     with connection.cursor() as cursor:
-        cursor.execute(statement("postgres_columns"), {"relation": quote(source.schema, source.name)})
-        found = chosen_columns(stream, cursor.fetchall())
+        cursor.execute(statement("postgres_columns"), {"relations": [quote(source.schema, source.name)]})
+        found = chosen_columns(stream, [tuple(described) for *described, _ in cursor.fetchall()])
     names = column_names((name for name, *_ in found), {column.path: column.name for column in target_columns})
     return tuple(_source_column(stream, names[name], name, *rest) for name, *rest in found)
 

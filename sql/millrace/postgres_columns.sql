@@ -1,11 +1,11 @@
--- Columns of one table, in order, with domains resolved down to the type they rest on. The last says as what a value is
+-- Columns of tables, in order, with domains resolved down to the type they rest on. The last says as what a value is
 -- compared with others: types of extensions as text, because their own comparisons lie in schemas that are not trusted.
 WITH RECURSIVE resolved AS (
-    SELECT attribute.attnum, attribute.attname, attribute.atttypid AS type_id, attribute.atttypmod AS modifier
+    SELECT attribute.attrelid, attribute.attnum, attribute.attname, attribute.atttypid AS type_id, attribute.atttypmod AS modifier
     FROM pg_catalog.pg_attribute AS attribute
-    WHERE attribute.attrelid = %(relation)s::regclass AND attribute.attnum > 0 AND NOT attribute.attisdropped
+    WHERE attribute.attrelid = ANY (%(relations)s::regclass[]::oid[]) AND attribute.attnum > 0 AND NOT attribute.attisdropped
     UNION ALL
-    SELECT resolved.attnum, resolved.attname, domain.typbasetype, domain.typtypmod
+    SELECT resolved.attrelid, resolved.attnum, resolved.attname, domain.typbasetype, domain.typtypmod
     FROM resolved
     JOIN pg_catalog.pg_type AS domain ON domain.oid = resolved.type_id AND domain.typtype = 'd'
 )
@@ -15,8 +15,9 @@ SELECT
     CASE WHEN type.typtype = 'b' OR is_servers_own THEN type.typname ELSE format_type(type.oid, -1) END,
     resolved.modifier,
     type.typtype,
-    CASE WHEN type.typtype <> 'b' OR type.typcategory = 'A' OR is_servers_own THEN format_type(type.oid, -1) ELSE 'text' END
+    CASE WHEN type.typtype <> 'b' OR type.typcategory = 'A' OR is_servers_own THEN format_type(type.oid, -1) ELSE 'text' END,
+    resolved.attrelid::oid::text
 FROM resolved
 JOIN pg_catalog.pg_type AS type ON type.oid = resolved.type_id AND type.typtype <> 'd'
 CROSS JOIN LATERAL (SELECT type.typnamespace = 'pg_catalog'::regnamespace AS is_servers_own) AS origin
-ORDER BY resolved.attnum
+ORDER BY resolved.attrelid, resolved.attnum
