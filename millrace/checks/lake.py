@@ -24,7 +24,7 @@ class Bucket:
     wanted_region: str
     """The region in which runs use it; '' if they do not say."""
     changing: ChangingObjects
-    """The same store, for objects that are replaced: leases and states."""
+    """The store of the bucket, for objects that are replaced: leases and states."""
 
     def checks(self) -> list[Check]:
         """Return the checks of the bucket, in order."""

@@ -57,7 +57,7 @@ class LandedBatches:
 
     def add(self, batch: Batch, newest: str | None) -> None:
         """Add a batch behind those that go on from the batch ``newest``, and forget the others."""
-        self._change(batch.pipeline, batch.stream, newest, [_landed(batch)])
+        self._change(batch.pipeline, batch.stream, newest, [_describe(batch)])
 
     def forget_applied(self, pipeline: str, stream: str, newest: str | None) -> None:
         """Forget the batches that do not go on from the batch ``newest``."""
@@ -111,7 +111,7 @@ def _follow(landed: Sequence[LandedBatch], newest: str | None) -> list[LandedBat
     return chain
 
 
-def _landed(batch: Batch) -> LandedBatch:
+def _describe(batch: Batch) -> LandedBatch:
     progress = batch.progress
     columns = ({"name": one.name, "path": one.path, "type": one.type.as_json()} for one in batch.columns)
     return LandedBatch(
