@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -26,6 +27,18 @@ from tests.local.test_on_a_laptop import BIN, ROOT, ran, running
 from tests.saved_blocks import save_blocks
 
 POOL, NAME = "projects", "shop.pipelines:pipeline"
+FILE = "shop/pipelines.py:pipeline"
+DEPLOYMENT = f"""
+pull:
+  - prefect.deployments.steps.git_clone: {{{{repository: "{{repository}}", branch: main}}}}
+deployments:
+  - name: fetched
+    entrypoint: millrace.flows.replicate.replicate
+    parameters: {{{{request: {{{{pipeline: "{FILE}"}}}}}}}}
+    work_pool:
+      name: {{pool}}
+      job_variables: {{{{env: {{{{MILLRACE_PIPELINES: "{FILE}"}}}}}}}}
+"""
 EXAMPLE = ROOT / "examples" / "shop"
 ORDERS = (
     "CREATE TABLE orders (id int PRIMARY KEY, customer text NOT NULL, amount numeric(10, 2), updated_at timestamptz "
@@ -36,8 +49,12 @@ ORDERS = (
 
 @pytest.fixture
 async def project(prefect_server: PrefectServer, stack: Stack, environment: dict[str, str], tmp_path: Path) -> Path:
-    """A copy of the example, whose table has two rows; its blocks are saved."""
+    """A copy of the example, whose table has two rows; its blocks are saved, and no deployment has its name."""
     await save_blocks(environment)
+    async with get_client() as client:
+        for deployment in await client.read_deployments():
+            if deployment.name == "shop":
+                await client.delete_deployment(deployment.id)
     stack.postgres.execute(ORDERS, database=environment["SOURCE_POSTGRES_URL"].rpartition("/")[2])
     return Path(shutil.copytree(EXAMPLE, tmp_path / "shop"))
 
@@ -100,6 +117,28 @@ async def test_a_worker_runs_the_deployments_of_a_project(
     for one in (run, nightly):
         assert one.state is not None
         assert one.state.is_completed(), log.read_text()
+    assert rows(stack) == [(1,), (2,)]
+
+
+async def test_a_run_fetches_a_project_from_its_repository(
+    project: Path, variables: dict[str, str], stack: Stack, tmp_path: Path
+) -> None:
+    """As docs/running/own-project.md says it for Millrace's own image: nothing of the project is where it runs."""
+    known = variables | {"PATH": f"{BIN}:{os.environ['PATH']}"}
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    for arguments in (["init", "-q", "-b", "main"], ["add", "-A"], [*identity, "commit", "-q", "-m", "shop"]):
+        await run_program(project, "git", *arguments, **known)
+    deployment = DEPLOYMENT.format(repository=f"file://{project}", pool=POOL)
+    (tmp_path / "prefect.yaml").write_text(deployment)
+    (tmp_path / "process.json").write_text(json.dumps(pool_template("process")))
+    prefect, log = [str(BIN / "prefect"), "--no-prompt"], tmp_path / "worker.log"
+    create = ["work-pool", "create", POOL, "--type", "process", "--base-job-template", "process.json", "--overwrite"]
+    for command in (create, ["deploy", "--all"]):
+        await run_program(tmp_path, *prefect, *command, **known, MILLRACE_PIPELINES=FILE)
+    with running([*prefect, "worker", "start", "--pool", POOL], known, log):
+        run = await ran("replicate/fetched", None, log)
+    assert run.state is not None
+    assert run.state.is_completed(), log.read_text()
     assert rows(stack) == [(1,), (2,)]
 
 
