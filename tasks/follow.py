@@ -56,7 +56,7 @@ class Followed:
     rejected: int = 0
     """Rows that were rejected."""
     ages: list[tuple[int, float, float, float]] = field(default_factory=list)
-    """Of each load with changes whose age is known: their number, median age, age of 95 %, and greatest age."""
+    """Numbers of each load of changes with a known age: how many, median age, age of 95 %, and greatest age."""
 
     def add(self, results: Sequence[LoadResult]) -> None:
         """Add what a cycle did."""

@@ -10,7 +10,7 @@ from typing import Any
 ALL_ROWS = "all rows"
 """The text of a stream without a condition."""
 LONGEST = 16_000
-"""Of a longer text a hash is remembered: the ledger's column holds 65,535 bytes."""
+"""The most bytes of a text that is remembered as it is, where the ledger holds 65,535; a longer one becomes a hash."""
 
 
 def describe_selection(where: str | Mapping[str, Any]) -> str:

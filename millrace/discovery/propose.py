@@ -16,7 +16,7 @@ from millrace.sources.found import FoundColumn, FoundTable
 LARGE_ROWS, LARGE_BYTES = 5_000_000, 2 * 1024**3
 """A table of more is read as a whole in minutes, not in seconds (docs/measured.md)."""
 DELETE_SHARE_OF_LARGE = 0.1
-"""Of millions of rows, a tenth that leaves at once is an accident more often than not."""
+"""Largest share of a large table that a run may delete: in millions of rows, more at once is often an accident."""
 MANY_FIELDS = 50
 """A document with more different names of fields is taken for a map whose names are data."""
 _UPDATED = re.compile(

@@ -68,7 +68,7 @@ def _rename(ledger: Ledger, warehouse: Warehouse, pipeline: Pipeline, old: str, 
     ledger.lock()
     plan = _check(ledger, warehouse, pipeline, old, stream)
     target = target_of(pipeline, stream, warehouse.dialect)
-    former = _named(target, plan.former_target)
+    former = _make_named(target, plan.former_target)
     with ledger.connection.cursor() as cursor:
         for table, renamed in zip((former, *former.tables_beside), (target, *target.tables_beside), strict=True):
             if table.name != renamed.name and look_up(ledger.connection, table).columns is not None:
@@ -120,7 +120,7 @@ def _find_problem(
     return None
 
 
-def _named(target: Target, name: str) -> Target:
+def _make_named(target: Target, name: str) -> Target:
     return replace(target, table=replace(target.table, name=name.rpartition(".")[2]))
 
 
