@@ -145,7 +145,9 @@ async def _read(
 
 def _postgres(context: StreamContext) -> PostgresSource:
     if not isinstance(context.source, PostgresSource):
-        raise FatalError("its source has no change log", place=context.stream.place)
+        raise FatalError(
+            "its source has no change log", place=context.stream.place, remedy="declare another capture for it"
+        )
     return context.source
 
 
