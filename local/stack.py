@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from local.ecs import Ecs
 
 BANK_DATABASE = "bank"
+TRANSFERS_DATABASE = "transfers"
 WAREHOUSE_DATABASE = "warehouse"
 STOCKS_WAREHOUSE_DATABASE = "stocks"
 PREFECT_DATABASE = "prefect"
@@ -136,11 +137,12 @@ class Stack:
         self.postgres = start_postgres(directory / "postgres")
         starting.callback(self.postgres.stop)
         self.postgres.create_database(BANK_DATABASE)
-        # A stream may be read by the change log.
-        self.postgres.execute(f"ALTER ROLE {BANK_DATABASE} REPLICATION")
         totesys_source.install(self.postgres)
         if self.with_mysql:
             self.postgres.create_database(STOCKS_WAREHOUSE_DATABASE)
+            self.postgres.create_database(TRANSFERS_DATABASE)
+            # It may read the change log: the demo of change logs uses it, and nothing else.
+            self.postgres.execute(f"ALTER ROLE {TRANSFERS_DATABASE} REPLICATION")
         self.prefect = None
         if self.with_prefect:
             database_url = self.postgres.create_database(PREFECT_DATABASE)
@@ -183,6 +185,7 @@ class Stack:
             "SOURCE_MYSQL_STOCKS_URL": mysql.url(stocks_source.DATABASE, user=stocks_source.READER),
             "SOURCE_MYSQL_STOCKS_WRITER_URL": mysql.url(stocks_source.DATABASE, user=stocks_source.WRITER),
             "SOURCE_MYSQL_CHINOOK_URL": mysql.url(CHINOOK, user=CHINOOK),
+            "SOURCE_POSTGRES_TRANSFERS_URL": self.postgres.url(TRANSFERS_DATABASE, user=TRANSFERS_DATABASE),
             "WAREHOUSE_STOCKS_URL": self.postgres.url(STOCKS_WAREHOUSE_DATABASE, user=STOCKS_WAREHOUSE_DATABASE),
         }
 

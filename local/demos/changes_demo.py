@@ -27,7 +27,7 @@ from millrace.flows.request import ReplicateRequest
 from millrace.seed_data.transfers import OPENING_AMOUNT, TABLES, TransferWriters, create_tables, writing
 from millrace.tasks.follow import Followed
 
-STREAMS = [Stream(name, f"postgres:public.{name}", "id", ChangeLog()) for name in TABLES]
+STREAMS = [Stream(name, f"postgres/transfers:public.{name}", "id", ChangeLog()) for name in TABLES]
 INTO_REDSHIFT = Pipeline("transfers", streams=STREAMS)
 INTO_POSTGRES = Pipeline("transfers_copy", streams=STREAMS, warehouse="stocks")
 WAREHOUSES = {"Redshift": (INTO_REDSHIFT, "WAREHOUSE_URL"), "Postgres": (INTO_POSTGRES, "WAREHOUSE_STOCKS_URL")}
@@ -56,7 +56,7 @@ class Observed:
 
 async def demo(seconds: int, accounts: int, transactions_per_second: int, every_seconds: float) -> bool:
     """Run the demo; return whether both warehouses hold what the source holds, and never held anything else."""
-    begun, source_url = time.monotonic(), os.environ["SOURCE_POSTGRES_URL"]
+    begun, source_url = time.monotonic(), os.environ["SOURCE_POSTGRES_TRANSFERS_URL"]
     await bootstrap(os.environ)
     _say(f"Two tables of {accounts:,} accounts, and a publication of their keys for each pipeline")
     _execute(source_url, create_tables(accounts))
@@ -96,7 +96,7 @@ def _write_and_look(writers: TransferWriters, observed: Observed, seconds: int, 
                 found = _execute(os.environ[variable], SUM.format(pipeline.target_schema))
                 observed.looks += 1
                 observed.wrong += found != [(expected,)]
-            observed.retained += [row[0] for row in _execute(os.environ["SOURCE_POSTGRES_URL"], RETAINED)]
+            observed.retained += [row[0] for row in _execute(os.environ["SOURCE_POSTGRES_TRANSFERS_URL"], RETAINED)]
 
 
 def _compare(source_url: str) -> dict[str, int]:

@@ -180,6 +180,7 @@ async def _read(context: StreamContext, read_plan: ReadPlan) -> Batch | None:
             raise FatalError(
                 "a change log is read for all streams of its connection at once, and not for one alone",
                 place=context.stream.place,
+                remedy="read it with `read_changes`",
             )
         case "window" | "snapshot":
             return await read_window(context, read_plan.window, read_plan.kind, by_value=read_plan.by_value)

@@ -130,7 +130,7 @@ class TestReader:
         with closing(psycopg2.connect(writer)) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT pg_catalog.now()")
             (began,) = cursor.fetchone()
-            ((_, oldest, why_blind, *_),) = run(reader, statement("postgres_open_transactions"))
+            ((_, oldest, _, why_blind, *_),) = run(reader, statement("postgres_open_transactions"))
         assert (oldest, why_blind) == (began, "")
 
     def test_of_the_simulation_it_sees_the_time_only(self, reader: str) -> None:
