@@ -35,6 +35,7 @@ from millrace.cli.command import (
     run_flow,
 )
 from millrace.cli.init import init
+from millrace.cli.logs import logs
 from millrace.cli.stream_life import pause, rename, reset, resume
 from millrace.declaration.consent import NO_CONSENT, Consent
 
@@ -360,7 +361,7 @@ def chart(
 
 
 application.command("test")(fixtures.test)
-for command in (init, pause, resume, reset, rename, sample.seed, sample.simulate):
+for command in (init, logs, pause, resume, reset, rename, sample.seed, sample.simulate):
     application.command()(command)
 
 

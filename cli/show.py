@@ -9,11 +9,13 @@ from typing import Any
 
 import orjson
 from rich.console import Console
+from rich.filesize import decimal
 from rich.measure import Measurement
 from rich.syntax import Syntax
 from rich.table import Table
 
 from millrace.base.escaping import escape_json, escape_unprintable
+from millrace.change_logs.kept_logs import KeptLog
 from millrace.checks.check import CheckOutcome, Result
 from millrace.discovery.propose import ProposedStream
 from millrace.fixtures.compare import describe_rows
@@ -156,6 +158,21 @@ def print_plans(plans: Sequence[StreamPlan]) -> None:
 
 def _sql(text: str) -> Syntax:
     return Syntax(escape_unprintable(text, keep="\n\t"), "sql", word_wrap=True, background_color="default")
+
+
+def print_kept_logs(found: Sequence[KeptLog]) -> None:
+    """Print a row per replication slot of Millrace."""
+    table = Table()
+    _add_texts(table, "source", "slot", "kept for", "status", "position")
+    _add_numbers(table, "kept", "until it is lost")
+    for log in found:
+        kept_for = "this pipeline" if log.is_own else "another one, or nobody"
+        remaining = "no limit" if log.remaining_bytes is None else decimal(log.remaining_bytes)
+        status = f"{log.status}, read now" if log.is_active else log.status
+        _add_row(
+            table, log.connection, log.slot, kept_for, status, log.position, decimal(log.retained_bytes), remaining
+        )
+    print_table(table) if found else print_lines(["No change log is kept for Millrace."])
 
 
 def print_rejects(found: Sequence[Rejects]) -> None:

@@ -47,7 +47,7 @@ class PostgresLog:
     """
 
     def __init__(self, connect: Connect, name: str, publication: str, place: str) -> None:
-        self._connect, self._name, self._publication, self._place = connect, name, publication, place
+        self.connect, self.name, self._publication, self.place = connect, name, publication, place
 
     @contextmanager
     def read(self, streams: Sequence[Stream], entries: Mapping[str, LogEntry]) -> Iterator[LogReading]:
@@ -57,25 +57,25 @@ class PostgresLog:
         a stream without an entry was never loaded by the log. The log up to the oldest entry is given up. Raises
         ConfigurationError with the SQL to run when server, role, publication or a table is not set up for it.
         """
-        with database_errors(self._place), closing(self._connect()) as control:
+        with database_errors(self.place), closing(self.connect()) as control:
             control.autocommit = True
             origin = self._check_server(control)
             before = find_published(control, streams, self._publication)
-            slot, is_new = ensure_slot(control, self._name, self._place)
+            slot, is_new = ensure_slot(control, self.name, self.place)
             written = _fetch(control, WRITTEN)
             usable = {} if is_new else _usable_entries(entries, origin, slot.confirmed, written)
             if usable:
                 oldest = min((entry.position for entry in usable.values()), key=parse_lsn)
-                advance(control, self._name, slot, oldest)
+                advance(control, self.name, slot, oldest)
             if not is_new and _is_any_form_new(streams, before, usable):
                 self._await_open_transactions(control)
-            with closing(self._connect()) as connection, self._open_snapshot(connection) as (snapshot, visible):
+            with closing(self.connect()) as connection, self._open_snapshot(connection) as (snapshot, visible):
                 tables = find_published(connection, streams, self._publication)
                 yield self._read_log(control, origin, slot, snapshot, visible, _Known(streams, tables, entries, usable))
 
     def check(self, streams: Sequence[Stream]) -> None:
         """Raise what ``read`` would raise because something is not set up. Nothing is changed."""
-        with database_errors(self._place), closing(self._connect()) as control:
+        with database_errors(self.place), closing(self.connect()) as control:
             control.autocommit = True
             self._check_server(control)
             find_published(control, streams, self._publication)
@@ -88,23 +88,23 @@ class PostgresLog:
         if is_replica:
             raise ConfigurationError(
                 "this server is a replica, and a change log is read from the primary",
-                place=self._place,
+                place=self.place,
                 remedy="name the primary in the URL of the connection",
             )
         if wal_level != "logical":
             raise ConfigurationError(
                 f"wal_level is {wal_level}: the log does not tell which rows changed",
-                place=self._place,
+                place=self.place,
                 remedy="set wal_level = logical and restart the server; on RDS and Aurora set "
                 "rds.logical_replication = 1 in the parameter group and reboot",
             )
         if not may_replicate:
             raise ConfigurationError(
                 "the user of this connection may not read the change log",
-                place=self._place,
+                place=self.place,
                 remedy="ALTER ROLE … REPLICATION; on RDS and Aurora GRANT rds_replication TO …",
             )
-        return f"{log}/{self._name}"
+        return f"{log}/{self.name}"
 
     def _await_open_transactions(self, control: Any) -> None:
         """Wait until every transaction that is open now has ended.
@@ -117,13 +117,13 @@ class PostgresLog:
             raise RetryableError(
                 "a table was published or changed its form, and transactions that began before are still open: "
                 f"{describe_open_transactions(control)}",
-                place=self._place,
+                place=self.place,
                 remedy="end them, or run again when they have ended",
             )
 
     @contextmanager
     def _open_snapshot(self, connection: Any) -> Iterator[tuple[SharedSnapshot, VisibleTransactions]]:
-        moment = PostgresDriver().open_snapshot(connection, self._connect)
+        moment = PostgresDriver().open_snapshot(connection, self.connect)
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_export_snapshot(), pg_current_snapshot()::text")
             name, visible = cursor.fetchone()
@@ -170,11 +170,11 @@ class PostgresLog:
 
     def _await_reader(self, control: Any) -> None:
         """Wait until nobody reads the slot: the server notices late that the connection of a reader is gone."""
-        active = f"SELECT active_pid FROM pg_catalog.pg_replication_slots WHERE slot_name = {literal(self._name)}"
+        active = f"SELECT active_pid FROM pg_catalog.pg_replication_slots WHERE slot_name = {literal(self.name)}"
         if not wait_until(lambda: _fetch(control, active) is None, BUSY_SECONDS):
             raise RetryableError(
-                f"another session reads replication slot {self._name}",
-                place=self._place,
+                f"another session reads replication slot {self.name}",
+                place=self.place,
                 remedy="run again when it has ended; a slot has one reader",
             )
 
@@ -186,9 +186,9 @@ class PostgresLog:
         options = f"'proto_version', '1', 'publication_names', {literal(quote(self._publication))}"
         query = (
             "SELECT xid::text::bigint, encode(data, 'hex') FROM pg_catalog.pg_logical_slot_peek_binary_changes("
-            f"{literal(self._name)}, {literal(end)}, NULL, {options})"
+            f"{literal(self.name)}, {literal(end)}, NULL, {options})"
         )
-        with closing(self._connect()) as connection:
+        with closing(self.connect()) as connection:
             begin_reading(connection, "READ COMMITTED")
             try:
                 with closing(PostgresDriver().stream_csv(connection, query, CHUNK_BYTES)) as blocks:

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from local.stack import Stack
+from millrace.base.errors import ConfigurationError
 from millrace.flows.replicate import replicate
 from millrace.flows.request import ReplicateRequest
+from millrace.tasks.kept_logs import drop_log, list_logs
 from tests.flows.conftest import Places
 from tests.support.engine import database_of
 
@@ -75,3 +77,18 @@ async def test_streams_of_a_change_log_are_loaded_together(places: Places, reque
     assert places.warehouse("SELECT count(DISTINCT applied_at) FROM millrace.batches WHERE kind = 'log'") == [(1,)]
     report = await replicate(request_of_shop)
     assert [row.status for row in report.streams[:2]] == ["nothing new", "nothing new"]
+
+
+async def test_kept_logs_are_listed_and_given_up_by_name(places: Places, request_of_shop: ReplicateRequest) -> None:
+    places.source(PUBLICATION)
+    await replicate(request_of_shop)
+    places.source("SELECT pg_create_logical_replication_slot('millrace_gone_12345678', 'pgoutput')")
+    found = {log.slot: log for log in await list_logs(request_of_shop.pipeline)}
+    assert [log.is_own for log in found.values()] == [False, True]
+    assert all(log.retained_bytes >= 0 and not log.is_active for log in found.values())
+    await drop_log(request_of_shop.pipeline, "millrace_gone_12345678")
+    assert [log.is_own for log in await list_logs(request_of_shop.pipeline)] == [True]
+    with pytest.raises(ConfigurationError, match="there is no replication slot"):
+        await drop_log(request_of_shop.pipeline, "millrace_gone_12345678")
+    with pytest.raises(ConfigurationError, match="no stream of it"):
+        await list_logs("stori")
