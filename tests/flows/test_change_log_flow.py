@@ -18,14 +18,14 @@ from tests.support.engine import database_of
 
 MODULE = """
 from millrace import ChangeLog, Incremental, Pipeline, Stream
-shop = Pipeline("shop", streams=[
+followed = Pipeline("followed", streams=[
     Stream("orders", "postgres:public.orders", "id", ChangeLog()),
     Stream("items", "postgres:public.items", "id", ChangeLog()),
     Stream("notes", "postgres:public.notes", "id", Incremental("changed")),
 ])
 """
 PUBLICATION = (
-    'CREATE PUBLICATION "millrace_shop" FOR TABLE "public"."orders" ("id"), "public"."items" ("id") '
+    'CREATE PUBLICATION "millrace_followed" FOR TABLE "public"."orders" ("id"), "public"."items" ("id") '
     "WITH (publish_via_partition_root = true)"
 )
 
@@ -33,7 +33,7 @@ PUBLICATION = (
 @pytest.fixture
 def request_of_shop(places: Places, stack: Stack, tmp_path: Path) -> Iterator[ReplicateRequest]:
     """A request of the pipeline, whose tables are there; the publication is not."""
-    path = tmp_path / "shop.py"
+    path = tmp_path / "followed.py"
     path.write_text(MODULE)
     name = database_of(places.source_url)
     stack.postgres.execute(f"ALTER ROLE {name} REPLICATION")
@@ -42,7 +42,7 @@ def request_of_shop(places: Places, stack: Stack, tmp_path: Path) -> Iterator[Re
         "CREATE TABLE items (id int PRIMARY KEY, order_id int); INSERT INTO items VALUES (1, 1), (2, 1), (3, 2);"
         "CREATE TABLE notes (id int PRIMARY KEY, changed timestamptz DEFAULT now()); INSERT INTO notes VALUES (1)"
     )
-    yield ReplicateRequest(pipeline=f"{path}:shop")
+    yield ReplicateRequest(pipeline=f"{path}:followed")
     stack.postgres.execute(
         f"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = '{name}'"
     )
@@ -63,7 +63,7 @@ async def test_streams_of_a_change_log_are_loaded_together(places: Places, reque
         await replicate(request_of_shop)
     assert PUBLICATION in str(refused.value)
     # The stream with a cursor was loaded all the same.
-    assert places.warehouse("SELECT id FROM shop.notes") == [(1,)]
+    assert places.warehouse("SELECT id FROM followed.notes") == [(1,)]
     with pytest.raises(ExceptionGroup, match="CREATE PUBLICATION"):
         await replicate(request_of_shop.model_copy(update={"dry_run": True}))
     places.source(PUBLICATION)
@@ -84,7 +84,7 @@ async def test_kept_logs_are_listed_and_given_up_by_name(places: Places, request
     await replicate(request_of_shop)
     places.source("SELECT pg_create_logical_replication_slot('millrace_gone_12345678', 'pgoutput')")
     found = {log.slot: log for log in await list_logs(request_of_shop.pipeline)}
-    assert [log.is_own for log in found.values()] == [False, True]
+    assert [log.is_own for log in found.values()] == [True, False]
     assert all(log.retained_bytes >= 0 and not log.is_active for log in found.values())
     await drop_log(request_of_shop.pipeline, "millrace_gone_12345678")
     assert [log.is_own for log in await list_logs(request_of_shop.pipeline)] == [True]

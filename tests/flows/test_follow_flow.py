@@ -26,17 +26,17 @@ def followed_shop(places: Places, request_of_shop: ReplicateRequest) -> FollowRe
 
 async def test_changes_arrive_until_the_run_is_told_to_end(places: Places, followed_shop: FollowRequest) -> None:
     run = asyncio.create_task(follow(followed_shop))
-    await wait_for(places, "SELECT count(*) FROM shop.items", 3)
+    await wait_for(places, "SELECT count(*) FROM followed.items", 3)
     places.source("DELETE FROM items WHERE id > 1; UPDATE orders SET note = 'c'; INSERT INTO notes VALUES (2)")
-    await wait_for(places, "SELECT count(*) FROM shop.items", 1)
-    await wait_for(places, "SELECT count(*) FROM shop.notes", 2)
+    await wait_for(places, "SELECT count(*) FROM followed.items", 1)
+    await wait_for(places, "SELECT count(*) FROM followed.notes", 2)
     os.kill(os.getpid(), signal.SIGTERM)
     followed = await run
     assert followed.cycles >= 2
     assert followed.failures == 0
     assert followed.greatest_age_seconds is not None
     # One commit for all streams of a cycle.
-    assert places.warehouse("SELECT note FROM shop.orders") == [("c",), ("c",)]
+    assert places.warehouse("SELECT note FROM followed.orders") == [("c",), ("c",)]
 
 
 async def test_a_cycle_that_cannot_run_now_is_tried_again(places: Places, followed_shop: FollowRequest) -> None:
@@ -44,7 +44,7 @@ async def test_a_cycle_that_cannot_run_now_is_tried_again(places: Places, follow
     places.warehouse(LEASE.format(4))
     places.source("DELETE FROM items")
     run = asyncio.create_task(follow(followed_shop.model_copy(update={"seconds": 12})))
-    await wait_for(places, "SELECT count(*) FROM shop.items", 0)
+    await wait_for(places, "SELECT count(*) FROM followed.items", 0)
     followed = await run
     assert followed.failures >= 1
     assert followed.cycles >= 1

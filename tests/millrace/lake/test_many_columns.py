@@ -70,7 +70,7 @@ async def test_fields_that_are_data_are_refused_before_they_become_columns(engin
                 await engine.run(papers, ReadRequest(mode))
         assert await engine.run(replace(papers, max_new_columns=21), ReadRequest("full"))
         whole = replace(papers, name="whole", types={"by": DOCUMENT})
-        result = await engine.run(whole)
+        result = await engine.run(whole, ReadRequest("full"))
     assert result and result.inserted == 61
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from millrace import Bind, Merge, Model, Snapshot
 from millrace.base.errors import ConfigurationError
+from millrace.runs.choose import ReadRequest
 from tests.support.bound_facts import MARKET, PRICED, QUOTES, TRADES, Trade, fill_market
 from tests.support.engine import Together, database_of
 
@@ -27,7 +28,8 @@ async def test_times_without_zone_are_those_of_the_declared_zone(together: Toget
         "INSERT INTO trades VALUES (1, 'a', '2024-03-01 08:59'), (2, 'a', '2024-03-01 09:00'), "
         "(3, 'a', '2024-03-05 08:59:59'), (4, 'a', '2024-03-05 09:00')"
     )
-    await together.run(market)
+    # Trades of 2024 lie before the position, which the empty table has.
+    await together.run(market, read_request=ReadRequest("full"))
     assert together.engine.query(PRICED) == [(1, None), (2, 1), (3, 1), (4, 2)]
     first = datetime(2024, 3, 1, 9, tzinfo=ZoneInfo(zone)).astimezone(UTC).replace(tzinfo=None)
     assert together.engine.query("SELECT min(start_date) FROM market.price") == [(first,)]

@@ -116,4 +116,4 @@ def test_reasons() -> None:
     }
     pages = section("From Postgres") + section("From MySQL") + section("From MongoDB")
     mentioned = set(re.findall(r"`((?:\w+_)+\w+)`", pages))
-    assert mentioned - {"flatten_depth", "pg_lsn", "max_allowed_packet"} <= documented
+    assert mentioned - {"flatten_depth", "max_new_columns", "pg_lsn", "max_allowed_packet"} <= documented
