@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from millrace.base.errors import ConfigurationError
+from millrace.base.errors import ConfigurationError, MillraceError, RetryableError
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
 from millrace.lake.batch import Batch
@@ -48,9 +48,19 @@ def find_due(warehouse: Warehouse, pipeline: Pipeline, stream: Stream) -> dateti
 def load_landed(
     warehouse: Warehouse, store: ObjectStore, pipeline: Pipeline, stream: Stream, token: int
 ) -> list[LoadResult]:
-    """Load the batches that wait, each in a commit of its own, under the lease with this token."""
+    """Load the batches that wait, each in a commit of its own, under the lease with this token.
+
+    Batches that cannot be loaded are left out before the error is raised, so that the next run reads their rows again,
+    from the position of the ledger: what was corrected in the source meanwhile must not wait behind them for ever.
+    """
     results: list[LoadResult] = []
-    for landed in warehouse.list_landed(pipeline, stream):
-        batch = read_manifest(store, landed.manifest)
-        results += warehouse.load(pipeline, [batch], store, {stream.name: token})
+    try:
+        for landed in warehouse.list_landed(pipeline, stream):
+            batch = read_manifest(store, landed.manifest)
+            results += warehouse.load(pipeline, [batch], store, {stream.name: token})
+    except RetryableError:
+        raise
+    except MillraceError:
+        warehouse.forget_landed(pipeline, stream)
+        raise
     return results

@@ -122,6 +122,10 @@ class Warehouse:
         """Return the batches that wait for their load, in the order in which they were read."""
         return self._keeper.list_landed(pipeline, stream)
 
+    def forget_landed(self, pipeline: Pipeline, stream: Stream) -> None:
+        """Let no batch of a stream wait any more: the next read begins at the position of the ledger."""
+        self._keeper.forget_landed(pipeline, stream)
+
     def find_collected(self, pipeline: Pipeline, stream: Stream, since: str) -> Collection[str]:
         """Return the objects with messages of a queue that were applied, by what the keeper of states says.
 

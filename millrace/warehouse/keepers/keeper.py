@@ -63,6 +63,10 @@ class Keeper(Protocol):
         """Return the batches that wait for their load, in the order in which they were read."""
         ...
 
+    def forget_landed(self, pipeline: Pipeline, stream: Stream) -> None:
+        """Let no batch of a stream wait any more."""
+        ...
+
     def begin_change(self, pipeline: Pipeline, tokens: Tokens) -> None:
         """Be told that the ledger of streams may change from now on, under these leases.
 

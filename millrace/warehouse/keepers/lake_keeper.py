@@ -135,8 +135,13 @@ class LakeKeeper:
         stored = self.states.find(pipeline, stream, self._target(pipeline, stream))
         return self._find_landed(pipeline, stream, stored.state) if stored else []
 
+    def forget_landed(self, pipeline: Pipeline, stream: Stream) -> None:
+        """Let no batch of a stream wait any more."""
+        self.landed.forget_applied(pipeline.name, stream.name, None)
+
     def _find_landed(self, pipeline: Pipeline, stream: Stream, state: StreamState) -> list[LandedBatch]:
-        if pipeline.load_every is None:
+        # Of a target that was dropped everything is read again.
+        if pipeline.load_every is None or not state.columns:
             return []
         return self.landed.find(pipeline.name, stream.name, state.newest_batch)
 

@@ -91,6 +91,9 @@ class WarehouseKeeper:
         """Return nothing: no batch waits."""
         return []
 
+    def forget_landed(self, pipeline: Pipeline, stream: Stream) -> None:
+        """Do nothing: no batch waits."""
+
     def begin_change(self, pipeline: Pipeline, tokens: Tokens) -> None:
         """Do nothing: the ledger refuses a batch of a stream that was taken over."""
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from millrace import Pipeline
-from millrace.base.errors import ConfigurationError
+from millrace.base.errors import ConfigurationError, TargetLost
 from millrace.runs.choose import ReadRequest, read
 from millrace.runs.context import StreamContext
 from millrace.runs.gathered import find_due, is_waiting, load_landed
@@ -134,6 +134,18 @@ async def test_what_waits_is_read_again_if_the_ledger_moved_without_it(gathering
     write(gathering, 5)
     assert await run(gathering) == "landed"
     assert load(gathering) == [2]
+    assert is_same(gathering)
+
+
+async def test_what_cannot_be_loaded_does_not_wait_for_ever(gathering: Engine) -> None:
+    """The error is raised once; the next run reads the rows again, from the position of the ledger."""
+    write(gathering, 4)
+    assert await run(gathering) == "landed"
+    gathering.query("DELETE FROM engine.notes")
+    with pytest.raises(TargetLost):
+        load(gathering)
+    assert find_due(gathering.warehouse, GATHERING, NOTES) is None
+    assert await run(gathering, ReadRequest("full")) == "loaded"
     assert is_same(gathering)
 
 
