@@ -7,7 +7,7 @@ from datetime import datetime
 
 import polars as pl
 
-from millrace.change_logs.pgoutput import DecodedBlock
+from millrace.change_logs.pgoutput import DecodedBlock, name_keys
 from millrace.change_logs.visibility import VisibleTransactions
 from millrace.lake.batch import CommitTimes
 
@@ -38,7 +38,7 @@ class ChangedKeys:
         self._commits: list[pl.DataFrame] = []
         self._keys: dict[int, list[pl.DataFrame]] = {}
         self._waiting: dict[int, int] = {}
-        self._gaps: dict[int, str] = {}
+        self._gaps: list[tuple[int, int, str]] = []
 
     def add(self, block: DecodedBlock) -> None:
         """Add what a block says."""
@@ -49,7 +49,7 @@ class ChangedKeys:
             if self._waiting[relation] >= FOLDED_ROWS:
                 self._keys[relation], self._waiting[relation] = [self._fold(relation)], 0
         for frame, reason in ((block.truncated, "it was truncated"), (block.unreadable, "a change came without key")):
-            self._gaps |= dict.fromkeys(frame["relation"], reason)
+            self._gaps += [(xid, relation, reason) for xid, relation in frame.select("xid", "relation").rows()]
 
     def find_position(self, lower: int, end: int) -> int:
         """Return the end of the last transaction before the first one that the snapshot does not show.
@@ -68,16 +68,18 @@ class ChangedKeys:
         newest = self._all_commits().filter(pl.col("end") <= position)["committed_at"].max()
         return newest if isinstance(newest, datetime) else None
 
-    def find_gap(self, relation: int) -> str:
-        """Return why the changed keys of a relation are not all that changed; '': they are."""
-        return self._gaps.get(relation, "")
+    def find_gap(self, relation: int, after: int) -> str:
+        """Return why the changed keys of a relation are not all that changed after a position; '': they are."""
+        of_relation = {xid: reason for xid, number, reason in self._gaps if number == relation}
+        commits = self._all_commits().filter(pl.col("xid").is_in(list(of_relation)), pl.col("end") > after)
+        return next((of_relation[xid] for xid in commits["xid"]), "")
 
     def of(self, relation: int, after: int) -> pl.DataFrame:
         """Return the keys of a relation that transactions changed which ended after a position.
 
         Each key comes once, with ``is_deleted`` (its last change was a delete) and ``committed_at``.
         """
-        names = self._key_columns[relation]
+        names = name_keys(self._key_columns[relation])
         if relation not in self._keys:
             return pl.DataFrame(
                 schema=pl.Schema(
@@ -93,7 +95,7 @@ class ChangedKeys:
         return found.select("is_deleted", "committed_at", *names)
 
     def _fold(self, relation: int) -> pl.DataFrame:
-        names = self._key_columns[relation]
+        names = name_keys(self._key_columns[relation])
         return pl.concat(self._keys[relation]).unique(list(names), keep="last", maintain_order=True)
 
     def _all_commits(self) -> pl.DataFrame:

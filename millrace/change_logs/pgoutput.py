@@ -40,7 +40,7 @@ class DecodedBlock:
     """Transactions that ended, in the order of their commits: ``xid``, ``end`` (LSN as a number), ``committed_at``."""
     keys: Mapping[int, pl.DataFrame]
     """Changed keys by number of the relation: ``xid``, ``is_deleted`` (the last change of the key was a delete), and
-    the key's columns as text. Each key once."""
+    the key's columns as text, named by ``name_keys``. Each key once."""
     truncated: pl.DataFrame
     """Relations that were truncated: ``xid``, ``relation``."""
     unreadable: pl.DataFrame
@@ -70,7 +70,7 @@ class KeyDecoder:
         found: dict[int, list[pl.DataFrame]] = {}
         for relation, of_relation in self._split(tagged, changes):
             found.setdefault(relation.number, []).append(_decode_keys(of_relation, relation, self._keys))
-        folded = {number: _fold(frames, self._keys[number]) for number, frames in found.items()}
+        folded = {number: _fold(frames, name_keys(self._keys[number])) for number, frames in found.items()}
         unreadable = [
             frame.filter(~pl.col("is_readable")).select("xid", pl.lit(number, pl.Int64).alias("relation"))
             for number, frame in folded.items()
@@ -98,6 +98,11 @@ class KeyDecoder:
                 if number in self._keys
             ]
         return parts
+
+
+def name_keys(keys: Sequence[str]) -> list[str]:
+    """Return the names under which the columns of a key are carried, beside columns of other names."""
+    return [f"key {position}" for position in range(len(keys))]
 
 
 def _byte(offset: pl.Expr) -> pl.Expr:
@@ -140,17 +145,33 @@ def _parse_relation(data: bytes) -> LoggedTable:
 
 
 def _decode_keys(changes: pl.DataFrame, relation: LoggedTable, keys: Mapping[int, Sequence[str]]) -> pl.DataFrame:
-    """Return every key that a change of a relation names: of an update that changes it, the old one and the new one."""
+    """Return every key that a change of a relation names: of an update that changes it, the old one and the new one.
+
+    Changes that were made when the table had not all columns of the key, under these names, are not readable.
+    """
+    names = name_keys(keys[relation.number])
+    if not set(keys[relation.number]) <= set(relation.columns):
+        return _without_keys(changes, names)
     wanted = [relation.columns.index(key) for key in keys[relation.number]]
     tagged = changes.with_columns(_byte(pl.lit(5)).alias("tuple"), pl.lit(_FIRST_TUPLE, pl.Int64).alias("at"))
     is_old = (pl.col("kind") == _UPDATE) & pl.col("tuple").is_in([_KEY_OF_OLD, _OLD])
     first, with_old = tagged, tagged.filter(is_old)
-    named = [_decode_tuple(first, wanted, keys[relation.number], is_old | (pl.col("kind") == _DELETE))]
+    named = [_decode_tuple(first, wanted, names, is_old | (pl.col("kind") == _DELETE))]
     if with_old.height:
         # The new tuple follows the whole old one, and the letter N.
         skipped = _walk(with_old, len(relation.columns), ()).with_columns(pl.col("at") + 1)
-        named.append(_decode_tuple(skipped, wanted, keys[relation.number], pl.lit(False)))
+        named.append(_decode_tuple(skipped, wanted, names, pl.lit(False)))
     return pl.concat(named)
+
+
+def _without_keys(changes: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    return changes.select(
+        (pl.col("sequence").cast(pl.Int64) * 2).alias("order"),
+        "xid",
+        pl.lit(False).alias("is_deleted"),
+        pl.lit(False).alias("is_readable"),
+        *(pl.lit(None, pl.String).alias(name) for name in names),
+    )
 
 
 def _decode_tuple(

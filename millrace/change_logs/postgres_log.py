@@ -21,7 +21,14 @@ from millrace.base.naming import literal, quote
 from millrace.change_logs.changed_keys import ChangedKeys, find_commit_times
 from millrace.change_logs.lsn import format_lsn, parse_lsn
 from millrace.change_logs.pgoutput import KeyDecoder
-from millrace.change_logs.postgres_slot import Slot, advance, describe_open_transactions, ensure_slot, wait_until
+from millrace.change_logs.postgres_slot import (
+    Slot,
+    advance,
+    describe_open_transactions,
+    drop_slot,
+    ensure_slot,
+    wait_until,
+)
 from millrace.change_logs.postgres_tables import PublishedTable, find_published
 from millrace.change_logs.reading import ChangedTable, LogEntry, LogReading
 from millrace.change_logs.visibility import VisibleTransactions
@@ -67,10 +74,18 @@ class PostgresLog:
             if usable:
                 oldest = min((entry.position for entry in usable.values()), key=parse_lsn)
                 advance(control, self.name, slot, oldest)
-            if not is_new and _is_any_form_new(streams, before, usable):
+            # Also after the slot was created: a transaction that waits for its standby may lie before its beginning.
+            if _is_any_form_new(streams, before, usable):
                 self._await_open_transactions(control)
             with closing(self.connect()) as connection, self._open_snapshot(connection) as (snapshot, visible):
                 tables = find_published(connection, streams, self._publication)
+                if [table.fingerprint for table in tables] != [table.fingerprint for table in before]:
+                    # Transactions that were open then have not been waited for.
+                    raise RetryableError(
+                        "a table or its publication was altered while the read began",
+                        place=self.place,
+                        remedy="run again",
+                    )
                 yield self._read_log(control, origin, slot, snapshot, visible, _Known(streams, tables, entries, usable))
 
     def check(self, streams: Sequence[Stream]) -> None:
@@ -142,14 +157,14 @@ class PostgresLog:
         end = self._find_end(control)
         self._await_reader(control)
         changed = ChangedKeys(known.key_columns, visible)
-        is_told_whole = self._peek(end, KeyDecoder(known.key_columns, visible.shows(pl.col("xid"))), changed)
+        self._peek(control, end, KeyDecoder(known.key_columns, visible.shows(pl.col("xid"))), changed)
         position = changed.find_position(parse_lsn(slot.confirmed), parse_lsn(end))
         return LogReading(
             origin,
             format_lsn(position),
             changed.find_newest_commit(position),
             snapshot,
-            {name: known.describe(name, changed, is_told_whole=is_told_whole) for name in known.names},
+            {name: known.describe(name, changed) for name in known.names},
             slot.retained_bytes,
             {name: position - parse_lsn(entry.position) for name, entry in known.usable.items()},
         )
@@ -163,9 +178,17 @@ class PostgresLog:
         """
         end: str = _fetch(control, WRITTEN)
         if not _fetch(control, f"SELECT pg_current_wal_flush_lsn() >= '{end}'::pg_lsn"):
+            # One transaction: behind a pooler the next statement may be in another session of the server.
             with control.cursor() as cursor:
-                cursor.execute("SET synchronous_commit = local; SET default_transaction_read_only = off")
+                cursor.execute("BEGIN READ WRITE; SET LOCAL synchronous_commit = local")
                 cursor.execute("SELECT pg_logical_emit_message(true, 'millrace', '')")
+                cursor.execute("COMMIT")
+            if not _fetch(control, f"SELECT pg_current_wal_flush_lsn() >= '{end}'::pg_lsn"):
+                raise RetryableError(
+                    "the server did not write its log to disk up to the snapshot",
+                    place=self.place,
+                    remedy="run again; see that fsync and synchronous_commit are not refused to this user if it stays",
+                )
         return end
 
     def _await_reader(self, control: Any) -> None:
@@ -178,10 +201,11 @@ class PostgresLog:
                 remedy="run again when it has ended; a slot has one reader",
             )
 
-    def _peek(self, end: str, decoder: KeyDecoder, changed: ChangedKeys) -> bool:
-        """Read the log up to a position, and leave it in the slot. Return whether it told all changes.
+    def _peek(self, control: Any, end: str, decoder: KeyDecoder, changed: ChangedKeys) -> None:
+        """Read the log up to a position, and leave it in the slot.
 
-        It did not if the publication did not exist when a change was made.
+        Raises RetryableError when the publication did not exist when a change was made: the server does not tell that
+        change, and cannot read on from it. The slot is dropped then, so that the next run compares whole tables.
         """
         options = f"'proto_version', '1', 'publication_names', {literal(quote(self._publication))}"
         query = (
@@ -194,11 +218,19 @@ class PostgresLog:
                 with closing(PostgresDriver().stream_csv(connection, query, CHUNK_BYTES)) as blocks:
                     for block in blocks:
                         changed.add(decoder.decode(_parse(block)))
+                is_told_whole = not any(_SKIPPED in notice for notice in connection.notices)
             except psycopg2.Error as error:
                 if error.pgcode != _NO_PUBLICATION:
                     raise
-                return False
-            return not any(_SKIPPED in notice for notice in connection.notices)
+                is_told_whole = False
+        if not is_told_whole:
+            self._await_reader(control)
+            drop_slot(control, self.name)
+            raise RetryableError(
+                f"publication {self._publication} did not exist when a change was made, so the log lacks it",
+                place=self.place,
+                remedy="run again: the log begins now, and the tables are compared as a whole",
+            )
 
 
 @dataclass(frozen=True)
@@ -220,17 +252,17 @@ class _Known:
         """The columns of the key by number of the relation. Several streams of one table have the same key."""
         return {table.relation: stream.keys for stream, table in zip(self.streams, self.tables, strict=True)}
 
-    def describe(self, name: str, changed: ChangedKeys, *, is_told_whole: bool) -> ChangedTable:
+    def describe(self, name: str, changed: ChangedKeys) -> ChangedTable:
         table = self.tables[self.names.index(name)]
         entry = self.usable.get(name)
-        gap = self._find_gap(name, table, changed, is_told_whole=is_told_whole)
         after = parse_lsn(entry.position) if entry else 0
+        gap = self._find_gap(name, table) or changed.find_gap(table.relation, after)
         keys = changed.of(table.relation, after)
         return ChangedTable(
             keys.drop("committed_at"), find_commit_times(keys), table.fingerprint, gap, name not in self.entries
         )
 
-    def _find_gap(self, name: str, table: PublishedTable, changed: ChangedKeys, *, is_told_whole: bool) -> str:
+    def _find_gap(self, name: str, table: PublishedTable) -> str:
         entry = self.usable.get(name)
         if name not in self.entries:
             return "the log was not read for this stream before"
@@ -241,9 +273,7 @@ class _Known:
             )
         if entry.fingerprint != table.fingerprint:
             return "the form of the table or its publication changed, or it was rewritten"
-        if not is_told_whole:
-            return "the publication did not exist for some time"
-        return changed.find_gap(table.relation)
+        return ""
 
 
 def _usable_entries(entries: Mapping[str, LogEntry], origin: str, confirmed: str, written: str) -> dict[str, LogEntry]:

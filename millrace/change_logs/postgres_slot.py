@@ -63,8 +63,7 @@ def ensure_slot(connection: Any, name: str, place: str) -> tuple[Slot, bool]:
             remedy="rename the pipeline, or drop that slot if nobody uses it (pg_drop_replication_slot)",
         )
     if slot is not None and (slot.status == _LOST or slot.invalidated_because):
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_drop_replication_slot(%s)", (name,))
+        drop_slot(connection, name)
         slot = None
     if slot is not None:
         return slot, False
@@ -80,8 +79,30 @@ def ensure_slot(connection: Any, name: str, place: str) -> tuple[Slot, bool]:
 def advance(connection: Any, name: str, slot: Slot, position: str) -> None:
     """Tell the server that the log up to a position is not needed any more. A slot never goes back."""
     if parse_lsn(slot.confirmed) < parse_lsn(position):
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_replication_slot_advance(%s, %s)", (name, position))
+        # It decodes what it passes, which may take longer than a role may wait, and keeps no progress when cancelled.
+        _run_alone(connection, "0", "SELECT pg_replication_slot_advance(%s, %s)", (name, position))
+
+
+def drop_slot(connection: Any, name: str) -> None:
+    """Drop a slot: the server frees its log."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_drop_replication_slot(%s)", (name,))
+
+
+def _run_alone(connection: Any, timeout: str, query: str, parameters: tuple[str, ...]) -> None:
+    """Run a statement in a transaction of its own, with this ``statement_timeout``.
+
+    Behind a pooler a setting of the session would stay with the session of the server, which others use.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        try:
+            cursor.execute("SELECT set_config('statement_timeout', %s, true)", (timeout,))
+            cursor.execute(query, parameters)
+        except psycopg2.Error:
+            cursor.execute("ROLLBACK")
+            raise
+        cursor.execute("COMMIT")
 
 
 def wait_until(is_reached: Callable[[], bool], seconds: float = WAIT_SECONDS) -> bool:
@@ -109,9 +130,8 @@ def describe_open_transactions(connection: Any) -> str:
 def _create(connection: Any, name: str, place: str) -> None:
     """Create the slot. The server waits until every transaction that is open now, in any database, has ended."""
     try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('statement_timeout', %s, false)", (str(WAIT_SECONDS * 1000),))
-            cursor.execute("SELECT pg_create_logical_replication_slot(%s, %s)", (name, PLUGIN))
+        create = "SELECT pg_create_logical_replication_slot(%s, %s)"
+        _run_alone(connection, str(WAIT_SECONDS * 1000), create, (name, PLUGIN))
     except psycopg2.Error as error:
         if error.pgcode != _QUERY_CANCELED:
             raise

@@ -18,6 +18,11 @@ ALL_COLUMNS = "*"
 COLUMN_LISTS = 150_000
 """The first version of Postgres whose publications may hold some columns of a table only."""
 TABLE, PARTITIONED = "r", "p"
+COLUMNS = (
+    "relation", "kind", "has_children", "has_several_identities", "identity", "is_published", "tells_all_operations",
+    "is_named", "published_columns", "row_filter", "fingerprint", "estimated_rows",
+)  # fmt: skip
+"""What sql/millrace/postgres_log_tables.sql tells of a table."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,10 @@ class PublishedTable:
     identity: Collection[str]
     """The columns by which the log names a row that was deleted or got another key; ``*``: all of them."""
     is_published: bool
+    tells_all_operations: bool | None
+    """Whether the publication holds inserts, updates, deletes and TRUNCATE; None: there is no publication."""
+    is_named: bool
+    """Whether the publication names the table itself, and not its schema or all tables."""
     published_columns: Collection[str] | None
     row_filter: str | None
     fingerprint: str
@@ -59,10 +68,7 @@ def find_published(connection: Any, streams: Sequence[Stream], publication: str)
     for stream, (relation, *_) in zip(streams, rows, strict=True):
         if relation is None:
             raise SourceMissing("there is no such table", place=stream.place, remedy="correct the declaration")
-    tables = [
-        PublishedTable(relation, kind, children, several, identity or (), published, columns, row_filter, mark, count)
-        for relation, kind, children, several, identity, published, columns, row_filter, mark, count in rows
-    ]
+    tables = [PublishedTable(**dict(zip(COLUMNS, row, strict=True))) for row in rows]
     for stream, table in zip(streams, tables, strict=True):
         _refuse_unnamed_rows(stream, table)
     if any(not table.is_published for table in tables):
@@ -136,6 +142,18 @@ def _describe(stream: Stream, table: PublishedTable, server_version: int) -> str
 
 
 def _refuse_filters(stream: Stream, table: PublishedTable, publication: str) -> None:
+    if not table.tells_all_operations:
+        raise ConfigurationError(
+            f"publication {publication} leaves out some kinds of changes",
+            place=stream.place,
+            remedy=f"ALTER PUBLICATION {quote(publication)} SET (publish = 'insert, update, delete, truncate')",
+        )
+    if not table.is_named:
+        raise ConfigurationError(
+            f"publication {publication} holds it by its schema, or holds all tables: nobody sees when one leaves it",
+            place=stream.place,
+            remedy="name the tables: CREATE PUBLICATION … FOR TABLE …",
+        )
     if table.row_filter:
         raise ConfigurationError(
             f"publication {publication} holds some of its rows only: {table.row_filter}",

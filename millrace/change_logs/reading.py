@@ -29,7 +29,8 @@ class ChangedTable:
     """What the log says of one stream since its entry in the ledger."""
 
     keys: pl.DataFrame
-    """Each changed key once, as text in the form of the log, and ``is_deleted``: its last change was a delete."""
+    """Each changed key once, as text in the form of the log, and ``is_deleted``: its last change was a delete. The
+    columns of the key are in the order of the declaration, under names that no column of a table has."""
     commit_times: CommitTimes | None
     """When the last changes of these keys were committed; None: there are no keys."""
     fingerprint: str

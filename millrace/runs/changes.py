@@ -40,7 +40,8 @@ MOST_KEYS = 500_000
 MOVED_BYTES = 64 * 1024 * 1024
 """A position that the log has left so far behind is recorded although nothing changed, so that the log can be freed."""
 
-IS_DELETED = "is_deleted"
+IS_DELETED = "is deleted"
+"""No column of a target has a blank in its name."""
 _DELETED = pl.col(IS_DELETED)
 
 LogReadKind = Literal["keys", "sweep", "window", "snapshot", "reload"]
@@ -210,11 +211,12 @@ async def _type_keys(context: StreamContext, keys: pl.DataFrame) -> pl.DataFrame
     """
     frames: list[pl.DataFrame] = []
     for block in keys.iter_slices(BLOCK_ROWS):
-        typed, fits = await _postgres(context).type_keys(context.stream, await context.find_target_columns(), block)
+        target_columns = await context.find_target_columns()
+        typed, fits = await _postgres(context).type_keys(context.stream, target_columns, block.drop("is_deleted"))
         if not fits:
             return None
-        frames.append(typed.with_columns(block[IS_DELETED]))
+        frames.append(typed.with_columns(block["is_deleted"].alias(IS_DELETED)))
     if not frames:
-        return keys
+        return keys.rename({"is_deleted": IS_DELETED})
     names = [column_name(key) for key in context.stream.keys]
     return pl.concat(frames).group_by(names, maintain_order=True).agg(_DELETED.all())

@@ -67,7 +67,7 @@ class PostgresSource(TableSource):
             with self._open_session(stream, target_columns) as session:
                 by_path = {column.column.path: column for column in session.columns}
                 columns = tuple(by_path[key] for key in stream.keys)
-                query = typed_keys_query(session.connection, columns, keys.select(stream.keys).rows())
+                query = typed_keys_query(session.connection, columns, keys.rows())
                 chunks = list(session.decode_rows(columns, query))
                 return pl.concat(chunk.frame for chunk in chunks), not any(chunk.rejected.height for chunk in chunks)
 

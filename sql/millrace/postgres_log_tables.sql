@@ -48,7 +48,24 @@ facts AS (
     FROM tree
     JOIN pg_catalog.pg_attribute ON attrelid = tree.relation AND attnum > 0 AND NOT attisdropped
     UNION ALL
-    SELECT wanted.number, pg_catalog.format('publication %%s %%s', publication.oid, member.oid)
+    -- xmin is the transaction that wrote an entry of a catalog: of one that was altered and altered back, or made again.
+    SELECT tree.number, pg_catalog.format('partition %%s %%s', inherits.inhrelid, inherits.xmin)
+    FROM tree
+    JOIN pg_catalog.pg_inherits AS inherits ON inherits.inhrelid = tree.relation
+    UNION ALL
+    SELECT tree.number, pg_catalog.format('expression %%s %%s', adrelid, pg_catalog.pg_get_expr(adbin, adrelid))
+    FROM tree
+    JOIN pg_catalog.pg_attrdef ON adrelid = tree.relation
+    JOIN pg_catalog.pg_attribute ON attrelid = adrelid AND attnum = adnum AND attgenerated <> ''
+    UNION ALL
+    SELECT tree.number, pg_catalog.format('label %%s %%s', enum.oid, enum.enumlabel)
+    FROM tree
+    JOIN pg_catalog.pg_attribute ON attrelid = tree.relation AND attnum > 0 AND NOT attisdropped
+    JOIN pg_catalog.pg_enum AS enum ON enum.enumtypid = atttypid
+    UNION ALL
+    SELECT wanted.number, pg_catalog.format(
+        'publication %%s %%s %%s %%s', publication.oid, publication.xmin, member.oid, member.xmin
+    )
     FROM wanted
     CROSS JOIN pg_catalog.pg_publication AS publication
     LEFT JOIN pg_catalog.pg_publication_rel AS member
@@ -62,8 +79,19 @@ SELECT
     (SELECT count(*) FROM tree WHERE tree.number = wanted.number) > 1 AS has_children,
     (SELECT count(DISTINCT coalesce(columns, '{}')) FROM identities WHERE identities.number = wanted.number) > 1
     AS has_several_identities,
-    (SELECT columns FROM identities WHERE identities.number = wanted.number LIMIT 1) AS identity,
+    coalesce((SELECT columns FROM identities WHERE identities.number = wanted.number LIMIT 1), '{}') AS identity,
     published.tablename IS NOT NULL AS is_published,
+    (
+        SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate
+        FROM pg_catalog.pg_publication
+        WHERE pubname = %(publication)s
+    ) AS tells_all_operations,
+    EXISTS (
+        SELECT 1
+        FROM pg_catalog.pg_publication AS publication
+        JOIN pg_catalog.pg_publication_rel AS member ON member.prpubid = publication.oid
+        WHERE publication.pubname = %(publication)s AND member.prrelid = wanted.relation
+    ) AS is_named,
     -- Since Postgres 15 a publication may hold some columns and some rows only.
     to_jsonb(published) -> 'attnames' AS published_columns,
     to_jsonb(published) ->> 'rowfilter' AS row_filter,

@@ -9,6 +9,7 @@ import pytest
 
 from local.stack import Stack
 from millrace import ChangeLog, Stream
+from millrace.base.errors import MillraceError, RetryableError
 from tests.millrace.change_logs.conftest import Orders
 from tests.support.engine import PUBLICATION, Engine, counts
 
@@ -33,16 +34,15 @@ PARTITIONED = (
         (["ALTER TABLE orders ADD COLUMN price int DEFAULT 7"], "form of the table"),
         (["ALTER TABLE orders ALTER note TYPE varchar(20) USING note || '!'"], "form of the table"),
         (["ALTER TABLE orders DROP COLUMN note", "ALTER TABLE orders ADD COLUMN note text"], "form of the table"),
-        ([f"DROP PUBLICATION {PUBLICATION}", "DELETE FROM orders WHERE id = 1",
-          f"CREATE PUBLICATION {PUBLICATION} FOR TABLE orders (id) WITH (publish_via_partition_root = true)"],
-         "publication"),
         ([f"ALTER PUBLICATION {PUBLICATION} DROP TABLE orders", "DELETE FROM orders WHERE id = 1",
           f"ALTER PUBLICATION {PUBLICATION} ADD TABLE orders (id)"], "publication"),
+        ([f"ALTER PUBLICATION {PUBLICATION} SET (publish = 'insert')", "DELETE FROM orders WHERE id = 1",
+          f"ALTER PUBLICATION {PUBLICATION} SET (publish = 'insert, update, delete, truncate')"], "publication"),
         (["DROP TABLE orders", "CREATE TABLE orders (id int PRIMARY KEY, note text)",
           "INSERT INTO orders VALUES (1, 'another table')", f"ALTER PUBLICATION {PUBLICATION} ADD TABLE orders (id)"],
          "form of the table"),
     ],
-    ids=["truncated", "truncated and filled", "default", "type", "column again", "publication again", "table again",
+    ids=["truncated", "truncated and filled", "default", "type", "column again", "table again", "operations",
          "another table"],
 )  # fmt: skip
 async def test_a_table_is_compared_as_a_whole_after_what_the_log_does_not_tell(
@@ -62,10 +62,15 @@ async def test_a_table_is_compared_as_a_whole_after_what_the_log_does_not_tell(
     [
         ["ALTER TABLE parts ATTACH PARTITION third FOR VALUES IN (3)"],
         ["ALTER TABLE parts DETACH PARTITION second"],
+        [
+            "ALTER TABLE parts DETACH PARTITION second",
+            "DELETE FROM second",
+            "ALTER TABLE parts ATTACH PARTITION second FOR VALUES IN (2)",
+        ],
         ["TRUNCATE first"],
         ["DROP TABLE first"],
     ],
-    ids=["attached", "detached", "truncated", "dropped"],
+    ids=["attached", "detached", "attached again", "truncated", "dropped"],
 )
 async def test_changes_of_partitions(logged: Engine, statements: list[str]) -> None:
     logged.source(PARTITIONED)
@@ -162,3 +167,39 @@ async def test_a_log_that_moved_far_is_given_up_although_nothing_changed(orders:
     assert counts(await orders.follow()) == {}
     assert await orders.engine.follow(orders.stream) == {}
     assert orders.engine.source(confirmed) > before
+
+
+async def test_a_truncated_table_is_compared_once_although_another_stream_is_behind(orders: Orders) -> None:
+    orders.engine.source("CREATE TABLE items (id int PRIMARY KEY); INSERT INTO items VALUES (1)")
+    orders.change(f"ALTER PUBLICATION {PUBLICATION} ADD TABLE items (id)")
+    items = replace(orders.stream, name="items", source="postgres:public.items")
+    await orders.engine.follow(orders.stream, items)
+    orders.change("TRUNCATE orders")
+    assert {name: result.kind for name, result in (await orders.engine.follow(orders.stream, items)).items()} == {
+        "orders": "sweep"
+    }
+    assert await orders.engine.follow(orders.stream, items) == {}
+
+
+async def test_a_key_that_was_renamed_after_a_change(orders: Orders) -> None:
+    await orders.follow()
+    orders.change("UPDATE orders SET note = 'changed' WHERE id = 1", "ALTER TABLE orders RENAME id TO number")
+    renamed = replace(orders.stream, key="number")
+    with pytest.raises(MillraceError, match="key"):
+        await orders.engine.follow(renamed)
+    orders.engine.query("DROP TABLE engine.orders")
+    assert counts((await orders.engine.follow(renamed))["orders"]) == {"read": 5, "inserted": 5}
+
+
+async def test_a_publication_that_did_not_exist_when_a_change_was_made(orders: Orders) -> None:
+    """The log cannot be read on from such a change: it begins again, and the next run compares the whole table."""
+    await orders.follow()
+    orders.change(
+        f"DROP PUBLICATION {PUBLICATION}",
+        "DELETE FROM orders WHERE id = 1",
+        f"CREATE PUBLICATION {PUBLICATION} FOR TABLE orders (id) WITH (publish_via_partition_root = true)",
+    )
+    with pytest.raises(RetryableError, match="did not exist when a change was made"):
+        await orders.follow()
+    assert (await orders.follow()).kind == "sweep"
+    orders.assert_equal()

@@ -113,11 +113,15 @@ async def test_other_identities(logged: Engine, identity: str) -> None:
         ("CREATE VIEW things AS SELECT 1 AS id", ConfigurationError, "it is no table"),
         ("CREATE TABLE things (id int PRIMARY KEY); CREATE TABLE child () INHERITS (things)", ConfigurationError,
          "inherit"),
+        ("CREATE TABLE things (id int PRIMARY KEY); "
+         f"CREATE PUBLICATION {PUBLICATION} FOR TABLE things (id) WITH (publish = 'insert')",
+         ConfigurationError, "leaves out some kinds of changes"),
         (f"CREATE TABLE things (id int PRIMARY KEY); CREATE PUBLICATION {PUBLICATION} FOR TABLE things WHERE (id > 1)",
          ConfigurationError, "some of its rows only"),
         ("SELECT 1", SourceMissing, "no such table"),
     ],
-    ids=["none", "full", "empty", "no key", "other key", "nothing", "view", "inherited", "filter", "missing"],
+    ids=["none", "full", "empty", "no key", "other key", "nothing", "view", "inherited", "operations",
+         "filter", "missing"],
 )  # fmt: skip
 async def test_what_is_not_set_up_is_told_with_the_remedy(
     logged: Engine, statement: str, error: type[Exception], said: str
@@ -152,3 +156,15 @@ async def test_a_user_without_the_right_is_told_how_it_is_granted(engine: Engine
 def test_transactions_that_a_snapshot_shows(snapshot: str, xid: int, is_shown: bool) -> None:
     frame = pl.DataFrame({"xid": [xid]}, schema={"xid": pl.Int64})
     assert frame.select(VisibleTransactions.parse(snapshot).shows(pl.col("xid"))).item() is is_shown
+
+
+@pytest.mark.parametrize("name", ["order", "xid", "end", "committed_at", "is_deleted", "is_readable", "key 0", "data"])
+async def test_keys_of_any_name(logged: Engine, name: str) -> None:
+    logged.source(
+        f"CREATE TABLE things (\"{name}\" int PRIMARY KEY, note text); INSERT INTO things VALUES (1, 'a'), (2, 'b');"
+        f'CREATE PUBLICATION {PUBLICATION} FOR TABLE things ("{name}") WITH (publish_via_partition_root = true)'
+    )
+    stream = Stream("things", "postgres:public.things", name, ChangeLog(), max_delete_share=1.0)
+    await logged.follow(stream)
+    logged.source(f"DELETE FROM things WHERE \"{name}\" = 1; UPDATE things SET note = 'c'")
+    assert counts((await logged.follow(stream))["things"]) == {"read": 2, "updated": 1, "deleted": 1}
