@@ -34,7 +34,7 @@ class PipelineFlow(Flow[..., Coroutine[Any, Any, RunReport]]):
     ``parameters={"request": {"pipeline": pipeline}}``.
     """
 
-    @overload  # type: ignore[override]
+    @overload  # type: ignore[override] # fewer options than in Prefect are named
     def __call__(
         self, request: Request = None, *, return_state: Literal[True], wait_for: Any = None, **fields: Any
     ) -> Coroutine[Any, Any, State[RunReport]]: ...
@@ -57,7 +57,7 @@ class PipelineFlow(Flow[..., Coroutine[Any, Any, RunReport]]):
         return run
 
     @override
-    def serve(self, name: str | None = None, *, parameters: Parameters = None, **options: Any) -> None:  # type: ignore[override]
+    def serve(self, name: str | None = None, *, parameters: Parameters = None, **options: Any) -> None:  # type: ignore[override] # fewer options than in Prefect are named
         """Serve runs of the flow from this process, as Prefect's ``Flow.serve`` does.
 
         The file or module that the parameters name may run, because this program chose it.
@@ -65,11 +65,11 @@ class PipelineFlow(Flow[..., Coroutine[Any, Any, RunReport]]):
         super().serve(name, parameters=_name_pipeline(parameters, _name_and_allow), **options)
 
     @override
-    def to_deployment(self, name: str, *, parameters: Parameters = None, **options: Any) -> Any:  # type: ignore[override]
+    def to_deployment(self, name: str, *, parameters: Parameters = None, **options: Any) -> Any:  # type: ignore[override] # fewer options than in Prefect are named
         return super().to_deployment(name, parameters=_name_pipeline(parameters, _by_module), **options)
 
     @override
-    async def ato_deployment(self, name: str, *, parameters: Parameters = None, **options: Any) -> Any:  # type: ignore[override]
+    async def ato_deployment(self, name: str, *, parameters: Parameters = None, **options: Any) -> Any:  # type: ignore[override] # fewer options than in Prefect are named
         return await super().ato_deployment(name, parameters=_name_pipeline(parameters, _by_module), **options)
 
 

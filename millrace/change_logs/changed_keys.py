@@ -61,7 +61,7 @@ class ChangedKeys:
         if hidden is None:
             return end
         before = commits.filter(pl.col("end") < hidden)["end"].max()
-        return lower if before is None else int(before)  # type: ignore[arg-type]
+        return lower if before is None else int(before)  # type: ignore[arg-type] # a maximum of numbers is a number
 
     def find_newest_commit(self, position: int) -> datetime | None:
         """Return when the newest transaction up to a position was committed; None: there is none."""

@@ -196,7 +196,7 @@ def _integer(least: int, greatest: int, value: Any, path: str) -> int:
 
 def _range_of(dtype: pl.DataType) -> tuple[int, int]:
     """Return the least and the greatest number of a type of whole numbers."""
-    least, greatest = pl.select(least=dtype.min(), greatest=dtype.max()).row(0)  # type: ignore[attr-defined]
+    least, greatest = pl.select(least=dtype.min(), greatest=dtype.max()).row(0)  # type: ignore[attr-defined] # integers have them
     return int(least), int(greatest)
 
 

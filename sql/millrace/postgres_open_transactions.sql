@@ -10,30 +10,27 @@
 -- restart with nothing replayed yet, the checkpoint that it started from does.
 -- Zones: what this session was given, and what other roles are given in this database. What the client asked for
 -- (PGTZ) hides the server's own zone, which may then be any.
+-- A read of Millrace says so by the name of its session, and as long as it writes nothing it has no transaction id.
+WITH open AS (
+    SELECT
+        min(activity.xact_start) AS oldest,
+        min(activity.xact_start) FILTER (
+            WHERE activity.application_name IS DISTINCT FROM 'millrace read' OR activity.backend_xid IS NOT NULL
+        ) AS oldest_writer
+    FROM pg_catalog.pg_stat_activity AS activity
+    WHERE
+        activity.datname = current_database()
+        AND activity.pid <> pg_backend_pid()
+        AND activity.backend_type IS DISTINCT FROM 'autovacuum worker'
+        AND NOT (activity.backend_type = 'walsender' AND activity.backend_xid IS NULL)
+)
+
 SELECT
     now() AS read_at,
     CASE WHEN NOT pg_is_in_recovery() THEN least(
-        (
-            SELECT min(activity.xact_start)
-            FROM pg_catalog.pg_stat_activity AS activity
-            WHERE
-                activity.datname = current_database()
-                AND activity.pid <> pg_backend_pid()
-                AND activity.backend_type IS DISTINCT FROM 'autovacuum worker'
-                AND NOT (activity.backend_type = 'walsender' AND activity.backend_xid IS NULL)
-        ),
-        (SELECT min(prepared) FROM pg_catalog.pg_prepared_xacts WHERE database = current_database())
+        open.oldest, (SELECT min(prepared) FROM pg_catalog.pg_prepared_xacts WHERE database = current_database())
     ) END AS oldest_start,
-    CASE WHEN NOT pg_is_in_recovery() THEN (
-        SELECT min(activity.xact_start)
-        FROM pg_catalog.pg_stat_activity AS activity
-        WHERE
-            activity.datname = current_database()
-            AND activity.pid <> pg_backend_pid()
-            AND activity.backend_type IS DISTINCT FROM 'autovacuum worker'
-            AND NOT (activity.backend_type = 'walsender' AND activity.backend_xid IS NULL)
-            AND activity.application_name IS DISTINCT FROM 'millrace read'
-    ) END AS oldest_writer_start,
+    CASE WHEN NOT pg_is_in_recovery() THEN open.oldest_writer END AS oldest_writer_start,
     CASE
         WHEN pg_is_in_recovery() THEN 'replica'
         WHEN NOT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') THEN 'not granted'
@@ -72,3 +69,4 @@ SELECT
             lower(split_part(setting, '=', 1)) = 'timezone'
             AND setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))
     ) AS zones
+FROM open

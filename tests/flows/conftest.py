@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,10 @@ import pytest
 
 from local.prefect_server import PrefectServer
 from local.stack import Stack
+from millrace.flows.request import ReplicateRequest
 from tests.conftest import unique
 from tests.saved_blocks import save_blocks
+from tests.support.engine import database_of
 
 MONGO_DATABASE = "finance"
 
@@ -95,3 +98,40 @@ def own_pipeline(tmp_path: Path) -> OwnPipeline:
         return f"{path}:shop"
 
     return write
+
+
+FOLLOWED = """
+from millrace import ChangeLog, Incremental, Pipeline, Stream
+followed = Pipeline("followed", streams=[
+    Stream("orders", "postgres:public.orders", "id", ChangeLog()),
+    Stream("items", "postgres:public.items", "id", ChangeLog()),
+    Stream("notes", "postgres:public.notes", "id", Incremental("changed")),
+])
+"""
+
+
+def publish_followed() -> str:
+    """The SQL that publishes what the pipeline `followed` follows, as `millrace plan` prints it."""
+    return (
+        'CREATE PUBLICATION "millrace_followed" FOR TABLE "public"."orders" ("id"), "public"."items" ("id") '
+        "WITH (publish_via_partition_root = true)"
+    )
+
+
+@pytest.fixture
+def request_of_followed(places: Places, stack: Stack, tmp_path: Path) -> Iterator[ReplicateRequest]:
+    """A request of the pipeline, whose tables are there; the publication is not."""
+    path = tmp_path / "followed.py"
+    path.write_text(FOLLOWED)
+    name = database_of(places.source_url)
+    stack.postgres.execute(f"ALTER ROLE {name} REPLICATION")
+    places.source(
+        "CREATE TABLE orders (id int PRIMARY KEY, note text); INSERT INTO orders VALUES (1, 'a'), (2, 'b');"
+        "CREATE TABLE items (id int PRIMARY KEY, order_id int); INSERT INTO items VALUES (1, 1), (2, 1), (3, 2);"
+        "CREATE TABLE notes (id int PRIMARY KEY, changed timestamptz DEFAULT now()); INSERT INTO notes VALUES (1)"
+    )
+    yield ReplicateRequest(pipeline=f"{path}:followed")
+    stack.postgres.execute(
+        f"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = '{name}'"
+    )
+    stack.postgres.execute(f"ALTER ROLE {name} NOREPLICATION")

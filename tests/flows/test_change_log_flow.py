@@ -2,51 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from local.stack import Stack
 from millrace.base.errors import ConfigurationError
 from millrace.flows.replicate import replicate
 from millrace.flows.request import ReplicateRequest
 from millrace.tasks.kept_logs import drop_log, list_logs
-from tests.flows.conftest import Places
-from tests.support.engine import database_of
-
-MODULE = """
-from millrace import ChangeLog, Incremental, Pipeline, Stream
-followed = Pipeline("followed", streams=[
-    Stream("orders", "postgres:public.orders", "id", ChangeLog()),
-    Stream("items", "postgres:public.items", "id", ChangeLog()),
-    Stream("notes", "postgres:public.notes", "id", Incremental("changed")),
-])
-"""
-PUBLICATION = (
-    'CREATE PUBLICATION "millrace_followed" FOR TABLE "public"."orders" ("id"), "public"."items" ("id") '
-    "WITH (publish_via_partition_root = true)"
-)
-
-
-@pytest.fixture
-def request_of_shop(places: Places, stack: Stack, tmp_path: Path) -> Iterator[ReplicateRequest]:
-    """A request of the pipeline, whose tables are there; the publication is not."""
-    path = tmp_path / "followed.py"
-    path.write_text(MODULE)
-    name = database_of(places.source_url)
-    stack.postgres.execute(f"ALTER ROLE {name} REPLICATION")
-    places.source(
-        "CREATE TABLE orders (id int PRIMARY KEY, note text); INSERT INTO orders VALUES (1, 'a'), (2, 'b');"
-        "CREATE TABLE items (id int PRIMARY KEY, order_id int); INSERT INTO items VALUES (1, 1), (2, 1), (3, 2);"
-        "CREATE TABLE notes (id int PRIMARY KEY, changed timestamptz DEFAULT now()); INSERT INTO notes VALUES (1)"
-    )
-    yield ReplicateRequest(pipeline=f"{path}:followed")
-    stack.postgres.execute(
-        f"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = '{name}'"
-    )
-    stack.postgres.execute(f"ALTER ROLE {name} NOREPLICATION")
+from tests.flows.conftest import Places, publish_followed
 
 
 def rows_of(report: Any) -> dict[str, tuple[str, int, int, int]]:
@@ -58,37 +22,39 @@ def rows_of(report: Any) -> dict[str, tuple[str, int, int, int]]:
     }
 
 
-async def test_streams_of_a_change_log_are_loaded_together(places: Places, request_of_shop: ReplicateRequest) -> None:
+async def test_streams_of_a_change_log_are_loaded_together(
+    places: Places, request_of_followed: ReplicateRequest
+) -> None:
     with pytest.raises(ExceptionGroup, match="CREATE PUBLICATION") as refused:
-        await replicate(request_of_shop)
-    assert PUBLICATION in str(refused.value)
+        await replicate(request_of_followed)
+    assert publish_followed() in str(refused.value)
     # The stream with a cursor was loaded all the same.
     assert places.warehouse("SELECT id FROM followed.notes") == [(1,)]
     with pytest.raises(ExceptionGroup, match="CREATE PUBLICATION"):
-        await replicate(request_of_shop.model_copy(update={"dry_run": True}))
-    places.source(PUBLICATION)
-    report = await replicate(request_of_shop)
+        await replicate(request_of_followed.model_copy(update={"dry_run": True}))
+    places.source(publish_followed())
+    report = await replicate(request_of_followed)
     assert rows_of(report) == {"orders": ("window", 2, 0, 0), "items": ("window", 3, 0, 0)}
     places.source("DELETE FROM items WHERE id = 3; UPDATE orders SET note = 'c' WHERE id = 2; DELETE FROM notes")
-    planned = await replicate(request_of_shop.model_copy(update={"dry_run": True}))
+    planned = await replicate(request_of_followed.model_copy(update={"dry_run": True}))
     assert [plan.reads for plan in planned.plans] == ["log", "log", "window"]
-    report = await replicate(request_of_shop)
+    report = await replicate(request_of_followed)
     assert rows_of(report) == {"orders": ("log", 0, 1, 0), "items": ("log", 0, 0, 1)}
     assert places.warehouse("SELECT count(DISTINCT applied_at) FROM millrace.batches WHERE kind = 'log'") == [(1,)]
-    report = await replicate(request_of_shop)
+    report = await replicate(request_of_followed)
     assert [row.status for row in report.streams[:2]] == ["nothing new", "nothing new"]
 
 
-async def test_kept_logs_are_listed_and_given_up_by_name(places: Places, request_of_shop: ReplicateRequest) -> None:
-    places.source(PUBLICATION)
-    await replicate(request_of_shop)
+async def test_kept_logs_are_listed_and_given_up_by_name(places: Places, request_of_followed: ReplicateRequest) -> None:
+    places.source(publish_followed())
+    await replicate(request_of_followed)
     places.source("SELECT pg_create_logical_replication_slot('millrace_gone_12345678', 'pgoutput')")
-    found = {log.slot: log for log in await list_logs(request_of_shop.pipeline)}
+    found = {log.slot: log for log in await list_logs(request_of_followed.pipeline)}
     assert [log.is_own for log in found.values()] == [True, False]
     assert all(log.retained_bytes >= 0 and not log.is_active for log in found.values())
-    await drop_log(request_of_shop.pipeline, "millrace_gone_12345678")
-    assert [log.is_own for log in await list_logs(request_of_shop.pipeline)] == [True]
+    await drop_log(request_of_followed.pipeline, "millrace_gone_12345678")
+    assert [log.is_own for log in await list_logs(request_of_followed.pipeline)] == [True]
     with pytest.raises(ConfigurationError, match="there is no replication slot"):
-        await drop_log(request_of_shop.pipeline, "millrace_gone_12345678")
+        await drop_log(request_of_followed.pipeline, "millrace_gone_12345678")
     with pytest.raises(ConfigurationError, match="no stream of it"):
         await list_logs("stori")

@@ -11,17 +11,16 @@ import pytest
 from millrace.base.errors import SourceMissing
 from millrace.flows.follow import FollowRequest, follow
 from millrace.flows.request import ReplicateRequest
-from tests.flows.conftest import Places
-from tests.flows.test_change_log_flow import PUBLICATION, request_of_shop  # noqa: F401 (fixture)
+from tests.flows.conftest import Places, publish_followed
 
 LEASE = "UPDATE millrace.leases SET holder = 'somebody', expires_at = SYSDATE + INTERVAL '{} seconds'"
 
 
 @pytest.fixture
-def followed_shop(places: Places, request_of_shop: ReplicateRequest) -> FollowRequest:  # noqa: F811 (fixture)
+def followed_shop(places: Places, request_of_followed: ReplicateRequest) -> FollowRequest:
     """A request to follow the pipeline every second; its publication is there."""
-    places.source(PUBLICATION)
-    return FollowRequest(pipeline=request_of_shop.pipeline, every_seconds=1, seconds=60)
+    places.source(publish_followed())
+    return FollowRequest(pipeline=request_of_followed.pipeline, every_seconds=1, seconds=60)
 
 
 async def test_changes_arrive_until_the_run_is_told_to_end(places: Places, followed_shop: FollowRequest) -> None:

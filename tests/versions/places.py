@@ -8,24 +8,24 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from local.stack import Stack
+from millrace.fixtures.memory_store import MemoryLake
 from tests.support.engine import Together, bucket_store, quick_engine_between
 from tests.torture.driver import Outcome
 from tests.torture.places import WarehouseKind
 from tests.versions.driver import play
-from tests.versions.memory import MemoryStore
 
 WAREHOUSES: tuple[WarehouseKind, ...] = ("postgres", "redshift")
 
 
 def together_on(stack: Stack, kind: WarehouseKind, name: str) -> Together:
     """On fresh databases. The lake is in memory, but where the warehouse copies from a bucket."""
-    source, landing = stack.postgres.create_database(f"{name}_source"), MemoryStore()
+    source, landing = stack.postgres.create_database(f"{name}_source"), MemoryLake()
     if kind == "redshift":
         stack.warehouse.clear()
         processed = bucket_store(stack, stack.aws.create_bucket(f"{name}-processed".replace("_", "-")))
         return Together(quick_engine_between(stack, landing, source, stack.warehouse.url), processed)
     warehouse = stack.postgres.create_database(f"{name}_warehouse")
-    return Together(quick_engine_between(stack, landing, source, warehouse), MemoryStore())
+    return Together(quick_engine_between(stack, landing, source, warehouse), MemoryLake())
 
 
 def play_versions(seed: int, numbers: range) -> Iterator[Outcome]:

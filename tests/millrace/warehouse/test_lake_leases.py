@@ -54,7 +54,7 @@ def door_of(engine: Engine) -> Door:
 
 def leases_of(engine: Engine) -> LakeLeases:
     keeper: Any = engine.warehouse._keeper
-    return keeper.leases  # type: ignore[no-any-return]
+    return keeper.leases  # type: ignore[no-any-return] # a protocol
 
 
 async def test_an_idle_run_does_not_connect_to_the_warehouse(sleeping: Engine) -> None:
@@ -196,9 +196,9 @@ async def test_lease_and_state_may_be_deleted_by_hand(sleeping: Engine) -> None:
     create_notes(sleeping, 5)
     for _ in range(3):
         await sleeping.run(NOTES, ReadRequest("full"))
-    client: Any = sleeping.store._client  # type: ignore[attr-defined]
+    client: Any = sleeping.store._client  # type: ignore[attr-defined] # a BucketStore
     for key in sleeping.store.list_keys(LEASES):
-        client.delete_object(Bucket=sleeping.store.name, Key=key)  # type: ignore[attr-defined]
+        client.delete_object(Bucket=sleeping.store.name, Key=key)  # type: ignore[attr-defined] # a BucketStore
     sleeping.source("INSERT INTO notes VALUES (6, 'new')")
     assert counts(await sleeping.run(NOTES)) == {"read": 1, "inserted": 1}
     tokens = [token for (token,) in sleeping.query("SELECT token FROM millrace.batches ORDER BY applied_at")]
@@ -227,10 +227,10 @@ async def test_a_lease_alone_may_be_deleted_by_hand(sleeping: Engine) -> None:
     create_notes(sleeping, 5)
     for _ in range(3):
         await sleeping.run(NOTES, ReadRequest("full"))
-    client: Any = sleeping.store._client  # type: ignore[attr-defined]
+    client: Any = sleeping.store._client  # type: ignore[attr-defined] # a BucketStore
     for key in sleeping.store.list_keys(LEASES):
         if key.endswith("lease.json"):
-            client.delete_object(Bucket=sleeping.store.name, Key=key)  # type: ignore[attr-defined]
+            client.delete_object(Bucket=sleeping.store.name, Key=key)  # type: ignore[attr-defined] # a BucketStore
     sleeping.source("INSERT INTO notes VALUES (6, 'new')")
     assert counts(await sleeping.run(NOTES)) == {"read": 1, "inserted": 1}
 
