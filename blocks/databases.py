@@ -20,6 +20,9 @@ from millrace.blocks.mysql import mysql_connector
 from millrace.blocks.reference import UrlBlock
 from millrace.blocks.sql import opener_naming, postgres_connector, sql_block
 from millrace.blocks.variables import Variable
+from millrace.change_logs.log_reader import LogReader
+from millrace.change_logs.postgres_log import PostgresLog
+from millrace.change_logs.reading import SourceLog
 from millrace.declaration.source_kinds import MONGO, MYSQL, POSTGRES, SourceKind
 from millrace.drivers.mongo_client import check
 from millrace.drivers.psycopg_errors import database_errors
@@ -44,6 +47,8 @@ class Database:
 
     The second argument is how errors name the server if it cannot be reached.
     """
+    make_log: Callable[[Any, LogReader], SourceLog] | None = None
+    """Makes the change log of a source that ``open`` gave; None: the log of this kind cannot be read."""
 
 
 def _opens_tables(
@@ -86,6 +91,7 @@ DATABASES = {
             ),
             sql_block(postgres_connector),
             _opens_tables(PostgresSource, database_errors),
+            lambda source, reader: PostgresLog(source.connect, reader),
         ),
         Database(
             MYSQL,

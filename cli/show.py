@@ -15,7 +15,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 
 from millrace.base.escaping import escape_json, escape_unprintable
-from millrace.change_logs.kept_logs import KeptLog
+from millrace.change_logs.reading import KeptLog, Retention
 from millrace.checks.check import CheckOutcome, Result
 from millrace.discovery.propose import ProposedStream
 from millrace.fixtures.compare import describe_rows
@@ -161,18 +161,31 @@ def _sql(text: str) -> Syntax:
 
 
 def print_kept_logs(found: Sequence[KeptLog]) -> None:
-    """Print a row per replication slot of Millrace."""
+    """Print a row per log that is kept for Millrace."""
     table = Table()
     _add_texts(table, "source", "slot", "kept for", "status", "position")
     _add_numbers(table, "kept", "until it is lost")
     for log in found:
         kept_for = "this pipeline" if log.is_own else "another one, or nobody"
-        remaining = "no limit" if log.remaining_bytes is None else decimal(log.remaining_bytes)
         status = f"{log.status}, read now" if log.is_active else log.status
+        kept = log.retention.retained_bytes
         _add_row(
-            table, log.connection, log.slot, kept_for, status, log.position, decimal(log.retained_bytes), remaining
+            table,
+            log.connection,
+            log.slot,
+            kept_for,
+            status,
+            log.position,
+            "" if kept is None else decimal(kept),
+            _describe_remaining(log.retention),
         )
     print_table(table) if found else print_lines(["No change log is kept for Millrace."])
+
+
+def _describe_remaining(retention: Retention) -> str:
+    if retention.remaining_seconds is not None:
+        return f"{retention.remaining_seconds / 3600:,.1f} h"
+    return "no limit" if retention.remaining_bytes is None else decimal(retention.remaining_bytes)
 
 
 def print_rejects(found: Sequence[Rejects]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,7 +10,8 @@ from millrace.blocks.databases import DATABASES
 from millrace.blocks.leases import choose_keeper, choose_place
 from millrace.blocks.load import load_database, load_landing, load_mask_keys, load_processed, load_warehouse
 from millrace.blocks.sql import driver_of, opener_naming
-from millrace.change_logs.postgres_log import PostgresLog
+from millrace.change_logs.log_reader import LogReader
+from millrace.change_logs.reading import SourceLog
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.source_kinds import SourceReference
 from millrace.declaration.stream import Stream
@@ -19,12 +19,8 @@ from millrace.drivers.psycopg_errors import database_errors
 from millrace.queues.source import CollectedSource
 from millrace.runs.destination import BatchDestination, ReportRows
 from millrace.sources.chunk import Source
-from millrace.sources.postgres import PostgresSource
 from millrace.warehouse.dialect import dialect_for
 from millrace.warehouse.warehouse import Warehouse
-
-LONGEST_PUBLICATION = 54
-"""The most characters of a publication's name: the name of its slot is nine longer, and Postgres takes 63."""
 
 
 @asynccontextmanager
@@ -43,13 +39,12 @@ async def open_source(pipeline: Pipeline, stream: Stream, warehouse: Warehouse) 
         yield source
 
 
-def open_log(pipeline: Pipeline, reference: SourceReference, source: Source, ledger: str) -> PostgresLog:
+def open_log(pipeline: Pipeline, reference: SourceReference, source: Source, ledger: str) -> SourceLog:
     """Return the change log of a source, kept for this pipeline and the warehouse of this ledger."""
-    if not isinstance(source, PostgresSource):
+    make_log = DATABASES[reference.kind].make_log
+    if make_log is None:
         raise ConfigurationError("it has no change log", place=reference.server, remedy="declare another capture")
-    digest = hashlib.sha256(f"{ledger}/{reference.connection}".encode()).hexdigest()[:8]
-    name = f"millrace_{pipeline.name}"[:LONGEST_PUBLICATION]
-    return PostgresLog(source.connect, f"{name}_{digest}", name, reference.server)
+    return make_log(source, LogReader(pipeline.name, ledger, reference.connection, reference.server))
 
 
 async def open_landing(

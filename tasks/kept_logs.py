@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from millrace import Pipeline, Stream
 from millrace.base.errors import ConfigurationError
-from millrace.change_logs.kept_logs import KeptLog, drop_kept_log, list_kept_logs
-from millrace.change_logs.postgres_log import PostgresLog
+from millrace.change_logs.reading import KeptLog, LogEntry, SourceLog
 from millrace.declaration.find import find_pipeline
+from millrace.runs.changes import streams_of_log
 from millrace.tasks.connections import open_log, open_source, open_warehouse
 
 
 async def list_logs(pipeline: str) -> list[KeptLog]:
-    """Return the slots of Millrace in every database of which the pipeline reads the change log."""
-    declared, found = find_pipeline(pipeline), []
+    """Return the logs that are kept for Millrace in every database of which the pipeline reads the change log."""
+    declared, found = find_pipeline(pipeline), list[KeptLog]()
     for stream in _first_streams(declared):
-        async with _open(declared, stream) as log:
-            found += await asyncio.to_thread(list_kept_logs, log.connect, log.name, log.place)
+        async with _open(declared, stream) as (log, entries):
+            found += await asyncio.to_thread(log.list_kept, entries)
     return found
 
 
@@ -27,10 +27,10 @@ async def drop_log(pipeline: str, slot: str) -> None:
     """Drop a slot in a database of which the pipeline reads the change log. Raises ConfigurationError without one."""
     declared = find_pipeline(pipeline)
     for stream in _first_streams(declared):
-        async with _open(declared, stream) as log:
-            found = await asyncio.to_thread(list_kept_logs, log.connect, log.name, log.place)
+        async with _open(declared, stream) as (log, entries):
+            found = await asyncio.to_thread(log.list_kept, entries)
             for kept in (kept for kept in found if kept.slot == slot):
-                return await asyncio.to_thread(drop_kept_log, log.connect, kept)
+                return await asyncio.to_thread(log.drop_kept, kept)
     raise ConfigurationError(
         f"there is no replication slot {slot} of Millrace",
         place=f"pipeline {declared.name}",
@@ -51,8 +51,13 @@ def _first_streams(pipeline: Pipeline) -> list[Stream]:
 
 
 @asynccontextmanager
-async def _open(pipeline: Pipeline, stream: Stream) -> AsyncIterator[PostgresLog]:
+async def _open(pipeline: Pipeline, stream: Stream) -> AsyncIterator[tuple[SourceLog, Mapping[str, LogEntry]]]:
+    """Open the log of a stream, with the entries of the ledger of all its streams."""
     warehouse = await open_warehouse(pipeline)
-    state = await asyncio.to_thread(warehouse.find_state, pipeline, stream)
+    states = {
+        other.name: await asyncio.to_thread(warehouse.find_state, pipeline, other)
+        for other in streams_of_log(pipeline, stream)
+    }
+    entries = {name: state.log for name, state in states.items() if state.log is not None}
     async with open_source(pipeline, stream, warehouse) as source:
-        yield open_log(pipeline, stream.reference, source, state.ledger)
+        yield open_log(pipeline, stream.reference, source, states[stream.name].ledger), entries

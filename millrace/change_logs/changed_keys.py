@@ -9,21 +9,11 @@ import polars as pl
 
 from millrace.change_logs.pgoutput import DecodedBlock, name_keys
 from millrace.change_logs.visibility import VisibleTransactions
-from millrace.lake.batch import CommitTimes
 
 COMMITS = pl.Schema({"xid": pl.Int64(), "end": pl.Int64(), "committed_at": pl.Datetime("us", "UTC")})
 """Columns of the transactions that a block tells the end of."""
-MIDDLE_SHARE, EARLY_SHARE = 0.5, 0.05
 FOLDED_ROWS = 500_000
 """As soon as so many keys of a table are waiting, each is kept once."""
-
-
-def find_commit_times(keys: pl.DataFrame) -> CommitTimes | None:
-    """Return when the last changes of keys were committed (column ``committed_at``); None if there are no keys."""
-    if not keys.height:
-        return None
-    moments = [keys["committed_at"].quantile(share, "lower") for share in (MIDDLE_SHARE, EARLY_SHARE, 0)]
-    return CommitTimes(keys.height, *moments)  # type: ignore[arg-type] # a quantile of times is a time
 
 
 class ChangedKeys:

@@ -14,13 +14,16 @@ from typing import Any
 
 import polars as pl
 import psycopg2
+from typing_extensions import override
 
 from millrace.base.background import repeat_in_background
 from millrace.base.errors import ConfigurationError, RetryableError
 from millrace.base.naming import literal, quote
-from millrace.change_logs.changed_keys import ChangedKeys, find_commit_times
+from millrace.change_logs.changed_keys import ChangedKeys
+from millrace.change_logs.log_reader import LogReader
 from millrace.change_logs.lsn import format_lsn, parse_lsn
 from millrace.change_logs.pgoutput import KeyDecoder
+from millrace.change_logs.postgres_kept_logs import drop_kept_slot, list_kept_slots
 from millrace.change_logs.postgres_slot import (
     Slot,
     advance,
@@ -30,7 +33,15 @@ from millrace.change_logs.postgres_slot import (
     wait_until,
 )
 from millrace.change_logs.postgres_tables import PublishedTable, find_published
-from millrace.change_logs.reading import ChangedTable, LogEntry, LogReading
+from millrace.change_logs.reading import (
+    ChangedTable,
+    KeptLog,
+    LogEntry,
+    LogReading,
+    Retention,
+    SourceLog,
+    find_commit_times,
+)
 from millrace.change_logs.visibility import VisibleTransactions
 from millrace.declaration.stream import Stream
 from millrace.drivers.pipe import CHUNK_BYTES
@@ -42,42 +53,44 @@ from millrace.sources.table_driver import Connect, SharedSnapshot
 KEPT_ALIVE_SECONDS = 60.0
 """How often the session of the snapshot says something: a server may end a session that is idle in a transaction."""
 BUSY_SECONDS = 10
+MOVED_BYTES = 64 * 1024 * 1024
+"""A position that the log has left so far behind is recorded although nothing changed, so that the log can be freed."""
+LONGEST_PUBLICATION = 54
+"""The most characters of a publication's name: the name of its slot is nine longer, and Postgres takes 63."""
 WRITTEN = "SELECT pg_current_wal_insert_lsn()::text"
 _NO_PUBLICATION = "42704"
 _SKIPPED = "skipped loading publication"
 
 
-class PostgresLog:
-    """The change log of one database, kept for one pipeline by a replication slot.
+class PostgresLog(SourceLog):
+    """The change log of one database, kept for one reader by a replication slot.
 
-    ``name`` is the name of the slot, ``publication`` that of the publication with the tables.
+    The publication with the tables has the name of the pipeline; the slot is named by it and the reader. The log up to
+    the oldest entry is given up at the next read.
     """
 
-    def __init__(self, connect: Connect, name: str, publication: str, place: str) -> None:
-        self.connect, self.name, self._publication, self.place = connect, name, publication, place
+    def __init__(self, connect: Connect, reader: LogReader) -> None:
+        self._connect, self.place = connect, reader.place
+        self._publication = f"millrace_{reader.pipeline}"[:LONGEST_PUBLICATION]
+        self._slot = f"{self._publication}_{reader.digest}"
 
     @contextmanager
+    @override
     def read(self, streams: Sequence[Stream], entries: Mapping[str, LogEntry]) -> Iterator[LogReading]:
-        """Read what was committed since the entries of the ledger, and keep the snapshot until the context ends.
-
-        ``entries`` are those of all streams that this log is kept for, by name, also of streams that are not read now;
-        a stream without an entry was never loaded by the log. The log up to the oldest entry is given up. Raises
-        ConfigurationError with the SQL to run when server, role, publication or a table is not set up for it.
-        """
-        with database_errors(self.place), closing(self.connect()) as control:
+        with database_errors(self.place), closing(self._connect()) as control:
             control.autocommit = True
             origin = self._check_server(control)
             before = find_published(control, streams, self._publication)
-            slot, is_new = ensure_slot(control, self.name, self.place)
+            slot, is_new = ensure_slot(control, self._slot, self.place)
             written = _fetch(control, WRITTEN)
             usable = {} if is_new else _usable_entries(entries, origin, slot.confirmed, written)
             if usable:
                 oldest = min((entry.position for entry in usable.values()), key=parse_lsn)
-                advance(control, self.name, slot, oldest)
+                advance(control, self._slot, slot, oldest)
             # Also after the slot was created: a transaction that waits for its standby may lie before its beginning.
             if _is_any_form_new(streams, before, usable):
                 self._await_open_transactions(control)
-            with closing(self.connect()) as connection, self._open_snapshot(connection) as (snapshot, visible):
+            with closing(self._connect()) as connection, self._open_snapshot(connection) as (snapshot, visible):
                 tables = find_published(connection, streams, self._publication)
                 if [table.fingerprint for table in tables] != [table.fingerprint for table in before]:
                     # Transactions that were open then have not been waited for.
@@ -88,12 +101,20 @@ class PostgresLog:
                     )
                 yield self._read_log(control, origin, slot, snapshot, visible, _Known(streams, tables, entries, usable))
 
+    @override
     def check(self, streams: Sequence[Stream]) -> None:
-        """Raise what ``read`` would raise because something is not set up. Nothing is changed."""
-        with database_errors(self.place), closing(self.connect()) as control:
+        with database_errors(self.place), closing(self._connect()) as control:
             control.autocommit = True
             self._check_server(control)
             find_published(control, streams, self._publication)
+
+    @override
+    def list_kept(self, entries: Mapping[str, LogEntry]) -> list[KeptLog]:
+        return list_kept_slots(self._connect, self._slot, self.place)
+
+    @override
+    def drop_kept(self, kept: KeptLog) -> None:
+        drop_kept_slot(self._connect, kept)
 
     def _check_server(self, control: Any) -> str:
         """Return which log it is."""
@@ -119,7 +140,7 @@ class PostgresLog:
                 place=self.place,
                 remedy="ALTER ROLE … REPLICATION; on RDS and Aurora GRANT rds_replication TO …",
             )
-        return f"{log}/{self.name}"
+        return f"{log}/{self._slot}"
 
     def _await_open_transactions(self, control: Any) -> None:
         """Wait until every transaction that is open now has ended.
@@ -138,7 +159,7 @@ class PostgresLog:
 
     @contextmanager
     def _open_snapshot(self, connection: Any) -> Iterator[tuple[SharedSnapshot, VisibleTransactions]]:
-        moment = PostgresDriver().open_snapshot(connection, self.connect)
+        moment = PostgresDriver().open_snapshot(connection, self._connect)
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_export_snapshot(), pg_current_snapshot()::text")
             name, visible = cursor.fetchone()
@@ -165,8 +186,10 @@ class PostgresLog:
             changed.find_newest_commit(position),
             snapshot,
             {name: known.describe(name, changed) for name in known.names},
-            slot.retained_bytes,
-            {name: position - parse_lsn(entry.position) for name, entry in known.usable.items()},
+            Retention(slot.retained_bytes, slot.safe_bytes),
+            frozenset(
+                name for name, entry in known.usable.items() if position - parse_lsn(entry.position) >= MOVED_BYTES
+            ),
         )
 
     def _find_end(self, control: Any) -> str:
@@ -193,10 +216,10 @@ class PostgresLog:
 
     def _await_reader(self, control: Any) -> None:
         """Wait until nobody reads the slot: the server notices late that the connection of a reader is gone."""
-        active = f"SELECT active_pid FROM pg_catalog.pg_replication_slots WHERE slot_name = {literal(self.name)}"
+        active = f"SELECT active_pid FROM pg_catalog.pg_replication_slots WHERE slot_name = {literal(self._slot)}"
         if not wait_until(lambda: _fetch(control, active) is None, BUSY_SECONDS):
             raise RetryableError(
-                f"another session reads replication slot {self.name}",
+                f"another session reads replication slot {self._slot}",
                 place=self.place,
                 remedy="run again when it has ended; a slot has one reader",
             )
@@ -210,9 +233,9 @@ class PostgresLog:
         options = f"'proto_version', '1', 'publication_names', {literal(quote(self._publication))}"
         query = (
             "SELECT xid::text::bigint, encode(data, 'hex') FROM pg_catalog.pg_logical_slot_peek_binary_changes("
-            f"{literal(self.name)}, {literal(end)}, NULL, {options})"
+            f"{literal(self._slot)}, {literal(end)}, NULL, {options})"
         )
-        with closing(self.connect()) as connection:
+        with closing(self._connect()) as connection:
             begin_reading(connection, "READ COMMITTED")
             try:
                 with closing(PostgresDriver().stream_csv(connection, query, CHUNK_BYTES)) as blocks:
@@ -225,7 +248,7 @@ class PostgresLog:
                 is_told_whole = False
         if not is_told_whole:
             self._await_reader(control)
-            drop_slot(control, self.name)
+            drop_slot(control, self._slot)
             raise RetryableError(
                 f"publication {self._publication} did not exist when a change was made, so the log lacks it",
                 place=self.place,

@@ -16,8 +16,7 @@ import polars as pl
 
 from millrace.base.errors import ConfigurationError, FatalError, RetryableError
 from millrace.base.naming import column_name
-from millrace.change_logs.postgres_log import PostgresLog
-from millrace.change_logs.reading import ChangedTable, LogEntry, LogReading
+from millrace.change_logs.reading import ChangedTable, LogEntry, LogReading, SourceLog
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.schedule import is_due
 from millrace.declaration.stream import Stream
@@ -32,13 +31,11 @@ from millrace.runs.reload_stream import check_reload, read_new_target
 from millrace.runs.replay import replay_rejects
 from millrace.runs.sweep import sweep
 from millrace.sources.chunk import BLOCK_ROWS, Keys, Window
-from millrace.sources.postgres import PostgresSource
+from millrace.sources.log_source import LogSource
 from millrace.warehouse.stream_state import StreamState
 
 MOST_KEYS = 500_000
 """With more changed keys than this, all rows are compared."""
-MOVED_BYTES = 64 * 1024 * 1024
-"""A position that the log has left so far behind is recorded although nothing changed, so that the log can be freed."""
 
 IS_DELETED = "is deleted"
 """No column of a target has a blank in its name."""
@@ -58,7 +55,7 @@ class LogReadPlan:
 
 
 async def read_changes(
-    open_log: Callable[[str], PostgresLog], contexts: Sequence[StreamContext], read_request: ReadRequest
+    open_log: Callable[[str], SourceLog], contexts: Sequence[StreamContext], read_request: ReadRequest
 ) -> list[Batch | None]:
     """Bring streams of one change log to the state of one snapshot. Return their batches; None: nothing changed.
 
@@ -112,7 +109,7 @@ async def _read(
     read_plan = plan_read(context, state, table, read_request, is_accepted=is_accepted)
     context = replace(
         context,
-        source=_postgres(context).within(reading.snapshot),
+        source=_log_source(context).within(reading.snapshot),
         log=LogProgress(
             reading.origin,
             lower,
@@ -129,8 +126,7 @@ async def _read(
             await check_reload(context, read_request.consent)
             return await read_new_target(context, "window")
         case "keys":
-            moved_bytes = reading.moved_bytes.get(context.stream.name, 0)
-            batch = await _read_keys(context, table.keys, is_far=moved_bytes >= MOVED_BYTES)
+            batch = await _read_keys(context, table.keys, is_moved=context.stream.name in reading.moved)
             if batch is not None and await context.refresh_if_behind():
                 raise RetryableError(
                     "what the lake told of the stream was behind the warehouse",
@@ -144,8 +140,8 @@ async def _read(
             return await read_window(context, Window(), kind, by_value=read_plan.by_value)
 
 
-def _postgres(context: StreamContext) -> PostgresSource:
-    if not isinstance(context.source, PostgresSource):
+def _log_source(context: StreamContext) -> LogSource:
+    if not isinstance(context.source, LogSource):
         raise FatalError(
             "its source has no change log", place=context.stream.place, remedy="declare another capture for it"
         )
@@ -178,12 +174,12 @@ def plan_read(
     return LogReadPlan("keys")
 
 
-async def _read_keys(context: StreamContext, keys: pl.DataFrame, *, is_far: bool) -> Batch | None:
+async def _read_keys(context: StreamContext, keys: pl.DataFrame, *, is_moved: bool) -> Batch | None:
     """Read the rows with these keys again, and remove the rows whose keys are gone.
 
-    Return None when nothing changed and the log was not left far behind.
+    Return None when nothing changed and the position need not be recorded.
     """
-    if not keys.height and not is_far:
+    if not keys.height and not is_moved:
         return None
     typed = await _type_keys(context, keys)
     if typed is None:
@@ -212,7 +208,7 @@ async def _type_keys(context: StreamContext, keys: pl.DataFrame) -> pl.DataFrame
     frames: list[pl.DataFrame] = []
     for block in keys.iter_slices(BLOCK_ROWS):
         target_columns = await context.find_target_columns()
-        typed, fits = await _postgres(context).type_keys(context.stream, target_columns, block.drop("is_deleted"))
+        typed, fits = await _log_source(context).type_keys(context.stream, target_columns, block.drop("is_deleted"))
         if not fits:
             return None
         frames.append(typed.with_columns(block["is_deleted"].alias(IS_DELETED)))

@@ -21,6 +21,7 @@ from millrace.drivers.psycopg_errors import database_errors, statement
 from millrace.drivers.session_settings import ENCODING, begin_reading
 from millrace.drivers.worker import Worker
 from millrace.sources.found import FoundTable
+from millrace.sources.log_source import LogSource
 from millrace.sources.position import SourceMoment
 from millrace.sources.postgres_tables import find_tables
 from millrace.sources.postgres_values import describe_table
@@ -43,7 +44,7 @@ BLIND = {
 """Why open transactions cannot be seen, by the answer of the server."""
 
 
-class PostgresSource(TableSource):
+class PostgresSource(TableSource, LogSource):
     """A Postgres database, by psycopg2 connections."""
 
     def __init__(
@@ -51,18 +52,14 @@ class PostgresSource(TableSource):
     ) -> None:
         super().__init__(PostgresDriver(snapshot), connect, chunk_bytes)
 
+    @override
     def within(self, snapshot: SharedSnapshot) -> PostgresSource:
-        """Return the same source, of which every read sees this snapshot."""
         return PostgresSource(self._connect, self._chunk_bytes, snapshot)
 
+    @override
     async def type_keys(
         self, stream: Stream, target_columns: Sequence[Column], keys: pl.DataFrame
     ) -> tuple[pl.DataFrame, bool]:
-        """Give keys that the change log told as text the types and column names of the stream.
-
-        Return also whether all of them have values that these types can hold.
-        """
-
         def convert() -> tuple[pl.DataFrame, bool]:
             with self._open_session(stream, target_columns) as session:
                 by_path = {column.column.path: column for column in session.columns}

@@ -19,11 +19,12 @@ from local.mysql import connect as connect_mysql
 from local.stack import WAREHOUSE_IAM_ROLE, Stack
 from millrace import Pipeline, Stream
 from millrace.base.naming import quote
+from millrace.blocks.databases import DATABASES
 from millrace.blocks.leases import choose_keeper, make_address
 from millrace.blocks.mysql import mysql_connector
 from millrace.blocks.sql import driver_of, opener, warehouse_connector
 from millrace.blocks.store import BucketStore
-from millrace.change_logs.postgres_log import PostgresLog
+from millrace.change_logs.log_reader import LogReader
 from millrace.declaration.consent import Consent
 from millrace.drivers.mongo_client import open_client
 from millrace.drivers.pipe import CHUNK_BYTES
@@ -95,7 +96,7 @@ class Engine:
         return await self._through(stream, lambda context: read(context, read_request))
 
     async def follow(self, *streams: Stream, read_request: ReadRequest = NOW) -> dict[str, LoadResult]:
-        """Bring streams of Postgres to the present by its change log, in one commit; the results by stream."""
+        """Bring streams of one connection to the present by its change log, in one commit; the results by stream."""
         pipeline = Pipeline(PIPELINE, streams=streams)
         batches = await self.read_log(pipeline, streams, read_request)
         return {result.stream: result for result in self.warehouse.load(pipeline, batches, self.store)}
@@ -103,18 +104,22 @@ class Engine:
     async def read_log(
         self, pipeline: Pipeline, streams: Sequence[Stream], read_request: ReadRequest = NOW
     ) -> list[Batch]:
-        """Read streams of Postgres by its change log into the lake."""
+        """Read streams of one connection by its change log into the lake."""
         with ExitStack() as stack:
             contexts = []
             for stream in streams:
                 token = stack.enter_context(self.warehouse.lease(pipeline, stream, self.holder))
                 source = stack.enter_context(self._source(stream))
                 contexts.append(StreamContext(source, self.landing(token), self.warehouse, pipeline, stream))
-            found = await read_changes(self._open_log, contexts, read_request)
+            kind, source = streams[0].reference.kind, contexts[0].source
+            make_log = DATABASES[kind].make_log
+            assert make_log is not None
+            found = await read_changes(
+                lambda ledger: make_log(source, LogReader(PIPELINE, ledger, "", f"source {kind.name}")),
+                contexts,
+                read_request,
+            )
         return [batch for batch in found if batch]
-
-    def _open_log(self, ledger: str) -> PostgresLog:
-        return PostgresLog(self.connect_source, f"millrace_{PIPELINE}_{ledger}", PUBLICATION, "source postgres")
 
     async def sweep(self, stream: Stream, *, deep: bool = False) -> LoadResult | None:
         """Compare the whole stream with its target and load what differs; None when both are empty."""

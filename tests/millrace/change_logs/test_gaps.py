@@ -160,7 +160,7 @@ async def test_a_stream_that_comes_later_is_loaded_beside_the_others(orders: Ord
 
 async def test_a_log_that_moved_far_is_given_up_although_nothing_changed(orders: Orders, monkeypatch: Any) -> None:
     await orders.follow()
-    monkeypatch.setattr("millrace.runs.changes.MOVED_BYTES", 1_000_000)
+    monkeypatch.setattr("millrace.change_logs.postgres_log.MOVED_BYTES", 1_000_000)
     confirmed = f"SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name IN ({SLOTS})"
     before = orders.engine.source(confirmed)
     orders.change("SELECT pg_logical_emit_message(true, 'fill', repeat('x', 2000000))")
