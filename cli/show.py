@@ -15,7 +15,8 @@ from rich.syntax import Syntax
 from rich.table import Table
 
 from millrace.base.escaping import escape_json, escape_unprintable
-from millrace.change_logs.reading import KeptLog, Retention
+from millrace.change_logs.reading import KeptLog
+from millrace.change_logs.retention import Retention
 from millrace.checks.check import CheckOutcome, Result
 from millrace.discovery.propose import ProposedStream
 from millrace.fixtures.compare import describe_rows

@@ -24,9 +24,10 @@ from millrace.flows.request import ReplicateRequest, run_name
 from millrace.flows.transform import TransformRequest, conclude, transform
 from millrace.flows.turn import cancel_waiting_runs
 from millrace.runs.choose import ReadRequest
+from millrace.tasks.alerts import alert_retained_logs
 from millrace.tasks.collect import dead_letters_of, forward_dead_letters
 from millrace.tasks.events import emit_landed
-from millrace.tasks.extract import Extracted
+from millrace.tasks.extract import Extracted, find_retained_logs
 from millrace.tasks.failures import describe_error, status_of
 from millrace.tasks.lease import give_back
 from millrace.tasks.load import load_batches, load_gathered
@@ -36,6 +37,7 @@ from millrace.tasks.report import (
     Status,
     StreamReport,
     add_note,
+    add_retained_log,
     make_empty_report,
     make_failed_report,
     make_paused_report,
@@ -74,9 +76,12 @@ async def replicate(request: ReplicateRequest = DEFAULT_REQUEST) -> RunReport:
     load = _load_together if pipeline.is_transformed else _load_each
     rows, failures = await load(request, pipeline, read)
     rows = [add_note(row, request.consent.note) for row in rows]
+    logs = find_retained_logs(read)
+    rows = [add_retained_log(row, pipeline, logs.get(row.stream)) for row in rows]
     rows += [make_paused_report(pipeline, stream, reason) for stream, reason in left_out.items()]
     report = RunReport(request.pipeline, tuple(rows))
     await publish_report(pipeline.name, rows)
+    await alert_retained_logs(pipeline.name, pipeline.cli_name, list(dict.fromkeys(logs.values())))
     # A stream that another run holds waits for the next run, if that will read the same.
     skipped = [failure for failure in failures if request.is_regular and status_of(failure) == "busy"]
     for failure in skipped:

@@ -11,8 +11,10 @@ from prefect.logging import get_logger
 from prefect.runtime import flow_run
 
 from millrace.blocks.alerts import load_channels, send
+from millrace.change_logs.retention import RetainedLog
+from millrace.tasks.alert_memory import choose_occasions
 from millrace.tasks.events import emit_breached
-from millrace.tasks.messages import AlertMessage, Breach, breach_message
+from millrace.tasks.messages import AlertMessage, Breach, breach_message, retained_log_message
 
 
 async def send_alert(message: AlertMessage, logger: logging.Logger | logging.LoggerAdapter[logging.Logger]) -> bool:
@@ -42,3 +44,17 @@ async def alert_breach(pipeline: str, objective: timedelta, breaches: Sequence[B
     }
     emit_breached(pipeline, objective, ages)
     await send_alert(breach_message(pipeline, objective, breaches, flow_run.id), get_logger("millrace.alerts"))
+
+
+async def alert_retained_logs(pipeline: str, cli_name: str, logs: Sequence[RetainedLog]) -> None:
+    """Send an alert for each source that keeps much of its change log, and one when that is over.
+
+    As long as it lasts the alert comes again, with growing pauses.
+    """
+    by_fault = {f"log of {log.place}": log for log in logs}
+    if not by_fault:
+        return
+    occasions = await choose_occasions(pipeline, {fault: log.retention.is_high for fault, log in by_fault.items()})
+    for fault, occasion in occasions.items():
+        message = retained_log_message(pipeline, cli_name, by_fault[fault], occasion, flow_run.id)
+        await send_alert(message, get_logger("millrace.alerts"))

@@ -37,10 +37,11 @@ async def read_change_log(pipeline: str, streams: Sequence[str], read_request: R
             StreamContext(source, replace(landing, token=lease.token), warehouse, declared, stream)
             for stream, lease in zip(chosen, leases, strict=True)
         ]
-        batches = await read_changes(
-            lambda ledger: open_log(declared, reference, source, ledger), contexts, read_request
-        )
-        for lease, batch in zip(leases, batches, strict=True):
+        done = await read_changes(lambda ledger: open_log(declared, reference, source, ledger), contexts, read_request)
+        for lease, batch in zip(leases, done.batches, strict=True):
             if batch is not None:
                 lease.hand_on()
-    return [make_extracted(stream.name, batch, begun) for stream, batch in zip(chosen, batches, strict=True)]
+    return [
+        replace(make_extracted(stream.name, batch, begun), retained=done.retained)
+        for stream, batch in zip(chosen, done.batches, strict=True)
+    ]

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from prefect import Task, task
 
+from millrace.change_logs.retention import RetainedLog
 from millrace.declaration.find import find_pipeline
 from millrace.declaration.source_kinds import SOURCE_KINDS, SourceKind
 from millrace.lake.batch import Batch
@@ -43,6 +44,8 @@ class Extracted:
     seconds: float
     loads_at: datetime | None = None
     """When the batches of the stream that wait in the lake are to be loaded; None: none waits."""
+    retained: RetainedLog | None = None
+    """What the source keeps of its change log for this stream and others; None: it was not read by a change log."""
 
 
 ExtractStream = Task[[str, str, ReadRequest], Coroutine[Any, Any, Extracted]]
@@ -99,6 +102,15 @@ def make_extracted(stream: str, batch: Batch | None, begun: float) -> Extracted:
     if batch is None:
         return Extracted(stream, None, "", 0, 0, seconds)
     return Extracted(stream, batch.manifest_key, batch.kind, batch.counts.read, batch.counts.rejected, seconds)
+
+
+def find_retained_logs(read: Mapping[str, Extracted | Exception]) -> dict[str, RetainedLog]:
+    """Return what sources keep of their change logs, by stream."""
+    return {
+        name: outcome.retained
+        for name, outcome in read.items()
+        if isinstance(outcome, Extracted) and outcome.retained is not None
+    }
 
 
 def _report_progress(stream: str) -> ReportRows:

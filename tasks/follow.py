@@ -11,13 +11,16 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from prefect import get_run_logger, task
 
 from millrace import Pipeline
 from millrace.base.errors import RetryableError, Superseded
+from millrace.change_logs.retention import RetainedLog
 from millrace.declaration.find import find_pipeline
 from millrace.runs.choose import ReadRequest
+from millrace.tasks.alerts import alert_retained_logs
 from millrace.tasks.change_log import read_change_log
 from millrace.tasks.extract import EXTRACT_STREAM, Extracted
 from millrace.tasks.failures import describe_error
@@ -29,6 +32,8 @@ from millrace.warehouse.ledger.load_result import LoadResult
 LONGEST_PAUSE_SECONDS = 300.0
 SUMMARY_SECONDS = 60.0
 """How often the log tells that nothing changed."""
+WATCH_SECONDS = 300.0
+"""How often people may be told that a source keeps much of its change log: each time costs a request to Prefect."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,15 @@ class Followed:
         return max((greatest for *_, greatest in self.ages), default=None)
 
 
+class Cycle(NamedTuple):
+    """What a cycle did."""
+
+    results: Sequence[LoadResult]
+    """What was loaded."""
+    logs: Sequence[RetainedLog]
+    """What sources keep of their change logs."""
+
+
 @task(name="follow", task_run_name="follow {pipeline}", **TASK_OPTIONS | {"retries": 0})
 async def follow_changes(pipeline: str, streams: Sequence[str], pace: FollowPace) -> Followed:
     """Run cycles until the time is over, or SIGTERM or Ctrl-C ends the run after the cycle that has begun.
@@ -81,12 +95,12 @@ async def follow_changes(pipeline: str, streams: Sequence[str], pace: FollowPace
     """
     declared, followed = find_pipeline(pipeline), Followed()
     logger, begun = get_run_logger(), time.monotonic()
-    succeeded_at, pause_seconds, told_at = begun, pace.every_seconds, begun
+    succeeded_at, pause_seconds, told_at, watched_at = begun, pace.every_seconds, begun, begun - WATCH_SECONDS
     with stop_on_signals() as stop:
         while not stop.is_set() and (pace.seconds is None or time.monotonic() - begun < pace.seconds):
             cycle_began = time.monotonic()
             try:
-                results = await _run_cycle(pipeline, declared, streams)
+                cycle = await _run_cycle(pipeline, declared, streams)
             except (RetryableError, Superseded) as error:
                 followed.failures += 1
                 if time.monotonic() - succeeded_at > pace.patience_seconds:
@@ -94,11 +108,14 @@ async def follow_changes(pipeline: str, streams: Sequence[str], pace: FollowPace
                 pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
                 logger.warning("Tried again in %.0f s: %s", pause_seconds, describe_error(error))
             else:
-                followed.add(results)
+                followed.add(cycle.results)
                 succeeded_at, pause_seconds = time.monotonic(), pace.every_seconds
-                if results or succeeded_at - told_at > SUMMARY_SECONDS:
+                if cycle.results or succeeded_at - told_at > SUMMARY_SECONDS:
                     told_at = succeeded_at
-                    logger.info("%s", describe_cycle(results, succeeded_at - cycle_began))
+                    logger.info("%s", describe_cycle(cycle.results, succeeded_at - cycle_began))
+                if succeeded_at - watched_at > WATCH_SECONDS:
+                    watched_at = succeeded_at
+                    await alert_retained_logs(declared.name, declared.cli_name, list(dict.fromkeys(cycle.logs)))
             await _wait(stop, cycle_began + pause_seconds)
     return followed
 
@@ -120,7 +137,7 @@ def _ages_of(result: LoadResult) -> Iterator[tuple[int, float, float, float]]:
         yield found.stamped, found.p50_seconds, found.p95_seconds, found.max_seconds
 
 
-async def _run_cycle(name: str, pipeline: Pipeline, streams: Sequence[str]) -> list[LoadResult]:
+async def _run_cycle(name: str, pipeline: Pipeline, streams: Sequence[str]) -> Cycle:
     """Read all streams, and load them in one commit. Raises the first error, before anything is loaded."""
     groups: dict[str, list[str]] = {}
     for stream in streams:
@@ -131,14 +148,10 @@ async def _run_cycle(name: str, pipeline: Pipeline, streams: Sequence[str]) -> l
     if failures := [outcome for outcome in read if isinstance(outcome, BaseException)]:
         # What a person must do comes before what passes by itself.
         raise min(failures, key=lambda error: isinstance(error, RetryableError | Superseded))
-    manifests = [
-        extracted.manifest
-        for outcome in read
-        if not isinstance(outcome, BaseException)
-        for extracted in outcome
-        if extracted.manifest is not None
-    ]
-    return await load_batches.fn(name, manifests) if manifests else []
+    extracted = [one for outcome in read if not isinstance(outcome, BaseException) for one in outcome]
+    manifests = [outcome.manifest for outcome in extracted if outcome.manifest is not None]
+    results = await load_batches.fn(name, manifests) if manifests else []
+    return Cycle(results, [outcome.retained for outcome in extracted if outcome.retained is not None])
 
 
 async def _read_group(name: str, pipeline: Pipeline, streams: Sequence[str]) -> list[Extracted]:

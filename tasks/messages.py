@@ -16,6 +16,8 @@ from prefect.utilities.urls import url_for
 from millrace.base.errors import MillraceError, TooManyRejects
 from millrace.base.escaping import escape_unprintable
 from millrace.base.redact import redact
+from millrace.change_logs.retention import RetainedLog, describe_retained_log
+from millrace.tasks.alert_memory import Occasion
 from millrace.tasks.failures import describe_error, distinct_errors
 from millrace.tasks.report import RunReport
 
@@ -93,6 +95,26 @@ def breach_message(
         "Remedy: see in the run which step took long, and whether runs before it were late or failed.",
     ]
     return _message(f"{pipeline}: fresh data is late", lines)
+
+
+def retained_log_message(
+    pipeline: str, cli_name: str, retained: RetainedLog, occasion: Occasion, flow_run_id: str | None
+) -> AlertMessage:
+    """Return the message about a source that keeps much of its change log, or does not any more."""
+    said = describe_retained_log(retained, cli_name)
+    if occasion == "recovered":
+        lines = [f"The change log that {retained.place} keeps for {pipeline} is small again.", said]
+        return _message(f"{pipeline}: the change log is read again", lines)
+    lines = [
+        f"The source of {pipeline} keeps much of its change log, because it was not read for long.",
+        said,
+        f"Link:     {run_link(flow_run_id)}",
+        "",
+        "Remedy: see that the runs of the pipeline succeed, and resume its paused streams; if the log cannot be kept, "
+        f"give it up by `millrace logs {cli_name} --drop SLOT`: the next run compares whole tables instead.",
+    ]
+    still = "still " if occasion == "again" else ""
+    return _message(f"{pipeline}: a source {still}keeps much of its change log", lines)
 
 
 def pipeline_of(flow_run: FlowRun) -> str:

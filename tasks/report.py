@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from millrace import Pipeline
 from millrace.base.escaping import escape_unprintable
+from millrace.change_logs.retention import RetainedLog, describe_retained_log
 from millrace.tasks.failures import Failure, describe_error, distinct_errors, status_of
 from millrace.tasks.plan import StreamPlan
 from millrace.tasks.policy import TASK_OPTIONS, artifact_key
@@ -56,6 +57,12 @@ class StreamReport:
     """How old 95 percent of the other changed rows were at most when they became visible."""
     age_max_seconds: float | None = None
     """How old the oldest of the other changed rows was when it became visible."""
+    retained_log_bytes: int | None = None
+    """How much of its change log the source keeps for the streams of the pipeline that it serves; None: it does not
+    tell, or the stream is read in another way."""
+    used_log_share: float | None = None
+    """The share of what the source may keep of its log that lies behind the last read, from 0 to 1; None: no limit is
+    known."""
     changes: tuple[str, ...] = ()
     """The schema changes that were made."""
     note: str = ""
@@ -119,6 +126,17 @@ def make_failed_report(pipeline: Pipeline, stream: str, error: Exception) -> Str
 def make_paused_report(pipeline: Pipeline, stream: str, note: str) -> StreamReport:
     """Return the report of a stream that the run left out; it is no failure."""
     return add_note(make_empty_report(pipeline, stream, "paused"), note)
+
+
+def add_retained_log(row: StreamReport, pipeline: Pipeline, retained: RetainedLog | None) -> StreamReport:
+    """Return the report with what the source keeps of its change log, and a note if that is much."""
+    if retained is None:
+        return row
+    found, share = retained.retention, retained.retention.used_share
+    row = replace(
+        row, retained_log_bytes=found.retained_bytes, used_log_share=None if share is None else round(share, 3)
+    )
+    return add_note(row, describe_retained_log(retained, pipeline.cli_name)) if found.is_high else row
 
 
 def add_note(row: StreamReport, note: str) -> StreamReport:

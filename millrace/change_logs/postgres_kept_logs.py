@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import closing
 
 from millrace.base.errors import ConfigurationError
-from millrace.change_logs.reading import KeptLog, Retention
+from millrace.change_logs.reading import KeptLog
+from millrace.change_logs.retention import Retention
 from millrace.drivers.psycopg_errors import database_errors, statement
 from millrace.sources.table_driver import Connect
 

@@ -38,10 +38,10 @@ from millrace.change_logs.reading import (
     KeptLog,
     LogEntry,
     LogReading,
-    Retention,
     SourceLog,
     find_commit_times,
 )
+from millrace.change_logs.retention import Retention
 from millrace.change_logs.visibility import VisibleTransactions
 from millrace.declaration.stream import Stream
 from millrace.drivers.pipe import CHUNK_BYTES

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import polars as pl
 
+from millrace.change_logs.retention import Retention
 from millrace.declaration.stream import Stream
 from millrace.lake.batch import CommitTimes
 
@@ -48,18 +49,6 @@ class ChangedTable:
     are."""
     is_new: bool
     """Whether the ledger has no entry of the stream."""
-
-
-@dataclass(frozen=True)
-class Retention:
-    """How much of its log a server keeps, as far as this kind of server tells it."""
-
-    retained_bytes: int | None = None
-    """How much log the server keeps because of a reader; None: it keeps the log whether somebody reads it or not."""
-    remaining_bytes: int | None = None
-    """How much more may be written before the log from the position on is lost; None: no limit by size is known."""
-    remaining_seconds: float | None = None
-    """How much time is left before the log from the position on is lost; None: no limit by time is known."""
 
 
 @dataclass(frozen=True)

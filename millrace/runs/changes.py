@@ -17,6 +17,7 @@ import polars as pl
 from millrace.base.errors import ConfigurationError, FatalError, RetryableError
 from millrace.base.naming import column_name
 from millrace.change_logs.reading import ChangedTable, LogEntry, LogReading, SourceLog
+from millrace.change_logs.retention import RetainedLog
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.schedule import is_due
 from millrace.declaration.stream import Stream
@@ -45,6 +46,16 @@ LogReadKind = Literal["keys", "sweep", "window", "snapshot", "reload"]
 
 
 @dataclass(frozen=True)
+class ReadOfLog:
+    """What a read of a change log gave."""
+
+    batches: Sequence[Batch | None]
+    """The batch of each stream; None: nothing changed."""
+    retained: RetainedLog | None = None
+    """What the source keeps of its log; None: the log was not read."""
+
+
+@dataclass(frozen=True)
 class LogReadPlan:
     """How one stream is brought to the state of the snapshot."""
 
@@ -56,21 +67,23 @@ class LogReadPlan:
 
 async def read_changes(
     open_log: Callable[[str], SourceLog], contexts: Sequence[StreamContext], read_request: ReadRequest
-) -> list[Batch | None]:
-    """Bring streams of one change log to the state of one snapshot. Return their batches; None: nothing changed.
+) -> ReadOfLog:
+    """Bring streams of one change log to the state of one snapshot.
 
     ``open_log`` returns the log that is kept for the warehouse with the ledger of this name.
     """
     refuse_window(contexts, read_request)
     contexts = [replace(context, consent=read_request.consent) for context in contexts]
     if read_request.mode == "replay":
-        return [await replay_rejects(context) for context in contexts]
+        return ReadOfLog([await replay_rejects(context) for context in contexts])
     states = await _find_states(contexts)
     log = open_log(next(iter(states.values())).ledger)
     entries = {name: state.log for name, state in states.items() if state.log is not None}
     with Worker("change-log") as worker:
         async with worker.within(log.read([context.stream for context in contexts], entries)) as reading:
-            return [await _read(context, reading, entries, read_request) for context in contexts]
+            batches = [await _read(context, reading, entries, read_request) for context in contexts]
+            not_read = tuple(name for name in entries if name not in reading.tables)
+            return ReadOfLog(batches, RetainedLog(log.place, reading.retention, not_read))
 
 
 def streams_of_log(pipeline: Pipeline, stream: Stream) -> list[Stream]:

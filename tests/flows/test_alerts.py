@@ -21,10 +21,11 @@ from local.prefect_server import PrefectServer
 from local.stack import Stack
 from millrace.base.errors import MillraceError, TooManyRejects, Unreachable
 from millrace.blocks.sns import SnsNotification
+from millrace.change_logs.retention import RetainedLog, Retention
 from millrace.flows.alerts import alert_failure
 from millrace.flows.replicate import replicate
 from millrace.flows.request import ReplicateRequest
-from millrace.tasks.alerts import alert_breach
+from millrace.tasks.alerts import alert_breach, alert_retained_logs
 from millrace.tasks.messages import RETRY_REMEDY, Breach, cancellation_message, failure_message
 from tests.flows.inbox import Inbox, Mail
 from tests.saved_blocks import save_blocks
@@ -234,3 +235,17 @@ async def test_a_breach_of_freshness_is_one_message(inbox: Inbox) -> None:
             "Remedy: see in the run which step took long, and whether runs before it were late or failed.\n",
         )
     ]
+
+
+async def test_a_log_that_a_source_keeps_for_long_is_told_once_and_when_it_is_over(inbox: Inbox) -> None:
+    high = RetainedLog("source postgres", Retention(3 * 1024**3, 1024**3), ("items",))
+    low = RetainedLog("source postgres", Retention(1024**2, 4 * 1024**3))
+    for kept in (low, high, high, low, low):
+        await alert_retained_logs("shop_of_alerts", "shop.py", [kept])
+    told = inbox.read()
+    assert [mail.subject for mail in told] == [
+        "[millrace] shop_of_alerts: a source keeps much of its change log",
+        "[millrace] shop_of_alerts: the change log is read again",
+    ]
+    assert "kept for streams that were not read, too: items" in told[0].body
+    assert "millrace logs shop.py --drop SLOT" in told[0].body

@@ -10,6 +10,7 @@ from millrace.base.errors import ConfigurationError
 from millrace.flows.replicate import replicate
 from millrace.flows.request import ReplicateRequest
 from millrace.tasks.kept_logs import drop_log, list_logs
+from millrace.tasks.stream_life import pause
 from tests.flows.conftest import Places, publish_followed
 
 
@@ -43,6 +44,22 @@ async def test_streams_of_a_change_log_are_loaded_together(
     assert places.warehouse("SELECT count(DISTINCT applied_at) FROM millrace.batches WHERE kind = 'log'") == [(1,)]
     report = await replicate(request_of_followed)
     assert [row.status for row in report.streams[:2]] == ["nothing new", "nothing new"]
+
+
+async def test_a_report_tells_what_the_source_keeps_and_for_whom(
+    places: Places, request_of_followed: ReplicateRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("millrace.change_logs.retention.HIGH_BYTES", 1024 * 1024)
+    places.source(publish_followed())
+    report = await replicate(request_of_followed)
+    assert [row.used_log_share for row in report.streams] == [None, None, None]
+    await pause(request_of_followed.pipeline, "items")
+    places.source("CREATE TABLE noise AS SELECT repeat('x', 100) FROM generate_series(1, 20000)")
+    report = await replicate(request_of_followed)
+    orders = next(row for row in report.streams if row.stream == "orders")
+    assert (orders.retained_log_bytes or 0) > 1024 * 1024
+    assert "it is kept for streams that were not read, too: items" in orders.note
+    assert [row.retained_log_bytes for row in report.streams if row.stream != "orders"] == [None, None]
 
 
 async def test_kept_logs_are_listed_and_given_up_by_name(places: Places, request_of_followed: ReplicateRequest) -> None:

@@ -119,7 +119,8 @@ class Engine:
                 contexts,
                 read_request,
             )
-        return [batch for batch in found if batch]
+        self.retained = found.retained
+        return [batch for batch in found.batches if batch]
 
     async def sweep(self, stream: Stream, *, deep: bool = False) -> LoadResult | None:
         """Compare the whole stream with its target and load what differs; None when both are empty."""
