@@ -18,9 +18,7 @@ GIB = 1024**3
         pytest.param(Retention(0, 0), 1.0, True, id="a limit of nothing"),
         pytest.param(Retention(HIGH_BYTES - 1), None, False, id="no limit"),
         pytest.param(Retention(HIGH_BYTES), None, True, id="no limit, and much"),
-        pytest.param(
-            Retention(remaining_seconds=7200, kept_seconds=10_800), 1 / 3, False, id="two of three hours"
-        ),
+        pytest.param(Retention(remaining_seconds=7200, kept_seconds=10_800), 1 / 3, False, id="two of three hours"),
         pytest.param(Retention(remaining_seconds=3600, kept_seconds=10_800), 2 / 3, True, id="one of three hours"),
         pytest.param(Retention(remaining_seconds=-5, kept_seconds=10_800), 1.0, True, id="lost"),
         pytest.param(Retention(GIB, 9 * GIB, 60, 600), 0.9, True, id="what ends first counts"),
