@@ -93,7 +93,7 @@ class TransferWriters:
                         connection.rollback()
                         continue
                     connection.commit()
-                except psycopg2.errors.DeadlockDetected:
+                except (psycopg2.errors.DeadlockDetected, psycopg2.errors.SerializationFailure):
                     connection.rollback()
                     continue
                 with self._lock:

@@ -1,5 +1,5 @@
 """``make torture HISTORIES=1000 SEED=1``: many random histories against the engine, of replicated rows or, with
-``KIND=versions``, of what models keep of them.
+``KIND=versions``, of what models keep of them, or with ``KIND=log``, of change logs.
 
 The last line says how many histories and steps there were, and what was lost. The exit code is 1 if anything was.
 """
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from tests.log_histories.log_driver import play_logs
 from tests.torture.driver import Outcome
 from tests.torture.processes import Player, outcomes, play_rows
 from tests.versions.places import play_versions
@@ -28,7 +29,7 @@ class Kind:
     fewest_steps: int
 
 
-KINDS = {"rows": Kind(play_rows, 30), "versions": Kind(play_versions, 6)}
+KINDS = {"rows": Kind(play_rows, 30), "versions": Kind(play_versions, 6), "log": Kind(play_logs, 30)}
 LINE_SECONDS = 60
 """Between two lines of progress where there is no terminal."""
 
@@ -42,6 +43,7 @@ class Tally:
     started: float = field(default_factory=time.monotonic)
     histories: int = 0
     steps: int = 0
+    commits: int = 0
     lost: int = 0
     doubled: int = 0
     wrong: int = 0
@@ -51,14 +53,16 @@ class Tally:
         assert outcome.problem or outcome.steps >= self.fewest_steps, "a history is too short"
         self.histories += 1
         self.steps += outcome.steps
+        self.commits += outcome.commits
         self.lost += outcome.lost
         self.doubled += outcome.doubled
         self.wrong += bool(outcome.problem)
 
     def __str__(self) -> str:
         minutes = (time.monotonic() - self.started) / 60
+        commits = f"{self.commits:,} commits, " if self.commits else ""
         return (
-            f"{self.histories:,} histories, {self.steps:,} steps, seed {self.seed}: {self.lost} rows lost, "
+            f"{self.histories:,} histories, {self.steps:,} steps, {commits}seed {self.seed}: {self.lost} rows lost, "
             f"{self.doubled} rows doubled, {self.wrong} histories wrong, {minutes:.1f} min"
         )
 

@@ -35,6 +35,7 @@ class Outcome:
     problem: str = ""
     lost: int = 0
     doubled: int = 0
+    commits: int = 0
     script: list[str] = field(default_factory=list)
 
     def told(self, seed: int) -> str:
