@@ -18,15 +18,16 @@ KEYS_OF_ACCOUNT = 4
 """Between so many keys an account moves."""
 WHOLE_TABLE = 1_000
 """Accounts of a table that transactions delete, and insert again, as a whole."""
-NOTE_CHARACTERS = 3_000
-"""Long enough that Postgres keeps it apart from its row, and out of the log where it did not change."""
+NOTE = "(SELECT string_agg(md5(number::text || n), '') FROM generate_series(1, 80) AS n)"
+"""Long enough, also compressed, that Postgres keeps it apart from its row, and out of the log where it did not change.
+"""
 
 
 def create_tables(accounts: int) -> str:
     """Return the SQL that creates both tables with their accounts."""
     return "".join(
         f"CREATE TABLE {name} (id int PRIMARY KEY, amount int NOT NULL, note text);"
-        f"INSERT INTO {name} SELECT number, {OPENING_AMOUNT}, repeat('x', {NOTE_CHARACTERS}) "
+        f"INSERT INTO {name} SELECT number, {OPENING_AMOUNT}, {NOTE} "
         f"FROM generate_series(1, {accounts}) AS number;"
         for name in TABLES
     )

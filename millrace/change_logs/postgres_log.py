@@ -30,6 +30,7 @@ from millrace.change_logs.postgres_slot import (
     describe_open_transactions,
     drop_slot,
     ensure_slot,
+    find_slot,
     wait_until,
 )
 from millrace.change_logs.postgres_tables import PublishedTable, find_published
@@ -58,7 +59,8 @@ MOVED_BYTES = 64 * 1024 * 1024
 LONGEST_PUBLICATION = 54
 """The most characters of a publication's name: the name of its slot is nine longer, and Postgres takes 63."""
 WRITTEN = "SELECT pg_current_wal_insert_lsn()::text"
-_NO_PUBLICATION = "42704"
+_UNDEFINED = "42704"
+"""Of a slot, or of a publication at the time of a change."""
 _SKIPPED = "skipped loading publication"
 
 
@@ -84,9 +86,9 @@ class PostgresLog(SourceLog):
             slot, is_new = ensure_slot(control, self._slot, self.place)
             written = _fetch(control, WRITTEN)
             usable = {} if is_new else _usable_entries(entries, origin, slot.confirmed, written)
+            self._await_reader(control)
             if usable:
-                oldest = min((entry.position for entry in usable.values()), key=parse_lsn)
-                advance(control, self._slot, slot, oldest)
+                advance(control, self._slot, slot, _find_oldest(usable))
             # Also after the slot was created: a transaction that waits for its standby may lie before its beginning.
             if _is_any_form_new(streams, before, usable):
                 self._await_open_transactions(control)
@@ -176,9 +178,11 @@ class PostgresLog(SourceLog):
         known: _Known,
     ) -> LogReading:
         end = self._find_end(control)
-        self._await_reader(control)
         changed = ChangedKeys(known.key_columns, visible)
-        self._peek(control, end, KeyDecoder(known.key_columns, visible.shows(pl.col("xid"))), changed)
+        is_told_whole = self._peek(end, KeyDecoder(known.key_columns, visible.shows(pl.col("xid"))), changed)
+        self._refuse_moved_slot(control, known)
+        if not is_told_whole:
+            self._begin_again(control)
         position = changed.find_position(parse_lsn(slot.confirmed), parse_lsn(end))
         return LogReading(
             origin,
@@ -216,19 +220,37 @@ class PostgresLog(SourceLog):
 
     def _await_reader(self, control: Any) -> None:
         """Wait until nobody reads the slot: the server notices late that the connection of a reader is gone."""
-        active = f"SELECT active_pid FROM pg_catalog.pg_replication_slots WHERE slot_name = {literal(self._slot)}"
-        if not wait_until(lambda: _fetch(control, active) is None, BUSY_SECONDS):
+        of_slot = f"slot_name = {literal(self._slot)}"
+        readers = f"SELECT count(active_pid) FROM pg_catalog.pg_replication_slots WHERE {of_slot}"
+        if not wait_until(lambda: _fetch(control, readers) == 0, BUSY_SECONDS):
             raise RetryableError(
                 f"another session reads replication slot {self._slot}",
                 place=self.place,
                 remedy="run again when it has ended; a slot has one reader",
             )
 
-    def _peek(self, control: Any, end: str, decoder: KeyDecoder, changed: ChangedKeys) -> None:
+    def _refuse_moved_slot(self, control: Any, known: _Known) -> None:
+        """Raise RetryableError when the slot may not have told all changes, because another run replaced or moved it.
+
+        It was looked at before it was read. A slot never goes back, so one that is not beyond the ledger now was not
+        when it was read.
+        """
+        slot = find_slot(control, self._slot)
+        is_beyond = (
+            slot is not None and known.usable and parse_lsn(slot.confirmed) > parse_lsn(_find_oldest(known.usable))
+        )
+        if slot is None or is_beyond:
+            raise RetryableError(
+                f"replication slot {self._slot} was moved, dropped or created again while it was read",
+                place=self.place,
+                remedy="run again; see that nobody but Millrace uses this slot if it stays",
+            )
+
+    def _peek(self, end: str, decoder: KeyDecoder, changed: ChangedKeys) -> bool:
         """Read the log up to a position, and leave it in the slot.
 
-        Raises RetryableError when the publication did not exist when a change was made: the server does not tell that
-        change, and cannot read on from it. The slot is dropped then, so that the next run compares whole tables.
+        Return False when the publication did not exist when a change was made: the server does not tell that change,
+        and cannot read on from it.
         """
         options = f"'proto_version', '1', 'publication_names', {literal(quote(self._publication))}"
         query = (
@@ -241,19 +263,21 @@ class PostgresLog(SourceLog):
                 with closing(PostgresDriver().stream_csv(connection, query, CHUNK_BYTES)) as blocks:
                     for block in blocks:
                         changed.add(decoder.decode(_parse(block)))
-                is_told_whole = not any(_SKIPPED in notice for notice in connection.notices)
             except psycopg2.Error as error:
-                if error.pgcode != _NO_PUBLICATION:
-                    raise
-                is_told_whole = False
-        if not is_told_whole:
-            self._await_reader(control)
-            drop_slot(control, self._slot)
-            raise RetryableError(
-                f"publication {self._publication} did not exist when a change was made, so the log lacks it",
-                place=self.place,
-                remedy="run again: the log begins now, and the tables are compared as a whole",
-            )
+                if error.pgcode == _UNDEFINED:
+                    return False
+                raise
+            return not any(_SKIPPED in notice for notice in connection.notices)
+
+    def _begin_again(self, control: Any) -> None:
+        """Drop the slot, so that the next run compares whole tables. Raises RetryableError, which says so."""
+        self._await_reader(control)
+        drop_slot(control, self._slot)
+        raise RetryableError(
+            f"publication {self._publication} did not exist when a change was made, so the log lacks it",
+            place=self.place,
+            remedy="run again: the log begins now, and the tables are compared as a whole",
+        )
 
 
 @dataclass(frozen=True)
@@ -276,7 +300,7 @@ class _Known:
         return {table.relation: stream.keys for stream, table in zip(self.streams, self.tables, strict=True)}
 
     def describe(self, name: str, changed: ChangedKeys) -> ChangedTable:
-        table = self.tables[self.names.index(name)]
+        table = self.tables[self._slots.index(name)]
         entry = self.usable.get(name)
         after = parse_lsn(entry.position) if entry else 0
         gap = self._find_gap(name, table) or changed.find_gap(table.relation, after)
@@ -311,6 +335,10 @@ def _usable_entries(entries: Mapping[str, LogEntry], origin: str, confirmed: str
         for name, entry in entries.items()
         if entry.origin == origin and first <= parse_lsn(entry.position) <= last
     }
+
+
+def _find_oldest(entries: Mapping[str, LogEntry]) -> str:
+    return min((entry.position for entry in entries.values()), key=parse_lsn)
 
 
 def _is_any_form_new(

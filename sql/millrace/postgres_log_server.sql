@@ -11,5 +11,15 @@ SELECT
         WHERE rolname = current_user
     ) AS may_replicate,
     EXISTS (SELECT 1 FROM pg_catalog.pg_publication WHERE pubname = %(publication)s) AS has_publication,
-    pg_catalog.format('%%s/%%s/%%s', system.system_identifier, checkpoint.timeline_id, current_database()) AS log
-FROM pg_catalog.pg_control_system() AS system, pg_catalog.pg_control_checkpoint() AS checkpoint
+    pg_catalog.format('%%s/%%s/%%s', system.system_identifier, timeline.id, current_database()) AS log
+FROM
+    pg_catalog.pg_control_system() AS system,
+    -- The first eight characters of the file that is written now are its timeline. The control file names a new one only
+    -- at the first checkpoint after a promotion. A replica writes no file.
+    LATERAL (
+        SELECT
+            CASE
+                WHEN NOT pg_is_in_recovery()
+                    THEN ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint
+            END AS id
+    ) AS timeline

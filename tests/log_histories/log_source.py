@@ -1,4 +1,4 @@
-"""Two tables whose amounts have one sum for ever, their writers, and every state that they ever had together."""
+"""Two tables between which amounts are transferred, their writers, and every state that they ever had together."""
 
 from __future__ import annotations
 
@@ -21,6 +21,12 @@ LOCK_MILLISECONDS = 60
 """A statement that waits longer for a lock fails, and its transaction ends: writers are steps of one thread."""
 NOTE = "(SELECT string_agg(md5(n::text || '{}'), '') FROM generate_series(1, 80) AS n)"
 """Random enough that Postgres keeps it apart from its row, and out of the log where it did not change."""
+
+REFUSED = (
+    psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected, psycopg2.errors.SerializationFailure,
+    psycopg2.errors.UniqueViolation,
+)  # fmt: skip
+"""What a transaction of one writer meets because of another one."""
 
 Rows = Mapping[int, dict[str, Any]]
 """Values by column, by key."""
@@ -88,13 +94,13 @@ class LogSource:
     def run(self, *statements: str) -> bool:
         """Run statements in one transaction on a session of their own, and record the state after it.
 
-        Return whether it was committed: not if it waits for a lock.
+        Return whether it was committed: not if another transaction is in its way.
         """
         try:
             with closing(self._connect()) as connection, connection, connection.cursor() as cursor:
                 for statement in statements:
                     cursor.execute(statement)
-        except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected):
+        except REFUSED:
             return False
         self.watch()
         return True
@@ -112,8 +118,8 @@ class LogSource:
             try:
                 with writer.connection.cursor() as cursor:
                     cursor.execute(statement)
-            except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected):
-                return "locked, " + self._end(writer, commit=False)
+            except REFUSED:
+                return "refused, " + self._end(writer, commit=False)
             if "TRUNCATE" in statement or "ACCESS EXCLUSIVE" in statement:
                 # No run could read the table as long as the transaction is open.
                 return self.write_out(writer)
@@ -125,8 +131,8 @@ class LogSource:
             with writer.connection.cursor() as cursor:
                 for statement in writer.statements or ():
                     cursor.execute(statement)
-        except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected):
-            return "locked, " + self._end(writer, commit=False)
+        except REFUSED:
+            return "refused, " + self._end(writer, commit=False)
         return self._end(writer, commit=True)
 
     def write_all_out(self) -> None:

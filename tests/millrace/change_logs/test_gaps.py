@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
+import psycopg2
 import pytest
+from psycopg2.extras import LogicalReplicationConnection
 
 from local.stack import Stack
 from millrace import ChangeLog, Stream
 from millrace.base.errors import MillraceError, RetryableError
+from millrace.change_logs.postgres_log import PostgresLog
 from tests.millrace.change_logs.conftest import Orders
 from tests.support.engine import PUBLICATION, Engine, counts
 
@@ -126,6 +132,44 @@ async def test_a_log_that_does_not_go_on_where_the_ledger_is(orders: Orders, los
     assert len(orders.engine.source(SLOTS)) == 1
     orders.change("DELETE FROM orders WHERE id = 2")
     assert counts(await orders.follow()) == {"read": 1, "deleted": 1}
+
+
+@pytest.mark.parametrize("lose", [advance_slot, create_slot_again, drop_slot])
+async def test_a_slot_that_is_lost_while_it_is_read(
+    orders: Orders, monkeypatch: pytest.MonkeyPatch, lose: Callable[[Orders], Awaitable[None]]
+) -> None:
+    """By another run, or a person, between the look at the slot and the read of the log."""
+    await orders.follow()
+    orders.change("DELETE FROM orders WHERE id = 1")
+    find_end = PostgresLog._find_end
+
+    def find_end_late(log: PostgresLog, control: Any) -> str:
+        # The log is read in a thread of its own, without a loop.
+        asyncio.run(lose(orders))
+        return find_end(log, control)
+
+    with monkeypatch.context() as patched, pytest.raises(RetryableError, match="created again while it was read"):
+        patched.setattr(PostgresLog, "_find_end", find_end_late)
+        await orders.follow()
+    assert (await orders.follow()).kind == "sweep"
+    orders.assert_equal()
+
+
+async def test_a_reader_that_ends_late_is_waited_for(orders: Orders) -> None:
+    """A run that was killed: its session still reads when the next run wants to move the slot on."""
+    await orders.follow()
+    orders.change("DELETE FROM orders WHERE id = 1")
+    await orders.follow()
+    ((name,),) = orders.engine.source(SLOTS)
+    reader = psycopg2.connect(orders.engine.postgres_url, connection_factory=LogicalReplicationConnection)
+    options = {"proto_version": "1", "publication_names": PUBLICATION}
+    reader.cursor().start_replication(slot_name=name, decode=False, options=options)
+    ending = threading.Timer(0.5, reader.close)
+    ending.start()
+    orders.change("DELETE FROM orders WHERE id = 2")
+    assert counts(await orders.follow()) == {"read": 1, "deleted": 1}
+    ending.join()
+    orders.assert_equal()
 
 
 async def test_a_slot_that_the_server_gave_up_is_created_again(orders: Orders, stack: Stack) -> None:
