@@ -300,7 +300,7 @@ class _Known:
         return {table.relation: stream.keys for stream, table in zip(self.streams, self.tables, strict=True)}
 
     def describe(self, name: str, changed: ChangedKeys) -> ChangedTable:
-        table = self.tables[self._slots.index(name)]
+        table = self.tables[self.names.index(name)]
         entry = self.usable.get(name)
         after = parse_lsn(entry.position) if entry else 0
         gap = self._find_gap(name, table) or changed.find_gap(table.relation, after)

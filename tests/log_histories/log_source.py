@@ -54,6 +54,7 @@ class LogSource:
     writers: list[Writer] = field(default_factory=list)
     numbers: int = 0
     """How many names were given to what is made."""
+    _reader: Any = None
 
     def create(self) -> None:
         """The tables, the second one with a partition for each range of keys, and their publication."""
@@ -165,14 +166,28 @@ class LogSource:
             f"SELECT {side}, to_jsonb(t) || jsonb_build_object('note', md5(note)) FROM {self.name(table)} AS t"
             for side, table in enumerate(TABLES)
         )
-        with closing(self._connect()) as connection, connection.cursor() as cursor:
-            cursor.execute(parts)
-            found = cursor.fetchall()
+        found = self._fetch(parts)
         return {table: {row["id"]: row for number, row in found if number == side} for side, table in enumerate(TABLES)}
+
+    def _fetch(self, query: str) -> list[tuple[Any, ...]]:
+        """On a connection that is kept until the server is killed."""
+        for _ in range(2):
+            self._reader = self._reader or self._connect()
+            self._reader.autocommit = True
+            try:
+                with self._reader.cursor() as cursor:
+                    cursor.execute(query)
+                    return list(cursor.fetchall())
+            except (psycopg2.OperationalError, psycopg2.InterfaceError):
+                self._reader.close()
+                self._reader = None
+        raise AssertionError("the source does not answer")
 
     def drop(self) -> None:
         """Leave nothing behind."""
         self.forget_writers()
+        if self._reader is not None:
+            self._reader.close()
         self.server.start_again()
         self.server.set(max_slot_wal_keep_size="")
         self.server.execute(f"DROP PUBLICATION IF EXISTS {PUBLICATION}")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Set
-from contextlib import closing
+from collections.abc import Set
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -41,10 +40,9 @@ def _holds(row: dict[str, Any] | None, expected: dict[str, Any]) -> bool:
     return row is not None and all(row.get(name) == value for name, value in expected.items())
 
 
-def read_target(connect: Callable[[], Any], name: str) -> LogTarget | None:
+def read_target(connection: Any, name: str) -> LogTarget | None:
     """The target of this name; None: there is none."""
-    with closing(connect()) as connection, connection.cursor() as cursor:
-        connection.autocommit = True
+    with connection.cursor() as cursor:
         try:
             cursor.execute(f"SELECT * FROM {quote(PIPELINE, name)}")
         except psycopg2.Error as error:
