@@ -234,10 +234,7 @@ class LogHistory:
     def _expire_leases(self) -> None:
         """As if the time of every lease were over."""
         with suppress(psycopg2.errors.UndefinedTable):
-            fetch(
-                self.engine.connect_plainly,
-                "UPDATE millrace.leases SET expires_at = '2020-01-01' WHERE holder <> 'the lake'",
-            )
+            self._query("UPDATE millrace.leases SET expires_at = '2020-01-01' WHERE holder <> 'the lake'")
         lake = LakeLeases(self.places.lakes[self.setting.warehouse], prefix_of(WAREHOUSE_ADDRESS))
         for name in self.stream_names():
             if token := lake.find(PIPELINE, name).token:
