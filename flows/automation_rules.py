@@ -21,7 +21,7 @@ from millrace.tasks.messages import SCHEDULED_FIELDS, duration_text, run_link
 
 PREFIX = "millrace: "
 """How names of Millrace's automations begin; only code creates, changes and removes these."""
-FLOWS = ("replicate", "transform", "extract-queue", "chart")
+FLOWS = ("replicate", "follow", "transform", "extract-queue", "chart")
 """Flows with a schedule, or that an event starts: nobody looks at them while they run."""
 RUN_ID = "prefect.resource.id"
 STARTED = ("Running", "Retrying", "Completed", "Failed", "TimedOut", "Crashed", "Cancelling", "Cancelled")

@@ -10,6 +10,7 @@ from millrace import Pipeline, Stream
 from millrace.base.errors import ConfigurationError
 from millrace.flows.alerts import alert_cancellation, alert_failure
 from millrace.flows.parameters import FlowParameters, pipeline_field, requested_pipeline
+from millrace.flows.turn import cancel_waiting_runs
 from millrace.tasks.follow import Followed, FollowPace, follow_changes
 from millrace.tasks.policy import artifact_key
 
@@ -42,6 +43,7 @@ class FollowRequest(FlowParameters):
     persist_result=False,
     on_failure=[alert_failure],
     on_cancellation=[alert_cancellation],
+    on_running=[cancel_waiting_runs],
 )
 async def follow(request: FollowRequest) -> Followed:
     """Read and load a pipeline every few seconds, until the time is over or SIGTERM ends the run after its cycle.

@@ -28,9 +28,10 @@ def rows(heading: str) -> list[list[str]]:
 
 
 def scheduled() -> dict[str, dict[str, Any]]:
-    """Deployments with a schedule, by the name Prefect gives them."""
+    """Deployments with a schedule that is on, by the name Prefect gives them."""
     found = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
-    return {f"{FLOWS[one['entrypoint'].split('.')[-1]]}/{one['name']}": one for one in found if one.get("schedules")}
+    active = [one for one in found if any(each.get("active", True) for each in one.get("schedules", []))]
+    return {f"{FLOWS[one['entrypoint'].split('.')[-1]]}/{one['name']}": one for one in active}
 
 
 def runs_of_a_month(deployment: dict[str, Any]) -> int:
