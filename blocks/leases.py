@@ -10,11 +10,11 @@ from sqlalchemy.engine import URL
 
 from millrace.base.errors import ConfigurationError
 from millrace.blocks.redshift_iam import REDSHIFT_IAM_DRIVER, access_by_iam
-from millrace.lake.lease import LakeLeases
 from millrace.lake.store import ChangingObjects
 from millrace.warehouse.dialect import Dialect
 from millrace.warehouse.keepers.keeper import Keeper, KeptIn, OpenSession
-from millrace.warehouse.keepers.lake_keeper import LakeKeeper, prefix_of
+from millrace.warehouse.keepers.lake_copy import LakeCopy
+from millrace.warehouse.keepers.lake_keeper import LakeKeeper
 from millrace.warehouse.keepers.warehouse_keeper import WarehouseKeeper
 
 PLACES: tuple[KeptIn, ...] = get_args(KeptIn)
@@ -46,7 +46,7 @@ def choose_keeper(kept_in: KeptIn, url: URL, objects: ChangingObjects) -> Callab
     address = make_address(url)
     if kept_in == "lake":
         return partial(LakeKeeper.of, objects=objects, address=address)
-    return partial(WarehouseKeeper, lake=LakeLeases(objects, prefix_of(address)))
+    return partial(WarehouseKeeper, lake=LakeCopy.of(objects, address))
 
 
 def make_address(url: URL) -> str:

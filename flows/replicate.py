@@ -154,6 +154,8 @@ async def _load_each(
     groups = list(_group_by_commit(pipeline, read).values())
     ended = await gather_outcomes(_load(request, pipeline, [read[name] for name in names]) for names in groups)
     failures = [outcome for outcome in ended if isinstance(outcome, Exception)]
+    notes, failed_loads = await _load_due_of_unread(request, pipeline, read)
+    failures += failed_loads
     by_stream: dict[str, StreamReport] = {}
     for names, outcome in zip(groups, ended, strict=True):
         by_stream |= zip(
@@ -163,7 +165,7 @@ async def _load_each(
             else outcome,
             strict=True,
         )
-    rows = [by_stream[name] for name in read]
+    rows = [add_note(by_stream[name], notes.get(name, "")) for name in read]
     await conclude(pipeline, rows, is_complete=not failures)
     return rows, failures
 
@@ -235,6 +237,28 @@ async def _load_what_waits(
     if dead_letters := dead_letters_of(pipeline, extracted.stream):
         await forward_dead_letters(request.pipeline, extracted.stream, dead_letters)
     return make_report(pipeline, add_results(results), extracted.seconds + results[-1].seconds) if results else row
+
+
+async def _load_due_of_unread(
+    request: ReplicateRequest, pipeline: Pipeline, read: Mapping[str, Extracted | Exception]
+) -> tuple[dict[str, str], list[Exception]]:
+    """Load what waits of streams that could not be read, where it is time: it needs no source.
+
+    Return a note of each stream of which something was loaded, and what failed. A stream that another run holds is left
+    to that run.
+    """
+    if pipeline.load_every is None:
+        return {}, []
+    unread = [name for name, outcome in read.items() if isinstance(outcome, Exception) and status_of(outcome) != "busy"]
+    ended = await gather_outcomes(
+        load_gathered(request.pipeline, name, only_due=not request.load_now) for name in unread
+    )
+    notes = {
+        name: f"loaded what waited in the lake: {sum(result.loaded for result in outcome):,} changed rows"
+        for name, outcome in zip(unread, ended, strict=True)
+        if not isinstance(outcome, Exception) and outcome
+    }
+    return notes, [outcome for outcome in ended if isinstance(outcome, Exception)]
 
 
 def _report_held_up(

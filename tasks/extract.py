@@ -18,7 +18,7 @@ from millrace.change_logs.retention import RetainedLog
 from millrace.declaration.find import find_pipeline
 from millrace.declaration.source_kinds import SOURCE_KINDS, SourceKind
 from millrace.lake.batch import Batch
-from millrace.runs.choose import ReadRequest, read
+from millrace.runs.choose import ReadRequest, leave_out_outdated, read
 from millrace.runs.context import StreamContext
 from millrace.runs.destination import ReportRows
 from millrace.runs.gathered import find_due, is_waiting
@@ -83,7 +83,9 @@ async def _extract(pipeline: str, stream: str, read_request: ReadRequest) -> Ext
         lease_stream(warehouse, declared, declared_stream) as lease,
     ):
         landing = replace(landing, token=lease.token)
-        batch = await read(StreamContext(source, landing, warehouse, declared, declared_stream), read_request)
+        context = StreamContext(source, landing, warehouse, declared, declared_stream)
+        read_request = await leave_out_outdated(context, read_request)
+        batch = await read(context, read_request)
         waits = read_request.may_wait and batch is not None and is_waiting(declared, batch)
         if batch is not None and waits:
             await asyncio.to_thread(warehouse.land, declared, batch)

@@ -7,20 +7,27 @@ of the store: of its answers, and of the moment at which the object was written
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any
 
 import orjson
 
-from millrace.base.errors import Conflict, StreamBusy, Superseded
+from millrace.base.errors import StreamBusy, Superseded
+from millrace.lake.change_object import change_object
 from millrace.lake.store import ChangingObjects, ObjectVersion
 
+LEASES = "stream-leases"
+"""The first part of the keys of leases and states: no name of a pipeline, which has no hyphen."""
 LEASE_SECONDS = 120
-ATTEMPTS = 20
-"""How often a change is tried while others change the lease: one of them gets on each time."""
+
+
+def prefix_of(address: str) -> str:
+    """Return the first part of the keys of what the lake keeps for one warehouse: two warehouses share nothing."""
+    return f"{LEASES}/{sha256(address.encode()).hexdigest()[:16]}"
 
 
 @dataclass(frozen=True)
@@ -32,9 +39,8 @@ class LakeLease:
     holder: str = ""
     seconds: int = 0
     """How long it lasts after it was written; 0: it was given back."""
-    loading: int = 0
-    """Token of the newest lease under which a load began: what the lake says of the stream may be behind since. Greater
-    than ``token``: a batch was loaded that was not read under a lease of the lake."""
+    loads: int = 0
+    """How many loads of the stream began: since each of them, what the lake says of the stream may be behind."""
 
 
 Change = Callable[[LakeLease, datetime | None], LakeLease | None]
@@ -76,32 +82,37 @@ class LakeLeases:
             pipeline, stream, lambda lease, _: replace(lease, seconds=seconds) if lease.token == token else None
         )
 
-    def begin_load(self, pipeline: str, stream: str, token: int) -> None:
+    def begin_load(self, pipeline: str, stream: str, token: int) -> LakeLease:
         """Record that the ledger of the stream may change from now on.
 
         Raises Superseded if the lease was taken over.
         """
 
-        def change(lease: LakeLease, _held_until: datetime | None) -> LakeLease | None:
+        def change(lease: LakeLease, _held_until: datetime | None) -> LakeLease:
             if lease.token > token:
                 raise Superseded(
                     "another run took the stream over after this one read it",
                     place=f"pipeline {pipeline}, stream {stream}",
                     remedy="nothing to do: that run reads the same changes",
                 )
-            return None if lease.loading >= token else replace(lease, loading=token)
+            return replace(lease, loads=lease.loads + 1)
 
-        self._change(pipeline, stream, change)
+        return self._change(pipeline, stream, change)
 
     def doubt(self, pipeline: str, stream: str) -> None:
         """Record that the ledger may change by a batch that was not read under a lease of the lake."""
-        self._change(pipeline, stream, lambda lease, _: replace(lease, loading=lease.token + 1))
+
+        def change(lease: LakeLease, held_until: datetime | None) -> LakeLease:
+            # A lease that has ended must not begin again because its object is written.
+            return replace(lease, loads=lease.loads + 1, seconds=lease.seconds if held_until else 0)
+
+        self._change(pipeline, stream, change)
 
     @contextmanager
     def take_out(self, pipeline: str, stream: str, holder: str) -> Iterator[int]:
         """Hold the lease while it is taken elsewhere, and yield its token. Raises StreamBusy.
 
-        A run that takes it here later is told by ``loading`` that the ledger may have changed.
+        A run that takes it here later is told by ``loads`` that the ledger may have changed.
         """
         taken = self.take(pipeline, stream, holder)
         try:
@@ -112,28 +123,27 @@ class LakeLeases:
 
     def find(self, pipeline: str, stream: str) -> LakeLease:
         """Return the lease as it is; with the token 0 if there is none."""
-        found = self.objects.find_version(self._key(pipeline, stream))
-        return _read(found) if found else LakeLease()
+        return _read(self.objects.find_version(self._key(pipeline, stream)))
 
     def find_holder(self, pipeline: str, stream: str) -> str | None:
         """Return who holds the lease now; None if nobody does."""
         found = self.objects.find_version(self._key(pipeline, stream))
-        lease = _read(found) if found else LakeLease()
+        lease = _read(found)
         return lease.holder if _find_end(found, lease) else None
 
     def _change(self, pipeline: str, stream: str, change: Change) -> LakeLease:
-        key = self._key(pipeline, stream)
-        for _ in range(ATTEMPTS):
-            found = self.objects.find_version(key)
-            lease = _read(found) if found else LakeLease()
-            changed = change(lease, _find_end(found, lease))
-            if changed is None:
-                return lease
-            if self.objects.replace_version(key, _write(changed), found.version if found else None):
-                return changed
-        raise Conflict(
-            "its lease changes all the time", place=f"stream {pipeline}.{stream}", remedy="see how many runs want it"
-        )
+        """Change the lease, and return it as it is then."""
+        lease = LakeLease()
+
+        def make_content(found: ObjectVersion | None) -> Mapping[str, Any] | None:
+            nonlocal lease
+            former = _read(found)
+            changed = change(former, _find_end(found, former))
+            lease = changed or former
+            return None if changed is None else asdict(changed)
+
+        change_object(self.objects, self._key(pipeline, stream), make_content, f"stream {pipeline}.{stream}")
+        return lease
 
     def _key(self, pipeline: str, stream: str) -> str:
         return f"{self.prefix}/{pipeline}/{stream}/lease.json"
@@ -158,11 +168,8 @@ def _find_end(found: ObjectVersion | None, lease: LakeLease) -> datetime | None:
     return end if end > found.read_at else None
 
 
-def _read(found: ObjectVersion) -> LakeLease:
-    value = orjson.loads(found.content)
-    return LakeLease(**{name: value[name] for name in asdict(LakeLease())})
-
-
-def _write(lease: LakeLease) -> bytes:
-    # The version of an object is a digest of its content: without a random part an earlier version would come back.
-    return orjson.dumps({**asdict(lease), "write": secrets.token_hex(8)})
+def _read(found: ObjectVersion | None) -> LakeLease:
+    """Return the lease that an object says; one with the token 0 if there is no object."""
+    fields = orjson.loads(found.content) if found else {}
+    # A program of before wrote no number of loads.
+    return LakeLease(**{name: fields.get(name, default) for name, default in asdict(LakeLease()).items()})

@@ -71,3 +71,7 @@ class ChangingObjects(Protocol):
         No two versions of an object may have the same content. Raises what ``ObjectStore`` raises.
         """
         ...
+
+    def list_keys(self, prefix: str) -> Iterator[str]:
+        """Yield all keys that begin with ``prefix``, in order."""
+        ...

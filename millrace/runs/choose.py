@@ -16,7 +16,7 @@ from millrace.lake.batch import Batch
 from millrace.runs.context import StreamContext
 from millrace.runs.gathered import may_wait
 from millrace.runs.reads import read_window, whole_if_lost
-from millrace.runs.reload_stream import check_reload, read_new_target
+from millrace.runs.reload_stream import check_reload, find_rows_of_target_alone, read_new_target
 from millrace.runs.replay import replay_rejects
 from millrace.runs.sweep import sweep
 from millrace.sources.chunk import Window
@@ -157,7 +157,7 @@ async def read(context: StreamContext, read_request: ReadRequest) -> Batch | Non
     read_plan = await choose(context, read_request)
     waits = read_request.may_wait and read_plan.kind == "window"
     waits = waits and may_wait(context.pipeline, await context.find_state(), read_plan.window)
-    if not waits and await context.load_landed():
+    if not waits and await _settle_landed(context, read_plan):
         read_plan = await choose(context, read_request)
     if read_plan.kind != "window":
         await context.refresh_state()
@@ -168,6 +168,27 @@ async def read(context: StreamContext, read_request: ReadRequest) -> Batch | Non
     if batch is not None and not waits and await context.refresh_if_behind():
         batch = await _read(context, await choose(context, read_request))
     return batch
+
+
+async def leave_out_outdated(context: StreamContext, read_request: ReadRequest) -> ReadRequest:
+    """Forget batches that wait and were read by another declaration of the stream.
+
+    Return the request: if there were any, their rows are read again, and do not wait a second time.
+    """
+    is_outdated = context.pipeline.load_every is not None and await context.forget_outdated()
+    return replace(read_request, may_wait=False) if is_outdated else read_request
+
+
+async def _settle_landed(context: StreamContext, read_plan: ReadPlan) -> bool:
+    """Load the batches that wait before a read that cannot wait; return whether there were any.
+
+    If that gives all that the target can have, they are forgotten.
+    """
+    reads_all = read_plan.kind == "window" and read_plan.window == Window()
+    if read_plan.replaces_target or (reads_all and not find_rows_of_target_alone(context.stream)):
+        await context.forget_landed()
+        return False
+    return await context.load_landed()
 
 
 async def _read(context: StreamContext, read_plan: ReadPlan) -> Batch | None:

@@ -54,6 +54,23 @@ class StreamContext:
             self._add_note(f"{len(results)} batches that waited in the lake were loaded before")
         return bool(results)
 
+    async def forget_landed(self) -> None:
+        """Let no batch wait in the lake, and refresh the state: everything is read again."""
+        if await asyncio.to_thread(self.warehouse.list_landed, self.pipeline, self.stream):
+            await asyncio.to_thread(self.warehouse.forget_landed, self.pipeline, self.stream)
+            await self.refresh_state()
+
+    async def forget_outdated(self) -> bool:
+        """Let no batch wait that was read by another declaration; return whether there was one."""
+        forgotten = await asyncio.to_thread(self.warehouse.forget_outdated, self.pipeline, self.stream)
+        if forgotten:
+            await self.refresh_state()
+            self._add_note(
+                f"{forgotten} batches that waited in the lake were read before the declaration of the stream changed: "
+                "their rows were read again"
+            )
+        return bool(forgotten)
+
     def _add_note(self, note: str) -> None:
         if self._state is not None:
             self._state = replace(self._state, note="; ".join(filter(None, (self._state.note, note))))

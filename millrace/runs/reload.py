@@ -107,6 +107,8 @@ def reload_model(
         for made in transform(pipeline, batches, landing, processed, warehouse.dialect.limits, only=model):
             done = done.plus(rebuild.apply(made, closes))
         report(number, len(groups))
+    # Before the commit, so that no run takes the model for one that was never filled if this dies after it.
+    warehouse.forget_states(pipeline, sorted(pipeline.roots.of(model)))
     rebuild.finish()
     return done
 

@@ -51,12 +51,14 @@ def rename_stream(warehouse: Warehouse, pipeline: Pipeline, old: str, stream: St
     check_rename(warehouse, pipeline, old, stream)
     with warehouse.lease(pipeline, former, holder) as token:
         try:
+            # Before, for a rename that dies after its commit; after, for a run that asked before the commit.
+            warehouse.forget_states(pipeline, [old, stream.name])
             with warehouse.open_ledger(_place(pipeline, stream)) as ledger:
                 connection = ledger.connection
                 done = retry_on_conflict(connection, lambda: _rename(ledger, warehouse, pipeline, old, stream))
                 retry_on_conflict(connection, lambda: rename_lease(connection, pipeline.name, old, stream.name))
-            warehouse.refresh_state(pipeline, stream)
-            warehouse.refresh_pauses(pipeline)
+            warehouse.forget_states(pipeline, [old, stream.name])
+            warehouse.forget_pauses(pipeline)
         finally:
             # The lease goes by the new name now, unless it is kept in the lake.
             warehouse.release(pipeline, {old: token, stream.name: token})

@@ -20,7 +20,7 @@ def pause_stream(warehouse: Warehouse, pipeline: Pipeline, stream: Stream, by: s
     with warehouse.open_ledger(_place(pipeline, stream)) as ledger:
         retry_on_conflict(ledger.connection, ledger.ensure)
         pause = retry_on_conflict(ledger.connection, lambda: pauses.record_pause(ledger, pipeline.name, wanted))
-    warehouse.refresh_pauses(pipeline)
+    warehouse.forget_pauses(pipeline)
     return pause
 
 
@@ -32,7 +32,7 @@ def resume_stream(warehouse: Warehouse, pipeline: Pipeline, stream: Stream) -> P
             ended = retry_on_conflict(
                 ledger.connection, lambda: pauses.remove_pause(ledger, pipeline.name, stream.name)
             )
-    warehouse.refresh_pauses(pipeline)
+    warehouse.forget_pauses(pipeline)
     return ended
 
 

@@ -18,7 +18,7 @@ from millrace.declaration.model import Model
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
 from millrace.lake.batch import Batch
-from millrace.lake.lease import LEASE_SECONDS
+from millrace.lake.lease import LEASE_SECONDS, LakeLease
 from millrace.lake.store import ObjectStore
 from millrace.warehouse.compare import Comparison, Scan, compare
 from millrace.warehouse.contents import Contents, Unloading
@@ -78,17 +78,21 @@ class Warehouse:
         """Return the pauses of a pipeline by stream, by what the keeper of states says."""
         return self._keeper.find_pauses(pipeline)
 
-    def refresh_pauses(self, pipeline: Pipeline) -> None:
+    def forget_states(self, pipeline: Pipeline, streams: Collection[str]) -> None:
+        """Tell the keeper of states that the ledger of streams is about to change without a load."""
+        self._keeper.forget_states(pipeline, streams)
+
+    def forget_pauses(self, pipeline: Pipeline) -> None:
         """Tell the keeper of states that pauses changed in the ledger."""
-        self._keeper.refresh_pauses(pipeline)
+        self._keeper.forget_pauses(pipeline)
 
     @contextmanager
     def change_position(self, pipeline: Pipeline, stream: Stream, token: int, place: str) -> Iterator[Ledger]:
         """Open the ledger to change the position of a stream under a lease; errors name ``place``."""
-        self._keeper.begin_change(pipeline, {stream.name: token})
+        begun = self._keeper.begin_load(pipeline, {stream.name: token})
         with self.open_ledger(place) as ledger:
             yield ledger
-            self._keeper.end_change(ledger.connection, pipeline, {stream.name: token})
+            self._keeper.end_load(ledger.connection, pipeline, begun)
 
     @contextmanager
     def open_ledger(self, place: str) -> Iterator[Ledger]:
@@ -125,6 +129,10 @@ class Warehouse:
     def forget_landed(self, pipeline: Pipeline, stream: Stream) -> None:
         """Let no batch of a stream wait any more: the next read begins at the position of the ledger."""
         self._keeper.forget_landed(pipeline, stream)
+
+    def forget_outdated(self, pipeline: Pipeline, stream: Stream) -> int:
+        """Let no batch wait if one was read by another declaration of the stream; return how many waited."""
+        return self._keeper.forget_outdated(pipeline, stream)
 
     def find_collected(self, pipeline: Pipeline, stream: Stream, since: str) -> Collection[str]:
         """Return the objects with messages of a queue that were applied, by what the keeper of states says.
@@ -276,8 +284,11 @@ class Warehouse:
         place = works[0].target.place if len(works) == 1 else f"pipeline {pipeline.name}"
         with open_session(self._connect, place) as connection:
             stage = Stage(connection, store, self.dialect, self._iam_role)
-            results = load(connection, stage, works, models, lambda: self._keeper.begin_change(pipeline, leases))
-            self._keeper.end_change(connection, pipeline, leases)
+            begun: dict[str, LakeLease] = {}
+            results = load(
+                connection, stage, works, models, lambda: begun.update(self._keeper.begin_load(pipeline, leases))
+            )
+            self._keeper.end_load(connection, pipeline, begun)
             return results
 
     def list_applied(self, pipeline: Pipeline, streams: Sequence[str]) -> list[AppliedBatch]:

@@ -10,6 +10,7 @@ from sqlalchemy.engine import make_url
 
 from millrace.flows.replicate import replicate
 from millrace.flows.request import ReplicateRequest
+from millrace.tasks.report import RunFailed
 from tests.flows.conftest import OwnPipeline, Places
 from tests.saved_blocks import save_blocks
 
@@ -73,3 +74,34 @@ async def test_batches_wait_for_their_load_and_the_report_says_until_when(places
     assert row.status == "loaded"
     assert row.inserted == 2
     assert places.warehouse("SELECT id FROM shop.gathered ORDER BY 1") == [(number,) for number in range(1, 8)]
+
+
+async def test_what_is_due_is_loaded_though_the_source_cannot_be_read(places: Places, tmp_path: Path) -> None:
+    sleeping = places.environment | {"WAREHOUSE_LEASES": "lake"}
+    await save_blocks(sleeping)
+    places.source("CREATE TABLE overdue (id int PRIMARY KEY, changed timestamptz DEFAULT clock_timestamp())")
+    places.source(f"INSERT INTO overdue SELECT i, {OLD} FROM generate_series(1, 5) AS i")
+    path = tmp_path / "shop.py"
+    declaration = (
+        "from datetime import timedelta\nfrom millrace import Incremental, Pipeline, Stream\n"
+        "shop = Pipeline('overdue', [Stream('overdue', source='postgres:public.overdue', key='id', "
+        "capture=Incremental('changed', overlap=timedelta(0)))], load_every=timedelta({}))\n"
+    )
+    path.write_text(declaration.format("hours=1"))
+    request = ReplicateRequest(pipeline=f"{path}:shop")
+    await replicate(request)
+    places.source("INSERT INTO overdue VALUES (6)")
+    (row,) = (await replicate(request)).streams
+    assert row.status == "landed"
+    url = make_url(sleeping["SOURCE_POSTGRES_URL"]).set(password="wrong").render_as_string(hide_password=False)
+    await save_blocks(sleeping | {"SOURCE_POSTGRES_URL": url})
+    with pytest.raises(RunFailed) as failed:
+        await replicate(request)
+    assert failed.value.report.streams[0].note == "", "it is not time"
+    due = tmp_path / "due.py"
+    due.write_text(declaration.format("seconds=1"))
+    with pytest.raises(RunFailed) as failed:
+        await replicate(ReplicateRequest(pipeline=f"{due}:shop"))
+    (row,) = failed.value.report.streams
+    assert (row.status, row.note) == ("refused", "loaded what waited in the lake: 1 changed rows")
+    assert places.warehouse("SELECT count(*) FROM overdue.overdue") == [(6,)]

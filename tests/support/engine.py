@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import cache
 from typing import Any, Self
 
@@ -29,7 +30,7 @@ from millrace.declaration.consent import Consent
 from millrace.drivers.mongo_client import open_client
 from millrace.drivers.pipe import CHUNK_BYTES
 from millrace.lake.batch import Batch
-from millrace.lake.lease import LakeLeases
+from millrace.lake.lease import LakeLeases, prefix_of
 from millrace.lake.store import ObjectStore
 from millrace.models.transform import transform
 from millrace.queues.source import CollectedSource
@@ -37,6 +38,7 @@ from millrace.runs.changes import read_changes
 from millrace.runs.choose import ReadRequest, read
 from millrace.runs.context import StreamContext
 from millrace.runs.destination import BatchDestination
+from millrace.runs.gathered import is_waiting
 from millrace.runs.reads import read_window
 from millrace.runs.replay import replay_rejects
 from millrace.runs.sweep import sweep
@@ -47,7 +49,6 @@ from millrace.sources.postgres import PostgresSource
 from millrace.sources.tables import TableSource
 from millrace.warehouse.dialect import dialect_for
 from millrace.warehouse.keepers.keeper import KeptIn
-from millrace.warehouse.keepers.lake_keeper import prefix_of
 from millrace.warehouse.ledger.load_result import LoadResult
 from millrace.warehouse.warehouse import Warehouse
 from tests.support.connections import KeptConnection, KeptConnections, connect_kept
@@ -86,6 +87,8 @@ class Engine:
     batches: list[Batch] = field(default_factory=list)
     keeps_connections: bool = False
     """To the Postgres source, for the next who connects to it."""
+    load_every: timedelta | None = None
+    """As of the pipeline: how long batches wait in the lake."""
 
     async def deliver(self, stream: Stream, *, full: bool = False, upper: str | None = None) -> LoadResult | None:
         """Take the stream from its position (``full``: from the beginning) to the warehouse; None when empty."""
@@ -150,16 +153,23 @@ class Engine:
         self.query("UPDATE millrace.leases SET expires_at = '2020-01-01' WHERE holder <> 'the lake'")
         leases = LakeLeases(self.store, prefix_of(WAREHOUSE_ADDRESS))  # type: ignore[arg-type]  # a BucketStore
         for key in self.store.list_keys(leases.prefix):
-            _, _, pipeline, stream, *_ = key.split("/")
+            _, _, pipeline, *stream_names = key.split("/")
+            if stream_names[-1] != "lease.json":
+                continue
+            stream = stream_names[0]
             leases.extend(pipeline, stream, leases.find(pipeline, stream).token, seconds=0)
 
     def landing(self, token: int = 0) -> BatchDestination:
         """Where batches go, under the lease of this token."""
         return BatchDestination(PIPELINE, self.store, self.warehouse.dialect.limits, token=token)
 
+    def pipeline(self, stream: Stream) -> Pipeline:
+        """The stream alone in a pipeline."""
+        return replace(pipeline_of(stream), load_every=self.load_every)
+
     def load(self, stream: Stream, batch: Batch) -> LoadResult:
         """Apply a batch."""
-        (result,) = self.warehouse.load(pipeline_of(stream), [batch], self.store)
+        (result,) = self.warehouse.load(self.pipeline(stream), [batch], self.store)
         return result
 
     def rejects(self, batch: Batch | None = None) -> list[dict[str, str]]:
@@ -219,22 +229,25 @@ class Engine:
 
     async def _through(self, stream: Stream, way: Way) -> LoadResult | None:
         """Under a lease, as a run does it."""
-        pipeline = pipeline_of(stream)
+        pipeline, result = self.pipeline(stream), None
         with self.warehouse.lease(pipeline, stream, self.holder) as token:
             batch = await self._batch(stream, way, token)
-            result = None if batch is None else self.load(stream, batch)
+            if batch is not None and is_waiting(pipeline, batch):
+                self.warehouse.land(pipeline, batch)
+            elif batch is not None:
+                result = self.load(stream, batch)
         self.warehouse.release(pipeline, {stream.name: token})
         return result
 
     async def _leased(self, stream: Stream, way: Way) -> Batch | None:
-        pipeline = pipeline_of(stream)
+        pipeline = self.pipeline(stream)
         with self.warehouse.lease(pipeline, stream, self.holder) as token:
             return await self._batch(stream, way, token)
 
     async def _batch(self, stream: Stream, way: Way, token: int) -> Batch | None:
         landing = self.landing(token)
         with self._source(stream) as source:
-            context = StreamContext(source, landing, self.warehouse, pipeline_of(stream), stream, consent=ANY_REJECTS)
+            context = StreamContext(source, landing, self.warehouse, self.pipeline(stream), stream, consent=ANY_REJECTS)
             batch = await way(context)
         self.batches += [batch] if batch else []
         return batch

@@ -4,7 +4,7 @@ adds up.
 A row of the source is *good*, or *bad* (its values have no place in the target, or break the contract: then the target
 keeps what it had of it), and may be *unseen*: changed so that no window need notice it (a silent update, a delete, a
 column with a default). A window owes every good row that is not unseen, a sweep owes all, a replay owes what was
-rejected and is good now.
+rejected and is good now. A full read owes every good row, and a reload also leaves no other row in the target.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from millrace.declaration.captures import DeletePolicy
 from tests.torture.values import Key, Row, comparable
 from tests.torture.warehouse import Held, Line
 
-Kind = Literal["window", "sweep", "replay"]
+Kind = Literal["window", "sweep", "replay", "full", "reload"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,9 @@ class Judge:
         lost, wrong = set(), set()
         for key in {*truth.rows, *before.rows, *after.rows} - free:
             row = truth.rows.get(key)
-            if row is None:
+            if kind == "reload" and (row is None or self.is_bad(row)):
+                wrong |= {key} & after.rows.keys()
+            elif row is None:
                 wrong |= set() if self._is_gone(kind, key, truth, before, after) else {key}
             elif self.is_bad(row) or not self._is_owed(kind, key, truth):
                 delivered = not self.is_bad(row) and kind == "window" and self.is_delivered(key, row, after)
@@ -80,7 +82,7 @@ class Judge:
     def check_rejects(self, kind: Kind, truth: Truth, reported: Set[Key], free: Set[Key]) -> None:
         """Bad rows are reported, good ones are not."""
         bad = {key for key, row in truth.rows.items() if self.is_bad(row)} - free
-        wanted = {"window": bad - truth.unseen - truth.rejected, "sweep": bad, "replay": bad & truth.rejected}[kind]
+        wanted = {"window": bad - truth.unseen - truth.rejected, "replay": bad & truth.rejected}.get(kind, bad)
         allowed = bad if kind == "window" else wanted
         if not wanted <= reported | free or not reported - free <= allowed:
             raise Divergence(f"a {kind} rejected {_some(reported)}, wanted {_some(wanted)} of {_some(bad)}")
@@ -103,16 +105,17 @@ class Judge:
         for line in lines:
             if line.counts[0] != sum(line.counts[1:]) or min(line.counts) < 0:
                 raise Divergence(f"counts do not add up: {line.counts}")
-        positions = [datetime.fromisoformat(line.position) for line in lines if line.position is not None]
-        if any(later < earlier for earlier, later in pairwise(positions)):
-            raise Divergence("the position went back")
+        for entries in _split_by_resets(lines):
+            positions = [datetime.fromisoformat(line.position) for line in entries if line.position is not None]
+            if any(later < earlier for earlier, later in pairwise(positions)):
+                raise Divergence("the position went back")
         if sum(line.open_rejects for line in lines) != open_rejects:
             raise Divergence(f"{sum(line.open_rejects for line in lines)} rejects are open, {open_rejects} should be")
 
     def _is_owed(self, kind: Kind, key: Key, truth: Truth) -> bool:
         if kind == "window":
             return key not in truth.unseen
-        return kind == "sweep" or key in truth.rejected
+        return kind != "replay" or key in truth.rejected
 
     def _is_gone(self, kind: Kind, key: Key, truth: Truth, before: Held, after: Held) -> bool:
         """Whether a key that the source has not is what it should be in the target."""
@@ -128,6 +131,15 @@ class Judge:
     def _check_once(self, held: Held) -> None:
         if held.doubled:
             raise Divergence(f"held more than once: {_some(set(held.doubled))}", doubled=set(held.doubled))
+
+
+def _split_by_resets(lines: list[Line]) -> list[list[Line]]:
+    """The entries between resets: a reset sets the position anywhere."""
+    parts: list[list[Line]] = [[]]
+    for line in lines:
+        parts += [[]] if line.kind == "reset" else []
+        parts[-1].append(line)
+    return parts
 
 
 def _values(key: Key, held: Held) -> Row | None:

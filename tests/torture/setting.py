@@ -34,7 +34,8 @@ class Contract(dy.Schema):
 class Setting:
     """What a history is about. ``is_exact``: the stream has no overlap that hides a position which is a little late;
     then the source is not written while it is read. ``zone``: in which stamps without zone are written, '' for UTC; one
-    that is not declared is the one that the server gives to the pipeline's sessions."""
+    that is not declared is the one that the server gives to the pipeline's sessions. ``gathers``: batches of windows
+    wait in the lake until they are loaded together."""
 
     source: SourceKind
     warehouse: WarehouseKind
@@ -48,10 +49,12 @@ class Setting:
     is_pooled: bool = False
     reconciles: bool = False
     leases: Leases = "warehouse"
+    gathers: bool = False
 
 
 def setting_of(dice: Random, source: SourceKind | None = None, warehouse: WarehouseKind | None = None) -> Setting:
     """Any; the stand-in for Redshift is the slower one and comes less often."""
+    leases: Leases = dice.choice(("warehouse", "lake", "both"))
     return Setting(
         source or dice.choice(("postgres", "postgres", "mongo")),
         warehouse or dice.choice(("postgres", "postgres", "redshift")),
@@ -64,7 +67,8 @@ def setting_of(dice: Random, source: SourceKind | None = None, warehouse: Wareho
         zone=dice.choice(ZONES),
         is_zone_declared=dice.random() < 0.5,
         is_pooled=dice.random() < 0.3,
-        leases=dice.choice(("warehouse", "lake", "both")),
+        leases=leases,
+        gathers=leases == "lake" and dice.random() < 0.5,
     )
 
 
@@ -78,10 +82,10 @@ def source_of(places: Places, setting: Setting, name: str) -> SourceUnderTest:
     )
 
 
-def stream_of(setting: Setting, source: SourceUnderTest) -> Stream:
-    """As a pipeline would declare it."""
+def stream_of(setting: Setting, source: SourceUnderTest, name: str = "") -> Stream:
+    """As a pipeline would declare it, by default by the name of its source."""
     return Stream(
-        source.name,
+        name or source.name,
         source.reference,
         source.keys,
         Incremental(source.stamp, overlap=source.overlap),

@@ -8,6 +8,7 @@ from random import Random
 from tests.torture.crash import MANNERS
 from tests.torture.history import History
 from tests.torture.judge import Kind
+from tests.torture.life import NOTHING, load_waiting, pause, read_all, reload, rename, reset
 from tests.torture.short import QUESTIONS, Cut
 from tests.torture.source import Stamp
 from tests.torture.values import LONGEST_REDSHIFT_TEXT_BYTES, Key, Row
@@ -18,7 +19,6 @@ MOST_ROWS = 16
 MOST_TRANSACTIONS = 3
 APPLY_STEPS, LONGEST_RUN_STEPS = 38, 76
 """Where in a run the batch begins to be applied, and how long a run is, in steps of crash.py."""
-NOTHING = "-"
 KINDS: tuple[Kind, ...] = ("window", "window", "sweep")
 
 
@@ -215,7 +215,7 @@ WEIGHTS: Mapping[Step, int] = {
     insert: 10, update: 10, update_silently: 5, delete: 5, bring_back: 3, spoil: 5, mend: 4, write_late: 8,
     commit_late: 6, roll_back: 1, change_shape: 5, window: 9, sweep: 3, replay: 3, crash: 5, fault: 2, usurp: 2,
     twins: 2, run_while_written: 2, extract: 4, load_late: 4, cut_short: 3,
-    refuse: 3, move_leases: 2,
+    refuse: 3, move_leases: 2, load_waiting: 4, read_all: 1, reload: 2, reset: 2, pause: 2, rename: 3,
 }  # fmt: skip
 """How often each is taken, out of their sum."""
 

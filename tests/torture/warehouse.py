@@ -35,11 +35,11 @@ class Held:
 
 @dataclass(frozen=True)
 class Line:
-    """A batch in the ledger; ``counts``: read, inserted, updated, deleted, unchanged, rejected. ``open_rejects``: of
-    its rejected rows, those that were not read again."""
+    """A batch in the ledger, or the entry of a reset; ``counts``: read, inserted, updated, deleted, unchanged,
+    rejected. ``open_rejects``: of its rejected rows, those that were not read again."""
 
     batch_id: str
-    kind: Literal["window", "sweep", "replay"]
+    kind: Literal["window", "sweep", "replay", "reset"]
     manifest: str
     read_at: datetime
     position: str | None
@@ -58,20 +58,31 @@ class Line:
 
 
 class WarehouseView:
-    """Of one stream; ``connect`` opens a connection that nothing happens to, ``clock`` is the dialect's, ``lake`` are
-    the leases in the lake."""
+    """Of one stream, whose name may change; ``connect`` opens a connection that nothing happens to, ``clock`` is the
+    dialect's, ``lake`` are the leases in the lake."""
 
     def __init__(
         self, connect: Callable[[], Any], clock: str, stream: str, keys: Sequence[str], lake: LakeLeases
     ) -> None:
-        self._connection, self._clock, self._stream, self._lake = connect(), clock, stream, lake
+        self._connection, self._clock, self.stream, self._lake = connect(), clock, stream, lake
         self._connection.autocommit = True
         self._keys = [column_name(key) for key in keys]
-        self._own = f"pipeline = {literal(PIPELINE)} AND stream = {literal(stream)}"
+
+    @property
+    def _own(self) -> str:
+        return f"pipeline = {literal(PIPELINE)} AND stream = {literal(self.stream)}"
+
+    def is_loaded(self, stream: str) -> bool:
+        """Whether the ledger has a batch of a stream of this name."""
+        rows, _ = self._query(
+            "SELECT 1 FROM millrace.batches "
+            f"WHERE pipeline = {literal(PIPELINE)} AND stream = {literal(stream)} LIMIT 1"
+        )
+        return bool(rows)
 
     def held(self) -> Held:
         """What the target holds; nothing when there is no target."""
-        rows, names = self._query(f"SELECT * FROM {quote(PIPELINE, self._stream)}")
+        rows, names = self._query(f"SELECT * FROM {quote(PIPELINE, self.stream)}")
         columns, _ = self._query(f"SELECT path, name FROM millrace.columns WHERE {self._own}")
         found = [dict(zip(names, row, strict=True)) for row in rows]
         keys = [tuple(row[key] for key in self._keys) for row in found]
@@ -97,26 +108,26 @@ class WarehouseView:
             f"WHERE {self._own} AND expires_at > {self._clock} ORDER BY token DESC LIMIT 1"
         )
         in_warehouse = rows[0][0] if rows else None
-        return in_warehouse if in_warehouse not in {None, LAKE} else self._lake.find_holder(PIPELINE, self._stream)
+        return in_warehouse if in_warehouse not in {None, LAKE} else self._lake.find_holder(PIPELINE, self.stream)
 
     def newest_token(self) -> int:
         """Of the leases that were taken, 0 when none was."""
         rows, _ = self._query(f"SELECT max(token) FROM millrace.leases WHERE {self._own}")
         in_warehouse = rows[0][0] if rows else None
-        return max(in_warehouse or 0, self._lake.find(PIPELINE, self._stream).token)
+        return max(in_warehouse or 0, self._lake.find(PIPELINE, self.stream).token)
 
     def expire_lease(self) -> None:
         """As if its time were over."""
         self._query(
             f"UPDATE millrace.leases SET expires_at = '2001-01-01' WHERE {self._own} AND holder <> {literal(LAKE)}"
         )
-        if token := self._lake.find(PIPELINE, self._stream).token:
-            self._lake.extend(PIPELINE, self._stream, token, seconds=0)
+        if token := self._lake.find(PIPELINE, self.stream).token:
+            self._lake.extend(PIPELINE, self.stream, token, seconds=0)
 
     def forget(self) -> None:
         """Leave nothing behind."""
-        self._query(f"DROP TABLE IF EXISTS {quote(PIPELINE, self._stream)}")
-        for table in ("batches", "rejects", "columns", "leases"):
+        self._query(f"DROP TABLE IF EXISTS {quote(PIPELINE, self.stream)}")
+        for table in ("batches", "rejects", "columns", "leases", "pauses"):
             self._query(f"DELETE FROM millrace.{table} WHERE {self._own}")
         self._connection.close()
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
 from millrace.lake.batch import Batch
+from millrace.lake.lease import LakeLease
 from millrace.warehouse.keepers.landed_batches import LandedBatch
 from millrace.warehouse.ledger.pauses import Pause
 from millrace.warehouse.stream_state import StreamState
@@ -19,6 +20,8 @@ OpenSession = Callable[[str], AbstractContextManager[Any]]
 """Opens a session with the warehouse; its errors name the place that it is given."""
 Tokens = Mapping[str, int | None]
 """The leases under which a ledger is changed, by stream; None: a batch that was not read under a lease of the lake."""
+BegunLoads = Mapping[str, LakeLease]
+"""Loads that began, by stream: the lease in the lake as it was then. Without those that the lake does not record."""
 
 
 class Keeper(Protocol):
@@ -43,12 +46,16 @@ class Keeper(Protocol):
         """Return how far a stream has come by what the warehouse says now."""
         ...
 
+    def forget_states(self, pipeline: Pipeline, streams: Collection[str]) -> None:
+        """Let the next run of each stream ask the warehouse how far it has come. No batch of them waits any more."""
+        ...
+
     def find_pauses(self, pipeline: Pipeline) -> dict[str, Pause]:
         """Return the pauses of a pipeline, by stream."""
         ...
 
-    def refresh_pauses(self, pipeline: Pipeline) -> None:
-        """Be told that a pause was recorded in the ledger, or removed from it."""
+    def forget_pauses(self, pipeline: Pipeline) -> None:
+        """Be told that a pause was recorded in the ledger, or removed from it: the next run asks the ledger."""
         ...
 
     def find_collected(self, pipeline: Pipeline, stream: Stream, since: str) -> Collection[str]:
@@ -67,13 +74,17 @@ class Keeper(Protocol):
         """Let no batch of a stream wait any more."""
         ...
 
-    def begin_change(self, pipeline: Pipeline, tokens: Tokens) -> None:
+    def forget_outdated(self, pipeline: Pipeline, stream: Stream) -> int:
+        """Let no batch wait if one was read by another declaration of the stream; return how many waited."""
+        ...
+
+    def begin_load(self, pipeline: Pipeline, tokens: Tokens) -> BegunLoads:
         """Be told that the ledger of streams may change from now on, under these leases.
 
         Raises Superseded if another run took a stream over.
         """
         ...
 
-    def end_change(self, connection: Any, pipeline: Pipeline, tokens: Tokens) -> None:
+    def end_load(self, connection: Any, pipeline: Pipeline, begun: BegunLoads) -> None:
         """Be told that the change was committed."""
         ...

@@ -6,21 +6,20 @@ does not belong to the chain any more is read again from the position of the led
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import orjson
 
-from millrace.base.errors import Conflict
 from millrace.base.types import Column, DataType
+from millrace.declaration.row_shape import digest_row_shape
+from millrace.declaration.stream import Stream
 from millrace.lake.batch import Batch
-from millrace.lake.store import ChangingObjects
+from millrace.lake.change_object import change_object
+from millrace.lake.store import ChangingObjects, ObjectVersion
 from millrace.warehouse.stream_state import StreamState
-
-ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,10 @@ class LandedBatch:
     """Where the next window begins."""
     landed_at: datetime
     """Beginning of its read, by the clock of the runner."""
+    read_at: datetime
+    """Moment of its read, by the clock of the source."""
+    row_shape: str
+    """Digest of what the declaration of the stream made of its rows (declaration/row_shape.py)."""
     columns: tuple[dict[str, Any], ...] = ()
     """Its columns, as JSON."""
     collected: tuple[str, ...] = ()
@@ -50,36 +53,49 @@ class LandedBatches:
     prefix: str
     """The first part of the keys of their objects."""
 
-    def find(self, pipeline: str, stream: str, newest: str | None) -> list[LandedBatch]:
-        """Return the batches that go on from the batch ``newest``, in the order in which they were read."""
-        found = self.objects.find_version(self._key(pipeline, stream))
-        return _follow(_parse(found.content) if found else [], newest)
+    def find(self, pipeline: str, stream: Stream, newest: str | None) -> list[LandedBatch]:
+        """Return the batches that go on from the batch ``newest``, in the order in which they were read.
 
-    def add(self, batch: Batch, newest: str | None) -> None:
+        Batches that were read by another declaration of the stream are left out, and those after them.
+        """
+        return _follow(self._read(pipeline, stream), stream, newest)
+
+    def add(self, stream: Stream, batch: Batch, newest: str | None) -> None:
         """Add a batch behind those that go on from the batch ``newest``, and forget the others."""
-        self._change(batch.pipeline, batch.stream, newest, [_describe(batch)])
+        self._change(batch.pipeline, stream, newest, [_describe(batch, stream)])
 
-    def forget_applied(self, pipeline: str, stream: str, newest: str | None) -> None:
+    def forget_applied(self, pipeline: str, stream: Stream, newest: str | None) -> None:
         """Forget the batches that do not go on from the batch ``newest``."""
         self._change(pipeline, stream, newest, [])
 
-    def _change(self, pipeline: str, stream: str, newest: str | None, added: list[LandedBatch]) -> None:
-        key = self._key(pipeline, stream)
-        for _ in range(ATTEMPTS):
-            found = self.objects.find_version(key)
-            former = _parse(found.content) if found else []
-            wanted = _follow([*former, *added], newest)
-            if wanted == former:
-                return
-            # No two versions of an object may have the same content.
-            value = {"landed": [asdict(one) for one in wanted], "write": secrets.token_hex(8)}
-            if self.objects.replace_version(key, orjson.dumps(value), found.version if found else None):
-                return
-        raise Conflict(
-            "the list of its landed batches changes all the time",
-            place=f"stream {pipeline}.{stream}",
-            remedy="run again",
+    def forget_outdated(self, pipeline: str, stream: Stream) -> int:
+        """Forget all batches if one was read by another declaration of the stream; return how many there were."""
+        landed = self._read(pipeline, stream)
+        if all(one.row_shape == digest_row_shape(stream) for one in landed):
+            return 0
+        self.forget(pipeline, stream.name)
+        return len(landed)
+
+    def forget(self, pipeline: str, stream: str) -> None:
+        """Forget all batches of a stream."""
+        change_object(
+            self.objects,
+            self._key(pipeline, stream),
+            lambda found: {"landed": []} if _parse(found) else None,
+            f"stream {pipeline}.{stream}",
         )
+
+    def _read(self, pipeline: str, stream: Stream) -> list[LandedBatch]:
+        return _parse(self.objects.find_version(self._key(pipeline, stream.name)))
+
+    def _change(self, pipeline: str, stream: Stream, newest: str | None, added: list[LandedBatch]) -> None:
+        def make_content(found: ObjectVersion | None) -> Mapping[str, Any] | None:
+            former = _parse(found)
+            wanted = _follow([*former, *added], stream, newest)
+            return None if wanted == former else {"landed": [asdict(one) for one in wanted]}
+
+        key, place = self._key(pipeline, stream.name), f"stream {pipeline}.{stream.name}"
+        change_object(self.objects, key, make_content, place)
 
     def _key(self, pipeline: str, stream: str) -> str:
         return f"{self.prefix}/{pipeline}/{stream}/landed.json"
@@ -98,20 +114,21 @@ def go_on(state: StreamState, landed: Sequence[LandedBatch]) -> StreamState:
         state,
         position=landed[-1].position,
         newest_batch=landed[-1].batch_id,
+        last_read=landed[-1].read_at,
         columns=tuple(columns.values()),
         collected=None if state.collected is None else tuple(sorted(collected)),
     )
 
 
-def _follow(landed: Sequence[LandedBatch], newest: str | None) -> list[LandedBatch]:
-    chain: list[LandedBatch] = []
+def _follow(landed: Sequence[LandedBatch], stream: Stream, newest: str | None) -> list[LandedBatch]:
+    row_shape, chain = digest_row_shape(stream), list[LandedBatch]()
     for one in landed:
-        if one.predecessor == (chain[-1].batch_id if chain else newest):
+        if one.row_shape == row_shape and one.predecessor == (chain[-1].batch_id if chain else newest):
             chain.append(one)
     return chain
 
 
-def _describe(batch: Batch) -> LandedBatch:
+def _describe(batch: Batch, stream: Stream) -> LandedBatch:
     progress = batch.progress
     columns = ({"name": one.name, "path": one.path, "type": one.type.as_json()} for one in batch.columns)
     return LandedBatch(
@@ -120,23 +137,22 @@ def _describe(batch: Batch) -> LandedBatch:
         batch.manifest_key,
         progress.position or "",
         batch.begun_at,
+        batch.read_at,
+        digest_row_shape(stream),
         tuple(columns),
         progress.collected,
     )
 
 
-def _parse(content: bytes) -> list[LandedBatch]:
-    return [
-        LandedBatch(
-            **{
-                **one,
-                "landed_at": datetime.fromisoformat(one["landed_at"]),
-                "columns": tuple(one["columns"]),
-                "collected": tuple(one["collected"]),
-            }
-        )
-        for one in orjson.loads(content)["landed"]
-    ]
+def _parse(found: ObjectVersion | None) -> list[LandedBatch]:
+    return [_parse_batch(one) for one in (orjson.loads(found.content)["landed"] if found else [])]
+
+
+def _parse_batch(value: Mapping[str, Any]) -> LandedBatch:
+    # A program of before recorded neither the moment of the read nor the declaration: such a batch is read again.
+    moments = {name: datetime.fromisoformat(value.get(name, value["landed_at"])) for name in ("landed_at", "read_at")}
+    lists = {name: tuple(value[name]) for name in ("columns", "collected")}
+    return LandedBatch(**{"row_shape": "", **value, **moments, **lists})
 
 
 def _column_of(value: dict[str, Any]) -> Column:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -15,12 +14,13 @@ from millrace.base.types import Column, DataType
 from millrace.change_logs.reading import LogEntry
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
+from millrace.lake.change_object import change_object
+from millrace.lake.lease import LakeLease
 from millrace.lake.store import ChangingObjects, ObjectVersion
 from millrace.warehouse.stream_state import StreamState
 from millrace.warehouse.target import Target
 
-STATE_VERSION = 3
-ATTEMPTS = 20
+STATE_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,10 @@ class StoredState:
     """The state of a stream as the lake keeps it."""
 
     state: StreamState
+    token: int
+    """Token of the newest lease when the ledger was asked."""
     settled: int
-    """Every load under a lease with this token, or a smaller one, had ended when the ledger was asked."""
+    """The first so many loads of the stream had ended when the ledger was asked."""
     age: timedelta
     """For how long the warehouse was not asked, by the clock of the store."""
 
@@ -44,33 +46,51 @@ class StoredStates:
 
     def find(self, pipeline: Pipeline, stream: Stream, target: Target) -> StoredState | None:
         """Return the state; None if there is none, or it is of another declaration or version of the program."""
-        found = self.objects.find_version(self._key(pipeline, stream))
+        found = self.objects.find_version(self._key(pipeline.name, stream.name))
         value = _parse(found)
         if found is None or value.get("declared") != _digest(pipeline, stream, target):
             return None
-        return StoredState(_state_of(value["state"]), value["settled"], found.read_at - found.written_at)
+        age = found.read_at - found.written_at
+        return StoredState(_state_of(value["state"]), value["token"], value["settled"], age)
 
-    def write(self, pipeline: Pipeline, stream: Stream, target: Target, state: StreamState, settled: int) -> None:
-        """Write a state, unless one of a later lease is there."""
-        key = self._key(pipeline, stream)
-        value = {
-            "version": STATE_VERSION,
-            "declared": _digest(pipeline, stream, target),
-            "settled": settled,
-            "state": vars(state) | {"columns": [_column_as_json(column) for column in state.columns]},
-            # No two versions of an object may have the same content.
-            "write": secrets.token_hex(8),
-        }
-        content = orjson.dumps(value)
-        for _ in range(ATTEMPTS):
-            found = self.objects.find_version(key)
-            if _parse(found).get("settled", -1) > settled:
-                return
-            if self.objects.replace_version(key, content, found.version if found else None):
-                return
+    def write(
+        self,
+        pipeline: Pipeline,
+        stream: Stream,
+        target: Target,
+        ask: Callable[[], StreamState],
+        lease: LakeLease | None = None,
+    ) -> StreamState:
+        """Write what the ledger says when it is asked now, and return it.
 
-    def _key(self, pipeline: Pipeline, stream: Stream) -> str:
-        return f"{self.prefix}/{pipeline.name}/{stream.name}/state.json"
+        All loads that ``lease`` tells of have ended. None: nobody knows, so the object goes on saying what it says of
+        loads, and no new object is made.
+        """
+        state = StreamState()
+
+        def make_content(found: ObjectVersion | None) -> Mapping[str, Any] | None:
+            nonlocal state
+            state, former = ask(), _parse(found)
+            if lease is None and not former:
+                return None
+            return {
+                "version": STATE_VERSION,
+                "declared": _digest(pipeline, stream, target),
+                "token": lease.token if lease else former["token"],
+                "settled": lease.loads if lease else former["settled"],
+                "state": vars(state) | {"columns": [_column_as_json(column) for column in state.columns]},
+            }
+
+        change_object(self.objects, self._key(pipeline.name, stream.name), make_content, target.place)
+        return state
+
+    def forget(self, pipeline: str, stream: str) -> None:
+        """Forget the state of a stream: the next run asks the warehouse."""
+        key, place = self._key(pipeline, stream), f"stream {pipeline}.{stream}"
+        change_object(self.objects, key, lambda found: {} if _parse(found) else None, place)
+
+    def _key(self, pipeline: str, stream: str) -> str:
+        return f"{self.prefix}/{pipeline}/{stream}/state.json"
 
 
 def _parse(found: ObjectVersion | None) -> dict[str, Any]:

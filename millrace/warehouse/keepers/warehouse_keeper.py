@@ -10,10 +10,10 @@ from millrace.base.errors import FatalError
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
 from millrace.lake.batch import Batch
-from millrace.lake.lease import LakeLeases
 from millrace.warehouse.declared_target import target_of
 from millrace.warehouse.dialect import Dialect
-from millrace.warehouse.keepers.keeper import OpenSession, Tokens
+from millrace.warehouse.keepers.keeper import BegunLoads, OpenSession, Tokens
+from millrace.warehouse.keepers.lake_copy import LakeCopy
 from millrace.warehouse.keepers.landed_batches import LandedBatch
 from millrace.warehouse.ledger import lease
 from millrace.warehouse.ledger.ledger import Ledger
@@ -28,8 +28,8 @@ class WarehouseKeeper:
 
     open_session: OpenSession
     dialect: Dialect
-    lake: LakeLeases | None = None
-    """The leases that the lake kept before, if there is a lake."""
+    lake: LakeCopy | None = None
+    """What the lake kept before, or keeps for runs with the other setting; None: there is no lake."""
 
     def take(self, pipeline: Pipeline, stream: Stream, holder: str) -> int:
         """Take the lease of a stream, also of one that the lake kept until now and that is free there."""
@@ -41,7 +41,7 @@ class WarehouseKeeper:
             except lease.KeptInLake:
                 if self.lake is None:
                     raise
-            with self.lake.take_out(*of_stream, holder) as token:
+            with self.lake.leases.take_out(*of_stream, holder) as token:
                 return retry_on_conflict(
                     connection, lambda: lease.take_lease(connection, clock, *of_stream, holder, lake_token=token)
                 )
@@ -66,13 +66,20 @@ class WarehouseKeeper:
         """Return how far a stream has come: the warehouse is asked each time."""
         return self.find_state(pipeline, stream)
 
+    def forget_states(self, pipeline: Pipeline, streams: Collection[str]) -> None:
+        """Forget what the lake says: the ledger is asked each time."""
+        if self.lake is not None:
+            self.lake.forget_states(pipeline, streams)
+
     def find_pauses(self, pipeline: Pipeline) -> dict[str, Pause]:
         """Return the pauses of a pipeline, by stream."""
         with self.open_session(f"pipeline {pipeline.name}") as connection:
             return list_pauses(Ledger(connection), pipeline.name)
 
-    def refresh_pauses(self, pipeline: Pipeline) -> None:
-        """Do nothing: the ledger is asked each time."""
+    def forget_pauses(self, pipeline: Pipeline) -> None:
+        """Forget what the lake says of pauses: runs with the other setting read it."""
+        if self.lake is not None:
+            self.lake.pauses.forget(pipeline)
 
     def find_collected(self, pipeline: Pipeline, stream: Stream, since: str) -> Collection[str]:
         """Return the objects with messages of a queue that were applied, from the name ``since`` on."""
@@ -94,8 +101,13 @@ class WarehouseKeeper:
     def forget_landed(self, pipeline: Pipeline, stream: Stream) -> None:
         """Do nothing: no batch waits."""
 
-    def begin_change(self, pipeline: Pipeline, tokens: Tokens) -> None:
-        """Do nothing: the ledger refuses a batch of a stream that was taken over."""
+    def forget_outdated(self, pipeline: Pipeline, stream: Stream) -> int:  # noqa: ARG002 - none waits
+        """Return 0: no batch waits."""
+        return 0
 
-    def end_change(self, connection: Any, pipeline: Pipeline, tokens: Tokens) -> None:
+    def begin_load(self, pipeline: Pipeline, tokens: Tokens) -> BegunLoads:  # noqa: ARG002 - nothing is recorded
+        """Record nothing: the ledger refuses a batch of a stream that was taken over."""
+        return {}
+
+    def end_load(self, connection: Any, pipeline: Pipeline, begun: BegunLoads) -> None:
         """Do nothing: the state is in the ledger."""

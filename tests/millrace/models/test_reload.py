@@ -49,6 +49,21 @@ def reload_fact(together: Together, own: Pipeline, name: str = "fact_order") -> 
     reload_model(own, model, groups, together.engine.store, together.processed, together.engine.warehouse)
 
 
+async def test_a_new_model_that_was_reloaded_is_no_model_to_be_filled(together: Together) -> None:
+    """Also by what the lake says, which was told of the model when the leases for the reload were taken."""
+    engine = together.engine
+    sleeping = replace(together, engine=engine.with_leases_in("lake"))
+    fill(engine)
+    await sleeping.run(replace(SHOP, models=[]))
+    own = shop(Merge())
+    for stream in own.streams:
+        with sleeping.engine.warehouse.lease(own, stream, "test") as token:
+            sleeping.engine.warehouse.release(own, {stream.name: token})
+    assert sleeping.engine.warehouse.find_state(own, own.stream("orders")).unfilled == ("fact_order",)
+    reload_fact(sleeping, own)
+    assert sleeping.engine.warehouse.find_state(own, own.stream("orders")).unfilled == ()
+
+
 def held(together: Together, name: str = "fact_order") -> list[tuple[Any, ...]]:
     """All columns but when a row was loaded, and when its deletion was (of a table that holds one row per key)."""
     columns = together.engine.query(

@@ -2,33 +2,84 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Event
+from typing import Any
 
 import pytest
+from sqlalchemy.engine import URL
 
-from millrace import Append, Queue, Snapshot, Stream
-from millrace.base.errors import ConfigurationError, StreamBusy, Superseded
+from millrace import Append, Pipeline, Queue, Snapshot, Stream
+from millrace.base.errors import ConfigurationError, Conflict, StreamBusy, Superseded
+from millrace.blocks.leases import choose_keeper
+from millrace.warehouse.keepers.lake_keeper import LakeKeeper
+from millrace.warehouse.ledger.pauses import Pause
 from millrace.warehouse.stream_life import find_position, pause_stream, reset_position, resume_stream
-from tests.support.engine import Engine, pipeline_of
+from millrace.warehouse.warehouse import Warehouse
+from tests.support.engine import WAREHOUSE_URL, Engine, pipeline_of
 from tests.support.notes import NOTES, create_notes
 
 PIPELINE = pipeline_of(NOTES)
 
 
-async def test_a_run_knows_pauses_without_the_warehouse_if_leases_are_in_the_lake(either: Engine) -> None:
+OTHER_HOST = WAREHOUSE_URL.set(host="other.example.com")
+"""Another name of the host of the warehouse."""
+
+
+def with_warehouse_at(engine: Engine, url: URL) -> Engine:
+    """The same engine, which knows its warehouse by this URL and keeps leases in the lake."""
+    store: Any = engine.store
+    make_keeper = choose_keeper("lake", url, store)
+    return replace(engine, warehouse=Warehouse(engine.connect_warehouse, engine.warehouse.dialect, "", make_keeper))
+
+
+def test_a_run_knows_pauses_without_the_warehouse_if_leases_are_in_the_lake(either: Engine) -> None:
     kept = either.with_leases_in("lake")
+    with kept.warehouse.open_ledger("test") as ledger:
+        ledger.ensure()
     kept.warehouse.find_pauses(PIPELINE)
     asleep = replace(kept, connect_warehouse=None).with_leases_in("lake")
     assert asleep.warehouse.find_pauses(PIPELINE) == {}
-    pause = pause_stream(kept.warehouse, PIPELINE, NOTES, "ann@desk")
-    assert asleep.warehouse.find_pauses(PIPELINE) == {"notes": pause}
+    either.query("INSERT INTO millrace.pauses VALUES ('engine', 'notes', '2026-01-01', 'by hand', '')")
+    assert asleep.warehouse.find_pauses(PIPELINE) == {}, "nobody told the lake"
     visiting = replace(PIPELINE, visit_every=timedelta(seconds=1))
-    resume_stream(either.warehouse, PIPELINE, NOTES)
-    assert kept.warehouse.find_pauses(PIPELINE) == {"notes": pause}, "by another setting, which the lake is not told"
     Event().wait(1.1)
-    assert kept.warehouse.find_pauses(visiting) == {}, "until the next visit"
+    assert [*kept.warehouse.find_pauses(visiting)] == ["notes"], "until the next visit"
+
+
+@pytest.mark.parametrize("by", ["lake", "warehouse", "other host"])
+def test_a_pause_reaches_the_lake_whoever_pauses(either: Engine, by: str) -> None:
+    """Whatever the setting of the command is, and by whatever name of the host it knows the warehouse."""
+    kept = either.with_leases_in("lake")
+    commands = {"lake": kept, "warehouse": either.with_leases_in("warehouse")}
+    command = commands.get(by) or with_warehouse_at(either, OTHER_HOST)
+    for engine in (kept, command):
+        assert engine.warehouse.find_pauses(PIPELINE) == {}
+    pause = pause_stream(command.warehouse, PIPELINE, NOTES, "ann@desk")
+    assert kept.warehouse.find_pauses(PIPELINE) == {"notes": pause}
+    asleep = replace(kept, connect_warehouse=None).with_leases_in("lake")
+    assert asleep.warehouse.find_pauses(PIPELINE) == {"notes": pause}
+    resume_stream(command.warehouse, PIPELINE, NOTES)
+    assert kept.warehouse.find_pauses(PIPELINE) == {}
+
+
+def test_a_pause_is_not_overwritten_by_a_run_that_asked_before_it(
+    either: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, ask = either.with_leases_in("lake"), LakeKeeper._ask_pauses
+
+    def ask_and_pause(keeper: LakeKeeper, pipeline: Pipeline) -> dict[str, Pause]:
+        found = ask(keeper, pipeline)
+        pause_stream(kept.warehouse, PIPELINE, NOTES, "ann@desk")
+        return found
+
+    monkeypatch.setattr(LakeKeeper, "_ask_pauses", ask_and_pause)
+    with suppress(Conflict):
+        kept.warehouse.find_pauses(PIPELINE)
+    monkeypatch.setattr(LakeKeeper, "_ask_pauses", ask)
+    assert [*kept.warehouse.find_pauses(PIPELINE)] == ["notes"]
 
 
 def test_a_pause_holds_until_it_ends_and_the_first_one_counts(kept: Engine) -> None:

@@ -13,6 +13,7 @@ from millrace import Append, History, Model, Pipeline, Queue, Stream
 from millrace.base.errors import ConfigurationError, StreamBusy
 from millrace.runs.choose import ReadRequest
 from millrace.runs.reload import find_applied_groups, reload_model
+from millrace.warehouse import rename_stream as renaming
 from millrace.warehouse.rename_stream import Renamed, rename_stream
 from tests.support.engine import PIPELINE, Engine, Together, counts, pipeline_of
 from tests.support.notes import NOTES, create_notes
@@ -49,6 +50,8 @@ def tables(engine: Engine) -> list[Any]:
 @pytest.mark.both_warehouses
 async def test_a_renamed_stream_goes_on_where_it_was(notes: Engine, stream: Stream) -> None:
     await notes.run(NOTES)
+    for _ in range(3):
+        await notes.run(NOTES, ReadRequest("full"))
     table = stream.table
     with pytest.raises(ConfigurationError, match=r"it looks renamed: notes, .*`millrace rename engine notes papers`"):
         await notes.run(stream)
@@ -60,6 +63,31 @@ async def test_a_renamed_stream_goes_on_where_it_was(notes: Engine, stream: Stre
     assert counts(await notes.run(stream)) == {"read": 1, "inserted": 1}
     assert counts(await notes.run(stream, ReadRequest("replay"))) == {"read": 1, "inserted": 1}
     assert notes.rows(table, "id") == [(1,), (2,), (3,), (4,)]
+
+
+async def test_a_rename_that_dies_after_its_commit_is_gone_on_with(
+    notes: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        await notes.run(NOTES, ReadRequest("full"))
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(renaming, "rename_lease", _dies)
+        rename(notes, PAPERS)
+    notes.source("INSERT INTO notes VALUES (4, 'four', clock_timestamp(), 1)")
+    assert counts(await notes.run(PAPERS)) == {"read": 1, "inserted": 1}
+
+
+def _dies(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+async def test_the_former_name_is_that_of_a_new_stream_afterwards(notes: Engine) -> None:
+    await notes.run(NOTES)
+    rename(notes, PAPERS)
+    notes.source("CREATE TABLE others AS SELECT * FROM notes WHERE id < 3")
+    others = replace(NOTES, source="postgres:public.others")
+    assert notes.warehouse.find_state(pipeline_of(others), others).columns == ()
+    assert counts(await notes.run(others)) == {"read": 2, "inserted": 2}
 
 
 async def test_a_stream_that_only_shares_the_source_is_loaded_by_a_full_read(notes: Engine) -> None:

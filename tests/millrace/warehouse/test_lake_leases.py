@@ -13,10 +13,10 @@ import pytest
 
 from millrace import Append, Pipeline, Queue, Stream
 from millrace.base.errors import StreamBusy, Superseded, Unreachable
-from millrace.lake.lease import LakeLeases
+from millrace.lake.lease import LEASES, LakeLeases
 from millrace.runs.choose import ReadRequest
 from millrace.warehouse.keepers.keeper import KeptIn
-from millrace.warehouse.keepers.lake_keeper import LEASES, LakeKeeper
+from millrace.warehouse.keepers.lake_keeper import LakeKeeper
 from millrace.warehouse.ledger import lease
 from tests.support.engine import PIPELINE as NAME
 from tests.support.engine import Engine, counts, pipeline_of
@@ -54,7 +54,7 @@ def door_of(engine: Engine) -> Door:
 
 def leases_of(engine: Engine) -> LakeLeases:
     keeper: Any = engine.warehouse._keeper
-    return keeper.leases  # type: ignore[no-any-return] # a protocol
+    return keeper.lake.leases  # type: ignore[no-any-return] # a protocol
 
 
 async def test_an_idle_run_does_not_connect_to_the_warehouse(sleeping: Engine) -> None:
@@ -119,13 +119,38 @@ async def test_a_crash_between_commit_and_state_is_found_before_anything_is_read
     position = sleeping.warehouse.find_state(PIPELINE, NOTES).position
     sleeping.source("INSERT INTO notes VALUES (6, 'new')")
     with monkeypatch.context() as killed:
-        killed.setattr(LakeKeeper, "end_change", lambda *_: None)
+        killed.setattr(LakeKeeper, "end_load", lambda *_: None)
         await sleeping.run(NOTES)
     assert sleeping.warehouse.find_state(PIPELINE, NOTES).position == position, "the object is behind"
-    visits = door_of(sleeping).visits
+    with sleeping.warehouse.lease(PIPELINE, NOTES, sleeping.holder):
+        door_of(sleeping).is_shut = True
+        assert sleeping.warehouse.find_state(PIPELINE, NOTES).position != position, "the lease was taken by a visit"
     assert await sleeping.run(NOTES) is None
-    assert door_of(sleeping).visits > visits
-    assert sleeping.warehouse.find_state(PIPELINE, NOTES).position != position
+
+
+async def test_a_look_without_a_lease_does_not_spare_the_first_visit(sleeping: Engine) -> None:
+    """A plan of a stream that was loaded under leases of the warehouse: its tokens go on from those."""
+    create_notes(sleeping, 5)
+    for _ in range(3):
+        await sleeping.with_leases_in("warehouse").run(NOTES, ReadRequest("full"))
+    assert sleeping.warehouse.find_state(PIPELINE, NOTES).position
+    sleeping.source("INSERT INTO notes VALUES (6, 'new')")
+    assert counts(await sleeping.run(NOTES)) == {"read": 1, "inserted": 1}
+
+
+async def test_a_visit_that_fails_gives_the_lease_back(sleeping: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after the token of the lease was raised above those of the ledger."""
+    create_notes(sleeping, 5)
+    for _ in range(3):
+        await sleeping.with_leases_in("warehouse").run(NOTES)
+    with monkeypatch.context() as failing, pytest.raises(Unreachable):
+        failing.setattr(LakeKeeper, "_write_state", _fails)
+        await replace(sleeping, holder="run A").run(NOTES)
+    assert await replace(sleeping, holder="run B").run(NOTES) is None
+
+
+def _fails(*_: Any) -> None:
+    raise Unreachable("the connection was lost", place="test")
 
 
 async def test_a_batch_that_was_read_by_a_state_that_is_behind_is_read_again(sleeping: Engine) -> None:
@@ -221,6 +246,17 @@ async def test_a_batch_of_the_other_setting_is_loaded_and_the_next_run_looks_int
         await replace(sleeping, holder="run B").run(NOTES)
     sleeping.expire_leases()
     assert await replace(sleeping, holder="run B").run(NOTES) is None
+    door_of(sleeping).is_shut = True
+    assert await replace(sleeping, holder="run B").run(NOTES) is None, "one look is enough"
+
+
+def test_a_doubt_does_not_let_a_lease_begin_again(sleeping: Engine) -> None:
+    leases = leases_of(sleeping)
+    token = leases.take(NAME, "notes", "run A").token
+    leases.extend(NAME, "notes", token, seconds=1)
+    Event().wait(2.1)
+    leases.doubt(NAME, "notes")
+    assert leases.find_holder(NAME, "notes") is None
 
 
 async def test_a_lease_alone_may_be_deleted_by_hand(sleeping: Engine) -> None:
