@@ -21,11 +21,10 @@ from millrace.base.naming import literal, quote
 from millrace.change_logs import postgres_log, postgres_slot
 from millrace.declaration.consent import Consent
 from millrace.lake.batch import Batch
-from millrace.lake.lease import LakeLeases
+from millrace.lake.lease import LakeLeases, prefix_of
 from millrace.runs.choose import Mode, ReadRequest
 from millrace.seed_data.transfers import TABLES, TransferWriters
 from millrace.warehouse.keepers.keeper import KeptIn
-from millrace.warehouse.keepers.lake_keeper import prefix_of
 from millrace.warehouse.ledger.load_result import LoadResult
 from millrace.warehouse.warehouse import Warehouse
 from tests.log_histories.changing_lake import ChangingLake
