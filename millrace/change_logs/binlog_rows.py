@@ -66,16 +66,20 @@ class LoggedForm:
     """Of each column the bytes of a value and of the length before it: one of both is 0. (-1, 0): not known."""
 
 
-def parse_table_map(body: bytes) -> tuple[int, LoggedForm]:
-    """Return the number by which events that follow name a table, and the form of the table."""
-    number = int.from_bytes(body[:_TABLE_NUMBER_BYTES], "little")
+def parse_table_number(body: bytes) -> int:
+    """Return the number by which events name the table that was announced."""
+    return int.from_bytes(body[:_TABLE_NUMBER_BYTES], "little")
+
+
+def parse_table_map(body: bytes) -> LoggedForm:
+    """Return the form of the table that an event announces."""
     offset = _TABLE_NUMBER_BYTES + _FLAGS_BYTES
     schema, offset = _read_name(body, offset)
     table, offset = _read_name(body, offset)
     columns, offset = _read_number(body, offset)
     kinds = body[offset : offset + columns]
     _, offset = _read_number(body, offset + columns)
-    return number, LoggedForm(schema, table, kinds, _parse_sizes(kinds, body, offset))
+    return LoggedForm(schema, table, kinds, _parse_sizes(kinds, body, offset))
 
 
 def _parse_sizes(kinds: bytes, body: bytes, offset: int) -> tuple[tuple[int, int], ...]:

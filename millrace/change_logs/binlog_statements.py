@@ -20,9 +20,8 @@ _HEADER = Struct("<IIBHH")
 _COMMENT = re.compile(r"/\*(?!M?!).*?\*/|(?<![^\s,;()])(?:--(?=\s)|#)[^\n]*", re.DOTALL)
 _EXECUTED_COMMENT = re.compile(r"/\*M?!\d*|\*/")
 _IDENTIFIER = re.compile(r"`((?:[^`]|``)+)`|\"((?:[^\"]|\"\")+)\"|([\w$]+)")
-_WITHIN = re.compile(
-    r"(BEGIN|START\s+TRANSACTION|SAVEPOINT|ROLLBACK\s+(WORK\s+)?TO|RELEASE\s+SAVEPOINT|XA\s+(START|BEGIN|END))\b", re.I
-)
+_BEGIN = re.compile(r"(BEGIN|START\s+TRANSACTION|XA\s+(START|BEGIN))\b", re.I)
+_WITHIN = re.compile(r"(SAVEPOINT|ROLLBACK\s+(WORK\s+)?TO|RELEASE\s+SAVEPOINT|XA\s+END)\b", re.I)
 _END = re.compile(r"(COMMIT|ROLLBACK)\b", re.I)
 _XA_END = re.compile(r"XA\s+(COMMIT|ROLLBACK)\s+(\S+)", re.I)
 _SCHEMA = re.compile(r"(CREATE|ALTER|DROP)\s+(DATABASE|SCHEMA)\b", re.I)
@@ -41,6 +40,8 @@ _OF_THE_SYSTEM = re.compile(r"(INSERT|REPLACE|DELETE|UPDATE)\s+((IGNORE|INTO|FRO
 class Role(Enum):
     """What a statement is for the transaction in which it stands."""
 
+    BEGIN = "begin"
+    """It begins a transaction."""
     WITHIN = "within"
     """It neither ends the transaction nor changes a row."""
     END = "end"
@@ -70,11 +71,8 @@ class LoggedStatement:
     @cached_property
     def role(self) -> Role:
         """What it is for its transaction."""
-        if _WITHIN.match(self.text):
-            return Role.WITHIN
-        if _XA_END.match(self.text):
-            return Role.XA_END
-        return Role.END if _END.match(self.text) else Role.CHANGE
+        of_patterns = ((_BEGIN, Role.BEGIN), (_WITHIN, Role.WITHIN), (_XA_END, Role.XA_END), (_END, Role.END))
+        return next((role for pattern, role in of_patterns if pattern.match(self.text)), Role.CHANGE)
 
     @property
     def verb(self) -> str:
