@@ -43,6 +43,7 @@ class LoggedTransactions:
         """Whether a further event ends it, and not the next statement."""
         self._position = start
         self._ends, self._seconds = array("q", [0]), array("q", [0])
+        self.gtids = GtidSet()
         self._gtid = ""
         self._prepared: dict[str, tuple[BinlogPosition, int]] = {}
         self._held: list[tuple[BinlogPosition, int]] = []
@@ -55,6 +56,8 @@ class LoggedTransactions:
     def begin(self, event: LogEvent) -> None:
         """Begin what a GTID announces."""
         self._gtid, self.needs_end = parse_gtid(event)
+        if event.kind == GTID_OF_MYSQL:
+            self.gtids.add(self._gtid)
         self.is_open = True
 
     def end(self, event: LogEvent) -> None:

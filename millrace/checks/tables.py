@@ -13,7 +13,8 @@ from millrace.base.errors import ConfigurationError, MillraceError, SourceMissin
 from millrace.checks.check import Check
 from millrace.checks.server import Server
 from millrace.declaration.stream import Stream
-from millrace.sources.mysql import NOT_GRANTED, MySQLDriver
+from millrace.sources.mysql import MySQLDriver
+from millrace.sources.mysql_moment import NOT_GRANTED
 from millrace.sources.mysql_replica import LAG_UNKNOWN
 from millrace.sources.position import SourceMoment, whole_seconds
 from millrace.sources.postgres import BLIND, PostgresDriver

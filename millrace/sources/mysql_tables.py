@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from millrace.base.errors import UnmappableType
@@ -18,7 +18,7 @@ _NOW = "current_timestamp"
 def find_tables(connection: Any, schema: str) -> list[FoundTable]:
     """Return the tables and views of a database, in the order of their names."""
     with connection.cursor() as cursor:
-        keys = _keys(_ask(cursor, "mysql_keys", schema))
+        keys = find_unique_keys(cursor, schema)
         set_by_server = {(table, column): rest for table, column, *rest in _ask(cursor, "mysql_defaults", schema)}
         triggers: dict[str, list[str]] = defaultdict(list)
         for table, trigger in _ask(cursor, "mysql_update_triggers", schema):
@@ -53,11 +53,11 @@ def _ask(cursor: Any, name: str, schema: str) -> Sequence[tuple[Any, ...]]:
     return rows
 
 
-def _keys(rows: Iterable[tuple[Any, ...]]) -> dict[str, dict[str, tuple[str, ...]]]:
+def find_unique_keys(cursor: Any, schema: str) -> dict[str, dict[str, tuple[str, ...]]]:
     """Return the columns of each unique key, by table and index, without keys that a row may lack."""
     found: dict[str, dict[str, tuple[str, ...]]] = defaultdict(dict)
     partial: set[tuple[str, str]] = set()
-    for table, index, column, nullable, prefix in rows:
+    for table, index, column, nullable, prefix in _ask(cursor, "mysql_keys", schema):
         found[table][index] = (*found[table].get(index, ()), column)
         if nullable == "YES" or prefix is not None or column is None:
             partial.add((table, index))

@@ -14,6 +14,8 @@ from local.mysql import MySQLServer, connect
 from millrace import Incremental, Stream
 from millrace.base.errors import RetryableError
 from millrace.sources import mysql as dialect
+from millrace.sources.mysql_moment import look_at_server
+from millrace.sources.mysql_sessions import IDLE_SECONDS, NO_LIMIT, SETTINGS, SNAPSHOT
 from tests.support.engine import Engine
 
 CUTS = {
@@ -67,8 +69,8 @@ async def test_a_setting_of_the_server_cuts_and_bends_nothing(engine: Engine, th
 
 
 SET: dict[str, tuple[int | str, int | str]] = {
-    "sql_select_limit": (3, dialect.NO_LIMIT),
-    "max_join_size": (3, dialect.NO_LIMIT),
+    "sql_select_limit": (3, NO_LIMIT),
+    "max_join_size": (3, NO_LIMIT),
     "sql_big_selects": (0, 1),
     "sql_auto_is_null": (1, 0),
     "max_recursive_iterations": (2, 2**32 - 1),
@@ -93,16 +95,16 @@ def test_a_session_has_its_own_settings_whatever_the_server_gives(
     mysql_database: str, monkeypatch: pytest.MonkeyPatch, is_given_later: bool
 ) -> None:
     """A proxy may take another session of the server for the transaction, so that all is set in it once more."""
-    look = dialect._look
+    look = look_at_server
 
     def look_then_change_sessions(connection: Any, given_zone: str) -> Any:
         moment = look(connection, given_zone)
-        monkeypatch.setattr(dialect, "SNAPSHOT", (*BENT, *dialect.SNAPSHOT))
+        monkeypatch.setattr(dialect, "SNAPSHOT", (*BENT, *SNAPSHOT))
         return moment
 
     with closing(connect(mysql_database)) as connection, connection.cursor() as cursor:
         if is_given_later:
-            monkeypatch.setattr(dialect, "_look", look_then_change_sessions)
+            monkeypatch.setattr(dialect, "look_at_server", look_then_change_sessions)
         else:
             for one in BENT:
                 cursor.execute(one)
@@ -126,7 +128,7 @@ async def test_rows_that_a_limit_of_the_server_hides_are_not_taken_for_deleted(
 async def test_a_table_that_is_being_changed_is_waited_for_and_then_told(
     engine: Engine, things: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = tuple(one.replace("lock_wait_timeout = 60", "lock_wait_timeout = 1") for one in dialect.SETTINGS)
+    settings = tuple(one.replace("lock_wait_timeout = 60", "lock_wait_timeout = 1") for one in SETTINGS)
     monkeypatch.setattr(dialect, "SETTINGS", settings)
     with closing(connect(engine.mysql_url)) as other, other.cursor() as cursor:
         cursor.execute("LOCK TABLES things WRITE")
@@ -137,7 +139,7 @@ async def test_a_table_that_is_being_changed_is_waited_for_and_then_told(
 async def test_a_snapshot_is_not_kept_for_a_run_that_is_frozen(
     engine: Engine, things: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = tuple(one.replace(f"= {dialect.IDLE_SECONDS}", "= 1") for one in dialect.SETTINGS)
+    settings = tuple(one.replace(f"= {IDLE_SECONDS}", "= 1") for one in SETTINGS)
     monkeypatch.setattr(dialect, "SETTINGS", settings)
     with closing(connect(engine.mysql_url)) as frozen:
         dialect.MySQLDriver().open_snapshot(frozen, lambda: connect(engine.mysql_url))
