@@ -21,6 +21,7 @@ from millrace.blocks.reference import UrlBlock
 from millrace.blocks.sql import opener_naming, postgres_connector, sql_block
 from millrace.blocks.variables import Variable
 from millrace.change_logs.log_reader import LogReader
+from millrace.change_logs.mysql_log import MySQLLog
 from millrace.change_logs.postgres_log import PostgresLog
 from millrace.change_logs.reading import SourceLog
 from millrace.declaration.source_kinds import MONGO, MYSQL, POSTGRES, SourceKind
@@ -105,6 +106,7 @@ DATABASES = {
             ),
             sql_block(mysql_connector),
             _opens_tables(MySQLSource, mysql_errors),
+            lambda source, reader: MySQLLog(source.connect, reader),
         ),
         Database(
             MONGO,

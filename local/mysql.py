@@ -33,7 +33,12 @@ ENVIRONMENT = {"PATH": SEARCHED, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 SETTINGS = {
     "bind-address": LOCALHOST,
     "skip-name-resolve": "ON",
-    "skip-log-bin": "ON",
+    "server-id": "1",
+    "log-bin": "binlog",
+    "binlog-format": "ROW",
+    "expire-logs-days": "1",
+    # Else only superusers could create functions.
+    "log-bin-trust-function-creators": "ON",
     "performance-schema": "OFF",
     "character-set-server": "utf8mb4",
     "collation-server": "utf8mb4_general_ci",

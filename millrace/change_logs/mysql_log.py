@@ -61,7 +61,8 @@ class MySQLLog(SourceLog):
                 await_visible(control, span.changes.transactions.gtids, self.place)
                 moment = driver.open_snapshot(connection, self._connect)
             hold_tables(connection, streams)
-            if find_followed(connection, streams, server) != tables:
+            forms = [table.fingerprint for table in find_followed(connection, streams, server)]
+            if forms != [table.fingerprint for table in tables]:
                 raise RetryableError("a table was altered while the read began", place=self.place, remedy="run again")
             position = span.changes.transactions.find_position(moment.read_at)
             yield LogReading(
@@ -152,7 +153,7 @@ class _Span:
         return frozenset(
             name
             for name, former in self._usable.items()
-            if former.file != position.file or position.end - former.end >= MOVED_BYTES or not former.size
+            if former.file != position.file or position.end - former.end >= MOVED_BYTES
         )
 
     def _choose_usable(self, file: str, end: int) -> None:

@@ -42,7 +42,7 @@ class SourceKind:
 
 
 POSTGRES = SourceKind("postgres", "Postgres", "table", has_change_log=True)
-MYSQL = SourceKind("mysql", "MySQL", "table")
+MYSQL = SourceKind("mysql", "MySQL", "table", has_change_log=True)
 MONGO = SourceKind("mongo", "MongoDB", "collection", is_of_documents=True, has_snapshot=False)
 SQS = SourceKind("sqs", "SQS", "queue", is_of_documents=True, has_snapshot=False)
 SOURCE_KINDS = {kind.name: kind for kind in (POSTGRES, MYSQL, MONGO, SQS)}

@@ -1,4 +1,4 @@
-"""A Postgres source that may be read by its change log, and a table in it."""
+"""Sources that may be read by their change log, and a table in each."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ import psycopg2
 import psycopg2.extensions
 import pytest
 
+from local.mysql import MySQLServer
 from local.stack import Stack
 from millrace import ChangeLog, Stream
 from millrace.warehouse.ledger.load_result import LoadResult
 from tests.support.engine import PUBLICATION, Engine, database_of
+from tests.support.mysql_logs import FollowedRows, make_followed
+from tests.support.mysql_places import database
 
 DROP_SLOTS = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = '{}'"
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
@@ -105,3 +108,17 @@ def orders(logged: Engine, stack: Stack) -> Iterator[Orders]:
     orders = Orders(logged, stack, Stream("orders", "postgres:public.orders", "id", ChangeLog(), max_delete_share=1.0))
     yield orders
     orders.release()
+
+
+@pytest.fixture(scope="module")
+def mysql_logged(mysql_shop: Engine, mysql: MySQLServer) -> Engine:
+    """From MariaDB, of which the user of the source may read the change log."""
+    name = database(mysql_shop)
+    mysql.execute(f"GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO '{name}'@'%'")
+    return mysql_shop
+
+
+@pytest.fixture
+def followed_rows(mysql_logged: Engine, mysql: MySQLServer) -> FollowedRows:
+    """A new table of five rows."""
+    return make_followed(mysql_logged, mysql)

@@ -30,9 +30,6 @@ def mysql_servers(stack: Stack) -> Iterator[tuple[MySQLServer, MySQLServer]]:
     directory.mkdir(mode=0o755)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(mysql.URL_VARIABLE, raising=False)
-        patch.delitem(mysql.SETTINGS, "skip-log-bin")
-        patch.setitem(mysql.SETTINGS, "log-bin", "binlog")
-        patch.setitem(mysql.SETTINGS, "server-id", "1")
         primary = mysql.launch_mysql(directory / "primary")
         patch.setitem(mysql.SETTINGS, "server-id", "2")
         replica = mysql.launch_mysql(directory / "replica")
