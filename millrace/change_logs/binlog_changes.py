@@ -42,21 +42,21 @@ WHY_UNREADABLE = {
 
 
 @dataclass(frozen=True)
-class LoggedTable:
+class TableKey:
     """A table whose changes are looked for, and the columns of its key."""
 
     schema: str
     table: str
-    key: Sequence[LoggedKeyColumn]
+    columns: Sequence[LoggedKeyColumn]
 
 
 class BinlogChanges:
     """What the log tells of tables: ``add`` its events in their order, from ``start`` on."""
 
-    def __init__(self, tables: Sequence[LoggedTable], start: BinlogPosition) -> None:
+    def __init__(self, tables: Sequence[TableKey], start: BinlogPosition) -> None:
         self.transactions = LoggedTransactions(start)
         self._tables = tables
-        self._keys = [LoggedKeys(len(table.key)) for table in tables]
+        self._keys = [LoggedKeys(len(table.columns)) for table in tables]
         self._forms: dict[int, tuple[LoggedForm, list[int]]] = {}
         self._gaps: list[tuple[int, int, str]] = []
 
@@ -82,7 +82,7 @@ class BinlogChanges:
     def find_gap(self, table: int, after: int) -> str:
         """Return why the changed keys of a table are not all that changed after a position; '': they are."""
         reasons = {group: reason for group, number, reason in reversed(self._gaps) if number == table}
-        ended = self.transactions.ended().filter(pl.col("group").is_in(list(reasons)), pl.col("at") > after)
+        ended = self.transactions.list_ended().filter(pl.col("group").is_in(list(reasons)), pl.col("at") > after)
         return next((reasons[group] for group in ended["group"]), "")
 
     def of(self, table: int, after: int) -> pl.DataFrame:
@@ -91,19 +91,19 @@ class BinlogChanges:
         Each key comes once, with ``is_deleted`` (its last change was a delete) and ``committed_at``.
         """
         keys = self._keys[table]
-        found = keys.find_ended(self.transactions.ended()).filter(pl.col("at") > after)
+        found = keys.find_ended(self.transactions.list_ended()).filter(pl.col("at") > after)
         return found.select("is_deleted", "committed_at", *keys.names)
 
     def find_newest_commit(self, position: BinlogPosition) -> datetime | None:
         """Return when the newest transaction up to a position was committed; None: there is none."""
-        newest = self.transactions.ended().filter(pl.col("at") <= position.ordinal)["committed_at"].max()
+        newest = self.transactions.list_ended().filter(pl.col("at") <= position.ordinal)["committed_at"].max()
         return newest if isinstance(newest, datetime) else None
 
     def _add_rows(self, event: LogEvent) -> None:
         form, tables = self._forms[parse_table_number(event.body)]
         for table in tables:
             try:
-                rows = read_keys(event.kind, event.body, form, self._tables[table].key)
+                rows = read_keys(event.kind, event.body, form, self._tables[table].columns)
             except UnreadableRows as error:
                 self._add_gap(str(error), table)
             else:

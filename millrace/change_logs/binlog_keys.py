@@ -46,7 +46,7 @@ def find_key_column(position: int, column_type: str, charset: str | None) -> Log
     elif name in {"char", "varchar"} and charset in UTF8 | {LATIN1}:
         found = frozenset({_STRING if name == "char" else _VARCHAR}), _latin1 if charset == LATIN1 else bytes.hex
     elif name == "binary":
-        found = frozenset({_STRING}), partial(_padded, length=measures[0])
+        found = frozenset({_STRING}), partial(_pad, length=measures[0])
     elif name == "varbinary":
         found = frozenset({_VARCHAR}), bytes.hex
     return LoggedKeyColumn(position, *found) if found else None
@@ -109,6 +109,6 @@ def _latin1(data: bytes) -> str:
     return "".join([_CHARACTERS[byte] for byte in data]).encode().hex()
 
 
-def _padded(data: bytes, *, length: int) -> str:
+def _pad(data: bytes, *, length: int) -> str:
     """Return bytes of a fixed length: the log leaves out zeros at the end."""
     return data.ljust(length, b"\x00").hex()

@@ -14,7 +14,7 @@ TABLE_MAP = 19
 WRITES, UPDATES, DELETES = frozenset({23, 30}), frozenset({24, 31}), frozenset({25, 32})
 """Inserted, updated and deleted rows, in the first and second form of the event."""
 COMPRESSED = {166: 23, 167: 24, 168: 25, 169: 30, 170: 31, 171: 32}
-"""The same events as MariaDB compresses them (log_bin_compress)."""
+"""Kinds of events with rows that MariaDB compressed (log_bin_compress), and the kinds that they are otherwise."""
 ROWS = WRITES | UPDATES | DELETES | COMPRESSED.keys()
 _SECOND_FORM = frozenset({30, 31, 32})
 _TABLE_NUMBER_BYTES, _FLAGS_BYTES = 6, 2
@@ -63,7 +63,7 @@ class LoggedForm:
     kinds: bytes
     """The type of each column."""
     sizes: tuple[tuple[int, int], ...]
-    """Of each column the bytes of a value and of the length before it: one of both is 0. (-1, 0): not known."""
+    """How many bytes the values of each column take, and the length before each: one of both is 0. -1: not known."""
 
 
 def parse_table_number(body: bytes) -> int:
@@ -122,7 +122,7 @@ class _Image:
     """What an event carries of a row, before or after its change."""
 
     steps: tuple[tuple[int, int, int], ...]
-    """Of each column that is there: bytes of the value, bytes of the length before it, which part of the key it is
+    """For each column that is there: bytes of the value, bytes of the length before it, which part of the key it is
     (-1: none)."""
     null_bytes: int
     carried: frozenset[int]

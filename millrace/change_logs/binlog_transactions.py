@@ -99,7 +99,7 @@ class LoggedTransactions:
         waiting = (before for before, _ in self._prepared.values())
         return min([self._position, *young, *waiting], key=lambda position: position.ordinal)
 
-    def ended(self) -> pl.DataFrame:
+    def list_ended(self) -> pl.DataFrame:
         """Return those that ended: number (``group``), where (``at``) and when (``committed_at``)."""
         moments = pl.col("committed_at") * 1_000_000
         found = pl.DataFrame(

@@ -39,7 +39,7 @@ class LoggedKeys:
         if len(self._groups) >= BLOCK_ROWS:
             self._pack()
             if self._waiting >= FOLDED_ROWS:
-                self._fold(transactions.ended())
+                self._fold(transactions.list_ended())
 
     def find_ended(self, ended: pl.DataFrame) -> pl.DataFrame:
         """Return the keys of transactions that ended, each as it was changed last, with ``at`` and ``committed_at``."""

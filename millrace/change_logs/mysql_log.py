@@ -126,7 +126,7 @@ class _Span:
         self._choose_usable(file, end)
         while True:
             first = self._find_start(file, end)
-            self.changes = BinlogChanges([table.logged for table in self._tables], first)
+            self.changes = BinlogChanges([table.key for table in self._tables], first)
             try:
                 return self._reader.read(self.changes, first, order(file, end))
             except LogGone as gone:

@@ -12,7 +12,7 @@ import pymysql
 
 from millrace.base.errors import ConfigurationError, SourceMissing
 from millrace.base.naming import quote_in_backticks
-from millrace.change_logs.binlog_changes import LoggedTable
+from millrace.change_logs.binlog_changes import TableKey
 from millrace.change_logs.binlog_keys import find_key_column
 from millrace.change_logs.binlog_rows import LoggedKeyColumn
 from millrace.change_logs.mysql_server import LogServer
@@ -37,8 +37,9 @@ _SILENT_FOREIGN_KEY = re.compile(
 class FollowedTable:
     """The table of a stream as the catalog has it."""
 
-    logged: LoggedTable
+    key: TableKey
     fingerprint: str
+    """It changes with the definition of the table, and when the table is made again."""
 
 
 def find_followed(connection: Any, streams: Sequence[Stream], server: LogServer) -> list[FollowedTable]:
@@ -85,7 +86,7 @@ def _find(cursor: Any, stream: Stream, server: LogServer) -> FollowedTable:
     _refuse_silent_changes(stream, definition)
     parts = (definition, str(created_at), _find_numbers(cursor, stream, server))
     fingerprint = hashlib.sha256("\n".join(parts).encode()).hexdigest()
-    return FollowedTable(LoggedTable(reference.schema, reference.name, key), fingerprint)
+    return FollowedTable(TableKey(reference.schema, reference.name, key), fingerprint)
 
 
 def _refuse_table(stream: Stream, server: LogServer, table_type: str, engine: str | None) -> None:

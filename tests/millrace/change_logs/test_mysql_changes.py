@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from millrace.runs.choose import Mode, ReadRequest
 from tests.support.engine import counts
 from tests.support.mysql_logs import FollowedRows
 
@@ -34,7 +33,7 @@ async def test_every_change_of_mariadb_arrives_with_the_next_run(followed_rows: 
          {"read": 1, "deleted": 1}),
         (["BEGIN", "DELETE FROM {} WHERE id = 1", "INSERT INTO {} VALUES (1, 'again')", "COMMIT"],
          {"read": 1, "updated": 1}),
-        (["REPLACE INTO {} VALUES (1, 'again')", "INSERT INTO {} VALUES (2, 'x') ON DUPLICATE KEY UPDATE note = 'upsert'"],
+        (["REPLACE INTO {} VALUES (1, 'again')", "INSERT INTO {} VALUES (2, 'x') ON DUPLICATE KEY UPDATE note = 'two'"],
          {"read": 2, "updated": 2}),
         (["INSERT INTO {} VALUES (9, 'short-lived')", "DELETE FROM {} WHERE id = 9"], {"read": 1, "unchanged": 1}),
         (
@@ -42,8 +41,8 @@ async def test_every_change_of_mariadb_arrives_with_the_next_run(followed_rows: 
              "UPDATE {} SET id = 2 WHERE id = -1", "UPDATE {} SET note = 'swapped' WHERE id = 2", "COMMIT"],
             {"read": 3, "updated": 1, "unchanged": 2},
         ),
-        (["SET binlog_row_image = MINIMAL", "UPDATE {} SET note = 'm' WHERE id = 1", "UPDATE {} SET id = 7 WHERE id = 2",
-          "INSERT INTO {} VALUES (8, 'm')", "DELETE FROM {} WHERE id = 3"],
+        (["SET binlog_row_image = MINIMAL", "UPDATE {} SET note = 'm' WHERE id = 1",
+          "UPDATE {} SET id = 7 WHERE id = 2", "INSERT INTO {} VALUES (8, 'm')", "DELETE FROM {} WHERE id = 3"],
          {"read": 5, "inserted": 2, "updated": 1, "deleted": 2}),
         (["FLUSH BINARY LOGS", "DELETE FROM {} WHERE id = 1", "FLUSH BINARY LOGS", "DELETE FROM {} WHERE id = 2"],
          {"read": 2, "deleted": 2}),
