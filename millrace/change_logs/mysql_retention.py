@@ -8,7 +8,8 @@ from typing import Any
 
 from millrace.change_logs.binlog_position import BinlogPosition
 from millrace.change_logs.mysql_reader import BinlogReader, LogGone
-from millrace.change_logs.reading import KeptLog, LogEntry, Retention
+from millrace.change_logs.reading import KeptLog, LogEntry
+from millrace.change_logs.retention import Retention
 
 KEPT, LOST = "kept", "lost"
 
