@@ -8,6 +8,7 @@ Single values that a kind cannot represent (infinity, NaN in a decimal) are reje
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -77,8 +78,34 @@ class Column:
     name: str
     """Name in the warehouse."""
     path: str
-    """Path in the source."""
+    """Path in the source; '': no field of the source is known to fill it (UNKNOWN_PATH)."""
     type: DataType
+
+    @property
+    def field(self) -> str:
+        """How messages name what is in it: the path in the source, or its own name."""
+        return self.path or self.name
+
+
+UNKNOWN_PATH = ""
+"""The path of a column that only a contract or a person named: the first field of its name fills it."""
+
+
+def names_by_path(columns: Iterable[Column]) -> dict[str, str]:
+    """Return the column that each field fills, by the field's path."""
+    return {column.path: column.name for column in columns if column.path}
+
+
+def add_columns(columns: Mapping[str, Column], arriving: Iterable[Column]) -> dict[str, Column]:
+    """Return columns by name, with the arriving ones that are new or that tell the path of a column without one."""
+    return {
+        **columns,
+        **{
+            column.name: column
+            for column in arriving
+            if column.name not in columns or (column.path and not columns[column.name].path)
+        },
+    }
 
 
 def row_id_columns(name: str) -> list[Column]:

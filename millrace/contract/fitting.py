@@ -11,7 +11,7 @@ import polars as pl
 from millrace.base.errors import ConfigurationError, KeyViolation
 from millrace.base.naming import MESSAGE_ADDRESS, column_name
 from millrace.base.rejects import NO_KEY, reject_when, split_rejects
-from millrace.base.types import Column, polars_type
+from millrace.base.types import Column, add_columns, polars_type
 from millrace.contract.child_rules import reject_by_children
 from millrace.contract.limits import Limits, reject_beyond_limits, widen_decimals
 from millrace.contract.masking import mask_chunk
@@ -65,8 +65,8 @@ class Fitting:
             )
             chunk = Chunk(frame, columns, pl.concat([chunk.rejected, rejected]))
         chunk = Chunk(*widen_decimals(chunk.frame, chunk.columns, self._limits), chunk.rejected)
-        self._columns = {column.name: column for column in chunk.columns} | self._columns
-        refuse_too_many_columns(self._stream, [column.path for column in self._columns.values()])
+        self._columns = add_columns(self._columns, chunk.columns)
+        refuse_too_many_columns(self._stream, [column.field for column in self._columns.values()])
         self._refuse_fields_as_data()
         return chunk
 
@@ -93,9 +93,8 @@ class Fitting:
         return tuple(self._columns.values())
 
     def _add_missing_keys(self, chunk: Chunk) -> Chunk:
-        """Add the columns of the key that no row of the chunk has and the target has: they are NULL in all of them."""
-        known = {column.name: column for column in self._target_columns}
-        missing = [known[key] for key in self._keys if key in known and key not in chunk.frame.columns]
+        """Add the columns of the key that no row of the chunk has, as the target or earlier chunks have them."""
+        missing = [self._columns[key] for key in self._keys if key in self._columns and key not in chunk.frame.columns]
         if not chunk.frame.height or not missing:
             return chunk
         nulls = [pl.lit(None, dtype=polars_type(column.type)).alias(column.name) for column in missing]

@@ -70,12 +70,12 @@ def reject_beyond_limits(
         if column.name in longest
     }
     verdicts = [
-        reject_when(TOO_LONG, column.path, byte_length(column) > limit[column.name])
+        reject_when(TOO_LONG, column.field, byte_length(column) > limit[column.name])
         for column in columns
         if longest.get(column.name, 0) > limit.get(column.name, 0)
     ]
     verdicts += [
-        reject_with(pl.col(column.name).map_batches(limits.documents.find_unfit, return_dtype=pl.String), column.path)
+        reject_with(pl.col(column.name).map_batches(limits.documents.find_unfit, return_dtype=pl.String), column.field)
         for column in columns
         if column.type.kind is Kind.DOCUMENT
     ]

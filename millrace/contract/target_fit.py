@@ -44,18 +44,18 @@ def fit_to_target(
 
 
 def _reject_new_value(column: Column) -> pl.Expr | None:
-    return reject_when("schema_new_column", column.path, pl.col(column.name).is_not_null())
+    return reject_when("schema_new_column", column.field, pl.col(column.name).is_not_null())
 
 
 def _reject_unfit(column: Column, target_type: DataType) -> pl.Expr | None:
     """Return which rows are rejected because of a column; None when all of them pass."""
     value = pl.col(column.name)
     if not _is_like(column.type, target_type):
-        return reject_when("schema_type", column.path, value.is_not_null() & ~_is_exact(column, target_type))
+        return reject_when("schema_type", column.field, value.is_not_null() & ~_is_exact(column, target_type))
     if target_type.length is None:
         return None
     size = value.bin.size("b") if target_type.kind is Kind.BINARY else value.str.len_bytes()
-    return reject_when("schema_too_long", column.path, size > target_type.length)
+    return reject_when("schema_too_long", column.field, size > target_type.length)
 
 
 def _is_like(column_type: DataType, target_type: DataType) -> bool:

@@ -10,7 +10,7 @@ import polars as pl
 
 from millrace.base.naming import MESSAGE_ADDRESS, ROW_ID, column_name
 from millrace.base.rejects import REASON_SEPARATOR, REJECT_SCHEMA
-from millrace.base.types import Column, polars_type
+from millrace.base.types import UNKNOWN_PATH, Column, polars_type
 from millrace.declaration.stream import Stream
 from millrace.sources.chunk import Chunk
 from millrace.sources.documents import Documents, of_contract
@@ -54,7 +54,7 @@ class MessageDecoder:
     def _columns(self) -> tuple[Column, ...]:
         """Return the columns, first those of the contract, whether or not a message had them."""
         met = {column.name: column for column in self._documents.columns}
-        named = [met.pop(name, Column(name, name, data_type)) for name, data_type in self._contract.items()]
+        named = [met.pop(name, Column(name, UNKNOWN_PATH, data_type)) for name, data_type in self._contract.items()]
         return (*named, *met.values())
 
     def _row_id(self) -> pl.Expr:

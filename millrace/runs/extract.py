@@ -15,7 +15,7 @@ from millrace.base.errors import TooManyRejects
 from millrace.base.memory import return_large_blocks
 from millrace.base.naming import ROW_HASH, column_name
 from millrace.base.rejects import NO_LOCATION, WITHOUT_KEY
-from millrace.base.types import Column, polars_type, row_id_columns
+from millrace.base.types import UNKNOWN_PATH, Column, polars_type, row_id_columns
 from millrace.contract.fitting import Fitting
 from millrace.contract.tolerance import RejectedRows, check_rejects
 from millrace.declaration.consent import NO_CONSENT, Consent
@@ -118,7 +118,7 @@ class Extraction:
         if not accepted.height and not set(self._keys) <= {column.name for column in columns}:
             return  # Nothing but rejects, whose key has no known type.
         hashed = add_hashes(accepted, columns, self._stream.load, self._keys)
-        self._columns |= {column.name: column for column in columns}
+        self._columns |= {column.name: column for column in columns if column.path or column.name not in self._columns}
         self._ahead = max(self._ahead, measure_ahead(accepted, columns, self._stream, self._read.read_at))
         stored = [*columns, *row_id_columns(self._read.row_id_column)]
         self._writing.start(partial(self._files.write, "part", hashed, stored))
@@ -318,15 +318,19 @@ class Extraction:
 
         A table tells its columns also if it is empty.
         """
-        columns = {name: Column(name, name, data_type) for name, data_type in of_contract(self._stream).items()}
+        columns = self._named_by_contract
         is_known = self._stream.is_of_documents and self._stream.capture.keeps_rows and columns.keys() >= {*self._keys}
         return columns if is_known else {}
 
     @property
+    def _named_by_contract(self) -> dict[str, Column]:
+        """The columns that the contract names. It does not tell which field fills each of them."""
+        return {name: Column(name, UNKNOWN_PATH, data_type) for name, data_type in of_contract(self._stream).items()}
+
+    @property
     def _absent_columns(self) -> tuple[Column, ...]:
         """The columns that no row of this read has, where rows bring their own columns; () for a table."""
-        declared = {name: Column(name, name, data_type) for name, data_type in of_contract(self._stream).items()}
-        expected = declared | {column.name: column for column in self._state.columns}
+        expected = self._named_by_contract | {column.name: column for column in self._state.columns}
         return (
             ()
             if self._read.has_all_columns

@@ -18,7 +18,7 @@ import polars as pl
 
 from millrace.base.naming import column_name, column_names
 from millrace.base.rejects import NAME_TOO_LONG
-from millrace.base.types import FLOAT64, TIME_KINDS, Column, DataType, Kind, from_polars, polars_type
+from millrace.base.types import FLOAT64, TIME_KINDS, Column, DataType, Kind, from_polars, names_by_path, polars_type
 from millrace.declaration.stream import Stream
 from millrace.declaration.width import MAX_COLUMNS, refuse_too_many_columns
 from millrace.sources.bson_values import Converters, Unfit
@@ -58,10 +58,10 @@ class Documents:
         )
         self._contract = of_contract(stream)
         self._types_by_name = {column.name: column.type for column in target_columns} | self._contract
-        self._target_types = {column.path: column.type for column in target_columns}
+        self._target_types = {column.path: column.type for column in target_columns if column.path}
         self.omitted: frozenset[str] = frozenset()
         self._columns: dict[str, Column] = {}
-        self._names = {column.path: column.name for column in target_columns}
+        self._names = names_by_path(target_columns)
 
     @property
     def columns(self) -> tuple[Column, ...]:

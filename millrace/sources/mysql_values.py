@@ -10,7 +10,17 @@ from typing import Any
 
 from millrace.base.errors import ConfigurationError, SourceMissing, UnmappableType
 from millrace.base.naming import column_names, quote_in_backticks
-from millrace.base.types import INT16, MAX_PRECISION, MAX_SCALE, Column, DataType, Kind, from_mysql, mysql_type_name
+from millrace.base.types import (
+    INT16,
+    MAX_PRECISION,
+    MAX_SCALE,
+    Column,
+    DataType,
+    Kind,
+    from_mysql,
+    mysql_type_name,
+    names_by_path,
+)
 from millrace.declaration.stream import Stream
 from millrace.drivers.psycopg_errors import statement
 from millrace.sources.rows import SourceColumn, chosen_columns
@@ -49,7 +59,7 @@ def describe_table(connection: Any, stream: Stream, target_columns: Sequence[Col
             remedy="create it, grant SELECT on it, or correct the declaration or the URL",
         )
     found = chosen_columns(stream, found)
-    names = column_names((name for name, *_ in found), {column.path: column.name for column in target_columns})
+    names = column_names((name for name, *_ in found), names_by_path(target_columns))
     return tuple(_source_column(stream, names[name], name, *rest) for name, *rest in found)
 
 

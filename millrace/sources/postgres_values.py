@@ -7,7 +7,7 @@ from typing import Any
 
 from millrace.base.errors import ConfigurationError, UnmappableType
 from millrace.base.naming import column_names, quote
-from millrace.base.types import Column, DataType, Kind, from_postgres, numeric_digits
+from millrace.base.types import Column, DataType, Kind, from_postgres, names_by_path, numeric_digits
 from millrace.declaration.stream import Stream
 from millrace.drivers.psycopg_errors import statement
 from millrace.sources.rows import YEARS, SourceColumn, chosen_columns
@@ -26,7 +26,7 @@ def describe_table(connection: Any, stream: Stream, target_columns: Sequence[Col
     with connection.cursor() as cursor:
         cursor.execute(statement("postgres_columns"), {"relations": [quote(source.schema, source.name)]})
         found = chosen_columns(stream, [tuple(described) for *described, _ in cursor.fetchall()])
-    names = column_names((name for name, *_ in found), {column.path: column.name for column in target_columns})
+    names = column_names((name for name, *_ in found), names_by_path(target_columns))
     return tuple(_source_column(stream, names[name], name, *rest) for name, *rest in found)
 
 

@@ -90,7 +90,7 @@ class Contents:
     def _read_through_connection(self) -> Iterator[pl.DataFrame]:
         columns = tuple(
             SourceColumn(column, render(quote(column.name), POSTGRES[column.type.kind].lower(), column.type.kind))
-            for column in self.columns
+            for column in (Column(column.name, column.name, column.type) for column in self.columns)
         )
         query = f"SELECT {', '.join(column.rendered for column in columns)} FROM {self.relation} AS t"
         with closing(PostgresDriver().stream_csv(self.connection, query, CHUNK_BYTES)) as blocks:

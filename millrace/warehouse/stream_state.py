@@ -9,7 +9,7 @@ from typing import Any
 
 from millrace.base.errors import SchemaConflict
 from millrace.base.naming import ADDED_COLUMNS
-from millrace.base.types import Column
+from millrace.base.types import UNKNOWN_PATH, Column
 from millrace.change_logs.reading import LogEntry
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
@@ -110,7 +110,7 @@ def _find_columns(
     form = RecordedForms(connection, ledger, target.owner.pipeline).find(target)
     added = ADDED_COLUMNS | target.added_columns | (form.named if form else frozenset())
     return tuple(
-        Column(name, recorded[name].path if name in recorded else name, data_type)
+        Column(name, recorded[name].path if name in recorded else UNKNOWN_PATH, data_type)
         for name, data_type in (target.columns or {}).items()
         if data_type is not None and name not in added
     )

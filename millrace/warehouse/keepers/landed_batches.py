@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from millrace.base.types import Column, DataType
+from millrace.base.types import Column, DataType, add_columns
 from millrace.declaration.row_shape import digest_row_shape
 from millrace.declaration.stream import Stream
 from millrace.lake.batch import Batch
@@ -108,7 +108,7 @@ def go_on(state: StreamState, landed: Sequence[LandedBatch]) -> StreamState:
     columns = {column.name: column for column in state.columns}
     collected = list(state.collected or ())
     for one in landed:
-        columns = {column["name"]: _column_of(column) for column in one.columns} | columns
+        columns = add_columns(columns, map(_column_of, one.columns))
         collected += one.collected
     return replace(
         state,

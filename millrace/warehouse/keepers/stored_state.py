@@ -20,7 +20,7 @@ from millrace.lake.store import ChangingObjects, ObjectVersion
 from millrace.warehouse.stream_state import StreamState
 from millrace.warehouse.target import Target
 
-STATE_VERSION = 4
+STATE_VERSION = 5
 
 
 @dataclass(frozen=True)

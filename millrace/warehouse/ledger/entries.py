@@ -13,7 +13,7 @@ class RecordedColumn:
     name: str
     """Name of the column in the target."""
     path: str
-    """The field of the source that the column holds."""
+    """The field of the source that the column holds; '': only the contract has named it until now."""
     is_key: bool
     """Whether the column was part of the key when the target was loaded."""
     is_not_read: bool

@@ -123,6 +123,11 @@ def record_columns(
         if is_new:
             cursor.execute(f"DELETE FROM millrace.columns WHERE {OF_STREAM}", of_stream)
         for column in batch.columns:
+            if column.path and column.name in recorded and not recorded[column.name].path:
+                cursor.execute(
+                    f"UPDATE millrace.columns SET path = %s WHERE {OF_STREAM} AND name = %s",
+                    (column.path, *of_stream, column.name),
+                )
             if column.name not in recorded:
                 cursor.execute(
                     "INSERT INTO millrace.columns (pipeline, stream, name, path, is_key) VALUES (%s, %s, %s, %s, %s)",

@@ -55,6 +55,22 @@ ORDERS = Stream(
 )
 
 
+class Invoice(dy.Schema):
+    """A contract with fields that a message may lack."""
+
+    id = dy.String(nullable=False)
+    paid_by = dy.String(nullable=True)
+
+
+async def test_a_column_of_the_contract_is_filled_by_the_first_field_that_has_its_name(engine: Engine) -> None:
+    invoices = replace(ORDERS, contract=Invoice, types={}, rewritten={}, sorted_by="", capture=Queue())
+    collect(engine, order("a"))
+    await engine.run(invoices)
+    collect(engine, order("b", paidBy="card"))
+    await engine.run(invoices)
+    assert engine.rows("orders", "id", "paid_by") == [("a", None), ("b", "card")]
+
+
 async def test_messages_become_rows_of_the_contract_and_what_they_bring_besides(engine: Engine) -> None:
     collect(
         engine,

@@ -87,6 +87,54 @@ async def test_an_empty_collection_has_the_columns_of_its_contract_and_no_target
     assert (result.inserted, either.rows("papers", "_id", "title")) == (1, [("a", "first")])
 
 
+class Users(dy.Schema):
+    user_no = dy.Int64(nullable=False)
+    updated_at = dy.Datetime(time_unit="us", time_zone="UTC")
+    user_name = dy.String(nullable=True)
+
+
+def users(mongo_database: str) -> Stream:
+    return Stream("users", f"mongo:{mongo_database}.users", "userNo", Incremental("updatedAt"), contract=Users)
+
+
+async def test_the_first_fields_of_a_collection_fill_the_columns_that_its_contract_made(
+    either: Engine, mongo_database: str
+) -> None:
+    stream = users(mongo_database)
+    with MongoClient[dict[str, object]](either.mongo_url) as client:
+        collection = client[mongo_database].create_collection("users")
+        await either.run(stream)
+        made = columns(either, "users")
+        collection.insert_one({"_id": "a", "userNo": 1, "userName": "Ada", "updatedAt": datetime.now(UTC)})
+        result = await either.run(stream)
+        assert result is not None
+        assert (result.inserted, result.rejected) == (1, 0)
+        assert either.rows("users", "user_no", "user_name") == [(1, "Ada")]
+        assert {*columns(either, "users")} - {*made} == {"_id"}
+        collection.insert_one({"_id": "b", "userNo": 2, "user_name": "rival", "updatedAt": datetime.now(UTC)})
+        await either.run(stream)
+    assert either.rows("users", "user_no", "user_name", order="1") == [(1, "Ada"), (2, None)]
+    paths = dict(either.query("SELECT path, name FROM millrace.columns"))
+    assert (paths["userName"], paths["userNo"]) == ("user_name", "user_no")
+    assert paths["user_name"] not in {"user_name", ""}
+
+
+async def test_a_target_that_an_earlier_version_made_of_a_contract_is_filled_by_the_first_fields(
+    either: Engine, mongo_database: str
+) -> None:
+    """Version 5 of the ledger recorded the names of the contract as paths."""
+    stream = users(mongo_database)
+    with MongoClient[dict[str, object]](either.mongo_url) as client:
+        collection = client[mongo_database].create_collection("users")
+        await either.run(stream)
+        either.query("UPDATE millrace.columns SET path = name")
+        either.query("DELETE FROM millrace.version")
+        either.query("INSERT INTO millrace.version VALUES (5, '2026-01-01+00')")
+        collection.insert_one({"_id": "a", "userNo": 1, "userName": "Ada", "updatedAt": datetime.now(UTC)})
+        await either.run(stream)
+    assert either.rows("users", "user_no", "user_name") == [(1, "Ada")]
+
+
 async def test_a_backfill_of_nothing_makes_no_target(engine: Engine) -> None:
     create_notes(engine, 1)
     engine.source("DELETE FROM notes")
