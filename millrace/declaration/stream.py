@@ -144,14 +144,27 @@ class Stream:
                 "messages are kept in the lake as they came, so masks come too late",
                 "mask them before they are sent",
             )
+        document_key = self.reference.kind.document_key
         for path in self.mask:
-            if path in self.keys:
-                return f"key {path!r} is masked, so its rows would not be found in the source", "declare another key"
-            if path == self.capture.stamp:
-                return f"{path!r} is masked, and by it changed rows are found", "mask another column"
+            if key := next((key for key in self.keys if self._masks(path, key)), ""):
+                return f"key {key!r} is masked, so its rows would not be found in the source", "declare another key"
+            if self._masks(path, document_key):
+                return (
+                    f"{document_key!r} is masked, by which the source tells documents apart and rejected documents are "
+                    "found again",
+                    "mask another field; values that must be masked do not belong into this one",
+                )
+            if self._masks(path, self.capture.stamp):
+                return f"{self.capture.stamp!r} is masked, and by it changed rows are found", "mask another column"
             if column_name(path) in self.rewritten:
                 return f"{path!r} is masked and rewritten", "declare one of the two"
         return None
+
+    def _masks(self, path: str, named: str) -> bool:
+        """Return whether a mask of a path changes values of a named field: above it or within it as well."""
+        if not named or not self.is_of_documents:
+            return path == named
+        return is_at_or_below(named, path) or is_at_or_below(path, named)
 
     def _check_load(self) -> None:
         if found := self.load.problem_with_stream(self):
@@ -216,7 +229,7 @@ class Stream:
                     place=place,
                     remedy=f"write {column_name(name)!r}, see docs/naming.md",
                 )
-        for name in map(column_name, self.keys):
+        for name in map(column_name, filter(None, [*self.keys, self.reference.kind.document_key])):
             if name in self.rewritten:
                 raise ConfigurationError(
                     f"key column {name!r} is rewritten, so that its rows would not be found in the source",

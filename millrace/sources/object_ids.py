@@ -11,10 +11,11 @@ from typing import Any
 
 from bson import ObjectId
 
+from millrace.declaration.source_kinds import MONGO
 from millrace.declaration.stream import Stream
 from millrace.sources.chunk import Window
 
-DOCUMENT_KEY = "_id"
+DOCUMENT_KEY = MONGO.document_key
 """The field by which MongoDB identifies a document."""
 OBJECT_ID_OVERLAP = timedelta(minutes=5)
 """The overlap of an ObjectId cursor, unless another is declared: clients make the ids by their own clocks, before they

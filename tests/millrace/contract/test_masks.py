@@ -219,13 +219,36 @@ async def test_what_a_mask_cannot_do_is_refused(engine: Engine, people: Stream) 
     [
         ({"mask": {"id": Hash()}}, "key 'id' is masked"),
         ({"mask": {"changed": Redact()}}, "'changed' is masked, and by it changed rows are found"),
+        ({"source": "mongo:a.b", "mask": {"_id": Hash()}}, "'_id' is masked, by which the source tells documents"),
+        ({"source": "mongo:a.b", "mask": {"_id.email": Hash()}}, "'_id' is masked, by which the source tells"),
+        ({"source": "mongo:a.b", "key": "_id.no", "mask": {"_id": Redact()}}, "key '_id.no' is masked"),
+        ({"source": "mongo:a.b", "key": "ref", "mask": {"ref.email": Hash()}}, "key 'ref' is masked"),
+        (
+            {"source": "mongo:a.b", "capture": Incremental("meta.at"), "mask": {"meta": Redact()}},
+            "'meta.at' is masked, and by it changed rows are found",
+        ),
+        ({"source": "mongo:a.b", "rewritten": {"_id": pl.lit("x")}}, "key column '_id' is rewritten"),
         ({"mask": {"v": Redact()}, "rewritten": {"v": pl.lit(1)}}, "'v' is masked and rewritten"),
         ({"mask": {"v": Redact()}, "omitted": ["v"]}, "field 'v' is declared and omitted"),
         ({"mask": {"v": "hash"}}, r"mask\['v'\] is 'hash'"),
         ({"source": "sqs/people", "capture": Queue(), "mask": {"v": Redact()}}, "masks come too late"),
         ({"source": "mongo:a.b", "mask": {"a.b.c.d": Redact()}}, "lies deeper than flatten_depth=2"),
     ],
-    ids=["key", "cursor", "rewritten", "omitted", "type", "queue", "depth"],
+    ids=[
+        "key",
+        "cursor",
+        "document key",
+        "within the document key",
+        "above the key",
+        "within the key",
+        "above the cursor",
+        "rewritten document key",
+        "rewritten",
+        "omitted",
+        "type",
+        "queue",
+        "depth",
+    ],
 )
 def test_what_makes_no_sense_is_refused(declared: dict[str, Any], problem: str) -> None:
     with pytest.raises(ConfigurationError, match=problem):
