@@ -27,6 +27,8 @@ MESSAGE_ADDRESS = "_message"
 SYSTEM_COLUMNS = frozenset({"ctid", "cmin", "cmax", "xmin", "xmax", "tableoid", "oid", "insertxid", "deletexid"})
 """Hidden columns of every table in a warehouse (the last three only in Redshift): a table cannot have a column of such
 a name."""
+ELEMENTS_PREFIX = "elements:"
+"""What the columns of frames begin with, never of a target, that hold an array as the source has it."""
 ADDED_COLUMNS = frozenset({ROW_HASH, LOADED_AT, DELETED_AT, VERSION, VERSION_HASH, ROW_ID, MESSAGE_ADDRESS})
 """Columns that Millrace adds."""
 RESERVED = SYSTEM_COLUMNS | ADDED_COLUMNS
@@ -71,6 +73,11 @@ def column_names(paths: Iterable[str], existing: Mapping[str, str] | None = None
         names[path] = distinct_column_name(path) if name in used or rivals else name
         used.add(names[path])
     return {path: names[path] for path in ordered}
+
+
+def elements_column(path: str) -> str:
+    """Return the column of frames with the array at a path, as the source has it: no field has a column of this name."""
+    return f"{ELEMENTS_PREFIX}{path}"
 
 
 def distinct_column_name(path: str) -> str:

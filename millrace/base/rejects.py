@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import polars as pl
 
-from millrace.base.naming import ROW_ID
+from millrace.base.naming import ELEMENTS_PREFIX, ROW_ID
 from millrace.base.single_rows import pad_single_row
 
 REJECT_SCHEMA: Mapping[str, pl.DataType] = {
@@ -78,8 +78,9 @@ def split_rejects(
 
 def as_rejects(rows: pl.DataFrame, verdict: pl.Series, keys: Sequence[str]) -> pl.DataFrame:
     """Return rows as rejects (REJECT_SCHEMA), each with its verdict."""
-    binary = [name for name, dtype in rows.schema.items() if dtype == pl.Binary]
-    printable = rows.drop(ROW_ID, strict=False).with_columns(
+    arrays = [name for name in rows.columns if name.startswith(ELEMENTS_PREFIX)]
+    binary = [name for name, dtype in rows.schema.items() if dtype == pl.Binary and name not in arrays]
+    printable = rows.drop(ROW_ID, *arrays, strict=False).with_columns(
         (HEX + pl.col(name).bin.encode("hex")).alias(name) for name in binary
     )
     reason = verdict.str.split_exact(REASON_SEPARATOR, 1).struct.unnest()

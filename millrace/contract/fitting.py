@@ -9,10 +9,10 @@ from types import MappingProxyType
 import polars as pl
 
 from millrace.base.errors import ConfigurationError, KeyViolation
-from millrace.base.naming import MESSAGE_ADDRESS, column_name
+from millrace.base.naming import ELEMENTS_PREFIX, MESSAGE_ADDRESS, column_name
 from millrace.base.rejects import NO_KEY, reject_when, split_rejects
 from millrace.base.types import Column, add_columns, polars_type
-from millrace.contract.child_rules import reject_by_children
+from millrace.contract.child_rules import ChildRules
 from millrace.contract.limits import Limits, reject_beyond_limits, widen_decimals
 from millrace.contract.masking import mask_chunk
 from millrace.contract.rules import reject_by_contract
@@ -29,7 +29,8 @@ class Fitting:
     """Fits the chunks of one read to the target: ``fit``, then ``accept``.
 
     ``limits`` are those of the warehouse; ``location_columns`` are the columns of the row location in the source;
-    ``mask_keys`` are the keys of hashes, by name.
+    ``mask_keys`` are the keys of hashes, by name; ``child_columns`` are the target columns of children that elements
+    fill, by the path of the array.
     """
 
     def __init__(
@@ -39,12 +40,15 @@ class Fitting:
         target_columns: Sequence[Column],
         location_columns: Sequence[str],
         mask_keys: Mapping[str, str] = MappingProxyType({}),
+        child_columns: Mapping[str, Sequence[Column]] = MappingProxyType({}),
     ) -> None:
         self._stream, self._limits, self._location = stream, limits, location_columns
         self._target_columns, self._mask_keys = target_columns, mask_keys
         self._keys = [column_name(key) for key in stream.keys]
         self._columns = {column.name: column for column in target_columns}
         self._row_by_row: set[str] = set()
+        self.children = ChildRules(stream, limits, child_columns)
+        """The checks of arrays that fill tables of children."""
         self.seen = SeenFields(stream)
         """The declared fields that had a value until now."""
 
@@ -79,10 +83,10 @@ class Fitting:
             accepted, broken = reject_by_contract(accepted, self._stream.contract, self._stream, location_columns)
             rejected.append(broken)
         if self._stream.children:
-            accepted, unfit = reject_by_children(accepted, self._stream, location_columns)
+            accepted, unfit = self.children.reject(accepted, location_columns)
             rejected.append(unfit)
-        accepted = accepted.drop(MESSAGE_ADDRESS) if MESSAGE_ADDRESS in accepted.columns else accepted
-        return accepted, chunk.columns, pl.concat(rejected)
+        arrays = [name for name in accepted.columns if name.startswith(ELEMENTS_PREFIX)]
+        return accepted.drop(MESSAGE_ADDRESS, *arrays, strict=False), chunk.columns, pl.concat(rejected)
 
     @property
     def columns(self) -> Sequence[Column]:

@@ -70,7 +70,7 @@ def _find_mask(column: Column, stream: Stream) -> Mask | None:
 
 def _mask_documents(values: pl.Series, path: str, stream: Stream) -> pl.Series:
     """Return documents that stay whole with ``****`` for masked fields, whatever their mask is."""
-    masked = [value and document_text(_hide(loads(value), f"{path}.", stream)) for value in values]
+    masked = [value and document_text(hide_fields(loads(value), f"{path}.", stream)) for value in values]
     return pl.Series(values.name, masked, pl.String)
 
 
@@ -125,13 +125,13 @@ def _hide_in_row(row: str, stream: Stream) -> str:
         return HIDDEN
     if not isinstance(value, dict):
         return HIDDEN
-    return orjson.dumps(_hide(value, "", stream)).decode()
+    return orjson.dumps(hide_fields(value, "", stream)).decode()
 
 
-def _hide(value: Any, prefix: str, stream: Stream) -> Any:
+def hide_fields(value: Any, prefix: str, stream: Stream) -> Any:
     """Return the value with ``****`` for masked fields, without fields that are left out, at any depth."""
     if isinstance(value, list):
-        return [_hide(one, prefix, stream) for one in value]
+        return [hide_fields(one, prefix, stream) for one in value]
     if not isinstance(value, dict):
         return value
     shown = {}
@@ -140,5 +140,5 @@ def _hide(value: Any, prefix: str, stream: Stream) -> Any:
         if path in stream.mask:
             shown[field] = HIDDEN
         elif not (stream.is_of_documents and (path in stream.omitted or not (prefix or stream.selects(path)))):
-            shown[field] = _hide(inner, f"{path}.", stream)
+            shown[field] = hide_fields(inner, f"{path}.", stream)
     return shown

@@ -80,7 +80,7 @@ class SeenFields:
         contract = stream.contract.column_names() if stream.contract else []
         for where, named, met in (
             ("cursor", filter(None, [stream.capture.stamp]), self._paths),
-            ("types", stream.types, self._paths),
+            ("types", [path for path in stream.types if not stream.is_of_found_child(path)], self._paths),
             ("mask", [path for path in stream.mask if not self._has_field(path)], ()),
             ("columns", sorted(stream.columns) if stream.is_of_documents else (), self._first_fields),
             ("omitted", sorted(stream.omitted) if stream.is_of_documents else (), self._omitted),

@@ -21,7 +21,7 @@ import polars
 from millrace.base.errors import ConfigurationError, UnmappableType
 from millrace.base.naming import check_name, column_name
 from millrace.base.types import TIME_KINDS, Column, Kind, from_polars
-from millrace.declaration.captures import Bind, DeletePolicy
+from millrace.declaration.captures import Bind, DeletePolicy, SchemaPolicy
 from millrace.declaration.checks import Count, Share, Text, check_distinct, check_fields
 from millrace.declaration.load_mode_base import LoadMode
 from millrace.declaration.load_modes import Merge
@@ -172,6 +172,11 @@ class Model:
     def keeps_rows(self) -> bool:
         """Whether rows stay in the model even if the rows that they were made from are deleted."""
         return self.load.deletes(self.deletes) == "ignore"
+
+    @property
+    def schema_policy(self) -> SchemaPolicy:
+        """What a load may change in the table: every column that the schema gained is added."""
+        return "evolve"
 
     @property
     def is_log(self) -> bool:

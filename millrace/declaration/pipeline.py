@@ -20,7 +20,7 @@ from millrace.base.types import EXACT_NUMBERS
 from millrace.base.zones import check_zone
 from millrace.declaration.captures import Dated, LandingFormat
 from millrace.declaration.checks import PositiveDuration, check_distinct, check_fields
-from millrace.declaration.children import is_child, make_children
+from millrace.declaration.children import ChildModel, make_children
 from millrace.declaration.model import Model
 from millrace.declaration.roots import Roots
 from millrace.declaration.schedule import check_cron
@@ -82,7 +82,7 @@ class Pipeline:
             streams = [replace(stream, stamps_in=stream.stamps_in or self.stamps_in) for stream in self.streams]
             object.__setattr__(self, "streams", streams)
         children = [child for stream in self.streams for child in make_children(stream)]
-        object.__setattr__(self, "models", [*children, *(model for model in self.models if not is_child(model))])
+        object.__setattr__(self, "models", [*children, *(model for model in self.models if not isinstance(model, ChildModel))])
         for schema in (self.target_schema, self.target_model_schema):
             check_name(schema, f"pipeline {self.name}: schema")
             self._refuse_reserved(schema)
@@ -111,6 +111,12 @@ class Pipeline:
         """Return this pipeline as one that commands name by the path of its file."""
         pipeline = copy(self)
         object.__setattr__(pipeline, "_path", path)
+        return pipeline
+
+    def with_models(self, models: Sequence[Model]) -> Pipeline:
+        """Return this pipeline with other values of the same models."""
+        pipeline = copy(self)
+        object.__setattr__(pipeline, "models", list(models))
         return pipeline
 
     @property

@@ -55,8 +55,9 @@ class Stream:
     this or ``max_rejects`` is 0."""
     flatten_depth: Count = 2
     """How many levels of embedded documents become columns; deeper ones stay documents."""
-    children: Mapping[Text, Child] = field(default_factory=dict)
-    """Arrays of documents that fill tables of their own, by the field's path: ``{"items": Child(OrderItem)}``."""
+    children: Mapping[Text, Child] | Sequence[Text] = field(default_factory=dict)
+    """Arrays of documents that fill tables of their own, by the field's path: ``["items"]``, with the columns that the
+    elements have, or ``{"items": Child(OrderItem)}``, with those of a schema."""
     max_new_columns: PositiveCount = 200
     """The most columns that the fields within one document may add to the target in a run: beyond it, the names of the
     fields are probably data (ids, dates), and the run fails and names the document."""
@@ -111,7 +112,8 @@ class Stream:
             check_schedule(self.sweep)
         except ConfigurationError as error:
             raise ConfigurationError(error.problem, place=f"stream {self.name}", remedy=error.remedy) from error
-        for path in self.children:
+        object.__setattr__(self, "children", self.child_tables)
+        for path in self.child_tables:
             # The array stays a column of the parent as well.
             object.__setattr__(self, "types", {path: DOCUMENT, **self.types})
         self._check_capture()
@@ -191,8 +193,9 @@ class Stream:
                 raise ConfigurationError(
                     f"field {path!r} is declared and not among columns", place=place, remedy="add it to columns"
                 )
-        masked = [path for path in self.mask if not any(path.startswith(f"{child}.") for child in self.children)]
-        for path in (*self.types, *masked) if self.is_of_documents else ():
+        masked = [path for path in self.mask if not any(path.startswith(f"{child}.") for child in self.child_tables)]
+        typed = [path for path in self.types if not self.is_of_found_child(path)]
+        for path in (*typed, *masked) if self.is_of_documents else ():
             self._check_depth(path)
         for path, data_type in self.types.items():
             if not is_declarable(data_type):
@@ -242,6 +245,20 @@ class Stream:
         """Source paths of the key, in declared order."""
         return tuple(filter(None, [self.key])) if isinstance(self.key, str) else tuple(self.key)
 
+    @property
+    def child_tables(self) -> Mapping[str, Child]:
+        """The children by the path of their array."""
+        return self.children if isinstance(self.children, Mapping) else {path: Child() for path in self.children}
+
+    @property
+    def found_children(self) -> list[str]:
+        """Paths of the arrays of children without a schema: their elements tell the columns."""
+        return [path for path, child in self.child_tables.items() if child.schema is None]
+
+    def is_of_found_child(self, path: str) -> bool:
+        """Return whether a field is one of the elements of a child without a schema."""
+        return any(path.startswith(f"{child}.") for child in self.found_children)
+
     def selects(self, path: str) -> bool:
         """Return whether a column, or field, may be replicated: it is among ``columns``, if any are named."""
         first = path if not self.is_of_documents else STEP.split(path)[0]
@@ -276,6 +293,11 @@ class Stream:
     def table(self) -> str:
         """Name of the target table."""
         return self.target or self.name
+
+
+def steps_of(path: str) -> list[str]:
+    """Return the names of the fields that a path leads through."""
+    return [re.sub(r"\\(.)", r"\1", step) for step in STEP.split(path)]
 
 
 def is_at_or_below(path: str, other: str) -> bool:

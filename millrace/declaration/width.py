@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
+from typing import Protocol
 
 from millrace.base.errors import SchemaConflict
 from millrace.declaration.stream import STEP, Stream
@@ -18,7 +19,23 @@ WIDTH_REMEDY = (
 )
 
 
-def refuse_fields_as_data(stream: Stream, new_paths: Collection[str]) -> None:
+class Wide(Protocol):
+    """What a table has its columns from."""
+
+    @property
+    def place(self) -> str:
+        """How errors name it."""
+        ...
+
+    @property
+    def is_of_documents(self) -> bool:
+        """Whether its rows are documents."""
+        ...
+
+
+def refuse_fields_as_data(
+    stream: Stream, new_paths: Collection[str], remedy: str = "keep it whole (types={{{document!r}: DOCUMENT}})"
+) -> None:
     """Raise SchemaConflict if the fields within one document are more new columns than the stream allows."""
     documents = Counter(path[: steps[-1].start()] for path in new_paths if (steps := list(STEP.finditer(path))))
     document, columns = next(iter(documents.most_common(1)), ("", 0))
@@ -28,11 +45,11 @@ def refuse_fields_as_data(stream: Stream, new_paths: Collection[str]) -> None:
         f"the fields of {document!r} would become {columns:,} new columns or more, and {stream.max_new_columns:,} are "
         "allowed",
         place=stream.place,
-        remedy=f"keep it whole (types={{{document!r}: DOCUMENT}}), or raise max_new_columns",
+        remedy=f"{remedy.format(document=document)}, or raise max_new_columns",
     )
 
 
-def refuse_too_many_columns(stream: Stream, paths: Collection[str]) -> None:
+def refuse_too_many_columns(stream: Wide, paths: Collection[str]) -> None:
     """Raise SchemaConflict if ``paths`` are more fields or columns than a table can have."""
     if len(paths) <= MAX_COLUMNS:
         return

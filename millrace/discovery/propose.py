@@ -11,6 +11,7 @@ from millrace.base.naming import MAX_IDENTIFIER_BYTES, column_name
 from millrace.base.types import TIME_KINDS, Kind
 from millrace.declaration.source_kinds import SourceReference
 from millrace.runs.scan import COMPARABLE_KINDS
+from millrace.sources.documents import escape_step
 from millrace.sources.found import FoundColumn, FoundTable
 
 LARGE_ROWS, LARGE_BYTES = 5_000_000, 2 * 1024**3
@@ -221,6 +222,12 @@ def _notes(columns: Sequence[FoundColumn]) -> Iterator[str]:
             yield f"{column.name} is {column.type_name}, which has no type in the warehouse: it is left out"
         elif " or " in column.type_name:
             yield f"{column.name} is {column.type_name}: values that do not fit the most frequent type are rejected"
+    arrays = [column.name for column in columns if column.has_documents]
+    if arrays:
+        yield (
+            f"{', '.join(arrays)} {'hold' if len(arrays) > 1 else 'holds'} documents: children=["
+            f"{', '.join(as_python(escape_step(name)) for name in arrays)}] fills a table with a row for each"
+        )
     personal = [column.name for column in columns if _PERSONAL.search(column_name(column.name))]
     if personal:
         yield f"looks personal or secret: {', '.join(personal)} (mask= or omitted=)"

@@ -164,6 +164,10 @@ class BatchProgress:
     """How far the batch brings the stream in its change log; None: it was not read by one."""
 
 
+ChildColumns = Mapping[str, tuple[Column, ...]]
+"""The columns of the tables of children, by the path of the array that fills them."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """What one run read of one stream, or computed for one model: all that a load needs."""
@@ -182,6 +186,8 @@ class Batch:
     (docs/decisions/0010-versions.md)."""
     columns: tuple[Column, ...]
     files: BatchFiles
+    child_columns: ChildColumns = field(default_factory=dict)
+    """The columns that elements fill in the tables of children without a schema."""
     counts: BatchCounts = BatchCounts()
     coverage: BatchCoverage = BatchCoverage()
     progress: BatchProgress = BatchProgress()

@@ -7,7 +7,7 @@ the JSON are those of MANIFEST_VERSION, whatever the fields of ``Batch`` are cal
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, get_args
@@ -43,6 +43,7 @@ FIELDS: Mapping[str, str] = {
     "begun_at": "begun_at",
     "effective_at": "effective_at",
     "columns": "columns",
+    "child_columns": "child_columns",
     "note": "note",
     "consent": "consent",
     "row_id_column": "identity",
@@ -87,6 +88,7 @@ _LATER: Mapping[str, object] = {
     "selection": "",
     "predecessor": None,
     "log": None,
+    "child_columns": {},
 }
 """Fields that version 5 did not have at first, with the value that is not written: a program from before reads a
 manifest without them."""
@@ -116,8 +118,9 @@ def read_manifest(store: ObjectStore, key: str) -> Batch:
 
 def _write(store: ObjectStore, batch: Batch, key: str) -> str:
     fields = {name: attrgetter(path)(batch) for path, name in FIELDS.items()}
-    columns = {name: [_column_as_json(column) for column in fields[name]] for name in ("columns", "absent")}
-    value = {"version": MANIFEST_VERSION, **fields, **columns}
+    columns = {name: _columns_as_json(fields[name]) for name in ("columns", "absent")}
+    of_children = {path: _columns_as_json(found) for path, found in batch.child_columns.items()}
+    value = {"version": MANIFEST_VERSION, **fields, **columns, "child_columns": of_children}
     for name, default in _LATER.items():
         if value[name] == default:
             del value[name]
@@ -141,6 +144,10 @@ def _batch(value: dict[str, Any]) -> Batch:
         coverage=BatchCoverage(**groups["coverage"]),
         progress=BatchProgress(**groups["progress"]),
     )
+
+
+def _columns_as_json(columns: Iterable[Column]) -> list[dict[str, Any]]:
+    return [_column_as_json(column) for column in columns]
 
 
 def _column_as_json(column: Column) -> dict[str, Any]:
@@ -181,6 +188,7 @@ _DECODERS: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("columns", "absent"), _columns),
     **dict.fromkeys(("parts", "deletes", "sample", "former", "root_keys"), _parts),
     **dict.fromkeys(("rejects", "zones", "collected", "closes"), tuple),
+    "child_columns": lambda value: {path: _columns(found) for path, found in value.items()},
     "reject_counts": _reject_counts,
     "consent": lambda value: Consent(**value),
     "log": _log_progress,

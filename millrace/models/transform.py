@@ -22,6 +22,7 @@ from millrace.lake.batch_writer import BatchWriter
 from millrace.lake.manifest import write_manifest
 from millrace.lake.store import ObjectStore
 from millrace.models.computed import ModelRows
+from millrace.models.found_children import with_found_columns
 from millrace.models.landed_stream import LandedStream
 from millrace.models.model_batch import plan_model_batch
 from millrace.models.model_calls import ModelCalls
@@ -45,6 +46,8 @@ def transform(
     Raises FatalError when a file is not what its manifest says, or a model fails or gives other than its schema;
     ConfigurationError when changes were read without a snapshot that their model needs; TooManyRejects.
     """
+    pipeline = with_found_columns(pipeline, batches)
+    only = only and pipeline.model(only.name)
     with ExitStack() as stack:
         run = _Transform(pipeline, batches, landing, processed, limits, stack, only)
         run.take_snapshots()

@@ -86,7 +86,14 @@ class Extraction:
         self._state, self._count_rejected_before = state, count_rejected_before
         self._begun_at, self._batch_id = datetime.now(UTC), new_batch_id(read.read_at)
         self._keys = [column_name(key) for key in stream.keys]
-        self.fitting = Fitting(stream, destination.limits, state.columns, read.location_columns, destination.mask_keys)
+        self.fitting = Fitting(
+            stream,
+            destination.limits,
+            state.columns,
+            read.location_columns,
+            destination.mask_keys,
+            state.child_columns,
+        )
         """The checks and conversions that every chunk goes through."""
         self._columns: dict[str, Column] = {}
         self._met: set[str] = set()
@@ -273,6 +280,7 @@ class Extraction:
             begun_at=self._begun_at,
             effective_at=self._destination.effective_at(self._read.read_at, self._state.last_read),
             columns=tuple(self._columns.values()),
+            child_columns=self.fitting.children.columns,
             files=files,
             counts=self._counts(files, matched),
             coverage=BatchCoverage(
@@ -343,4 +351,6 @@ class Extraction:
         kept_note = "rows were rejected, so nothing is taken for deleted" if is_kept else ""
         ahead = describe_ahead(self._stream, self._ahead)
         unmet = self.fitting.seen.note if self._is_everything else ""
-        return "; ".join(filter(None, (self._read.note, ahead, kept_note, unmet, *self._notes)))
+        renamed = self.fitting.children.renamed
+        named = f"{', '.join(renamed)}, because Millrace adds a column of its name" if renamed else ""
+        return "; ".join(filter(None, (self._read.note, ahead, kept_note, unmet, named, *self._notes)))

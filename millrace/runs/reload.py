@@ -7,14 +7,14 @@ is true now (docs/decisions/0019-models-that-cannot-be-declared-wrongly.md).
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
 from millrace.base.errors import ConfigurationError, SourceMissing
 from millrace.declaration.model import Model
 from millrace.declaration.pipeline import Pipeline
-from millrace.lake.batch import Batch
+from millrace.lake.batch import Batch, ChildColumns
 from millrace.lake.manifest import read_manifest
 from millrace.lake.store import ObjectStore
 from millrace.models.transform import transform
@@ -101,8 +101,9 @@ def reload_model(
     done = ReloadResult(model.name, len(groups))
     rebuild = warehouse.prepare_rebuild(pipeline, model, processed, secrets.token_hex(4))
     rebuild.begin()
+    known = _find_child_columns(pipeline, model, warehouse)
     for number, group in enumerate(groups, start=1):
-        batches = list(_read_batches(landing, group, pipeline, model))
+        batches = _with_child_columns(_read_batches(landing, group, pipeline, model), known)
         closes = [closed for batch in batches for closed in batch.progress.closes]
         for made in transform(pipeline, batches, landing, processed, warehouse.dialect.limits, only=model):
             done = done.plus(rebuild.apply(made, closes))
@@ -111,6 +112,19 @@ def reload_model(
     warehouse.forget_states(pipeline, sorted(pipeline.roots.of(model)))
     rebuild.finish()
     return done
+
+
+def _find_child_columns(pipeline: Pipeline, model: Model, warehouse: Warehouse) -> dict[str, ChildColumns]:
+    """Return the columns that the children of a model's streams have now, by stream."""
+    streams = [stream for stream in pipeline.streams if stream.name in pipeline.roots.of(model)]
+    return {
+        stream.name: warehouse.find_state(pipeline, stream).child_columns for stream in streams if stream.found_children
+    }
+
+
+def _with_child_columns(batches: Iterable[Batch], known: Mapping[str, ChildColumns]) -> list[Batch]:
+    """Return batches that tell the columns of children: one from before a child was declared takes those of now."""
+    return [replace(batch, child_columns={**known.get(batch.stream, {}), **batch.child_columns}) for batch in batches]
 
 
 def _read_batches(landing: ObjectStore, group: BatchGroup, pipeline: Pipeline, model: Model) -> Iterator[Batch]:

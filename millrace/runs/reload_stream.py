@@ -54,7 +54,9 @@ async def read_new_target(context: StreamContext, kind: BatchKind) -> Batch:
     columns.
     """
     await context.refresh_state()
-    state = replace(NEVER_LOADED, newest_batch=(await context.find_state()).newest_batch)
+    former = await context.find_state()
+    # The tables of children stay: their rows are replaced.
+    state = replace(NEVER_LOADED, newest_batch=former.newest_batch, child_columns=former.child_columns)
     batch = await read_window(replace(context, _state=state), Window(), kind, replaces_target=True)
     if batch is None:
         raise ConfigurationError(

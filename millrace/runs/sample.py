@@ -56,6 +56,7 @@ async def take_sample(context: StreamContext, window: Window) -> Sample:
             target_columns,
             reading.facts.location_columns,
             context.destination.mask_keys,
+            (await context.find_state()).child_columns,
         )
         rows, counts = 0, Counter[tuple[str, str]]()
         async with aclosing(reading.read_chunks()) as chunks:

@@ -12,14 +12,15 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from itertools import chain
 from operator import itemgetter
-from typing import Any
+from typing import Any, Protocol
 
+import dataframely
 import polars as pl
 
 from millrace.base.naming import column_name, column_names
 from millrace.base.rejects import NAME_TOO_LONG
 from millrace.base.types import FLOAT64, TIME_KINDS, Column, DataType, Kind, from_polars, names_by_path, polars_type
-from millrace.declaration.stream import Stream
+from millrace.declaration.captures import SchemaPolicy
 from millrace.declaration.width import MAX_COLUMNS, refuse_too_many_columns
 from millrace.sources.bson_values import Converters, Unfit
 
@@ -28,6 +29,49 @@ MAX_PATH_BYTES = 65_535
 """The longest path of a column, as the ledger holds it."""
 SHOWN_CHARACTERS = 100
 """How many characters of a longer path a message shows."""
+
+class DeclaredFields(Protocol):
+    """What a declaration says of the fields of documents: a stream, or the elements of one of its arrays."""
+
+    @property
+    def types(self) -> Mapping[str, DataType]:
+        """The declared types, by path."""
+        ...
+
+    @property
+    def omitted(self) -> Collection[str]:
+        """Paths of the fields that are left out."""
+        ...
+
+    @property
+    def flatten_depth(self) -> int:
+        """How many levels of embedded documents become columns."""
+        ...
+
+    @property
+    def schema_policy(self) -> SchemaPolicy:
+        """What new fields may change in the target."""
+        ...
+
+    @property
+    def contract(self) -> type[dataframely.Schema] | None:
+        """The schema that rows must meet."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """How errors name the documents."""
+        ...
+
+    @property
+    def is_of_documents(self) -> bool:
+        """Whether the rows are documents."""
+        ...
+
+    def selects(self, path: str, /) -> bool:
+        """Return whether a field may be replicated."""
+        ...
+
 
 Rejected = dict[int, tuple[str, str]]
 """The rejected documents: index of the document, reason and field."""
@@ -38,7 +82,7 @@ class Documents:
 
     def __init__(
         self,
-        stream: Stream,
+        stream: DeclaredFields,
         target_columns: Sequence[Column],
         type_of: Mapping[type, DataType],
         find_converters: Callable[[DataType], Converters],
@@ -209,7 +253,7 @@ def _values_of(field: str, documents: Sequence[Any]) -> list[Any]:
         return [document.get(field) if document else None for document in documents]
 
 
-def of_contract(stream: Stream) -> dict[str, DataType]:
+def of_contract(stream: DeclaredFields) -> dict[str, DataType]:
     """Return the types that the contract names, by column."""
     if stream.contract is None:
         return {}

@@ -29,6 +29,8 @@ class FoundColumn:
     """Whether the server sets it when a row is inserted and nobody gives a value."""
     is_growing: bool = False
     """Whether the server gives it a number that grows with every insert."""
+    has_documents: bool = False
+    """Whether its arrays hold documents and nothing else."""
     fields: int = 0
     """Number of different names of fields within the documents of this field."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 from millrace.base.types import BSON
@@ -12,6 +12,10 @@ from millrace.sources.object_ids import DOCUMENT_KEY
 
 SAMPLE_DOCUMENTS = 500
 """How many documents of each collection are looked at, unless more are asked for."""
+
+
+ELEMENTS = 20
+"""How many elements of an array are looked at."""
 
 
 async def find_collections(database: Any, sample_documents: int) -> list[FoundTable]:
@@ -40,19 +44,30 @@ async def _collection(database: Any, name: str, sample_documents: int) -> FoundT
                         [],
                     ]
                 },
+                "elements": {
+                    "$cond": [
+                        {"$eq": [{"$type": "$fields.v"}, "array"]},
+                        {"$map": {"input": {"$slice": ["$fields.v", ELEMENTS]}, "in": {"$type": "$$this"}}},
+                        [],
+                    ]
+                },
             }
         },
     ]
     types: dict[str, Counter[str]] = defaultdict(Counter)
     inner: dict[str, set[str]] = defaultdict(set)
+    elements: dict[str, set[str]] = defaultdict(set)
     async for field in collection.aggregate(typed):
         types[field["name"]][field["type"]] += 1
         inner[field["name"]].update(field["inner"])
+        elements[field["name"]].update(field["elements"])
     return FoundTable(
         database.name,
         name,
         "collection",
-        tuple(_field(field, types[field], len(inner[field])) for field in sorted(types) if types[field]),
+        tuple(
+            _field(field, types[field], len(inner[field]), elements[field]) for field in sorted(types) if types[field]
+        ),
         primary_key=_key(types[DOCUMENT_KEY], inner[DOCUMENT_KEY]),
         rows=await collection.estimated_document_count(),
     )
@@ -65,6 +80,12 @@ def _key(types: Mapping[str, int], fields: Iterable[str]) -> tuple[str, ...]:
     return tuple(f"{DOCUMENT_KEY}.{field}" for field in sorted(fields))
 
 
-def _field(name: str, types: Mapping[str, int], fields: int) -> FoundColumn:
+def _field(name: str, types: Mapping[str, int], fields: int, elements: Set[str]) -> FoundColumn:
     met = [kind for kind, _ in sorted(types.items(), key=lambda item: (-item[1], item[0])) if kind != "null"]
-    return FoundColumn(name, " or ".join(met) or "null", BSON.get(met[0]) if met else None, fields=fields)
+    return FoundColumn(
+        name,
+        " or ".join(met) or "null",
+        BSON.get(met[0]) if met else None,
+        has_documents=met == ["array"] and elements == {"object"},
+        fields=fields,
+    )

@@ -15,10 +15,10 @@ from bson.binary import UuidRepresentation
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError
 
-from millrace.base.naming import ROW_ID
+from millrace.base.naming import ROW_ID, elements_column
 from millrace.base.rejects import NO_LOCATION, REJECT_SCHEMA
 from millrace.base.types import TIMESTAMP_UTC, Column
-from millrace.declaration.stream import Stream
+from millrace.declaration.stream import Stream, steps_of
 from millrace.sources.bson_values import TYPE_OF, find_converters
 from millrace.sources.chunk import Chunk
 from millrace.sources.documents import Documents
@@ -35,6 +35,8 @@ EXTENDED_JSON = json_util.JSONOptions(
 """The form of rejected documents in the lake: every value can be read back as it was."""
 AS_IT_WAS = json_util.JSONOptions(datetime_conversion=DatetimeConversion.DATETIME_AUTO)
 """Options to read keys of rejected documents: binary values keep their subtype, also those of UUIDs."""
+ARRAY = "a"
+"""The field of the BSON in which a frame holds an array."""
 SIZE_BYTES, SMALLEST_BYTES = 4, 5
 STRING = b"\x02"
 ID_BYTES = {b"\x01": 8, b"\x07": 12, b"\x09": 8, b"\x10": 4, b"\x12": 8, b"\x13": 16}
@@ -46,6 +48,7 @@ class Decoder:
 
     def __init__(self, stream: Stream, target_columns: Sequence[Column]) -> None:
         self._documents = Documents(stream, target_columns, TYPE_OF, find_converters)
+        self._arrays = {elements_column(path): steps_of(path) for path in stream.found_children}
         if stream.capture.cursor_column and not is_object_id_cursor(stream):
             self._documents.declare(stream.capture.cursor_column, TIMESTAMP_UTC)
 
@@ -54,12 +57,29 @@ class Decoder:
         documents, undecodable = decode_documents(raw)
         frame, rejected = self._documents.frame(documents)
         frame = frame.with_columns(pl.Series(ROW_ID, [_row_id(document) for document in documents], dtype=pl.String))
+        frame = frame.with_columns(
+            pl.Series(name, [_encode_at(document, steps) for document in documents], dtype=pl.Binary)
+            for name, steps in self._arrays.items()
+        )
         if rejected:
             keep = pl.Series([index not in rejected for index in range(len(documents))], dtype=pl.Boolean)
             frame = frame.filter(keep)
         rows = [_reject(documents[index], *why) for index, why in rejected.items()] + undecodable
         rejects = pl.DataFrame(rows, schema=dict(REJECT_SCHEMA))
         return Chunk(frame, self._documents.columns, rejects, self._documents.omitted)
+
+
+def _encode_at(document: Mapping[str, Any], steps: Sequence[str]) -> bytes | None:
+    """Return the value at a path as BSON, so that a frame holds it with its types; None: the document has none."""
+    value: Any = document
+    for step in steps:
+        value = value.get(step) if isinstance(value, dict) else None
+    return None if value is None else bson.encode({ARRAY: value}, codec_options=OPTIONS)
+
+
+def decode_array(value: bytes | None) -> Any:
+    """Return the value of a document that a frame holds as BSON."""
+    return None if value is None else bson.decode(value, OPTIONS)[ARRAY]
 
 
 def _row_id(document: Mapping[str, Any]) -> str:

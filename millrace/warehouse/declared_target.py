@@ -49,7 +49,11 @@ def _target_of_model(pipeline: Pipeline, model: Model, dialect: Dialect, number:
         Table(pipeline.target_model_schema, model.name, dialect),
         model.keys,
         model.load,
-        Policies(deletes=model.load.deletes(model.deletes), max_delete_share=model.max_delete_share),
+        Policies(
+            deletes=model.load.deletes(model.deletes),
+            schema_policy=model.schema_policy,
+            max_delete_share=model.max_delete_share,
+        ),
         Relations(model.references, model.unknown, tuple(model.binds)),
         _derivation_of(pipeline, model),
         time_zone=pipeline.time_zone_of(model),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,8 +11,11 @@ from millrace.base.errors import SchemaConflict
 from millrace.base.naming import ADDED_COLUMNS
 from millrace.base.types import UNKNOWN_PATH, Column
 from millrace.change_logs.reading import LogEntry
+from millrace.declaration.children import ChildModel
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
+from millrace.lake.batch import ChildColumns
+from millrace.warehouse.declared_target import target_of
 from millrace.warehouse.dialect import Dialect
 from millrace.warehouse.ledger.entries import RecordedColumn
 from millrace.warehouse.ledger.ledger import Ledger
@@ -28,6 +31,8 @@ class StreamState:
 
     columns: tuple[Column, ...] = ()
     """The target columns that hold fields of the source, each with its path."""
+    child_columns: ChildColumns = field(default_factory=dict)
+    """The target columns that elements fill, of each child without a schema."""
     position: str | None = None
     """Where the next window begins; None: from the beginning."""
     last_sweep: datetime | None = None
@@ -79,6 +84,7 @@ def find_state(connection: Any, pipeline: Pipeline, stream: Stream, target: Targ
     position = ledger.find_position_until(*of_stream, now)
     return StreamState(
         columns=_find_columns(connection, ledger, target, recorded),
+        child_columns=_find_child_columns(connection, ledger, pipeline, stream, target.dialect),
         position=position,
         last_sweep=ledger.find_last_sweep(*of_stream, now),
         last_read=ledger.find_last_read(*of_stream, now),
@@ -114,6 +120,20 @@ def _find_columns(
         for name, data_type in (target.columns or {}).items()
         if data_type is not None and name not in added
     )
+
+
+def _find_child_columns(
+    connection: Any, ledger: Ledger, pipeline: Pipeline, stream: Stream, dialect: Dialect
+) -> dict[str, tuple[Column, ...]]:
+    """Return the columns of the children without a schema; the columns that Millrace adds are not among them."""
+    found: dict[str, tuple[Column, ...]] = {}
+    for model in pipeline.models:
+        if isinstance(model, ChildModel) and model.finds_columns and model.stream == stream.name:
+            target = look_up(connection, target_of(pipeline, model, dialect))
+            recorded = ledger.list_columns(pipeline.name, model.name)
+            columns = _find_columns(connection, ledger, target, recorded)
+            found[model.path] = tuple(column for column in columns if column.name not in model.keys)
+    return found
 
 
 def _find_lost(target: Target, recorded: Mapping[str, RecordedColumn]) -> tuple[str, ...]:

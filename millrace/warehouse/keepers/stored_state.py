@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -78,7 +78,11 @@ class StoredStates:
                 "declared": _digest(pipeline, stream, target),
                 "token": lease.token if lease else former["token"],
                 "settled": lease.loads if lease else former["settled"],
-                "state": vars(state) | {"columns": [_column_as_json(column) for column in state.columns]},
+                "state": vars(state)
+                | {
+                    "columns": _columns_as_json(state.columns),
+                    "child_columns": {path: _columns_as_json(found) for path, found in state.child_columns.items()},
+                },
             }
 
         change_object(self.objects, self._key(pipeline.name, stream.name), make_content, target.place)
@@ -109,14 +113,21 @@ def _digest(pipeline: Pipeline, stream: Stream, target: Target) -> str:
     return sha256(orjson.dumps(described)).hexdigest()
 
 
-def _column_as_json(column: Column) -> dict[str, Any]:
-    return {"name": column.name, "path": column.path, "type": column.type.as_json()}
+def _columns_as_json(columns: Iterable[Column]) -> list[dict[str, Any]]:
+    return [{"name": column.name, "path": column.path, "type": column.type.as_json()} for column in columns]
+
+
+def _columns_of(values: Iterable[Mapping[str, Any]]) -> tuple[Column, ...]:
+    return tuple(Column(one["name"], one["path"], DataType.from_json(one["type"])) for one in values)
 
 
 def _state_of(value: Mapping[str, Any]) -> StreamState:
-    columns = (Column(one["name"], one["path"], DataType.from_json(one["type"])) for one in value["columns"])
+    columns = {
+        "columns": _columns_of(value["columns"]),
+        "child_columns": {path: _columns_of(found) for path, found in value["child_columns"].items()},
+    }
     moments = {name: value[name] and datetime.fromisoformat(value[name]) for name in ("last_sweep", "last_read")}
     lists: dict[str, Any] = {name: tuple(value[name]) for name in ("lost", "unfilled")}
     lists["collected"] = None if value["collected"] is None else tuple(value["collected"])
     log = value["log"] and LogEntry(**value["log"])
-    return StreamState(**{**value, **moments, **lists, "log": log, "columns": tuple(columns)})
+    return StreamState(**{**value, **moments, **lists, **columns, "log": log})

@@ -91,7 +91,8 @@ def form_of(target: Target) -> Form:
 
 def other_function(target: Target, recorded: Form | None) -> str:
     """Return a warning if another function than now computed the rows of a model; '' if not."""
-    if recorded is None or not recorded.function or recorded.function == target.derivation.function_hash:
+    function = target.derivation.function_hash
+    if recorded is None or not recorded.function or not function or recorded.function == function:
         return ""
     return (
         f"the function of {target.owner.name} has changed: rows that do not change stay as the former one made them "

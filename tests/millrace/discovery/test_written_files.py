@@ -162,6 +162,7 @@ async def test_a_database_of_mongodb(on_redshift: Together, mongo_database: str,
         streams = by_name(pipeline)
         assert sorted(streams) == ["Accounts", "mixed", "orders", "users"]
         assert streams["orders"].capture.cursor_column == "updatedAt"
+        assert 'items holds documents: children=["items"] fills a table with a row for each' in path.read_text()
         assert path.read_text().count('if rows are only inserted: Incremental("_id"), sweep="daily"') == 2
         assert list(streams["Accounts"].types) == ["tiers"]
         assert "# tiers has 180 different fields or more, so it stays a document" in path.read_text()
