@@ -76,7 +76,7 @@ def column_names(paths: Iterable[str], existing: Mapping[str, str] | None = None
 
 
 def elements_column(path: str) -> str:
-    """Return the column of frames with the array at a path, as the source has it: no field has a column of this name."""
+    """Return the column of frames with the array at a path as the source has it. No field has a column of its name."""
     return f"{ELEMENTS_PREFIX}{path}"
 
 

@@ -40,9 +40,7 @@ class ChildRules:
 
     def __init__(self, stream: Stream, limits: Limits, child_columns: Mapping[str, Sequence[Column]]) -> None:
         self._stream, self._limits, self._target_columns = stream, limits, child_columns
-        self._found = {
-            path: FoundElements(stream, path, child_columns.get(path, ())) for path in stream.found_children
-        }
+        self._found = {path: FoundElements(stream, path, child_columns.get(path, ())) for path in stream.found_children}
 
     @property
     def columns(self) -> dict[str, tuple[Column, ...]]:

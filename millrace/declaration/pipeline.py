@@ -82,7 +82,9 @@ class Pipeline:
             streams = [replace(stream, stamps_in=stream.stamps_in or self.stamps_in) for stream in self.streams]
             object.__setattr__(self, "streams", streams)
         children = [child for stream in self.streams for child in make_children(stream)]
-        object.__setattr__(self, "models", [*children, *(model for model in self.models if not isinstance(model, ChildModel))])
+        object.__setattr__(
+            self, "models", [*children, *(model for model in self.models if not isinstance(model, ChildModel))]
+        )
         for schema in (self.target_schema, self.target_model_schema):
             check_name(schema, f"pipeline {self.name}: schema")
             self._refuse_reserved(schema)

@@ -30,6 +30,7 @@ MAX_PATH_BYTES = 65_535
 SHOWN_CHARACTERS = 100
 """How many characters of a longer path a message shows."""
 
+
 class DeclaredFields(Protocol):
     """What a declaration says of the fields of documents: a stream, or the elements of one of its arrays."""
 

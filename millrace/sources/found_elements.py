@@ -77,7 +77,9 @@ class FoundElements:
     @property
     def renamed(self) -> dict[str, str]:
         """The fields that were met and that have another column, because Millrace adds one of their name: by path."""
-        return {column.path: column.name for column in self._documents.columns if column_name(column.path) in self._added}
+        return {
+            column.path: column.name for column in self._documents.columns if column_name(column.path) in self._added
+        }
 
     def take(self, arrays: Iterable[Any]) -> Iterator[tuple[pl.DataFrame, list[int], dict[int, tuple[str, str]]]]:
         """Take apart the arrays of some rows, None where a row has none; yield bounded numbers of elements.

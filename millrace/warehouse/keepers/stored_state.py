@@ -109,7 +109,14 @@ def _parse(found: ObjectVersion | None) -> dict[str, Any]:
 def _digest(pipeline: Pipeline, stream: Stream, target: Target) -> str:
     """Return a digest of what a state depends on besides the warehouse: its target, and the models of the stream."""
     models = [model.name for model in pipeline.models if stream in pipeline.roots.changing(model)]
-    described = [target.name, sorted(target.keys), sorted(target.added_columns), target.dialect.clock, models]
+    described = [
+        target.name,
+        sorted(target.keys),
+        sorted(target.added_columns),
+        target.dialect.clock,
+        models,
+        stream.found_children,
+    ]
     return sha256(orjson.dumps(described)).hexdigest()
 
 
