@@ -21,6 +21,7 @@ from millrace.blocks.reference import UrlBlock
 from millrace.blocks.sql import opener_naming, postgres_connector, sql_block
 from millrace.blocks.variables import Variable
 from millrace.change_logs.log_reader import LogReader
+from millrace.change_logs.mongo_log import MongoLog
 from millrace.change_logs.mysql_log import MySQLLog
 from millrace.change_logs.postgres_log import PostgresLog
 from millrace.change_logs.reading import SourceLog
@@ -124,6 +125,7 @@ DATABASES = {
                 lambda block: block.url.get_secret_value(),
             ),
             _open_mongo,
+            lambda source, reader: MongoLog(source.client, reader),
         ),
     )
 }

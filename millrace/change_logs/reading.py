@@ -19,6 +19,8 @@ from millrace.declaration.stream import Stream
 from millrace.lake.batch import CommitTimes
 
 MIDDLE_SHARE, EARLY_SHARE = 0.5, 0.05
+MOST_KEYS = 500_000
+"""With more changed keys than this, all rows are compared."""
 
 
 @dataclass(frozen=True)

@@ -241,6 +241,12 @@ class ChangeLog(Capture):
         kind = stream.reference.kind
         if not kind.is_queue and not kind.has_change_log:
             return f"the change log of {kind.title} cannot be read yet", "declare Incremental with a sweep, or Snapshot"
+        log_key = kind.document_key
+        if log_key and not all(key == log_key or key.startswith(f"{log_key}.") for key in stream.keys):
+            return (
+                f"the change log of {kind.title} names changed documents by {log_key}, and its key is another field",
+                f'declare key="{log_key}", or fields of it, or Incremental with a sweep',
+            )
         return super().problem_with(stream)
 
 

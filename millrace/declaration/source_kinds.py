@@ -34,6 +34,8 @@ class SourceKind:
     """Whether a read shows one consistent state of the source."""
     has_change_log: bool = False
     """Whether its change log can be read."""
+    has_log_per_schema: bool = False
+    """Whether each schema or database of a connection has a change log of its own, with its own positions."""
     document_key: str = ""
     """The field by which the source itself identifies a row, whatever key a stream declares; '': there is none."""
 
@@ -45,7 +47,16 @@ class SourceKind:
 
 POSTGRES = SourceKind("postgres", "Postgres", "table", has_change_log=True)
 MYSQL = SourceKind("mysql", "MySQL", "table", has_change_log=True)
-MONGO = SourceKind("mongo", "MongoDB", "collection", is_of_documents=True, has_snapshot=False, document_key="_id")
+MONGO = SourceKind(
+    "mongo",
+    "MongoDB",
+    "collection",
+    is_of_documents=True,
+    has_snapshot=False,
+    has_change_log=True,
+    has_log_per_schema=True,
+    document_key="_id",
+)
 SQS = SourceKind("sqs", "SQS", "queue", is_of_documents=True, has_snapshot=False)
 SOURCE_KINDS = {kind.name: kind for kind in (POSTGRES, MYSQL, MONGO, SQS)}
 """Every kind of source, by name."""

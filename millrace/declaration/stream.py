@@ -276,8 +276,11 @@ class Stream:
 
     @property
     def change_log(self) -> str:
-        """The change log that the stream is read by, with all other streams of its connection; '': it is read alone."""
-        return self.reference.server if self.capture.reads_log else ""
+        """The change log that the stream is read by, with all other streams of that log; '': it is read alone."""
+        if not self.capture.reads_log:
+            return ""
+        reference = self.reference
+        return f"{reference.server}, {reference.schema}" if reference.kind.has_log_per_schema else reference.server
 
     @property
     def is_of_documents(self) -> bool:

@@ -16,7 +16,7 @@ import polars as pl
 
 from millrace.base.errors import ConfigurationError, FatalError, RetryableError
 from millrace.base.naming import column_name
-from millrace.change_logs.reading import ChangedTable, LogEntry, LogReading, SourceLog
+from millrace.change_logs.reading import MOST_KEYS, ChangedTable, LogEntry, LogReading, SourceLog
 from millrace.change_logs.retention import RetainedLog
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.schedule import is_due
@@ -34,9 +34,6 @@ from millrace.runs.sweep import sweep
 from millrace.sources.chunk import BLOCK_ROWS, Keys, Window
 from millrace.sources.log_source import LogSource
 from millrace.warehouse.stream_state import StreamState
-
-MOST_KEYS = 500_000
-"""With more changed keys than this, all rows are compared."""
 
 IS_DELETED = "is deleted"
 """No column of a target has a blank in its name."""

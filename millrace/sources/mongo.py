@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import polars as pl
 from bson import Timestamp, json_util
 from pymongo import ReadPreference
 from pymongo.read_concern import ReadConcern
@@ -27,11 +28,13 @@ from millrace.base.errors import SourceMissing
 from millrace.base.naming import ROW_ID, column_name
 from millrace.base.types import Column
 from millrace.declaration.stream import Stream
-from millrace.drivers.mongo_client import MongoClient, mongo_errors
-from millrace.sources.chunk import Chunk, Keys, ReadFacts, Selection, Source, Window
+from millrace.drivers.mongo_client import MAJORITY, ROUTER, MongoClient, mongo_errors
+from millrace.sources.chunk import Chunk, Keys, ReadFacts, Selection, Window
 from millrace.sources.found import FoundTable
+from millrace.sources.log_source import LogSource
 from millrace.sources.mongo_collections import find_collections
 from millrace.sources.mongo_cursor import refuse_undated
+from millrace.sources.mongo_keys import type_document_keys
 from millrace.sources.mongo_passes import WantedKeys
 from millrace.sources.mongo_queries import Query, declared_rows, keys_query, paths_of, projection_of, window_query
 from millrace.sources.mongo_values import AS_IT_WAS, Decoder, decode_documents
@@ -45,7 +48,6 @@ from millrace.sources.object_ids import (
 from millrace.sources.position import bounded_position, join_notes, not_in_future
 
 BATCH_DOCUMENTS = 20_000
-MAJORITY, ROUTER = "majority", "isdbgrid"
 LATEST = "9999-12-31T00:00:00+00:00"
 CAUSAL_LEVELS = frozenset({MAJORITY, "local"})
 UNKNOWN_LAG = (
@@ -57,13 +59,16 @@ DEFAULT_OVERLAP = timedelta(seconds=60)
 
 
 @dataclass(frozen=True)
-class MongoSource(Source):
+class MongoSource(LogSource):
     """A MongoDB server. The caller closes the client.
 
     Reads are causally consistent: whichever member answers, it shows no less than what was read before.
     """
 
     client: MongoClient
+    shown: Timestamp | None = None
+    """Every read is answered by the primary, and shows what was written up to this cluster time; None: reads are as
+    the URL says."""
     _sessions: list[Any] = field(default_factory=list, repr=False, compare=False)
 
     @asynccontextmanager
@@ -114,6 +119,16 @@ class MongoSource(Source):
             return await find_collections(self.client[schema], sample_documents)
 
     @override
+    def within(self, snapshot: Timestamp) -> MongoSource:
+        return MongoSource(self.client, snapshot)
+
+    @override
+    async def type_keys(
+        self, stream: Stream, target_columns: Sequence[Column], keys: pl.DataFrame
+    ) -> tuple[pl.DataFrame, bool]:
+        return await asyncio.to_thread(type_document_keys, stream, target_columns, keys)
+
+    @override
     def parse_location(self, location: str) -> dict[str, Any]:
         # With the types that the values had when the document was rejected.
         fields: dict[str, Any] = json_util.loads(location, json_options=AS_IT_WAS)
@@ -121,12 +136,14 @@ class MongoSource(Source):
 
     async def ask_hello(self) -> dict[str, Any]:
         """Ask the member that answers reads what it says of itself. Later reads show at least what it shows now."""
-        answer: dict[str, Any] = await self.client.admin.command("hello", read_preference=self.client.read_preference)
+        preference = self.client.read_preference if self.shown is None else ReadPreference.PRIMARY
+        answer: dict[str, Any] = await self.client.admin.command("hello", read_preference=preference)
         last = _find_last_write(answer, self.client)
-        if last and _level(self.client) in CAUSAL_LEVELS:
+        shown = self.shown or (last.ordinal if last and _level(self.client) in CAUSAL_LEVELS else None)
+        if shown is not None:
             if not self._sessions:
                 self._sessions.append(await self.client.start_session())
-            self.session.advance_operation_time(last.ordinal)
+            self.session.advance_operation_time(shown)
         return answer
 
     @property
@@ -137,10 +154,14 @@ class MongoSource(Source):
     def collection(self, stream: Stream) -> Any:
         """Return the collection of the stream, with the read concern of the URL.
 
-        If the URL has none, reads see what a majority of the members has.
+        If the URL has none, or a change log was read before, reads see what a majority of the members has.
         """
-        source, concern = stream.reference, ReadConcern(_level(self.client))
-        return self.client[source.schema].get_collection(source.name, read_concern=concern)
+        reference, database = stream.reference, self.client[stream.reference.schema]
+        if self.shown is None:
+            return database.get_collection(reference.name, read_concern=ReadConcern(_level(self.client)))
+        return database.get_collection(
+            reference.name, read_concern=ReadConcern(MAJORITY), read_preference=ReadPreference.PRIMARY
+        )
 
     async def _describe_ids(self, stream: Stream, selection: Selection) -> str:
         """Return a note about documents that a window by ObjectIds reads every time; '' if there are none."""
