@@ -90,7 +90,7 @@ class KeptLog:
     is_active: bool
     """Whether a session reads it now."""
     status: str
-    """``reserved``, ``extended``, ``unreserved`` (the log may be removed soon) or ``lost``."""
+    """``reserved``, ``extended``, ``unreserved`` (the log may be removed soon), ``kept`` or ``lost``."""
     position: str
     """Up to here the log is not needed any more."""
     retention: Retention

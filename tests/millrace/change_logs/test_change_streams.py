@@ -21,7 +21,7 @@ from millrace.base.errors import ConfigurationError, SourceMissing, Superseded
 from millrace.change_logs.changed_documents import ChangedDocuments
 from millrace.runs.choose import ReadRequest
 from millrace.warehouse.ledger.load_result import LoadResult
-from tests.support.engine import PIPELINE, Engine, counts, pipeline_of
+from tests.support.engine import PIPELINE, Engine, counts
 
 POSITIONS = "SELECT stream, position FROM millrace.logs ORDER BY 1"
 
@@ -281,7 +281,7 @@ async def test_keys_within_an_id_and_keys_that_are_no_columns(trades: Trades) ->
 
 async def test_two_streams_of_a_database_are_committed_together(trades: Trades) -> None:
     """Also with different positions, and a history that is chosen by chance, with crashes between the steps."""
-    dice = random.Random(7)
+    dice = random.Random(7)  # noqa: S311 (no secret)
     trades.documents.drop()
     trades.database.create_collection("trades")
     trades.database.create_collection("fees")
