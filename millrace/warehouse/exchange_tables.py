@@ -51,6 +51,9 @@ LATERAL aclexplode(t.attacl) AS a WHERE {_OF_TABLE} AND a.grantee <> c.relowner
 _GRANTS_OF_REDSHIFT = """
 SELECT privilege_type, '', identity_name, admin_option, identity_type FROM svv_relation_privileges
 WHERE namespace_name = %s AND relation_name = %s
+UNION ALL
+SELECT privilege_type, column_name, identity_name, FALSE, identity_type FROM svv_column_privileges
+WHERE namespace_name = %s AND relation_name = %s
 """
 
 
@@ -142,10 +145,7 @@ def _rename(cursor: Any, old: Target, new: Target, columns: Collection[str]) -> 
 
 def _find_grants(cursor: Any, table: Target) -> list[Grant]:
     name = (table.table.schema, table.table.name)
-    if table.dialect.copies_from_lake:
-        cursor.execute(_GRANTS_OF_REDSHIFT, name)
-    else:
-        cursor.execute(_GRANTS_OF_POSTGRES, name * 2)
+    cursor.execute(_GRANTS_OF_REDSHIFT if table.dialect.copies_from_lake else _GRANTS_OF_POSTGRES, name * 2)
     return [Grant(*row) for row in cursor.fetchall()]
 
 

@@ -64,7 +64,8 @@ SELECT current_database()::varchar(128) AS database, n.nspname::varchar(128) AS 
        coalesce((SELECT CASE WHEN d.is_automatic THEN format('AUTO(KEY(%s))', a.attname) ELSE format('KEY(%s)', a.attname) END
                  FROM standin.design d JOIN pg_catalog.pg_attribute a ON a.attrelid = d.table_id AND a.attnum = d.column_number
                  WHERE d.table_id = c.oid AND d.is_dist_key), 'AUTO(ALL)')::varchar(140) AS diststyle,
-       coalesce((SELECT a.attname
+       coalesce((SELECT CASE WHEN d.is_automatic AND NOT d.is_dist_key THEN format('AUTO(SORTKEY(%s))', a.attname)
+                             ELSE a.attname END
                  FROM standin.design d JOIN pg_catalog.pg_attribute a ON a.attrelid = d.table_id AND a.attnum = d.column_number
                  WHERE d.table_id = c.oid AND d.sort_position = 1), 'AUTO(SORTKEY)')::varchar(140) AS sortkey1,
        greatest(c.relpages, 1)::bigint AS size,
@@ -124,6 +125,18 @@ FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamesp
      LATERAL aclexplode(c.relacl) a
 WHERE c.relkind IN ('r', 'v') AND n.nspname <> 'standin';
 
+-- The same of single columns, which Redshift grants without an option.
+CREATE OR REPLACE VIEW pg_catalog.svv_column_privileges AS
+SELECT n.nspname::varchar(128) AS namespace_name, c.relname::varchar(128) AS relation_name,
+       t.attname::varchar(128) AS column_name, a.privilege_type::varchar(128) AS privilege_type,
+       a.grantee::integer AS identity_id,
+       CASE a.grantee WHEN 0 THEN 'public' ELSE pg_get_userbyid(a.grantee) END::varchar(128) AS identity_name,
+       CASE a.grantee WHEN 0 THEN 'public' ELSE 'user' END::varchar(128) AS identity_type
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_attribute t ON t.attrelid = c.oid,
+     LATERAL aclexplode(t.attacl) a
+WHERE c.relkind IN ('r', 'v') AND n.nspname <> 'standin';
+
 GRANT SELECT ON standin.load_error, pg_catalog.sys_load_error_detail, pg_catalog.svv_columns, pg_catalog.svv_tables,
-    pg_catalog.svv_relation_privileges, pg_catalog.svv_table_info, pg_catalog.pg_table_def, pg_catalog.standin_table_constraints, pg_catalog.standin_attribute,
+    pg_catalog.svv_relation_privileges, pg_catalog.svv_column_privileges, pg_catalog.svv_table_info, pg_catalog.pg_table_def, pg_catalog.standin_table_constraints, pg_catalog.standin_attribute,
     pg_catalog.pg_class_info TO PUBLIC;

@@ -29,6 +29,8 @@ class TableStorage:
     """Whether Redshift chose that column itself."""
     sort_key: tuple[str, ...] = ()
     """The columns by which rows are sorted."""
+    is_sort_key_automatic: bool = False
+    """Whether Redshift chose these columns itself, as far as this user may know."""
     encodings: Mapping[str, str] = field(default_factory=dict)
     """The encoding of each column."""
 
@@ -48,7 +50,9 @@ class TableStorage:
         if column == self.distribution_key:
             by_key = f"ALTER DISTSTYLE KEY DISTKEY {quote(column)}"
             restored.append("ALTER DISTSTYLE AUTO" if self.is_automatic else by_key)
-        restored += [f"ALTER SORTKEY ({quote_list(self.sort_key)})"] if column in self.sort_key else []
+        if column in self.sort_key:
+            by_columns = f"ALTER SORTKEY ({quote_list(self.sort_key)})"
+            restored.append("ALTER SORTKEY AUTO" if self.is_sort_key_automatic else by_columns)
         return tuple(f"ALTER TABLE {table.quoted} {one}" for one in restored)
 
 
@@ -64,8 +68,27 @@ def read_storage(connection: Any, table: Table) -> TableStorage:
             f"AND n.nspname = {literal(table.schema)} AND i.relname = {literal(table.name)}"
         )
         rows = cursor.fetchall()
+        is_sorted = any(number for _, _, number, *_ in rows)
+        is_sort_key_automatic = is_sorted and _is_sort_key_automatic(cursor, table)
     sorted_by = sorted((abs(number), name) for name, _, number, *_ in rows if number)
     distribution_key = next((name for name, is_key, *_ in rows if is_key), "")
     is_automatic = any(style == AUTOMATIC_KEY for *_, style in rows)
     encodings = {name: encoding for name, _, _, encoding, _ in rows if encoding}
-    return TableStorage(distribution_key, is_automatic, tuple(name for _, name in sorted_by), encodings)
+    sort_key = tuple(name for _, name in sorted_by)
+    return TableStorage(distribution_key, is_automatic, sort_key, is_sort_key_automatic, encodings)
+
+
+def _is_sort_key_automatic(cursor: Any, table: Table) -> bool:
+    """Return whether Redshift chose the sort key of a table.
+
+    Only svv_table_info tells it: to superusers and to users that were granted SELECT on it, of tables that have a row.
+    """
+    cursor.execute("SELECT has_table_privilege('svv_table_info', 'SELECT')")
+    if not cursor.fetchone()[0]:
+        return False
+    cursor.execute(
+        'SELECT sortkey1 FROM svv_table_info WHERE "schema" = '
+        f'{literal(table.schema)} AND "table" = {literal(table.name)}'
+    )
+    found = cursor.fetchone()
+    return bool(found and found[0] and found[0].startswith("AUTO("))

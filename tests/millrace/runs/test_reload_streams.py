@@ -245,14 +245,14 @@ async def test_models_follow_in_the_same_commit(together: Together) -> None:
 
 
 @pytest.mark.standin
-async def test_column_grants_of_postgres_stay(postgres_engine: Engine) -> None:
-    create_notes(postgres_engine, 1)
-    await postgres_engine.run(NOTES)
-    postgres_engine.query(f"GRANT SELECT (id, body) ON {PIPELINE}.notes TO PUBLIC")
-    postgres_engine.source("ALTER TABLE notes DROP COLUMN body")
-    await postgres_engine.run(NOTES, RELOAD)
+async def test_grants_on_columns_stay(either: Engine) -> None:
+    create_notes(either, 1)
+    await either.run(NOTES)
+    either.query(f"GRANT SELECT (id, body) ON {PIPELINE}.notes TO PUBLIC")
+    either.source("ALTER TABLE notes DROP COLUMN body")
+    await either.run(NOTES, RELOAD)
     rights = [
-        postgres_engine.query(f"SELECT has_column_privilege('public', '{PIPELINE}.notes', '{name}', 'SELECT')")
+        either.query(f"SELECT has_column_privilege('public', '{PIPELINE}.notes', '{name}', 'SELECT')")
         for name in ("id", "changed")
     ]
     assert rights == [[(True,)], [(False,)]]

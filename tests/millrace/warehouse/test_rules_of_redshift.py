@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from threading import Event
 from typing import Any
 
 import pytest
@@ -103,6 +104,25 @@ async def test_a_key_that_redshift_chose_is_left_to_redshift_again(stack: Stack,
     with closing(engine.connect_warehouse()) as connection:
         storage = read_storage(connection, table)
     assert storage.restore(table, "v") == ('ALTER TABLE "engine"."notes" ALTER DISTSTYLE AUTO',)
+    engine.source("ALTER TABLE notes ALTER v TYPE bigint; INSERT INTO notes VALUES (2, 9000000000)")
+    await engine.deliver(NOTES)
+    assert design(engine) == ([], [])
+
+
+@pytest.mark.standin
+async def test_a_sort_key_that_redshift_chose_is_left_to_redshift_again(stack: Stack, engine: Engine) -> None:
+    engine.source("CREATE TABLE notes (id int, v int, changed timestamptz DEFAULT clock_timestamp())")
+    engine.source("INSERT INTO notes VALUES (1, 1)")
+    await engine.deliver(NOTES)
+    engine.query("ALTER TABLE engine.notes ALTER SORTKEY (v)")
+    chosen = "UPDATE standin.design SET is_automatic = true WHERE sort_position > 0"
+    stack.postgres.execute(chosen, database=stack.warehouse.database)
+    table = target_of(Pipeline("engine", streams=[NOTES]), NOTES, REDSHIFT_DIALECT).table
+    while not engine.query("SELECT 1 FROM svv_table_info WHERE \"table\" = 'notes'"):
+        Event().wait(0.1)  # Until the statistics of the stand-in know the row.
+    with closing(engine.connect_warehouse()) as connection:
+        storage = read_storage(connection, table)
+    assert storage.restore(table, "v") == ('ALTER TABLE "engine"."notes" ALTER SORTKEY AUTO',)
     engine.source("ALTER TABLE notes ALTER v TYPE bigint; INSERT INTO notes VALUES (2, 9000000000)")
     await engine.deliver(NOTES)
     assert design(engine) == ([], [])
