@@ -53,6 +53,9 @@ def reset(
         datetime | None,
         typer.Option("--to", formats=MOMENT_FORMATS, help="The next window begins at this moment (UTC)."),
     ] = None,
+    number: Annotated[
+        int | None, typer.Option("--to-number", help="The next window begins at this number of the cursor.")
+    ] = None,
     beginning: Annotated[bool, typer.Option("--to-beginning", help="The next run reads everything.")] = False,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -62,13 +65,16 @@ def reset(
     from millrace.tasks.stream_life import compare_position
     from millrace.tasks.stream_life import reset as reset_stream
 
-    if (moment is None) != beginning:
-        fail(ConfigurationError("the new position is not clear", remedy="give either --to or --to-beginning"))
+    if sum([moment is not None, number is not None, beginning]) != 1:
+        remedy = "give one of --to, --to-number and --to-beginning"
+        fail(ConfigurationError("the new position is not clear", remedy=remedy))
     address = absolute_path(pipeline)
-    position = moment and (moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC))
+    position: datetime | int | None = number
+    if moment is not None:
+        position = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     planned = run_flow(compare_position(address, stream, position))
     if planned.skips_rows():
-        skipped = f"rows of {stream} that changed from {_name(planned.former)} to {planned.position} are not read"
+        skipped = f"rows of {stream} from {_name(planned.former)} to {planned.position} are not read"
         confirm(f"{skipped}, until a sweep finds them", is_agreed=yes)
     done = run_flow(reset_stream(address, stream, position))
     print_json(done) if as_json else print_lines(

@@ -14,6 +14,7 @@ from millrace.runs.choose import ReadRequest
 from millrace.runs.reload import ReloadResult
 from millrace.tasks.lease import give_back
 from millrace.tasks.reload import ReloadPlan, plan_reload, reload_applied, reload_landed
+from millrace.tasks.stream_life import refuse_paused
 
 
 class ReloadRequest(FlowParameters):
@@ -54,6 +55,7 @@ async def reload(request: ReloadRequest = DEFAULT_REQUEST) -> ReloadResult | Rel
 async def _reload_from_source(name: str, pipeline: Pipeline, model: Model) -> ReloadResult:
     """Read all rows of all streams that the model is computed from, and compute it from them."""
     roots = [stream for stream in pipeline.streams if stream.name in pipeline.roots.of(model)]
+    await refuse_paused(name, [stream.name for stream in roots])
     read = (await extract_streams(name, roots, ReadRequest("full"))).values()
     manifests = [
         outcome.manifest for outcome in read if not isinstance(outcome, Exception) and outcome.manifest is not None

@@ -25,7 +25,7 @@ from millrace.flows.transform import TransformRequest, conclude, transform
 from millrace.flows.turn import cancel_waiting_runs
 from millrace.runs.choose import ReadRequest
 from millrace.tasks.alerts import alert_retained_logs
-from millrace.tasks.collect import dead_letters_of, forward_dead_letters
+from millrace.tasks.collect import forward_all_dead_letters
 from millrace.tasks.events import emit_landed
 from millrace.tasks.extract import Extracted, find_retained_logs
 from millrace.tasks.failures import describe_error, status_of
@@ -45,7 +45,7 @@ from millrace.tasks.report import (
     make_run_failed,
     publish_report,
 )
-from millrace.tasks.stream_life import find_left_out
+from millrace.tasks.stream_life import find_left_out, refuse_paused
 from millrace.warehouse.ledger.load_result import add_results
 
 DEFAULT_REQUEST = ReplicateRequest()
@@ -106,21 +106,24 @@ async def _read(
     for name, reason in left_out.items():
         get_run_logger().warning("Left out: %s is %s", name, reason)
     chosen = [stream for stream in streams if stream.name not in left_out]
+    beside = await _find_snapshots_beside(request, chosen) if request.mode == "reload" else []
     read = await extract_streams(request.pipeline, chosen, request.read_request)
-    if request.mode == "reload":
-        read |= await _read_snapshots_beside(request, chosen)
+    if beside:
+        read |= await extract_streams(request.pipeline, beside, ReadRequest(consent=request.consent))
     return read, left_out
 
 
-async def _read_snapshots_beside(
-    request: ReplicateRequest, reloaded: Sequence[Stream]
-) -> dict[str, Extracted | Exception]:
-    """Read the snapshots that models of reloaded streams need besides them, as any run does."""
+async def _find_snapshots_beside(request: ReplicateRequest, reloaded: Sequence[Stream]) -> list[Stream]:
+    """Return the snapshots that models of reloaded streams need besides them, and that are read as any run does.
+
+    Raises ConfigurationError when one of them is paused.
+    """
     pipeline, names = requested_pipeline(request.pipeline), {stream.name for stream in reloaded}
     roots = pipeline.roots
     needed = {name for model in pipeline.models if names & roots.of(model) for name in roots.of(model)}
     beside = [stream for stream in pipeline.streams if stream.is_snapshot and stream.name in needed - names]
-    return await extract_streams(request.pipeline, beside, ReadRequest(consent=request.consent))
+    await refuse_paused(request.pipeline, [stream.name for stream in beside])
+    return beside
 
 
 async def _plan(request: ReplicateRequest, pipeline: Pipeline, streams: Sequence[Stream]) -> RunReport:
@@ -192,9 +195,7 @@ async def _load(
     loaded = ", ".join(outcome.stream for outcome in extracted if outcome.manifest is not None)
     results = await load_batches.with_options(task_run_name=f"load {loaded}")(name, manifests) if manifests else []
     by_stream = {result.stream: result for result in results}
-    for stream in by_stream:
-        if dead_letters := dead_letters_of(pipeline, stream):
-            await forward_dead_letters(name, stream, dead_letters)
+    await forward_all_dead_letters(name, pipeline, by_stream)
     return [
         make_report(pipeline, by_stream[outcome.stream], outcome.seconds + by_stream[outcome.stream].seconds)
         if outcome.stream in by_stream
@@ -234,8 +235,7 @@ async def _load_what_waits(
         note = f"landed, loads at {loads_at:%H:%M} UTC"
         return replace(row, status="landed", kind=extracted.kind, read=extracted.read, note=note)
     results = await load_gathered(request.pipeline, extracted.stream)
-    if dead_letters := dead_letters_of(pipeline, extracted.stream):
-        await forward_dead_letters(request.pipeline, extracted.stream, dead_letters)
+    await forward_all_dead_letters(request.pipeline, pipeline, [extracted.stream])
     return make_report(pipeline, add_results(results), extracted.seconds + results[-1].seconds) if results else row
 
 

@@ -13,6 +13,7 @@ from millrace import Pipeline
 from millrace.flows.alerts import alert_cancellation, alert_failure
 from millrace.flows.parameters import FlowParameters, pipeline_field, requested_pipeline
 from millrace.tasks.alerts import alert_breach
+from millrace.tasks.collect import forward_all_dead_letters
 from millrace.tasks.events import emit_loaded
 from millrace.tasks.lease import give_back
 from millrace.tasks.load import load_batches
@@ -59,6 +60,7 @@ async def transform(request: TransformRequest = DEFAULT_REQUEST) -> RunReport:
         rows = [make_failed_report(pipeline, stream, error) for stream in find_streams_of(pipeline, request.manifests)]
         await publish_report(pipeline.name, rows)
         raise make_run_failed(RunReport(request.pipeline, tuple(rows)), [error]) from error
+    await forward_all_dead_letters(request.pipeline, pipeline, [result.stream for result in results])
     reports = [make_report(pipeline, result, 0) for result in results]
     await publish_report(pipeline.name, reports)
     await conclude(pipeline, reports, is_complete=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 from prefect import get_run_logger, task
 
-from millrace import Pipeline, Queue, Stream
+from millrace import Pipeline, Queue
 from millrace.base.errors import ConfigurationError
 from millrace.blocks.load import load_landing, load_source_queue
 from millrace.blocks.sqs import SqsQueue
@@ -57,10 +58,14 @@ async def forward_dead_letters(pipeline: str, stream: str, connection: str) -> i
     return letters.sent
 
 
-def dead_letters_of(pipeline: Pipeline, stream: str) -> str:
-    """Return the connection of the queue for rejected messages of a stream; '' for none."""
-    declared_stream: Stream = pipeline.stream(stream)
-    return declared_stream.capture.dead_letters if isinstance(declared_stream.capture, Queue) else ""
+async def forward_all_dead_letters(name: str, pipeline: Pipeline, loaded: Collection[str]) -> None:
+    """Send what was rejected of the streams that were loaded to the queues that they declare for it.
+
+    ``loaded`` may contain models. ``name`` is how a request names the pipeline, by name or by path.
+    """
+    for stream in pipeline.streams:
+        if stream.name in loaded and isinstance(stream.capture, Queue) and stream.capture.dead_letters:
+            await forward_dead_letters(name, stream.name, stream.capture.dead_letters)
 
 
 def _report_progress(stream: str) -> Progress:

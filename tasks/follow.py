@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -22,11 +22,13 @@ from millrace.declaration.find import find_pipeline
 from millrace.runs.choose import ReadRequest
 from millrace.tasks.alerts import alert_retained_logs
 from millrace.tasks.change_log import read_change_log
+from millrace.tasks.collect import forward_all_dead_letters
 from millrace.tasks.extract import EXTRACT_STREAM, Extracted
 from millrace.tasks.failures import describe_error
 from millrace.tasks.load import load_batches
 from millrace.tasks.policy import TASK_OPTIONS
 from millrace.tasks.signals import stop_on_signals
+from millrace.tasks.stream_life import find_left_out
 from millrace.warehouse.ledger.load_result import LoadResult
 
 LONGEST_PAUSE_SECONDS = 300.0
@@ -84,6 +86,8 @@ class Cycle(NamedTuple):
     """What was loaded."""
     logs: Sequence[RetainedLog]
     """What sources keep of their change logs."""
+    left_out: Mapping[str, str]
+    """Streams that were not read, each with the reason."""
 
 
 @task(name="follow", task_run_name="follow {pipeline}", **TASK_OPTIONS | {"retries": 0})
@@ -95,6 +99,7 @@ async def follow_changes(pipeline: str, streams: Sequence[str], pace: FollowPace
     """
     declared, followed = find_pipeline(pipeline), Followed()
     logger, begun = get_run_logger(), time.monotonic()
+    left_out: Mapping[str, str] = {}
     succeeded_at, pause_seconds, told_at, watched_at = begun, pace.every_seconds, begun, begun - WATCH_SECONDS
     with stop_on_signals() as stop:
         while not stop.is_set() and (pace.seconds is None or time.monotonic() - begun < pace.seconds):
@@ -109,6 +114,9 @@ async def follow_changes(pipeline: str, streams: Sequence[str], pace: FollowPace
                 logger.warning("Tried again in %.0f s: %s", pause_seconds, describe_error(error))
             else:
                 followed.add(cycle.results)
+                for stream, reason in cycle.left_out.items() - left_out.items():
+                    logger.warning("Left out: %s is %s", stream, reason)
+                left_out = cycle.left_out
                 succeeded_at, pause_seconds = time.monotonic(), pace.every_seconds
                 if cycle.results or succeeded_at - told_at > SUMMARY_SECONDS:
                     told_at = succeeded_at
@@ -140,7 +148,8 @@ def _ages_of(result: LoadResult) -> Iterator[tuple[int, float, float, float]]:
 async def _run_cycle(name: str, pipeline: Pipeline, streams: Sequence[str]) -> Cycle:
     """Read all streams, and load them in one commit. Raises the first error, before anything is loaded."""
     groups: dict[str, list[str]] = {}
-    for stream in streams:
+    left_out = await find_left_out.fn(name, streams)
+    for stream in (stream for stream in streams if stream not in left_out):
         groups.setdefault(pipeline.stream(stream).change_log or f"stream {stream}", []).append(stream)
     read = await asyncio.gather(
         *(_read_group(name, pipeline, names) for names in groups.values()), return_exceptions=True
@@ -151,7 +160,8 @@ async def _run_cycle(name: str, pipeline: Pipeline, streams: Sequence[str]) -> C
     extracted = [one for outcome in read if not isinstance(outcome, BaseException) for one in outcome]
     manifests = [outcome.manifest for outcome in extracted if outcome.manifest is not None]
     results = await load_batches.fn(name, manifests) if manifests else []
-    return Cycle(results, [outcome.retained for outcome in extracted if outcome.retained is not None])
+    await forward_all_dead_letters(name, pipeline, [result.stream for result in results])
+    return Cycle(results, [outcome.retained for outcome in extracted if outcome.retained is not None], left_out)
 
 
 async def _read_group(name: str, pipeline: Pipeline, streams: Sequence[str]) -> list[Extracted]:

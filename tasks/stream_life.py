@@ -13,7 +13,9 @@ from prefect import task
 from prefect.runtime import flow_run
 
 from millrace import Pipeline
+from millrace.base.errors import ConfigurationError
 from millrace.declaration.find import find_pipeline
+from millrace.sources.cursor_columns import number_in
 from millrace.sources.position import as_utc
 from millrace.tasks.connections import open_warehouse
 from millrace.tasks.policy import TASK_OPTIONS
@@ -45,7 +47,13 @@ class Position:
 
     def skips_rows(self) -> bool:
         """Return whether rows that changed between both positions are not read."""
-        return self.position is not None and (self.former is None or as_utc(self.position) > as_utc(self.former))
+        if self.position is None or self.former is None:
+            return self.position is not None
+        number, former = number_in(self.position), number_in(self.former)
+        if number is None or former is None:
+            # A position of another kind is not used: everything is read.
+            return number is None and former is None and as_utc(self.position) > as_utc(self.former)
+        return number > former
 
 
 async def pause(pipeline: str, stream: str, reason: str = "") -> Pause:
@@ -65,17 +73,18 @@ async def resume(pipeline: str, stream: str) -> Resumed:
     return Resumed(stream, was_paused=ended is not None)
 
 
-async def compare_position(pipeline: str, stream: str, position: datetime | None) -> Position:
+async def compare_position(pipeline: str, stream: str, position: datetime | int | None) -> Position:
     """Return the position of a stream and the one that a reset would set (None: the beginning). Changes nothing."""
     declared = find_pipeline(pipeline)
     declared_stream = declared.stream(stream)
     stream_life.check_position(declared, declared_stream, position)
     warehouse = await open_warehouse(declared)
     former = await asyncio.to_thread(stream_life.find_position, warehouse, declared, declared_stream)
-    return Position(stream, former, None if position is None else position.isoformat())
+    text = await asyncio.to_thread(stream_life.write_position, warehouse, declared, declared_stream, position)
+    return Position(stream, former, text)
 
 
-async def reset(pipeline: str, stream: str, position: datetime | None) -> Position:
+async def reset(pipeline: str, stream: str, position: datetime | int | None) -> Position:
     """Let the next window of a stream begin at ``position`` (None: at the beginning). No row of the target changes."""
     done = await compare_position(pipeline, stream, position)
     declared = find_pipeline(pipeline)
@@ -110,6 +119,17 @@ async def find_left_out(pipeline: str, streams: Sequence[str]) -> dict[str, str]
     warehouse = await open_warehouse(declared)
     paused = await asyncio.to_thread(warehouse.find_pauses, declared)
     return {name: reason for name, reason in _explain(declared, paused).items() if name in streams}
+
+
+async def refuse_paused(pipeline: str, streams: Sequence[str]) -> None:
+    """Raise ConfigurationError when one of these streams is paused: what is computed from them needs all."""
+    left_out = await find_left_out(pipeline, streams)
+    for stream, reason in left_out.items():
+        raise ConfigurationError(
+            f"it is {reason.partition(': ')[0]}, and what is asked for needs it",
+            place=f"stream {find_pipeline(pipeline).name}.{stream}",
+            remedy=f"resume it first: millrace resume {find_pipeline(pipeline).cli_name} {stream}",
+        )
 
 
 def _explain(pipeline: Pipeline, paused: dict[str, Pause]) -> dict[str, str]:

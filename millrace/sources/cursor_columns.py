@@ -95,6 +95,12 @@ def position_of_number(stream: Stream, number: int) -> str:
     return f"{stream.capture.cursor_column}={number}"
 
 
+def number_in(position: str) -> int | None:
+    """Return the number of a position, whatever its column; None: it is a moment."""
+    found = _NUMBER.fullmatch(position)
+    return int(found[2]) if found else None
+
+
 def number_of(position: str, stream: Stream) -> int | None:
     """Return the number of a position of the stream's cursor column; None: it is a position of something else."""
     found = _NUMBER.fullmatch(position)

@@ -5,12 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from millrace.base.errors import ConfigurationError
+from millrace.base.types import Kind
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
+from millrace.sources.cursor_columns import INTEGERS, position_of_number
 from millrace.warehouse.ledger import pauses, reset
 from millrace.warehouse.ledger.pauses import Pause
 from millrace.warehouse.session import retry_on_conflict
 from millrace.warehouse.warehouse import Warehouse
+
+NUMBERS = INTEGERS | {Kind.DECIMAL}
+"""Kinds of columns with whole numbers, if they are cursors: see sources/cursor_columns.py."""
 
 
 def pause_stream(warehouse: Warehouse, pipeline: Pipeline, stream: Stream, by: str, reason: str = "") -> Pause:
@@ -36,19 +41,19 @@ def resume_stream(warehouse: Warehouse, pipeline: Pipeline, stream: Stream) -> P
     return ended
 
 
-def check_position(pipeline: Pipeline, stream: Stream, position: datetime | None) -> None:
+def check_position(pipeline: Pipeline, stream: Stream, position: datetime | int | None) -> None:
     """Raise ConfigurationError when a stream cannot have this position (None: the beginning).
 
-    Without a cursor it has none, and a position in the future is not used.
+    Without a cursor it has none, and a moment in the future is not used.
     """
     place = _place(pipeline, stream)
     if not stream.capture.cursor_column:
         raise ConfigurationError(
             f"it has no position: its capture is {type(stream.capture).__name__}",
             place=place,
-            remedy="nothing is to be reset" if stream.is_snapshot else "read messages again with `run --from`",
+            remedy=_remedy_without_position(pipeline, stream),
         )
-    if position is not None and position > datetime.now(UTC):
+    if isinstance(position, datetime) and position > datetime.now(UTC):
         raise ConfigurationError(
             f"the position {position.isoformat()} lies in the future, where no row was changed yet",
             place=place,
@@ -71,15 +76,37 @@ def find_position(warehouse: Warehouse, pipeline: Pipeline, stream: Stream) -> s
         return ledger.find_position(pipeline.name, stream.name)
 
 
+def write_position(
+    warehouse: Warehouse, pipeline: Pipeline, stream: Stream, position: datetime | int | None
+) -> str | None:
+    """Return a position as the ledger writes it. Raises ConfigurationError for a moment where the cursor holds numbers.
+
+    So for a number where it does not, by the type that the cursor's column had in the last load.
+    """
+    if position is None:
+        return None
+    cursor = stream.capture.cursor_column
+    columns = warehouse.find_state(pipeline, stream).columns
+    holds_numbers = any(column.path == cursor and column.type.kind in NUMBERS for column in columns)
+    if isinstance(position, int) != holds_numbers:
+        holds, option = ("numbers", "--to-number") if holds_numbers else ("moments", "--to")
+        raise ConfigurationError(
+            f"its cursor {cursor!r} holds {holds}",
+            place=_place(pipeline, stream),
+            remedy=f"give {option}, or --to-beginning",
+        )
+    return position_of_number(stream, position) if isinstance(position, int) else position.astimezone(UTC).isoformat()
+
+
 def reset_position(
-    warehouse: Warehouse, pipeline: Pipeline, stream: Stream, position: datetime | None, holder: str
+    warehouse: Warehouse, pipeline: Pipeline, stream: Stream, position: datetime | int | None, holder: str
 ) -> None:
     """Let the next window of a stream begin at ``position`` (None: at the beginning).
 
     No row of the target changes. Raises StreamBusy while another run holds the stream.
     """
     check_position(pipeline, stream, position)
-    text = None if position is None else position.astimezone(UTC).isoformat()
+    text = write_position(warehouse, pipeline, stream, position)
     with warehouse.lease(pipeline, stream, holder) as token:
         try:
             with warehouse.change_position(pipeline, stream, token, _place(pipeline, stream)) as ledger:
@@ -89,6 +116,14 @@ def reset_position(
                 )
         finally:
             warehouse.release(pipeline, {stream.name: token})
+
+
+def _remedy_without_position(pipeline: Pipeline, stream: Stream) -> str:
+    if stream.reference.kind.is_queue:
+        return "read messages again with `run --from`"
+    if stream.capture.reads_log:
+        return f"type `millrace sweep {pipeline.cli_name} --stream {stream.name}`, which compares all rows"
+    return "nothing is to be reset: every run reads all rows"
 
 
 def _place(pipeline: Pipeline, stream: Stream) -> str:

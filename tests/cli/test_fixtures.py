@@ -126,3 +126,34 @@ def test_a_wrong_fixture_is_one_clear_line(line: str, message: str, tmp_path: Pa
     code, out, told = invoke("test", str(tmp_path / "own.py"))
     assert (code, out, told.count("\n")) == (2, "", 1)
     assert message in told
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ((), "fixtures: there is no file with rows to test. Remedy: write rows into prices.jsonl there"),
+        (("visit",), "fixtures: visit.jsonl is named after no stream. Remedy: name it after one of prices, visits"),
+    ],
+    ids=["none", "misspelt"],
+)
+@pytest.mark.parametrize("write", [(), ("--write",)], ids=["compare", "write"])
+def test_a_test_of_nothing_does_not_pass(
+    files: tuple[str, ...], message: str, write: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "own.py").write_text(OF_MONGO)
+    for name in files:
+        (tmp_path / "fixtures").mkdir()
+        (tmp_path / "fixtures" / f"{name}.jsonl").write_text('{"id": 1}\n')
+    code, out, told = invoke("test", str(tmp_path / "own.py"), *write)
+    assert (code, out) == (2, "")
+    assert message in told
+
+
+def test_separators_of_lines_within_values_stay(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OF_MONGO)
+    (tmp_path / "fixtures").mkdir()
+    (tmp_path / "fixtures" / "visits.jsonl").write_text('{"id": 1, "note": "a\u2028b\u0085c"}\r\n{"id": 2}\n')
+    assert invoke("test", str(tmp_path / "own.py"), "--write")[0] == 0
+    code, out, told = invoke("test", str(tmp_path / "own.py"))
+    assert (code, told) == (0, "")
+    assert "visits: 2 rows" in out

@@ -25,6 +25,7 @@ from local.stack import Stack
 from millrace.base.errors import ConfigurationError
 from millrace.blocks.load import load_source_queue
 from millrace.flows.collect import CollectRequest, extract_queue
+from millrace.flows.follow import FollowRequest, follow
 from millrace.flows.replicate import replicate
 from millrace.flows.request import ReplicateRequest
 from millrace.seed_data.events.stream import DUPLICATE, VALID, messages
@@ -93,6 +94,14 @@ async def test_every_event_arrives_once_and_what_is_malformed_does_not(events: d
     assert len(columns) == 22
     assert "context_device_token" not in columns
     assert (await replicate(RUN)).streams[0].read == 0
+
+
+async def test_rejected_messages_are_sent_on_in_continuous_mode_too(events: dict[str, str]) -> None:
+    sent = list(islice(messages(1, START, RATE, malformed=0.2, duplicates=0), 60))
+    await simulate_events(SimulateEventsRequest(count=60, rate=RATE, start=START, malformed=0.2, duplicates=0))
+    await extract_queue(CollectRequest(**QUICK))
+    await follow(FollowRequest(pipeline="events", every_seconds=1, seconds=0.1))
+    assert await left("events-dead-letter") == sum(one.kind != VALID for one in sent) > 0
 
 
 async def test_sigterm_writes_what_is_in_hand(events: dict[str, str]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from millrace.base.errors import SourceMissing
 from millrace.flows.follow import FollowRequest, follow
 from millrace.flows.request import ReplicateRequest
+from millrace.tasks.stream_life import pause
 from tests.flows.conftest import Places, publish_followed
 
 LEASE = "UPDATE millrace.leases SET holder = 'somebody', expires_at = SYSDATE + INTERVAL '{} seconds'"
@@ -47,6 +48,14 @@ async def test_a_cycle_that_cannot_run_now_is_tried_again(places: Places, follow
     followed = await run
     assert followed.failures >= 1
     assert followed.cycles >= 1
+
+
+async def test_a_paused_stream_is_not_read(places: Places, followed_shop: FollowRequest) -> None:
+    await pause(followed_shop.pipeline, "items")
+    await follow(followed_shop.model_copy(update={"seconds": 0.1}))
+    assert places.warehouse("SELECT count(*) FROM followed.orders") == [(2,)]
+    tables = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'followed' ORDER BY 1"
+    assert places.warehouse(tables) == [("notes",), ("orders",)]
 
 
 async def test_what_a_person_must_do_ends_the_run(places: Places, followed_shop: FollowRequest) -> None:

@@ -110,7 +110,7 @@ def test_the_commands_of_a_stream(places: Places, own_pipeline: OwnPipeline) -> 
     assert (code, out.startswith("orders: the next run reads from 2026-01-01T00:00:00+00:00 (it was 20")) == (0, True)
     code, _, said = invoke("reset", pipeline, "orders", "--to", "2026-02-01T00:00:00+0100")
     assert code == 2
-    assert "rows of orders that changed from 2026-01-01T00:00:00+00:00 to 2026-01-31T23:00:00+00:00 are not" in said
+    assert "rows of orders from 2026-01-01T00:00:00+00:00 to 2026-01-31T23:00:00+00:00 are not" in said
     assert "add --yes if that is what you want; nothing was changed" in said
     code, out, _ = invoke("reset", pipeline, "orders", "--to", "2026-02-01", "--yes", "--json")
     assert json.loads(out)["former"] == "2026-01-01T00:00:00+00:00"
@@ -141,8 +141,11 @@ def test_rename_asks_before_a_table_gets_another_name(places: Places, own_pipeli
         (("pause", "stori", "nope"), "there is no stream 'nope'. Remedy: choose from transactions, trades"),
         (("resume", "stori", "nope"), "there is no stream 'nope'"),
         (("pause", "nope", "trades"), "there is no pipeline 'nope'"),
-        (("reset", "stori", "trades"), "give either --to or --to-beginning"),
-        (("reset", "stori", "trades", "--to", "2026-01-01", "--to-beginning"), "give either --to or --to-beginning"),
+        (("reset", "stori", "trades"), "give one of --to, --to-number and --to-beginning"),
+        (
+            ("reset", "stori", "trades", "--to", "2026-01-01", "--to-beginning"),
+            "give one of --to, --to-number and --to-beginning",
+        ),
         (("reset", "stori", "trades", "--to", "4711"), "Invalid value for '--to'"),
         (("reset", "stori", "trades", "--to", "2199-01-01"), "lies in the future"),
         (("rename", "stori", "old", "nope"), "there is no stream 'nope'"),

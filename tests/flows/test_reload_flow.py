@@ -15,6 +15,7 @@ from millrace.flows.replicate import replicate
 from millrace.flows.request import ReplicateRequest
 from millrace.runs.reload import ReloadResult
 from millrace.tasks.reload import ReloadPlan
+from millrace.tasks.stream_life import pause
 from tests.flows.conftest import Places
 
 DECLARED = """
@@ -59,6 +60,9 @@ async def test_a_model_is_computed_again_on_demand(places: Places, tmp_path: Pat
     assert places.warehouse(rows) == [(1, 22, 1), (2, 40, 1)]
     report = await replicate(ReplicateRequest(pipeline=pipeline))
     assert [row.loaded for row in report.streams] == [0] * len(report.streams), "leases were given back"
+    await pause(pipeline, "sales", "the table is rebuilt")
+    with pytest.raises(ConfigurationError, match=r"sales: it is paused since .*the table is rebuilt.*millrace resume"):
+        await reload(ReloadRequest(pipeline=pipeline, model="doubled", source="source"))
     with pytest.raises(ConfigurationError, match=r"there is no model 'sales'.*choose from doubled"):
         await reload(ReloadRequest(pipeline=pipeline, model="sales"))
 

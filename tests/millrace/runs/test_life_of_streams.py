@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import URL
 
-from millrace import Append, Pipeline, Queue, Snapshot, Stream
+from millrace import Append, ChangeLog, Incremental, Pipeline, Queue, Snapshot, Stream
 from millrace.base.errors import ConfigurationError, Conflict, StreamBusy, Superseded
 from millrace.blocks.leases import choose_keeper
 from millrace.warehouse.keepers.lake_keeper import LakeKeeper
@@ -156,3 +156,27 @@ async def test_a_position_that_a_stream_cannot_have_is_refused(engine: Engine) -
     queue = Stream("notes", "sqs/notes", "id", Queue(), load=Append())
     with pytest.raises(ConfigurationError, match=r"its capture is Queue.*run --from"):
         reset_position(engine.warehouse, pipeline_of(queue), queue, None, "test")
+
+
+async def test_a_position_of_numbers_is_reset_to_a_number(engine: Engine) -> None:
+    create_notes(engine, 3)
+    numbered = replace(NOTES, capture=Incremental("id", overlap=1))
+    pipeline = pipeline_of(numbered)
+    await engine.run(numbered)
+    with pytest.raises(ConfigurationError, match=r"its cursor 'id' holds numbers.*give --to-number"):
+        reset_position(engine.warehouse, pipeline, numbered, datetime(2026, 1, 1, tzinfo=UTC), "test")
+    engine.source("UPDATE notes SET body = 'silent'")
+    reset_position(engine.warehouse, pipeline, numbered, 2, "test")
+    assert find_position(engine.warehouse, pipeline, numbered) == "id=2"
+    await engine.run(numbered)
+    assert engine.rows("notes", "id", "body") == [(1, "notes 1"), (2, "silent"), (3, "silent")]
+    stamped = await engine.run(replace(NOTES, sweep=""))
+    assert stamped is not None
+    with pytest.raises(ConfigurationError, match=r"its cursor 'changed' holds moments.*give --to,"):
+        reset_position(engine.warehouse, PIPELINE, NOTES, 2, "test")
+
+
+async def test_a_change_log_has_no_position_to_reset(engine: Engine) -> None:
+    logged = Stream("notes", source="postgres:public.notes", key="id", capture=ChangeLog())
+    with pytest.raises(ConfigurationError, match=r"its capture is ChangeLog.*millrace sweep engine --stream notes"):
+        reset_position(engine.warehouse, pipeline_of(logged), logged, None, "test")
