@@ -43,8 +43,9 @@ async def test_a_cycle_that_cannot_run_now_is_tried_again(places: Places, follow
     await follow(followed_shop.model_copy(update={"seconds": 0.1}))
     places.warehouse(LEASE.format(4))
     places.source("DELETE FROM items")
-    run = asyncio.create_task(follow(followed_shop.model_copy(update={"seconds": 12})))
+    run = asyncio.create_task(follow(followed_shop))
     await wait_for(places, "SELECT count(*) FROM followed.items", 0)
+    os.kill(os.getpid(), signal.SIGTERM)
     followed = await run
     assert followed.failures >= 1
     assert followed.cycles >= 1
