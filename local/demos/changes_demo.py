@@ -1,7 +1,7 @@
-"""The demo of change logs: writers change two tables for a minute while two pipelines follow them.
+"""The demo of change logs: writers change two tables and a collection for a minute while two pipelines follow them.
 
 One follows into the Redshift stand-in and one into Postgres. Every second the sum over both tables is looked at in both
-warehouses: transfers never change it. At the end both are compared with the source.
+warehouses: transfers never change it. At the end both are compared with the sources.
 """
 
 from __future__ import annotations
@@ -24,15 +24,20 @@ from millrace.cli.show import console, print_report
 from millrace.flows.follow import FollowRequest, follow
 from millrace.flows.replicate import replicate
 from millrace.flows.request import ReplicateRequest
+from millrace.seed_data.receipts import COLLECTION, DATABASE, ReceiptWriter, create_receipts, list_receipts
 from millrace.seed_data.transfers import OPENING_AMOUNT, TABLES, TransferWriters, create_tables, writing
 from millrace.tasks.follow import Followed
 
-STREAMS = [Stream(name, f"postgres/transfers:public.{name}", "id", ChangeLog()) for name in TABLES]
+STREAMS = [
+    *(Stream(name, f"postgres/transfers:public.{name}", "id", ChangeLog()) for name in TABLES),
+    Stream(COLLECTION, f"mongo:{DATABASE}.{COLLECTION}", "_id", ChangeLog()),
+]
 INTO_REDSHIFT = Pipeline("transfers", streams=STREAMS)
 INTO_POSTGRES = Pipeline("transfers_copy", streams=STREAMS, warehouse="stocks")
 WAREHOUSES = {"Redshift": (INTO_REDSHIFT, "WAREHOUSE_URL"), "Postgres": (INTO_POSTGRES, "WAREHOUSE_STOCKS_URL")}
 NAMES = [f"local.demos.changes_demo:{attribute}" for attribute in ("INTO_REDSHIFT", "INTO_POSTGRES")]
 ROWS = "SELECT id, amount, md5(note) FROM {}.{} ORDER BY 1"
+RECEIPTS = "SELECT _id, amount, note FROM {}.receipts"
 SUM = "SELECT (SELECT sum(amount) FROM {0}.left_side) + (SELECT sum(amount) FROM {0}.right_side)"
 RETAINED = (
     "SELECT pg_size_pretty(max(pg_wal_lsn_diff(pg_current_wal_insert_lsn(), restart_lsn))) "
@@ -56,24 +61,35 @@ class Observed:
 
 async def demo(seconds: int, accounts: int, transactions_per_second: int, every_seconds: float) -> bool:
     """Run the demo; return whether both warehouses hold what the source holds, and never held anything else."""
-    begun, source_url = time.monotonic(), os.environ["SOURCE_POSTGRES_TRANSFERS_URL"]
+    begun, source_url, mongo_url = (
+        time.monotonic(),
+        os.environ["SOURCE_POSTGRES_TRANSFERS_URL"],
+        os.environ["SOURCE_MONGO_URL"],
+    )
     await bootstrap(os.environ)
-    _say(f"Two tables of {accounts:,} accounts, and a publication of their keys for each pipeline")
+    _say(f"Two tables of {accounts:,} accounts, a publication of their keys for each pipeline, and a collection")
     _execute(source_url, create_tables(accounts))
+    create_receipts(mongo_url)
     for pipeline, _ in WAREHOUSES.values():
         _execute(source_url, _publish(pipeline))
     _say("A first run of both (millrace run)")
     for name in NAMES:
         print_report(await replicate(ReplicateRequest(pipeline=name)))
-    _say(f"Two pipelines that follow them every {every_seconds:g} s; three writers for {seconds} s")
+    _say(f"Two pipelines that follow them every {every_seconds:g} s; four writers for {seconds} s")
     writers = TransferWriters(source_url, accounts, seed=1, pause_seconds=3 / transactions_per_second)
+    receipts = ReceiptWriter(mongo_url, pause_seconds=2 / transactions_per_second)
     observed = Observed()
     followed, _ = await asyncio.gather(
         _follow_all(every_seconds, seconds + END_SECONDS),
-        asyncio.to_thread(_write_and_look, writers, observed, seconds, 2 * accounts * OPENING_AMOUNT),
+        asyncio.to_thread(_write_and_look, writers, receipts, observed, seconds, 2 * accounts * OPENING_AMOUNT),
     )
-    differences = _compare(source_url)
-    _show(followed, observed, writers.committed, differences)
+    differences = _compare(source_url, mongo_url)
+    _show(
+        followed,
+        observed,
+        f"{writers.committed:,} transactions in Postgres, {receipts.written:,} in MongoDB",
+        differences,
+    )
     _say(f"Done in {time.monotonic() - begun:.0f} s: {sum(differences.values())} differences.")
     return not observed.wrong and not sum(differences.values())
 
@@ -88,8 +104,10 @@ async def _follow_all(every_seconds: float, seconds: float) -> list[Followed]:
     return await asyncio.gather(*map(follow, requests))
 
 
-def _write_and_look(writers: TransferWriters, observed: Observed, seconds: int, expected: int) -> None:
-    with writing(writers):
+def _write_and_look(
+    writers: TransferWriters, receipts: ReceiptWriter, observed: Observed, seconds: int, expected: int
+) -> None:
+    with writing(writers), receipts:
         for _ in range(seconds):
             time.sleep(1)
             for pipeline, variable in WAREHOUSES.values():
@@ -99,7 +117,7 @@ def _write_and_look(writers: TransferWriters, observed: Observed, seconds: int, 
             observed.retained += [row[0] for row in _execute(os.environ["SOURCE_POSTGRES_TRANSFERS_URL"], RETAINED)]
 
 
-def _compare(source_url: str) -> dict[str, int]:
+def _compare(source_url: str, mongo_url: str) -> dict[str, int]:
     """Return the number of rows that differ, by warehouse."""
     differences = {}
     for name, (pipeline, variable) in WAREHOUSES.items():
@@ -110,11 +128,13 @@ def _compare(source_url: str) -> dict[str, int]:
             )
             for table in TABLES
         )
+        loaded = _execute(os.environ[variable], RECEIPTS.format(pipeline.target_schema))
+        differences[name] += len(set(list_receipts(mongo_url)) ^ set(loaded))
     return differences
 
 
-def _show(followed: Sequence[Followed], observed: Observed, transactions: int, differences: dict[str, int]) -> None:
-    table = Table("", *WAREHOUSES, title=f"{transactions:,} transactions in the source")
+def _show(followed: Sequence[Followed], observed: Observed, transactions: str, differences: dict[str, int]) -> None:
+    table = Table("", *WAREHOUSES, title=transactions)
     ages = [sorted(one.ages) for one in followed]
     rows: dict[str, list[Any]] = {
         "cycles": [one.cycles for one in followed],
