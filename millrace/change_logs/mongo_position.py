@@ -33,7 +33,7 @@ class MongoPosition:
         try:
             stored = json.loads(text)
             seconds, ordinal = stored["time"]
-            return cls(json_util.object_hook(stored["token"]), Timestamp(seconds, ordinal))
+            return cls(json_util.loads(json.dumps(stored["token"])), Timestamp(seconds, ordinal))
         except (KeyError, TypeError) as error:
             raise ValueError("no position in a change stream") from error
 

@@ -1,10 +1,11 @@
-"""A server that speaks so much of MongoDB's protocol as to say how old it is."""
+"""A server that speaks so much of MongoDB's protocol as to say how old it is, and what else it is."""
 
 from __future__ import annotations
 
 import socketserver
 import struct
 import threading
+from typing import Any
 
 import bson
 
@@ -14,11 +15,10 @@ HEADER = struct.Struct("<iiii")
 REPLY, MESSAGE, QUERY = 1, 2013, 2004
 
 
-def start_old_mongo(wire_version: int) -> socketserver.ThreadingTCPServer:
-    """Start a server whose newest wire version this is; shut it down at the end."""
-    answer = bson.encode(
-        {"ismaster": True, "isWritablePrimary": True, "minWireVersion": 0, "maxWireVersion": wire_version, "ok": 1.0}
-    )
+def start_old_mongo(wire_version: int, **fields: Any) -> socketserver.ThreadingTCPServer:
+    """Start a server whose newest wire version this is, and that says ``fields`` of itself; shut it down at the end."""
+    told = {"ismaster": True, "isWritablePrimary": True, "minWireVersion": 0, "maxWireVersion": wire_version, "ok": 1.0}
+    answer = bson.encode(told | fields)
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
