@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from millrace.base.errors import FatalError
@@ -73,7 +73,10 @@ class LookUps:
             self._leave_unsettled(dict.fromkeys(absent, True))
         else:
             await self._remove(absent)
-        self._leave_unsettled({key: True for key in scanned if key not in existing})
+        unfound = [key for key in scanned if key not in existing]
+        outside = await self._find_outside(unfound)
+        await self._remove([key for key in unfound if key in outside])
+        self._leave_unsettled({key: True for key in unfound if key not in outside})
         unseen = [key for key in canaries if key not in existing and key not in self._unsettled]
         self._leave_unsettled(dict.fromkeys(unseen, False))
         if len(self._unsettled) >= UNSETTLED_KEYS or self._unsettled_bytes >= UNSETTLED_BYTES:
@@ -137,6 +140,19 @@ class LookUps:
         found = await self._context.source.find_existing(
             self._context.stream, self._target_columns, Keys(self._names, keys)
         )
+        return frozenset(found).intersection(keys)
+
+    async def _find_outside(self, keys: Sequence[Key]) -> frozenset[Key]:
+        """Return the keys of rows that do not meet the condition of the stream, in the snapshot of a change log.
+
+        The log tells the keys of all rows. A row that is in the table and not among the chosen ones was looked up well,
+        so that no pass over all keys must say so.
+        """
+        context = self._context
+        if not keys or not context.stream.where or context.log is None:
+            return frozenset()
+        whole_table = replace(context.stream, where="")
+        found = await context.source.find_existing(whole_table, self._target_columns, Keys(self._names, keys))
         return frozenset(found).intersection(keys)
 
     async def _remove(self, keys: Sequence[Key]) -> None:

@@ -136,6 +136,7 @@ class LogHistory:
         self._view = self.engine.connect_plainly()
         self._view.autocommit = True
         self._writers: TransferWriters | None = None
+        self._is_over = False
         self._patches = ExitStack()
 
     @property
@@ -163,7 +164,7 @@ class LogHistory:
 
     def start_writers(self) -> None:
         """Let the writers of a concurrent history work."""
-        if self.setting.is_concurrent and self._writers is None:
+        if self.setting.is_concurrent and self._writers is None and not self._is_over:
             url = f"{self.server.url}?options=-csearch_path%3D{self.name}"
             self._writers = TransferWriters(url, ACCOUNTS, seed=self.source.fresh_number(), pause_seconds=0.03)
             self._writers.start()
@@ -271,6 +272,7 @@ class LogHistory:
 
     def end(self) -> None:
         """End all transactions and run: now targets and source are equal, and another run finds nothing."""
+        self._is_over = True
         self.stop_writers()
         self.source.is_watched = True
         self.source.states.clear()

@@ -12,6 +12,7 @@ from millrace import ChangeLog, Scd2, Stream
 from millrace.base.errors import ConfigurationError, Superseded
 from millrace.declaration.consent import Consent
 from millrace.runs.choose import Mode, ReadRequest
+from millrace.sources.postgres import PostgresSource
 from tests.millrace.change_logs.conftest import Orders
 from tests.support.engine import PUBLICATION, Engine, counts, pipeline_of
 
@@ -87,7 +88,10 @@ async def test_a_prepared_transaction_that_is_open_holds_nothing_back(orders: Or
     orders.assert_equal()
 
 
-async def test_rows_that_leave_the_declared_condition_are_deleted(orders: Orders) -> None:
+async def test_rows_that_leave_the_declared_condition_are_deleted_without_a_pass_over_all_keys(
+    orders: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PostgresSource, "find_in_all_rows", None)
     chosen = replace(ORDERS, where="note <> 'hidden'")
     await orders.engine.follow(chosen)
     orders.change("UPDATE orders SET note = 'hidden' WHERE id < 3")
