@@ -302,11 +302,7 @@ def run_leased(here: BenchPlaces, pipeline: Pipeline, *, is_log: bool) -> None:
     """Do what a run does: take leases, read, load, give leases back."""
     contexts = here.contexts(pipeline)
     warehouse = contexts[0].warehouse
-    with ExitStack() as stack:
-        tokens = {
-            context.stream.name: stack.enter_context(warehouse.lease(pipeline, context.stream, "bench"))
-            for context in contexts
-        }
+    with warehouse.lease_all(pipeline, pipeline.streams, "bench") as tokens:
         for context in contexts:
             context.destination = BatchDestination(
                 pipeline.name, here.lake, warehouse.dialect.limits, token=tokens[context.stream.name]

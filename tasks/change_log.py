@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from prefect import task
@@ -15,7 +14,7 @@ from millrace.runs.choose import ReadRequest
 from millrace.runs.context import StreamContext
 from millrace.tasks.connections import open_landing, open_log, open_source, open_warehouse
 from millrace.tasks.extract import Extracted, make_extracted
-from millrace.tasks.lease import lease_stream
+from millrace.tasks.lease import lease_streams
 from millrace.tasks.policy import TASK_OPTIONS
 
 
@@ -31,16 +30,18 @@ async def read_change_log(pipeline: str, streams: Sequence[str], read_request: R
     chosen = [declared.stream(name) for name in streams]
     warehouse, reference = await open_warehouse(declared), chosen[0].reference
     landing = await open_landing(declared, warehouse)
-    async with open_source(declared, chosen[0], warehouse) as source, AsyncExitStack() as stack:
-        leases = [await stack.enter_async_context(lease_stream(warehouse, declared, stream)) for stream in chosen]
+    async with (
+        open_source(declared, chosen[0], warehouse) as source,
+        lease_streams(warehouse, declared, chosen) as leases,
+    ):
         contexts = [
-            StreamContext(source, replace(landing, token=lease.token), warehouse, declared, stream)
-            for stream, lease in zip(chosen, leases, strict=True)
+            StreamContext(source, replace(landing, token=leases[stream.name].token), warehouse, declared, stream)
+            for stream in chosen
         ]
         done = await read_changes(lambda ledger: open_log(declared, reference, source, ledger), contexts, read_request)
-        for lease, batch in zip(leases, done.batches, strict=True):
+        for stream, batch in zip(chosen, done.batches, strict=True):
             if batch is not None:
-                lease.hand_on()
+                leases[stream.name].hand_on()
     return [
         replace(make_extracted(stream.name, batch, begun), retained=done.retained)
         for stream, batch in zip(chosen, done.batches, strict=True)

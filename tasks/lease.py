@@ -35,15 +35,27 @@ class Lease:
 @asynccontextmanager
 async def lease_stream(warehouse: Warehouse, pipeline: Pipeline, stream: Stream) -> AsyncIterator[Lease]:
     """Hold the lease of the stream for this flow run within the context. Raises StreamBusy."""
+    async with lease_streams(warehouse, pipeline, [stream]) as leases:
+        yield leases[stream.name]
+
+
+@asynccontextmanager
+async def lease_streams(
+    warehouse: Warehouse, pipeline: Pipeline, streams: Sequence[Stream]
+) -> AsyncIterator[dict[str, Lease]]:
+    """Hold the leases of the streams, by name, for this flow run within the context.
+
+    Raises StreamBusy when another run holds one of them; then none is held.
+    """
     holder = f"flow run {_find_root(flow_run.id)}"
-    with Worker(f"lease-{stream.name}") as worker:
-        async with worker.within(warehouse.lease(pipeline, stream, holder)) as token:
-            lease = Lease(token)
+    with Worker(f"lease-{streams[0].name}") as worker:
+        async with worker.within(warehouse.lease_all(pipeline, streams, holder)) as tokens:
+            leases = {name: Lease(token) for name, token in tokens.items()}
             try:
-                yield lease
+                yield leases
             finally:
-                if not lease.is_handed_on:
-                    await _release(worker, warehouse, pipeline, {stream.name: token})
+                if left := {name: lease.token for name, lease in leases.items() if not lease.is_handed_on}:
+                    await _release(worker, warehouse, pipeline, left)
 
 
 @lru_cache(maxsize=16)

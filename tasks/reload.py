@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from prefect import task
@@ -17,7 +16,7 @@ from millrace.declaration.find import find_pipeline
 from millrace.lake.manifest import read_manifest
 from millrace.runs.reload import BatchGroup, ReloadResult, ReportGroups, find_applied_groups, reload_model
 from millrace.tasks.connections import open_warehouse
-from millrace.tasks.lease import lease_stream, renew_then_release
+from millrace.tasks.lease import lease_streams, renew_then_release
 from millrace.tasks.policy import TASK_OPTIONS
 from millrace.warehouse.warehouse import Warehouse
 
@@ -50,9 +49,8 @@ async def reload_applied(pipeline: str, model: str) -> ReloadResult:
     """Compute a model again from every batch that was applied, while this run holds the leases of its streams."""
     declared = find_pipeline(pipeline)
     reloaded, warehouse = declared.model(model), await open_warehouse(declared)
-    async with AsyncExitStack() as stack:
-        for name in sorted(declared.roots.of(reloaded)):
-            await stack.enter_async_context(lease_stream(warehouse, declared, declared.stream(name)))
+    roots = [declared.stream(name) for name in sorted(declared.roots.of(reloaded))]
+    async with lease_streams(warehouse, declared, roots):
         groups = await asyncio.to_thread(find_applied_groups, warehouse, declared, reloaded)
         return await _reload(declared, reloaded, groups, warehouse)
 

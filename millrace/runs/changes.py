@@ -90,11 +90,11 @@ def streams_of_log(pipeline: Pipeline, stream: Stream) -> list[Stream]:
 
 async def _find_states(contexts: Sequence[StreamContext]) -> dict[str, StreamState]:
     """Return the states of all streams that the log is kept for, also of those that are not read now."""
-    states = {context.stream.name: await context.find_state() for context in contexts}
     first = contexts[0]
-    for stream in streams_of_log(first.pipeline, first.stream):
-        if stream.name not in states:
-            states[stream.name] = await asyncio.to_thread(first.warehouse.find_state, first.pipeline, stream)
+    streams = streams_of_log(first.pipeline, first.stream)
+    states = await asyncio.to_thread(first.warehouse.find_states, first.pipeline, streams)
+    for context in contexts:
+        context.keep_state(states[context.stream.name])
     return states
 
 
@@ -130,24 +130,33 @@ async def _read(
         ),
     )
     if read_plan.kind != "keys":
-        await context.refresh_state()
+        await _refuse_behind(context)
     match read_plan.kind:
         case "reload":
             await check_reload(context, read_request.consent)
             return await read_new_target(context, "window")
         case "keys":
             batch = await _read_keys(context, table.keys, is_moved=context.stream.name in reading.moved)
-            if batch is not None and await context.refresh_if_behind():
-                raise RetryableError(
-                    "what the lake told of the stream was behind the warehouse",
-                    place=context.stream.place,
-                    remedy="run again: the next read goes on from what the warehouse says",
-                )
+            if batch is not None:
+                await _refuse_behind(context)
             return batch
         case "sweep":
             return await sweep(context, deep=read_plan.by_value, reason=read_plan.reason)
         case kind:
             return await read_window(context, Window(), kind, by_value=read_plan.by_value)
+
+
+async def _refuse_behind(context: StreamContext) -> None:
+    """Raise RetryableError when the lake told an older state of the stream than the warehouse has.
+
+    The position that was read from is one that was passed, so that the batch would be superseded.
+    """
+    if await context.refresh_if_behind():
+        raise RetryableError(
+            "what the lake told of the stream was behind the warehouse",
+            place=context.stream.place,
+            remedy="run again: the next read goes on from what the warehouse says",
+        )
 
 
 def _log_source(context: StreamContext) -> LogSource:

@@ -39,6 +39,10 @@ class StreamContext:
             self._state = await asyncio.to_thread(self.warehouse.find_state, self.pipeline, self.stream)
         return self._state
 
+    def keep_state(self, state: StreamState) -> None:
+        """Take over how far the stream has come from whoever asked the warehouse for several streams."""
+        self._state = state
+
     async def refresh_state(self) -> None:
         """Ask the warehouse how far the stream has come, if the state is one that the lake keeps."""
         if (await self.find_state()).newest_batch is not None:

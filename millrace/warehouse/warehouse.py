@@ -70,6 +70,10 @@ class Warehouse:
         """
         return self._keeper.find_state(pipeline, stream)
 
+    def find_states(self, pipeline: Pipeline, streams: Sequence[Stream]) -> dict[str, StreamState]:
+        """Return how far several streams have come, as ``find_state`` does, with fewer logins."""
+        return self._keeper.find_states(pipeline, streams)
+
     def refresh_state(self, pipeline: Pipeline, stream: Stream) -> StreamState:
         """Return how far a stream has come, by what catalog and ledger say."""
         return self._keeper.refresh_state(pipeline, stream)
@@ -155,9 +159,15 @@ class Warehouse:
 
         The lease is not given back at the end: a load goes on where the read ended (``hold``, ``release``).
         """
-        token = self._keeper.take(pipeline, stream, holder)
-        with self._renew(pipeline, {stream.name: token}):
-            yield token
+        with self.lease_all(pipeline, [stream], holder) as tokens:
+            yield tokens[stream.name]
+
+    @contextmanager
+    def lease_all(self, pipeline: Pipeline, streams: Sequence[Stream], holder: str) -> Iterator[dict[str, int]]:
+        """Hold the leases of streams for ``holder``, and yield their tokens. Raises StreamBusy, and holds none then."""
+        tokens = self._keeper.take(pipeline, streams, holder)
+        with self._renew(pipeline, tokens):
+            yield tokens
 
     @contextmanager
     def hold(self, pipeline: Pipeline, tokens: Mapping[str, int]) -> Iterator[None]:

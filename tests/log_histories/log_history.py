@@ -206,7 +206,7 @@ class LogHistory:
                 raise Divergence(f"a run ended with {ended!r}") from _raised(ended)
             if may_fail or refuses or isinstance(ended, dict):
                 return ", ".join(words)
-            if not isinstance(ended, RetryableError):
+            if not isinstance(ended, RetryableError | Superseded):
                 raise Divergence(f"a run ended with {ended!r}") from _raised(ended)
         raise Divergence(f"{ATTEMPTS} runs failed: {', '.join(words)}: {ended!r}") from _raised(ended)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
@@ -27,8 +27,8 @@ BegunLoads = Mapping[str, LakeLease]
 class Keeper(Protocol):
     """Keeps the leases of streams and how far they have come."""
 
-    def take(self, pipeline: Pipeline, stream: Stream, holder: str) -> int:
-        """Take the lease of a stream for ``holder``, and return its token. Raises StreamBusy."""
+    def take(self, pipeline: Pipeline, streams: Sequence[Stream], holder: str) -> dict[str, int]:
+        """Take the leases of streams for ``holder``, all or none, and return their tokens. Raises StreamBusy."""
         ...
 
     def extend(self, pipeline: Pipeline, tokens: Mapping[str, int], seconds: int) -> None:
@@ -40,6 +40,10 @@ class Keeper(Protocol):
 
     def find_state(self, pipeline: Pipeline, stream: Stream) -> StreamState:
         """Return how far a stream has come."""
+        ...
+
+    def find_states(self, pipeline: Pipeline, streams: Sequence[Stream]) -> dict[str, StreamState]:
+        """Return how far several streams have come."""
         ...
 
     def refresh_state(self, pipeline: Pipeline, stream: Stream) -> StreamState:

@@ -7,7 +7,7 @@ runs whose leases are kept there see it and stay out (docs/decisions/0023-a-ware
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -48,8 +48,18 @@ class LakeKeeper:
         """Return the keeper for the warehouse at an address (host, port and database)."""
         return cls(open_session, dialect, LakeCopy.of(objects, address))
 
-    def take(self, pipeline: Pipeline, stream: Stream, holder: str) -> int:
-        """Take the lease of a stream, and visit the warehouse if the state in the lake may be behind or is old."""
+    def take(self, pipeline: Pipeline, streams: Sequence[Stream], holder: str) -> dict[str, int]:
+        """Take the leases of streams, and visit the warehouse where the state in the lake may be behind or is old."""
+        tokens: dict[str, int] = {}
+        try:
+            for stream in streams:
+                tokens[stream.name] = self._take(pipeline, stream, holder)
+        except BaseException:
+            self.extend(pipeline, tokens, 0)
+            raise
+        return tokens
+
+    def _take(self, pipeline: Pipeline, stream: Stream, holder: str) -> int:
         taken = self.lake.leases.take(pipeline.name, stream.name, holder)
         try:
             if self._must_visit(pipeline, stream, taken):
@@ -72,6 +82,10 @@ class LakeKeeper:
         if stored is None:
             return self.refresh_state(pipeline, stream)
         return go_on(stored.state, self._find_landed(pipeline, stream, stored.state))
+
+    def find_states(self, pipeline: Pipeline, streams: Sequence[Stream]) -> dict[str, StreamState]:
+        """Return how far several streams have come, each as ``find_state`` does."""
+        return {stream.name: self.find_state(pipeline, stream) for stream in streams}
 
     def refresh_state(self, pipeline: Pipeline, stream: Stream) -> StreamState:
         """Return how far a stream has come by what the warehouse says, and write it over what the lake says."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,27 +31,50 @@ class WarehouseKeeper:
     lake: LakeCopy | None = None
     """What the lake kept before, or keeps for runs with the other setting; None: there is no lake."""
 
-    def take(self, pipeline: Pipeline, stream: Stream, holder: str) -> int:
-        """Take the lease of a stream, also of one that the lake kept until now and that is free there."""
-        of_stream, clock = (pipeline.name, stream.name), self.dialect.clock
-        with self.open_session(target_of(pipeline, stream, self.dialect).place) as connection:
+    def take(self, pipeline: Pipeline, streams: Sequence[Stream], holder: str) -> dict[str, int]:
+        """Take the leases of streams, also of those that the lake kept until now and that are free there.
+
+        All are taken in one session: a login costs the warehouse more than a lease.
+        """
+        tokens: dict[str, int] = {}
+        place = self._describe(pipeline, streams)
+        with self.open_session(place) as connection:
             retry_on_conflict(connection, Ledger(connection).ensure)
             try:
-                return retry_on_conflict(connection, lambda: lease.take_lease(connection, clock, *of_stream, holder))
-            except lease.KeptInLake:
-                if self.lake is None:
-                    raise
-            with self.lake.leases.take_out(*of_stream, holder) as token:
-                return retry_on_conflict(
-                    connection, lambda: lease.take_lease(connection, clock, *of_stream, holder, lake_token=token)
-                )
+                for stream in streams:
+                    tokens[stream.name] = self._take(connection, pipeline.name, stream.name, holder)
+            except BaseException:
+                if tokens:
+                    self._extend(connection, pipeline, tokens, 0)
+                raise
+        return tokens
+
+    def _take(self, connection: Any, pipeline: str, stream: str, holder: str) -> int:
+        clock, of_stream = self.dialect.clock, (pipeline, stream)
+        try:
+            return retry_on_conflict(connection, lambda: lease.take_lease(connection, clock, *of_stream, holder))
+        except lease.KeptInLake:
+            if self.lake is None:
+                raise
+        with self.lake.leases.take_out(*of_stream, holder) as token:
+            return retry_on_conflict(
+                connection, lambda: lease.take_lease(connection, clock, *of_stream, holder, lake_token=token)
+            )
 
     def extend(self, pipeline: Pipeline, tokens: Mapping[str, int], seconds: int) -> None:
         """Let leases end ``seconds`` from now."""
         with self.open_session(f"leases of pipeline {pipeline.name}") as connection:
-            retry_on_conflict(
-                connection, lambda: lease.extend_leases(connection, self.dialect.clock, pipeline.name, tokens, seconds)
-            )
+            self._extend(connection, pipeline, tokens, seconds)
+
+    def _extend(self, connection: Any, pipeline: Pipeline, tokens: Mapping[str, int], seconds: int) -> None:
+        retry_on_conflict(
+            connection, lambda: lease.extend_leases(connection, self.dialect.clock, pipeline.name, tokens, seconds)
+        )
+
+    def _describe(self, pipeline: Pipeline, streams: Sequence[Stream]) -> str:
+        if len(streams) == 1:
+            return target_of(pipeline, streams[0], self.dialect).place
+        return f"{len(streams)} streams of pipeline {pipeline.name}"
 
     def find_state(self, pipeline: Pipeline, stream: Stream) -> StreamState:
         """Return how far a stream has come.
@@ -61,6 +84,14 @@ class WarehouseKeeper:
         target = target_of(pipeline, stream, self.dialect)
         with self.open_session(target.place) as connection:
             return find_state(connection, pipeline, stream, target)
+
+    def find_states(self, pipeline: Pipeline, streams: Sequence[Stream]) -> dict[str, StreamState]:
+        """Return how far several streams have come, in one session."""
+        with self.open_session(self._describe(pipeline, streams)) as connection:
+            return {
+                stream.name: find_state(connection, pipeline, stream, target_of(pipeline, stream, self.dialect))
+                for stream in streams
+            }
 
     def refresh_state(self, pipeline: Pipeline, stream: Stream) -> StreamState:
         """Return how far a stream has come: the warehouse is asked each time."""
