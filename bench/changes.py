@@ -302,7 +302,12 @@ def run_leased(here: BenchPlaces, pipeline: Pipeline, *, is_log: bool) -> None:
     """Do what a run does: take leases, read, load, give leases back."""
     contexts = here.contexts(pipeline)
     warehouse = contexts[0].warehouse
-    with warehouse.lease_all(pipeline, pipeline.streams, "bench") as tokens:
+    with ExitStack() as stack:
+        # Streams of a log are read by one task, the others each by its own.
+        groups = [pipeline.streams] if is_log else [[stream] for stream in pipeline.streams]
+        tokens: dict[str, int] = {}
+        for group in groups:
+            tokens |= stack.enter_context(warehouse.lease_all(pipeline, group, "bench"))
         for context in contexts:
             context.destination = BatchDestination(
                 pipeline.name, here.lake, warehouse.dialect.limits, token=tokens[context.stream.name]

@@ -81,7 +81,9 @@ class LogSource:
     def publish(self) -> None:
         """Create the publication of both tables."""
         tables = ", ".join(f"{self.name(table)} (id)" for table in TABLES)
-        self.run(f"CREATE PUBLICATION {PUBLICATION} FOR TABLE {tables} WITH (publish_via_partition_root = true)")
+        create = f"CREATE PUBLICATION {PUBLICATION} FOR TABLE {tables} WITH (publish_via_partition_root = true)"
+        while not self.run(create):
+            self.write_all_out()
 
     def name(self, table: str) -> str:
         """Its name in SQL."""
