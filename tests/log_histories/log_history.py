@@ -277,6 +277,8 @@ class LogHistory:
         self.source.is_watched = True
         self.source.states.clear()
         self.source.watch()
+        if self.setting.is_concurrent:
+            assert sum(row["amount"] for rows in self.source.states[-1].values() for row in rows.values()) == SUM
         self.run()
         self._judge(self.streams, {}, 0, 0)
         self._expire_leases()

@@ -85,6 +85,7 @@ def _rewrite(history: LogHistory, dice: Random) -> list[str]:
     parent = history.source.name(TABLES[1]) if emptied != table else table
     word = dice.choice(("TRUNCATE", "TRUNCATE", "DELETE FROM"))
     return [
+        f"LOCK TABLE {parent} IN EXCLUSIVE MODE",
         f"CREATE TEMPORARY TABLE kept ON COMMIT DROP AS SELECT * FROM {emptied}",
         f"{word} {emptied}",
         f"INSERT INTO {parent} SELECT * FROM kept",
