@@ -9,21 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any
 
 import polars as pl
-import psycopg2
 from typing_extensions import override
 
 from millrace.base.background import repeat_in_background
 from millrace.base.errors import ConfigurationError, RetryableError
-from millrace.base.naming import literal, quote
+from millrace.base.naming import literal
 from millrace.change_logs.changed_keys import ChangedKeys
 from millrace.change_logs.log_reader import LogReader
 from millrace.change_logs.lsn import format_lsn, parse_lsn
 from millrace.change_logs.pgoutput import KeyDecoder
 from millrace.change_logs.postgres_kept_logs import drop_kept_slot, list_kept_slots
+from millrace.change_logs.postgres_peek import SlotMessages
 from millrace.change_logs.postgres_slot import (
     Slot,
     advance,
@@ -45,9 +44,7 @@ from millrace.change_logs.reading import (
 from millrace.change_logs.retention import Retention
 from millrace.change_logs.visibility import VisibleTransactions
 from millrace.declaration.stream import Stream
-from millrace.drivers.pipe import CHUNK_BYTES
 from millrace.drivers.psycopg_errors import database_errors, statement
-from millrace.drivers.session_settings import begin_reading
 from millrace.sources.postgres import PostgresDriver
 from millrace.sources.table_driver import Connect, SharedSnapshot
 
@@ -59,9 +56,6 @@ MOVED_BYTES = 64 * 1024 * 1024
 LONGEST_PUBLICATION = 54
 """The most characters of a publication's name: the name of its slot is nine longer, and Postgres takes 63."""
 WRITTEN = "SELECT pg_current_wal_insert_lsn()::text"
-_UNDEFINED = "42704"
-"""Of a slot, or of a publication at the time of a change."""
-_SKIPPED = "skipped loading publication"
 
 
 class PostgresLog(SourceLog):
@@ -179,7 +173,11 @@ class PostgresLog(SourceLog):
     ) -> LogReading:
         end = self._find_end(control)
         changed = ChangedKeys(known.key_columns, visible)
-        is_told_whole = self._peek(end, KeyDecoder(known.key_columns, visible.shows(pl.col("xid"))), changed)
+        decoder = KeyDecoder(known.key_columns, visible.shows(pl.col("xid")))
+        first = _find_oldest(known.usable) if known.usable else slot.confirmed
+        with closing(self._connect()) as connection:
+            messages = SlotMessages(self._slot, self._publication, first, end)
+            is_told_whole = messages.read(connection, lambda frame: changed.add(decoder.decode(frame)))
         self._refuse_moved_slot(control, known)
         if not is_told_whole:
             self._begin_again(control)
@@ -245,29 +243,6 @@ class PostgresLog(SourceLog):
                 place=self.place,
                 remedy="run again; see that nobody but Millrace uses this slot if it stays",
             )
-
-    def _peek(self, end: str, decoder: KeyDecoder, changed: ChangedKeys) -> bool:
-        """Read the log up to a position, and leave it in the slot.
-
-        Return False when the publication did not exist when a change was made: the server does not tell that change,
-        and cannot read on from it.
-        """
-        options = f"'proto_version', '1', 'publication_names', {literal(quote(self._publication))}"
-        query = (
-            "SELECT xid::text::bigint, encode(data, 'hex') FROM pg_catalog.pg_logical_slot_peek_binary_changes("
-            f"{literal(self._slot)}, {literal(end)}, NULL, {options})"
-        )
-        with closing(self._connect()) as connection:
-            begin_reading(connection, "READ COMMITTED")
-            try:
-                with closing(PostgresDriver().stream_csv(connection, query, CHUNK_BYTES)) as blocks:
-                    for block in blocks:
-                        changed.add(decoder.decode(_parse(block)))
-            except psycopg2.Error as error:
-                if error.pgcode == _UNDEFINED:
-                    return False
-                raise
-            return not any(_SKIPPED in notice for notice in connection.notices)
 
     def _begin_again(self, control: Any) -> None:
         """Drop the slot, so that the next run compares whole tables. Raises RetryableError, which says so."""
@@ -346,11 +321,6 @@ def _is_any_form_new(
 ) -> bool:
     forms = {stream.name: table.fingerprint for stream, table in zip(streams, tables, strict=True)}
     return any(name not in usable or usable[name].fingerprint != form for name, form in forms.items())
-
-
-def _parse(block: bytes) -> pl.DataFrame:
-    messages = pl.read_csv(BytesIO(block), has_header=False, schema={"xid": pl.Int64, "data": pl.String})
-    return messages.with_columns(pl.col("data").str.decode("hex"))
 
 
 def _fetch(connection: Any, query: str) -> Any:

@@ -18,7 +18,7 @@ from local.stack import WAREHOUSE_IAM_ROLE, Stack
 from millrace import Pipeline, Stream
 from millrace.base.errors import ConfigurationError, MillraceError, RetryableError, Superseded
 from millrace.base.naming import literal, quote
-from millrace.change_logs import postgres_log, postgres_slot
+from millrace.change_logs import postgres_log, postgres_peek, postgres_slot
 from millrace.declaration.consent import Consent
 from millrace.lake.batch import Batch
 from millrace.lake.lease import LakeLeases, prefix_of
@@ -39,6 +39,8 @@ from tests.torture.places import FIRST_HOLDER, TrappedEngine, WarehouseKind
 
 PATIENCE_SECONDS = 0.4
 """Instead of a minute, for transactions that are open."""
+STEP_BYTES = 200_000
+"""Instead of 1 GB, for a log to be read in steps."""
 MOVED_BYTES = 300_000
 """Instead of 64 MB, for a position to be worth to be recorded."""
 PATIENT_ATTEMPTS, ATTEMPTS = 3, 6
@@ -154,6 +156,7 @@ class LogHistory:
         )
         self._patches.enter_context(patch.object(postgres_slot, "WAIT_SECONDS", PATIENCE_SECONDS))
         self._patches.enter_context(patch.object(postgres_log, "MOVED_BYTES", MOVED_BYTES))
+        self._patches.enter_context(patch.object(postgres_peek, "STEP_BYTES", STEP_BYTES))
         self.source.create()
         self.targets = dict.fromkeys(self.stream_names())
         self.start_writers()

@@ -10,6 +10,8 @@ import pytest
 
 from millrace import ChangeLog, Scd2, Stream
 from millrace.base.errors import ConfigurationError, Superseded
+from millrace.change_logs import postgres_peek
+from millrace.change_logs.postgres_peek import SlotMessages
 from millrace.declaration.consent import Consent
 from millrace.runs.choose import Mode, ReadRequest
 from millrace.sources.postgres import PostgresSource
@@ -184,6 +186,33 @@ async def test_a_change_that_is_not_shown_yet_hides_no_earlier_one(orders: Order
         orders.release()
     assert counts(await orders.follow()) == {"read": 1, "updated": 1}
     orders.assert_equal()
+
+
+async def test_a_backlog_of_days_is_read_in_steps_from_a_copy_of_the_slot(
+    orders: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each step has a temporary file of its own in the source, and all of them one snapshot and one commit."""
+    await orders.follow()
+    monkeypatch.setattr(postgres_peek, "STEP_BYTES", 100_000)
+    asked: list[str] = []
+    select = SlotMessages._select
+
+    def select_and_note(messages: SlotMessages, verb: str, slot: str, position: int) -> str:
+        asked.append(verb)
+        return select(messages, verb, slot, position)
+
+    monkeypatch.setattr(SlotMessages, "_select", select_and_note)
+    for number in range(5):
+        orders.change(
+            f"UPDATE orders SET note = 'step {number}' WHERE id <= {number}",
+            "SELECT pg_logical_emit_message(false, 'fill', repeat('x', 200000))",
+        )
+    assert counts(await orders.follow()) == {"read": 4, "updated": 4}
+    assert len(asked) > 8
+    assert set(asked) == {"get"}
+    orders.assert_equal()
+    slots = "SELECT count(*) FROM pg_replication_slots WHERE database = current_database()"
+    assert orders.engine.source(slots) == [(1,)]
 
 
 async def test_changes_without_a_stamp_have_an_age(orders: Orders) -> None:

@@ -1,4 +1,4 @@
-"""A server that was promoted has another log from that moment on, also before its first checkpoint."""
+"""What needs a server of its own: a promotion, and a server without a free replication slot."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from pathlib import Path
 
 import psycopg2
 
-from local.postgres import PostgresServer, start_postgres
+from local.postgres import SETTINGS, PostgresServer, start_postgres
 from local.stack import Stack
+from millrace.change_logs.postgres_peek import SlotMessages
 from millrace.drivers.psycopg_errors import statement
+from millrace.drivers.session_settings import begin_reading
 
 DATABASE = "promoted"
 
@@ -22,12 +24,25 @@ def find_origin(server: PostgresServer) -> str:
         return str(cursor.fetchone()[-1])
 
 
+def copy_a_slot_when_all_are_taken(server: PostgresServer) -> str | None:
+    server.execute("SELECT pg_create_logical_replication_slot('log', 'pgoutput')", database=DATABASE)
+    free = int(SETTINGS["max_replication_slots"]) - 1
+    server.execute(f"SELECT pg_create_physical_replication_slot('taken_' || n) FROM generate_series(1, {free}) AS n")
+    with closing(psycopg2.connect(server.url(DATABASE))) as connection, connection.cursor() as cursor:
+        begin_reading(connection, "READ COMMITTED")
+        name = SlotMessages("log", "none", "0/0", "0/0")._copy_slot(connection)
+        cursor.execute("SELECT 'the session is usable'")
+    server.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots", database=DATABASE)
+    return name
+
+
 def test_the_timeline_of_a_promoted_server_is_known_before_its_checkpoint(stack: Stack) -> None:
     directory: Path = stack.directory / "promoted"
     server = start_postgres(directory)
     try:
         server.create_database(DATABASE)
         before = find_origin(server)
+        assert copy_a_slot_when_all_are_taken(server) is None
         server.stop()
         (directory / "data" / "standby.signal").touch()
         server = start_postgres(directory)
