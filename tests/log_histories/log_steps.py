@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from random import Random
+
+import psycopg2
 
 from millrace.runs.choose import Mode
 from millrace.seed_data.transfers import TABLES
@@ -247,7 +250,8 @@ def lose_slot(history: LogHistory, dice: Random) -> str:
     if how in {"dropped", "again"}:
         history.server.execute(f"SELECT pg_drop_replication_slot('{name}')")
     if how == "moved":
-        history.server.execute(f"SELECT pg_replication_slot_advance('{name}', pg_current_wal_lsn())")
+        with suppress(psycopg2.errors.ObjectNotInPrerequisiteState):  # It was given up already.
+            history.server.execute(f"SELECT pg_replication_slot_advance('{name}', pg_current_wal_lsn())")
     if how == "again":
         history.stop_writers()
         history.server.execute(f"SELECT pg_create_logical_replication_slot('{name}', 'pgoutput')")
