@@ -281,7 +281,12 @@ class _Known:
         gap = self._find_gap(name, table) or changed.find_gap(table.relation, after)
         keys = changed.of(table.relation, after)
         return ChangedTable(
-            keys.drop("committed_at"), find_commit_times(keys), table.fingerprint, gap, name not in self.entries
+            keys.drop("committed_at"),
+            find_commit_times(keys),
+            table.fingerprint,
+            gap,
+            name not in self.entries,
+            table.estimated_rows if table.estimated_rows >= 0 else None,
         )
 
     def _find_gap(self, name: str, table: PublishedTable) -> str:

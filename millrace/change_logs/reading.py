@@ -51,6 +51,8 @@ class ChangedTable:
     are."""
     is_new: bool
     """Whether the ledger has no entry of the stream."""
+    estimated_rows: int | None = None
+    """About how many rows the table has; None: the server does not know it, or was not asked."""
 
 
 @dataclass(frozen=True)

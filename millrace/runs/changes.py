@@ -23,6 +23,7 @@ from millrace.declaration.schedule import is_due
 from millrace.declaration.stream import Stream
 from millrace.drivers.worker import Worker
 from millrace.lake.batch import Batch, LogProgress
+from millrace.runs.changed_rows import are_many_keys, take_changed_rows
 from millrace.runs.choose import ReadRequest, is_source_accepted, refuse_renamed
 from millrace.runs.context import StreamContext
 from millrace.runs.extract import Extraction, Purpose
@@ -136,7 +137,7 @@ async def _read(
             await check_reload(context, read_request.consent)
             return await read_new_target(context, "window")
         case "keys":
-            batch = await _read_keys(context, table.keys, is_moved=context.stream.name in reading.moved)
+            batch = await _read_keys(context, table, is_moved=context.stream.name in reading.moved)
             if batch is not None:
                 await _refuse_behind(context)
             return batch
@@ -193,11 +194,12 @@ def plan_read(
     return LogReadPlan("keys")
 
 
-async def _read_keys(context: StreamContext, keys: pl.DataFrame, *, is_moved: bool) -> Batch | None:
-    """Read the rows with these keys again, and remove the rows whose keys are gone.
+async def _read_keys(context: StreamContext, table: ChangedTable, *, is_moved: bool) -> Batch | None:
+    """Read the rows with the changed keys again, and remove the rows whose keys are gone.
 
     Return None when nothing changed and the position need not be recorded.
     """
+    keys = table.keys
     if not keys.height and not is_moved:
         return None
     typed = await _type_keys(context, keys)
@@ -212,6 +214,8 @@ async def _read_keys(context: StreamContext, keys: pl.DataFrame, *, is_moved: bo
     with Extraction(context.destination, context.stream, facts, purpose, await context.find_state()) as extraction:
         columns = [column for name in names for column in target_columns if column.name == name]
         look_ups = LookUps(context, target_columns, columns, (), extraction)
+        if are_many_keys(table):
+            typed = await take_changed_rows(context, target_columns, typed, extraction)
         for block in typed.iter_slices(BLOCK_ROWS):
             written, deleted = (block.filter(condition).drop(IS_DELETED) for condition in (~_DELETED, _DELETED))
             await look_ups.look_up(written.rows(), deleted.rows())

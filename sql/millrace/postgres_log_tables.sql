@@ -96,7 +96,13 @@ SELECT
     to_jsonb(published) -> 'attnames' AS published_columns,
     to_jsonb(published) ->> 'rowfilter' AS row_filter,
     (SELECT md5(string_agg(fact, ',' ORDER BY fact)) FROM facts WHERE facts.number = wanted.number) AS fingerprint,
-    class.reltuples::bigint
+    -- Negative if the table, or one of its partitions, was never analyzed.
+    (
+        SELECT CASE WHEN min(part.reltuples) < 0 THEN -1 ELSE sum(part.reltuples) END::bigint
+        FROM tree
+        JOIN pg_catalog.pg_class AS part ON part.oid = tree.relation AND part.relkind = 'r'
+        WHERE tree.number = wanted.number
+    ) AS estimated_rows
 FROM wanted
 LEFT JOIN pg_catalog.pg_class AS class ON class.oid = wanted.relation
 LEFT JOIN pg_catalog.pg_namespace AS namespace ON namespace.oid = class.relnamespace

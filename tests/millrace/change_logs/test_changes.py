@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 import psycopg2
 import pytest
@@ -13,7 +14,9 @@ from millrace.base.errors import ConfigurationError, Superseded
 from millrace.change_logs import postgres_peek
 from millrace.change_logs.postgres_peek import SlotMessages
 from millrace.declaration.consent import Consent
+from millrace.runs import changed_rows
 from millrace.runs.choose import Mode, ReadRequest
+from millrace.runs.look_up import LookUps
 from millrace.sources.postgres import PostgresSource
 from tests.millrace.change_logs.conftest import Orders
 from tests.support.engine import PUBLICATION, Engine, counts, pipeline_of
@@ -213,6 +216,38 @@ async def test_a_backlog_of_days_is_read_in_steps_from_a_copy_of_the_slot(
     orders.assert_equal()
     slots = "SELECT count(*) FROM pg_replication_slots WHERE database = current_database()"
     assert orders.engine.source(slots) == [(1,)]
+
+
+async def test_many_changed_rows_are_read_by_one_pass_over_the_table(
+    orders: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = replace(ORDERS, where="note <> 'hidden'")
+    await orders.engine.follow(chosen)
+    monkeypatch.setattr(changed_rows, "FEW_KEYS", 0)
+    asked: list[int] = []
+    look_up = LookUps.look_up
+
+    async def look_up_and_note(look_ups: LookUps, scanned: list[Any], missing: list[Any]) -> None:
+        asked.append(len(scanned) + len(missing))
+        await look_up(look_ups, scanned, missing)
+
+    monkeypatch.setattr(LookUps, "look_up", look_up_and_note)
+    statements = (
+        "UPDATE orders SET note = 'changed' WHERE id = 1",
+        "UPDATE orders SET note = 'hidden' WHERE id = 2",
+        "UPDATE orders SET id = 6 WHERE id = 3",
+        "DELETE FROM orders WHERE id = 4",
+        "ANALYZE orders",
+    )
+    orders.change(*statements)
+    result = (await orders.engine.follow(chosen))["orders"]
+    assert (result.kind, counts(result)) == ("log", {"read": 5, "inserted": 1, "updated": 1, "deleted": 3})
+    assert orders.engine.rows("orders", "id", "note") == [(1, "changed"), (5, "first"), (6, "first")]
+    assert asked == [3]
+    monkeypatch.setattr(changed_rows, "MANY_SHARE", 1.0)
+    orders.change("UPDATE orders SET note = 'once more'")
+    assert counts((await orders.engine.follow(chosen))["orders"]) == {"read": 4, "inserted": 1, "updated": 3}
+    assert asked == [3, 4]
 
 
 async def test_changes_without_a_stamp_have_an_age(orders: Orders) -> None:
