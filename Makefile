@@ -31,7 +31,8 @@ up: $(STAMP)
 	$(BIN)/python -m local up
 
 # Counting lines costs next to nothing where Python has sys.monitoring (3.12), and half as much CPU again as the tests'
-# own process elsewhere (2026-11-30). So it is done by `make coverage`, which .ci/run calls, and not by `make test`.
+# own process elsewhere; a seventh where one case of each test counts them (tests/counted_lines.py; 2026-12-01). So it is
+# done by `make coverage`, which .ci/run calls, and not by `make test`.
 COVERAGE_CORE = $(shell $(BIN)/python -c 'import sys; print("sysmon" if hasattr(sys, "monitoring") else "ctrace")')
 COVERAGE =
 
