@@ -43,7 +43,7 @@ SEEDED = $(if $(SEED),TEST_SEED=$(SEED))
 
 test: $(STAMP) mysql pgbouncer
 	mkdir -p .local
-	$(SEEDED) POLARS_MAX_THREADS=1 $(COVERAGE) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile \
+	$(SEEDED) POLARS_MAX_THREADS=1 $(COVERAGE) $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup \
 		--durations 20 $(if $(COVERAGE),--cov) --ignore tests/ecs
 
 # The same suite, and at least 90 % of the lines that ship are run.

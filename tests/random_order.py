@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.work_units import uses_prefect_server
+
 VARIABLE = "TEST_SEED"
 LONG = {"faults", "flows", "infra", "torture", "versions"}
 """Directories whose files take a minute and more."""
@@ -34,8 +36,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         chance.shuffle(tests)
     shuffled = list(files.values())
     chance.shuffle(shuffled)
-    # Those that take long first: one that comes last leaves the other workers idle until it is done.
-    shuffled.sort(key=lambda tests: not LONG.intersection(tests[0].path.parts))
+    # Those that take long first: one that comes last leaves the other workers idle until it is done. Those that use the
+    # Prefect server run in one process, and take longer than all others.
+    shuffled.sort(
+        key=lambda tests: (not any(map(uses_prefect_server, tests)), not LONG.intersection(tests[0].path.parts))
+    )
     items[:] = [item for tests in shuffled for item in tests]
 
 
