@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
 
 import polars as pl
 
@@ -19,7 +21,7 @@ REJECT_SCHEMA: Mapping[str, pl.DataType] = {
 JSON; the row as JSON."""
 
 NO_LOCATION = "{}"
-"""The row location of a row whose key could not be read."""
+"""The row location of a row whose key has a NULL or could not be read."""
 NO_KEY = "no_key"
 """The reason of a row with a NULL in the key, and of a document or message without a field of it."""
 WITHOUT_KEY = frozenset({NO_KEY, "contract_nullability"})
@@ -77,7 +79,7 @@ def split_rejects(
 
 
 def as_rejects(rows: pl.DataFrame, verdict: pl.Series, keys: Sequence[str]) -> pl.DataFrame:
-    """Return rows as rejects (REJECT_SCHEMA), each with its verdict."""
+    """Return rows as rejects (REJECT_SCHEMA), each with its verdict. A row with a NULL in ``keys`` has no location."""
     arrays = [name for name in rows.columns if name.startswith(ELEMENTS_PREFIX)]
     binary = [name for name, dtype in rows.schema.items() if dtype == pl.Binary and name not in arrays]
     printable = rows.drop(ROW_ID, *arrays, strict=False).with_columns(
@@ -87,6 +89,32 @@ def as_rejects(rows: pl.DataFrame, verdict: pl.Series, keys: Sequence[str]) -> p
     return printable.select(
         pl.lit(reason["field_0"]).alias("reason"),
         pl.lit(reason["field_1"]).fill_null("").alias("field"),
-        (pl.struct(list(keys)).struct.json_encode() if keys else pl.lit(NO_LOCATION)).alias("coordinates"),
+        _locate(keys).alias("coordinates"),
         pl.struct(pl.all()).struct.json_encode().alias("row"),
     )
+
+
+def identify_rejects(rejects: pl.DataFrame, numbered: Counter[str] | None = None) -> list[str]:
+    """Return what tells each rejected row apart from the others, in this batch and in those before and after it.
+
+    It is the row location; of a row without location a digest of reason, field and row, with a number, because rows may
+    be equal. ``numbered`` counts the equal rows of a batch whose rejects are given in several frames.
+    """
+    counter = Counter[str]() if numbered is None else numbered
+    return [
+        location if location != NO_LOCATION else _number(counter, f"{reason}{REASON_SEPARATOR}{field}{row}")
+        for reason, field, location, row in rejects.select(*REJECT_SCHEMA).rows()
+    ]
+
+
+def _number(counter: Counter[str], content: str) -> str:
+    digest = sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+    counter[digest] += 1
+    return f"{digest} {counter[digest]}"
+
+
+def _locate(keys: Sequence[str]) -> pl.Expr:
+    if not keys:
+        return pl.lit(NO_LOCATION)
+    has_null = pl.any_horizontal(pl.col(key).is_null() for key in keys)
+    return pl.when(has_null).then(pl.lit(NO_LOCATION)).otherwise(pl.struct(list(keys)).struct.json_encode())

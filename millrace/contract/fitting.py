@@ -47,6 +47,7 @@ class Fitting:
         self._keys = [column_name(key) for key in stream.keys]
         self._columns = {column.name: column for column in target_columns}
         self._row_by_row: set[str] = set()
+        self._rows = 0
         self.children = ChildRules(stream, limits, child_columns)
         """The checks of arrays that fill tables of children."""
         self.seen = SeenFields(stream)
@@ -55,11 +56,11 @@ class Fitting:
     def fit(self, chunk: Chunk) -> Chunk:
         """Mask and rewrite values as the stream declares, and convert them to types that must not change.
 
-        The schema policy ``quarantine`` says that the target's types must not. Raises KeyViolation when no row of a
-        first load has the key, SchemaConflict when there are more columns than a table takes.
+        The schema policy ``quarantine`` says that the target's types must not. Raises KeyViolation when a table
+        does not have the key, SchemaConflict when there are more columns than a table takes.
         """
         chunk = self._add_missing_keys(chunk)
-        self._require_key(chunk.frame)
+        self._rows += chunk.frame.height
         self.seen.add(chunk)
         chunk = mask_chunk(chunk, self._stream, self._mask_keys)
         chunk = self._reject_without_key(replace(chunk, frame=self._rewrite(chunk.frame)))
@@ -70,6 +71,8 @@ class Fitting:
             chunk = Chunk(frame, columns, pl.concat([chunk.rejected, rejected]))
         chunk = Chunk(*widen_decimals(chunk.frame, chunk.columns, self._limits), chunk.rejected)
         self._columns = add_columns(self._columns, chunk.columns)
+        if not self._stream.is_of_documents:
+            self.require_key()
         refuse_too_many_columns(self._stream, [column.field for column in self._columns.values()])
         self._refuse_fields_as_data()
         return chunk
@@ -87,6 +90,19 @@ class Fitting:
             rejected.append(unfit)
         arrays = [name for name in accepted.columns if name.startswith(ELEMENTS_PREFIX)]
         return accepted.drop(MESSAGE_ADDRESS, *arrays, strict=False), chunk.columns, pl.concat(rejected)
+
+    def require_key(self) -> None:
+        """Raise KeyViolation when none of the rows until now has the key, and the target does not have it either.
+
+        Messages without a key stop no later messages: nobody can change them.
+        """
+        keeps_rows = self._stream.capture.keeps_rows
+        if keeps_rows and self._rows and (absent := [key for key in self._keys if key not in self._columns]):
+            raise KeyViolation(
+                f"none of {self._rows:,} rows has the key ({', '.join(absent)})",
+                place=self._stream.place,
+                remedy="declare a key that every row has",
+            )
 
     @property
     def columns(self) -> Sequence[Column]:
@@ -110,13 +126,14 @@ class Fitting:
             refuse_fields_as_data(self._stream, [c.path for name, c in self._columns.items() if name not in held])
 
     def _reject_without_key(self, chunk: Chunk) -> Chunk:
-        """Reject rows with a NULL in the key. Nothing else locates a row of a table."""
-        if not chunk.frame.height or not any(chunk.frame[key].null_count() for key in self._keys):
+        """Reject rows with a NULL in the key, and all rows of a chunk without a column of the key."""
+        absent = [key for key in self._keys if key not in chunk.frame.columns]
+        frame = chunk.frame.with_columns(pl.lit(None, pl.String).alias(key) for key in absent)
+        if not any(frame[key].null_count() for key in self._keys):
             return chunk
         verdicts = [reject_when(self._reason_without(key), key, pl.col(key).is_null()) for key in self._keys]
-        location_columns = self._location_columns(chunk.frame) if self._stream.is_of_documents else ()
-        frame, rejected = split_rejects(chunk.frame, verdicts, location_columns)
-        return replace(chunk, frame=frame, rejected=pl.concat([chunk.rejected, rejected]))
+        frame, rejected = split_rejects(frame, verdicts, self._location_columns(frame))
+        return replace(chunk, frame=frame.drop(absent), rejected=pl.concat([chunk.rejected, rejected]))
 
     def _reason_without(self, key: str) -> str:
         """Return the reason of a row without key: that of the contract if the contract asks for the key."""
@@ -155,11 +172,3 @@ class Fitting:
     def _location_columns(self, frame: pl.DataFrame) -> list[str]:
         """Return the columns of the row location; the key if the frame has none of them."""
         return [name for name in self._location if name in frame.columns] or self._keys
-
-    def _require_key(self, frame: pl.DataFrame) -> None:
-        if frame.height and (absent := [key for key in self._keys if key not in frame.columns]):
-            raise KeyViolation(
-                f"no row has the key ({', '.join(absent)})",
-                place=self._stream.place,
-                remedy="declare a key that every row has",
-            )

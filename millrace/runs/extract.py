@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ import polars as pl
 from millrace.base.errors import TooManyRejects
 from millrace.base.memory import return_large_blocks
 from millrace.base.naming import ROW_HASH, column_name
-from millrace.base.rejects import NO_LOCATION, WITHOUT_KEY
+from millrace.base.rejects import WITHOUT_KEY, identify_rejects
 from millrace.base.types import UNKNOWN_PATH, Column, polars_type, row_id_columns
 from millrace.contract.fitting import Fitting
 from millrace.contract.tolerance import RejectedRows, check_rejects
@@ -47,7 +48,7 @@ LARGE_BYTES = 2 * CHUNK_BYTES
 """A chunk of more, which a row of megabytes makes, is written before the next one is read: not two are in memory."""
 
 CountRejectedBefore = Callable[[Collection[str], bool], int]
-"""Returns how many of the rows with these locations were rejected by an earlier batch and do not count. It is told
+"""Returns how many of these rows (``identify_rejects``) were rejected by an earlier batch and do not count. It is told
 whether everything was read."""
 
 
@@ -97,6 +98,8 @@ class Extraction:
         """The checks and conversions that every chunk goes through."""
         self._columns: dict[str, Column] = {}
         self._met: set[str] = set()
+        """What tells the rejected rows apart (``identify_rejects``)."""
+        self._numbered = Counter[str]()
         self._accepted = 0
         self._accepted_keys: list[pl.DataFrame] = []
         self._ahead = timedelta(0)
@@ -139,12 +142,16 @@ class Extraction:
     def keep_rejects(self, rejected: pl.DataFrame) -> None:
         """Put rejected rows into the lake and count them.
 
-        A row that is met twice (it moved while it was read, or a sweep read it again) is kept and counted once.
+        A row that is met twice (it moved while it was read, or a sweep read it again) is kept and counted once, if it
+        has a row location.
         """
-        met = pl.Series(list(self._met), dtype=pl.String).implode()
-        fresh = rejected.filter(~pl.col("coordinates").is_in(met)) if rejected.height else rejected
+        identities = identify_rejects(rejected, self._numbered)
+        fresh = rejected.filter(pl.Series([identity not in self._met for identity in identities], dtype=pl.Boolean))
         self._files.write_rejects(fresh)
-        self._met.update(location for location in fresh["coordinates"] if location != NO_LOCATION)
+        self._met.update(identities)
+        if self._rejected > self._stream.max_rejects and not self._purpose.consent.accept_rejects:
+            # All of them are refused in the end. A key that is misspelt is told before everything was read.
+            self.fitting.require_key()
 
     def remove(self, columns: Sequence[Column], rows: Sequence[tuple[Any, ...]]) -> None:
         """Add keys that the source has no more."""
@@ -160,12 +167,14 @@ class Extraction:
         for chunk in sample:
             accepted, columns, _ = self.fitting.accept(self.fitting.fit(chunk))
             keys = [column for column in columns if column.name in self._keys]
-            self._files.write("sample", add_row_hash(accepted, columns).select(*self._keys, ROW_HASH), keys)
+            if len(keys) == len(self._keys):
+                self._files.write("sample", add_row_hash(accepted, columns).select(*self._keys, ROW_HASH), keys)
 
     def keep_former(self, frames: Iterable[pl.DataFrame]) -> None:
         """Add rows of the target that are not among the accepted rows: they stay as they are."""
         columns = tuple(self._columns.values()) or self._state.columns
-        rejected = frame_of_keys(self._met, self._keys)
+        # What tells a row without location apart is a digest.
+        rejected = frame_of_keys((one for one in self._met if one.startswith("{")), self._keys)
         for frame in frames:
             present = [column for column in columns if column.name in frame.columns]
             rows = frame.select(pl.col(column.name).cast(polars_type(column.type), strict=False) for column in present)
@@ -212,9 +221,10 @@ class Extraction:
 
         An accepted source is recorded, and an empty source makes an empty target. ``matched`` are rows that were
         compared and found equal, ``closes`` the batches whose rejects this one reads again. Raises TooManyRejects,
-        after the rejects were kept, when there are more than the stream allows.
+        after the rejects were kept, when there are more than the stream allows; KeyViolation when no row has the key.
         """
         self._writing.wait()
+        self.fitting.require_key()
         self._columns = self._columns or self._columns_of_contract
         batch = self._batch(self._files.finish(), matched, tuple(closes))
         makes_target = batch.is_of_empty_source and not self._state.columns

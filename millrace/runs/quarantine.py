@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 
 import orjson
 import polars as pl
 
 from millrace.base.errors import SourceMissing
-from millrace.base.rejects import FILE_IS_GONE, NO_LOCATION, no_rejects, read_rejects
+from millrace.base.rejects import FILE_IS_GONE, NO_LOCATION, identify_rejects, no_rejects, read_rejects
 from millrace.declaration.model import Model
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
@@ -23,6 +23,7 @@ from millrace.warehouse.warehouse import Warehouse
 
 LATEST_BATCHES = 20
 """How many of the latest batches with open rejects are searched for a row that every window reads."""
+_IDENTITY = "identity"
 BATCHES_AT_ONCE = 8
 """How many batches have their files fetched side by side: each file is small, and the way to the lake is long."""
 
@@ -80,7 +81,7 @@ def count_rejected_before(
     pipeline: Pipeline,
     stream: Stream,
     read: ReadFacts,
-    locations: Collection[str],
+    identities: Collection[str],
     is_everything: bool,
 ) -> int:
     """Return how many of these rows do not count, because they were rejected before.
@@ -89,16 +90,16 @@ def count_rejected_before(
     which a batch was refused, once other messages came after them: nobody can change what was collected, so it must
     not stop what comes later.
     """
-    unseen = set(locations)
+    unseen = set(identities)
     if not is_everything:
         for open_rejects, _ in islice(_group_by_batch(warehouse.list_open_rejects(pipeline, stream)), LATEST_BATCHES):
             if not unseen:
                 break
-            unseen.difference_update(_read_batch(store, open_rejects, 0)["coordinates"])
+            unseen.difference_update(identify_rejects(_read_batch(store, open_rejects, 0)))
     refused = find_refused_batch(warehouse, store, pipeline, stream) if read.collected else None
     if refused and set(read.collected) - set(refused.progress.collected):
-        unseen.difference_update(_read_files(store, refused)["coordinates"])
-    return len(locations) - len(unseen)
+        unseen.difference_update(identify_rejects(_read_files(store, refused)))
+    return len(identities) - len(unseen)
 
 
 def _group_by_batch(opened: Sequence[OpenRejects]) -> Iterator[tuple[OpenRejects, int]]:
@@ -145,8 +146,9 @@ def _lost_rows(store: ObjectStore, key: str, rejects: OpenRejects, rows: int) ->
 
 
 def _keep_each_once(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """Return the rows of all frames, each as it is in the first frame that has it; rows without location all stay."""
-    rows = pl.concat(frames) if frames else no_rejects().with_columns(read_at=None, file=pl.lit(""))
-    has_no_location = pl.col("coordinates") == NO_LOCATION
-    located = rows.filter(~has_no_location).unique("coordinates", keep="first", maintain_order=True)
-    return pl.concat([located, rows.filter(has_no_location)])
+    """Return the rows of all frames, one of each batch, as they are in the first frame that has them."""
+    if not frames:
+        return no_rejects().with_columns(read_at=None, file=pl.lit(""))
+    identities = pl.Series(_IDENTITY, chain.from_iterable(map(identify_rejects, frames)), dtype=pl.String)
+    rows = pl.concat(frames).with_columns(identities)
+    return rows.unique(_IDENTITY, keep="first", maintain_order=True).drop(_IDENTITY)

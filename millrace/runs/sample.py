@@ -66,7 +66,10 @@ async def take_sample(context: StreamContext, window: Window) -> Sample:
                 _, _, rejected = await asyncio.to_thread(fitting.accept, fitted)
                 counts += _count_reasons(rejected)
                 if rows >= SAMPLE_ROWS:
+                    if counts.total() > context.stream.max_rejects:
+                        fitting.require_key()
                     return Sample(rows, _list_rejects(counts))
+    fitting.require_key()
     return Sample(rows, _list_rejects(counts), is_whole=True)
 
 

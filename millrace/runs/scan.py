@@ -10,6 +10,7 @@ import polars as pl
 
 from millrace.base.errors import ConfigurationError
 from millrace.base.naming import ROW_HASH, column_name
+from millrace.base.rejects import no_rejects
 from millrace.base.types import Column, Kind, row_id_columns
 from millrace.contract.limits import reject_beyond_limits
 from millrace.declaration.stream import Stream
@@ -69,6 +70,8 @@ class ScanWriter:
 
         Raises ConfigurationError when keys of this type cannot be compared.
         """
+        if not {*self._keys} <= {*chunk.frame.columns}:
+            return no_rejects()  # Nothing but rejects, whose key has no known type.
         self._source_columns |= {column.name: column for column in chunk.columns}
         self._key_columns |= {column.name: column for column in chunk.columns if column.name in self._keys}
         self._refuse_incomparable()

@@ -69,6 +69,7 @@ async def _scan(
                 too_long = await asyncio.to_thread(writer.write, fitted)
                 await asyncio.to_thread(extraction.keep_rejects, pl.concat([fitted.rejected, too_long]))
                 extraction.report(writer.rows)
+        extraction.fitting.require_key()
         scan = await asyncio.to_thread(writer.finish)
         await require_all(context, reading, rows)
     return scan

@@ -110,6 +110,27 @@ async def test_a_bad_row_that_is_read_in_every_window_is_one_open_reject(engine:
     assert counts(await engine.replay(replace(STREAM, contract=Lenient))) == {"read": 1, "inserted": 1}
 
 
+async def test_rows_without_a_key_that_every_window_reads_stop_no_window_and_are_open_once(engine: Engine) -> None:
+    """Nothing locates them, and some are equal: each is told from the others by its content and their number."""
+    stream = replace(STREAM, contract=None)
+    engine.source("CREATE TABLE sums (id bigint, amount int, day date, changed timestamptz DEFAULT clock_timestamp())")
+    engine.source("INSERT INTO sums SELECT g FROM generate_series(1, 120) AS g")
+    engine.source("INSERT INTO sums SELECT NULL, amount, NULL, NULL FROM unnest(ARRAY[7, 7, 7, 1, 2, 3]) AS amount")
+    engine.source("INSERT INTO sums SELECT NULL, amount, 'infinity', NULL FROM unnest(ARRAY[7, 7, 7, 1, 2]) AS amount")
+    assert counts(await engine.run(stream)) == {"read": 131, "inserted": 120, "rejected": 11}
+    for number in range(2):
+        engine.source(f"INSERT INTO sums (id) VALUES (20{number})")
+        result = counts(await engine.run(stream))
+        assert (result["inserted"], result["rejected"]) == (1, 11)
+    open_rows = [("infinite_date", "day", "{}")] * 5 + [("no_key", "id", "{}")] * 6
+    assert still_open(engine, stream) == open_rows
+    engine.source("INSERT INTO sums SELECT NULL, 7, NULL, NULL FROM generate_series(1, 11)")
+    with pytest.raises(TooManyRejects, match=r"11 of \d+ rows were rejected, 10 are allowed \(11 others were rejected"):
+        await engine.run(stream)
+    assert counts(await engine.replay(stream)) == {"read": 11, "rejected": 11}
+    assert still_open(engine, stream) == open_rows
+
+
 async def test_rejected_rows_that_left_the_source_are_closed(engine: Engine) -> None:
     fill(engine, [1, -2])
     await engine.deliver(STREAM)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import dataframely as dy
 import polars as pl
 import pytest
 from bson import Int64, ObjectId
@@ -13,6 +14,7 @@ from pymongo import MongoClient
 
 from millrace import Replace, Scd2, Snapshot, Stream
 from millrace.base.errors import ConfigurationError, FatalError
+from millrace.sources import mongo
 from tests.support.altered_source import alter_answers
 from tests.support.engine import Engine, counts
 
@@ -131,3 +133,23 @@ async def test_a_field_without_a_name_is_a_field(engine: Engine, users: tuple[St
     assert not [name for (name,) in engine.query(COLUMNS.format(NAME)) if name.startswith("field_")]
     collection.insert_one({"_id": 6, "": "nameless"})
     assert counts(await engine.run(stream)) == {"read": 6, "inserted": 1, "unchanged": 5}
+
+
+class Ordered(dy.Schema):
+    order_no = dy.Int32(nullable=False)
+
+
+@pytest.mark.parametrize("contract", [None, Ordered], ids=["no contract", "the key in the contract"])
+async def test_documents_without_the_key_in_a_chunk_of_their_own_are_rejected_alone(
+    engine: Engine, mongo_database: str, contract: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if they come first, when nobody knows the type of the key."""
+    monkeypatch.setattr(mongo, "BATCH_DOCUMENTS", 20)
+    with MongoClient[dict[str, object]](engine.mongo_url) as client:
+        collection = client[mongo_database]["orders"]
+        collection.insert_many([{"_id": number, "note": "no number"} for number in range(40)])
+        collection.insert_many([{"_id": number, "orderNo": number} for number in range(40, 500)])
+    stream = Stream("orders", f"mongo:{mongo_database}.orders", "orderNo", Snapshot(), contract=contract)
+    for changes in ({"inserted": 460}, {"unchanged": 460}):
+        assert counts(await engine.run(stream)) == {"read": 500, "rejected": 40, **changes}
+        assert {reject["coordinates"] for reject in engine.rejects()} == {f'{{"_id":{n}}}' for n in range(40)}

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import pytest
 from pymongo import MongoClient
 
-from millrace import Incremental, Stream
+from millrace import Incremental, Snapshot, Stream
 from millrace.base.errors import ConfigurationError, KeyViolation, MillraceError, SourceMissing, UnmappableType
+from millrace.sources import mongo
 from tests.support.engine import Engine
 
 NOTES = "CREATE TABLE notes (id int, body text, changed timestamptz DEFAULT clock_timestamp())"
@@ -70,7 +71,7 @@ async def test_a_key_that_is_repeated(engine: Engine) -> None:
     ("documents", "told"),
     [
         ([{"id": 1, "a": 1}, {"id": 1, "a": 2}], "1 keys are repeated in the source (id)"),
-        ([{"a": 1}, {"b": math.nan}], "no row has the key (id)"),
+        ([{"a": 1}, {"b": math.nan}], "none of 2 rows has the key (id)"),
     ],
     ids=["repeated", "of no document"],
 )
@@ -82,6 +83,17 @@ async def test_a_key_of_documents_that_is_none(
     reason = await failure(engine, notes(source=f"mongo:{mongo_database}"))
     assert isinstance(reason, KeyViolation)
     assert told in str(reason)
+
+
+async def test_a_key_that_is_misspelt_stops_a_read_before_its_end(
+    engine: Engine, mongo_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mongo, "BATCH_DOCUMENTS", 15)
+    with MongoClient[dict[str, object]](engine.mongo_url) as client:
+        client[mongo_database]["orders"].insert_many([{"n": n, "body": "x" * 200} for n in range(500)])
+    stream = Stream("orders", f"mongo:{mongo_database}.orders", "orderNo", Snapshot(), max_rejects=20)
+    with pytest.raises(KeyViolation, match=r"none of \d\d rows has the key \(order_no\)"):
+        await engine.run(stream)
 
 
 async def test_a_type_nobody_can_map(engine: Engine) -> None:
