@@ -27,6 +27,7 @@ file is imported.
 SECTIONS = {
     "Pipeline": ["Pipeline"],
     "Stream": ["Stream"],
+    "Streams": ["Streams"],
     "Captures": ["Incremental", "Snapshot", "Queue", "ChangeLog"],
     "Load modes": ["Merge", "Append", "Replace", "Scd2", "History"],
     "Models": ["Model", "Bind"],
@@ -36,6 +37,7 @@ FUNCTIONS = ["text", "decimal"]
 CHOICES = {name: get_args(getattr(captures, name)) for name in ("DeletePolicy", "SchemaPolicy", "LandingFormat")}
 """The choices of fields whose annotation is a name."""
 WORDS = {
+    "DeclaredStreams": "Sequence[Stream | Streams]",
     "AnyCapture": " | ".join(kind.__name__ for kind in get_args(captures.AnyCapture)),
     "Text": "str",
     "Count": "int",
@@ -117,7 +119,7 @@ def describe_type(annotation: ast.expr) -> str:
 
 def describe_default(value: ast.expr | None) -> str:
     """Return a default as it is written; a required field has none."""
-    if value is None:
+    if value is None or ast.unparse(value) == "DeclaredStreams()":
         return "required"
     if isinstance(value, ast.Call) and ast.unparse(value.func) == "field":
         (factory,) = (given.value for given in value.keywords if given.arg == "default_factory")

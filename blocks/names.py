@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from millrace.declaration.masks import DEFAULT_KEY, Hash, variable_of_key
 from millrace.declaration.pipeline import Pipeline
+from millrace.declaration.stream import Stream
+from millrace.declaration.streams import Streams
 
 WAREHOUSE = "warehouse"
 LANDING = "landing"
@@ -47,7 +49,7 @@ def variables_of(pipeline: Pipeline) -> set[str]:
 
     The URL of a queue is not a secret, so it is not among them.
     """
-    sources = {stream.reference for stream in pipeline.streams}
+    sources = {declared.reference for declared in _list_declared(pipeline)}
     documents = {
         source_name(reference.kind.name, reference.connection) for reference in sources if not reference.kind.is_queue
     }
@@ -57,5 +59,9 @@ def variables_of(pipeline: Pipeline) -> set[str]:
 
 def mask_keys_of(pipeline: Pipeline) -> set[str]:
     """Return the names of the keys by which a pipeline hashes values."""
-    masks = (mask for stream in pipeline.streams for mask in stream.mask.values())
+    masks = (mask for declared in _list_declared(pipeline) for mask in declared.mask.values())
     return {mask.key for mask in masks if isinstance(mask, Hash)}
+
+
+def _list_declared(pipeline: Pipeline) -> list[Stream | Streams]:
+    return [*pipeline.streams, *pipeline.wildcards]

@@ -8,7 +8,7 @@ import typer
 
 from millrace.cli.command import AsJson, PipelineName, absolute_path, build_request, run_flow
 from millrace.cli.options import StreamNames
-from millrace.cli.replication import choose_streams
+from millrace.cli.replication import check_streams
 
 
 def collect(
@@ -46,7 +46,7 @@ def collect(
     }
     chosen = {"pipeline": absolute_path(pipeline), "streams": stream, "messages": messages, "until_empty": not keep_on}
     request = build_request(CollectRequest, {"seconds": seconds or None, **chosen, **pace})
-    choose_streams(request)
+    check_streams(request)
     if seconds == 0:
         request = request.model_copy(update={"seconds": None})
     collected = run_flow(extract_queue(request))

@@ -41,14 +41,16 @@ def reload(
 ) -> None:
     """Make a table again from scratch, and replace the existing one by it. Readers see the old or the new rows."""
     from millrace.declaration.find import find_pipeline
-    from millrace.declaration.stream import Stream
 
     try:
-        found = find_pipeline(absolute_path(pipeline)).find(member)
+        declared = find_pipeline(absolute_path(pipeline))
+        is_model = member in [model.name for model in declared.models]
+        if not is_model and not declared.wildcards:
+            declared.find(member)
     except ConfigurationError as error:
         fail(error)
     consent = Consent(accept_rejects, allow_deletes, accept_source)
-    if isinstance(found, Stream):
+    if not is_model:
         refuse_options({"from": source}, "a stream is reloaded from its source")
         run_replication(build_replication(pipeline, [member], "reload", dry_run=dry_run, consent=consent), as_json)
     else:

@@ -52,7 +52,7 @@ def run_replication(request: ReplicateRequest, as_json: bool) -> None:
     """Run the flow, and show the result of every stream, also when some failed."""
     from millrace.flows.replicate import replicate
 
-    choose_streams(request)
+    check_streams(request)
 
     def show(report: RunReport) -> None:
         _print(report, as_json)
@@ -64,22 +64,28 @@ def run_replication(request: ReplicateRequest, as_json: bool) -> None:
             print_message(f"skipped: {row.reason}")
 
 
-def choose_streams(request: ReplicateRequest | CollectRequest | FollowRequest) -> list[str]:
-    """Return the names of the chosen streams. A name that the pipeline does not have ends the command."""
+def check_streams(request: ReplicateRequest | CollectRequest | FollowRequest) -> None:
+    """End the command for a stream that the pipeline does not have, and for what it cannot do.
+
+    What wildcards stand for, only the run finds.
+    """
     from millrace.declaration.find import find_pipeline
 
     try:
-        return [stream.name for stream in request.choose_streams(find_pipeline(request.pipeline))]
+        pipeline = find_pipeline(request.pipeline)
+        if not pipeline.wildcards:
+            request.choose_streams(pipeline)
     except ConfigurationError as error:
         fail(ConfigurationError(error.problem, place=error.place, remedy=name_options(error.remedy, RUN_OPTIONS)))
 
 
 def _print(report: RunReport, as_json: bool) -> None:
-    from millrace.cli.show import print_json, print_plans, print_report
+    from millrace.cli.show import print_json, print_lines, print_plans, print_report
 
     if as_json:
         print_json(report)
     elif report.plans:
         print_plans(report.plans)
+        print_lines(report.told)
     else:
         print_report(report)

@@ -17,7 +17,7 @@ from millrace.cli.command import (
     run_flow,
 )
 from millrace.cli.options import AcceptRejects, AcceptSource, AllowDeletes, End, Full, Start, StreamNames
-from millrace.cli.replication import build_replication, choose_streams, run_replication
+from millrace.cli.replication import build_replication, check_streams, run_replication
 from millrace.declaration.consent import Consent
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _follow(pipeline: str, streams: list[str] | None, every: str, as_json: bool)
 
     asked = {"pipeline": absolute_path(pipeline), "streams": streams, "every_seconds": parse_seconds(every)}
     request = build_request(FollowRequest, asked, {"every_seconds": "--every", "streams": "--stream"})
-    choose_streams(request)
+    check_streams(request)
     followed = run_flow(follow(request))
     age = followed.greatest_age_seconds
     ages = "" if age is None else f", the oldest {age:.1f} s old when it was visible"

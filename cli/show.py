@@ -121,6 +121,7 @@ def print_report(report: RunReport, title: str = "") -> None:
     print_table(table)
     for stream in report.streams:
         print_lines([f"{stream.stream}: {remark}" for remark in (*stream.changes, *filter(None, [stream.note]))])
+    print_lines(report.told)
 
 
 def print_proposed(streams: Sequence[ProposedStream]) -> None:

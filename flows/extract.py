@@ -10,7 +10,6 @@ from typing import Any
 from prefect import Flow, flow
 from typing_extensions import override
 
-from millrace.declaration.find import find_pipeline
 from millrace.declaration.source_kinds import SOURCE_KINDS, SourceKind
 from millrace.declaration.stream import Stream
 from millrace.flows.gather import gather_outcomes
@@ -18,6 +17,7 @@ from millrace.runs.choose import ReadRequest
 from millrace.tasks.change_log import read_change_log
 from millrace.tasks.extract import EXTRACT_STREAM, Extracted
 from millrace.tasks.failures import describe_error, distinct_errors
+from millrace.tasks.pipelines import load_pipeline
 
 
 class StreamsFailed(ExceptionGroup[Exception]):
@@ -93,7 +93,7 @@ async def _extract_side_by_side(
     streams: Sequence[str],
     read_request: ReadRequest,
 ) -> list[Extracted]:
-    declared = find_pipeline(pipeline)
+    declared = await load_pipeline(pipeline)
     logs = {name: declared.stream(name).change_log for name in streams}
     alone = [name for name in streams if not logs[name]]
     together = [[name for name in streams if logs[name] == log] for log in dict.fromkeys(filter(None, logs.values()))]

@@ -9,7 +9,8 @@ from pydantic import Field
 from millrace import Pipeline, Stream
 from millrace.base.errors import ConfigurationError
 from millrace.flows.alerts import alert_cancellation, alert_failure
-from millrace.flows.parameters import FlowParameters, pipeline_field, requested_pipeline
+from millrace.flows.parameters import FlowParameters, pipeline_field
+from millrace.flows.resolve import find_unresolved, resolve_requested
 from millrace.flows.turn import cancel_waiting_runs
 from millrace.tasks.follow import Followed, FollowPace, follow_changes
 from millrace.tasks.policy import artifact_key
@@ -51,9 +52,12 @@ async def follow(request: FollowRequest) -> Followed:
     A run that is killed loses nothing: the next one reads from the position in the ledger. Raises the error of a cycle
     that a person must do something about, or that did not pass by itself for 15 minutes.
     """
-    pipeline = requested_pipeline(request.pipeline)
+    resolved = await resolve_requested(request.pipeline)
+    pipeline = resolved.pipeline
+    if unresolved := [*find_unresolved(resolved, request.streams).values()]:
+        raise unresolved[0]
     streams = [stream.name for stream in request.choose_streams(pipeline)]
-    followed = await follow_changes(request.pipeline, streams, FollowPace(request.every_seconds, request.seconds))
+    followed = await follow_changes(resolved.name, streams, FollowPace(request.every_seconds, request.seconds))
     await acreate_table_artifact(
         key=artifact_key("followed", pipeline.name),
         table=[_row(followed)],

@@ -9,7 +9,8 @@ from millrace import Model, Pipeline
 from millrace.flows.alerts import alert_cancellation, alert_failure
 from millrace.flows.extract import extract_streams
 from millrace.flows.gather import raise_all
-from millrace.flows.parameters import FlowParameters, pipeline_field, requested_pipeline
+from millrace.flows.parameters import FlowParameters, pipeline_field
+from millrace.flows.resolve import load_requested
 from millrace.runs.choose import ReadRequest
 from millrace.runs.reload import ReloadResult
 from millrace.tasks.lease import give_back
@@ -42,7 +43,7 @@ DEFAULT_REQUEST = ReloadRequest()
 )
 async def reload(request: ReloadRequest = DEFAULT_REQUEST) -> ReloadResult | ReloadPlan:
     """Compute a model again. Its table changes only at the end, and not at all if this fails."""
-    pipeline = requested_pipeline(request.pipeline)
+    pipeline = await load_requested(request.pipeline)
     model = pipeline.model(request.model)
     if request.dry_run:
         return await plan_reload(request.pipeline, model.name)

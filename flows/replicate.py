@@ -18,9 +18,9 @@ from millrace.base.errors import MillraceError
 from millrace.flows.alerts import alert_cancellation, alert_failure
 from millrace.flows.extract import extract_streams
 from millrace.flows.gather import gather_outcomes
-from millrace.flows.parameters import requested_pipeline
 from millrace.flows.pipeline_flow import PipelineFlow
 from millrace.flows.request import ReplicateRequest, run_name
+from millrace.flows.resolve import ResolvedPipeline, find_unresolved, report_wildcards, resolve_requested
 from millrace.flows.transform import TransformRequest, conclude, transform
 from millrace.flows.turn import cancel_waiting_runs
 from millrace.runs.choose import ReadRequest
@@ -31,7 +31,16 @@ from millrace.tasks.extract import Extracted, find_retained_logs
 from millrace.tasks.failures import describe_error, status_of
 from millrace.tasks.lease import give_back
 from millrace.tasks.load import load_batches, load_gathered
-from millrace.tasks.plan import make_paused_plan, make_refused_plan, plan_model, plan_stream, publish_plans
+from millrace.tasks.pipelines import load_pipeline
+from millrace.tasks.plan import (
+    add_reasons,
+    make_paused_plan,
+    make_refused_plan,
+    make_unresolved_plan,
+    plan_model,
+    plan_stream,
+    publish_plans,
+)
 from millrace.tasks.report import (
     RunReport,
     Status,
@@ -66,21 +75,28 @@ async def replicate(request: ReplicateRequest = DEFAULT_REQUEST) -> RunReport:
     Raises RunFailed, an ExceptionGroup with every cause, after the other streams were loaded and all were reported.
     Of a pipeline whose tables are committed together nothing is loaded then.
     """
-    pipeline = requested_pipeline(request.pipeline)
+    resolved = await resolve_requested(request.pipeline, is_recorded=not request.dry_run)
+    pipeline = resolved.pipeline
+    request = request.model_copy(update={"pipeline": resolved.name})
+    unresolved = find_unresolved(resolved, request.streams)
     streams = request.choose_streams(pipeline)
     for folder in await asyncio.to_thread(remove_abandoned):
         get_run_logger().info("Removed %s, which a killed run left behind", folder)
     if request.dry_run:
-        return await _plan(request, pipeline, streams)
+        return await _plan(request, resolved, streams, unresolved)
     read, left_out = await _read(request, streams)
     load = _load_together if pipeline.is_transformed else _load_each
     rows, failures = await load(request, pipeline, read)
+    failures = [*failures, *unresolved.values()]
+    if not pipeline.is_transformed:
+        await conclude(pipeline, rows, is_complete=not failures)
     rows = [add_note(row, request.consent.note) for row in rows]
     logs = find_retained_logs(read)
     rows = [add_retained_log(row, pipeline, logs.get(row.stream)) for row in rows]
     rows += [make_paused_report(pipeline, stream, reason) for stream, reason in left_out.items()]
-    report = RunReport(request.pipeline, tuple(rows))
-    await publish_report(pipeline.name, rows)
+    rows += report_wildcards(pipeline, unresolved)
+    report = RunReport(resolved.asked, tuple(rows), told=resolved.told)
+    await publish_report(pipeline.name, rows, resolved.told)
     await alert_retained_logs(pipeline.name, pipeline.cli_name, list(dict.fromkeys(logs.values())))
     # A stream that another run holds waits for the next run, if that will read the same.
     skipped = [failure for failure in failures if request.is_regular and status_of(failure) == "busy"]
@@ -118,7 +134,7 @@ async def _find_snapshots_beside(request: ReplicateRequest, reloaded: Sequence[S
 
     Raises ConfigurationError when one of them is paused.
     """
-    pipeline, names = requested_pipeline(request.pipeline), {stream.name for stream in reloaded}
+    pipeline, names = await load_pipeline(request.pipeline), {stream.name for stream in reloaded}
     roots = pipeline.roots
     needed = {name for model in pipeline.models if names & roots.of(model) for name in roots.of(model)}
     beside = [stream for stream in pipeline.streams if stream.is_snapshot and stream.name in needed - names]
@@ -126,8 +142,14 @@ async def _find_snapshots_beside(request: ReplicateRequest, reloaded: Sequence[S
     return beside
 
 
-async def _plan(request: ReplicateRequest, pipeline: Pipeline, streams: Sequence[Stream]) -> RunReport:
+async def _plan(
+    request: ReplicateRequest,
+    resolved: ResolvedPipeline,
+    streams: Sequence[Stream],
+    unresolved: Mapping[str, MillraceError],
+) -> RunReport:
     """Plan what would be read and loaded; models are planned only if all streams are."""
+    pipeline = resolved.pipeline
     models = [] if request.streams else pipeline.models
     left_out = await find_left_out(request.pipeline, [stream.name for stream in streams])
     streams = [stream for stream in streams if stream.name not in left_out]
@@ -142,10 +164,12 @@ async def _plan(request: ReplicateRequest, pipeline: Pipeline, streams: Sequence
         make_refused_plan(pipeline, member, outcome) if isinstance(outcome, Exception) else outcome
         for member, outcome in zip(members, ended, strict=True)
     ]
+    plans = [add_reasons(plan, resolved.reasons.get(plan.stream, ())) for plan in plans]
     plans += [make_paused_plan(pipeline, pipeline.stream(name), reason) for name, reason in left_out.items()]
+    plans += [make_unresolved_plan(pipeline, wildcard, error) for wildcard, error in unresolved.items()]
     await publish_plans(pipeline.name, plans)
-    report = RunReport(request.pipeline, plans=tuple(plans))
-    if failures := [outcome for outcome in ended if isinstance(outcome, Exception)]:
+    report = RunReport(resolved.asked, plans=tuple(plans), told=resolved.told)
+    if failures := [*(outcome for outcome in ended if isinstance(outcome, Exception)), *unresolved.values()]:
         raise make_run_failed(report, failures)
     return report
 
@@ -169,7 +193,6 @@ async def _load_each(
             strict=True,
         )
     rows = [add_note(by_stream[name], notes.get(name, "")) for name in read]
-    await conclude(pipeline, rows, is_complete=not failures)
     return rows, failures
 
 
@@ -214,7 +237,8 @@ async def _load_together(
     if failures:
         await give_back(pipeline, manifests)
         return [_report_held_up(pipeline, stream, outcome, read) for stream, outcome in read.items()], failures
-    emit_landed(pipeline.name, request.pipeline, manifests, "by-run" if request.load else "by-event")
+    # Another process does not find a pipeline by the name that it has in this one.
+    emit_landed(pipeline.name, pipeline.path or request.pipeline, manifests, "by-run" if request.load else "by-event")
     if not request.load:
         return [_report_landed(pipeline, outcome) for outcome in extracted], []
     try:

@@ -11,7 +11,8 @@ from pydantic import Field
 
 from millrace import Pipeline
 from millrace.flows.alerts import alert_cancellation, alert_failure
-from millrace.flows.parameters import FlowParameters, pipeline_field, requested_pipeline
+from millrace.flows.parameters import FlowParameters, pipeline_field
+from millrace.flows.resolve import load_requested
 from millrace.tasks.alerts import alert_breach
 from millrace.tasks.collect import forward_all_dead_letters
 from millrace.tasks.events import emit_loaded
@@ -51,7 +52,7 @@ async def transform(request: TransformRequest = DEFAULT_REQUEST) -> RunReport:
 
     Raises RunFailed after every stream was reported.
     """
-    pipeline = requested_pipeline(request.pipeline)
+    pipeline = await load_requested(request.pipeline)
     try:
         manifests = await transform_batches(request.pipeline, request.manifests)
         results = await load_batches(request.pipeline, manifests)

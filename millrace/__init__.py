@@ -12,6 +12,7 @@ from millrace.declaration.model import Model
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.scd2 import Scd2
 from millrace.declaration.stream import Stream
+from millrace.declaration.streams import Streams
 
 __all__ = [
     "DOCUMENT",
@@ -34,6 +35,7 @@ __all__ = [
     "Scd2",
     "Snapshot",
     "Stream",
+    "Streams",
     "decimal",
     "text",
 ]

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 from prefect import task
 
-from millrace.declaration.find import find_pipeline
 from millrace.runs.changes import read_changes
 from millrace.runs.choose import ReadRequest
 from millrace.runs.context import StreamContext
 from millrace.tasks.connections import open_landing, open_log, open_source, open_warehouse
 from millrace.tasks.extract import Extracted, make_extracted
 from millrace.tasks.lease import lease_streams
+from millrace.tasks.pipelines import load_pipeline
 from millrace.tasks.policy import TASK_OPTIONS
 
 
@@ -26,7 +26,7 @@ from millrace.tasks.policy import TASK_OPTIONS
 )
 async def read_change_log(pipeline: str, streams: Sequence[str], read_request: ReadRequest) -> list[Extracted]:
     """Read streams of one connection in one snapshot: all of them, or none."""
-    begun, declared = time.monotonic(), find_pipeline(pipeline)
+    begun, declared = time.monotonic(), await load_pipeline(pipeline)
     chosen = [declared.stream(name) for name in streams]
     warehouse, reference = await open_warehouse(declared), chosen[0].reference
     landing = await open_landing(declared, warehouse)

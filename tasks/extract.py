@@ -15,7 +15,6 @@ from typing import Any
 from prefect import Task, task
 
 from millrace.change_logs.retention import RetainedLog
-from millrace.declaration.find import find_pipeline
 from millrace.declaration.source_kinds import SOURCE_KINDS, SourceKind
 from millrace.lake.batch import Batch
 from millrace.runs.choose import ReadRequest, leave_out_outdated, read
@@ -24,6 +23,7 @@ from millrace.runs.destination import ReportRows
 from millrace.runs.gathered import find_due, is_waiting
 from millrace.tasks.connections import open_landing, open_source, open_warehouse
 from millrace.tasks.lease import lease_stream
+from millrace.tasks.pipelines import load_pipeline
 from millrace.tasks.policy import TASK_OPTIONS
 from millrace.tasks.progress import log_now_and_then
 
@@ -72,7 +72,7 @@ EXTRACT_STREAM: dict[SourceKind, ExtractStream] = {kind: _task_of(kind) for kind
 
 async def _extract(pipeline: str, stream: str, read_request: ReadRequest) -> Extracted:
     begun = time.monotonic()
-    declared = find_pipeline(pipeline)
+    declared = await load_pipeline(pipeline)
     warehouse = await open_warehouse(declared)
     declared_stream, landing = (
         declared.stream(stream),

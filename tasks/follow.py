@@ -18,7 +18,6 @@ from prefect import get_run_logger, task
 from millrace import Pipeline
 from millrace.base.errors import RetryableError, Superseded
 from millrace.change_logs.retention import RetainedLog
-from millrace.declaration.find import find_pipeline
 from millrace.runs.choose import ReadRequest
 from millrace.tasks.alerts import alert_retained_logs
 from millrace.tasks.change_log import read_change_log
@@ -26,6 +25,7 @@ from millrace.tasks.collect import forward_all_dead_letters
 from millrace.tasks.extract import EXTRACT_STREAM, Extracted
 from millrace.tasks.failures import describe_error
 from millrace.tasks.load import load_batches
+from millrace.tasks.pipelines import load_pipeline
 from millrace.tasks.policy import TASK_OPTIONS
 from millrace.tasks.signals import stop_on_signals
 from millrace.tasks.stream_life import find_left_out
@@ -97,7 +97,7 @@ async def follow_changes(pipeline: str, streams: Sequence[str], pace: FollowPace
     A cycle that fails for a reason that passes by itself is tried again, with growing pauses. Raises the error of the
     last cycle when none succeeded for ``patience_seconds``, or when a person must do something.
     """
-    declared, followed = find_pipeline(pipeline), Followed()
+    declared, followed = await load_pipeline(pipeline), Followed()
     logger, begun = get_run_logger(), time.monotonic()
     left_out: Mapping[str, str] = {}
     succeeded_at, pause_seconds, told_at, watched_at = begun, pace.every_seconds, begun, begun - WATCH_SECONDS

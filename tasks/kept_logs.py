@@ -9,14 +9,14 @@ from contextlib import asynccontextmanager
 from millrace import Pipeline, Stream
 from millrace.base.errors import ConfigurationError
 from millrace.change_logs.reading import KeptLog, LogEntry, SourceLog
-from millrace.declaration.find import find_pipeline
 from millrace.runs.changes import streams_of_log
 from millrace.tasks.connections import open_log, open_source, open_warehouse
+from millrace.tasks.pipelines import load_pipeline
 
 
 async def list_logs(pipeline: str) -> list[KeptLog]:
     """Return the logs that are kept for Millrace in every database of which the pipeline reads the change log."""
-    declared, found = find_pipeline(pipeline), list[KeptLog]()
+    declared, found = await load_pipeline(pipeline), list[KeptLog]()
     for stream in _first_streams(declared):
         async with _open(declared, stream) as (log, entries):
             found += await asyncio.to_thread(log.list_kept, entries)
@@ -25,7 +25,7 @@ async def list_logs(pipeline: str) -> list[KeptLog]:
 
 async def drop_log(pipeline: str, slot: str) -> None:
     """Drop a slot in a database of which the pipeline reads the change log. Raises ConfigurationError without one."""
-    declared = find_pipeline(pipeline)
+    declared = await load_pipeline(pipeline)
     for stream in _first_streams(declared):
         async with _open(declared, stream) as (log, entries):
             found = await asyncio.to_thread(log.list_kept, entries)

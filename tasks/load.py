@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from prefect import task
 
 from millrace.blocks.load import load_landing, load_processed
-from millrace.declaration.find import find_pipeline
 from millrace.lake.manifest import read_manifest
 from millrace.runs.gathered import find_due, load_landed
 from millrace.tasks.connections import open_warehouse
 from millrace.tasks.lease import lease_stream, renew_then_release
+from millrace.tasks.pipelines import load_pipeline
 from millrace.tasks.policy import TASK_OPTIONS
 from millrace.warehouse.ledger.load_result import LoadResult
 
@@ -26,7 +26,7 @@ async def load_batches(pipeline: str, manifests: Sequence[str]) -> list[LoadResu
 
     The manifests are in the zone that the pipeline loads from.
     """
-    begun, declared = time.monotonic(), find_pipeline(pipeline)
+    begun, declared = time.monotonic(), await load_pipeline(pipeline)
     warehouse = await open_warehouse(declared)
     store = await load_processed() if declared.is_transformed else await load_landing()
     batches = await asyncio.to_thread(lambda: [read_manifest(store, manifest) for manifest in manifests])
@@ -41,7 +41,7 @@ async def load_gathered(pipeline: str, stream: str, *, only_due: bool = False) -
 
     With ``only_due`` nothing is loaded before it is time.
     """
-    begun, declared = time.monotonic(), find_pipeline(pipeline)
+    begun, declared = time.monotonic(), await load_pipeline(pipeline)
     warehouse, store, declared_stream = await open_warehouse(declared), await load_landing(), declared.stream(stream)
     due_at = await asyncio.to_thread(find_due, warehouse, declared, declared_stream) if only_due else None
     if only_due and (due_at is None or datetime.now(UTC) < due_at):

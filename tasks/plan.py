@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prefect import get_run_logger, task
 from prefect.artifacts import acreate_markdown_artifact
 
 from millrace import Model, Pipeline, Stream
 from millrace.base.escaping import escape_markdown, escape_unprintable, markdown_code_block
-from millrace.declaration.find import find_pipeline
 from millrace.declaration.lines import find_line
 from millrace.runs.changes import refuse_window, streams_of_log
 from millrace.runs.choose import ReadRequest, choose
 from millrace.runs.context import StreamContext
+from millrace.runs.foreseen_deletes import foresee_deletes
 from millrace.runs.sample import Sample, take_sample
 from millrace.runs.unseen_changes import describe_unseen_changes
 from millrace.tasks.connections import open_landing, open_log, open_source, open_warehouse
 from millrace.tasks.failures import describe_error
+from millrace.tasks.pipelines import load_pipeline
 from millrace.tasks.policy import TASK_OPTIONS, artifact_key
 
 UNSAMPLED = {"log", "replay"}
@@ -104,20 +105,32 @@ def make_refused_plan(pipeline: Pipeline, member: Stream | Model, error: Excepti
     )
 
 
+def make_unresolved_plan(pipeline: Pipeline, wildcard: str, error: Exception) -> StreamPlan:
+    """Return the plan of a wildcard that stands for nothing."""
+    target = f"{pipeline.target_schema}.*"
+    return StreamPlan(wildcard, "every table", target, "", None, None, "", (), (), describe_error(error))
+
+
+def add_reasons(plan: StreamPlan, reasons: Sequence[str]) -> StreamPlan:
+    """Return the plan with the reasons why a stream of a wildcard is read as it is."""
+    return replace(plan, note="; ".join(filter(None, [*reasons, plan.note])))
+
+
 @task(name="plan", task_run_name="plan {stream}", **TASK_OPTIONS)
 async def plan_stream(pipeline: str, stream: str, read_request: ReadRequest) -> StreamPlan:
     """Return what a run of this stream would do now."""
-    declared = find_pipeline(pipeline)
+    declared = await load_pipeline(pipeline)
     warehouse = await open_warehouse(declared)
     declared_stream = declared.stream(stream)
     landing = await open_landing(declared, warehouse)
     async with open_source(declared, declared_stream, warehouse) as source:
-        context = StreamContext(source, landing, warehouse, declared, declared_stream)
+        context = StreamContext(source, landing, warehouse, declared, declared_stream, read_request.consent)
         if declared_stream.capture.reads_log:
             await _check_log(context, read_request)
         read_plan = await choose(context, read_request)
         query, columns = await source.plan(declared_stream, await context.find_target_columns(), read_plan.window)
         sample = None if read_plan.kind in UNSAMPLED else await take_sample(context, read_plan.window)
+        refusal = await foresee_deletes(context, read_plan, sample)
     target = f"{declared.target_schema}.{declared_stream.table}"
     changes, statements = [f"replace table {target} by a new one"], list[str]()
     if not read_plan.replaces_target:
@@ -133,7 +146,7 @@ async def plan_stream(pipeline: str, stream: str, read_request: ReadRequest) -> 
         query,
         tuple(changes),
         tuple(statements),
-        note=describe_unseen_changes(declared_stream, columns),
+        note="; ".join(filter(None, [describe_unseen_changes(declared_stream, columns), refusal])),
         sample=sample,
     )
 
@@ -148,7 +161,7 @@ async def _check_log(context: StreamContext, read_request: ReadRequest) -> None:
 @task(name="plan-model", task_run_name="plan {model}", **TASK_OPTIONS)
 async def plan_model(pipeline: str, model: str) -> StreamPlan:
     """Return what a run would do to the table of this model; its rows come from the other tables of the run."""
-    declared = find_pipeline(pipeline)
+    declared = await load_pipeline(pipeline)
     warehouse = await open_warehouse(declared)
     declared_model = next(candidate for candidate in declared.models if candidate.name == model)
     changes, statements = await asyncio.to_thread(warehouse.plan, declared, declared_model, declared_model.columns)

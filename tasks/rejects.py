@@ -11,9 +11,9 @@ import polars as pl
 
 from millrace import Stream
 from millrace.blocks.load import load_landing, load_processed
-from millrace.declaration.find import find_pipeline
 from millrace.runs.quarantine import read_open_rejects, read_refused_rejects
 from millrace.tasks.connections import open_warehouse
+from millrace.tasks.pipelines import load_pipeline
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ async def list_rejects(pipeline: str, names: Sequence[str] = (), *, each: bool =
     Rejects of a refused batch after which no other was loaded are included. With ``each`` every row is listed. Raises
     ConfigurationError.
     """
-    declared = find_pipeline(pipeline)
+    declared = await load_pipeline(pipeline)
     members = [declared.find(name) for name in names] or declared.members
     warehouse, landing = await open_warehouse(declared), await load_landing()
     processed = await load_processed() if declared.models else landing

@@ -12,11 +12,11 @@ from prefect.logging import get_run_logger
 
 from millrace import Model, Pipeline
 from millrace.blocks.load import load_landing, load_processed
-from millrace.declaration.find import find_pipeline
 from millrace.lake.manifest import read_manifest
 from millrace.runs.reload import BatchGroup, ReloadResult, ReportGroups, find_applied_groups, reload_model
 from millrace.tasks.connections import open_warehouse
 from millrace.tasks.lease import lease_streams, renew_then_release
+from millrace.tasks.pipelines import load_pipeline
 from millrace.tasks.policy import TASK_OPTIONS
 from millrace.warehouse.warehouse import Warehouse
 
@@ -38,7 +38,7 @@ class ReloadPlan:
 @task(name="plan-reload", task_run_name="plan reload of {model}", **TASK_OPTIONS)
 async def plan_reload(pipeline: str, model: str) -> ReloadPlan:
     """Return how much a reload would read. Changes nothing."""
-    declared = find_pipeline(pipeline)
+    declared = await load_pipeline(pipeline)
     warehouse = await open_warehouse(declared)
     groups = await asyncio.to_thread(find_applied_groups, warehouse, declared, declared.model(model))
     return ReloadPlan(model, len(groups), sum(group.rows for group in groups))
@@ -47,7 +47,7 @@ async def plan_reload(pipeline: str, model: str) -> ReloadPlan:
 @task(name="reload", task_run_name="reload {model}", **TASK_OPTIONS)
 async def reload_applied(pipeline: str, model: str) -> ReloadResult:
     """Compute a model again from every batch that was applied, while this run holds the leases of its streams."""
-    declared = find_pipeline(pipeline)
+    declared = await load_pipeline(pipeline)
     reloaded, warehouse = declared.model(model), await open_warehouse(declared)
     roots = [declared.stream(name) for name in sorted(declared.roots.of(reloaded))]
     async with lease_streams(warehouse, declared, roots):
@@ -61,7 +61,7 @@ async def reload_landed(pipeline: str, model: str, manifests: Sequence[str]) -> 
 
     The batches themselves are not loaded.
     """
-    declared, landing = find_pipeline(pipeline), await load_landing()
+    declared, landing = await load_pipeline(pipeline), await load_landing()
     warehouse = await open_warehouse(declared)
     batches = await asyncio.to_thread(lambda: [read_manifest(landing, manifest) for manifest in manifests])
     group = BatchGroup(tuple(manifests), sum(batch.counts.read for batch in batches))

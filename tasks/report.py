@@ -11,7 +11,7 @@ from prefect.artifacts import acreate_table_artifact
 from typing_extensions import override
 
 from millrace import Pipeline
-from millrace.base.escaping import escape_unprintable
+from millrace.base.escaping import escape_markdown, escape_unprintable
 from millrace.change_logs.retention import RetainedLog, describe_retained_log
 from millrace.tasks.failures import Failure, describe_error, distinct_errors, status_of
 from millrace.tasks.plan import StreamPlan
@@ -83,6 +83,8 @@ class RunReport:
     """What it did to each stream and model."""
     plans: tuple[StreamPlan, ...] = ()
     """What a dry run would do to each."""
+    told: tuple[str, ...] = ()
+    """Which tables of wildcards are new, gone, or not replicated."""
 
 
 def make_report(pipeline: Pipeline, result: LoadResult, seconds: float) -> StreamReport:
@@ -189,15 +191,20 @@ def _note_of_rejects(pipeline: Pipeline, result: LoadResult) -> tuple[str, ...]:
 
 
 @task(name="report", **TASK_OPTIONS)
-async def publish_report(pipeline: str, streams: Sequence[StreamReport]) -> None:
-    """Write the table artifact `millrace-<pipeline>`, and a line for each row into the log."""
+async def publish_report(pipeline: str, streams: Sequence[StreamReport], told: Sequence[str] = ()) -> None:
+    """Write the table artifact `millrace-<pipeline>`, and a line for each row into the log.
+
+    Lines that are ``told`` stand above the table.
+    """
     for row in streams:
         counts = f"read {row.read:,}, loaded {row.loaded:,}, rejected {row.rejected:,}, {row.seconds:.1f} s"
         get_run_logger().info("%s: %s, %s", row.stream, row.status, counts)
     await acreate_table_artifact(
         key=artifact_key("millrace", pipeline),
         table=[_cells(stream) for stream in streams],
-        description=f"Pipeline `{pipeline}`: per stream read = loaded + unchanged + rejected.",
+        description="\n\n".join(
+            [f"Pipeline `{pipeline}`: per stream read = loaded + unchanged + rejected.", *map(escape_markdown, told)]
+        ),
     )
 
 

@@ -14,10 +14,10 @@ from prefect.runtime import flow_run
 
 from millrace import Pipeline
 from millrace.base.errors import ConfigurationError
-from millrace.declaration.find import find_pipeline
 from millrace.sources.cursor_columns import number_in
 from millrace.sources.position import as_utc
 from millrace.tasks.connections import open_warehouse
+from millrace.tasks.pipelines import load_pipeline
 from millrace.tasks.policy import TASK_OPTIONS
 from millrace.warehouse import stream_life
 from millrace.warehouse.ledger.pauses import Pause
@@ -58,7 +58,7 @@ class Position:
 
 async def pause(pipeline: str, stream: str, reason: str = "") -> Pause:
     """Let no run read a stream until it is resumed. Raises ConfigurationError when there is no such stream."""
-    declared = find_pipeline(pipeline)
+    declared = await load_pipeline(pipeline)
     declared_stream, warehouse = declared.stream(stream), await open_warehouse(declared)
     return await asyncio.to_thread(
         stream_life.pause_stream, warehouse, declared, declared_stream, _find_person(), reason
@@ -67,7 +67,7 @@ async def pause(pipeline: str, stream: str, reason: str = "") -> Pause:
 
 async def resume(pipeline: str, stream: str) -> Resumed:
     """Let runs read a stream again. Raises ConfigurationError when there is no such stream."""
-    declared = find_pipeline(pipeline)
+    declared = await load_pipeline(pipeline)
     declared_stream, warehouse = declared.stream(stream), await open_warehouse(declared)
     ended = await asyncio.to_thread(stream_life.resume_stream, warehouse, declared, declared_stream)
     return Resumed(stream, was_paused=ended is not None)
@@ -75,7 +75,7 @@ async def resume(pipeline: str, stream: str) -> Resumed:
 
 async def compare_position(pipeline: str, stream: str, position: datetime | int | None) -> Position:
     """Return the position of a stream and the one that a reset would set (None: the beginning). Changes nothing."""
-    declared = find_pipeline(pipeline)
+    declared = await load_pipeline(pipeline)
     declared_stream = declared.stream(stream)
     stream_life.check_position(declared, declared_stream, position)
     warehouse = await open_warehouse(declared)
@@ -87,7 +87,7 @@ async def compare_position(pipeline: str, stream: str, position: datetime | int 
 async def reset(pipeline: str, stream: str, position: datetime | int | None) -> Position:
     """Let the next window of a stream begin at ``position`` (None: at the beginning). No row of the target changes."""
     done = await compare_position(pipeline, stream, position)
-    declared = find_pipeline(pipeline)
+    declared = await load_pipeline(pipeline)
     declared_stream, warehouse = declared.stream(stream), await open_warehouse(declared)
     holder = f"reset by {_find_person()}"
     await asyncio.to_thread(stream_life.reset_position, warehouse, declared, declared_stream, position, holder)
@@ -96,14 +96,14 @@ async def reset(pipeline: str, stream: str, position: datetime | int | None) -> 
 
 async def compare_rename(pipeline: str, old: str, new: str) -> Renamed:
     """Return what a rename would do. Changes nothing. Raises ConfigurationError."""
-    declared = find_pipeline(pipeline)
+    declared = await load_pipeline(pipeline)
     declared_stream, warehouse = declared.stream(new), await open_warehouse(declared)
     return await asyncio.to_thread(check_rename, warehouse, declared, old, declared_stream)
 
 
 async def rename(pipeline: str, old: str, new: str) -> Renamed:
     """Let a stream go by its declared name ``new``. Raises ConfigurationError, StreamBusy."""
-    declared = find_pipeline(pipeline)
+    declared = await load_pipeline(pipeline)
     declared_stream, warehouse = declared.stream(new), await open_warehouse(declared)
     holder = f"rename by {_find_person()}"
     return await asyncio.to_thread(rename_stream, warehouse, declared, old, declared_stream, holder)
@@ -115,7 +115,7 @@ async def find_left_out(pipeline: str, streams: Sequence[str]) -> dict[str, str]
 
     A stream is left out if it is paused, or if a model takes its changes together with a snapshot that is paused.
     """
-    declared = find_pipeline(pipeline)
+    declared = await load_pipeline(pipeline)
     warehouse = await open_warehouse(declared)
     paused = await asyncio.to_thread(warehouse.find_pauses, declared)
     return {name: reason for name, reason in _explain(declared, paused).items() if name in streams}

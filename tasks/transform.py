@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from prefect import task
 
 from millrace.blocks.load import load_landing, load_processed
-from millrace.declaration.find import find_pipeline
 from millrace.lake.manifest import read_manifest
 from millrace.models.transform import transform
 from millrace.tasks.connections import open_warehouse
 from millrace.tasks.lease import renew_leases
+from millrace.tasks.pipelines import load_pipeline
 from millrace.tasks.policy import TASK_OPTIONS
 
 
@@ -22,7 +22,7 @@ async def transform_batches(pipeline: str, manifests: Sequence[str]) -> list[str
 
     It may be repeated: a second try makes batches with the same ids.
     """
-    declared, landing, processed = find_pipeline(pipeline), await load_landing(), await load_processed()
+    declared, landing, processed = await load_pipeline(pipeline), await load_landing(), await load_processed()
     warehouse = await open_warehouse(declared)
     batches = await asyncio.to_thread(lambda: [read_manifest(landing, manifest) for manifest in manifests])
     async with renew_leases(warehouse, declared, batches):

@@ -6,8 +6,8 @@ import asyncio
 
 from millrace.base.errors import ConfigurationError, FatalError, SourceMissing
 from millrace.base.sql_files import SQL_FILES
-from millrace.declaration.find import find_pipeline
 from millrace.tasks.connections import open_warehouse
+from millrace.tasks.pipelines import load_pipeline
 
 
 async def create_views(pipeline: str) -> list[str]:
@@ -16,7 +16,7 @@ async def create_views(pipeline: str) -> list[str]:
     Raises ConfigurationError if the pipeline has none or its file is missing, SourceMissing if a table does not exist
     yet.
     """
-    declared, place = find_pipeline(pipeline), f"pipeline {pipeline}"
+    declared, place = await load_pipeline(pipeline), f"pipeline {pipeline}"
     if not declared.views and not any(member.load.validity for member in declared.members):
         raise ConfigurationError("it declares no views", place=place, remedy="name a file in `views`")
     path = SQL_FILES / declared.views

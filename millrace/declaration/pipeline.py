@@ -21,11 +21,13 @@ from millrace.base.zones import check_zone
 from millrace.declaration.captures import Dated, LandingFormat
 from millrace.declaration.checks import PositiveDuration, check_distinct, check_fields
 from millrace.declaration.children import ChildModel, make_children
+from millrace.declaration.declared_streams import DeclaredStreams
 from millrace.declaration.model import Model
 from millrace.declaration.roots import Roots
 from millrace.declaration.schedule import check_cron
 from millrace.declaration.source_kinds import CONNECTION
 from millrace.declaration.stream import Stream
+from millrace.declaration.streams import Streams
 
 Member = TypeVar("Member", Stream, Model, Stream | Model)
 
@@ -40,8 +42,9 @@ class Pipeline:
 
     name: str
     """Name of the pipeline, and by default of its schemas in the warehouse."""
-    streams: Sequence[Stream]
-    """The tables, collections and queues that are replicated."""
+    streams: DeclaredStreams = DeclaredStreams()  # noqa: RUF009 - a descriptor is no default: the field is required
+    """The tables, collections and queues that are replicated: ``Stream`` for one, ``Streams`` for all that a pattern
+    names."""
     schedule: str = ""
     """When the pipeline runs: a cron expression (UTC); '' means on demand only."""
     schema: str = ""
@@ -68,12 +71,15 @@ class Pipeline:
     load_every: PositiveDuration | None = None
     """How long batches may wait in the lake to be loaded together, so that the warehouse wakes less often; None: each
     run loads what it read. Leases must be kept in the lake."""
+    wildcards: Sequence[Streams] = ()
+    """The ``Streams`` among ``streams``: their tables are found at each run. Declare them there."""
     _path: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
+        self._set_wildcards_apart()
         check_fields(self, f"pipeline {self.name}")
         check_name(self.name, "pipeline")
-        if not self.streams:
+        if not self.streams and not self.wildcards:
             raise ConfigurationError(
                 "it has no streams", place=f"pipeline {self.name}", remedy="declare what it replicates"
             )
@@ -103,11 +109,20 @@ class Pipeline:
         tables += [f"{self.target_model_schema}.{model.name}" for model in self.models]
         check_distinct((member.name for member in self.members), "name", f"pipeline {self.name}")
         check_distinct(tables, "table", f"pipeline {self.name}")
+        check_distinct(map(str, self.wildcards), "pattern", f"pipeline {self.name}")
         for model in self.models:
-            self.roots.check(model)
+            if not self.wildcards or self.roots.has_all_inputs(model):
+                self.roots.check(model)
             self._check_references(model)
             self._check_binds(model)
             self._check_time_zones(model)
+
+    def _set_wildcards_apart(self) -> None:
+        declared: Sequence[Stream | Streams] = self.streams
+        if isinstance(declared, Sequence) and any(isinstance(one, Streams) for one in declared):
+            wildcards = [one for one in declared if isinstance(one, Streams)]
+            object.__setattr__(self, "wildcards", (*self.wildcards, *wildcards))
+            object.__setattr__(self, "streams", [one for one in declared if not isinstance(one, Streams)])
 
     def with_path(self, path: str) -> Pipeline:
         """Return this pipeline as one that commands name by the path of its file."""
@@ -120,6 +135,14 @@ class Pipeline:
         pipeline = copy(self)
         object.__setattr__(pipeline, "models", list(models))
         return pipeline
+
+    def with_found(self, streams: Sequence[Stream]) -> Pipeline:
+        """Return this pipeline with the streams that its wildcards stand for.
+
+        Raises ConfigurationError when a model cannot be computed from them.
+        """
+        found = replace(self, streams=[*self.streams, *streams], wildcards=())
+        return found.with_path(self._path)
 
     @property
     def path(self) -> str:
@@ -158,6 +181,12 @@ class Pipeline:
                     "it is not enabled", place=f"stream {self.name}.{stream.name}", remedy="take out enabled=False"
                 )
         chosen = chosen or [stream for stream in self.streams if stream.enabled]
+        if not chosen and self.wildcards:
+            raise ConfigurationError(
+                "it has only wildcards, and a run alone finds their tables",
+                place=f"pipeline {self.name}",
+                remedy="declare a Stream for what is asked for",
+            )
         if not chosen:
             raise ConfigurationError(
                 "none of its streams is enabled", place=f"pipeline {self.name}", remedy="take out an enabled=False"
@@ -181,11 +210,9 @@ class Pipeline:
             if member.name == name:
                 return member
         choices = ", ".join(member.name for member in members)
-        raise ConfigurationError(
-            f"there is no {kind} {name!r}",
-            place=f"pipeline {self.name}",
-            remedy=f"choose from {choices}" if choices else f"the pipeline has no {kind}",
-        )
+        remedy = f"choose from {choices}" if choices else f"the pipeline has no {kind}"
+        unknown = "; a run alone finds the streams of wildcards" if self.wildcards else ""
+        raise ConfigurationError(f"there is no {kind} {name!r}", place=f"pipeline {self.name}", remedy=remedy + unknown)
 
     @property
     def members(self) -> list[Stream | Model]:

@@ -32,6 +32,11 @@ class Roots:
         direct = {stream.name for stream in self.streams if stream.name in model.inputs}
         return direct.union(*(self.of(other) for other in self.models if other.name in model.inputs))
 
+    def has_all_inputs(self, model: Model) -> bool:
+        """Return whether a model and every model that it is computed from have inputs that are declared."""
+        names = {stream.name for stream in self.streams} | {other.name for other in self.models}
+        return all(names.issuperset(one.inputs) for one in (model, *self.above(model)))
+
     def above(self, model: Model) -> list[Model]:
         """Return the models that a model is computed from, directly or through others, as they are ordered."""
         direct = [other for other in self.models if other.name in model.inputs]

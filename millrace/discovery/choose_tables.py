@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from millrace.base.errors import ConfigurationError
 from millrace.declaration.source_kinds import SourceReference
+from millrace.declaration.streams import matches
 from millrace.sources.found import FoundTable
 
 SHOWN_NAMES = 20
@@ -24,32 +25,37 @@ def parse_reference(text: str) -> SourceReference:
 
 
 def choose_tables(
-    reference: SourceReference, tables: Sequence[FoundTable], include: Sequence[str], exclude: Sequence[str]
+    reference: SourceReference, tables: Sequence[FoundTable], include: Collection[str], exclude: Collection[str]
 ) -> list[FoundTable]:
     """Return the tables that the reference names, narrowed by patterns as in a shell.
 
     A table must match a pattern of ``include``, if there are any, and none of ``exclude``. Raises ConfigurationError if
     no table is left, or if a pattern names none.
     """
-    named = [table for table in tables if fnmatchcase(table.name, reference.name)]
     for option, patterns in (("--include", include), ("--exclude", exclude)):
-        for pattern in patterns:
-            if not any(fnmatchcase(table.name, pattern) for table in named):
-                raise ConfigurationError(
-                    f"{option} {pattern} names no table", place=str(reference), remedy=_choices(tables)
-                )
-    chosen = [
-        table
-        for table in named
-        if not include or any(fnmatchcase(table.name, pattern) for pattern in include)
-        if not any(fnmatchcase(table.name, pattern) for pattern in exclude)
-    ]
+        for pattern in find_unused(reference, tables, patterns):
+            raise ConfigurationError(
+                f"{option} {pattern} names no table", place=str(reference), remedy=describe_choices(tables)
+            )
+    chosen = [table for table in tables if matches(table.name, reference.name, include, exclude)]
     if not chosen:
-        raise ConfigurationError("it names no table that this user sees", place=str(reference), remedy=_choices(tables))
+        raise names_nothing(str(reference), tables)
     return chosen
 
 
-def _choices(tables: Sequence[FoundTable]) -> str:
+def find_unused(reference: SourceReference, tables: Sequence[FoundTable], patterns: Iterable[str]) -> list[str]:
+    """Return the patterns that match none of the tables that the reference names."""
+    names = [table.name for table in tables if matches(table.name, reference.name)]
+    return [pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in names)]
+
+
+def names_nothing(place: str, tables: Sequence[FoundTable]) -> ConfigurationError:
+    """Return the error of a pattern that names no table."""
+    return ConfigurationError("it names no table that this user sees", place=place, remedy=describe_choices(tables))
+
+
+def describe_choices(tables: Sequence[FoundTable]) -> str:
+    """Return a remedy that names the tables."""
     names = [table.name for table in tables]
     if not names:
         return "correct the schema, or grant the user USAGE on it and SELECT on its tables"

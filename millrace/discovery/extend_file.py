@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from difflib import unified_diff
 
 from millrace.base.errors import ConfigurationError
@@ -30,7 +31,7 @@ def propose_new(
     for table in tables:
         stream = declared.get((reference.connection, table.schema, table.name))
         if stream is None:
-            new.append(table)
+            new += [] if _is_covered(pipeline, reference, table) else [table]
             continue
         notes += [
             f"stream {stream.name}: column {column.name} is {column.type_name}, which has no type in the warehouse: "
@@ -40,6 +41,11 @@ def propose_new(
             if column.name not in {*stream.types, *stream.omitted}
         ]
     return propose_streams(reference, new, [member.name for member in pipeline.members]), notes
+
+
+def _is_covered(pipeline: Pipeline, reference: SourceReference, table: FoundTable) -> bool:
+    """Return whether a wildcard of the pipeline names a table."""
+    return any(wildcard.covers(replace(reference, name=table.name)) for wildcard in pipeline.wildcards)
 
 
 def extend_file(text: str, place: str, streams: Sequence[ProposedStream]) -> str:

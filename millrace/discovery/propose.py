@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from millrace.base.escaping import escape_unprintable
 from millrace.base.naming import MAX_IDENTIFIER_BYTES, column_name
@@ -34,6 +35,8 @@ _APPENDED = re.compile(
 )
 """Names of tables whose rows are seldom updated."""
 DOCUMENT_ID, OBJECT_ID = "_id", "objectId"
+DeclaredType = Literal["DOCUMENT", "text()"]
+"""A type that is declared for a column, as Python."""
 
 
 _UNUSABLE = re.compile(r"[\x00-\x1f\x7f]")
@@ -50,13 +53,11 @@ class ProposedStream:
     """The table, as a stream names it."""
     key: tuple[str, ...]
     """The columns of the key; (): there is none."""
-    capture: str
-    """The capture, as Python."""
-    load: str = ""
-    """The load mode, as Python; '': the default."""
+    cursor: str = ""
+    """The cursor column of ``Incremental``; '': ``Snapshot``."""
     sweep: str = ""
     """When source and target are compared; '': never by itself."""
-    types: tuple[tuple[str, str], ...] = ()
+    types: tuple[tuple[str, DeclaredType], ...] = ()
     """Declared types, as Python, by column."""
     omitted: tuple[str, ...] = ()
     """Columns that are left out."""
@@ -66,6 +67,16 @@ class ProposedStream:
     """What a person should know, a line each."""
     refused_because: str = ""
     """Why the stream cannot run yet, so that it is written as a comment; '': it can."""
+
+    @property
+    def capture(self) -> str:
+        """The capture, as Python."""
+        return f"Incremental({as_python(self.cursor)})" if self.cursor else "Snapshot()"
+
+    @property
+    def load(self) -> str:
+        """The load mode, as Python; '': the default."""
+        return "" if self.key else "Replace()"
 
 
 def as_python(text: str) -> str:
@@ -82,28 +93,37 @@ def propose_streams(
     for table in tables:
         name = _name(table, used)
         used.add(name)
-        proposed.append(_propose(reference, table, name))
+        proposed.append(propose_stream(reference, table, name))
     return proposed
 
 
+def name_stream(table: str) -> str:
+    """Return the name of a stream for the name of a table."""
+    plain = column_name(table).strip("_") or "table"
+    return (f"t_{plain}" if plain[0].isdigit() else plain)[: MAX_IDENTIFIER_BYTES - 20]
+
+
 def _name(table: FoundTable, used: set[str]) -> str:
-    plain = column_name(table.name).strip("_") or "table"
-    plain = (f"t_{plain}" if plain[0].isdigit() else plain)[: MAX_IDENTIFIER_BYTES - 20]
+    plain = name_stream(table.name)
     choices = (plain, column_name(f"{table.schema}_{plain}"), *(f"{plain}_{number}" for number in range(2, 1000)))
     return next(choice for choice in choices if choice not in used)
 
 
-def _propose(reference: SourceReference, table: FoundTable, name: str) -> ProposedStream:
+def name_source(reference: SourceReference, table: FoundTable) -> str:
+    """Return a table as a stream names it."""
     connection = f"/{reference.connection}" if reference.connection else ""
-    source = f"{reference.kind.name}{connection}:{table.schema}.{table.name}"
+    return f"{reference.kind.name}{connection}:{table.schema}.{table.name}"
+
+
+def propose_stream(reference: SourceReference, table: FoundTable, name: str) -> ProposedStream:
+    """Return a stream for a table."""
     columns = {column.name: column for column in table.columns}
     omitted = tuple(column.name for column in table.columns if not _can_be_read(column))
     key, key_note = _choose_key(table, {*columns, *table.primary_key} - {*omitted})
     stream = ProposedStream(
         name,
-        source,
+        name_source(reference, table),
         key,
-        "Snapshot()",
         types=tuple(_types(table.columns)),
         omitted=omitted,
         max_delete_share=DELETE_SHARE_OF_LARGE if _is_large(table) else None,
@@ -139,7 +159,7 @@ def _with_capture(stream: ProposedStream, table: FoundTable, columns: Mapping[st
         note = "" if can_compare else "no sweep, so deletes are not seen: a sweep cannot compare keys of this type"
         return replace(
             stream,
-            capture=f"Incremental({as_python(cursor.name)})",
+            cursor=cursor.name,
             sweep="daily" if can_compare else "",
             notes=(*stream.notes, reason, *_zone_note(cursor), *filter(None, [note])),
         )
@@ -150,17 +170,14 @@ def _with_capture(stream: ProposedStream, table: FoundTable, columns: Mapping[st
             f"{growing} grows with every insert, and {evidence}: runs bring new rows, the sweep brings updates and "
             "deletes. CHECK that rows are hardly ever updated"
         )
-        return replace(
-            stream, capture=f"Incremental({as_python(growing)})", sweep="daily", notes=(*stream.notes, reason)
-        )
+        return replace(stream, cursor=growing, sweep="daily", notes=(*stream.notes, reason))
     warning = (
         "LARGE, and every run reads all of it: add a timestamp that every insert and update sets, with an index"
         if large
         else "no column says when a row was changed: every run reads all rows"
     )
     proposal = f'if rows are only inserted: Incremental({as_python(growing)}), sweep="daily"' if growing else ""
-    notes = (*stream.notes, warning, *filter(None, [proposal]))
-    return replace(stream, load="" if stream.key else "Replace()", notes=notes)
+    return replace(stream, notes=(*stream.notes, warning, *filter(None, [proposal])))
 
 
 def _find_growing(stream: ProposedStream, columns: Mapping[str, FoundColumn]) -> str:
@@ -202,7 +219,7 @@ def _zone_note(cursor: FoundColumn) -> Iterator[str]:
         yield f"{cursor.name} has no time zone: declare stamps_in= unless it is written in UTC"
 
 
-def _types(columns: Sequence[FoundColumn]) -> Iterator[tuple[str, str]]:
+def _types(columns: Sequence[FoundColumn]) -> Iterator[tuple[str, DeclaredType]]:
     for column in columns:
         if column.fields > MANY_FIELDS:
             yield column.name, "DOCUMENT"

@@ -7,7 +7,7 @@ its methods (docs/extending.md, docs/decisions/0007-sweep-lease-replay.md).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -200,8 +200,12 @@ class Source(ABC):
         There are no columns where only documents tell them.
         """
 
-    async def find_tables(self, schema: str, _sample_documents: int, /) -> list[FoundTable]:
+    async def find_tables(
+        self, schema: str, _sample_documents: int, _unsampled: Collection[str] = (), /
+    ) -> list[FoundTable]:
         """Return the tables and views of a schema, or the collections of a database by a sample of their documents.
+
+        No document is read of collections that are ``unsampled``; they have no columns here.
 
         Raises ConfigurationError where the kind of source cannot list them.
         """

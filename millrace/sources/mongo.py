@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -114,9 +114,11 @@ class MongoSource(LogSource):
         return f"db.{stream.reference.name}.find({json.dumps(query, default=str)})", ()
 
     @override
-    async def find_tables(self, schema: str, sample_documents: int, /) -> list[FoundTable]:
+    async def find_tables(
+        self, schema: str, sample_documents: int, unsampled: Collection[str] = (), /
+    ) -> list[FoundTable]:
         with mongo_errors(f"database {schema}"):
-            return await find_collections(self.client[schema], sample_documents)
+            return await find_collections(self.client[schema], sample_documents, unsampled)
 
     @override
     def within(self, snapshot: Timestamp) -> MongoSource:

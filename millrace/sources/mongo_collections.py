@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
 from typing import Any
 
 from millrace.base.types import BSON
@@ -18,13 +18,18 @@ ELEMENTS = 20
 """How many elements of an array are looked at."""
 
 
-async def find_collections(database: Any, sample_documents: int) -> list[FoundTable]:
-    """Return the collections of a database, in the order of their names.
+async def find_collections(database: Any, sample_documents: int, unsampled: Collection[str] = ()) -> list[FoundTable]:
+    """Return the collections of a database, in the order of their names; ``unsampled`` ones without their fields.
 
     ``database`` is Motor's.
     """
     names = [name for name in await database.list_collection_names() if not name.startswith("system.")]
-    return [await _collection(database, name, sample_documents) for name in sorted(names)]
+    return [
+        FoundTable(database.name, name, "collection", ())
+        if name in unsampled
+        else await _collection(database, name, sample_documents)
+        for name in sorted(names)
+    ]
 
 
 async def _collection(database: Any, name: str, sample_documents: int) -> FoundTable:

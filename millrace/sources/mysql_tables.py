@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from millrace.base.errors import UnmappableType
+from millrace.base.naming import quote_in_backticks
 from millrace.base.types import from_mysql
 from millrace.drivers.psycopg_errors import statement
 from millrace.sources.found import FoundColumn, FoundTable
@@ -18,33 +19,37 @@ _NOW = "current_timestamp"
 def find_tables(connection: Any, schema: str) -> list[FoundTable]:
     """Return the tables and views of a database, in the order of their names."""
     with connection.cursor() as cursor:
-        keys = find_unique_keys(cursor, schema)
-        set_by_server = {(table, column): rest for table, column, *rest in _ask(cursor, "mysql_defaults", schema)}
+        keys, columns = find_unique_keys(cursor, schema), _columns(cursor, schema)
         triggers: dict[str, list[str]] = defaultdict(list)
         for table, trigger in _ask(cursor, "mysql_update_triggers", schema):
             triggers[table].append(trigger)
-        tables = []
-        for name, kind, rows, size_bytes in _ask(cursor, "mysql_tables", schema):
-            cursor.execute(statement("mysql_columns"), {"schema": schema, "name": name})
-            columns = [
-                _column(column, column_type, *set_by_server.get((name, column), ("", "")))
-                for column, column_type, _ in cursor.fetchall()
-            ]
-            of_table = keys.get(name, {})
-            tables.append(
-                FoundTable(
-                    schema,
-                    name,
-                    "view" if kind == "VIEW" else "table",
-                    tuple(columns),
-                    primary_key=of_table.get(PRIMARY, ()),
-                    unique_keys=tuple(sorted(names for index, names in of_table.items() if index != PRIMARY)),
-                    rows=int(rows),
-                    size_bytes=int(size_bytes),
-                    update_triggers=tuple(triggers[name]),
-                )
+        return [
+            FoundTable(
+                schema,
+                name,
+                "view" if kind == "VIEW" else "table",
+                tuple(columns[name]),
+                primary_key=keys[name].get(PRIMARY, ()),
+                unique_keys=tuple(sorted(names for index, names in keys[name].items() if index != PRIMARY)),
+                rows=int(rows),
+                size_bytes=int(size_bytes),
+                update_triggers=tuple(triggers[name]),
             )
-        return tables
+            for name, kind, rows, size_bytes in _ask(cursor, "mysql_tables", schema)
+        ]
+
+
+def _columns(cursor: Any, schema: str) -> dict[str, list[FoundColumn]]:
+    """Return the columns of every table, by table.
+
+    They are asked of all tables at once: a server may be far away, and a database may have hundreds of tables.
+    """
+    json_checks = set(_ask(cursor, "mysql_json_checks", schema))
+    columns: dict[str, list[FoundColumn]] = defaultdict(list)
+    for table, name, column_type, default, extra in _ask(cursor, "mysql_all_columns", schema):
+        is_json = (table, f"json_valid({quote_in_backticks(name)})") in json_checks
+        columns[table].append(_column(name, "json" if is_json else column_type, default, extra))
+    return columns
 
 
 def _ask(cursor: Any, name: str, schema: str) -> Sequence[tuple[Any, ...]]:
@@ -61,10 +66,11 @@ def find_unique_keys(cursor: Any, schema: str) -> dict[str, dict[str, tuple[str,
         found[table][index] = (*found[table].get(index, ()), column)
         if nullable == "YES" or prefix is not None or column is None:
             partial.add((table, index))
-    return {
+    whole = {
         table: {index: names for index, names in of_table.items() if (table, index) not in partial}
         for table, of_table in found.items()
     }
+    return defaultdict(dict, whole)
 
 
 def _column(name: str, column_type: str, default: str, extra: str) -> FoundColumn:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -81,7 +81,9 @@ class TableSource(Source):
             return await worker.run(describe_only)
 
     @override
-    async def find_tables(self, schema: str, _sample_documents: int, /) -> list[FoundTable]:
+    async def find_tables(
+        self, schema: str, _sample_documents: int, _unsampled: Collection[str] = (), /
+    ) -> list[FoundTable]:
         def find() -> list[FoundTable]:
             with self._driver.translate_errors(f"schema {schema}"):
                 connection = self._connect()

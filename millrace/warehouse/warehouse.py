@@ -32,6 +32,7 @@ from millrace.warehouse.ledger.entries import AppliedBatch, OpenRejects
 from millrace.warehouse.ledger.ledger import Ledger
 from millrace.warehouse.ledger.load_result import LoadResult
 from millrace.warehouse.ledger.pauses import Pause
+from millrace.warehouse.ledger.recorded_streams import RecordedStream, record_streams
 from millrace.warehouse.load import load
 from millrace.warehouse.modes.applier import applier_of
 from millrace.warehouse.plan import plan_load
@@ -43,7 +44,7 @@ from millrace.warehouse.schema.needed import needs_of
 from millrace.warehouse.schema.version_views import make_version_views
 from millrace.warehouse.session import fetch_count, open_session, retry_on_conflict
 from millrace.warehouse.stage import Stage
-from millrace.warehouse.statements import count_all
+from millrace.warehouse.statements import count_all, count_live_rows
 from millrace.warehouse.stream_state import StreamState, find_unfilled, read_clock
 from millrace.warehouse.target import Target
 from millrace.warehouse.views import make_views, names_of
@@ -89,6 +90,17 @@ class Warehouse:
     def forget_pauses(self, pipeline: Pipeline) -> None:
         """Tell the keeper of states that pauses changed in the ledger."""
         self._keeper.forget_pauses(pipeline)
+
+    def find_recorded_streams(self, pipeline: Pipeline) -> list[RecordedStream]:
+        """Return the streams that the wildcards of a pipeline stood for at the last run."""
+        return self._keeper.find_recorded_streams(pipeline)
+
+    def record_streams(self, pipeline: Pipeline, streams: Sequence[RecordedStream]) -> None:
+        """Record what the wildcards of a pipeline stand for."""
+        with self.open_ledger(f"pipeline {pipeline.name}") as ledger:
+            retry_on_conflict(ledger.connection, ledger.ensure)
+            retry_on_conflict(ledger.connection, lambda: record_streams(ledger, pipeline.name, streams))
+        self._keeper.forget_recorded_streams(pipeline)
 
     @contextmanager
     def change_position(self, pipeline: Pipeline, stream: Stream, token: int, place: str) -> Iterator[Ledger]:
@@ -230,6 +242,16 @@ class Warehouse:
             relation = f"(SELECT * FROM {applier_of(target).live_rows} AS p{there})"
             files, columns = Unloading(store, prefix, self._iam_role), tuple(target_columns)
             yield from Contents(connection, target, stream, relation, columns, files).read_frames()
+
+    def count_live_rows(self, pipeline: Pipeline, stream: Stream) -> int:
+        """Return how many rows of a target are not marked as deleted; 0 without a target."""
+        target = self._target(pipeline, stream)
+        with self._open_session(target) as connection:
+            target = look_up(connection, target)
+            if target.columns is None:
+                return 0
+            with connection.cursor() as cursor:
+                return fetch_count(cursor, count_live_rows(target, applier_of(target).live_rows))
 
     def plan(
         self, pipeline: Pipeline, member: Stream | Model, columns: Sequence[Column]

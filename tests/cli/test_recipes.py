@@ -11,7 +11,7 @@ from pathlib import Path
 import millrace
 from local.prefect_server import PrefectServer
 from local.stack import Stack
-from millrace import Pipeline, Stream
+from millrace import Pipeline, Stream, Streams
 
 ROOT = Path(__file__).parents[2]
 TABLES = (
@@ -52,9 +52,13 @@ def test_the_twelve_lines_of_the_readme(
 
 def test_the_recipes_are_declarations() -> None:
     page = (ROOT / "docs" / "guides" / "recipes.md").read_text()
-    streams: list[Stream] = []
+    streams: list[Stream | Streams] = []
     names = {name: getattr(millrace, name) for name in millrace.__all__}
+    collected = {
+        "Stream": lambda *a, **k: streams.append(Stream(*a, **k)),
+        "Streams": lambda *a, **k: streams.append(Streams(*a, **k)),
+    }
     for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
-        exec(compile(block, "recipes.md", "exec"), names | {"Stream": lambda *a, **k: streams.append(Stream(*a, **k))})  # noqa: S102
-    assert len(streams) == 10
+        exec(compile(block, "recipes.md", "exec"), names | collected)  # noqa: S102
+    assert len(streams) == 13
     Pipeline("recipes", streams)

@@ -12,6 +12,7 @@ from millrace.lake.batch import Batch
 from millrace.lake.lease import LakeLease
 from millrace.warehouse.keepers.landed_batches import LandedBatch
 from millrace.warehouse.ledger.pauses import Pause
+from millrace.warehouse.ledger.recorded_streams import RecordedStream
 from millrace.warehouse.stream_state import StreamState
 
 KeptIn = Literal["warehouse", "lake"]
@@ -60,6 +61,14 @@ class Keeper(Protocol):
 
     def forget_pauses(self, pipeline: Pipeline) -> None:
         """Be told that a pause was recorded in the ledger, or removed from it: the next run asks the ledger."""
+        ...
+
+    def find_recorded_streams(self, pipeline: Pipeline) -> list[RecordedStream]:
+        """Return the streams that the wildcards of a pipeline stood for at the last run."""
+        ...
+
+    def forget_recorded_streams(self, pipeline: Pipeline) -> None:
+        """Be told that streams of wildcards were recorded in the ledger: the next run asks the ledger."""
         ...
 
     def find_collected(self, pipeline: Pipeline, stream: Stream, since: str) -> Collection[str]:

@@ -9,8 +9,10 @@ from millrace.declaration.pipeline import Pipeline
 from millrace.lake.lease import LakeLeases, prefix_of
 from millrace.lake.store import ChangingObjects
 from millrace.warehouse.keepers.landed_batches import LandedBatches
-from millrace.warehouse.keepers.stored_pauses import StoredPauses
+from millrace.warehouse.keepers.stored_entries import StoredEntries, store_pauses, store_recorded_streams
 from millrace.warehouse.keepers.stored_state import StoredStates
+from millrace.warehouse.ledger.pauses import Pause
+from millrace.warehouse.ledger.recorded_streams import RecordedStream
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class LakeCopy:
 
     leases: LakeLeases
     states: StoredStates
-    pauses: StoredPauses
+    pauses: StoredEntries[Pause]
+    found_streams: StoredEntries[RecordedStream]
     landed: LandedBatches
 
     @classmethod
@@ -29,7 +32,8 @@ class LakeCopy:
         return cls(
             LakeLeases(objects, prefix),
             StoredStates(objects, prefix),
-            StoredPauses(objects, prefix),
+            store_pauses(objects, prefix),
+            store_recorded_streams(objects, prefix),
             LandedBatches(objects, prefix),
         )
 

@@ -30,6 +30,7 @@ from millrace.warehouse.keepers.landed_batches import LandedBatch, go_on
 from millrace.warehouse.ledger import lease
 from millrace.warehouse.ledger.ledger import Ledger
 from millrace.warehouse.ledger.pauses import Pause, list_pauses
+from millrace.warehouse.ledger.recorded_streams import RecordedStream, list_recorded_streams
 from millrace.warehouse.session import retry_on_conflict
 from millrace.warehouse.stream_state import StreamState, find_state
 from millrace.warehouse.target import Target
@@ -99,16 +100,33 @@ class LakeKeeper:
 
     def find_pauses(self, pipeline: Pipeline) -> dict[str, Pause]:
         """Return the pauses of a pipeline by what the lake says; by the ledger, if the lake does not know them."""
-        stored = self.lake.pauses.find(pipeline)
-        return self.lake.pauses.write(pipeline, lambda: self._ask_pauses(pipeline)) if stored is None else stored
+        pauses = self.lake.pauses.find(pipeline)
+        if pauses is None:
+            pauses = self.lake.pauses.write(pipeline, lambda: self._ask_pauses(pipeline))
+        return {pause.stream: pause for pause in pauses}
 
     def forget_pauses(self, pipeline: Pipeline) -> None:
         """Forget what the lake says of pauses, for all warehouses."""
         self.lake.pauses.forget(pipeline)
 
-    def _ask_pauses(self, pipeline: Pipeline) -> dict[str, Pause]:
+    def _ask_pauses(self, pipeline: Pipeline) -> list[Pause]:
         with self.open_session(f"pipeline {pipeline.name}") as connection:
-            return list_pauses(Ledger(connection), pipeline.name)
+            return [*list_pauses(Ledger(connection), pipeline.name).values()]
+
+    def find_recorded_streams(self, pipeline: Pipeline) -> list[RecordedStream]:
+        """Return the streams of wildcards by what the lake says; by the ledger, if the lake does not know them."""
+        stored = self.lake.found_streams.find(pipeline)
+        if stored is None:
+            return self.lake.found_streams.write(pipeline, lambda: self._ask_recorded_streams(pipeline))
+        return stored
+
+    def forget_recorded_streams(self, pipeline: Pipeline) -> None:
+        """Forget what the lake says of streams of wildcards, for all warehouses."""
+        self.lake.found_streams.forget(pipeline)
+
+    def _ask_recorded_streams(self, pipeline: Pipeline) -> list[RecordedStream]:
+        with self.open_session(f"pipeline {pipeline.name}") as connection:
+            return list_recorded_streams(Ledger(connection), pipeline.name)
 
     def find_collected(self, pipeline: Pipeline, stream: Stream, since: str) -> Collection[str]:
         """Return the objects with messages that were applied, by what the lake says of those that a window meets."""

@@ -18,6 +18,7 @@ from millrace.warehouse.keepers.landed_batches import LandedBatch
 from millrace.warehouse.ledger import lease
 from millrace.warehouse.ledger.ledger import Ledger
 from millrace.warehouse.ledger.pauses import Pause, list_pauses
+from millrace.warehouse.ledger.recorded_streams import RecordedStream, list_recorded_streams
 from millrace.warehouse.session import retry_on_conflict
 from millrace.warehouse.stream_state import StreamState, find_state
 
@@ -111,6 +112,16 @@ class WarehouseKeeper:
         """Forget what the lake says of pauses: runs with the other setting read it."""
         if self.lake is not None:
             self.lake.pauses.forget(pipeline)
+
+    def find_recorded_streams(self, pipeline: Pipeline) -> list[RecordedStream]:
+        """Return the streams of wildcards that were recorded."""
+        with self.open_session(f"pipeline {pipeline.name}") as connection:
+            return list_recorded_streams(Ledger(connection), pipeline.name)
+
+    def forget_recorded_streams(self, pipeline: Pipeline) -> None:
+        """Forget what the lake says of streams of wildcards: runs with the other setting read it."""
+        if self.lake is not None:
+            self.lake.found_streams.forget(pipeline)
 
     def find_collected(self, pipeline: Pipeline, stream: Stream, since: str) -> Collection[str]:
         """Return the objects with messages of a queue that were applied, from the name ``since`` on."""

@@ -38,6 +38,8 @@ def rename_entries(ledger: Ledger, pipeline: str, old: str, new: str, target: st
             cursor.execute(
                 f"UPDATE millrace.{name} SET {column} = %s WHERE pipeline = %s AND {column} = %s", (new, pipeline, old)
             )
+        # The stream of a wildcard has the name that the declaration gives it now.
+        cursor.execute(f"DELETE FROM millrace.found_streams WHERE {OF_STREAM}", (pipeline, old))
         cursor.execute(f"UPDATE millrace.batches SET target = %s WHERE {OF_STREAM}", (target, pipeline, new))
 
 

@@ -1,16 +1,20 @@
-"""`millrace init` on a database of 300 tables: a number of statements that does not grow with them, on Postgres."""
+"""`millrace init` on a database of 300 tables: a number of statements that does not grow with them."""
 
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import psycopg2
+import pymysql
 
+from local.mysql import connect as connect_mysql
 from millrace.declaration.source_kinds import SourceReference
 from millrace.discovery.propose import propose_streams
 from millrace.discovery.write_file import write_file
+from millrace.sources.mysql import MySQLSource
 from millrace.sources.postgres import PostgresSource
 from tests.support.engine import Engine
 
@@ -50,6 +54,39 @@ async def test_300_tables_are_proposed_with_few_statements(engine: Engine) -> No
     assert [column.name for column in tables[7].columns][:2] == ["id", "c0"]
     assert text.count("Incremental(") == TABLES
     assert '    schedule="*/20 * * * *",' in text
+
+
+class CountingMySQL(pymysql.cursors.Cursor):
+    """A cursor that counts the statements of all cursors."""
+
+    sent: ClassVar[list[str]] = []
+
+    def execute(self, query: Any, args: Any = None) -> Any:
+        self.sent.append(str(query))
+        return super().execute(query, args)
+
+
+async def test_300_tables_of_mysql_are_read_with_few_statements(mysql_database: str) -> None:
+    columns = "id int AUTO_INCREMENT PRIMARY KEY, " + ", ".join(f"c{number} text" for number in range(20))
+    with closing(connect_mysql(mysql_database)) as connection, connection.cursor() as cursor:
+        for number in range(TABLES):
+            cursor.execute(f"CREATE TABLE table_{number:03} ({columns}, v JSON, `v``` JSON)")
+
+    def connect() -> Any:
+        connection = connect_mysql(mysql_database)
+        connection.cursorclass = CountingMySQL
+        return connection
+
+    CountingMySQL.sent.clear()
+    begun = time.monotonic()
+    tables = await MySQLSource(connect).find_tables(mysql_database.rpartition("/")[2], 1)
+    assert time.monotonic() - begun < SECONDS
+    assert len(CountingMySQL.sent) <= STATEMENTS
+    assert len(tables) == TABLES
+    assert {len(table.columns) for table in tables} == {23}
+    first, *_, last = tables[7].columns
+    assert (first.name, first.is_growing, tables[7].primary_key) == ("id", True, ("id",))
+    assert (last.type_name, tables[7].columns[1].type_name) == ("json", "text")
 
 
 async def test_a_large_table_may_lose_a_smaller_share(engine: Engine) -> None:
