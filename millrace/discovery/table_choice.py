@@ -151,7 +151,7 @@ def _check_table(wildcard: Streams, table: FoundTable, columns: Collection[str])
     missing = [name for name in filter(None, [*declared, stamp]) if name not in columns]
     if missing:
         raise ConfigurationError(f"it has no column {missing[0]!r}", remedy=EXCLUDE_OR_DECLARE)
-    if wildcard.capture and wildcard.capture.reads_log and table.kind != "table":
+    if wildcard.capture and wildcard.capture.reads_log and table.kind not in {"table", "collection"}:
         raise ConfigurationError(f"a {table.kind} is in no change log", remedy=EXCLUDE_OR_DECLARE)
 
 
