@@ -14,6 +14,7 @@ from prefect.runtime import flow_run
 
 from millrace import Pipeline
 from millrace.base.errors import ConfigurationError
+from millrace.declaration.find import find_pipeline
 from millrace.sources.cursor_columns import number_in
 from millrace.sources.position import as_utc
 from millrace.tasks.connections import open_warehouse
