@@ -220,7 +220,8 @@ class ChangeLog(Capture):
     """Capture by the change log of the database: every insert, update and delete since the last run, without a stamp.
 
     The log tells which keys changed; their rows are read from the table, in one snapshot for all streams of the
-    connection (docs/decisions/0024-change-logs.md).
+    connection, or from the collection, afterwards (docs/decisions/0024-change-logs.md). The key of a collection is
+    ``_id``, or fields of it.
     """
 
     stamp: str = ""

@@ -18,10 +18,15 @@ from pymongo import MongoClient
 from local.mongo import start_mongo
 from millrace import ChangeLog, Pipeline, Scd2, Stream
 from millrace.base.errors import ConfigurationError, SourceMissing, Superseded
+from millrace.blocks.store import BucketStore
 from millrace.change_logs.changed_documents import ChangedDocuments
+from millrace.change_logs.log_reader import LogReader
+from millrace.change_logs.mongo_log import MongoLog
+from millrace.change_logs.reading import LogEntry
+from millrace.drivers.mongo_client import open_client
 from millrace.runs.choose import ReadRequest
 from millrace.warehouse.ledger.load_result import LoadResult
-from tests.support.engine import PIPELINE, Engine, counts
+from tests.support.engine import PIPELINE, Engine, Together, counts
 
 POSITIONS = "SELECT stream, position FROM millrace.logs ORDER BY 1"
 
@@ -342,3 +347,37 @@ async def test_collections_whose_log_does_not_tell_everything_are_refused(trades
         stream = replace(trades.stream, source=f"mongo:{trades.database.name}.{name}")
         with pytest.raises(ConfigurationError, match=problem):
             await trades.engine.follow(stream)
+
+
+async def test_the_rows_of_children_follow_their_documents(trades: Trades, processed: BucketStore) -> None:
+    trades.documents.drop()
+    trades.documents.insert_many(
+        [{"_id": 1, "items": [{"sku": "a"}, {"sku": "b"}]}, {"_id": 2, "items": [{"sku": "c"}]}]
+    )
+    together = Together(trades.engine, processed)
+    pipeline = Pipeline(PIPELINE, streams=[replace(trades.stream, children=["items"])])
+
+    async def follow() -> list[tuple[Any, ...]]:
+        batches = await trades.engine.read_log(pipeline, pipeline.streams)
+        together.load(pipeline, together.transform(pipeline, batches))
+        return trades.engine.query("SELECT trades_id, ordinal, sku FROM engine.trades_items ORDER BY 1, 2")
+
+    assert await follow() == [(1, 0, "a"), (1, 1, "b"), (2, 0, "c")]
+    trades.documents.update_one({"_id": 1}, {"$set": {"items": [{"sku": "z"}]}})
+    trades.documents.delete_one({"_id": 2})
+    assert await follow() == [(1, 0, "z")]
+
+
+async def test_what_is_kept_is_told_in_hours(trades: Trades) -> None:
+    await trades.follow()
+    entries = {"trades": LogEntry(*trades.engine.query("SELECT origin, position, fingerprint FROM millrace.logs")[0])}
+    motor = open_client(trades.engine.mongo_url)
+    try:
+        log = MongoLog(motor, LogReader(PIPELINE, "", "", "source mongo"))
+        (kept,) = log.list_kept(entries)
+        assert (kept.status, kept.slot) == ("kept", "")
+        assert (kept.retention.remaining_seconds or -1) >= 0
+        with pytest.raises(ConfigurationError, match="for all of its readers"):
+            log.drop_kept(kept)
+    finally:
+        motor.close()
