@@ -125,8 +125,9 @@ class BinlogChanges:
                 transactions.end(event)
             case Role.XA_END:
                 is_committed, name = statement.xa
-                if not transactions.resolve(name, event, is_committed=is_committed) and is_committed:
+                if is_committed and not transactions.is_prepared(name):
                     self._add_gap("a transaction that was prepared before was committed")
+                transactions.resolve(name, event, is_committed=is_committed)
             case Role.CHANGE:
                 for index, table in enumerate(self._tables):
                     if statement.may_change(table.schema, table.table):

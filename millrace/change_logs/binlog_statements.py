@@ -83,7 +83,7 @@ class LoggedStatement:
     def xa(self) -> tuple[bool, str]:
         """Whether it commits the prepared transaction, and the name of that."""
         match = _XA_END.match(self.text)
-        return bool(match and match[1].upper() == "COMMIT"), match[2] if match else ""
+        return bool(match and match[1].upper() == "COMMIT"), match[2].lower() if match else ""
 
     def may_change(self, schema: str, table: str) -> bool:
         """Return whether it may have changed rows of a table, or the form of the table."""

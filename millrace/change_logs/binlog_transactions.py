@@ -77,15 +77,18 @@ class LoggedTransactions:
         self._prepared[name] = self._position, self.number
         self.leave(event)
 
-    def resolve(self, name: str, event: LogEvent, *, is_committed: bool) -> bool:
-        """End a prepared transaction. Return whether its changes are known: they are not if it was prepared before."""
+    def is_prepared(self, name: str) -> bool:
+        """Return whether the changes of a prepared transaction are known: they are not if it was prepared before."""
+        return name in self._prepared
+
+    def resolve(self, name: str, event: LogEvent, *, is_committed: bool) -> None:
+        """End a prepared transaction, whose changes count if it is committed."""
         found = self._prepared.pop(name, None)
         if found and is_committed:
             before, number = found
             self._ends[number], self._seconds[number] = order(event.file, event.end), event.second
             self._held.append((before, event.second))
         self.end(event)
-        return found is not None
 
     def move(self, event: LogEvent) -> None:
         """Move the position behind an event that lies in no transaction."""
@@ -125,10 +128,10 @@ def parse_gtid(event: LogEvent) -> tuple[str, bool]:
 
 
 def parse_prepared(event: LogEvent) -> str:
-    """Return the name of a prepared transaction as statements write it; '': it was committed at once."""
+    """Return the name of a prepared transaction, as statements write it in small letters; '': it was committed at once."""
     is_committed, form, first, second = _PREPARED.unpack_from(event.body)
-    name = event.body[_PREPARED.size :].hex().upper()
-    return "" if is_committed else f"X'{name[: 2 * first]}',X'{name[2 * first : 2 * (first + second)]}',{form}"
+    name = event.body[_PREPARED.size :].hex()
+    return "" if is_committed else f"x'{name[: 2 * first]}',x'{name[2 * first : 2 * (first + second)]}',{form}"
 
 
 class GtidSet:

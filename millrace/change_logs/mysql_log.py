@@ -65,13 +65,15 @@ class MySQLLog(SourceLog):
             if forms != [table.fingerprint for table in tables]:
                 raise RetryableError("a table was altered while the read began", place=self.place, remedy="run again")
             position = span.changes.transactions.find_position(moment.read_at)
+            not_read = [entry for name, entry in entries.items() if name not in {stream.name for stream in streams}]
+            retention, _ = find_retention(control, self._reader, not_read, moment.read_at)
             yield LogReading(
                 server.origin,
                 str(position),
                 span.changes.find_newest_commit(position),
                 hold(connection, moment),
                 {stream.name: span.describe(index) for index, stream in enumerate(streams)},
-                find_retention(control, self._reader, moment.read_at),
+                retention,
                 span.find_moved(position),
             )
 
@@ -87,7 +89,7 @@ class MySQLLog(SourceLog):
     def list_kept(self, entries: Mapping[str, LogEntry]) -> list[KeptLog]:
         with mysql_errors(self.place), self._open_control() as control:
             check_server(control, self.place)
-            return [list_kept_log(control, self._reader, entries, self.place)]
+            return [list_kept_log(control, self._reader, entries)]
 
     @override
     def drop_kept(self, kept: KeptLog) -> None:

@@ -1,8 +1,8 @@
-"""How long a server of MySQL or MariaDB keeps its log, which it keeps by time and size, whoever reads it."""
+"""How long a server of MySQL or MariaDB keeps its log, which it keeps by time or size, whoever reads it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,33 +12,36 @@ from millrace.change_logs.reading import KeptLog, LogEntry
 from millrace.change_logs.retention import Retention
 
 KEPT, LOST = "kept", "lost"
+FIRST_FILE = 1
 
 
-def find_retention(control: Any, reader: BinlogReader, read_until: datetime) -> Retention:
-    """Return how much time is left for a position of a moment, if the server goes on to keep as much as it has now.
+def find_retention(
+    control: Any, reader: BinlogReader, entries: Iterable[LogEntry], now: datetime
+) -> tuple[Retention, BinlogPosition | None]:
+    """Return how much time is left for the oldest of these entries of the ledger, and its position.
 
-    No setting tells that: RDS removes files by a procedure of its own, and others by size.
+    The server is expected to keep as much as it keeps now: no setting tells that, because RDS removes files by a
+    procedure of its own, and others by size. As long as it has its first file, nothing was ever removed.
     """
     with control.cursor() as cursor:
         cursor.execute("SHOW BINARY LOGS")
-        oldest = cursor.fetchone()[0]
-    began_at = reader.find_time(oldest)
-    return Retention(remaining_seconds=None if began_at is None else (read_until - began_at).total_seconds())
+        file = cursor.fetchone()[0]
+    positions = (BinlogPosition.parse(entry.position) for entry in entries)
+    oldest = min(positions, key=lambda position: position.ordinal, default=None)
+    try:
+        read_until = (oldest and reader.find_time(oldest.file, oldest.begin)) or now
+    except LogGone:
+        return Retention(remaining_seconds=0.0), oldest
+    began_at = reader.find_time(file)
+    if began_at is None or int(file.rpartition(".")[2]) == FIRST_FILE:
+        return Retention(), oldest
+    remaining, kept = ((until - began_at).total_seconds() for until in (read_until, now))
+    return Retention(remaining_seconds=remaining, kept_seconds=kept), oldest
 
 
-def list_kept_log(control: Any, reader: BinlogReader, entries: Mapping[str, LogEntry], place: str) -> KeptLog:
-    """Return the log that the server keeps, and how long it reaches back behind the oldest entry of the ledger."""
-    positions = [BinlogPosition.parse(entry.position) for entry in entries.values()]
-    position = min(positions, key=lambda each: each.ordinal, default=None)
-    status, until = KEPT, None
-    if position is not None:
-        try:
-            until = reader.find_time(position.file, position.begin)
-        except LogGone:
-            status = LOST
-    retention = (
-        Retention(remaining_seconds=0.0)
-        if status == LOST
-        else find_retention(control, reader, until or datetime.now(UTC))
-    )
-    return KeptLog(place, "", True, False, status, str(position or ""), retention)
+def list_kept_log(control: Any, reader: BinlogReader, entries: Mapping[str, LogEntry]) -> KeptLog:
+    """Return the log that the server keeps, with the oldest entry of the ledger."""
+    retention, oldest = find_retention(control, reader, entries.values(), datetime.now(UTC))
+    status = LOST if retention.remaining_seconds == 0.0 else KEPT
+    position = f"{oldest.file}:{oldest.end}" if oldest else ""
+    return KeptLog(reader.place, "", True, False, status, position, retention)
