@@ -128,7 +128,7 @@ def parse_gtid(event: LogEvent) -> tuple[str, bool]:
 
 
 def parse_prepared(event: LogEvent) -> str:
-    """Return the name of a prepared transaction, as statements write it in small letters; '': it was committed at once."""
+    """Return the name of a prepared transaction as statements write it, in small letters; '': it was committed."""
     is_committed, form, first, second = _PREPARED.unpack_from(event.body)
     name = event.body[_PREPARED.size :].hex()
     return "" if is_committed else f"x'{name[: 2 * first]}',x'{name[2 * first : 2 * (first + second)]}',{form}"

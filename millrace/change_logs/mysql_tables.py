@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pymysql
+from pymysql.constants import ER
 
 from millrace.base.errors import ConfigurationError, SourceMissing
 from millrace.base.naming import quote_in_backticks
@@ -155,6 +156,6 @@ def _find_numbers(cursor: Any, stream: Stream, server: LogServer) -> str:
         cursor.execute(TABLE_NUMBERS.format("sys_" if server.is_mariadb else ""), {"file": file})
         return str(cursor.fetchone()[0] or "")
     except pymysql.MySQLError as error:
-        if code_of(error) not in DENIED:
+        if code_of(error) not in DENIED | {ER.UNKNOWN_TABLE}:
             raise
         return ""

@@ -17,6 +17,7 @@ from local.mysql import MySQLServer, connect
 from millrace.base.errors import RetryableError
 from tests.support.engine import Engine, counts, pipeline_of
 from tests.support.mysql_logs import FollowedRows, make_followed
+from tests.support.replicas import until
 
 WAITING = "SELECT count(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for semi-sync ACK%'"
 AMOUNTS, SUM = "id int PRIMARY KEY, amount int", 1000
@@ -43,8 +44,7 @@ async def test_a_commit_that_waits_for_its_replica_is_not_passed(followed_rows: 
         with semi_sync(server):
             ended = server.execute("SHOW MASTER STATUS")
             writer = pool.submit(rows.change, "UPDATE {} SET note = 'late' WHERE id = 1")
-            while server.execute(WAITING) == [(0,)]:
-                await asyncio.sleep(0.01)
+            until(lambda: server.execute(WAITING) != [(0,)])
             assert server.execute("SHOW MASTER STATUS") > ended
             assert rows.engine.mysql(f"SELECT note FROM {rows.table} WHERE id = 1") == [("first",)]
             assert not await rows.has_changed()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -11,6 +10,7 @@ from millrace.base.errors import RetryableError
 from millrace.change_logs.binlog_position import BinlogPosition
 from tests.support.engine import counts
 from tests.support.mysql_logs import FollowedRows
+from tests.support.replicas import until
 
 ALTERED, STATEMENT = "the form of the table changed", "the log tells a statement"
 
@@ -64,10 +64,9 @@ async def test_statements_that_change_no_followed_table_cost_no_comparison(follo
 async def purge(rows: FollowedRows) -> None:
     rows.change_as_superuser("FLUSH BINARY LOGS")
     ((file, *_),) = rows.server.execute("SHOW MASTER STATUS")
+    purging = f"PURGE BINARY LOGS TO '{file}'"
     # The server keeps a file until the tables are on disk.
-    while rows.server.execute("SHOW BINARY LOGS")[0][0] != file:
-        rows.change_as_superuser(f"PURGE BINARY LOGS TO '{file}'")
-        await asyncio.sleep(0.05)
+    until(lambda: not rows.server.execute(purging) and rows.server.execute("SHOW BINARY LOGS")[0][0] == file)
 
 
 async def move_server(rows: FollowedRows) -> None:
