@@ -53,7 +53,7 @@ class MySQLLog(SourceLog):
             tables = find_followed(control, streams, server)
             span = _Span(self._reader, server, streams, tables, entries)
             driver = MySQLDriver()
-            if server.is_mariadb:
+            if server.tells_end_of_snapshot:
                 moment = driver.open_snapshot(connection, self._connect)
                 span.read(*find_end_of_snapshot(connection))
             else:
@@ -177,7 +177,7 @@ class _Span:
         """
         if self._usable:
             return min(self._usable.values(), key=lambda position: position.ordinal)
-        return BinlogPosition(file, end if self._server.is_mariadb else FIRST_EVENT)
+        return BinlogPosition(file, end if self._server.tells_end_of_snapshot else FIRST_EVENT)
 
     def _find_gap(self, name: str, fingerprint: str) -> str:
         if name not in self._entries:

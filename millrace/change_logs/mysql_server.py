@@ -35,6 +35,14 @@ class LogServer:
     """The only databases whose changes are logged; empty: those of all that are not ``ignored_schemas``."""
     ignored_schemas: frozenset[str]
 
+    @property
+    def tells_end_of_snapshot(self) -> bool:
+        """Whether the server tells which position of its log a snapshot shows, so that both are of one moment.
+
+        Otherwise a snapshot that is taken after a position was reached may show later changes as well.
+        """
+        return self.is_mariadb
+
     def logs(self, schema: str) -> bool:
         """Return whether changes of tables of a database are logged."""
         return schema not in self.ignored_schemas and (not self.logged_schemas or schema in self.logged_schemas)
