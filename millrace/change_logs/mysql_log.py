@@ -21,7 +21,7 @@ from millrace.change_logs.log_reader import LogReader
 from millrace.change_logs.mysql_consistency import await_visible, find_end_of_snapshot
 from millrace.change_logs.mysql_reader import BinlogReader, LogGone
 from millrace.change_logs.mysql_retention import find_retention, list_kept_log
-from millrace.change_logs.mysql_server import LogServer, check_server
+from millrace.change_logs.mysql_server import MySQLLogServer, check_server
 from millrace.change_logs.mysql_tables import FollowedTable, find_followed, hold_tables
 from millrace.change_logs.reading import ChangedTable, KeptLog, LogEntry, LogReading, SourceLog, find_commit_times
 from millrace.declaration.stream import Stream
@@ -113,7 +113,7 @@ class _Span:
     def __init__(
         self,
         reader: BinlogReader,
-        server: LogServer,
+        server: MySQLLogServer,
         streams: Sequence[Stream],
         tables: Sequence[FollowedTable],
         entries: Mapping[str, LogEntry],

@@ -20,7 +20,7 @@ BACKUPS_ON_RDS = "on RDS and Aurora, switch automated backups on"
 
 
 @dataclass(frozen=True)
-class LogServer:
+class MySQLLogServer:
     """A server whose log can be read."""
 
     is_mariadb: bool
@@ -48,7 +48,7 @@ class LogServer:
         return schema not in self.ignored_schemas and (not self.logged_schemas or schema in self.logged_schemas)
 
 
-def check_server(control: Any, place: str) -> LogServer:
+def check_server(control: Any, place: str) -> MySQLLogServer:
     """Return the server. Raises ConfigurationError, with what to set, if its log cannot be read."""
     with control.cursor() as cursor:
         cursor.execute(statement("mysql_log_server"))
@@ -64,7 +64,9 @@ def check_server(control: Any, place: str) -> LogServer:
         else f"mysql/{variables.get('server_uuid', '')}"
     )
     schemas = (frozenset(filter(None, names.split(","))) for names in (logged, ignored))
-    return LogServer(is_mariadb, origin, variables.get("binlog_row_image", "FULL").upper(), file, int(end), *schemas)
+    return MySQLLogServer(
+        is_mariadb, origin, variables.get("binlog_row_image", "FULL").upper(), file, int(end), *schemas
+    )
 
 
 def _refuse_settings(variables: Mapping[str, str], place: str, *, is_mariadb: bool) -> None:

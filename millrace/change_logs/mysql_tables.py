@@ -16,7 +16,7 @@ from millrace.base.naming import quote_in_backticks
 from millrace.change_logs.binlog_changes import TableKey
 from millrace.change_logs.binlog_keys import find_key_column
 from millrace.change_logs.binlog_rows import LoggedKeyColumn
-from millrace.change_logs.mysql_server import LogServer
+from millrace.change_logs.mysql_server import MySQLLogServer
 from millrace.declaration.stream import Stream
 from millrace.drivers.psycopg_errors import statement
 from millrace.drivers.pymysql_errors import code_of
@@ -43,7 +43,7 @@ class FollowedTable:
     """It changes with the definition of the table, and when the table is made again."""
 
 
-def find_followed(connection: Any, streams: Sequence[Stream], server: LogServer) -> list[FollowedTable]:
+def find_followed(connection: Any, streams: Sequence[Stream], server: MySQLLogServer) -> list[FollowedTable]:
     """Return the tables of streams, in their order.
 
     Raises SourceMissing for a table that does not exist, and ConfigurationError, with what to do, where the log does
@@ -65,7 +65,7 @@ def hold_tables(connection: Any, streams: Sequence[Stream]) -> None:
             cursor.fetchall()
 
 
-def _find(cursor: Any, stream: Stream, server: LogServer) -> FollowedTable:
+def _find(cursor: Any, stream: Stream, server: MySQLLogServer) -> FollowedTable:
     reference, names = stream.reference, {"schema": stream.reference.schema, "name": stream.reference.name}
     cursor.execute(statement("mysql_log_table"), names)
     row = cursor.fetchone()
@@ -90,7 +90,7 @@ def _find(cursor: Any, stream: Stream, server: LogServer) -> FollowedTable:
     return FollowedTable(TableKey(reference.schema, reference.name, key), fingerprint)
 
 
-def _refuse_table(stream: Stream, server: LogServer, table_type: str, engine: str | None) -> None:
+def _refuse_table(stream: Stream, server: MySQLLogServer, table_type: str, engine: str | None) -> None:
     if table_type == "VIEW" or (engine or "").upper() != ENGINE.upper():
         raise ConfigurationError(
             "it is a view" if table_type == "VIEW" else f"it is a table of {engine}, which has no snapshots",
@@ -105,7 +105,7 @@ def _refuse_table(stream: Stream, server: LogServer, table_type: str, engine: st
         )
 
 
-def _refuse_key(stream: Stream, server: LogServer, indexes: set[str]) -> None:
+def _refuse_key(stream: Stream, server: MySQLLogServer, indexes: set[str]) -> None:
     if not indexes:
         raise ConfigurationError(
             f"its key ({', '.join(stream.keys)}) is neither the primary key of the table nor a unique key without NULL",
@@ -146,7 +146,7 @@ def _refuse_silent_changes(stream: Stream, definition: str) -> None:
         )
 
 
-def _find_numbers(cursor: Any, stream: Stream, server: LogServer) -> str:
+def _find_numbers(cursor: Any, stream: Stream, server: MySQLLogServer) -> str:
     """Return the numbers of the table and its partitions, which a table that was made again does not keep.
 
     Return '' where the user may not see them: what the log tells of definitions is enough then.
