@@ -187,7 +187,9 @@ def print_kept_logs(found: Sequence[KeptLog]) -> None:
 def _describe_remaining(retention: Retention) -> str:
     if retention.remaining_seconds is not None:
         return f"{retention.remaining_seconds / 3600:,.1f} h"
-    return "no limit" if retention.remaining_bytes is None else decimal(retention.remaining_bytes)
+    if retention.remaining_bytes is not None:
+        return decimal(retention.remaining_bytes)
+    return "not known" if retention.retained_bytes is None else "no limit"
 
 
 def print_rejects(found: Sequence[Rejects]) -> None:

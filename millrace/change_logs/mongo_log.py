@@ -80,7 +80,9 @@ class MongoLog(SourceLog):
         oldest = min(positions, key=lambda position: position.time, default=None)
         at = f"{oldest.time.as_datetime():%Y-%m-%d %H:%M:%S}" if oldest else ""
         status = "lost" if (retention.remaining_seconds or 0) < 0 else "kept"
-        return [KeptLog(self.place, "", True, False, status, at, retention)]
+        database = next((entry.origin.rpartition("/")[2] for entry in entries.values()), "")
+        place = f"{self.place}, database {database}" if database else self.place
+        return [KeptLog(place, "", True, False, status, at, retention)]
 
     @override
     def drop_kept(self, kept: KeptLog) -> None:

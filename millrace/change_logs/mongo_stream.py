@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bson import CodecOptions, Timestamp
+from bson import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo.change_stream import ChangeStream
 from pymongo.errors import OperationFailure
@@ -75,17 +75,19 @@ class DatabaseStream:
 
         Under writers that never pause it ends before the first transaction that was committed after the read began.
         """
-        begun, last, token = time.monotonic(), None, stream.resume_token
+        begun, last = time.monotonic(), None
         while True:
             event = stream.try_next()
             if event is None:
                 if self._is_drained(stream, begun):
                     return self._position_at(stream.resume_token, last)
                 continue
-            if last is not None and event["clusterTime"] > max(last, self._server.now):
-                return self._position_at(token, last)
+            if last is not None and event["clusterTime"] > max(last["clusterTime"], self._server.now):
+                # Not the token of the stream, which copies it whenever it is asked: 32,000 events per CPU-second instead
+                # of 80,000.
+                return self._position_at(last["_id"], last)
             changes.add(event)
-            last, token = event["clusterTime"], stream.resume_token
+            last = event
             if event["operationType"] == END:
                 raise self._refuse()
 
@@ -100,7 +102,7 @@ class DatabaseStream:
         reached = read_token_time(stream.resume_token or {})
         return reached is None or reached >= self._server.now or time.monotonic() - begun > ROUTER_SECONDS
 
-    def _position_at(self, token: Any, last: Timestamp | None) -> MongoPosition:
+    def _position_at(self, token: Any, last: Any) -> MongoPosition:
         if token is None:
             raise FatalError(
                 "the server gave no resume token, so the next read could not go on from here",
@@ -108,7 +110,8 @@ class DatabaseStream:
                 remedy="upgrade it: MongoDB 5.0 or later, Amazon DocumentDB 5.0 or later",
             )
         token = dict(token)
-        return MongoPosition(token, read_token_time(token) or max(last or self._server.now, self._server.now))
+        told_until = last["clusterTime"] if last else self._server.now
+        return MongoPosition(token, read_token_time(token) or max(told_until, self._server.now))
 
     def _refuse(self) -> TokenRefused:
         return TokenRefused(

@@ -376,6 +376,7 @@ async def test_what_is_kept_is_told_in_hours(trades: Trades) -> None:
         log = MongoLog(motor, LogReader(PIPELINE, "", "", "source mongo"))
         (kept,) = log.list_kept(entries)
         assert (kept.status, kept.slot) == ("kept", "")
+        assert kept.connection == f"source mongo, database {trades.database.name}"
         assert (kept.retention.remaining_seconds or -1) >= 0
         with pytest.raises(ConfigurationError, match="for all of its readers"):
             log.drop_kept(kept)
