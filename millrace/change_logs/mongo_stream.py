@@ -83,8 +83,8 @@ class DatabaseStream:
                     return self._position_at(stream.resume_token, last)
                 continue
             if last is not None and event["clusterTime"] > max(last["clusterTime"], self._server.now):
-                # Not the token of the stream, which copies it whenever it is asked: 32,000 events per CPU-second instead
-                # of 80,000.
+                # Not the token of the stream, which copies it when it is asked: 32,000 events per CPU-second instead of
+                # 80,000.
                 return self._position_at(last["_id"], last)
             changes.add(event)
             last = event
