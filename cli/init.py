@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -65,7 +65,11 @@ def _create(path: Path, name: str, command: str, found: Sequence[tuple[SourceRef
 
     streams: list[ProposedStream] = []
     for reference, tables in found:
-        streams += propose_streams(reference, tables, [stream.name for stream in streams])
+        sources = {stream.source for stream in streams}
+        new = propose_streams(reference, tables, [stream.name for stream in streams])
+        streams += [stream for stream in new if stream.source not in sources]
+    if all(stream.refused_because for stream in streams):
+        _refuse(streams)
     try:
         check_name(name, "pipeline")
         path.write_text(write_file(name, command, [reference for reference, _ in found], streams))
@@ -78,18 +82,21 @@ def _create(path: Path, name: str, command: str, found: Sequence[tuple[SourceRef
 
 def _extend(path: Path, found: Sequence[tuple[SourceReference, list[FoundTable]]], *, write: bool) -> None:
     from millrace.declaration.find import find_pipeline
-    from millrace.discovery.extend_file import diff_files, extend_file, propose_new
+    from millrace.discovery.extend_file import diff_files, extend_file, leave_out_known, propose_new
 
     before = path.read_text()
     try:
         pipeline = find_pipeline(f"{path.resolve()}:pipeline")
-        proposed = [propose_new(pipeline, reference, tables) for reference, tables in found]
-        streams = [stream for new, _ in proposed for stream in new]
-        after = extend_file(before, str(path), streams) if streams else before
+        streams: list[ProposedStream] = []
+        for reference, tables in found:
+            new, notes = propose_new(pipeline, reference, tables, streams)
+            streams += new
+            for note in notes:
+                print_message(note)
+        streams = leave_out_known(before, streams)
+        after = extend_file(before, str(path), streams)
     except ConfigurationError as error:
         fail(error)
-    for note in (note for _, notes in proposed for note in notes):
-        print_message(note)
     if not streams:
         print_message(f"{path} has every table")
     elif write:
@@ -98,6 +105,16 @@ def _extend(path: Path, found: Sequence[tuple[SourceReference, list[FoundTable]]
     else:
         typer.echo(diff_files(before, after, str(path)), nl=False)
         print_message(f"{path} is unchanged; add --write to add these streams")
+
+
+def _refuse(streams: Sequence[ProposedStream]) -> NoReturn:
+    """End the command with why no table can be read: a file without a stream is no pipeline."""
+    fail(
+        *(
+            ConfigurationError(stream.refused_because, place=stream.source, remedy="then type the command again")
+            for stream in streams
+        )
+    )
 
 
 def _print_streams(path: Path, streams: Sequence[ProposedStream]) -> None:

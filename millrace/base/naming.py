@@ -15,6 +15,8 @@ from millrace.base.errors import ConfigurationError
 
 MAX_IDENTIFIER_BYTES = 63
 """The limit of Postgres (Redshift's is 127). Postgres cuts longer names silently, so they are never sent."""
+MAX_NAME_BYTES = MAX_IDENTIFIER_BYTES - 10
+"""The limit of names that people choose: names that are made from them are longer."""
 DIGEST_CHARACTERS = 8
 
 ROW_HASH, LOADED_AT, DELETED_AT, VERSION = "_row_hash", "_loaded_at", "_deleted_at", "_version"
@@ -90,7 +92,7 @@ def check_name(name: str, what: str) -> str:
 
     ``what`` says what it names (a pipeline, a stream, a target). Return ``name``.
     """
-    if not _DECLARED.fullmatch(name) or len(name) > MAX_IDENTIFIER_BYTES - 10:
+    if not _DECLARED.fullmatch(name) or len(name) > MAX_NAME_BYTES:
         raise ConfigurationError(
             f"{what} {name!r} is not a name",
             remedy="use lower-case letters, digits and underscores, starting with a letter",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from millrace.base.escaping import escape_unprintable
-from millrace.base.naming import MAX_IDENTIFIER_BYTES, column_name
+from millrace.base.naming import MAX_NAME_BYTES, column_name
 from millrace.base.types import TIME_KINDS, Kind
 from millrace.declaration.source_kinds import SourceReference
 from millrace.runs.scan import COMPARABLE_KINDS
@@ -90,7 +90,7 @@ def propose_streams(
 ) -> list[ProposedStream]:
     """Return a stream for each table. Names differ from one another and from those that are ``taken``."""
     used, proposed = set(taken), []
-    for table in tables:
+    for table in dict.fromkeys(tables):
         name = _name(table, used)
         used.add(name)
         proposed.append(propose_stream(reference, table, name))
@@ -100,12 +100,13 @@ def propose_streams(
 def name_stream(table: str) -> str:
     """Return the name of a stream for the name of a table."""
     plain = column_name(table).strip("_") or "table"
-    return (f"t_{plain}" if plain[0].isdigit() else plain)[: MAX_IDENTIFIER_BYTES - 20]
+    return (f"t_{plain}" if plain[0].isdigit() else plain)[: MAX_NAME_BYTES - 10]
 
 
 def _name(table: FoundTable, used: set[str]) -> str:
     plain = name_stream(table.name)
-    choices = (plain, column_name(f"{table.schema}_{plain}"), *(f"{plain}_{number}" for number in range(2, 1000)))
+    with_schema = name_stream(f"{table.schema}_{plain}")
+    choices = (plain, with_schema, *(f"{plain}_{number}" for number in range(2, 1000)))
     return next(choice for choice in choices if choice not in used)
 
 

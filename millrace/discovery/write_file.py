@@ -11,6 +11,8 @@ WIDTH = 88
 """Longest line, the default of Black and Ruff."""
 MARK = "        # New tables: `millrace init` adds them above this line."
 """The line above which a later `init` adds streams."""
+NOT_READ = "NOT READ:"
+"""How the comment begins that says why a stream cannot run yet."""
 GRANTS = {
     "postgres": (
         "GRANT USAGE ON SCHEMA {schema} TO <user>;",
@@ -69,7 +71,7 @@ def write_stream(stream: ProposedStream) -> Iterator[str]:
         yield from _comment(note)
     lines = list(_call(stream))
     if stream.refused_because:
-        yield from _comment(f"NOT READ: {stream.refused_because}")
+        yield from _comment(f"{NOT_READ} {stream.refused_because}")
         lines = [f"        # {line.removeprefix('        ')}" for line in lines]
     yield from lines
 
