@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import certifi
+import hypothesis
 import pytest
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
@@ -39,6 +40,10 @@ SHARED_DATABASES = {"postgres", WAREHOUSE_DATABASE}
 """Databases whose superuser's sessions are kept: each is used by many tests."""
 MEMORY_DIRECTORY = "/dev/shm"  # noqa: S108 (whoever makes a directory there gives it a name nobody can foresee)
 ENOUGH_BYTES = 6 * 1024**3
+
+# Two cores are shared by the suite and what runs beside it: an example may wait for longer than Hypothesis' 200 ms.
+hypothesis.settings.register_profile("shared cores", deadline=None)
+hypothesis.settings.load_profile("shared cores")
 
 
 def pytest_configure() -> None:

@@ -341,7 +341,7 @@ def some_rows(table: str) -> some.SearchStrategy[pl.DataFrame]:
 
 
 @pytest.mark.parametrize("table", CHANGES)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=some.data())
 def test_chunks_give_what_the_whole_gives(table: str, data: some.DataObject) -> None:
     first, second = data.draw(some_rows(table)), data.draw(some_rows(table))
@@ -351,7 +351,7 @@ def test_chunks_give_what_the_whole_gives(table: str, data: some.DataObject) -> 
     assert whole.height == first.height + second.height
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(first=some_rows("payment"), second=some_rows("payment"))
 def test_chunks_give_the_dates_of_the_whole(first: pl.DataFrame, second: pl.DataFrame) -> None:
     def dates(payments: pl.DataFrame) -> pl.DataFrame:

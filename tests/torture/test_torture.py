@@ -30,7 +30,6 @@ PROFILE = settings(
     stateful_step_count=STEPS,
     derandomize=True,
     database=None,
-    deadline=None,
     phases=(Phase.generate, Phase.shrink),
     # A history is seconds of real servers; Hypothesis expects examples of milliseconds.
     suppress_health_check=tuple(HealthCheck),

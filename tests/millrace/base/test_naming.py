@@ -29,7 +29,7 @@ from millrace.lake.batch import batch_prefix, new_batch_id
 
 ROOT = Path(__file__).parents[3]
 PATHS = st.lists(st.text("aAbB._$ é0\x01\"'", max_size=5) | st.text(max_size=80), max_size=8, unique=True)
-STEADY = settings(derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+STEADY = settings(derandomize=True, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.parametrize(

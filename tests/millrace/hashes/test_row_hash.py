@@ -184,7 +184,7 @@ def test_an_empty_frame_has_the_column() -> None:
     assert add_row_hash(frame.clear(), columns).schema[ROW_HASH] == pl.String()
 
 
-@settings(derandomize=True, deadline=None, max_examples=200)
+@settings(derandomize=True, max_examples=200)
 @given(
     st.lists(st.none() | st.text("ab=:;1\n\x00é", max_size=8), min_size=3, max_size=3),
     st.lists(st.none() | st.text("ab=:;1\n\x00é", max_size=8), min_size=3, max_size=3),

@@ -139,7 +139,7 @@ def test_the_row_hash_is_the_same_on_both_sides(
     assert add_row_hash(after.drop(ROW_HASH), columns)[ROW_HASH].to_list() == before[ROW_HASH].to_list()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     some.lists(some.none() | some.floats(allow_nan=False), min_size=1, max_size=200),
     some.lists(some.none() | some.text(some.sampled_from('",\n\r \\xé0')), min_size=1, max_size=200),

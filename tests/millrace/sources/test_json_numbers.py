@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace import Merge, Queue, Stream
@@ -63,7 +63,6 @@ def test_a_message_of_very_many_levels_is_rejected_or_read() -> None:
 NUMBERS = st.from_regex(r"\A-?(0|[1-9][0-9]{0,24})(\.[0-9]{1,24})?([eE][-+]?[0-9]{1,3})?\Z")
 
 
-@settings(deadline=None)
 @given(NUMBERS)
 def test_a_number_is_what_was_written(text: str) -> None:
     number = loads(f'{{"n": {text}}}')["n"]
@@ -71,7 +70,6 @@ def test_a_number_is_what_was_written(text: str) -> None:
     assert not isinstance(number, int) or -(2**63) <= number < 2**64
 
 
-@settings(deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_every_float_is_a_float_however_many_digits_it_is_written_with(number: float) -> None:
     for text in (repr(number), f"{number:.17g}", f"{Decimal(number):f}"):

@@ -233,7 +233,7 @@ scalars = (
 values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3))
 
 
-@settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.dictionaries(names.filter(lambda name: name != "at"), values, max_size=4), max_size=6))
 def test_whatever_a_collection_holds_every_document_is_accounted_for(documents: list[dict[str, Any]]) -> None:
     chunk = decode(*documents)

@@ -61,7 +61,7 @@ def read(documents: Documents, sizes: Sequence[int], known: Sequence[Column]) ->
     return {int(key): value for key, value in outcome.items()}, columns
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(IRREGULAR, st.lists(st.integers(1, 4), max_size=4), st.lists(st.integers(1, 4), max_size=4), st.randoms())
 def test_a_row_is_the_same_whatever_is_read_beside_it(
     documents: Documents, first: list[int], then: list[int], order: Any
