@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -55,7 +56,7 @@ def init(
     if path.exists():
         _extend(path, found, write=write)
     else:
-        _create(path, chosen, f"millrace init {' '.join(sources)}", found)
+        _create(path, chosen, shlex.join(["millrace", "init", *sources]), found)
 
 
 def _create(path: Path, name: str, command: str, found: Sequence[tuple[SourceReference, list[FoundTable]]]) -> None:

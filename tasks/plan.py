@@ -11,6 +11,7 @@ from prefect.artifacts import acreate_markdown_artifact
 
 from millrace import Model, Pipeline, Stream
 from millrace.base.escaping import escape_markdown, escape_unprintable, markdown_code_block
+from millrace.base.types import Column
 from millrace.declaration.lines import find_line
 from millrace.runs.changes import refuse_window, streams_of_log
 from millrace.runs.choose import ReadRequest, choose
@@ -129,12 +130,17 @@ async def plan_stream(pipeline: str, stream: str, read_request: ReadRequest) -> 
             await _check_log(context, read_request)
         read_plan = await choose(context, read_request)
         query, columns = await source.plan(declared_stream, await context.find_target_columns(), read_plan.window)
-        sample = None if read_plan.kind in UNSAMPLED else await take_sample(context, read_plan.window)
+        sample, sampled_columns = None, tuple[Column, ...]()
+        if read_plan.kind not in UNSAMPLED:
+            sample, sampled_columns = await take_sample(context, read_plan.window)
         refusal = await foresee_deletes(context, read_plan, sample)
     target = f"{declared.target_schema}.{declared_stream.table}"
     changes, statements = [f"replace table {target} by a new one"], list[str]()
     if not read_plan.replaces_target:
-        changes, statements = await asyncio.to_thread(warehouse.plan, declared, declared_stream, columns)
+        # Only documents tell their columns: those of the first rows show what the table becomes.
+        changes, statements = await asyncio.to_thread(
+            warehouse.plan, declared, declared_stream, columns or sampled_columns, are_all=bool(columns)
+        )
     lower, upper = read_plan.window.lower, read_plan.window.upper
     return StreamPlan(
         stream,
@@ -164,7 +170,8 @@ async def plan_model(pipeline: str, model: str) -> StreamPlan:
     declared = await load_pipeline(pipeline)
     warehouse = await open_warehouse(declared)
     declared_model = next(candidate for candidate in declared.models if candidate.name == model)
-    changes, statements = await asyncio.to_thread(warehouse.plan, declared, declared_model, declared_model.columns)
+    columns = declared_model.columns
+    changes, statements = await asyncio.to_thread(warehouse.plan, declared, declared_model, columns)
     target, inputs = f"{declared.target_model_schema}.{model}", ", ".join(declared_model.inputs)
     return StreamPlan(model, inputs, target, "model", None, None, "", tuple(changes), tuple(statements))
 

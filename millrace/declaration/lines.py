@@ -19,13 +19,25 @@ def find_line(pipeline: str, member: str) -> str:
     """
     if not is_path(pipeline):
         return ""
-    target, _ = split_path(pipeline)
+    target, attribute = split_path(pipeline)
     file = Path(target) if is_file(target) else Path(getattr(sys.modules.get(target), "__file__", None) or "")
     if not file.is_file():
         return ""
-    calls = (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call))
-    lines = [call.lineno for call in calls if _declares(call, member)]
+    tree = ast.parse(file.read_text())
+    # A file may hold several pipelines with a stream of that name.
+    own = (statement for statement in tree.body if _assigns(statement, attribute))
+    lines = [line for node in (*own, tree) for line in _find_lines(node, member)]
     return f"{file}, line {lines[0]}" if lines else ""
+
+
+def _find_lines(node: ast.AST, member: str) -> list[int]:
+    calls = (inner for inner in ast.walk(node) if isinstance(inner, ast.Call))
+    return [call.lineno for call in calls if _declares(call, member)]
+
+
+def _assigns(statement: ast.stmt, name: str) -> bool:
+    targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+    return any(isinstance(target, ast.Name) and target.id == name for target in targets)
 
 
 def _declares(call: ast.Call, member: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from millrace.base.escaping import escape_unprintable
 from millrace.base.naming import MAX_NAME_BYTES, column_name
-from millrace.base.types import TIME_KINDS, Kind
+from millrace.base.types import TIME_KINDS, UNCONSTRAINED_NUMERIC, Kind
 from millrace.declaration.source_kinds import SourceReference
 from millrace.runs.scan import COMPARABLE_KINDS
 from millrace.sources.documents import escape_step
@@ -238,6 +238,11 @@ def _notes(columns: Sequence[FoundColumn]) -> Iterator[str]:
             yield f"{column.name} is {column.type_name}, which has no type in the warehouse: it arrives as text"
         elif column.type is None and column.type_name != "null":
             yield f"{column.name} is {column.type_name}, which has no type in the warehouse: it is left out"
+        elif column.type == UNCONSTRAINED_NUMERIC:
+            yield (
+                f"{column.name} takes numbers of 29 digits before the point and 9 after it, and others are rejected: "
+                f"types={{{as_python(column.name)}: decimal(38, 18)}} moves the point"
+            )
         elif " or " in column.type_name:
             yield f"{column.name} is {column.type_name}: values that do not fit the most frequent type are rejected"
     arrays = [column.name for column in columns if column.has_documents]

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from millrace.base.errors import MillraceError
 
+WRONG_CONDITION = "correct where= of the stream, which is SQL of its source, if it declares one; else"
+"""The beginning of the remedy for a statement that the source does not understand."""
 Code = int | str
 """A number of MySQL or MongoDB, a SQLSTATE, a word of AWS."""
 

@@ -22,7 +22,7 @@ from millrace.base.errors import (
 from millrace.base.sql_files import SQL_FILES
 from millrace.declaration.width import WIDTH_REMEDY
 from millrace.drivers.blockers import find_blockers
-from millrace.drivers.meanings import Meaning, Said, find_meaning
+from millrace.drivers.meanings import WRONG_CONDITION, Meaning, Said, find_meaning
 from millrace.drivers.server_words import is_raised, postgres_said, postgres_words
 
 SQL_DIRECTORY = SQL_FILES / "millrace"
@@ -39,9 +39,8 @@ _UNREACHABLE = Meaning(
     "see that the server runs and that host and port are right",
     states=("57P01", "57P02", "57P03", "08"),
 )
-_UNKNOWN = Meaning(
-    FatalError, "run the statement by hand: `millrace plan` shows it, and the server's log has its words whole"
-)
+_BY_HAND = "run the statement by hand: `millrace plan` shows it, and the server's log has its words whole"
+_UNKNOWN = Meaning(FatalError, _BY_HAND)
 _LOST_IN_COPY = "no message from the libpq"
 """What psycopg2 says, as a bare DatabaseError, when the line breaks in the middle of a COPY."""
 
@@ -138,6 +137,8 @@ _MEANINGS = (
         "find the value with the query that `millrace plan` shows, and correct it; or read a view that converts it",
         states=("22",),
     ),
+    # Syntax, column, function, types of an operator: a person writes SQL in a condition alone.
+    Meaning(FatalError, f"{WRONG_CONDITION} {_BY_HAND}", states=("42601", "42703", "42883", "42804")),
     Meaning(RetryableError, "run again, or raise the statement timeout", states=("57014",)),
     Meaning(
         RetryableError, "run again; the server no longer keeps rows as they were (old_snapshot)", states=("72000",)

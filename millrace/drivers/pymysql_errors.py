@@ -20,7 +20,7 @@ from millrace.base.errors import (
     Unreachable,
 )
 from millrace.base.redact import redact
-from millrace.drivers.meanings import Meaning, Said, find_meaning
+from millrace.drivers.meanings import WRONG_CONDITION, Meaning, Said, find_meaning
 from millrace.drivers.server_words import mysql_words
 
 ACCOUNT_HAS_EXPIRED_PASSWORD, MUST_CHANGE_PASSWORD, ACCESS_DENIED_NO_PASSWORD, ACCOUNT_LOCKED = 1862, 1820, 1698, 3118
@@ -40,6 +40,8 @@ _PERMISSION = frozenset(
     | {ER.BINLOG_CREATE_ROUTINE_NEED_SUPER}
 )
 _MISSING = frozenset({ER.NO_SUCH_TABLE, ER.BAD_DB_ERROR, ER.BAD_TABLE_ERROR})
+_WRONG_SQL = frozenset({ER.BAD_FIELD_ERROR, ER.PARSE_ERROR, ER.SP_DOES_NOT_EXIST})
+_BY_HAND = "run the query by hand: `millrace plan` shows it, and what the server says then names the value"
 _PASSING = frozenset(
     {ER.LOCK_DEADLOCK, ER.TABLE_DEF_CHANGED, ER.QUERY_INTERRUPTED, ER.CHECKREAD, NOT_PREPARED}
     | {STATEMENT_TIMEOUT_OF_MARIADB, STATEMENT_TIMEOUT_OF_MYSQL}
@@ -75,6 +77,7 @@ _MEANINGS = (
         instead="another session holds the table for longer than a read waits",
         codes={ER.LOCK_WAIT_TIMEOUT},
     ),
+    Meaning(FatalError, f"{WRONG_CONDITION} {_BY_HAND}", codes=_WRONG_SQL),
     Meaning(RetryableError, "run again, or raise the statement timeout", codes=_PASSING),
     Meaning(Unreachable, "run again later; the server has no connection, memory or disk left for it", codes=_EXHAUSTED),
     Meaning(Unreachable, "see that the server runs and that host and port are right", codes=_CONNECTION),
@@ -106,11 +109,7 @@ def translate(error: BaseException, place: str) -> MillraceError:
     problem = redact(words) if is_of_driver else mysql_words(code, words)
     if meaning is not None:
         return meaning.make_error(problem, place)
-    return FatalError(
-        f"a statement failed: {problem} (MySQL error {code})",
-        place=place,
-        remedy="run the query by hand: `millrace plan` shows it, and what the server says then names the value",
-    )
+    return FatalError(f"a statement failed: {problem} (MySQL error {code})", place=place, remedy=_BY_HAND)
 
 
 def code_of(error: BaseException) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import polars as pl
 from typing_extensions import override
 
+from millrace.base.types import Column
 from millrace.contract.fitting import Fitting
 from millrace.runs.context import StreamContext
 from millrace.sources.chunk import Window
@@ -43,8 +44,10 @@ class Sample:
         return f"{of_what} {self.rows:,} rows: {f'rejected {rejected}' if rejected else 'none rejected'}"
 
 
-async def take_sample(context: StreamContext, window: Window) -> Sample:
+async def take_sample(context: StreamContext, window: Window) -> tuple[Sample, tuple[Column, ...]]:
     """Read the first rows of a window, and check them as a run would. Nothing is written.
+
+    Return the sample, and the columns of the target and of these rows.
 
     Raises what a run would raise for them: SchemaConflict for a contract that no row can meet, KeyViolation.
     """
@@ -68,9 +71,9 @@ async def take_sample(context: StreamContext, window: Window) -> Sample:
                 if rows >= SAMPLE_ROWS:
                     if counts.total() > context.stream.max_rejects:
                         fitting.require_key()
-                    return Sample(rows, _list_rejects(counts))
+                    return Sample(rows, _list_rejects(counts)), tuple(fitting.columns)
     fitting.require_key()
-    return Sample(rows, _list_rejects(counts), is_whole=True)
+    return Sample(rows, _list_rejects(counts), is_whole=True), tuple(fitting.columns)
 
 
 def _count_reasons(rejected: pl.DataFrame) -> Counter[tuple[str, str]]:

@@ -38,7 +38,7 @@ from millrace.warehouse.modes.applier import applier_of
 from millrace.warehouse.plan import plan_load
 from millrace.warehouse.rebuild import Rebuild
 from millrace.warehouse.schema.catalog import look_up
-from millrace.warehouse.schema.columns import find_incompatible
+from millrace.warehouse.schema.columns import ArrivingColumns, find_incompatible
 from millrace.warehouse.schema.make_changes import refuse
 from millrace.warehouse.schema.needed import needs_of
 from millrace.warehouse.schema.version_views import make_version_views
@@ -254,15 +254,17 @@ class Warehouse:
                 return fetch_count(cursor, count_live_rows(target, applier_of(target).live_rows))
 
     def plan(
-        self, pipeline: Pipeline, member: Stream | Model, columns: Sequence[Column]
+        self, pipeline: Pipeline, member: Stream | Model, columns: Sequence[Column], *, are_all: bool = True
     ) -> tuple[list[str], list[str]]:
         """Return the schema changes that loading these columns would make, and every statement of the load.
 
-        Nothing is run.
+        ``are_all`` says that the source has no other columns. Nothing is run.
         """
         target = self._target(pipeline, member)
         with self._open_session(target) as connection:
-            changes, statements = plan_load(connection, target, columns, self._models(pipeline))
+            changes, statements = plan_load(
+                connection, target, ArrivingColumns(columns, are_all=are_all and bool(columns)), self._models(pipeline)
+            )
             fills = [] if isinstance(member, Stream) else self._find_fills(connection, pipeline, member)
             return [*changes, *fills], statements
 

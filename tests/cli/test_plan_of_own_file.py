@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from local.stack import Stack
+from millrace.declaration.lines import find_line
 from tests.cli.test_init import invoke
 
 DECLARED = """
@@ -101,3 +102,10 @@ def test_a_file_alone_means_its_attribute_pipeline() -> None:
     assert "'pipeline' is not a Pipeline. Remedy: name shop after a colon" in invoke("plan", "shop.py")[2]
     Path("shop.py").write_text(DECLARED.replace("shop = Pipeline", "pipeline = Pipeline").replace("Other)", "None)"))
     assert invoke("plan", "shop.py")[0] == 0
+
+
+def test_a_line_is_that_of_the_pipeline_that_was_named(tmp_path: Path) -> None:
+    file = tmp_path / "two.py"
+    file.write_text('first = Pipeline(streams=[Stream("a")])\nsecond = Pipeline(streams=[Stream("a"), shared])\n')
+    assert find_line(f"{file}:second", "a") == f"{file}, line 2"
+    assert find_line(f"{file}:first", "a") == f"{file}, line 1"

@@ -262,3 +262,16 @@ def test_a_warehouse_that_is_lost_is_named(postgres_database: str) -> None:
     ):
         cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
     assert lost.value.place == f"warehouse, {place}"
+
+
+@pytest.mark.parametrize("condition", ["nope = 1", "1 =", "nope(1)"])
+def test_a_condition_that_the_source_does_not_understand_names_where(postgres_database: str, condition: str) -> None:
+    with pytest.raises(FatalError) as failure:
+        run(postgres_database, f"SELECT 1 FROM (SELECT 1 AS id) AS t WHERE {condition}")
+    assert failure.value.remedy.startswith("correct where= of the stream")
+
+
+@pytest.mark.parametrize("code", [1054, 1064, 1305])
+def test_a_condition_that_mysql_does_not_understand_names_where(code: int) -> None:
+    error = pymysql_errors.translate(pymysql.err.OperationalError(code, "it is wrong"), "somewhere")
+    assert error.remedy.startswith("correct where= of the stream")

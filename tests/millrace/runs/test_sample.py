@@ -20,7 +20,9 @@ ROWS = 20_000
 async def sample_of(engine: Engine, stream: Stream) -> Sample:
     with engine._source(stream) as source:
         context = StreamContext(source, engine.landing(), engine.warehouse, pipeline_of(stream), stream)
-        return await take_sample(context, Window())
+        taken, columns = await take_sample(context, Window())
+        assert [column.name for column in columns][-1] == "v"
+        return taken
 
 
 @pytest.mark.parametrize("kind", ["postgres", "mysql", "mongo"])
