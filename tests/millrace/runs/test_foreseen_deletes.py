@@ -23,7 +23,7 @@ async def foresee(engine: Engine, stream: Stream, mode: Mode, consent: Consent =
     with engine._source(stream) as source:
         context = StreamContext(source, engine.landing(), engine.warehouse, pipeline_of(stream), stream, consent)
         read_plan = await choose(context, ReadRequest(mode))
-        return await foresee_deletes(context, read_plan, await take_sample(context, read_plan.window))
+        return await foresee_deletes(context, read_plan, (await take_sample(context, read_plan.window))[0])
 
 
 @pytest.mark.parametrize(("kept_rows", "is_refused"), [(100, False), (99, True), (0, True)])
