@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import get_args
 
 import pytest
 
 from local.stack import Stack
+from millrace.warehouse.keepers.keeper import KeptIn
 from tests.faults.judge import Judge
 from tests.faults.places import Places, places_of
 from tests.faults.processes import start_fork_server
@@ -18,6 +21,12 @@ def places(stack: Stack, postgres_database: str, warehouse_url: str, bucket: str
     """Empty source, lake and Redshift stand-in."""
     start_fork_server(stack.aws.url)
     return places_of(stack, postgres_database, warehouse_url, bucket)
+
+
+@pytest.fixture(params=get_args(KeptIn))
+def kept_places(request: pytest.FixtureRequest, places: Places) -> Places:
+    """`places`, with leases and states in the warehouse or in the lake."""
+    return replace(places, kept_in=request.param)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from itertools import pairwise
 from millrace import Stream
 from millrace.base.naming import quote
 from millrace.lake.batch import MANIFEST_NAME
+from millrace.lake.lease import LEASES
 from millrace.lake.manifest import read_manifest
 from millrace.sources.position import DEFAULT_OVERLAP
 from tests.faults.places import Places
@@ -60,11 +61,13 @@ class Judge:
         assert all(earlier - later < DEFAULT_OVERLAP for earlier, later in pairwise(positions)), positions
 
     def check_lake(self) -> None:
-        """Nothing was rewritten or removed since the last look, and no manifest lacks one of its objects."""
+        """Nothing but leases and states was rewritten or removed since the last look, and no manifest lacks one of its
+        objects."""
         found = {
             item["Key"]: (item["ETag"], item["LastModified"])
             for page in self._objects.paginate(Bucket=self._places.bucket)
             for item in page.get("Contents", [])
+            if not item["Key"].startswith(f"{LEASES}/")
         }
         assert self._lake.items() <= found.items(), "an object of the lake was rewritten or removed"
         new, self._lake = found.keys() - self._lake.keys(), found

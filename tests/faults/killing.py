@@ -1,8 +1,8 @@
 """Kills a process by SIGKILL at the n-th thing that it does to the world outside.
 
 A step is: every SQL statement, COPY and commit on any connection of psycopg2, every command to MongoDB, every call
-of the object store; after a commit and after a put there is one more. What only looks is no step: it leaves nothing
-behind, so that a death at it is a death at the next step.
+of the object store; after a commit and after a write of an object there is one more. What only looks is no step: it
+leaves nothing behind, so that a death at it is a death at the next step.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ from tests.faults.places import Places
 from tests.faults.processes import Tell, run
 
 NOT_A_STEP = frozenset({"uri", "name"})
-LOOKS = frozenset({"select", "with", "show", "set", "fetch", "get_bytes", "get_file", "exists", "list_keys", "hello"})
+LOOKS = frozenset({
+    "select", "with", "show", "set", "fetch", "get_bytes", "get_file", "exists", "list_keys", "find_version",
+    "hello",
+})  # fmt: skip
 Step = Callable[[str], None]
 """Told what is about to be done."""
 
@@ -111,7 +114,7 @@ class _WatchedCommands(monitoring.CommandListener):
 
 
 class _WatchedStore:
-    """Tells each call of a store before it is made, and each put afterwards as well."""
+    """Tells each call of a store before it is made, and each write afterwards as well."""
 
     def __init__(self, store: ObjectStore, step: Step) -> None:
         self._store, self._step = store, step
@@ -124,7 +127,7 @@ class _WatchedStore:
         def told(*arguments: Any, **options: Any) -> Any:
             self._step(f"lake: {name}")
             result = found(*arguments, **options)
-            if name.startswith("put"):
+            if name.startswith(("put", "replace")):
                 self._step(f"lake: after {name}")
             return result
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from local.aws import AwsServer
 from local.stack import Stack
 from millrace.lake.store import ObjectStore
+from millrace.warehouse.keepers.keeper import KeptIn
 from tests.support.engine import Engine, bucket_store, engine_between, quick_engine_between
 
 Wrapped = Callable[[ObjectStore], ObjectStore]
@@ -18,21 +19,27 @@ Wrapped = Callable[[ObjectStore], ObjectStore]
 
 @dataclass(frozen=True)
 class Places:
-    """Addresses of a source of each kind, of a lake and of a warehouse. Replace one by a proxy's to disturb it."""
+    """Addresses of a source of each kind, of a lake and of a warehouse, and where leases are kept.
+
+    Replace an address by a proxy's to disturb it.
+    """
 
     postgres_url: str
     mongo_url: str
     warehouse_url: str
     aws_url: str
     bucket: str
+    kept_in: KeptIn = "warehouse"
 
     def engine(self, wrapped: Wrapped = lambda store: store) -> Engine:
         """An engine between these places; ``wrapped`` may put something around its lake."""
-        return engine_between(self._stack(), wrapped(self.store()), self.postgres_url, self.warehouse_url)
+        engine = engine_between(self._stack(), wrapped(self.store()), self.postgres_url, self.warehouse_url)
+        return engine.with_leases_in(self.kept_in)
 
     def quick_engine(self) -> Engine:
         """The same on kept connections, for what is done before and after the fault."""
-        return quick_engine_between(self._stack(), self.store(), self.postgres_url, self.warehouse_url)
+        engine = quick_engine_between(self._stack(), self.store(), self.postgres_url, self.warehouse_url)
+        return engine.with_leases_in(self.kept_in)
 
     def store(self) -> ObjectStore:
         """The lake."""

@@ -17,7 +17,6 @@ from tests.support import engine as engines
 from tests.support.engine import Engine, pipeline_of
 
 ROUNDS = 2
-LET_GO = "UPDATE millrace.leases SET expires_at = expires_at - INTERVAL '1 hour'"
 
 
 def _deliver_as(tell: Tell, pipeline: str, holder: str, places: Places, stream: Stream) -> None:
@@ -32,14 +31,16 @@ def _deliver_as(tell: Tell, pipeline: str, holder: str, places: Places, stream: 
 
 
 @pytest.mark.parametrize("holders", [("one", "other"), ("same", "same")])
-async def test_two_runs_of_one_stream(places: Places, table: Table, judge: Judge, holders: tuple[str, str]) -> None:
+async def test_two_runs_of_one_stream(
+    kept_places: Places, table: Table, judge: Judge, holders: tuple[str, str]
+) -> None:
     """Under leases that keep one of them out, and as retries that wrongly take the first for dead."""
     for _ in range(ROUNDS):
         table.change()
-        runs = [Running(_deliver_as, "engine", holder, places, table.stream) for holder in holders]
+        runs = [Running(_deliver_as, "engine", holder, kept_places, table.stream) for holder in holders]
         ends = [run.end() for run in runs]
         assert [code for code, _ in ends] == [0, 0], ends
-        await places.engine().deliver(table.stream)
+        await kept_places.engine().deliver(table.stream)
         judge.check()
 
 
@@ -55,34 +56,34 @@ async def test_two_pipelines_into_one_warehouse(places: Places, table: Table, mo
 
 
 async def test_another_holder_waits_until_the_lease_of_a_dead_run_ends(
-    places: Places, table: Table, judge: Judge
+    kept_places: Places, table: Table, judge: Judge
 ) -> None:
-    engine: Engine = places.engine()
+    engine: Engine = kept_places.engine()
     await engine.deliver(table.stream)
     table.change()
-    assert kill_at(8, places, table.stream)
+    assert kill_at(8, kept_places, table.stream)
     engine.holder = "another"
     with pytest.raises(StreamBusy, match="test holds the stream"):
         await engine.deliver(table.stream)
-    engine.query(LET_GO)
+    engine.expire_leases()
     await engine.deliver(table.stream)
     judge.check()
 
 
-async def test_a_run_whose_lease_was_taken_over_writes_nothing(places: Places, table: Table, judge: Judge) -> None:
+async def test_a_run_whose_lease_was_taken_over_writes_nothing(kept_places: Places, table: Table, judge: Judge) -> None:
     """It was paused for longer than its lease; meanwhile another one read and loaded, or only read."""
-    engine: Engine = places.engine()
+    engine: Engine = kept_places.engine()
     await engine.deliver(table.stream)
     table.change()
     with engine.warehouse.lease(pipeline_of(table.stream), table.stream, "paused") as token:
         batch = await engine._batch(table.stream, engine._window(False, None), token)
         assert batch is not None
-        engine.query(LET_GO)
+        engine.expire_leases()
         with engine.warehouse.lease(pipeline_of(table.stream), table.stream, "another"):
             before = engine.rows("notes"), engine.query("SELECT * FROM millrace.batches")
             with pytest.raises(Superseded):
                 engine.load(table.stream, batch)
             assert (engine.rows("notes"), engine.query("SELECT * FROM millrace.batches")) == before
-    engine.query(LET_GO)
+    engine.expire_leases()
     await engine.deliver(table.stream)
     judge.check()

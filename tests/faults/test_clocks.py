@@ -1,4 +1,5 @@
-"""A runner whose clock is minutes wrong: positions are by the source's clock, leases by the warehouse's."""
+"""A runner whose clock is minutes wrong: positions are by the source's clock, leases by the warehouse's or the
+lake's."""
 
 from __future__ import annotations
 
@@ -67,8 +68,8 @@ async def test_the_same_with_mongodb(places: Places, collection: Collection) -> 
 
 
 @pytest.mark.parametrize("minutes", MINUTES)
-async def test_a_lease_does_not_end_by_a_runners_clock(places: Places, table: Table, minutes: int) -> None:
-    engine = places.engine()
+async def test_a_lease_does_not_end_by_a_runners_clock(kept_places: Places, table: Table, minutes: int) -> None:
+    engine = kept_places.engine()
     with engine.warehouse.lease(pipeline_of(table.stream), table.stream, "another"):
-        code, said = run(_deliver_at, minutes, places, table.stream)
+        code, said = run(_deliver_at, minutes, kept_places, table.stream)
     assert (code, said.partition(":")[0]) == (1, "StreamBusy")

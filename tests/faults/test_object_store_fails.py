@@ -41,6 +41,24 @@ async def test_a_put_that_fails_once_is_made_again(
     judge.check()
 
 
+@pytest.mark.parametrize("fault", ["error_500", "stored_then_500", "stored_then_lost"])
+async def test_a_lease_or_state_whose_write_fails_once_is_written_once(
+    places: Places, table: Table, judge: Judge, s3: S3Proxy, fault: str
+) -> None:
+    """Where the first try did replace the object, the second meets another version, and knows it for its own."""
+    kept = replace(places, kept_in="lake")
+    await kept.engine().deliver(table.stream)
+    engine = replace(kept, aws_url=s3.url).engine()
+    for number, key in enumerate(("lease.json", "state.json"), start=1):
+        table.change()
+        s3.fail("PUT", fault, key=key)
+        await engine.deliver(table.stream)
+        assert s3.struck == number
+        judge.check()
+    asleep = replace(engine, connect_warehouse=None).with_leases_in("lake")
+    assert await asleep.deliver(table.stream) is None, "the lake knows all that was loaded"
+
+
 @pytest.mark.parametrize("fault", ["slow_down", "hang", "stored_then_lost"])
 async def test_a_put_that_keeps_failing_ends_the_run_and_the_next_is_right(
     places: Places, table: Table, judge: Judge, s3: S3Proxy, fault: str
