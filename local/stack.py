@@ -96,6 +96,8 @@ class Stack:
         if self.mysql:
             stocks_source.install(wait_for_mysql(self.mysql))
             self.mysql.create_database(CHINOOK)
+            self.mysql.create_database(TRANSFERS_DATABASE)
+            self.mysql.execute(f"GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO '{TRANSFERS_DATABASE}'@'%'")
         if self.prefect:
             wait_for_prefect_server(self.prefect)
         self.ecs = None
@@ -185,6 +187,7 @@ class Stack:
             "SOURCE_MYSQL_STOCKS_URL": mysql.url(stocks_source.DATABASE, user=stocks_source.READER),
             "SOURCE_MYSQL_STOCKS_WRITER_URL": mysql.url(stocks_source.DATABASE, user=stocks_source.WRITER),
             "SOURCE_MYSQL_CHINOOK_URL": mysql.url(CHINOOK, user=CHINOOK),
+            "SOURCE_MYSQL_TRANSFERS_URL": mysql.url(TRANSFERS_DATABASE, user=TRANSFERS_DATABASE),
             "SOURCE_POSTGRES_TRANSFERS_URL": self.postgres.url(TRANSFERS_DATABASE, user=TRANSFERS_DATABASE),
             "WAREHOUSE_STOCKS_URL": self.postgres.url(STOCKS_WAREHOUSE_DATABASE, user=STOCKS_WAREHOUSE_DATABASE),
         }

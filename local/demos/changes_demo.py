@@ -1,7 +1,7 @@
-"""The demo of change logs: writers change two tables and a collection for a minute while two pipelines follow them.
+"""The demo of change logs: writers change three tables and a collection while two pipelines follow them.
 
-One follows into the Redshift stand-in and one into Postgres. Every second the sum over both tables is looked at in both
-warehouses: transfers never change it. At the end both are compared with the sources.
+One follows into the Redshift stand-in and one into Postgres. Every second the sum over both tables of
+Postgres is looked at in both warehouses: transfers never change it. At the end both are compared with the sources.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from millrace.cli.show import console, print_report
 from millrace.flows.follow import FollowRequest, follow
 from millrace.flows.replicate import replicate
 from millrace.flows.request import ReplicateRequest
+from millrace.seed_data.payments import PAYMENTS, PaymentWriter, create_payments, list_payments
 from millrace.seed_data.receipts import COLLECTION, DATABASE, ReceiptWriter, create_receipts, list_receipts
 from millrace.seed_data.transfers import OPENING_AMOUNT, TABLES, TransferWriters, create_tables, writing
 from millrace.tasks.follow import Followed
@@ -31,6 +32,8 @@ from millrace.tasks.follow import Followed
 STREAMS = [
     *(Stream(name, f"postgres/transfers:public.{name}", "id", ChangeLog()) for name in TABLES),
     Stream(COLLECTION, f"mongo:{DATABASE}.{COLLECTION}", "_id", ChangeLog()),
+    # It is emptied now and then.
+    Stream(PAYMENTS, f"mysql/transfers:{DATABASE}.{PAYMENTS}", "id", ChangeLog(), max_delete_share=1.0),
 ]
 INTO_REDSHIFT = Pipeline("transfers", streams=STREAMS)
 INTO_POSTGRES = Pipeline("transfers_copy", streams=STREAMS, warehouse="stocks")
@@ -38,6 +41,7 @@ WAREHOUSES = {"Redshift": (INTO_REDSHIFT, "WAREHOUSE_URL"), "Postgres": (INTO_PO
 NAMES = [f"local.demos.changes_demo:{attribute}" for attribute in ("INTO_REDSHIFT", "INTO_POSTGRES")]
 ROWS = "SELECT id, amount, md5(note) FROM {}.{} ORDER BY 1"
 RECEIPTS = "SELECT _id, amount, note FROM {}.receipts"
+LOADED_PAYMENTS = "SELECT id, amount, note FROM {}.payments"
 SUM = "SELECT (SELECT sum(amount) FROM {0}.left_side) + (SELECT sum(amount) FROM {0}.right_side)"
 RETAINED = (
     "SELECT pg_size_pretty(max(pg_wal_lsn_diff(pg_current_wal_insert_lsn(), restart_lsn))) "
@@ -61,33 +65,35 @@ class Observed:
 
 async def demo(seconds: int, accounts: int, transactions_per_second: int, every_seconds: float) -> bool:
     """Run the demo; return whether both warehouses hold what the source holds, and never held anything else."""
-    begun, source_url, mongo_url = (
-        time.monotonic(),
-        os.environ["SOURCE_POSTGRES_TRANSFERS_URL"],
-        os.environ["SOURCE_MONGO_URL"],
-    )
+    begun, source_url = time.monotonic(), os.environ["SOURCE_POSTGRES_TRANSFERS_URL"]
+    mongo_url, mysql_url = os.environ["SOURCE_MONGO_URL"], os.environ["SOURCE_MYSQL_TRANSFERS_URL"]
     await bootstrap(os.environ)
-    _say(f"Two tables of {accounts:,} accounts, a publication of their keys for each pipeline, and a collection")
+    _say(f"Two tables of {accounts:,} accounts, a publication of their keys for each pipeline; a collection; MariaDB")
     _execute(source_url, create_tables(accounts))
     create_receipts(mongo_url)
+    create_payments(mysql_url)
     for pipeline, _ in WAREHOUSES.values():
         _execute(source_url, _publish(pipeline))
     _say("A first run of both (millrace run)")
     for name in NAMES:
         print_report(await replicate(ReplicateRequest(pipeline=name)))
-    _say(f"Two pipelines that follow them every {every_seconds:g} s; four writers for {seconds} s")
+    _say(f"Two pipelines that follow them every {every_seconds:g} s; five writers for {seconds} s")
     writers = TransferWriters(source_url, accounts, seed=1, pause_seconds=3 / transactions_per_second)
     receipts = ReceiptWriter(mongo_url, pause_seconds=2 / transactions_per_second)
+    payments = PaymentWriter(mysql_url, pause_seconds=2 / transactions_per_second)
     observed = Observed()
     followed, _ = await asyncio.gather(
         _follow_all(every_seconds, seconds + END_SECONDS),
-        asyncio.to_thread(_write_and_look, writers, receipts, observed, seconds, 2 * accounts * OPENING_AMOUNT),
+        asyncio.to_thread(
+            _write_and_look, writers, receipts, payments, observed, seconds, 2 * accounts * OPENING_AMOUNT
+        ),
     )
-    differences = _compare(source_url, mongo_url)
+    differences = _compare(source_url, mongo_url, mysql_url)
     _show(
         followed,
         observed,
-        f"{writers.committed:,} transactions in Postgres, {receipts.written:,} in MongoDB",
+        f"{writers.committed:,} transactions in Postgres, {receipts.written:,} in MongoDB, {payments.written:,} in "
+        "MariaDB",
         differences,
     )
     _say(f"Done in {time.monotonic() - begun:.0f} s: {sum(differences.values())} differences.")
@@ -105,9 +111,14 @@ async def _follow_all(every_seconds: float, seconds: float) -> list[Followed]:
 
 
 def _write_and_look(
-    writers: TransferWriters, receipts: ReceiptWriter, observed: Observed, seconds: int, expected: int
+    writers: TransferWriters,
+    receipts: ReceiptWriter,
+    payments: PaymentWriter,
+    observed: Observed,
+    seconds: int,
+    expected: int,
 ) -> None:
-    with writing(writers), receipts:
+    with writing(writers), receipts, payments:
         for _ in range(seconds):
             time.sleep(1)
             for pipeline, variable in WAREHOUSES.values():
@@ -117,7 +128,7 @@ def _write_and_look(
             observed.retained += [row[0] for row in _execute(os.environ["SOURCE_POSTGRES_TRANSFERS_URL"], RETAINED)]
 
 
-def _compare(source_url: str, mongo_url: str) -> dict[str, int]:
+def _compare(source_url: str, mongo_url: str, mysql_url: str) -> dict[str, int]:
     """Return the number of rows that differ, by warehouse."""
     differences = {}
     for name, (pipeline, variable) in WAREHOUSES.items():
@@ -130,6 +141,8 @@ def _compare(source_url: str, mongo_url: str) -> dict[str, int]:
         )
         loaded = _execute(os.environ[variable], RECEIPTS.format(pipeline.target_schema))
         differences[name] += len(set(list_receipts(mongo_url)) ^ set(loaded))
+        payments = _execute(os.environ[variable], LOADED_PAYMENTS.format(pipeline.target_schema))
+        differences[name] += len(set(list_payments(mysql_url)) ^ set(payments))
     return differences
 
 
