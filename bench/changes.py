@@ -153,7 +153,7 @@ class BenchPlaces:
         return int(found)
 
     @contextmanager
-    def measured(self) -> Iterator[Cost]:
+    def measure_cost(self) -> Iterator[Cost]:
         """Measure what happens within the context."""
         cost, temporary, began = Cost(), self.temporary_bytes(), time.monotonic()
         Path("/proc/self/clear_refs").write_text("5")
@@ -232,7 +232,7 @@ def drain(rows: int) -> None:
         here.change(f"CREATE TABLE big ({COLUMNS})", publish(["big"]))
         here.change(*fill("big", 1, 1000))
         here.follow(pipeline)
-        with here.measured() as cost:
+        with here.measure_cost() as cost:
             here.change(*fill("big", 1001, rows + 1000))
         print(f"insert of {rows:,} rows of 8 columns      {rows / cost.seconds:>9,.0f} rows/s {cost}", flush=True)
         retained = here.source.execute("SELECT pg_current_wal_lsn() - confirmed_flush_lsn FROM pg_replication_slots")
@@ -240,15 +240,15 @@ def drain(rows: int) -> None:
         contexts = here.contexts(pipeline)
         state = asyncio.run(contexts[0].find_state())
         entries = {"big": state.log} if state.log else {}
-        with here.measured() as cost, here.open_log(state.ledger).read(pipeline.streams, entries) as reading:
+        with here.measure_cost() as cost, here.open_log(state.ledger).read(pipeline.streams, entries) as reading:
             found = reading.tables["big"].keys.height
         assert found == rows, f"{found:,} keys"
         print(f"keys from the log (peek, decode, fold)  {rows / cost.seconds:>9,.0f} rows/s {cost}", flush=True)
         for kind in KINDS[:2]:
-            with here.measured() as cost:
+            with here.measure_cost() as cost:
                 here.read_log(pipeline, kind)
             print(f"log, and rows into the lake, by {kind:<7} {rows / cost.seconds:>9,.0f} rows/s {cost}", flush=True)
-        with here.measured() as cost:
+        with here.measure_cost() as cost:
             here.follow(pipeline)
         print(f"a whole run as it chooses               {rows / cost.seconds:>9,.0f} rows/s {cost}", flush=True)
 
@@ -272,7 +272,7 @@ def threshold(rows: int, shares: Sequence[float]) -> None:
             )
             kinds: tuple[Kind, ...] = ("keys", "sweep")
             for kind in kinds:
-                with here.measured() as cost:
+                with here.measure_cost() as cost:
                     here.read_log(pipeline, kind)
                 print(f"{share:>6.1%} by {kind:<6} {cost}", flush=True)
             here.follow(pipeline)
@@ -298,7 +298,7 @@ def idle(streams: int, times: int) -> None:
         time.sleep(61)  # A cursor reads again what is younger than its overlap.
         for what, run in runs.items():
             run()
-            with here.measured() as cost:
+            with here.measure_cost() as cost:
                 for _ in range(times):
                     run()
             print(f"{times} idle runs of {streams} streams by {what:<7} {cost}", flush=True)

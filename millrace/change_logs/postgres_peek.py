@@ -24,9 +24,9 @@ from millrace.sources.postgres import PostgresDriver
 STEP_BYTES = 1024 * 1024 * 1024
 """How much log one step reads. Its temporary file is smaller: it holds keys, and nothing of other tables."""
 SLOT_CHARACTERS = 50
-"""Of the name of the slot that the name of its copy begins with: Postgres takes 63, and a process number follows."""
+"""How much of a slot's name the name of its copy has: Postgres takes 63 characters, and a process number follows."""
 _UNDEFINED = "42704"
-"""Of a slot, or of a publication at the time of a change."""
+"""The SQLSTATE where a slot is missing, or a publication was missing at the time of a change."""
 _NO_SLOT_FREE = "53400"
 _SKIPPED = "skipped loading publication"
 
