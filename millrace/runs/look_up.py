@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from millrace.base.errors import FatalError
 from millrace.base.types import Column
@@ -37,6 +37,15 @@ class LookUpResult:
     """Number of rows that were found and could not be decoded; their keys are not known."""
 
 
+class Unsettled(NamedTuple):
+    """What is known of a key that no look-up found."""
+
+    is_asked: bool
+    """Whether it was asked for because source and target differ."""
+    is_added: bool = False
+    """Whether its row is in the batch: it was found by the read of rows, and not by the look-up of keys after it."""
+
+
 class LookUps:
     """Looks up rows by key, and adds them to the batch of a sweep: ``look_up`` for each block of keys, then ``settle``.
 
@@ -55,7 +64,7 @@ class LookUps:
         self._context, self._target_columns, self._extraction = context, target_columns, extraction
         self._key_columns, self._names = key_columns, tuple(column.name for column in key_columns)
         self._canaries = canaries
-        self._unsettled: dict[Key, bool] = {}
+        self._unsettled: dict[Key, Unsettled] = {}
         self._unsettled_bytes = 0
 
     async def look_up(self, scanned: Sequence[Key], missing: Sequence[Key]) -> None:
@@ -64,34 +73,35 @@ class LookUps:
         A missing key is a delete if the source does not have it now either.
         """
         asked = [*scanned, *missing]
-        await self._add_rows(asked, frozenset(scanned))
+        added = await self._add_rows(asked, frozenset(scanned))
         canaries = frozenset(self._canaries).difference(asked)
         existing = await self._find_existing([*asked, *canaries])
         absent = [key for key in missing if key not in existing]
         if self._extraction.has_rejects:
             # The scan may have seen one of these as a row that it rejected.
-            self._leave_unsettled(dict.fromkeys(absent, True))
+            self._leave_unsettled({key: Unsettled(True, key in added) for key in absent})
         else:
             await self._remove(absent)
         unfound = [key for key in scanned if key not in existing]
         outside = await self._find_outside(unfound)
         await self._remove([key for key in unfound if key in outside])
-        self._leave_unsettled({key: True for key in unfound if key not in outside})
+        self._leave_unsettled({key: Unsettled(True, key in added) for key in unfound if key not in outside})
         unseen = [key for key in canaries if key not in existing and key not in self._unsettled]
-        self._leave_unsettled(dict.fromkeys(unseen, False))
+        self._leave_unsettled(dict.fromkeys(unseen, Unsettled(False)))
         if len(self._unsettled) >= UNSETTLED_KEYS or self._unsettled_bytes >= UNSETTLED_BYTES:
             await self.settle()
 
-    def _leave_unsettled(self, keys: Mapping[Key, bool]) -> None:
-        """Keep keys for ``settle``, each with whether it was asked for because it differs."""
+    def _leave_unsettled(self, keys: Mapping[Key, Unsettled]) -> None:
+        """Keep keys for ``settle``."""
         self._unsettled |= keys
         self._unsettled_bytes += sum(len(value) for key in keys for value in key if isinstance(value, str))
 
     async def settle(self) -> None:
         """Decide about the keys that the scan saw and no look-up found.
 
-        Raises FatalError when the source still has them. A row that is found when it is asked for a second time was
-        written meanwhile: the next read brings it.
+        Raises FatalError when the source still has them and no look-up finds them. A row that is found when it is asked
+        for a second time is added: it was written meanwhile, or the first look-up was cut short where a row that cannot
+        be decoded explained its absence. Its stamp may be old, so that no later run would bring it.
         """
         unsettled, self._unsettled, self._unsettled_bytes = self._unsettled, {}, 0
         if not unsettled:
@@ -101,23 +111,26 @@ class LookUps:
         if unfound := [key for key in seen if key not in found]:
             raise self._broken_look_up(len(unfound))
         deleted = frozenset(unsettled).difference(seen)
-        await self._remove([key for key, is_asked in unsettled.items() if is_asked and key in deleted])
+        await self._remove([key for key, known in unsettled.items() if known.is_asked and key in deleted])
+        again = [key for key in seen if unsettled[key].is_asked and not unsettled[key].is_added]
+        await self._add_rows(again, frozenset(again))
 
-    async def _add_rows(self, asked: Sequence[Key], scanned: frozenset[Key]) -> None:
-        """Add the rows with these keys to the batch.
+    async def _add_rows(self, asked: Sequence[Key], scanned: frozenset[Key]) -> frozenset[Key]:
+        """Add the rows with these keys to the batch, and return the keys of those that were added.
 
         Raises FatalError when the source has a key but does not give its row, unless the row cannot be decoded.
         """
         found = await self._read(asked)
-        absent = scanned - found.keys
-        if len(absent) <= found.undecoded_rows:
-            return
-        existing = await self._find_existing(list(absent))
+        if scanned <= found.keys:
+            return found.keys
+        # Of all that were asked for: the row that cannot be decoded may be that of a key which only the target has.
+        existing = await self._find_existing([key for key in asked if key not in found.keys])
         if len(existing) <= found.undecoded_rows:
-            return
+            return found.keys
         again = await self._read(list(existing))
         if len(existing - again.keys) > again.undecoded_rows:
             raise self._broken_look_up(len(existing) - found.undecoded_rows)
+        return found.keys | again.keys
 
     async def _read(self, keys: Sequence[Key]) -> LookUpResult:
         if not keys:

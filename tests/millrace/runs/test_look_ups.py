@@ -35,6 +35,12 @@ def three(answer: Any) -> Any:
     return answer.head(3) if isinstance(answer, pl.DataFrame) else set(sorted(answer)[:3])
 
 
+def at_first(alter: Alter, times: int) -> Alter:
+    """Alter so many answers, and none after them."""
+    left = iter(range(times))
+    return lambda answer: answer if next(left, None) is None else alter(answer)
+
+
 def as_texts(answer: Any) -> Any:
     return answer if isinstance(answer, pl.DataFrame) else {tuple(map(str, row)) for row in answer}
 
@@ -162,6 +168,30 @@ async def test_rows_that_come_back_after_the_look_up_are_no_deletes(engine: Engi
     result = await engine.sweep(T)
     assert result is not None
     assert (result.updated, result.deleted) == (1, 0)
+
+
+async def test_rows_that_come_back_after_both_look_ups_are_brought_by_the_same_sweep(engine: Engine, lie: Lie) -> None:
+    """Their stamps are old: no later run would bring them."""
+    fill(engine)
+    await engine.deliver(T)
+    alter_silently(engine, 1, 2)
+    lie(rows=at_first(nothing, 1), keys=at_first(nothing, 2))
+    result = await engine.sweep(T)
+    assert result is not None
+    assert (result.updated, result.deleted) == (2, 0)
+
+
+async def test_a_row_that_cannot_be_decoded_explains_one_absent_row_and_no_other(engine: Engine, lie: Lie) -> None:
+    """The target has the former row of the one that the scan rejects, so that its key is asked for as well."""
+    fill(engine)
+    engine.source("ALTER TABLE t ADD COLUMN n numeric(5, 1)")
+    await engine.deliver(T)
+    engine.source("UPDATE t SET n = 'NaN' WHERE id = 1")
+    alter_silently(engine, 2, 3, 4, 5)
+    lie(rows=three)
+    result = await engine.sweep(T)
+    assert result is not None
+    assert (result.updated, result.deleted, result.rejected) == (4, 0, 1)
 
 
 @pytest.mark.parametrize("stream", [T, replace(T, capture=Snapshot()), replace(T, load=Append())])
