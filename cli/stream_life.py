@@ -101,8 +101,15 @@ def rename(
             f"table {planned.former_target} will be {planned.target}, and queries by its former name will fail",
             is_agreed=yes,
         )
+    if planned.children:
+        names = ", ".join(planned.children)
+        confirm(
+            f"the keys of {names} are named after the stream: no run loads {new} until they are reloaded", is_agreed=yes
+        )
     done = run_flow(rename_stream(address, old, new))
-    print_json(done) if as_json else print_lines([f"{old} is {new} now; its target is {done.target}"])
+    told = [f"{old} is {new} now; its target is {done.target}"]
+    told += [f"reload its child: millrace reload {pipeline} {child}" for child in done.children]
+    print_json(done) if as_json else print_lines(told)
 
 
 def _name(position: str | None) -> str:

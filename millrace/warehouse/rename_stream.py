@@ -10,6 +10,7 @@ from typing import Any
 
 from millrace.base.errors import ConfigurationError
 from millrace.base.naming import quote
+from millrace.declaration.children import make_children
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
 from millrace.warehouse.declared_target import target_of
@@ -33,6 +34,8 @@ class Renamed:
     """``schema.table`` of its target before."""
     target: str
     """``schema.table`` of its target."""
+    children: tuple[str, ...] = ()
+    """Names of its children: their keys are named after the stream, so each must be reloaded after the rename."""
 
 
 def check_rename(warehouse: Warehouse, pipeline: Pipeline, old: str, stream: Stream) -> Renamed:
@@ -85,7 +88,8 @@ def _check(ledger: Ledger, warehouse: Warehouse, pipeline: Pipeline, old: str, s
         target_of(pipeline, stream, warehouse.dialect),
         find_target(ledger, pipeline.name, old),
     )
-    plan = Renamed(old, stream.name, former, target.name)
+    children = tuple(child.name for child in make_children(stream))
+    plan = Renamed(old, stream.name, former, target.name, children)
     if found := _find_problem(ledger.connection, ledger, pipeline, stream, plan, target):
         problem, remedy = found
         raise ConfigurationError(problem, place=_place(pipeline, stream), remedy=remedy)

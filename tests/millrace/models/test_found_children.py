@@ -27,6 +27,7 @@ from millrace.runs.reload import find_applied_groups, reload_model
 from millrace.sources.found_elements import read_stored
 from millrace.sources.mongo_values import Decoder
 from millrace.warehouse.dialect import POSTGRES_DIALECT
+from millrace.warehouse.rename_stream import rename_stream
 from tests.support.engine import Together
 from tests.support.mongo_cases import FIELDS
 
@@ -280,6 +281,25 @@ async def test_a_child_that_is_declared_later_holds_all_rows_and_can_be_reloaded
     groups = find_applied_groups(together.engine.warehouse, pipeline, model)
     reload_model(pipeline, model, groups, together.engine.store, together.processed, together.engine.warehouse)
     assert found(together) == expected(orders)
+
+
+async def test_after_a_rename_a_child_is_reloaded_under_its_new_key(
+    together: Together, orders: Orders, stream: Stream
+) -> None:
+    orders.insert_many([order(1, {"a": 1}, {"a": 2}), order(2)])
+    await together.run(shop(stream))
+    pipeline = shop(replace(stream, name="sales", target="orders"))
+    renamed = rename_stream(together.engine.warehouse, pipeline, "orders", pipeline.stream("sales"), "test")
+    assert renamed.children == ("orders_items",)
+    groups = find_applied_groups(together.engine.warehouse, pipeline, pipeline.model("orders_items"))
+    reload_model(
+        pipeline, pipeline.model("orders_items"), groups,
+        together.engine.store, together.processed, together.engine.warehouse,
+    )  # fmt: skip
+    orders.update_one({"_id": 2}, {"$set": {"items": [{"a": 3}], "changed": datetime.now(UTC)}})
+    await together.run(pipeline)
+    rows = "SELECT sales_id, ordinal, a FROM shop.orders_items ORDER BY 1, 2"
+    assert together.engine.query(rows) == [(1, 0, 1), (1, 1, 2), (2, 0, 3)]
 
 
 def test_huge_arrays_are_taken_apart_in_bounded_pieces() -> None:
