@@ -114,6 +114,8 @@ async def test_mode_and_window_of_the_request_reach_the_read(places: Places) -> 
 async def test_a_run_that_lost_a_stream_is_not_told_as_loaded(places: Places, own_pipeline: OwnPipeline) -> None:
     """Else nobody would be told of the silence of that stream."""
     request = ReplicateRequest(pipeline=own_pipeline("telling", "id"))
+    # Other tests have pipelines of this name.
+    of_nothing = (await told_as_loaded("shop")).count([])
     with pytest.raises(ExceptionGroup):
         await replicate(request)
     places.source("CREATE TABLE telling (id int PRIMARY KEY, changed timestamptz DEFAULT clock_timestamp())")
@@ -123,7 +125,7 @@ async def test_a_run_that_lost_a_stream_is_not_told_as_loaded(places: Places, ow
             break
         await asyncio.sleep(0.2)
     assert told.count(["telling"]) == 1
-    assert [] not in told
+    assert told.count([]) <= of_nothing
 
 
 async def told_as_loaded(pipeline: str) -> list[list[str]]:

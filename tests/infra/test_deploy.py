@@ -222,8 +222,8 @@ def step_run_again_it_goes_on_and_makes_the_rest(trial: Trial) -> None:
     made = {name for name in changes if name.startswith("deployment")}
     assert made == {
         "deployment replicate/stori", "deployment replicate/events", "deployment extract-queue/events",
-        "deployment chart/events", "deployment replicate/sweep", "deployment replicate/backfill",
-        "deployment replicate/replay",
+        "deployment chart/events", "deployment follow/continuous", "deployment replicate/sweep",
+        "deployment replicate/backfill", "deployment replicate/replay",
     }  # fmt: skip
     assert changes["automation millrace: crashed"] == "created"
     assert "automation millrace: silent totesys" not in changes

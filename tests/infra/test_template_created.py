@@ -146,7 +146,9 @@ def test_tasks_of_a_network_of_its_own_reach_the_internet_and_the_lake(whole: Ma
     tables = [one for one in network.describe_route_tables(Filters=own)["RouteTables"] if len(one["Associations"]) == 2]
     assert {one["SubnetId"] for one in tables[0]["Associations"]} == set(subnets)
     assert any(one["GatewayId"].startswith("igw-") for one in tables[0]["Routes"] if "GatewayId" in one)
-    (endpoint,) = network.describe_vpc_endpoints(Filters=own)["VpcEndpoints"]
+    # The emulator gives all endpoints, also those of other tests.
+    endpoints = network.describe_vpc_endpoints(Filters=own)["VpcEndpoints"]
+    (endpoint,) = [one for one in endpoints if one["VpcId"] == found["VpcId"]]
     assert endpoint["ServiceName"].endswith(".s3")
     assert found["AssignPublicIp"] == "ENABLED"
 
