@@ -1,4 +1,4 @@
-"""docs/guarantees.md is true in what can be checked: the tests it names as holding a promise exist."""
+"""docs/guarantees.md and docs/testing.md are true in what can be checked: the tests that they name exist."""
 
 from __future__ import annotations
 
@@ -35,3 +35,11 @@ def test_every_promise_names_what_holds_it() -> None:
     promises = re.findall(r"^## \d+\. .*?(?=^## )", PAGE, re.MULTILINE | re.DOTALL)
     assert len(promises) == 17
     assert all("*Held by*" in promise for promise in promises)
+
+
+def test_the_tests_that_the_page_on_tests_names_exist() -> None:
+    page = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
+    written = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    names = re.findall(r"`(test_\w+)`", page)
+    assert names
+    assert [name for name in names if f"def {name}(" not in written] == []

@@ -22,6 +22,7 @@ from millrace.change_logs import postgres_log, postgres_peek, postgres_slot
 from millrace.declaration.consent import Consent
 from millrace.lake.batch import Batch
 from millrace.lake.lease import LakeLeases, prefix_of
+from millrace.runs import changed_rows
 from millrace.runs.choose import Mode, ReadRequest
 from millrace.seed_data.transfers import TABLES, TransferWriters
 from millrace.warehouse.keepers.keeper import KeptIn
@@ -157,6 +158,7 @@ class LogHistory:
         self._patches.enter_context(patch.object(postgres_slot, "WAIT_SECONDS", PATIENCE_SECONDS))
         self._patches.enter_context(patch.object(postgres_log, "MOVED_BYTES", MOVED_BYTES))
         self._patches.enter_context(patch.object(postgres_peek, "STEP_BYTES", STEP_BYTES))
+        self._patches.enter_context(patch.object(changed_rows, "FEW_KEYS", 0))
         self.source.create()
         self.targets = dict.fromkeys(self.stream_names())
         self.start_writers()

@@ -298,7 +298,8 @@ def fill_log(history: LogHistory, dice: Random) -> str:
 
 
 def checkpoint(history: LogHistory, dice: Random) -> str:
-    """The server may free the log that no slot keeps, and forgets less in a crash."""
+    """The server may free the log that no slot keeps, forgets less in a crash, and knows how large its tables are."""
+    history.source.run(*(f"ANALYZE {history.source.name(table)}" for table in TABLES))
     history.server.execute("SELECT pg_switch_wal()")
     history.server.execute("CHECKPOINT")
     return ""

@@ -8,7 +8,8 @@ from typing import Any
 import psycopg2
 import pytest
 
-from millrace.change_logs import changed_keys
+from millrace.change_logs.changed_keys import ChangedKeys
+from millrace.change_logs.pgoutput import DecodedBlock
 from millrace.change_logs.postgres_log import PostgresLog
 from tests.millrace.change_logs.conftest import Orders
 from tests.support.engine import counts, pipeline_of
@@ -45,23 +46,21 @@ async def test_a_transaction_that_wrote_before_the_position_and_ended_after_it_i
 async def test_a_large_transaction_is_folded_to_its_keys(orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory follows the number of keys, also of one transaction with savepoints."""
     await orders.follow()
-    monkeypatch.setattr(changed_keys, "FOLDED_ROWS", 100)
-    largest: list[int] = []
-    fold = changed_keys.ChangedKeys._fold
+    heights: list[int] = []
+    add = ChangedKeys.add
 
-    def fold_and_note(changed: changed_keys.ChangedKeys, relation: int) -> Any:
-        folded = fold(changed, relation)
-        largest.append(folded.height)
-        return folded
+    def add_and_note(changed: ChangedKeys, block: DecodedBlock) -> None:
+        heights.extend(keys.height for keys in block.keys.values())
+        add(changed, block)
 
-    monkeypatch.setattr(changed_keys.ChangedKeys, "_fold", fold_and_note)
+    monkeypatch.setattr(ChangedKeys, "add", add_and_note)
     orders.change(
         "DO $$ BEGIN FOR step IN 1..3000 LOOP "
         "BEGIN UPDATE orders SET note = 'step ' || step; EXCEPTION WHEN division_by_zero THEN NULL; END; "
         "END LOOP; END $$"
     )
     assert counts(await orders.follow()) == {"read": 5, "updated": 5}
-    assert max(largest) == 5
+    assert heights == [5]
     orders.assert_equal()
 
 
