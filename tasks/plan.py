@@ -17,6 +17,7 @@ from millrace.runs.changes import refuse_window, streams_of_log
 from millrace.runs.choose import ReadRequest, choose
 from millrace.runs.context import StreamContext
 from millrace.runs.foreseen_deletes import foresee_deletes
+from millrace.runs.reload_stream import without_target
 from millrace.runs.sample import Sample, take_sample
 from millrace.runs.unseen_changes import describe_unseen_changes
 from millrace.tasks.connections import open_landing, open_log, open_source, open_warehouse
@@ -129,6 +130,8 @@ async def plan_stream(pipeline: str, stream: str, read_request: ReadRequest) -> 
         if declared_stream.capture.reads_log:
             await _check_log(context, read_request)
         read_plan = await choose(context, read_request)
+        if read_plan.replaces_target:
+            context = await without_target(context)
         query, columns = await source.plan(declared_stream, await context.find_target_columns(), read_plan.window)
         sample, sampled_columns = None, tuple[Column, ...]()
         if read_plan.kind not in UNSAMPLED:

@@ -6,7 +6,7 @@ bits: nested with a key as HMAC (RFC 2104), so that nobody without the key can t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
 
 import orjson
@@ -14,6 +14,8 @@ import polars as pl
 import polars_hash as plh
 
 from millrace.base.errors import ConfigurationError
+from millrace.base.naming import column_name
+from millrace.base.rejects import FILE_IS_GONE
 from millrace.base.single_rows import pad_single_row
 from millrace.base.types import Column, Kind, text
 from millrace.declaration.masks import Hash, Mask, Partial, Redact, variable_of_key
@@ -58,6 +60,46 @@ def hide_in_rejects(rejected: pl.DataFrame, stream: Stream) -> pl.DataFrame:
         return rejected
     rows = [_hide_in_row(row, stream) for row in rejected["row"]]
     return rejected.with_columns(pl.Series("row", rows, pl.String))
+
+
+def hide_in_stored_rejects(rejected: pl.DataFrame, stream: Stream) -> pl.DataFrame:
+    """Return rejects of an earlier read whose rows show nothing that the stream masks or leaves out now.
+
+    The fields of their rows are those of the source, or the columns that they became. Messages stay as they came.
+    """
+    if not stream.capture.keeps_rows or not (stream.mask or stream.omitted or stream.columns):
+        return rejected
+    hidden = [column_name(path) for path in (*stream.mask, *stream.omitted)]
+    chosen = [column_name(path) for path in stream.columns]
+    rows = [
+        row if reason == FILE_IS_GONE else _hide_in_stored_row(row, stream, hidden, chosen)
+        for reason, row in rejected.select("reason", "row").rows()
+    ]
+    return rejected.with_columns(pl.Series("row", rows, pl.String))
+
+
+def _hide_in_stored_row(row: str, stream: Stream, hidden: Sequence[str], chosen: Sequence[str]) -> str:
+    try:
+        fields = orjson.loads(row)
+    except orjson.JSONDecodeError:
+        return HIDDEN
+    if not isinstance(fields, dict):
+        return HIDDEN
+    for field, value in fields.items():
+        name = column_name(field)
+        is_chosen = not chosen or any(_is_within(name, other) for other in chosen)
+        # A document that stays whole is a text in a typed row.
+        holds_hidden = isinstance(value, str) and any(_is_within(other, name) for other in hidden)
+        if not is_chosen or holds_hidden or any(_is_within(name, other) for other in hidden):
+            fields[field] = HIDDEN
+        elif isinstance(value, dict | list):
+            fields[field] = hide_fields(value, f"{escape_step(field)}.", stream)
+    return orjson.dumps(fields).decode()
+
+
+def _is_within(column: str, other: str) -> bool:
+    """Return whether a column may hold the field of another one, or a field within it."""
+    return column == other or column.startswith(f"{other}_")
 
 
 def _find_mask(column: Column, stream: Stream) -> Mask | None:

@@ -20,7 +20,7 @@ from millrace.declaration.children import Child, find_wrong_child
 from millrace.declaration.contract_rules import check_contract
 from millrace.declaration.load_mode_base import LoadMode
 from millrace.declaration.load_modes import Merge
-from millrace.declaration.masks import Mask
+from millrace.declaration.masks import Mask, Redact
 from millrace.declaration.schedule import check_schedule
 from millrace.declaration.source_kinds import SourceReference
 
@@ -263,6 +263,11 @@ class Stream:
         """Return whether a column, or field, may be replicated: it is among ``columns``, if any are named."""
         first = path if not self.is_of_documents else STEP.split(path)[0]
         return not self.columns or first in self.columns
+
+    def redacts(self, path: str) -> bool:
+        """Return whether a field is redacted as a whole. Then the names of the fields within it are hidden as well."""
+        is_redacted = isinstance(self.mask.get(path), Redact)
+        return is_redacted and not any(other.startswith(f"{path}.") for other in self.mask)
 
     @property
     def reference(self) -> SourceReference:

@@ -20,7 +20,8 @@ def register_value(pipeline: Pipeline) -> str:
     """Return the name under which this process, and no other one, finds a pipeline (``python:shop``)."""
     for number in count(1):
         name = f"{_PREFIX}{pipeline.name}" + (f"-{number}" if number > 1 else "")
-        if _values.setdefault(name, pipeline) == pipeline:
+        # Not an equal one: what a stream rewrites by expressions of Polars is no part of a comparison.
+        if _values.setdefault(name, pipeline) is pipeline:
             return name
     raise AssertionError
 

@@ -36,14 +36,18 @@ class Wide(Protocol):
 def refuse_fields_as_data(
     stream: Stream, new_paths: Collection[str], remedy: str = "keep it whole (types={{{document!r}: DOCUMENT}})"
 ) -> None:
-    """Raise SchemaConflict if the fields within one document are more new columns than the stream allows."""
-    documents = Counter(path[: steps[-1].start()] for path in new_paths if (steps := list(STEP.finditer(path))))
-    document, columns = next(iter(documents.most_common(1)), ("", 0))
-    if columns <= stream.max_new_columns:
+    """Raise SchemaConflict if the fields within one document are more new columns than the stream allows.
+
+    Fields at any depth count. The innermost document of which this is true is named.
+    """
+    counted = Counter(path[: step.start()] for path in new_paths for step in STEP.finditer(path))
+    too_wide = [document for document, count in counted.items() if count > stream.max_new_columns]
+    if not too_wide:
         return
+    document = max(too_wide, key=lambda document: (len(STEP.split(document)), counted[document]))
     raise SchemaConflict(
-        f"the fields of {document!r} would become {columns:,} new columns or more, and {stream.max_new_columns:,} are "
-        "allowed",
+        f"the fields of {document!r} would become {counted[document]:,} new columns or more, and "
+        f"{stream.max_new_columns:,} are allowed",
         place=stream.place,
         remedy=f"{remedy.format(document=document)}, or raise max_new_columns",
     )

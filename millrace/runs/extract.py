@@ -18,6 +18,7 @@ from millrace.base.naming import ROW_HASH, column_name
 from millrace.base.rejects import WITHOUT_KEY, identify_rejects
 from millrace.base.types import UNKNOWN_PATH, Column, polars_type, row_id_columns
 from millrace.contract.fitting import Fitting
+from millrace.contract.masking import hide_in_stored_rejects
 from millrace.contract.tolerance import RejectedRows, check_rejects
 from millrace.declaration.consent import NO_CONSENT, Consent
 from millrace.declaration.selection_text import describe_selection
@@ -145,7 +146,7 @@ class Extraction:
         A row that is met twice (it moved while it was read, or a sweep read it again) is kept and counted once, if it
         has a row location.
         """
-        identities = identify_rejects(rejected, self._numbered)
+        identities = identify_rejects(hide_in_stored_rejects(rejected, self._stream), self._numbered)
         fresh = rejected.filter(pl.Series([identity not in self._met for identity in identities], dtype=pl.Boolean))
         self._files.write_rejects(fresh)
         self._met.update(identities)

@@ -11,6 +11,7 @@ import polars as pl
 
 from millrace.base.errors import SourceMissing
 from millrace.base.rejects import FILE_IS_GONE, NO_LOCATION, identify_rejects, no_rejects, read_rejects
+from millrace.contract.masking import hide_in_stored_rejects
 from millrace.declaration.model import Model
 from millrace.declaration.pipeline import Pipeline
 from millrace.declaration.stream import Stream
@@ -39,7 +40,7 @@ def read_open_rejects(
     found = list(_group_by_batch(warehouse.list_open_rejects(pipeline, member)))
     with ThreadPoolExecutor(BATCHES_AT_ONCE, thread_name_prefix=f"rejects-{member.name}") as pool:
         frames = list(pool.map(lambda open_rejects: _read_batch(store, *open_rejects), found))
-    return [open_rejects.batch_id for open_rejects, _ in found], _keep_each_once(frames)
+    return [open_rejects.batch_id for open_rejects, _ in found], _keep_each_once(_hide(frames, member))
 
 
 def read_refused_rejects(
@@ -50,7 +51,7 @@ def read_refused_rejects(
     There are none once the stream or model went on (``find_refused_batch``).
     """
     batch = find_refused_batch(warehouse, store, pipeline, member)
-    return _keep_each_once([_read_files(store, batch)] if batch else [])
+    return _keep_each_once(_hide([_read_files(store, batch)] if batch else [], member))
 
 
 def find_refused_batch(
@@ -95,11 +96,18 @@ def count_rejected_before(
         for open_rejects, _ in islice(_group_by_batch(warehouse.list_open_rejects(pipeline, stream)), LATEST_BATCHES):
             if not unseen:
                 break
-            unseen.difference_update(identify_rejects(_read_batch(store, open_rejects, 0)))
+            unseen.difference_update(
+                identify_rejects(hide_in_stored_rejects(_read_batch(store, open_rejects, 0), stream))
+            )
     refused = find_refused_batch(warehouse, store, pipeline, stream) if read.collected else None
     if refused and set(read.collected) - set(refused.progress.collected):
         unseen.difference_update(identify_rejects(_read_files(store, refused)))
     return len(identities) - len(unseen)
+
+
+def _hide(frames: Sequence[pl.DataFrame], member: Stream | Model) -> list[pl.DataFrame]:
+    """Return rejects without the values that the stream masks now, whatever it masked when they were read."""
+    return [hide_in_stored_rejects(frame, member) if isinstance(member, Stream) else frame for frame in frames]
 
 
 def _group_by_batch(opened: Sequence[OpenRejects]) -> Iterator[tuple[OpenRejects, int]]:

@@ -47,6 +47,14 @@ def find_rows_of_target_alone(stream: Stream) -> str:
     return ""
 
 
+async def without_target(context: StreamContext) -> StreamContext:
+    """Return the context as if its stream had never been loaded: the columns of its target decide nothing."""
+    former = await context.find_state()
+    # The tables of children stay: their rows are replaced.
+    state = replace(NEVER_LOADED, newest_batch=former.newest_batch, child_columns=former.child_columns)
+    return replace(context, _state=state)
+
+
 async def read_new_target(context: StreamContext, kind: BatchKind) -> Batch:
     """Read everything into a batch that makes a new target.
 
@@ -54,10 +62,7 @@ async def read_new_target(context: StreamContext, kind: BatchKind) -> Batch:
     columns.
     """
     await context.refresh_state()
-    former = await context.find_state()
-    # The tables of children stay: their rows are replaced.
-    state = replace(NEVER_LOADED, newest_batch=former.newest_batch, child_columns=former.child_columns)
-    batch = await read_window(replace(context, _state=state), Window(), kind, replaces_target=True)
+    batch = await read_window(await without_target(context), Window(), kind, replaces_target=True)
     if batch is None:
         raise ConfigurationError(
             "the source is empty, and its fields are not known, so no table can be made",

@@ -73,6 +73,10 @@ class DeclaredFields(Protocol):
         """Return whether a field may be replicated."""
         ...
 
+    def redacts(self, path: str, /) -> bool:
+        """Return whether nothing of a field is shown, not even the names of the fields within it."""
+        ...
+
 
 Rejected = dict[int, tuple[str, str]]
 """The rejected documents: index of the document, reason and field."""
@@ -161,6 +165,8 @@ class Documents:
                 )
 
     def _is_declared_whole(self, path: str) -> bool:
+        if self._stream.redacts(path):
+            return True
         declared = self._find_declared_type(path)
         return declared is not None and declared.kind is Kind.DOCUMENT
 

@@ -52,6 +52,10 @@ class ElementFields:
         """Return that every field may be replicated."""
         return True
 
+    def redacts(self, _path: str) -> bool:
+        """Return that no document is left that a mask hides: elements are masked before they are taken apart."""
+        return False
+
 
 class FoundElements:
     """Takes apart the arrays of one read as the source has them. A path keeps the column that it was given first."""

@@ -117,6 +117,45 @@ async def test_a_mask_that_is_added_later_reaches_every_row_by_a_sweep(engine: E
     assert [row for row in engine.query("SELECT * FROM engine.people") if SECRET in str(row)] == []
 
 
+async def test_rejects_that_a_replay_carries_on_are_masked_as_the_stream_says_now(engine: Engine) -> None:
+    engine.source(
+        f"""CREATE TABLE people (id int, "eMail" text, v int); INSERT INTO people VALUES (1, 'x', 1);
+        INSERT INTO people SELECT NULL, '{SECRET}', v FROM generate_series(1, 11) AS v;
+        INSERT INTO people SELECT v, 'x', v FROM generate_series(2, 200) AS v"""
+    )
+    stream = Stream("people", "postgres:public.people", "id", Snapshot())
+    await engine.run(stream)
+    before = {*engine.store.list_keys("")}
+    masked = replace(stream, mask={"eMail": Hash()})
+    result = await engine.replay(masked)
+    assert result is not None
+    assert (result.read, result.rejected) == (11, 11)
+    assert [key for key in scan(engine) if key in {*engine.store.list_keys("")} - before] == []
+    assert all('"e_mail":"****"' in one["row"] for one in engine.rejects())
+
+
+@pytest.mark.parametrize(
+    ("row", "shown"),
+    [
+        ('{"eMail":"x","n":1}', '{"eMail":"****","n":1}'),
+        (
+            '{"e_mail":"x","person_iban":"y","person_town":"z"}',
+            '{"e_mail":"****","person_iban":"****","person_town":"z"}',
+        ),
+        ('{"person":{"iban":"y","town":"z"},"left":"w"}', '{"person":{"iban":"****","town":"z"},"left":"****"}'),
+        ('{"person":"{\\"iban\\":1}"}', '{"person":"****"}'),
+        ("0a0b", "****"),
+    ],
+    ids=["fields", "columns", "documents", "documents as texts", "undecodable"],
+)
+def test_what_is_hidden_in_rejects_of_an_earlier_read(row: str, shown: str) -> None:
+    stream = Stream(
+        "t", "mongo:a.b", "_id", Snapshot(), mask={"eMail": Hash(), "person.iban": Redact()}, omitted=["left"]
+    )
+    rejected = pl.DataFrame({"reason": ["no_key"], "field": [""], "coordinates": ["{}"], "row": [row]})
+    assert masking.hide_in_stored_rejects(rejected, stream)["row"].to_list() == [shown]
+
+
 async def test_hashes_of_two_streams_can_be_joined_and_another_key_gives_others(engine: Engine) -> None:
     engine.source("CREATE TABLE a (id int PRIMARY KEY, email text); CREATE TABLE b (id int PRIMARY KEY, email text)")
     engine.source("INSERT INTO a VALUES (1, 'x'), (2, 'y'); INSERT INTO b VALUES (7, 'y'), (8, 'z')")

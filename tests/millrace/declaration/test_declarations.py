@@ -19,6 +19,7 @@ from millrace.declaration.captures import Bind, Dated, DeletePolicy, LandingForm
 from millrace.declaration.consent import Consent
 from millrace.declaration.load_modes import History
 from millrace.declaration.model import Model
+from millrace.declaration.values import find_value, register_value
 
 
 class Prices(dy.Schema):
@@ -200,3 +201,16 @@ def test_every_choice_of_a_declaration_is_among_those_that_are_tried() -> None:
         if Literal in {getattr(get_type_hints(type(declaration)).get(field.name), "__origin__", None)}
     }
     assert choices == set(CHOICES)
+
+
+def test_a_pipeline_that_is_given_as_a_value_is_found_itself_and_no_equal_one() -> None:
+    """What ``rewritten`` declares is no part of a comparison."""
+
+    def shop(value: pl.Expr) -> Pipeline:
+        stream = Stream("notes", "postgres:public.notes", "id", Snapshot(), rewritten={"body": value})
+        return Pipeline("shop_of_values", [stream])
+
+    pipelines = [shop(pl.lit("a")), shop(pl.lit("b"))]
+    names = [register_value(pipeline) for pipeline in pipelines]
+    assert [find_value(name) for name in names][1] is pipelines[1]
+    assert register_value(pipelines[0]) == names[0]

@@ -12,7 +12,7 @@ from pymongo import MongoClient
 from millrace import Incremental, Merge, Queue, Snapshot, Stream
 from millrace.base.errors import SchemaConflict
 from millrace.base.types import DOCUMENT
-from millrace.declaration.width import MAX_COLUMNS
+from millrace.declaration.width import MAX_COLUMNS, refuse_fields_as_data
 from millrace.runs.choose import ReadRequest
 from tests.millrace.sources.test_shape_of_fields import YESTERDAY
 from tests.support.engine import Engine
@@ -72,6 +72,26 @@ async def test_fields_that_are_data_are_refused_before_they_become_columns(engin
         whole = replace(papers, name="whole", types={"by": DOCUMENT})
         result = await engine.run(whole, ReadRequest("full"))
     assert result and result.inserted == 61
+
+
+@pytest.mark.parametrize(
+    ("paths", "named"),
+    [
+        ([f"stats.d{n}.{field}" for n in range(6) for field in ("views", "clicks")], "'stats' would become 12"),
+        ([f"by.shop\\.x.n{n}" for n in range(11)] + ["by.other"], "'by.shop.x' would become 11"),
+        ([f"d{n}.views" for n in range(20)], None),
+        ([f"stats.d{n}.views" for n in range(10)], None),
+    ],
+    ids=["documents by a name that is data", "the innermost", "the first level", "as many as are allowed"],
+)
+def test_new_columns_count_for_every_document_around_them(paths: list[str], named: str | None) -> None:
+    stream = Stream("papers", "mongo:shop.papers", "_id", Incremental("changed"), max_new_columns=10)
+    if named is None:
+        refuse_fields_as_data(stream, paths)
+        return
+    with pytest.raises(SchemaConflict) as raised:
+        refuse_fields_as_data(stream, paths)
+    assert named in raised.value.problem.replace("\\", "")
 
 
 @pytest.mark.parametrize("narrower", [{"flatten_depth": 0}, {"omitted": ["counts"]}], ids=str)

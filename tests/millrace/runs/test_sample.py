@@ -10,6 +10,7 @@ from pymongo import MongoClient
 from millrace import Snapshot, Stream
 from millrace.runs import sample
 from millrace.runs.context import StreamContext
+from millrace.runs.reload_stream import without_target
 from millrace.runs.sample import Sample, take_sample
 from millrace.sources.chunk import Window
 from tests.support.engine import Engine, pipeline_of
@@ -48,3 +49,15 @@ async def test_it_stops_early(
     monkeypatch.setattr(sample, "SAMPLE_ROWS", 10 * ROWS)
     assert str(await sample_of(engine, stream)) == "all 20,000 rows: none rejected"
     assert list(engine.store.list_keys("")) == []
+
+
+async def test_a_reload_is_sampled_without_the_types_of_the_target_that_it_replaces(engine: Engine) -> None:
+    stream = Stream("many", "postgres:public.many", "id", Snapshot(), schema_policy="quarantine")
+    engine.source("CREATE TABLE many (id int PRIMARY KEY, v int); INSERT INTO many VALUES (1, 1)")
+    await engine.run(stream)
+    engine.source("ALTER TABLE many ALTER v TYPE text; UPDATE many SET v = 'one'")
+    assert str(await sample_of(engine, stream)) == "all 1 rows: rejected 1 schema_type v"
+    with engine._source(stream) as source:
+        context = StreamContext(source, engine.landing(), engine.warehouse, pipeline_of(stream), stream)
+        sampled, _ = await take_sample(await without_target(context), Window())
+    assert str(sampled) == "all 1 rows: none rejected"

@@ -17,7 +17,7 @@ from bson.binary import Binary
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from millrace import Incremental, Stream
+from millrace import Hash, Incremental, Redact, Stream
 from millrace.base.naming import ROW_ID
 from millrace.base.types import (
     BINARY,
@@ -84,6 +84,14 @@ def test_embedded_documents_open_up_two_levels() -> None:
 )
 def test_the_depth_is_declared(depth: int, expected: dict[str, list[Any]]) -> None:
     assert columns(decode({"a": {"b": {"c": {"d": 1}}}}, flatten_depth=depth)) == expected
+
+
+def test_a_document_that_is_redacted_as_a_whole_shows_no_names_of_its_fields() -> None:
+    """They may be data. A mask of a field within it needs its column."""
+    documents = [{"people": {"ada@example.org": {"since": 1}}}, {"people": None}]
+    assert list(columns(decode(*documents, mask={"people": Redact()}))) == ["people"]
+    nearer = decode({"person": {"iban": "x", "name": "y"}}, mask={"person": Redact(), "person.iban": Hash()})
+    assert list(columns(nearer)) == ["person_iban", "person_name"]
 
 
 def test_null_missing_and_empty_documents_are_null_and_empty_arrays_are_not() -> None:
