@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
-from tests.work_units import WorkUnits, pytest_collection_modifyitems
+from tests.work_units import DISTRIBUTION, PREFECT_UNIT, WorkUnits
+
+pytest_plugins = ("pytester",)
 
 
 @pytest.mark.parametrize(
@@ -18,16 +19,14 @@ from tests.work_units import WorkUnits, pytest_collection_modifyitems
         ("tests/a/test_x.py::test_y[a]@prefect", "prefect"),
     ],
 )
-def test_a_unit_is_a_file_or_a_marked_group(nodeid: str, unit: str) -> None:
+def test_a_unit_is_a_file_or_a_named_unit(nodeid: str, unit: str) -> None:
     assert object.__new__(WorkUnits)._split_scope(nodeid) == unit
 
 
-def test_all_that_use_the_prefect_server_are_one_group() -> None:
-    marks: list[tuple[str, str]] = []
-    fixtures = {"one": ["stack", "prefect_server"], "other": ["stack"]}
-    items: list[Any] = [
-        SimpleNamespace(fixturenames=used, add_marker=lambda mark, name=name: marks.append((name, *mark.args)))
-        for name, used in fixtures.items()
-    ]
-    pytest_collection_modifyitems(items)
-    assert marks == [("one", "prefect")]
+def test_all_that_use_the_prefect_server_are_one_unit(pytester: pytest.Pytester) -> None:
+    """By the names that the tests have in the processes of pytest-xdist."""
+    pytester.makeconftest("import pytest\n\n@pytest.fixture\ndef prefect_server(): return 1")
+    pytester.makepyfile("def test_one(prefect_server): pass\n\ndef test_other(): pass")
+    pytester.runpytest_subprocess("-n1", "--dist", DISTRIBUTION, "--junitxml=found.xml", "-p", "tests.work_units")
+    found = ElementTree.parse(pytester.path / "found.xml")  # noqa: S314 (pytest wrote it)
+    assert {case.get("name") for case in found.iter("testcase")} == {f"test_one@{PREFECT_UNIT}", "test_other"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from _pytest.nodeid import coerce_node_id
 from typing_extensions import override
 from xdist.scheduler import LoadGroupScheduling
 
@@ -21,12 +22,15 @@ def uses_prefect_server(item: pytest.Item) -> bool:
     return "prefect_server" in getattr(item, "fixturenames", ())
 
 
-# First, since pytest-xdist reads the marks when it is asked the same.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of the unit that is no file."""
+# Last, since others sort by names. pytest-xdist 3.8 has marks for it, which do nothing with pytest 9.2: it writes names
+# where pytest reads them no more (2026-12-01: three servers).
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Add the unit to the names of its tests, in the processes of pytest-xdist."""
+    if not getattr(config.option, DISTRIBUTION, False):
+        return
     for item in filter(uses_prefect_server, items):
-        item.add_marker(pytest.mark.xdist_group(PREFECT_UNIT))
+        item._id = coerce_node_id(f"{item.nodeid}@{PREFECT_UNIT}")
 
 
 @pytest.hookimpl(optionalhook=True)

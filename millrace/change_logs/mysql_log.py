@@ -66,7 +66,7 @@ class MySQLLog(SourceLog):
                 raise RetryableError("a table was altered while the read began", place=self.place, remedy="run again")
             position = span.changes.transactions.find_position(moment.read_at)
             not_read = [entry for name, entry in entries.items() if name not in {stream.name for stream in streams}]
-            retention, _ = find_retention(control, self._reader, not_read, moment.read_at)
+            retention, *_ = find_retention(control, self._reader, not_read, moment.read_at)
             yield LogReading(
                 server.origin,
                 str(position),

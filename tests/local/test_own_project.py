@@ -147,7 +147,8 @@ async def test_a_value_and_a_file_run_in_this_process(stack: Stack, tmp_path: Pa
     stream = Stream("orders", "postgres:public.orders", "id", Incremental("updated_at"))
     report = await replicate(Pipeline("shop", [stream]))
     assert [(one.stream, one.loaded) for one in report.streams] == [("orders", 2)]
-    assert report.pipeline == "python:shop"
+    # With a number behind it if this process ran another pipeline of this name before.
+    assert report.pipeline.startswith("python:shop")
     report = await replicate(str(EXAMPLE / "shop" / "pipelines.py"), mode="full", streams=["orders"])
     assert [(one.stream, one.unchanged) for one in report.streams] == [("orders", 2)]
     async with get_client() as client:
