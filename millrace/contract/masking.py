@@ -18,16 +18,13 @@ from millrace.base.naming import column_name
 from millrace.base.rejects import FILE_IS_GONE
 from millrace.base.single_rows import pad_single_row
 from millrace.base.types import Column, Kind, text
-from millrace.declaration.masks import Hash, Mask, Partial, Redact, variable_of_key
-from millrace.declaration.stream import Stream, is_at_or_below
+from millrace.declaration.masks import HASH_CHARACTERS, HIDDEN, Hash, Mask, Partial, Redact, variable_of_key
+from millrace.declaration.stream import Stream
 from millrace.sources.bson_values import document_text
 from millrace.sources.chunk import Chunk
 from millrace.sources.documents import escape_step
 from millrace.sources.json_numbers import loads
 
-HASH_CHARACTERS = 32
-HIDDEN = "****"
-"""What stands in the place of a masked value that is not hashed."""
 _SEPARATOR = "\x1f"
 
 
@@ -40,7 +37,7 @@ def mask_chunk(chunk: Chunk, stream: Stream, keys: Mapping[str, str]) -> Chunk:
         return chunk
     frame, columns = chunk.frame, []
     for column in chunk.columns:
-        mask = _find_mask(column, stream)
+        mask = stream.find_mask(column.path)
         if mask is not None:
             frame = frame.with_columns(_mask_column(frame, column, mask, stream, keys))
             columns.append(column if isinstance(mask, Redact) else Column(column.name, column.path, text()))
@@ -100,14 +97,6 @@ def _hide_in_stored_row(row: str, stream: Stream, hidden: Sequence[str], chosen:
 def _is_within(column: str, other: str) -> bool:
     """Return whether a column may hold the field of another one, or a field within it."""
     return column == other or column.startswith(f"{other}_")
-
-
-def _find_mask(column: Column, stream: Stream) -> Mask | None:
-    """Return the mask of a column; of documents that of the nearest field which the column's field lies within."""
-    if not stream.is_of_documents:
-        return stream.mask.get(column.path)
-    covering = [path for path in stream.mask if is_at_or_below(column.path, path)]
-    return stream.mask[max(covering, key=len)] if covering else None
 
 
 def _mask_documents(values: pl.Series, path: str, stream: Stream) -> pl.Series:

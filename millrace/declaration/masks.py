@@ -9,6 +9,9 @@ from millrace.base.errors import ConfigurationError
 from millrace.declaration.checks import PositiveCount, Text, check_fields
 from millrace.declaration.source_kinds import CONNECTION
 
+HASH_CHARACTERS = 32
+HIDDEN = "****"
+"""What stands in the place of a masked value that is not hashed."""
 DEFAULT_KEY = "default"
 """The name of the key of hashes that name none."""
 

@@ -302,6 +302,13 @@ class Stream:
         """Name of the target table."""
         return self.target or self.name
 
+    def find_mask(self, path: str) -> Mask | None:
+        """Return the mask of a field: its own one, or in documents that of the nearest field that it lies within."""
+        if not self.is_of_documents:
+            return self.mask.get(path)
+        covering = [masked for masked in self.mask if is_at_or_below(path, masked)]
+        return self.mask[max(covering, key=len)] if covering else None
+
 
 def steps_of(path: str) -> list[str]:
     """Return the names of the fields that a path leads through."""

@@ -36,6 +36,7 @@ def _target_of_stream(pipeline: Pipeline, stream: Stream, dialect: Dialect, numb
         time_zone=stream.stamps_in,
         sorted_by=stream.sorted_by,
         distributed_by=stream.distributed_by,
+        find_mask=stream.find_mask,
         apply_order=2,
         temporary=TemporaryTables(number),
     )

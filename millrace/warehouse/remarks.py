@@ -8,6 +8,7 @@ from datetime import datetime
 
 from millrace.base.types import TIME_KINDS, Kind
 from millrace.lake.batch import Batch
+from millrace.warehouse.clear_values import describe_clear_values
 from millrace.warehouse.schema.form import other_function
 from millrace.warehouse.schema.needed import Needs
 from millrace.warehouse.target import Target
@@ -36,6 +37,7 @@ def add_remarks(
                 *(others if work is works[0] else ()),
                 *_find_missing_messages(work, members),
                 *_find_other_function(needs, work),
+                *describe_clear_values(needs.ledger, work),
             ),
         )
         for work in works

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,11 +12,17 @@ from millrace.base.types import INT64, TIME_KINDS, Column, DataType, Kind
 from millrace.declaration.captures import Bind, DeletePolicy, Reconcile, SchemaPolicy
 from millrace.declaration.load_mode_base import LoadMode
 from millrace.declaration.load_modes import Merge
+from millrace.declaration.masks import Mask
 from millrace.warehouse.dialect import Dialect
 from millrace.warehouse.table import Table, TemporaryTables
 
 TargetColumns = Mapping[str, DataType | None]
 """The columns that a table has now, by name and in order. A type is None if Millrace never makes it."""
+
+
+def mask_nothing(_path: str) -> Mask | None:
+    """Return no mask, whatever the field is."""
+    return None
 
 
 @dataclass(frozen=True)
@@ -142,6 +148,8 @@ class Target:
     """The column by which the table is sorted; '': none."""
     distributed_by: str = ""
     """The column by which rows are distributed over nodes, as declared; '': none is declared."""
+    find_mask: Callable[[str], Mask | None] = mask_nothing
+    """Returns the mask of a field of the source."""
     apply_order: int = 0
     """Batches are applied to targets of a lower number first."""
     temporary: TemporaryTables = field(default_factory=TemporaryTables)

@@ -89,6 +89,8 @@ class Engine:
     """To the Postgres source, for the next who connects to it."""
     load_every: timedelta | None = None
     """As of the pipeline: how long batches wait in the lake."""
+    mask_keys: dict[str, str] = field(default_factory=dict)
+    """Keys of hashes, by name."""
 
     async def deliver(self, stream: Stream, *, full: bool = False, upper: str | None = None) -> LoadResult | None:
         """Take the stream from its position (``full``: from the beginning) to the warehouse; None when empty."""
@@ -161,7 +163,9 @@ class Engine:
 
     def landing(self, token: int = 0) -> BatchDestination:
         """Where batches go, under the lease of this token."""
-        return BatchDestination(PIPELINE, self.store, self.warehouse.dialect.limits, token=token)
+        return BatchDestination(
+            PIPELINE, self.store, self.warehouse.dialect.limits, token=token, mask_keys=self.mask_keys
+        )
 
     def pipeline(self, stream: Stream) -> Pipeline:
         """The stream alone in a pipeline."""
