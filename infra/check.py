@@ -150,9 +150,12 @@ def _wait(cloud: CloudEnvironment, task_arn: str) -> dict[str, Any]:
     """Wait until the task has stopped, and return it as ECS describes it."""
     client, deadline = cloud.client("ecs"), time.monotonic() + DEADLINE_SECONDS
     while time.monotonic() < deadline:
-        task: dict[str, Any] = client.describe_tasks(cluster=cloud.outputs["ClusterArn"], tasks=[task_arn])["tasks"][0]
-        if task["lastStatus"] == "STOPPED":
-            return task
+        # A task that was started just now may not be known yet.
+        tasks: list[dict[str, Any]] = client.describe_tasks(cluster=cloud.outputs["ClusterArn"], tasks=[task_arn])[
+            "tasks"
+        ]
+        if tasks and tasks[0]["lastStatus"] == "STOPPED":
+            return tasks[0]
         time.sleep(POLL_SECONDS)
     client.stop_task(cluster=cloud.outputs["ClusterArn"], task=task_arn, reason="the check took too long")
     raise FatalError(

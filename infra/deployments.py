@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import DeploymentUpdate
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 from prefect.utilities.callables import parameter_schema
@@ -29,6 +30,8 @@ from millrace.declaration.find import find_pipeline
 FILE = ROOT / "prefect.yaml"
 KIND = "deployment"
 SAMPLE_DATA = "sample-data"
+ANY_PIPELINE = "any-pipeline"
+"""Tag of deployments whose parameters name a pipeline as an example: whoever runs one names another."""
 _REFUSED = re.compile(r"Client error '(402|403)|HTTP (402|403)")
 _VARIABLE = re.compile(r"\{\{ \$(\w+) \}\}")
 
@@ -55,6 +58,11 @@ class Declared:
     def pipeline(self) -> str:
         """Name of the pipeline that the deployment runs."""
         return str(self.content["parameters"]["request"].get("pipeline") or self.content["name"])
+
+    @property
+    def is_for_any_pipeline(self) -> bool:
+        """Whether it runs any pipeline: its parameters and its schedule are the operator's, once it was created."""
+        return ANY_PIPELINE in self.content["tags"]
 
     @property
     def pattern(self) -> str:
@@ -89,8 +97,11 @@ def apply_deployments(cloud: CloudEnvironment, image: str, *, dry_run: bool = Fa
         if differing and not dry_run:
             if refusal := _deploy([one.pattern for one, _ in differing], image):
                 return [StackChange(KIND, ", ".join(one.name for one, _ in differing), Action.LEFT, refusal)]
-            for one in (one for one, stored in differing if stored is None and cloud.settings.schedules == "paused"):
-                _pause(client, one.name)
+            for one, stored in differing:
+                if stored is not None:
+                    _keep_choices(client, one, stored)
+                elif cloud.settings.schedules == "paused":
+                    _pause(client, one.name)
     return changes
 
 
@@ -105,6 +116,8 @@ def read_stored(client: SyncPrefectClient, name: str) -> DeploymentResponse | No
 def _left_out(cloud: CloudEnvironment, one: Declared) -> str | None:
     """Return why a deployment is left out; '' if that needs no message, None if it is not left out."""
     settings, is_sample = cloud.settings, SAMPLE_DATA in one.content["tags"]
+    if one.is_for_any_pipeline:
+        return None
     if one.pipeline not in settings.pipelines or (is_sample and not settings.sample_data):
         return ""
     if missing := sorted(variables_of(find_pipeline(one.pipeline)) - cloud.secret_arns.keys()):
@@ -121,7 +134,8 @@ def differences(one: Declared, stored: DeploymentResponse) -> list[str]:
 def _declared_properties(one: Declared) -> Iterator[tuple[str, Any]]:
     said = one.content
     for name in ("version", "description", "entrypoint", "parameters", "enforce_parameter_schema", "tags"):
-        yield name, said[name]
+        if not (name == "parameters" and one.is_for_any_pipeline):
+            yield name, said[name]
     yield "concurrency limit", (said["concurrency_limit"]["limit"], said["concurrency_limit"]["collision_strategy"])
     yield "work pool", (said["work_pool"]["name"], said["work_pool"]["work_queue_name"])
     yield "job variables", said["work_pool"]["job_variables"]
@@ -143,6 +157,20 @@ def _stored_properties(stored: DeploymentResponse) -> Iterator[tuple[str, Any]]:
         sorted((slug, getattr(each, "cron", ""), getattr(each, "timezone", "")) for slug, each in schedules),
     )
     yield "parameters' schema", stored.parameter_openapi_schema
+
+
+def _keep_choices(client: SyncPrefectClient, one: Declared, before: DeploymentResponse) -> None:
+    """Give a deployment back what an operator chose and `prefect deploy` overwrote.
+
+    These are the parameters of one for any pipeline, and schedules that the file declares as off.
+    """
+    after = client.read_deployment_by_name(one.name)
+    if one.is_for_any_pipeline and after.parameters != before.parameters:
+        client.update_deployment(after.id, DeploymentUpdate(parameters=before.parameters))
+    was_active = {schedule.slug for schedule in before.schedules if schedule.active}
+    for schedule in after.schedules:
+        if schedule.slug in was_active and not schedule.active:
+            client.update_deployment_schedule(after.id, schedule.id, active=True)
 
 
 def _pause(client: SyncPrefectClient, name: str) -> None:

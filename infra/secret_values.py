@@ -72,7 +72,10 @@ def _apply(
     cloud: CloudEnvironment, client: Any, variable: str, value: str | None, *, overwrite: bool, dry_run: bool
 ) -> StackChange:
     name = f"{cloud.outputs['SecretsPrefix']}/{variable}"
-    described = client.describe_secret(SecretId=name)
+    described = _describe(client, name)
+    if described is None:
+        action = Action.CREATED if value and dry_run else Action.LEFT
+        return StackChange(KIND, variable, action, f"it is not there yet: `up` with {variable} set here makes it")
     if "DeletedDate" in described:
         # Nobody can read or write it, and a task that names it does not start.
         return StackChange(KIND, variable, Action.LEFT, f"{DELETED}: `{RESTORE} {name}` brings its value back")
@@ -86,6 +89,17 @@ def _apply(
     if not dry_run:
         client.put_secret_value(SecretId=arn, SecretString=value)
     return StackChange(KIND, variable, Action.UPDATED if stored is not None else Action.CREATED)
+
+
+def _describe(client: Any, name: str) -> dict[str, Any] | None:
+    """Return a secret; None if the stack was not updated since it was declared."""
+    try:
+        described: dict[str, Any] = client.describe_secret(SecretId=name)
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ResourceNotFoundException":
+            return None
+        raise
+    return described
 
 
 def _read_value(client: Any, name: str) -> str | None:

@@ -22,7 +22,11 @@ async def send_alert(message: AlertMessage, logger: logging.Logger | logging.Log
 
     Failures are only logged: an alert that fails must not fail the run.
     """
-    channels = await load_channels()
+    try:
+        channels = await load_channels()
+    except Exception as error:
+        logger.warning("No alert is sent, because the channels cannot be read (%s). %s", _name(error), message.subject)
+        return False
     if not channels:
         logger.warning("No alert is sent: there is no notification block named `alerts`. %s", message.subject)
         return False
@@ -49,12 +53,27 @@ async def alert_breach(pipeline: str, objective: timedelta, breaches: Sequence[B
 async def alert_retained_logs(pipeline: str, cli_name: str, logs: Sequence[RetainedLog]) -> None:
     """Send an alert for each source that keeps much of its change log, and one when that is over.
 
-    As long as it lasts the alert comes again, with growing pauses.
+    As long as it lasts the alert comes again, with growing pauses. A memory of alerts that cannot be used raises no
+    error: it is logged, and no alert is sent, since it would be sent with every cycle of a continuous run.
     """
     by_fault = {f"log of {log.place}": log for log in logs}
     if not by_fault:
         return
-    occasions = await choose_occasions(pipeline, {fault: log.retention.is_high for fault, log in by_fault.items()})
+    logger = get_logger("millrace.alerts")
+    try:
+        occasions = await choose_occasions(pipeline, {fault: log.retention.is_high for fault, log in by_fault.items()})
+    except Exception as error:
+        logger.warning(
+            "No alert of kept change logs of %s is sent, because the memory of alerts cannot be used (%s). Remedy: see "
+            "that Prefect's API can be reached, and that the role of its key may read and write variables.",
+            pipeline, _name(error),
+        )  # fmt: skip
+        return
     for fault, occasion in occasions.items():
         message = retained_log_message(pipeline, cli_name, by_fault[fault], occasion, flow_run.id)
-        await send_alert(message, get_logger("millrace.alerts"))
+        await send_alert(message, logger)
+
+
+def _name(error: Exception) -> str:
+    """Return the kind of an error of Prefect's API, whose words may hold what was sent."""
+    return type(error).__name__

@@ -22,6 +22,7 @@ from millrace.runs.choose import ReadRequest
 from millrace.tasks.alerts import alert_retained_logs
 from millrace.tasks.change_log import read_change_log
 from millrace.tasks.collect import forward_all_dead_letters
+from millrace.tasks.events import emit_loaded
 from millrace.tasks.extract import EXTRACT_STREAM, Extracted
 from millrace.tasks.failures import describe_error
 from millrace.tasks.load import load_batches
@@ -35,7 +36,8 @@ LONGEST_PAUSE_SECONDS = 300.0
 SUMMARY_SECONDS = 60.0
 """How often the log tells that nothing changed."""
 WATCH_SECONDS = 300.0
-"""How often people may be told that a source keeps much of its change log: each time costs a request to Prefect."""
+"""How often Prefect is told that the data is fresh, and people may be told that a source keeps much of its change log:
+each costs a request to Prefect."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,8 @@ async def follow_changes(pipeline: str, streams: Sequence[str], pace: FollowPace
                     logger.info("%s", describe_cycle(cycle.results, succeeded_at - cycle_began))
                 if succeeded_at - watched_at > WATCH_SECONDS:
                     watched_at = succeeded_at
+                    # Also of cycles with nothing new: without it the automation for silence would call out.
+                    emit_loaded(declared.name, {}, {})
                     await alert_retained_logs(declared.name, declared.cli_name, list(dict.fromkeys(cycle.logs)))
             await _wait(stop, cycle_began + pause_seconds)
     return followed

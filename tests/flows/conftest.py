@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import psycopg2
 import pytest
+from prefect.client.orchestration import get_client
 
 from local.prefect_server import PrefectServer
 from local.stack import Stack
@@ -135,3 +136,11 @@ def request_of_followed(places: Places, stack: Stack, tmp_path: Path) -> Iterato
         f"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = '{name}'"
     )
     stack.postgres.execute(f"ALTER ROLE {name} NOREPLICATION")
+
+
+async def told_as_loaded(pipeline: str) -> list[list[str]]:
+    """The tables of each load of the pipeline that Prefect was told of; the latest fifty."""
+    wanted = {"event": {"name": ["millrace.loaded"]}, "resource": {"id": [f"millrace.pipeline.{pipeline}"]}}
+    async with get_client() as client:
+        response = await client._client.post("/events/filter", json={"filter": wanted})
+    return [list(event["payload"]["counts"]) for event in response.raise_for_status().json()["events"]]

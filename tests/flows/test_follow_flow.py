@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 
 import pytest
 
@@ -12,7 +13,8 @@ from millrace.base.errors import SourceMissing
 from millrace.flows.follow import FollowRequest, follow
 from millrace.flows.request import ReplicateRequest
 from millrace.tasks.stream_life import pause
-from tests.flows.conftest import Places, publish_followed
+from tests.flows.conftest import Places, publish_followed, told_as_loaded
+from tests.flows.inbox import DEADLINE_SECONDS
 
 LEASE = "UPDATE millrace.leases SET holder = 'somebody', expires_at = SYSDATE + INTERVAL '{} seconds'"
 
@@ -37,6 +39,14 @@ async def test_changes_arrive_until_the_run_is_told_to_end(places: Places, follo
     assert followed.greatest_age_seconds is not None
     # One commit for all streams of a cycle.
     assert places.warehouse("SELECT note FROM followed.orders") == [("c",), ("c",)]
+
+
+async def test_the_automation_for_silence_hears_of_it(places: Places, followed_shop: FollowRequest) -> None:
+    await follow(followed_shop.model_copy(update={"seconds": 0.1}))
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not await told_as_loaded("followed"):
+        assert time.monotonic() < deadline, "no event arrived"
+        await asyncio.sleep(0.2)
 
 
 async def test_a_cycle_that_cannot_run_now_is_tried_again(places: Places, followed_shop: FollowRequest) -> None:

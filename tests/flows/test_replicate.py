@@ -23,7 +23,7 @@ from millrace.flows.request import ReplicateRequest, RequestedWindow
 from millrace.seed_data.stori.changes import change_trades, change_transactions
 from millrace.seed_data.stori.flow import SeedRequest, seed
 from tests.conftest import unique
-from tests.flows.conftest import OwnPipeline, Places
+from tests.flows.conftest import OwnPipeline, Places, told_as_loaded
 from tests.saved_blocks import save_blocks
 
 ROWS, DOCUMENTS = 400, 300
@@ -126,14 +126,6 @@ async def test_a_run_that_lost_a_stream_is_not_told_as_loaded(places: Places, ow
         await asyncio.sleep(0.2)
     assert told.count(["telling"]) == 1
     assert told.count([]) <= of_nothing
-
-
-async def told_as_loaded(pipeline: str) -> list[list[str]]:
-    """The tables of each load of the pipeline that Prefect was told of; the latest fifty."""
-    wanted = {"event": {"name": ["millrace.loaded"]}, "resource": {"id": [f"millrace.pipeline.{pipeline}"]}}
-    async with get_client() as client:
-        response = await client._client.post("/events/filter", json={"filter": wanted})
-    return [list(event["payload"]["counts"]) for event in response.raise_for_status().json()["events"]]
 
 
 async def test_a_stream_that_fails_does_not_stop_the_others(places: Places) -> None:

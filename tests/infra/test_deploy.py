@@ -48,6 +48,7 @@ URLS = {
 ROTATED = {"SOURCE_POSTGRES_URL": f"postgresql://reader:{SECRET}-2@db.example.com/bank"}
 REPOSITORY = "123456789012.dkr.ecr.us-east-1.amazonaws.com/millrace-trial"
 GIVEN = "acme-lake"
+FOLLOWED = {"request": {"pipeline": "events", "every_seconds": 5}}
 COMMIT = "c0ffee" * 6 + "c0ff"
 NOT_PASSED_ON = {"host", "content-length", "accept-encoding", "connection"}
 BUILDER = """#!/bin/sh
@@ -223,7 +224,7 @@ def step_run_again_it_goes_on_and_makes_the_rest(trial: Trial) -> None:
     assert made == {
         "deployment replicate/stori", "deployment replicate/events", "deployment extract-queue/events",
         "deployment chart/events", "deployment follow/continuous", "deployment replicate/sweep",
-        "deployment replicate/backfill", "deployment replicate/replay",
+        "deployment replicate/backfill", "deployment replicate/replay", "deployment reload/model",
     }  # fmt: skip
     assert changes["automation millrace: crashed"] == "created"
     assert "automation millrace: silent totesys" not in changes
@@ -295,6 +296,10 @@ def step_what_somebody_changed_is_found(trial: Trial) -> None:
     stori = trial.client.read_deployment_by_name("replicate/stori")
     trial.client.update_deployment_schedule(stori.id, stori.schedules[0].id, active=False)
     trial.client.update_deployment(stori.id, DeploymentUpdate(parameters={}))
+    # These are no difference: whoever runs a deployment for any pipeline says which one.
+    follow = trial.client.read_deployment_by_name("follow/continuous")
+    trial.client.update_deployment_schedule(follow.id, follow.schedules[0].id, active=True)
+    trial.client.update_deployment(follow.id, DeploymentUpdate(parameters=FOLLOWED))
     trial.settings(SETTINGS.replace("data@", "night@"))
     assert trial.changes("diff") == {
         "resource AlertEmailSubscription": "updated",
@@ -315,6 +320,9 @@ def step_going_back_mends_what_was_changed_and_what_was_paused_stays_paused(tria
     stori = trial.client.read_deployment_by_name("replicate/stori")
     assert stori.parameters == {"request": {"pipeline": "stori"}}
     assert [one.active for one in stori.schedules] == [False]
+    follow = trial.client.read_deployment_by_name("follow/continuous")
+    assert follow.job_variables["image"] == f"{REPOSITORY}:0123abc"
+    assert ([one.active for one in follow.schedules], follow.parameters) == ([True], FOLLOWED)
 
 
 def step_the_status_tells_what_is_missing(trial: Trial) -> None:
@@ -324,6 +332,14 @@ def step_the_status_tells_what_is_missing(trial: Trial) -> None:
     assert "● deployment replicate/stori: no run yet" in said
     assert "● worker: 1 of 1 run" in said
     assert " confirmed subscriptions" in said, "the emulator confirms by itself"
+
+
+def step_the_secrets_of_a_pipeline_that_was_added_are_not_there_yet(trial: Trial) -> None:
+    trial.settings(SETTINGS.replace('"stocks"', '"stocks", "totesys"'))
+    told = "SOURCE_POSTGRES_TOTESYS_URL: it is not there yet: `up` with SOURCE_POSTGRES_TOTESYS_URL set here makes it"
+    assert f"● secret {told}" in trial.run("status", exit_code=1)
+    assert told.partition(": ")[2] in trial.run("diff", "--image", "0123abc")
+    trial.settings(SETTINGS)
 
 
 def step_a_secret_that_is_to_be_deleted_is_named_with_the_command_that_restores_it(trial: Trial) -> None:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime, timedelta
 
+import pytest
+from prefect.logging import get_logger
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+from millrace.change_logs.retention import RetainedLog, Retention
 from millrace.tasks.alert_memory import Memory, decide
+from millrace.tasks.alerts import alert_retained_logs, send_alert
+from millrace.tasks.messages import AlertMessage
 
 BEGUN = datetime(2026, 11, 30, 22, 0, tzinfo=UTC)
 
@@ -35,3 +43,14 @@ def test_faults_do_not_hide_each_other() -> None:
     occasions, memory = decide(memory, {"b": True}, BEGUN)
     assert occasions == {"b": "first"}
     assert set(memory) == {"a", "b"}
+
+
+async def test_an_api_that_is_away_fails_no_run(caplog: pytest.LogCaptureFixture) -> None:
+    log, logger = RetainedLog("postgres/shop", Retention(20 * 1024**3)), get_logger("millrace.alerts")
+    away = {PREFECT_API_URL: "http://127.0.0.1:9/api", PREFECT_CLIENT_MAX_RETRIES: 0}
+    with temporary_settings(away), caplog.at_level(logging.WARNING):
+        await alert_retained_logs("shop", "shop", [log])
+        assert not await send_alert(AlertMessage("a subject", "a body"), logger)
+    memory, channels = (record.getMessage() for record in caplog.records)
+    assert "the memory of alerts cannot be used (ConnectError). Remedy: see that Prefect's API can be reached" in memory
+    assert "the channels cannot be read (ConnectError). a subject" in channels
