@@ -1,14 +1,15 @@
 """The change log of MySQL and MariaDB, read up to a snapshot: the log finds what changed, the snapshot tells the rows.
 
 MariaDB tells the position in its log that a snapshot shows, so that both are of one moment. MySQL does not: the log is
-read first, and the snapshot is taken when everything that was read is visible. It may show later changes already, which
-the next read finds again (docs/decisions/0024-change-logs.md).
+read first, and the snapshot is taken when everything that was read is visible. It may show later changes already: the
+log is read on up to its end, and the next read finds these changes again (docs/decisions/0026-the-log-of-mysql.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from datetime import datetime
 from typing import Any
 
 from typing_extensions import override
@@ -56,15 +57,17 @@ class MySQLLog(SourceLog):
             if server.tells_end_of_snapshot:
                 moment = driver.open_snapshot(connection, self._connect)
                 span.read(*find_end_of_snapshot(connection))
+                position = span.find_position(moment.read_at)
             else:
                 span.read(server.file, server.end)
                 await_visible(control, span.changes.transactions.gtids, self.place)
                 moment = driver.open_snapshot(connection, self._connect)
+                position = span.find_position(moment.read_at)
+                span.read_on(check_server(control, self.place))
             hold_tables(connection, streams)
             forms = [table.fingerprint for table in find_followed(connection, streams, server)]
             if forms != [table.fingerprint for table in tables]:
                 raise RetryableError("a table was altered while the read began", place=self.place, remedy="run again")
-            position = span.changes.transactions.find_position(moment.read_at)
             not_read = [entry for name, entry in entries.items() if name not in {stream.name for stream in streams}]
             retention, *_ = find_retention(control, self._reader, not_read, moment.read_at)
             yield LogReading(
@@ -138,6 +141,19 @@ class _Span:
                 for name in lost:
                     del self._usable[name]
                     self._why_unusable[name] = str(gone)
+
+    def read_on(self, server: MySQLLogServer) -> None:
+        """Read on to where the log ends now: a snapshot that was taken since shows no change that lies behind it.
+
+        The keys of these changes are read as the snapshot shows them, so that all rows are of its moment.
+        """
+        self._reader.read(
+            self.changes, BinlogPosition(self._server.file, self._server.end), order(server.file, server.end)
+        )
+
+    def find_position(self, now: datetime) -> BinlogPosition:
+        """Return up to where all transactions that were read are certain to be in the tables ``now``."""
+        return self.changes.transactions.find_position(now)
 
     def describe(self, index: int) -> ChangedTable:
         """Return what the log tells of a stream."""

@@ -51,6 +51,25 @@ async def test_changes_arrive_in_the_order_of_mysql(as_of_mysql: FollowedRows) -
         await as_of_mysql.follow()
 
 
+async def test_what_the_snapshot_shows_beyond_the_position_is_of_one_moment(
+    as_of_mysql: FollowedRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One transaction changes a row that changed before the position as well, and one that did not."""
+    answer_the_wait(as_of_mysql, 0)
+    await as_of_mysql.follow()
+
+    def wait_while_somebody_commits(*_: Any) -> None:
+        as_of_mysql.change("UPDATE {} SET id = id + 10 WHERE id IN (8, 4)")
+
+    as_of_mysql.change("UPDATE {} SET id = 8 WHERE id = 1")
+    with monkeypatch.context() as patch:
+        patch.setattr("millrace.change_logs.mysql_log.await_visible", wait_while_somebody_commits)
+        await as_of_mysql.follow()
+    as_of_mysql.assert_equal()
+    assert counts(await as_of_mysql.follow()) == {"read": 4, "unchanged": 4}
+    assert not await as_of_mysql.has_changed()
+
+
 def make_event(kind: int, begin: int, body: bytes) -> LogEvent:
     return LogEvent(kind, "bin.000001", begin, begin + 10, 1_700_000_000, 1, 0, body, 7)
 
