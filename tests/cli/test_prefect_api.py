@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_CLIENT_MAX_RETRIES,
@@ -117,7 +118,11 @@ def test_an_address_that_is_no_url_is_told_with_its_remedy(address: str, expecte
     assert "Remedy: see that PREFECT_API_URL is right" in line
 
 
-def test_a_temporary_server_that_starts_too_slowly_is_told_with_its_setting(tmp_path: Path) -> None:
+def test_a_temporary_server_that_starts_too_slowly_is_told_with_its_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One that another test of this process started would be used.
+    monkeypatch.setattr(SubprocessASGIServer, "_instances", {})
     settings = {PREFECT_API_URL: None, PREFECT_HOME: tmp_path, PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 0}
     with temporary_settings(settings, restore_defaults={PREFECT_API_URL}):
         code, line = told("run", "stori")
