@@ -120,7 +120,7 @@ audit: $(STAMP)
 
 # The contract of the warehouse in raw SQL, and the engine's own tests, on a cluster. Every test works in schemas with a
 # random prefix and drops them; faults on demand and rights of other users are left to the stand-in.
-IN_WAREHOUSE := load_modes scd2 scd2_options history logs lease rules_of_redshift
+IN_WAREHOUSE := load_modes scd2 scd2_options history logs lease rules_of_redshift refusals_of_redshift
 ON_CLUSTER := $(IN_WAREHOUSE:%=tests/millrace/warehouse/test_%.py) tests/millrace/models/test_bind.py \
 	tests/millrace/runs/test_sweep.py tests/millrace/sources/test_exact_values.py
 CLUSTER = test -n "$(REDSHIFT_URL)" || { echo "Set REDSHIFT_URL, REDSHIFT_S3_BUCKET and REDSHIFT_IAM_ROLE."; exit 2; }

@@ -46,6 +46,11 @@ class CloudEnvironment:
             aws_secret_access_key=known.get("AWS_SECRET_ACCESS_KEY"),
         )
 
+    @cached_property
+    def account(self) -> str:
+        """Number of the AWS account of the operator's credentials."""
+        return str(self.client("sts").get_caller_identity()["Account"])
+
     def client(self, service: str) -> Any:
         """Return a client of an AWS service."""
         return self.session.client(service, endpoint_url=self.emulator().get("AWS_ENDPOINT_URL"))
@@ -56,10 +61,9 @@ class CloudEnvironment:
         Raises ConfigurationError if the AWS account is not the environment's or no Prefect server is named, Unreachable
         if the server does not answer.
         """
-        account = self.client("sts").get_caller_identity()["Account"]
-        if self.settings.account not in (None, account):
+        if self.settings.account not in (None, self.account):
             raise ConfigurationError(
-                f"these credentials are of account {account}, not {self.settings.account}",
+                f"these credentials are of account {self.account}, not {self.settings.account}",
                 place=f"environment {self.settings.name}",
                 remedy="choose another AWS profile (AWS_PROFILE)",
             )

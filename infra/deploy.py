@@ -25,6 +25,7 @@ from infra import image as images
 from infra.change import Action, StackChange
 from infra.check import check
 from infra.cloud_environment import CloudEnvironment, translate_cloud_errors
+from infra.pool import refuse_other_owner
 from infra.release import bring_up, check_tasks, of_lines, preview, task_variables
 from infra.settings import read_settings
 from millrace.base.errors import ConfigurationError, MillraceError
@@ -143,6 +144,7 @@ def _cloud_environment(environment: str) -> Iterator[CloudEnvironment]:
         with translate_cloud_errors():
             cloud = CloudEnvironment(read_settings(environment), os.environ)
             cloud.check()
+            refuse_other_owner(cloud)
             cloud.outputs = cloudformation.outputs_of(cloud)
             yield cloud
     except MillraceError as error:

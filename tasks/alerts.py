@@ -11,9 +11,11 @@ from prefect.logging import get_logger
 from prefect.runtime import flow_run
 
 from millrace.blocks.alerts import load_channels, send
+from millrace.blocks.api import translate_error
 from millrace.change_logs.retention import RetainedLog
 from millrace.tasks.alert_memory import choose_occasions
 from millrace.tasks.events import emit_breached
+from millrace.tasks.failures import describe_error
 from millrace.tasks.messages import AlertMessage, Breach, breach_message, retained_log_message
 
 
@@ -25,7 +27,8 @@ async def send_alert(message: AlertMessage, logger: logging.Logger | logging.Log
     try:
         channels = await load_channels()
     except Exception as error:
-        logger.warning("No alert is sent, because the channels cannot be read (%s). %s", _name(error), message.subject)
+        reason = describe_error(translate_error(error))
+        logger.warning("No alert is sent, because the channels cannot be read: %s (%s)", reason, message.subject)
         return False
     if not channels:
         logger.warning("No alert is sent: there is no notification block named `alerts`. %s", message.subject)
@@ -63,17 +66,14 @@ async def alert_retained_logs(pipeline: str, cli_name: str, logs: Sequence[Retai
     try:
         occasions = await choose_occasions(pipeline, {fault: log.retention.is_high for fault, log in by_fault.items()})
     except Exception as error:
+        reason = describe_error(translate_error(error))
         logger.warning(
-            "No alert of kept change logs of %s is sent, because the memory of alerts cannot be used (%s). Remedy: see "
-            "that Prefect's API can be reached, and that the role of its key may read and write variables.",
-            pipeline, _name(error),
-        )  # fmt: skip
+            "No alert of kept change logs of %s is sent, because the memory of alerts (a variable of Prefect) cannot be "
+            "used: %s",
+            pipeline,
+            reason,
+        )
         return
     for fault, occasion in occasions.items():
         message = retained_log_message(pipeline, cli_name, by_fault[fault], occasion, flow_run.id)
         await send_alert(message, logger)
-
-
-def _name(error: Exception) -> str:
-    """Return the kind of an error of Prefect's API, whose words may hold what was sent."""
-    return type(error).__name__

@@ -66,7 +66,7 @@ CHECKS = (
     Check(
         "Does a failed COPY say why?",
         (
-            f"{RULES}::test_a_failed_copy_is_told_as_the_warehouse_recorded_it",
+            f"{ENGINE}/warehouse/test_refusals_of_redshift.py::test_a_failed_copy_is_told_as_the_warehouse_recorded_it",
             f"{CONTRACT}/test_contract_rules.py::test_the_id_of_a_copy_that_was_rolled_back_is_forgotten",
             f"{CONTRACT}/test_contract_copy.py::test_a_value_too_long_in_bytes_fails_all_and_is_recorded",
         ),

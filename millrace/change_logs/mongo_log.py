@@ -22,6 +22,8 @@ from millrace.change_logs.mongo_position import MongoPosition
 from millrace.change_logs.mongo_server import SESSION, LogServer, find_oldest, find_server, fingerprint_collections
 from millrace.change_logs.mongo_stream import DatabaseStream, TokenRefused
 from millrace.change_logs.reading import (
+    KEPT,
+    LOST,
     ChangedTable,
     KeptLog,
     LogEntry,
@@ -79,7 +81,7 @@ class MongoLog(SourceLog):
             retention = self._find_retention(positions)
         oldest = min(positions, key=lambda position: position.time, default=None)
         at = f"{oldest.time.as_datetime():%Y-%m-%d %H:%M:%S}" if oldest else ""
-        status = "lost" if (retention.remaining_seconds or 0) < 0 else "kept"
+        status = LOST if (retention.remaining_seconds or 0) < 0 else KEPT
         database = next((entry.origin.rpartition("/")[2] for entry in entries.values()), "")
         place = f"{self.place}, database {database}" if database else self.place
         return [KeptLog(place, "", True, False, status, at, retention)]

@@ -147,9 +147,11 @@ class _Span:
 
         The keys of these changes are read as the snapshot shows them, so that all rows are of its moment.
         """
-        self._reader.read(
-            self.changes, BinlogPosition(self._server.file, self._server.end), order(server.file, server.end)
-        )
+        end_of_read = BinlogPosition(self._server.file, self._server.end)
+        try:
+            self._reader.read(self.changes, end_of_read, order(server.file, server.end))
+        except LogGone as gone:
+            raise RetryableError(str(gone), place=self._reader.place, remedy="run again") from None
 
     def find_position(self, now: datetime) -> BinlogPosition:
         """Return up to where all transactions that were read are certain to be in the tables ``now``."""

@@ -8,10 +8,9 @@ from typing import Any
 
 from millrace.change_logs.binlog_position import BinlogPosition
 from millrace.change_logs.mysql_reader import BinlogReader, LogGone
-from millrace.change_logs.reading import KeptLog, LogEntry
+from millrace.change_logs.reading import KEPT, LOST, KeptLog, LogEntry
 from millrace.change_logs.retention import Retention
 
-KEPT, LOST = "kept", "lost"
 FIRST_FILE = 1
 LEAST_KEPT_SECONDS = 60.0
 """A log that goes back for less was cut by hand: that does not tell how much the server keeps, and events tell whole

@@ -78,6 +78,10 @@ class LogReading:
     changed, because the log up to the entry is kept for it or may be lost."""
 
 
+KEPT, LOST = "kept", "lost"
+"""Status of a log: it goes on where a reader ended, or not any more."""
+
+
 @dataclass(frozen=True)
 class KeptLog:
     """A change log that a server keeps, for one reader or for all."""

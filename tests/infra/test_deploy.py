@@ -8,38 +8,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from threading import Thread
-from typing import Any
 
-import httpx
 import pytest
 from botocore.exceptions import ClientError
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolUpdate
 from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, PREFECT_CLOUD_API_URL, PREFECT_HOME, temporary_settings
 from prefect.utilities.asyncutils import run_coro_as_sync
-from typer.testing import CliRunner
 
 from infra import cloudformation, image, work_pool
-from infra.deploy import application
-from infra.deployments import read_stored
 from local.prefect_server import launch_prefect_server, wait_for_prefect_server
-from local.processes import LOCALHOST
 from local.stack import Stack
 from tests.conftest import drain
+from tests.infra.trial import COMMIT, SECRET, SETTINGS, Trial, refusing
 from tests.support.steps import steps_of, take_steps
 
-SECRET = "s3cr3t-W0rd"
-SETTINGS = """
-account = "123456789012"
-pipelines = ["stori", "events", "stocks"]
-prefect_api_url = "https://prefect.example.com/api"
-alert_email = "data@example.com"
-"""
 URLS = {
     "SOURCE_POSTGRES_URL": f"postgresql://reader:{SECRET}@db.example.com/bank",
     "SOURCE_MONGO_URL": f"mongodb://reader:{SECRET}@docs.example.com/",
@@ -49,107 +32,11 @@ ROTATED = {"SOURCE_POSTGRES_URL": f"postgresql://reader:{SECRET}-2@db.example.co
 REPOSITORY = "123456789012.dkr.ecr.us-east-1.amazonaws.com/millrace-trial"
 GIVEN = "acme-lake"
 FOLLOWED = {"request": {"pipeline": "events", "every_seconds": 5}}
-COMMIT = "c0ffee" * 6 + "c0ff"
-NOT_PASSED_ON = {"host", "content-length", "accept-encoding", "connection"}
 BUILDER = """#!/bin/sh
 echo "$@" >> {directory}/asked
 test ! -e {directory}/broken || {{ echo "no space left" >&2; exit 1; }}
 test "$1" != login || cat >> {directory}/asked
 """
-
-
-@dataclass(frozen=True)
-class Trial:
-    """An environment, and the command with which it is made."""
-
-    stack: Stack
-    directory: Path
-    client: SyncPrefectClient
-    variables: dict[str, str]
-
-    def run(self, *arguments: str, exit_code: int = 0, **variables: str) -> str:
-        """Everything the command said."""
-        file = self.directory / "trial.toml"
-        # Nothing here runs tasks; tests/ecs has an agent that does.
-        arguments = (*arguments, "--no-check") if arguments[0] == "up" else arguments
-        done = CliRunner().invoke(
-            application, [arguments[0], "--env", str(file), *arguments[1:]], env=self.variables | variables
-        )
-        assert done.exit_code == exit_code, done.output + repr(done.exception)
-        assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
-        assert SECRET not in done.output
-        return done.output
-
-    def changes(self, *arguments: str, **variables: str) -> dict[str, str]:
-        """What was done or would be to what; the unchanged left out."""
-        found = json.loads(self._json(self.run(*arguments, "--json", **variables)))
-        changed = [one for one in found if one["action"] not in ("unchanged", "left")]
-        return {f"{one['kind']} {one['name']}".strip(): one["action"] for one in changed}
-
-    def _json(self, output: str) -> str:
-        return output[output.index("\n[") + 1 :]
-
-    def settings(self, text: str) -> None:
-        """Write the environment's file."""
-        (self.directory / "trial.toml").write_text(text)
-
-    def aws(self, service: str) -> Any:
-        """A client of the emulator."""
-        return self.stack.aws.client(service)
-
-    def outputs(self) -> dict[str, str]:
-        """Of the stack."""
-        found = self.aws("cloudformation").describe_stacks(StackName="millrace-trial")["Stacks"][0]["Outputs"]
-        return {one["OutputKey"]: one["OutputValue"] for one in found}
-
-    def remove_one_of_each(self) -> None:
-        """Delete a deployment and an automation."""
-        if deployment := read_stored(self.client, "replicate/stori"):
-            self.client.delete_deployment(deployment.id)
-        for automation in self.client.request("POST", "/automations/filter", json={}).json():
-            if automation["name"] == "millrace: crashed":
-                self.client.request("DELETE", "/automations/{id}", path_params={"id": automation["id"]})
-
-    def push(self, tag: str) -> None:
-        """What the builder would have pushed."""
-        self.aws("ecr").put_image(
-            repositoryName="millrace-trial", imageTag=tag, imageManifest=json.dumps({"schemaVersion": 2, "tag": tag})
-        )
-
-
-@contextmanager
-def refusing(api_url: str, path: str) -> Iterator[str]:
-    """The address of a server that passes everything on to Prefect's, and refuses to create anything at this path."""
-
-    class Refusing(BaseHTTPRequestHandler):
-        def pass_on(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            if self.command == "POST" and self.path == path:
-                self.answer(403, b'{"detail": "Your plan allows no more"}', "application/json")
-                return
-            headers = {name: value for name, value in self.headers.items() if name.lower() not in NOT_PASSED_ON}
-            url = api_url.removesuffix("/api") + self.path
-            answer = httpx.request(self.command, url, content=body, headers=headers, timeout=60)
-            self.answer(answer.status_code, answer.content, answer.headers.get("Content-Type", "application/json"))
-
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = pass_on  # noqa: N815 - names of http.server
-
-        def answer(self, status: int, content: bytes, kind: str) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: Any) -> None:
-            """Keep the output of the tests to what they say."""
-
-    with ThreadingHTTPServer((LOCALHOST, 0), Refusing) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://{LOCALHOST}:{server.server_port}/api"
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -308,11 +195,27 @@ def step_what_somebody_changed_is_found(trial: Trial) -> None:
     }
 
 
+def step_another_environment_is_neither_taken_over_nor_deleted(trial: Trial) -> None:
+    """It has the same names in Prefect, so that whose they are is said in the work pool."""
+    pool = trial.client.read_work_pool(work_pool.NAME)
+    assert pool.description == "Millrace environment trial in AWS account 123456789012, region us-east-1."
+    other = "Millrace environment staging in AWS account 123456789012, region us-east-1."
+    trial.client.update_work_pool(work_pool.NAME, WorkPoolUpdate(description=other))
+    for command in (["up"], ["diff"], ["status"], ["down", "--yes", "--delete-data"]):
+        said = trial.run(*command, exit_code=2)
+        assert f"it is of another environment ({other})" in said
+        assert "choose the Prefect workspace or server of trial" in said
+    assert len(trial.client.read_deployments()) > 1
+    # One that was made before pools had a description is taken over.
+    trial.client.update_work_pool(work_pool.NAME, WorkPoolUpdate(description=""))
+    assert trial.changes("diff")[f"work pool {work_pool.NAME}"] == "updated"
+
+
 def step_an_image_to_go_back_to_has_to_be_there(trial: Trial) -> None:
     assert "there is no image 0123abc" in trial.run("up", "--image", "0123abc", exit_code=2)
 
 
-def step_going_back_mends_what_was_changed_and_what_was_paused_stays_paused(trial: Trial) -> None:
+def step_going_back_corrects_what_was_changed_and_what_was_paused_stays_paused(trial: Trial) -> None:
     trial.push("0123abc")
     changes = trial.changes("up", "--image", "0123abc")
     assert changes[f"work pool {work_pool.NAME}"] == changes["resource WorkerDefinition"] == "updated"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,6 +12,7 @@ from millrace.base.errors import FatalError, Superseded, Unreachable
 from tests.support.changed_batches import change_batch
 from tests.support.engine import Engine, Together
 from tests.support.shop import DESIGN, ORDERS, SHOP, fill
+from tests.support.standin_faults import command, inject
 
 TABLES = ("shop_source.design", "shop_source.orders", "shop.dim_design", "shop.fact_order", "shop.days")
 LEDGER = ("millrace.batches", "millrace.rejects")
@@ -34,22 +34,14 @@ def state(together: Together) -> list[object]:
     return [*found, *(engine.warehouse.find_state(SHOP, stream).position for stream in (DESIGN, ORDERS))]
 
 
-def order(engine: Engine, statement: str) -> None:
-    """Something to the stand-in itself; not in a transaction, whose commit would count."""
-    with closing(engine.connect_warehouse()) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(statement)
-
-
 @contextmanager
 def broken(engine: Engine, statement: str, nth: int) -> Iterator[None]:
     """Within it the connection is cut before the nth such statement."""
-    order(engine, f"STANDIN INJECT '{json.dumps({'statement': statement, 'nth': nth, 'action': 'close'})}'")
+    inject(engine, statement, "close", nth)
     try:
         yield
     finally:
-        order(engine, "STANDIN RESET")
+        command(engine, "STANDIN RESET")
 
 
 def change(engine: Engine) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from millrace.lake.batch import Batch
 from tests.support.changed_batches import change_batch
 from tests.support.engine import Engine
 from tests.support.notes import NOTES
+from tests.support.standin_faults import inject
 
 
 def fill(engine: Engine, rows: int = 50) -> None:
@@ -26,14 +26,6 @@ def fill(engine: Engine, rows: int = 50) -> None:
         "changed timestamptz DEFAULT clock_timestamp())"
     )
     engine.source(f"INSERT INTO notes SELECT i, 'note ' || i, i / 3.0 FROM generate_series(1, {rows}) AS i")
-
-
-def inject(engine: Engine, statement: str, action: str, nth: int = 1) -> None:
-    """Let the warehouse fail at the nth such statement; not in a transaction, whose commit would count."""
-    with closing(engine.connect_warehouse()) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(f"STANDIN INJECT '{json.dumps({'statement': statement, 'nth': nth, 'action': action})}'")
 
 
 def ledger(engine: Engine) -> list[tuple[object, ...]]:
