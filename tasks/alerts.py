@@ -68,8 +68,8 @@ async def alert_retained_logs(pipeline: str, cli_name: str, logs: Sequence[Retai
     except Exception as error:
         reason = describe_error(translate_error(error))
         logger.warning(
-            "No alert of kept change logs of %s is sent, because the memory of alerts (a variable of Prefect) cannot be "
-            "used: %s",
+            "No alert of kept change logs of %s is sent, because the memory of alerts (a variable of Prefect) "
+            "cannot be used: %s",
             pipeline,
             reason,
         )
