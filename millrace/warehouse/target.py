@@ -57,7 +57,7 @@ class Owner:
 
     @property
     def reload_command(self) -> str:
-        """The command that computes the table of a model again."""
+        """The command that makes the table of the stream or model from the beginning."""
         return f"millrace reload {self.cli_name} {self.name}"
 
 
